@@ -1,0 +1,3 @@
+"""SaveAny: take media out of Telegram, keep it in your own storages, never lose a task."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,145 @@
+"""Every error this project raises on purpose.
+
+Errors are classified by what to do next, not by where they came from; errors of third parties are mapped
+to these once, at the edge where they enter.
+
+    SaveAnyError
+    ├── ConfigError              the configuration is wrong: say which line, change nothing
+    ├── RequestError             the caller asked for something that cannot be; carries its HTTP status
+    │   ├── InvalidInput   400   the request itself is wrong, `field` says where
+    │   ├── Unauthorized   401
+    │   ├── Forbidden      403
+    │   ├── NotFound       404
+    │   ├── WrongState     409
+    │   ├── KeyReused      422   an idempotency key came with another body
+    │   └── Unavailable    503   what is needed for the answer is not there now
+    ├── TaskError                a task or one of its items cannot go on
+    │   ├── Retryable            try the same again, after `after` seconds
+    │   ├── Permanent            trying again cannot help; the message says what to do
+    │   └── NeedsLogin           an account must be logged in again; the message names the command
+    ├── Fenced                   another claim owns the task now: write nothing more, stop
+    ├── CancelRequested          the user canceled the task: stop and clean up
+    └── StorageError             a storage refused
+        ├── NameTaken            the final name exists already
+        ├── UnsafePath           the path leaves the storage
+        ├── NoSpace              disk or quota is full
+        └── StorageUnavailable   the storage is not reachable, or not on this machine
+"""
+
+
+class SaveAnyError(Exception):
+    """Something went wrong in SaveAny."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do, in words for a user; never contains a secret."""
+        return str(self) or (type(self).__doc__ or "").strip()
+
+
+class ConfigError(SaveAnyError):
+    """The configuration is not valid."""
+
+
+class RequestError(SaveAnyError):
+    """The request cannot be fulfilled."""
+
+    status = 400
+    error = "Bad request"
+
+
+class InvalidInput(RequestError):
+    """The request is not valid."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Unauthorized(RequestError):
+    """Valid authentication token required"""
+
+    status = 401
+    error = "Unauthorized"
+
+
+class Forbidden(RequestError):
+    """This is not allowed."""
+
+    status = 403
+    error = "Forbidden"
+
+
+class NotFound(RequestError):
+    """There is no such thing."""
+
+    status = 404
+    error = "Not found"
+
+
+class WrongState(RequestError):
+    """The task is not in a state that allows this."""
+
+    status = 409
+    error = "Conflict"
+
+
+class KeyReused(RequestError):
+    """This Idempotency-Key was used with another body."""
+
+    status = 422
+    error = "Idempotency key reused"
+
+
+class Unavailable(RequestError):
+    """A part of the service that is needed for this is not there now."""
+
+    status = 503
+    error = "Service unavailable"
+
+
+class TaskError(SaveAnyError):
+    """The task cannot go on."""
+
+
+class Retryable(TaskError):
+    """A passing failure: the same step may work later."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after  # seconds to wait before the next try
+
+
+class Permanent(TaskError):
+    """Trying again cannot help."""
+
+
+class NeedsLogin(TaskError):
+    """A Telegram account must be logged in again."""
+
+
+class Fenced(SaveAnyError):
+    """Another worker owns this task now."""
+
+
+class CancelRequested(SaveAnyError):
+    """The task was canceled."""
+
+
+class StorageError(SaveAnyError):
+    """The storage refused."""
+
+
+class NameTaken(StorageError):
+    """A file of that name exists already."""
+
+
+class UnsafePath(StorageError):
+    """The path leaves the storage."""
+
+
+class NoSpace(StorageError):
+    """There is no space left on the storage."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage cannot be reached."""

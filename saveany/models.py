@@ -1,0 +1,193 @@
+"""The nouns: what a task, an item and a receipt are, and which states may follow which. No I/O.
+
+Everything here is frozen; a change is a new value, written through `saveany.store` and nowhere else.
+Times are integers: milliseconds since the epoch by the clock of Redis. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Status(StrEnum):
+    """Where a task is in its life; exactly the five words of the API."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task is over: only `retry` leads out of it."""
+        return self in ENDED
+
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
+
+#: The only transitions there are. running -> queued is a worker that died or was told to stop;
+#: failed/canceled -> queued is a retry. The Lua files check the same table (tests hold them equal).
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELED}),
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset({Status.QUEUED}),
+    Status.CANCELED: frozenset({Status.QUEUED}),
+}
+
+
+class Stage(StrEnum):
+    """What a running task is doing; empty when it is not running."""
+
+    NONE = ""
+    RESOLVING = "resolving"
+    DOWNLOADING = "downloading"
+    UPLOADING = "uploading"
+    VERIFYING = "verifying"
+
+
+class ItemStatus(StrEnum):
+    """Where one file of a task is. `finishing` means: the final path is recorded, the file may be there."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHING = "finishing"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do for it, for good."""
+        return self in (ItemStatus.COMPLETED, ItemStatus.SKIPPED)
+
+
+class OnConflict(StrEnum):
+    """What happens when the final name is taken."""
+
+    RENAME = "rename"
+    OVERWRITE = "overwrite"
+    SKIP = "skip"
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the user asked for; it never changes after the task is accepted."""
+
+    id: str
+    type: str  # a source of `saveany.sources`, e.g. "tgfiles"
+    links: tuple[str, ...]
+    user_id: int
+    storage: str
+    path: str = ""  # folder inside the storage, without leading or trailing slash; "" is its root
+    filename: str = ""
+    on_conflict: OnConflict = OnConflict.RENAME
+    priority: int = 0  # -100 … 100, higher first
+    webhook_url: str = ""  # from the request; the operator's own comes from the configuration
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def lane(self) -> str:
+        """What a worker must have to run this task: source and storage. Ready tasks wait by lane."""
+        return f"{self.type}/{self.storage}"
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file of a task."""
+
+    index: int
+    name: str
+    path: str  # planned path inside the storage, with name
+    size: int | None = None  # None: not known before it is read
+    status: ItemStatus = ItemStatus.QUEUED
+    final: str = ""  # the path being finished, then the path it has; may differ from `path` by a suffix
+    sha256: str = ""
+    url: str = ""
+    error: str = ""
+    failures: int = 0  # classified failures so far; crashes and restarts do not count
+    source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a task is. All counts are sums over its items."""
+
+    total_bytes: int = 0
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    total_files: int = 0
+    done_files: int = 0
+    speed_bps: float = 0.0  # bytes per second over the last few seconds
+
+    @property
+    def percent(self) -> float:
+        """0 … 100 by bytes, or by files while no size is known."""
+        if self.total_bytes:
+            return round(min(100.0, 100.0 * self.downloaded_bytes / self.total_bytes), 1)
+        return round(100.0 * self.done_files / self.total_files, 1) if self.total_files else 0.0
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """Seconds left at the present speed; None when it cannot be told."""
+        left = self.total_bytes - self.downloaded_bytes
+        if not self.total_bytes or self.speed_bps <= 0:
+            return None
+        return max(0, round(left / self.speed_bps))
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as the store knows it."""
+
+    spec: TaskSpec
+    status: Status
+    title: str
+    created_at: int
+    updated_at: int
+    stage: Stage = Stage.NONE
+    error: str = ""
+    started_at: int | None = None
+    finished_at: int | None = None
+    epoch: int = 0  # grows with each claim; every later write is compare-and-set on it
+    run: int = 1  # 1, and one more for each retry by the user
+    worker: str = ""
+    cancel_requested: bool = False
+    items_total: int = 0
+    progress: Progress = Progress()
+
+    @property
+    def id(self) -> str:
+        """Opaque, URL-safe, sorting by creation time."""
+        return self.spec.id
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One webhook on its way: written together with the state change it tells of, kept until it is settled."""
+
+    id: str  # the `webhook-id` header: the same on every attempt
+    task_id: str
+    event: str  # task.completed | task.failed | task.canceled | task.running | file_uploaded
+    url: str
+    body: str  # the JSON text, fixed when the event happened
+    trusted: bool = False  # the operator's own URL: gets the bearer token, skips the address guard
+    created_at: int = 0
+    attempts: int = 0
+    state: str = "pending"  # pending | delivered | gave_up
+    last_status: int = 0  # HTTP status of the last answer, 0 if there was none
+    last_error: str = ""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a storage answers when a file is whole and visible under its final name."""
+
+    path: str
+    size: int
+    sha256: str = ""
+    url: str = ""
+
+
+def title(type_: str, subject: str, storage: str, path: str) -> str:
+    """The one-line title of seed 002: `[tgfiles](file.pdf->local1:/downloads/file.pdf)`."""
+    return f"[{type_}]({subject}->{storage}:/{path})"

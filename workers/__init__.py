@@ -1,0 +1,1 @@
+"""What arq runs: claim a task, transfer its files, finish it exactly once."""
