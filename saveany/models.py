@@ -164,7 +164,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One webhook on its way: written together with the state change it tells of, kept until it is settled."""
+    """One webhook on its way: written together with the state change it tells of."""
 
     id: str  # the `webhook-id` header: the same on every attempt
     task_id: str
