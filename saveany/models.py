@@ -156,6 +156,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     items_total: int = 0
     progress: Progress = Progress()
+    #: state, attempts and last_status of its newest webhook delivery; empty if there was none
+    webhook: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def id(self) -> str:

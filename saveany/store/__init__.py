@@ -1,0 +1,15 @@
+"""The status store: tasks, events, webhooks and workers in one Redis.
+
+`Store` is the face. What changes several keys at once is one Lua file in `lua/`; `lua/_lib.lua` lists the
+keys.
+"""
+
+from saveany.store.claims import Claim
+from saveany.store.db import Db, connect
+from saveany.store.events import Event
+from saveany.store.history import HistoryFilter, Page
+from saveany.store.store import Store
+from saveany.store.tasks import Accepted
+from saveany.store.workers import WorkerInfo
+
+__all__ = ["Accepted", "Claim", "Db", "Event", "HistoryFilter", "Page", "Store", "WorkerInfo", "connect"]

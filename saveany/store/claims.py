@@ -1,0 +1,117 @@
+"""Claims: a worker's right to work on one task, fenced by an epoch.
+
+Every write of a claim is compare-and-set on the epoch, so a worker that was frozen while its lease ran out,
+and whose task another worker has taken, can write nothing: it gets `Fenced`. If the user canceled the task
+every write but `finish(CANCELED)` raises `CancelRequested`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from saveany.errors import CancelRequested, Fenced
+from saveany.models import Delivery, Item, Progress, Stage, Status, Task
+from saveany.store import codec
+from saveany.store.db import Arg, Db
+from saveany.store.tasks import delivery_args
+
+#: How long a worker may be silent before its task is given to another, and how often it speaks.
+LEASE_MS = 15_000
+RENEW_MS = 5_000
+
+
+class Claim:
+    """One task, claimed by this worker at one epoch."""
+
+    def __init__(self, db: Db, task: Task, items: list[Item]) -> None:
+        self._db = db
+        self.task = task
+        #: The items as they were when the task was claimed; empty if it has not been planned yet.
+        self.items = items
+
+    async def renew(self) -> None:
+        """Keep the claim for another lease."""
+        await self._write("renew", LEASE_MS)
+
+    async def plan(
+        self, title: str, items: list[Item], progress: Progress, deliveries: list[Delivery]
+    ) -> None:
+        """Record what the task consists of."""
+        args = (codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
+        await self._write("plan", title, *args)
+
+    async def progress(self, stage: Stage, progress: Progress) -> None:
+        """Publish how far the task is."""
+        await self._write("progress", stage.value, codec.encode(progress))
+
+    async def item(self, item: Item, deliveries: Sequence[Delivery] = ()) -> None:
+        """Record the state of one item."""
+        await self._write("item", *codec.item_args([item]), *delivery_args(list(deliveries)))
+
+    async def finish(
+        self,
+        status: Status,
+        error: str = "",
+        *,
+        items: Sequence[Item] = (),
+        progress: Progress | None = None,
+        deliveries: Sequence[Delivery] = (),
+    ) -> None:
+        """End the task: its last items, its status and its webhooks, all or nothing."""
+        shown = codec.encode(progress) if progress else ""
+        args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
+        await self._write("finish", status.value, error, shown, *args)
+
+    async def release(self, delay_ms: int = 0) -> None:
+        """Give the task back to the queue, to be claimed again not before `delay_ms` from now."""
+        await self._write("release", delay_ms)
+
+    async def _write(self, script: str, *args: Arg) -> None:
+        verdict = await self._db.script(script, self.task.id, self.task.epoch, *args)
+        if verdict == b"fenced":
+            raise Fenced(f"task {self.task.id}: epoch {self.task.epoch} is over")
+        if verdict == b"cancel":
+            raise CancelRequested(f"task {self.task.id} was canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one round of the reconciler found."""
+
+    returned: int  # tasks of dead workers that are queued again
+    woken: int  # delayed tasks that are ready now
+    waiting_users: int  # users with ready tasks
+    canceled: list[tuple[str, int]]  # (id, epoch) of canceled tasks of dead workers; the caller ends them
+
+
+class Claims:
+    """Handing out claims and taking them back."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def claim(self, worker: str, lanes: Sequence[str]) -> Claim | None:
+        """The next task that a worker with these lanes may run, or None."""
+        reply = await self._db.script("claim", worker, LEASE_MS, *lanes)
+        if not reply:
+            return None
+        task, items = (codec.pairs(part) for part in reply)
+        return Claim(self._db, codec.decode_task(task), codec.decode_items(items))
+
+    async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
+        """One round of housekeeping. `judge_leases=False` leaves leases alone: after an outage of Redis
+        workers get the time to renew them first."""
+        returned, woken, users, flat = await self._db.script(
+            "reconcile", limit, LEASE_MS, "1" if judge_leases else "0"
+        )
+        canceled = [(i.decode(), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
+        return Reconciled(returned, woken, users, canceled)
+
+    async def take_over(self, task: Task, items: list[Item]) -> Claim:
+        """The claim of a task that `reconcile` handed over; `task` must carry its epoch."""
+        return Claim(self._db, task, items)
+
+    async def bury(self, worker: str) -> int:
+        """End the leases of a worker that is known to be dead; returns how many."""
+        return int(await self._db.script("bury", worker))

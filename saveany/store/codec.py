@@ -1,0 +1,60 @@
+"""How tasks and items lie in Redis: hashes of bytes on one side, frozen models on the other."""
+
+from __future__ import annotations
+
+import msgspec
+
+from saveany.models import Item, Progress, Stage, Status, Task, TaskSpec
+
+_spec = msgspec.json.Decoder(TaskSpec)
+_item = msgspec.json.Decoder(Item)
+_progress = msgspec.json.Decoder(Progress)
+
+encode = msgspec.json.encode
+
+
+def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    """A Lua HGETALL reply as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def decode_task(record: dict[bytes, bytes]) -> Task:
+    """The task of a `task:<id>` hash."""
+    get = record.get
+    progress = get(b"progress")
+    return Task(
+        spec=_spec.decode(record[b"spec"]),
+        status=Status(record[b"status"].decode()),
+        title=record[b"title"].decode(),
+        created_at=int(record[b"created_at"]),
+        updated_at=int(record[b"updated_at"]),
+        stage=Stage(get(b"stage", b"").decode()),
+        error=get(b"error", b"").decode(),
+        started_at=int(record[b"started_at"]) if get(b"started_at") else None,
+        finished_at=int(record[b"finished_at"]) if get(b"finished_at") else None,
+        epoch=int(record[b"epoch"]),
+        run=int(record[b"run"]),
+        worker=get(b"worker", b"").decode(),
+        cancel_requested=get(b"cancel") == b"1",
+        items_total=int(get(b"items_total", 0)),
+        progress=_progress.decode(progress) if progress else Progress(),
+        webhook=msgspec.json.decode(get(b"webhook") or b"{}"),
+    )
+
+
+def decode_items(record: dict[bytes, bytes]) -> list[Item]:
+    """The items of an `items:<id>` hash, by index."""
+    return sorted((_item.decode(value) for value in record.values()), key=lambda item: item.index)
+
+
+def decode_item(value: bytes) -> Item:
+    """One field of an `items:<id>` hash."""
+    return _item.decode(value)
+
+
+def item_args(items: list[Item]) -> list[str | bytes | int]:
+    """Items as the scripts take them: a count, then index and JSON of each."""
+    args: list[str | bytes | int] = [len(items)]
+    for item in items:
+        args += [item.index, encode(item)]
+    return args

@@ -1,0 +1,111 @@
+-- Shared by every script: put before each of them when they are loaded (store/db.py). `P` is the key prefix.
+-- All times are milliseconds of this server's clock.
+--
+-- The keys of the store:
+--   task:<id>               hash    the task; `epoch` fences every write after a claim
+--   items:<id>              hash    item index -> JSON, one field per file
+--   queued, running         zset    live tasks by creation time, for the list
+--   users                   zset    the ring: users with ready tasks, by the turn they were last served
+--   lanes:<user>            set     lanes in which the user has ready tasks
+--   ready:<user>:<lane>     zset    tasks ready to be claimed, by priority, then time
+--   delayed                 zset    queued tasks that wait, by the time they become ready
+--   leases                  zset    running tasks by the time their lease ends
+--   history[:<index>]       zset    ended tasks by the time they ended: all, by status, type, user, storage
+--   cleanup:<storage>       set     <id>:<epoch> of canceled tasks whose remains a worker must remove
+--   events                  stream  state changes, capped; its ids are the event ids of the API
+--   outbox                  zset    webhook deliveries by the time of their next attempt
+--   delivery:<id>           string  one delivery as JSON
+--   deliveries:<task>       set     ids of the deliveries of a task
+--   idem:<key>              hash    an Idempotency-Key: hash of its body, id of its task
+--   turn                    string  counter behind the ring
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function task_key(id) return P .. 'task:' .. id end
+
+local function field(id, name) return redis.call('HGET', task_key(id), name) or '' end
+
+-- Appends a state change to the stream; what the API needs to tell of it travels in the entry.
+local function emit(type, id, at)
+  local t = redis.call('HMGET', task_key(id), 'status', 'stage', 'title', 'error', 'user')
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', 20000, '*', 'type', type, 'task', id, 'at', at,
+    'status', t[1], 'stage', t[2] or '', 'title', t[3], 'error', t[4] or '', 'user', t[5])
+end
+
+local function make_ready(id)
+  local t = redis.call('HMGET', task_key(id), 'user', 'lane', 'score')
+  redis.call('ZADD', P .. 'ready:' .. t[1] .. ':' .. t[2], t[3], id)
+  redis.call('SADD', P .. 'lanes:' .. t[1], t[2])
+  -- Who joins the ring waits behind everyone who is in it already.
+  redis.call('ZADD', P .. 'users', 'NX', redis.call('GET', P .. 'turn') or 0, t[1])
+end
+
+local function make_unready(id)
+  local t = redis.call('HMGET', task_key(id), 'user', 'lane')
+  local ready, lanes = P .. 'ready:' .. t[1] .. ':' .. t[2], P .. 'lanes:' .. t[1]
+  redis.call('ZREM', ready, id)
+  redis.call('ZREM', P .. 'delayed', id)
+  if redis.call('ZCARD', ready) == 0 then redis.call('SREM', lanes, t[2]) end
+  if redis.call('SCARD', lanes) == 0 then redis.call('ZREM', P .. 'users', t[1]) end
+end
+
+local function history_keys(id, status)
+  local t = redis.call('HMGET', task_key(id), 'type', 'user', 'storage')
+  local all = P .. 'history'
+  return { all, all .. ':status:' .. status, all .. ':type:' .. t[1], all .. ':user:' .. t[2],
+    all .. ':storage:' .. t[3] }
+end
+
+-- The only way into a terminal state.
+local function finish(id, status, err, at)
+  redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err, 'worker', '', 'cancel', 0,
+    'finished_at', at, 'updated_at', at)
+  redis.call('ZREM', P .. 'queued', id)
+  redis.call('ZREM', P .. 'running', id)
+  redis.call('ZREM', P .. 'leases', id)
+  for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
+  if status == 'canceled' and tonumber(field(id, 'epoch')) > 0 then
+    redis.call('SADD', P .. 'cleanup:' .. field(id, 'storage'), id .. ':' .. field(id, 'epoch'))
+  end
+  emit('task.' .. status, id, at)
+end
+
+-- The only way back to the queue, out of running or (by a retry) out of a terminal state.
+local function enqueue(id, at, delay)
+  redis.call('HSET', task_key(id), 'status', 'queued', 'stage', '', 'worker', '', 'updated_at', at)
+  redis.call('ZREM', P .. 'running', id)
+  redis.call('ZREM', P .. 'leases', id)
+  redis.call('ZADD', P .. 'queued', field(id, 'created_at'), id)
+  if delay > 0 then redis.call('ZADD', P .. 'delayed', at + delay, id) else make_ready(id) end
+  emit('task.queued', id, at)
+end
+
+-- Deliveries come as id, task, JSON triples from ARGV[first] on. One that was written before stays as it is.
+local function post(first, at)
+  for i = first, #ARGV, 3 do
+    local id, task, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    if redis.call('SET', P .. 'delivery:' .. id, json, 'NX') then
+      redis.call('ZADD', P .. 'outbox', at, id)
+      redis.call('SADD', P .. 'deliveries:' .. task, id)
+    end
+  end
+end
+
+-- Items come as a count in ARGV[at], then index, JSON pairs. Returns the place behind them.
+local function put_items(id, at)
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + 2 * count, 2 do redis.call('HSET', P .. 'items:' .. id, ARGV[i], ARGV[i + 1]) end
+  return at + 2 * count + 1
+end
+
+-- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended) or
+-- 'cancel' (the user wants it to stop).
+local function may_write(id, epoch)
+  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel')
+  if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
+  if t[3] == '1' then return 'cancel' end
+  return 'ok'
+end

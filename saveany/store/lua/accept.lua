@@ -1,0 +1,22 @@
+-- Accept a task: record, index, idempotency key and first event in one step. 201 is answered only after this.
+-- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, idem:<key>, events; reads turn.
+-- ARGV: id, spec JSON, type, storage, user, lane, title, priority, idempotency key ('' for none), body hash, ttl ms
+-- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}
+local id, idem = ARGV[1], P .. 'idem:' .. ARGV[9]
+if ARGV[9] ~= '' then
+  local known = redis.call('HMGET', idem, 'hash', 'task')
+  if known[1] then
+    if known[1] ~= ARGV[10] then return { 'reused' } end
+    return { 'replayed', known[2] }
+  end
+  redis.call('HSET', idem, 'hash', ARGV[10], 'task', id)
+  redis.call('PEXPIRE', idem, ARGV[11])
+end
+local at = now()
+redis.call('HSET', task_key(id), 'spec', ARGV[2], 'type', ARGV[3], 'storage', ARGV[4], 'user', ARGV[5],
+  'lane', ARGV[6], 'title', ARGV[7], 'score', at - tonumber(ARGV[8]) * 1e13, 'status', 'queued', 'epoch', 0,
+  'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at)
+redis.call('ZADD', P .. 'queued', at, id)
+make_ready(id)
+emit('task.queued', id, at)
+return { 'accepted', id, at }

@@ -1,0 +1,19 @@
+-- Cancel a task. A queued one ends here; a running one is marked, and its worker stops, cleans up, ends it.
+-- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, delayed, history…, cleanup:<storage>,
+-- events, outbox, delivery:<id>, deliveries:<task>; publishes to control.
+-- ARGV: id, (delivery id, task, JSON) …
+-- Returns 'canceled' | 'requested' | 'ended' | 'unknown'
+local id = ARGV[1]
+local status = field(id, 'status')
+if status == '' then return 'unknown' end
+if status == 'running' then
+  redis.call('HSET', task_key(id), 'cancel', 1)
+  redis.call('PUBLISH', P .. 'control', id)
+  return 'requested'
+end
+if status ~= 'queued' then return 'ended' end
+local at = now()
+make_unready(id)
+finish(id, 'canceled', '', at)
+post(2, at)
+return 'canceled'

@@ -1,0 +1,39 @@
+-- Give a worker the next task that may run there: round robin over users, then priority, then age.
+-- Touches: users, lanes:<user>, ready:<user>:<lane>, turn, task:<id>, queued, running, leases, events;
+-- reads items:<id>.
+-- ARGV: worker, lease ms, lanes the worker can run …
+-- Returns {task hash, items hash} or nothing
+local can = {}
+for i = 3, #ARGV do can[ARGV[i]] = true end
+
+local function head(user)
+  local best, best_score
+  for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
+    if can[lane] then
+      local first = redis.call('ZRANGE', P .. 'ready:' .. user .. ':' .. lane, 0, 0, 'WITHSCORES')
+      if first[1] and (not best or tonumber(first[2]) < best_score) then
+        best, best_score = first[1], tonumber(first[2])
+      end
+    end
+  end
+  return best
+end
+
+for _, user in ipairs(redis.call('ZRANGE', P .. 'users', 0, -1)) do
+  local id = head(user)
+  if id then
+    local at = now()
+    make_unready(id)
+    redis.call('ZADD', P .. 'users', 'XX', redis.call('INCR', P .. 'turn'), user)
+    redis.call('HINCRBY', task_key(id), 'epoch', 1)
+    redis.call('HSETNX', task_key(id), 'started_at', at)
+    redis.call('HSET', task_key(id), 'status', 'running', 'stage', 'resolving', 'worker', ARGV[1],
+      'updated_at', at)
+    redis.call('ZREM', P .. 'queued', id)
+    redis.call('ZADD', P .. 'running', field(id, 'created_at'), id)
+    redis.call('ZADD', P .. 'leases', at + ARGV[2], id)
+    emit('task.running', id, at)
+    return { redis.call('HGETALL', task_key(id)), redis.call('HGETALL', P .. 'items:' .. id) }
+  end
+end
+return false

@@ -1,0 +1,16 @@
+-- Write the outcome of an attempt. One that was settled meanwhile stays settled.
+-- Touches: outbox, delivery:<id>, task:<task>.
+-- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: there is none)
+-- Returns 1 if it was written
+local id = ARGV[1]
+if not redis.call('ZSCORE', P .. 'outbox', id) then return 0 end
+redis.call('SET', P .. 'delivery:' .. id, ARGV[3])
+if tonumber(ARGV[5]) < 0 then
+  redis.call('ZREM', P .. 'outbox', id)
+else
+  redis.call('ZADD', P .. 'outbox', now() + ARGV[5], id)
+end
+if redis.call('EXISTS', task_key(ARGV[2])) == 1 then
+  redis.call('HSET', task_key(ARGV[2]), 'webhook', ARGV[4])
+end
+return 1

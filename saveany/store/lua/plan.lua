@@ -1,0 +1,14 @@
+-- Record what a task consists of. A plan is made once; a later claim finds it and works it off.
+-- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>.
+-- ARGV: id, epoch, title, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
+-- Returns 'ok' | 'fenced' | 'cancel'
+local id = ARGV[1]
+local verdict = may_write(id, ARGV[2])
+if verdict ~= 'ok' then return verdict end
+local at = now()
+local rest = put_items(id, 5)
+redis.call('HSET', task_key(id), 'title', ARGV[3], 'progress', ARGV[4], 'items_total',
+  redis.call('HLEN', P .. 'items:' .. id), 'updated_at', at)
+emit('task.updated', id, at)
+post(rest, at)
+return verdict

@@ -1,0 +1,25 @@
+-- Return tasks whose lease ran out to the queue, wake delayed ones, and hand over canceled ones of dead
+-- workers: those get a new epoch and a fresh lease, and the caller ends them.
+-- Touches: leases, task:<id>, running, queued, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
+-- ARGV: limit, lease ms, '1' if leases may be judged now
+-- Returns {returned to the queue, woken, users with ready tasks, {id, epoch of a canceled one …}}
+local at, canceled, returned = now(), {}, 0
+local lapsed = {}
+if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
+for _, id in ipairs(lapsed) do
+  local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
+  if field(id, 'cancel') == '1' then
+    redis.call('ZADD', P .. 'leases', at + ARGV[2], id)
+    table.insert(canceled, id)
+    table.insert(canceled, tostring(epoch))
+  else
+    enqueue(id, at, 0)
+    returned = returned + 1
+  end
+end
+local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', at, 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(due) do
+  redis.call('ZREM', P .. 'delayed', id)
+  make_ready(id)
+end
+return { returned, #due, redis.call('ZCARD', P .. 'users'), canceled }

@@ -1,0 +1,15 @@
+-- Put a failed or canceled task back into the queue under the same id. Finished items stay finished.
+-- Touches: task:<id>, items:<id>, history…, queued, ready:<user>:<lane>, lanes:<user>, users, events.
+-- ARGV: id, run it was seen in, item count, (index, item JSON) …
+-- Returns 'ok' | 'state' | 'unknown'
+local id = ARGV[1]
+local status = field(id, 'status')
+if status == '' then return 'unknown' end
+if (status ~= 'failed' and status ~= 'canceled') or field(id, 'run') ~= ARGV[2] then return 'state' end
+for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
+put_items(id, 3)
+redis.call('HINCRBY', task_key(id), 'run', 1)
+redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)
+redis.call('HDEL', task_key(id), 'finished_at', 'started_at', 'webhook')
+enqueue(id, now(), 0)
+return 'ok'

@@ -1,0 +1,134 @@
+"""Tasks as users see them: accept, read, list, cancel, retry."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import msgspec
+
+from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
+from saveany.store import codec
+from saveany.store.db import PREFIX, Arg, Db
+
+IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
+_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+
+
+def new_id() -> str:
+    """A task id: 20 characters of 0-9a-v that sort by creation time (48 bits of ms, 52 random bits)."""
+    number = (time.time_ns() // 1_000_000) << 52 | int.from_bytes(os.urandom(7), "big") >> 4
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(95, -1, -5))
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a submission: the task as it was created, now or by the first request of the same key."""
+
+    id: str
+    created_at: int
+    replayed: bool = False
+
+
+def delivery_args(deliveries: list[Delivery]) -> list[Arg]:
+    """Deliveries as the scripts take them: id, task and JSON of each."""
+    args: list[Arg] = []
+    for delivery in deliveries:
+        args += [delivery.id, delivery.task_id, codec.encode(delivery)]
+    return args
+
+
+class Tasks:
+    """Everything about tasks that does not need a claim."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def accept(
+        self, spec: TaskSpec, title: str, *, key: str = "", body_hash: str = ""
+    ) -> Accepted | None:
+        """Record a new task. When this returns the task is kept, whatever dies next.
+
+        With an idempotency `key` seen within 24 h: the first task if `body_hash` is the same, else None.
+        """
+        reply = await self._db.script(
+            "accept",
+            spec.id,
+            codec.encode(spec),
+            spec.type,
+            spec.storage,
+            spec.user_id,
+            spec.lane,
+            title,
+            spec.priority,
+            key,
+            body_hash,
+            IDEMPOTENCY_TTL_MS,
+        )
+        verdict = reply[0].decode()
+        if verdict == "reused":
+            return None
+        if verdict == "accepted":
+            return Accepted(spec.id, int(reply[2]))
+        first = reply[1].decode()
+        return Accepted(
+            first, int(await self._db.do("HGET", self._key(first), "created_at") or 0), replayed=True
+        )
+
+    async def get(self, task_id: str) -> Task | None:
+        """The task, or None."""
+        record = await self._db.do("HGETALL", self._key(task_id))
+        return codec.decode_task(record) if record else None
+
+    async def items(self, task_id: str, start: int = 0, limit: int = 100) -> list[Item]:
+        """Items `start` … `start + limit` of a task, by index."""
+        values = await self._db.do("HMGET", f"{PREFIX}items:{task_id}", *range(start, start + limit))
+        return [codec.decode_item(value) for value in values if value]
+
+    async def all_items(self, task_id: str) -> list[Item]:
+        """Every item of a task, by index."""
+        return codec.decode_items(await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
+
+    async def live(self, user_id: int | None = None) -> list[Task]:
+        """All queued and running tasks, oldest first; only those of `user_id` if given."""
+        queued, running = await self._db.many(
+            [("ZRANGE", PREFIX + "queued", 0, -1), ("ZRANGE", PREFIX + "running", 0, -1)]
+        )
+        tasks = await self.get_many([member.decode() for member in queued + running])
+        mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
+        return sorted(mine, key=lambda task: (task.created_at, task.id))
+
+    async def get_many(self, ids: list[str]) -> list[Task]:
+        """The tasks of `ids` that exist, in their order."""
+        records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
+        return [codec.decode_task(record) for record in records if record]
+
+    async def cancel(self, task_id: str, deliveries: list[Delivery]) -> str:
+        """Cancel: `canceled` (it was queued and has ended), `requested` (its worker will end it), `ended`
+        (it had ended before) or `unknown`. `deliveries` are sent if it ends here."""
+        reply = await self._db.script("cancel", task_id, *delivery_args(deliveries))
+        return str(reply.decode())
+
+    async def retry(self, task: Task) -> bool:
+        """Queue a failed or canceled task again; only items that did not finish are done again.
+
+        False if it changed since `task` was read, or is in another state.
+        """
+        unfinished = [item for item in await self.all_items(task.id) if not item.status.done]
+        fresh = [
+            item
+            if item.status is ItemStatus.FINISHING
+            else msgspec.structs.replace(item, status=ItemStatus.QUEUED, error="", failures=0)
+            for item in unfinished
+        ]
+        reply = await self._db.script("retry", task.id, task.run, *codec.item_args(fresh))
+        return bool(reply == b"ok")
+
+    async def counts(self) -> dict[str, int]:
+        """How many tasks are queued and running now."""
+        queued, running = await self._db.many([("ZCARD", PREFIX + "queued"), ("ZCARD", PREFIX + "running")])
+        return {"queued": queued, "running": running}
+
+    @staticmethod
+    def _key(task_id: str) -> str:
+        return f"{PREFIX}task:{task_id}"

@@ -1,0 +1,70 @@
+"""Workers as the others see them: who lives, what it can run, what it is doing, what it must clean up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from saveany.store import codec
+from saveany.store.db import PREFIX, Db
+
+#: A worker that was silent for longer is not listed any more.
+SILENCE_MS = 15_000
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself with each heartbeat."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: int
+    tasks: list[str] = msgspec.field(default_factory=list)
+    #: storage name -> "" if it is usable there, else what is wrong
+    storages: dict[str, str] = msgspec.field(default_factory=dict)
+    #: Telegram account name -> "" if it is logged in, else what is wrong
+    accounts: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+_info = msgspec.json.Decoder(WorkerInfo)
+
+
+class Workers:
+    """Heartbeats, and requests to clean up what canceled tasks left on a storage."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def beat(self, info: WorkerInfo) -> None:
+        """Be listed for another while."""
+        await self._db.many(
+            [
+                ("SET", f"{PREFIX}worker:{info.id}", codec.encode(info), "PX", SILENCE_MS),
+                ("SADD", PREFIX + "workers", info.id),
+            ]
+        )
+
+    async def leave(self, worker: str) -> None:
+        """Be listed no more."""
+        await self._db.many([("DEL", f"{PREFIX}worker:{worker}"), ("SREM", PREFIX + "workers", worker)])
+
+    async def living(self) -> list[WorkerInfo]:
+        """All workers that were heard of lately, by id."""
+        ids = sorted(member.decode() for member in await self._db.do("SMEMBERS", PREFIX + "workers"))
+        raw = await self._db.many([("GET", f"{PREFIX}worker:{i}") for i in ids]) if ids else []
+        gone = [i for i, value in zip(ids, raw, strict=True) if not value]
+        if gone:
+            await self._db.do("SREM", PREFIX + "workers", *gone)
+        return [_info.decode(value) for value in raw if value]
+
+    async def remains(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
+        """Take (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded."""
+        members = await self._db.do("SPOP", f"{PREFIX}cleanup:{storage}", limit)
+        return [(m.decode().rpartition(":")[0], int(m.rpartition(b":")[2])) for m in members or []]
+
+    async def put_back_remains(self, storage: str, task_id: str, epoch: int) -> None:
+        """Have a clean-up that failed tried again."""
+        await self._db.do("SADD", f"{PREFIX}cleanup:{storage}", f"{task_id}:{epoch}")
+
+    async def lock(self, name: str, ttl_ms: int) -> bool:
+        """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""
+        return bool(await self._db.do("SET", f"{PREFIX}lock:{name}", 1, "NX", "PX", ttl_ms))
