@@ -1,7 +1,7 @@
 """Submitting, canceling and retrying tasks: the store keeps the order, arq is the doorbell.
 
-A bell is an arq job without content. Whoever answers it asks the store for the next task, so a bell that rings
-twice, late or for nothing is harmless, and one that is lost is rung again by the reconciler.
+A bell is an arq job without content. Whoever answers it asks the store for the next task, so a bell that
+rings twice, late or for nothing is harmless, and one that is lost is rung again by the reconciler.
 """
 
 from __future__ import annotations
