@@ -8,8 +8,19 @@ from saveany.store.claims import Claim
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
 from saveany.store.history import HistoryFilter, Page
-from saveany.store.store import Store
+from saveany.store.store import Store, open_store
 from saveany.store.tasks import Accepted
 from saveany.store.workers import WorkerInfo
 
-__all__ = ["Accepted", "Claim", "Db", "Event", "HistoryFilter", "Page", "Store", "WorkerInfo", "connect"]
+__all__ = [
+    "Accepted",
+    "Claim",
+    "Db",
+    "Event",
+    "HistoryFilter",
+    "Page",
+    "Store",
+    "WorkerInfo",
+    "connect",
+    "open_store",
+]

@@ -7,13 +7,15 @@ every write but `finish(CANCELED)` raises `CancelRequested`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from saveany.errors import CancelRequested, Fenced
 from saveany.models import Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
-from saveany.store.db import Arg, Db
+from saveany.store.db import OUTAGE, PREFIX, Arg, Db
 from saveany.store.tasks import delivery_args
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
@@ -45,9 +47,16 @@ class Claim:
         """Publish how far the task is."""
         await self._write("progress", stage.value, codec.encode(progress))
 
-    async def item(self, item: Item, deliveries: Sequence[Delivery] = ()) -> None:
-        """Record the state of one item."""
-        await self._write("item", *codec.item_args([item]), *delivery_args(list(deliveries)))
+    async def item(self, item: Item, told: Sequence[Delivery] = (), *, even_canceled: bool = False) -> None:
+        """Record the state of one item, and webhooks that tell of it."""
+        args = (*codec.item_args([item]), *delivery_args(list(told)))
+        await self._write("item", "1" if even_canceled else "0", *args)
+
+    async def next_suffix(self, path: str) -> int:
+        """A number that nobody else gets for `path` in this task's storage: 1, 2, 3 … (kept for 30 days)."""
+        key = f"{PREFIX}suffix:{self.task.spec.storage}:{path}"
+        number, _ = await self._db.many([("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)])
+        return int(number)
 
     async def finish(
         self,
@@ -68,11 +77,20 @@ class Claim:
         await self._write("release", delay_ms)
 
     async def _write(self, script: str, *args: Arg) -> None:
-        verdict = await self._db.script(script, self.task.id, self.task.epoch, *args)
+        verdict = await self._persist(script, *args)
         if verdict == b"fenced":
-            raise Fenced(f"task {self.task.id}: epoch {self.task.epoch} is over")
+            raise Fenced(f"epoch {self.task.epoch} is over")
         if verdict == b"cancel":
             raise CancelRequested(f"task {self.task.id} was canceled")
+
+    async def _persist(self, script: str, *args: Arg) -> Any:
+        # Without Redis nothing can be recorded, and nobody else can take the task either: wait for it. A
+        # write that went through just before the connection broke is made again; the scripts bear that.
+        while True:
+            try:
+                return await self._db.script(script, self.task.id, self.task.epoch, *args)
+            except OUTAGE:
+                await asyncio.sleep(0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +126,7 @@ class Claims:
         canceled = [(i.decode(), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
         return Reconciled(returned, woken, users, canceled)
 
-    async def take_over(self, task: Task, items: list[Item]) -> Claim:
+    def take_over(self, task: Task, items: list[Item]) -> Claim:
         """The claim of a task that `reconcile` handed over; `task` must carry its epoch."""
         return Claim(self._db, task, items)
 

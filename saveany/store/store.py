@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from saveany.errors import Unavailable
+from saveany.logs import get_logger
 from saveany.store.claims import Claims
-from saveany.store.db import PREFIX, Db
+from saveany.store.db import PREFIX, Db, connect
 from saveany.store.events import Events
 from saveany.store.history import History
 from saveany.store.outbox import Outbox
 from saveany.store.tasks import Tasks
 from saveany.store.workers import Workers
+
+log = get_logger("saveany.store")
 
 
 class Store:
@@ -28,3 +34,15 @@ class Store:
         await self.db.do("HSETNX", PREFIX + "meta", name, fresh)
         kept = await self.db.do("HGET", PREFIX + "meta", name)
         return str(kept.decode())
+
+
+async def open_store(url: str) -> Store:
+    """The store at `url`, checked (see `Db.check`); waits while no server answers there."""
+    db = connect(url)
+    while True:
+        try:
+            await db.check()
+            return Store(db)
+        except Unavailable as e:
+            log.warning("waiting for redis", reason=e.message)
+            await asyncio.sleep(1)

@@ -18,6 +18,10 @@
 --   deliveries:<task>       set     ids of the deliveries of a task
 --   idem:<key>              hash    an Idempotency-Key: hash of its body, id of its task
 --   turn                    string  counter behind the ring
+--   suffix:<storage>:<path> string  counter behind file_1, file_2 …
+--   worker:<id>, workers    string, set  heartbeats
+--   lock:<name>             string  locks that end by themselves
+--   meta                    hash    schema version, shared secrets
 
 local function now()
   local t = redis.call('TIME')

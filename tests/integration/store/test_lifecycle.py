@@ -263,7 +263,7 @@ async def test_canceled_task_of_a_dead_worker_is_handed_over(store: Store) -> No
     assert task is not None
     with pytest.raises(Fenced):
         await dead.finish(Status.CANCELED)
-    await (await store.claims.take_over(task, [])).finish(Status.CANCELED)
+    await store.claims.take_over(task, []).finish(Status.CANCELED)
     assert await store.workers.remains("local1") == [(task_id, task.epoch)]
     assert await store.workers.remains("local1") == []
 

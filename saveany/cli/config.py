@@ -1,0 +1,80 @@
+"""`saveany config`: show and change the configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+import typer
+from pydantic import SecretStr
+
+from saveany.cli import config_path, fail, load_config
+from saveany.config import keys, loader, write
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and change the configuration.")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Print what is in effect: variables over file over defaults. Secrets are masked."""
+    config = load_config(ctx)
+    values = keys.plain(config)
+    typer.echo(json.dumps(values, indent=2) if as_json else tomli_w.dumps(values), nl=as_json)
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(help="As in api.port, storages or storages.0.name.")],
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print secrets too.")] = False,
+) -> None:
+    """Print one value as it is in effect; lists and tables as JSON."""
+    value = _at(load_config(ctx, warn=False), key)
+    if isinstance(value, SecretStr) and not reveal:
+        fail(f"{key} is a secret; add --reveal to print it")
+    text = keys.plain(value, reveal=reveal)
+    typer.echo(text if isinstance(text, str) else json.dumps(text))
+
+
+def _at(config: object, key: str) -> Any:
+    """The value at a dotted key, list elements by their number from 0."""
+    value: Any = config
+    for part in key.split("."):
+        if isinstance(value, tuple) and re.fullmatch(r"\d{1,4}", part) and int(part) < len(value):
+            value = value[int(part)]
+        elif part in getattr(type(value), "model_fields", ()):
+            value = getattr(value, part)
+        else:
+            raise keys.unknown(key)
+    return value
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(help="As in api.port.")],
+    value: Annotated[str, typer.Argument(help="Lists: comma separated, or JSON. users and storages: JSON.")],
+) -> None:
+    """Change one key in the file, if the result is valid. Comments in the file are not kept."""
+    file = loader.find(config_path(ctx), os.environ) or Path("config.toml")
+    found = keys.find(key)
+    write.set_key(file, key, found.parse(value))
+    for variable in (found.variable, f"{found.variable}_FILE"):
+        if os.environ.get(variable):
+            typer.echo(f"warning: {variable} is set and wins over the file", err=True)
+
+
+@app.command()
+def path(ctx: typer.Context) -> None:
+    """Print the path of the file in use; fails if there is none."""
+    file = loader.find(config_path(ctx), os.environ)
+    if file is None:
+        fail("no configuration file is in use; `saveany init` writes one")
+    typer.echo(file.absolute())

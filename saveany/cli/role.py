@@ -1,0 +1,72 @@
+"""What the commands that run a part of SaveAny have in common: logs, event loop, Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from saveany import logs
+from saveany.config import Config
+from saveany.embedded import EmbeddedRedis
+
+
+def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
+    """Run `serve(redis url)` to its end. The embedded Redis is started unless another role has it."""
+    prepare(config)
+
+    async def main() -> None:
+        with redis_server(config) as (url, embedded):
+            keeping = asyncio.create_task(embedded.keep()) if embedded else None
+            try:
+                await serve(url)
+            finally:
+                if keeping:
+                    keeping.cancel()
+
+    run_async(main())
+
+
+def prepare(config: Config) -> None:
+    """Logging as configured, and no secret of the configuration in it."""
+    logs.setup(config.log.level, config.log.format)
+    for secret in _secrets(config):
+        logs.register_secret(secret)
+
+
+@contextlib.contextmanager
+def redis_server(config: Config) -> Iterator[tuple[str, EmbeddedRedis | None]]:
+    """URL of the Redis to use; and the embedded server, if it is that."""
+    if config.redis.url != "embedded":
+        yield config.redis.url, None
+        return
+    embedded = EmbeddedRedis(config.data_dir, config.redis.fsync)
+    try:
+        yield embedded.start(), embedded
+    finally:
+        embedded.stop()
+
+
+def run_async(main: Any) -> None:
+    """`asyncio.run` on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+
+
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _secrets(each)

@@ -1,0 +1,16 @@
+"""`saveany worker`: one worker process."""
+
+from __future__ import annotations
+
+import typer
+
+from saveany.cli import load_config
+from saveany.cli.role import run_role
+
+
+def worker(ctx: typer.Context) -> None:
+    """Run one worker process: it downloads what is queued. Start as many as you like, on any machine."""
+    import workers.main
+
+    config = load_config(ctx)
+    run_role(config, lambda url: workers.main.serve(config, url))

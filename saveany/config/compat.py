@@ -1,0 +1,66 @@
+"""What a SaveAny-Bot config.toml may have that does nothing here: it loads, with a warning each.
+
+Names and meanings are those of SaveAny-Bot v0.60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+Loc = tuple[str | int, ...]
+
+_NOT_YET = "is not available yet and has no effect"
+
+#: Dotted key or table -> what to know about it. Read by the loader and by the reference page.
+IGNORED: Mapping[str, str] = {
+    "lang": _NOT_YET,
+    "threads": "has no effect: the number of connections follows the size of the file",
+    "stream": "has no effect: files always go straight into the storage",
+    "no_clean_cache": "has no effect: there is no download cache",
+    "telegram.rpc_retry": "has no effect: how often to try again follows from Telegram's answer",
+    "telegram.flood_retry": "has no effect: flood waits are always waited for",
+    "telegram.media_group_timeout": _NOT_YET,
+    "telegram.userbot": "has no effect: log the account in with `saveany login --phone` instead",
+    "db": "has no effect: everything is kept in Redis, see [redis]",
+    "temp": "has no effect: there is no download cache",
+    "cache": "has no effect: everything is kept in Redis, see [redis]",
+    "aria2": _NOT_YET,
+    "ytdlp": _NOT_YET,
+    "parser": _NOT_YET,
+    "parsers": _NOT_YET,
+    "hook": _NOT_YET,
+}
+
+#: Storage types of SaveAny-Bot. One that our registry lacks is kept, unused.
+STORAGE_TYPES = frozenset({"local", "webdav", "alist", "s3", "minio", "rclone", "telegram"})
+
+
+def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """Remove every ignored key from `data`, in place; yields each with its warning."""
+    for dotted, why in IGNORED.items():
+        *parents, key = dotted.split(".")
+        table: Any = data
+        for parent in parents:
+            table = table.get(parent) if isinstance(table, dict) else None
+        if isinstance(table, dict) and key in table:
+            del table[key]
+            yield (*parents, key), f"{dotted} {why}"
+
+
+def unavailable_storages(data: Mapping[str, Any], available: Container[str]) -> Iterator[tuple[Loc, str]]:
+    """A warning for each storage of a type that SaveAny-Bot has and we do not have yet."""
+    tables = data.get("storages")
+    for index, table in enumerate(tables if isinstance(tables, list) else []):
+        kind = table.get("type") if isinstance(table, dict) else None
+        if isinstance(kind, str) and kind in STORAGE_TYPES and kind not in available:
+            yield (
+                ("storages", index),
+                f"storage type {kind} is not available yet; {table.get('name')!r} is not used",
+            )
+
+
+def is_ignored_variable(variable: str) -> bool:
+    """Whether an environment variable sets an ignored key, or one inside an ignored table."""
+    names = (f"SAVEANY_{dotted.replace('.', '_').upper()}" for dotted in IGNORED)
+    return any(variable == name or variable.startswith(f"{name}_") for name in names)

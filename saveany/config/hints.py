@@ -1,0 +1,13 @@
+"""Did-you-mean."""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str], fold: Callable[[str], str] = str.lower) -> str:
+    """`did you mean x?` for the nearest of `known`, "" if none is near.
+
+    `fold` gives `word` the case that `known` is written in.
+    """
+    near = get_close_matches(fold(word), list(known), n=1)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,186 @@
+"""Which addresses a URL that came in a request may reach (server-side request forgery, SSRF).
+
+Anyone who may create a task may name a webhook URL. Without a guard that person could make this service
+talk to what only this service can reach: the router, a database, the metadata service of a cloud.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import httpx
+
+from saveany.errors import InvalidInput
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+#: Host and port to addresses in their usual spelling; raises `OSError` when the name is unknown.
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+
+# The special-purpose registries of IANA, and multicast. Written out because `is_global` of the standard
+# library gives different answers in different patch releases.
+_REFUSED_V4 = [
+    IPv4Network(net)
+    for net in (
+        "0.0.0.0/8",  # this network, and another name of loopback on Linux
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # behind a provider's NAT; metadata of Alibaba
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # metadata of Azure, though a public address
+        "169.254.0.0/16",  # link-local; metadata of most clouds
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments; metadata of Oracle
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+]
+# Of IPv6 only global unicast is the internet: loopback, ULA, link-local and multicast lie outside of it.
+_GLOBAL_V6 = IPv6Network("2000::/3")
+_REFUSED_V6 = [
+    IPv6Network(net)
+    for net in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address inside, and nobody uses it any more
+        "3fff::/20",  # documentation
+    )
+]
+# Where homes and companies keep their machines: worth allowing as a whole, by subnets of this size.
+_HOME_NETWORKS: dict[Network, int] = {
+    IPv4Network("10.0.0.0/8"): 24,
+    IPv4Network("100.64.0.0/10"): 24,
+    IPv4Network("172.16.0.0/12"): 24,
+    IPv4Network("192.168.0.0/16"): 24,
+    IPv6Network("fc00::/7"): 64,
+}
+_NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address that is meant
+
+_NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
+
+
+async def system_resolver(host: str, port: int) -> Sequence[str]:
+    """All addresses that the system knows for a host."""
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is empty or too long
+        raise OSError("the host name is not valid") from error
+    return [str(sockaddr[0]) for *_, sockaddr in answers]
+
+
+class AddressGuard:
+    """Lets URLs through that lead to the public internet, or to a network in `allow`.
+
+    Its refusals are `InvalidInput` (field `webhook_url`) and name what to add to `[net] allow`.
+    """
+
+    def __init__(self, allow: Iterable[Network] = (), resolver: Resolver = system_resolver) -> None:
+        self._allow = tuple(allow)
+        self._resolver = resolver
+
+    def check_url(self, url: str) -> None:
+        """Refuse what can be seen to be wrong without the network.
+
+        http(s) only, with a host, without user and password; an address in any spelling must be allowed. A
+        host name passes: `resolve` judges it when it is used.
+        """
+        try:
+            parsed = httpx.URL(url)
+            host = parsed.host and parsed.raw_host.decode("ascii")  # `host` fails on bad xn-- labels
+        except (httpx.InvalidURL, ValueError) as error:
+            raise _refused("is not a valid URL") from error
+        if parsed.scheme not in ("http", "https"):
+            raise _refused("must begin with http:// or https://")
+        if not host:
+            raise _refused("names no host")
+        if parsed.userinfo:
+            raise _refused("must not contain a user name or password")
+        if parsed.port is not None and not 0 < parsed.port <= 65535:
+            raise _refused("has a port that is not between 1 and 65535")
+        literal = _literal(host)
+        if literal is not None:
+            self._check_address(literal)
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """Every address of `host`; connect to these and to nothing else.
+
+        All of them must be allowed, so that no luck of the draw decides. Raises `OSError` when the name is
+        unknown.
+        """
+        literal = _literal(host)
+        addresses = [literal] if literal else [_parsed(text) for text in await self._resolver(host, port)]
+        if not addresses:
+            raise OSError("the host name has no address")
+        for address in addresses:
+            self._check_address(address)
+        return list(dict.fromkeys(addresses))
+
+    def _check_address(self, address: Address) -> None:
+        meant = _meant(address)
+        if any(meant in network for network in self._allow) or _is_public(meant):
+            return
+        raise _refused(
+            f"leads to {meant}, which is not on the public internet. The operator can allow that in the "
+            f'configuration: [net] allow = ["{_network_of(meant)}"]'
+        )
+
+
+def _literal(host: str) -> Address | None:
+    """The address that `host` spells, None for a name.
+
+    `inet_aton` knows what resolvers know: 127.1, 0x7f.1, 017700000001, 2130706433.
+    """
+    host = host.lower().removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return IPv4Address("127.0.0.1")  # RFC 6761: always loopback
+    if ":" in host:
+        return _parsed(host.replace("%25", "%"))
+    with suppress(OSError, ValueError):
+        return IPv4Address(socket.inet_aton(host))
+    if "%" in host or _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
+        raise _refused("has a host that is neither a name nor an address")
+    return None
+
+
+def _parsed(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise _refused("has a host that is neither a name nor an address") from error
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 address that routers take for it, else the address, without a zone."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+        return IPv6Address(int(address))
+    return address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _REFUSED_V4)
+    return address in _GLOBAL_V6 and not any(address in network for network in _REFUSED_V6)
+
+
+def _network_of(address: Address) -> Network:
+    """What to allow for `address`: its subnet if people have such at home, else it alone."""
+    bits = next((bits for home, bits in _HOME_NETWORKS.items() if address in home), address.max_prefixlen)
+    return ip_network(f"{address}/{bits}", strict=False)
+
+
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput(f"The webhook URL {reason}.", field="webhook_url")

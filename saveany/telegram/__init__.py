@@ -1,0 +1,1 @@
+"""Everything that speaks to Telegram: links, accounts, messages and the downloader."""

@@ -1,0 +1,284 @@
+"""The Telegram accounts of one process: one bot, any number of users. What needs Telegram asks here.
+
+Which account answers is decided here and nowhere else: the bot first, then the users, until one can. An
+account that cannot be used is never an error of its own; it is in `problems`, with what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+from saveany.logs import get_logger
+from saveany.telegram import login as logins
+from saveany.telegram.client import Client
+from saveany.telegram.errors import login_command, translated
+from saveany.telegram.links import MessageLink
+from saveany.telegram.media import Media
+from saveany.telegram.messages import NotHere, NotThere, Reader
+from saveany.telegram.parallel import Downloader, Limits, OnWait, Write
+from saveany.telegram.session import PREFIX, Folder, Login
+from saveany.telegram.settings import Settings, TelegramTable, read
+
+T = TypeVar("T")
+
+#: How often leases are renewed and accounts that failed for a passing reason are tried again.
+_TEND_SECONDS = 20.0
+#: A user login belongs to the machine that renewed this last.
+_LEASE_SECONDS = 90
+
+_ADVICE = "Add the bot to the chat, or log in a user who is a member: saveany login --phone"
+_NOBODY = "There is no Telegram account: set telegram.token, or log in with: saveany login --bot | --phone"
+
+_log = get_logger(__name__)
+
+
+@dataclass
+class _Account:
+    name: str
+    text: str = ""  # session string or bot token, when the configuration has it
+    client: Client | None = None
+    reader: Reader | None = None
+    problem: TaskError | None = None
+
+    @property
+    def is_bot(self) -> bool:
+        return self.name == logins.BOT
+
+    @property
+    def ready(self) -> bool:
+        return self.client is not None and self.problem is None
+
+
+class Accounts:
+    """All accounts. Start it once per process, close it at the end."""
+
+    def __init__(
+        self,
+        table: TelegramTable,
+        data_dir: Path,
+        redis: Redis | None = None,
+        *,
+        proxy: str = "",
+        limits: Limits | None = None,
+    ) -> None:
+        self._table = table
+        self._proxy = proxy
+        self._folder = Folder(data_dir)
+        self._redis = redis
+        self._accounts: dict[str, _Account] = {}
+        self._downloader = Downloader(self._client, self._folder, self._read_again, limits)
+        self._tending: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Log in with what is there, never asking anything. Raises `ConfigError` for a setting that cannot
+        work; an account that cannot log in is in `problems` instead."""
+        self._accounts = {each.name: each for each in self._configured()}
+        try:
+            settings = read(self._table, self._proxy)
+        except NeedsLogin as error:
+            for account in self._accounts.values():
+                account.problem = error
+            return
+        await asyncio.gather(*(self._open(each, settings) for each in self._accounts.values()))
+        self._tending = asyncio.create_task(self._tend(settings))
+
+    async def close(self) -> None:
+        """Hang up everywhere. Logins stay valid."""
+        if self._tending is not None:
+            self._tending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._tending
+        await self._downloader.close()
+        await asyncio.gather(*(each.client.close() for each in self._accounts.values() if each.client))
+
+    @property
+    def ready(self) -> list[str]:
+        """Names of the accounts that can be used now, the bot first."""
+        return [each.name for each in self._accounts.values() if each.ready]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why the other accounts cannot be used, and what to do."""
+        if not self._accounts:
+            return {"telegram": _NOBODY}
+        return {each.name: each.problem.message for each in self._accounts.values() if each.problem}
+
+    async def resolve(self, link: MessageLink) -> list[Media]:
+        """The files a link means, an album's in order.
+
+        Raises `Permanent` (no such message, nothing in it, no account may see it), `Retryable` (flood wait
+        in `after`, network) or `NeedsLogin`; each says why and what to do.
+        """
+        return await self._first(lambda reader: reader.resolve(link))
+
+    async def find(self, source: Mapping[str, Any]) -> Media:
+        """The file of `Media.source`, read again by whichever account can. Raises as `resolve` does, and
+        `Permanent` if the message is deleted or has another file now."""
+        return await self._first(lambda reader: reader.find(source))
+
+    async def download(
+        self, media: Media, write: Write, *, start: int = 0, on_wait: OnWait | None = None
+    ) -> None:
+        """Hand the bytes of a file to `write(offset, data)`; see `Downloader.download`."""
+        try:
+            await self._downloader.download(media, write, start=start, on_wait=on_wait)
+        except NeedsLogin as error:
+            await self._lost(media.account, error)
+            raise
+
+    # Asking one after the other.
+
+    async def _first(self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "") -> T:
+        """The answer of the first account that has one."""
+        refusals: dict[str, TaskError] = {
+            each.name: each.problem for each in self._accounts.values() if each.problem
+        }
+        for account in sorted(self._accounts.values(), key=lambda each: each.name != prefer):
+            if account.reader is None or not account.ready:
+                continue
+            try:
+                with translated(account.name, is_bot=account.is_bot):
+                    return await ask(account.reader)
+            except NeedsLogin as error:
+                refusals[account.name] = error
+                await self._lost(account.name, error)
+            except (NotHere, NotThere, Retryable) as error:
+                refusals[account.name] = error
+        raise _verdict(refusals)
+
+    async def _read_again(self, media: Media) -> Media:
+        source = media.source()
+        return await self._first(lambda reader: reader.find(source), prefer=media.account)
+
+    def _client(self, name: str) -> Client:
+        account = self._accounts.get(name)
+        if account is None or account.client is None:
+            raise Retryable(f"Telegram account {name} is not ready")
+        return account.client
+
+    async def _lost(self, name: str, error: NeedsLogin) -> None:
+        """An account's login is dead: stop using it. A bot logs in again by itself, at the next tending."""
+        account = self._accounts[name]
+        _log.warning("telegram account lost its login", account=name, reason=error.message)
+        account.problem = Retryable(error.message) if account.is_bot else error
+        if account.client is not None:
+            await account.client.close()
+
+    # Logging in.
+
+    def _configured(self) -> list[_Account]:
+        token = self._table.token.get_secret_value()
+        named = {each.name: each.session.get_secret_value() for each in self._table.user_accounts}
+        kept = [name for name in self._folder.names() if name != logins.BOT and name not in named]
+        users = [_Account(name, text) for name, text in named.items()] + [_Account(name) for name in kept]
+        return [_Account(logins.BOT, token), *users] if token else users
+
+    async def _open(self, account: _Account, settings: Settings) -> None:
+        """Make the account usable, or note why it is not."""
+        try:
+            with translated(account.name, is_bot=account.is_bot):
+                await (self._open_bot if account.is_bot else self._open_user)(account, settings)
+            account.problem = None
+            _log.info("telegram account ready", account=account.name)
+        except TaskError as error:
+            account.problem = error
+        except SaveAnyError as error:
+            account.problem = Permanent(f"Telegram account {account.name}: {error.message}")
+        if account.problem:
+            _log.warning("telegram account not ready", account=account.name, reason=account.problem.message)
+
+    async def _open_user(self, account: _Account, settings: Settings) -> None:
+        login = Login.from_string(account.text) if account.text else self._folder.load(account.name)
+        if login is None:
+            raise NeedsLogin(f"the login is damaged. Log in again: {login_command(account.name, False)}")
+        await self._claim(account.name, login)
+        await self._connect(account, settings, login)
+
+    async def _open_bot(self, account: _Account, settings: Settings) -> None:
+        """The login kept on this machine; a new one if there is none or it is dead, made once for all
+        processes of the machine."""
+        async with self._folder.lock(logins.BOT):
+            login = self._folder.load(logins.BOT)
+            if login is None or str(login.user_id) != account.text.partition(":")[0]:
+                login = await logins.bot(settings, self._folder, account.text)
+        try:
+            with translated(account.name, is_bot=True):
+                await self._connect(account, settings, login)
+        except NeedsLogin:
+            async with self._folder.lock(logins.BOT):
+                kept = self._folder.load(logins.BOT)
+                if kept is None or kept.key == login.key:
+                    kept = await logins.bot(settings, self._folder, account.text)
+            await self._connect(account, settings, kept)
+
+    async def _connect(self, account: _Account, settings: Settings, login: Login) -> None:
+        client = Client(account.name, settings, login, self._redis)
+        try:
+            await client.open()
+        except BaseException:
+            await client.close()
+            raise
+        account.client, account.reader = client, Reader(client)
+
+    # Over time.
+
+    async def _tend(self, settings: Settings) -> None:
+        while True:
+            await asyncio.sleep(_TEND_SECONDS)
+            for account in self._accounts.values():
+                if isinstance(account.problem, Retryable):
+                    await self._open(account, settings)
+                elif account.client and account.ready and not account.is_bot:
+                    await self._keep(account, account.client)
+
+    async def _keep(self, account: _Account, client: Client) -> None:
+        """Renew a user's lease; stop using the account if another machine took it meanwhile."""
+        try:
+            await self._claim(account.name, client.session.login(0, ""))
+        except Retryable as error:
+            account.problem = error
+            await client.close()
+
+    async def _claim(self, name: str, login: Login) -> None:
+        """A login used from two addresses at once is ended by Telegram, so a machine claims it first."""
+        if self._redis is None:
+            return
+        key, machine = f"{PREFIX}machine:{login.fingerprint}", self._folder.machine()
+        with suppress(RedisError):
+            await self._redis.set(key, machine, nx=True, ex=_LEASE_SECONDS)
+            holder = await self._redis.get(key)
+            if holder is not None and _text(holder) != machine:
+                raise Retryable(
+                    f"Telegram account {name} is in use on another machine, and a login must stay on one: "
+                    f"stop SaveAny there, or give this machine its own login: {login_command(name, False)}",
+                    after=_LEASE_SECONDS,
+                )
+            await self._redis.expire(key, _LEASE_SECONDS)
+
+
+def _verdict(refusals: Mapping[str, TaskError]) -> TaskError:
+    """The one error for what every account refused."""
+    if not refusals:
+        return NeedsLogin(_NOBODY)
+    passing = [each for each in refusals.values() if isinstance(each, Retryable)]
+    if passing:
+        return min(passing, key=lambda each: each.after)
+    missing = [each for each in refusals.values() if isinstance(each, NotThere)]
+    if missing:
+        return missing[0]
+    reasons = "; ".join(f"{name}: {error.message}" for name, error in refusals.items())
+    text = f"No Telegram account can read this. {reasons}. {_ADVICE}"
+    return NeedsLogin(text) if all(isinstance(e, NeedsLogin) for e in refusals.values()) else Permanent(text)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,242 @@
+"""One account's control connection: requests go in, answers or Telethon's errors come out.
+
+Telethon reconnects by itself without a pause between tries, waits for ever for a server that accepts and
+stays silent, and cancels the caller's future when a connection closes. So its own reconnecting is off and
+all three are done here, with bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from telethon import TelegramClient
+from telethon import errors as tg
+from telethon.network import MTProtoSender
+from telethon.network.connection import ConnectionTcpIntermediate
+from telethon.tl import functions, types
+from telethon.tl.alltlobjects import LAYER
+from telethon.tl.tlobject import TLRequest
+
+from saveany.telegram.errors import NETWORK, flood_seconds
+from saveany.telegram.session import Login, Session
+from saveany.telegram.settings import Settings
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 15.0
+CALL_SECONDS = 30.0
+#: Flood waits up to this are slept here; longer ones are the caller's to decide (another account?).
+CALL_PATIENCE = 10.0
+_CLOSE_SECONDS = 5.0
+_TRIES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+
+# Telethon logs every lost connection as an error with a traceback; each of them reaches us as an exception
+# too, and is told once, in our words.
+_TELETHON_LOG = logging.getLogger("saveany.telethon")
+_TELETHON_LOG.setLevel(logging.CRITICAL)
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`, or `TimeoutError` after `seconds`.
+
+    When a connection closes Telethon cancels the futures of its requests; that is a `ConnectionError` here,
+    so that `CancelledError` only ever means that the caller itself is being canceled.
+    """
+    future = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({future}, timeout=seconds)
+        if not future.done():
+            raise TimeoutError(f"no answer within {seconds:.0f} s")
+        if future.cancelled():
+            raise ConnectionError("the connection was closed")
+        return future.result()
+    finally:
+        future.cancel()
+
+
+def alive(sender: MTProtoSender) -> bool:
+    """Whether a request given to the sender now will be sent; one that is about to close still takes them."""
+    return bool(sender.is_connected() and sender._transport_connected())
+
+
+class Backoff:
+    """Pauses between failing tries to connect: doubling, with jitter, bounded; none after a success."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._not_before = 0.0
+
+    async def pause(self) -> None:
+        """Wait until the next try is due."""
+        await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+
+    def failed(self) -> None:
+        """A try failed."""
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        self._failures += 1
+        self._not_before = time.monotonic() + longest * random.uniform(0.7, 1.0)  # noqa: S311  # no secret
+
+    def succeeded(self) -> None:
+        """The connection works."""
+        self._failures = 0
+
+
+class Client:
+    """The control connection of one account. Connects when needed and again when it was lost."""
+
+    def __init__(
+        self, name: str, settings: Settings, login: Login | None, redis: Redis | None = None
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.session = Session(login, redis)
+        if login is None:
+            self.session.set_dc(settings.dc_id, *settings.address)
+        else:
+            self.session.set_dc(login.dc_id, *settings.at_home(login))
+        self.user: types.User | None = None  # known once `open` has returned
+        self._backoff = Backoff()
+        self._lock = asyncio.Lock()
+        self._config: types.Config | None = None
+        self._telegram = _Telegram(self)
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether the account is a bot; known once `open` has returned."""
+        return bool(self.user and self.user.bot)
+
+    @property
+    def home(self) -> int:
+        """Number of the account's own data centre."""
+        return int(self.session.dc_id)
+
+    @property
+    def loggers(self) -> Any:
+        """What Telethon's own classes want for their logs."""
+        return self._telegram._log
+
+    async def open(self) -> types.User:
+        """Connect and ask who we are. Raises Telethon's errors; an ended login is an `UnauthorizedError`."""
+        answer = await self.call(functions.users.GetUsersRequest([types.InputUserSelf()]))
+        self.user = answer[0]
+        self.session.user_id = self.user.id
+        await self.session.flush()
+        return self.user
+
+    async def close(self) -> None:
+        """Hang up. The login stays valid."""
+        async with self._lock:
+            await self._hang_up()
+
+    async def call(self, request: TLRequest, seconds: float = CALL_SECONDS) -> Any:
+        """The answer to one request. Short flood waits are slept, lost connections made anew, both bounded.
+
+        Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than
+        once, so it must be one that may.
+        """
+        for attempt in range(_TRIES):
+            try:
+                await self._connect()
+                answer = await within(seconds, self._telegram(request))
+                await self.session.flush()
+                return answer
+            except NETWORK:
+                await self.close()
+                if attempt == _TRIES - 1:
+                    raise
+            except tg.FloodError as error:
+                if attempt == _TRIES - 1 or flood_seconds(error) > CALL_PATIENCE:
+                    raise
+                await asyncio.sleep(flood_seconds(error))
+        raise AssertionError("the last try returns or raises")
+
+    async def address(self, dc_id: int, *, files: bool) -> tuple[str, int]:
+        """Where a data centre answers; for files at an address for media only, when Telegram lists one."""
+        options = [each for each in (await self.config()).dc_options if _usable(each, dc_id)]
+        media = [each for each in options if each.media_only and files]
+        if dc_id == self.home and not media:
+            return self.session.server_address, self.session.port
+        for each in media or (each for each in options if not each.media_only):
+            return each.ip_address, each.port
+        raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
+
+    async def config(self) -> types.Config:
+        """Telegram's own configuration, asked for once."""
+        if self._config is None:
+            self._config = await self.call(functions.help.GetConfigRequest())
+        return self._config
+
+    def first_request(self, query: TLRequest) -> TLRequest:
+        """What a new connection must send first: who the application is, and `query` with it."""
+        own = self._telegram._init_request
+        init = functions.InitConnectionRequest(
+            api_id=own.api_id,
+            device_model=own.device_model,
+            system_version=own.system_version,
+            app_version=own.app_version,
+            system_lang_code=own.system_lang_code,
+            lang_pack=own.lang_pack,
+            lang_code=own.lang_code,
+            query=query,
+            proxy=own.proxy,
+        )
+        return functions.InvokeWithLayerRequest(LAYER, functions.InvokeWithoutUpdatesRequest(init))
+
+    async def _connect(self) -> None:
+        async with self._lock:
+            if alive(self._telegram._sender):
+                return
+            await self._hang_up()
+            await self._backoff.pause()
+            try:
+                await within(CONNECT_SECONDS, self._telegram.connect())
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    self._backoff.failed()
+                await self._hang_up()
+                raise
+            self._backoff.succeeded()
+
+    async def _hang_up(self) -> None:
+        with suppress(*NETWORK):
+            await within(_CLOSE_SECONDS, self._telegram.disconnect())
+
+
+class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
+    """Telethon's client with bounds on everything it repeats, and its configuration per object, not class."""
+
+    def __init__(self, owner: Client) -> None:
+        super().__init__(
+            owner.session,
+            owner.settings.app_id,
+            owner.settings.app_hash,
+            connection=ConnectionTcpIntermediate,
+            proxy=owner.settings.proxy,
+            timeout=10,
+            connection_retries=1,
+            retry_delay=0,
+            auto_reconnect=False,
+            request_retries=3,  # moving to another data centre at login is one of them
+            raise_last_call_error=True,
+            flood_sleep_threshold=0,
+            device_model="SaveAny",
+            base_logger=_TELETHON_LOG,
+            receive_updates=False,
+        )
+        self._owner = owner
+
+    async def _get_dc(self, dc_id: int, cdn: bool = False) -> types.DcOption:
+        host, port = await self._owner.address(dc_id, files=False)
+        return types.DcOption(dc_id, host, port)
+
+
+def _usable(option: types.DcOption, dc_id: int) -> bool:
+    return option.id == dc_id and not (option.ipv6 or option.cdn or option.tcpo_only)

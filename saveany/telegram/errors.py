@@ -1,0 +1,196 @@
+"""What Telegram's and Telethon's errors mean for a task: the one place where they are mapped.
+
+Telethon has several hundred error classes. A class is looked up along its base classes, so a family has one
+entry and the exceptions to the family's rule have their own. A test walks every class Telethon defines and
+fails when one is reached by no entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+
+from telethon import errors as tg
+from telethon.errors import common, rpcbaseerrors
+
+from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+
+
+class Kind(Enum):
+    """What to do after an error."""
+
+    RETRY = "retry"
+    FLOOD = "flood"  # retry after the seconds Telegram names
+    LOGIN = "login"
+    FAIL = "fail"
+
+
+#: Error class or family -> what to do. The nearest entry along the base classes decides.
+KINDS: Mapping[type[BaseException], Kind] = {
+    rpcbaseerrors.InvalidDCError: Kind.RETRY,
+    rpcbaseerrors.BadRequestError: Kind.FAIL,
+    rpcbaseerrors.UnauthorizedError: Kind.LOGIN,
+    rpcbaseerrors.ForbiddenError: Kind.FAIL,
+    rpcbaseerrors.NotFoundError: Kind.FAIL,
+    rpcbaseerrors.AuthKeyError: Kind.FAIL,  # code 406, "not acceptable"; most are not about keys at all
+    rpcbaseerrors.FloodError: Kind.FLOOD,
+    rpcbaseerrors.ServerError: Kind.RETRY,
+    rpcbaseerrors.TimedOutError: Kind.RETRY,
+    tg.AuthKeyDuplicatedError: Kind.LOGIN,
+    tg.AccessTokenExpiredError: Kind.LOGIN,
+    tg.AccessTokenInvalidError: Kind.LOGIN,
+    tg.FilerefUpgradeNeededError: Kind.RETRY,
+    tg.FileReferenceEmptyError: Kind.RETRY,
+    tg.FileReferenceExpiredError: Kind.RETRY,
+    tg.FileReferenceInvalidError: Kind.RETRY,
+    tg.AuthBytesInvalidError: Kind.RETRY,
+    tg.ConnectionNotInitedError: Kind.RETRY,
+    tg.FrozenMethodInvalidError: Kind.FAIL,
+    common.AuthKeyNotFound: Kind.LOGIN,
+    common.ReadCancelledError: Kind.RETRY,
+    common.TypeNotFoundError: Kind.RETRY,
+    common.InvalidChecksumError: Kind.RETRY,
+    common.InvalidBufferError: Kind.RETRY,
+    common.SecurityError: Kind.RETRY,
+    common.BadMessageError: Kind.RETRY,
+    common.MultiError: Kind.RETRY,
+    common.AlreadyInConversationError: Kind.FAIL,
+    OSError: Kind.RETRY,  # includes ConnectionError and TimeoutError
+    EOFError: Kind.RETRY,  # includes asyncio.IncompleteReadError
+}
+
+#: Errors that say: this connection is of no use any more, open another one.
+NETWORK: tuple[type[BaseException], ...] = (
+    OSError,
+    EOFError,
+    common.InvalidBufferError,
+    common.InvalidChecksumError,
+    common.SecurityError,
+    common.BadMessageError,
+)
+
+#: Errors that say: read the message again, the file reference is too old.
+STALE_REFERENCE: tuple[type[BaseException], ...] = (
+    tg.FileReferenceEmptyError,
+    tg.FileReferenceExpiredError,
+    tg.FileReferenceInvalidError,
+    tg.FilerefUpgradeNeededError,
+)
+
+_MESSAGES: Mapping[type[BaseException], str] = {
+    tg.AuthKeyDuplicatedError: (
+        "the login was used from two internet addresses at once, so Telegram ended it (AUTH_KEY_DUPLICATED); "
+        "keep it on one machine and log in again"
+    ),
+    tg.SessionRevokedError: "the login was ended from another device",
+    tg.SessionExpiredError: "the login has expired",
+    tg.AuthKeyUnregisteredError: "Telegram does not know this login any more",
+    common.AuthKeyNotFound: "Telegram does not know this login any more",
+    tg.UserDeactivatedError: "the account was deleted",
+    tg.UserDeactivatedBanError: "the account was banned by Telegram",
+    tg.SessionPasswordNeededError: "the login was never finished: the account's password is missing",
+    tg.AccessTokenInvalidError: "Telegram refused the bot token: compare telegram.token with @BotFather's",
+    tg.AccessTokenExpiredError: "the bot token was revoked: set telegram.token to @BotFather's new one",
+    tg.ApiIdInvalidError: "Telegram refused telegram.app_id and app_hash: see https://my.telegram.org",
+    tg.ApiIdPublishedFloodError: (
+        "telegram.app_id is a published one that Telegram has blocked: make your own at https://my.telegram.org"
+    ),
+    tg.BotMethodInvalidError: "bots may not do this",
+    tg.ChannelPrivateError: "the chat is private and this account is not a member",
+    tg.ChannelInvalidError: "the chat does not exist or this account is not a member",
+    tg.ChannelPublicGroupNaError: "the chat is not available to this account",
+    tg.ChatForbiddenError: "this account may not read the chat",
+    tg.UserBannedInChannelError: "this account is banned in the chat",
+    tg.ChatIdInvalidError: "the chat does not exist",
+    tg.PeerIdInvalidError: "the chat does not exist or this account has never met it",
+    tg.MsgIdInvalidError: "there is no such message",
+    tg.UsernameNotOccupiedError: "nobody has this username; check the link",
+    tg.UsernameInvalidError: "this is not a possible username; check the link",
+    tg.FrozenMethodInvalidError: "the account is frozen by Telegram; see the chat with Telegram in its app",
+    tg.PhoneNumberInvalidError: "this is not a phone number Telegram knows; write it as +491701234567",
+    tg.PhoneNumberBannedError: "this phone number is banned by Telegram",
+    tg.PhoneNumberUnoccupiedError: "no Telegram account has this phone number",
+    tg.PhoneCodeInvalidError: "the code is wrong",
+    tg.PhoneCodeEmptyError: "the code is missing",
+    tg.PhoneCodeExpiredError: "the code has expired; start again",
+    tg.PasswordHashInvalidError: "the password is wrong",
+    tg.LocationInvalidError: "Telegram does not know this file any more",
+    tg.FileIdInvalidError: "Telegram does not know this file any more",
+    TimeoutError: "Telegram did not answer in time",
+    ConnectionError: "the connection to Telegram was lost",
+    EOFError: "the connection to Telegram was lost",
+    common.SecurityError: "a reply of Telegram was damaged",
+    common.TypeNotFoundError: "a reply of Telegram could not be read; a newer SaveAny may know it",
+    OSError: "Telegram cannot be reached; check network and proxy",
+}
+
+_DEFAULT_FLOOD_SECONDS = 60.0
+
+
+def kind(cls: type[BaseException]) -> Kind | None:
+    """What to do after an error of this class; None if no entry reaches it."""
+    return next((KINDS[base] for base in cls.__mro__ if base in KINDS), None)
+
+
+def login_command(account: str, is_bot: bool) -> str:
+    """The exact command that logs this account in again."""
+    return "saveany login --bot" if is_bot else f"saveany login --phone --name {account}"
+
+
+def flood_seconds(error: BaseException) -> float:
+    """How long Telegram asked to wait; at least 1 s, as a wait of 0 has been seen and means "soon"."""
+    return max(1.0, float(getattr(error, "seconds", _DEFAULT_FLOOD_SECONDS)))
+
+
+def unknown_key(error: BaseException) -> bool:
+    """Whether the server does not know the authorization key (transport error 404)."""
+    return isinstance(error, common.AuthKeyNotFound) or (
+        isinstance(error, common.InvalidBufferError) and error.code == 404
+    )
+
+
+def describe(error: BaseException) -> str:
+    """The error in words for a user, without secrets."""
+    text = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), "")
+    if text:
+        return text
+    if isinstance(error, tg.RPCError):
+        return f"Telegram answered {_rpc_name(error)}"
+    return f"an unexpected error of Telegram's library: {type(error).__name__}"
+
+
+def translate(error: BaseException, account: str = "", *, is_bot: bool = False) -> TaskError:
+    """The task error for an error of Telethon; `account` is named in the message."""
+    if isinstance(error, TaskError):
+        return error
+    who = f"Telegram account {account}: " if account else ""
+    what = Kind.LOGIN if unknown_key(error) else kind(type(error)) or Kind.RETRY
+    if what is Kind.LOGIN:
+        text = describe(common.AuthKeyNotFound()) if unknown_key(error) else describe(error)
+        return NeedsLogin(f"{who}{text}. Log in again: {login_command(account, is_bot)}")
+    if what is Kind.FLOOD:
+        seconds = flood_seconds(error)
+        return Retryable(f"{who}Telegram asks to wait {seconds:.0f} s", after=seconds)
+    if what is Kind.RETRY:
+        return Retryable(who + describe(error))
+    return Permanent(who + describe(error))
+
+
+@contextmanager
+def translated(account: str = "", *, is_bot: bool = False) -> Iterator[None]:
+    """The edge: inside, errors are Telethon's; what comes out is ours. Cancellation and ours pass."""
+    try:
+        yield
+    except (SaveAnyError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        if kind(type(error)) is None and not isinstance(error, tg.RPCError):
+            raise  # a bug of ours, not an answer of Telegram's
+        raise translate(error, account, is_bot=is_bot) from error
+
+
+def _rpc_name(error: BaseException) -> str:
+    """The server's own text, which Telethon keeps for errors it has no class for, else the class's name."""
+    return str(vars(error).get("message") or type(error).__name__)

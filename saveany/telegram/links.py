@@ -1,0 +1,230 @@
+"""Links to Telegram messages: one parser for every form in which people copy and paste them.
+
+The forms are those of https://core.telegram.org/api/links#message-links. Pure: nothing is looked up, so a
+link that parses may still name a chat or message that does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode
+
+from saveany.errors import InvalidInput
+
+#: Message ids are positive signed 32-bit integers.
+MAX_MESSAGE = 2**31 - 1
+#: The largest channel id there is (https://core.telegram.org/api/bots/ids).
+MAX_CHANNEL = 997_852_516_352
+
+_BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567890: -(10**12 + id)
+_ADVICE = "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
+
+#: First words of links that name no chat; a username is never one of them.
+_NOT_A_CHAT = {
+    "addemoji": "a set of emoji",
+    "addlist": "a chat folder",
+    "addstickers": "a sticker set",
+    "addstyle": "a style",
+    "addtheme": "a theme",
+    "auction": "an auction",
+    "auth": "a login link",
+    "boost": "a boost link",
+    "call": "a call",
+    "confirmphone": "a login link",
+    "contact": "a contact",
+    "giftcode": "a gift code",
+    "invoice": "an invoice",
+    "login": "a login link",
+    "msg_url": "a share link",
+    "proxy": "a proxy",
+    "setlanguage": "a language",
+    "share": "a share link",
+    "socks": "a proxy",
+}
+_INVITES = frozenset({"join", "joinchat"})
+
+_WEB = re.compile(
+    r"""(?:https?://)?
+    (?:(?P<subdomain>[a-z0-9_-]+)\.)?(?:t\.me|telegram\.me|telegram\.dog)(?::(?:80|443))?
+    (?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?(?:\#.*)?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_APP = re.compile(r"tg:(?://)?(?P<action>[^/?#]*)/?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.IGNORECASE)
+# Anything foreign may stand before a scheme ("看https://…"). Without a scheme a letter before the host would
+# be part of the host, so only punctuation goes.
+_BEFORE = re.compile(r"^(?:[^0-9A-Za-z]*(?=(?:https?://|tg:))|[\W_]+)", re.IGNORECASE)
+_AFTER = re.compile(r"[^0-9A-Za-z]+$")
+_ASCII = re.compile(r"[!-~]*")
+
+_USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # four letters: names sold as collectibles
+_NUMBER = re.compile(r"0*([0-9]{1,13})")
+_BOT_API_ID = re.compile(r"-([0-9]{13})")
+_TIMES = (
+    re.compile(r"(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,8})m)?(?:(?P<s>[0-9]{1,10})s?)?"),
+    re.compile(r"(?:(?P<h>[0-9]{1,6}):)?(?P<m>[0-9]{1,8}):(?P<s>[0-9]{1,2})"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageLink:
+    """One message of one chat. Two links are equal when they differ only in the case of the username."""
+
+    chat: str | int  # username as it was written, or the positive channel id of a /c/ link (no -100)
+    message: int
+    topic: int | None = None  # t.me/name/<topic>/<message>
+    comment: int | None = None  # id in the discussion group of the channel; `message` is the channel's post
+    single: bool = False  # this file alone, not the album around it
+    thread: int | None = None  # ?thread=, the other spelling of a topic or a thread of replies
+    timestamp: int | None = None  # seconds into the video
+
+    @property
+    def url(self) -> str:
+        """The canonical form; parsing it gives this link again."""
+        chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
+        path = "/".join(str(part) for part in (chat, self.topic, self.message) if part is not None)
+        numbers = {"thread": self.thread, "comment": self.comment, "t": self.timestamp}
+        query = urlencode({key: value for key, value in numbers.items() if value is not None})
+        options = "&".join(filter(None, ["single" if self.single else "", query]))
+        return f"https://t.me/{path}" + (f"?{options}" if options else "")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MessageLink) and self.url.lower() == other.url.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.url.lower())
+
+
+def parse(text: str) -> MessageLink:
+    """The one message that `text` links to; brackets, markdown and words around the link do not matter.
+
+    Raises `InvalidInput` (field `telegram_url`) with the reason: no Telegram link, two different ones, or
+    one that leads to something else than a message.
+    """
+    links = {_web_link(m) if m.re is _WEB else _app_link(m) for m in _matches(text)}
+    if not links:
+        raise _refused("This is not a Telegram link.")
+    if len(links) > 1:
+        raise _refused("These are several links.")
+    return links.pop()
+
+
+def looks_like(text: str) -> bool:
+    """Whether `text` is meant as a Telegram link, valid or not: it names t.me or one of its kin, or tg:."""
+    return bool(_matches(text))
+
+
+def _matches(text: str) -> list[re.Match[str]]:
+    words = (_AFTER.sub("", _BEFORE.sub("", word)) for word in text.replace("](", " ").split())
+    matches = (_WEB.fullmatch(word) or _APP.fullmatch(word) for word in words)
+    return [match for match in matches if match]
+
+
+def _web_link(match: re.Match[str]) -> MessageLink:
+    options = _options(match["query"])
+    parts = [part for part in _ascii(match["path"]).split("/") if part]
+    subdomain = (match["subdomain"] or "").lower()
+    if subdomain not in ("", "www"):
+        parts.insert(0, _username(match["subdomain"]))
+    elif parts[:1] in (["s"], ["S"]):  # the preview of a public channel in the browser
+        parts.pop(0)
+    if not parts:
+        raise _refused("This link names no chat.")
+    if parts[0] in "cC":
+        return _link(_channel(parts[1:2]), parts[2:], options)
+    return _link(_username(parts[0]), parts[1:], options)
+
+
+def _app_link(match: re.Match[str]) -> MessageLink:
+    action, options = match["action"].lower(), _options(match["query"])
+    post = [options["post"]] if "post" in options else []
+    if action == "resolve":
+        if "story" in options:
+            raise _refused("This is a story, not a message.")
+        return _link(_username(options.get("domain", "")), post, options)
+    if action == "privatepost":
+        return _link(_channel([options.get("channel", "")]), post, options)
+    _check_word(action)
+    raise _refused("Of the tg: links only tg://resolve and tg://privatepost lead to messages.")
+
+
+def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -> MessageLink:
+    """`numbers` is what follows the chat in the path: the message, or the topic and the message."""
+    if not numbers:
+        raise _refused("This link names a chat but no message.")
+    if numbers[0].lower() == "s":
+        raise _refused("This is a story, not a message.")
+    if len(numbers) > 2:
+        raise _refused("This link has too many parts.")
+    return MessageLink(
+        chat=chat,
+        message=_message(numbers[-1], "message"),
+        topic=_message(numbers[0], "topic") if len(numbers) == 2 else None,
+        comment=_message(options["comment"], "comment") if "comment" in options else None,
+        single="single" in options,
+        thread=_message(options["thread"], "thread") if "thread" in options else None,
+        timestamp=_seconds(options.get("t", "")),
+    )
+
+
+def _username(word: str) -> str:
+    _check_word(word)
+    if not _USERNAME.fullmatch(word):
+        raise _refused("The name of the chat in this link is not a Telegram username.")
+    return word
+
+
+def _check_word(word: str) -> None:
+    if word.startswith("+") or word.lower() in _INVITES:
+        raise _refused("This is an invite link. Let your Telegram account join the chat first.")
+    if noun := _NOT_A_CHAT.get(word.lower()):
+        raise _refused(f"This is {noun}, not a message.")
+
+
+def _channel(words: Sequence[str]) -> int:
+    word = words[0] if words else ""
+    bot_api = _BOT_API_ID.fullmatch(word)
+    number = int(bot_api[1]) - _BOT_API_OFFSET if bot_api else _number(word)
+    if not 0 < number <= MAX_CHANNEL:
+        raise _refused("The channel id in this link is not valid: a number such as 1234567890 belongs there.")
+    return number
+
+
+def _message(word: str, what: str) -> int:
+    number = _number(word)
+    if not 0 < number <= MAX_MESSAGE:
+        raise _refused(f"The {what} id in this link is not a number from 1 to {MAX_MESSAGE}.")
+    return number
+
+
+def _number(word: str) -> int:
+    """The number that `word` is in plain digits, 0 if it is none."""
+    match = _NUMBER.fullmatch(word)
+    return int(match[1]) if match else 0
+
+
+def _seconds(word: str) -> int | None:
+    """`90`, `1m30s` or `1:30` -> 90. Where a video would start playing is no reason to refuse its link."""
+    match = next((m for pattern in _TIMES if (m := pattern.fullmatch(word))), None)
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(match[unit] or 0) for unit in "hms")
+    total = hours * 3600 + minutes * 60 + seconds
+    return total if 0 < total <= MAX_MESSAGE else None
+
+
+def _options(query: str | None) -> Mapping[str, str]:
+    """The query's keys in lower case; of a repeated key the first value counts."""
+    pairs = parse_qsl(_ascii(query), keep_blank_values=True)
+    return {key.lower(): value for key, value in reversed(pairs)}
+
+
+def _ascii(text: str | None) -> str:
+    """What comes before the first space or foreign letter: Telegram's links hold printable ASCII only."""
+    match = _ASCII.match(text or "")
+    return match[0] if match else ""
+
+
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput(f"{reason} {_ADVICE}", field="telegram_url")

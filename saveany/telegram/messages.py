@@ -1,0 +1,206 @@
+"""From a message link to the files it means, as one account sees them. A bot may do all of it: messages are
+only ever read by id, never searched or listed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from telethon import errors as tg
+from telethon import utils
+from telethon.tl import functions, types
+
+from saveany.errors import Permanent
+from saveany.telegram.client import Client
+from saveany.telegram.errors import describe
+from saveany.telegram.links import MessageLink
+from saveany.telegram.media import Media, from_message
+
+#: An album has at most 10 files, with neighbouring message ids.
+_ALBUM = 10
+#: Reading all dialogs is expensive, so a chat that is not among them is not looked for again so soon.
+_DIALOGS_SECONDS = 60.0
+_DIALOGS_PAGE = 100
+
+#: Answers that mean: this account may not see it, another one might.
+_CLOSED: tuple[type[BaseException], ...] = (
+    tg.BotMethodInvalidError,
+    tg.ChannelInvalidError,
+    tg.ChannelPrivateError,
+    tg.ChannelPublicGroupNaError,
+    tg.ChatAdminRequiredError,
+    tg.ChatForbiddenError,
+    tg.ChatIdInvalidError,
+    tg.PeerIdInvalidError,
+    tg.UserBannedInChannelError,
+)
+
+
+class NotHere(Permanent):
+    """This account cannot see the chat; another might."""
+
+
+class NotThere(Permanent):
+    """The account sees the chat but no such message: deleted, never written, or hidden from this account."""
+
+
+class Reader:
+    """Reads messages with one account."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._dialogs_lock = asyncio.Lock()
+        self._dialogs_read = -_DIALOGS_SECONDS
+
+    async def resolve(self, link: MessageLink) -> list[Media]:
+        """The files of a link, an album's in order. Raises `NotHere`, `NotThere`, `Permanent` (there is
+        nothing to download in the message) and Telethon's errors."""
+        try:
+            return await self._resolve(link)
+        except NotHere:
+            if isinstance(link.chat, str):
+                await self._client.session.forget_name(link.chat)
+            raise
+
+    async def _resolve(self, link: MessageLink) -> list[Media]:
+        chat = await self._chat(link.chat)
+        number = link.message
+        if link.comment is not None:
+            chat, number = await self._discussion(chat), link.comment
+        neighbours = range(number - _ALBUM + 1, number + _ALBUM)
+        wanted = [number] if link.single else [n for n in neighbours if n > 0]
+        messages, username = await self._read(chat, wanted)
+        message = _existing(messages, number)
+        album = [m for m in messages.values() if m.id == number or _same_album(m, message)]
+        found = (from_message(m, self._client.name, username) for m in sorted(album, key=lambda m: m.id))
+        media = [each for each in found if each is not None]
+        if not media:
+            raise Permanent(_why_empty(message))
+        return media
+
+    async def find(self, source: Mapping[str, Any]) -> Media:
+        """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
+        another one now."""
+        chat = await self._chat(source["chat"], source["chat_username"])
+        messages, username = await self._read(chat, [source["message"]])
+        media = from_message(_existing(messages, source["message"]), self._client.name, username)
+        if media is None or (media.document_id, media.kind) != (source["document"], source["kind"]):
+            raise Permanent("The message was edited since: its file is another one now. Send the link again.")
+        return media
+
+    async def _read(self, chat: types.InputChannel, numbers: list[int]) -> tuple[dict[int, Any], str]:
+        """Messages by id, and the chat's username (empty: it has none)."""
+        ids = [types.InputMessageID(n) for n in numbers]
+        answer = await self._ask(functions.channels.GetMessagesRequest(chat, ids))
+        messages = {m.id: m for m in answer.messages if not isinstance(m, types.MessageEmpty)}
+        return messages, next((_username(c) for c in answer.chats if c.id == chat.channel_id), "")
+
+    async def _discussion(self, channel: types.InputChannel) -> types.InputChannel:
+        """The group in which posts of a channel are commented."""
+        full = await self._ask(functions.channels.GetFullChannelRequest(channel))
+        group = full.full_chat.linked_chat_id
+        if not group:
+            raise Permanent("This channel has no comments; check the link.")
+        return await self._chat(group)
+
+    async def _chat(self, chat: str | int, username: str = "") -> types.InputChannel:
+        """Find a chat by username, plain channel id or marked id (with the username as a second way)."""
+        if isinstance(chat, str):
+            return await self._by_username(chat)
+        number = chat if chat > 0 else utils.resolve_id(chat)[0]
+        marked = utils.get_peer_id(types.PeerChannel(number))
+        access_hash = await self._client.session.access_hash(marked)
+        if access_hash is None and username:
+            return await self._by_username(username)
+        if access_hash is None and not self._client.is_bot:
+            access_hash = await self._from_dialogs(marked)
+        # A bot is known by its membership and needs no hash.
+        return types.InputChannel(number, access_hash or 0)
+
+    async def _by_username(self, username: str) -> types.InputChannel:
+        marked = await self._client.session.chat_of(username)
+        access_hash = None if marked is None else await self._client.session.access_hash(marked)
+        if marked is None or access_hash is None:
+            marked = await self._resolve_username(username)
+            access_hash = await self._client.session.access_hash(marked)
+        return types.InputChannel(utils.resolve_id(marked)[0], access_hash or 0)
+
+    async def _resolve_username(self, username: str) -> int:
+        request = functions.contacts.ResolveUsernameRequest(username)
+        try:
+            answer = await self._client.call(request)
+        except (tg.UsernameNotOccupiedError, tg.UsernameInvalidError) as error:
+            raise Permanent(f"@{username}: {describe(error)}.") from error
+        if not isinstance(answer.peer, types.PeerChannel):
+            raise Permanent(f"@{username} is a person or a bot, not a channel or group; check the link.")
+        marked: int = utils.get_peer_id(answer.peer)
+        await self._client.session.remember_name(username, marked)
+        return marked
+
+    async def _from_dialogs(self, marked: int) -> int:
+        """The access hash of a chat the user is in; Telegram tells it only with the list of dialogs."""
+        async with self._dialogs_lock:
+            if time.monotonic() - self._dialogs_read > _DIALOGS_SECONDS:
+                await self._read_dialogs()
+                self._dialogs_read = time.monotonic()
+            access_hash = await self._client.session.access_hash(marked)
+        if access_hash is None:
+            raise NotHere("it is not a member of the chat")
+        return access_hash
+
+    async def _read_dialogs(self) -> None:
+        """Page through all dialogs; the session learns the access hashes from the answers."""
+        page = functions.messages.GetDialogsRequest(None, 0, types.InputPeerEmpty(), _DIALOGS_PAGE, 0)
+        while page is not None:
+            page = _next_page(await self._client.call(page))
+
+    async def _ask(self, request: Any) -> Any:
+        try:
+            return await self._client.call(request)
+        except _CLOSED as error:
+            raise NotHere(describe(error)) from error
+
+
+def _next_page(answer: Any) -> functions.messages.GetDialogsRequest | None:
+    """What follows a page of dialogs: Telegram pages by date, id and chat of the last dialog's message."""
+    if not isinstance(answer, types.messages.DialogsSlice) or not answer.dialogs:
+        return None
+    last = answer.dialogs[-1]
+    where = utils.get_peer_id(last.peer)
+    messages = {(utils.get_peer_id(m.peer_id), m.id): m for m in answer.messages}
+    chats = {utils.get_peer_id(each): each for each in (*answer.chats, *answer.users)}
+    message, chat = messages.get((where, last.top_message)), chats.get(where)
+    if message is None or chat is None:
+        return None
+    peer = utils.get_input_peer(chat, check_hash=False)
+    return functions.messages.GetDialogsRequest(message.date, message.id, peer, _DIALOGS_PAGE, 0)
+
+
+def _existing(messages: Mapping[int, Any], number: int) -> Any:
+    if number not in messages:
+        raise NotThere(f"Message {number} does not exist: it was deleted, or the link is wrong.")
+    return messages[number]
+
+
+def _same_album(one: Any, other: Any) -> bool:
+    grouped_id = getattr(one, "grouped_id", None)
+    return grouped_id is not None and grouped_id == getattr(other, "grouped_id", None)
+
+
+def _username(chat: Any) -> str:
+    """A chat's public name; since 2022 a chat may have several."""
+    several: Iterable[Any] = getattr(chat, "usernames", None) or ()
+    active = next((each.username for each in several if each.active), "")
+    return getattr(chat, "username", None) or active
+
+
+def _why_empty(message: Any) -> str:
+    """Why a message has nothing to download."""
+    media = getattr(message, "media", None)
+    if isinstance(media, types.MessageMediaPaidMedia):
+        return "The message's media must be paid for in Telegram; SaveAny cannot fetch it."
+    if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
+        return "The message's file has expired; Telegram does not have it any more."
+    return "The message has no file: only photos, videos, documents and the like can be saved."

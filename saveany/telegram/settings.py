@@ -1,0 +1,135 @@
+"""The `[telegram]` table as the clients need it: addresses, application id, proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from telethon.crypto import rsa
+
+from saveany.errors import ConfigError, NeedsLogin
+from saveany.telegram.session import Login
+
+#: A test server takes any application id; the real Telegram wants one of the user's own.
+_TEST_APP = (1, "test-server")
+
+
+class ProxyTable(Protocol):
+    """`[telegram.proxy]`."""
+
+    @property
+    def enable(self) -> bool: ...  # noqa: D102
+    @property
+    def url(self) -> str: ...  # noqa: D102
+
+
+class AccountTable(Protocol):
+    """`[[telegram.accounts]]`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def session(self) -> SecretStr: ...  # noqa: D102
+
+
+class TelegramTable(Protocol):
+    """What this package reads of the configuration; `saveany.config` has the model."""
+
+    @property
+    def token(self) -> SecretStr: ...  # noqa: D102
+    @property
+    def app_id(self) -> int: ...  # noqa: D102
+    @property
+    def app_hash(self) -> SecretStr: ...  # noqa: D102
+    @property
+    def proxy(self) -> ProxyTable: ...  # noqa: D102
+    @property
+    def user_accounts(self) -> Sequence[AccountTable]: ...  # noqa: D102
+    @property
+    def dc_id(self) -> int: ...  # noqa: D102
+    @property
+    def dc_address(self) -> str: ...  # noqa: D102
+    @property
+    def dc_public_key(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to reach Telegram, whichever account it is."""
+
+    app_id: int
+    app_hash: str = field(repr=False)
+    proxy: dict[str, Any] | None = field(default=None, repr=False)  # as Telethon takes it
+    dc_id: int = 0  # 0: the real Telegram; else the number of the data centre at `address`
+    address: tuple[str, int] = ("", 0)
+
+    def at_home(self, login: Login) -> tuple[str, int]:
+        """Where the login's home data centre answers: the configured address, if it is that one's."""
+        return self.address if self.dc_id == login.dc_id else (login.host, login.port)
+
+
+def read(table: TelegramTable, proxy: str = "") -> Settings:
+    """Settings from `[telegram]`; `proxy` is the proxy for everything, which the table's own replaces.
+
+    A test server's public key becomes known to this process. Raises `ConfigError` for what cannot work and
+    `NeedsLogin` if the application id is missing.
+    """
+    _require_cryptg()
+    app_id, app_hash = table.app_id, table.app_hash.get_secret_value()
+    if table.dc_address and not app_id:
+        app_id, app_hash = _TEST_APP
+    if not app_id or not app_hash:
+        raise NeedsLogin(
+            "telegram.app_id and telegram.app_hash are missing: make them at https://my.telegram.org"
+        )
+    if table.dc_public_key:
+        _trust(table.dc_public_key)
+    return Settings(
+        app_id,
+        app_hash,
+        _proxy(table.proxy.url if table.proxy.enable else proxy),
+        table.dc_id if table.dc_address else 0,
+        _address(table.dc_address),
+    )
+
+
+def _require_cryptg() -> None:
+    if find_spec("cryptg") is None:
+        raise ConfigError("the package cryptg is missing, without which downloads crawl: pip install cryptg")
+
+
+def _trust(pem: str) -> None:
+    try:
+        rsa.add_key(pem, old=False)
+    except ValueError as error:
+        raise ConfigError("telegram.dc_public_key is not an RSA public key in PEM (PKCS#1) form") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return (host.strip("[]"), int(port)) if text else ("", 0)
+
+
+def _proxy(url: str) -> dict[str, Any] | None:
+    if not url:
+        return None
+    if find_spec("python_socks") is None:
+        raise ConfigError("a proxy for Telegram needs a package: pip install 'python-socks[asyncio]'")
+    parts = urlsplit(url)
+    kind = {"socks5h": "socks5", "https": "http"}.get(parts.scheme, parts.scheme)
+    if kind not in ("socks5", "socks4", "http") or not parts.hostname or not parts.port:
+        raise ConfigError(
+            "telegram.proxy.url must look like socks5://user:password@host:1080 or http://host:3128"
+        )
+    return {
+        "proxy_type": kind,
+        "addr": parts.hostname,
+        "port": parts.port,
+        "username": parts.username,
+        "password": parts.password,
+        "rdns": True,
+    }

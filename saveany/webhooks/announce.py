@@ -1,0 +1,46 @@
+"""Which webhooks an event makes: to the operator's URL, and to the one that came with the task."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from saveany.models import Delivery, Item, Task
+from saveany.webhooks.payload import task_payload
+
+
+class Announcer:
+    """Builds deliveries; they are written by the store together with what they tell of."""
+
+    def __init__(self, url: str, events: Sequence[str], clock: Callable[[], Awaitable[int]]) -> None:
+        self._url = url
+        self._events = frozenset(events)
+        self._clock = clock
+
+    async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
+        """The deliveries of `event`: `task.completed` …, or `file_uploaded` with the one item it is about.
+
+        Their ids depend on task, run and event only: an event that is told again after a crash is the same
+        delivery, a retried task makes a new one.
+        """
+        if event.removeprefix("task.") not in self._events:
+            return []
+        targets = [(self._url, True)] if self._url else []
+        if task.spec.webhook_url:
+            targets.append((task.spec.webhook_url, False))
+        if not targets:
+            return []
+        now = await self._clock()
+        body = task_payload(task, items, event, now if task.status.ended else None)
+        word = event.removeprefix("task.") + (f"{items[0].index}" if event == "file_uploaded" else "")
+        return [
+            Delivery(
+                id=f"msg_{task.id}_{task.run}_{word}_{'own' if trusted else 'asked'}",
+                task_id=task.id,
+                event=event,
+                url=url,
+                body=body,
+                trusted=trusted,
+                created_at=now,
+            )
+            for url, trusted in targets
+        ]

@@ -1,0 +1,125 @@
+"""Which storages there are: one line per backend in `TYPES`, and what other packages bring.
+
+A backend is a pair of an options model and a storage class, named by import path: reading the configuration
+imports the first alone, opening the storage the second, so a library that a backend needs is loaded by those
+who use it.
+
+Another package adds a backend with an entry point of the group `saveany.storages`; its name is the `type` in
+the configuration, its object a `Backend`:
+
+    [project.entry-points."saveany.storages"]
+    tape = "my_package:BACKEND"
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+from saveany.errors import ConfigError
+from storages.base import Storage, StorageOptions
+
+GROUP = "saveany.storages"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where the two halves of a backend are (`module:Name`), and what it is in one line for a user."""
+
+    options: str  # a subclass of StorageOptions
+    storage: str  # a subclass of Storage, made from an instance of `options`
+    description: str
+
+
+def table(*rows: tuple[str, Backend]) -> Mapping[str, Backend]:
+    """The rows by type. Two rows of one type are a `ConfigError`: one would silently hide the other."""
+    found: dict[str, Backend] = {}
+    for type_, backend in rows:
+        if type_ in found:
+            raise ConfigError(
+                f"storage type {type_!r} is registered twice; each type needs a name of its own"
+            )
+        found[type_] = backend
+    return MappingProxyType(found)
+
+
+TYPES = table(
+    (
+        "local",
+        Backend("storages.local:LocalOptions", "storages.local:LocalStorage", "a folder on this machine"),
+    ),
+)
+
+
+def types() -> list[str]:
+    """Every type that may stand in the configuration, sorted; imports no backend."""
+    return sorted({*TYPES, *(entry.name for entry in _plugins())})
+
+
+def backend(type_: str) -> Backend | None:
+    """The backend of that type, None if there is none; `ConfigError` if a package brings it and is broken."""
+    plugins = [entry for entry in _plugins() if entry.name == type_]
+    if len(plugins) + (type_ in TYPES) > 1:
+        raise ConfigError(f"storage type {type_!r} is registered twice: remove {_packages(plugins)}")
+    return _load(plugins[0]) if plugins else TYPES.get(type_)
+
+
+def options_model(type_: str) -> type[StorageOptions] | None:
+    """The model of a `[[storages]]` table of that type, None if there is no such type."""
+    known = backend(type_)
+    if known is None:
+        return None
+    model: type[StorageOptions] = _attribute(type_, known.options, StorageOptions)
+    return model
+
+
+def open_storage(options: StorageOptions) -> Storage:
+    """The storage these options describe. Nothing is touched or connected before its first use."""
+    known = backend(options.type)
+    if known is None:
+        raise ConfigError(
+            f"storage {options.name!r}: no type {options.type!r}; there are {', '.join(types())}"
+        )
+    storage: Storage = _attribute(options.type, known.storage, Storage)(options)
+    return storage
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    return entry_points(group=GROUP)
+
+
+def _packages(plugins: Iterable[EntryPoint]) -> str:
+    return ", ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in plugins))
+
+
+def _load(entry: EntryPoint) -> Backend:
+    """A broken package must name itself: whatever it raises while loading becomes a `ConfigError`."""
+    try:
+        loaded = entry.load()
+    except Exception as error:
+        raise ConfigError(
+            f"storage type {entry.name!r} of package {_packages([entry])} cannot be loaded ({error}); "
+            "install it again or remove it"
+        ) from error
+    if not isinstance(loaded, Backend):
+        raise ConfigError(f"storage type {entry.name!r}: {entry.value} is not a storages.registry.Backend")
+    return loaded
+
+
+def _attribute(type_: str, path: str, base: type) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            f"storage type {type_!r} needs the Python package {error.name!r}, which is not installed"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"storage type {type_!r}: {module} has no {name!r}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"storage type {type_!r}: {path} is not a {base.__name__}")
+    return found

@@ -1,0 +1,692 @@
+"""The storage contract as tests. A backend inherits `StorageSuite` and says how to open it.
+
+A "worker" here is a storage object of its own over the same place; a "crash" is an upload that is left alone,
+its handles still open: exactly what a frozen process looks like to the one that takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from saveany.errors import Fenced, NameTaken, StorageError, UnsafePath
+from storages.base import Storage, Upload, UploadKey
+
+MIB = 1 << 20
+
+#: Makes another worker's view of the same place.
+Open = Callable[[], Storage]
+
+RELAXED = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+ESCAPES = [
+    "",
+    "/",
+    "/etc/passwd",
+    ".",
+    "..",
+    "../x",
+    "a/../../x",
+    "a/..",
+    "a//b",
+    "a/",
+    "./a",
+    "a/./b",
+    "a\0b",
+    "\0",
+    "x" * 256,
+    "é" * 128,
+    "a/" + "x" * 256,
+    "half \ud800 pair",
+]
+
+HOSTILE_NAMES = [
+    "a b",
+    " leading and trailing ",
+    "trailing.",
+    "...",
+    "..a",
+    ".hidden",
+    "-rf",
+    "~",
+    "$HOME",
+    "%2e%2e%2f",
+    "..\\..\\x",
+    "C:\\x",
+    "CON",
+    "new\nline",
+    "tab\t",
+    "\x1b[31mred",
+    "quote'\"`",
+    "*?<>|:;&",
+    "naïve",
+    "файл",
+    "文件.pdf",
+    "👩‍👩‍👧‍👦.jpg",
+    "\u202egnp.exe",
+    "x" * 255,
+    "é" * 127 + "x",
+]
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def key(epoch: int = 1, task: str = "01J-task_A", item: int = 0) -> UploadKey:
+    return UploadKey(task, item, epoch)
+
+
+def parts(data: bytes, size: int = MIB) -> list[tuple[int, bytes]]:
+    return [(offset, data[offset : offset + size]) for offset in range(0, len(data), size)]
+
+
+async def fill(upload: Upload, data: bytes) -> None:
+    for offset, part in parts(data):
+        await upload.write(offset, part)
+
+
+async def save(storage: Storage, path: str, data: bytes, owner: UploadKey | None = None) -> None:
+    async with await storage.begin(owner or key(), path, len(data)) as upload:
+        await fill(upload, data)
+        await upload.commit(path, len(data), replace=False)
+
+
+async def load(storage: Storage, path: str, offset: int = 0, size: int | None = None) -> bytes:
+    return b"".join([piece async for piece in storage.read(path, offset, size)])
+
+
+async def names(storage: Storage, path: str = "") -> list[str]:
+    return [entry.name for entry in await storage.list(path)]
+
+
+async def ticks(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Crash(BaseException):
+    """The process dies here: nothing of the code under test may catch it."""
+
+
+def crash(*_: object) -> None:
+    raise Crash
+
+
+class StorageSuite:
+    """Tests every storage must pass; what it cannot do by its capabilities is skipped."""
+
+    #: Methods of its Upload between which a crash of `commit` is tried, in the order they run.
+    crash_points: tuple[str, ...] = ()
+
+    @pytest.fixture
+    def open_storage(self) -> Open:
+        raise NotImplementedError("a backend says here how to open it")
+
+    @pytest.fixture
+    def everything(self) -> Callable[[], set[str]]:
+        """Paths of all files in the place, hidden ones too, seen without the storage."""
+        raise NotImplementedError("a backend says here what is in its place")
+
+    @pytest.fixture
+    async def worker(self, open_storage: Open) -> AsyncIterator[Open]:
+        async with AsyncExitStack() as stack:
+
+            def start() -> Storage:
+                storage = open_storage()
+                stack.push_async_callback(storage.close)
+                return storage
+
+            yield start
+
+    @pytest.fixture
+    async def storage(self, worker: Open) -> Storage:
+        return worker()
+
+    @pytest.fixture
+    def random_writes(self, storage: Storage) -> None:
+        if not storage.capabilities.random_writes:
+            pytest.skip("takes parts in order only")
+
+    # Bytes in, bytes out.
+
+    @pytest.mark.parametrize("size", [0, 1, MIB, 3 * MIB + 1])
+    async def test_round_trip(self, storage: Storage, size: int) -> None:
+        await save(storage, "a/b.bin", content(size))
+        assert await load(storage, "a/b.bin") == content(size)
+        assert await storage.size("a/b.bin") == size
+
+    @pytest.mark.parametrize("size", [0, 3 * MIB + 1])
+    async def test_size_unknown_before(self, storage: Storage, size: int) -> None:
+        async with await storage.begin(key(), "a.bin", None) as upload:
+            await fill(upload, content(size))
+            await upload.commit("a.bin", size, replace=False)
+        assert await load(storage, "a.bin") == content(size)
+
+    @pytest.mark.usefixtures("random_writes")
+    async def test_parts_in_any_order_at_once(self, storage: Storage) -> None:
+        data = content(9 * MIB + 1)
+        shuffled = random.Random(1).sample(parts(data), 10)
+        async with await storage.begin(key(), "a.bin", len(data)) as upload:
+            await asyncio.gather(*(upload.write(offset, part) for offset, part in shuffled))
+            await upload.commit("a.bin", len(data), replace=False)
+        assert await load(storage, "a.bin") == data
+
+    @pytest.mark.usefixtures("random_writes")
+    async def test_a_part_written_again(self, storage: Storage) -> None:
+        data = content(2 * MIB)
+        async with await storage.begin(key(), "a.bin", len(data)) as upload:
+            await upload.write(MIB, b"x" * MIB)
+            await fill(upload, data)
+            await upload.commit("a.bin", len(data), replace=False)
+        assert await load(storage, "a.bin") == data
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    async def test_every_kind_of_buffer(
+        self, storage: Storage, kind: Callable[[bytes], bytes | bytearray | memoryview]
+    ) -> None:
+        async with await storage.begin(key(), "a.bin", 5) as upload:
+            await upload.write(0, kind(b"hello"))
+            await upload.commit("a.bin", 5, replace=False)
+        assert await load(storage, "a.bin") == b"hello"
+
+    async def test_a_buffer_is_free_after_write(self, storage: Storage) -> None:
+        buffer, data = bytearray(MIB), content(4 * MIB)
+        async with await storage.begin(key(), "a.bin", len(data)) as upload:
+            for offset, part in parts(data):
+                buffer[:] = part
+                await upload.write(offset, memoryview(buffer))
+            await upload.commit("a.bin", len(data), replace=False)
+        assert await load(storage, "a.bin") == data
+
+    async def test_read_back(self, storage: Storage) -> None:
+        if not storage.capabilities.reads_back:
+            pytest.skip("cannot read back")
+        data = content(3 * MIB)
+        async with await storage.begin(key(), "a.bin", None) as upload:
+            await fill(upload, data)
+            await upload.sync()
+            assert await upload.read(MIB - 5, MIB) == data[MIB - 5 : 2 * MIB - 5]
+            assert await upload.read(3 * MIB - 5, MIB) == data[-5:]
+            assert await upload.read(3 * MIB, MIB) == b""
+            await upload.abort()
+
+    @RELAXED
+    @given(offset=st.integers(0, 3 * MIB), size=st.none() | st.integers(0, 3 * MIB))
+    async def test_ranges_are_slices(self, storage: Storage, offset: int, size: int | None) -> None:
+        data = content(2 * MIB + 7)
+        if await storage.size("a.bin") is None:
+            await save(storage, "a.bin", data)
+        end = None if size is None else offset + size
+        assert await load(storage, "a.bin", offset, size) == data[offset:end]
+
+    async def test_a_reader_may_stop_early(self, storage: Storage) -> None:
+        await save(storage, "a.bin", content(3 * MIB))
+        async with AsyncExitStack() as stack:
+            pieces = storage.read("a.bin")
+            stack.push_async_callback(pieces.aclose)  # type: ignore[attr-defined]  # the type says iterator only
+            assert content(3 * MIB).startswith(await anext(pieces))
+
+    # Whole or not at all.
+
+    async def test_invisible_until_commit(self, storage: Storage, worker: Open) -> None:
+        async with await storage.begin(key(), "a/b.bin", 2 * MIB) as upload:
+            await fill(upload, content(2 * MIB))
+            await upload.sync()
+            assert await worker().size("a/b.bin") is None
+            assert await names(worker(), "a") == []
+            await upload.commit("a/b.bin", 2 * MIB, replace=False)
+        assert await names(worker(), "a") == ["b.bin"]
+
+    @pytest.mark.parametrize("claimed", [0, 1, 2 * MIB - 1, 2 * MIB + 1])
+    @pytest.mark.parametrize("planned", [2 * MIB, None])
+    async def test_another_length_is_refused(
+        self, storage: Storage, worker: Open, planned: int | None, claimed: int
+    ) -> None:
+        async with await storage.begin(key(), "a.bin", planned) as upload:
+            await fill(upload, content(2 * MIB))
+            with pytest.raises(StorageError, match=str(claimed)):
+                await upload.commit("a.bin", claimed, replace=False)
+            assert await worker().size("a.bin") is None
+            await upload.commit("a.bin", 2 * MIB, replace=False)
+        assert await worker().size("a.bin") == 2 * MIB
+
+    @pytest.mark.usefixtures("random_writes")
+    @pytest.mark.parametrize("planned", [3 * MIB, None])
+    @pytest.mark.parametrize("missing", [0, 1, 2])
+    async def test_a_missing_part_is_refused(
+        self, storage: Storage, planned: int | None, missing: int
+    ) -> None:
+        data = parts(content(3 * MIB))
+        async with await storage.begin(key(), "a.bin", planned) as upload:
+            for offset, part in data[:missing] + data[missing + 1 :]:
+                await upload.write(offset, part)
+            with pytest.raises(StorageError):
+                await upload.commit("a.bin", 3 * MIB, replace=False)
+            await upload.write(*data[missing])
+            await upload.commit("a.bin", 3 * MIB, replace=False)
+        assert await load(storage, "a.bin") == content(3 * MIB)
+
+    async def test_less_than_planned_can_be_all(self, storage: Storage) -> None:
+        async with await storage.begin(key(), "a.bin", MIB) as upload:
+            await upload.write(0, b"short")
+            await upload.commit("a.bin", 5, replace=False)
+        assert await load(storage, "a.bin") == b"short"
+
+    # Names that are taken.
+
+    async def test_taken_name_then_another(self, storage: Storage) -> None:
+        await save(storage, "d/a.bin", b"first")
+        async with await storage.begin(key(item=1), "d/a.bin", 6) as upload:
+            await upload.write(0, b"second")
+            for _ in range(2):
+                with pytest.raises(NameTaken):
+                    await upload.commit("d/a.bin", 6, replace=False)
+            await upload.commit("d/a (1).bin", 6, replace=False)
+        assert await load(storage, "d/a.bin") == b"first"
+        assert await load(storage, "d/a (1).bin") == b"second"
+
+    async def test_replace(self, storage: Storage, everything: Callable[[], set[str]]) -> None:
+        await save(storage, "a.bin", content(2 * MIB))
+        async with await storage.begin(key(item=1), "a.bin", 3) as upload:
+            await upload.write(0, b"new")
+            await upload.commit("a.bin", 3, replace=True)
+        assert await load(storage, "a.bin") == b"new"
+        assert everything() == {"a.bin"}
+
+    async def test_replace_of_nothing(self, storage: Storage) -> None:
+        async with await storage.begin(key(), "a.bin", 3) as upload:
+            await upload.write(0, b"new")
+            await upload.commit("a.bin", 3, replace=True)
+        assert await load(storage, "a.bin") == b"new"
+
+    async def test_twenty_commits_one_winner(self, worker: Open, everything: Callable[[], set[str]]) -> None:
+        workers = [worker(), worker()]
+
+        async def race(item: int) -> bool:
+            async with await workers[item % 2].begin(key(item=item), "a.bin", 2) as upload:
+                await upload.write(0, b"%02d" % item)
+                try:
+                    await upload.commit("a.bin", 2, replace=False)
+                except NameTaken:
+                    await upload.abort()
+                    return False
+                return True
+
+        won = await asyncio.gather(*(race(item) for item in range(20)))
+        assert sum(won) == 1
+        assert await load(workers[0], "a.bin") == b"%02d" % won.index(True)
+        assert everything() == {"a.bin"}
+
+    async def test_a_folder_has_the_name(self, storage: Storage) -> None:
+        await save(storage, "a/b.bin", b"inside")
+        async with await storage.begin(key(item=1), "a", 1) as upload:
+            await upload.write(0, b"x")
+            with pytest.raises(NameTaken):
+                await upload.commit("a", 1, replace=False)
+            with pytest.raises(StorageError):
+                await upload.commit("a", 1, replace=True)
+            await upload.abort()
+        assert await storage.size("a") is None
+        assert await load(storage, "a/b.bin") == b"inside"
+
+    async def test_a_file_where_a_folder_is_needed(self, storage: Storage) -> None:
+        await save(storage, "a", b"file")
+        with pytest.raises(StorageError, match="a"):
+            await storage.begin(key(item=1), "a/b.bin", 1)
+        with pytest.raises(StorageError):
+            await storage.list("a")
+        assert await load(storage, "a") == b"file"
+
+    # Giving up.
+
+    async def test_abort_leaves_nothing(self, storage: Storage, everything: Callable[[], set[str]]) -> None:
+        async with await storage.begin(key(), "a.bin", None) as upload:
+            await upload.write(0, content(MIB))
+            await upload.abort()
+            await upload.abort()
+            with pytest.raises(StorageError):
+                await upload.write(MIB, b"late")
+            with pytest.raises(StorageError):
+                await upload.commit("a.bin", MIB, replace=False)
+        assert everything() == set()
+
+    async def test_abort_after_commit_is_harmless(self, storage: Storage) -> None:
+        async with await storage.begin(key(), "a.bin", 1) as upload:
+            await upload.write(0, b"x")
+            await upload.commit("a.bin", 1, replace=False)
+            await upload.abort()
+        assert await load(storage, "a.bin") == b"x"
+
+    async def test_discard_removes_every_earlier_part(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        first, second = worker(), worker()
+        frozen = await first.begin(key(1), "a/b.bin", 5)
+        other = await first.begin(key(1, item=1), "a/b.bin", 5)
+        await frozen.write(0, b"hello")
+        await second.discard(key(2), "a/b.bin")
+        with pytest.raises(Fenced):
+            await frozen.commit("a/b.bin", 5, replace=False)
+        await other.write(0, b"other")
+        await other.commit("a/b.bin", 5, replace=False)
+        assert everything() == {"a/b.bin"}
+        await frozen.abort()
+
+    async def test_discard_of_nothing(self, storage: Storage) -> None:
+        await storage.discard(key(), "no/such/file.bin")
+        await save(storage, "a.bin", b"x")
+        await storage.discard(key(), "a.bin")
+        assert await load(storage, "a.bin") == b"x"
+
+    async def test_discard_leaves_a_later_claim_alone(self, worker: Open) -> None:
+        first, second = worker(), worker()
+        async with await second.begin(key(2), "a.bin", 1) as upload:
+            await upload.write(0, b"x")
+            await first.discard(key(1), "a.bin")
+            await upload.commit("a.bin", 1, replace=False)
+        assert await second.size("a.bin") == 1
+
+    # One worker dies or freezes, another takes over.
+
+    @pytest.mark.parametrize("epoch", [1, 2, 7])
+    async def test_begin_again_starts_empty(
+        self, worker: Open, epoch: int, everything: Callable[[], set[str]]
+    ) -> None:
+        async with await worker().begin(key(), "a.bin", 2 * MIB) as crashed:
+            await crashed.write(0, content(MIB, seed=1))
+        async with await worker().begin(key(epoch), "a.bin", 2 * MIB) as upload:
+            with pytest.raises(StorageError):
+                await upload.commit("a.bin", 2 * MIB, replace=False)
+            await fill(upload, content(2 * MIB))
+            await upload.commit("a.bin", 2 * MIB, replace=False)
+        assert await load(worker(), "a.bin") == content(2 * MIB)
+        assert everything() == {"a.bin"}
+
+    @pytest.mark.parametrize("replace", [False, True])
+    @pytest.mark.parametrize("epoch", [1, 2])
+    async def test_the_earlier_writer_is_fenced(
+        self, worker: Open, epoch: int, replace: bool, everything: Callable[[], set[str]]
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            old = await stack.enter_async_context(await worker().begin(key(1), "a.bin", MIB))
+            await old.write(0, b"old!" * (MIB // 4))
+            new = await stack.enter_async_context(await worker().begin(key(epoch), "a.bin", MIB))
+            await new.write(0, content(MIB))
+            await self._try_late_write(old)
+            with pytest.raises(Fenced):
+                await old.commit("a.bin", MIB, replace=replace)
+            await old.abort()
+            assert await worker().size("a.bin") is None
+            await new.commit("a.bin", MIB, replace=replace)
+        assert await load(worker(), "a.bin") == content(MIB)
+        assert everything() == {"a.bin"}
+
+    async def test_the_earlier_writer_wakes_after_the_end(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        async with await worker().begin(key(1), "a.bin", MIB) as old:
+            await old.write(0, b"old!" * (MIB // 4))
+            await save(worker(), "a.bin", content(MIB), key(2))
+            await self._try_late_write(old)
+            for replace in (False, True):
+                with pytest.raises(Fenced):
+                    await old.commit("a.bin", MIB, replace=replace)
+            await old.abort()
+        assert await load(worker(), "a.bin") == content(MIB)
+        assert everything() == {"a.bin"}
+
+    async def _try_late_write(self, old: Upload) -> None:
+        """A fenced writer may be told or not; its bytes may go nowhere that counts."""
+        try:
+            await old.write(0, b"LATE" * (MIB // 4))
+        except Fenced:
+            return
+
+    async def test_a_late_begin_of_an_earlier_claim_cannot_take_over(self, worker: Open) -> None:
+        async with await worker().begin(key(3), "a.bin", 1) as upload:
+            await upload.write(0, b"3")
+            with pytest.raises(Fenced):
+                await worker().begin(key(2), "a.bin", 1)
+            await upload.commit("a.bin", 1, replace=False)
+
+    async def test_items_and_tasks_do_not_mix(self, worker: Open) -> None:
+        owners = [key(1), key(1, item=1), key(1, item=10), key(1, task="A"), key(1, task="01J-task_A-1")]
+        async with AsyncExitStack() as stack:
+            uploads = [
+                await stack.enter_async_context(await worker().begin(owner, "a.bin", 1)) for owner in owners
+            ]
+            await stack.enter_async_context(await worker().begin(key(2), "a.bin", 1))
+            for number, upload in enumerate(uploads):
+                await upload.write(0, b"x")
+                if number:
+                    await upload.commit(f"{number}.bin", 1, replace=False)
+        assert await names(worker()) == ["1.bin", "2.bin", "3.bin", "4.bin"]
+
+    async def test_finished_without_a_commit(self, worker: Open) -> None:
+        second = worker()
+        assert not await second.finished(key(2), "a/b.bin", "a/b.bin", 1)
+        async with await worker().begin(key(1), "a/b.bin", 1) as old:
+            await old.write(0, b"x")
+            assert not await second.finished(key(2), "a/b.bin", "a/b.bin", 1)
+            with pytest.raises(Fenced):
+                await old.commit("a/b.bin", 1, replace=False)
+
+    async def test_finished_after_a_commit(self, worker: Open) -> None:
+        await save(worker(), "a/b.bin", b"x", key(1))
+        assert await worker().finished(key(2), "a/b.bin", "a/b.bin", 1)
+        assert not await worker().finished(key(2), "a/b.bin", "a/b.bin", 2)
+        assert not await worker().finished(key(2), "a/b.bin", "a/c.bin", 1)
+
+    async def test_finished_is_not_fooled_by_a_foreign_file(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        await save(worker(), "a.bin", b"foreign", key(item=1))
+        async with await worker().begin(key(1), "a.bin", 7) as old:
+            await old.write(0, b"our own")
+        third = worker()
+        for epoch in (2, 3):
+            assert not await third.finished(key(epoch), "a.bin", "a.bin", 7)
+        async with await third.begin(key(3), "a.bin", 7) as upload:
+            assert not await worker().finished(key(4), "a.bin", "a.bin", 7)
+            await upload.abort()
+        await third.discard(key(4), "a.bin")
+        assert everything() == {"a.bin"}
+
+    @pytest.mark.parametrize("replace", [False, True])
+    async def test_a_crash_at_each_step_of_commit(
+        self, worker: Open, replace: bool, everything: Callable[[], set[str]]
+    ) -> None:
+        for step, method in enumerate(self.crash_points):
+            owner, name, data = key(1, item=step), f"{step}.bin", content(MIB, step)
+            async with await worker().begin(owner, name, MIB) as upload:
+                await upload.write(0, data)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(upload, method, crash)
+                    with pytest.raises(Crash):
+                        await upload.commit(name, MIB, replace=replace)
+                second, claim = worker(), key(2, item=step)
+                went_through = await second.finished(claim, name, name, MIB)
+                assert went_through == (step > 0)
+                if not went_through:
+                    await save(second, name, data, claim)
+                await upload.abort()  # the dead worker was only frozen, and cleans up after itself
+            assert await second.finished(key(3, item=step), name, name, MIB)
+            assert await load(second, name) == data
+        assert everything() == {f"{step}.bin" for step in range(len(self.crash_points))}
+
+    async def test_commit_races_with_the_next_claim(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        first, second, rng = worker(), worker(), random.Random(0)
+
+        async def commit(upload: Upload, name: str) -> bool:
+            await ticks(rng.randrange(6))
+            try:
+                await upload.commit(name, 1, replace=False)
+            except Fenced:
+                return False
+            return True
+
+        async def look(item: int, name: str) -> bool:
+            await ticks(rng.randrange(6))
+            return await second.finished(key(2, item=item), name, name, 1)
+
+        for item in range(100):
+            async with await first.begin(key(1, item=item), f"{item}", 1) as upload:
+                await upload.write(0, b"x")
+                committed, finished = await asyncio.gather(commit(upload, f"{item}"), look(item, f"{item}"))
+                assert committed == finished
+                if not finished:
+                    await second.discard(key(2, item=item), f"{item}")
+                assert (f"{item}" in everything()) == committed
+        assert all("." not in name for name in everything())
+
+    async def test_a_cancelled_commit_is_whole_or_not_there(
+        self, storage: Storage, everything: Callable[[], set[str]]
+    ) -> None:
+        for wait in range(30):
+            async with await storage.begin(key(item=wait), "a.bin", MIB) as upload:
+                await upload.write(0, content(MIB))
+                commit = asyncio.create_task(upload.commit("a.bin", MIB, replace=False))
+                await ticks(wait)
+                commit.cancel()
+                await asyncio.wait([commit])
+                await upload.abort()
+            if everything():
+                assert await load(storage, "a.bin") == content(MIB)
+            assert everything() <= {"a.bin"}
+            await storage.delete("a.bin")
+
+    # Paths and names.
+
+    @pytest.mark.parametrize("path", ESCAPES, ids=repr)
+    async def test_unsafe_paths_are_refused(
+        self, storage: Storage, path: str, everything: Callable[[], set[str]]
+    ) -> None:
+        with pytest.raises(UnsafePath):
+            await storage.begin(key(), path, 1)
+        for call in (storage.size, storage.delete):
+            with pytest.raises(UnsafePath):
+                await call(path)
+        with pytest.raises(UnsafePath):
+            await storage.discard(key(), path)
+        with pytest.raises(UnsafePath):
+            await storage.finished(key(), path, path, 1)
+        with pytest.raises(UnsafePath):
+            await load(storage, path)
+        if path:
+            with pytest.raises(UnsafePath):
+                await storage.list(path)
+        assert everything() == set()
+
+    @pytest.mark.parametrize("path", ["../a.bin", "/a.bin", "b/../../a.bin", "", "other/a.bin"])
+    async def test_commit_stays_in_its_folder(
+        self, storage: Storage, path: str, everything: Callable[[], set[str]]
+    ) -> None:
+        await save(storage, "other/b.bin", b"x")
+        async with await storage.begin(key(item=1), "b/a.bin", 1) as upload:
+            await upload.write(0, b"x")
+            with pytest.raises(StorageError):
+                await upload.commit(path, 1, replace=True)
+            await upload.abort()
+        assert everything() == {"other/b.bin"}
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
+    async def test_odd_names_are_names(
+        self, storage: Storage, name: str, everything: Callable[[], set[str]]
+    ) -> None:
+        path = f"{name}/{name}"
+        await save(storage, path, b"x")
+        assert await load(storage, path) == b"x"
+        assert await names(storage) == await names(storage, name) == [name]
+        assert everything() == {path}
+
+    async def test_names_that_look_alike_are_two(self, storage: Storage) -> None:
+        composed, decomposed = "\u00e9", "e\u0301"
+        await save(storage, composed, b"1")
+        await save(storage, decomposed, b"2", key(item=1))
+        assert await load(storage, composed) == b"1"
+
+    async def test_deep_folders(self, storage: Storage) -> None:
+        path = "/".join("abcdefghij" * 6) + "/x.bin"
+        await save(storage, path, b"x")
+        assert await load(storage, path) == b"x"
+
+    async def test_twenty_uploads_make_one_folder(self, storage: Storage) -> None:
+        await asyncio.gather(*(save(storage, f"a/b/c/{n:02}", b"x", key(item=n)) for n in range(20)))
+        assert await names(storage, "a/b/c") == [f"{n:02}" for n in range(20)]
+
+    @RELAXED
+    @given(st.lists(st.text(max_size=12) | st.sampled_from([".", "..", "a"]), max_size=4).map("/".join))
+    async def test_any_path_is_kept_or_refused(
+        self, storage: Storage, everything: Callable[[], set[str]], rest: str
+    ) -> None:
+        path = f"{secrets.token_hex(4)}/{rest}"  # each example has its folder: those of others stay
+        try:
+            await save(storage, path, b"x")
+        except UnsafePath:
+            assert everything() == set()
+        else:
+            assert everything() == {path}
+            assert await load(storage, path) == b"x"
+            await storage.delete(path)
+
+    # Looking around.
+
+    async def test_list(self, storage: Storage) -> None:
+        if not storage.capabilities.lists:
+            pytest.skip("cannot list")
+        await save(storage, "d/b.bin", b"12")
+        await save(storage, "d/a.bin", b"1", key(item=1))
+        await save(storage, "d/c/x.bin", b"123", key(item=2))
+        async with await storage.begin(key(item=3), "d/part.bin", 1) as upload:
+            found = await storage.list("d")
+            assert [(entry.name, entry.path, entry.size, entry.is_dir) for entry in found] == [
+                ("a.bin", "d/a.bin", 1, False),
+                ("b.bin", "d/b.bin", 2, False),
+                ("c", "d/c", 0, True),
+            ]
+            assert all(entry.modified_at > 1_600_000_000_000 for entry in found)
+            await upload.abort()
+        assert await names(storage) == ["d"]
+
+    async def test_list_of_nothing(self, storage: Storage) -> None:
+        if not storage.capabilities.lists:
+            pytest.skip("cannot list")
+        assert await storage.list("") == []
+        with pytest.raises(StorageError):
+            await storage.list("no/such/folder")
+
+    async def test_what_is_not_there(self, storage: Storage) -> None:
+        assert await storage.size("no/such/file.bin") is None
+        await storage.delete("no/such/file.bin")
+        with pytest.raises(StorageError):
+            await load(storage, "no/such/file.bin")
+
+    async def test_delete(self, storage: Storage, everything: Callable[[], set[str]]) -> None:
+        await save(storage, "a/b.bin", b"x")
+        await save(storage, "a/c.bin", b"x", key(item=1))
+        await storage.delete("a/b.bin")
+        assert everything() == {"a/c.bin"}
+        with pytest.raises(StorageError):
+            await storage.delete("a")
+
+    async def test_a_folder_is_no_file(self, storage: Storage) -> None:
+        await save(storage, "a/b.bin", b"x")
+        assert await storage.size("a") is None
+        with pytest.raises(StorageError):
+            await load(storage, "a")
+
+    async def test_probe(self, storage: Storage, everything: Callable[[], set[str]]) -> None:
+        await storage.probe()
+        assert everything() == set()

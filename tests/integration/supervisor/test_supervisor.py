@@ -1,0 +1,274 @@
+"""The supervisor with real children: tiny Python programs that leave traces in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from saveany import supervisor
+from saveany.supervisor import CONFIG_EXIT, Program, Supervisor
+
+#: Writes its pid, then waits; SIGTERM ends it after it left a note.
+GOOD = """
+import os, signal, sys, time
+from pathlib import Path
+trace = Path(sys.argv[1])
+def stop(*_):
+    with open(trace.parent / "stopped", "a") as notes:
+        notes.write(trace.name + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+with open(trace, "a") as pids:
+    pids.write(f"{os.getpid()}\\n")
+while True:
+    signal.pause()
+"""
+
+STUBBORN = GOOD.replace(
+    "signal.signal(signal.SIGTERM, stop)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+)
+
+
+def child(name: str, folder: Path, program: str = GOOD) -> Program:
+    return Program(name, [sys.executable, "-c", program, str(folder / name)])
+
+
+def pids(trace: Path) -> list[int]:
+    """The pid of each start so far."""
+    return [int(line) for line in trace.read_text().splitlines()] if trace.exists() else []
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(subject: Supervisor) -> AsyncIterator[asyncio.Task[int]]:
+    task = asyncio.create_task(subject.run())
+    try:
+        yield task
+    finally:
+        subject.stop()
+        subject.stop()
+        await task
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The delays before restarts, noted instead of waited."""
+    noted: list[float] = []
+
+    async def note(self: Supervisor, seconds: float) -> None:
+        noted.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Supervisor, "_sleep", note)
+    return noted
+
+
+async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
+    subject = Supervisor([child("worker", tmp_path)])
+    async with running(subject):
+        await until(lambda: len(pids(tmp_path / "worker")) == 1)
+        (first,) = pids(tmp_path / "worker")
+        assert subject.pids == {"worker": first}
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: len(pids(tmp_path / "worker")) == 2)
+        assert subject.pids == {"worker": pids(tmp_path / "worker")[1]}
+    assert subject.pids == {}
+    assert all(gone(pid) for pid in pids(tmp_path / "worker"))
+
+
+async def test_restarts_come_slower_and_slower(tmp_path: Path, delays: list[float]) -> None:
+    subject = Supervisor([Program("bad", [sys.executable, "-S", "-E", "-c", "raise SystemExit(3)"])])
+    async with running(subject):
+        await until(lambda: len(delays) >= 8)
+    assert delays[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+
+
+async def test_a_child_that_lived_long_starts_over_quickly(
+    tmp_path: Path, delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_STEADY_S", 0.0)
+    subject = Supervisor([Program("flaky", [sys.executable, "-S", "-E", "-c", ""])])
+    async with running(subject):
+        await until(lambda: len(delays) >= 3)
+    assert delays[:3] == [0.2, 0.2, 0.2]
+
+
+async def test_a_program_that_is_not_there_is_tried_again(delays: list[float]) -> None:
+    subject = Supervisor([Program("missing", ["/nonexistent/program"])])
+    async with running(subject):
+        await until(lambda: len(delays) >= 2)
+
+
+async def test_a_configuration_error_stops_everything(tmp_path: Path) -> None:
+    trace = str(tmp_path / "good")
+    wait = f"import os, sys\nwhile not (os.path.exists({trace!r}) and os.path.getsize({trace!r})): pass\n"
+    wrong = wait + "sys.exit(2)"
+    subject = Supervisor([child("good", tmp_path), Program("wrong", [sys.executable, "-c", wrong])])
+    assert await subject.run() == CONFIG_EXIT
+    assert (tmp_path / "stopped").read_text() == "good\n"
+    assert len(pids(tmp_path / "good")) == 1
+
+
+async def test_stop_drains_all_and_returns_0(tmp_path: Path) -> None:
+    names = ["api", "worker1", "worker2"]
+    subject = Supervisor([child(name, tmp_path) for name in names])
+    async with running(subject) as task:
+        await until(lambda: all(pids(tmp_path / name) for name in names))
+        subject.stop()
+        assert await task == 0
+    assert sorted((tmp_path / "stopped").read_text().split()) == names
+
+
+async def test_sigterm_goes_out_in_the_given_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["c", "a", "b"]
+    sent: list[int] = []
+    send = supervisor._signal
+
+    def spy(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+        sent.append(process.pid)
+        send(process, signum)
+
+    monkeypatch.setattr(supervisor, "_signal", spy)
+    subject = Supervisor([child(name, tmp_path) for name in names])
+    async with running(subject) as task:
+        await until(lambda: all(pids(tmp_path / name) for name in names))
+        subject.stop()
+        await task
+    assert sent == [pids(tmp_path / name)[0] for name in names]
+
+
+async def test_who_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
+    subject = Supervisor([child("stubborn", tmp_path, STUBBORN)], drain_s=0.3)
+    async with running(subject) as task:
+        await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
+        subject.stop()
+        assert await asyncio.wait_for(task, 10) == 0
+    assert gone(pids(tmp_path / "stubborn")[0])
+
+
+async def test_stop_during_a_start_leaves_nobody_behind(tmp_path: Path) -> None:
+    subject = Supervisor([child("newborn", tmp_path)])
+    task = asyncio.create_task(subject.run())
+    await asyncio.sleep(0)  # the keeper's first step: it is about to start the child
+    subject.stop()
+    assert await asyncio.wait_for(task, 10) == 0
+    assert all(gone(pid) for pid in pids(tmp_path / "newborn"))
+
+
+async def test_what_a_dead_child_started_is_killed_too(tmp_path: Path) -> None:
+    grandchild = (
+        "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
+    )
+    program = child("parent", tmp_path, grandchild + "import signal\nsignal.pause()")
+    subject = Supervisor([Program(program.name, [*program.argv, STUBBORN])])
+    async with running(subject):
+        await until(lambda: len(pids(tmp_path / "parent")) == 1)
+        (orphan,) = pids(tmp_path / "parent")
+        os.kill(subject.pids["parent"], signal.SIGKILL)
+        await until(lambda: gone(orphan))
+
+
+async def test_on_exit_is_told_before_the_next_start(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    async def on_exit(name: str, pid: int) -> None:
+        told.append((name, pid, len(pids(tmp_path / "worker"))))
+        raise RuntimeError("its errors are only logged")
+
+    subject = Supervisor([child("worker", tmp_path)], on_exit=on_exit)
+    async with running(subject):
+        await until(lambda: len(pids(tmp_path / "worker")) == 1)
+        (first,) = pids(tmp_path / "worker")
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: len(pids(tmp_path / "worker")) == 2)
+        assert told == [("worker", first, 1)]
+
+
+async def test_output_goes_to_the_log_file_and_the_environment_is_added_to(tmp_path: Path) -> None:
+    log_file = tmp_path / "log"
+    log_file.write_text("before\n")
+    program = (
+        "import os, sys; print(os.environ['WORD'], 'PATH' in os.environ); sys.stdout.flush(); sys.exit('bad')"
+    )
+    talker = Program("talker", [sys.executable, "-c", program], env={"WORD": "hello"}, log_file=log_file)
+    async with running(Supervisor([talker])):
+        await until(lambda: "bad" in log_file.read_text())
+    assert log_file.read_text().startswith("before\nhello True\nbad\n")
+
+
+async def test_canceling_run_kills_the_children(tmp_path: Path) -> None:
+    task = asyncio.create_task(Supervisor([child("worker", tmp_path)]).run())
+    await until(lambda: len(pids(tmp_path / "worker")) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gone(pids(tmp_path / "worker")[0])
+
+
+class TestAsAProcess:
+    """The supervisor itself as a process that gets signals."""
+
+    MAIN = textwrap.dedent(
+        """
+        import asyncio, json, sys
+        from saveany.supervisor import Program, Supervisor
+        programs = [Program(name, argv) for name, argv in json.loads(sys.argv[1])]
+        sys.exit(asyncio.run(Supervisor(programs).run()))
+        """
+    )
+
+    def start(self, programs: Sequence[Program]) -> subprocess.Popen[bytes]:
+        described = json.dumps([(program.name, list(program.argv)) for program in programs])
+        return subprocess.Popen(
+            [sys.executable, "-c", self.MAIN, described], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+    async def test_one_signal_drains(self, signum: signal.Signals, tmp_path: Path) -> None:
+        process = self.start([child("worker", tmp_path)])
+        await until(lambda: len(pids(tmp_path / "worker")) == 1)
+        process.send_signal(signum)
+        assert process.wait(10) == 0
+        assert (tmp_path / "stopped").read_text() == "worker\n"
+
+    async def test_a_second_signal_kills_at_once(self, tmp_path: Path) -> None:
+        process = self.start([child("stubborn", tmp_path, STUBBORN), child("good", tmp_path)])
+        await until(lambda: bool(pids(tmp_path / "stubborn") and pids(tmp_path / "good")))
+        process.send_signal(signal.SIGINT)
+        await until(lambda: gone(pids(tmp_path / "good")[0]))
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert gone(pids(tmp_path / "stubborn")[0])
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+    async def test_children_die_with_a_killed_supervisor(self, tmp_path: Path) -> None:
+        process = self.start([child("stubborn", tmp_path, STUBBORN)])
+        await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
+        process.kill()
+        process.wait()
+        await until(lambda: gone(pids(tmp_path / "stubborn")[0]))

@@ -1,0 +1,97 @@
+"""A sandbox data centre, and accounts that use it and a Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from saveany.config.schema import Telegram
+from saveany.sandbox import Sandbox
+from saveany.store import Db
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.media import Media
+from saveany.telegram.parallel import Limits
+
+#: As in use, but a test never waits long for what cannot come.
+LIMITS = Limits(part=1.5, idle=0.1, flood=3.0)
+
+
+@pytest.fixture
+def redis(db: Db) -> Redis:
+    return db.redis
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        running.faults.clear()
+        yield running
+
+
+def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes: Any) -> Telegram:
+    """The `[telegram]` table that reaches the sandbox."""
+    fields: dict[str, Any] = {
+        "dc_id": sandbox.dc_id,
+        "dc_address": sandbox.address,
+        "dc_public_key": sandbox.public_key,
+    }
+    if bot:
+        fields["token"] = sandbox.bot_token
+    if user:
+        fields["accounts"] = [{"name": "me", "session": sandbox.user_session}]
+    return Telegram.model_validate(fields | changes)
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[Start]:
+    """`await start(bot=True)`: accounts that are started now and closed after the test."""
+    running: list[Accounts] = []
+
+    async def make(config: Telegram | None = None, *, data_dir: Path = tmp_path, **which: Any) -> Accounts:
+        accounts = Accounts(config or table(sandbox, **which), data_dir, redis, limits=LIMITS)
+        running.append(accounts)
+        await accounts.start()
+        return accounts
+
+    yield make
+    for accounts in running:
+        await accounts.close()
+
+
+class Sink:
+    """Collects a download and checks how it comes."""
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+        self.offsets: list[int] = []
+        self.busy = 0
+        self.most_busy = 0
+
+    async def write(self, offset: int, data: bytes) -> None:
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        await asyncio.sleep(0)
+        self.data[offset : offset + len(data)] = data
+        self.offsets.append(offset)
+        self.busy -= 1
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+async def fetch(accounts: Accounts, media: Media) -> Sink:
+    """Download a file; every byte comes exactly once."""
+    sink = Sink(media.size)
+    await accounts.download(media, sink.write)
+    assert sorted(sink.offsets) == list(range(0, media.size, 1 << 20))
+    return sink

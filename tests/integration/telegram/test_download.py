@@ -1,0 +1,299 @@
+"""The downloader against everything that goes wrong in normal use: the bytes come right, or the error does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from saveany.errors import NeedsLogin, NoSpace, Permanent, Retryable
+from saveany.sandbox import Sandbox
+from saveany.sandbox.content import Stream
+from saveany.sandbox.world import Chat, File, Message
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from saveany.telegram.media import Media
+from saveany.telegram.parallel import PART
+from tests.integration.telegram.conftest import Sink, Start, fetch
+
+SIZE = 6 * PART + 4321  # two connections
+FILE = 2001
+GET = "method=upload.getFile"
+
+
+@pytest.fixture
+def file(sandbox: Sandbox) -> File:
+    """A file in a public channel, at home."""
+    world = sandbox.world
+    channel = world.add_chat(Chat(id=1600000000, title="files", username="files"))
+    made = world.add_file(File(id=FILE, content=Stream(FILE, SIZE), name="file.bin", dc=sandbox.dc_id))
+    world.post(channel, Message(id=5, file=made))
+    return made
+
+
+@pytest.fixture
+async def accounts(start: Start) -> Accounts:
+    started: Accounts = await start(bot=True)
+    return started
+
+
+@pytest.fixture
+async def media(file: File, accounts: Accounts) -> Media:
+    [found] = await accounts.resolve(parse("https://t.me/files/5"))
+    return found
+
+
+def right(file: File, sink: Sink) -> bool:
+    return bytes(sink.data) == file.content.read(0, SIZE)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "timeout,every=3,count=3",
+        "error=500:RPC_CALL_FAIL,every=3,count=3",
+        "error=500:SOMETHING_NEW,count=1",
+        "flood_wait=1,count=2",
+        "premium_wait=1,count=1",
+        "expire,after=2000000,count=2",
+        "short=17,every=4,count=2",
+        "drop,every=3,count=3",
+        "corrupt,count=1",
+        "silent,count=1",
+    ],
+)
+async def test_passing_faults_are_overcome(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File, fault: str
+) -> None:
+    made = sandbox.faults.add(f"{fault},file={FILE}")
+    assert right(file, await fetch(accounts, media))
+    assert made.fired
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("timeout", "Telegram did not answer|TimedOut|Timeout"),
+        ("short=17", "Telegram sent .* bytes where .* were due"),
+        ("drop", "connection to Telegram was lost"),
+    ],
+)
+async def test_lasting_faults_end_as_retryable(
+    sandbox: Sandbox, accounts: Accounts, media: Media, fault: str, reason: str
+) -> None:
+    sandbox.faults.add(f"{fault},file={FILE}")
+    with pytest.raises(Retryable, match=reason):
+        await fetch(accounts, media)
+    connections = sandbox.counters.by("connection", method="upload.getFile")
+    assert len(connections) <= 16  # no storm of reconnects
+
+
+async def test_references_that_never_work_end_as_retryable(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    sandbox.faults.add(f"error=400:FILE_REFERENCE_EXPIRED,{GET}")
+    with pytest.raises(Retryable):
+        await fetch(accounts, media)
+    assert sandbox.counters.requests(method="channels.getMessages") < 15
+
+
+async def test_an_expired_reference_is_renewed_once_for_all_parts(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    before = sandbox.counters.requests(method="channels.getMessages")
+    sandbox.world.expire(file)
+    assert right(file, await fetch(accounts, media))
+    assert sandbox.counters.requests(method="channels.getMessages") == before + 1
+
+
+async def test_a_message_deleted_meanwhile_is_permanent(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    sandbox.faults.add(f"delete,file={FILE},after=2000000,count=1")
+    with pytest.raises(Permanent, match="deleted"):
+        await fetch(accounts, media)
+
+
+async def test_a_message_edited_meanwhile_is_permanent(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    sandbox.faults.add(f"edit=1002,file={FILE},after=2000000,count=1")
+    with pytest.raises(Permanent, match="edited"):
+        await fetch(accounts, media)
+
+
+async def test_short_floods_are_slept_and_told(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    sandbox.faults.add(f"flood_wait=2,file={FILE},count=1")
+    told: list[float] = []
+    sink = Sink(media.size)
+    began = time.monotonic()
+    await accounts.download(media, sink.write, on_wait=told.append)
+    assert right(file, sink)
+    assert time.monotonic() - began > 1.9
+    assert told == [pytest.approx(2, abs=0.2)]
+
+
+async def test_long_floods_are_handed_on(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+    sandbox.faults.add(f"flood_wait=500,file={FILE},count=1")
+    for _ in range(2):  # the clock is the account's: the next download does not even ask
+        with pytest.raises(Retryable) as caught:
+            await fetch(accounts, media)
+        assert caught.value.after == pytest.approx(500, abs=2)
+    assert sandbox.counters.requests(method="upload.getFile") <= 4
+
+
+async def test_a_file_that_moved_is_followed(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    file.dc = 4
+    assert media.dc_id == 2
+    assert right(file, await fetch(accounts, media))
+    assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
+
+
+async def test_the_key_of_another_data_centre_is_kept(
+    sandbox: Sandbox, start: Start, file: File, tmp_path: Path
+) -> None:
+    file.dc = 4
+    for _ in range(2):
+        accounts = await start(bot=True)
+        [media] = await accounts.resolve(parse("https://t.me/files/5"))
+        assert right(file, await fetch(accounts, media))
+        await accounts.close()
+    assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
+    assert (tmp_path / "sessions" / "bot.dc4.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_dead_key_of_another_data_centre_is_replaced(
+    sandbox: Sandbox, accounts: Accounts, file: File
+) -> None:
+    file.dc = 4
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    await fetch(accounts, media)
+    sandbox.faults.add(f"revoke,{GET},count=1")
+    assert right(file, await fetch(accounts, media))
+    assert sandbox.counters.requests(method="auth.exportAuthorization") == 2
+    assert accounts.ready == ["bot"]
+
+
+async def test_a_login_that_dies_needs_a_login(
+    sandbox: Sandbox, start: Start, file: File
+) -> None:
+    accounts = await start(user=True)
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    sandbox.faults.add(f"revoke=SESSION_REVOKED,{GET},count=1")
+    with pytest.raises(NeedsLogin, match="saveany login --phone --name me"):
+        await fetch(accounts, media)
+    assert accounts.ready == []
+    assert "ended from another device" in accounts.problems["me"]
+
+
+async def test_connections_stay_warm_then_close(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    for _ in range(3):
+        await fetch(accounts, media)
+    assert len(sandbox.counters.by("connection", method="upload.getFile")) == 2
+    async with asyncio.timeout(5):
+        while len(sandbox.centers[2].connections) > 1:  # the control connection stays
+            await asyncio.sleep(0.01)
+    await fetch(accounts, media)
+
+
+async def test_a_slow_writer_holds_the_download_back(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    gate = asyncio.Event()
+    waiting = 0
+
+    async def write(offset: int, data: bytes) -> None:
+        nonlocal waiting
+        waiting += 1
+        await gate.wait()
+
+    task = asyncio.create_task(accounts.download(media, write))
+    async with asyncio.timeout(5):
+        while waiting < 4:  # 2 connections x 2 parts
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert waiting == 4
+    assert sandbox.counters.requests(method="upload.getFile") == 4
+    gate.set()
+    await task
+
+
+async def test_an_ordered_writer_is_never_stuck(
+    accounts: Accounts, media: Media, file: File, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(f"drop,every=4,count=2,file={FILE}")
+    turn = asyncio.Condition()
+    stream = bytearray()
+
+    async def write(offset: int, data: bytes) -> None:
+        async with turn:
+            await turn.wait_for(lambda: len(stream) == offset)
+            stream.extend(data)
+            turn.notify_all()
+
+    async with asyncio.timeout(20):
+        await accounts.download(media, write)
+    assert bytes(stream) == file.content.read(0, SIZE)
+
+
+async def test_resuming_fetches_only_the_rest(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    sink = Sink(media.size)
+    await accounts.download(media, sink.write, start=4 * PART)
+    assert sorted(sink.offsets) == [4 * PART, 5 * PART, 6 * PART]
+    assert bytes(sink.data[4 * PART :]) == file.content.read(4 * PART, SIZE)
+
+
+async def test_the_error_of_the_writer_comes_out_as_it_is(accounts: Accounts, media: Media) -> None:
+    async def write(offset: int, data: bytes) -> None:
+        raise NoSpace("the disk is full")
+
+    with pytest.raises(NoSpace, match="the disk is full"):
+        await accounts.download(media, write)
+
+
+@pytest.mark.parametrize("fault", ["delay=30", "silent", "rate=1000", "flood_wait=2"])
+async def test_a_cancel_takes_less_than_a_second(
+    sandbox: Sandbox, accounts: Accounts, media: Media, fault: str
+) -> None:
+    sandbox.faults.add(f"{fault},file={FILE}")
+    task = asyncio.create_task(accounts.download(media, Sink(media.size).write))
+    async with asyncio.timeout(5):
+        while sandbox.counters.requests(method="upload.getFile") < 2:
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await accounts.close()
+    assert time.monotonic() - began < 1
+
+
+async def test_after_a_cancel_the_same_connections_go_on(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    slow = sandbox.faults.add(f"delay=0.5,file={FILE}")
+    task = asyncio.create_task(accounts.download(media, Sink(media.size).write))
+    async with asyncio.timeout(5):
+        while sandbox.counters.requests(method="upload.getFile") < 4:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    sandbox.faults.remove(slow)
+    assert right(file, await fetch(accounts, media))
+    assert len(sandbox.counters.by("connection", method="upload.getFile")) == 2
+
+
+async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+    sinks = await asyncio.gather(*(fetch(accounts, media) for _ in range(10)))
+    assert len({sink.sha256 for sink in sinks}) == 1
+    assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8

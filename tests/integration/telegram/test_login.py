@@ -1,0 +1,259 @@
+"""Logins: made once, kept safely, never asked for by a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from saveany.config.schema import Telegram
+from saveany.errors import ConfigError, NeedsLogin, Permanent, Retryable
+from saveany.sandbox import Sandbox
+from saveany.telegram import login, settings
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from saveany.telegram.login import Question
+from saveany.telegram.session import Folder
+from tests.integration.telegram.conftest import Start, fetch, table
+
+LINK = parse("https://t.me/channel/123")
+IMPORT = "auth.importBotAuthorization"
+
+
+def answers(phone: str, codes: Iterable[str]) -> tuple[login.Ask, list[Question]]:
+    """Something that answers questions, and the questions it was asked."""
+    asked: list[Question] = []
+    left = iter(codes)
+
+    async def ask(question: Question) -> str:
+        asked.append(question)
+        return phone if question is Question.PHONE else next(left)
+
+    return ask, asked
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def test_the_bot_logs_in_once(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+    for _ in range(3):
+        accounts = await start(bot=True)
+        assert (accounts.ready, accounts.problems) == (["bot"], {})
+        await accounts.close()
+    assert sandbox.counters.requests(method=IMPORT) == 1
+    assert mode(tmp_path / "sessions") == 0o700
+    assert {file.name: mode(file) for file in (tmp_path / "sessions").iterdir()} == {
+        "bot.session": 0o600,
+        "bot.lock": 0o600,
+    }
+
+
+_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from saveany.config.schema import Telegram
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+
+async def main():
+    accounts = Accounts(Telegram.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+    await accounts.start()
+    assert accounts.ready == ["bot"], accounts.problems
+    async def write(offset, data):
+        pass
+    for media in await accounts.resolve(parse("https://t.me/channel/135")):
+        await accounts.download(media, write)
+    await accounts.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_share_one_login(sandbox: Sandbox, tmp_path: Path) -> None:
+    config = table(sandbox, bot=True)
+    text = config.model_dump_json().replace('"token":"**********"', f'"token":"{sandbox.bot_token}"')
+    text = text.replace('"app_hash":"**********"', '"app_hash":""')
+    command = (sys.executable, "-c", _PROCESS, text, str(tmp_path))
+    processes = [await asyncio.create_subprocess_exec(*command) for _ in range(3)]
+    assert [await process.wait() for process in processes] == [0, 0, 0]
+    assert sandbox.counters.requests(method=IMPORT) == 1
+    assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
+
+
+async def test_another_token_is_another_login(sandbox: Sandbox, start: Start) -> None:
+    await start(bot=True)
+    accounts = await start(table(sandbox, token="123456:WRONG-token-of-another-bot-xxxxxxxxxx"))
+    assert accounts.ready == []
+    assert "@BotFather" in accounts.problems["bot"]
+    assert "WRONG" not in accounts.problems["bot"]
+    with pytest.raises(NeedsLogin, match="@BotFather"):
+        await accounts.resolve(LINK)
+
+
+async def test_a_bot_whose_login_died_logs_in_again(sandbox: Sandbox, start: Start) -> None:
+    first = await start(bot=True)
+    await first.close()
+    sandbox.faults.add("revoke,method=users.getUsers,count=1")
+    accounts = await start(bot=True)
+    assert accounts.ready == ["bot"]
+    assert sandbox.counters.requests(method=IMPORT) == 2
+    await accounts.resolve(LINK)
+
+
+async def test_a_server_that_forgot_the_bots_key_gets_a_new_login(
+    start: Start, redis: Redis, tmp_path: Path
+) -> None:
+    for _ in range(2):  # the second sandbox knows no key of the first
+        async with Sandbox() as sandbox:
+            accounts = Accounts(table(sandbox, bot=True), tmp_path, redis)
+            await accounts.start()
+            assert accounts.ready == ["bot"], accounts.problems
+            await accounts.close()
+
+
+async def test_a_user_logs_in_by_phone(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+    ask, asked = answers(sandbox.phone, ["11111", sandbox.login_code])
+    assert await login.login_phone(table(sandbox), tmp_path, "alice", ask) == "Sandbox User"
+    assert asked == [Question.PHONE, Question.CODE, Question.CODE_AGAIN]
+    assert mode(tmp_path / "sessions" / "alice.session") == 0o600
+    accounts = await start()
+    assert accounts.ready == ["alice"]
+    [media] = await accounts.resolve(LINK)
+    await fetch(accounts, media)
+
+
+@pytest.mark.parametrize(
+    ("phone", "codes", "reason"),
+    [("+49123", [], "not a phone number"), ("+9996621234", ["1", "2", "3"], "the code is wrong")],
+)
+async def test_a_phone_login_that_fails_keeps_nothing(
+    sandbox: Sandbox, tmp_path: Path, phone: str, codes: list[str], reason: str
+) -> None:
+    ask, _ = answers(phone, codes)
+    with pytest.raises(Permanent, match=reason):
+        await login.login_phone(table(sandbox), tmp_path, "alice", ask)
+    assert Folder(tmp_path).names() == []
+
+
+async def test_a_user_logs_in_by_session_string(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+    name = await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
+    assert name == "Sandbox User"
+    accounts = await start()
+    assert accounts.ready == ["bob"]
+
+
+async def test_the_bot_logs_in_by_command(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+    assert await login.login_bot(table(sandbox), tmp_path, sandbox.bot_token) == "Sandbox Bot"
+    accounts = await start(bot=True)
+    assert accounts.ready == ["bot"]
+    assert sandbox.counters.requests(method=IMPORT) == 1
+
+
+@pytest.mark.parametrize("text", ["", "x", "1short", "1" + "A" * 352])
+async def test_what_is_no_session_string_is_refused(sandbox: Sandbox, tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="session string"):
+        await login.login_session(table(sandbox), tmp_path, "bob", text)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "bot", "x" * 33, "ä"])
+async def test_names_that_make_no_file_are_refused(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        await login.login_session(table(sandbox), tmp_path, name, sandbox.user_session)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("401:AUTH_KEY_UNREGISTERED", "does not know this login"),
+        ("401:SESSION_REVOKED", "ended from another device"),
+        ("401:USER_DEACTIVATED_BAN", "banned"),
+        ("406:AUTH_KEY_DUPLICATED", "two internet addresses at once"),
+    ],
+)
+async def test_a_dead_user_login_names_the_command(
+    sandbox: Sandbox, start: Start, error: str, reason: str
+) -> None:
+    sandbox.faults.add(f"error={error},method=users.getUsers")
+    accounts = await start(user=True)
+    assert accounts.ready == []
+    assert reason in accounts.problems["me"]
+    assert "saveany login --phone --name me" in accounts.problems["me"]
+    with pytest.raises(NeedsLogin, match="saveany login"):
+        await accounts.resolve(LINK)
+
+
+async def test_a_login_that_dies_later_is_put_aside(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add("error=406:AUTH_KEY_DUPLICATED,method=channels.getMessages,account=123456789")
+    sandbox.faults.add("error=400:CHANNEL_PRIVATE,method=channels.getMessages,account=7000000001")
+    with pytest.raises(Permanent, match="AUTH_KEY_DUPLICATED"):
+        await accounts.resolve(LINK)
+    assert accounts.ready == ["bot"]
+    assert "one machine" in accounts.problems["me"]
+
+
+async def test_a_user_login_stays_on_one_machine(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+    here = await start(user=True, data_dir=tmp_path / "here")
+    same = await start(user=True, data_dir=tmp_path / "here")
+    there = await start(user=True, data_dir=tmp_path / "there")
+    assert (here.ready, same.ready, there.ready) == (["me"], ["me"], [])
+    assert "another machine" in there.problems["me"]
+    with pytest.raises(Retryable, match="another machine"):
+        await there.resolve(LINK)
+
+
+async def test_a_damaged_session_file_is_a_problem_not_a_crash(
+    sandbox: Sandbox, start: Start, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    (tmp_path / "sessions" / "carol.session").write_text('{"dc_id": ')
+    accounts = await start(bot=True)
+    assert accounts.ready == ["bot"]
+    assert "saveany login --phone --name carol" in accounts.problems["carol"]
+    assert folder.load("carol") is None
+
+
+async def test_a_bad_session_string_is_a_problem_not_a_crash(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(table(sandbox, bot=True, accounts=[{"name": "me", "session": "1nonsense"}]))
+    assert accounts.ready == ["bot"]
+    assert "session string" in accounts.problems["me"]
+    assert "nonsense" not in accounts.problems["me"]
+
+
+async def test_without_an_application_id_nothing_is_asked(start: Start) -> None:
+    accounts = await start(Telegram.model_validate({"token": "1:abc"}))
+    assert accounts.ready == []
+    assert "https://my.telegram.org" in accounts.problems["bot"]
+
+
+async def test_without_cryptg_the_start_fails(
+    sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install cryptg"):
+        await start(bot=True)
+
+
+def test_proxies(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = table(sandbox)
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "python_socks" else name)
+    with pytest.raises(ConfigError, match="python-socks"):
+        settings.read(config, "socks5://127.0.0.1:1080")
+    monkeypatch.setattr(settings, "find_spec", lambda name: name)
+    assert settings.read(config, "socks5://me:secret@127.0.0.1:1080").proxy == {
+        "proxy_type": "socks5",
+        "addr": "127.0.0.1",
+        "port": 1080,
+        "username": "me",
+        "password": "secret",
+        "rdns": True,
+    }
+    assert "secret" not in repr(settings.read(config, "socks5://me:secret@127.0.0.1:1080"))
+    for wrong in ("ftp://127.0.0.1:1", "socks5://127.0.0.1", "nonsense"):
+        with pytest.raises(ConfigError, match="must look like"):
+            settings.read(config, wrong)

@@ -1,0 +1,113 @@
+"""Servers that misbehave at the connection: nothing hangs, nothing spins."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from saveany.errors import Retryable
+from saveany.sandbox import Sandbox
+from saveany.telegram import client
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from tests.integration.telegram.conftest import Start, fetch, table
+
+LINK = parse("https://t.me/channel/123")
+
+
+class BadServer:
+    """Accepts connections, counts them, and never says a word."""
+
+    def __init__(self, *, drops: bool) -> None:
+        self.drops = drops
+        self.accepted = 0
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        if not self.drops:
+            await reader.read()
+        writer.close()
+
+
+@asynccontextmanager
+async def bad_server(*, drops: bool) -> AsyncIterator[BadServer]:
+    bad = BadServer(drops=drops)
+    server = await asyncio.start_server(bad.serve, "127.0.0.1", 0)
+    bad.port = server.sockets[0].getsockname()[1]
+    yield bad
+    server.close()
+
+
+@pytest.mark.parametrize("drops", [False, True])
+async def test_a_server_that_is_silent_or_drops_is_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: bool
+) -> None:
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.3)
+    async with bad_server(drops=drops) as bad:
+        config = table(sandbox, bot=True, dc_address=f"127.0.0.1:{bad.port}")
+        accounts = Accounts(config, tmp_path)
+        began = time.monotonic()
+        await accounts.start()
+        assert time.monotonic() - began < 5
+        assert accounts.ready == []
+        with pytest.raises(Retryable):
+            await accounts.resolve(LINK)
+        assert bad.accepted <= 6  # three tries, Telethon makes a second connection in one of them at most
+        await accounts.close()
+
+
+async def test_nobody_listens(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(table(sandbox, bot=True, dc_address="127.0.0.1:9"))
+    assert "cannot be reached" in accounts.problems["bot"] or "lost" in accounts.problems["bot"]
+
+
+async def test_a_lost_control_connection_is_made_anew(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True)
+    for number in range(3):
+        for connection in list(sandbox.centers[2].connections):
+            connection.drop()
+        await accounts.resolve(parse(f"https://t.me/channel/{123 + number}"))
+
+
+async def test_a_drop_in_the_middle_of_a_request_is_overcome(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True)
+    fault = sandbox.faults.add("drop,method=channels.getMessages,count=2")
+    await accounts.resolve(LINK)
+    assert fault.fired == 2
+
+
+async def test_a_server_that_drops_every_request_is_given_up(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True)
+    fault = sandbox.faults.add("drop,method=channels.getMessages")
+    with pytest.raises(Retryable, match="connection to Telegram was lost"):
+        await accounts.resolve(LINK)
+    assert fault.fired <= 3
+
+
+async def test_a_request_nobody_answers_ends(
+    sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.2)
+    accounts = await start(bot=True)
+    sandbox.faults.add("silent,method=channels.getMessages")
+    with pytest.raises(Retryable, match="did not answer in time"):
+        await accounts.resolve(LINK)
+
+
+async def test_a_restarted_data_centre_is_found_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with Sandbox(state=state) as first:
+        accounts = Accounts(table(first, bot=True), tmp_path)
+        await accounts.start()
+        [media] = await accounts.resolve(LINK)
+        await fetch(accounts, media)
+    async with Sandbox(state=state):
+        await fetch(accounts, media)
+        await accounts.resolve(LINK)
+        await accounts.close()

@@ -1,0 +1,106 @@
+"""Clients for the tests: Telethon as it is, and a raw one for what Telethon would never send."""
+
+import asyncio
+import logging
+import struct
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import Any
+
+from telethon import TelegramClient
+from telethon.crypto import rsa
+from telethon.network.mtprotostate import MTProtoState
+from telethon.sessions import MemorySession, StringSession
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox import Sandbox
+
+
+def telethon(sandbox: Sandbox, session: str = "", dc: int | None = None, **options: Any) -> Any:
+    """A client that is not connected yet; with a string session it is logged in."""
+    rsa.add_key(sandbox.public_key, old=False)
+    TelegramClient._config = None  # Telethon keeps the data centres' addresses for the whole process
+    memory = StringSession(session) if session else MemorySession()
+    if not session:
+        id_ = dc or sandbox.dc_id
+        memory.set_dc(id_, *sandbox.addresses[id_])
+    defaults = {"receive_updates": False, "flood_sleep_threshold": 0}
+    return TelegramClient(memory, 1, "hash", **{**defaults, **options})
+
+
+@asynccontextmanager
+async def bot(sandbox: Sandbox, **options: Any) -> AsyncIterator[Any]:
+    """A client that has just logged in as the bot."""
+    client = telethon(sandbox, **options)
+    await client.start(bot_token=sandbox.bot_token)
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+
+
+@asynccontextmanager
+async def user(sandbox: Sandbox, **options: Any) -> AsyncIterator[Any]:
+    """A client with the user's session."""
+    client = telethon(sandbox, sandbox.user_session, **options)
+    await client.connect()
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+
+
+def location(message: Any, **changes: Any) -> Any:
+    """Where a message's document lies, as getFile wants it."""
+    document = message.media.document
+    fields = {"id": document.id, "access_hash": document.access_hash, "thumb_size": ""}
+    return tl.InputDocumentFileLocation(**{**fields, "file_reference": document.file_reference, **changes})
+
+
+async def part(client: Any, message: Any, offset: int = 0, limit: int = 4096) -> bytes:
+    """One part of a message's document."""
+    result = await client(fn.upload.GetFileRequest(location(message), offset, limit))
+    return bytes(result.bytes)
+
+
+class Raw:
+    """A connection over Intermediate, sealed by Telethon's own code, on which a test says what it likes."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        key = StringSession(sandbox.user_session).auth_key
+        self.state = MTProtoState(key, defaultdict(lambda: logging.getLogger("raw")))
+        self.state.salt = sandbox.centers[sandbox.dc_id].salt
+        self._address = sandbox.addresses[sandbox.dc_id]
+
+    async def __aenter__(self) -> "Raw":
+        self.reader, self.writer = await asyncio.open_connection(*self._address)
+        self.writer.write(b"\xee" * 4)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+
+    def write(self, packet: bytes) -> None:
+        self.writer.write(struct.pack("<I", len(packet)) + packet)
+
+    def send(self, *bodies: bytes) -> list[int]:
+        """Seal one message, or several in a container; returns their ids."""
+        buffer = BytesIO()
+        ids = [self.state.write_data_as_message(buffer, body, content_related=True) for body in bodies]
+        if len(bodies) > 1:
+            packed, buffer = struct.pack("<Ii", 0x73F1F8DC, len(bodies)) + buffer.getvalue(), BytesIO()
+            self.state.write_data_as_message(buffer, packed, content_related=False)
+        self.write(self.state.encrypt_message_data(buffer.getvalue()))
+        return ids
+
+    async def packet(self) -> bytes:
+        """The next packet as it comes."""
+        length = struct.unpack("<I", await self.reader.readexactly(4))[0]
+        return await self.reader.readexactly(length)
+
+    async def receive(self) -> Any:
+        """The next message, opened."""
+        return self.state.decrypt_message_data(await self.packet()).obj

@@ -1,0 +1,109 @@
+"""The frame of the command line: the table of commands, errors and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from saveany import __version__, cli
+from saveany.errors import ConfigError, NotFound, SaveAnyError
+
+
+def saveany(
+    *words: str, code: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    program = f"import sys; from saveany.cli import main\ntry: main()\nfinally:\n {code or 'pass'}"
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_row_leads_to_a_command_that_says_the_same_of_itself(name: str) -> None:
+    module, _, attribute = cli.COMMANDS[name][0].partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    about = target.info.help if isinstance(target, typer.Typer) else target.__doc__
+    assert str(about).startswith(cli.COMMANDS[name][1].removesuffix("."))
+    assert CliRunner().invoke(cli.app, [name, "--help"]).exit_code == 0
+
+
+def test_help_lists_the_commands_without_loading_them() -> None:
+    result = saveany("--help", code="print('pydantic' in sys.modules, 'telethon' in sys.modules)")
+    assert result.returncode == 0
+    assert result.stdout.endswith("False False\n")
+    for name, (_, summary) in cli.COMMANDS.items():
+        assert name in result.stdout
+        assert summary.split()[0] in result.stdout
+
+
+def test_completion_knows_commands_and_what_is_in_them() -> None:
+    def complete(words: str) -> list[str]:
+        env = {"_SAVEANY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return saveany(env=env).stdout.split()
+
+    assert complete("saveany co") == ["config"]
+    assert complete("saveany config s") == ["show", "set"]
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output == f"saveany {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["confg"], ["--nope"], ["config", "get"], ["config", "nope"], ["init", "--port", "x"]]
+)
+def test_a_wrong_command_line_exits_2(words: list[str]) -> None:
+    result = saveany(*words)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_misspelt_command_gets_a_hint() -> None:
+    assert "Did you mean 'config'?" in " ".join(saveany("confg").stderr.split())
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        """Fail."""
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ConfigError("one\ntwo"), 2, "error: one\nerror: two\n"),
+        (NotFound("no such task"), 1, "error: no such task\n"),
+        (SaveAnyError(), 1, "error: Something went wrong in SaveAny.\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (typer.Abort(), 130, ""),
+        (typer.Exit(7), 7, ""),
+    ],
+)
+def test_errors_become_lines_and_codes(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str
+) -> None:
+    monkeypatch.setattr("saveany.cli.init.init", raises(error))
+    result = CliRunner().invoke(cli.app, ["init"])
+    assert (result.exit_code, result.stderr) == (code, text)
+
+
+def test_a_bug_is_one_line_that_quotes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saveany.cli.init.init", raises(ValueError("hunter2")))
+    result = CliRunner().invoke(cli.app, ["init"])
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: this is a bug in SaveAny, please report it: ValueError at test_cli.py:")
+    assert "hunter2" not in line

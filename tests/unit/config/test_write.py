@@ -1,0 +1,166 @@
+"""Changing a config.toml."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saveany.config import load
+from saveany.config.keys import plain
+from saveany.config.loader import parse
+from saveany.config.write import add_account, create, set_key
+from saveany.errors import ConfigError
+
+TEXT = 'workers = 4\nthreads = 2\n[api]\nport = 81\n[[users]]\nid = 1\n[hook.exec]\ntask_fail = "x"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_sets_one_key_and_keeps_the_rest(file: Path) -> None:
+    config = set_key(file, "api.token", "secret", {})
+    assert config == load(file, {})
+    assert (config.api.token.get_secret_value(), config.api.port, config.workers) == ("secret", 81, 4)
+    assert [user.id for user in config.users] == [1]
+    text = file.read_text()
+    assert "threads = 2" in text
+    assert 'task_fail = "x"' in text
+
+
+def test_makes_the_table_and_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    set_key(path, "telegram.proxy.url", "http://p:1", {})
+    assert load(path, {}).telegram.proxy.url == "http://p:1"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_mode_and_symbolic_link_stay(file: Path, tmp_path: Path) -> None:
+    file.chmod(0o640)
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+    set_key(link, "workers", 5, {})
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert load(file, {}).workers == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("api.prot", 1, "there is no key 'api.prot'; did you mean api.port?"),
+        ("port", 1, "there is no key 'port'; did you mean api.port?"),
+        ("threads", 1, "there is no key 'threads'"),
+        ("api", {}, "there is no key 'api'"),
+        ("api.port", "x", "config.toml: api.port: must be a whole number"),
+        ("api.host", "0.0.0.0", "config.toml: api.host: would open the API"),
+        ("storages", [{"name": "a"}], "config.toml: storages[0].type: is missing"),
+    ],
+)
+def test_what_would_not_load_is_not_written(file: Path, key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        set_key(file, key, value, {})
+    assert caught.value.message.replace(f"{file.parent}/", "").startswith(message)
+    assert file.read_text() == TEXT
+    assert [*file.parent.iterdir()] == [file]
+
+
+def test_a_file_that_is_wrong_already_is_left_alone(file: Path) -> None:
+    file.write_text("wrokers = 1")
+    with pytest.raises(ConfigError, match=r"config\.toml:1: wrokers"):
+        set_key(file, "workers", 5, {})
+    assert file.read_text() == "wrokers = 1"
+
+
+def test_the_keys_own_variable_does_not_hide_a_wrong_value(file: Path) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        set_key(file, "workers", "x", {"SAVEANY_WORKERS": "3"})
+    # while another's does count: the token comes from there
+    set_key(file, "api.host", "0.0.0.0", {"SAVEANY_API_TOKEN": "t"})
+
+
+def test_a_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot write .*: No such file or directory"):
+        set_key(tmp_path / "no" / "config.toml", "workers", 5, {})
+
+
+def test_accounts_are_added_and_replaced_by_name(file: Path) -> None:
+    add_account(file, "me", "one", {})
+    add_account(file, "you", "two", {})
+    config = add_account(file, "me", "three", {})
+    accounts = {one.name: one.session.get_secret_value() for one in config.telegram.accounts}
+    assert accounts == {"me": "three", "you": "two"}
+    with pytest.raises(ConfigError, match=r"telegram\.accounts\[2\]\.name: "):
+        add_account(file, "../me", "four", {})
+
+
+def test_create_refuses_to_replace_unless_told(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exists already"):
+        create(file, {"workers": 9})
+    assert file.read_text() == TEXT
+    create(file, {"workers": 9}, comment="first\nsecond", replace=True)
+    assert file.read_text() == "# first\n# second\nworkers = 9\n"
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+NAMES = st.text("abcdefgh_-", min_size=1, max_size=8)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, object]:
+    names = draw(st.lists(NAMES, unique=True, max_size=4))
+    return draw(
+        st.fixed_dictionaries(
+            {
+                "storages": st.just(
+                    [{"name": name, "type": "local", "base_path": f"files/{name}"} for name in names]
+                ),
+            },
+            optional={
+                "workers": st.integers(1, 10**6),
+                "data_dir": st.sampled_from(["data", "/var/lib/saveany", "a b/ü"]),
+                "proxy": TEXTS,
+                "api": st.fixed_dictionaries(
+                    {"token": TEXTS.filter(bool)},
+                    optional={
+                        "host": TEXTS,
+                        "port": st.integers(0, 65535),
+                        "enable": st.booleans(),
+                        "webhook_events": st.lists(st.sampled_from(["completed", "failed", "running"])),
+                    },
+                ),
+                "telegram": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "app_id": st.integers(0, 2**40),
+                        "app_hash": TEXTS,
+                        "sessions": st.lists(TEXTS, max_size=2),
+                        "proxy": st.fixed_dictionaries({"enable": st.booleans(), "url": TEXTS}),
+                        "accounts": st.just([{"name": name, "session": "s" + name} for name in names]),
+                    },
+                ),
+                "net": st.fixed_dictionaries({"allow": st.lists(st.ip_addresses().map(str), max_size=2)}),
+                "worker": st.fixed_dictionaries({"drain_seconds": st.floats(0, 1e9)}),
+                "users": st.lists(st.integers(1, 2**60), unique=True, max_size=3).map(
+                    lambda ids: [{"id": id_, "storages": names, "blacklist": id_ % 2 == 0} for id_ in ids]
+                ),
+            },
+        )
+    )
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(configs())
+def test_every_valid_configuration_survives_writing(data: dict[str, object]) -> None:
+    file = Path("/etc/saveany/config.toml")  # never touched
+    config = parse(tomli_w.dumps(data), file, {})
+    again = parse(tomli_w.dumps(plain(config, reveal=True)), file, {})
+    assert again == config

@@ -1,0 +1,242 @@
+"""The delivery loop with an outbox in memory and senders that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from saveany.models import Delivery
+from saveany.webhooks import deliver
+from saveany.webhooks.deliver import PER_HOST, deliver_forever
+from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry
+
+
+def delivery(id_: str, host: str = "example.com", attempts: int = 0) -> Delivery:
+    return Delivery(
+        id=id_, task_id="t", event="task.completed", url=f"http://{host}/", body="{}", attempts=attempts
+    )
+
+
+class Memory:
+    """An outbox that leases for ever and notes what it is told."""
+
+    def __init__(self, *due: Delivery) -> None:
+        self.due = list(due)
+        self.claimed: list[str] = []
+        self.settled: dict[str, tuple[str | int, ...]] = {}
+        self.news = asyncio.Event()
+
+    async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
+        taken, self.due = self.due[:limit], self.due[limit:]
+        self.claimed += [delivery.id for delivery in taken]
+        return taken
+
+    async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
+        self._note(delivery, state, status, error)
+
+    async def retry(self, delivery: Delivery, after_ms: int, status: int, error: str) -> None:
+        self._note(delivery, "retry", after_ms, status, error)
+
+    async def wait(self, timeout: float) -> None:
+        await self.news.wait()
+        self.news.clear()
+
+    def _note(self, delivery: Delivery, *outcome: str | int) -> None:
+        self.settled[delivery.id] = outcome
+
+    def add(self, *due: Delivery) -> None:
+        self.due += due
+        self.news.set()
+
+
+class Sender:
+    """Answers with `say(delivery)`; counts how many run at once, in all and per host."""
+
+    def __init__(self, say: Callable[[Delivery], Awaitable[Outcome]]) -> None:
+        self._say = say
+        self._now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
+        assert now_ms > 1_700_000_000_000
+        for key in ("all", delivery.url):
+            self._now[key] += 1
+            self.most[key] = max(self.most[key], self._now[key])
+        try:
+            return await self._say(delivery)
+        finally:
+            self._now.subtract(["all", delivery.url])
+
+
+async def ok(_: Delivery) -> Outcome:
+    await asyncio.sleep(0)
+    return Delivered(200)
+
+
+@asynccontextmanager
+async def running(
+    outbox: deliver.Outbox, sender: Sender, concurrency: int = 8
+) -> AsyncIterator[asyncio.Event]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(deliver_forever(outbox, sender, stop, concurrency))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up, "the condition did not come true"
+        await asyncio.sleep(0.001)
+
+
+async def test_each_outcome_is_written_down() -> None:
+    outcomes: dict[str, Outcome] = {
+        "a": Delivered(204),
+        "b": GiveUp(410, "gone"),
+        "c": Retry(5.25, 500, "the receiver answered 500"),
+    }
+
+    async def say(delivery: Delivery) -> Outcome:
+        return outcomes[delivery.id]
+
+    outbox = Memory(*map(delivery, "abc"))
+    async with running(outbox, Sender(say)):
+        await until(lambda: len(outbox.settled) == 3)
+    assert outbox.settled == {
+        "a": ("delivered", 204, ""),
+        "b": ("gave_up", 410, "gone"),
+        "c": ("retry", 5250, 500, "the receiver answered 500"),
+    }
+
+
+async def test_what_comes_later_is_delivered_too() -> None:
+    outbox = Memory()
+    async with running(outbox, Sender(ok)):
+        for number in range(3):
+            outbox.add(delivery(f"d{number}"))
+            await until(lambda: not outbox.due and len(outbox.settled) == len(outbox.claimed))
+        assert set(outbox.settled) == {"d0", "d1", "d2"}
+
+
+async def test_a_burst_for_one_host_loses_nothing_and_waits_for_nothing() -> None:
+    outbox = Memory(*(delivery(f"d{number}") for number in range(500)))
+    sender = Sender(ok)
+    async with asyncio.timeout(5):
+        async with running(outbox, sender):
+            await until(lambda: len(outbox.settled) == 500)
+    assert sender.most["all"] == PER_HOST
+
+
+async def test_no_more_than_concurrency_at_once() -> None:
+    outbox = Memory(*(delivery(f"d{number}", f"host{number}") for number in range(200)))
+    sender = Sender(ok)
+    async with running(outbox, sender, concurrency=3):
+        await until(lambda: len(outbox.settled) == 200)
+    assert sender.most["all"] == 3
+
+
+async def test_a_host_that_does_not_answer_starves_no_other() -> None:
+    answers = asyncio.Event()
+
+    async def say(delivery: Delivery) -> Outcome:
+        if "slow" in delivery.url:
+            await answers.wait()
+        return Delivered(200)
+
+    slow = [delivery(f"slow{number}", "slow.example") for number in range(100)]
+    outbox = Memory(*slow, delivery("quick"))
+    sender = Sender(say)
+    async with running(outbox, sender):
+        await until(lambda: "quick" in outbox.settled)
+        assert not answers.is_set()
+        assert sender.most["http://slow.example/"] == PER_HOST
+        answers.set()
+
+
+async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def say(delivery: Delivery) -> Outcome:
+        if delivery.id == "fine":
+            return Delivered(200)
+        raise RuntimeError("a bug")
+
+    outbox = Memory(delivery("bug"), delivery("last", attempts=9), delivery("fine"))
+    async with running(outbox, Sender(say)):
+        await until(lambda: len(outbox.settled) == 3)
+    kind, after_ms, *rest = outbox.settled["bug"]
+    assert (kind, rest) == ("retry", [0, "internal error: RuntimeError"])
+    assert 4500 <= int(after_ms) <= 5500
+    assert outbox.settled["last"] == ("gave_up", 0, "internal error: RuntimeError")
+
+
+async def test_the_loop_outlives_an_outbox_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "_TROUBLE_S", 0.0)
+
+    class Failing(Memory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.troubles = ["settle", "wait", "claim"]
+
+        def fail(self, where: str) -> None:
+            if self.troubles and self.troubles[-1] == where:
+                self.troubles.pop()
+                raise ConnectionError("redis is gone")
+
+        async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
+            self.fail("claim")
+            return await super().claim(limit, lease_ms)
+
+        async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
+            self.fail("settle")
+            await super().settle(delivery, state, status, error)
+
+        async def wait(self, timeout: float) -> None:
+            self.fail("wait")
+            await super().wait(timeout)
+
+    outbox = Failing()
+    async with running(outbox, Sender(ok)):
+        await until(lambda: outbox.troubles == ["settle"])
+        outbox.add(delivery("lost"))
+        await until(lambda: not outbox.troubles)
+        outbox.add(delivery("kept"))
+        await until(lambda: "kept" in outbox.settled)
+    assert "lost" not in outbox.settled, "its lease brings it back"
+
+
+async def test_stop_finishes_what_was_begun_and_begins_nothing() -> None:
+    begun, answers = asyncio.Event(), asyncio.Event()
+
+    async def say(delivery: Delivery) -> Outcome:
+        begun.set()
+        await answers.wait()
+        return Delivered(200)
+
+    outbox = Memory(*(delivery(f"d{number}") for number in range(5)))
+    async with running(outbox, Sender(say)) as stop:
+        await begun.wait()
+        stop.set()
+        answers.set()
+    assert set(outbox.settled) == {"d0", "d1"}
+
+
+async def test_one_whose_lease_is_nearly_over_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "LEASE_MS", 29_000)
+    outbox = Memory(delivery("late"))
+    async with running(outbox, Sender(ok)):
+        await until(lambda: outbox.claimed == ["late"])
+    assert outbox.settled == {}
+
+
+async def test_a_url_nobody_can_read_ends_nothing() -> None:
+    outbox = Memory(delivery("bad", "[::1"), delivery("good"))
+    async with running(outbox, Sender(ok)):
+        await until(lambda: len(outbox.settled) == 2)

@@ -1,0 +1,90 @@
+"""The body: seed 002 to the letter, and what comes after it."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saveany.models import Item, ItemStatus, Status, Task, TaskSpec
+from saveany.timefmt import rfc3339
+from saveany.webhooks.payload import task_payload
+
+TASK = Task(
+    spec=TaskSpec(
+        id="c9h8t1234abcd",
+        type="tgfiles",
+        links=("https://t.me/channel/123",),
+        user_id=123456789,
+        storage="local1",
+        path="downloads",
+    ),
+    status=Status.RUNNING,
+    title="[tgfiles](file.pdf->local1:/downloads/file.pdf)",
+    created_at=1705638600_000,
+    updated_at=1705638700_000,
+)
+FILE = Item(
+    index=0,
+    name="file.pdf",
+    path="downloads/file.pdf",
+    final="downloads/file_1.pdf",
+    size=5,
+    status=ItemStatus.COMPLETED,
+    sha256="ab" * 32,
+)
+
+
+def test_a_completed_task() -> None:
+    body = json.loads(task_payload(TASK, [FILE], "task.completed", 1705638723_456))
+    assert list(body.items())[:5] == [
+        ("task_id", "c9h8t1234abcd"),
+        ("status", "completed"),
+        ("title", "[tgfiles](file.pdf->local1:/downloads/file.pdf)"),
+        ("created_at", "2024-01-19T04:30:00Z"),
+        ("error", ""),
+    ]
+    assert dict(list(body.items())[5:]) == {
+        "event": "task.completed",
+        "type": "tgfiles",
+        "storage": "local1",
+        "items": [
+            {
+                "name": "file.pdf",
+                "size": 5,
+                "status": "completed",
+                "path": "downloads/file_1.pdf",
+                "sha256": "ab" * 32,
+            }
+        ],
+        "items_total": 1,
+        "finished_at": "2024-01-19T04:32:03Z",
+    }
+
+
+def test_an_item_that_failed_says_why_and_where_it_was_to_go() -> None:
+    item = Item(index=0, name="a", path="x/a", status=ItemStatus.FAILED, error="The message was deleted.")
+    body = json.loads(task_payload(TASK, [item], "task.failed", 0))
+    assert body["status"] == "failed"
+    assert body["items"] == [
+        {"name": "a", "size": None, "status": "failed", "path": "x/a", "error": "The message was deleted."}
+    ]
+
+
+def test_a_running_task_has_not_finished() -> None:
+    body = json.loads(task_payload(TASK, [], "task.running", None))
+    assert (body["status"], body["finished_at"], body["items"]) == ("running", None, [])
+
+
+def test_long_lists_are_cut_and_counted() -> None:
+    body = json.loads(task_payload(TASK, [FILE] * 101, "task.completed", 0))
+    assert (len(body["items"]), body["items_total"]) == (100, 101)
+
+
+@given(st.integers(0, 253402300798_999))
+def test_times_are_rfc_3339_in_utc_and_sort_like_numbers(ms: int) -> None:
+    text = rfc3339(ms)
+    assert len(text) == 20
+    assert text.endswith("Z")
+    assert text < rfc3339(ms + 1000)

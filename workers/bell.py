@@ -1,0 +1,100 @@
+"""arq, as far as we use it: slots, and a doorbell that is heard at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from arq.constants import in_progress_key_prefix
+from arq.worker import Worker, func
+
+from saveany.logs import get_logger
+from saveany.queue import JOB, WAKE_CHANNEL, arq_pool
+from saveany.store import Db
+from saveany.store.db import OUTAGE
+
+#: A worker that heard nothing looks for bells this often, in seconds.
+_POLL = 1.0
+#: Long enough for any download; arq runs a job twice when it has none.
+_JOB_TIMEOUT = 30 * 24 * 3600
+
+log = get_logger("saveany.worker")
+
+
+class BellWorker(Worker):
+    """An arq worker that runs `answer` for each bell, `slots` at a time.
+
+    It is woken by PUBLISH in place of polling, it takes a bell out of the queue when it starts on it (running
+    jobs would hide waiting ones from other workers), and an outage of Redis does not end it.
+    """
+
+    def __init__(self, db: Db, answer: Callable[[], Awaitable[None]], slots: int) -> None:
+        async def work(ctx: dict[Any, Any]) -> None:
+            await answer()
+
+        super().__init__(
+            functions=[func(work, name=JOB, keep_result=0, max_tries=1_000_000)],
+            redis_pool=arq_pool(db),
+            max_jobs=slots,
+            job_timeout=_JOB_TIMEOUT,
+            keep_result=0,
+            max_tries=1_000_000,
+            health_check_interval=15,
+            handle_signals=False,
+            job_serializer=msgspec.msgpack.encode,
+            job_deserializer=msgspec.msgpack.decode,
+            log_results=False,
+        )
+        self.in_progress_timeout_s = 10
+        self._db = db
+        self._wake = asyncio.Event()
+
+    async def main(self) -> None:
+        """Answer bells until cancelled."""
+        listener = asyncio.create_task(self._listen(), name="wake")
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._poll_iteration()
+                except OUTAGE as e:
+                    log.warning("redis is away, waiting for it", error=str(e))
+                    await asyncio.sleep(_POLL)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _POLL)
+        finally:
+            listener.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more bells, wait up to `seconds` for running jobs, then cancel them and wait for that."""
+        self.allow_pick_jobs = False
+        running = list(self.tasks.values())
+        if running:
+            await asyncio.wait(running, timeout=seconds)
+        for task in self.job_tasks.values():
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def run_job(self, job_id: str, score: int) -> None:
+        """Run one job; its bell is out of the queue from now on."""
+        try:
+            await self.pool.zrem(self.queue_name, job_id)
+            await super().run_job(job_id, score)
+            await self.pool.delete(in_progress_key_prefix + job_id)
+        except OUTAGE as e:
+            log.warning("redis went away behind a job", error=str(e))
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in self._db.listen(WAKE_CHANNEL):
+                    self._wake.set()
+            except OUTAGE:
+                await asyncio.sleep(_POLL)
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self._wake.set()

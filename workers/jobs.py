@@ -1,0 +1,220 @@
+"""One claimed task from its claim to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from saveany.errors import (
+    CancelRequested,
+    Fenced,
+    NoSpace,
+    Retryable,
+    SaveAnyError,
+    StorageError,
+    TaskError,
+    UnsafePath,
+)
+from saveany.logs import get_logger
+from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
+from saveany.planning.plan import plan, planned_title
+from saveany.store import Claim
+from storages.base import Storage
+from workers.lease import Keeper
+from workers.ledger import Ledger
+from workers.meter import Meter
+from workers.sources.base import Source
+from workers.transfer import Transfer
+
+#: A task that must wait longer than this gives its slot to another meanwhile.
+_LONG_WAIT = 30.0
+
+replace = msgspec.structs.replace
+log = get_logger("saveany.job")
+T = TypeVar("T")
+
+
+class Announce(Protocol):
+    """Builds the webhooks of an event (`saveany.webhooks.announce`)."""
+
+    async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
+        """The deliveries to be written together with the change; none if nobody wants to know."""
+
+
+class Job:
+    """The work on one claim. `run` never raises because of the task: how it went is recorded in the store."""
+
+    def __init__(
+        self, claim: Claim, *, source: Source, storage: Storage, announce: Announce, tries: int
+    ) -> None:
+        self._claim = claim
+        self._source = source
+        self._announce = announce
+        self._tries = tries
+        self._task = claim.task
+        self._ledger = Ledger(claim)
+        self._meter = Meter(self._ledger)
+        self._keeper = Keeper(claim, self._meter)
+        self._transfer = Transfer(claim, self._ledger, source, storage, self._meter)
+
+    def look(self) -> None:
+        """The task may have been canceled: find out now."""
+        self._keeper.look()
+
+    async def run(self) -> None:
+        """Work the task off and end it; or stop, if it is another's now; or give it back when cancelled."""
+        try:
+            async with self._keeper:
+                last = await self._work()
+            await asyncio.shield(self._finish(last))
+        except Fenced as e:
+            log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
+        except CancelRequested:
+            await self.cancel()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back())
+            raise
+        except Retryable as e:
+            await self._wait_or_fail(e)
+        except SaveAnyError as e:
+            await self._fail(e.message)
+        except Exception:
+            reference = uuid4().hex[:8]
+            log.exception("a task failed unexpectedly", task=self._task.id, reference=reference)
+            await self._fail(f"internal error; the worker's log tells more under {reference}")
+
+    async def cancel(self) -> None:
+        """Remove what is half done, and end the task as canceled."""
+        try:
+            await self._undo()
+            told = await self._announce(self._ended(Status.CANCELED), self._ledger.items, "task.canceled")
+            await self._claim.finish(Status.CANCELED, deliveries=told)
+        except Fenced as e:
+            log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
+
+    async def _work(self) -> Item | None:
+        """Everything but the last word: the last item is returned, not recorded."""
+        if not self._ledger.items:
+            await self._tried(self._plan)
+        last = None
+        for item in self._ledger.pending:
+            if last is not None:
+                await self._ledger.put(last, await self._told_of(last))
+            last = await self._saved(item)
+        return last
+
+    async def _plan(self) -> None:
+        spec = self._task.spec
+        items = plan(spec, await self._source.resolve(spec))
+        self._task = replace(self._task, title=planned_title(spec, items), items_total=len(items))
+        total = sum(item.size or 0 for item in items)
+        progress = Progress(total_bytes=total, total_files=len(items))
+        told = await self._announce(self._task, items, "task.running")
+        await self._claim.plan(self._task.title, items, progress, told)
+        self._ledger.items = items
+
+    async def _saved(self, item: Item) -> Item:
+        """The item, completed or skipped, or failed with the reason on it."""
+        try:
+            return await self._tried(lambda: self._transfer.save(self._ledger.items[item.index]))
+        except Retryable as e:
+            if e.after > _LONG_WAIT:
+                raise
+            error = e.message
+        except (TaskError, StorageError) as e:
+            error = e.message
+        log.info("a file failed", task=self._task.id, item=item.index, reason=error)
+        await self._undo()
+        failed = replace(self._ledger.items[item.index], status=ItemStatus.FAILED, error=error)
+        return replace(failed, failures=failed.failures + 1)
+
+    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
+        """`step`, again while it fails in a way that may pass. A wait we are told to make is no failure."""
+        failures = 0
+        while True:
+            try:
+                return await step()
+            except (Retryable, StorageError) as e:
+                wait = e.after if isinstance(e, Retryable) else 0.0
+                failures += not wait
+                hopeless = isinstance(e, NoSpace | UnsafePath)
+                if hopeless or wait > _LONG_WAIT or failures >= self._tries:
+                    raise
+                log.info("trying again", task=self._task.id, reason=e.message, after=wait)
+            await asyncio.sleep(wait or min(8.0, 0.5 * 2**failures))
+
+    async def _finish(self, last: Item | None) -> None:
+        """The last item and the end of the task in one step: a cancel comes before both or after both."""
+        items = list(self._ledger.items)
+        if last is not None:
+            items[last.index] = last
+        error = _error(items)
+        status = Status.FAILED if error else Status.COMPLETED
+        told = await self._told_of(last) if last else []
+        told += await self._announce(self._ended(status, error), items, f"task.{status}")
+        done = [item for item in items if item.status.done]
+        got = sum(item.size or 0 for item in done)
+        progress = Progress(
+            total_bytes=sum(item.size or 0 for item in items),
+            downloaded_bytes=got,
+            uploaded_bytes=got,
+            total_files=len(items),
+            done_files=len(done),
+        )
+        ends = [last] if last else []
+        await self._claim.finish(status, error, items=ends, progress=progress, deliveries=told)
+
+    async def _fail(self, error: str) -> None:
+        try:
+            await self._undo()
+            told = await self._announce(self._ended(Status.FAILED, error), self._ledger.items, "task.failed")
+            await self._claim.finish(Status.FAILED, error, deliveries=told)
+        except CancelRequested:
+            await self.cancel()
+        except Fenced as e:
+            log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
+
+    async def _wait_or_fail(self, error: Retryable) -> None:
+        if error.after > _LONG_WAIT:
+            log.info("waiting", task=self._task.id, seconds=error.after, reason=error.message)
+            await self._give_back(error.after)
+        else:
+            await self._fail(error.message)
+
+    async def _give_back(self, after: float = 0.0) -> None:
+        try:
+            await self._claim.release(round(after * 1000))
+        except CancelRequested:
+            await self.cancel()
+        except Fenced:
+            log.info("the task has ended or is not ours any more", task=self._task.id)
+
+    async def _undo(self) -> None:
+        """Leave nothing half done. What cannot be removed now is removed later: the store remembers it."""
+        for item in self._ledger.pending:
+            try:
+                await self._transfer.undo(item)
+            except StorageError as e:
+                log.warning("could not clean up", task=self._task.id, item=item.index, reason=e.message)
+
+    async def _told_of(self, item: Item) -> list[Delivery]:
+        if item.status is not ItemStatus.COMPLETED:
+            return []
+        return await self._announce(self._task, [item], "file_uploaded")
+
+    def _ended(self, status: Status, error: str = "") -> Task:
+        return replace(self._task, status=status, error=error)
+
+
+def _error(items: list[Item]) -> str:
+    """Why a task failed, "" if it did not: the reason itself for one file, else how many and the first."""
+    failed = [item for item in items if item.status is ItemStatus.FAILED]
+    if not failed:
+        return ""
+    if len(items) == 1:
+        return failed[0].error
+    return f"{len(failed)} of {len(items)} files failed; {failed[0].name}: {failed[0].error}"

@@ -1,0 +1,84 @@
+"""Keeping a claim alive while its work is done, and stopping the work when the claim is lost or canceled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+
+from saveany.errors import CancelRequested, Fenced
+from saveany.models import Progress, Stage
+from saveany.store import Claim
+from saveany.store.claims import RENEW_MS
+from workers.meter import Meter
+
+#: Progress is published at most this often; the API promises two events a second at most.
+_PUBLISH_SECONDS = 0.5
+
+
+class Keeper:
+    """`async with Keeper(claim, meter):` renews the lease and publishes progress while the body runs.
+
+    If the claim is lost or the task is canceled, the body is cancelled, and `Fenced` or `CancelRequested`
+    comes out of the `async with` in place of the `CancelledError`. An outage of Redis stops nothing: the
+    claim holds as long as nobody else has taken the task.
+    """
+
+    def __init__(self, claim: Claim, meter: Meter) -> None:
+        self._claim = claim
+        self._meter = meter
+        self._reason: Fenced | CancelRequested | None = None
+        self._look_now = asyncio.Event()
+
+    def look(self) -> None:
+        """Ask the store at once whether the task was canceled."""
+        self._look_now.set()
+
+    async def __aenter__(self) -> Keeper:
+        self._body = asyncio.current_task()
+        self._task = asyncio.create_task(self._keep(), name=f"keep {self._claim.task.id}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        if self._body is None:
+            return
+        if self._reason is not None:
+            self._body.uncancel()
+        if self._body.cancelling():  # somebody else wants the body to stop, too: that goes first
+            raise asyncio.CancelledError
+        if self._reason is not None and isinstance(error, asyncio.CancelledError | None):
+            raise self._reason from None
+
+    async def _keep(self) -> None:
+        try:
+            await self._renew_and_publish()
+        except (Fenced, CancelRequested) as e:
+            self._reason = e
+            if self._body is not None:
+                self._body.cancel()
+
+    async def _renew_and_publish(self) -> None:
+        clock = asyncio.get_running_loop().time
+        renew_at = clock() + RENEW_MS / 1000
+        shown: tuple[Stage, Progress] | None = None
+        while True:
+            asked = await self._pause()
+            now = self._meter.stage, self._meter.progress()
+            if now != shown:
+                await self._claim.progress(*now)
+                shown = now
+            if asked or clock() >= renew_at:
+                await self._claim.renew()
+                renew_at = clock() + RENEW_MS / 1000
+
+    async def _pause(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._look_now.wait(), _PUBLISH_SECONDS)
+        asked = self._look_now.is_set()
+        self._look_now.clear()
+        return asked

@@ -1,0 +1,242 @@
+"""A worker process: answers bells with downloads, and beside them keeps house and delivers webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from saveany.config import Config
+from saveany.errors import Fenced, SaveAnyError, StorageError
+from saveany.logs import get_logger
+from saveany.models import ItemStatus, Status
+from saveany.net.guard import AddressGuard
+from saveany.store import Claim, Store, WorkerInfo, open_store
+from saveany.store.db import OUTAGE
+from saveany.telegram.accounts import Accounts
+from saveany.webhooks.announce import Announcer
+from saveany.webhooks.deliver import deliver_forever
+from saveany.webhooks.send import Sender
+from saveany.webhooks.signing import new_secret
+from storages import registry
+from storages.base import Storage, UploadKey
+from workers.bell import BellWorker
+from workers.jobs import Job
+from workers.reconcile import Reconciler
+from workers.sources.base import Source
+from workers.sources.telegram import TelegramSource
+
+_BEAT_SECONDS = 5.0
+_PROBE_SECONDS = 60.0
+_CLEAN_SECONDS = 2.0
+
+log = get_logger("saveany.worker")
+
+
+def worker_id() -> str:
+    """A fresh name for this process: host, pid and something that no other start has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+
+
+async def serve(config: Config, url: str) -> None:
+    """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end, what is left
+    goes back to the queue. A second signal does not wait for them."""
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, on_signal)
+    async with AsyncExitStack() as stack:
+        store = await open_store(url)
+        stack.push_async_callback(store.db.close)
+        accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+        stack.push_async_callback(accounts.close)
+        starting = asyncio.create_task(accounts.start(), name="accounts")
+        stack.callback(starting.cancel)
+        await Worker(config, store, accounts, stack).run(stop, hurry)
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, config: Config, store: Store, accounts: Accounts, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._store = store
+        self._accounts = accounts
+        self._stack = stack
+        self._id = os.environ.get("SAVEANY_WORKER_ID") or worker_id()
+        self._started_at = time.time_ns() // 1_000_000
+        self._jobs: dict[str, Job] = {}
+        self._storages: dict[str, Storage] = {}
+        self._problems: dict[str, str] = {}
+        self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts)}
+        api = config.api
+        self._announce = Announcer(api.webhook_url, api.webhook_events, store.db.time_ms)
+        self._bells = BellWorker(store.db, self._answer, config.workers)
+        self._stop_sending = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Until `stop`; then drain, faster if `hurry`."""
+        self._open_storages()
+        sender = await self._sender()
+        reconciler = Reconciler(self._store, self._end_canceled, keep_days=self._config.history.keep_days)
+        await self._probe()
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(loop, name=name)
+                for name, loop in {
+                    "beat": _every(_BEAT_SECONDS, self._beat),
+                    "probe": _every(_PROBE_SECONDS, self._probe),
+                    "clean": _every(_CLEAN_SECONDS, self._clean),
+                    "control": self._hear_cancels(),
+                    "reconcile": reconciler.run(),
+                    "bells": self._bells.main(),
+                }.items()
+            ]
+            sending = group.create_task(deliver_forever(self._store.outbox, sender, self._stop_sending))
+            log.info("ready", worker=self._id, slots=self._config.workers)
+            await stop.wait()
+            log.info("draining", worker=self._id, tasks=len(self._jobs))
+            await self._drain(hurry)
+            self._stop_sending.set()
+            await asyncio.wait([sending], timeout=5)
+            sending.cancel()
+            for task in loops:
+                task.cancel()
+        await self._store.workers.leave(self._id)
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        draining = asyncio.create_task(self._bells.drain(self._config.worker.drain_seconds))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait([draining, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not draining.done():
+            draining.cancel()
+            await self._bells.drain(0)
+
+    async def _answer(self) -> None:
+        """A bell rang: work off tasks until there is none for this worker."""
+        while self._bells.allow_pick_jobs:
+            claim = await self._store.claims.claim(self._id, self._lanes())
+            if claim is None:
+                return
+            await self._run(claim)
+
+    async def _run(self, claim: Claim) -> None:
+        job = self._job(claim)
+        self._jobs[claim.task.id] = job
+        try:
+            await self._beat()
+            await job.run()
+        finally:
+            del self._jobs[claim.task.id]
+
+    def _job(self, claim: Claim) -> Job:
+        spec = claim.task.spec
+        return Job(
+            claim,
+            source=self._sources[spec.type],
+            storage=self._storages[spec.storage],
+            announce=self._announce,
+            tries=self._config.retry,
+        )
+
+    def _lanes(self) -> list[str]:
+        """What this worker can run now: a source that has an account, into a storage that works."""
+        sources = ["tgfiles"] if self._accounts.ready else []
+        storages = [name for name, problem in self._problems.items() if not problem]
+        return [f"{source}/{storage}" for source in sources for storage in storages]
+
+    def _open_storages(self) -> None:
+        for options in self._config.storages:
+            if options.enable:
+                storage = registry.open_storage(options)
+                self._storages[options.name] = storage
+                self._stack.push_async_callback(storage.close)
+
+    async def _probe(self) -> None:
+        for name, storage in self._storages.items():
+            try:
+                await storage.probe()
+                problem = ""
+            except SaveAnyError as e:
+                problem = e.message
+            if problem != self._problems.get(name, ""):
+                log.warning("storage", storage=name, problem=problem or "works again")
+            self._problems[name] = problem
+
+    async def _beat(self) -> None:
+        accounts = dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems)
+        info = WorkerInfo(
+            id=self._id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            tasks=sorted(self._jobs),
+            storages=dict(self._problems),
+            accounts=accounts,
+        )
+        await self._store.workers.beat(info)
+
+    async def _clean(self) -> None:
+        """Remove what canceled tasks of workers that died left on our storages."""
+        for name, storage in self._storages.items():
+            for task_id, epoch in await self._store.workers.remains(name):
+                try:
+                    await self._discard(storage, task_id, epoch)
+                except StorageError as e:
+                    log.warning("could not clean up", task=task_id, storage=name, reason=e.message)
+                    await self._store.workers.put_back_remains(name, task_id, epoch)
+
+    async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
+        for item in await self._store.tasks.all_items(task_id):
+            if item.status.done:
+                continue
+            key = UploadKey(task_id, item.index, epoch)
+            finishing = item.status is ItemStatus.FINISHING
+            if finishing and await storage.finished(key, item.path, item.final, item.size or 0):
+                await storage.delete(item.final)
+            await storage.discard(key, item.path)
+
+    async def _end_canceled(self, claim: Claim) -> None:
+        """End a canceled task whose worker died; who has its storage removes the rest (`_clean`)."""
+        told = await self._announce(claim.task, claim.items, "task.canceled")
+        try:
+            await claim.finish(Status.CANCELED, deliveries=told)
+        except Fenced:
+            log.info("somebody else ended it", task=claim.task.id)
+
+    async def _hear_cancels(self) -> None:
+        while True:
+            try:
+                async for task_id in self._store.db.listen("control"):
+                    if job := self._jobs.get(task_id.decode()):
+                        job.look()
+            except OUTAGE:
+                await asyncio.sleep(1)
+
+    async def _sender(self) -> Sender:
+        own = self._config.api.webhook_secret.get_secret_value()
+        secret = own or await self._store.secret("webhook_secret", new_secret())
+        sender = Sender(
+            secret, self._config.api.token.get_secret_value(), AddressGuard(self._config.net.allow)
+        )
+        self._stack.push_async_callback(sender.aclose)
+        return sender
+
+
+async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await step()
+        except OUTAGE as e:
+            log.warning("redis is away", error=str(e))
+        await asyncio.sleep(seconds)

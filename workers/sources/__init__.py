@@ -1,0 +1,1 @@
+"""Where media comes from: one module per source, each a `Source` (see `base.py`)."""
