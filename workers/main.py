@@ -16,6 +16,7 @@ from saveany.errors import Fenced, SaveAnyError, StorageError
 from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
+from saveany.queue import Bell
 from saveany.store import Claim, Store, WorkerInfo, open_store
 from saveany.store.db import OUTAGE
 from saveany.telegram.accounts import Accounts
@@ -32,6 +33,7 @@ from workers.sources.base import Source
 from workers.sources.telegram import TelegramSource
 
 _BEAT_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
 _PROBE_SECONDS = 60.0
 _CLEAN_SECONDS = 2.0
 
@@ -93,7 +95,7 @@ class Worker:
             loops = [
                 group.create_task(loop, name=name)
                 for name, loop in {
-                    "beat": _every(_BEAT_SECONDS, self._beat),
+                    "watch": _every(0, self._watch_self),
                     "probe": _every(_PROBE_SECONDS, self._probe),
                     "clean": _every(_CLEAN_SECONDS, self._clean),
                     "control": self._hear_cancels(),
@@ -134,7 +136,6 @@ class Worker:
         job = self._job(claim)
         self._jobs[claim.task.id] = job
         try:
-            await self._beat()
             await job.run()
         finally:
             del self._jobs[claim.task.id]
@@ -173,18 +174,32 @@ class Worker:
                 log.warning("storage", storage=name, problem=problem or "works again")
             self._problems[name] = problem
 
-    async def _beat(self) -> None:
-        accounts = dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems)
-        info = WorkerInfo(
+    async def _watch_self(self) -> None:
+        """Say at once when something here changed, else now and then; ask for work when there is more that
+        this worker can run, as the bells for it may have rung before."""
+        said = self._info()
+        lanes: set[str] = set()
+        beat_at = 0.0
+        while True:
+            info, clock = self._info(), time.monotonic()
+            if info != said or clock >= beat_at:
+                await self._store.workers.beat(info)
+                said, beat_at = info, clock + _BEAT_SECONDS
+            if set(self._lanes()) - lanes:
+                await Bell(self._store.db).ring()
+            lanes = set(self._lanes())
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _info(self) -> WorkerInfo:
+        return WorkerInfo(
             id=self._id,
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started_at,
             tasks=sorted(self._jobs),
             storages=dict(self._problems),
-            accounts=accounts,
+            accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
         )
-        await self._store.workers.beat(info)
 
     async def _clean(self) -> None:
         """Remove what canceled tasks of workers that died left on our storages."""
@@ -234,9 +249,10 @@ class Worker:
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """`step` again and again; an outage of Redis only makes it wait."""
     while True:
         try:
             await step()
         except OUTAGE as e:
             log.warning("redis is away", error=str(e))
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(seconds, 0.5))

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("saveany.cli.init:init", "Write a first config.toml."),
     "config": ("saveany.cli.config:app", "Show and change the configuration."),
+    "demo": ("saveany.cli.demo:demo", "Try everything on this machine."),
+    "run": ("saveany.cli.run:run", "Run everything on this machine."),
+    "api": ("saveany.cli.api:api", "Run the HTTP API."),
     "worker": ("saveany.cli.worker:worker", "Run one worker process."),
 }
 

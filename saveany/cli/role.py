@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
 from saveany import logs
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
+
+T = TypeVar("T")
 
 
 def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
@@ -50,15 +52,14 @@ def redis_server(config: Config) -> Iterator[tuple[str, EmbeddedRedis | None]]:
         embedded.stop()
 
 
-def run_async(main: Any) -> None:
+def run_async(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` on uvloop where there is one."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
 
 
 def _secrets(value: object) -> Iterator[str]:

@@ -161,7 +161,7 @@ class Accounts:
 
     def _client(self, name: str) -> Client:
         account = self._accounts.get(name)
-        if account is None or account.client is None:
+        if account is None or account.client is None or account.problem:
             raise Retryable(f"Telegram account {name} is not ready")
         return account.client
 
@@ -169,7 +169,11 @@ class Accounts:
         """An account's login is dead: stop using it. A bot logs in again by itself, at the next tending."""
         account = self._accounts[name]
         _log.warning("telegram account lost its login", account=name, reason=error.message)
-        account.problem = Retryable(error.message) if account.is_bot else error
+        await self._put_aside(account, Retryable(error.message) if account.is_bot else error)
+
+    async def _put_aside(self, account: _Account, problem: TaskError) -> None:
+        account.problem = problem
+        await self._downloader.forget(account.name)
         if account.client is not None:
             await account.client.close()
 
@@ -235,18 +239,23 @@ class Accounts:
         while True:
             await asyncio.sleep(_TEND_SECONDS)
             for account in self._accounts.values():
-                if isinstance(account.problem, Retryable):
-                    await self._open(account, settings)
-                elif account.client and account.ready and not account.is_bot:
-                    await self._keep(account, account.client)
+                try:
+                    await self._look_after(account, settings)
+                except Exception:
+                    _log.exception("telegram account could not be looked after", account=account.name)
+
+    async def _look_after(self, account: _Account, settings: Settings) -> None:
+        if isinstance(account.problem, Retryable):
+            await self._open(account, settings)
+        elif account.client and account.ready and not account.is_bot:
+            await self._keep(account, account.client)
 
     async def _keep(self, account: _Account, client: Client) -> None:
         """Renew a user's lease; stop using the account if another machine took it meanwhile."""
         try:
             await self._claim(account.name, client.session.login(0, ""))
         except Retryable as error:
-            account.problem = error
-            await client.close()
+            await self._put_aside(account, error)
 
     async def _claim(self, name: str, login: Login) -> None:
         """A login used from two addresses at once is ended by Telegram, so a machine claims it first."""

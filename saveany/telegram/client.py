@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -24,14 +25,14 @@ from telethon.tl import functions, types
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.tlobject import TLRequest
 
-from saveany.telegram.errors import NETWORK, flood_seconds
+from saveany.telegram.errors import NETWORK, flood_seconds, unknown_key
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import Settings
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 15.0
-CALL_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+CALL_SECONDS = 15.0
 #: Flood waits up to this are slept here; longer ones are the caller's to decide (another account?).
 CALL_PATIENCE = 10.0
 _CLOSE_SECONDS = 5.0
@@ -60,6 +61,20 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         return future.result()
     finally:
         future.cancel()
+
+
+class Unreachable(OSError):
+    """No connection could be made."""
+
+
+async def connected(work: Awaitable[Any]) -> None:
+    """Wait for a connection to be made, not for ever."""
+    try:
+        await within(CONNECT_SECONDS, work)
+    except NETWORK as error:
+        if unknown_key(error):
+            raise
+        raise Unreachable(*error.args) from error
 
 
 def alive(sender: MTProtoSender) -> bool:
@@ -136,7 +151,7 @@ class Client:
         async with self._lock:
             await self._hang_up()
 
-    async def call(self, request: TLRequest, seconds: float = CALL_SECONDS) -> Any:
+    async def call(self, request: TLRequest) -> Any:
         """The answer to one request. Short flood waits are slept, lost connections made anew, both bounded.
 
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than
@@ -145,7 +160,7 @@ class Client:
         for attempt in range(_TRIES):
             try:
                 await self._connect()
-                answer = await within(seconds, self._telegram(request))
+                answer = await within(CALL_SECONDS, self._telegram(request))
                 await self.session.flush()
                 return answer
             except NETWORK:
@@ -169,8 +184,8 @@ class Client:
         raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
 
     async def config(self) -> types.Config:
-        """Telegram's own configuration, asked for once."""
-        if self._config is None:
+        """Telegram's own configuration, asked for again when it says that it has expired."""
+        if self._config is None or self._config.expires < datetime.now(UTC):
             self._config = await self.call(functions.help.GetConfigRequest())
         return self._config
 
@@ -197,7 +212,7 @@ class Client:
             await self._hang_up()
             await self._backoff.pause()
             try:
-                await within(CONNECT_SECONDS, self._telegram.connect())
+                await connected(self._telegram.connect())
             except BaseException as error:
                 if isinstance(error, Exception):
                     self._backoff.failed()

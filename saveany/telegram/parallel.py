@@ -29,7 +29,7 @@ from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import Permanent, Retryable
-from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, within
+from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, connected, within
 from saveany.telegram.errors import (
     NETWORK,
     STALE_REFERENCE,
@@ -58,7 +58,7 @@ class Limits:
     lines: int = 8  # connections per account and data centre
     window: int = 2  # parts in flight per connection
     part: float = 60.0  # for one part, longer with each try
-    tries: int = 6  # per part; flood waits do not count
+    tries: int = 8  # per part; flood waits do not count
     flood: float = 60.0  # a longer flood wait ends the download as `Retryable`
     idle: float = 60.0  # an unused connection is closed
 
@@ -219,7 +219,7 @@ class Pool:
         )
         connection = _Connection(host, port, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:
-            await within(CONNECT_SECONDS, sender.connect(connection))
+            await connected(sender.connect(connection))
             first = self._client.first_request(query or functions.help.GetConfigRequest())
             await within(CONNECT_SECONDS, sender.send(first))
         except BaseException:
@@ -253,11 +253,17 @@ class Downloader:
         await _Download(self, media, write, start, on_wait or (lambda _: None)).run()
 
     def pool(self, account: str, dc_id: int) -> Pool:
-        """The lines of an account to a data centre."""
+        """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
+        client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:
-            self._pools[key] = Pool(self._client(account), dc_id, self._folder, self.limits)
+            self._pools[key] = Pool(client, dc_id, self._folder, self.limits)
         return self._pools[key]
+
+    async def forget(self, account: str) -> None:
+        """Hang up the lines of an account, whose login will be another one if it comes back."""
+        for key in [key for key in self._pools if key[0] == account]:
+            await self._pools.pop(key).close()
 
     async def close(self) -> None:
         """Hang up everywhere."""

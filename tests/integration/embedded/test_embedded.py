@@ -148,7 +148,15 @@ def test_data_survives_a_stop(server: EmbeddedRedis) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_the_server_dies_with_its_owner_and_keeps_what_it_acknowledged(data_dir: Path) -> None:
+def test_the_server_dies_with_its_owner(data_dir: Path) -> None:
+    owner = hold(data_dir)
+    pid = pid_of(url_of(owner))
+    owner.kill()
+    owner.communicate()
+    wait_for(lambda: gone(pid))
+
+
+def test_the_next_owner_has_all_that_was_acknowledged(data_dir: Path) -> None:
     owner = hold(data_dir)
     url = url_of(owner)
     pid = pid_of(url)

@@ -170,13 +170,24 @@ async def test_who_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     assert gone(pids(tmp_path / "stubborn")[0])
 
 
-async def test_stop_during_a_start_leaves_nobody_behind(tmp_path: Path) -> None:
+async def test_a_child_that_is_born_while_stopping_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn = supervisor._spawn
+    born: list[int] = []
+
+    async def stop_meanwhile(program: Program) -> asyncio.subprocess.Process:
+        process = await spawn(program)
+        born.append(process.pid)
+        subject.stop()
+        for _ in range(3):  # the signals to all go out
+            await asyncio.sleep(0)
+        return process
+
+    monkeypatch.setattr(supervisor, "_spawn", stop_meanwhile)
     subject = Supervisor([child("newborn", tmp_path)])
-    task = asyncio.create_task(subject.run())
-    await asyncio.sleep(0)  # the keeper's first step: it is about to start the child
-    subject.stop()
-    assert await asyncio.wait_for(task, 10) == 0
-    assert all(gone(pid) for pid in pids(tmp_path / "newborn"))
+    assert await asyncio.wait_for(subject.run(), 10) == 0
+    assert [gone(pid) for pid in born] == [True]
 
 
 async def test_what_a_dead_child_started_is_killed_too(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from saveany.telegram.media import Media
 from saveany.telegram.parallel import Limits
 
 #: As in use, but a test never waits long for what cannot come.
-LIMITS = Limits(part=1.5, idle=0.1, flood=3.0)
+LIMITS = Limits(part=1.5, idle=0.1, flood=3.0, tries=5)
 
 
 @pytest.fixture

@@ -180,9 +180,7 @@ async def test_a_dead_key_of_another_data_centre_is_replaced(
     assert accounts.ready == ["bot"]
 
 
-async def test_a_login_that_dies_needs_a_login(
-    sandbox: Sandbox, start: Start, file: File
-) -> None:
+async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, file: File) -> None:
     accounts = await start(user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     sandbox.faults.add(f"revoke=SESSION_REVOKED,{GET},count=1")
@@ -192,9 +190,7 @@ async def test_a_login_that_dies_needs_a_login(
     assert "ended from another device" in accounts.problems["me"]
 
 
-async def test_connections_stay_warm_then_close(
-    sandbox: Sandbox, accounts: Accounts, media: Media
-) -> None:
+async def test_connections_stay_warm_then_close(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
     for _ in range(3):
         await fetch(accounts, media)
     assert len(sandbox.counters.by("connection", method="upload.getFile")) == 2

@@ -140,6 +140,26 @@ async def test_a_phone_login_that_fails_keeps_nothing(
     assert Folder(tmp_path).names() == []
 
 
+@pytest.mark.parametrize("who", ["bot", "user"])
+async def test_a_login_at_the_wrong_data_centre_is_led_home(
+    sandbox: Sandbox, start: Start, tmp_path: Path, who: str
+) -> None:
+    host, port = sandbox.addresses[4]
+    config = table(sandbox, bot=who == "bot", dc_id=4, dc_address=f"{host}:{port}")
+    if who == "user":
+        ask, _ = answers(sandbox.phone, [sandbox.login_code])
+        await login.login_phone(config, tmp_path, "user", ask)
+    for _ in range(2):
+        accounts = await start(config)
+        assert accounts.ready == [who]
+        [media] = await accounts.resolve(LINK)
+        await fetch(accounts, media)
+        await accounts.close()
+    kept = Folder(tmp_path).load(who)
+    assert kept is not None
+    assert (kept.dc_id, kept.host, kept.port) == (2, *sandbox.addresses[2])
+
+
 async def test_a_user_logs_in_by_session_string(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
     name = await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     assert name == "Sandbox User"

@@ -110,6 +110,7 @@ async def test_a_user_helps_where_the_bot_cannot(sandbox: Sandbox, start: Start)
     ("link", "reason"),
     [
         ("https://t.me/channel/144", "no file"),
+        ("https://t.me/c/1500000003/10", "no file"),
         ("https://t.me/channel/199", "does not exist"),
         ("https://t.me/nobodyhere/5", "nobody has this username"),
         ("https://t.me/sandbox_user/5", "a person or a bot"),

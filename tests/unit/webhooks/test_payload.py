@@ -77,6 +77,11 @@ def test_a_running_task_has_not_finished() -> None:
     assert (body["status"], body["finished_at"], body["items"]) == ("running", None, [])
 
 
+def test_an_event_about_a_file_tells_the_status_of_the_task() -> None:
+    body = json.loads(task_payload(TASK, [FILE], "file_uploaded", None))
+    assert (body["event"], body["status"]) == ("file_uploaded", "running")
+
+
 def test_long_lists_are_cut_and_counted() -> None:
     body = json.loads(task_payload(TASK, [FILE] * 101, "task.completed", 0))
     assert (len(body["items"]), body["items_total"]) == (100, 101)

@@ -1,0 +1,5 @@
+"""`python -m saveany` is the `saveany` command."""
+
+from saveany.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""The application: middleware, errors, and one router per noun."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from saveany import __version__
+from saveany.api import errors, events, health, history, storages, task_types, tasks, workers
+from saveany.api.auth import OPEN_PATHS, TokenAuth
+from saveany.api.hub import Hub
+from saveany.api.limits import BodyLimit
+from saveany.api.services import Services
+from saveany.config import Config
+from saveany.queue import Queue
+from saveany.store import Store
+
+#: Those that are asked most often come first.
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    module.router for module in (tasks, events, history, storages, task_types, workers, health)
+)
+
+_DESCRIPTION = """Saves files from Telegram into your storages.
+
+All errors look the same: `error` (short), `code` (the HTTP status), `message` (what is wrong and what to do),
+and for a bad request `details`. Times are RFC 3339 in UTC, sizes are bytes. Unknown fields and unknown
+query parameters are refused rather than ignored."""
+
+
+def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
+    """The API as an ASGI application. Event streams flow while its lifespan runs; the rest does not need it.
+
+    `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
+    connections.
+    """
+    services = Services(config, store, queue, Hub(store.events))
+    app = _App(
+        title="SaveAny",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        strict_content_type=False,  # `Route` looks at it, and says what to send
+    )
+    app.state.services = services
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    # The last one added is the first to see a request.
+    if token := config.api.token.get_secret_value():
+        app.add_middleware(TokenAuth, token=token)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(errors.Crashes)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    async with services.hub.running():
+        yield
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API, made once."""
+        if not self.openapi_schema:
+            schema = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            _describe_security(schema)
+            _describe_errors(schema)
+            _describe_parameters(schema)
+            self.openapi_schema = schema
+        return self.openapi_schema
+
+
+def _describe_security(schema: dict[str, Any]) -> None:
+    scheme = {"type": "http", "scheme": "bearer", "description": "The `api.token` of the configuration."}
+    schema["components"]["securitySchemes"] = {"token": scheme}
+    schema["security"] = [{"token": []}]
+    for path in OPEN_PATHS & schema["paths"].keys():
+        for operation in schema["paths"][path].values():
+            operation["security"] = []
+            del operation["responses"]["401"]
+
+
+def _describe_parameters(schema: dict[str, Any]) -> None:
+    """One that is left out is None in Python; on the wire there is no such value."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                choices = parameter["schema"].pop("anyOf", [])
+                parameter["schema"].update(next((c for c in choices if c["type"] != "null"), {}))
+
+
+def _describe_errors(schema: dict[str, Any]) -> None:
+    """FastAPI announces errors of its own, which `errors.install` turns into ours."""
+    schemas = schema["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas.update(errors.schemas())
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]

@@ -1,0 +1,204 @@
+"""Every error that leaves the API: one shape, for our own refusals, the framework's and the unforeseen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from saveany.api.models import BODIES, Error
+from saveany.config.hints import did_you_mean
+from saveany.errors import InvalidInput, RequestError, Unauthorized, Unavailable
+from saveany.logs import get_logger
+from saveany.store.db import OUTAGE
+
+log = get_logger("saveany.api")
+
+#: Where something is wrong, and what.
+Detail = tuple[str, str]
+
+#: The errors of the framework; ours bring their own words.
+_KINDS = {kind.status: kind.error for kind in RequestError.__subclasses__()} | {
+    400: "Bad request",
+    405: "Method not allowed",
+    413: "Content too large",
+    415: "Unsupported media type",
+    500: "Internal error",
+}
+_MESSAGES = {
+    401: Unauthorized().message,
+    404: "there is nothing at this address; /openapi.json lists what there is",
+    405: "this address does not take this method; the Allow header lists those it takes",
+    413: "the body is larger than 1 MiB; send less",
+    415: "send the body as JSON, with the header Content-Type: application/json",
+    500: "something went wrong inside SaveAny; its log tells more under the error id 5f0c1d2e3a4b",
+}
+#: Fields of the plain body that no field of the typed one resembles.
+_LINKS = frozenset({"telegram_url", "url"})
+
+
+def error_body(status: int, error: str, message: str, details: Iterable[Detail] = ()) -> dict[str, Any]:
+    """The one shape of an error."""
+    body: dict[str, Any] = {"error": error, "code": status, "message": message}
+    if listed := [{"field": field, "message": text} for field, text in details]:
+        body["details"] = listed
+    return body
+
+
+def error_response(error: RequestError, details: Sequence[Detail] = ()) -> Response:
+    """The answer to a request that is refused."""
+    if isinstance(error, InvalidInput) and error.field and not details:
+        details = [(error.field, error.message)]
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+    return _response(error.status, error.error, error.message, details, headers)
+
+
+def _response(
+    status: int,
+    error: str,
+    message: str,
+    details: Iterable[Detail] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    # json's ASCII output takes whatever a client put into its names, lone surrogates included.
+    content = json.dumps(error_body(status, error, message, details)).encode()
+    return Response(content, status, headers, "application/json")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer besides success, for its description."""
+    common = (400, 401, 500, 503)  # a stray query parameter, the token, a bug, no Redis
+    return {status: _described(status) for status in sorted({*common, *statuses})}
+
+
+def _described(status: int) -> dict[str, Any]:
+    message = _MESSAGES.get(status, "what is wrong, and what to do")
+    content = {
+        "schema": {"$ref": "#/components/schemas/Error"},
+        "example": error_body(status, _KINDS[status], message),
+    }
+    return {"description": _KINDS[status], "content": {"application/json": content}}
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas that `responses` refers to, by name."""
+    schema = Error.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Error": schema}
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error in our shape."""
+    app.exception_handler(RequestError)(_refused)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http)
+    for outage in OUTAGE:
+        app.exception_handler(outage)(_outage)
+
+
+async def _refused(_: Request, error: RequestError) -> Response:
+    return error_response(error)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    details = [_detail(found) for found in error.errors()]
+    return error_response(InvalidInput("; ".join(_sentence(detail) for detail in details)), details)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    status = error.status_code
+    if status < 400:
+        return Response(status_code=status)
+    message = error.detail if status == 400 else _MESSAGES[status]
+    headers = {"Allow": _allowed(request)} if status == 405 else None
+    return _response(status, _KINDS[status], message, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address; each of them is a route of its own."""
+    path, routes = request.url.path, request.app.state.routes
+    return ", ".join(
+        sorted({method for route in routes if route.path_regex.match(path) for method in route.methods})
+    )
+
+
+async def _outage(_: Request, error: Exception) -> Response:
+    log.error("Redis does not answer", error=str(error))
+    return error_response(Unavailable("the task store (Redis) does not answer; try again in a moment"))
+
+
+class Crashes:
+    """Middleware, outermost: what nobody foresaw is logged under a number, and the caller gets the number."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection of ASGI."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise
+            number = uuid4().hex[:12]
+            log.exception("unhandled error", error_id=number, method=scope["method"], path=scope["path"])
+            message = f"something went wrong inside SaveAny; its log tells more under the error id {number}"
+            await _response(500, _KINDS[500], message)(scope, receive, send)
+
+
+def _sentence(detail: Detail) -> str:
+    field, text = detail
+    return f"{field}: {text}" if field else text
+
+
+def _detail(found: dict[str, Any]) -> Detail:
+    """What pydantic found, as place and words."""
+    loc = [str(part) for part in found["loc"]]
+    source, names = loc[0], loc[1:]
+    body = BODIES.get(names[0]) if source == "body" and names else None
+    if body:
+        names = names[1:]
+    if not names and source == "body":
+        return "body", _text(found)
+    if found["type"] == "extra_forbidden":
+        return ".".join(names), _unknown(names[-1], body.model_fields if body and len(names) == 1 else ())
+    return ".".join(names), _text(found)
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    if not known:
+        return "there is no such field"
+    if name in _LINKS:
+        hint = "links go into params.message_links"
+    else:
+        hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+    return f"there is no such field; {hint}"
+
+
+_TEXTS = {
+    "missing": "is required",
+    "model_attributes_type": "must be a JSON object",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+}
+
+
+def _text(found: dict[str, Any]) -> str:
+    if known := _TEXTS.get(found["type"]):
+        return known
+    text = re.sub(r"^(Input|Value|String|List) should", "must", found["msg"])
+    return text.removeprefix("Value error, ").replace("a valid integer", "a whole number")

@@ -1,0 +1,184 @@
+"""Server-sent events: what happens to all tasks, or to one.
+
+The type of an event is its `event`: `task.queued`, `task.running`, `task.updated`, `task.progress`,
+`task.completed`, `task.failed`, `task.canceled`, and of this stream itself:
+
+    snapshot  the task as it is now
+    reset     events were missed and cannot be had any more; a snapshot follows, or the connection ends
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
+
+from saveany.api.errors import responses
+from saveany.api.hub import Subscription, event_key
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.api.tasks import TaskId
+from saveany.api.views import event_view
+from saveany.errors import NotFound
+from saveany.models import ENDED, Task
+from saveany.store import Event, Store
+from saveany.store.db import OUTAGE
+
+router = APIRouter(prefix="/api/v1", tags=["events"], route_class=Route)
+
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^[0-9]{1,15}-[0-9]{1,15}$",
+        description="Id of the last event you saw, to go on from there. Browsers send it by themselves.",
+    ),
+]
+
+
+async def _all_tasks(use: Use) -> AsyncIterator[Subscription]:
+    # Subscribed before the answer begins: whoever sees its first byte misses nothing from then on.
+    client = use.hub.subscribe()
+    yield client
+    use.hub.unsubscribe(client)
+
+
+async def _one_task(
+    use: Use, task_id: TaskId, last_event_id: LastEventId = None
+) -> AsyncIterator[Subscription]:
+    task = await use.store.tasks.get(task_id)
+    if task is None:
+        raise NotFound(f"there is no task {task_id}")
+    if last_event_id and task.status.ended and await _seen_to_the_end(use.store, task_id, last_event_id):
+        raise HTTPException(204)  # browsers come back after the end of a stream, unless they are told so
+    client = use.hub.subscribe(task_id)
+    yield client
+    use.hub.unsubscribe(client)
+
+
+@router.get(
+    "/events",
+    operation_id="streamEvents",
+    summary="What happens to all tasks",
+    response_class=EventSourceResponse,
+    responses=responses(),
+)
+async def all_events(
+    use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
+) -> AsyncIterator[ServerSentEvent]:
+    """A stream of events, for ever. Progress comes at most twice a second per task and has no id."""
+    async for event in _stream(use.store, client, "", last_event_id or ""):
+        yield event
+
+
+@router.get(
+    "/tasks/{task_id}/events",
+    operation_id="streamTaskEvents",
+    summary="What happens to one task",
+    response_class=EventSourceResponse,
+    responses={**responses(404), 204: {"description": "The task has ended and its last event was seen."}},
+)
+async def task_events(
+    use: Use,
+    task_id: TaskId,
+    client: Annotated[Subscription, Depends(_one_task)],
+    last_event_id: LastEventId = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Begins with a `snapshot`, or with what was missed; closes when the task has ended."""
+    async for event in _stream(use.store, client, task_id, last_event_id or ""):
+        yield event
+
+
+async def _seen_to_the_end(store: Store, task_id: str, last_id: str) -> bool:
+    if await _is_lost(store, last_id):
+        return False
+    return all([event.task_id != task_id async for event in _after(store, last_id)])
+
+
+async def _stream(
+    store: Store, client: Subscription, task_id: str, last_id: str
+) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for event in _events(store, client, task_id, last_id):
+            yield _sse(event)
+            if task_id and event.status in ENDED:
+                return
+    except OUTAGE:
+        yield _sse(_reset("the task store does not answer"))
+
+
+async def _events(store: Store, client: Subscription, task_id: str, last_id: str) -> AsyncIterator[Event]:
+    """What one client is told, in order and each event once: the past from the store, then what comes in."""
+    seen = "0-0"
+    async for event in _past(store, task_id, last_id):
+        seen = event.id or seen
+        if not task_id or event.task_id in ("", task_id):
+            yield event
+    while isinstance(coming := await client.next(), Event):
+        if not coming.id or event_key(coming.id) > event_key(seen):
+            yield coming
+    if coming.reason:
+        yield _reset(coming.reason)
+
+
+async def _past(store: Store, task_id: str, last_id: str) -> AsyncIterator[Event]:
+    """What was missed after `last_id`, of all tasks; where that is not known, the present in its place."""
+    if last_id and not await _is_lost(store, last_id):
+        async for event in _after(store, last_id):
+            yield event
+    elif last_id or task_id:
+        now = await store.events.last_id()
+        tasks = await store.tasks.get_many([task_id]) if task_id else await store.tasks.live()
+        events = [_reset("the events after your Last-Event-ID are gone")] if last_id else []
+        events += [_snapshot(task) for task in tasks]
+        # Only the last one carries an id: who loses the connection before it starts over.
+        for event in events[:-1]:
+            yield event
+        yield msgspec.structs.replace(events[-1], id=now)
+
+
+async def _is_lost(store: Store, event_id: str) -> bool:
+    """Whether nobody can tell what happened after that event: it was trimmed, or is of another store."""
+    newest = await store.events.last_id()
+    return event_key(event_id) > event_key(newest) or await store.events.trimmed(event_id)
+
+
+async def _after(store: Store, event_id: str) -> AsyncIterator[Event]:
+    while page := await store.events.after(event_id):
+        for event in page:
+            yield event
+        event_id = page[-1].id
+
+
+def _snapshot(task: Task) -> Event:
+    return Event(
+        type="snapshot",
+        task_id=task.id,
+        user_id=task.spec.user_id,
+        at=task.updated_at,
+        status=task.status.value,
+        stage=task.stage.value,
+        title=task.title,
+        error=task.error,
+        progress=task.progress,
+    )
+
+
+def _reset(reason: str) -> Event:
+    return Event(type="reset", task_id="", user_id=0, error=reason)
+
+
+@lru_cache(maxsize=256)
+def _sse(event: Event) -> ServerSentEvent:
+    """The event on the wire; many clients get the same one."""
+    if event.type == "reset":
+        data = json.dumps({"reason": event.error})
+    else:
+        data = event_view(event).model_dump_json()
+    return ServerSentEvent(event=event.type, id=event.id or None, raw_data=data)

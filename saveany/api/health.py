@@ -1,0 +1,54 @@
+"""Whether the process lives, and whether everything it needs is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from saveany.api.errors import Detail, error_response, responses
+from saveany.api.models import Health, Ready
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.api.storages import storage_problem
+from saveany.config import Config
+from saveany.errors import Unavailable
+from saveany.store import WorkerInfo
+from saveany.store.db import OUTAGE
+
+router = APIRouter(tags=["service"], route_class=Route)
+
+
+@router.get("/health", operation_id="health", summary="Sign of life", responses=responses())
+async def health() -> Health:
+    """Says that this process answers; needs no token and looks at nothing else."""
+    return Health()
+
+
+@router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
+async def ready(use: Use) -> Ready | Response:
+    """Whether files can be saved now. 503 names what is missing: Redis, a worker, an account, a storage."""
+    try:
+        problems = _problems(use.config, await use.store.workers.living())
+    except OUTAGE:
+        problems = [("redis", "the task store does not answer")]
+    if not problems:
+        return Ready()
+    message = "not ready: " + "; ".join(f"{name}: {text}" for name, text in problems)
+    return error_response(Unavailable(message), problems)
+
+
+def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
+    if not workers:
+        return [("workers", "no worker is running; start `saveany worker`")]
+    problems: list[Detail] = []
+    accounts = {name: problem for worker in workers for name, problem in worker.accounts.items()}
+    logged_in = any(problem == "" for worker in workers for problem in worker.accounts.values())
+    if not logged_in:
+        told = "; ".join(f"{name}: {problem}" for name, problem in accounts.items())
+        problems.append(("telegram", told or "no Telegram account is logged in; run `saveany login`"))
+    for storage in config.storages:
+        if problem := storage_problem(storage.name, workers):
+            problems.append((f"storages.{storage.name}", problem))
+    return problems

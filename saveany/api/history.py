@@ -1,0 +1,48 @@
+"""Tasks that have ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from saveany.api.errors import responses
+from saveany.api.models import HistoryPage
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.api.views import task_summary
+from saveany.store import HistoryFilter
+
+router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=Route)
+
+
+@router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses())
+async def history(
+    use: Use,
+    status: Annotated[Literal["completed", "failed", "canceled"] | None, Query()] = None,
+    type_: Annotated[str, Query(alias="type", max_length=64, description="Such as `tgfiles`.")] = "",
+    user_id: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
+    storage: Annotated[str, Query(max_length=255)] = "",
+    q: Annotated[str, Query(max_length=200, description="Part of the title or the error, in any case.")] = "",
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="Ended at or after.")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="Ended before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
+) -> HistoryPage:
+    """Newest first. A page of a rare match may be short, even empty, and still have a `next_cursor`."""
+    wanted = HistoryFilter(
+        status=status or "",
+        type=type_,
+        user_id=user_id,
+        storage=storage,
+        q=q,
+        since=_ms(since),
+        until=_ms(until),
+    )
+    page = await use.store.history.page(wanted, limit, cursor)
+    return HistoryPage(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
+
+
+def _ms(time: AwareDatetime | None) -> int | None:
+    return None if time is None else int(time.timestamp() * 1000)

@@ -1,0 +1,64 @@
+"""How much of a body is read."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: A body may have so many bytes.
+MAX_BODY = 1024 * 1024
+#: So much of what nobody wants is read and thrown away before the answer. A client that is still sending when
+#: the connection closes would see a broken connection in place of the answer.
+MAX_DISCARDED = 64 * 1024 * 1024
+
+
+class BodyLimit:
+    """Middleware: a body beyond `MAX_BODY` is answered 413, whether its length was announced or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection of ASGI."""
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive)
+
+        async def send_after_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await body.discard()
+            await send(message)
+
+        await self._app(scope, body.receive, send_after_body)
+
+
+class _Body:
+    """One body on its way in."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+        self._more = True
+
+    async def receive(self) -> Message:
+        """What the application reads. Raises HTTP 413."""
+        message = await self._read()
+        if self._size > MAX_BODY and message["type"] == "http.request":
+            raise HTTPException(413)
+        return message
+
+    async def discard(self) -> None:
+        """Read what is left of it."""
+        while self._more and self._size < MAX_DISCARDED:
+            await self._read()
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        self._more = message.get("more_body", False)
+        return message
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])

@@ -1,0 +1,377 @@
+"""What goes into the API and what comes out of it. Descriptions and examples become the reference page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+EXAMPLE_ID = "06mbq8tn2k3f1v0s9d4g"
+
+Time = Annotated[
+    str,
+    Field(
+        json_schema_extra={"format": "date-time"},
+        description="RFC 3339, UTC.",
+        examples=["2024-01-19T04:30:00Z"],
+    ),
+]
+StatusName = Literal["queued", "running", "completed", "failed", "canceled"]
+
+
+def _empty(value: object) -> bool:
+    return not value
+
+
+class Strict(BaseModel):
+    """A request: unknown fields and values of a wrong type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Reply(BaseModel):
+    """An answer; later versions may add fields."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# --- requests
+
+
+class Wanted(Strict):
+    """What both bodies of a new task may say."""
+
+    filename: str = Field(
+        default="",
+        max_length=1024,
+        description="Name for the file; characters that some file system refuses are replaced. Of several "
+        "files the others get numbers. Empty: the file's own name.",
+        examples=["report.pdf"],
+    )
+    on_conflict: Literal["rename", "overwrite", "skip"] = Field(
+        default="rename", description="What happens when the name is taken."
+    )
+    priority: int = Field(
+        default=0, ge=-100, le=100, description="Among your own tasks, higher ones go first."
+    )
+
+
+class NewTask(Wanted):
+    """A file to save. Give `telegram_url`, or `url` in its place."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["telegram_url"]}, {"required": ["url"]}],
+            "examples": [
+                {
+                    "telegram_url": "https://t.me/channel/123",
+                    "user_id": 123456789,
+                    "storage_name": "local1",
+                    "dir_path": "/downloads",
+                }
+            ],
+        }
+    )
+
+    telegram_url: str = Field(
+        default="",
+        max_length=2048,
+        description="Link of a Telegram message. An album is saved whole unless the link says `?single`.",
+        examples=["https://t.me/channel/123"],
+    )
+    url: str = Field(
+        default="", max_length=2048, description="In place of `telegram_url`: any link a source takes."
+    )
+    user_id: int = Field(
+        ge=1, lt=2**53, description="Telegram id of a configured user.", examples=[123456789]
+    )
+    storage_name: str = Field(
+        default="", max_length=255, description="Empty: the first storage of the user.", examples=["local1"]
+    )
+    dir_path: str = Field(
+        default="/",
+        max_length=4096,
+        description="Folder inside the storage. A leading slash is the root of the storage.",
+        examples=["/downloads"],
+    )
+    webhook_url: str = Field(
+        default="",
+        max_length=2048,
+        description="Is told when this task ends, beside the configured one. Private addresses are refused.",
+        examples=["https://example.com/hook"],
+    )
+
+    @model_validator(mode="after")
+    def _one_link(self) -> NewTask:
+        if bool(self.telegram_url) == bool(self.url):
+            raise PydanticCustomError("one_link", "give either telegram_url or url")
+        return self
+
+
+class TypedTask(Wanted):
+    """The body of newer SaveAny-Bot releases; `path` is always a folder."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "tgfiles",
+                    "storage": "local1",
+                    "path": "downloads",
+                    "params": {"message_links": ["https://t.me/channel/123", "https://t.me/channel/124"]},
+                }
+            ]
+        }
+    )
+
+    type: str = Field(max_length=64, description="A name of /api/v1/task-types.", examples=["tgfiles"])
+    params: dict[str, Any] = Field(
+        description="What to fetch. For `tgfiles`: `message_links`, 1 to 100 links of Telegram messages, "
+        "which become one task.",
+        examples=[{"message_links": ["https://t.me/channel/123"]}],
+    )
+    user_id: int | None = Field(
+        default=None, ge=1, lt=2**53, description="Left out: the first configured user.", examples=[123456789]
+    )
+    storage: str = Field(
+        default="", max_length=255, description="Empty: the first storage of the user.", examples=["local1"]
+    )
+    path: str = Field(
+        default="", max_length=4096, description="Folder inside the storage.", examples=["downloads"]
+    )
+    webhook: str = Field(default="", max_length=2048, description="As `webhook_url` of the other body.")
+
+
+def _generation(body: object) -> str:
+    """Which body it is: a `type` or `params` is in the typed one only."""
+    if isinstance(body, dict):
+        return "typed" if "type" in body or "params" in body else "plain"
+    return "typed" if isinstance(body, TypedTask) else "plain"
+
+
+NewTaskBody = Annotated[
+    Annotated[NewTask, Tag("plain")] | Annotated[TypedTask, Tag("typed")], Discriminator(_generation)
+]
+BODIES: dict[str, type[Strict]] = {"plain": NewTask, "typed": TypedTask}
+
+
+# --- answers
+
+
+class Problem(Reply):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(
+        description="Where: the name of a field, parameter or part.", examples=["telegram_url"]
+    )
+    message: str = Field(examples=["is required"])
+
+
+class Error(Reply):
+    """Every error, of every route."""
+
+    error: str = Field(description="The kind of error in a few words.", examples=["Bad request"])
+    code: int = Field(description="The HTTP status.", examples=[400])
+    message: str = Field(description="What is wrong and what to do.")
+    details: list[Problem] = Field(default=[], exclude_if=_empty, description="Where it is wrong.")
+
+
+class Health(Reply):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Reply):
+    """Everything that is needed to save files is there."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Message(Reply):
+    """What was done."""
+
+    message: str = Field(examples=["task canceled"])
+
+
+class Created(Reply):
+    """The task was accepted, and is kept whatever happens next."""
+
+    task_id: str = Field(examples=[EXAMPLE_ID])
+    message: str = Field(examples=["task created successfully"])
+    type: str = Field(examples=["tgfiles"])
+    status: StatusName = Field(examples=["queued"])
+    created_at: Time
+
+
+class ProgressView(Reply):
+    """How far a task is; sums over its files. Bytes are 0 while the sizes are not known."""
+
+    total_bytes: int
+    downloaded_bytes: int
+    uploaded_bytes: int
+    total_files: int
+    done_files: int
+    downloaded_files: int = Field(description="The same as `done_files`, under SaveAny-Bot's name.")
+    percent: float = Field(ge=0, le=100)
+    speed_bps: float = Field(description="Bytes per second over the last few seconds.")
+    speed_mbps: float = Field(description="The same in MiB per second.")
+    eta_seconds: int | None = Field(description="Null when it cannot be told.")
+
+
+class TaskSummary(Reply):
+    """A task, without its files."""
+
+    task_id: str = Field(examples=[EXAMPLE_ID])
+    status: StatusName
+    title: str = Field(examples=["[tgfiles](file.pdf->local1:/downloads/file.pdf)"])
+    created_at: Time
+    error: str = Field(description="Why it failed and what to do; empty when there is nothing to say.")
+    type: str = Field(examples=["tgfiles"])
+    stage: Literal["", "resolving", "downloading", "uploading", "verifying"] = Field(
+        description="What a running task is doing."
+    )
+    storage: str = Field(examples=["local1"])
+    path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])
+    user_id: int = Field(examples=[123456789])
+    progress: ProgressView
+    attempts: int = Field(description="How often a worker has begun it.")
+    started_at: Time | None = Field(description="When a worker first began it.")
+    updated_at: Time
+    finished_at: Time | None
+
+
+class ItemView(Reply):
+    """One file of a task."""
+
+    name: str = Field(examples=["file.pdf"])
+    size: int | None = Field(description="Bytes; null while it is not known.")
+    status: Literal["queued", "running", "finishing", "completed", "skipped", "failed"]
+    path: str = Field(
+        description="Where it is, or will be, relative to the root of the storage.",
+        examples=["downloads/file.pdf"],
+    )
+    sha256: str = Field(default="", exclude_if=_empty, description="Hash of the content, in hexadecimal.")
+    url: str = Field(default="", exclude_if=_empty, description="Where the storage shows it.")
+    error: str = Field(default="", exclude_if=_empty)
+
+
+class WebhookView(Reply):
+    """The newest webhook of a task."""
+
+    state: Literal["pending", "delivered", "gave_up"]
+    attempts: int
+    last_status: int = Field(description="HTTP status of the last answer; 0 if there was none.")
+
+
+class TaskView(TaskSummary):
+    """A task with its files, at most 100 at a time."""
+
+    items: list[ItemView]
+    items_total: int
+    items_cursor: int | None = Field(description="The `items_cursor` of the next files; null after the last.")
+    webhook: WebhookView | None = Field(description="Null until one was tried.")
+
+
+class QueuedTask(Reply):
+    """A task that waits."""
+
+    id: str = Field(examples=[EXAMPLE_ID])
+    title: str = Field(examples=["[tgfiles](file.pdf->local1:/downloads/file.pdf)"])
+
+
+class RunningTask(QueuedTask):
+    """A task that is being worked on."""
+
+    progress: ProgressView
+
+
+class TaskList(Reply):
+    """All tasks that have not ended, oldest first."""
+
+    queued: list[QueuedTask]
+    running: list[RunningTask]
+    tasks: list[TaskSummary] = Field(description="Both together.")
+    total: int
+
+
+class HistoryPage(Reply):
+    """Ended tasks, newest first."""
+
+    tasks: list[TaskSummary]
+    next_cursor: str | None = Field(
+        description="Null if nothing more can follow. A page may be short, even empty, and still have one.",
+        examples=["1705638600000-" + EXAMPLE_ID],
+    )
+
+
+class EventView(Reply):
+    """The data of one server-sent event, as JSON. The stream carries its type as `event`."""
+
+    task_id: str = Field(examples=[EXAMPLE_ID])
+    status: StatusName
+    stage: str
+    title: str = Field(default="", exclude_if=_empty, description="Left out of `task.progress`.")
+    error: str = Field(default="", exclude_if=_empty)
+    progress: ProgressView | None = Field(
+        default=None, exclude_if=_empty, description="In `task.progress`, `snapshot`."
+    )
+    at: Time
+
+
+class Abilities(Reply):
+    """What a storage can do."""
+
+    random_writes: bool
+    reads_back: bool
+    lists: bool
+    reads: bool
+    this_machine_only: bool
+
+
+class StorageView(Reply):
+    """A configured storage."""
+
+    name: str = Field(examples=["local1"])
+    type: str = Field(examples=["local"])
+    ready: bool = Field(description="Whether a living worker can use it now.")
+    error: str = Field(default="", exclude_if=_empty, description="Why it is not ready.")
+    capabilities: Abilities | None = Field(description="Null until a worker has told.")
+
+
+class StorageList(Reply):
+    """All configured storages."""
+
+    storages: list[StorageView]
+
+
+class TaskType(Reply):
+    """A kind of task."""
+
+    type: str = Field(examples=["tgfiles"])
+    title: str = Field(examples=["Files of Telegram messages"])
+    available: bool
+
+
+class TaskTypes(Reply):
+    """What can be asked for."""
+
+    types: list[str] = Field(description="Usable now.", examples=[["tgfiles"]])
+    details: list[TaskType] = Field(description="All that are known.")
+
+
+class WorkerView(Reply):
+    """A living worker process."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: Time
+    tasks: list[str] = Field(description="Ids of the tasks it works on.")
+
+
+class WorkerList(Reply):
+    """All living workers."""
+
+    workers: list[WorkerView]

@@ -1,0 +1,108 @@
+"""How requests are read: as strictly as JSON and openapi.json say, so that no typo goes unnoticed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from saveany.config.hints import did_you_mean
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route that refuses query parameters it does not know, and bodies that are not exactly JSON."""
+
+    def get_route_handler(self) -> Handler:
+        """See FastAPI's "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+        known = _query_names(self)
+        takes_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            if request.scope["query_string"]:
+                _check_query(request.query_params, known)
+            if takes_body:
+                _check_type(request.headers.get("content-type"))
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return strict
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        """The body. Raises HTTP 400 for what Python's parser would let through."""
+        if not hasattr(self, "_json"):
+            self._json = parse_json(await self.body())
+        return self._json
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON of RFC 8259 in UTF-8, with names that occur once. Raises HTTP 400 that says what is wrong."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise _bad("the body is not UTF-8") from None
+    except RecursionError:
+        raise _bad("the body is nested too deeply") from None
+    except ValueError as error:
+        raise _bad(f"the body is not valid JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice")
+    return found
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _bad(message: str) -> HTTPException:
+    return HTTPException(400, message)
+
+
+def _check_type(content_type: str | None) -> None:
+    kind = (content_type or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise HTTPException(415)
+
+
+def _query_names(route: APIRoute) -> frozenset[str]:
+    names: set[str] = set()
+    for param in route.dependant.query_params:
+        annotation = param.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            names |= {field.alias or name for name, field in annotation.model_fields.items()}
+        else:
+            names.add(param.alias)
+    return frozenset(names)
+
+
+def _check_query(query: QueryParams, known: frozenset[str]) -> None:
+    names = [name for name, _ in query.multi_items()]
+    problems = {name: _unknown(name, known) for name in names if name not in known}
+    problems |= {name: "occurs twice" for name in names if name in known and names.count(name) > 1}
+    if problems:
+        raise RequestValidationError(
+            [{"type": "query", "loc": ("query", name), "msg": text} for name, text in problems.items()]
+        )
+
+
+def _unknown(name: str, known: frozenset[str]) -> str:
+    if not known:
+        return "this address takes no query parameters"
+    hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known))}"
+    return f"there is no such parameter; {hint}"

@@ -1,0 +1,105 @@
+"""Runs the API until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from saveany.api.app import create_app
+from saveany.config import Config
+from saveany.errors import ConfigError
+from saveany.logs import get_logger
+from saveany.queue import Queue
+from saveany.store import open_store
+from saveany.webhooks.announce import Announcer
+
+#: How long requests may go on after a stop was asked for; event streams are ended at once.
+DRAIN_SECONDS = 10
+
+log = get_logger("saveany.api")
+
+
+async def serve(config: Config, url: str) -> None:
+    """Serve the API on the store at `url` until SIGTERM or SIGINT; a second signal does not wait.
+
+    Raises `ConfigError` if the port is taken or the store is not one that can be used.
+    """
+    with bind(config.api.host, config.api.port) as sock:
+        store = await open_store(url)
+        try:
+            announcer = Announcer(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
+            queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
+            log.info("the API listens", url=_url(sock))
+            await ApiServer(create_app(config, store, queue)).serve(sockets=[sock])
+        finally:
+            await store.db.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `ConfigError` that says what to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            problem = f"port {port} is taken by another program; choose another with --port or api.port"
+        elif error.errno == errno.EACCES:
+            problem = f"port {port} needs more rights; choose one from 1024 with --port or api.port"
+        else:
+            problem = (
+                f"cannot listen on {host}, port {port} ({error.strerror or error}); see api.host and api.port"
+            )
+        raise ConfigError(problem) from error
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn, but event streams end when it stops, and the signals stay with us."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, let requests finish."""
+        self._app.state.services.hub.close()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; the second time, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal and return: uvicorn would raise it again and so end the process half-way."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,31 @@
+"""What the routes work with, handed to each as the parameter `use: Use`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from saveany.api.hub import Hub
+from saveany.config import Config
+from saveany.queue import Queue
+from saveany.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the application that the API needs."""
+
+    config: Config
+    store: Store
+    queue: Queue
+    hub: Hub
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Use = Annotated[Services, Depends(_services)]

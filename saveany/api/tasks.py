@@ -1,0 +1,200 @@
+"""Creating, reading, canceling and retrying tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from saveany.api.errors import responses
+from saveany.api.models import (
+    EXAMPLE_ID,
+    Created,
+    Message,
+    NewTask,
+    NewTaskBody,
+    QueuedTask,
+    RunningTask,
+    TaskList,
+    TaskView,
+    TypedTask,
+)
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
+from saveany.config import Config
+from saveany.errors import InvalidInput, NotFound
+from saveany.models import OnConflict, Status, TaskSpec
+from saveany.planning.intake import Wish, intake, source_of
+from saveany.timefmt import rfc3339
+
+router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Route)
+
+TaskId = Annotated[str, Path(description="Id of the task.", examples=[EXAMPLE_ID])]
+UserId = Annotated[int | None, Query(ge=1, lt=2**53, description="Only tasks of this user.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[ -~]{1,255}$",
+        description="Any text of your own. For 24 hours a request with the same key and body gets the same "
+        "answer and makes no second task; with another body it is refused (422).",
+    ),
+]
+
+#: The fields of a typed body by their names in the plain one.
+_TYPED_NAMES = {
+    "telegram_url": "params.message_links",
+    "storage_name": "storage",
+    "dir_path": "path",
+    "webhook_url": "webhook",
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="createTask",
+    summary="Save a file",
+    responses=responses(403, 404, 413, 415, 422),
+)
+async def create(
+    use: Use, body: Annotated[NewTaskBody, Body()], idempotency_key: IdempotencyKey = None
+) -> Created:
+    """Accept a task. What can be told at once is checked; the rest becomes the task's `error`."""
+    spec = _spec(use.config, body)
+    body_hash = _hash(body) if idempotency_key else ""
+    accepted = await use.queue.submit(spec, key=idempotency_key or "", body_hash=body_hash)
+    return Created(
+        task_id=accepted.id,
+        message="task created successfully",
+        type=spec.type,
+        status="queued",
+        created_at=rfc3339(accepted.created_at),
+    )
+
+
+@router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses())
+async def list_tasks(use: Use, user_id: UserId = None) -> TaskList:
+    """All tasks that have not ended, oldest first."""
+    tasks = await use.store.tasks.live(user_id)
+    running = [task for task in tasks if task.status is Status.RUNNING]
+    queued = [task for task in tasks if task.status is Status.QUEUED]
+    return TaskList(
+        queued=[QueuedTask(id=task.id, title=task.title) for task in queued],
+        running=[
+            RunningTask(id=task.id, title=task.title, progress=progress_view(task.progress))
+            for task in running
+        ],
+        tasks=[task_summary(task) for task in tasks],
+        total=len(tasks),
+    )
+
+
+@router.get("/{task_id}", operation_id="getTask", summary="One task", responses=responses(404))
+async def get_task(
+    use: Use,
+    task_id: TaskId,
+    items_cursor: Annotated[
+        int, Query(ge=0, le=10**9, description="From `items_cursor` of the answer before.")
+    ] = 0,
+) -> TaskView:
+    """How the task is, and where its files are."""
+    task = await use.store.tasks.get(task_id)
+    if task is None:
+        raise NotFound(f"there is no task {task_id}")
+    return task_view(task, await use.store.tasks.items(task_id, items_cursor, ITEMS_PER_PAGE), items_cursor)
+
+
+@router.delete(
+    "/{task_id}", operation_id="cancelTask", summary="Cancel a task", responses=responses(404, 409)
+)
+async def cancel(use: Use, task_id: TaskId) -> Message:
+    """End a queued or running task as `canceled`; what it had written of unfinished files is removed."""
+    await use.queue.cancel(task_id)
+    return Message(message="task canceled")
+
+
+@router.post(
+    "/{task_id}/retry",
+    status_code=202,
+    operation_id="retryTask",
+    summary="Try again",
+    responses=responses(404, 409),
+)
+async def retry(use: Use, task_id: TaskId) -> Created:
+    """Queue a failed or canceled task again, under the same id; only files that are not done are fetched."""
+    task = await use.queue.retry(task_id)
+    return Created(
+        task_id=task.id,
+        message="task queued again",
+        type=task.spec.type,
+        status=task.status.value,
+        created_at=rfc3339(task.created_at),
+    )
+
+
+def _spec(config: Config, body: NewTask | TypedTask) -> TaskSpec:
+    if isinstance(body, TypedTask):
+        return _renamed(_TYPED_NAMES, config, _typed_wish(body))
+    names = {"telegram_url": "url"} if body.url else {}
+    return _renamed(names, config, _wish(body))
+
+
+def _renamed(names: Mapping[str, str], config: Config, wish: Wish) -> TaskSpec:
+    """`intake`, speaking of fields by the names they have in this body."""
+    try:
+        return intake(config, wish)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, names.get(error.field, error.field)) from error
+
+
+def _wish(body: NewTask) -> Wish:
+    return Wish(
+        type="tgfiles" if body.telegram_url else "",
+        links=[body.telegram_url or body.url],
+        user_id=body.user_id,
+        storage=body.storage_name,
+        folder=body.dir_path,
+        filename=body.filename,
+        on_conflict=OnConflict(body.on_conflict),
+        priority=body.priority,
+        webhook_url=body.webhook_url,
+    )
+
+
+def _typed_wish(body: TypedTask) -> Wish:
+    return Wish(
+        type=body.type,
+        links=_links(body),
+        user_id=body.user_id,
+        storage=body.storage,
+        folder=body.path,
+        filename=body.filename,
+        on_conflict=OnConflict(body.on_conflict),
+        priority=body.priority,
+        webhook_url=body.webhook,
+    )
+
+
+def _links(body: TypedTask) -> list[str]:
+    """The links in `params`, checked by the model of their source."""
+    model = source_of(body.type).params
+    try:
+        params = model.model_validate(body.params, strict=True)
+    except ValidationError as error:
+        found: list[Any] = error.errors(include_url=False)
+        raise RequestValidationError(
+            [{**e, "loc": ("body", "typed", "params", *e["loc"])} for e in found]
+        ) from error
+    links: list[str] = params.model_dump()["message_links"]
+    return links
+
+
+def _hash(body: NewTask | TypedTask) -> str:
+    """The same for two bodies that ask for the same."""
+    return hashlib.sha256(f"{router.prefix}\n{body.model_dump_json()}".encode()).hexdigest()

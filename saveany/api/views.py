@@ -1,0 +1,98 @@
+"""How the nouns of `saveany.models` look from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saveany.api.models import (
+    EventView,
+    ItemView,
+    ProgressView,
+    TaskSummary,
+    TaskView,
+    WebhookView,
+)
+from saveany.models import Item, Progress, Task
+from saveany.store import Event
+from saveany.timefmt import rfc3339
+
+#: Files of a task that are shown at once.
+ITEMS_PER_PAGE = 100
+
+
+def progress_view(progress: Progress) -> ProgressView:
+    """Sums over the files of a task."""
+    return ProgressView(
+        total_bytes=progress.total_bytes,
+        downloaded_bytes=progress.downloaded_bytes,
+        uploaded_bytes=progress.uploaded_bytes,
+        total_files=progress.total_files,
+        done_files=progress.done_files,
+        downloaded_files=progress.done_files,
+        percent=progress.percent,
+        speed_bps=round(progress.speed_bps, 1),
+        speed_mbps=round(progress.speed_bps / 2**20, 2),
+        eta_seconds=progress.eta_seconds,
+    )
+
+
+def task_summary(task: Task) -> TaskSummary:
+    """A task in a list."""
+    return TaskSummary(**_summary(task))
+
+
+def task_view(task: Task, items: list[Item], start: int) -> TaskView:
+    """A task with the page of its items that begins at `start`."""
+    end = start + ITEMS_PER_PAGE
+    return TaskView(
+        **_summary(task),
+        items=[_item_view(item) for item in items],
+        items_total=task.items_total,
+        items_cursor=end if end < task.items_total else None,
+        webhook=WebhookView(**task.webhook) if task.webhook else None,
+    )
+
+
+def event_view(event: Event) -> EventView:
+    """What a server-sent event says."""
+    return EventView(
+        task_id=event.task_id,
+        status=event.status,
+        stage=event.stage,
+        title=event.title,
+        error=event.error,
+        progress=progress_view(event.progress) if event.progress else None,
+        at=rfc3339(event.at),
+    )
+
+
+def _summary(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "status": task.status.value,
+        "title": task.title,
+        "created_at": rfc3339(task.created_at),
+        "error": task.error,
+        "type": task.spec.type,
+        "stage": task.stage.value,
+        "storage": task.spec.storage,
+        "path": f"/{task.spec.path}",
+        "user_id": task.spec.user_id,
+        "progress": progress_view(task.progress),
+        "attempts": task.epoch,
+        "started_at": None if task.started_at is None else rfc3339(task.started_at),
+        "updated_at": rfc3339(task.updated_at),
+        "finished_at": None if task.finished_at is None else rfc3339(task.finished_at),
+    }
+
+
+def _item_view(item: Item) -> ItemView:
+    return ItemView(
+        name=item.name,
+        size=item.size,
+        status=item.status.value,
+        path=item.final or item.path,
+        sha256=item.sha256,
+        url=item.url,
+        error=item.error,
+    )

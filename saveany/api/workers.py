@@ -1,0 +1,30 @@
+"""Worker processes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from saveany.api.errors import responses
+from saveany.api.models import WorkerList, WorkerView
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.timefmt import rfc3339
+
+router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=Route)
+
+
+@router.get("", operation_id="listWorkers", summary="Workers", responses=responses())
+async def list_workers(use: Use) -> WorkerList:
+    """The worker processes that were heard of in the last 15 seconds."""
+    return WorkerList(
+        workers=[
+            WorkerView(
+                id=worker.id,
+                host=worker.host,
+                pid=worker.pid,
+                started_at=rfc3339(worker.started_at),
+                tasks=worker.tasks,
+            )
+            for worker in await use.store.workers.living()
+        ]
+    )

@@ -1,0 +1,16 @@
+"""`saveany api`: the HTTP API."""
+
+from __future__ import annotations
+
+import typer
+
+from saveany.cli import load_config
+from saveany.cli.role import run_role
+
+
+def api(ctx: typer.Context) -> None:
+    """Run the HTTP API: it takes tasks, tells how they are and says what is wrong."""
+    import saveany.api.server
+
+    config = load_config(ctx)
+    run_role(config, lambda url: saveany.api.server.serve(config, url))

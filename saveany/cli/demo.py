@@ -1,0 +1,228 @@
+"""`saveany demo`: the whole product on loopback, with a Telegram of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from saveany.cli.role import prepare, redis_server, run_async
+from saveany.cli.run import roles
+from saveany.config import Config, load, write
+from saveany.errors import ConfigError, SaveAnyError
+from saveany.sandbox import Sandbox
+from saveany.sandbox.__main__ import describe
+from saveany.sandbox.samples import SampleFile
+from saveany.supervisor import Supervisor
+
+# What the examples of the API's documentation use, so that they run unmodified.
+TOKEN = "your-secret-token-here"  # noqa: S105  a demonstration on loopback
+USER_ID = 123456789
+STORAGE = "local1"
+
+#: What the demo saves by itself: big enough for the bar to be seen, and not in the way of the examples.
+_SHOWN = "64 MiB"
+_FOLDER = "demo"
+_START_SECONDS = 60.0
+
+
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8080,
+    data: Annotated[Path, typer.Option(help="Folder for everything the demo keeps.")] = Path("demo-data"),
+    webhook_url: Annotated[str, typer.Option(help="URL that is told about every task that ends.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Save the sample, then stop.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print addresses, logins and samples as one line of JSON.")
+    ] = False,
+) -> None:
+    """Try everything on this machine: a Telegram of its own, Valkey, the API and two workers."""
+    stage = Demo(data.absolute(), port, webhook_url, once, json_output)
+    raise typer.Exit(run_async(stage.run()))
+
+
+@dataclass
+class Demo:
+    """One run of the demo."""
+
+    data: Path
+    port: int
+    webhook_url: str
+    once: bool
+    json_output: bool
+
+    async def run(self) -> int:
+        """Until Ctrl-C, or with `once` until the sample is saved; the exit code."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            sandbox = await stack.enter_async_context(Sandbox(state=self.data / "telegram"))
+            config = self._configure(sandbox)
+            prepare(config)
+            url, embedded = stack.enter_context(redis_server(config))
+            if embedded:
+                stack.callback(asyncio.create_task(embedded.keep()).cancel)
+            supervisor = await stack.enter_async_context(roles(config, url, workers=2, log_dir=self._logs()))
+            return await self._play(config, sandbox, supervisor)
+
+    async def _play(self, config: Config, sandbox: Sandbox, supervisor: Supervisor) -> int:
+        running = asyncio.create_task(supervisor.run())
+        showing = asyncio.create_task(self._show(config, sandbox))
+        await asyncio.wait([running, showing], return_when=asyncio.FIRST_COMPLETED)
+        if showing.done() and not showing.exception() and not self.once:
+            return await running
+        stopped_early = not showing.done()
+        showing.cancel()
+        if not running.done():
+            supervisor.stop()
+        code = await running
+        if stopped_early:
+            return code
+        showing.result()
+        return code
+
+    def _configure(self, sandbox: Sandbox) -> Config:
+        file = self.data / "config.toml"
+        port = self.port or _free_port()
+        _must_be_free(port)
+        api = {"host": "127.0.0.1", "port": port, "token": TOKEN}
+        if self.webhook_url:
+            api["webhook_url"] = self.webhook_url
+        tables: dict[str, Any] = {
+            "data_dir": "data",
+            "api": api,
+            "telegram": {
+                "token": sandbox.bot_token,
+                "dc_id": sandbox.dc_id,
+                "dc_address": sandbox.address,
+                "dc_public_key": str(sandbox.public_key_file),
+                "accounts": [{"name": "user", "session": sandbox.user_session}],
+            },
+            "users": [{"id": USER_ID}],
+            "storages": [{"name": STORAGE, "type": "local", "base_path": str(self._files)}],
+        }
+        write.create(file, tables, comment="Written by `saveany demo` at every start.", replace=True)
+        return load(file, {})
+
+    @property
+    def _files(self) -> Path:
+        return self.data / "files"
+
+    def _logs(self) -> Path:
+        logs = self.data / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs
+
+    async def _show(self, config: Config, sandbox: Sandbox) -> None:
+        base = f"http://127.0.0.1:{config.api.port}"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
+            await self._until_ready(client)
+            if self.json_output:
+                print(json.dumps(self._facts(base, sandbox)), flush=True)
+                if not self.once:
+                    return
+            await self._save_sample(client, sandbox)
+        if not self.json_output:
+            self._invite(base)
+
+    async def _until_ready(self, client: httpx.AsyncClient) -> None:
+        give_up = time.monotonic() + _START_SECONDS
+        answer = "no answer"
+        while time.monotonic() < give_up:
+            try:
+                reply = await client.get("/readyz")
+                if reply.status_code == httpx.codes.OK:
+                    return
+                answer = reply.text
+            except httpx.TransportError as e:
+                answer = str(e)
+            await asyncio.sleep(0.05)
+        raise SaveAnyError(f"the demo did not get ready: {answer}; see {self._logs()}")
+
+    def _facts(self, base: str, sandbox: Sandbox) -> dict[str, Any]:
+        return {
+            "api": base,
+            "token": TOKEN,
+            "user_id": USER_ID,
+            "storages": {STORAGE: str(self._files)},
+            **describe(sandbox),
+        }
+
+    async def _save_sample(self, client: httpx.AsyncClient, sandbox: Sandbox) -> None:
+        sample = next(each for each in sandbox.samples if each.note == _SHOWN)
+        body = {
+            "telegram_url": sample.link,
+            "user_id": USER_ID,
+            "storage_name": STORAGE,
+            "dir_path": f"/{_FOLDER}",
+            "on_conflict": "overwrite",
+        }
+        created = await client.post("/api/v1/tasks", json=body)
+        created.raise_for_status()
+        task = await self._follow(client, created.json()["task_id"])
+        if task["status"] != "completed":
+            raise SaveAnyError(f"the sample ended {task['status']}: {task['error']}")
+        self._verify(self._files / task["items"][0]["path"], sample.files[0])
+
+    async def _follow(self, client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=Console(stderr=True), disable=self.json_output) as bars:
+            bar = bars.add_task("saving a sample", total=None)
+            while True:
+                task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
+                progress = task["progress"]
+                bars.update(
+                    bar,
+                    description=task["title"].partition("](")[2].partition("->")[0] or "saving a sample",
+                    total=progress["total_bytes"] or None,
+                    completed=progress["downloaded_bytes"],
+                )
+                if task["status"] in ("completed", "failed", "canceled"):
+                    return task
+                await asyncio.sleep(0.1)
+
+    def _verify(self, path: Path, expected: SampleFile) -> None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected.sha256:
+            raise SaveAnyError(f"{path} has SHA-256 {digest}, expected {expected.sha256}")
+        if not self.json_output:
+            print(f"saved and verified: {path}\nSHA-256 {digest}", flush=True)
+
+    def _invite(self, base: str) -> None:
+        if self.once:
+            return
+        print(
+            f"\nThe API listens on {base}. Try this in another terminal:\n\n"
+            f"  curl -X POST {base}/api/v1/tasks \\\n"
+            f'    -H "Authorization: Bearer {TOKEN}" -H "Content-Type: application/json" \\\n'
+            '    -d \'{"telegram_url": "https://t.me/channel/123", '
+            f'"user_id": {USER_ID}, "storage_name": "{STORAGE}", "dir_path": "/downloads"}}\'\n\n'
+            f"Files go to {self._files}, logs to {self._logs()}. Ctrl-C stops.",
+            flush=True,
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _must_be_free(port: int) -> None:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError as e:
+            raise ConfigError(f"port {port} is taken ({e.strerror}); choose another with --port") from e

@@ -1,0 +1,79 @@
+"""`saveany run`: everything on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saveany.cli import load_config
+from saveany.cli.role import prepare, redis_server, run_async
+from saveany.config import Config
+from saveany.store import open_store
+from saveany.store.claims import Claims
+from saveany.store.db import OUTAGE
+from saveany.supervisor import Program, Supervisor
+
+#: A worker that drains needs this much longer than its tasks get.
+_STOP_MARGIN = 10.0
+
+
+def run(
+    ctx: typer.Context,
+    processes: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Worker processes; default: worker.processes.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: Redis (unless redis.url names one), the API and the workers."""
+    config = load_config(ctx)
+    prepare(config)
+    count = config.worker.processes if processes is None else processes
+
+    async def main() -> int:
+        with redis_server(config) as (url, embedded):
+            keeping = asyncio.create_task(embedded.keep()) if embedded else None
+            async with roles(config, url, workers=count) as supervisor:
+                code = await supervisor.run()
+            if keeping:
+                keeping.cancel()
+            return code
+
+    raise typer.Exit(run_async(main()))
+
+
+@asynccontextmanager
+async def roles(
+    config: Config, url: str, *, workers: int, log_dir: Path | None = None
+) -> AsyncIterator[Supervisor]:
+    """A supervisor of the API and the workers, not running yet. When a worker dies its tasks are freed at
+    once. With `log_dir` each child logs into a file there."""
+    store = await open_store(url)
+    stem = f"{socket.gethostname()}-{os.getpid()}"
+    ids = {f"worker{n}": f"{stem}-{n}" for n in range(1, workers + 1)}
+
+    async def on_exit(name: str, pid: int) -> None:
+        if name in ids:
+            with suppress(*OUTAGE):
+                await Claims(store.db).bury(ids[name])
+                await store.workers.leave(ids[name])
+
+    def program(name: str, role: str, **env: str) -> Program:
+        file = ["--config", str(config.file)] if config.file else []
+        log_file = log_dir / f"{name}.log" if log_dir else None
+        argv = [sys.executable, "-m", "saveany", *file, role]
+        return Program(name, argv, {"SAVEANY_REDIS_URL": url, **env}, log_file)
+
+    programs = [program("api", "api")] if config.api.enable else []
+    programs += [program(name, "worker", SAVEANY_WORKER_ID=id_) for name, id_ in ids.items()]
+    try:
+        drain = config.worker.drain_seconds + _STOP_MARGIN
+        yield Supervisor(programs, drain_s=drain, on_exit=on_exit)
+    finally:
+        await store.db.close()

@@ -1,0 +1,113 @@
+"""Logging for every process: one line per event on stderr, as text or JSON, and never a secret in it.
+
+Everything goes through one handler, the standard library's records of uvicorn, arq, telethon and httpx too.
+Secrets are masked in the finished line, so nothing that can be logged gets around it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from types import TracebackType
+from typing import Literal
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import Processor
+
+MASK = "***"
+
+#: Shorter values would mask ordinary words.
+_MIN_SECRET = 4
+#: These write their own traffic at INFO, request lines with tokens included; arq a line for every bell.
+_QUIET = ("arq", "telethon", "httpx", "httpcore", "aiobotocore", "botocore")
+#: These come with handlers of their own when their command line starts them.
+_OURS = ("uvicorn", "uvicorn.access", "uvicorn.error", "arq")
+
+_secrets: set[str] = set()
+_pattern: re.Pattern[str] | None = None
+
+
+def register_secret(value: str) -> None:
+    """From now on mask `value` in everything that is logged; values of less than 4 characters are ignored."""
+    global _pattern
+    if len(value) < _MIN_SECRET:
+        return
+    # The same value as it looks inside a URL, a repr, and each of these inside a JSON string.
+    seen = {value, repr(value)[1:-1], quote(value), quote(value, safe="")}
+    _secrets.update(seen, (json.dumps(text, ensure_ascii=False)[1:-1] for text in seen))
+    longest_first = sorted(_secrets, key=len, reverse=True)
+    _pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+
+def redact(text: str) -> str:
+    """`text` with every registered secret masked."""
+    return _pattern.sub(MASK, text) if _pattern else text
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger: `log.info("what happened", key=value)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def setup(level: str = "info", fmt: Literal["text", "json"] = "text") -> None:
+    """Log to stderr from now on, uncaught exceptions included; `level` is a name of the logging module."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_RedactingFormatter(processor=_renderer(fmt), foreign_pre_chain=shared))
+    _install(handler, level.upper())
+    sys.excepthook = _log_crash
+
+
+class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
+    """The last step before the line leaves the process."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _renderer(fmt: str) -> Processor:
+    if fmt == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _install(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        get_logger("saveany").critical("crashed", exc_info=(kind, error, trace))

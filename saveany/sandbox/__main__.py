@@ -1,0 +1,89 @@
+"""`python -m saveany.sandbox`: the data centre alone, for any client that can be told its address and key."""
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from saveany.sandbox.faults import Fault
+from saveany.sandbox.server import Sandbox
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run until SIGTERM or SIGINT."""
+    asyncio.run(serve(_parser().parse_args(arguments)))
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Start, say where it is, wait for the signal, stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Sandbox(state=options.state, port=options.port) as sandbox:
+        for fault in _faults(options):
+            sandbox.faults.add(fault)
+        facts = describe(sandbox)
+        print(json.dumps(facts) if options.json else _prose(facts), flush=True)
+        await stop.wait()
+
+
+def describe(sandbox: Sandbox) -> dict[str, Any]:
+    """Everything that a client needs to know, as `--json` prints it."""
+    return {
+        "telegram": {
+            "address": sandbox.address,
+            "public_key_file": str(sandbox.public_key_file),
+            "dc_id": sandbox.dc_id,
+            "bot_token": sandbox.bot_token,
+            "user_session": sandbox.user_session,
+            "phone": sandbox.phone,
+            "login_code": sandbox.login_code,
+        },
+        "samples": [asdict(sample) for sample in sandbox.samples],
+    }
+
+
+def _prose(facts: dict[str, Any]) -> str:
+    lines = [f"{name:16}{value}" for name, value in facts["telegram"].items()]
+    return "\n".join([*lines, "", *(f"{sample['link']:45}{sample['note']}" for sample in facts["samples"])])
+
+
+def _faults(options: argparse.Namespace) -> list[Fault]:
+    delay = [Fault(kind="delay", value=str(options.delay / 1000))] if options.delay else []
+    rate = [Fault(kind="rate", value=str(options.rate))] if options.rate else []
+    return [*delay, *rate, *options.fault]
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return Fault.parse(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from wrong
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m saveany.sandbox", description=main.__doc__)
+    add = parser.add_argument
+    add("--port", type=int, default=0, metavar="N", help="port of the main data centre; default: a free one")
+    add("--state", type=Path, metavar="DIR", help="remember keys, logins and ports here")
+    add("--json", action="store_true", help="print address, key, logins and samples as one line of JSON")
+    add("--delay", type=float, default=0, metavar="MS", help="milliseconds by which every reply is late")
+    add("--rate", type=int, default=0, metavar="BYTES/S", help="speed of each connection")
+    add(
+        "--fault",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="see saveany/sandbox/faults.py",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

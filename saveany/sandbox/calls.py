@@ -1,0 +1,72 @@
+"""A request as faults and counters see it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from saveany.sandbox.vault import Key
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asked what of which connection."""
+
+    method: str  # as Telegram names it: "upload.getFile"
+    connection: int  # counted from 1 over all data centres
+    account: int | None = None
+    file: int | None = None
+    key: Key | None = field(default=None, compare=False, repr=False)
+
+
+def method_name(request: Any) -> str:
+    """Telegram's name of a request's method: `upload.getFile` for `functions.upload.GetFileRequest`."""
+    kind = type(request)
+    namespace = str(kind.__module__).partition(".functions")[2].lstrip(".")
+    name = kind.__name__.removesuffix("Request")
+    name = name[:1].lower() + name[1:]
+    return f"{namespace}.{name}" if namespace else name
+
+
+class Counters:
+    """How often each method was called and how many bytes of files were sent, by any of a call's fields."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[Call] = Counter()
+        self._bytes: Counter[Call] = Counter()
+
+    def count(self, call: Call) -> None:
+        """A request has come in."""
+        self._requests[call] += 1
+
+    def sent(self, call: Call, length: int) -> None:
+        """Bytes of a file have gone out in answer to it."""
+        self._bytes[call] += length
+
+    def requests(self, **where: object) -> int:
+        """Requests whose call has these values, e.g. `requests(method="upload.getFile", file=1003)`."""
+        return _total(self._requests, where)
+
+    def bytes(self, **where: object) -> int:
+        """Bytes of files sent for calls with these values."""
+        return _total(self._bytes, where)
+
+    def by(self, name: str, **where: object) -> dict[Any, int]:
+        """Requests per value of one field, e.g. `by("connection", method="upload.getFile")`."""
+        groups: Counter[Any] = Counter()
+        for call, number in self._requests.items():
+            if _fits(call, where):
+                groups[getattr(call, name)] += number
+        return dict(groups)
+
+    def clear(self) -> None:
+        """Start from nothing."""
+        self._requests.clear()
+        self._bytes.clear()
+
+
+def _total(counter: Counter[Call], where: dict[str, object]) -> int:
+    return sum(number for call, number in counter.items() if _fits(call, where))
+
+
+def _fits(call: Call, where: dict[str, object]) -> bool:
+    return all(getattr(call, name) == value for name, value in where.items())

@@ -1,0 +1,235 @@
+"""One connection of a client: packets in, messages out (https://core.telegram.org/mtproto/description)."""
+
+import asyncio
+import logging
+import secrets
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from telethon.extensions import BinaryReader
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+from telethon.tl.core import GzipPacked
+
+from saveany.sandbox import envelope, handlers, transport
+from saveany.sandbox.calls import Call, method_name
+from saveany.sandbox.errors import ProtocolError, RpcFailure
+from saveany.sandbox.faults import Outcome
+from saveany.sandbox.handlers.files import Part
+from saveany.sandbox.handshake import Handshake, plain_message
+from saveany.sandbox.vault import Key
+
+if TYPE_CHECKING:
+    from saveany.sandbox.server import DataCenter
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_KEY = struct.pack("<i", -404)  # all that a client hears whose key nobody knows
+WRITE_BUFFER = 4 << 20  # bytes that may wait for a slow client before its next request is read
+_SMALLEST = 24  # bytes of a packet: key id, message key
+_RPC_RESULT = struct.Struct("<Iq")
+_RPC_RESULT_ID, _VECTOR_ID = 0xF35C6D01, 0x1CB5C415
+_TRUE, _FALSE = struct.pack("<I", 0x997275B5), struct.pack("<I", 0xBC799737)
+_GZIP_FROM = 512  # bytes
+_OLDEST, _NEWEST = -300, 30  # seconds around the server's clock in which a message id must lie
+_NO_ANSWER = (tl.MsgsAck, tl.MsgsStateReq, tl.MsgsAllInfo, tl.MsgResendReq)
+_PINGS = (fn.PingRequest, fn.PingDelayDisconnectRequest)
+
+Body = tuple[bytes, ...]
+
+
+class Connection:
+    """Serves one client until it goes away; `number` counts the connections of a sandbox from 1."""
+
+    def __init__(
+        self, center: "DataCenter", number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.center = center
+        self.number = number
+        self._shared = center.shared
+        self._reader = reader
+        self._writer = writer
+        self._host = str(writer.get_extra_info("peername")[0])
+        self._handshake = Handshake(
+            self._shared.vault.rsa, lambda key: self._shared.vault.add(key, center.id)
+        )
+        self._key: Key | None = None
+        self._session = 0
+        self._sequence = 0
+        self._last_id = 0
+        self._silent = False
+        writer.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+
+    async def run(self) -> None:
+        """Serve until the client leaves or breaks the protocol."""
+        try:
+            self._transport = await transport.accept(self._reader)
+            while True:
+                self._receive(await self._transport.read())
+                await self._writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        except ProtocolError as broken:
+            log.info("connection %d closed: %s", self.number, broken)
+        except Exception:
+            log.exception("connection %d closed by a mistake of ours", self.number)
+        finally:
+            self._use(None)
+            self._writer.transport.abort()
+
+    def drop(self) -> None:
+        """Close it at once, whatever is on its way."""
+        self._writer.transport.abort()
+
+    # -- in
+
+    def _receive(self, packet: bytes) -> None:
+        if len(packet) < _SMALLEST:
+            raise ProtocolError(f"a packet of {len(packet)} bytes")
+        if packet[:8] == bytes(8):
+            self._serve_plain(BinaryReader(packet[20:]).tgread_object())
+            return
+        key = self._shared.vault.key(int.from_bytes(packet[:8], "little"), self.center.id)
+        if key is None:
+            self._write(UNKNOWN_KEY)
+            return
+        self._use(key)
+        self._open(key, envelope.unseal(key.auth.key, packet[8:]))
+
+    def _open(self, key: Key, letter: envelope.Letter) -> None:
+        fresh = letter.session != self._session
+        if fresh:
+            self._session, self._sequence = letter.session, 0
+        if code := _id_fault(letter.message_id):
+            self._push(tl.BadMsgNotification(letter.message_id, letter.sequence, code))
+            return
+        if letter.salt != self.center.salt:
+            self._push(tl.BadServerSalt(letter.message_id, letter.sequence, 48, self.center.salt))
+            return
+        if fresh:
+            unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
+            self._push(tl.NewSessionCreated(letter.message_id, unique, self.center.salt))
+        for message_id, request in envelope.requests(letter.message_id, letter.body):
+            self._serve(key, message_id, request)
+
+    def _use(self, key: Key | None) -> None:
+        """Note from where which key is in use."""
+        if key is self._key:
+            return
+        if self._key is not None:
+            self._key.hosts -= Counter({self._host: 1})
+        if key is not None:
+            key.hosts[self._host] += 1
+        self._key = key
+
+    # -- answers
+
+    def _serve_plain(self, request: Any) -> None:
+        def make(outcome: Outcome) -> Body:
+            return (bytes(self._handshake.answer(request)),)
+
+        def send(body: Body, corrupt: bool) -> None:
+            self._write(plain_message(self._message_id(), body[0]))
+
+        self._answer(Call(method_name(request), self.number), make, send)
+
+    def _serve(self, key: Key, message_id: int, request: Any) -> None:
+        if isinstance(request, _NO_ANSWER):
+            return
+        file = getattr(getattr(request, "location", None), "id", None)
+        call = Call(method_name(request), self.number, key.account, file, key)
+
+        def make(outcome: Outcome) -> Body:
+            if isinstance(request, _PINGS):
+                return (bytes(tl.Pong(message_id, request.ping_id)),)
+            return _RPC_RESULT.pack(_RPC_RESULT_ID, message_id), *self._result(outcome, key, request)
+
+        self._answer(call, make, self._send)
+
+    def _answer(
+        self, call: Call, make: Callable[[Outcome], Body], send: Callable[[Body, bool], None]
+    ) -> None:
+        """The one place where faults happen: to every request, between its arrival and its reply."""
+        shared = self._shared
+        shared.counters.count(call)
+        outcome = shared.faults.meet(call)
+        if outcome.refuse is not None and call.key is not None:
+            shared.vault.refuse(call.key, *outcome.refuse)
+        if outcome.drop:
+            self.drop()
+        self._silent |= outcome.silent
+        if outcome.drop or self._silent:
+            return
+        body = make(outcome)
+        loop = asyncio.get_running_loop()
+        wait = outcome.ready(loop.time(), sum(map(len, body))) - loop.time()
+        if wait > 0:
+            loop.call_later(wait, send, body, outcome.corrupt)
+        else:
+            send(body, outcome.corrupt)
+
+    def _result(self, outcome: Outcome, key: Key, request: Any) -> Body:
+        try:
+            if outcome.error is not None:
+                raise outcome.error
+            result = handlers.answer(self.center.context(key), request)
+        except RpcFailure as failure:
+            return (bytes(tl.RpcError(failure.code, failure.text)),)
+        if not isinstance(result, Part):
+            return (_serialise(result),)
+        body = result.serialise(outcome.short)
+        self._shared.counters.sent(outcome.call, len(body[1]))
+        self._shared.faults.sent(outcome.call, len(body[1]))
+        return body
+
+    # -- out
+
+    def _push(self, thing: Any) -> None:
+        self._send((bytes(thing),), False)
+
+    def _send(self, body: Body, corrupt: bool) -> None:
+        """Seal and write a message to the client."""
+        if self._key is None:
+            return  # the client left while the answer was under way
+        self._sequence += 2
+        head = (self.center.salt, self._session, self._message_id(), self._sequence - 1)
+        message_key, sealed = envelope.seal(self._key.auth.key, head, body)
+        if corrupt:
+            message_key = bytes(byte ^ 0xFF for byte in message_key)
+        self._write(struct.pack("<Q", self._key.id), message_key, sealed)
+
+    def _write(self, *parts: bytes) -> None:
+        if not self._writer.transport.is_closing():
+            self._writer.write(self._transport.frame(*parts))
+
+    def _message_id(self) -> int:
+        """The clock in units of 2^-32 s, growing, and 1 modulo 4 as a server's answers are."""
+        self._last_id = max(int(time.time() * 2**32) & ~3 | 1, self._last_id + 4)
+        return self._last_id
+
+
+def _id_fault(message_id: int) -> int:
+    """The code of bad_msg_notification that a client's message id deserves, or 0."""
+    seconds = (message_id >> 32) - time.time()
+    if message_id % 4:
+        return 18
+    if seconds < _OLDEST:
+        return 16
+    return 17 if seconds > _NEWEST else 0
+
+
+def _serialise(result: Any) -> bytes:
+    """A result in TL, compressed if that makes it smaller, as the service does."""
+    if isinstance(result, bool):
+        return _TRUE if result else _FALSE
+    if isinstance(result, list):
+        plain = struct.pack("<Ii", _VECTOR_ID, len(result)) + b"".join(map(bytes, result))
+    else:
+        plain = bytes(result)
+    if len(plain) < _GZIP_FROM:
+        return plain
+    packed = bytes(GzipPacked(plain))
+    return packed if len(packed) < len(plain) else plain

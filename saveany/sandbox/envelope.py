@@ -1,0 +1,94 @@
+"""The encrypted envelope of MTProto 2.0 (https://core.telegram.org/mtproto/description)."""
+
+import gzip
+import hashlib
+import hmac
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from telethon.crypto import AES
+from telethon.errors import TypeNotFoundError
+from telethon.extensions import BinaryReader
+from telethon.network.mtprotostate import MTProtoState
+from telethon.tl import TLObject
+from telethon.tl.core import GzipPacked, MessageContainer
+
+from saveany.sandbox.errors import ProtocolError
+
+HEADER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
+_FROM_CLIENT, _FROM_SERVER = 88, 96  # where in the key the hash of each direction begins
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What was in an envelope from a client."""
+
+    salt: int
+    session: int
+    message_id: int
+    sequence: int
+    body: bytes
+
+
+def unseal(key: bytes, packet: bytes) -> Letter:
+    """Open a client's packet (without the key id before it)."""
+    message_key, sealed = packet[:16], packet[16:]
+    if not sealed or len(sealed) % 16:
+        raise ProtocolError("the envelope has no whole number of blocks")
+    plain = AES.decrypt_ige(sealed, *MTProtoState._calc_key(key, message_key, True))
+    if not hmac.compare_digest(_message_key(key, _FROM_CLIENT, plain), message_key):
+        raise ProtocolError("the message key does not fit")
+    salt, session, message_id, sequence, length = HEADER.unpack_from(plain)
+    end = HEADER.size + length
+    if length < 0 or length % 4 or not 12 <= len(plain) - end <= 1024:
+        raise ProtocolError("the message has a wrong length")
+    return Letter(salt, session, message_id, sequence, plain[HEADER.size : end])
+
+
+def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """Message key and sealed bytes for a letter (salt, session, message id, sequence) with this body."""
+    length = sum(map(len, body))
+    head = HEADER.pack(*letter, length)
+    padding = os.urandom(12 + -(HEADER.size + length + 12) % 16)
+    plain = b"".join((head, *body, padding))
+    message_key = _message_key(key, _FROM_SERVER, plain)
+    return message_key, AES.encrypt_ige(plain, *MTProtoState._calc_key(key, message_key, False))
+
+
+def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any]]:
+    """The requests in a letter, unpacked from containers, gzip and the invokeWith… wrappers.
+
+    What cannot be read comes as the exception that reading it raised.
+    """
+    try:
+        yield from _unpack(message_id, BinaryReader(body).tgread_object())
+    except (
+        TypeNotFoundError,
+        BufferError,
+        ValueError,
+        RuntimeError,
+        struct.error,
+        gzip.BadGzipFile,
+    ) as unreadable:
+        yield message_id, unreadable
+
+
+def _unpack(message_id: int, thing: Any) -> Iterator[tuple[int, Any]]:
+    if isinstance(thing, MessageContainer):
+        for message in thing.messages:
+            yield from _unpack(message.msg_id, message.obj)
+    elif isinstance(thing, GzipPacked):
+        yield from requests(message_id, thing.data)
+    elif isinstance(getattr(thing, "query", None), TLObject):
+        yield from _unpack(message_id, thing.query)
+    else:
+        yield message_id, thing
+
+
+def _message_key(key: bytes, start: int, plain: bytes) -> bytes:
+    digest = hashlib.sha256(key[start : start + 32])
+    digest.update(plain)
+    return digest.digest()[8:24]

@@ -1,0 +1,131 @@
+"""auth.* and users.*: logging in, and who one is.
+
+Every account lives in the home data centre; another one sends a login there (USER_MIGRATE, PHONE_MIGRATE),
+and knows an account only through exportAuthorization and importAuthorization.
+"""
+
+import hmac
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.view import View
+from saveany.sandbox.world import Account
+
+#: Telegram's own test numbers, 99966XYYYY, get X five times as their code.
+LOGIN_CODE = "22222"
+
+
+@answers(fn.auth.ImportBotAuthorizationRequest, login=False)
+def import_bot_authorization(context: Context, request: Any) -> Any:
+    """Log a bot in."""
+    token = request.bot_auth_token
+    bot = next((a for a in context.world.accounts.values() if a.bot and a.token == token), None)
+    if bot is None:
+        raise RpcFailure(400, "ACCESS_TOKEN_INVALID")
+    if context.dc != context.home:
+        raise RpcFailure(303, f"USER_MIGRATE_{context.home}")
+    return _log_in(context, bot)
+
+
+@answers(fn.auth.SendCodeRequest, login=False)
+def send_code(context: Context, request: Any) -> Any:
+    """Pretend to send a code to a user's other devices."""
+    user = _by_phone(context, request.phone_number)
+    if context.dc != context.home:
+        raise RpcFailure(303, f"PHONE_MIGRATE_{context.home}")
+    return tl.auth.SentCode(tl.auth.SentCodeTypeApp(len(LOGIN_CODE)), _code_hash(context, user))
+
+
+@answers(fn.auth.SignInRequest, login=False)
+def sign_in(context: Context, request: Any) -> Any:
+    """Log a user in with the code."""
+    user = _by_phone(context, request.phone_number)
+    if not request.phone_code:
+        raise RpcFailure(400, "PHONE_CODE_EMPTY")
+    if request.phone_code_hash != _code_hash(context, user):
+        raise RpcFailure(400, "PHONE_CODE_EXPIRED")
+    if request.phone_code != LOGIN_CODE:
+        raise RpcFailure(400, "PHONE_CODE_INVALID")
+    return _log_in(context, user)
+
+
+@answers(fn.auth.ExportAuthorizationRequest)
+def export_authorization(context: Context, request: Any) -> Any:
+    """A ticket with which the same client may log in at another data centre."""
+    if request.dc_id == context.dc or request.dc_id not in context.addresses:
+        raise RpcFailure(400, "DC_ID_INVALID")
+    return tl.auth.ExportedAuthorization(
+        context.account.id, _ticket(context, context.account.id, request.dc_id)
+    )
+
+
+@answers(fn.auth.ImportAuthorizationRequest, login=False)
+def import_authorization(context: Context, request: Any) -> Any:
+    """Log in with such a ticket."""
+    account = context.world.accounts.get(request.id)
+    if account is None or not hmac.compare_digest(request.bytes, _ticket(context, account.id, context.dc)):
+        raise RpcFailure(400, "AUTH_BYTES_INVALID")
+    return _log_in(context, account)
+
+
+@answers(fn.auth.LogOutRequest)
+def log_out(context: Context, request: Any) -> Any:
+    """Forget who this key belongs to."""
+    context.vault.bind(context.key, None)
+    return tl.auth.LoggedOut()
+
+
+@answers(fn.users.GetUsersRequest)
+def get_users(context: Context, request: Any) -> Any:
+    """Users; unknown ones, and wrong hashes, are left out."""
+    return [context.view.user(user) for user in map(_finder(context), request.id) if user is not None]
+
+
+@answers(fn.users.GetFullUserRequest)
+def get_full_user(context: Context, request: Any) -> Any:
+    """One user."""
+    user = _finder(context)(request.id)
+    if user is None:
+        raise RpcFailure(400, "USER_ID_INVALID")
+    full = tl.UserFull(user.id, tl.PeerSettings(), tl.PeerNotifySettings(), 0)
+    return tl.users.UserFull(full, [], [context.view.user(user)])
+
+
+def _finder(context: Context) -> Any:
+    def find(peer: Any) -> Account | None:
+        if isinstance(peer, tl.InputUserSelf):
+            return context.account
+        user = context.world.accounts.get(getattr(peer, "user_id", 0))
+        if user and peer.access_hash == context.world.access_hash(context.account, user.id):
+            return user
+        return None
+
+    return find
+
+
+def _log_in(context: Context, account: Account) -> Any:
+    context.vault.bind(context.key, account.id)
+    return tl.auth.Authorization(user=View(context.world, account).user(account))
+
+
+def _by_phone(context: Context, phone: str) -> Account:
+    digits = phone.lstrip("+").replace(" ", "")
+    for account in context.world.accounts.values():
+        if account.phone and account.phone.lstrip("+") == digits:
+            return account
+    raise RpcFailure(400, "PHONE_NUMBER_INVALID")
+
+
+def _code_hash(context: Context, user: Account) -> str:
+    """Belongs to the key that asked for the code."""
+    return hmac.digest(context.key.auth.key, b"code %d" % user.id, "sha256").hex()[:18]
+
+
+def _ticket(context: Context, account: int, dc: int) -> bytes:
+    """Any of our data centres can make and check it, no client can."""
+    secret = context.vault.ticket_secret
+    return hmac.digest(secret, b"%d %d" % (account, dc), "sha256")

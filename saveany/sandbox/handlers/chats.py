@@ -1,0 +1,94 @@
+"""contacts.resolveUsername, channels.get* and messages.getDialogs: finding chats."""
+
+import re
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.world import Account, Chat, Message
+
+_USERNAME = re.compile(r"[a-z](?!\w*__)\w{2,30}[a-z0-9]", re.ASCII | re.IGNORECASE)
+_MAX_DIALOGS = 100
+
+
+@answers(fn.contacts.ResolveUsernameRequest)
+def resolve_username(context: Context, request: Any) -> Any:
+    """The chat or user of a public name."""
+    if not _USERNAME.fullmatch(request.username):
+        raise RpcFailure(400, "USERNAME_INVALID")
+    found = context.world.by_username(request.username)
+    if isinstance(found, Chat):
+        return tl.contacts.ResolvedPeer(tl.PeerChannel(found.id), [context.view.chat(found)], [])
+    if isinstance(found, Account):
+        return tl.contacts.ResolvedPeer(tl.PeerUser(found.id), [], [context.view.user(found)])
+    raise RpcFailure(400, "USERNAME_NOT_OCCUPIED")
+
+
+@answers(fn.channels.GetChannelsRequest)
+def get_channels(context: Context, request: Any) -> Any:
+    """Channels and supergroups by id and hash."""
+    return tl.messages.Chats([context.view.chat(context.chat(peer)) for peer in request.id])
+
+
+@answers(fn.channels.GetFullChannelRequest)
+def get_full_channel(context: Context, request: Any) -> Any:
+    """A channel with its discussion group."""
+    chat = context.chat(request.channel)
+    full = tl.ChannelFull(
+        id=chat.id,
+        about="",
+        read_inbox_max_id=max(chat.messages),
+        read_outbox_max_id=0,
+        unread_count=0,
+        chat_photo=tl.PhotoEmpty(0),
+        notify_settings=tl.PeerNotifySettings(),
+        bot_info=[],
+        pts=1,
+        linked_chat_id=chat.linked,
+        participants_count=len(chat.members),
+    )
+    linked = [context.world.chats[chat.linked]] if chat.linked else []
+    return tl.messages.ChatFull(full, [context.view.chat(c) for c in (chat, *linked)], [])
+
+
+@answers(fn.messages.GetDialogsRequest, bots=False)
+def get_dialogs(context: Context, request: Any) -> Any:
+    """The chats that a user is in, the one with the newest message first, from an offset on."""
+    mine = [chat for chat in context.world.chats.values() if context.account.id in chat.members]
+    tops = sorted(((chat, chat.newest_first()[0]) for chat in mine), key=_recency, reverse=True)
+    date, peer = request.offset_date, getattr(request.offset_peer, "channel_id", 0)
+    if date is not None and date.timestamp() > 0:
+        tops = [top for top in tops if _recency(top) < (date, peer)]
+    page = tops[: min(request.limit, _MAX_DIALOGS)]
+    found = {
+        "dialogs": [_dialog(chat, top) for chat, top in page],
+        "messages": [context.view.message(chat, top) for chat, top in page],
+        "chats": [context.view.chat(chat) for chat, _ in page],
+        "users": [],
+    }
+    if len(page) == len(mine):
+        return tl.messages.Dialogs(**found)
+    return tl.messages.DialogsSlice(count=len(mine), **found)
+
+
+def _recency(top: tuple[Chat, Message]) -> tuple[Any, int]:
+    chat, message = top
+    return message.date, chat.id
+
+
+def _dialog(chat: Chat, top: Message) -> Any:
+    return tl.Dialog(
+        peer=tl.PeerChannel(chat.id),
+        top_message=top.id,
+        read_inbox_max_id=top.id,
+        read_outbox_max_id=0,
+        unread_count=0,
+        unread_mentions_count=0,
+        unread_reactions_count=0,
+        unread_poll_votes_count=0,
+        notify_settings=tl.PeerNotifySettings(),
+        pts=1,
+    )

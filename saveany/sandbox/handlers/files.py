@@ -1,0 +1,66 @@
+"""upload.getFile (https://core.telegram.org/api/files#downloading-files)."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.content import MIB
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+
+_KINDS = {
+    "image/jpeg": tl.storage.FileJpeg,
+    "image/png": tl.storage.FilePng,
+    "application/pdf": tl.storage.FilePdf,
+    "video/mp4": tl.storage.FileMp4,
+    "audio/mpeg": tl.storage.FileMp3,
+    "image/webp": tl.storage.FileWebp,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """An `upload.file`; serialised here, without the copies a TL object would make of its bytes."""
+
+    kind: Any  # a class of storage.FileType
+    data: bytes
+
+    def serialise(self, short: int = 0) -> tuple[bytes, ...]:
+        """The parts of its TL form, without the last `short` bytes of data."""
+        data = self.data[:-short] if short else self.data
+        length = len(data)
+        head = bytes([length]) if length < 254 else b"\xfe" + length.to_bytes(3, "little")
+        types = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, self.kind.CONSTRUCTOR_ID, 0)
+        return types + head, data, bytes(-(len(head) + length) % 4)
+
+
+@answers(fn.upload.GetFileRequest)
+def get_file(context: Context, request: Any) -> Part:
+    """A part of a document or photo."""
+    location = request.location
+    if not isinstance(location, (tl.InputDocumentFileLocation, tl.InputPhotoFileLocation)):
+        raise RpcFailure(400, "LOCATION_INVALID")
+    file = context.world.file(context.account, location.id, location.access_hash, location.file_reference)
+    if isinstance(location, tl.InputPhotoFileLocation) != bool(file.pictures):
+        raise RpcFailure(400, "LOCATION_INVALID")
+    content = file.part(location.thumb_size)
+    if file.dc != context.dc:
+        raise RpcFailure(303, f"FILE_MIGRATE_{file.dc}")
+    check_range(request.offset, request.limit, bool(request.precise))
+    return Part(_KINDS.get(file.mime, tl.storage.FileUnknown), content.read(request.offset, request.limit))
+
+
+def check_range(offset: int, limit: int, precise: bool) -> None:
+    """Telegram's rules: whole blocks of 4 KiB (1 KiB if precise), inside one mebibyte.
+
+    Without `precise` the limit must also divide a mebibyte.
+    """
+    block = 1024 if precise else 4096
+    if offset < 0 or offset % block:
+        raise RpcFailure(400, "OFFSET_INVALID")
+    whole = 0 < limit <= MIB and limit % block == 0 and (precise or MIB % limit == 0)
+    if not whole or offset // MIB != (offset + limit - 1) // MIB:
+        raise RpcFailure(400, "LIMIT_INVALID")

@@ -1,0 +1,147 @@
+"""The data centres: listening ports that share one world, one vault, one set of faults and counters."""
+
+import asyncio
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from telethon.crypto import AuthKey
+from telethon.sessions import StringSession
+
+from saveany.sandbox import samples
+from saveany.sandbox.calls import Counters
+from saveany.sandbox.connection import Connection
+from saveany.sandbox.faults import Faults
+from saveany.sandbox.handlers import Context
+from saveany.sandbox.handlers.auth import LOGIN_CODE
+from saveany.sandbox.vault import Key, Vault
+from saveany.sandbox.world import World
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all data centres of a sandbox have in common."""
+
+    home: int  # the data centre of every account
+    world: World
+    vault: Vault
+    faults: Faults
+    counters: Counters
+    addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of connections
+
+
+class DataCenter:
+    """One listening port."""
+
+    def __init__(self, id_: int, shared: Shared) -> None:
+        self.id = id_
+        self.shared = shared
+        self.salt = int.from_bytes(hashlib.sha256(b"salt %d" % id_).digest()[:8], "little", signed=True)
+        self._tasks: dict[asyncio.Task[None], Connection] = {}
+
+    async def start(self, port: int) -> int:
+        """Listen on a port, 0 for a free one; returns it."""
+        self._server = await asyncio.start_server(self._accept, HOST, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        self._server.close()
+        for connection in self.connections:
+            connection.drop()
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The clients that are connected now."""
+        return list(self._tasks.values())
+
+    def context(self, key: Key) -> Context:
+        """What a handler needs to know besides the request."""
+        shared = self.shared
+        return Context(shared.world, shared.vault, key, self.id, shared.home, shared.addresses)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(self, next(self.shared.numbers), reader, writer)
+        task = asyncio.create_task(connection.run())
+        self._tasks[task] = connection
+        task.add_done_callback(self._tasks.pop)
+
+
+class Sandbox:
+    """A Telegram of its own, on loopback, in this process: `async with Sandbox() as sandbox`.
+
+    With a `state` folder it remembers its keys, logins and ports, so that clients of an earlier run go on.
+    The first of `dcs` is the home of every account, and listens on `port` if that is given.
+    """
+
+    def __init__(self, state: Path | None = None, dcs: Sequence[int] = (2, 4), port: int = 0) -> None:
+        self._state = state
+        self._port = port
+        self._ids = dcs
+        self.dc_id = dcs[0]
+        self.world = World()
+        self.faults = Faults(self.world)
+        self.counters = Counters()
+        self.samples = samples.fill(self.world, self.faults, self.dc_id, dcs[-1])
+        self.bot_token = samples.BOT.token
+        self.phone = samples.USER.phone
+        self.login_code = LOGIN_CODE
+
+    async def __aenter__(self) -> Self:
+        if self._state is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="saveany-sandbox-")
+        vault = Vault(self._state or Path(self._temporary.name))
+        shared = self._shared = Shared(self.dc_id, self.world, vault, self.faults, self.counters)
+        self.centers = {id_: DataCenter(id_, shared) for id_ in self._ids}
+        ports = vault.ports() | ({self.dc_id: self._port} if self._port else {})
+        for id_, center in self.centers.items():
+            shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0)))
+        vault.save_ports({id_: port for id_, (_, port) in shared.addresses.items()})
+        self._session_key = vault.session_key(samples.USER.id, self.dc_id)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for center in self.centers.values():
+            await center.stop()
+        if self._state is None:
+            self._temporary.cleanup()
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the home data centre."""
+        host, port = self._shared.addresses[self.dc_id]
+        return f"{host}:{port}"
+
+    @property
+    def addresses(self) -> dict[int, tuple[str, int]]:
+        """Host and port of every data centre."""
+        return dict(self._shared.addresses)
+
+    @property
+    def public_key(self) -> str:
+        """The RSA key that clients must know, as PEM."""
+        return self._shared.vault.public_key
+
+    @property
+    def public_key_file(self) -> Path:
+        """A file with `public_key`; it goes away with a sandbox that has no state folder."""
+        return self._shared.vault.public_key_file
+
+    @property
+    def user_session(self) -> str:
+        """A Telethon string session of the user: logged in, with the address inside."""
+        session = StringSession()
+        session.set_dc(self.dc_id, *self._shared.addresses[self.dc_id])
+        session.auth_key = AuthKey(self._session_key)
+        return str(session.save())

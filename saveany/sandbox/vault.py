@@ -1,0 +1,130 @@
+"""What the data centre must remember to be the same one after a restart: its keys, its clients', its ports.
+
+Everything lies in one folder, each thing in a file of its own that is replaced atomically.
+"""
+
+import json
+import os
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from telethon.crypto import AuthKey
+
+
+@dataclass(eq=False)
+class Key:
+    """An authorization key: it belongs to one data centre and at most one account."""
+
+    auth: Any
+    dc: int
+    account: int | None = None
+    refused: tuple[int, str] | None = None  # the error that every request with this key gets, for good
+    hosts: Counter[str] = field(default_factory=Counter)  # live connections by client address
+
+    @property
+    def id(self) -> int:
+        """The 64 bits by which a client names the key."""
+        return int(self.auth.key_id)
+
+
+class Vault:
+    """Keys and ports, kept in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "keys").mkdir(parents=True, exist_ok=True)
+        self.rsa = self._rsa()
+        self.public_key_file = folder / "public.pem"
+        _replace(self.public_key_file, self.public_key.encode())
+        self.ticket_secret = secrets.token_bytes(32)  # for authorizations on their way to another data centre
+        self._keys = {key.id: key for key in map(self._load, (folder / "keys").glob("*.json"))}
+
+    @property
+    def public_key(self) -> str:
+        """The RSA public key as PEM (PKCS#1): what a client must know beforehand."""
+        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.PKCS1
+        return self.rsa.public_key().public_bytes(encoding, form).decode()
+
+    def key(self, key_id: int, dc: int) -> Key | None:
+        """The key of that id if it was made with this data centre."""
+        key = self._keys.get(key_id)
+        return key if key is not None and key.dc == dc else None
+
+    def add(self, secret: bytes, dc: int) -> Key:
+        """Keep a new key."""
+        key = Key(AuthKey(secret), dc)
+        self._keys[key.id] = key
+        self.save(key)
+        return key
+
+    def bind(self, key: Key, account: int | None) -> None:
+        """Log a key in, or out with None."""
+        key.account = account
+        self.save(key)
+
+    def refuse(self, key: Key, code: int, text: str) -> None:
+        """End a key's session. One that is merely logged out can be logged in again, others are dead."""
+        key.account = None
+        if text != "AUTH_KEY_UNREGISTERED":
+            key.refused = (code, text)
+        self.save(key)
+
+    def save(self, key: Key) -> None:
+        """Write a key down as it is now."""
+        record = {"key": key.auth.key.hex(), "dc": key.dc, "account": key.account, "refused": key.refused}
+        _replace(self.folder / "keys" / f"{key.id:016x}.json", json.dumps(record).encode())
+
+    def session_key(self, account: int, dc: int) -> bytes:
+        """The 256 bytes of a key that was logged in beforehand: always the same one for an account."""
+        path = self.folder / f"session-{account}"
+        if not path.exists():
+            # No leading zero, which is what a client would strip off, and a string session would misplace.
+            secret = bytes([1 + secrets.randbelow(255)]) + secrets.token_bytes(255)
+            self.bind(self.add(secret, dc), account)
+            _replace(path, secret)
+        return path.read_bytes()
+
+    def ports(self) -> dict[int, int]:
+        """The port of each data centre when it last ran."""
+        path = self.folder / "ports.json"
+        return {int(dc): port for dc, port in json.loads(path.read_text()).items()} if path.exists() else {}
+
+    def save_ports(self, ports: dict[int, int]) -> None:
+        """Remember the ports."""
+        _replace(self.folder / "ports.json", json.dumps(ports).encode())
+
+    def _rsa(self) -> rsa.RSAPrivateKey:
+        path = self.folder / "rsa.pem"
+        if not path.exists():
+            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            form = serialization.PrivateFormat.TraditionalOpenSSL
+            plain = serialization.NoEncryption()
+            _replace(path, private.private_bytes(serialization.Encoding.PEM, form, plain))
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError(f"{path} holds no RSA key")
+        return key
+
+    def _load(self, path: Path) -> Key:
+        record = json.loads(path.read_text())
+        refused = record["refused"]
+        return Key(
+            AuthKey(bytes.fromhex(record["key"])),
+            record["dc"],
+            record["account"],
+            (refused[0], refused[1]) if refused else None,
+        )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a restart, sees all of it or the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    temporary.replace(path)

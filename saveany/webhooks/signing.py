@@ -1,0 +1,48 @@
+"""Standard Webhooks signatures (specification 1.0.0): a receiver can check where a request comes from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
+
+from saveany.errors import ConfigError
+
+_PREFIX = "whsec_"
+
+
+def new_secret() -> str:
+    """A fresh signing secret: `whsec_` and 32 random bytes in base64."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+class Signer:
+    """Signs with one secret, `whsec_` and 24 to 64 bytes in base64; raises `ConfigError` for any other."""
+
+    def __init__(self, secret: str) -> None:
+        self._webhook = Webhook(_key(secret))
+
+    def headers(self, delivery_id: str, body: str, now_ms: int) -> dict[str, str]:
+        """The three headers for one attempt. Receivers refuse times more than five minutes from theirs."""
+        at = datetime.fromtimestamp(now_ms // 1000, UTC)
+        return {
+            "webhook-id": delivery_id,
+            "webhook-timestamp": str(now_ms // 1000),
+            "webhook-signature": self._webhook.sign(delivery_id, at, body),
+        }
+
+
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(_PREFIX) or not 24 <= len(key) <= 64:
+        raise ConfigError(
+            "api.webhook_secret is not a signing secret: it is whsec_ and 24 to 64 bytes in base64. "
+            "Leave it empty and one is made."
+        )
+    return key

@@ -1,0 +1,126 @@
+"""The API on a real Valkey: in-process for requests, behind a real server for streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from saveany.api.app import create_app
+from saveany.api.server import ApiServer, bind
+from saveany.config import Config
+from saveany.models import Delivery, Item, Task
+from saveany.queue import Queue
+from saveany.store import Claim, Store
+
+TOKEN = "your-secret-token-here"
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+USER = 123456789
+LANES = ["tgfiles/local1", "tgfiles/local2"]
+SEED_BODY: dict[str, Any] = {
+    "telegram_url": "https://t.me/channel/123",
+    "user_id": USER,
+    "storage_name": "local1",
+    "dir_path": "/downloads",
+}
+
+
+async def announce_nothing(_: Task, __: list[Item]) -> list[Delivery]:
+    return []
+
+
+@pytest.fixture
+def config() -> Config:
+    """Two users and three storages: the second user may use only the first of them."""
+    local = [{"name": f"local{n}", "type": "local", "base_path": f"files/{n}"} for n in (1, 2, 3)]
+    return Config.model_validate(
+        {
+            "api": {"token": TOKEN},
+            "users": [{"id": USER}, {"id": 42, "storages": ["local1"]}],
+            "storages": local,
+        }
+    )
+
+
+@pytest.fixture
+def app(config: Config, store: Store) -> FastAPI:
+    return create_app(config, store, Queue(store, announce_nothing))
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Requests with the token, without a network in between."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
+        yield client
+
+
+@pytest.fixture
+async def server(app: FastAPI) -> AsyncIterator[ApiServer]:
+    """The API behind its real server; `url_of(server)` is where."""
+    server = ApiServer(app)
+    with bind("127.0.0.1", 0) as sock:
+        running = asyncio.create_task(server.serve(sockets=[sock]))
+        await until(_is_started(server))
+        yield server
+        server.handle_exit(15, None)
+        server.force_exit = True
+        await running
+
+
+@pytest.fixture
+async def live(server: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
+    """Requests with the token, over TCP."""
+    async with httpx.AsyncClient(base_url=url_of(server), headers=AUTH, timeout=20) as client:
+        yield client
+
+
+def _is_started(server: ApiServer) -> Callable[[], Awaitable[bool]]:
+    async def started() -> bool:
+        return server.started
+
+    return started
+
+
+def url_of(server: ApiServer) -> str:
+    port = server.servers[0].sockets[0].getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait for what nothing tells of."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+async def create(client: httpx.AsyncClient, **body: Any) -> str:
+    """Post a task; its id."""
+    reply = await client.post("/api/v1/tasks", json=SEED_BODY | body)
+    assert reply.status_code == 201, reply.text
+    return str(reply.json()["task_id"])
+
+
+async def claim(store: Store) -> Claim:
+    """What a worker does first."""
+    claim = await store.claims.claim("w1", LANES)
+    assert claim is not None
+    return claim
+
+
+def check_error(reply: httpx.Response, status: int) -> dict[str, Any]:
+    """The shape every error has; returns the body."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/json"
+    body: dict[str, Any] = reply.json()
+    assert set(body) <= {"error", "code", "message", "details"}
+    assert body["code"] == status
+    assert body["error"]
+    assert body["message"]
+    assert "Traceback" not in reply.text
+    assert all(set(detail) == {"field", "message"} for detail in body.get("details", []))
+    return body

@@ -1,0 +1,339 @@
+"""Every wrong request gets its documented error: never a 500, never a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
+
+from saveany.api.limits import MAX_BODY
+from saveany.api.routes import parse_json
+from saveany.store import Store
+from tests.integration.api.conftest import AUTH, SEED_BODY, check_error, create
+
+TYPED: dict[str, Any] = {"type": "tgfiles", "params": {"message_links": ["https://t.me/channel/123"]}}
+
+# body as a change to the seed's one (None removes a field), status, field in `details`, words in the message
+ROWS: list[tuple[dict[str, Any], int, str, str]] = [
+    ({"telegram_url": None}, 400, "body", "either telegram_url or url"),
+    ({"telegram_url": ""}, 400, "body", "either telegram_url or url"),
+    ({"url": "https://t.me/channel/124"}, 400, "body", "either telegram_url or url"),
+    ({"user_id": None}, 400, "user_id", "is required"),
+    ({"user_id": "123456789"}, 400, "user_id", "must be a whole number"),
+    ({"user_id": True}, 400, "user_id", "must be a whole number"),
+    ({"user_id": 1.5}, 400, "user_id", "must be a whole number"),
+    ({"user_id": 0}, 400, "user_id", "must be greater"),
+    ({"user_id": 10**30}, 400, "user_id", "must be less"),
+    ({"telegram_url": 5}, 400, "telegram_url", "must be a valid string"),
+    ({"telegram_url": ["https://t.me/channel/1"]}, 400, "telegram_url", "must be a valid string"),
+    ({"telegram_url": "x" * 3000}, 400, "telegram_url", "at most 2048"),
+    ({"telegram_url": "https://t.me/\ud800"}, 400, "telegram_url", "unicode"),
+    ({"storage_name": {}}, 400, "storage_name", "must be a valid string"),
+    ({"on_conflict": "panic"}, 400, "on_conflict", "'rename'"),
+    ({"priority": 101}, 400, "priority", "must be less"),
+    ({"priority": "high"}, 400, "priority", "must be a whole number"),
+    ({"telegramurl": "x"}, 400, "telegramurl", "did you mean telegram_url?"),
+    ({"storage": "local1"}, 400, "storage", "did you mean storage_name?"),
+    ({"path": "a"}, 400, "path", "did you mean dir_path?"),
+    ({"webhook": "https://example.com"}, 400, "webhook", "did you mean webhook_url?"),
+    ({"\ud800": 1}, 400, "body", "unicode"),
+    ({"telegram_url": "https://evil.com/t.me/channel/1"}, 400, "telegram_url", "not a Telegram link"),
+    ({"telegram_url": "https://t.me.evil.com/channel/1"}, 400, "telegram_url", "not a Telegram link"),
+    ({"telegram_url": "https://t.me@evil.com/channel/1"}, 400, "telegram_url", "not a Telegram link"),
+    ({"telegram_url": "https://t.me/+AbCdEf"}, 400, "telegram_url", "invite link"),
+    ({"telegram_url": "https://t.me/channel"}, 400, "telegram_url", "no message"),
+    ({"telegram_url": None, "url": "magnet:?xt=urn:btih:abc"}, 400, "url", "nothing here can take this link"),
+    ({"telegram_url": None, "url": "https://t.me/+AbCdEf"}, 400, "url", "invite link"),
+    ({"user_id": 999}, 403, "", "user 999 is not configured"),
+    ({"storage_name": "nas"}, 404, "", "there is no storage 'nas'"),
+    ({"storage_name": "a\x00b"}, 404, "", "there is no storage"),
+    ({"user_id": 42, "storage_name": "local2"}, 403, "", "may not use storage 'local2'"),
+    ({"dir_path": "../up"}, 400, "dir_path", ".."),
+    ({"dir_path": "a/../../b"}, 400, "dir_path", ".."),
+    ({"dir_path": "a\x00b"}, 400, "dir_path", "control"),
+    ({"dir_path": "a\\b"}, 400, "dir_path", "backslash"),
+    ({"dir_path": "C:/x"}, 400, "dir_path", "drive letter"),
+    ({"dir_path": "a/" + "b" * 256}, 400, "dir_path", "255"),
+    ({"dir_path": None, "filename": "a/b.pdf"}, 400, "filename", "one name"),
+    ({"filename": "..\\b.pdf"}, 400, "filename", "one name"),
+    ({"filename": ".."}, 400, "filename", "one name"),
+    ({"webhook_url": "http://127.0.0.1/hook"}, 400, "webhook_url", "127.0.0.1"),
+    ({"webhook_url": "http://169.254.169.254/latest"}, 400, "webhook_url", "169.254.169.254"),
+    ({"webhook_url": "ftp://example.com"}, 400, "webhook_url", "http://"),
+    ({"webhook_url": "example.com"}, 400, "webhook_url", "http://"),
+    ({"params": {"message_links": ["https://t.me/channel/1"]}}, 400, "type", "is required"),
+    ({"type": "tgfiles"}, 400, "telegram_url", "links go into params.message_links"),
+]
+
+TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
+    ({"type": "tgfile"}, 400, "type", "did you mean tgfiles?"),
+    ({"type": "ytdlp"}, 400, "type", "not available"),
+    ({"type": None}, 400, "type", "is required"),
+    ({"params": None}, 400, "params", "is required"),
+    ({"params": []}, 400, "params", "JSON object"),
+    ({"params": {}}, 400, "params.message_links", "is required"),
+    ({"params": {"message_links": []}}, 400, "params.message_links", "at least 1"),
+    ({"params": {"message_links": ["https://t.me/c/1"] * 101}}, 400, "params.message_links", "at most 100"),
+    ({"params": {"message_links": [7]}}, 400, "params.message_links.0", "must be a valid string"),
+    (
+        {"params": {"message_links": ["https://t.me/channel/123"], "urls": []}},
+        400,
+        "params.urls",
+        "no such field",
+    ),
+    ({"params": {"message_links": ["https://t.me/joinchat/x"]}}, 400, "params.message_links", "invite"),
+    (
+        {"params": {"message_links": ["https://t.me/channel/1", "https://x.com/1"]}},
+        400,
+        "params.message_links",
+        "https://x.com/1: ",
+    ),
+    (
+        {"params": {"message_links": ["https://t.me/channel/1", "https://t.me/channel/2"]}, "filename": "a"},
+        400,
+        "filename",
+        "several links",
+    ),
+    ({"storage_name": "local1"}, 400, "storage_name", "did you mean storage?"),
+    ({"dir_path": "x"}, 400, "dir_path", "there is no such field"),
+    ({"storage": "nas"}, 404, "", "there is no storage 'nas'"),
+    ({"path": "../x"}, 400, "path", ".."),
+    ({"webhook": "http://10.0.0.1/"}, 400, "webhook", "10.0.0.0"),
+    ({"user_id": 7}, 403, "", "user 7 is not configured"),
+]
+
+BODIES: list[tuple[bytes, str]] = [
+    (b"", "is required"),
+    (b"{", "not valid JSON"),
+    (b"nonsense", "not valid JSON"),
+    (b"null", "JSON object"),
+    (b"[]", "JSON object"),
+    (b'"text"', "JSON object"),
+    (b"5", "JSON object"),
+    (b"\xff\xfe{}", "not UTF-8"),
+    (b'{"user_id": NaN}', "NaN"),
+    (b'{"user_id": -Infinity}', "-Infinity"),
+    (b'{"user_id": 1, "user_id": 2}', "'user_id' occurs twice"),
+    (b'{"user_id": 1} x', "not valid JSON"),
+    (b"[" * 100_000, "nested too deeply"),
+    (b'{"user_id": ' + b"9" * 5000 + b"}", "not valid JSON"),
+]
+
+
+@pytest.fixture(autouse=True)
+async def nothing_was_accepted(store: Store) -> AsyncIterator[None]:
+    yield
+    assert await store.tasks.counts() == {"queued": 0, "running": 0}
+
+
+def changed(base: dict[str, Any], change: dict[str, Any]) -> bytes:
+    """The body as JSON in ASCII, so that lone surrogates get through."""
+    return json.dumps({k: v for k, v in (base | change).items() if v is not None}).encode()
+
+
+async def post(client: httpx.AsyncClient, body: bytes, **headers: str) -> httpx.Response:
+    return await client.post(
+        "/api/v1/tasks", content=body, headers={"Content-Type": "application/json"} | headers
+    )
+
+
+@pytest.mark.parametrize(("change", "status", "field", "words"), ROWS)
+async def test_body(
+    client: httpx.AsyncClient, change: dict[str, Any], status: int, field: str, words: str
+) -> None:
+    error = check_error(await post(client, changed(SEED_BODY, change)), status)
+    assert words in error["message"]
+    assert field in [detail["field"] for detail in error.get("details", [{"field": ""}])]
+
+
+@pytest.mark.parametrize(("change", "status", "field", "words"), TYPED_ROWS)
+async def test_typed_body(
+    client: httpx.AsyncClient, change: dict[str, Any], status: int, field: str, words: str
+) -> None:
+    error = check_error(await post(client, changed(TYPED, change)), status)
+    assert words in error["message"]
+    assert field in [detail["field"] for detail in error.get("details", [{"field": ""}])]
+
+
+@pytest.mark.parametrize(("body", "words"), BODIES, ids=range(len(BODIES)))
+async def test_what_is_no_json(client: httpx.AsyncClient, body: bytes, words: str) -> None:
+    assert words in check_error(await post(client, body), 400)["message"]
+
+
+async def test_several_problems_at_once(client: httpx.AsyncClient) -> None:
+    error = check_error(await post(client, b'{"telegram_url": 1, "typo": 2}'), 400)
+    assert {detail["field"] for detail in error["details"]} == {"telegram_url", "typo", "user_id"}
+
+
+async def test_another_content_type(client: httpx.AsyncClient) -> None:
+    body = json.dumps(SEED_BODY).encode()
+    error = check_error(await post(client, body, **{"Content-Type": "text/plain"}), 415)
+    assert "Content-Type: application/json" in error["message"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9", "a\tb"])
+async def test_idempotency_key(client: httpx.AsyncClient, key: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"idempotency-key", key.encode("latin-1"))]
+    reply = await client.post("/api/v1/tasks", content=json.dumps(SEED_BODY), headers=headers)
+    assert check_error(reply, 400)["details"][0]["field"] == "Idempotency-Key"
+
+
+async def test_a_body_of_10_mb(live: httpx.AsyncClient) -> None:
+    error = check_error(await post(live, b'"' + b"x" * 10_000_000 + b'"'), 413)
+    assert "1 MiB" in error["message"]
+
+
+async def test_a_body_of_unknown_length(live: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" " * (MAX_BODY // 2)
+
+    reply = await live.post("/api/v1/tasks", content=chunks(), headers={"Content-Type": "application/json"})
+    check_error(reply, 413)
+
+
+async def test_a_big_body_without_token(live: httpx.AsyncClient) -> None:
+    reply = await live.post(
+        "/api/v1/tasks", content=b"x" * 10_000_000, headers={"Authorization": "Bearer no"}
+    )
+    check_error(reply, 401)
+
+
+async def test_the_largest_body_is_read(client: httpx.AsyncClient) -> None:
+    check_error(await post(client, b'{"a": "' + b"x" * (MAX_BODY - 9) + b'"}'), 400)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic your-secret-token-here", "your-secret-token-here"],
+)
+@pytest.mark.parametrize("path", ["/api/v1/tasks", "/readyz", "/nowhere"])
+async def test_wrong_token(app: FastAPI, authorization: str | None, path: str) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        reply = await client.get(path, headers=headers)
+    error = check_error(reply, 401)
+    assert (error["error"], error["message"]) == ("Unauthorized", "Valid authentication token required")
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_two_tokens(client: httpx.AsyncClient) -> None:
+    check_error(
+        await client.get("/api/v1/tasks", headers=[*AUTH.items(), ("Authorization", "Bearer x")]), 401
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/api/v1/tasks", "GET, POST"),
+        ("DELETE", "/api/v1/tasks", "GET, POST"),
+        ("PATCH", "/api/v1/tasks/x", "DELETE, GET"),
+        ("GET", "/api/v1/tasks/x/retry", "POST"),
+        ("POST", "/health", "GET"),
+        ("OPTIONS", "/api/v1/history", "GET"),
+    ],
+)
+async def test_wrong_method(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
+    reply = await client.request(method, path)
+    check_error(reply, 405)
+    assert reply.headers["allow"] == allow
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/api/v1/tasks/", "/api/v1/tasks/x/y", "/docs", "/API/v1/tasks"]
+)
+async def test_unknown_address(client: httpx.AsyncClient, path: str) -> None:
+    check_error(await client.get(path), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/tasks/c9h8t1234abcd"),
+        ("DELETE", "/api/v1/tasks/c9h8t1234abcd"),
+        ("POST", "/api/v1/tasks/c9h8t1234abcd/retry"),
+        ("GET", "/api/v1/tasks/c9h8t1234abcd/events"),
+        ("GET", "/api/v1/tasks/%00%ff%ed%a0%80"),
+    ],
+)
+async def test_unknown_task(client: httpx.AsyncClient, method: str, path: str) -> None:
+    assert "there is no task" in check_error(await client.request(method, path), 404)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/api/v1/tasks?userid=1", "userid", "did you mean user_id?"),
+        ("/api/v1/tasks?user_id=x", "user_id", "whole number"),
+        ("/api/v1/tasks?user_id=1&user_id=2", "user_id", "occurs twice"),
+        ("/api/v1/tasks/x?items_cursor=-1", "items_cursor", "greater than or equal to 0"),
+        ("/health?x=1", "x", "takes no query parameters"),
+        ("/api/v1/history?status=running", "status", "'completed'"),
+        ("/api/v1/history?limit=0", "limit", "greater than or equal to 1"),
+        ("/api/v1/history?limit=201", "limit", "less than or equal to 200"),
+        ("/api/v1/history?from=yesterday", "from", "valid datetime"),
+        ("/api/v1/history?to=2024-01-19T04:30:00", "to", "timezone"),
+        ("/api/v1/history?cursor=abc", "cursor", "no cursor"),
+        ("/api/v1/history?since=2024-01-19T04:30:00Z", "since", "there is no such parameter"),
+    ],
+)
+async def test_query(client: httpx.AsyncClient, path: str, field: str, words: str) -> None:
+    error = check_error(await client.get(path), 400)
+    assert [detail["field"] for detail in error["details"]] == [field]
+    assert words in error["message"]
+
+
+async def test_unforeseen_errors_keep_their_secrets(
+    client: httpx.AsyncClient, app: FastAPI, store: Store
+) -> None:
+    await store.db.do("SET", "sa:task:broken", "not a hash")
+    error = check_error(await client.get("/api/v1/tasks/broken"), 500)
+    assert "error id" in error["message"]
+    assert "WRONGTYPE" not in error["message"]
+
+
+async def test_wrong_states(client: httpx.AsyncClient) -> None:
+    task_id = await create(client)
+    check_error(await client.post(f"/api/v1/tasks/{task_id}/retry"), 409)
+    await client.delete(f"/api/v1/tasks/{task_id}")
+    assert "ended already" in check_error(await client.delete(f"/api/v1/tasks/{task_id}"), 409)["message"]
+
+
+@given(st.binary(max_size=40))
+def test_parse_json_reads_what_python_reads_or_refuses(body: bytes) -> None:
+    try:
+        value = parse_json(body)
+    except HTTPException as error:
+        status = error.status_code
+        assert status == 400
+    else:
+        assert json.dumps(value) == json.dumps(json.loads(body))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(json_values)
+def test_parse_json_reads_all_json(value: Any) -> None:
+    assert parse_json(json.dumps(value).encode()) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")) == value
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.dictionaries(st.sampled_from([*SEED_BODY, *TYPED, "x"]), json_values))
+async def test_no_body_is_an_internal_error(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    body.pop("telegram_url", None)  # so that none can be right
+    reply = await post(client, json.dumps(body).encode())
+    assert reply.status_code in (400, 403, 404)
+    check_error(reply, reply.status_code)

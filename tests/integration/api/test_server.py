@@ -1,0 +1,58 @@
+"""The server around the application: its port, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import httpx
+import pytest
+
+from saveany.api.server import ApiServer, bind, serve
+from saveany.config import Config
+from saveany.errors import ConfigError
+from tests.integration.api.conftest import AUTH, create, until
+
+
+def test_a_taken_port_names_the_option() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} is taken.*--port.*api\.port"):
+            bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_of_nobody(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"api\.host"):
+        bind(host, 0)
+
+
+async def test_a_signal_ends_it_with_its_streams(server: ApiServer, live: httpx.AsyncClient) -> None:
+    task_id = await create(live)
+    async with live.stream("GET", f"/api/v1/tasks/{task_id}/events") as stream:
+        lines = stream.aiter_lines()
+        assert await anext(lines) == "event: snapshot"
+        server.handle_exit(signal.SIGTERM, None)
+        assert [line async for line in lines if line.startswith("event:")] == []
+    with pytest.raises(httpx.ConnectError):
+        await live.get("/health")
+
+
+async def test_serve_until_sigterm(valkey_url: str, config: Config) -> None:
+    with bind("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    api = config.api.model_copy(update={"host": "127.0.0.1", "port": port})
+    running = asyncio.create_task(serve(config.model_copy(update={"api": api}), valkey_url))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=AUTH) as client:
+
+        async def answers() -> bool:
+            try:
+                return (await client.get("/api/v1/tasks")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await until(answers)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await running

@@ -1,0 +1,124 @@
+"""What the service tells of itself."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from saveany.api import openapi
+from saveany.api.app import create_app
+from saveany.config import Config
+from saveany.queue import Queue
+from saveany.store import Store, WorkerInfo, connect
+from tests.integration.api.conftest import AUTH, announce_nothing, check_error
+
+READY = {"local1": "", "local2": "", "local3": ""}
+
+
+async def beat(store: Store, id_: str = "w1", **told: dict[str, str]) -> None:
+    info = WorkerInfo(id=id_, host="nas", pid=7, started_at=1_700_000_000_000, tasks=["t"], **told)
+    await store.workers.beat(info)
+
+
+async def test_workers(client: httpx.AsyncClient, store: Store) -> None:
+    await beat(store)
+    assert (await client.get("/api/v1/workers")).json() == {
+        "workers": [
+            {"id": "w1", "host": "nas", "pid": 7, "started_at": "2023-11-14T22:13:20Z", "tasks": ["t"]}
+        ]
+    }
+
+
+async def test_task_types(client: httpx.AsyncClient) -> None:
+    body = (await client.get("/api/v1/task-types")).json()
+    assert body["types"] == ["tgfiles"]
+    assert {"type": "ytdlp", "title": "Videos, by yt-dlp", "available": False} in body["details"]
+
+
+async def test_storages(client: httpx.AsyncClient, store: Store) -> None:
+    await beat(store, "w1", storages={"local1": "disk full", "local2": "no permission"})
+    await beat(store, "w2", storages={"local1": ""})
+    first, second, third = (await client.get("/api/v1/storages")).json()["storages"]
+    assert (first["name"], first["type"], first["ready"]) == ("local1", "local", True)
+    assert "error" not in first
+    assert (second["ready"], second["error"]) == (False, "no permission")
+    assert (third["ready"], third["error"]) == (False, "no running worker has this storage")
+
+
+async def test_storages_without_a_worker(client: httpx.AsyncClient) -> None:
+    for storage in (await client.get("/api/v1/storages")).json()["storages"]:
+        assert "no worker is running" in storage["error"]
+
+
+async def test_ready(client: httpx.AsyncClient, store: Store) -> None:
+    await beat(store, storages=READY, accounts={"bot": "", "me": "log in again"})
+    reply = await client.get("/readyz")
+    assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize(
+    ("storages", "accounts", "fields", "words"),
+    [
+        (READY, {}, ["telegram"], "saveany login"),
+        (READY, {"bot": "the token was revoked"}, ["telegram"], "bot: the token was revoked"),
+        (READY | {"local2": "disk full"}, {"bot": ""}, ["storages.local2"], "disk full"),
+        ({"local1": ""}, {"bot": ""}, ["storages.local2", "storages.local3"], "no running worker has"),
+    ],
+)
+async def test_not_ready(
+    client: httpx.AsyncClient,
+    store: Store,
+    storages: dict[str, str],
+    accounts: dict[str, str],
+    fields: list[str],
+    words: str,
+) -> None:
+    await beat(store, storages=storages, accounts=accounts)
+    error = check_error(await client.get("/readyz"), 503)
+    assert [detail["field"] for detail in error["details"]] == fields
+    assert words in error["message"]
+
+
+async def test_not_ready_without_a_worker(client: httpx.AsyncClient) -> None:
+    assert "no worker is running" in check_error(await client.get("/readyz"), 503)["message"]
+
+
+async def test_redis_is_away(config: Config) -> None:
+    store = Store(connect("unix:///nowhere/redis.sock"))
+    app = create_app(config, store, Queue(store, announce_nothing))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
+        assert "Redis" in check_error(await client.get("/api/v1/tasks"), 503)["message"]
+        assert "redis" in check_error(await client.get("/readyz"), 503)["message"]
+        assert (await client.get("/health")).status_code == 200
+    await store.db.close()
+
+
+async def test_without_a_token_nobody_is_asked_for_one(store: Store) -> None:
+    app = create_app(Config(), store, Queue(store, announce_nothing))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        assert (await client.get("/api/v1/tasks")).status_code == 200
+
+
+async def test_the_committed_description_is_the_served_one(client: httpx.AsyncClient) -> None:
+    served = await client.get("/openapi.json", headers={"Authorization": ""})
+    assert served.json() == json.loads(openapi.FILE.read_text()), "run: python -m saveany.api.openapi"
+    assert openapi.FILE.read_text() == openapi.render()
+
+
+async def test_the_description_is_complete(app: FastAPI) -> None:
+    schema = app.openapi()
+    operations = [o for path in schema["paths"].values() for o in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 13
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        assert {"400", "500", "503"} <= set(operation["responses"])
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                content = response["content"]["application/json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+                assert content["example"]["code"] == int(status)
