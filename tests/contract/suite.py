@@ -118,7 +118,7 @@ class Crash(BaseException):
     """The process dies here: nothing of the code under test may catch it."""
 
 
-def crash(*_: object) -> None:
+def crash(*_: object, **__: object) -> None:
     raise Crash
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -62,21 +63,30 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def server(app: FastAPI) -> AsyncIterator[ApiServer]:
     """The API behind its real server; `url_of(server)` is where."""
+    async with serving(app) as server:
+        yield server
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[ApiServer]:
     server = ApiServer(app)
     with bind("127.0.0.1", 0) as sock:
         running = asyncio.create_task(server.serve(sockets=[sock]))
         await until(_is_started(server))
         yield server
-        server.handle_exit(15, None)
-        server.force_exit = True
+        server.should_exit = True
         await running
 
 
 @pytest.fixture
 async def live(server: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
     """Requests with the token, over TCP."""
-    async with httpx.AsyncClient(base_url=url_of(server), headers=AUTH, timeout=20) as client:
+    async with over_tcp(server) as client:
         yield client
+
+
+def over_tcp(server: ApiServer) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url_of(server), headers=AUTH, timeout=20)
 
 
 def _is_started(server: ApiServer) -> Callable[[], Awaitable[bool]]:

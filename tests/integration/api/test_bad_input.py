@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
+from structlog.testing import capture_logs
 
 from saveany.api.limits import MAX_BODY
 from saveany.api.routes import parse_json
@@ -295,8 +296,9 @@ async def test_unforeseen_errors_keep_their_secrets(
     client: httpx.AsyncClient, app: FastAPI, store: Store
 ) -> None:
     await store.db.do("SET", "sa:task:broken", "not a hash")
-    error = check_error(await client.get("/api/v1/tasks/broken"), 500)
-    assert "error id" in error["message"]
+    with capture_logs() as logs:
+        error = check_error(await client.get("/api/v1/tasks/broken"), 500)
+    assert f"error id {logs[-1]['error_id']}" in error["message"]
     assert "WRONGTYPE" not in error["message"]
 
 

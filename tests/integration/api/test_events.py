@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from saveany.api import hub as hub_module
+from saveany.api.app import create_app
 from saveany.api.hub import End, Hub, Subscription
 from saveany.api.server import ApiServer
+from saveany.config import Config
+from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status
-from saveany.store import Event, Store
-from tests.integration.api.conftest import check_error, claim, create, until
+from saveany.queue import Queue
+from saveany.store import Event, Store, connect
+from tests.integration.api.conftest import (
+    announce_nothing,
+    check_error,
+    claim,
+    create,
+    over_tcp,
+    serving,
+    until,
+)
 
 
 @dataclass
@@ -217,26 +231,35 @@ async def test_a_client_that_goes_is_forgotten(server: ApiServer, live: httpx.As
     await until(gone)
 
 
-async def test_streams_outlive_an_outage_of_redis(live: httpx.AsyncClient, store: Store) -> None:
-    async with streaming(live, "/api/v1/events") as stream:
-        await create(live)
-        await stream.next()
-        for _ in range(20):  # longer than redis-py tries by itself
-            await store.db.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await store.db.do("CLIENT", "KILL", "TYPE", "pubsub")
+async def test_streams_outlive_a_restart_of_redis(config: Config, tmp_path: Path) -> None:
+    redis = EmbeddedRedis(tmp_path)
+    store = Store(connect(redis.start()))
+    app = create_app(config, store, Queue(store, announce_nothing))
+    async with serving(app) as server, over_tcp(server) as live:
         task_id = await create(live)
-        event = await stream.next()
-        assert event is not None
-        assert event.data["task_id"] == task_id
-        working = await claim(store)
-        await stream.next()
+        async with streaming(live, of_task(task_id)) as stream:
+            await stream.next()
+            with capture_logs() as logs:
+                redis.stop()
+                await until(lambda: _contains(logs, "interrupted", times=2))
+            redis.start()
+            working = await claim(store)
+            assert (await stream.until("task.running"))[-1].data["task_id"] == task_id
 
-        async def heard() -> bool:
+            async def heard() -> bool:
+                return bool((await store.db.do("PUBSUB", "NUMSUB", "sa:progress"))[1])
+
+            await until(heard)
             await working.progress(Stage.DOWNLOADING, Progress(total_bytes=1))
-            return bool(await store.db.do("PUBSUB", "NUMSUB", "sa:progress") == [b"sa:progress", 1])
+            await stream.until("task.progress")
+            await working.finish(Status.COMPLETED)
+            assert [told.type for told in await stream.rest()] == ["task.completed"]
+    await store.db.close()
+    redis.stop()
 
-        await until(heard)
-        assert (await stream.until("task.progress"))[-1].data["task_id"] == task_id
+
+async def _contains(logs: Sequence[Mapping[str, Any]], words: str, times: int) -> bool:
+    return sum(words in str(entry["event"]) for entry in logs) >= times
 
 
 async def test_a_store_that_was_emptied_sends_everyone_away(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 
 from saveany.config.schema import Telegram
 from saveany.sandbox import Sandbox
+from saveany.sandbox.vault import Vault
 from saveany.store import Db
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
@@ -27,11 +29,30 @@ def redis(db: Db) -> Redis:
     return db.redis
 
 
+@pytest.fixture(scope="session")
+def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making an RSA key takes longer than most of the tests, so they share one."""
+    folder = tmp_path_factory.mktemp("vault")
+    return Vault(folder).folder / "rsa.pem"
+
+
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
+async def sandbox(rsa_key: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A data centre in which nothing goes wrong until a test says so."""
+    state = tmp_path_factory.mktemp("sandbox")
+    shutil.copy(rsa_key, state)
+    async with Sandbox(state) as running:
         running.faults.clear()
         yield running
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to come true, for 10 s at most."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come true")
 
 
 def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes: Any) -> Telegram:
