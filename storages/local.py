@@ -29,6 +29,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from bisect import insort
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +201,7 @@ class LocalUpload(Upload):
         self._key = key
         self._path = path
         self._part = _Part.of(key, _split(path)[-1]).name
-        self._fd = -1
+        self._file: _Lent | None = None  # None before `open`, and when the upload is over
         self._written = _Spans()
 
     def open(self, size: int | None) -> None:
@@ -211,32 +212,33 @@ class LocalUpload(Upload):
             # a folder of 100,000 files is not read for each new one.
             first = self._key.epoch == 1 and _stat(folder, self._part) is None
             leftovers = [] if first else _fence(folder, self._key)
-            self._fd = os.open(self._part, _NEW, 0o666, dir_fd=folder)
+            fd = os.open(self._part, _NEW, 0o666, dir_fd=folder)
+            self._file = _Lent(fd)
             _unlink(folder, leftovers)
         if size:
-            self._reserve(size)
+            self._reserve(fd, size)
 
-    def _reserve(self, size: int) -> None:
-        disk = os.fstatvfs(self._fd)
+    def _reserve(self, fd: int, size: int) -> None:
+        disk = os.fstatvfs(fd)
         free = disk.f_bavail * disk.f_frsize
         if disk.f_blocks and free < size:  # some network disks say 0 blocks: they do not tell
             raise NoSpace(
                 f"storage {self._disk.name!r}: {self._path!r} needs {_mib(size)}, {_mib(free)} are free"
             )
-        _preallocate(self._fd, size)
+        _preallocate(fd, size)
 
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """As in the contract. When it ends, even by a cancel, nothing reads `data` any more."""
-        await self._disk.run(self._path, self._job(lambda fd: _write_all(fd, offset, data)))
+        await self._disk.run(self._path, self._use(lambda fd: _write_all(fd, offset, data)))
         self._written.add(offset, offset + memoryview(data).nbytes)
 
     async def read(self, offset: int, size: int) -> bytes:
         """As in the contract; short where the file ends."""
-        return await self._disk.run(self._path, self._job(lambda fd: _read_all(fd, offset, size)))
+        return await self._disk.run(self._path, self._use(lambda fd: _read_all(fd, offset, size)))
 
     async def sync(self) -> None:
         """As in the contract. A cancel does not wait for the disk."""
-        await self._disk.run_or_leave(self._path, self._job(os.fdatasync))
+        await self._disk.run_or_leave(self._path, self._use(os.fdatasync))
 
     async def commit(self, path: str, size: int, *, replace: bool) -> None:
         """As in the contract. A cancel comes either before the file is published or after all is done."""
@@ -247,9 +249,8 @@ class LocalUpload(Upload):
                 f"storage {self._disk.name!r}: {self._path!r} must have {size} bytes, "
                 f"written were {self._written}"
             )
-        await self._disk.run_or_leave(self._path, self._job(lambda fd: _settle(fd, size)))
+        await self._disk.run_or_leave(self._path, self._use(lambda fd: _settle(fd, size)))
         await self._disk.run(path, lambda: self._publish(name, replace))
-        self._close()
 
     def _publish(self, name: str, replace: bool) -> None:
         with self._disk.parent(self._path) as (folder, _):
@@ -263,6 +264,7 @@ class LocalUpload(Upload):
                 raise NameTaken(f"storage {self._disk.name!r}: {name!r} exists already") from None
             self._drop_part(folder)
             self._sync_folder(folder)
+        self._close()
 
     def _link(self, folder: int, name: str, replace: bool) -> None:
         if replace:
@@ -284,42 +286,66 @@ class LocalUpload(Upload):
         """As in the contract. Leaves alone what a later claim has made."""
 
         def remove() -> None:
-            with suppress(FileNotFoundError), self._disk.parent(self._path) as (folder, _):
-                if self._owns_part(folder):
-                    self._drop_part(folder)
+            try:
+                with suppress(FileNotFoundError), self._disk.parent(self._path) as (folder, _):
+                    if self._owns_part(folder):
+                        self._drop_part(folder)
+            finally:
+                self._close()
 
-        try:
-            if self._fd >= 0:
-                await self._disk.run(self._path, remove)
-        finally:
-            self._close()
+        if self._file:
+            await self._disk.run(self._path, remove)
 
     async def __aexit__(self, *exc: object) -> None:
         """Close the part; it stays."""
-        self._close()
+        await self._disk.run(self._path, self._close)
 
     def _owns_part(self, folder: int) -> bool:
         """Whether the part's name still means the file this upload writes to."""
-        return _same(os.fstat(self._fd), _stat(folder, self._part))
+        return self._file is not None and _same(os.fstat(self._file.fd), _stat(folder, self._part))
 
-    def _job(self, work: Callable[[int], T]) -> Callable[[], T]:
-        """`work` with a descriptor of its own: a `_close` in between can never turn it to another file."""
-        if self._fd < 0:
+    def _use(self, work: Callable[[int], T]) -> Callable[[], T]:
+        if self._file is None:
             raise StorageError(f"storage {self._disk.name!r}: the upload of {self._path!r} is over")
-        fd = os.dup(self._fd)
+        return self._file.lend(work)
+
+    def _close(self) -> None:
+        """Blocks: a network disk writes out what it holds when a file is closed."""
+        file, self._file = self._file, None
+        if file:
+            file.give_back()
+
+
+class _Lent:
+    """A descriptor that is closed when its owner and every thread it is lent to are done with it.
+
+    Closed under a thread's hands, its number could be another file's by the time the thread writes.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def lend(self, work: Callable[[int], T]) -> Callable[[], T]:
+        """`work` with this descriptor; what is returned must be called, once."""
+        with self._lock:
+            self._users += 1
 
         def job() -> T:
             try:
-                return work(fd)
+                return work(self.fd)
             finally:
-                os.close(fd)
+                self.give_back()
 
         return job
 
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def give_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            os.close(self.fd)
 
 
 class _Disk:

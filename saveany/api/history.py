@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from saveany.api.errors import responses
 from saveany.api.models import HistoryPage
@@ -13,6 +16,18 @@ from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.api.views import task_summary
 from saveany.store import HistoryFilter
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _check_format(text: str) -> str:
+    # pydantic alone would also take a number for seconds since 1970
+    if not _RFC3339.fullmatch(text):
+        raise PydanticCustomError("time", "must be a time such as 2024-01-19T04:30:00Z, with its zone")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_format)]
 
 router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=Route)
 
@@ -25,8 +40,8 @@ async def history(
     user_id: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
     storage: Annotated[str, Query(max_length=255)] = "",
     q: Annotated[str, Query(max_length=200, description="Part of the title or the error, in any case.")] = "",
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="Ended at or after.")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="Ended before.")] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="Ended at or after.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Ended before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
 ) -> HistoryPage:
@@ -44,5 +59,5 @@ async def history(
     return HistoryPage(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
-def _ms(time: AwareDatetime | None) -> int | None:
+def _ms(time: datetime | None) -> int | None:
     return None if time is None else int(time.timestamp() * 1000)

@@ -13,7 +13,7 @@ import typer
 from pydantic import SecretStr
 
 from saveany.cli import config_path, fail, load_config
-from saveany.config import keys, loader, write
+from saveany.config import Config, keys, loader, write
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and change the configuration.")
 
@@ -39,8 +39,27 @@ def get(
     value = _at(load_config(ctx, warn=False), key)
     if isinstance(value, SecretStr) and not reveal:
         fail(f"{key} is a secret; add --reveal to print it")
+    if key == "api.webhook_secret" and not value.get_secret_value():
+        value = SecretStr(_shared_webhook_secret(load_config(ctx, warn=False)))
     text = keys.plain(value, reveal=reveal)
     typer.echo(text if isinstance(text, str) else json.dumps(text))
+
+
+def _shared_webhook_secret(config: Config) -> str:
+    """The one that was made for all machines; it is in Redis."""
+    from saveany.cli.role import redis_server, run_async
+    from saveany.store import open_store
+    from saveany.webhooks.signing import new_secret
+
+    async def read(url: str) -> str:
+        store = await open_store(url)
+        try:
+            return await store.secret("webhook_secret", new_secret())
+        finally:
+            await store.db.close()
+
+    with redis_server(config) as (url, _):
+        return run_async(read(url))
 
 
 def _at(config: object, key: str) -> Any:

@@ -122,7 +122,8 @@ class Api(Table):
     webhook_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] = Field(
         default=SecretStr(""),
         description="Signs every webhook (Standard Webhooks: whsec_ and base64). Empty: one is made at the "
-        "first start and kept in data_dir.",
+        "first start and kept in Redis, so that all machines sign alike; `saveany config get "
+        "api.webhook_secret --reveal` shows it.",
     )
 
     @field_validator("host")

@@ -18,8 +18,9 @@ from telethon.tl import types as tl
 from saveany.sandbox.errors import ProtocolError
 
 #: Two primes whose product the client factors as proof of work; small, to spare the tests' time.
-P, Q = 1229739323, 1402015859
+P, Q = 65519, 65521
 G = 3
+SECRET_BYTES = 32  # of the exponent; a longer one would only cost time
 #: The 2048-bit safe prime that Telegram's servers use; clients may insist on it.
 PRIME = int(
     "C71CAEB9C6B1C9048E6C522F70F13F73980D40238E3E21C14934D037563D930F48198A0AA7C14058229493D22530F4DB"
@@ -80,7 +81,7 @@ class Handshake:
             raise ProtocolError("the nonces do not agree")
         self._new_nonce = inner.new_nonce
         self._cipher = generate_key_data_from_nonce(self._server_nonce, self._new_nonce)
-        self._secret = int.from_bytes(secrets.token_bytes(256), "big")
+        self._secret = int.from_bytes(secrets.token_bytes(SECRET_BYTES), "big")
         public = to_bytes(pow(G, self._secret, PRIME))
         offer = bytes(
             tl.ServerDHInnerData(

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,7 @@ class Vault:
     def _rsa(self) -> rsa.RSAPrivateKey:
         path = self.folder / "rsa.pem"
         if not path.exists():
-            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            form = serialization.PrivateFormat.TraditionalOpenSSL
-            plain = serialization.NoEncryption()
-            _replace(path, private.private_bytes(serialization.Encoding.PEM, form, plain))
+            _replace(path, _rsa_key())
         key = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError(f"{path} holds no RSA key")
@@ -119,6 +117,14 @@ class Vault:
             record["account"],
             (refused[0], refused[1]) if refused else None,
         )
+
+
+@cache
+def _rsa_key() -> bytes:
+    """A private key as PEM, one per process: making it takes a tenth of a second."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
+    return private.private_bytes(encoding, form, serialization.NoEncryption())
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from saveany.models import Delivery, Item, Task
+from saveany.models import ENDED, Delivery, Item, Task
 from saveany.webhooks.payload import task_payload
+
+#: Events after which a task is over.
+_ENDS = frozenset(f"task.{status}" for status in ENDED)
 
 
 class Announcer:
@@ -30,7 +33,7 @@ class Announcer:
         if not targets:
             return []
         now = await self._clock()
-        body = task_payload(task, items, event, now if task.status.ended else None)
+        body = task_payload(task, items, event, now if event in _ENDS else None)
         word = event.removeprefix("task.") + (f"{items[0].index}" if event == "file_uploaded" else "")
         return [
             Delivery(

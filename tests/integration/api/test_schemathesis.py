@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from saveany.api.server import ApiServer
+from saveany.store import Store, WorkerInfo
+from saveany.store.workers import SILENCE_MS
 from tests.integration.api.conftest import TOKEN, url_of
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
@@ -17,9 +22,32 @@ CONFIG = """
 [checks.positive_data_acceptance]
 # A string may be a valid link or not, a key may be used twice: 400 and 422 are no surprise.
 expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "503"]
+
+[[operations]]
+# The contract (seed 002): DELETE cancels a task, and the task stays readable as `canceled`.
+include-operation-id = "getTask"
+checks.use_after_free.enabled = false
 """
 
 
+@pytest.fixture
+async def worker(store: Store) -> AsyncIterator[None]:
+    """A worker that lives and does nothing, so that /readyz is content."""
+    storages = {"local1": "", "local2": "", "local3": ""}
+    info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages=storages, accounts={"bot": ""})
+
+    async def beat_for_ever() -> None:
+        while True:
+            await store.workers.beat(info)
+            await asyncio.sleep(SILENCE_MS / 3000)
+
+    await store.workers.beat(info)
+    beating = asyncio.create_task(beat_for_ever())
+    yield
+    beating.cancel()
+
+
+@pytest.mark.usefixtures("worker")
 async def test_schemathesis_finds_nothing(server: ApiServer, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
