@@ -7,12 +7,13 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from saveany.config import Config
-from saveany.errors import Fenced, SaveAnyError, StorageError
+from saveany.errors import ConfigError, Fenced, SaveAnyError, StorageError
 from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
@@ -37,6 +38,8 @@ _LOOK_SECONDS = 0.2
 _PROBE_SECONDS = 60.0
 _CLEAN_SECONDS = 2.0
 
+T = TypeVar("T")
+
 log = get_logger("saveany.worker")
 
 
@@ -48,22 +51,35 @@ def worker_id() -> str:
 async def serve(config: Config, url: str) -> None:
     """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end, what is left
     goes back to the queue. A second signal does not wait for them."""
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
-
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
+    stop, hurry = asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, on_signal)
+        asyncio.get_running_loop().add_signal_handler(
+            signum, lambda: hurry.set() if stop.is_set() else stop.set()
+        )
     async with AsyncExitStack() as stack:
-        store = await open_store(url)
+        store = await _unless(stop, open_store(url))
+        if store is None:
+            return
         stack.push_async_callback(store.db.close)
         accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
         stack.push_async_callback(accounts.close)
-        starting = asyncio.create_task(accounts.start(), name="accounts")
-        stack.callback(starting.cancel)
-        await Worker(config, store, accounts, stack).run(stop, hurry)
+        try:
+            await Worker(config, store, accounts, stack).run(stop, hurry)
+        except BaseExceptionGroup as group:
+            # A setting that cannot work is told in one line; anything else is a bug and shows all it has.
+            settings = group.subgroup(ConfigError)
+            raise settings.exceptions[0] if settings else group from None
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None if `stop` comes first."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    return None
 
 
 class Worker:
@@ -101,6 +117,7 @@ class Worker:
                     "control": self._hear_cancels(),
                     "reconcile": reconciler.run(),
                     "bells": self._bells.main(),
+                    "accounts": self._accounts.start(),
                 }.items()
             ]
             sending = group.create_task(deliver_forever(self._store.outbox, sender, self._stop_sending))
