@@ -83,7 +83,7 @@ class Sender:
                 response = await self._post(delivery, now_ms)
         except TimeoutError:
             return failed(delivery, 0, f"no answer within {self._timeout_s:.0f} s")
-        except (httpx.HTTPError, httpx.InvalidURL, InvalidInput) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, InvalidInput, UnicodeError) as error:
             # What the guard refuses is tried again too: the operator may allow the address meanwhile.
             return failed(delivery, 0, describe(error))
         return _judge(delivery, response, now_ms)
