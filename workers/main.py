@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -215,6 +216,7 @@ class Worker:
             started_at=self._started_at,
             tasks=sorted(self._jobs),
             storages=dict(self._problems),
+            capabilities={name: asdict(storage.capabilities) for name, storage in self._storages.items()},
             accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -66,7 +66,7 @@ def _response(
     error: str,
     message: str,
     details: Iterable[Detail] = (),
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     # json's ASCII output takes whatever a client put into its names, lone surrogates included.
     content = json.dumps(error_body(status, error, message, details)).encode()
@@ -117,16 +117,17 @@ async def _http(request: Request, error: HTTPException) -> Response:
     if status < 400:
         return Response(status_code=status)
     message = error.detail if status == 400 else _MESSAGES[status]
-    headers = {"Allow": _allowed(request)} if status == 405 else None
+    headers = dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = _allowed(request) or headers["Allow"]
     return _response(status, _KINDS[status], message, headers=headers)
 
 
 def _allowed(request: Request) -> str:
-    """The methods of an address; each of them is a route of its own."""
-    path, routes = request.url.path, request.app.state.routes
-    return ", ".join(
-        sorted({method for route in routes if route.path_regex.match(path) for method in route.methods})
-    )
+    """The methods of an address: each is a route of its own, and the framework names one of them."""
+    path, routes = request.scope["path"], request.app.state.routes
+    methods = {method for route in routes if route.path_regex.match(path) for method in route.methods}
+    return ", ".join(sorted(methods))
 
 
 async def _outage(_: Request, error: Exception) -> Response:
@@ -167,16 +168,13 @@ def _sentence(detail: Detail) -> str:
 
 def _detail(found: dict[str, Any]) -> Detail:
     """What pydantic found, as place and words."""
-    loc = [str(part) for part in found["loc"]]
-    source, names = loc[0], loc[1:]
+    source, *names = map(str, found["loc"])
     body = BODIES.get(names[0]) if source == "body" and names else None
-    if body:
-        names = names[1:]
-    if not names and source == "body":
-        return "body", _text(found)
-    if found["type"] == "extra_forbidden":
-        return ".".join(names), _unknown(names[-1], body.model_fields if body and len(names) == 1 else ())
-    return ".".join(names), _text(found)
+    names = names[1:] if body else names
+    place = ".".join(names) or source
+    if found["type"] != "extra_forbidden":
+        return place, _text(found)
+    return place, _unknown(place, body.model_fields if body and len(names) == 1 else ())
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

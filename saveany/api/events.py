@@ -44,9 +44,8 @@ LastEventId = Annotated[
 
 async def _all_tasks(use: Use) -> AsyncIterator[Subscription]:
     # Subscribed before the answer begins: whoever sees its first byte misses nothing from then on.
-    client = use.hub.subscribe()
-    yield client
-    use.hub.unsubscribe(client)
+    with use.hub.subscription() as client:
+        yield client
 
 
 async def _one_task(
@@ -57,9 +56,8 @@ async def _one_task(
         raise NotFound(f"there is no task {task_id}")
     if last_event_id and task.status.ended and await _seen_to_the_end(use.store, task_id, last_event_id):
         raise HTTPException(204)  # browsers come back after the end of a stream, unless they are told so
-    client = use.hub.subscribe(task_id)
-    yield client
-    use.hub.unsubscribe(client)
+    with use.hub.subscription(task_id) as client:
+        yield client
 
 
 @router.get(
@@ -72,7 +70,12 @@ async def _one_task(
 async def all_events(
     use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
-    """A stream of events, for ever. Progress comes at most twice a second per task and has no id."""
+    """A stream of events, for ever: `task.queued`, `task.running`, `task.updated`, `task.progress`,
+    `task.completed`, `task.failed`, `task.canceled`. The data is JSON: `task_id, status, stage, at`, and
+    where they apply `title`, `error` and `progress`. Progress comes at most twice a second per task and has
+    no id. After a `Last-Event-ID` that is too old comes `reset`, then a `snapshot` of each task that has not
+    ended.
+    """
     async for event in _stream(use.store, client, "", last_event_id or ""):
         yield event
 
@@ -90,7 +93,9 @@ async def task_events(
     client: Annotated[Subscription, Depends(_one_task)],
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Begins with a `snapshot`, or with what was missed; closes when the task has ended."""
+    """As the stream of all tasks, but it begins with a `snapshot`, or after a `Last-Event-ID` with what was
+    missed, and closes when the task has ended.
+    """
     async for event in _stream(use.store, client, task_id, last_event_id or ""):
         yield event
 

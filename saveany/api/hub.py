@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -92,17 +92,17 @@ class Hub:
         self._ended: dict[str, None] = {}  # the last tasks that ended, oldest first
         self._closed = False
 
-    def subscribe(self, task_id: str = "") -> Subscription:
-        """Events from now on, of one task if it is given. Give it back with `unsubscribe`."""
-        subscription = Subscription(task_id)
-        self._clients.add(subscription)
+    @contextmanager
+    def subscription(self, task_id: str = "") -> Iterator[Subscription]:
+        """Events from now on, of one task if it is given."""
+        client = Subscription(task_id)
+        self._clients.add(client)
         if self._closed:
-            subscription.end()
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """The client has gone."""
-        self._clients.discard(subscription)
+            client.end()
+        try:
+            yield client
+        finally:
+            self._clients.discard(client)
 
     def close(self) -> None:
         """End every stream, now and later: the server is about to stop."""

@@ -48,7 +48,6 @@ def _view(storage: StorageOptions, workers: Sequence[WorkerInfo]) -> StorageView
 
 def _abilities(name: str, workers: Sequence[WorkerInfo]) -> Abilities | None:
     for worker in workers:
-        told: dict[str, dict[str, bool]] = getattr(worker, "capabilities", {})
-        if name in told:
-            return Abilities(**told[name])
+        if name in worker.capabilities:
+            return Abilities(**worker.capabilities[name])
     return None

@@ -33,6 +33,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("saveany.cli.run:run", "Run everything on this machine."),
     "api": ("saveany.cli.api:api", "Run the HTTP API."),
     "worker": ("saveany.cli.worker:worker", "Run one worker process."),
+    "check": ("saveany.cli.check:check", "Check the configuration and everything it names."),
+    "login": ("saveany.cli.login:login", "Log a Telegram account in."),
+    "add": ("saveany.cli.add:add", "Save links."),
+    "ls": ("saveany.cli.ls:ls", "List tasks."),
+    "show": ("saveany.cli.show:show", "Show everything about one task."),
+    "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
+    "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),
+    "retry": ("saveany.cli.retry:retry", "Try failed or canceled tasks again."),
 }
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

@@ -15,7 +15,12 @@ from saveany.sandbox.server import Sandbox
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT."""
-    asyncio.run(serve(_parser().parse_args(arguments)))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        asyncio.run(serve(options))
+    except OSError as error:
+        parser.error(f"cannot listen: {error.strerror}; choose another --port, or 0 for any free one")
 
 
 async def serve(options: argparse.Namespace) -> None:

@@ -17,8 +17,9 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import ProtocolError
 
-#: Two primes whose product the client factors as proof of work; small, to spare the tests' time.
-P, Q = 65519, 65521
+#: Two primes whose product the client factors as proof of work: small, to spare its time, and such that the
+#: product has no leading one bit, for Telethon reads it as a signed number.
+P, Q = 1000003, 1400017
 G = 3
 SECRET_BYTES = 32  # of the exponent; a longer one would only cost time
 #: The 2048-bit safe prime that Telegram's servers use; clients may insist on it.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saveany.errors import CancelRequested, Fenced
+from saveany.errors import CancelRequested, Fenced, Unavailable
 from saveany.models import Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
 from saveany.store.db import OUTAGE, PREFIX, Arg, Db
@@ -89,7 +89,7 @@ class Claim:
         while True:
             try:
                 return await self._db.script(script, self.task.id, self.task.epoch, *args)
-            except OUTAGE:
+            except (*OUTAGE, Unavailable):
                 await asyncio.sleep(0.5)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -66,6 +72,8 @@ class Db:
             return await self.do("EVALSHA", sha, 0, *args)
         except NoScriptError:
             return await self.do("EVAL", source, 0, *args)
+        except OutOfMemoryError as e:
+            raise Unavailable("the task store (Redis) is full: give it more memory (maxmemory)") from e
 
     def _script(self, name: str) -> tuple[str, str]:
         if name not in self._scripts:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.logs import get_logger
@@ -25,7 +24,7 @@ from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import NotHere, NotThere, Reader
 from saveany.telegram.parallel import Downloader, Limits, OnWait, Write
-from saveany.telegram.session import PREFIX, Folder, Login
+from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
 from saveany.telegram.settings import Settings, TelegramTable, read
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ _log = get_logger(__name__)
 @dataclass
 class _Account:
     name: str
-    text: str = ""  # session string or bot token, when the configuration has it
+    text: str = field(default="", repr=False)  # session string or bot token, when the configuration has it
     client: Client | None = None
     reader: Reader | None = None
     problem: TaskError | None = None
@@ -128,11 +127,16 @@ class Accounts:
     async def download(
         self, media: Media, write: Write, *, start: int = 0, on_wait: OnWait | None = None
     ) -> None:
-        """Hand the bytes of a file to `write(offset, data)`; see `Downloader.download`."""
+        """Hand the bytes of a file to `write(offset, data)`; see `Downloader.download`.
+
+        A login that died is `Retryable` while another account is ready or the bot can log in again.
+        """
         try:
             await self._downloader.download(media, write, start=start, on_wait=on_wait)
         except NeedsLogin as error:
-            await self._lost(media.account, error)
+            problem = await self._lost(media.account, error)
+            if self.ready or isinstance(problem, Retryable):
+                raise Retryable(error.message) from error
             raise
 
     # Asking one after the other.
@@ -149,8 +153,7 @@ class Accounts:
                 with translated(account.name, is_bot=account.is_bot):
                     return await ask(account.reader)
             except NeedsLogin as error:
-                refusals[account.name] = error
-                await self._lost(account.name, error)
+                refusals[account.name] = await self._lost(account.name, error)
             except (NotHere, NotThere, Retryable) as error:
                 refusals[account.name] = error
         raise _verdict(refusals)
@@ -165,11 +168,13 @@ class Accounts:
             raise Retryable(f"Telegram account {name} is not ready")
         return account.client
 
-    async def _lost(self, name: str, error: NeedsLogin) -> None:
+    async def _lost(self, name: str, error: NeedsLogin) -> TaskError:
         """An account's login is dead: stop using it. A bot logs in again by itself, at the next tending."""
         account = self._accounts[name]
         _log.warning("telegram account lost its login", account=name, reason=error.message)
-        await self._put_aside(account, Retryable(error.message) if account.is_bot else error)
+        problem = Retryable(error.message, after=_TEND_SECONDS) if account.is_bot else error
+        await self._put_aside(account, problem)
+        return problem
 
     async def _put_aside(self, account: _Account, problem: TaskError) -> None:
         account.problem = problem
@@ -262,7 +267,7 @@ class Accounts:
         if self._redis is None:
             return
         key, machine = f"{PREFIX}machine:{login.fingerprint}", self._folder.machine()
-        with suppress(RedisError):
+        with suppress(*REDIS_AWAY):
             await self._redis.set(key, machine, nx=True, ex=_LEASE_SECONDS)
             holder = await self._redis.get(key)
             if holder is not None and _text(holder) != machine:
@@ -284,7 +289,10 @@ def _verdict(refusals: Mapping[str, TaskError]) -> TaskError:
     missing = [each for each in refusals.values() if isinstance(each, NotThere)]
     if missing:
         return missing[0]
-    reasons = "; ".join(f"{name}: {error.message}" for name, error in refusals.items())
+    reasons = "; ".join(
+        f"{name}: {error.message.removeprefix(f'Telegram account {name}: ')}"
+        for name, error in refusals.items()
+    )
     text = f"No Telegram account can read this. {reasons}. {_ADVICE}"
     return NeedsLogin(text) if all(isinstance(e, NeedsLogin) for e in refusals.values()) else Permanent(text)
 

@@ -35,7 +35,7 @@ CONNECT_SECONDS = 10.0
 CALL_SECONDS = 15.0
 #: Flood waits up to this are slept here; longer ones are the caller's to decide (another account?).
 CALL_PATIENCE = 10.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
@@ -80,6 +80,15 @@ async def connected(work: Awaitable[Any]) -> None:
 def alive(sender: MTProtoSender) -> bool:
     """Whether a request given to the sender now will be sent; one that is about to close still takes them."""
     return bool(sender.is_connected() and sender._transport_connected())
+
+
+async def hang_up(sender: MTProtoSender, disconnect: Awaitable[Any]) -> None:
+    """Close a sender's connection, whatever state it is in."""
+    with suppress(*NETWORK):
+        await within(_CLOSE_SECONDS, disconnect)
+    ended = sender._disconnected
+    if ended.done() and not ended.cancelled():
+        ended.exception()  # seen: else asyncio complains that nobody looked at it
 
 
 class Backoff:
@@ -221,8 +230,7 @@ class Client:
             self._backoff.succeeded()
 
     async def _hang_up(self) -> None:
-        with suppress(*NETWORK):
-            await within(_CLOSE_SECONDS, self._telegram.disconnect())
+        await hang_up(self._telegram._sender, self._telegram.disconnect())
 
 
 class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed

@@ -52,7 +52,7 @@ async def login_phone(table: TelegramTable, data_dir: Path, name: str, ask: Ask,
     Returns the account's display name. A wrong code or password is asked for again, up to three times.
     """
     folder = _folder_for_user(data_dir, name)
-    async with folder.lock(name), _fresh(name, read(table, proxy)) as client:
+    async with _fresh(name, read(table, proxy)) as client:
         return _keep(folder, client, await _by_phone(client, ask))
 
 
@@ -62,7 +62,7 @@ async def login_session(
     """Check a Telethon session string by asking Telegram who it is, keep it as `name`, return the account's
     display name."""
     folder, login = _folder_for_user(data_dir, name), Login.from_string(text)
-    async with folder.lock(name), _fresh(name, read(table, proxy), login) as client:
+    async with _fresh(name, read(table, proxy), login) as client:
         user = await client.open()
         if user.bot:
             raise ConfigError("this session string is a bot's; use: saveany login --bot")

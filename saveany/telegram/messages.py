@@ -83,7 +83,7 @@ class Reader:
     async def find(self, source: Mapping[str, Any]) -> Media:
         """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
         another one now."""
-        chat = await self._chat(source["chat"], source["chat_username"])
+        chat = await self._chat(source["chat"], source.get("chat_username", ""))
         messages, username = await self._read(chat, [source["message"]])
         media = from_message(_existing(messages, source["message"]), self._client.name, username)
         if media is None or (media.document_id, media.kind) != (source["document"], source["kind"]):

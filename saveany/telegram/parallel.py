@@ -3,7 +3,7 @@
 Facts it rests on (https://core.telegram.org/api/files): a part is at most 1 MiB, aligned, and never crosses a
 1 MiB block; large transfers belong on connections of their own; floods, moved files, expired references,
 timeouts and dropped connections are all normal. Memory is bounded by connections x window x about 3 MiB
-per account and data centre, whatever the number and size of files.
+per file, whatever its size.
 
     Line        one connection; made when needed, made again when lost
     Pool        the lines of one account to one data centre, their flood clock and key
@@ -14,10 +14,9 @@ per account and data centre, whatever the number and size of files.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +28,7 @@ from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import Permanent, Retryable
-from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, connected, within
+from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, connected, hang_up, within
 from saveany.telegram.errors import (
     NETWORK,
     STALE_REFERENCE,
@@ -138,8 +137,8 @@ class Pool:
         self._reaper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def lines(self, count: int) -> AsyncIterator[list[Line]]:
+    @contextmanager
+    def lines(self, count: int) -> Iterator[list[Line]]:
         """The `count` lines with the fewest users, for one file. Unused lines stay connected for a while."""
         chosen = sorted(self._lines, key=lambda line: line.users)[:count]
         self._keep_warm()
@@ -270,65 +269,63 @@ class Downloader:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
 
-class _Moved(Exception):
-    """A signal: the file must be fetched elsewhere; `media` says where."""
-
-
 class _Download:
     """One file on its way."""
 
     def __init__(self, owner: Downloader, media: Media, write: Write, start: int, on_wait: OnWait) -> None:
         self._owner = owner
         self._limits = owner.limits
-        self._media = media
+        self._media = media  # changes when its reference expires or Telegram sends us elsewhere
         self._write = write
         self._on_wait = on_wait
         self._told = 0.0
-        self._missing = set(range(start, media.size, PART))
-        self._todo: list[int] = []
+        self._offsets = iter(range(start, media.size, PART))  # shared: whoever is free takes the next
+        self._width = min(_width(media.size), len(range(start, media.size, PART)))
+        self._leases: dict[Pool, list[Line]] = {}
+        self._stack = ExitStack()
         self._refreshing = asyncio.Lock()
         self._refreshed = 0  # times in a row, without a part in between
 
     async def run(self) -> None:
-        for _ in range(self._limits.tries):
-            if not self._missing:
-                return
+        with self._stack:
             try:
-                await self._fetch_all(self._owner.pool(self._media.account, self._media.dc_id))
-            except BaseExceptionGroup as group:
-                error = _cause(group)
-                if not isinstance(error, _Moved):
-                    raise error from None
-        raise Retryable("Telegram keeps sending this download from one data centre to another", after=60)
+                async with asyncio.TaskGroup() as group:
+                    for number in range(self._width * self._limits.window):
+                        group.create_task(self._work(number))
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
 
-    async def _fetch_all(self, pool: Pool) -> None:
-        self._todo = sorted(self._missing)
-        count = min(_width(self._media.size), len(self._todo))
-        async with pool.lines(count) as lines, asyncio.TaskGroup() as group:
-            for line in lines * self._limits.window:
-                group.create_task(self._work(pool, line))
-
-    async def _work(self, pool: Pool, line: Line) -> None:
-        while self._todo:
-            offset = heapq.heappop(self._todo)
-            await self._write(offset, await self._part(pool, line, offset))
-            self._missing.discard(offset)
+    async def _work(self, number: int) -> None:
+        for offset in self._offsets:
+            with translated(self._media.account, is_bot=self._pool().is_bot):
+                data = await self._part(number, offset)
             self._refreshed = 0
+            await self._write(offset, data)
 
-    async def _part(self, pool: Pool, line: Line, offset: int) -> bytes:
+    async def _part(self, number: int, offset: int) -> bytes:
         tries = 0
-        with translated(self._media.account, is_bot=pool.is_bot):
-            while True:
-                await self._wait(pool.clock)
-                media, generation = self._media, pool.generation
-                try:
-                    return await self._request(line, media, offset, self._limits.part * (tries + 1))
-                except Exception as error:
-                    tries += 0 if isinstance(error, tg.FloodError) else 1
-                    if tries == self._limits.tries:
-                        raise
-                    await self._recover(pool, generation, media, error)
-                    await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries) if tries else 0)
+        while True:
+            media, pool = self._media, self._pool()
+            generation = pool.generation
+            await self._wait(pool.clock)
+            try:
+                line = self._line(pool, number)
+                return await self._request(line, media, offset, self._limits.part * (tries + 1))
+            except Exception as error:
+                tries += 0 if isinstance(error, tg.FloodError) else 1
+                if tries == self._limits.tries:
+                    raise
+                await self._recover(pool, generation, media, error)
+                await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries) if tries else 0)
+
+    def _pool(self) -> Pool:
+        return self._owner.pool(self._media.account, self._media.dc_id)
+
+    def _line(self, pool: Pool, number: int) -> Line:
+        """The line of worker `number`, in use by this file until it ends."""
+        if pool not in self._leases:
+            self._leases[pool] = self._stack.enter_context(pool.lines(self._width))
+        return self._leases[pool][number % self._width]
 
     async def _request(self, line: Line, media: Media, offset: int, seconds: float) -> bytes:
         answer = await line.ask(functions.upload.GetFileRequest(media.tl_location, offset, PART), seconds)
@@ -344,9 +341,8 @@ class _Download:
         """Do what makes another try worth it, or raise."""
         what = kind(type(error))
         if isinstance(error, tg.FileMigrateError):
-            self._media = replace(media, dc_id=error.new_dc)
-            raise _Moved from None
-        if isinstance(error, STALE_REFERENCE):
+            self._media = replace(self._media, dc_id=error.new_dc)
+        elif isinstance(error, STALE_REFERENCE):
             await self._refresh(media)
         elif what is Kind.FLOOD:
             pool.clock.hit(flood_seconds(error))
@@ -366,8 +362,6 @@ class _Download:
             fresh = await self._owner.refresh(used)
             # The data centre may be one that Telegram sent us to.
             self._media = replace(fresh, dc_id=used.dc_id)
-            if fresh.account != used.account:
-                raise _Moved
 
     async def _wait(self, clock: FloodClock) -> None:
         while (left := clock.left) > 0:
@@ -397,21 +391,9 @@ class _NoUpdates:
 async def _hang_up(sender: MTProtoSender) -> None:
     if sender._connection is not None:
         sender._connection.abort()
-    with suppress(*NETWORK):
-        await within(1.0, sender.disconnect())
-    ended = sender._disconnected
-    if ended.done() and not ended.cancelled():
-        ended.exception()  # seen: else asyncio complains that nobody looked at it
+    await hang_up(sender, sender.disconnect())
 
 
 def _width(size: int) -> int:
     """Connections for a file of this size."""
     return 1 if size < 5 * PART else 2 if size < 20 * PART else 4
-
-
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error to tell: a real one rather than the signal to move."""
-    leaves: list[BaseException] = []
-    for each in group.exceptions:
-        leaves.append(_cause(each) if isinstance(each, BaseExceptionGroup) else each)
-    return min(leaves, key=lambda each: isinstance(each, _Moved))

@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 #: Begins every key of this package in Redis; the store's own keys begin with the same "sa:".
 PREFIX = "sa:telegram:"
 
+#: What is kept in Redis is a cache: while Redis is away the accounts go on without it.
+REDIS_AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _NAME_SECONDS = 24 * 3600  # a username may move to another chat
 _LOCK_SECONDS = 90.0  # a login takes a few seconds; whoever holds the lock longer is stuck
@@ -197,7 +200,7 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     async def access_hash(self, marked_id: int) -> int | None:
         """The access hash this account has for a chat, None if it has never met it."""
         if marked_id not in self._hashes and self._shared:
-            with suppress(RedisError):
+            with suppress(*REDIS_AWAY):
                 found = await _answer(self._shared.hget(self._key("peers"), str(marked_id)))
                 if found is not None:
                     self._hashes[marked_id] = int(found)
@@ -206,7 +209,7 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     async def chat_of(self, username: str) -> int | None:
         """The marked id a username led to within the last 24 h."""
         if self._shared:
-            with suppress(RedisError):
+            with suppress(*REDIS_AWAY):
                 found = await self._shared.get(self._key(f"name:{username.lower()}"))
                 return int(found) if found is not None else None
         return None
@@ -214,13 +217,13 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     async def remember_name(self, username: str, marked_id: int) -> None:
         """Keep where a username leads, for 24 h."""
         if self._shared:
-            with suppress(RedisError):
+            with suppress(*REDIS_AWAY):
                 await self._shared.set(self._key(f"name:{username.lower()}"), marked_id, ex=_NAME_SECONDS)
 
     async def forget_name(self, username: str) -> None:
         """A username led to a chat that is not there: ask Telegram the next time."""
         if self._shared:
-            with suppress(RedisError):
+            with suppress(*REDIS_AWAY):
                 await self._shared.delete(self._key(f"name:{username.lower()}"))
 
     async def flush(self) -> None:
@@ -230,7 +233,7 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
             try:
                 fields = {str(marked_id): access_hash for marked_id, access_hash in news.items()}
                 await _answer(self._shared.hset(self._key("peers"), mapping=fields))
-            except RedisError as error:
+            except REDIS_AWAY as error:
                 self._news = news | self._news
                 _log.warning("access hashes could not be kept: %s", type(error).__name__)
 

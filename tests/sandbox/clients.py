@@ -5,7 +5,7 @@ import logging
 import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
 from typing import Any
 
@@ -19,8 +19,11 @@ from telethon.tl import types as tl
 from saveany.sandbox import Sandbox
 
 
-def telethon(sandbox: Sandbox, session: str = "", dc: int | None = None, **options: Any) -> Any:
-    """A client that is not connected yet; with a string session it is logged in."""
+@asynccontextmanager
+async def telethon(
+    sandbox: Sandbox, session: str = "", dc: int | None = None, **options: Any
+) -> AsyncIterator[Any]:
+    """A connected client, at one of the data centres; with a string session it is logged in."""
     rsa.add_key(sandbox.public_key, old=False)
     TelegramClient._config = None  # Telethon keeps the data centres' addresses for the whole process
     memory = StringSession(session) if session else MemorySession()
@@ -28,29 +31,25 @@ def telethon(sandbox: Sandbox, session: str = "", dc: int | None = None, **optio
         id_ = dc or sandbox.dc_id
         memory.set_dc(id_, *sandbox.addresses[id_])
     defaults = {"receive_updates": False, "flood_sleep_threshold": 0}
-    return TelegramClient(memory, 1, "hash", **{**defaults, **options})
+    client = TelegramClient(memory, 1, "hash", **{**defaults, **options})
+    try:
+        await client.connect()
+        yield client
+    finally:  # always: a client that is left alone tries to reconnect, and will not be cancelled
+        await client.disconnect()
 
 
 @asynccontextmanager
 async def bot(sandbox: Sandbox, **options: Any) -> AsyncIterator[Any]:
     """A client that has just logged in as the bot."""
-    client = telethon(sandbox, **options)
-    await client.start(bot_token=sandbox.bot_token)
-    try:
+    async with telethon(sandbox, **options) as client:
+        await client.sign_in(bot_token=sandbox.bot_token)
         yield client
-    finally:
-        await client.disconnect()
 
 
-@asynccontextmanager
-async def user(sandbox: Sandbox, **options: Any) -> AsyncIterator[Any]:
+def user(sandbox: Sandbox, **options: Any) -> AbstractAsyncContextManager[Any]:
     """A client with the user's session."""
-    client = telethon(sandbox, sandbox.user_session, **options)
-    await client.connect()
-    try:
-        yield client
-    finally:
-        await client.disconnect()
+    return telethon(sandbox, sandbox.user_session, **options)
 
 
 def location(message: Any, **changes: Any) -> Any:

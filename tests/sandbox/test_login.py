@@ -1,6 +1,5 @@
 """Every transport and every way to log in, by clients that know nothing of us."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,15 +30,13 @@ async def test_bot_logs_in_and_downloads_over(transport: Any, sandbox: Sandbox) 
 
 
 async def test_user_logs_in_with_the_code(sandbox: Sandbox) -> None:
-    client = telethon(sandbox)
-    await client.connect()
-    assert not await client.is_user_authorized()
-    await client.send_code_request(sandbox.phone)
-    with pytest.raises(errors.PhoneCodeInvalidError):
-        await client.sign_in(sandbox.phone, "11111")
-    me = await client.sign_in(sandbox.phone, sandbox.login_code)
-    assert (me.bot, me.phone) == (False, sandbox.phone.lstrip("+"))
-    await client.log_out()
+    async with telethon(sandbox) as client:
+        assert not await client.is_user_authorized()
+        await client.send_code_request(sandbox.phone)
+        with pytest.raises(errors.PhoneCodeInvalidError):
+            await client.sign_in(sandbox.phone, "11111")
+        me = await client.sign_in(sandbox.phone, sandbox.login_code)
+        assert (me.bot, me.phone) == (False, sandbox.phone.lstrip("+"))
 
 
 async def test_session_string_is_logged_in(sandbox: Sandbox) -> None:
@@ -50,10 +47,8 @@ async def test_session_string_is_logged_in(sandbox: Sandbox) -> None:
 async def test_saved_session_goes_on(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         saved = StringSession.save(client.session)
-    again = telethon(sandbox, saved)
-    await again.connect()
-    assert (await again.get_me()).bot
-    await again.disconnect()
+    async with telethon(sandbox, saved) as again:
+        assert (await again.get_me()).bot
 
 
 async def test_logged_out_key_is_refused(sandbox: Sandbox) -> None:
@@ -65,35 +60,32 @@ async def test_logged_out_key_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("token", ["", "123:no-such-bot", "7000000001:wrong"])
 async def test_unknown_token_is_refused(token: str, sandbox: Sandbox) -> None:
-    client = telethon(sandbox)
-    await client.connect()
-    with pytest.raises(errors.AccessTokenInvalidError):
-        await client(fn.auth.ImportBotAuthorizationRequest(0, 1, "hash", token))
-    await client.disconnect()
+    async with telethon(sandbox) as client:
+        with pytest.raises(errors.AccessTokenInvalidError):
+            await client(fn.auth.ImportBotAuthorizationRequest(0, 1, "hash", token))
 
 
 async def test_unknown_phone_and_foreign_code_hash_are_refused(sandbox: Sandbox) -> None:
-    client = telethon(sandbox)
-    await client.connect()
-    with pytest.raises(errors.PhoneNumberInvalidError):
-        await client.send_code_request("+9996620000")
-    with pytest.raises(errors.PhoneCodeExpiredError):
-        await client(fn.auth.SignInRequest(sandbox.phone, "not the hash", sandbox.login_code))
-    await client.disconnect()
+    async with telethon(sandbox) as client:
+        with pytest.raises(errors.PhoneNumberInvalidError):
+            await client.send_code_request("+9996620000")
+        with pytest.raises(errors.PhoneCodeExpiredError):
+            await client(fn.auth.SignInRequest(sandbox.phone, "not the hash", sandbox.login_code))
+        code = await client.send_code_request(sandbox.phone)
+        with pytest.raises(errors.PhoneCodeEmptyError):
+            await client(fn.auth.SignInRequest(sandbox.phone, code.phone_code_hash, ""))
 
 
 @pytest.mark.parametrize("how", ["bot", "user"])
 async def test_login_at_the_wrong_data_centre_is_sent_home(how: str, sandbox: Sandbox) -> None:
-    client = telethon(sandbox, dc=4)
-    await client.connect()
-    if how == "bot":
-        await client.sign_in(bot_token=sandbox.bot_token)
-    else:
-        await client.send_code_request(sandbox.phone)
-        await client.sign_in(sandbox.phone, sandbox.login_code)
-    assert client.session.dc_id == sandbox.dc_id
-    assert await client.is_user_authorized()
-    await client.disconnect()
+    async with telethon(sandbox, dc=4) as client:
+        if how == "bot":
+            await client.sign_in(bot_token=sandbox.bot_token)
+        else:
+            await client.send_code_request(sandbox.phone)
+            await client.sign_in(sandbox.phone, sandbox.login_code)
+        assert client.session.dc_id == sandbox.dc_id
+        assert await client.is_user_authorized()
 
 
 async def test_exported_authorization_is_good_for_one_account_and_place(sandbox: Sandbox) -> None:
@@ -101,15 +93,13 @@ async def test_exported_authorization_is_good_for_one_account_and_place(sandbox:
         with pytest.raises(errors.DcIdInvalidError):
             await client(fn.auth.ExportAuthorizationRequest(sandbox.dc_id))
         ticket = await client(fn.auth.ExportAuthorizationRequest(4))
-        away = telethon(sandbox, dc=4)
-        await away.connect()
-        for wrong in ((ticket.id, b"guessed"), (7000000001, ticket.bytes), (5, ticket.bytes)):
-            with pytest.raises(errors.AuthBytesInvalidError):
-                await away(fn.auth.ImportAuthorizationRequest(*wrong))
-        result = await away(fn.auth.ImportAuthorizationRequest(ticket.id, ticket.bytes))
-        assert result.user.username == "sandbox_user"
-        await away.disconnect()
+        async with telethon(sandbox, dc=4) as away:
+            for wrong in ((ticket.id, b"guessed"), (7000000001, ticket.bytes), (5, ticket.bytes)):
+                with pytest.raises(errors.AuthBytesInvalidError):
+                    await away(fn.auth.ImportAuthorizationRequest(*wrong))
+            result = await away(fn.auth.ImportAuthorizationRequest(ticket.id, ticket.bytes))
+            assert result.user.username == "sandbox_user"
 
 
-async def test_public_key_file_holds_the_public_key(sandbox: Sandbox) -> None:
-    assert Path(sandbox.public_key_file).read_text() == sandbox.public_key
+def test_public_key_file_holds_the_public_key(sandbox: Sandbox) -> None:
+    assert sandbox.public_key_file.read_text() == sandbox.public_key

@@ -95,24 +95,30 @@ def _thread(context: Context, chat: Chat, message: int) -> tuple[Chat, int]:
 
 
 def _page(context: Context, chat: Chat, request: Any, fits: Callable[[Message], bool]) -> Any:
-    """The page that the offsets of a request choose (https://core.telegram.org/api/offsets)."""
     every = [message for message in chat.newest_first() if fits(message)]
-    start = max(0, _start(every, request) + request.add_offset)
-    end = max(0, _start(every, request) + request.add_offset + min(request.limit, _MAX_MESSAGES))
-    page = [m for m in every[start:end] if _between(m.id, request.min_id, request.max_id)]
-    shown = [context.view.message(chat, message) for message in page]
-    return _channel_messages(context, chat, page, shown, len(every))
+    chosen = page(every, request)
+    shown = [context.view.message(chat, message) for message in chosen]
+    return _channel_messages(context, chat, chosen, shown, len(every))
+
+
+def page(newest_first: list[Message], request: Any) -> list[Message]:
+    """What the offsets and limits of a request choose (https://core.telegram.org/api/offsets)."""
+    start = _start(newest_first, request) + request.add_offset
+    end = start + min(request.limit, _MAX_MESSAGES)
+    window = newest_first[max(0, start) : max(0, end)]
+    return [message for message in window if _between(message.id, request.min_id, request.max_id)]
 
 
 def _start(newest_first: list[Message], request: Any) -> int:
-    """Index of the first message older than the offset id or date."""
+    """Index of the first message older than the offset: the id, or else the date."""
     date = getattr(request, "offset_date", None)
-    for index, message in enumerate(newest_first):
-        by_id = not request.offset_id or message.id < request.offset_id
-        by_date = date is None or date.timestamp() <= 0 or message.date < date
-        if by_id and by_date:
-            return index
-    return len(newest_first)
+    if request.offset_id:
+        older = [message.id < request.offset_id for message in newest_first]
+    elif date is not None and date.timestamp() > 0:
+        older = [message.date < date for message in newest_first]
+    else:
+        return 0
+    return older.index(True) if True in older else len(older)
 
 
 def _between(id_: int, low: int, high: int) -> bool:

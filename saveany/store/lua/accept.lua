@@ -3,6 +3,8 @@
 -- ARGV: id, spec JSON, type, storage, user, lane, title, priority, idempotency key ('' for none), body hash, ttl ms
 -- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}
 local id, idem = ARGV[1], P .. 'idem:' .. ARGV[9]
+-- The reply to the first call was lost with the connection, and the client has sent it again.
+if redis.call('EXISTS', task_key(id)) == 1 then return { 'accepted', id, tonumber(field(id, 'created_at')) } end
 if ARGV[9] ~= '' then
   local known = redis.call('HMGET', idem, 'hash', 'task')
   if known[1] then

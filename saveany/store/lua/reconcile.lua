@@ -7,8 +7,8 @@ local at, canceled, returned = now(), {}, 0
 local lapsed = {}
 if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
 for _, id in ipairs(lapsed) do
-  local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
   if field(id, 'cancel') == '1' then
+    local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
     redis.call('ZADD', P .. 'leases', at + ARGV[2], id)
     table.insert(canceled, id)
     table.insert(canceled, tostring(epoch))

@@ -240,12 +240,13 @@ async def test_two_tokens(client: httpx.AsyncClient) -> None:
         ("GET", "/api/v1/tasks/x/retry", "POST"),
         ("POST", "/health", "GET"),
         ("OPTIONS", "/api/v1/history", "GET"),
+        ("POST", "/openapi.json", "GET, HEAD"),
     ],
 )
 async def test_wrong_method(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
     reply = await client.request(method, path)
     check_error(reply, 405)
-    assert reply.headers["allow"] == allow
+    assert sorted(reply.headers["allow"].split(", ")) == allow.split(", ")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.sse import _PING_INTERVAL
 from structlog.testing import capture_logs
 
 from saveany.api import hub as hub_module
@@ -208,6 +209,14 @@ async def test_progress_at_most_twice_a_second(
         await stream.rest()
 
 
+async def test_a_quiet_stream_is_kept_open(live: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _PING_INTERVAL == 15
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    async with live.stream("GET", "/api/v1/events") as response:
+        lines = response.aiter_lines()
+        assert [await anext(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
+
+
 @pytest.mark.parametrize("last_id", ["x", "1", "1-", "1-2-3", "1" * 30 + "-0", "1-" + "9" * 20])
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/tasks/x/events"])
 async def test_bad_last_event_id(client: httpx.AsyncClient, path: str, last_id: str) -> None:
@@ -266,10 +275,10 @@ async def test_a_store_that_was_emptied_sends_everyone_away(store: Store) -> Non
     hub = Hub(store.events)
     await store.db.do("XADD", "sa:events", "99-1", "type", "x")
     await hub._find_position()
-    client = hub.subscribe()
-    await store.db.do("DEL", "sa:events")
-    await hub._find_position()
-    end = await client.next()
+    with hub.subscription() as client:
+        await store.db.do("DEL", "sa:events")
+        await hub._find_position()
+        end = await client.next()
     assert isinstance(end, End)
     assert end.reason
 
@@ -302,7 +311,8 @@ async def test_a_client_that_is_too_slow_is_sent_away(monkeypatch: pytest.Monkey
 async def test_a_closed_hub_ends_new_streams_too(store: Store) -> None:
     hub = Hub(store.events)
     hub.close()
-    assert await hub.subscribe().next() == End()
+    with hub.subscription() as client:
+        assert await client.next() == End()
 
 
 async def test_no_progress_after_the_end(store: Store) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 
+from saveany.errors import CancelRequested
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store
-from tests.integration.api.conftest import SEED_BODY, claim, create
+from tests.integration.api.conftest import SEED_BODY, claim, create, until
 
 
 async def test_health_needs_no_token(client: httpx.AsyncClient) -> None:
@@ -83,6 +86,24 @@ async def test_cancel(client: httpx.AsyncClient) -> None:
     reply = await client.delete(f"/api/v1/tasks/{task_id}")
     assert (reply.status_code, reply.json()) == (200, {"message": "task canceled"})
     assert (await client.get(f"/api/v1/tasks/{task_id}")).json()["status"] == "canceled"
+
+
+async def test_cancel_of_a_running_task_waits_for_its_worker(client: httpx.AsyncClient, store: Store) -> None:
+    task_id = await create(client)
+    working = await claim(store)
+    canceling = asyncio.create_task(client.delete(f"/api/v1/tasks/{task_id}"))
+
+    async def noticed() -> bool:
+        try:
+            await working.renew()
+        except CancelRequested:
+            return True
+        return False
+
+    await until(noticed)
+    assert not canceling.done()
+    await working.finish(Status.CANCELED)
+    assert (await canceling).json() == {"message": "task canceled"}
 
 
 async def test_retry(client: httpx.AsyncClient) -> None:

@@ -286,3 +286,33 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
     sinks = await asyncio.gather(*(fetch(accounts, media) for _ in range(10)))
     assert len({sink.sha256 for sink in sinks}) == 1
     assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8
+
+
+async def test_a_download_goes_on_with_another_account(sandbox: Sandbox, start: Start, file: File) -> None:
+    """The bot is thrown out in the middle; its reference expires, and the user reads the message again."""
+    accounts = await start(bot=True, user=True)
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    assert media.account == "bot"
+    sandbox.faults.add("error=400:CHANNEL_PRIVATE,method=channels.getMessages,account=7000000001")
+    sandbox.faults.add(f"expire,file={FILE},after=3000000,count=1")
+    assert right(file, await fetch(accounts, media))
+    assert set(sandbox.counters.by("account", method="upload.getFile")) == {7000000001, 123456789}
+
+
+async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    turn = asyncio.Condition()
+    stream = bytearray()
+
+    async def write(offset: int, data: bytes) -> None:
+        async with turn:
+            await turn.wait_for(lambda: len(stream) == offset)
+            stream.extend(data)
+            file.dc = 4
+            turn.notify_all()
+
+    async with asyncio.timeout(20):
+        await accounts.download(media, write)
+    assert bytes(stream) == file.content.read(0, SIZE)
+    assert sandbox.counters.requests(method="auth.importAuthorization") == 1

@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 from saveany.config.schema import Telegram
 from saveany.errors import ConfigError, NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox
+from saveany.telegram import accounts as accounts_module
 from saveany.telegram import login, settings
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
 from saveany.telegram.session import Folder
-from tests.integration.telegram.conftest import Start, fetch, table
+from tests.integration.telegram.conftest import Start, fetch, table, until
 
 LINK = parse("https://t.me/channel/123")
 IMPORT = "auth.importBotAuthorization"
@@ -277,3 +278,45 @@ def test_proxies(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("ftp://127.0.0.1:1", "socks5://127.0.0.1", "nonsense"):
         with pytest.raises(ConfigError, match="must look like"):
             settings.read(config, wrong)
+
+
+async def test_a_bot_whose_login_dies_later_comes_back_by_itself(
+    sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.05)
+    accounts = await start(bot=True)
+    [media] = await accounts.resolve(LINK)
+    await fetch(accounts, media)
+    sandbox.faults.add("revoke=SESSION_REVOKED,method=upload.getFile,count=1")
+    with pytest.raises(Retryable, match="ended from another device"):
+        await fetch(accounts, media)
+    assert accounts.ready == []
+    await until(lambda: accounts.ready == ["bot"])
+    assert sandbox.counters.requests(method=IMPORT) == 2
+    await fetch(accounts, await accounts.find(media.source()))
+
+
+async def test_another_account_takes_over_from_a_dead_one(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    [media] = await accounts.resolve(LINK)
+    assert media.account == "bot"
+    sandbox.faults.add("revoke,method=upload.getFile,count=1,account=7000000001")
+    with pytest.raises(Retryable):
+        await fetch(accounts, media)
+    assert accounts.ready == ["me"]
+    again = await accounts.find(media.source())
+    assert again.account == "me"
+    await fetch(accounts, again)
+
+
+async def test_a_lease_taken_by_another_machine_is_noticed_and_comes_back(
+    sandbox: Sandbox, start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.05)
+    accounts = await start(user=True)
+    [key] = await redis.keys("sa:telegram:machine:*")
+    await redis.set(key, "elsewhere")
+    await until(lambda: accounts.ready == [])
+    await redis.delete(key)
+    await until(lambda: accounts.ready == ["me"])
+    await accounts.resolve(LINK)

@@ -1,0 +1,283 @@
+"""What `saveany check` looks at: the configuration, and everything it names, by using it.
+
+Each check is independent of the others but for Redis: without it nobody can tell whether another machine uses
+a Telegram login, and one that is used from two addresses is ended by Telegram.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+from redis.exceptions import RedisError
+
+from saveany.api.server import bind
+from saveany.config import Config
+from saveany.config.schema import is_loopback
+from saveany.errors import ConfigError, SaveAnyError
+from saveany.store import Db, connect
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.client import Client
+from saveany.telegram.errors import translated
+from saveany.telegram.settings import read
+from storages import registry
+from storages.base import StorageOptions
+
+State = Literal["ok", "warning", "failed"]
+
+#: Free space below which a check fails, and below which it warns; bytes.
+_NO_SPACE, _LITTLE_SPACE = 100_000_000, 1_000_000_000
+#: Seconds a clock may be off: Telegram refuses messages from 30 s in its future, receivers of webhooks
+#: refuse signatures that are 5 minutes old.
+_CLOCK_WARNING, _CLOCK_WRONG = 30.0, 300.0
+_SHORT_TOKEN = 16
+_PUBLIC_TOKEN = "your-secret-token-here"  # noqa: S105  it stands in the documentation
+_FEW_BYTES = 12  # a random secret of 24 bytes has hardly ever fewer different ones
+
+
+class Area(IntEnum):
+    """What a check is about; its number is the exit code when it fails."""
+
+    CONFIG = 2
+    REDIS = 3
+    STORAGE = 4
+    TELEGRAM = 5
+    MACHINE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found; `detail` says what to do if it is not `ok`."""
+
+    area: Area
+    name: str
+    status: State
+    detail: str
+
+
+def invalid(error: ConfigError) -> list[Check]:
+    """The configuration does not load: one check per problem."""
+    return [Check(Area.CONFIG, "config", "failed", line) for line in error.message.splitlines()]
+
+
+async def configuration(config: Config) -> AsyncIterator[Check]:
+    """What the configuration itself tells, and whether its port is free."""
+    yield Check(Area.CONFIG, "config", "ok", str(config.file or "no file; defaults and the environment"))
+    for warning in config.warnings:
+        yield Check(Area.CONFIG, "config", "warning", warning)
+    if not config.users:
+        detail = "there are no [[users]], so nobody may save anything; add one with its Telegram id"
+        yield Check(Area.CONFIG, "users", "warning", detail)
+    yield Check(Area.CONFIG, "api.token", *_token(config))
+    yield Check(Area.CONFIG, "webhook", *_webhook(config))
+    if config.api.enable:
+        yield Check(Area.CONFIG, "api.port", *await _port(config))
+
+
+async def services(config: Config, url: str) -> AsyncIterator[Check]:
+    """Redis at `url`, the storages and the Telegram accounts."""
+    db = connect(url)
+    try:
+        redis = await _redis(config, db)
+        yield redis
+        if redis.status != "failed":
+            yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
+        async for check in storages(config):
+            yield check
+        if redis.status == "failed":
+            yield telegram_unknown()
+            return
+        async for check in _telegram(config, db):
+            yield check
+    finally:
+        await db.close()
+
+
+async def storages(config: Config) -> AsyncIterator[Check]:
+    """Each storage: a small file written, read back, deleted."""
+    if not config.storages:
+        detail = "there are no [[storages]]; add one: saveany init shows how"
+        yield Check(Area.STORAGE, "storages", "failed", detail)
+    for options in config.storages:
+        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(options))
+
+
+def disks(config: Config) -> Iterator[Check]:
+    """Free space where data and local storages are."""
+    places = {"data_dir": config.data_dir}
+    for options in config.storages:
+        if isinstance(base := getattr(options, "base_path", None), Path):
+            places[f"storage {options.name}"] = base
+    for name, folder in places.items():
+        yield Check(Area.MACHINE, f"disk of {name}", *_disk(folder))
+
+
+def no_redis(error: SaveAnyError) -> Check:
+    """There is no server: the embedded one does not start."""
+    return Check(Area.REDIS, "redis", "failed", error.message)
+
+
+def telegram_unknown() -> Check:
+    """Telegram is left alone while there is no Redis."""
+    detail = "not checked: without Redis nobody knows whether another machine uses the logins"
+    return Check(Area.TELEGRAM, "telegram", "warning", detail)
+
+
+# The parts.
+
+
+def _token(config: Config) -> tuple[State, str]:
+    token = config.api.token.get_secret_value()
+    if not token:
+        return "ok", "none, so only this machine may connect"
+    if is_loopback(config.api.host):
+        return "ok", "set"
+    if token == _PUBLIC_TOKEN or len(token) < _SHORT_TOKEN:
+        return "warning", (
+            "can be guessed, and other machines can connect; set a random one: "
+            'saveany config set api.token "$(openssl rand -hex 32)"'
+        )
+    return "ok", "set"
+
+
+def _webhook(config: Config) -> tuple[State, str]:
+    secret = config.api.webhook_secret.get_secret_value()
+    url = urlsplit(config.api.webhook_url)
+    if secret and len(set(base64.b64decode(secret.removeprefix("whsec_")))) < _FEW_BYTES:
+        return "warning", "api.webhook_secret can be guessed; leave it empty to have a random one made"
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        return "warning", "api.webhook_url is http:, so the token in each webhook can be read on its way"
+    return "ok", "the secret is set" if secret else "a random secret is made at the first start"
+
+
+async def _port(config: Config) -> tuple[State, str]:
+    host, port = config.api.host, config.api.port
+    try:
+        bind(host, port).close()
+        return "ok", f"{port} is free" if port else "a free one is taken at the start"
+    except ConfigError as error:
+        if await _is_saveany(host, port):
+            return "ok", f"SaveAny answers on {port} already"
+        return "failed", error.message
+
+
+async def _is_saveany(host: str, port: int) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: this one too
+    address = f"[{host}]" if ":" in host else host
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            reply = await client.get(f"http://{address}:{port}/health")
+            return bool(reply.json() == {"status": "ok"})
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+async def _redis(config: Config, db: Db) -> Check:
+    try:
+        await db.check()
+        info = await db.redis.info()
+    except SaveAnyError as error:
+        return Check(Area.REDIS, "redis", "failed", error.message)
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version")
+    where = "embedded" if config.redis.url == "embedded" else "at redis.url"
+    if not info.get("aof_enabled"):
+        detail = (
+            f"{name} {version}, {where}: its append-only file is off, so tasks accepted just before a crash "
+            "are lost; set `appendonly yes` in its configuration"
+        )
+        return Check(Area.REDIS, "redis", "warning", detail)
+    return Check(Area.REDIS, "redis", "ok", f"{name} {version}, {where}, fsync {await _fsync(db)}")
+
+
+async def _fsync(db: Db) -> str:
+    with suppress(RedisError):  # many hosters forbid CONFIG
+        found = await db.do("CONFIG", "GET", "appendfsync")
+        return str((found[b"appendfsync"] if isinstance(found, dict) else found[1]).decode())
+    return "unknown"
+
+
+async def _redis_offset(db: Db) -> float:
+    """Seconds by which its clock is ahead of ours."""
+    before = time.time()
+    there = await db.time_ms() / 1000
+    return there - (before + time.time()) / 2
+
+
+def _clock(whose: str, offset: float) -> tuple[State, str]:
+    detail = f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} {whose}"
+    if abs(offset) <= _CLOCK_WARNING:
+        return "ok", f"agrees with {whose}"
+    state: State = "failed" if abs(offset) > _CLOCK_WRONG else "warning"
+    return state, f"{detail}: set it, for example with chrony"
+
+
+async def _storage(options: StorageOptions) -> tuple[State, str]:
+    try:
+        storage = registry.open_storage(options)
+        try:
+            await storage.probe()
+        finally:
+            await storage.close()
+    except SaveAnyError as error:
+        return "failed", error.message
+    return "ok", f"{options.type}: a file was written, read back and deleted"
+
+
+async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
+    """Whether each account is logged in, a bot by its token where it has no login yet."""
+    try:
+        accounts = Accounts(config.telegram, config.data_dir, db.redis, proxy=config.proxy)
+        try:
+            await accounts.start()
+            ready, problems = accounts.ready, accounts.problems
+        finally:
+            await accounts.close()
+    except SaveAnyError as error:
+        yield Check(Area.TELEGRAM, "telegram", "failed", error.message)
+        return
+    except OSError as error:
+        detail = f"cannot use {config.data_dir}: {error.strerror}"
+        yield Check(Area.TELEGRAM, "telegram", "failed", detail)
+        return
+    for name in ready:
+        yield Check(Area.TELEGRAM, f"telegram {name}", "ok", "logged in")
+    for name, problem in problems.items():
+        title = name if name == "telegram" else f"telegram {name}"
+        yield Check(Area.TELEGRAM, title, "failed", problem)
+    with suppress(SaveAnyError):  # the accounts have said why
+        yield Check(Area.MACHINE, "clock of telegram", *_clock("Telegram's", await _telegram_offset(config)))
+
+
+async def _telegram_offset(config: Config) -> float:
+    """Seconds by which Telegram's clock is ahead of ours."""
+    client = Client("", read(config.telegram, config.proxy), None)
+    with translated():
+        try:
+            there = (await client.config()).date.timestamp()
+            return float(there) - time.time()
+        finally:
+            await client.close()
+
+
+def _disk(folder: Path) -> tuple[State, str]:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return "failed", f"{there} cannot be written to; change its owner or mode"
+    free = shutil.disk_usage(there).free
+    detail = f"{free / 1e9:.1f} GB free in {there}"
+    if free < _NO_SPACE:
+        return "failed", f"{detail}; make room"
+    if free < _LITTLE_SPACE:
+        return "warning", f"{detail}; make room soon"
+    return "ok", detail

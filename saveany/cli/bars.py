@@ -1,0 +1,134 @@
+"""Events shown: as live bars on a terminal, as lines of JSON elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import typer
+from rich import filesize
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from saveany.cli.client import Event, Json, printable
+
+_NAME_WIDTH = 36
+_COLORS = {"completed": "green", "failed": "red", "canceled": "yellow"}
+
+
+class Display(Protocol):
+    """Something that shows events."""
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+
+@contextmanager
+def display(*, as_json: bool) -> Iterator[Display]:
+    """The display for where stdout goes."""
+    if as_json or not sys.stdout.isatty():
+        yield Lines()
+        return
+    bars = Bars(Console())
+    with bars.progress:
+        yield bars
+
+
+class Lines:
+    """One JSON object per event: `event`, `id` where it has one, and the fields of the API's event."""
+
+    def show(self, event: Event) -> None:
+        """Print it."""
+        head = {"event": event.type} | ({"id": event.id} if event.id else {})
+        typer.echo(json.dumps(head | event.data))
+
+
+class Bars:
+    """A bar for each running task, a line for each that ended, and how many wait."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
+        self.progress = Progress(*columns, console=console, transient=True)
+        self._bars: dict[str, TaskID] = {}
+        self._titles: dict[str, str] = {}
+        self._waiting: set[str] = set()
+        self._queue = self.progress.add_task("", visible=False, detail="")
+
+    def show(self, event: Event) -> None:
+        """Bring the screen up to date."""
+        task_id, data = event.task_id, event.data
+        if event.type == "reset":
+            self._forget(*self._titles)
+        if not task_id:
+            return
+        if title := data.get("title"):
+            self._titles[task_id] = printable(title)
+        if event.ended:
+            self._tell_end(task_id, data)
+            self._forget(task_id)
+        elif data["status"] == "running":
+            self._waiting.discard(task_id)
+            self._draw(task_id, data)
+        else:
+            self._waiting.add(task_id)
+            self._drop_bar(task_id)
+        waiting = len(self._waiting)
+        self.progress.update(self._queue, visible=waiting > 0, description=f"waiting: {waiting}")
+
+    def _draw(self, task_id: str, data: Json) -> None:
+        if task_id not in self._bars:
+            self._bars[task_id] = self.progress.add_task("", total=None, detail="")
+        bar, progress = self._bars[task_id], data.get("progress") or {}
+        total = progress.get("total_bytes")
+        self.progress.update(bar, description=_name(self._titles.get(task_id, task_id)))
+        if total:
+            self.progress.update(
+                bar, total=total, completed=progress["downloaded_bytes"], detail=_detail(progress)
+            )
+        else:
+            self.progress.update(bar, detail=data.get("stage") or "")
+
+    def _tell_end(self, task_id: str, data: Json) -> None:
+        status, error = data["status"], printable(data.get("error") or "")
+        line = Text.assemble(
+            (f"{status:10}", _COLORS[status]),
+            self._titles.get(task_id, task_id),
+            f": {error}" if error else "",
+        )
+        self.progress.console.print(line, soft_wrap=True)
+
+    def _forget(self, *task_ids: str) -> None:
+        for task_id in task_ids:
+            self._titles.pop(task_id, None)
+            self._waiting.discard(task_id)
+            self._drop_bar(task_id)
+
+    def _drop_bar(self, task_id: str) -> None:
+        if (bar := self._bars.pop(task_id, None)) is not None:
+            self.progress.remove_task(bar)
+
+
+def amount(progress: Json) -> str:
+    """How much of how much: `1.2 MB of 4.0 MB`."""
+    done, total = progress["downloaded_bytes"], progress["total_bytes"]
+    return f"{filesize.decimal(done)} of {filesize.decimal(total)}"
+
+
+def _detail(progress: Json) -> str:
+    speed, eta = round(progress["speed_bps"]), progress["eta_seconds"]
+    left = "" if eta is None else f" {eta // 60}:{eta % 60:02} left"
+    return f"{progress['percent']:5.1f} % {amount(progress)} {filesize.decimal(speed)}/s{left}"
+
+
+def _name(title: str) -> str:
+    """What a title `[type](name->storage:/path)` is about."""
+    name = title.partition("](")[2].partition("->")[0] or title
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

@@ -1,0 +1,22 @@
+"""`saveany cancel`: end tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from saveany.cli.client import Api, TokenOption, UrlOption, connect, for_each
+
+
+def cancel(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of the tasks.")],
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Cancel tasks, and remove what they had written of unfinished files.
+
+    Exit codes: 0 all canceled; 1 one was refused, which is said on stderr.
+    """
+    for_each(connect(ctx, url, token), ids, Api.cancel, "canceled")

@@ -1,0 +1,86 @@
+"""`saveany check`: is everything as it should be?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from saveany import checks
+from saveany.checks import Check
+from saveany.cli import load_config
+from saveany.cli.role import prepare, redis_server, run_async
+from saveany.config import Config
+from saveany.config.schema import Log
+from saveany.errors import ConfigError, SaveAnyError
+
+
+def check(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check the configuration and everything it names, by using it.
+
+    Looks at the configuration and the port, free disk space, Redis (the
+    embedded one is started), each storage (a small file is written, read back
+    and deleted), each Telegram account, and the clock. Prints a line per check:
+    ok, warning or failed, what, and what to do.
+
+    --json prints one object: {"ok": true, "checks": [{"name": "…", "status":
+    "ok", "detail": "…"}]}; `ok` is false if a check failed.
+
+    Exit codes, the first that applies: 0 nothing failed; 2 the configuration;
+    3 Redis; 4 a storage; 5 Telegram; 6 a disk or the clock.
+    """
+    try:
+        config = load_config(ctx, warn=False)
+    except ConfigError as error:
+        found = checks.invalid(error)
+        _print_lines(found, as_json)
+    else:
+        # what the parts would log is in the lines
+        prepare(config.model_copy(update={"log": Log(level="critical")}))
+        found = run_async(_run(config, as_json))
+    failed = [each.area for each in found if each.status == "failed"]
+    if as_json:
+        rows = [{"name": each.name, "status": each.status, "detail": each.detail} for each in found]
+        typer.echo(json.dumps({"ok": not failed, "checks": rows}, indent=2))
+    raise typer.Exit(min(failed, default=0))
+
+
+async def _run(config: Config, as_json: bool) -> list[Check]:
+    found = []
+    async for each in _all(config):
+        found.append(each)
+        _print_lines([each], as_json)
+    return found
+
+
+async def _all(config: Config) -> AsyncIterator[Check]:
+    async for each in checks.configuration(config):
+        yield each
+    for each in checks.disks(config):
+        yield each
+    with ExitStack() as stack:
+        try:
+            url, _ = stack.enter_context(redis_server(config))
+            rest = checks.services(config, url)
+        except SaveAnyError as error:
+            rest = _without_redis(config, error)
+        async for each in rest:
+            yield each
+
+
+async def _without_redis(config: Config, error: SaveAnyError) -> AsyncIterator[Check]:
+    yield checks.no_redis(error)
+    async for each in checks.storages(config):
+        yield each
+    yield checks.telegram_unknown()
+
+
+def _print_lines(found: list[Check], as_json: bool) -> None:
+    for each in [] if as_json else found:
+        typer.echo(f"{each.status:8} {each.name}: {' '.join(each.detail.split())}")

@@ -1,0 +1,258 @@
+"""The client of the HTTP API: what the commands that ask a running SaveAny have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+import typer
+
+from saveany import __version__
+from saveany.cli import FAILED, load_config
+from saveany.config import Config
+from saveany.config.schema import is_loopback
+from saveany.errors import ConfigError, RequestError, Unavailable
+from saveany.models import ENDED
+
+Json = dict[str, Any]
+
+UrlOption = Annotated[
+    str,
+    typer.Option("--url", envvar="SAVEANY_URL", help="Address of the API. Default: this machine, api.port."),
+]
+TokenOption = Annotated[
+    str, typer.Option("--token", envvar="SAVEANY_TOKEN", help="Token of the API. Default: api.token.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+UserOption = Annotated[int | None, typer.Option("--user", min=1, help="Only tasks of this Telegram user id.")]
+
+#: Servers say something every 15 s, if only a comment; a stream that is silent for longer is broken.
+_SILENCE_SECONDS = 40.0
+_TIMEOUT_SECONDS = 30.0
+_PAGE = 200
+
+
+class Refused(RequestError):
+    """The API refused the request; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to a task. `type` is the API's, or `open`: the stream stands."""
+
+    type: str
+    data: Json = field(default_factory=dict)
+    id: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """The task it is about; empty if it is about the stream."""
+        return str(self.data.get("task_id", ""))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task is over."""
+        return self.data.get("status") in ENDED
+
+
+class EventParser:
+    """Reads server-sent events from pieces cut anywhere. Only line feeds end lines, alone or after a CR: the
+    data is JSON and may hold every other character that some libraries take for an end."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._fields: dict[str, list[str]] = {}
+
+    def feed(self, piece: bytes) -> list[tuple[str, str, str]]:
+        """Type, data and id of each event that is complete now."""
+        *lines, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+        return [event for line in lines if (event := self._line(line.decode("utf-8", "replace")))]
+
+    def _line(self, line: str) -> tuple[str, str, str] | None:
+        if line:
+            name, _, value = line.partition(":")
+            self._fields.setdefault(name, []).append(value.removeprefix(" "))
+            return None
+        found, self._fields = self._fields, {}
+        if "data" not in found:
+            return None
+        return found.get("event", ["message"])[-1], "\n".join(found["data"]), found.get("id", [""])[-1]
+
+
+class Api:
+    """The API at `url`. Every method raises `Refused` with the API's own words, and `Unavailable` if it does
+    not answer or cannot now."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without a password
+        authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=[(b"User-Agent", f"SaveAny/{__version__}".encode()), *authorization],
+            timeout=_TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=None),
+            trust_env=not is_loopback(parts.hostname or ""),  # no proxy between us and ourselves
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def add(self, body: Json) -> Json:
+        """Create a task."""
+        return await self._ask("POST", "/api/v1/tasks", json=body)
+
+    async def task(self, task_id: str) -> Json:
+        """One task, with all its files."""
+        task = await self._ask("GET", _path(task_id))
+        while task["items_cursor"] is not None:
+            page = await self._ask("GET", _path(task_id), params={"items_cursor": task["items_cursor"]})
+            task["items"] += page["items"]
+            task["items_cursor"] = page["items_cursor"]
+        return task
+
+    async def live(self, user: int | None = None) -> list[Json]:
+        """Queued and running tasks, oldest first."""
+        tasks: list[Json] = (await self._ask("GET", "/api/v1/tasks", params=_given(user_id=user)))["tasks"]
+        return tasks
+
+    async def history(self, limit: int, status: str = "", user: int | None = None) -> list[Json]:
+        """At most `limit` ended tasks, newest first."""
+        found: list[Json] = []
+        cursor: str | None = ""
+        while cursor is not None and len(found) < limit:
+            size = min(_PAGE, limit - len(found))
+            params = _given(status=status, user_id=user, limit=size, cursor=cursor)
+            page = await self._ask("GET", "/api/v1/history", params=params)
+            found += page["tasks"]
+            cursor = page["next_cursor"]
+        return found
+
+    async def cancel(self, task_id: str) -> None:
+        """End a task."""
+        await self._ask("DELETE", _path(task_id))
+
+    async def retry(self, task_id: str) -> None:
+        """Queue an ended task again."""
+        await self._ask("POST", f"{_path(task_id)}/retry")
+
+    async def events(self, task_id: str = "", last_id: str = "") -> AsyncGenerator[Event, None]:
+        """Events of one task, or of all: first `open`, then what the API sends until the stream ends."""
+        path = f"{_path(task_id)}/events" if task_id else "/api/v1/events"
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_SILENCE_SECONDS)
+        parser = EventParser()
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as reply:
+                await self._expect_stream(reply)
+                yield Event("open")
+                async for piece in reply.aiter_bytes():
+                    for kind, data, id_ in parser.feed(piece):
+                        yield Event(kind, _object(data) or {}, id_)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    async def _expect_stream(self, reply: httpx.Response) -> None:
+        if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+            await reply.aread()
+            self._read(reply)
+            raise Unavailable(f"what answers at {self._shown} sends no events")
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Json:
+        try:
+            return self._read(await self._http.request(method, path, **options))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def _read(self, reply: httpx.Response) -> Json:
+        status, body = reply.status_code, _object(reply.text)
+        if body is not None and reply.is_success:
+            return body
+        text = (body or {}).get("message") or f"what answers at {self._shown} is not SaveAny (HTTP {status})"
+        if reply.is_server_error:
+            raise Unavailable(text)
+        if status == httpx.codes.UNAUTHORIZED:
+            text += "; give it with --token or SAVEANY_TOKEN"
+        raise Refused(text, status)
+
+    def _unreachable(self, error: httpx.TransportError) -> Unavailable:
+        # by its class: the text of a wrong header quotes the token
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return Unavailable(
+                f"nothing answers at {self._shown}; start SaveAny with `saveany run`, or name its address "
+                "with --url"
+            )
+        return Unavailable(f"the connection to {self._shown} failed ({type(error).__name__}); try again")
+
+
+def connect(ctx: typer.Context, url: str, token: str) -> Api:
+    """The API that the options name, else the configuration."""
+    if not (url and token):
+        config = load_config(ctx, warn=False)
+        url = url or _own_url(config)
+        token = token or config.api.token.get_secret_value()
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--url must look like http://127.0.0.1:8080, not {url!r}")
+    return Api(url, token)
+
+
+def _own_url(config: Config) -> str:
+    host, port = config.api.host, config.api.port
+    if not port:
+        raise ConfigError("api.port is 0, so the port is not known here; name the address with --url")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: then this one
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def for_each(api: Api, ids: Sequence[str], act: Callable[[Api, str], Awaitable[None]], done: str) -> None:
+    """Do something to each task and say so; what is refused is said on stderr, and the exit code is 1."""
+
+    async def main() -> bool:
+        refused = False
+        async with api:
+            for task_id in dict.fromkeys(ids):
+                try:
+                    await act(api, task_id)
+                    typer.echo(f"{task_id} {done}")
+                except Refused as error:
+                    typer.echo(f"error: {task_id}: {error.message}", err=True)
+                    refused = True
+        return refused
+
+    if asyncio.run(main()):
+        raise typer.Exit(FAILED)
+
+
+def printable(text: str) -> str:
+    """`text` without what would move the cursor or turn the line around; emoji stay whole."""
+    return "".join(char for char in text if char.isprintable() or char == "\u200d")
+
+
+def _object(text: str) -> Json | None:
+    """The JSON object that `text` is, None if it is something else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _path(task_id: str) -> str:
+    return f"/api/v1/tasks/{quote(task_id, safe='')}"
+
+
+def _given(**params: str | int | None) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value not in (None, "")}

@@ -1,0 +1,80 @@
+"""`python -m saveany.cli.health [api] [worker]`: the health check of a container.
+
+Exit code 0 if each named role (default: both) is alive on this host, else 1 and what is wrong on stderr. The
+API is alive when it answers `/health`, a worker when its heartbeat in Redis is fresh: both stop when their
+event loop does, so a process that hangs does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+
+import httpx
+
+from saveany.cli.role import redis_server
+from saveany.config import Config, load
+from saveany.errors import SaveAnyError, Unavailable
+from saveany.store import connect
+from saveany.store.db import OUTAGE
+from saveany.store.workers import Workers
+
+#: Where a server that listens on every address is reached from the same machine.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not bound to, only recognised
+
+
+async def api_alive(config: Config) -> None:
+    """Return if the API of this host answers; raise `Unavailable` if not."""
+    host = _ANY.get(config.api.host, config.api.host)
+    url = httpx.URL(scheme="http", host=host, port=config.api.port, path="/health")
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            reply = await client.get(url)
+    except httpx.TransportError as error:
+        raise Unavailable(f"the API does not answer at {url}: {error or type(error).__name__}") from error
+    if not reply.is_success:
+        raise Unavailable(f"the API answers {reply.status_code} at {url}")
+
+
+async def worker_alive(config: Config) -> None:
+    """Return if a worker of this host was heard of lately; raise `Unavailable` if not."""
+    host = socket.gethostname()
+    with redis_server(config) as (url, _):
+        db = connect(url)
+        try:
+            living = await Workers(db).living()
+        except OUTAGE as error:
+            raise Unavailable(f"Redis does not answer: {error}") from error
+        finally:
+            await db.close()
+    if not any(worker.host == host for worker in living):
+        raise Unavailable(f"no worker of {host} was heard of in the last 15 seconds")
+
+
+CHECKS: Mapping[str, Callable[[Config], Awaitable[None]]] = {"api": api_alive, "worker": worker_alive}
+
+
+async def check(roles: list[str]) -> None:
+    """Return if every role is alive; raise a `SaveAnyError` that says what is not."""
+    config = load()
+    for role in roles:
+        await CHECKS[role](config)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code for these roles."""
+    if unknown := set(arguments) - CHECKS.keys():
+        sys.stderr.write(f"error: no role {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}\n")
+        return 2
+    try:
+        asyncio.run(check(arguments or list(CHECKS)))
+    except SaveAnyError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""`saveany login`: log a Telegram account in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saveany.cli import load_config
+from saveany.cli.role import prepare, run_async
+from saveany.config import Config, keys, write
+from saveany.config.schema import Log
+from saveany.errors import ConfigError
+from saveany.telegram.login import BOT, Question, login_bot, login_phone, login_session
+
+_TOKEN_KEY = "telegram.token"  # noqa: S105  its name
+
+
+def login(
+    ctx: typer.Context,
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE",
+            help="Bot token, phone number or session string; - reads it from stdin. Default: it is asked.",
+        ),
+    ] = "",
+    bot: Annotated[bool, typer.Option("--bot", help="Log the bot in by its token.")] = False,
+    phone: Annotated[bool, typer.Option("--phone", help="Log a user in by phone number and code.")] = False,
+    session: Annotated[
+        bool, typer.Option("--session", help="Use a session string that Telethon has made.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Name for a user's account.")] = "me",
+) -> None:
+    """Log a Telegram account in, and keep the login in data_dir/sessions.
+
+    Say which: --bot, --phone or --session. The bot's token is written into the
+    configuration if it is not there. What is not given is asked for on the
+    terminal; without one nothing is asked, and the error names the command to
+    use. Workers use the new login when they are started again.
+    """
+    if bot + phone + session != 1:
+        raise ConfigError("say what to log in: saveany login --bot, --phone or --session")
+    config = load_config(ctx)
+    prepare(config.model_copy(update={"log": Log(level="error")}))
+    if value == "-":
+        value = sys.stdin.readline().strip()
+    if bot:
+        display, name = _bot(config, value), BOT
+    else:
+        _refuse_taken(config, name)
+        display = _phone(config, value, name) if phone else _session(config, value, name)
+    typer.echo(f"Logged in as {display}; the login is kept as {name!r} in {config.data_dir / 'sessions'}.")
+
+
+def _bot(config: Config, token: str) -> str:
+    configured = config.telegram.token.get_secret_value()
+    token = token or configured or _ask("Bot token, from @BotFather", "--bot", hidden=True)
+    display = run_async(login_bot(config.telegram, config.data_dir, token, proxy=config.proxy))
+    if token != configured:
+        _keep_token(config, token)
+    return display
+
+
+def _keep_token(config: Config, token: str) -> None:
+    file = config.file or Path("config.toml")
+    variable = keys.find(_TOKEN_KEY).variable
+    try:
+        write.set_key(file, _TOKEN_KEY, token)
+    except ConfigError as error:
+        raise ConfigError(
+            f"logged in, but the token is not in the configuration: {error.message}; set {variable} to it"
+        ) from error
+    for each in (variable, f"{variable}_FILE"):
+        if os.environ.get(each):
+            typer.echo(f"warning: {each} is set and wins over the token in {file}", err=True)
+
+
+def _phone(config: Config, number: str, name: str) -> str:
+    _require_terminal(f"--phone --name {name}")  # for the code, which comes in a moment
+
+    async def ask(question: Question) -> str:
+        if question is Question.PHONE and number:
+            return number
+        return _prompt(question.value, hidden=question is not Question.PHONE)
+
+    return run_async(login_phone(config.telegram, config.data_dir, name, ask, proxy=config.proxy))
+
+
+def _session(config: Config, text: str, name: str) -> str:
+    text = text or _ask("Session string", f"--session --name {name}", hidden=True)
+    return run_async(login_session(config.telegram, config.data_dir, name, text, proxy=config.proxy))
+
+
+def _refuse_taken(config: Config, name: str) -> None:
+    if name in (account.name for account in config.telegram.user_accounts):
+        raise ConfigError(
+            f"the configuration has an account {name!r}, which would be used instead; choose another --name, "
+            "or take it out of telegram.accounts"
+        )
+
+
+def _ask(question: str, options: str, *, hidden: bool) -> str:
+    _require_terminal(options)
+    return _prompt(question, hidden=hidden)
+
+
+def _require_terminal(options: str) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"there is no terminal to ask on; use one: saveany login {options}\n"
+            f"in a container: docker compose run --rm -it worker saveany login {options}"
+        )
+
+
+def _prompt(question: str, *, hidden: bool) -> str:
+    with _interruptible():
+        answer: str = typer.prompt(question, hide_input=hidden)
+    return answer.strip()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, Ctrl-C ends the waiting for a key; the event loop's own handler would only take note of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

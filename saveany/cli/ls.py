@@ -1,0 +1,63 @@
+"""`saveany ls`: tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from saveany.cli.client import (
+    Api,
+    Json,
+    JsonOption,
+    TokenOption,
+    UrlOption,
+    UserOption,
+    connect,
+    printable,
+)
+from saveany.models import Status
+
+
+def ls(
+    ctx: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Ended tasks too, newest first.")] = False,
+    status: Annotated[Status | None, typer.Option(help="Only tasks with this status.")] = None,
+    user: UserOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Ended tasks to list at most.")] = 50,
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """List tasks, those that are queued or running, or more with --all or --status.
+
+    Live tasks come first, oldest first, then ended ones, newest first.
+
+    --json prints one object, {"tasks": […]}, whose elements are the API's:
+    task_id, status, title, created_at, error, type, stage, storage, path,
+    user_id, progress, attempts, started_at, updated_at, finished_at.
+    """
+    tasks = asyncio.run(_tasks(connect(ctx, url, token), status, user, limit, ended=everything))
+    if as_json:
+        typer.echo(json.dumps({"tasks": tasks}))
+    for task in [] if as_json else tasks:
+        typer.echo(_line(task))
+
+
+async def _tasks(api: Api, status: Status | None, user: int | None, limit: int, *, ended: bool) -> list[Json]:
+    """Live tasks, then with `ended` at most `limit` that have ended; of one status only if it is given."""
+    found: list[Json] = []
+    async with api:
+        if not status or not status.ended:
+            found += [task for task in await api.live(user) if status in (None, task["status"])]
+        if status.ended if status else ended:
+            found += await api.history(limit, status or "", user)
+    return found
+
+
+def _line(task: Json) -> str:
+    error = f": {task['error']}" if task["error"] else ""
+    percent = f"{task['progress']['percent']:.1f} %"
+    return f"{task['task_id']}  {task['status']:9}  {percent:>7}  {printable(task['title'] + error)}"

@@ -1,0 +1,66 @@
+"""`saveany show`: one task."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich import filesize
+
+from saveany.cli.bars import amount
+from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, connect, printable
+
+
+def show(
+    ctx: typer.Context,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.")],
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Show everything about one task, its files included.
+
+    --json prints the API's object: what `saveany ls --json` has, and items,
+    items_total and webhook.
+    """
+    task = asyncio.run(_task(connect(ctx, url, token), task_id))
+    if as_json:
+        typer.echo(json.dumps(task))
+        return
+    for name, value in _facts(task):
+        typer.echo(f"{name:10}{printable(value)}")
+    for item in task["items"]:
+        typer.echo(printable(_item(item)))
+
+
+async def _task(api: Api, task_id: str) -> Json:
+    async with api:
+        return await api.task(task_id)
+
+
+def _facts(task: Json) -> Iterator[tuple[str, str]]:
+    progress, webhook = task["progress"], task["webhook"]
+    stage = f" ({task['stage']})" if task["stage"] else ""
+    yield "task", task["task_id"]
+    yield "status", task["status"] + stage
+    yield "title", task["title"]
+    if task["error"]:
+        yield "error", task["error"]
+    yield "storage", f"{task['storage']}:{task['path']}"
+    yield "user", str(task["user_id"])
+    yield "progress", f"{progress['percent']} %, {amount(progress)}, {progress['done_files']} files done"
+    for name in ("created", "started", "finished"):
+        yield name, task[f"{name}_at"] or "-"
+    yield "attempts", str(task["attempts"])
+    if webhook:
+        yield "webhook", f"{webhook['state']}, tries {webhook['attempts']}, status {webhook['last_status']}"
+    yield "files", str(task["items_total"])
+
+
+def _item(item: Json) -> str:
+    size = "size unknown" if item["size"] is None else filesize.decimal(item["size"])
+    more = (item.get(name) for name in ("sha256", "url", "error"))
+    return "  ".join(["", f"{item['status']:9}", item["path"], size, *(text for text in more if text)])

@@ -1,0 +1,84 @@
+"""A command on a terminal of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import signal
+import struct
+import termios
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from typing import Self
+
+from tests.fixtures.stack import until
+
+
+class Terminal:
+    """`async with Terminal(argv) as terminal`: what it shows is in `shown`, `type` is the keyboard."""
+
+    def __init__(self, argv: Sequence[str], columns: int = 150) -> None:
+        self._argv = argv
+        self._columns = columns
+        self._output = bytearray()
+        self._seen = 0
+
+    async def __aenter__(self) -> Self:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
+        self.process: Process = await asyncio.create_subprocess_exec(
+            *self._argv,
+            env={**os.environ, "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C comes from the terminal
+        )
+        os.close(slave)
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+
+    @property
+    def shown(self) -> str:
+        """Everything that was written to the screen so far."""
+        return self._output.decode("utf-8", "replace")
+
+    @property
+    def echoes(self) -> bool:
+        """Whether what is typed is seen."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    async def expect(self, text: str) -> None:
+        """Wait until `text` is shown, after what was expected before."""
+
+        async def is_there() -> bool:
+            return text in self.shown[self._seen :] or self.process.returncode is not None
+
+        await until(is_there)
+        found = self.shown.find(text, self._seen)
+        assert found >= 0, f"{text!r} is not in: {self.shown[self._seen :]}"
+        self._seen = found + len(text)
+
+    def type(self, text: str) -> None:
+        """Press keys; "\\n" is Enter and "\\x03" Ctrl-C."""
+        os.write(self._master, text.encode())
+
+    async def end(self) -> int:
+        """Wait for the command's end; its exit code."""
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+    def _read(self) -> None:
+        try:
+            self._output += os.read(self._master, 65536)
+        except OSError:  # EIO: the command has closed its side
+            asyncio.get_running_loop().remove_reader(self._master)

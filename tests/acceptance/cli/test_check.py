@@ -1,0 +1,235 @@
+"""`saveany check`: each thing that can be wrong, its line and its exit code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from saveany import checks
+from saveany.config import Config
+from saveany.sandbox.handlers import config as handlers
+from saveany.store import Db
+from tests.fixtures.stack import Result, Stack
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """A configuration and its Telegram; nothing runs."""
+    async with Stack(tmp_path, roles=False) as stack:
+        yield stack
+
+
+def lines(result: Result) -> dict[str, tuple[str, str]]:
+    """Status and detail by name."""
+    assert "Traceback" not in result.out + result.err
+    rows = (line.split(maxsplit=1) for line in result.out.splitlines())
+    return {name: (status, detail) for status, rest in rows for name, detail in [rest.split(": ", 1)]}
+
+
+async def check(stack: Stack, **tables: Any) -> tuple[int, dict[str, tuple[str, str]]]:
+    stack.write_config(**tables)
+    result = await stack.saveany("check")
+    assert stack.sandbox.bot_token not in result.out + result.err
+    return result.code, lines(result)
+
+
+async def test_all_is_well(stack: Stack) -> None:
+    code, found = await check(stack)
+    assert code == 0
+    assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(
+        [
+            *("config", "api.token", "webhook", "api.port", "disk of data_dir", "disk of storage local1"),
+            *("redis", "clock of redis", "storage local1", "telegram bot", "telegram user"),
+            "clock of telegram",
+        ],
+        "ok",
+    )
+    assert "fsync always" in found["redis"][1]
+    assert stack.files() == []
+
+
+async def test_a_second_check_does_not_log_the_bot_in_again(stack: Stack) -> None:
+    for _ in range(2):
+        assert (await check(stack))[0] == 0
+    assert stack.sandbox.counters.requests(method="auth.importBotAuthorization") == 1
+
+
+async def test_json(stack: Stack) -> None:
+    result = await stack.saveany("check", "--json")
+    found = json.loads(result.out)
+    assert (result.code, found["ok"], set(found)) == (0, True, {"ok", "checks"})
+    assert all(set(row) == {"name", "status", "detail"} for row in found["checks"])
+    assert {"name": "telegram user", "status": "ok", "detail": "logged in"} in found["checks"]
+
+
+async def test_json_of_a_wrong_configuration(stack: Stack) -> None:
+    stack.config_file.write_text("wrokers = 1\n[api]\nport = 'x'\n")
+    result = await stack.saveany("check", "--json")
+    assert result.code == 2
+    found = json.loads(result.out)
+    assert [row["status"] for row in found["checks"]] == ["failed", "failed"]
+    assert not found["ok"]
+    assert "did you mean workers" in found["checks"][0]["detail"]
+
+
+async def test_a_wrong_configuration(stack: Stack) -> None:
+    stack.config_file.write_text("wrokers = 1\n")
+    result = await stack.saveany("check")
+    assert result.code == 2
+    assert f"failed   config: {stack.config_file}:1: wrokers" in result.out
+
+
+async def test_warnings_leave_the_exit_code(stack: Stack) -> None:
+    weak = "whsec_" + base64.b64encode(b"0123" * 8).decode()
+    code, found = await check(
+        stack, threads=4, users=[], api={"host": "0.0.0.0", "token": "short", "webhook_secret": weak}
+    )
+    assert code == 0
+    warned = {name: detail for name, (status, detail) in found.items() if status == "warning"}
+    assert set(warned) == {"config", "users", "api.token", "webhook"}
+    assert "threads" in warned["config"]
+
+
+async def test_a_webhook_over_plain_http_is_a_warning(stack: Stack) -> None:
+    _, found = await check(stack, api={"webhook_url": "http://example.com/hook"})
+    assert found["webhook"][0] == "warning"
+    _, found = await check(stack, api={"webhook_url": "http://127.0.0.1:9/hook"})
+    assert found["webhook"][0] == "ok"
+
+
+async def test_a_port_of_somebody_else(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", stack.port)):
+        code, found = await check(stack)
+    assert code == 2
+    assert found["api.port"][0] == "failed"
+    assert "api.port" in found["api.port"][1]
+
+
+async def test_no_redis(stack: Stack) -> None:
+    code, found = await check(stack, redis={"url": "redis://:hunter2@127.0.0.1:1/0"})
+    assert code == 3
+    assert found["redis"][0] == "failed"
+    assert found["storage local1"][0] == "ok"
+    assert found["telegram"][0] == "warning"
+    assert stack.sandbox.counters.requests() == 0
+    assert "hunter2" not in str(found)
+
+
+async def test_an_embedded_server_that_does_not_start(stack: Stack) -> None:
+    stack.data_dir.mkdir()
+    (stack.data_dir / "redis").write_text("in the way")
+    code, found = await check(stack)
+    assert code == 3
+    assert str(stack.data_dir / "redis") in found["redis"][1]
+    assert found["storage local1"][0] == "ok"
+    assert found["telegram"][0] == "warning"
+
+
+async def test_a_redis_that_drops_tasks(stack: Stack, db: Db, valkey_url: str) -> None:
+    await db.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        code, found = await check(stack, redis={"url": valkey_url})
+    finally:
+        await db.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    assert code == 3
+    assert "maxmemory-policy noeviction" in found["redis"][1]
+
+
+async def test_a_redis_without_a_file_is_a_warning(stack: Stack, db: Db, valkey_url: str) -> None:
+    code, found = await check(stack, redis={"url": valkey_url})
+    assert code == 0
+    assert found["redis"][0] == "warning"
+    assert "appendonly yes" in found["redis"][1]
+
+
+async def test_a_storage_that_cannot_be_written(stack: Stack) -> None:
+    stack.storage_dir.write_text("not a folder")
+    code, found = await check(stack, telegram={"token": "7:WRONG-token-of-another-bot-xxxxxxx"})
+    assert code == 4  # before Telegram's
+    assert found["storage local1"][0] == "failed"
+    assert found["telegram bot"][0] == "failed"
+
+
+async def test_no_storage(stack: Stack) -> None:
+    code, found = await check(stack, storages=[])
+    assert code == 4
+    assert found["storages"][0] == "failed"
+
+
+async def test_a_wrong_bot_token(stack: Stack) -> None:
+    code, found = await check(stack, telegram={"token": "7:WRONG-token-of-another-bot-xxxxxxx"})
+    assert code == 5
+    status, detail = found["telegram bot"]
+    assert status == "failed"
+    assert "@BotFather" in detail
+    assert "WRONG" not in detail
+    assert found["telegram user"][0] == "ok"
+
+
+async def test_a_login_that_ended(stack: Stack) -> None:
+    stack.sandbox.faults.add("error=401:SESSION_REVOKED,method=users.getUsers,account=123456789")
+    code, found = await check(stack)
+    assert code == 5
+    assert "saveany login --phone --name user" in found["telegram user"][1]
+
+
+async def test_no_account(stack: Stack) -> None:
+    code, found = await check(stack, telegram={"token": "", "accounts": []})
+    assert code == 5
+    assert "saveany login" in found["telegram"][1]
+
+
+class Shift(NamedTuple):
+    seconds: int
+    status: str
+    code: int
+
+
+@pytest.mark.parametrize(
+    "shift",
+    [Shift(20, "ok", 0), Shift(60, "warning", 0), Shift(-60, "warning", 0), Shift(-400, "failed", 6)],
+)
+async def test_the_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch, shift: Shift) -> None:
+    class Elsewhere(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(UTC) + timedelta(seconds=shift.seconds)
+
+    monkeypatch.setattr(handlers, "datetime", Elsewhere)
+    code, found = await check(stack)
+    assert (found["clock of telegram"][0], code) == (shift.status, shift.code)
+    if shift.status != "ok":
+        assert ("behind" if shift.seconds > 0 else "ahead of") in found["clock of telegram"][1]
+
+
+@contextmanager
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage(Path())
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(2_000_000_000, "ok"), (500_000_000, "warning"), (50_000_000, "failed")]
+)
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, status: str) -> None:
+    storage = {"name": "s", "type": "local", "base_path": str(tmp_path / "not" / "there" / "yet")}
+    config = Config.model_validate({"data_dir": str(tmp_path), "storages": [storage]})
+    with free(monkeypatch, size):
+        found = list(checks.disks(config))
+    assert [(each.name, each.status) for each in found] == [
+        ("disk of data_dir", status),
+        ("disk of storage s", status),
+    ]
+    assert all(str(tmp_path) in each.detail for each in found)
+    assert checks.Area.MACHINE == 6

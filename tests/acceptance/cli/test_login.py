@@ -1,0 +1,170 @@
+"""`saveany login`: on a terminal, and without one."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from saveany.cli import login
+from saveany.config import load
+from saveany.errors import ConfigError
+from tests.acceptance.cli.terminal import Terminal
+from tests.fixtures.stack import Stack
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """A configuration with no accounts, and its Telegram; nothing runs."""
+    async with Stack(tmp_path, roles=False, tables={"telegram": {"token": "", "accounts": []}}) as stack:
+        yield stack
+
+
+def kept(stack: Stack) -> dict[str, int]:
+    """The logins that are kept, and the modes of their files."""
+    files = (stack.data_dir / "sessions").glob("*.session")
+    return {file.stem: stat.S_IMODE(file.stat().st_mode) for file in files}
+
+
+def token_in(file: Path) -> str:
+    text: str = tomllib.loads(file.read_text())["telegram"]["token"]
+    return text
+
+
+async def test_a_bot_by_token(stack: Stack) -> None:
+    result = await stack.saveany("login", "--bot", stack.sandbox.bot_token)
+    assert result.code == 0, result.err
+    assert result.out.startswith("Logged in as Sandbox Bot;")
+    assert kept(stack) == {"bot": 0o600}
+    assert token_in(stack.config_file) == stack.sandbox.bot_token
+    assert stack.sandbox.bot_token not in result.out + result.err
+
+
+async def test_a_bot_by_the_configured_token(stack: Stack) -> None:
+    await stack.saveany("config", "set", "telegram.token", stack.sandbox.bot_token)
+    before = stack.config_file.read_text()
+    result = await stack.saveany("login", "--bot")
+    assert result.code == 0, result.err
+    assert stack.config_file.read_text() == before
+
+
+async def test_a_token_from_a_variable_wins(stack: Stack) -> None:
+    other = "7000000001:another-token-that-is-not-it-xxxxxxx"
+    result = await stack.saveany(
+        "login", "--bot", "-", stdin=f"{stack.sandbox.bot_token}\n".encode(), SAVEANY_TELEGRAM_TOKEN=other
+    )
+    assert result.code == 0, result.err
+    assert "SAVEANY_TELEGRAM_TOKEN is set and wins" in result.err
+    assert token_in(stack.config_file) == stack.sandbox.bot_token
+
+
+async def test_a_wrong_bot_token(stack: Stack) -> None:
+    result = await stack.saveany("login", "--bot", "7:WRONG-token-of-another-bot-xxxxxxx")
+    assert result.code == 1
+    assert "@BotFather" in result.err
+    assert "WRONG" not in result.err
+    assert kept(stack) == {}
+    assert token_in(stack.config_file) == ""
+
+
+async def test_a_bot_on_a_terminal(stack: Stack) -> None:
+    async with Terminal(stack.argv("login", "--bot")) as terminal:
+        await terminal.expect("Bot token, from @BotFather")
+        terminal.type(f"{stack.sandbox.bot_token}\n")
+        await terminal.expect("Logged in as Sandbox Bot")
+        assert await terminal.end() == 0
+        assert stack.sandbox.bot_token not in terminal.shown
+    assert kept(stack) == {"bot": 0o600}
+
+
+async def test_a_user_by_phone(stack: Stack) -> None:
+    async with Terminal(stack.argv("login", "--phone", "--name", "alice")) as terminal:
+        await terminal.expect("Phone number")
+        terminal.type(f"{stack.sandbox.phone}\n")
+        await terminal.expect("Login code that Telegram sent you")
+        terminal.type("11111\n")
+        await terminal.expect("That code was wrong")
+        terminal.type(f"{stack.sandbox.login_code}\n")
+        await terminal.expect("Logged in as Sandbox User; the login is kept as 'alice'")
+        assert await terminal.end() == 0
+        assert stack.sandbox.login_code not in terminal.shown
+        assert terminal.echoes
+    assert kept(stack) == {"alice": 0o600}
+    result = await stack.saveany("check")
+    assert "telegram alice: logged in" in result.out
+
+
+async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack) -> None:
+    async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
+        await terminal.expect("Login code")
+        terminal.type(f"{stack.sandbox.login_code}\n")
+        assert await terminal.end() == 0
+        assert "Phone number" not in terminal.shown
+    assert kept(stack) == {"me": 0o600}
+
+
+async def test_ctrl_c_ends_a_question(stack: Stack) -> None:
+    async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
+        await terminal.expect("Login code")
+        terminal.type("\x03")
+        assert await terminal.end() == 130
+        assert terminal.echoes
+        assert "Traceback" not in terminal.shown
+    assert kept(stack) == {}
+
+
+async def test_a_session_string_from_stdin(stack: Stack) -> None:
+    text = stack.sandbox.user_session
+    result = await stack.saveany("login", "--session", "-", "--name", "bob", stdin=f"{text}\n".encode())
+    assert result.code == 0, result.err
+    assert kept(stack) == {"bob": 0o600}
+    assert text not in result.out + result.err + stack.config_file.read_text()
+
+
+async def test_what_is_no_session_string(stack: Stack) -> None:
+    result = await stack.saveany("login", "--session", "nonsense")
+    assert result.code == 2
+    assert "not a Telethon session string" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["--bot"], "saveany login --bot"),
+        (["--phone"], "saveany login --phone --name me"),
+        (["--phone", "+491701234567", "--name", "x"], "saveany login --phone --name x"),
+        (["--session"], "saveany login --session --name me"),
+    ],
+)
+async def test_without_a_terminal_nothing_is_asked(stack: Stack, words: list[str], command: str) -> None:
+    result = await stack.saveany("login", *words)
+    assert result.code == 2
+    assert f"use one: {command}\n" in result.err
+    assert f"docker compose run --rm -it worker {command}\n" in result.err
+    assert stack.sandbox.counters.requests() == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--bot", "--phone"], ["1234:abc"]])
+async def test_which_login_must_be_said(stack: Stack, words: list[str]) -> None:
+    result = await stack.saveany("login", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: say what to log in")
+
+
+async def test_a_name_that_the_configuration_has(stack: Stack) -> None:
+    stack.write_config(telegram={"accounts": [{"name": "user", "session": stack.sandbox.user_session}]})
+    result = await stack.saveany("login", "--session", stack.sandbox.user_session, "--name", "user")
+    assert result.code == 2
+    assert "'user'" in result.err
+    assert kept(stack) == {}
+
+
+async def test_a_configuration_that_cannot_be_written(stack: Stack) -> None:
+    config = load(stack.config_file, {})
+    shutil.rmtree(stack.folder)
+    with pytest.raises(ConfigError, match=r"logged in, but .* set SAVEANY_TELEGRAM_TOKEN to it"):
+        login._keep_token(config, stack.sandbox.bot_token)

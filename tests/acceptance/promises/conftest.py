@@ -1,0 +1,17 @@
+"""One fresh site per test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.promises.site import Site
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Nothing runs yet but Telegram, Valkey and a webhook receiver: a test starts the roles it needs."""
+    async with Site(tmp_path) as site:
+        yield site

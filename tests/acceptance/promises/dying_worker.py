@@ -1,0 +1,67 @@
+"""`python -m tests.acceptance.promises.dying_worker BOUNDARY …`: saveany, killed at a step of the finish."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from saveany.cli import main
+from saveany.models import ItemStatus
+from saveany.store import Claim
+from storages.local import LocalUpload
+from workers.ledger import Ledger
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _finishing(*args: Any) -> bool:
+    return args[1].status is ItemStatus.FINISHING
+
+
+def _always(*_: Any) -> bool:
+    return True
+
+
+def _before(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
+    """Die when the method is called."""
+    real = getattr(owner, name)
+
+    def patched(*args: Any, **more: Any) -> Any:
+        if when(*args):
+            die()
+        return real(*args, **more)
+
+    setattr(owner, name, patched)
+
+
+def _after(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
+    """Die when the coroutine has done its work."""
+    real = getattr(owner, name)
+
+    async def patched(*args: Any, **more: Any) -> None:
+        await real(*args, **more)
+        if when(*args):
+            die()
+
+    setattr(owner, name, patched)
+
+
+#: The steps of transfer.md's "Finish", and where each begins or ends.
+BOUNDARIES: dict[str, Callable[[], None]] = {
+    "before-finishing-recorded": lambda: _before(Ledger, "put", _finishing),
+    "after-finishing-recorded": lambda: _after(Ledger, "put", _finishing),
+    "before-link": lambda: _before(LocalUpload, "_link"),
+    "after-link-before-unlink": lambda: _before(LocalUpload, "_drop_part"),
+    "after-unlink-before-folder-fsync": lambda: _before(LocalUpload, "_sync_folder"),
+    "before-finish-recorded": lambda: _before(Claim, "finish"),
+    "after-finish-recorded": lambda: _after(Claim, "finish"),
+}
+
+if __name__ == "__main__":
+    BOUNDARIES[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,122 @@
+"""`kill -9`: nothing acknowledged is lost, nothing is stored twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site, descendants, until
+
+#: The promise: so many seconds after the kill the task is completed. The slow sample alone takes 8.4 s.
+PROMISE = 30
+
+
+async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
+    async with Site(tmp_path, own_redis=False) as site:
+        await site.spawn("run", "--workers", "2")
+        await site.ready(2)
+        task_id = await site.post(SLOW)
+        await site.downloading(task_id, 24 << 20)
+        killed = await site.worker_of(task_id)
+        os.kill(killed["pid"], signal.SIGKILL)
+        since = time.monotonic()
+        task = await site.ended(task_id, PROMISE)
+        print(f"completed {time.monotonic() - since:.1f} s after the kill")
+        assert task["attempts"] == 2
+        await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+
+        async def two_again() -> bool:
+            pids = {each["pid"] for each in await site.workers()}
+            return len(pids) == 2 and killed["pid"] not in pids
+
+        await until(two_again, 30, "second worker in place of the killed one")
+
+
+async def test_a_lone_worker_killed(site: Site) -> None:
+    workers = await site.start(2)
+    task_id = await site.post(SLOW)
+    await site.downloading(task_id, 24 << 20)
+    busy = await site.worker_of(task_id)
+    await next(each for each in workers if each.pid == busy["pid"]).kill()
+    since = time.monotonic()
+    task = await site.ended(task_id, PROMISE)
+    print(f"completed {time.monotonic() - since:.1f} s after the kill")
+    assert task["attempts"] == 2
+    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+
+
+async def test_everything_killed(tmp_path: Path) -> None:
+    tables = {"workers": 1}
+    async with Site(tmp_path, own_redis=False, tables=tables) as site:
+        first = await site.spawn("run", "--workers", "1")
+        await site.ready(1)
+        slowed = site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
+        running = await site.post(BIG, "running")
+        queued = [await site.post(ONE_MIB, f"queued-{n}") for n in range(8)]
+        await site.downloading(running)
+        for pid in descendants(first.pid):
+            os.kill(pid, signal.SIGKILL)
+        await first.ended(5)
+        site.sandbox.faults.remove(slowed)
+        await site.spawn("run", "--workers", "2")
+        await site.ready(2)
+        for task_id in [running, *queued]:
+            assert (await site.ended(task_id))["status"] == "completed"
+            await site.told_once(task_id)
+        assert site.files() == [*(f"queued-{n}/1MiB.bin" for n in range(8)), "running/64MiB.bin"]
+        site.holds("running/64MiB.bin", BIG)
+        for n in range(8):
+            site.holds(f"queued-{n}/1MiB.bin", ONE_MIB)
+
+
+async def test_valkey_killed(tmp_path: Path) -> None:
+    """The transfer goes on through the outage: same claim, nothing fetched twice, same processes."""
+    async with Site(tmp_path, own_redis=False) as site:
+        run = await site.spawn("run", "--workers", "2")
+        await site.ready(2)
+        before = {each["pid"] for each in await site.workers()}
+        site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
+        task_id = await site.post(BIG)
+        await site.downloading(task_id)
+        (valkey,) = [pid for pid in descendants(run.pid) if _program(pid).startswith("valkey-server")]
+        os.kill(valkey, signal.SIGKILL)
+        task = await site.ended(task_id)
+        assert task["attempts"] == 1
+        assert site.sandbox.counters.bytes(file=BIG_FILE) < (64 << 20) + (8 << 20)
+        await site.one_good_file(task_id, "in/64MiB.bin", BIG)
+        assert {each["pid"] for each in await site.workers()} == before
+
+
+async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
+    async with Site(tmp_path, own_redis=False) as site:
+        run = await site.spawn("run", "--workers", "2")
+        await site.ready(2)
+        site.sandbox.faults.add("delay=0.1,method=upload.getFile")
+        tasks = [await site.post(ONE_MIB, f"{n}") for n in range(60)]
+        for left in (50, 35, 20):
+            await until(lambda left=left: _at_most(site, left), 60, f"state of {left} tasks left")
+            for pid in descendants(run.pid):
+                if _program(pid).startswith("valkey-server"):
+                    os.kill(pid, signal.SIGKILL)
+        ends = await asyncio.gather(*(site.ended(each, 90) for each in tasks))
+        assert [(end["status"], end["error"]) for end in ends] == [("completed", "")] * 60
+        assert site.files() == sorted(f"{n}/1MiB.bin" for n in range(60))
+        # A sender that lost its claim's answer tries again only after a minute: look at what is to be sent.
+        store = await site.store()
+        for task_id in tasks:
+            assert [each.event for each in await store.outbox.of_task(task_id)] == ["task.completed"]
+
+
+async def _at_most(site: Site, left: int) -> bool:
+    reply = await site.client.get("/api/v1/tasks")
+    return reply.status_code == 200 and reply.json()["total"] <= left
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
