@@ -22,6 +22,8 @@ from saveany.store.tasks import delivery_args
 LEASE_MS = 15_000
 RENEW_MS = 5_000
 
+_WAITED_OUT: tuple[type[Exception], ...] = (*OUTAGE, Unavailable)
+
 
 class Claim:
     """One task, claimed by this worker at one epoch."""
@@ -89,7 +91,7 @@ class Claim:
         while True:
             try:
                 return await self._db.script(script, self.task.id, self.task.epoch, *args)
-            except (*OUTAGE, Unavailable):
+            except _WAITED_OUT:
                 await asyncio.sleep(0.5)
 
 
