@@ -13,11 +13,15 @@ the storage never sees half a file. Nothing in here retries, counts or logs: tha
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+#: A half-open range of bytes, (start, end).
+Range = tuple[int, int]
 
 
 class StorageOptions(BaseModel):
@@ -36,6 +40,7 @@ class Capabilities:
 
     random_writes: bool = False  # `Upload.write` takes parts in any order; else strictly in order
     reads_back: bool = False  # `Upload.read` works, so late parts can be hashed and a prefix re-read
+    resumes: bool = False  # `begin` keeps durable bytes of an earlier epoch
     lists: bool = False  # `list` works
     reads: bool = False  # `read` works
     this_machine_only: bool = False  # its files are on one machine's disk
@@ -64,6 +69,9 @@ class Entry:
 class Upload(abc.ABC):
     """One file on its way in. Used by one transfer; `write` may be called concurrently if `random_writes`."""
 
+    #: What `begin` kept of an earlier epoch: all of the `keep` it was given, or nothing.
+    kept: tuple[Range, ...] = ()
+
     @abc.abstractmethod
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Put `data` at `offset`. When it returns, `data` may be reused; it need not be durable yet."""
@@ -78,7 +86,8 @@ class Upload(abc.ABC):
 
         Raises `NameTaken` if the name exists and `replace` is false, `StorageError` if what was written is
         not exactly `size` bytes, `Fenced` if a later epoch has taken the upload over. After `NameTaken` the
-        upload is as before and may be committed under another path of the same folder.
+        upload is as before and may be committed under another path of the same folder. A commit that was
+        cancelled may have gone through: `Storage.finished` tells.
         """
 
     @abc.abstractmethod
@@ -104,17 +113,21 @@ class Storage(abc.ABC):
     name: str
 
     @abc.abstractmethod
-    async def begin(self, key: UploadKey, path: str, size: int | None) -> Upload:
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
         """Start the upload that will become `path` (or a sibling of it).
 
         Takes over what an earlier epoch of the same task and item left, in such a way that the earlier
-        writer, if it still lives, can no longer commit. The new upload starts empty.
+        writer, if it still lives, can no longer commit. `keep` are the bytes of it that a checkpoint of the
+        caller says are durable: the new upload has either all of them (`Upload.kept`) or starts empty.
+        Storages with `resumes` keep them if they are there.
         """
 
     @abc.abstractmethod
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
         """Whether an earlier epoch's commit to `final` went through before its worker died.
 
+        Afterwards no earlier epoch can commit, whatever the answer. If it is False the caller records that
+        the item is not finishing any more before it calls `begin`.
         True only if no part of the upload is left and `final` has exactly `size` bytes. If a part is left
         the answer is False even when `final` exists, unless both are one and the same file: then what is
         missing of the commit is done and the answer is True.
@@ -140,7 +153,7 @@ class Storage(abc.ABC):
         """What is in folder `path`, by name (capability `lists`). A missing folder raises `StorageError`."""
         raise NotImplementedError(f"{type(self).__name__} cannot list")
 
-    def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes of a file, in pieces (capability `reads`)."""
         raise NotImplementedError(f"{type(self).__name__} cannot read")
 

@@ -190,6 +190,12 @@ class StorageSuite:
             await upload.commit("a.bin", len(data), replace=False)
         assert await load(storage, "a.bin") == data
 
+    async def test_an_empty_part(self, storage: Storage) -> None:
+        async with await storage.begin(key(), "a.bin", 0) as upload:
+            await upload.write(0, b"")
+            await upload.commit("a.bin", 0, replace=False)
+        assert await storage.size("a.bin") == 0
+
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
     async def test_every_kind_of_buffer(
         self, storage: Storage, kind: Callable[[bytes], bytes | bytearray | memoryview]
@@ -465,12 +471,12 @@ class StorageSuite:
             uploads = [
                 await stack.enter_async_context(await worker().begin(owner, "a.bin", 1)) for owner in owners
             ]
-            await stack.enter_async_context(await worker().begin(key(2), "a.bin", 1))
+            await stack.enter_async_context(await worker().begin(key(2, item=1), "a.bin", 1))
             for number, upload in enumerate(uploads):
                 await upload.write(0, b"x")
-                if number:
+                if number != 1:
                     await upload.commit(f"{number}.bin", 1, replace=False)
-        assert await names(worker()) == ["1.bin", "2.bin", "3.bin", "4.bin"]
+        assert await names(worker()) == ["0.bin", "2.bin", "3.bin", "4.bin"]
 
     async def test_finished_without_a_commit(self, worker: Open) -> None:
         second = worker()

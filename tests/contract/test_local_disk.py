@@ -136,6 +136,22 @@ class TestJail:
         assert (outside / "secret").read_bytes() == b"secret"
         assert files(base) == {"a.bin"}
 
+    async def test_a_link_in_place_of_the_part_at_the_last_moment(
+        self, storage: LocalStorage, base: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        really = local._stat
+
+        def lay_link(folder: int, name: str) -> os.stat_result | None:
+            there = really(folder, name)
+            if name.endswith(".part") and there is None:
+                (base / name).symlink_to(outside / "new")
+            return there
+
+        monkeypatch.setattr(local, "_stat", lay_link)
+        with pytest.raises(StorageError):
+            await storage.begin(key(), "a.bin", 1)
+        assert files(outside) == {"secret"}
+
     async def test_a_folder_swapped_for_a_link_before_commit(
         self, storage: LocalStorage, base: Path, outside: Path
     ) -> None:
@@ -317,6 +333,30 @@ class TestPart:
                 record(name)
             await upload.commit("d/a.bin", 1, replace=replace)
         assert done == ["fsync", "rename" if replace else "link", "unlink", "fsync folder"]
+
+    async def test_finished_makes_the_name_durable(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await save(storage, "a.bin", b"x")
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+        assert await storage.finished(key(2), "a.bin", "a.bin", 1)
+        assert synced == [base.stat().st_ino]
+
+    async def test_committed_between_two_looks_of_finished(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with await storage.begin(key(1), "a.bin", 1) as old:
+            await old.write(0, b"x")
+        listdir = os.listdir
+
+        def and_commit(folder: int) -> list[str]:
+            (part,) = found = listdir(folder)
+            (base / part).rename(base / "a.bin")
+            return found
+
+        monkeypatch.setattr(os, "listdir", and_commit)
+        assert await storage.finished(key(2), "a.bin", "a.bin", 1)
 
     async def test_new_folders_are_durable(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
