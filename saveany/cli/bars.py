@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 import typer
 from rich import filesize
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
@@ -47,6 +47,17 @@ class Lines:
         typer.echo(json.dumps(head | event.data))
 
 
+class _Screen(Progress):
+    """The bars, and how many tasks have none yet."""
+
+    waiting = 0
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.waiting:
+            yield Text(f"waiting: {self.waiting}")
+
+
 class Bars:
     """A bar for each running task, a line for each that ended, and how many wait."""
 
@@ -56,11 +67,11 @@ class Bars:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[detail]}", markup=False),
         )
-        self.progress = Progress(*columns, console=console, transient=True)
+        self.progress = _Screen(*columns, console=console, transient=True)
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
         self._waiting: set[str] = set()
-        self._queue = self.progress.add_task("", visible=False, detail="")
+        self._queue = self.progress.add_task("", visible=False, detail="", bar=False)
 
     def show(self, event: Event) -> None:
         """Bring the screen up to date."""
@@ -72,20 +83,20 @@ class Bars:
         if title := data.get("title"):
             self._titles[task_id] = printable(title)
         if event.ended:
-            self._tell_end(task_id, data)
+            title = self._titles.get(task_id, task_id)
             self._forget(task_id)
+            self._tell_end(title, data)
         elif data["status"] == "running":
             self._waiting.discard(task_id)
             self._draw(task_id, data)
         else:
             self._waiting.add(task_id)
             self._drop_bar(task_id)
-        waiting = len(self._waiting)
-        self.progress.update(self._queue, visible=waiting > 0, description=f"waiting: {waiting}")
+        self.progress.waiting = len(self._waiting)
 
     def _draw(self, task_id: str, data: Json) -> None:
         if task_id not in self._bars:
-            self._bars[task_id] = self.progress.add_task("", total=None, detail="")
+            self._bars[task_id] = self.progress.add_task("", total=None, detail="", bar=True)
         bar, progress = self._bars[task_id], data.get("progress") or {}
         total = progress.get("total_bytes")
         self.progress.update(bar, description=_name(self._titles.get(task_id, task_id)))
@@ -96,13 +107,9 @@ class Bars:
         else:
             self.progress.update(bar, detail=data.get("stage") or "")
 
-    def _tell_end(self, task_id: str, data: Json) -> None:
+    def _tell_end(self, title: str, data: Json) -> None:
         status, error = data["status"], printable(data.get("error") or "")
-        line = Text.assemble(
-            (f"{status:10}", _COLORS[status]),
-            self._titles.get(task_id, task_id),
-            f": {error}" if error else "",
-        )
+        line = Text.assemble((f"{status:10}", _COLORS[status]), title, f": {error}" if error else "")
         self.progress.console.print(line, soft_wrap=True)
 
     def _forget(self, *task_ids: str) -> None:

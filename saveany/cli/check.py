@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
@@ -16,6 +16,7 @@ from saveany.cli.role import prepare, redis_server, run_async
 from saveany.config import Config
 from saveany.config.schema import Log
 from saveany.errors import ConfigError, SaveAnyError
+from saveany.store import connect
 
 
 def check(
@@ -64,12 +65,15 @@ async def _all(config: Config) -> AsyncIterator[Check]:
         yield each
     for each in checks.disks(config):
         yield each
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         try:
             url, _ = stack.enter_context(redis_server(config))
-            rest = checks.services(config, url)
+            db = connect(url)
         except SaveAnyError as error:
             rest = _without_redis(config, error)
+        else:
+            stack.push_async_callback(db.close)
+            rest = checks.services(config, db)
         async for each in rest:
             yield each
 

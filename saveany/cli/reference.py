@@ -62,7 +62,7 @@ def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
 def _usage(command: Any, context: Any) -> str:
     """`saveany add [OPTIONS] LINK...`: typer's own line has braces around what is required."""
     pieces = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    required = re.sub(r"\{(.*?)\}(?:\.\.\.)?", lambda found: found[1].upper(), pieces)
+    required = re.sub(r"\{(.*?)\.*\}", lambda found: found[1].upper(), pieces)
     return required.replace("[[", "[").replace("]]", "]")
 
 

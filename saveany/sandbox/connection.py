@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from telethon.extensions import BinaryReader
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 from telethon.tl.core import GzipPacked
@@ -52,7 +51,7 @@ class Connection:
         self._shared = center.shared
         self._reader = reader
         self._writer = writer
-        self._host = str(writer.get_extra_info("peername")[0])
+        self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
         self._handshake = Handshake(
             self._shared.vault.rsa, lambda key: self._shared.vault.add(key, center.id)
         )
@@ -90,7 +89,7 @@ class Connection:
         if len(packet) < _SMALLEST:
             raise ProtocolError(f"a packet of {len(packet)} bytes")
         if packet[:8] == bytes(8):
-            self._serve_plain(BinaryReader(packet[20:]).tgread_object())
+            self._serve_plain(envelope.read(packet[20:]))
             return
         key = self._shared.vault.key(int.from_bytes(packet[:8], "little"), self.center.id)
         if key is None:

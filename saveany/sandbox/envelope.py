@@ -1,6 +1,5 @@
 """The encrypted envelope of MTProto 2.0 (https://core.telegram.org/mtproto/description)."""
 
-import gzip
 import hashlib
 import hmac
 import os
@@ -61,19 +60,21 @@ def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...])
 def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any]]:
     """The requests in a letter, unpacked from containers, gzip and the invokeWith… wrappers.
 
-    What cannot be read comes as the exception that reading it raised.
+    What cannot be read comes as a ProtocolError in its place.
     """
     try:
-        yield from _unpack(message_id, BinaryReader(body).tgread_object())
-    except (
-        TypeNotFoundError,
-        BufferError,
-        ValueError,
-        RuntimeError,
-        struct.error,
-        gzip.BadGzipFile,
-    ) as unreadable:
-        yield message_id, unreadable
+        thing = read(body)
+    except ProtocolError as unreadable:
+        thing = unreadable
+    yield from _unpack(message_id, thing)
+
+
+def read(data: bytes) -> Any:
+    """The TL object that these bytes begin with."""
+    try:
+        return BinaryReader(data).tgread_object()
+    except (TypeNotFoundError, BufferError, ValueError, RuntimeError, struct.error, OSError) as error:
+        raise ProtocolError(f"no TL object: {error}") from error  # OSError: gzip.BadGzipFile
 
 
 def _unpack(message_id: int, thing: Any) -> Iterator[tuple[int, Any]]:

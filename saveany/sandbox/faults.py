@@ -27,13 +27,25 @@ files were sent for them, `count` times at most). As text, for the command line:
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from saveany.sandbox.calls import Call
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.world import World
 
-_NUMBER, _INTEGER = r"\d+(\.\d+)?", r"\d+"
+_NUMBER, _INTEGER, _RATE = r"\d+(\.\d+)?", r"\d+", r"[1-9]\d*"
+
+
+class Scope(Enum):
+    """Requests that a kind of fault can happen to."""
+
+    ALL = "also those of the key exchange"
+    RPC = "those that can be answered with an error"
+    FILES = "those for a part of a file"
+
+
+ALL, RPC, FILES = Scope
 
 Pacer = Callable[[float, int], float]
 
@@ -62,6 +74,8 @@ class Fault:
             raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
         if not re.fullmatch(kind.value, self.value):
             raise ValueError(f"fault {self.kind}: {self.value!r} is not a value of it")
+        if self.every < 1:
+            raise ValueError(f"fault {self.kind}: every={self.every} is not a number from 1 on")
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
@@ -75,7 +89,8 @@ class Fault:
 
     def concerns(self, call: Call) -> bool:
         """Whether it is about such calls at all."""
-        if KINDS[self.kind].of_files and call.file is None:
+        scope = KINDS[self.kind].scope
+        if (scope is FILES and call.file is None) or (scope is RPC and call.key is None):
             return False
         chosen = ((name, getattr(self, name)) for name in ("method", "file", "account", "connection"))
         return all(wanted is None or getattr(call, name) == wanted for name, wanted in chosen)
@@ -129,11 +144,11 @@ Effect = Callable[[Fault, Outcome, World], None]
 
 
 class Kind(NamedTuple):
-    """What a kind of fault does, which values it takes, and whether it is about requests for files only."""
+    """What a kind of fault does, which values it takes, and for which requests it makes sense."""
 
     effect: Effect
     value: str  # a regular expression
-    of_files: bool
+    scope: Scope
 
 
 KINDS: dict[str, Kind] = {}
@@ -175,11 +190,11 @@ class Faults:
                 fault.sent(length)
 
 
-def _kind(name: str, value: str = "", of_files: bool = False) -> Callable[[Effect], Effect]:
-    """Name an effect: the pattern its value must have, and whether it makes sense for file requests only."""
+def _kind(name: str, value: str = "", scope: Scope = ALL) -> Callable[[Effect], Effect]:
+    """Name an effect: the pattern its value must have, and the requests it makes sense for."""
 
     def register(effect: Effect) -> Effect:
-        KINDS[name] = Kind(effect, value, of_files)
+        KINDS[name] = Kind(effect, value, scope)
         return effect
 
     return register
@@ -190,38 +205,38 @@ def _delay(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.delay += float(fault.value)
 
 
-@_kind("rate", _NUMBER)
+@_kind("rate", _RATE)
 def _rate(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.pacers.append(fault.pacer(outcome.call.connection))
 
 
-@_kind("total_rate", _NUMBER)
+@_kind("total_rate", _RATE)
 def _total_rate(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.pacers.append(fault.pacer(0))
 
 
-@_kind("flood_wait", _INTEGER)
+@_kind("flood_wait", _INTEGER, RPC)
 def _flood_wait(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.error = RpcFailure(420, f"FLOOD_WAIT_{fault.value}")
 
 
-@_kind("premium_wait", _INTEGER)
+@_kind("premium_wait", _INTEGER, RPC)
 def _premium_wait(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.error = RpcFailure(420, f"FLOOD_PREMIUM_WAIT_{fault.value}")
 
 
-@_kind("error", r"-?\d+:\w+")
+@_kind("error", r"-?\d+:\w+", RPC)
 def _error(fault: Fault, outcome: Outcome, world: World) -> None:
     code, _, text = fault.value.partition(":")
     outcome.error = RpcFailure(int(code), text)
 
 
-@_kind("timeout")
+@_kind("timeout", scope=RPC)
 def _timeout(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.error = RpcFailure(-503, "Timeout")
 
 
-@_kind("short", _INTEGER, of_files=True)
+@_kind("short", _INTEGER, scope=FILES)
 def _short(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.short = int(fault.value)
 
@@ -241,33 +256,33 @@ def _silent(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.silent = True
 
 
-@_kind("revoke", r"\w*")
+@_kind("revoke", r"\w*", RPC)
 def _revoke(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.refuse = (401, fault.value or "AUTH_KEY_UNREGISTERED")
 
 
-@_kind("one_address")
+@_kind("one_address", scope=RPC)
 def _one_address(fault: Fault, outcome: Outcome, world: World) -> None:
     key = outcome.call.key
     if key is not None and len(key.hosts) > 1:
         outcome.refuse = (406, "AUTH_KEY_DUPLICATED")
 
 
-@_kind("expire", of_files=True)
+@_kind("expire", scope=FILES)
 def _expire(fault: Fault, outcome: Outcome, world: World) -> None:
     file = world.files.get(outcome.call.file or 0)
     if file is not None:
         world.expire(file)
 
 
-@_kind("delete", of_files=True)
+@_kind("delete", scope=FILES)
 def _delete(fault: Fault, outcome: Outcome, world: World) -> None:
     for chat, message in world.holders(outcome.call.file or 0):
         world.delete(chat, message.id)
     _expire(fault, outcome, world)
 
 
-@_kind("edit", _INTEGER, of_files=True)
+@_kind("edit", _INTEGER, scope=FILES)
 def _edit(fault: Fault, outcome: Outcome, world: World) -> None:
     for chat, message in world.holders(outcome.call.file or 0):
         world.edit(chat, message.id, file=world.files[int(fault.value)])

@@ -9,12 +9,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from telethon.crypto import AES, AuthKey
-from telethon.extensions import BinaryReader
 from telethon.helpers import generate_key_data_from_nonce
 from telethon.tl import TLObject
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
+from saveany.sandbox.envelope import read
 from saveany.sandbox.errors import ProtocolError
 
 #: Two primes whose product the client factors as proof of work: small, to spare its time, and such that the
@@ -98,13 +98,13 @@ class Handshake:
         numbers = self._private.private_numbers()
         opened = pow(int.from_bytes(data, "big"), numbers.d, numbers.public_numbers.n)
         block = opened.to_bytes(256, "big")
-        inner = BinaryReader(block[21:]).tgread_object()
+        inner = read(block[21:])
         if _sha1(bytes(inner)) != block[1:21]:
             raise ProtocolError("the RSA block is damaged")
         return inner
 
     def _finish(self, request: Any) -> Any:
-        inner = BinaryReader(AES.decrypt_ige(request.encrypted_data, *self._cipher)[20:]).tgread_object()
+        inner = read(AES.decrypt_ige(request.encrypted_data, *self._cipher)[20:])
         secret = pow(int.from_bytes(inner.g_b, "big"), self._secret, PRIME)
         # Telethon hashes the key without its leading zero bytes, so must we, or one login in 256 fails.
         key = AuthKey(to_bytes(secret))

@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import itertools
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -97,25 +98,23 @@ class Sandbox:
         self.login_code = LOGIN_CODE
 
     async def __aenter__(self) -> Self:
-        if self._state is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="saveany-sandbox-")
-        vault = Vault(self._state or Path(self._temporary.name))
-        shared = self._shared = Shared(self.dc_id, self.world, vault, self.faults, self.counters)
-        self.centers = {id_: DataCenter(id_, shared) for id_ in self._ids}
-        ports = vault.ports() | ({self.dc_id: self._port} if self._port else {})
-        for id_, center in self.centers.items():
-            shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0)))
-        vault.save_ports({id_: port for id_, (_, port) in shared.addresses.items()})
-        self._session_key = vault.session_key(samples.USER.id, self.dc_id)
+        async with AsyncExitStack() as stack:
+            folder = self._state or Path(stack.enter_context(TemporaryDirectory(prefix="saveany-sandbox-")))
+            vault = Vault(folder)
+            shared = self._shared = Shared(self.dc_id, self.world, vault, self.faults, self.counters)
+            self.centers = {id_: DataCenter(id_, shared) for id_ in self._ids}
+            ports = vault.ports() | ({self.dc_id: self._port} if self._port else {})
+            for id_, center in self.centers.items():
+                shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0)))
+                stack.push_async_callback(center.stop)
+            vault.save_ports({id_: port for id_, (_, port) in shared.addresses.items()})
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for center in self.centers.values():
-            await center.stop()
-        if self._state is None:
-            self._temporary.cleanup()
+        await self._running.aclose()
 
     @property
     def address(self) -> str:
@@ -140,8 +139,12 @@ class Sandbox:
 
     @property
     def user_session(self) -> str:
-        """A Telethon string session of the user: logged in, with the address inside."""
+        """A Telethon string session of the sample user."""
+        return self.session(samples.USER.id)
+
+    def session(self, account: int) -> str:
+        """A Telethon string session that is logged in as an account, with the address inside."""
         session = StringSession()
         session.set_dc(self.dc_id, *self._shared.addresses[self.dc_id])
-        session.auth_key = AuthKey(self._session_key)
+        session.auth_key = AuthKey(self._shared.vault.session_key(account, self.dc_id))
         return str(session.save())

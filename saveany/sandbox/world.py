@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from saveany.sandbox.content import Content, Literal
+from saveany.sandbox.content import Content
 from saveany.sandbox.errors import RpcFailure
 
 EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # when a message is from that names no date
@@ -139,19 +139,9 @@ class World:
         return chat
 
     def add_file(self, file: File) -> File:
-        """Add a document."""
+        """Add a document or a photo."""
         self.files[file.id] = file
         return file
-
-    def add_photo(self, id_: int, pictures: tuple[Picture, ...], dc: int = 2) -> File:
-        """Add a photo; `pictures` from small to large."""
-        return self.add_file(
-            File(id=id_, content=pictures[-1].content, mime="image/jpeg", pictures=pictures, dc=dc)
-        )
-
-    def add_text(self, id_: int, text: str, name: str = "note.txt") -> File:
-        """Add a small document with these words in it."""
-        return self.add_file(File(id=id_, content=Literal(text.encode()), name=name, mime="text/plain"))
 
     def post(self, chat: Chat, message: Message) -> Message:
         """Put a message into a chat, in the place of one with the same id."""

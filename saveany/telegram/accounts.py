@@ -7,7 +7,7 @@ account that cannot be used is never an error of its own; it is in `problems`, w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from saveany.telegram.errors import login_command, translated
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import NotHere, NotThere, Reader
-from saveany.telegram.parallel import Downloader, Limits, OnWait, Write
+from saveany.telegram.parallel import Downloader, Limits, OnWait, Range, Write
 from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
 from saveany.telegram.settings import Settings, TelegramTable, read
 
@@ -125,14 +125,14 @@ class Accounts:
         return await self._first(lambda reader: reader.find(source))
 
     async def download(
-        self, media: Media, write: Write, *, start: int = 0, on_wait: OnWait | None = None
+        self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
     ) -> None:
         """Hand the bytes of a file to `write(offset, data)`; see `Downloader.download`.
 
         A login that died is `Retryable` while another account is ready or the bot can log in again.
         """
         try:
-            await self._downloader.download(media, write, start=start, on_wait=on_wait)
+            await self._downloader.download(media, write, have=have, on_wait=on_wait)
         except NeedsLogin as error:
             problem = await self._lost(media.account, error)
             if self.ready or isinstance(problem, Retryable):
@@ -293,8 +293,9 @@ def _verdict(refusals: Mapping[str, TaskError]) -> TaskError:
         f"{name}: {error.message.removeprefix(f'Telegram account {name}: ')}"
         for name, error in refusals.items()
     )
-    text = f"No Telegram account can read this. {reasons}. {_ADVICE}"
-    return NeedsLogin(text) if all(isinstance(e, NeedsLogin) for e in refusals.values()) else Permanent(text)
+    if all(isinstance(each, NeedsLogin) for each in refusals.values()):
+        return NeedsLogin(f"No Telegram account is ready. {reasons}")
+    return Permanent(f"No Telegram account can read this. {reasons}. {_ADVICE}")
 
 
 def _text(value: bytes | str) -> str:

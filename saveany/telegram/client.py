@@ -105,7 +105,7 @@ class Backoff:
     def failed(self) -> None:
         """A try failed."""
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
-        self._failures += 1
+        self._failures = min(self._failures + 1, 10)  # enough to reach the longest pause
         self._not_before = time.monotonic() + longest * random.uniform(0.7, 1.0)  # noqa: S311  # no secret
 
     def succeeded(self) -> None:

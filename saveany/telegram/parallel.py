@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +44,7 @@ from saveany.telegram.session import Folder, Login
 PART = 1 << 20
 
 Write = Callable[[int, bytes], Awaitable[None]]
+Range = tuple[int, int]  # half-open, bytes
 OnWait = Callable[[float], None]
 Refresh = Callable[[Media], Awaitable[Media]]
 
@@ -240,16 +241,17 @@ class Downloader:
         self._pools: dict[tuple[str, int], Pool] = {}
 
     async def download(
-        self, media: Media, write: Write, *, start: int = 0, on_wait: OnWait | None = None
+        self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
     ) -> None:
-        """Hand every byte of the file from `start` (a multiple of `PART`) on to `write(offset, data)`.
+        """Hand every byte of the file to `write(offset, data)`, but for the parts that lie in `have` whole.
 
         Parts come as they arrive, several `write` calls run at once, and each of them holds back the
         connection it came from: a slow writer slows the download, never fills memory. Parts are begun in
         ascending order, so a writer may wait for the earlier ones. `on_wait(seconds)` tells of a flood
         wait that is being slept. Raises `Retryable`, `Permanent`, `NeedsLogin`, and what `write` raises.
         """
-        await _Download(self, media, write, start, on_wait or (lambda _: None)).run()
+        todo = [offset for offset in range(0, media.size, PART) if not _is_in(have, offset, media.size)]
+        await _Download(self, media, write, todo, on_wait or (lambda _: None)).run()
 
     def pool(self, account: str, dc_id: int) -> Pool:
         """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
@@ -272,15 +274,17 @@ class Downloader:
 class _Download:
     """One file on its way."""
 
-    def __init__(self, owner: Downloader, media: Media, write: Write, start: int, on_wait: OnWait) -> None:
+    def __init__(
+        self, owner: Downloader, media: Media, write: Write, todo: Sequence[int], on_wait: OnWait
+    ) -> None:
         self._owner = owner
         self._limits = owner.limits
         self._media = media  # changes when its reference expires or Telegram sends us elsewhere
         self._write = write
         self._on_wait = on_wait
         self._told = 0.0
-        self._offsets = iter(range(start, media.size, PART))  # shared: whoever is free takes the next
-        self._width = min(_width(media.size), len(range(start, media.size, PART)))
+        self._offsets = iter(todo)  # shared: whoever is free takes the next
+        self._width = min(_width(media.size), len(todo))
         self._leases: dict[Pool, list[Line]] = {}
         self._stack = ExitStack()
         self._refreshing = asyncio.Lock()
@@ -359,9 +363,7 @@ class _Download:
             if self._refreshed == self._limits.tries:
                 raise Retryable("Telegram refuses every reference to this file", after=60)
             self._refreshed += 1
-            fresh = await self._owner.refresh(used)
-            # The data centre may be one that Telegram sent us to.
-            self._media = replace(fresh, dc_id=used.dc_id)
+            self._media = await self._owner.refresh(used)
 
     async def _wait(self, clock: FloodClock) -> None:
         while (left := clock.left) > 0:
@@ -392,6 +394,11 @@ async def _hang_up(sender: MTProtoSender) -> None:
     if sender._connection is not None:
         sender._connection.abort()
     await hang_up(sender, sender.disconnect())
+
+
+def _is_in(have: Sequence[Range], offset: int, size: int) -> bool:
+    """Whether the part at `offset` of a file of `size` bytes lies in one of the ranges."""
+    return any(start <= offset and min(offset + PART, size) <= end for start, end in have)
 
 
 def _width(size: int) -> int:

@@ -5,6 +5,7 @@
     <name>.session    the login: home data centre, authorization key, who it is
     <name>.dc4.key    the key for another data centre; getting one is flood-limited, so it is kept
     <name>.lock       taken while one of the others is made, by one process of this machine at a time
+    machine           a random name for this machine
 
 All are 0600 and written atomically. In Redis, per Telegram user (an access hash is worth something only to
 the account that was given it):

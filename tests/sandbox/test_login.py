@@ -9,6 +9,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox
+from saveany.sandbox.world import Account, Chat
 from tests.sandbox.clients import bot, telethon, user
 
 TRANSPORTS = [
@@ -24,9 +25,9 @@ async def test_bot_logs_in_and_downloads_over(transport: Any, sandbox: Sandbox) 
     async with bot(sandbox, connection=transport) as client:
         me = await client.get_me()
         assert (me.bot, me.username) == (True, "sandbox_bot")
-        message = await client.get_messages("channel", ids=126)
-        data = await client.download_media(message, bytes)
-        assert data == sandbox.world.files[1004].content.read(0, 1 << 21)
+        message = await client.get_messages("protected", ids=5)
+        data = await client.download_media(message, bytes)  # several parts
+        assert data == sandbox.world.files[1026].content.read(0, 1 << 21)
 
 
 async def test_user_logs_in_with_the_code(sandbox: Sandbox) -> None:
@@ -42,6 +43,14 @@ async def test_user_logs_in_with_the_code(sandbox: Sandbox) -> None:
 async def test_session_string_is_logged_in(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         assert (await client.get_me()).username == "sandbox_user"
+
+
+async def test_session_of_an_account_that_a_test_adds(sandbox: Sandbox) -> None:
+    other = sandbox.world.add_account(Account(id=42, name="Other", phone="+9996620042"))
+    sandbox.world.add_chat(Chat(id=1800000001, title="Theirs", members={other.id}))
+    async with telethon(sandbox, sandbox.session(other.id)) as client:
+        assert (await client.get_me()).id == 42
+        assert [dialog.title for dialog in await client.get_dialogs()] == ["Theirs"]
 
 
 async def test_saved_session_goes_on(sandbox: Sandbox) -> None:

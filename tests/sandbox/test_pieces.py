@@ -131,7 +131,7 @@ def test_method_names(request_: Any, name: str) -> None:
 def test_world_knows_its_holders_and_edits() -> None:
     world = World()
     file = world.add_file(File(id=1, content=Stream(1, 9), name="a"))
-    text = world.add_text(2, "words")
+    text = world.add_file(File(id=2, content=Literal(b"words")))
     chat = world.add_chat(Chat(id=5, title="Chat"))
     world.post(chat, Message(id=2, file=file))
     assert list(world.holders(1)) == [(chat, chat.messages[2])]
@@ -166,14 +166,12 @@ async def test_client_pages_through_a_long_chat(sandbox: Sandbox) -> None:
     for number in range(10, 310):
         sandbox.world.post(chat, Message(id=number, text=f"number {number}"))
     async with user(sandbox) as client:
-        ids = [m.id async for m in client.iter_messages("protected", min_id=9)]
+        ids = [m.id async for m in client.iter_messages("protected", min_id=9, wait_time=0)]
         assert ids == list(range(309, 9, -1))
-        assert [m.id async for m in client.iter_messages("protected", reverse=True, offset_id=9)] == ids[::-1]
-        assert [m.id async for m in client.iter_messages("protected", search="number 30", limit=3)] == [
-            309,
-            308,
-            307,
-        ]
+        upwards = client.iter_messages("protected", reverse=True, offset_id=9, wait_time=0)
+        assert [m.id async for m in upwards] == ids[::-1]
+        found = client.iter_messages("protected", search="number 30", limit=3)
+        assert [m.id async for m in found] == [309, 308, 307]
 
 
 async def test_client_pages_through_many_dialogs(sandbox: Sandbox) -> None:

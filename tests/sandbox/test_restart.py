@@ -73,9 +73,10 @@ async def test_without_state_nothing_is_left(sandbox: Sandbox, tmp_path: Path) -
 
 
 async def test_keys_are_for_the_owner_only(tmp_path: Path) -> None:
-    async with Sandbox(state=tmp_path):
+    async with Sandbox(state=tmp_path) as sandbox:
+        assert sandbox.user_session
         modes = file_modes(tmp_path)
-    assert len(modes) >= 4
+    assert len(modes) == 5  # RSA key, its public half, the session's key twice, ports
     assert all(mode & 0o077 == 0 for mode in modes)
 
 

@@ -20,8 +20,8 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
 from saveany.telegram.parallel import Limits
 
-#: As in use, but a test never waits long for what cannot come.
-LIMITS = Limits(part=1.5, idle=0.1, flood=3.0, tries=5)
+#: As in use, but a test never waits long.
+LIMITS = Limits(part=15.0, idle=0.1, flood=3.0, tries=5)
 
 
 @pytest.fixture
@@ -77,8 +77,10 @@ async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator
     """`await start(bot=True)`: accounts that are started now and closed after the test."""
     running: list[Accounts] = []
 
-    async def make(config: Telegram | None = None, *, data_dir: Path = tmp_path, **which: Any) -> Accounts:
-        accounts = Accounts(config or table(sandbox, **which), data_dir, redis, limits=LIMITS)
+    async def make(
+        config: Telegram | None = None, *, data_dir: Path = tmp_path, limits: Limits = LIMITS, **which: Any
+    ) -> Accounts:
+        accounts = Accounts(config or table(sandbox, **which), data_dir, redis, limits=limits)
         running.append(accounts)
         await accounts.start()
         return accounts

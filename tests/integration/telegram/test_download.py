@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
 from saveany.telegram.parallel import PART
-from tests.integration.telegram.conftest import Sink, Start, fetch, until
+from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch, until
 
 SIZE = 6 * PART + 4321  # two connections
 FILE = 2001
@@ -61,14 +62,23 @@ def right(file: File, sink: Sink) -> bool:
         "expire,after=2000000,count=2",
         "short=17,every=4,count=2",
         "drop,every=3,count=3",
-        "corrupt,count=1",
-        "silent,count=1",
     ],
 )
 async def test_passing_faults_are_overcome(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: File, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
+    assert right(file, await fetch(accounts, media))
+    assert made.fired
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "silent"])
+async def test_a_part_that_never_comes_is_asked_for_again(
+    sandbox: Sandbox, start: Start, file: File, fault: str
+) -> None:
+    accounts = await start(user=True, limits=replace(LIMITS, part=1.0))
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    made = sandbox.faults.add(f"{fault},file={FILE},count=1")
     assert right(file, await fetch(accounts, media))
     assert made.fired
 
@@ -241,7 +251,7 @@ async def test_resuming_fetches_only_the_rest(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: File
 ) -> None:
     sink = Sink(media.size)
-    await accounts.download(media, sink.write, start=4 * PART)
+    await accounts.download(media, sink.write, have=[(0, 4 * PART)])
     assert sorted(sink.offsets) == [4 * PART, 5 * PART, 6 * PART]
     assert bytes(sink.data[4 * PART :]) == file.content.read(4 * PART, SIZE)
 

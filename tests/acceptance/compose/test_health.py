@@ -1,0 +1,41 @@
+"""The health check says what is wrong; that it notices is tested with the compose file's own commands."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from saveany.cli.health import main
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A port where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+    monkeypatch.setenv("SAVEANY_API_PORT", port)
+    monkeypatch.setenv("SAVEANY_REDIS_URL", f"redis://127.0.0.1:{port}/0")
+    return port
+
+
+def test_an_unknown_role(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wroker"]) == 2
+    assert capsys.readouterr().err == "error: no role wroker; there are api, worker\n"
+
+
+def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["api"]) == 1
+    assert f"the API does not answer at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
+
+
+def test_no_redis(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker"]) == 1
+    assert "Redis does not answer" in capsys.readouterr().err
+
+
+def test_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SAVEANY_API_PORT", "many")
+    assert main([]) == 1
+    assert "SAVEANY_API_PORT" in capsys.readouterr().err
