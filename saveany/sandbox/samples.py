@@ -28,11 +28,12 @@ SLOW_RATE = 8_000_000  # bytes per second, all connections together
 
 @dataclass(frozen=True)
 class SampleFile:
-    """One file of a link. `name` is the raw name that Telegram gives, None if the file has none."""
+    """One file of a link."""
 
-    name: str | None
+    name: str  # under which it must be saved
     size: int
     sha256: str
+    telegram_name: str | None  # as Telegram gives it, None if the file has none
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,22 @@ SHA256 = {
     1026: "6203d445fea54099920450361ae787a9d80e1b43a84a41b1cb36afd802e70070",
 }
 
+#: The names of files that have none, or none that a disk may have.
+_SAVED_AS = {
+    1008: "Sunset over the harbour.jpg",
+    1009: "Four views of the harbour.jpg",
+    1010: "photo_2024-01-02_05-16-05_132.jpg",
+    1011: "photo_2024-01-02_05-17-05_133.jpg",
+    1012: "video_2024-01-02_05-18-05_134.mp4",
+    1014: "_.._x",
+    1015: "long-" + "x" * 231 + ".bin",  # 240 bytes
+    1016: "reportfdp.exe",
+    1018: "dot",
+    1019: "voice_2024-01-02_05-25-05_141.ogg",
+    1020: "video_2024-01-02_05-26-05_142.mp4",
+    1021: "sticker_2024-01-02_05-27-05_143.webp",
+}
+
 _LINKS = (
     ("https://t.me/channel/123", "a PDF", (1001,)),
     ("https://t.me/channel/124", "1 byte", (1002,)),
@@ -132,7 +149,8 @@ def fill(world: World, faults: Faults, home: int, second: int) -> list[Sample]:
 
 
 def _expected(file: File) -> SampleFile:
-    return SampleFile(file.name, file.content.size, SHA256[file.id])
+    saved_as = _SAVED_AS.get(file.id) or file.name or ""
+    return SampleFile(saved_as, file.content.size, SHA256[file.id], file.name)
 
 
 def _files(home: int, second: int) -> list[File]:
