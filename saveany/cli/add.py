@@ -50,6 +50,7 @@ def add(
 
     `event` is created (with `link`), snapshot, task.queued, task.running,
     task.updated, task.progress, task.completed, task.failed or task.canceled.
+    The last event of a task has its final `status`, whatever its name is.
     Without --follow, --json prints {"task_id": "…", "link": "…"} per link.
 
     Exit codes: 0 all accepted, with --follow all completed; 1 a link was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -50,12 +50,12 @@ class Lines:
 class _Screen(Progress):
     """The bars, and how many tasks have none yet."""
 
-    waiting = 0
+    waiting: Sized = ()
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self.waiting:
-            yield Text(f"waiting: {self.waiting}")
+            yield Text(f"waiting: {len(self.waiting)}")
 
 
 class Bars:
@@ -71,7 +71,7 @@ class Bars:
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
         self._waiting: set[str] = set()
-        self._queue = self.progress.add_task("", visible=False, detail="", bar=False)
+        self.progress.waiting = self._waiting
 
     def show(self, event: Event) -> None:
         """Bring the screen up to date."""
@@ -92,20 +92,16 @@ class Bars:
         else:
             self._waiting.add(task_id)
             self._drop_bar(task_id)
-        self.progress.waiting = len(self._waiting)
 
     def _draw(self, task_id: str, data: Json) -> None:
         if task_id not in self._bars:
-            self._bars[task_id] = self.progress.add_task("", total=None, detail="", bar=True)
+            stage = data.get("stage") or ""
+            self._bars[task_id] = self.progress.add_task("", total=None, detail=stage)
         bar, progress = self._bars[task_id], data.get("progress") or {}
-        total = progress.get("total_bytes")
         self.progress.update(bar, description=_name(self._titles.get(task_id, task_id)))
-        if total:
-            self.progress.update(
-                bar, total=total, completed=progress["downloaded_bytes"], detail=_detail(progress)
-            )
-        else:
-            self.progress.update(bar, detail=data.get("stage") or "")
+        if total := progress.get("total_bytes"):
+            done = progress["downloaded_bytes"]
+            self.progress.update(bar, total=total, completed=done, detail=_detail(progress))
 
     def _tell_end(self, title: str, data: Json) -> None:
         status, error = data["status"], printable(data.get("error") or "")

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from saveany.cli.bars import display
+from saveany.cli.client import Api
+from saveany.cli.follow import follow_tasks
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.cli.run import roles
 from saveany.config import Config, load, write
@@ -124,29 +125,30 @@ class Demo:
 
     async def _show(self, config: Config, sandbox: Sandbox) -> None:
         base = f"http://127.0.0.1:{config.api.port}"
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
-            await self._until_ready(client)
+        await self._until_ready(base)
+        async with Api(base, TOKEN) as api:
             if self.json_output:
                 print(json.dumps(self._facts(base, sandbox)), flush=True)
                 if not self.once:
                     return
-            await self._save_sample(client, sandbox)
+            await self._save_sample(api, sandbox)
         if not self.json_output:
             self._invite(base)
 
-    async def _until_ready(self, client: httpx.AsyncClient) -> None:
+    async def _until_ready(self, base: str) -> None:
         give_up = time.monotonic() + _START_SECONDS
         answer = "no answer"
-        while time.monotonic() < give_up:
-            try:
-                reply = await client.get("/readyz")
-                if reply.status_code == httpx.codes.OK:
-                    return
-                answer = reply.text
-            except httpx.TransportError as e:
-                answer = str(e)
-            await asyncio.sleep(0.05)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
+            while time.monotonic() < give_up:
+                try:
+                    reply = await client.get("/readyz")
+                    if reply.status_code == httpx.codes.OK:
+                        return
+                    answer = reply.text
+                except httpx.TransportError as e:
+                    answer = str(e)
+                await asyncio.sleep(0.05)
         raise SaveAnyError(f"the demo did not get ready: {answer}; see {self._logs()}")
 
     def _facts(self, base: str, sandbox: Sandbox) -> dict[str, Any]:
@@ -158,38 +160,23 @@ class Demo:
             **describe(sandbox),
         }
 
-    async def _save_sample(self, client: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    async def _save_sample(self, api: Api, sandbox: Sandbox) -> None:
         sample = next(each for each in sandbox.samples if each.note == _SHOWN)
-        body = {
+        wish = {
             "telegram_url": sample.link,
             "user_id": USER_ID,
             "storage_name": STORAGE,
             "dir_path": f"/{_FOLDER}",
             "on_conflict": "overwrite",
         }
-        created = await client.post("/api/v1/tasks", json=body)
-        created.raise_for_status()
-        task = await self._follow(client, created.json()["task_id"])
+        task_id = (await api.add(wish))["task_id"]
+        with display(as_json=self.json_output) as screen:
+            async for event in follow_tasks(api, [task_id]):
+                screen.show(event)
+        task = await api.task(task_id)
         if task["status"] != "completed":
             raise SaveAnyError(f"the sample ended {task['status']}: {task['error']}")
         self._verify(self._files / task["items"][0]["path"], sample.files[0])
-
-    async def _follow(self, client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=Console(stderr=True), disable=self.json_output) as bars:
-            bar = bars.add_task("saving a sample", total=None)
-            while True:
-                task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
-                progress = task["progress"]
-                bars.update(
-                    bar,
-                    description=task["title"].partition("](")[2].partition("->")[0] or "saving a sample",
-                    total=progress["total_bytes"] or None,
-                    completed=progress["downloaded_bytes"],
-                )
-                if task["status"] in ("completed", "failed", "canceled"):
-                    return task
-                await asyncio.sleep(0.1)
 
     def _verify(self, path: Path, expected: SampleFile) -> None:
         with path.open("rb") as file:
