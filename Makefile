@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint format docs lock clean
+.PHONY: help setup demo run test bench chaos lint format docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ run: $(VENV)/.runtime ## Run SaveAny with ./config.toml (`.venv/bin/saveany init
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n auto $(ARGS)
+
+bench: $(VENV)/.runtime ## Measure speed and memory: about 6 minutes (ARGS="rtt50 api_post" for some)
+	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/.dev ## Kill, freeze and starve everything, then count what is lost (ARGS="--short kills" for some)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.dev ## Types, style and import directions
 	$(BIN)/ruff check .

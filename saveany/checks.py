@@ -25,7 +25,8 @@ from saveany.api.server import bind
 from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, SaveAnyError
-from saveany.store import Db, connect
+from saveany.store import Db
+from saveany.store.db import OUTAGE
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
@@ -84,23 +85,20 @@ async def configuration(config: Config) -> AsyncIterator[Check]:
         yield Check(Area.CONFIG, "api.port", *await _port(config))
 
 
-async def services(config: Config, url: str) -> AsyncIterator[Check]:
-    """Redis at `url`, the storages and the Telegram accounts."""
-    db = connect(url)
-    try:
-        redis = await _redis(config, db)
-        yield redis
-        if redis.status != "failed":
+async def services(config: Config, db: Db) -> AsyncIterator[Check]:
+    """Redis, the storages and the Telegram accounts."""
+    redis = await _redis(config, db)
+    yield redis
+    if redis.status != "failed":
+        with suppress(*OUTAGE):
             yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
-        async for check in storages(config):
-            yield check
-        if redis.status == "failed":
-            yield telegram_unknown()
-            return
-        async for check in _telegram(config, db):
-            yield check
-    finally:
-        await db.close()
+    async for check in storages(config):
+        yield check
+    if redis.status == "failed":
+        yield telegram_unknown()
+        return
+    async for check in _telegram(config, db):
+        yield check
 
 
 async def storages(config: Config) -> AsyncIterator[Check]:
@@ -175,7 +173,7 @@ async def _is_saveany(host: str, port: int) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: this one too
     address = f"[{host}]" if ":" in host else host
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
             reply = await client.get(f"http://{address}:{port}/health")
             return bool(reply.json() == {"status": "ok"})
     except (httpx.HTTPError, ValueError):
@@ -271,10 +269,13 @@ async def _telegram_offset(config: Config) -> float:
 
 
 def _disk(folder: Path) -> tuple[State, str]:
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        return "failed", f"cannot look at {folder}: {error.strerror}; change its owner or mode"
     if not os.access(there, os.W_OK | os.X_OK):
         return "failed", f"{there} cannot be written to; change its owner or mode"
-    free = shutil.disk_usage(there).free
     detail = f"{free / 1e9:.1f} GB free in {there}"
     if free < _NO_SPACE:
         return "failed", f"{detail}; make room"

@@ -19,6 +19,7 @@ to these once, at the edge where they enter.
     │   └── NeedsLogin           an account must be logged in again; the message names the command
     ├── Fenced                   another claim owns the task now: write nothing more, stop
     ├── CancelRequested          the user canceled the task: stop and clean up
+    ├── PauseRequested           the user paused the task: stop, keep what there is, give it back
     └── StorageError             a storage refused
         ├── NameTaken            the final name exists already
         ├── UnsafePath           the path leaves the storage
@@ -123,6 +124,10 @@ class Fenced(SaveAnyError):
 
 class CancelRequested(SaveAnyError):
     """The task was canceled."""
+
+
+class PauseRequested(SaveAnyError):
+    """The task was paused."""
 
 
 class StorageError(SaveAnyError):

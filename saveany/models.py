@@ -112,6 +112,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bytes of an item are durable in its storage, and what file they belong to."""
+
+    source: dict[str, Any]  # `Item.source`: bytes of another file are never mixed in
+    size: int
+    durable: tuple[tuple[int, int], ...]  # half-open ranges, ascending, apart from each other
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far a task is. All counts are sums over its items."""
 

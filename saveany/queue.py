@@ -1,4 +1,4 @@
-"""Submitting, canceling and retrying tasks: the store keeps the order, arq is the doorbell.
+"""Submitting, canceling, pausing and retrying tasks: the store keeps the order, arq is the doorbell.
 
 A bell is an arq job without content. Whoever answers it asks the store for the next task, so a bell that
 rings twice, late or for nothing is harmless, and one that is lost is rung again by the reconciler.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
 import msgspec
@@ -17,7 +17,7 @@ from arq.constants import default_queue_name, job_key_prefix
 from arq.jobs import serialize_job
 
 from saveany.errors import KeyReused, NotFound, WrongState
-from saveany.models import Delivery, Item, Task, TaskSpec, title
+from saveany.models import Delivery, Item, Status, Task, TaskSpec, title
 from saveany.store import Accepted, Db, Store
 
 #: Name of the one arq job there is.
@@ -26,8 +26,10 @@ JOB = "work"
 WAKE_CHANNEL = "wake"
 #: A bell that nobody answered for so long has been replaced by the reconciler many times.
 _BELL_TTL_MS = 24 * 3600 * 1000
-#: How long a cancel waits to see the worker stop before it answers anyway.
-_CANCEL_PATIENCE = 3.0
+#: How long a cancel or a pause waits to see the worker stop before it answers anyway.
+_PATIENCE = 3.0
+#: At most this many bells are rung when many tasks may begin at once.
+_BELLS = 32
 
 #: Builds the webhooks for a task that ends canceled in the queue.
 Announce = Callable[[Task, list[Item]], Awaitable[list[Delivery]]]
@@ -92,14 +94,51 @@ class Queue:
         if verdict == "ended":
             raise WrongState(f"task {task_id} has ended already ({task.status})")
         if verdict == "requested":
-            await self._until_ended(task_id)
+            await self._until_stopped(task_id)
 
-    async def _until_ended(self, task_id: str) -> None:
-        give_up = time.monotonic() + _CANCEL_PATIENCE
-        while time.monotonic() < give_up:
+    async def pause(self, task_id: str) -> None:
+        """Have a task wait until it is resumed; returns once it does, or its worker stays silent. Nothing
+        happens to one that is paused already.
+
+        Raises `NotFound`, or `WrongState` if it has ended, maybe just before its worker saw this.
+        """
+        verdict = await self._store.tasks.pause(task_id)
+        if verdict == "requested":
+            task = await self._until_stopped(task_id)
+            verdict = "ended" if task and task.status.ended else "paused"
+        _check(task_id, verdict)
+
+    async def resume(self, task_id: str) -> None:
+        """Let a paused task go on; nothing happens to one that is not paused. Raises as `pause` does."""
+        _check(task_id, await self._store.tasks.resume(task_id))
+        await self._bell.ring()
+
+    async def pause_all(self) -> None:
+        """Begin no more tasks until `resume_all`; running ones go on."""
+        await self._store.settings.pause()
+
+    async def resume_all(self) -> None:
+        """Begin tasks again."""
+        await self._store.settings.resume()
+        await self._ring_for_waiting()
+
+    async def limit(self, limits: Mapping[str, int | None]) -> None:
+        """Change limits, by their names in `saveany.store.Limits`; None goes back to what is configured."""
+        await self._store.settings.set(limits)
+        await self._ring_for_waiting()
+
+    async def _ring_for_waiting(self) -> None:
+        waiting = (await self._store.tasks.counts())["queued"]
+        for _ in range(min(_BELLS, waiting)):
+            await self._bell.ring()
+
+    async def _until_stopped(self, task_id: str) -> Task | None:
+        """The task as it is when it runs no more, or after a while."""
+        give_up = time.monotonic() + _PATIENCE
+        while True:
             task = await self._store.tasks.get(task_id)
-            if task is None or task.status.ended:
-                return
+            if task is None or task.status is not Status.RUNNING or time.monotonic() > give_up:
+                return task
             await asyncio.sleep(0.05)
 
     async def retry(self, task_id: str) -> Task:
@@ -113,6 +152,14 @@ class Queue:
             )
         await self._bell.ring()
         return await self._store.tasks.get(task_id) or task
+
+
+def _check(task_id: str, verdict: str) -> None:
+    """Raise what a verdict of the store means to a user, if it means no."""
+    if verdict == "unknown":
+        raise NotFound(f"there is no task {task_id}")
+    if verdict == "ended":
+        raise WrongState(f"task {task_id} has ended already")
 
 
 def arq_pool(db: Db) -> ArqRedis:

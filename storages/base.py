@@ -19,7 +19,6 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 #: A half-open range of bytes, (start, end).
 Range = tuple[int, int]
 
@@ -140,6 +139,23 @@ class Storage(abc.ABC):
     @abc.abstractmethod
     async def probe(self) -> None:
         """Write a small file, read it back, delete it. Raises what went wrong, in words for a user."""
+
+    async def identity(self) -> str | None:
+        """The random id that the disk of this storage shows, None if it shows none. Makes and writes nothing.
+
+        It tells whether the files of a `this_machine_only` storage are here: an unmounted disk shows none.
+        The first id this object has seen or adopted is expected from then on: while another or none is shown,
+        every other method raises `StorageUnavailable` and writes nothing. A marker that is there but cannot
+        be understood raises it too. Storages that are not bound to a machine have no identity.
+        """
+        return None
+
+    async def adopt(self, identity: str) -> None:
+        """Let the disk show this id, durably, if it shows none yet; of two at once one wins.
+
+        Raises `StorageUnavailable` if it shows another one. Nothing to do for storages without an identity.
+        """
+        return  # most storages are not bound to a machine
 
     @abc.abstractmethod
     async def size(self, path: str) -> int | None:

@@ -14,7 +14,7 @@ from arq.worker import Worker, func
 from saveany.logs import get_logger
 from saveany.queue import JOB, WAKE_CHANNEL, arq_pool
 from saveany.store import Db
-from saveany.store.db import OUTAGE
+from saveany.store.db import TROUBLE
 
 #: A worker that heard nothing looks for bells this often, in seconds.
 _POLL = 1.0
@@ -60,8 +60,8 @@ class BellWorker(Worker):
                 self._wake.clear()
                 try:
                     await self._poll_iteration()
-                except OUTAGE as e:
-                    log.warning("redis is away, waiting for it", error=str(e))
+                except TROUBLE as e:
+                    log.warning("redis is away or full, waiting for it", error=str(e))
                     await asyncio.sleep(_POLL)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _POLL)
@@ -84,15 +84,15 @@ class BellWorker(Worker):
             await self.pool.zrem(self.queue_name, job_id)
             await super().run_job(job_id, score)
             await self.pool.delete(in_progress_key_prefix + job_id)
-        except OUTAGE as e:
-            log.warning("redis went away behind a job", error=str(e))
+        except TROUBLE as e:
+            log.warning("redis went away, or is full, behind a job", error=str(e))
 
     async def _listen(self) -> None:
         while True:
             try:
                 async for _ in self._db.listen(WAKE_CHANNEL):
                     self._wake.set()
-            except OUTAGE:
+            except TROUBLE:
                 await asyncio.sleep(_POLL)
 
     def _release_sem_dec_counter_on_complete(self) -> None:

@@ -13,6 +13,7 @@ from saveany.errors import (
     CancelRequested,
     Fenced,
     NoSpace,
+    PauseRequested,
     Retryable,
     SaveAnyError,
     StorageError,
@@ -62,11 +63,12 @@ class Job:
         self._transfer = Transfer(claim, self._ledger, source, storage, self._meter)
 
     def look(self) -> None:
-        """The task may have been canceled: find out now."""
+        """The task may have been canceled or paused: find out now."""
         self._keeper.look()
 
     async def run(self) -> None:
-        """Work the task off and end it; or stop, if it is another's now; or give it back when cancelled."""
+        """Work the task off and end it; or stop, if it is another's now; or give it back, if it
+        is paused or this call is cancelled."""
         try:
             async with self._keeper:
                 last = await self._work()
@@ -75,6 +77,8 @@ class Job:
             log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
         except CancelRequested:
             await self.cancel()
+        except PauseRequested:
+            await self._give_back()
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back())
             raise

@@ -19,8 +19,8 @@ from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
 from saveany.queue import Bell
-from saveany.store import Claim, Store, WorkerInfo, open_store
-from saveany.store.db import OUTAGE
+from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
+from saveany.store.db import TROUBLE
 from saveany.telegram.accounts import Accounts
 from saveany.webhooks.announce import Announcer
 from saveany.webhooks.deliver import deliver_forever
@@ -29,7 +29,9 @@ from saveany.webhooks.signing import new_secret
 from storages import registry
 from storages.base import Storage, UploadKey
 from workers.bell import BellWorker
+from workers.identity import check_identity
 from workers.jobs import Job
+from workers.limits import Throttle, Watched
 from workers.reconcile import Reconciler
 from workers.sources.base import Source
 from workers.sources.telegram import TelegramSource
@@ -38,6 +40,7 @@ _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _PROBE_SECONDS = 60.0
 _CLEAN_SECONDS = 2.0
+_LIMITS_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -98,7 +101,10 @@ class Worker:
         self._problems: dict[str, str] = {}
         self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts)}
         api = config.api
-        self._announce = Announcer(api.webhook_url, api.webhook_events, store.db.time_ms)
+        self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
+        limits = Limits(**config.limits.model_dump())
+        self._throttle = Throttle(store, self._id, limits)
+        self._tasks_per_user = limits.tasks_per_user
         self._bells = BellWorker(store.db, self._answer, config.workers)
         self._stop_sending = asyncio.Event()
 
@@ -114,6 +120,7 @@ class Worker:
                 for name, loop in {
                     "watch": _every(0, self._watch_self),
                     "probe": _every(_PROBE_SECONDS, self._probe),
+                    "limits": _every(_LIMITS_SECONDS, self._throttle.refresh),
                     "clean": _every(_CLEAN_SECONDS, self._clean),
                     "control": self._hear_cancels(),
                     "reconcile": reconciler.run(),
@@ -131,6 +138,7 @@ class Worker:
             sending.cancel()
             for task in loops:
                 task.cancel()
+        await self._store.counters.flush()
         await self._store.workers.leave(self._id)
 
     async def _drain(self, hurry: asyncio.Event) -> None:
@@ -145,7 +153,9 @@ class Worker:
     async def _answer(self) -> None:
         """A bell rang: work off tasks until there is none for this worker."""
         while self._bells.allow_pick_jobs:
-            claim = await self._store.claims.claim(self._id, self._lanes())
+            claim = await self._store.claims.claim(
+                self._id, self._lanes(), tasks_per_user=self._tasks_per_user
+            )
             if claim is None:
                 return
             await self._run(claim)
@@ -162,7 +172,7 @@ class Worker:
         spec = claim.task.spec
         return Job(
             claim,
-            source=self._sources[spec.type],
+            source=Watched(self._sources[spec.type], self._throttle, self._store.counters, spec.user_id),
             storage=self._storages[spec.storage],
             announce=self._announce,
             tries=self._config.retry,
@@ -184,6 +194,7 @@ class Worker:
     async def _probe(self) -> None:
         for name, storage in self._storages.items():
             try:
+                await check_identity(self._store, storage)
                 await storage.probe()
                 problem = ""
             except SaveAnyError as e:
@@ -202,6 +213,7 @@ class Worker:
             info, clock = self._info(), time.monotonic()
             if info != said or clock >= beat_at:
                 await self._store.workers.beat(info)
+                await self._store.counters.flush()
                 said, beat_at = info, clock + _BEAT_SECONDS
             if set(self._lanes()) - lanes:
                 await Bell(self._store.db).ring()
@@ -228,7 +240,10 @@ class Worker:
                     await self._discard(storage, task_id, epoch)
                 except StorageError as e:
                     log.warning("could not clean up", task=task_id, storage=name, reason=e.message)
-                    await self._store.workers.put_back_remains(name, task_id, epoch)
+                    continue
+                except Fenced:
+                    log.info("it was retried, there is nothing to clean up", task=task_id)
+                await self._store.workers.cleaned(name, task_id, epoch)
 
     async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
         for item in await self._store.tasks.all_items(task_id):
@@ -236,7 +251,8 @@ class Worker:
                 continue
             key = UploadKey(task_id, item.index, epoch)
             finishing = item.status is ItemStatus.FINISHING
-            if finishing and await storage.finished(key, item.path, item.final, item.size or 0):
+            published = finishing and await storage.finished(key, item.path, item.final, item.size or 0)
+            if published and await self._store.workers.disown(task_id, epoch, item):
                 await storage.delete(item.final)
             await storage.discard(key, item.path)
 
@@ -254,7 +270,7 @@ class Worker:
                 async for task_id in self._store.db.listen("control"):
                     if job := self._jobs.get(task_id.decode()):
                         job.look()
-            except OUTAGE:
+            except TROUBLE:
                 await asyncio.sleep(1)
 
     async def _sender(self) -> Sender:
@@ -268,10 +284,10 @@ class Worker:
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """`step` again and again; an outage of Redis only makes it wait."""
+    """`step` again and again; a Redis that is away or full only makes it wait."""
     while True:
         try:
             await step()
-        except OUTAGE as e:
-            log.warning("redis is away", error=str(e))
+        except TROUBLE as e:
+            log.warning("redis is away or full", error=str(e))
         await asyncio.sleep(max(seconds, 0.5))

@@ -21,9 +21,9 @@ class Meter:
         self._current = 0  # bytes of the item in flight
         self._recent: deque[tuple[float, int]] = deque()
 
-    def restart(self) -> None:
-        """The next item begins, or the one in flight starts again from nothing."""
-        self._current = 0
+    def restart(self, size: int) -> None:
+        """The next item begins, or the one in flight begins again; `size` bytes of it are there already."""
+        self._current = size
 
     def add(self, size: int) -> None:
         """`size` more bytes of the item in flight have arrived and are written."""

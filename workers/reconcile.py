@@ -10,7 +10,7 @@ from saveany.logs import get_logger
 from saveany.queue import Bell
 from saveany.store import Claim, Store
 from saveany.store.claims import RENEW_MS
-from saveany.store.db import OUTAGE
+from saveany.store.db import TROUBLE
 
 _EVERY = 2.0
 #: Leases are judged only after Redis has been there for so long: everybody alive has renewed by then.
@@ -39,7 +39,7 @@ class Reconciler:
         while True:
             try:
                 await self.round()
-            except OUTAGE:
+            except TROUBLE:
                 self._steady_since = time.monotonic()
             await asyncio.sleep(_EVERY)
 

@@ -1,6 +1,6 @@
 """THE transfer: one file from its source into its storage, whole or not at all.
 
-    recover -> begin -> fetch and hash -> name -> commit
+    recover -> begin (or resume) -> fetch and hash -> name -> commit
 
 Finishing survives a death at every step. The final path is recorded before the storage is asked for it;
 the storage makes the file visible in one atomic step that fails if the name is taken; the next claim looks,
@@ -10,17 +10,19 @@ before anything else, whether that step went through. The result is recorded by 
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from saveany.errors import NameTaken, Permanent, Retryable
-from saveany.models import Item, ItemStatus, OnConflict, Stage
+from saveany.errors import Fenced, NameTaken, Permanent, Retryable
+from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
 from saveany.planning import paths
 from saveany.planning.names import numbered
 from saveany.store import Claim
-from storages.base import Storage, Upload, UploadKey
+from storages.base import Range, Storage, Upload, UploadKey
+from workers.checkpoint import Checkpoints
+from workers.intake import Intake
 from workers.ledger import Ledger
 from workers.meter import Meter
 from workers.sources.base import Source
@@ -48,14 +50,21 @@ class Transfer:
             if await self._finished(item):
                 return replace(item, status=ItemStatus.COMPLETED)
         elif await self._skips(item):
+            await self.storage.discard(self._key(item), item.path)  # what a worker that died left of it
             return replace(item, status=ItemStatus.SKIPPED)
         item = replace(item, status=ItemStatus.RUNNING, final="", sha256="", error="")
         await self.ledger.put(item)
-        self.meter.restart()
-        async with await self.storage.begin(self._key(item), item.path, item.size) as upload:
-            item = await self._fetch(item, upload)
-            self.meter.stage = Stage.VERIFYING
-            return await self._commit(item, upload)
+        keep = await self._durable(item)
+        async with await self.storage.begin(self._key(item), item.path, item.size, keep) as upload:
+            try:
+                if keep and not upload.kept:
+                    await self._forget(item)
+                item = await self._fetch(item, upload)
+                self.meter.stage = Stage.VERIFYING
+                return await self._commit(item, upload)
+            except Fenced:
+                await upload.abort()  # removes only what is its own: whoever has the task now goes on
+                raise
 
     async def undo(self, item: Item) -> None:
         """Remove what there is of an item that is not completed."""
@@ -76,13 +85,25 @@ class Transfer:
             return False
         return await self.storage.size(item.path) is not None
 
+    async def _durable(self, item: Item) -> Sequence[Range]:
+        """The bytes that an earlier try has saved of this very file."""
+        last = await self.claim.last_checkpoint(item.index)
+        same = last is not None and last.source == item.source and last.size == item.size
+        return last.durable if last is not None and same else ()
+
+    async def _forget(self, item: Item) -> None:
+        """What was durable is gone: the bytes that come now must not be taken for it."""
+        nothing = Checkpoint(source=item.source, size=item.size or 0, durable=())
+        await self.claim.checkpoint(item.index, nothing)
+
     async def _fetch(self, item: Item, upload: Upload) -> Item:
         self.meter.stage = Stage.DOWNLOADING
-        intake = Intake(upload, self.meter)
-        await self.source.fetch(item, intake.write)
+        intake = Intake(upload, self.meter, Checkpoints(self.claim, item, upload, self.storage))
+        await self.source.fetch(item, intake.write, upload.kept)
+        digest = await intake.sha256()
         if item.size is not None and intake.size != item.size:
             raise Retryable(f"{item.name}: {intake.size} of {item.size} bytes arrived")
-        return replace(item, size=intake.size, sha256=intake.sha256())
+        return replace(item, size=intake.size, sha256=digest)
 
     async def _commit(self, item: Item, upload: Upload) -> Item:
         policy = self.claim.task.spec.on_conflict
@@ -106,46 +127,3 @@ class Transfer:
         folder, _, name = path.rpartition("/")
         suffix = await self.claim.next_suffix(path)
         return paths.join(folder, numbered(name, suffix))
-
-
-class Intake:
-    """Takes the parts of a file as they come, writes them, and hashes them in order."""
-
-    def __init__(self, upload: Upload, meter: Meter) -> None:
-        self._upload = upload
-        self._meter = meter
-        self._hash = hashlib.sha256()
-        self._hashed = 0  # the hash covers the file up to here …
-        self._ahead: dict[int, int] = {}  # … and these parts (offset: size) are written but not hashed yet
-        self._busy = False  # somebody is reading back such parts
-        self.size = 0
-
-    async def write(self, offset: int, data: bytes) -> None:
-        """Put a part where it belongs."""
-        await self._upload.write(offset, data)
-        self.size += len(data)
-        self._meter.add(len(data))
-        if offset == self._hashed and not self._busy:
-            self._hash.update(data)
-            self._hashed += len(data)
-        else:
-            self._ahead[offset] = len(data)
-        if not self._busy:
-            await self._catch_up()
-
-    def sha256(self) -> str:
-        """Hex digest of the whole file. Raises `Permanent` if a part is missing: that is never a success."""
-        if self._ahead or self._hashed != self.size:
-            raise Permanent(f"the file has a hole at byte {self._hashed}")
-        return self._hash.hexdigest()
-
-    async def _catch_up(self) -> None:
-        # Parts that came early are read back: from the page cache, while holding them would cost memory.
-        self._busy = True
-        try:
-            while (size := self._ahead.pop(self._hashed, None)) is not None:
-                data = await self._upload.read(self._hashed, size)
-                self._hash.update(data)
-                self._hashed += size
-        finally:
-            self._busy = False

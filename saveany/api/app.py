@@ -10,7 +10,19 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from saveany import __version__
-from saveany.api import errors, events, health, history, storages, task_types, tasks, workers
+from saveany.api import (
+    errors,
+    events,
+    health,
+    history,
+    metrics,
+    queue,
+    storages,
+    task_types,
+    tasks,
+    webhooks,
+    workers,
+)
 from saveany.api.auth import OPEN_PATHS, TokenAuth
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
@@ -21,7 +33,8 @@ from saveany.store import Store
 
 #: Those that are asked most often come first.
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    module.router for module in (tasks, events, history, storages, task_types, workers, health)
+    module.router
+    for module in (tasks, events, history, queue, webhooks, storages, task_types, workers, health, metrics)
 )
 
 _DESCRIPTION = """Saves files from Telegram into your storages.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from pydantic_core import PydanticCustomError
 
 EXAMPLE_ID = "06mbq8tn2k3f1v0s9d4g"
+EXAMPLE_DELIVERY = f"msg_{EXAMPLE_ID}_1_completed_own"
 
 Time = Annotated[
     str,
@@ -156,6 +157,21 @@ NewTaskBody = Annotated[
 BODIES: dict[str, type[Strict]] = {"plain": NewTask, "typed": TypedTask}
 
 
+Limit = Annotated[int | None, Field(ge=0, lt=2**53)]
+
+
+class NewLimits(Strict):
+    """Limits in place of the configured ones. What is left out, or null, is as configured; 0 is no limit."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"bytes_per_second": 5_000_000}]})
+
+    tasks_per_user: Limit = Field(default=None, description="Tasks of one user that run at a time.")
+    bytes_per_second: Limit = Field(default=None, description="Speed of all downloads together.")
+    bytes_per_second_per_user: Limit = Field(
+        default=None, description="Speed of all downloads of one user together."
+    )
+
+
 # --- answers
 
 
@@ -229,8 +245,8 @@ class TaskSummary(Reply):
     created_at: Time
     error: str = Field(description="Why it failed and what to do; empty when there is nothing to say.")
     type: str = Field(examples=["tgfiles"])
-    stage: Literal["", "resolving", "downloading", "uploading", "verifying"] = Field(
-        description="What a running task is doing."
+    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "paused"] = Field(
+        description="What a running task is doing; `paused` for a queued one that waits to be resumed."
     )
     storage: str = Field(examples=["local1"])
     path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])
@@ -344,6 +360,44 @@ class StorageList(Reply):
     """All configured storages."""
 
     storages: list[StorageView]
+
+
+class QueueView(Reply):
+    """How many tasks wait and run."""
+
+    paused: bool = Field(description="Whether the queue is paused: no task is begun.")
+    queued_tasks: int = Field(description="Without those that are paused.")
+    paused_tasks: int
+    running_tasks: int
+
+
+class LimitsView(Reply):
+    """The limits in force, over all workers; 0 is no limit."""
+
+    tasks_per_user: int
+    bytes_per_second: int
+    bytes_per_second_per_user: int
+
+
+class DeliveryView(Reply):
+    """One webhook."""
+
+    id: str = Field(description="The `webhook-id` header.", examples=[EXAMPLE_DELIVERY])
+    task_id: str = Field(examples=[EXAMPLE_ID])
+    event: str = Field(examples=["task.completed"])
+    url: str = Field(description="Without user, password and query.", examples=["https://example.com/hook"])
+    state: Literal["pending", "delivered", "gave_up"]
+    attempts: int
+    last_status: int = Field(description="HTTP status of the last answer; 0 if there was none.")
+    last_error: str = Field(description="Why the last attempt failed; empty if it did not.")
+    created_at: Time
+
+
+class DeliveryPage(Reply):
+    """Webhooks, newest first."""
+
+    deliveries: list[DeliveryView]
+    next_cursor: str | None = Field(description="Null if nothing follows.", examples=[EXAMPLE_DELIVERY])
 
 
 class TaskType(Reply):

@@ -1,4 +1,4 @@
-"""Creating, reading, canceling and retrying tasks."""
+"""Creating, reading, canceling, pausing and retrying tasks."""
 
 from __future__ import annotations
 
@@ -117,6 +117,25 @@ async def cancel(use: Use, task_id: TaskId) -> Message:
     """End a queued or running task as `canceled`; what it had written of unfinished files is removed."""
     await use.queue.cancel(task_id)
     return Message(message="task canceled")
+
+
+@router.post(
+    "/{task_id}/pause", operation_id="pauseTask", summary="Pause a task", responses=responses(404, 409)
+)
+async def pause(use: Use, task_id: TaskId) -> Message:
+    """Have a task wait, `queued` with the stage `paused`, until it is resumed. A running one stops and keeps
+    what it has of its files."""
+    await use.queue.pause(task_id)
+    return Message(message="task paused")
+
+
+@router.post(
+    "/{task_id}/resume", operation_id="resumeTask", summary="Resume a task", responses=responses(404, 409)
+)
+async def resume(use: Use, task_id: TaskId) -> Message:
+    """Let a paused task go on where it was."""
+    await use.queue.resume(task_id)
+    return Message(message="task resumed")
 
 
 @router.post(

@@ -266,6 +266,17 @@ class Worker(Table):
     )
 
 
+class Limits(Table):
+    """How much is done at once, by all workers together; 0 is no limit. `PUT /api/v1/limits` changes these
+    while everything runs."""
+
+    tasks_per_user: int = Field(default=0, ge=0, description="Tasks of one user that run at a time.")
+    bytes_per_second: int = Field(default=0, ge=0, description="Speed of all downloads together.")
+    bytes_per_second_per_user: int = Field(
+        default=0, ge=0, description="Speed of all downloads of one user together."
+    )
+
+
 class Net(Table):
     """What may be reached over the network."""
 
@@ -355,6 +366,7 @@ class Config(Table):
     telegram: Telegram = Field(default_factory=Telegram)
     redis: Redis = Field(default_factory=Redis)
     worker: Worker = Field(default_factory=Worker)
+    limits: Limits = Field(default_factory=Limits)
     net: Net = Field(default_factory=Net)
     history: History = Field(default_factory=History)
     log: Log = Field(default_factory=Log)

@@ -5,9 +5,11 @@ keys.
 """
 
 from saveany.store.claims import Claim
+from saveany.store.codec import Record
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
 from saveany.store.history import HistoryFilter, Page
+from saveany.store.settings import Limits
 from saveany.store.store import Store, open_store
 from saveany.store.tasks import Accepted
 from saveany.store.workers import WorkerInfo
@@ -18,7 +20,9 @@ __all__ = [
     "Db",
     "Event",
     "HistoryFilter",
+    "Limits",
     "Page",
+    "Record",
     "Store",
     "WorkerInfo",
     "connect",

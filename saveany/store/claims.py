@@ -2,27 +2,32 @@
 
 Every write of a claim is compare-and-set on the epoch, so a worker that was frozen while its lease ran out,
 and whose task another worker has taken, can write nothing: it gets `Fenced`. If the user canceled the task
-every write but `finish(CANCELED)` raises `CancelRequested`.
+every write but `finish(CANCELED)` raises `CancelRequested`. If the user paused it, whatever would begin more
+work raises `PauseRequested`; `release`, `finish` and `checkpoint` go through.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from saveany.errors import CancelRequested, Fenced, Unavailable
-from saveany.models import Delivery, Item, Progress, Stage, Status, Task
+import msgspec
+
+from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
-from saveany.store.db import OUTAGE, PREFIX, Arg, Db
+from saveany.store.db import PREFIX, TROUBLE, Arg, Db
 from saveany.store.tasks import delivery_args
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
 LEASE_MS = 15_000
 RENEW_MS = 5_000
 
-_WAITED_OUT: tuple[type[Exception], ...] = (*OUTAGE, Unavailable)
+T = TypeVar("T")
+
+_checkpoint = msgspec.json.Decoder(Checkpoint)
 
 
 class Claim:
@@ -54,10 +59,20 @@ class Claim:
         args = (*codec.item_args([item]), *delivery_args(list(told)))
         await self._write("item", "1" if even_canceled else "0", *args)
 
+    async def checkpoint(self, index: int, checkpoint: Checkpoint) -> None:
+        """Remember which bytes of an item are durable, for whoever claims the task next."""
+        await self._write("checkpoint", index, codec.encode(checkpoint))
+
+    async def last_checkpoint(self, index: int) -> Checkpoint | None:
+        """What was remembered of an item, by this claim or an earlier one."""
+        found = await _patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
+        return _checkpoint.decode(found) if found else None
+
     async def next_suffix(self, path: str) -> int:
         """A number that nobody else gets for `path` in this task's storage: 1, 2, 3 … (kept for 30 days)."""
         key = f"{PREFIX}suffix:{self.task.spec.storage}:{path}"
-        number, _ = await self._db.many([("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)])
+        count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
+        number, _ = await _patiently(lambda: self._db.many(count))
         return int(number)
 
     async def finish(
@@ -79,20 +94,14 @@ class Claim:
         await self._write("release", delay_ms)
 
     async def _write(self, script: str, *args: Arg) -> None:
-        verdict = await self._persist(script, *args)
+        # A write that went through just before the connection broke is made again; the scripts bear that.
+        verdict = await _patiently(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
         if verdict == b"fenced":
             raise Fenced(f"epoch {self.task.epoch} is over")
         if verdict == b"cancel":
             raise CancelRequested(f"task {self.task.id} was canceled")
-
-    async def _persist(self, script: str, *args: Arg) -> Any:
-        # Without Redis nothing can be recorded, and nobody else can take the task either: wait for it. A
-        # write that went through just before the connection broke is made again; the scripts bear that.
-        while True:
-            try:
-                return await self._db.script(script, self.task.id, self.task.epoch, *args)
-            except _WAITED_OUT:
-                await asyncio.sleep(0.5)
+        if verdict == b"pause":
+            raise PauseRequested(f"task {self.task.id} was paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Reconciled:
 
     returned: int  # tasks of dead workers that are queued again
     woken: int  # delayed tasks that are ready now
-    waiting_users: int  # users with ready tasks
+    waiting_users: int  # users with ready tasks; 0 while the queue is paused
     canceled: list[tuple[str, int]]  # (id, epoch) of canceled tasks of dead workers; the caller ends them
 
 
@@ -111,9 +120,13 @@ class Claims:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def claim(self, worker: str, lanes: Sequence[str]) -> Claim | None:
-        """The next task that a worker with these lanes may run, or None."""
-        reply = await self._db.script("claim", worker, LEASE_MS, *lanes)
+    async def claim(self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0) -> Claim | None:
+        """The next task that a worker with these lanes may run, or None.
+
+        `tasks_per_user` is how many tasks of a user may run at once, 0 for any number; what `Settings.set`
+        was told goes first.
+        """
+        reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, *lanes)
         if not reply:
             return None
         task, items = (codec.pairs(part) for part in reply)
@@ -132,6 +145,20 @@ class Claims:
         """The claim of a task that `reconcile` handed over; `task` must carry its epoch."""
         return Claim(self._db, task, items)
 
+    async def time_ms(self) -> int:
+        """The clock of Redis; an outage is waited out, as by every write of a claim."""
+        return await _patiently(self._db.time_ms)
+
     async def bury(self, worker: str) -> int:
         """End the leases of a worker that is known to be dead; returns how many."""
         return int(await self._db.script("bury", worker))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What `call` returns. Without Redis nothing can be recorded, and nobody else can take a task either, so
+    an outage is waited out."""
+    while True:
+        try:
+            return await call()
+        except TROUBLE:
+            await asyncio.sleep(0.5)

@@ -32,6 +32,8 @@ Arg = str | bytes | int | float
 
 #: What a Redis that restarts or is cut off raises; callers that must live through it catch these.
 OUTAGE: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+#: The same, and what one raises whose memory is full: loops that go on when it is well again catch these.
+TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, OutOfMemoryError, Unavailable)
 
 
 def client_options() -> dict[str, Any]:

@@ -6,11 +6,22 @@ import asyncio
 
 import msgspec
 
+from saveany.errors import InvalidInput
 from saveany.models import Delivery
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
 
 _delivery = msgspec.json.Decoder(Delivery)
+
+
+_ALL = PREFIX + "posted"
+
+
+class DeliveryPage(msgspec.Struct, frozen=True):
+    """Some deliveries, and where to go on: `cursor` is empty if nothing follows."""
+
+    deliveries: list[Delivery]
+    cursor: str
 
 
 class Outbox:
@@ -25,11 +36,11 @@ class Outbox:
 
     async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
         """The last attempt was made: `state` is `delivered` or `gave_up`."""
-        await self._write(delivery, state, status, error, -1)
+        await self._write(delivery, state, status, error, -1, state)
 
     async def retry(self, delivery: Delivery, after_ms: int, status: int, error: str) -> None:
         """An attempt failed; the next one is due in `after_ms`."""
-        await self._write(delivery, "pending", status, error, after_ms)
+        await self._write(delivery, "pending", status, error, after_ms, "failed")
 
     async def wait(self, timeout: float) -> None:
         """Return when a delivery may be due, at the latest after `timeout` seconds."""
@@ -40,16 +51,70 @@ class Outbox:
 
     async def of_task(self, task_id: str) -> list[Delivery]:
         """All deliveries of a task, oldest first."""
-        ids = await self._db.do("SMEMBERS", f"{PREFIX}deliveries:{task_id}")
-        raw = await self._db.many([("GET", f"{PREFIX}delivery:{i.decode()}") for i in ids]) if ids else []
-        return sorted((_delivery.decode(r) for r in raw if r), key=lambda d: (d.created_at, d.id))
+        found = await self._read([i.decode() for i in await self._db.do("SMEMBERS", _of_task(task_id))])
+        return sorted(found, key=lambda d: (d.created_at, d.id))
 
-    async def _write(self, delivery: Delivery, state: str, status: int, error: str, delay_ms: int) -> None:
+    async def page(self, task_id: str = "", limit: int = 50, cursor: str = "") -> DeliveryPage:
+        """At most `limit` deliveries after `cursor`, newest first; only those of a task if it is given.
+        Raises `InvalidInput` for a cursor of no page."""
+        ids = await (self._ids_of_task(task_id, limit, cursor) if task_id else self._ids(limit, cursor))
+        more = ids[limit - 1] if len(ids) > limit else ""
+        return DeliveryPage(await self._read(ids[:limit]), more)
+
+    async def redeliver(self, delivery_id: str) -> Delivery | None:
+        """Have a delivery sent again at once, whatever became of it; None if there is none of that id."""
+        while True:
+            read = await self._db.do("GET", f"{PREFIX}delivery:{delivery_id}")
+            if read is None:
+                return None
+            again = msgspec.structs.replace(_delivery.decode(read), state="pending")
+            written = read, codec.encode(again), _summary(again)
+            if await self._db.script("redeliver", delivery_id, again.task_id, *written):
+                return again
+
+    async def _ids(self, limit: int, cursor: str) -> list[str]:
+        """The next `limit` and one more."""
+        start = 0
+        if cursor:
+            rank = await self._db.do("ZREVRANK", _ALL, cursor)
+            start = _known(rank) + 1
+        return [i.decode() for i in await self._db.do("ZREVRANGE", _ALL, start, start + limit)]
+
+    async def _ids_of_task(self, task_id: str, limit: int, cursor: str) -> list[str]:
+        members = [i.decode() for i in await self._db.do("SMEMBERS", _of_task(task_id))]
+        scores = await self._db.do("ZMSCORE", _ALL, *members) if members else []
+        newest = sorted(zip(map(float, scores), members, strict=True), reverse=True)
+        ids = [i for _, i in newest]
+        start = _known(ids.index(cursor) if cursor in ids else None) + 1 if cursor else 0
+        return ids[start : start + limit + 1]
+
+    async def _read(self, ids: list[str]) -> list[Delivery]:
+        raw = await self._db.many([("GET", f"{PREFIX}delivery:{i}") for i in ids]) if ids else []
+        return [_delivery.decode(r) for r in raw if r]
+
+    async def _write(
+        self, delivery: Delivery, state: str, status: int, error: str, delay_ms: int, outcome: str
+    ) -> None:
         attempts = delivery.attempts + 1
         after = msgspec.structs.replace(
             delivery, state=state, attempts=attempts, last_status=status, last_error=error
         )
-        summary = codec.encode({"state": state, "attempts": attempts, "last_status": status})
-        await self._db.script(
-            "outbox_settle", delivery.id, delivery.task_id, codec.encode(after), summary, delay_ms
-        )
+        written = codec.encode(after), _summary(after)
+        await self._db.script("outbox_settle", delivery.id, delivery.task_id, *written, delay_ms, outcome)
+
+
+def _summary(delivery: Delivery) -> bytes:
+    """What its task shows of it."""
+    return codec.encode(
+        {"state": delivery.state, "attempts": delivery.attempts, "last_status": delivery.last_status}
+    )
+
+
+def _of_task(task_id: str) -> str:
+    return f"{PREFIX}deliveries:{task_id}"
+
+
+def _known(rank: int | None) -> int:
+    if rank is None:
+        raise InvalidInput("this is no cursor of these deliveries; leave it out to start again", "cursor")
+    return rank

@@ -7,10 +7,12 @@ import asyncio
 from saveany.errors import Unavailable
 from saveany.logs import get_logger
 from saveany.store.claims import Claims
+from saveany.store.counters import Counters
 from saveany.store.db import PREFIX, Db, connect
 from saveany.store.events import Events
 from saveany.store.history import History
 from saveany.store.outbox import Outbox
+from saveany.store.settings import Settings
 from saveany.store.tasks import Tasks
 from saveany.store.workers import Workers
 
@@ -28,6 +30,8 @@ class Store:
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)
+        self.counters = Counters(db)
+        self.settings = Settings(db)
 
     async def secret(self, name: str, fresh: str) -> str:
         """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on."""

@@ -10,9 +10,12 @@ import msgspec
 
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec
+from saveany.store.codec import Record
 from saveany.store.db import PREFIX, Arg, Db
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
+#: Where tasks that have not ended are; each in one of these.
+LIVE = ("queued", "paused", "running")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -83,7 +86,7 @@ class Tasks:
             first, int(await self._db.do("HGET", self._key(first), "created_at") or 0), replayed=True
         )
 
-    async def get(self, task_id: str) -> Task | None:
+    async def get(self, task_id: str) -> Record | None:
         """The task, or None."""
         record = await self._db.do("HGETALL", self._key(task_id))
         return codec.decode_task(record) if record else None
@@ -97,16 +100,16 @@ class Tasks:
         """Every item of a task, by index."""
         return codec.decode_items(await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
 
-    async def live(self, user_id: int | None = None) -> list[Task]:
-        """All queued and running tasks, oldest first; only those of `user_id` if given."""
-        queued, running = await self._db.many(
-            [("ZRANGE", PREFIX + "queued", 0, -1), ("ZRANGE", PREFIX + "running", 0, -1)]
-        )
-        tasks = await self.get_many([member.decode() for member in queued + running])
+    async def live(self, user_id: int | None = None) -> list[Record]:
+        """All queued, paused and running tasks, oldest first; only those of `user_id` if given."""
+        members = await self._db.many([("ZRANGE", PREFIX + key, 0, -1) for key in LIVE])
+        # A task that moves between these reads may be seen in two places.
+        ids = dict.fromkeys(member.decode() for part in members for member in part)
+        tasks = await self.get_many(list(ids))
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
 
-    async def get_many(self, ids: list[str]) -> list[Task]:
+    async def get_many(self, ids: list[str]) -> list[Record]:
         """The tasks of `ids` that exist, in their order."""
         records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
         return [codec.decode_task(record) for record in records if record]
@@ -116,6 +119,15 @@ class Tasks:
         (it had ended before) or `unknown`. `deliveries` are sent if it ends here."""
         reply = await self._db.script("cancel", task_id, *delivery_args(deliveries))
         return str(reply.decode())
+
+    async def pause(self, task_id: str) -> str:
+        """Pause: `paused` (it waits in the queue), `requested` (its worker will put it there), `ended` (it
+        had ended before, or is being canceled) or `unknown`."""
+        return str((await self._db.script("pause", task_id)).decode())
+
+    async def resume(self, task_id: str) -> str:
+        """Undo a pause: `resumed` (or there was nothing to undo), `ended` or `unknown`."""
+        return str((await self._db.script("resume", task_id)).decode())
 
     async def retry(self, task: Task) -> bool:
         """Queue a failed or canceled task again; only items that did not finish are done again.
@@ -133,9 +145,14 @@ class Tasks:
         return bool(reply == b"ok")
 
     async def counts(self) -> dict[str, int]:
-        """How many tasks are queued and running now."""
-        queued, running = await self._db.many([("ZCARD", PREFIX + "queued"), ("ZCARD", PREFIX + "running")])
-        return {"queued": queued, "running": running}
+        """How many tasks are queued, paused and running now; a paused one is not counted as queued."""
+        sizes = await self._db.many([("ZCARD", PREFIX + key) for key in LIVE])
+        return dict(zip(LIVE, sizes, strict=True))
+
+    async def queued_since(self) -> int | None:
+        """When the oldest queued task was created (ms); None if none is queued."""
+        first = await self._db.do("ZRANGE", PREFIX + "queued", 0, 0, "WITHSCORES")
+        return int(float(first[1])) if first else None
 
     @staticmethod
     def _key(task_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from saveany.models import Item, ItemStatus
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
 
@@ -59,13 +60,33 @@ class Workers:
         return [_info.decode(value) for value in raw if value]
 
     async def remains(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
-        """Take (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded."""
-        members = await self._db.do("SPOP", f"{PREFIX}cleanup:{storage}", limit)
+        """Some (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded. Several
+        workers may be given the same ones, again and again until they are `cleaned`."""
+        members = await self._db.do("SRANDMEMBER", f"{PREFIX}cleanup:{storage}", limit)
         return [(m.decode().rpartition(":")[0], int(m.rpartition(b":")[2])) for m in members or []]
 
-    async def put_back_remains(self, storage: str, task_id: str, epoch: int) -> None:
-        """Have a clean-up that failed tried again."""
-        await self._db.do("SADD", f"{PREFIX}cleanup:{storage}", f"{task_id}:{epoch}")
+    async def disown(self, task_id: str, epoch: int, item: Item) -> bool:
+        """Take the final name off an item of a canceled task, because its file will be deleted. False if that
+        is not ours to do: the task was retried, or somebody else does it."""
+        after = msgspec.structs.replace(item, status=ItemStatus.QUEUED, final="", sha256="")
+        args = (task_id, epoch, item.index, codec.encode(item), codec.encode(after))
+        return bool(await self._db.script("disown", *args))
+
+    async def cleaned(self, storage: str, task_id: str, epoch: int) -> None:
+        """Nothing of that upload is left."""
+        await self._db.do("SREM", f"{PREFIX}cleanup:{storage}", f"{task_id}:{epoch}")
+
+    async def storage_identity(self, storage: str, fresh: str) -> tuple[str, bool]:
+        """The id that the disk of `storage` must show, and whether one does already. If none is known it is
+        `fresh`, for everybody, from now on."""
+        key = PREFIX + "storages"
+        await self._db.do("HSETNX", key, storage, f"?{fresh}")
+        known = (await self._db.do("HGET", key, storage)).decode()
+        return known.removeprefix("?"), not known.startswith("?")
+
+    async def establish_storage(self, storage: str, identity: str) -> None:
+        """A disk shows the id of `storage` now; a disk without it is another one."""
+        await self._db.do("HSET", PREFIX + "storages", storage, identity)
 
     async def lock(self, name: str, ttl_ms: int) -> bool:
         """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""

@@ -7,8 +7,8 @@ account that cannot be used is never an error of its own; it is in `problems`, w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,12 @@ from saveany.logs import get_logger
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import login_command, translated
+from saveany.telegram.file import OnWait
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import NotHere, NotThere, Reader
-from saveany.telegram.parallel import Downloader, Limits, OnWait, Range, Write
+from saveany.telegram.parallel import Downloader, Range, Write
+from saveany.telegram.pool import Limits
 from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
 from saveany.telegram.settings import Settings, TelegramTable, read
 
@@ -131,10 +133,27 @@ class Accounts:
 
         A login that died is `Retryable` while another account is ready or the bot can log in again.
         """
-        try:
+        async with self._watched(media.account):
             await self._downloader.download(media, write, have=have, on_wait=on_wait)
+
+    async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `offset` on, at most `length`, in order; see `Downloader.read`.
+
+        Raises as `download` does. A consumer that stops early closes the iterator (`contextlib.aclosing`).
+        """
+        async with (
+            self._watched(media.account),
+            aclosing(self._downloader.read(media, offset, length)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+
+    @asynccontextmanager
+    async def _watched(self, account: str) -> AsyncIterator[None]:
+        try:
+            yield
         except NeedsLogin as error:
-            problem = await self._lost(media.account, error)
+            problem = await self._lost(account, error)
             if self.ready or isinstance(problem, Retryable):
                 raise Retryable(error.message) from error
             raise

@@ -1,7 +1,5 @@
 """What only a local disk has: links, modes, mounts, descriptors, and the errors of the operating system."""
 
-# ruff: noqa: ASYNC221, ASYNC240  nothing else runs on the loop while a test arranges its files
-
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +9,6 @@ import stat
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,43 +24,11 @@ from saveany.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storages import local
+from storages import jail, local
 from storages.base import UploadKey
 from storages.local import LocalOptions, LocalStorage
+from tests.contract.disk import descriptors, exchange, files, fill_up, mounted, refuse
 from tests.contract.suite import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tmp_path / "base"
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    (folder / "secret").write_bytes(b"secret")
-    return folder
-
-
-@pytest.fixture
-async def storage(base: Path) -> AsyncIterator[LocalStorage]:
-    storage = LocalStorage(LocalOptions(name="disk", type="local", base_path=base))
-    yield storage
-    await storage.close()
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Let two names change places (RENAME_EXCHANGE of linux/fs.h)."""
-    local._call("renameat2", -1, bytes(one), -1, bytes(other), 2)
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class TestJail:
@@ -139,15 +104,15 @@ class TestJail:
     async def test_a_link_in_place_of_the_part_at_the_last_moment(
         self, storage: LocalStorage, base: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        really = local._stat
+        really = jail.Folder.stat
 
-        def lay_link(folder: int, name: str) -> os.stat_result | None:
+        def lay_link(folder: jail.Folder, name: str) -> os.stat_result | None:
             there = really(folder, name)
             if name.endswith(".part") and there is None:
                 (base / name).symlink_to(outside / "new")
             return there
 
-        monkeypatch.setattr(local, "_stat", lay_link)
+        monkeypatch.setattr(jail.Folder, "stat", lay_link)
         with pytest.raises(StorageError):
             await storage.begin(key(), "a.bin", 1)
         assert files(outside) == {"secret"}
@@ -302,7 +267,7 @@ class TestPart:
             pass
         fence = local._fence
 
-        def die_after(folder: int, claim: UploadKey) -> list[str]:
+        def die_after(folder: jail.Folder, claim: UploadKey) -> list[local._Part]:
             monkeypatch.setattr(os, "open", crash)
             return fence(folder, claim)
 
@@ -310,6 +275,23 @@ class TestPart:
         with pytest.raises(Crash):
             await storage.begin(key(2), "a.bin", 1)
         assert len(files(base)) == 1
+
+    async def test_of_two_claims_that_begin_at_once_the_earlier_gives_way(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base.mkdir()
+        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.3.part").touch()))
+        with pytest.raises(Fenced):
+            await storage.begin(key(2), "a", 1)
+        assert files(base) == {".a.01J-task_A-0.3.part"}
+
+    async def test_of_two_claims_that_begin_at_once_the_later_fences_the_earlier(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base.mkdir()
+        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.2.part").touch()))
+        async with await storage.begin(key(3), "a", 1):
+            assert files(base) == {".a.01J-task_A-0.3.part"}
 
     @pytest.mark.parametrize("replace", [False, True])
     async def test_bytes_are_durable_before_the_name_and_the_name_before_the_end(
@@ -329,10 +311,17 @@ class TestPart:
 
         async with await storage.begin(key(), "d/a.bin", 1) as upload:
             await upload.write(0, b"x")
-            for name in ("fsync", "link", "rename", "unlink"):
+            for name in ("fsync", "rename", "unlink"):
                 record(name)
+            really = jail._call
+
+            def call(function: str, *args: object) -> None:
+                done.append(function)
+                really(function, *args)
+
+            monkeypatch.setattr(jail, "_call", call)
             await upload.commit("d/a.bin", 1, replace=replace)
-        assert done == ["fsync", "rename" if replace else "link", "unlink", "fsync folder"]
+        assert done == ["fsync", "rename" if replace else "renameat2", "unlink", "fsync folder"]
 
     async def test_finished_makes_the_name_durable(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
@@ -399,10 +388,26 @@ class TestPart:
         assert await load(storage, "d/a.bin") == b"x"
 
 
-class TestNoLinks:
-    """File systems without hard links, such as FAT: `renameat2` takes the place of `link`."""
+def meanwhile(happens: Callable[[], None]) -> Callable[[jail.Folder, UploadKey], list[local._Part]]:
+    """`_fence`, and right after it something happens."""
+    fence = local._fence
 
-    @pytest.fixture(autouse=True)
+    def call(folder: jail.Folder, claim: UploadKey) -> list[local._Part]:
+        found = fence(folder, claim)
+        happens()
+        return found
+
+    return call
+
+
+class TestNoSafeRename:
+    """File systems where a rename always replaces, such as NFS: `link` takes its place."""
+
+    @pytest.fixture(autouse=True, params=[errno.EINVAL, errno.ENOSYS, errno.EPERM])
+    def no_safe_rename(self, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+        refuse(monkeypatch, "renameat2", request.param)
+
+    @pytest.fixture
     def no_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def link(*_: object, **__: object) -> None:
             raise OSError(errno.EPERM, "no links here")
@@ -423,8 +428,20 @@ class TestNoLinks:
             with pytest.raises(Fenced):
                 await old.commit("a.bin", 1, replace=False)
 
-    async def test_neither(self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        refuse(monkeypatch, "renameat2", errno.EINVAL)
+    async def test_a_link_made_before_the_fence_is_seen(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with await storage.begin(key(1), "a.bin", 1) as old:
+            await old.write(0, b"x")
+            monkeypatch.setattr(old, "_drop_part", crash)
+            with pytest.raises(Crash):
+                await old.commit("a.bin", 1, replace=False)
+            assert len(files(base)) == 2
+            assert await storage.finished(key(2), "a.bin", "a.bin", 1)
+        assert files(base) == {"a.bin"}
+
+    @pytest.mark.usefixtures("no_links")
+    async def test_neither(self, storage: LocalStorage, base: Path) -> None:
         async with await storage.begin(key(), "a.bin", 1) as upload:
             await upload.write(0, b"x")
             with pytest.raises(StorageError, match="overwrite"):
@@ -432,15 +449,13 @@ class TestNoLinks:
             await upload.commit("a.bin", 1, replace=True)
         assert files(base) == {"a.bin"}
 
-
-def refuse(monkeypatch: pytest.MonkeyPatch, function: str, code: int) -> None:
-    def call(name: str, *args: object) -> None:
-        if name == function:
-            raise OSError(code, os.strerror(code))
-        really(name, *args)
-
-    really = local._call
-    monkeypatch.setattr(local, "_call", call)
+    @pytest.mark.usefixtures("no_links")
+    async def test_a_marker_all_the_same(self, storage: LocalStorage, base: Path) -> None:
+        await storage.adopt("one")
+        with pytest.raises(StorageUnavailable):
+            await storage.adopt("two")
+        assert (base / ".saveany-storage").read_text() == "one\n"
+        assert files(base) == {".saveany-storage"}
 
 
 class TestDescriptors:
@@ -560,19 +575,9 @@ class TestDescriptors:
 class TestErrors:
     @pytest.fixture
     def mounted(self, tmp_path: Path) -> Iterator[Path]:
-        """A disk of 2 MiB. Mounting one takes root, which CI is."""
         folder = tmp_path / "mounted"
-        folder.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "saveany-test", folder],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip("cannot mount a small disk here")
-        assert done.returncode == 0, done.stderr
-        yield folder
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        with mounted(folder):
+            yield folder
 
     @pytest.fixture
     async def small(self, mounted: Path) -> AsyncIterator[LocalStorage]:
@@ -609,6 +614,40 @@ class TestErrors:
         await save(small, "d/a.bin", data, key(2))
         assert await load(small, "d/a.bin") == data
 
+    async def test_room_was_made_meanwhile(self, small: LocalStorage, mounted: Path) -> None:
+        data, filler = content(MIB), mounted / "filler"
+        async with await small.begin(key(), "a.bin", None) as upload:
+            await upload.write(0, data[: MIB // 2])
+            fill_up(filler)
+            with pytest.raises(NoSpace):
+                await upload.write(MIB // 2, data[MIB // 2 :])
+            with pytest.raises(StorageError, match="written were 0 to 524288"):
+                await upload.commit("a.bin", MIB, replace=False)
+            filler.unlink()
+            await upload.write(MIB // 2, data[MIB // 2 :])
+            await upload.commit("a.bin", MIB, replace=False)
+        assert await load(small, "a.bin") == data
+
+    async def test_what_was_durable_survives_a_full_disk(self, small: LocalStorage, mounted: Path) -> None:
+        """Where room cannot be reserved, the disk can fill up under an upload of known size."""
+        data, filler, half = content(MIB), mounted / "filler", MIB // 2
+        with pytest.MonkeyPatch.context() as patch:
+            refuse(patch, "fallocate64", errno.EOPNOTSUPP)
+            async with await small.begin(key(1), "a.bin", MIB) as upload:
+                await upload.write(0, data[:half])
+                await upload.sync()
+                fill_up(filler)
+                with pytest.raises(NoSpace):
+                    await upload.write(half, data[half:])
+        with pytest.raises(NoSpace, match=r"needs 0\.5 MiB, 0\.0 MiB are free"):
+            await small.begin(key(2), "a.bin", MIB, [(0, half)])
+        filler.unlink()
+        async with await small.begin(key(3), "a.bin", MIB, [(0, half)]) as upload:
+            assert upload.kept == ((0, half),)
+            await upload.write(half, data[half:])
+            await upload.commit("a.bin", MIB, replace=False)
+        assert await load(small, "a.bin") == data
+
     async def test_probe_of_a_full_disk(self, small: LocalStorage, mounted: Path) -> None:
         fill_up(mounted / "filler")
         with pytest.raises(NoSpace):
@@ -635,6 +674,14 @@ class TestErrors:
             await storage.probe()
         await storage.close()
 
+    async def test_looking_does_not_make_the_base(self, storage: LocalStorage, base: Path) -> None:
+        assert await storage.size("a/b.bin") is None
+        assert not await storage.finished(key(), "a/b.bin", "a/b.bin", 1)
+        assert await storage.list("") == []
+        await storage.discard(key(), "a/b.bin")
+        await storage.delete("a/b.bin")
+        assert not base.exists()
+
     async def test_probe_makes_the_base(self, storage: LocalStorage, base: Path) -> None:
         await storage.probe()
         assert files(base) == set()
@@ -643,14 +690,14 @@ class TestErrors:
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Encrypted folders of a NAS end names at 143 bytes; that must be known before the transfer."""
-        really = local._stat
+        really = jail.Folder.stat
 
-        def short_names(folder: int, name: str) -> os.stat_result | None:
+        def short_names(folder: jail.Folder, name: str) -> os.stat_result | None:
             if len(name.encode()) > 143:
                 raise OSError(errno.ENAMETOOLONG, "too long")
             return really(folder, name)
 
-        monkeypatch.setattr(local, "_stat", short_names)
+        monkeypatch.setattr(jail.Folder, "stat", short_names)
         with pytest.raises(UnsafePath, match="too long for this disk"):
             await storage.begin(key(), "x" * 200, 1)
         assert list(base.iterdir()) == []
@@ -709,9 +756,3 @@ class TestErrors:
         base.mkdir()
         Path(os.fsdecode(os.fsencode(base) + b"/\xff.bin")).write_bytes(b"x")
         assert await names(storage) == ["\ufffd.bin"]
-
-
-def fill_up(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))

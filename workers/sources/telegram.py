@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import name_for
 from saveany.planning.plan import Found
 from saveany.telegram import links
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
+from storages.base import Range
 from workers.sources.base import Write
 
 
@@ -28,12 +31,12 @@ class TelegramSource:
         self._fresh.update(found)
         return [Found(_name(media), media.size, media.source()) for media in found.values()]
 
-    async def fetch(self, item: Item, write: Write) -> None:
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file; its message is read again if this worker has not read it yet."""
         media = self._fresh.pop((item.source["chat"], item.source["message"]), None)
         if media is None:
             media = await self._accounts.find(item.source)
-        await self._accounts.download(media, write=write)
+        await self._accounts.download(media, write=write, have=have)
 
 
 def _name(media: Media) -> str:

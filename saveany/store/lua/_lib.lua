@@ -4,7 +4,9 @@
 -- The keys of the store:
 --   task:<id>               hash    the task; `epoch` fences every write after a claim
 --   items:<id>              hash    item index -> JSON, one field per file
---   queued, running         zset    live tasks by creation time, for the list
+--   checkpoints:<id>        hash    item index -> which of its bytes are durable, while the task has not ended
+--   queued, paused, running zset    live tasks by creation time, for the list; each in one of them
+--   running:<user>          set     running tasks of the user, for the limit
 --   users                   zset    the ring: users with ready tasks, by the turn they were last served
 --   lanes:<user>            set     lanes in which the user has ready tasks
 --   ready:<user>:<lane>     zset    tasks ready to be claimed, by priority, then time
@@ -15,11 +17,15 @@
 --   events                  stream  state changes, capped; its ids are the event ids of the API
 --   outbox                  zset    webhook deliveries by the time of their next attempt
 --   delivery:<id>           string  one delivery as JSON
+--   posted                  zset    all deliveries by the time they were written
 --   deliveries:<task>       set     ids of the deliveries of a task
+--   settings                hash    what is changed while running: `paused` is 1 if the queue is, limits in numbers
+--   counters                hash    sums for /metrics, by name
 --   idem:<key>              hash    an Idempotency-Key: hash of its body, id of its task
 --   turn                    string  counter behind the ring
 --   suffix:<storage>:<path> string  counter behind file_1, file_2 …
 --   worker:<id>, workers    string, set  heartbeats
+--   storages                hash    storage -> id its disk must show; after a "?" while none shows it yet
 --   lock:<name>             string  locks that end by themselves
 --   meta                    hash    schema version, shared secrets
 
@@ -47,13 +53,35 @@ local function make_ready(id)
   redis.call('ZADD', P .. 'users', 'NX', redis.call('GET', P .. 'turn') or 0, t[1])
 end
 
-local function make_unready(id)
+-- Puts a task with status queued where it has to wait: `paused` and `wake` (not before) of its record decide.
+local function place(id, at)
+  local t = redis.call('HMGET', task_key(id), 'created_at', 'paused', 'wake')
+  redis.call('HSET', task_key(id), 'stage', t[2] == '1' and 'paused' or '', 'updated_at', at)
+  if t[2] == '1' then
+    redis.call('ZADD', P .. 'paused', t[1], id)
+  else
+    redis.call('ZADD', P .. 'queued', t[1], id)
+    if tonumber(t[3] or 0) > at then redis.call('ZADD', P .. 'delayed', t[3], id) else make_ready(id) end
+  end
+  emit('task.queued', id, at)
+end
+
+-- Takes a queued task out of every place it may wait in.
+local function displace(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane')
   local ready, lanes = P .. 'ready:' .. t[1] .. ':' .. t[2], P .. 'lanes:' .. t[1]
   redis.call('ZREM', ready, id)
   redis.call('ZREM', P .. 'delayed', id)
+  redis.call('ZREM', P .. 'queued', id)
+  redis.call('ZREM', P .. 'paused', id)
   if redis.call('ZCARD', ready) == 0 then redis.call('SREM', lanes, t[2]) end
   if redis.call('SCARD', lanes) == 0 then redis.call('ZREM', P .. 'users', t[1]) end
+end
+
+local function stop_running(id)
+  redis.call('ZREM', P .. 'running', id)
+  redis.call('ZREM', P .. 'leases', id)
+  redis.call('SREM', P .. 'running:' .. field(id, 'user'), id)
 end
 
 local function history_keys(id, status)
@@ -66,10 +94,9 @@ end
 -- The only way into a terminal state.
 local function finish(id, status, err, at)
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err, 'worker', '', 'cancel', 0,
-    'finished_at', at, 'updated_at', at)
-  redis.call('ZREM', P .. 'queued', id)
-  redis.call('ZREM', P .. 'running', id)
-  redis.call('ZREM', P .. 'leases', id)
+    'paused', 0, 'finished_at', at, 'updated_at', at)
+  stop_running(id)
+  redis.call('DEL', P .. 'checkpoints:' .. id)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
   if status == 'canceled' and tonumber(field(id, 'epoch')) > 0 then
     redis.call('SADD', P .. 'cleanup:' .. field(id, 'storage'), id .. ':' .. field(id, 'epoch'))
@@ -77,14 +104,11 @@ local function finish(id, status, err, at)
   emit('task.' .. status, id, at)
 end
 
--- The only way back to the queue, out of running or (by a retry) out of a terminal state.
+-- The only way back to the queue, out of running or (by a retry) out of a terminal state. Spends nothing.
 local function enqueue(id, at, delay)
-  redis.call('HSET', task_key(id), 'status', 'queued', 'stage', '', 'worker', '', 'updated_at', at)
-  redis.call('ZREM', P .. 'running', id)
-  redis.call('ZREM', P .. 'leases', id)
-  redis.call('ZADD', P .. 'queued', field(id, 'created_at'), id)
-  if delay > 0 then redis.call('ZADD', P .. 'delayed', at + delay, id) else make_ready(id) end
-  emit('task.queued', id, at)
+  redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay)
+  stop_running(id)
+  place(id, at)
 end
 
 -- Deliveries come as id, task, JSON triples from ARGV[first] on. One that was written before stays as it is.
@@ -93,6 +117,7 @@ local function post(first, at)
     local id, task, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     if redis.call('SET', P .. 'delivery:' .. id, json, 'NX') then
       redis.call('ZADD', P .. 'outbox', at, id)
+      redis.call('ZADD', P .. 'posted', at, id)
       redis.call('SADD', P .. 'deliveries:' .. task, id)
     end
   end
@@ -105,11 +130,21 @@ local function put_items(id, at)
   return at + 2 * count + 1
 end
 
--- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended) or
--- 'cancel' (the user wants it to stop).
+local function count(name, amount) redis.call('HINCRBYFLOAT', P .. 'counters', name, amount) end
+
+-- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended), 'cancel'
+-- or 'pause' (the user wants it to stop; a cancel goes first).
 local function may_write(id, epoch)
-  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel')
+  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused')
   if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
   if t[3] == '1' then return 'cancel' end
+  if t[4] == '1' then return 'pause' end
   return 'ok'
+end
+
+-- The same for what a worker does to stop or to end: a pause does not stand in its way.
+local function may_end(id, epoch)
+  local verdict = may_write(id, epoch)
+  if verdict == 'pause' then return 'ok' end
+  return verdict
 end

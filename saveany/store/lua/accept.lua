@@ -18,7 +18,5 @@ local at = now()
 redis.call('HSET', task_key(id), 'spec', ARGV[2], 'type', ARGV[3], 'storage', ARGV[4], 'user', ARGV[5],
   'lane', ARGV[6], 'title', ARGV[7], 'score', at - tonumber(ARGV[8]) * 1e13, 'status', 'queued', 'epoch', 0,
   'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at)
-redis.call('ZADD', P .. 'queued', at, id)
-make_ready(id)
-emit('task.queued', id, at)
+place(id, at)
 return { 'accepted', id, at }

@@ -1,6 +1,6 @@
 -- Cancel a task. A queued one ends here; a running one is marked, and its worker stops, cleans up, ends it.
--- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, delayed, history…, cleanup:<storage>,
--- events, outbox, delivery:<id>, deliveries:<task>; publishes to control.
+-- Touches: task:<id>, queued, paused, running:<user>, ready:<user>:<lane>, lanes:<user>, users, delayed, history…, cleanup:<storage>,
+-- events, outbox, delivery:<id>, deliveries:<task>, posted; publishes to control.
 -- ARGV: id, (delivery id, task, JSON) …
 -- Returns 'canceled' | 'requested' | 'ended' | 'unknown'
 local id = ARGV[1]
@@ -13,7 +13,7 @@ if status == 'running' then
 end
 if status ~= 'queued' then return 'ended' end
 local at = now()
-make_unready(id)
+displace(id)
 finish(id, 'canceled', '', at)
 post(2, at)
 return 'canceled'

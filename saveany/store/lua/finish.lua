@@ -1,12 +1,12 @@
 -- End a running task: last items, status, history, event and webhooks in one step. A cancel that came first
--- wins: the caller gets 'cancel', cleans up and finishes as canceled.
--- Touches: task:<id>, items:<id>, queued, running, leases, history…, cleanup:<storage>, events, outbox,
--- delivery:<id>, deliveries:<task>.
+-- wins: the caller gets 'cancel', cleans up and finishes as canceled. A pause that came so late is forgotten.
+-- Touches: task:<id>, items:<id>, checkpoints:<id>, running, running:<user>, leases, history…, cleanup:<storage>, events, outbox,
+-- delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, status, error, progress JSON ('' keeps it), item count, (index, item JSON) …,
 -- (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel'
 local id, status = ARGV[1], ARGV[3]
-local verdict = may_write(id, ARGV[2])
+local verdict = may_end(id, ARGV[2])
 if verdict == 'fenced' or (verdict == 'cancel' and status ~= 'canceled') then return verdict end
 local at = now()
 local rest = put_items(id, 6)

@@ -1,10 +1,10 @@
 -- Write items of a task, each into its own field, and what is to be told of them.
--- Touches: items:<id>, task:<id>, outbox, delivery:<id>, deliveries:<task>.
--- ARGV: id, epoch, '1' to write even if the task was canceled, item count, (index, item JSON) …, (delivery id, task, JSON) …
--- Returns 'ok' | 'fenced' | 'cancel'
+-- Touches: items:<id>, task:<id>, outbox, delivery:<id>, deliveries:<task>, posted.
+-- ARGV: id, epoch, '1' to write even if the task was canceled or paused, item count, (index, item JSON) …, (delivery id, task, JSON) …
+-- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
-if verdict == 'cancel' and ARGV[3] == '1' then verdict = 'ok' end
+if (verdict == 'cancel' or verdict == 'pause') and ARGV[3] == '1' then verdict = 'ok' end
 if verdict ~= 'ok' then return verdict end
 local at = now()
 local rest = put_items(id, 4)

@@ -1,10 +1,12 @@
 -- Write the outcome of an attempt. One that was settled meanwhile stays settled.
--- Touches: outbox, delivery:<id>, task:<task>.
--- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: there is none)
+-- Touches: outbox, delivery:<id>, task:<task>, counters.
+-- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: there is none),
+-- what it is counted as
 -- Returns 1 if it was written
 local id = ARGV[1]
 if not redis.call('ZSCORE', P .. 'outbox', id) then return 0 end
 redis.call('SET', P .. 'delivery:' .. id, ARGV[3])
+count('webhook_attempts:' .. ARGV[6], 1)
 if tonumber(ARGV[5]) < 0 then
   redis.call('ZREM', P .. 'outbox', id)
 else

@@ -1,7 +1,7 @@
 -- Record what a task consists of. A plan is made once; a later claim finds it and works it off.
--- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>.
+-- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, title, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
--- Returns 'ok' | 'fenced' | 'cancel'
+-- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end

@@ -1,7 +1,7 @@
 -- Say how far a task is. Goes out by pub/sub without an event id: whoever misses it gets the next one.
 -- Touches: task:<id>; publishes to progress.
 -- ARGV: id, epoch, stage, progress JSON
--- Returns 'ok' | 'fenced' | 'cancel'
+-- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end

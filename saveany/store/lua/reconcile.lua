@@ -1,8 +1,9 @@
 -- Return tasks whose lease ran out to the queue, wake delayed ones, and hand over canceled ones of dead
 -- workers: those get a new epoch and a fresh lease, and the caller ends them.
--- Touches: leases, task:<id>, running, queued, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
+-- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, events, counters;
+-- reads settings.
 -- ARGV: limit, lease ms, '1' if leases may be judged now
--- Returns {returned to the queue, woken, users with ready tasks, {id, epoch of a canceled one …}}
+-- Returns {returned to the queue, woken, users with ready tasks (0 while the queue is paused), {id, epoch of a canceled one …}}
 local at, canceled, returned = now(), {}, 0
 local lapsed = {}
 if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
@@ -17,9 +18,12 @@ for _, id in ipairs(lapsed) do
     returned = returned + 1
   end
 end
+if #lapsed > 0 then count('lost_leases', #lapsed) end
 local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', at, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delayed', id)
   make_ready(id)
 end
-return { returned, #due, redis.call('ZCARD', P .. 'users'), canceled }
+local waiting = redis.call('ZCARD', P .. 'users')
+if redis.call('HGET', P .. 'settings', 'paused') == '1' then waiting = 0 end
+return { returned, #due, waiting, canceled }

@@ -1,7 +1,7 @@
--- Give a claimed task back: its worker is told to stop, or it must wait. Spends nothing.
--- Touches: task:<id>, running, leases, queued, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
+-- Give a claimed task back: it was paused, its worker is told to stop, or it must wait. Spends nothing.
+-- Touches: task:<id>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
 -- ARGV: id, epoch, delay ms
 -- Returns 'ok' | 'fenced' | 'cancel'
-local verdict = may_write(ARGV[1], ARGV[2])
+local verdict = may_end(ARGV[1], ARGV[2])
 if verdict == 'ok' then enqueue(ARGV[1], now(), tonumber(ARGV[3])) end
 return verdict

@@ -1,5 +1,6 @@
 -- Put a failed or canceled task back into the queue under the same id. Finished items stay finished.
--- Touches: task:<id>, items:<id>, history…, queued, ready:<user>:<lane>, lanes:<user>, users, events.
+-- What the canceled run left is the next claim's business from now on, no longer the clean-up's.
+-- Touches: task:<id>, items:<id>, history…, cleanup:<storage>, running:<user>, queued, ready:<user>:<lane>, lanes:<user>, users, events.
 -- ARGV: id, run it was seen in, item count, (index, item JSON) …
 -- Returns 'ok' | 'state' | 'unknown'
 local id = ARGV[1]
@@ -7,6 +8,7 @@ local status = field(id, 'status')
 if status == '' then return 'unknown' end
 if (status ~= 'failed' and status ~= 'canceled') or field(id, 'run') ~= ARGV[2] then return 'state' end
 for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
+redis.call('SREM', P .. 'cleanup:' .. field(id, 'storage'), id .. ':' .. field(id, 'epoch'))
 put_items(id, 3)
 redis.call('HINCRBY', task_key(id), 'run', 1)
 redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import termios
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from typing import Self
 
 from tests.fixtures.stack import until
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
@@ -50,8 +53,8 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        """Everything that was written to the screen so far."""
-        return self._output.decode("utf-8", "replace")
+        """Everything that was written to the screen so far, without colours and movements."""
+        return _CONTROL.sub("", self._output.decode("utf-8", "replace"))
 
     @property
     def echoes(self) -> bool:

@@ -15,3 +15,10 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """Nothing runs yet but Telegram, Valkey and a webhook receiver: a test starts the roles it needs."""
     async with Site(tmp_path) as site:
         yield site
+
+
+@pytest.fixture
+async def site_of_short_drain(tmp_path: Path) -> AsyncIterator[Site]:
+    """Its workers give running tasks one second to end."""
+    async with Site(tmp_path, tables={"worker": {"drain_seconds": 1}}) as site:
+        yield site

@@ -1,4 +1,4 @@
-"""A whole SaveAny on loopback: real processes, a real Valkey, real files, a Telegram in the test's process."""
+"""A whole SaveAny on loopback: real processes, Valkey and files; Telegram is in the process of the test."""
 
 from __future__ import annotations
 

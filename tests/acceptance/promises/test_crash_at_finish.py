@@ -55,5 +55,3 @@ async def test_one_file(standing: Standing, boundary: str, policy: str) -> None:
     published = boundary.startswith(("after-link", "after-unlink", "before-finish-", "after-finish-"))
     if published:
         assert site.sandbox.counters.bytes(file=1003) == fetched, "a finished file was fetched again"
-
-

@@ -6,9 +6,21 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site, descendants, until
+from saveany.store.claims import LEASE_MS
+from tests.acceptance.promises.site import (
+    BIG,
+    BIG_FILE,
+    LONG,
+    ONE_MIB,
+    SLOW,
+    USER,
+    Site,
+    descendants,
+    until,
+)
 
 #: The promise: so many seconds after the kill the task is completed. The slow sample alone takes 8.4 s.
 PROMISE = 30
@@ -19,14 +31,17 @@ async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
         await site.spawn("run", "--workers", "2")
         await site.ready(2)
         task_id = await site.post(SLOW)
-        await site.downloading(task_id, 24 << 20)
+        await site.downloading(task_id, 32 << 20)
         killed = await site.worker_of(task_id)
         os.kill(killed["pid"], signal.SIGKILL)
+        fetched = site.sandbox.counters.bytes(file=1006)
         since = time.monotonic()
         task = await site.ended(task_id, PROMISE)
         print(f"completed {time.monotonic() - since:.1f} s after the kill")
         assert task["attempts"] == 2
         await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+        again = site.sandbox.counters.bytes(file=1006) - fetched
+        assert again < 56 << 20, "it began anew in place of going on from the last checkpoint"
 
         async def two_again() -> bool:
             pids = {each["pid"] for each in await site.workers()}
@@ -46,6 +61,38 @@ async def test_a_lone_worker_killed(site: Site) -> None:
     print(f"completed {time.monotonic() - since:.1f} s after the kill")
     assert task["attempts"] == 2
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+
+
+async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
+    """It is stopped for longer than three leases, the task is another's meanwhile, and it writes nothing."""
+    workers = await site.start(2)
+    task_id = await site.post(SLOW)
+    await site.downloading(task_id)
+    busy = await site.worker_of(task_id)
+    frozen = next(each for each in workers if each.pid == busy["pid"])
+    other = next(each for each in workers if each.pid != busy["pid"])
+    since = time.monotonic()
+    frozen.signal(signal.SIGSTOP)
+    done = await site.ended(task_id)
+
+    async def three_leases() -> bool:
+        return not LONG or time.monotonic() - since > 3 * LEASE_MS / 1000
+
+    await until(three_leases, 60, "end of three leases")
+    before = (site.storage / "in/slow-64MiB.bin").stat()
+    frozen.signal(signal.SIGCONT)
+
+    async def noticed() -> bool:
+        return "the task is not ours any more" in frozen.log.read_text()
+
+    await until(noticed, 30, "word of it in its log")
+    assert await site.task(task_id) == done | {"webhook": (await site.task(task_id))["webhook"]}
+    assert done["attempts"] == 2
+    after = (site.storage / "in/slow-64MiB.bin").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+    await other.kill()
+    assert (await site.ended(await site.post(ONE_MIB, "next")))["status"] == "completed", "it goes on working"
 
 
 async def test_everything_killed(tmp_path: Path) -> None:
@@ -97,7 +144,7 @@ async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
         site.sandbox.faults.add("delay=0.1,method=upload.getFile")
         tasks = [await site.post(ONE_MIB, f"{n}") for n in range(60)]
         for left in (50, 35, 20):
-            await until(lambda left=left: _at_most(site, left), 60, f"state of {left} tasks left")
+            await until(partial(_at_most, site, left), 60, f"state of {left} tasks left")
             for pid in descendants(run.pid):
                 if _program(pid).startswith("valkey-server"):
                     os.kill(pid, signal.SIGKILL)
@@ -108,6 +155,27 @@ async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
         store = await site.store()
         for task_id in tasks:
             assert [each.event for each in await store.outbox.of_task(task_id)] == ["task.completed"]
+
+
+async def test_a_full_redis_ends_nothing(site: Site) -> None:
+    workers = await site.start(2)
+    site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
+    task_id = await site.post(BIG)
+    await site.downloading(task_id)
+    store = await site.store()
+    await store.db.do("CONFIG", "SET", "maxmemory", "1")
+    reply = await site.client.post("/api/v1/tasks", json={"telegram_url": ONE_MIB, "user_id": USER})
+    assert reply.status_code == 503
+
+    async def all_noticed() -> bool:
+        return all("away or full" in each.log.read_text() for each in workers)
+
+    await until(all_noticed, 30, "word of it in every log")
+    await store.db.do("CONFIG", "SET", "maxmemory", "0")
+    task = await site.ended(task_id)
+    assert task["attempts"] == 1
+    await site.one_good_file(task_id, "in/64MiB.bin", BIG)
+    assert {each["pid"] for each in await site.workers()} == {each.pid for each in workers}
 
 
 async def _at_most(site: Site, left: int) -> bool:

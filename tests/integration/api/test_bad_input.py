@@ -131,7 +131,7 @@ BODIES: list[tuple[bytes, str]] = [
 @pytest.fixture(autouse=True)
 async def nothing_was_accepted(store: Store) -> AsyncIterator[None]:
     yield
-    assert await store.tasks.counts() == {"queued": 0, "running": 0}
+    assert await store.tasks.counts() == {"queued": 0, "paused": 0, "running": 0}
 
 
 def changed(base: dict[str, Any], change: dict[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from tests.integration.api.conftest import AUTH, announce_nothing, check_error
 READY = {"local1": "", "local2": "", "local3": ""}
 
 
-async def beat(store: Store, id_: str = "w1", **told: dict[str, str]) -> None:
+async def beat(store: Store, id_: str = "w1", **told: Any) -> None:
     info = WorkerInfo(id=id_, host="nas", pid=7, started_at=1_700_000_000_000, tasks=["t"], **told)
     await store.workers.beat(info)
 
@@ -112,7 +113,7 @@ async def test_the_committed_description_is_the_served_one(client: httpx.AsyncCl
 async def test_the_description_is_complete(app: FastAPI) -> None:
     schema = app.openapi()
     operations = [o for path in schema["paths"].values() for o in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations) == 13
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 23
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

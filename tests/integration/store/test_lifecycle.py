@@ -265,7 +265,40 @@ async def test_canceled_task_of_a_dead_worker_is_handed_over(store: Store) -> No
         await dead.finish(Status.CANCELED)
     await store.claims.take_over(task, []).finish(Status.CANCELED)
     assert await store.workers.remains("local1") == [(task_id, task.epoch)]
+    await store.workers.cleaned("local1", task_id, task.epoch)
     assert await store.workers.remains("local1") == []
+
+
+async def test_one_clean_up_may_delete_the_file_of_a_canceled_task(store: Store) -> None:
+    task_id = await accept(store)
+    claimed = await claim(store)
+    item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.FINISHING, final="a", sha256="00")
+    await claimed.plan("", [item], Progress(), [])
+    await expire(store, task_id)
+    await store.claims.reconcile(judge_leases=True)
+    assert not await store.workers.disown(task_id, 1, item), "it is not canceled"
+    assert await store.tasks.cancel(task_id, []) == "canceled"
+    assert not await store.workers.disown(task_id, 0, item), "another epoch"
+    assert await store.workers.disown(task_id, 1, item)
+    assert not await store.workers.disown(task_id, 1, item), "somebody else does it"
+    (after,) = await store.tasks.all_items(task_id)
+    assert (after.status, after.final) == (ItemStatus.QUEUED, "")
+
+
+async def test_a_retry_takes_the_clean_up_over(store: Store) -> None:
+    task_id = await accept(store)
+    claimed = await claim(store)
+    item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.FINISHING, final="a")
+    await claimed.plan("", [item], Progress(), [])
+    await expire(store, task_id)
+    await store.claims.reconcile(judge_leases=True)
+    await store.tasks.cancel(task_id, [])
+    task = await store.tasks.get(task_id)
+    assert task is not None
+    assert await store.tasks.retry(task)
+    assert await store.workers.remains("local1") == []
+    assert not await store.workers.disown(task_id, 1, item)
+    assert (await claim(store)).items == [item]
 
 
 async def test_retry_keeps_finished_items_and_starts_a_new_run(store: Store) -> None:

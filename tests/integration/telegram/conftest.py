@@ -18,7 +18,7 @@ from saveany.sandbox.vault import Vault
 from saveany.store import Db
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
-from saveany.telegram.parallel import Limits
+from saveany.telegram.pool import Limits
 
 #: As in use, but a test never waits long.
 LIMITS = Limits(part=15.0, idle=0.1, flood=3.0, tries=5)
@@ -99,7 +99,7 @@ class Sink:
         self.busy = 0
         self.most_busy = 0
 
-    async def write(self, offset: int, data: bytes) -> None:
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         await asyncio.sleep(0)

@@ -14,9 +14,9 @@ from saveany.sandbox import Sandbox
 from saveany.sandbox.content import Stream
 from saveany.sandbox.world import Chat, File, Message
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from saveany.telegram.parallel import PART
 from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch, until
 
 SIZE = 6 * PART + 4321  # two connections
@@ -215,7 +215,7 @@ async def test_a_slow_writer_holds_the_download_back(
     gate = asyncio.Event()
     waiting = 0
 
-    async def write(offset: int, data: bytes) -> None:
+    async def write(offset: int, data: bytes | memoryview) -> None:
         nonlocal waiting
         waiting += 1
         await gate.wait()
@@ -236,7 +236,7 @@ async def test_an_ordered_writer_is_never_stuck(
     turn = asyncio.Condition()
     stream = bytearray()
 
-    async def write(offset: int, data: bytes) -> None:
+    async def write(offset: int, data: bytes | memoryview) -> None:
         async with turn:
             await turn.wait_for(lambda: len(stream) == offset)
             stream.extend(data)
@@ -257,7 +257,7 @@ async def test_resuming_fetches_only_the_rest(
 
 
 async def test_the_error_of_the_writer_comes_out_as_it_is(accounts: Accounts, media: Media) -> None:
-    async def write(offset: int, data: bytes) -> None:
+    async def write(offset: int, data: bytes | memoryview) -> None:
         raise NoSpace("the disk is full")
 
     with pytest.raises(NoSpace, match="the disk is full"):
@@ -315,7 +315,7 @@ async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
     turn = asyncio.Condition()
     stream = bytearray()
 
-    async def write(offset: int, data: bytes) -> None:
+    async def write(offset: int, data: bytes | memoryview) -> None:
         async with turn:
             await turn.wait_for(lambda: len(stream) == offset)
             stream.extend(data)

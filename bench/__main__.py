@@ -1,0 +1,87 @@
+"""`python -m bench [NAME …]`: measure, print a table, write bench/results.jsonl."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import api, history, memory, ranges, results, tasks, transfer
+from bench.results import Measurement
+
+Run = Callable[[], Awaitable[list[Measurement]]]
+
+#: What measures what; names of one row are measured together.
+RUNS: Mapping[tuple[str, ...], Run] = {
+    ("loopback_cpu", "loopback_wall"): transfer.loopback,
+    ("rtt50",): transfer.rtt50,
+    ("rtt50_cap6", "rtt50_cap6_of_cap"): transfer.rtt50_cap6,
+    ("small_tasks",): tasks.small_tasks,
+    ("pickup_p95_ms",): tasks.pickup,
+    ("mem_4gib_mb",): memory.one_large,
+    ("mem_8_files_mb",): memory.eight_at_once,
+    ("range_first_byte_rtt",): ranges.first_byte,
+    ("api_post",): api.api_post,
+    ("history_1m",): history.history_1m,
+}
+
+_FILE = Path(__file__).parent / "results.jsonl"
+_PACKAGES = ("telethon", "cryptg", "arq", "redis", "fastapi", "uvicorn", "uvloop")
+
+
+def main(names: Sequence[str]) -> int:
+    """The exit code: 1 if something could not be measured. A target that is missed is a result."""
+    known = [name for row in RUNS for name in row]
+    if unknown := set(names) - set(known):
+        print(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        return 2
+    print(facts(), flush=True)
+    measured: list[Measurement] = []
+    for row, run in RUNS.items():
+        if not names or set(row) & set(names):
+            measured += asyncio.run(attempt(row, run))
+            results.write(_FILE, measured)
+    print(f"\n{results.table(measured)}\n\nwritten to {os.path.relpath(_FILE)}")
+    return int(any(each.value is None for each in measured))
+
+
+async def attempt(row: Sequence[str], run: Run) -> list[Measurement]:
+    """The measurements of a row; why they are missing, if they are."""
+    began = time.monotonic()
+    try:
+        measured = await run()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        print(reason, file=sys.stderr)
+        measured = [results.failed(name, reason) for name in row]
+    print(f"{', '.join(row)}: {time.monotonic() - began:.0f} s", flush=True)
+    return measured
+
+
+def facts() -> str:
+    """The machine and the versions, without which the figures say little."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return (
+        f"{platform.machine()} {_cpu()}, {len(os.sched_getaffinity(0))} cores, load {load}, "
+        f"{platform.system()} {platform.release()}\nPython {platform.python_version()}, {packages}\n"
+    )
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "CPU"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

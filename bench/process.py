@@ -1,0 +1,86 @@
+"""Processes that are measured from outside, so that their CPU seconds and memory are theirs alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.results import MB
+from saveany.supervisor import die_with_parent
+
+_STOP_SECONDS = 20.0
+_CPUCLOCK_SCHED = 2
+
+
+class Child:
+    """A running Python module."""
+
+    def __init__(self, process: Process, log: Path) -> None:
+        self.pid = process.pid
+        self.log = log
+        self._process = process
+
+    def cpu(self) -> float:
+        """CPU seconds of all its threads so far, those that have ended included."""
+        # What clock_getcpuclockid(3) answers for a process on Linux.
+        return time.clock_gettime(~self.pid << 3 | _CPUCLOCK_SCHED)
+
+    def peak_mb(self) -> float:
+        """The most memory that it ever had resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        if not found:
+            raise RuntimeError(f"process {self.pid} has ended; its log: {self.log}")
+        return int(found[1]) * 1024 / MB
+
+    async def said(self) -> Any:
+        """The next line of JSON that it prints."""
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"it ended early:\n{self.log.read_text()[-2000:]}")
+        return msgspec.json.decode(line)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that does not help."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def child(
+    log: Path, module: str, *words: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Child]:
+    """`python -m MODULE WORDS …` while the block runs; what it writes to stderr goes to `log`."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("SAVEANY_")}
+    with log.open("ab") as file:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *words),
+            env=clean | dict(env or {}),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGKILL),
+        )
+    running = Child(process, log)
+    try:
+        yield running
+    finally:
+        await running.stop()

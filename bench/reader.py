@@ -1,0 +1,85 @@
+"""Ranges of a file through the accounts of a process of its own: `python -m bench.reader CONFIG`.
+
+Prints one line of JSON: seconds to the first bytes of cold ranges, and how many random ranges were wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bench import files
+from bench.results import MIB
+from saveany import logs
+from saveany.config import Config, load
+from saveany.telegram import links
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.media import Media
+
+_COLD, _RANDOM = 5, 100
+_LENGTH = 256 << 10
+
+
+async def main(config: Config) -> None:
+    random.seed(1)
+    first = [await _first_byte(config) for _ in range(_COLD)]
+    print(json.dumps({"first": first, "wrong": await _wrong(config), "ranges": _RANDOM}), flush=True)
+
+
+async def _first_byte(config: Config) -> float:
+    """Seconds to the first bytes, with the message at hand and no connection for files yet."""
+    async with _resolved(config) as (accounts, media):
+        arrived: list[float] = []
+
+        async def write(offset: int, data: bytes | memoryview) -> None:
+            arrived.append(time.monotonic())
+
+        began = time.monotonic()
+        await accounts.download(media, write, have=_all_but(media, 100 * MIB, 101 * MIB))
+        return arrived[0] - began
+
+
+async def _wrong(config: Config) -> int:
+    content = files.content(files.MIB_256)
+    async with _resolved(config) as (accounts, media):
+        offsets = [random.randrange(media.size - _LENGTH) for _ in range(_RANDOM)]
+        return sum([await _read(accounts, media, each) != content.read(each, _LENGTH) for each in offsets])
+
+
+async def _read(accounts: Accounts, media: Media, offset: int) -> bytes:
+    """A range, cut out of the whole parts that it touches."""
+    start, end = offset // MIB * MIB, -(-(offset + _LENGTH) // MIB) * MIB
+    buffer = bytearray(end - start)
+
+    async def write(at: int, data: bytes | memoryview) -> None:
+        buffer[at - start : at - start + len(data)] = data
+
+    await accounts.download(media, write, have=_all_but(media, start, end))
+    return bytes(buffer[offset - start : offset - start + _LENGTH])
+
+
+def _all_but(media: Media, start: int, end: int) -> list[tuple[int, int]]:
+    """What lies around a range, as if it were there already."""
+    return [(0, start), (end, media.size)]
+
+
+@asynccontextmanager
+async def _resolved(config: Config) -> AsyncIterator[tuple[Accounts, Media]]:
+    accounts = Accounts(config.telegram, config.data_dir)
+    await accounts.start()
+    try:
+        (media,) = await accounts.resolve(links.parse(files.link(files.MIB_256)))
+        yield accounts, media
+    finally:
+        await accounts.close()
+
+
+if __name__ == "__main__":
+    logs.setup("warning", "text")
+    asyncio.run(main(load(Path(sys.argv[1]), {})))

@@ -1,0 +1,117 @@
+"""What a measurement is, what the project promises of it, and how the results are shown and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+MB = 1_000_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One figure. `reference` is what was measured beside it, in the same unit and the same run."""
+
+    name: str
+    value: float | None  # None: it could not be measured, `note` says why
+    unit: str
+    reference: float | None = None
+    ratio: float | None = None
+    note: str = ""  # for the reader of the table; not in the results file
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: `ratio` or `value` is at least, or at most, `bound`."""
+
+    of: Literal["ratio", "value"]
+    sign: Literal[">=", "<="]
+    bound: float
+
+    def met(self, measured: Measurement) -> bool | None:
+        """Whether the promise holds; None if there is no figure."""
+        figure = measured.ratio if self.of == "ratio" else measured.value
+        if figure is None:
+            return None
+        return figure >= self.bound if self.sign == ">=" else figure <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g}{' x' if self.of == 'ratio' else ''}"
+
+
+TARGETS = {
+    "loopback_cpu": Target("ratio", ">=", 0.75),
+    "loopback_wall": Target("ratio", ">=", 1.5),
+    "rtt50": Target("ratio", ">=", 30),
+    "rtt50_cap6": Target("ratio", ">=", 16),
+    "rtt50_cap6_of_cap": Target("ratio", ">=", 0.9),
+    "small_tasks": Target("value", ">=", 80),
+    "pickup_p95_ms": Target("value", "<=", 20),
+    "mem_4gib_mb": Target("value", "<=", 200),
+    "mem_8_files_mb": Target("value", "<=", 500),
+    "range_first_byte_rtt": Target("value", "<=", 4),
+    "api_post": Target("ratio", ">=", 0.5),
+    "history_1m": Target("ratio", "<=", 2),
+}
+
+
+_HEAD = ("measurement", "value", "unit", "reference", "ratio", "target", "", "note")
+
+
+def compared(name: str, value: float, unit: str, reference: float, note: str = "") -> Measurement:
+    """A figure beside another of the same run; the ratio is value / reference."""
+    return Measurement(name, value, unit, reference, value / reference, note)
+
+
+def failed(name: str, reason: str) -> Measurement:
+    """A measurement that did not come about; the table shows the first line of the reason."""
+    return Measurement(name, None, "", note=reason.partition("\n")[0])
+
+
+def write(path: Path, measured: Iterable[Measurement]) -> None:
+    """One JSON object per line, in place of what an earlier run left; a figure that is missing is null."""
+    path.write_bytes(b"".join(msgspec.json.encode(_record(each)) + b"\n" for each in measured))
+
+
+def table(measured: Sequence[Measurement]) -> str:
+    """The results for a terminal."""
+    rows = [_HEAD, *map(_row, measured)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _record(measured: Measurement) -> dict[str, object]:
+    return {
+        "name": measured.name,
+        "value": measured.value,
+        "unit": measured.unit,
+        "reference": measured.reference,
+        "ratio": measured.ratio,
+    }
+
+
+def _row(measured: Measurement) -> tuple[str, ...]:
+    target = TARGETS[measured.name]
+    verdict = {True: "pass", False: "MISS", None: "n/a"}[target.met(measured)]
+    figures = (_figure(measured.value), measured.unit, _figure(measured.reference), _figure(measured.ratio))
+    return (measured.name, *figures, str(target), verdict, measured.note)
+
+
+def _figure(number: float | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = {1, 3, 4}
+    cells = (
+        cell.rjust(width) if at in numbers else cell.ljust(width)
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,203 @@
+"""A SaveAny as users run it, and its Telegram: every part a process of its own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import tomli_w
+
+from bench import files
+from bench.process import Child, child
+from saveany.embedded import EmbeddedRedis
+from saveany.models import ENDED, Status
+from saveany.store import Store, open_store
+
+_TOKEN = "token-of-the-benchmark"
+_USER = 123456789
+_STORAGE = "local1"
+_READY_SECONDS = 60.0
+_SAVE_SECONDS = 120.0
+_LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One file, saved and verified."""
+
+    seconds: float  # from the resolved message to the end of the task, by the clock of Redis
+    cpu: float  # CPU seconds of the worker from the request to the end, message and queue included
+
+
+@dataclass(frozen=True)
+class Telegram:
+    """A running sandbox."""
+
+    process: Child
+    facts: dict[str, Any]  # as `saveany.sandbox.__main__.describe` tells them
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running SaveAny; `http` has its token."""
+
+    folder: Path
+    telegram: Telegram
+    redis_url: str
+    store: Store
+    http: httpx.AsyncClient
+    api: Child
+    workers: list[Child]
+
+    async def post(self, number: int) -> str:
+        """Ask for a file; the id of the task."""
+        body = {"telegram_url": files.link(number), "user_id": _USER, "storage_name": _STORAGE}
+        reply = await self.http.post("/api/v1/tasks", json=body)
+        reply.raise_for_status()
+        return str(reply.json()["task_id"])
+
+    async def save(self, number: int) -> Saved:
+        """Save a file with the first worker, verify it, and remove it again."""
+        since = await self.store.events.last_id()
+        before = self.workers[0].cpu()
+        task_id = await self.post(number)
+        at = await self.ended(task_id, since)
+        cpu = self.workers[0].cpu() - before
+        await self.verify(task_id, number)
+        # The plan of a task is made when its message has been read: that is its first update.
+        return Saved((max(at.values()) - at["task.updated"]) / 1000, cpu)
+
+    async def ended(self, task_id: str, since: str) -> dict[str, int]:
+        """Wait for the end of a task; when each type of event came first, in ms by the clock of Redis."""
+        at: dict[str, int] = {}
+        async with asyncio.timeout(_SAVE_SECONDS):
+            async for event in self.store.events.follow(since):
+                if event.task_id == task_id:
+                    at.setdefault(event.type, event.at)
+                    if event.status in ENDED:
+                        break
+        return at
+
+    async def verify(self, task_id: str, number: int) -> None:
+        """Compare the file of a task that has ended with what was posted, and remove it."""
+        task = await self.store.tasks.get(task_id)
+        if task is None or task.status is not Status.COMPLETED:
+            raise RuntimeError(f"{files.link(number)} was not saved: {task.error if task else 'no task'}")
+        (item,) = await self.store.tasks.all_items(task_id)
+        saved = self.folder / "files" / item.final
+        if item.sha256 != files.digest(number) or saved.stat().st_size != files.size(number):
+            raise RuntimeError(f"{saved} is not the file of {files.link(number)}")
+        saved.unlink()
+
+
+@asynccontextmanager
+async def telegram(folder: Path, *faults: str) -> AsyncIterator[Telegram]:
+    """The sandbox with the files of the benchmark; see `saveany.sandbox.faults`."""
+    async with child(folder / "telegram.log", "bench.telegram", *faults) as process:
+        yield Telegram(process, await process.said())
+
+
+@asynccontextmanager
+async def site(*faults: str, workers: int = 1, slots: int = 3) -> AsyncIterator[Site]:
+    """Everything, ready to work: `workers` processes with `slots` tasks each."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="saveany-bench-")))
+        sandbox = await stack.enter_async_context(telegram(folder, *faults))
+        port = _free_port()
+        file = write_config(folder, sandbox, port, slots)
+        redis = EmbeddedRedis(folder / "data")
+        stack.callback(redis.stop)
+        url = redis.start()
+        store = await open_store(url)
+        stack.push_async_callback(store.db.close)
+
+        async def role(name: str, log: str) -> Child:
+            env = {"SAVEANY_REDIS_URL": url}
+            return await stack.enter_async_context(
+                child(folder / log, "saveany", "--config", str(file), name, env=env)
+            )
+
+        running = Site(
+            folder,
+            sandbox,
+            url,
+            store,
+            await stack.enter_async_context(_client(port)),
+            await role("api", "api.log"),
+            [await role("worker", f"worker{n}.log") for n in range(workers)],
+        )
+        try:
+            await _ready(running)
+            yield running
+        except Exception:
+            _print_logs(folder)
+            raise
+
+
+def write_config(folder: Path, sandbox: Telegram, port: int, slots: int) -> Path:
+    """The configuration of a SaveAny on this sandbox, in a file of `folder`."""
+    facts = sandbox.facts["telegram"]
+    account = {"name": "user", "session": facts["user_session"]}
+    tables = {
+        "data_dir": "data",
+        "workers": slots,
+        "api": {"host": "127.0.0.1", "port": port, "token": _TOKEN},
+        "telegram": {
+            "dc_id": facts["dc_id"],
+            "dc_address": facts["address"],
+            "dc_public_key": facts["public_key_file"],
+            "accounts": [account],
+        },
+        "users": [{"id": _USER}],
+        "storages": [{"name": _STORAGE, "type": "local", "base_path": str(folder / "files")}],
+    }
+    file = folder / "config.toml"
+    file.write_text(tomli_w.dumps(tables))
+    return file
+
+
+def _client(port: int) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {_TOKEN}"}
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=30
+    )
+
+
+async def _ready(running: Site) -> None:
+    """Wait until the API says so and every worker has reported."""
+    give_up = time.monotonic() + _READY_SECONDS
+    wanted = {worker.pid for worker in running.workers}
+    while not await _is_ready(running, wanted):
+        if time.monotonic() > give_up:
+            raise TimeoutError("SaveAny did not get ready")
+        await asyncio.sleep(0.1)
+
+
+async def _is_ready(running: Site, wanted: set[int]) -> bool:
+    try:
+        if wanted and (await running.http.get("/readyz")).status_code != httpx.codes.OK:
+            return False
+        listed = (await running.http.get("/api/v1/workers")).json()["workers"]
+    except httpx.TransportError:
+        return False
+    return wanted <= {worker["pid"] for worker in listed}
+
+
+def _print_logs(folder: Path) -> None:
+    for log in sorted(folder.glob("*.log")):
+        print(f"--- the end of {log.name}\n{log.read_text()[-_LOG_TAIL:]}", file=sys.stderr)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

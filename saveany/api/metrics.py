@@ -1,0 +1,135 @@
+"""What monitoring wants to know, as Prometheus reads it.
+
+The format is version 0.0.4 of Prometheus's text exposition
+(https://prometheus.io/docs/instrumenting/exposition_formats/). The state of everything is in Redis and not in
+this process, where a client library would look for it, so the few lines of text are made here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse
+
+from saveany.api.errors import responses
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.store import Store, counters
+from saveany.store.counters import BUCKETS, OUTCOMES, PART_SECONDS, PART_SECONDS_SUM, WEBHOOK_ATTEMPTS
+
+router = APIRouter(tags=["service"], route_class=Route)
+
+#: Suffix of the name, labels as text, value.
+Sample = tuple[str, str, float]
+
+
+class Exposition(PlainTextResponse):
+    """The text format of Prometheus."""
+
+    media_type = "text/plain; version=0.0.4"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family of samples. Without samples it tells of itself only."""
+
+    name: str
+    type: str
+    help: str
+    samples: Sequence[Sample] = field(default=())
+
+    def lines(self) -> Iterator[str]:
+        """The family in the text format."""
+        yield f"# HELP {self.name} {self.help}"
+        yield f"# TYPE {self.name} {self.type}"
+        for suffix, labels, value in self.samples:
+            yield f"{self.name}{suffix}{labels} {value:.17g}"
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    response_class=Exposition,
+    responses=responses(),
+)
+async def metrics(use: Use) -> Exposition:
+    """Gauges are of this moment. Counters of the workers are up to five seconds old."""
+    families = [*await _gauges(use.store), *_counted(await use.store.counters.read())]
+    return Exposition("".join(f"{line}\n" for family in families for line in family.lines()))
+
+
+async def _gauges(store: Store) -> list[Metric]:
+    ended = {status.value: count for status, count in (await store.history.counts()).items()}
+    tasks = await store.tasks.counts() | ended
+    since = await store.tasks.queued_since()
+    age = (await store.db.time_ms() - since) / 1000 if since is not None else 0.0
+    return [
+        Metric(
+            "saveany_tasks",
+            "gauge",
+            "Tasks by state; ended ones as long as the history keeps them.",
+            [("", f'{{state="{state}"}}', count) for state, count in tasks.items()],
+        ),
+        _plain("saveany_oldest_queued_seconds", "gauge", "Age of the oldest queued task; 0 if none is.", age),
+        _plain(
+            "saveany_queue_paused",
+            "gauge",
+            "1 while the queue is paused, else 0.",
+            await store.settings.paused(),
+        ),
+        _plain("saveany_workers", "gauge", "Living worker processes.", len(await store.workers.living())),
+    ]
+
+
+def _counted(sums: Mapping[str, float]) -> list[Metric]:
+    attempts = [
+        ("", f'{{outcome="{outcome}"}}', sums.get(WEBHOOK_ATTEMPTS + outcome, 0.0)) for outcome in OUTCOMES
+    ]
+    return [
+        _plain(
+            "saveany_downloaded_bytes_total",
+            "counter",
+            "Bytes that came from sources, those that came again too.",
+            sums.get(counters.DOWNLOADED_BYTES, 0.0),
+        ),
+        Metric(
+            "saveany_part_seconds",
+            "histogram",
+            "Time a part of a file took to come, failed tries and waits of its source included.",
+            _histogram(sums),
+        ),
+        _plain(
+            "saveany_flood_wait_seconds_total",
+            "counter",
+            "Seconds that sources told tasks to wait.",
+            sums.get(counters.FLOOD_WAIT_SECONDS, 0.0),
+        ),
+        _plain(
+            "saveany_lost_leases_total",
+            "counter",
+            "Tasks taken back from workers that died or went silent.",
+            sums.get(counters.LOST_LEASES, 0.0),
+        ),
+        Metric(
+            "saveany_webhook_attempts_total",
+            "counter",
+            "Attempts to deliver a webhook, by what became of them.",
+            attempts,
+        ),
+    ]
+
+
+def _plain(name: str, type_: str, text: str, value: float) -> Metric:
+    return Metric(name, type_, text, [("", "", value)])
+
+
+def _histogram(sums: Mapping[str, float]) -> list[Sample]:
+    counts = list(accumulate(sums.get(f"{PART_SECONDS}{bound}", 0.0) for bound in BUCKETS))
+    names = ["+Inf" if math.isinf(bound) else f"{bound:g}" for bound in BUCKETS]
+    buckets = [("_bucket", f'{{le="{name}"}}', count) for name, count in zip(names, counts, strict=True)]
+    return [*buckets, ("_sum", "", sums.get(PART_SECONDS_SUM, 0.0)), ("_count", "", counts[-1])]

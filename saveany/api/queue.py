@@ -1,0 +1,58 @@
+"""The queue as a whole: pausing it, and how much is done at once."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from saveany.api.errors import responses
+from saveany.api.models import LimitsView, Message, NewLimits, QueueView
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.store import Limits
+
+router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=Route)
+
+
+@router.get("/queue", operation_id="getQueue", summary="The queue", responses=responses())
+async def get_queue(use: Use) -> QueueView:
+    """Whether the queue is paused, and how many tasks are in it."""
+    sizes = await use.store.tasks.counts()
+    return QueueView(
+        paused=await use.store.settings.paused(),
+        queued_tasks=sizes["queued"],
+        paused_tasks=sizes["paused"],
+        running_tasks=sizes["running"],
+    )
+
+
+@router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue", responses=responses())
+async def pause(use: Use) -> Message:
+    """Begin no more tasks until the queue is resumed. New ones are accepted, running ones go on."""
+    await use.queue.pause_all()
+    return Message(message="queue paused")
+
+
+@router.post("/queue/resume", operation_id="resumeQueue", summary="Resume the queue", responses=responses())
+async def resume(use: Use) -> Message:
+    """Begin tasks again, but for those that are paused themselves."""
+    await use.queue.resume_all()
+    return Message(message="queue resumed")
+
+
+@router.get("/limits", operation_id="getLimits", summary="Limits", responses=responses())
+async def get_limits(use: Use) -> LimitsView:
+    """The limits in force: as configured, unless they were changed."""
+    limits = Limits(**use.config.limits.model_dump()).but(await use.store.settings.changed())
+    return LimitsView(
+        tasks_per_user=limits.tasks_per_user,
+        bytes_per_second=limits.bytes_per_second,
+        bytes_per_second_per_user=limits.bytes_per_second_per_user,
+    )
+
+
+@router.put("/limits", operation_id="setLimits", summary="Change the limits", responses=responses(413, 415))
+async def set_limits(use: Use, body: NewLimits) -> LimitsView:
+    """Change the limits for all workers, within two seconds and for running downloads too. The change
+    outlives restarts; an empty object goes back to what is configured."""
+    await use.queue.limit(body.model_dump())
+    return await get_limits(use)

@@ -1,0 +1,71 @@
+"""Webhooks that were sent, and sending them again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Path, Query
+
+from saveany.api.errors import responses
+from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPage, DeliveryView
+from saveany.api.routes import Route
+from saveany.api.services import Use
+from saveany.errors import NotFound
+from saveany.models import Delivery
+from saveany.timefmt import rfc3339
+
+router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=Route)
+
+
+@router.get("", operation_id="listDeliveries", summary="Webhooks that were sent", responses=responses())
+async def list_deliveries(
+    use: Use,
+    task_id: Annotated[str, Query(max_length=64, description="Only those of this task.")] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the page before.")] = "",
+) -> DeliveryPage:
+    """Newest first; with those that wait for an attempt. They are kept as long as their task."""
+    page = await use.store.outbox.page(task_id, limit, cursor)
+    return DeliveryPage(
+        deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
+    )
+
+
+@router.post(
+    "/{delivery_id}/redeliver",
+    status_code=202,
+    operation_id="redeliver",
+    summary="Send a webhook again",
+    responses=responses(404),
+)
+async def redeliver(
+    use: Use,
+    delivery_id: Annotated[str, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY])],
+) -> DeliveryView:
+    """Send it again now, with the same `webhook-id` and body, whatever became of it before. The count of
+    attempts goes on: one that was given up has this one more."""
+    delivery = await use.store.outbox.redeliver(delivery_id)
+    if delivery is None:
+        raise NotFound(f"there is no webhook delivery {delivery_id}")
+    return _view(delivery)
+
+
+def _view(delivery: Delivery) -> DeliveryView:
+    return DeliveryView(
+        id=delivery.id,
+        task_id=delivery.task_id,
+        event=delivery.event,
+        url=_shown(delivery.url),
+        state=delivery.state,
+        attempts=delivery.attempts,
+        last_status=delivery.last_status,
+        last_error=delivery.last_error,
+        created_at=rfc3339(delivery.created_at),
+    )
+
+
+def _shown(url: str) -> str:
+    # Receivers often have their secret in the user part or in the query.
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

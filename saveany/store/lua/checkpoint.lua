@@ -1,0 +1,7 @@
+-- Remember which bytes of an item are durable, so that whoever claims the task next goes on from there.
+-- Touches: checkpoints:<id>; reads task:<id>.
+-- ARGV: id, epoch, item index, checkpoint JSON
+-- Returns 'ok' | 'fenced' | 'cancel'
+local verdict = may_end(ARGV[1], ARGV[2])
+if verdict == 'ok' then redis.call('HSET', P .. 'checkpoints:' .. ARGV[1], ARGV[3], ARGV[4]) end
+return verdict

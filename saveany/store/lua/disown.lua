@@ -1,0 +1,10 @@
+-- A clean-up is about to delete the file that a canceled task may have published: the record goes first, so that
+-- it never names a file of somebody else. Only one clean-up gets the word, and none after a retry.
+-- Touches: items:<id>; reads task:<id>.
+-- ARGV: id, epoch the task was canceled at, item index, item JSON as it was read, item JSON to write
+-- Returns 1 if it was written
+local id, items = ARGV[1], P .. 'items:' .. ARGV[1]
+local t = redis.call('HMGET', task_key(id), 'status', 'epoch')
+if t[1] ~= 'canceled' or t[2] ~= ARGV[2] or redis.call('HGET', items, ARGV[3]) ~= ARGV[4] then return 0 end
+redis.call('HSET', items, ARGV[3], ARGV[5])
+return 1

@@ -1,0 +1,16 @@
+-- Let a paused task go on. One whose worker has not stopped yet goes on there, or is given back to the queue.
+-- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events; reads turn.
+-- ARGV: id
+-- Returns 'resumed' (also if it was not paused) | 'ended' (or it will: it was canceled) | 'unknown'
+local id = ARGV[1]
+local t = redis.call('HMGET', task_key(id), 'status', 'cancel', 'paused')
+if not t[1] then return 'unknown' end
+if (t[1] ~= 'queued' and t[1] ~= 'running') or t[2] == '1' then return 'ended' end
+if t[3] == '1' then
+  redis.call('HSET', task_key(id), 'paused', 0)
+  if t[1] == 'queued' then
+    displace(id)
+    place(id, now())
+  end
+end
+return 'resumed'

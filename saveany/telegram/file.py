@@ -1,0 +1,148 @@
+"""One file at Telegram, read part by part whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+from telethon import errors as tg
+from telethon.tl import functions, types
+
+from saveany.errors import Permanent, Retryable
+from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, translated, unknown_key
+from saveany.telegram.media import Media
+from saveany.telegram.pace import FloodClock
+from saveany.telegram.pool import Limits, Line, Pool
+
+#: The most bytes of a part, and the block that a part must not cross.
+PART = 1 << 20
+
+Bytes = bytes | memoryview
+OnWait = Callable[[float], None]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+
+
+class _Part(NamedTuple):
+    """In the order of upload.getFile's parameters."""
+
+    offset: int
+    limit: int
+    precise: bool
+
+
+class RemoteFile:
+    """A file that is being read. Follows it to other data centres and accounts, and renews its reference."""
+
+    def __init__(
+        self,
+        media: Media,
+        width: int,
+        pool: Callable[[str, int], Pool],
+        refresh: Callable[[Media], Awaitable[Media]],
+        on_wait: OnWait | None,
+        limits: Limits,
+        leases: ExitStack,
+    ) -> None:
+        self._media = media  # changes when its reference expires or Telegram sends us elsewhere
+        self._width = width  # lines to use
+        self._get_pool = pool
+        self._refresh = refresh
+        self._on_wait = on_wait
+        self._limits = limits
+        self._leases = leases
+        self._lines: dict[Pool, list[Line]] = {}  # in use by this file until `leases` ends
+        self._told = 0.0
+        self._refreshing = asyncio.Lock()
+        self._refreshed = 0  # times in a row, without a part in between
+
+    @property
+    def at_once(self) -> int:
+        """How many parts are worth being asked for at the same time, now."""
+        return self._width * self._pool().depth.now
+
+    async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
+        """The bytes from `offset` on, `limit` of them or up to the end of the file; never fewer.
+
+        Both are multiples of 4 KiB, and `limit` divides 1 MiB; if `precise`, multiples of 1 KiB are enough.
+        Raises `Retryable`, `Permanent` and `NeedsLogin`.
+        """
+        part = _Part(offset, limit, precise)
+        with translated(self._media.account, is_bot=self._pool().is_bot):
+            data = await self._try(part)
+        self._refreshed = 0
+        return data
+
+    async def _try(self, part: _Part) -> Bytes:
+        tries = 0
+        while True:
+            media, pool = self._media, self._pool()
+            generation = pool.generation
+            await self._wait(pool.clock)
+            try:
+                return await self._ask(pool, media, part, self._limits.part * (tries + 1))
+            except Exception as error:
+                tries += 0 if isinstance(error, tg.FloodError) else 1
+                if tries == self._limits.tries:
+                    raise
+                await self._recover(pool, generation, media, error)
+                await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries) if tries else 0)
+
+    def _pool(self) -> Pool:
+        return self._get_pool(self._media.account, self._media.dc_id)
+
+    def _line(self, pool: Pool) -> Line:
+        """The line that has the least to do: a slow one gets fewer parts."""
+        if pool not in self._lines:
+            self._lines[pool] = self._leases.enter_context(pool.lines(self._width))
+        return min(self._lines[pool], key=lambda line: line.busy)
+
+    async def _ask(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
+        request = functions.upload.GetFileRequest(media.tl_location, *part)
+        answer = await self._line(pool).ask(request, seconds)
+        if not isinstance(answer, types.upload.File):
+            raise Permanent("Telegram keeps this file on a foreign network (CDN), which SaveAny cannot read.")
+        data: Bytes = answer.bytes
+        expected = min(part.limit, media.size - part.offset)
+        if len(data) != expected:
+            raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
+        pool.depth.answered(len(data))
+        return data
+
+    async def _recover(self, pool: Pool, generation: int, media: Media, error: Exception) -> None:
+        """Do what makes another try worth it, or raise."""
+        what = kind(type(error))
+        if what is Kind.FLOOD or isinstance(error, TimeoutError | tg.TimedOutError):
+            pool.depth.trouble()
+        if isinstance(error, tg.FileMigrateError):
+            self._media = replace(self._media, dc_id=error.new_dc)
+        elif isinstance(error, STALE_REFERENCE):
+            await self._renew(media)
+        elif what is Kind.FLOOD:
+            pool.clock.hit(flood_seconds(error))
+        elif (what is Kind.LOGIN or unknown_key(error)) and not pool.at_home:
+            await pool.renew_key(generation)
+        elif unknown_key(error) or not (what is Kind.RETRY or isinstance(error, Retryable)):
+            raise error
+
+    async def _renew(self, used: Media) -> None:
+        """Read the message again, once for all parts that found the file reference expired."""
+        async with self._refreshing:
+            if self._media.location != used.location:
+                return
+            if self._refreshed == self._limits.tries:
+                raise Retryable("Telegram refuses every reference to this file", after=60)
+            self._refreshed += 1
+            self._media = await self._refresh(used)
+
+    async def _wait(self, clock: FloodClock) -> None:
+        while (left := clock.left) > 0:
+            if left > self._limits.flood:
+                raise Retryable(f"Telegram asks to wait {left:.0f} s", after=left)
+            if clock.until > self._told and self._on_wait:
+                self._told = clock.until
+                self._on_wait(left)
+            await asyncio.sleep(left)

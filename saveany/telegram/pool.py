@@ -1,0 +1,190 @@
+"""Connections that carry nothing but parts of files: shared by all files of a process, warm between them.
+
+Line  one connection; made when needed, made again when lost
+Pool  the lines of one account to one data centre, their pace and key
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from telethon.tl import functions
+from telethon.tl.tlobject import TLRequest
+
+from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, connected, hang_up, within
+from saveany.telegram.errors import NETWORK
+from saveany.telegram.pace import Depth, FloodClock, Turns
+from saveany.telegram.session import Folder, Login
+from saveany.telegram.wire import Connection, Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the downloader; seconds unless said otherwise."""
+
+    lines: int = 8  # connections per account and data centre
+    window: int = 2  # parts in flight per connection at first …
+    deepest: int = 4  # … and when more of them have proved to be faster
+    memory: int = 64 << 20  # bytes of all files of the process that are asked for or being written
+    part: float = 60.0  # for one part, longer with each try
+    tries: int = 8  # per part; flood waits do not count
+    flood: float = 60.0  # a longer flood wait ends the download as `Retryable`
+    idle: float = 60.0  # an unused connection is closed
+
+
+class Line:
+    """One connection to a data centre. Connects with the first request, and again after it was lost."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Sender]], depth: Depth) -> None:
+        self._connect = connect
+        self._turns = Turns(depth)
+        self._lock = asyncio.Lock()
+        self._sender: Sender | None = None
+        self._backoff = Backoff()
+        self.users = 0  # files
+
+    @property
+    def busy(self) -> int:
+        """Requests, those that wait for their turn included."""
+        return self._turns.wanted
+
+    async def ask(self, request: TLRequest, seconds: float) -> Any:
+        """The answer to one request within `seconds`; a connection that failed is not used again."""
+        async with self._turns.turn():
+            sender = await self._connected()
+            try:
+                return await within(seconds, sender.send(request))
+            except NETWORK:
+                await self._drop(sender)
+                raise
+
+    async def close(self) -> None:
+        """Hang up now; the next request connects again."""
+        if self._sender is not None:
+            await self._drop(self._sender)
+
+    async def _connected(self) -> Sender:
+        async with self._lock:
+            if self._sender is None or not alive(self._sender):
+                await self.close()
+                await self._backoff.pause()
+                try:
+                    self._sender = await self._connect()
+                except Exception:
+                    self._backoff.failed()
+                    raise
+                self._backoff.succeeded()
+            return self._sender
+
+    async def _drop(self, sender: Sender) -> None:
+        if self._sender is sender:
+            self._sender = None
+        await _hang_up(sender)
+
+
+class Pool:
+    """The lines of one account to one data centre."""
+
+    def __init__(self, client: Client, dc_id: int, folder: Folder, limits: Limits) -> None:
+        self.clock = FloodClock()
+        self.depth = Depth(limits.window, limits.deepest)
+        self.generation = 0  # of the key to a foreign data centre
+        self._client = client
+        self._dc_id = dc_id
+        self._folder = folder
+        self._limits = limits
+        self._lines = [Line(self._connect, self.depth) for _ in range(limits.lines)]
+        self._salt = 0
+        self._reaper: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def lines(self, count: int) -> Iterator[list[Line]]:
+        """The `count` lines with the fewest users, for one file. Unused lines stay connected for a while."""
+        chosen = sorted(self._lines, key=lambda line: line.users)[:count]
+        self._keep_warm()
+        for line in chosen:
+            line.users += 1
+        try:
+            yield chosen
+        finally:
+            for line in chosen:
+                line.users -= 1
+            if not any(line.users for line in self._lines):
+                loop = asyncio.get_running_loop()
+                self._reaper = loop.call_later(self._limits.idle, self._start_closing)
+
+    async def close(self) -> None:
+        """Hang up all lines; they connect again when used."""
+        self._keep_warm()
+        await asyncio.gather(*(line.close() for line in self._lines))
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether the account is a bot."""
+        return self._client.is_bot
+
+    @property
+    def at_home(self) -> bool:
+        """Whether this is the account's own data centre, whose key is the login itself."""
+        return self._dc_id == self._client.home
+
+    async def renew_key(self, generation: int) -> None:
+        """The data centre no longer knows the key of `generation`: the next connection gets another one."""
+        if generation == self.generation:
+            self.generation += 1
+            self._folder.forget_key(self._client.name, self._dc_id)
+            await self.close()
+
+    def _keep_warm(self) -> None:
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
+
+    def _start_closing(self) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self.close())
+
+    async def _connect(self) -> Sender:
+        login = self._client.session.login(0, "")
+        key = login.key if self.at_home else self._folder.load_key(self._client.name, self._dc_id, login)
+        return await (self._introduce(key) if key else self._import(login))
+
+    async def _import(self, login: Login) -> Sender:
+        """Make a key for this data centre and have the account's authorization copied to it, once per
+        machine: exporting it for each connection would soon be answered with waits of minutes."""
+        async with self._folder.lock(self._client.name):
+            key = self._folder.load_key(self._client.name, self._dc_id, login)
+            if key is None:
+                exported = await self._client.call(functions.auth.ExportAuthorizationRequest(self._dc_id))
+                query = functions.auth.ImportAuthorizationRequest(exported.id, exported.bytes)
+                sender = await self._introduce(None, query)
+                self._folder.save_key(self._client.name, self._dc_id, login, sender.auth_key.key)
+                return sender
+        return await self._introduce(key)  # outside the lock: the other lines need not wait for it
+
+    async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> Sender:
+        """A connection that has said who it is. Without `key` it agrees on a new one."""
+        host, port = await self._client.address(self._dc_id, files=True)
+        loggers = self._client.loggers
+        # A salt is tied to a key; one of a key that was replaced is just corrected by the data centre.
+        sender = Sender(key, self._salt if key else 0, loggers=loggers, connect_timeout=CONNECT_SECONDS)
+        connection = Connection(host, port, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
+        try:
+            await connected(sender.connect(connection))
+            first = self._client.first_request(query or functions.help.GetConfigRequest())
+            await within(CONNECT_SECONDS, sender.send(first))
+        except BaseException:
+            await _hang_up(sender)
+            raise
+        self._salt = sender.salt
+        return sender
+
+
+async def _hang_up(sender: Sender) -> None:
+    if sender._connection is not None:
+        sender._connection.abort()
+    await hang_up(sender, sender.disconnect())

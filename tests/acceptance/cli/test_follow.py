@@ -1,0 +1,179 @@
+"""`saveany add --follow` and `saveany watch`: on a terminal, in a pipe, and through interruptions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cli.terminal import Terminal
+from tests.fixtures.stack import Stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PDF, BIG, SLOW = (f"https://t.me/channel/{number}" for number in (123, 127, 128))
+MISSING = "https://t.me/channel/9999"
+
+
+async def event(process: Process, name: str) -> dict[str, Any]:
+    """The next event of that name that the command prints."""
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        async for line in process.stdout:
+            found: dict[str, Any] = json.loads(line)
+            if found["event"] == name:
+                return found
+    assert process.stderr is not None
+    raise AssertionError(f"no {name}: {(await process.stderr.read()).decode()}")
+
+
+async def end(process: Process) -> int:
+    """Let a command end by itself."""
+    await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode
+
+
+async def test_lines_of_json_in_a_pipe(running: Stack) -> None:
+    result = await running.saveany("add", "--follow", PDF, BIG)
+    assert (result.code, result.err) == (0, "")
+    events = [json.loads(line) for line in result.out.splitlines()]
+    created = {one["task_id"]: one["link"] for one in events if one["event"] == "created"}
+    assert list(created.values()) == [PDF, BIG]
+    for task_id in created:
+        own = [one for one in events if one["task_id"] == task_id]
+        assert own[1]["event"] == "snapshot"
+        assert own[-1]["status"] == "completed"
+        assert all(one["status"] != "completed" for one in own[1:-1])
+
+
+async def test_a_failure_is_the_exit_code(running: Stack) -> None:
+    result = await running.saveany("add", "-f", PDF, MISSING)
+    assert result.code == 1
+    events = [json.loads(line) for line in result.out.splitlines()]
+    ends = {one["task_id"]: one.get("status") for one in events}
+    assert [*ends.values()] == ["completed", "failed"]
+
+
+async def test_bars_on_a_terminal(running: Stack) -> None:
+    async with Terminal(running.argv("add", "--follow", SLOW, MISSING)) as terminal:
+        await terminal.expect("failed    [tgfiles]")
+        await terminal.expect("does not exist")
+        await terminal.expect("slow-64MiB.bin")
+        await terminal.expect(" of 67.1 MB ")
+        task_id = terminal.shown.split()[0]
+        await running.client.delete(f"/api/v1/tasks/{task_id}")
+        await terminal.expect("canceled  [tgfiles]")
+        assert await terminal.end() == 1
+
+
+async def test_tasks_that_wait_are_counted(running: Stack) -> None:
+    busy = [(await running.add(SLOW))["task_id"] for _ in range(3)]  # as many as run at a time
+    for task_id in busy:
+        await running.wait(task_id, lambda task: task["status"] == "running")
+    async with Terminal(running.argv("add", "--follow", PDF, BIG)) as terminal:
+        await terminal.expect("waiting: 2")
+        for task_id in busy:
+            await running.client.delete(f"/api/v1/tasks/{task_id}")
+        await terminal.expect("completed [tgfiles]")
+        await terminal.expect("completed [tgfiles]")
+        assert await terminal.end() == 0
+
+
+async def test_ctrl_c_leaves_the_tasks(running: Stack) -> None:
+    async with Terminal(running.argv("add", "--follow", SLOW)) as terminal:
+        await terminal.expect(" of 67.1 MB ")
+        terminal.type("\x03")
+        await terminal.expect("tasks that were accepted go on")
+        assert await terminal.end() == 130
+        assert "Traceback" not in terminal.shown
+        task_id = terminal.shown.split()[0]
+    assert (await running.task(task_id))["status"] == "running"
+    await running.client.delete(f"/api/v1/tasks/{task_id}")
+
+
+async def test_the_api_may_restart_meanwhile(running: Stack) -> None:
+    process = await running.popen("add", "--follow", SLOW)
+    seen = await event(process, "task.progress")
+    assert running.api is not None
+    await running.kill(running.api)
+    await running.start_api()
+    await running.ready()
+    await event(process, "task.progress")
+    await running.client.delete(f"/api/v1/tasks/{seen['task_id']}")
+    assert (await event(process, "task.canceled"))["task_id"] == seen["task_id"]
+    assert await end(process) == 1
+
+
+async def test_watch(running: Stack) -> None:
+    task_id = (await running.add(SLOW))["task_id"]
+    await running.wait(task_id, lambda task: task["status"] == "running")
+    process = await running.popen("watch")
+    assert (await event(process, "snapshot"))["task_id"] == task_id  # it was there before
+    new = (await running.add(PDF))["task_id"]
+    assert (await event(process, "task.completed"))["task_id"] == new
+    await running.client.delete(f"/api/v1/tasks/{task_id}")
+    assert (await event(process, "task.canceled"))["task_id"] == task_id
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
+async def test_watch_on_a_terminal(running: Stack) -> None:
+    async with Terminal(running.argv("watch")) as terminal:
+        task_id = (await running.add(SLOW, filename="slow.bin"))["task_id"]
+        await terminal.expect("slow.bin")
+        await running.client.delete(f"/api/v1/tasks/{task_id}")
+        await terminal.expect("canceled  [tgfiles]")
+        await running.add(PDF, filename="seen.bin")
+        await terminal.expect("completed [tgfiles](seen.bin->local1:/seen.bin)")
+        terminal.type("\x03")
+        assert await terminal.end() == 130
+        assert "Traceback" not in terminal.shown
+
+
+@asynccontextmanager
+async def proxy_without_streams(target: int) -> AsyncIterator[str]:
+    """The URL of a reverse proxy to that port which lets no event stream through."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/events " in head:
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            upstream, out = await asyncio.open_connection("127.0.0.1", target)
+            out.write(head.replace(b"keep-alive", b"close"))  # else later requests would pass unseen
+            sending = asyncio.create_task(pipe(reader, out))
+            await pipe(upstream, writer)
+            sending.cancel()
+            out.close()
+        writer.close()
+
+    async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_without_streams_the_tasks_are_polled(running: Stack) -> None:
+    async with proxy_without_streams(running.port) as url:
+        following = await running.popen("add", "--follow", SLOW, "--url", url)
+        watching = await running.popen("watch", "--url", url)
+        for process in (following, watching):
+            while not (seen := await event(process, "snapshot"))["progress"]["downloaded_bytes"]:
+                pass
+        await running.client.delete(f"/api/v1/tasks/{seen['task_id']}")
+        while (await event(watching, "snapshot"))["status"] != "canceled":
+            pass
+        assert await end(following) == 1
+        watching.send_signal(signal.SIGINT)
+        assert await end(watching) == 130

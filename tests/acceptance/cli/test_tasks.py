@@ -1,0 +1,208 @@
+"""`saveany add`, `ls`, `show`, `cancel` and `retry` against a SaveAny that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from saveany.models import Item, Progress, Status
+from saveany.store import Store, connect
+from tests.fixtures.stack import Stack, free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PDF, SLOW, MISSING = "https://t.me/channel/123", "https://t.me/channel/128", "https://t.me/channel/9999"
+ID = re.compile(r"[0-9a-z]{20}")
+
+
+async def run(stack: Stack, *words: str, **env: str) -> str:
+    """What a command that succeeds prints."""
+    result = await stack.saveany(*words, env=env)
+    assert (result.code, result.err) == (0, "")
+    return result.out
+
+
+async def fails(stack: Stack, *words: str, code: int = 1, **env: str) -> str:
+    """What a command that fails says; never a traceback."""
+    result = await stack.saveany(*words, env=env)
+    assert result.code == code, result.out + result.err
+    assert "Traceback" not in result.err
+    assert "bug" not in result.err
+    return result.err
+
+
+async def ids(stack: Stack, *words: str) -> list[str]:
+    out = await run(stack, "ls", "--json", *words)
+    return [task["task_id"] for task in json.loads(out)["tasks"]]
+
+
+async def test_add_prints_an_id_and_the_file_comes(running: Stack) -> None:
+    out = await run(running, "add", PDF, "--dir", "papers", "--name", "mine.pdf", "--priority", "5")
+    task_id = out.removesuffix("\n")
+    assert ID.fullmatch(task_id)
+    task = await running.ended(task_id)
+    assert [item["path"] for item in task["items"]] == ["papers/mine.pdf"]
+    assert (running.storage_dir / "papers" / "mine.pdf").exists()
+
+
+async def test_add_takes_several_links_and_says_which_are_refused(running: Stack) -> None:
+    result = await running.saveany("add", "--json", PDF, "https://example.com/x", "t.me/channel/124")
+    assert result.code == 1
+    accepted = [json.loads(line) for line in result.out.splitlines()]
+    assert [(set(one), one["link"]) for one in accepted] == [
+        ({"task_id", "link"}, PDF),
+        ({"task_id", "link"}, "t.me/channel/124"),
+    ]
+    assert result.err.startswith("error: https://example.com/x: ")
+    assert result.err.count("error:") == 1
+
+
+async def test_options_reach_the_task(running: Stack) -> None:
+    await running.ended((await run(running, "add", PDF, "--name", "twice.pdf")).strip())
+    task_id = (await run(running, "add", PDF, "--name", "twice.pdf", "--on-conflict", "skip")).strip()
+    task = await running.ended(task_id)
+    assert [item["status"] for item in task["items"]] == ["skipped"]
+    assert "user 42 is not configured" in await fails(running, "add", PDF, "--user", "42")
+    assert "'nope'" in await fails(running, "add", PDF, "--storage", "nope")
+    assert "10.0.0.1" in await fails(running, "add", PDF, "--webhook-url", "http://10.0.0.1/")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [PDF, PDF, "--name", "x"],
+        [PDF, "--on-conflict", "nope"],
+        [PDF, "--priority", "101"],
+        [PDF, "--url", "ftp://x"],
+        [PDF, "--url", "nonsense"],
+    ],
+)
+async def test_a_wrong_command_line(running: Stack, words: list[str]) -> None:
+    await fails(running, "add", *words, code=2)
+
+
+async def test_ls_show_cancel_and_retry(running: Stack) -> None:
+    slow = (await run(running, "add", SLOW)).strip()
+    await running.wait(slow, lambda task: task["progress"]["downloaded_bytes"] > 0)
+    assert await ids(running) == [slow]
+    assert await ids(running, "--status", "running") == [slow]
+    assert await ids(running, "--status", "queued") == []
+    line = await run(running, "ls")
+    assert re.fullmatch(rf"{slow}  running   +\d+\.\d %  \[tgfiles\]\(.*\)\n", line)
+    shown = await run(running, "show", slow)
+    assert "status    running (downloading)\n" in shown
+    assert "storage   local1:/\n" in shown
+
+    assert await run(running, "cancel", slow) == f"{slow} canceled\n"
+    await running.ended(slow)
+    assert await ids(running) == []
+    assert slow in await ids(running, "--status", "canceled")
+    assert "error: " + slow in await fails(running, "cancel", slow)
+
+    assert await run(running, "retry", slow) == f"{slow} queued again\n"
+    assert await run(running, "cancel", slow) == f"{slow} canceled\n"
+    await running.ended(slow)
+
+
+async def test_one_refusal_does_not_keep_the_others(running: Stack) -> None:
+    failed = (await run(running, "add", MISSING)).strip()
+    await running.ended(failed)
+    result = await running.saveany("retry", "unknown", failed)
+    assert (result.code, result.out) == (1, f"{failed} queued again\n")
+    assert result.err == "error: unknown: there is no task unknown\n"
+    await running.ended(failed)
+
+
+async def test_ls_of_what_has_ended(running: Stack) -> None:
+    new = [(await run(running, "add", link)).strip() for link in (PDF, MISSING, PDF)]
+    for task_id in new:
+        await running.ended(task_id)
+    completed = await ids(running, "--status", "completed")
+    assert {new[0], new[2]} <= {*completed}
+    assert {*new} <= {*await ids(running, "--all", "--limit", "10000")}
+    assert await ids(running, "--status", "completed", "--limit", "1") == completed[:1]
+    assert new[1] in await ids(running, "--status", "failed")
+    assert new[0] not in await ids(running, "--status", "failed")
+    assert await ids(running, "--all", "--user", "42") == []
+    text = await run(running, "ls", "--status", "failed", "--limit", "1")
+    assert "does not exist" in text
+    assert len(text.splitlines()) == 1
+
+
+async def test_show_as_json_has_every_file(running: Stack) -> None:
+    """More of them than one answer of the API has."""
+    store = Store(connect(running.redis_url))
+    try:
+        await terminate_worker(running)
+        task_id = (await run(running, "add", PDF)).strip()
+        claim = await store.claims.claim("test", ["tgfiles/local1"])
+        assert claim is not None
+        items = [Item(index=n, name=f"{n}.bin", path=f"{n}.bin", size=1) for n in range(230)]
+        await claim.plan("many", items, Progress(total_files=len(items)), [])
+        shown: dict[str, Any] = json.loads(await run(running, "show", "--json", task_id))
+        assert [item["name"] for item in shown["items"]] == [item.name for item in items]
+        assert (shown["items_total"], shown["items_cursor"]) == (230, None)
+        assert (await run(running, "show", task_id)).count(".bin") == 230
+        await run(running, "cancel", task_id)
+        await claim.finish(Status.CANCELED)
+    finally:
+        await store.db.close()
+        await running.start_worker()
+        await running.ready()
+
+
+async def terminate_worker(stack: Stack) -> None:
+    for worker in list(stack.workers):
+        await stack.terminate(worker)
+
+
+async def test_addresses_and_tokens(running: Stack) -> None:
+    for words in (["ls"], ["add", PDF], ["show", "x"], ["cancel", "x"], ["retry", "x"], ["watch"]):
+        error = await fails(running, *words, "--token", "wrong-token-é")
+        assert "Valid authentication token required; give it with --token or SAVEANY_TOKEN" in error
+    await run(running, "ls", SAVEANY_TOKEN=running.token, SAVEANY_URL=running.url)
+    assert "wrong" not in await fails(running, "ls", SAVEANY_TOKEN="wrong\nheader: x")
+
+
+async def test_nobody_answers(running: Stack) -> None:
+    nowhere = f"http://user:hunter2@127.0.0.1:{free_port()}"
+    for words in (["ls"], ["add", "-f", PDF], ["watch"]):
+        error = await fails(running, *words, "--url", nowhere)
+        assert "start SaveAny with `saveany run`" in error
+        assert "hunter2" not in error
+
+
+async def test_somebody_else_answers(running: Stack) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert f"what answers at {url} is not SaveAny (HTTP 200)" in await fails(running, "ls", "--url", url)
+
+
+async def test_a_closed_pipe_is_quiet(running: Stack) -> None:
+    await running.ended((await run(running, "add", PDF)).strip())
+    process = await running.popen("ls", "--all")
+    assert process.stdout is not None
+    process.stdout._transport.close()  # type: ignore[attr-defined]  # the reader of the pipe goes away
+    assert process.stderr is not None
+    error = await process.stderr.read()
+    await process.wait()
+    assert error == b""
+
+
+async def test_without_users_the_user_must_be_named(running: Stack) -> None:
+    running.write_config(users=[])
+    try:
+        assert "--user ID" in await fails(running, "add", PDF, code=2)
+    finally:
+        running.write_config()

@@ -1,0 +1,77 @@
+"""SIGTERM: a worker drains, what it cannot finish goes back, and no attempt is spent."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site, until
+
+#: What a process may need beyond the time its tasks are given: a busy machine, hanging up, leaving the list.
+MARGIN = 5.0
+
+
+async def test_a_task_that_takes_longer_goes_back(site_of_short_drain: Site) -> None:
+    site = site_of_short_drain
+    (worker,) = await site.start(1)
+    task_id = await site.post(SLOW)
+    await site.downloading(task_id)
+    since = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert await worker.ended(1 + MARGIN) == 0
+    print(f"drained in {time.monotonic() - since:.1f} s")
+    task = await site.task(task_id)
+    assert (task["status"], task["error"]) == ("queued", "")
+    assert "error" not in task["items"][0]
+    assert await site.workers() == []
+    store = await site.store()
+    assert [item.failures for item in await store.tasks.all_items(task_id)] == [0]
+    await site.spawn("worker")
+    await site.ended(task_id)
+    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+
+
+async def test_a_short_task_is_finished_and_no_other_is_begun(site: Site) -> None:
+    (worker,) = await site.start(1)
+    site.sandbox.faults.add(f"total_rate=25000000,file={BIG_FILE}")
+    first = [await site.post(BIG, f"{n}") for n in range(3)]  # as many as it runs at once
+    later = await site.post(ONE_MIB, "later")
+    await site.downloading(first[2], 1 << 20)
+    worker.signal(signal.SIGTERM)
+    assert await worker.ended(10 + MARGIN) == 0
+    ends = [await site.task(task_id) for task_id in first]
+    assert [(end["status"], end["attempts"]) for end in ends] == [("completed", 1)] * 3
+    assert (await site.task(later))["status"] == "queued"
+
+
+async def test_a_second_signal_does_not_wait(site: Site) -> None:
+    (worker,) = await site.start(1)
+    site.sandbox.faults.add(f"total_rate=2000000,file={BIG_FILE}")
+    task_id = await site.post(BIG)
+    await site.downloading(task_id, 1 << 20)
+    since = time.monotonic()
+    worker.signal(signal.SIGTERM)
+
+    async def draining() -> bool:
+        return "draining" in worker.log.read_text()
+
+    await until(draining, 10, "word of it")
+    worker.signal(signal.SIGTERM)
+    assert await worker.ended(MARGIN) == 0
+    assert time.monotonic() - since < MARGIN
+    task = await site.task(task_id)
+    assert (task["status"], task["error"]) == ("queued", "")
+
+
+async def test_everything_stops_and_goes_on(site_of_short_drain: Site) -> None:
+    site = site_of_short_drain
+    run = await site.spawn("run", "--workers", "2")
+    await site.ready(2)
+    task_id = await site.post(SLOW)
+    await site.downloading(task_id)
+    run.signal(signal.SIGTERM)
+    assert await run.ended(1 + 2 * MARGIN) == 0
+    await site.spawn("run", "--workers", "1")
+    await site.ready(1)
+    await site.ended(task_id)
+    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)

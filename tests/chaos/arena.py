@@ -1,0 +1,226 @@
+"""A site with files of its own, and the count at the end."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from saveany.models import ItemStatus, Status
+from saveany.sandbox import content
+from saveany.sandbox.content import MIB, Stream
+from saveany.sandbox.samples import USER
+from saveany.sandbox.world import Chat, File, Message
+from saveany.store import Store
+from saveany.store.claims import LEASE_MS
+from tests.acceptance.promises.site import Role, Site, sha256, until
+from tests.chaos.launch import SHORT_LEASE, SHORT_LEASE_SECONDS
+from tests.chaos.tally import Tally
+
+_FIRST_FILE = 20001
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of it."""
+
+    long: bool
+    seed: int
+    folder: Path  # for everything of this scenario
+
+    @cached_property
+    def random(self) -> random.Random:
+        """The one source of chance."""
+        return random.Random(self.seed)
+
+    def pick(self, short: int, long: int) -> int:
+        """The number for this form."""
+        return long if self.long else short
+
+    @property
+    def lease(self) -> float:
+        """Seconds a worker of this form may be silent."""
+        return LEASE_MS / 1000 if self.long else SHORT_LEASE_SECONDS
+
+
+@dataclass
+class Target:
+    """A file to be saved by a task of its own, into a folder of its own."""
+
+    file: File
+    link: str
+    folder: str
+    error: str = ""  # what its task must fail with; empty: it must be completed
+    task: str = ""
+
+    @property
+    def id(self) -> int:
+        return self.file.id
+
+    @property
+    def size(self) -> int:
+        return self.file.content.size
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.file.name}"
+
+
+class Arena(Site):
+    """A site whose Telegram has two more chats: a public one, and one that only the user account can read."""
+
+    def __init__(self, plan: Plan, **options: Any) -> None:
+        super().__init__(plan.folder, **options)
+        self.plan = plan
+        self.targets: list[Target] = []  # whose tasks were accepted
+        self.roles: list[Role] = []  # workers that have not been killed
+        self._numbers = itertools.count(1)
+        self._public = Chat(id=1600000001, title="Chaos", username="chaos")
+        self._private = Chat(id=1600000002, title="Private chaos", members={USER.id})
+        self._store: Store
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        for chat in (self._public, self._private):
+            self.sandbox.world.add_chat(chat)
+        self._store = await self.store()
+        return self
+
+    @property
+    def state(self) -> Store:
+        """The store itself."""
+        return self._store
+
+    # Roles.
+
+    async def open(self, workers: int, *patches: str) -> None:
+        """An API and so many workers; the leases are short in the short form."""
+        self._patches = [*patches, *([] if self.plan.long else [SHORT_LEASE])]
+        await self.spawn("api")
+        for _ in range(workers):
+            await self.add_worker()
+        await self.ready(workers)
+
+    async def add_worker(self, **env: str) -> Role:
+        """One more worker."""
+        via = ["-m", "tests.chaos.launch", ",".join(self._patches) or "-"]
+        role = await self.spawn("worker", via=via, **env)
+        self.roles.append(role)
+        return role
+
+    async def busy_with(self, target: Target) -> Role:
+        """The worker that works on a file."""
+        pid = (await self.worker_of(target.task))["pid"]
+        return next(role for role in self.roles if role.pid == pid)
+
+    # Files.
+
+    def target(self, size: int, *, private: bool = False, error: str = "") -> Target:
+        """A new file in a message of its own."""
+        number = next(self._numbers)
+        id_ = _FIRST_FILE + number
+        file = File(id=id_, content=Stream(id_, size), name=f"{size}.bin", dc=self.sandbox.dc_id)
+        self.sandbox.world.add_file(file)
+        chat = self._private if private else self._public
+        self.sandbox.world.post(chat, Message(id=number + 1, file=file))
+        link = f"https://t.me/c/{chat.id}/{number + 1}" if private else f"https://t.me/chaos/{number + 1}"
+        return Target(file, link, f"{number:04}", error)
+
+    async def send(self, target: Target) -> Target:
+        """Post its task; once it is accepted the target counts."""
+        target.task = await self.post(target.link, target.folder)
+        self.targets.append(target)
+        return target
+
+    def sizes(self, count: int, largest: int) -> list[int]:
+        """Sizes from 1 byte to `largest`, as many of each magnitude, and the edges of a part among them."""
+        edges = [largest, largest - 7, 1, 2, MIB - 1, MIB, MIB + 1]
+        chance = self.plan.random
+        spread = [int(largest ** chance.random()) for _ in range(count - len(edges))]
+        mixed = edges + spread
+        chance.shuffle(mixed)
+        return mixed
+
+    def served(self, target: Target) -> int:
+        """Bytes of the file that Telegram was asked for."""
+        return self.sandbox.counters.bytes(file=target.id)
+
+    async def all_ended(self, seconds: float) -> None:
+        """Wait for every task, each at most `seconds` after the one before; then for those not accepted."""
+        for target in self.targets:
+            await self.ended(target.task, seconds)
+
+        async def idle() -> bool:
+            return bool((await self.client.get("/api/v1/tasks")).json()["total"] == 0)
+
+        await until(idle, seconds, "end of all tasks")
+
+    # The count.
+
+    async def audit(self, tally: Tally) -> Tally:
+        """Compare the storage and the records of all tasks with what they must be."""
+        found: dict[str, list[str]] = {}
+        for name in self.files():
+            found.setdefault(name.partition("/")[0], []).append(name)
+        for target in self.targets:
+            await self._audit(tally, target, found.pop(target.folder, []))
+        tally.parts += [name for names in found.values() for name in names if name.endswith(".part")]
+        return tally
+
+    async def nothing_spent(self, tally: Tally) -> None:
+        """No task has used up an attempt: dying and stopping are no failures of theirs."""
+        for target in self.targets:
+            failures = [item.failures for item in await self.state.tasks.all_items(target.task)]
+            tally.check(not any(failures), f"{target.path}: {failures} attempts were spent")
+
+    async def _audit(self, tally: Tally, target: Target, found: Sequence[str]) -> None:
+        ended = await self._as_recorded(tally, target)
+        tally.parts += [name for name in found if name.endswith(".part")]
+        whole = [name for name in found if not name.endswith(".part")]
+        if target.error:
+            tally.duplicated += whole
+            tally.done += ended
+            return
+        tally.duplicated += [name for name in whole if name != target.path]
+        if not ended or target.path not in whole:
+            tally.lost.append(f"{target.path}: task {target.task}, there is {', '.join(found) or 'nothing'}")
+        elif sha256(self.storage / target.path) != content.sha256(target.file.content):
+            tally.corrupt.append(target.path)
+        else:
+            tally.done += 1
+
+    async def _as_recorded(self, tally: Tally, target: Target) -> bool:
+        """Whether its task has ended as it must: with the right record, and told of once."""
+        task = await self.state.tasks.get(target.task)
+        if task is None:
+            return False
+        items = await self.state.tasks.all_items(target.task)
+        told = [each.event for each in await self.state.outbox.of_task(target.task)]
+        once = told[-1:] == [f"task.{task.status}"] and len(told) == task.run
+        tally.check(once, f"{target.path}: webhooks of {task.run} runs were {told}")
+        if target.error:
+            right = task.status is Status.FAILED and target.error in task.error
+            tally.check(right, f"{target.path}: {task.status} {task.error!r}, not failed: {target.error!r}")
+            return right
+        tally.check(not task.error, f"{target.path}: {task.error}")
+        digests = [item.sha256 for item in items if item.status is ItemStatus.COMPLETED]
+        if task.status is Status.COMPLETED and digests != [content.sha256(target.file.content)]:
+            tally.corrupt.append(f"{target.path}: recorded as {digests}")
+        return task.status is Status.COMPLETED
+
+
+async def strikes(arena: Arena, count: int) -> AsyncIterator[int]:
+    """Yields `count` times, spread over the transfer of all files: by bytes, so on any machine alike."""
+    total = sum(target.size for target in arena.targets)
+    for number in range(1, count + 1):
+        goal = total * number / (count + 1)
+
+        async def come(goal: float = goal) -> bool:
+            return sum(map(arena.served, arena.targets)) >= goal
+
+        await until(come, 120, f"{goal:.0f} of {total} bytes")
+        yield number

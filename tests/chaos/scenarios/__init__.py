@@ -1,0 +1,20 @@
+"""The scenarios, by name: each takes a plan, does its damage and returns its count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.chaos.arena import Plan
+from tests.chaos.scenarios import clock, disk, faults, freeze, kills, redis, restarts
+from tests.chaos.tally import Tally
+
+SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, Tally]]] = {
+    "kills": kills.run,
+    "redis": redis.run,
+    "restarts": restarts.run,
+    "freeze": freeze.run,
+    "faults": faults.run,
+    "disk": disk.run,
+    "clock": clock.run,
+}

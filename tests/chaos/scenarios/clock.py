@@ -1,0 +1,47 @@
+"""The clock of one worker jumps by an hour, both ways, while it downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from saveany.sandbox.content import MIB
+from tests.chaos.arena import Arena, Plan
+from tests.chaos.tally import Tally
+
+_SIZE = 16 * MIB
+_JUMPS = ("+3600", "+0", "-3600", "+0")
+
+
+async def run(plan: Plan) -> Tally:
+    """The worker is alone, so nobody else can do its work."""
+    tally = Tally("clock")
+    library = _libfaketime()
+    if not plan.long or library is None:
+        tally.skipped = (
+            "libfaketime is not installed (apt install faketime)" if plan.long else "long form only"
+        )
+        return tally
+    async with Arena(plan) as arena:
+        clock = plan.folder / "clock"
+        clock.write_text("+0")
+        await arena.open(0)
+        await arena.add_worker(
+            LD_PRELOAD=str(library),
+            FAKETIME_TIMESTAMP_FILE=str(clock),
+            FAKETIME_NO_CACHE="1",
+            FAKETIME_DONT_FAKE_MONOTONIC="1",  # as it is when somebody sets a clock
+        )
+        await arena.ready(1)
+        arena.sandbox.faults.add("total_rate=8000000")
+        for jump in _JUMPS:
+            target = await arena.send(arena.target(_SIZE))
+            await arena.downloading(target.task, _SIZE // 4)
+            clock.write_text(jump)
+            await arena.ended(target.task, 120)
+        tally.notes.append(f"{len(_JUMPS)} jumps")
+        await arena.nothing_spent(tally)
+        return await arena.audit(tally)
+
+
+def _libfaketime() -> Path | None:
+    return next(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"), None)

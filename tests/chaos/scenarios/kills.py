@@ -1,0 +1,90 @@
+"""kill -9 of a random worker, again and again, while four of them download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from saveany.sandbox.content import MIB
+from tests.acceptance.promises.site import Role, until
+from tests.chaos.arena import Arena, Plan, Target, strikes
+from tests.chaos.tally import Tally
+
+_WORKERS = 4
+
+
+@dataclass
+class Ration:
+    """How many bytes of each file may be served at most: all of it, and again what a death cost."""
+
+    arena: Arena
+    allowed: dict[str, int] = field(default_factory=dict)  # by task
+    torn: int = 0  # files that a worker died over
+    kept: int = 0  # bytes of them that were durable
+
+    def __post_init__(self) -> None:
+        self.allowed = {target.task: target.size for target in self.arena.targets}
+
+    def eaten(self, tally: Tally) -> None:
+        """Check all files."""
+        for target in self.arena.targets:
+            served, allowed = self.arena.served(target), self.allowed[target.task]
+            tally.check(served <= allowed, f"{target.path}: {served} bytes were served, due were {allowed}")
+
+    async def after_death(self, role: Role) -> None:
+        """The worker is dead: of its files all that is not in a checkpoint may be served again."""
+        tasks = await self.arena.state.tasks.get_many([target.task for target in self.arena.targets])
+        torn = {task.id: task for task in tasks if task.worker == role.worker_id}
+        targets = [target for target in self.arena.targets if target.task in torn]
+        await self._quiet(targets)
+        for target in targets:
+            claim = self.arena.state.claims.take_over(torn[target.task], [])
+            known = await claim.last_checkpoint(0)
+            durable = sum(end - start for start, end in known.durable) if known else 0
+            self.torn += 1
+            self.kept += durable
+            self.allowed[target.task] = self.arena.served(target) + target.size - durable
+
+    async def _quiet(self, targets: list[Target]) -> None:
+        """Telegram has read what the dead worker had asked for."""
+        seen = -1
+
+        async def still() -> bool:
+            nonlocal seen
+            before, seen = seen, sum(map(self.arena.served, targets))
+            return before == seen
+
+        await until(still, 10, "end of what a dead worker asked for")
+
+
+async def run(plan: Plan) -> Tally:
+    """Half of the dead are reported, as a supervisor does; the leases of the others must run out."""
+    tally = Tally("kills")
+    async with Arena(plan) as arena:
+        await arena.open(_WORKERS)
+        arena.sandbox.faults.add(f"total_rate={plan.pick(2_500_000, 12_000_000)}")
+        for size in arena.sizes(plan.pick(24, 200), plan.pick(8, 256) * MIB):
+            await arena.send(arena.target(size))
+        ration = Ration(arena)
+        async for _ in strikes(arena, plan.pick(6, 100)):
+            await _kill_one(arena, ration)
+            tally.blows["worker kills"] += 1
+        await arena.all_ended(plan.pick(60, 300))
+        ration.eaten(tally)
+        await arena.nothing_spent(tally)
+        again = sum(arena.served(target) - target.size for target in arena.targets)
+        allowed = sum(ration.allowed[target.task] - target.size for target in arena.targets)
+        tally.notes.append(
+            f"{ration.torn} files torn, {ration.kept / 1e6:.1f} MB of them were durable, "
+            f"fetched again {again / 1e6:.1f} MB, which may be {allowed / 1e6:.1f} MB"
+        )
+        return await arena.audit(tally)
+
+
+async def _kill_one(arena: Arena, ration: Ration) -> None:
+    chance = arena.plan.random
+    victim = arena.roles.pop(chance.randrange(len(arena.roles)))
+    await victim.kill()
+    await ration.after_death(victim)
+    if chance.random() < 0.5:
+        await arena.state.claims.bury(victim.worker_id)
+    await arena.add_worker()

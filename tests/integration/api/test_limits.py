@@ -1,0 +1,210 @@
+"""Limits over HTTP, and how workers keep to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from saveany.api.app import create_app
+from saveany.config import Config
+from saveany.errors import Retryable
+from saveany.models import Item, TaskSpec
+from saveany.planning.plan import Found
+from saveany.queue import Queue
+from saveany.store import Limits, Store
+from storages.base import Range
+from tests.integration.api.conftest import announce_nothing, check_error, claim, create
+from workers.limits import Bucket, Throttle, Watched
+from workers.sources.base import Write
+
+URL = "/api/v1/limits"
+NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user": 0}
+
+
+@pytest.fixture
+def app(config: Config, store: Store) -> FastAPI:
+    limited = Config.model_validate({**config.model_dump(), "limits": {"tasks_per_user": 2}})
+    return create_app(limited, store, Queue(store, announce_nothing))
+
+
+async def test_limits_are_as_configured_until_they_are_changed(client: httpx.AsyncClient) -> None:
+    assert (await client.get(URL)).json() == NONE | {"tasks_per_user": 2}
+    changed = NONE | {"bytes_per_second": 5_000_000}
+    reply = await client.put(URL, json={"bytes_per_second": 5_000_000, "tasks_per_user": 0})
+    assert (reply.status_code, reply.json()) == (200, changed)
+    assert (await client.get(URL)).json() == changed
+    assert (await client.put(URL, json={"bytes_per_second": None})).json() == NONE | {"tasks_per_user": 2}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"bytes_per_second": -1}, "bytes_per_second"),
+        ({"bytes_per_second": 1.5}, "bytes_per_second"),
+        ({"bytes_per_second": "1"}, "bytes_per_second"),
+        ({"tasks_per_user": 2**53}, "tasks_per_user"),
+        ({"bytes_per_secnd": 1}, "bytes_per_secnd"),
+    ],
+)
+async def test_bad_limits(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    (detail,) = check_error(await client.put(URL, json=body), 400)["details"]
+    assert detail["field"] == field
+    assert (await client.get(URL)).json() == NONE | {"tasks_per_user": 2}
+
+
+async def test_more_tasks_per_user_wake_workers(client: httpx.AsyncClient, store: Store) -> None:
+    await create(client)
+    await store.db.do("DEL", "arq:queue")
+    await client.put(URL, json={"tasks_per_user": 5})
+    assert await store.db.do("ZCARD", "arq:queue") == 1
+
+
+# --- at work
+
+
+async def test_a_bucket_lets_pass_what_it_may() -> None:
+    bucket, began = Bucket(100_000), time.monotonic()
+    await asyncio.gather(*(bucket.take(5_000) for _ in range(4)))
+    assert time.monotonic() - began >= 0.2
+
+
+async def test_who_waits_notices_a_new_rate() -> None:
+    bucket = Bucket(1)
+    waiting = asyncio.create_task(bucket.take(1_000_000))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    bucket.rate = 0
+    await asyncio.wait_for(waiting, 2)
+
+
+async def test_without_a_limit_nobody_waits() -> None:
+    bucket = Bucket()
+    for _ in range(3):
+        await asyncio.wait_for(bucket.take(1 << 40), 0.2)
+
+
+async def test_a_pause_is_not_made_up_for() -> None:
+    """However long nothing came, the next bytes take their time."""
+    bucket = Bucket(100_000)
+    bucket._at -= 3600
+    began = time.monotonic()
+    await bucket.take(10_000)
+    assert time.monotonic() - began >= 0.1
+
+
+class Parts:
+    """A source of two parts, fetched by two tasks at once, that may fail first."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    async def resolve(self, _: TaskSpec) -> list[Found]:
+        return []
+
+    async def fetch(self, _: Item, write: Write, have: Sequence[Range] = ()) -> None:
+        if self.error:
+            raise self.error
+        async with asyncio.TaskGroup() as group:
+            for offset in (0, 10_000):
+                group.create_task(self._part(write, offset))
+
+    @staticmethod
+    async def _part(write: Write, offset: int) -> None:
+        await write(offset, bytes(10_000))
+
+
+async def nowhere(_: int, __: bytes | memoryview) -> None:
+    pass
+
+
+ITEM = Item(index=0, name="f", path="f")
+
+
+async def seconds(watched: Watched) -> float:
+    began = time.monotonic()
+    await watched.fetch(ITEM, nowhere)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("name", ["bytes_per_second", "bytes_per_second_per_user"])
+async def test_a_worker_keeps_to_its_share(client: httpx.AsyncClient, store: Store, name: str) -> None:
+    for worker in ("a", "b"):
+        await create(client)
+        assert await store.claims.claim(worker, ["tgfiles/local1"])
+    user = 123456789
+    throttle = Throttle(store, "a", Limits())
+    await throttle.refresh()
+    watched = Watched(Parts(), throttle, store.counters, user)
+    assert await seconds(watched) < 0.2
+    await client.put(URL, json={name: 100_000})
+    await throttle.refresh()
+    assert await seconds(watched) >= 0.4, "20,000 bytes at half of 100,000 a second"
+    if name == "bytes_per_second_per_user":
+        assert await seconds(Watched(Parts(), throttle, store.counters, 42)) < 0.4, "others have their own"
+
+
+async def test_configured_limits_hold_until_they_are_changed(store: Store) -> None:
+    throttle = Throttle(store, "a", Limits(bytes_per_second=100_000))
+    watched = Watched(Parts(), throttle, store.counters, 1)
+    await throttle.refresh()
+    assert await seconds(watched) >= 0.2
+    await store.settings.set({"bytes_per_second": 0})
+    await throttle.refresh()
+    assert await seconds(watched) < 0.2
+
+
+async def test_what_passes_is_counted(store: Store) -> None:
+    watched = Watched(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
+    await watched.fetch(ITEM, nowhere)
+    await store.counters.flush()
+    await watched.fetch(ITEM, nowhere)
+    await store.counters.flush()
+    found = await store.counters.read()
+    assert found["downloaded_bytes"] == 40_000
+    assert sum(count for name, count in found.items() if name.startswith("part_seconds:")) == 4
+    assert 0 < found["part_seconds_sum"] < 1
+
+
+class Late(Parts):
+    """A source whose second fetcher is started by the first, after its part."""
+
+    async def fetch(self, _: Item, write: Write, have: Sequence[Range] = ()) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._first(write, group))
+
+    async def _first(self, write: Write, group: asyncio.TaskGroup) -> None:
+        await asyncio.sleep(0.3)
+        await self._part(write, 0)
+        group.create_task(self._part(write, 10_000))
+
+
+async def test_a_part_takes_as_long_as_its_own_fetcher_waited(store: Store) -> None:
+    await Watched(Late(), Throttle(store, "a", Limits()), store.counters, 1).fetch(ITEM, nowhere)
+    await store.counters.flush()
+    assert 0.3 <= (await store.counters.read())["part_seconds_sum"] < 0.55
+
+
+async def test_waits_that_were_told_are_counted(store: Store) -> None:
+    told = Retryable("flood", after=30)
+    for error in (told, Retryable("the line broke")):
+        watched = Watched(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)
+        with pytest.raises(Retryable):
+            await watched.fetch(ITEM, nowhere)
+    await store.counters.flush()
+    assert await store.counters.read() == {"flood_wait_seconds": 30}
+
+
+async def test_a_claim_counts_what_runs_by_the_limit_of_the_api(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await create(client)
+    await create(client)
+    await client.put(URL, json={"tasks_per_user": 1})
+    await claim(store)
+    assert await store.claims.claim("w", ["tgfiles/local1"]) is None

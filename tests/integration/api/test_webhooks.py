@@ -1,0 +1,97 @@
+"""Webhooks listed and sent again, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from saveany.models import Delivery, Status
+from saveany.store import Store
+from tests.integration.api.conftest import check_error, claim, create
+
+URL = "/api/v1/webhooks/deliveries"
+
+
+async def ended(client: httpx.AsyncClient, store: Store, url: str = "https://example.com/hook") -> Delivery:
+    """A task that ended, with a webhook that tells of it."""
+    task_id = await create(client)
+    told = Delivery(
+        id=f"msg_{task_id}_1_completed_own",
+        task_id=task_id,
+        event="task.completed",
+        url=url,
+        body="{}",
+        created_at=1_705_638_600_000,
+    )
+    await (await claim(store)).finish(Status.COMPLETED, deliveries=[told])
+    return told
+
+
+async def pages(client: httpx.AsyncClient, **params: Any) -> list[str]:
+    found: list[str] = []
+    while True:
+        body = (await client.get(URL, params=params)).json()
+        found += [each["id"] for each in body["deliveries"]]
+        if body["next_cursor"] is None:
+            return found
+        params["cursor"] = body["next_cursor"]
+
+
+async def test_list(client: httpx.AsyncClient, store: Store) -> None:
+    told = [await ended(client, store) for _ in range(3)]
+    ids = [each.id for each in told]
+    assert sorted(await pages(client, limit=2)) == ids
+    assert await pages(client, task_id=told[1].task_id) == [ids[1]]
+    assert (await client.get(URL, params={"task_id": told[0].task_id})).json() == {
+        "deliveries": [
+            {
+                "id": ids[0],
+                "task_id": told[0].task_id,
+                "event": "task.completed",
+                "url": "https://example.com/hook",
+                "state": "pending",
+                "attempts": 0,
+                "last_status": 0,
+                "last_error": "",
+                "created_at": "2024-01-19T04:30:00Z",
+            }
+        ],
+        "next_cursor": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("https://me:secret@example.com:8443/a/b?token=secret#x", "https://example.com:8443/a/b"),
+        ("http://[::1]:80/", "http://[::1]:80/"),
+    ],
+)
+async def test_urls_are_shown_without_what_may_be_secret(
+    client: httpx.AsyncClient, store: Store, url: str, seen: str
+) -> None:
+    await ended(client, store, url)
+    reply = await client.get(URL)
+    assert reply.json()["deliveries"][0]["url"] == seen
+    assert "secret" not in reply.text
+
+
+async def test_redeliver(client: httpx.AsyncClient, store: Store) -> None:
+    told = await ended(client, store)
+    (first,) = await store.outbox.claim(10, 60_000)
+    await store.outbox.settle(first, "gave_up", 410, "gone")
+    reply = await client.post(f"{URL}/{told.id}/redeliver")
+    assert reply.status_code == 202
+    assert (reply.json()["id"], reply.json()["state"], reply.json()["attempts"]) == (told.id, "pending", 1)
+    assert [each.id for each in await store.outbox.claim(10, 60_000)] == [told.id]
+    task = (await client.get(f"/api/v1/tasks/{told.task_id}")).json()
+    assert task["webhook"] == {"state": "pending", "attempts": 1, "last_status": 410}
+
+
+async def test_unknown(client: httpx.AsyncClient) -> None:
+    check_error(await client.post(f"{URL}/msg_nobody/redeliver"), 404)
+    check_error(await client.get(URL, params={"cursor": "msg_nobody"}), 400)
+    check_error(await client.get(URL, params={"limit": 0}), 400)
+    assert (await client.get(URL, params={"task_id": "nobody"})).json()["deliveries"] == []

@@ -1,0 +1,124 @@
+"""Webhook deliveries as they are listed and sent again."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.errors import InvalidInput
+from saveany.models import Delivery, Status
+from saveany.store import Store
+from tests.integration.store.test_lifecycle import accept, claim, delivery
+
+
+async def deliveries(store: Store, count: int) -> list[str]:
+    """That many tasks that ended with a webhook; the ids of the webhooks, oldest first."""
+    ids = []
+    for _ in range(count):
+        task_id = await accept(store)
+        told = delivery(task_id)
+        await (await claim(store)).finish(Status.COMPLETED, deliveries=[told])
+        ids.append(told.id)
+    return ids
+
+
+async def listed(store: Store, task_id: str = "", limit: int = 2) -> list[str]:
+    """All of them, page by page."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = await store.outbox.page(task_id, limit, cursor)
+        assert len(page.deliveries) <= limit
+        found += [each.id for each in page.deliveries]
+        if not page.cursor:
+            return found
+        cursor = page.cursor
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+async def test_newest_first_in_pages(store: Store, count: int) -> None:
+    ids = await deliveries(store, count)
+    assert sorted(await listed(store)) == sorted(ids)
+    moments = [float(await store.db.do("ZSCORE", "sa:posted", each)) for each in await listed(store)]
+    assert moments == sorted(moments, reverse=True)
+
+
+async def test_of_one_task(store: Store) -> None:
+    await deliveries(store, 2)
+    task_id = await accept(store)
+    told = [delivery(task_id, f"file_uploaded{n}") for n in range(5)]
+    await (await claim(store)).finish(Status.COMPLETED, deliveries=told)
+    assert sorted(await listed(store, task_id)) == sorted(each.id for each in told)
+    assert await listed(store, "nothing") == []
+
+
+@pytest.mark.parametrize("task_id", ["", "c9h8t1234abcd"])
+async def test_a_cursor_of_nowhere(store: Store, task_id: str) -> None:
+    with pytest.raises(InvalidInput):
+        await store.outbox.page(task_id, 10, "msg_nobody")
+
+
+async def due(store: Store) -> list[Delivery]:
+    return await store.outbox.claim(10, 60_000)
+
+
+async def test_what_was_given_up_is_sent_again_under_the_same_id(store: Store) -> None:
+    (delivery_id,) = await deliveries(store, 1)
+    (first,) = await due(store)
+    await store.outbox.settle(first, "gave_up", 500, "the receiver answered 500")
+    assert await due(store) == []
+    again = await store.outbox.redeliver(delivery_id)
+    assert again is not None
+    assert (again.id, again.state, again.attempts) == (delivery_id, "pending", 1)
+    task = await store.tasks.get(again.task_id)
+    assert task is not None
+    assert task.webhook == {"state": "pending", "attempts": 1, "last_status": 500}
+    (second,) = await due(store)
+    assert (second.id, second.body, second.attempts) == (first.id, first.body, 1)
+    await store.outbox.settle(second, "delivered", 204, "")
+    (shown,) = (await store.outbox.page()).deliveries
+    assert (shown.state, shown.attempts, shown.last_status) == ("delivered", 2, 204)
+
+
+async def test_what_waits_for_its_next_attempt_is_sent_now(store: Store) -> None:
+    (delivery_id,) = await deliveries(store, 1)
+    (first,) = await due(store)
+    await store.outbox.retry(first, 3_600_000, 503, "busy")
+    assert await due(store) == []
+    await store.outbox.redeliver(delivery_id)
+    assert [each.id for each in await due(store)] == [delivery_id]
+
+
+async def test_a_change_in_between_is_not_lost(store: Store) -> None:
+    """It was settled after it was read: the count of its attempts must not go back."""
+    (delivery_id,) = await deliveries(store, 1)
+    (first,) = await due(store)
+    stale = await store.db.do("GET", f"sa:delivery:{delivery_id}")
+    await store.outbox.settle(first, "delivered", 200, "")
+    assert await store.db.script("redeliver", delivery_id, first.task_id, stale, stale, "{}") == 0
+    assert await due(store) == []
+
+
+async def test_an_unknown_delivery(store: Store) -> None:
+    assert await store.outbox.redeliver("msg_nobody") is None
+
+
+async def test_deliveries_go_with_their_task(store: Store) -> None:
+    await deliveries(store, 2)
+    await store.history.forget(await store.db.time_ms() + 1)
+    assert await listed(store) == []
+    assert await store.db.do("EXISTS", "sa:posted", "sa:outbox") == 0
+
+
+async def test_attempts_are_counted_by_outcome(store: Store) -> None:
+    await deliveries(store, 3)
+    first, second, third = await due(store)
+    await store.outbox.settle(first, "delivered", 200, "")
+    await store.outbox.settle(second, "gave_up", 410, "gone")
+    for _ in range(2):
+        await store.outbox.retry(third, 0, 500, "no")
+    await store.outbox.settle(first, "delivered", 200, "")  # settled already: no attempt was made
+    assert await store.counters.read() == {
+        "webhook_attempts:delivered": 1,
+        "webhook_attempts:failed": 2,
+        "webhook_attempts:gave_up": 1,
+    }

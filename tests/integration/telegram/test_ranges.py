@@ -1,0 +1,192 @@
+"""Ranges of a file: any offset, any length, the right bytes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saveany.errors import Retryable
+from saveany.sandbox import Sandbox
+from saveany.sandbox.content import Stream
+from saveany.sandbox.world import Chat, File, Message
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.file import PART
+from saveany.telegram.links import parse
+from saveany.telegram.media import Media
+from saveany.telegram.parallel import AHEAD, FIRST_PART, parts_of
+from tests.integration.telegram.conftest import LIMITS, Start, until
+
+SIZE = 40 * PART + 4321
+FILE = 2002
+GET = {"method": "upload.getFile"}
+
+
+@pytest.fixture
+def file(sandbox: Sandbox) -> File:
+    world = sandbox.world
+    channel = world.add_chat(Chat(id=1600000000, title="files", username="files"))
+    made = world.add_file(File(id=FILE, content=Stream(FILE, SIZE), name="film.mkv", dc=sandbox.dc_id))
+    world.post(channel, Message(id=5, file=made))
+    return made
+
+
+@pytest.fixture
+async def accounts(start: Start) -> Accounts:
+    started: Accounts = await start(user=True)
+    return started
+
+
+@pytest.fixture
+async def media(file: File, accounts: Accounts) -> Media:
+    [found] = await accounts.resolve(parse("https://t.me/files/5"))
+    return found
+
+
+async def read(accounts: Accounts, media: Media, offset: int, length: int) -> bytes:
+    return b"".join([piece async for piece in accounts.read(media, offset, length)])
+
+
+@given(start=st.integers(0, 5 * PART), length=st.integers(0, 5 * PART))
+def test_parts_cover_a_range_and_keep_telegrams_rules(start: int, length: int) -> None:
+    parts = list(parts_of(start, start + length))
+    if not length:
+        assert parts == []
+        return
+    assert parts[0][0] <= start
+    assert parts[0][1] <= FIRST_PART
+    assert parts[-1][0] + parts[-1][1] >= start + length
+    assert all(one[0] + one[1] == other[0] for one, other in pairwise(parts))
+    for offset, limit in parts:
+        assert offset % 1024 == limit % 1024 == 0
+        assert 0 < limit <= PART
+        assert offset // PART == (offset + limit - 1) // PART
+    assert sum(limit for _, limit in parts) < length + 2 * 1024 + 1
+
+
+async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: File) -> None:
+    chance = random.Random(1)
+    for _ in range(100):
+        offset = chance.randrange(SIZE)
+        length = chance.choice([1, 1000, 256 << 10, 256 << 10, 2 * PART])
+        assert await read(accounts, media, offset, length) == file.content.read(offset, length)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        (0, 1),
+        (0, 0),
+        (1, 0),
+        (SIZE, 10),
+        (SIZE + 5, 10),
+        (SIZE - 1, 1),
+        (SIZE - 1, 1000),
+        (PART - 1, 2),
+        (3 * PART, PART),
+        (1023, 2),
+        (0, SIZE),
+        (0, 1 << 60),
+    ],
+)
+async def test_edges_are_exact(
+    accounts: Accounts, media: Media, file: File, offset: int, length: int
+) -> None:
+    assert await read(accounts, media, offset, length) == file.content.read(offset, min(length, SIZE))
+
+
+async def test_only_what_is_wanted_is_fetched(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+    await read(accounts, media, 7 * PART + 100, 300_000)
+    assert sandbox.counters.bytes(**GET) < 300_000 + 2 * 1024
+    assert sandbox.counters.requests(**GET) == 2
+
+
+async def test_the_first_piece_comes_before_the_rest(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    sandbox.faults.add(f"silent,file={FILE},after={FIRST_PART}")
+    async with aclosing(accounts.read(media, 5000, SIZE)) as pieces:
+        first = await anext(pieces)
+    assert first == file.content.read(5000, len(first))
+    assert 0 < len(first) <= FIRST_PART
+
+
+async def test_a_consumer_that_takes_its_time_holds_it_back(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
+        got = await anext(pieces)
+        await until(lambda: sandbox.counters.requests(**GET) == AHEAD)
+        await accounts.resolve(parse("https://t.me/files/5"))  # time for more to come, if it were asked for
+        assert sandbox.counters.requests(**GET) == AHEAD
+        async for piece in pieces:
+            got += piece
+    assert got == file.content.read(0, SIZE)
+
+
+async def test_readers_that_stand_still_hold_up_nobody(sandbox: Sandbox, start: Start, file: File) -> None:
+    accounts = await start(user=True, limits=replace(LIMITS, memory=4 * PART))
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    paused = [accounts.read(media, each * PART, SIZE) for each in range(3)]
+    for each in paused:
+        await anext(each)
+    async with asyncio.timeout(20):
+        assert await read(accounts, media, 0, SIZE) == file.content.read(0, SIZE)
+    for each in paused:
+        await each.aclose()
+
+
+async def test_one_who_stops_early_leaves_nothing_behind(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
+    sandbox.faults.add(f"delay=30,file={FILE},after={FIRST_PART}")
+    before = asyncio.all_tasks()
+    async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
+        await anext(pieces)
+        await until(lambda: sandbox.counters.requests(**GET) >= 4)
+    names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
+    assert not [name for name in names if "fetch" in name]
+
+
+async def test_a_cancel_while_waiting_comes_out(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+    sandbox.faults.add(f"delay=30,file={FILE}")
+    task = asyncio.create_task(read(accounts, media, 0, SIZE))
+    await until(lambda: sandbox.counters.requests(**GET) >= 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["drop,every=3,count=3", "short=17,every=4,count=2", "expire,after=2000000,count=2", "corrupt,count=2"],
+)
+async def test_passing_faults_are_overcome(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File, fault: str
+) -> None:
+    made = sandbox.faults.add(f"{fault},file={FILE}")
+    assert await read(accounts, media, 12345, 12 * PART) == file.content.read(12345, 12 * PART)
+    assert made.fired
+
+
+async def test_an_error_comes_after_the_bytes_before_it(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+) -> None:
+    sandbox.faults.add(f"flood_wait=500,file={FILE},after={FIRST_PART}")
+    got = b""
+
+    async def collect() -> None:
+        nonlocal got
+        async for piece in accounts.read(media, 0, SIZE):
+            got += piece
+
+    with pytest.raises(Retryable):
+        await collect()
+    assert len(got) >= FIRST_PART
+    assert got == file.content.read(0, len(got))

@@ -1,0 +1,161 @@
+"""What becomes of a task when its source, its storage or Redis misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from saveany.embedded import EmbeddedRedis
+from saveany.errors import NeedsLogin, Permanent, Retryable
+from saveany.models import ItemStatus, Status
+from saveany.store import open_store
+from saveany.store.db import OUTAGE
+from tests.integration.worker.conftest import PART, Bench, content, within
+
+Step = Callable[[str, int], Awaitable[None]]
+
+
+def failing(error: Exception, times: int = 1_000, name: str = "a.bin", offset: int = PART) -> Step:
+    """A step that raises `error` at that part of that file, so many times."""
+    left = [times]
+
+    async def step(at_name: str, at: int) -> None:
+        if (at_name, at) == (name, offset) and left[0]:
+            left[0] -= 1
+            raise error
+
+    return step
+
+
+async def test_a_passing_failure_is_tried_again(bench: Bench) -> None:
+    bench.source.step = failing(Retryable("the line broke"), times=2)
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+    assert bench.files() == {"a.bin": content("a.bin")}
+    assert bench.source.fetched == ["a.bin"] * 3
+
+
+@pytest.mark.parametrize(
+    "error", [Permanent("it is gone"), NeedsLogin("log in again"), Retryable("the line broke")]
+)
+async def test_a_failure_that_stays_fails_the_task(bench: Bench, error: Exception) -> None:
+    bench.source.step = failing(error)
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error) == (Status.FAILED, str(error))
+    assert bench.files() == {}
+    assert await bench.told(task_id) == ["task.failed"]
+    assert len(bench.source.fetched) == (3 if isinstance(error, Retryable) else 1)
+
+
+async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -> None:
+    bench.source.step = failing(Retryable("flood", after=600), times=1)
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error) == (Status.QUEUED, "")
+    assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
+    await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await bench.store.claims.reconcile(judge_leases=True)
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+    assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
+    assert bench.files() == {"a.bin": content("a.bin")}
+
+
+async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Bench) -> None:
+    names = ["a.bin", "b.bin", "c.bin"]
+    bench.source.files = {name: content(name) for name in names}
+    bench.source.step = failing(Permanent("b is gone"), name="b.bin")
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error) == (Status.FAILED, "1 of 3 files failed; b.bin: b is gone")
+    assert bench.files() == {name: content(name) for name in ("a.bin", "c.bin")}
+    bench.source.step = None
+    assert await bench.store.tasks.retry(task)
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error, task.run) == (Status.COMPLETED, "", 2)
+    assert bench.files() == {name: content(name) for name in names}
+    assert Counter(bench.source.fetched) == {"a.bin": 1, "b.bin": 2, "c.bin": 1}
+    assert bench.source.resolved == 1
+
+
+async def test_an_unexpected_error_fails_the_task_and_tells_no_secret(bench: Bench) -> None:
+    bench.source.step = failing(RuntimeError("token=hunter2"))
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert task.status is Status.FAILED
+    assert task.error.startswith("internal error")
+    assert "hunter2" not in task.error
+    assert bench.files() == {}
+
+
+async def test_a_skipped_file_leaves_no_part_of_an_earlier_try(bench: Bench) -> None:
+    """A worker died in the middle; meanwhile somebody else's file took the name."""
+    task_id = await bench.accept(on_conflict="skip")
+    arrived = asyncio.Event()
+
+    async def step(_: str, offset: int) -> None:
+        if offset:
+            arrived.set()
+            await asyncio.Event().wait()
+
+    bench.source.step = step
+    dead = asyncio.create_task((await bench.job()).run())
+    await arrived.wait()
+    await bench.lose(task_id)
+    (bench.folder / "a.bin").write_bytes(b"of somebody else")
+    await within((await bench.job()).run())
+    dead.cancel()
+    await asyncio.wait([dead])
+    (item,) = await bench.store.tasks.all_items(task_id)
+    assert ((await bench.task(task_id)).status, item.status) == (Status.COMPLETED, ItemStatus.SKIPPED)
+    assert bench.files() == {"a.bin": b"of somebody else"}
+
+
+async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
+    """Far longer than the client's own retries: the job waits, and goes on where it was."""
+    redis = EmbeddedRedis(tmp_path)
+    store = await open_store(redis.start())
+    try:
+        bench = Bench(store, tmp_path / "files")
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files/a.bin").write_bytes(b"the name is taken")
+        last, go = asyncio.Event(), asyncio.Event()
+
+        async def step(_: str, offset: int) -> None:
+            if offset == 3 * PART:
+                last.set()
+                await go.wait()
+
+        bench.source.step = step
+        task_id = await bench.accept()
+        running = asyncio.create_task((await bench.job()).run())
+        await last.wait()
+        assert redis._server is not None
+        os.kill(redis._server.pid, signal.SIGKILL)
+        redis._server.wait()
+        go.set()
+        with pytest.raises(OUTAGE):
+            await store.db.time_ms()
+        assert not running.done()
+        redis.start()
+        await within(running)
+        task = await bench.task(task_id)
+        assert (task.status, task.error, task.epoch) == (Status.COMPLETED, "", 1)
+        assert bench.source.fetched == ["a.bin"]
+        assert bench.files()["a_1.bin"] == content("a.bin")
+    finally:
+        await store.db.close()
+        redis.stop()
