@@ -1,4 +1,4 @@
-"""A whole SaveAny on loopback: real processes, Valkey and files; Telegram is in the process of the test."""
+"""A site on which things go wrong: a `Stack` whose roles a test starts and kills one by one, and a receiver."""
 
 from __future__ import annotations
 
@@ -11,45 +11,42 @@ import signal
 import socket
 import sys
 import time
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import tomli_w
 
-from saveany.embedded import EmbeddedRedis
-from saveany.sandbox import Sandbox
 from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
 from saveany.supervisor import die_with_parent
+from tests.fixtures.stack import Stack
 from tests.unit.webhooks.receiver import Receiver, Request, receiving
 
 ROOT = Path(__file__).resolve().parents[3]
+#: The slow forms of some tests, for a machine that has the time.
 LONG = bool(os.environ.get("SAVEANY_LONG"))
-TOKEN = "token-of-the-tests"
-USER = 123456789
 ENDS = ("completed", "failed", "canceled")
 
-# Links of the sandbox's samples.
+# Links of the sandbox's samples, and the ids that faults and counters know their files by.
 PDF = "https://t.me/channel/123"
 ONE_BYTE = "https://t.me/channel/124"
 ONE_MIB = "https://t.me/channel/125"
 BIG = "https://t.me/channel/127"  # 64 MiB
 SLOW = "https://t.me/channel/128"  # the same at 8 MB/s
-BIG_FILE = 1005  # the id faults know BIG by
+ONE_MIB_FILE, BIG_FILE, SLOW_FILE = 1003, 1005, 1006
 
 
 @dataclass(frozen=True)
 class Role:
-    """A process of SaveAny that a test started; the group is its own."""
+    """A process of SaveAny that a test started, in a group of its own."""
 
     name: str
     worker_id: str
-    process: asyncio.subprocess.Process
+    process: Process
     log: Path
 
     @property
@@ -57,145 +54,98 @@ class Role:
         return self.process.pid
 
     def signal(self, signum: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signum)
+        self.process.send_signal(signum)
 
     async def kill(self) -> None:
-        """`kill -9`, and everything it started of its own group."""
+        """`kill -9`, also of what it started in its group."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self.process.wait()
 
     async def ended(self, seconds: float) -> int:
+        """Its exit code; fails if it takes longer."""
         return await asyncio.wait_for(self.process.wait(), seconds)
 
 
-class Site:
-    """`async with Site(folder) as site`: a sandbox and a configuration; `spawn` the roles a test needs.
-
-    With `own_redis` the embedded Valkey belongs to the test and outlives every role.
-    """
+class Site(Stack):
+    """`async with Site(folder) as site`: Telegram and a webhook receiver run, and Valkey with `own_redis`; it
+    outlives every role then. What else a test needs it starts."""
 
     def __init__(self, folder: Path, *, own_redis: bool = True, tables: dict[str, Any] | None = None) -> None:
-        self.folder = folder
-        self.storage = folder / "files"
-        self.url = f"http://127.0.0.1:{free_port()}"
+        super().__init__(folder, tables=tables, roles=False)
+        self.port = quiet_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self._own_redis = own_redis
-        self._tables = tables or {}
-        self._roles: list[Role] = []
-        self._stack = AsyncExitStack()
+        self._spawned: list[Role] = []
+        self._around = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        stack = self._stack
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.sandbox = await stack.enter_async_context(Sandbox(state=self.folder / "telegram"))
-        self.receiver: Receiver = await stack.enter_async_context(receiving())
-        self.config = self.folder / "config.toml"
-        self.config.write_text(tomli_w.dumps(self._settings()))
-        self.redis = EmbeddedRedis(self.folder / "data")
-        stack.callback(self.redis.stop)
+        self.receiver: Receiver = await self._around.enter_async_context(receiving())
+        self._tables["api"] = {"webhook_url": self.receiver.url}
+        self._around.callback(self.redis.stop)
         if self._own_redis:
             self.redis.start()
-            stack.callback(asyncio.create_task(self.redis.keep()).cancel)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
-        self.client = await stack.enter_async_context(client)
+            self._around.callback(asyncio.create_task(self.redis.keep()).cancel)
+        await super().__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.gather(*(role.kill() for role in self._roles))
-        await self._stack.aclose()
-        if kind is not None:
-            self._show_logs()
-
-    def _settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            "data_dir": "data",
-            "workers": 3,
-            "api": {
-                "host": "127.0.0.1",
-                "port": int(self.url.rpartition(":")[2]),
-                "token": TOKEN,
-                "webhook_url": self.receiver.url,
-            },
-            "telegram": {
-                "token": self.sandbox.bot_token,
-                "dc_id": self.sandbox.dc_id,
-                "dc_address": self.sandbox.address,
-                "dc_public_key": str(self.sandbox.public_key_file),
-                "accounts": [{"name": "user", "session": self.sandbox.user_session}],
-            },
-            "users": [{"id": USER}],
-            "storages": [{"name": "local1", "type": "local", "base_path": str(self.storage)}],
-        }
-        for key, value in self._tables.items():
-            settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
-        return settings
-
-    def _show_logs(self) -> None:
-        for role in self._roles:
-            print(f"--- {role.name} ({role.pid}), exit code {role.process.returncode}")
-            print(role.log.read_text(errors="replace")[-6000:])
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.gather(*(role.kill() for role in self._spawned))
+        await super().__aexit__(*error)
+        await self._around.aclose()
 
     # Processes.
 
-    async def spawn(
-        self, command: str, *options: str, via: Sequence[str] = ("-m", "saveany"), **env: str
-    ) -> Role:
+    async def spawn(self, command: str, *options: str, via: Sequence[str] = ("-m", "saveany")) -> Role:
         """Start a command of SaveAny. `via` puts another program in front of the command line."""
-        name = f"{command}{len(self._roles)}"
-        log = self.folder / f"{name}.log"
-        worker_id = f"{name}-{os.getpid()}"
+        name = f"{command}-{len(self._spawned)}"
+        log = self.logs / f"{name}.log"
+        argv = [sys.executable, *via, "--config", str(self.config_file), command, *options]
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *via,
-                "--config",
-                str(self.config),
-                command,
-                *options,
+                *argv,
                 cwd=ROOT,
-                env={**os.environ, "SAVEANY_WORKER_ID": worker_id, **env},
-                stdin=asyncio.subprocess.DEVNULL,
+                env=self._env({"SAVEANY_WORKER_ID": name}),
+                stdin=DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
-        role = Role(name, worker_id, process, log)
-        self._roles.append(role)
-        return role
+        self._spawned.append(Role(name, name, process, log))
+        return self._spawned[-1]
 
-    async def start(self, workers: int = 2) -> list[Role]:
+    async def start(self, workers: int) -> list[Role]:
         """An API and so many workers, each a process of its own; returns the workers when all are ready."""
         await self.spawn("api")
         started = [await self.spawn("worker") for _ in range(workers)]
-        await self.ready(workers)
+        await self.up(workers)
         return started
 
-    async def ready(self, workers: int) -> None:
+    async def up(self, workers: int) -> None:
         """Wait until the API is ready and lists so many workers."""
 
         async def there() -> bool:
+            ended = [role.name for role in self._spawned[-workers:] if role.process.returncode is not None]
+            assert not ended, f"{ended} ended before they were ready"
             with suppress(httpx.TransportError):
-                if (await self.client.get("/readyz")).status_code == 200:
-                    return len(await self.workers()) >= workers
+                if (await self.client.get("/readyz")).status_code == httpx.codes.OK:
+                    return len(await self.listed()) >= workers
             return False
 
         await until(there, 60, f"{workers} ready workers")
 
-    async def workers(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = (await self.client.get("/api/v1/workers")).json()["workers"]
-        return listed
+    async def listed(self) -> list[dict[str, Any]]:
+        """The workers as the API lists them."""
+        found: list[dict[str, Any]] = (await self.client.get("/api/v1/workers")).json()["workers"]
+        return found
 
-    async def worker_of(self, task_id: str) -> dict[str, Any]:
+    async def pid_of_worker(self, task_id: str) -> int:
         """The worker process that says it is working on a task."""
-        found: list[dict[str, Any]] = []
+        found: list[int] = []
 
         async def look() -> bool:
-            found[:] = [each for each in await self.workers() if task_id in each["tasks"]]
+            found[:] = [each["pid"] for each in await self.listed() if task_id in each["tasks"]]
             return bool(found)
 
         await until(look, 20, f"a worker with {task_id}")
@@ -204,46 +154,24 @@ class Site:
     async def store(self) -> Store:
         """The store itself, for what the API does not show; closed with the site."""
         store = await open_store(self.redis.start())
-        self._stack.push_async_callback(store.db.close)
+        self._around.push_async_callback(store.db.close)
         return store
 
     # Tasks.
 
     async def post(self, link: str, folder: str = "in", **more: Any) -> str:
-        body = {"telegram_url": link, "user_id": USER, "storage_name": "local1", "dir_path": folder, **more}
-        reply = await self.client.post("/api/v1/tasks", json=body)
-        assert reply.status_code == 201, reply.text
-        return str(reply.json()["task_id"])
-
-    async def task(self, task_id: str) -> dict[str, Any]:
-        reply = await self.client.get(f"/api/v1/tasks/{task_id}")
-        assert reply.status_code == 200, reply.text
-        found: dict[str, Any] = reply.json()
-        return found
+        """The id of a new task."""
+        return str((await self.add(link, dir_path=folder, **more))["task_id"])
 
     async def cancel(self, task_id: str) -> httpx.Response:
         return await self.client.delete(f"/api/v1/tasks/{task_id}")
 
-    async def ended(self, task_id: str, seconds: float = 60) -> dict[str, Any]:
-        """The task, once it has ended."""
-
-        async def over() -> bool:
-            with suppress(httpx.TransportError):
-                return (await self.task(task_id))["status"] in ENDS
-            return False
-
-        await until(over, seconds, lambda: f"the end of task {task_id}")
-        return await self.task(task_id)
-
     async def downloading(self, task_id: str, least: int = 8 << 20) -> None:
         """Wait until a task has fetched so many bytes."""
-
-        async def far_enough() -> bool:
-            task = await self.task(task_id)
-            assert task["status"] not in ENDS, f"it ended before it could be disturbed: {task}"
-            return int(task["progress"]["downloaded_bytes"]) >= least
-
-        await until(far_enough, 60, f"{least} bytes of {task_id}")
+        task = await self.wait(
+            task_id, lambda task: task["status"] in ENDS or task["progress"]["downloaded_bytes"] >= least
+        )
+        assert task["status"] not in ENDS, f"it ended before it could be disturbed: {task}"
 
     # What came of it.
 
@@ -251,28 +179,28 @@ class Site:
         return next(each for each in self.sandbox.samples if each.link == link)
 
     def files(self) -> list[str]:
-        """Everything below the storage's folder that is not a folder, also hidden files and parts."""
-        found = (path for path in self.storage.rglob("*") if not path.is_dir() or path.is_symlink())
+        """Everything in the storage that is not a folder: parts and links, too."""
+        found = (path for path in self.storage_dir.rglob("*") if path.is_symlink() or not path.is_dir())
         return sorted(
-            str(path.relative_to(self.storage)) for path in found if path.name != ".saveany-storage"
+            str(path.relative_to(self.storage_dir)) for path in found if path.name != ".saveany-storage"
         )
 
     def holds(self, path: str, link: str) -> None:
         """The file at `path` is what `link` leads to."""
-        assert sha256(self.storage / path) == self.sample(link).files[0].sha256, path
-
-    def webhooks(self, task_id: str) -> list[Request]:
-        return [each for each in self.receiver.requests if json.loads(each.body)["task_id"] == task_id]
+        assert sha256(self.storage_dir / path) == self.sample(link).files[0].sha256, path
 
     async def told_once(self, task_id: str) -> Request:
-        """Its end was told; if more than once, then under one id."""
+        """The webhook about its end; it may come more than once, but under one id."""
+
+        def about_it() -> list[Request]:
+            return [each for each in self.receiver.requests if json.loads(each.body)["task_id"] == task_id]
 
         async def told() -> bool:
-            return bool(self.webhooks(task_id))
+            return bool(about_it())
 
-        await until(told, 30, f"a webhook about {task_id}")
-        assert len({each.headers["webhook-id"] for each in self.webhooks(task_id)}) == 1
-        return self.webhooks(task_id)[0]
+        await until(told, 30, f"webhook about {task_id}")
+        assert len({each.headers["webhook-id"] for each in about_it()}) == 1
+        return about_it()[0]
 
     async def one_good_file(self, task_id: str, path: str, link: str) -> None:
         """The task is completed; there is its file, whole and alone, and its end was told under one id."""
@@ -303,7 +231,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def free_port() -> int:
+def quiet_port() -> int:
     """A free port below those that the system gives out by itself: nobody gets it before we use it."""
     while True:
         port = random.randint(20000, 32000)
@@ -314,13 +242,12 @@ def free_port() -> int:
 
 def descendants(pid: int) -> list[int]:
     """The process and everything below it, by /proc."""
-    parents: dict[int, list[int]] = {}
+    children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(
-                int(stat.parent.name)
-            )
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
     found = [pid]
     for each in found:
-        found += parents.get(each, [])
+        found += children.get(each, [])
     return found

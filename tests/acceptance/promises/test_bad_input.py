@@ -83,7 +83,7 @@ async def test_message_deleted_during_the_transfer(site: Site) -> None:
 
 
 async def test_folder_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path) -> None:
-    (site.storage / "escape").symlink_to(tmp_path)
+    (site.storage_dir / "escape").symlink_to(tmp_path)
     before = site.files()
     for folder in ("escape", "escape/deeper"):
         task = await site.ended(await site.post(PDF, folder))
@@ -97,7 +97,7 @@ async def test_folder_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Pa
 async def test_name_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path, policy: str) -> None:
     outside = tmp_path / "outside"
     outside.write_text("not yours")
-    folder = site.storage / f"linked-{policy}"
+    folder = site.storage_dir / f"linked-{policy}"
     folder.mkdir()
     (folder / "1MiB.bin").symlink_to(outside)
     task = await site.ended(await site.post(ONE_MIB, folder.name, on_conflict=policy))
@@ -116,19 +116,19 @@ async def test_name_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path
 
 
 async def test_folder_that_is_a_file(site: Site) -> None:
-    (site.storage / "plain").write_text("a file")
+    (site.storage_dir / "plain").write_text("a file")
     task = await site.ended(await site.post(PDF, "plain/deeper"))
     assert task["status"] == "failed"
     assert "is a file; a folder is needed there" in task["error"]
-    assert (site.storage / "plain").read_text() == "a file"
+    assert (site.storage_dir / "plain").read_text() == "a file"
 
 
 async def test_name_that_is_a_folder(site: Site) -> None:
-    (site.storage / "dir" / "file.pdf").mkdir(parents=True)
+    (site.storage_dir / "dir" / "file.pdf").mkdir(parents=True)
     task = await site.ended(await site.post(PDF, "dir", on_conflict="overwrite"))
     assert task["status"] == "failed"
     assert "a folder" in task["error"]
-    assert list((site.storage / "dir").iterdir()) == [site.storage / "dir/file.pdf"]
+    assert list((site.storage_dir / "dir").iterdir()) == [site.storage_dir / "dir/file.pdf"]
 
 
 async def test_disk_without_room(site: Site) -> None:

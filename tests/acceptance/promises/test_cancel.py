@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site, until
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, SLOW_FILE, Site, until
 
 #: The promise is one second; the machine that runs the tests may be busy with others.
 PROMPT = 2.0
@@ -31,10 +31,10 @@ async def test_of_a_running_transfer_is_prompt(site: Site) -> None:
     assert (task["status"], task["error"]) == ("canceled", "")
     assert took < PROMPT
     assert site.files() == []
-    fetched = site.sandbox.counters.bytes(file=1006)
+    fetched = site.sandbox.counters.bytes(file=SLOW_FILE)
     other = await site.post(ONE_MIB, "other")
     await site.ended(other)
-    assert site.sandbox.counters.bytes(file=1006) == fetched, "the requests went on"
+    assert site.sandbox.counters.bytes(file=SLOW_FILE) == fetched, "the requests went on"
     assert (await site.cancel(task_id)).status_code == 409
 
     assert (await site.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
@@ -61,7 +61,7 @@ async def test_of_a_task_whose_worker_was_just_killed(site: Site) -> None:
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
     await site.spawn("worker")
-    await site.ready(2)
+    await site.up(2)
     await doomed.kill()
     assert (await site.cancel(task_id)).status_code == 200
     assert (await site.ended(task_id, 30))["status"] == "canceled"

@@ -48,6 +48,6 @@ async def test_overwrite_keeps_the_last(site: Site) -> None:
     ends = await race(site, "overwrite")
     assert {item["status"] for end in ends for item in end["items"]} == {"completed"}
     assert site.files() == ["here/same.bin"]
-    content = (site.storage / "here/same.bin").stat().st_size
+    content = (site.storage_dir / "here/same.bin").stat().st_size
     assert content in {site.sample(link).files[0].size for link in (PDF, ONE_MIB)}
     site.holds("here/same.bin", PDF if content == site.sample(PDF).files[0].size else ONE_MIB)

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from saveany.store.claims import Claims
 from tests.acceptance.promises.dying_worker import BOUNDARIES
-from tests.acceptance.promises.site import ONE_MIB, Role, Site
+from tests.acceptance.promises.site import ONE_MIB, ONE_MIB_FILE, Role, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,7 +41,7 @@ async def test_one_file(standing: Standing, boundary: str, policy: str) -> None:
     folder = f"{boundary}-{policy}"
     task_id = await site.post(ONE_MIB, folder, on_conflict=policy)
     assert await dying.ended(30) == -signal.SIGKILL
-    fetched = site.sandbox.counters.bytes(file=1003)
+    fetched = site.sandbox.counters.bytes(file=ONE_MIB_FILE)
     store = await site.store()
     await Claims(store.db).bury(dying.worker_id)  # what a supervisor does; else its lease must run out
     good.signal(signal.SIGCONT)
@@ -54,4 +54,4 @@ async def test_one_file(standing: Standing, boundary: str, policy: str) -> None:
     await site.told_once(task_id)
     published = boundary.startswith(("after-link", "after-unlink", "before-finish-", "after-finish-"))
     if published:
-        assert site.sandbox.counters.bytes(file=1003) == fetched, "a finished file was fetched again"
+        assert site.sandbox.counters.bytes(file=ONE_MIB_FILE) == fetched, "a finished file was fetched again"

@@ -16,11 +16,12 @@ from tests.acceptance.promises.site import (
     LONG,
     ONE_MIB,
     SLOW,
-    USER,
+    SLOW_FILE,
     Site,
     descendants,
     until,
 )
+from tests.fixtures.stack import USER_ID
 
 #: The promise: so many seconds after the kill the task is completed. The slow sample alone takes 8.4 s.
 PROMISE = 30
@@ -29,23 +30,23 @@ PROMISE = 30
 async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         await site.spawn("run", "--workers", "2")
-        await site.ready(2)
+        await site.up(2)
         task_id = await site.post(SLOW)
         await site.downloading(task_id, 32 << 20)
-        killed = await site.worker_of(task_id)
-        os.kill(killed["pid"], signal.SIGKILL)
-        fetched = site.sandbox.counters.bytes(file=1006)
+        killed = await site.pid_of_worker(task_id)
+        os.kill(killed, signal.SIGKILL)
+        fetched = site.sandbox.counters.bytes(file=SLOW_FILE)
         since = time.monotonic()
         task = await site.ended(task_id, PROMISE)
         print(f"completed {time.monotonic() - since:.1f} s after the kill")
         assert task["attempts"] == 2
         await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
-        again = site.sandbox.counters.bytes(file=1006) - fetched
+        again = site.sandbox.counters.bytes(file=SLOW_FILE) - fetched
         assert again < 56 << 20, "it began anew in place of going on from the last checkpoint"
 
         async def two_again() -> bool:
-            pids = {each["pid"] for each in await site.workers()}
-            return len(pids) == 2 and killed["pid"] not in pids
+            pids = {each["pid"] for each in await site.listed()}
+            return len(pids) == 2 and killed not in pids
 
         await until(two_again, 30, "second worker in place of the killed one")
 
@@ -54,8 +55,8 @@ async def test_a_lone_worker_killed(site: Site) -> None:
     workers = await site.start(2)
     task_id = await site.post(SLOW)
     await site.downloading(task_id, 24 << 20)
-    busy = await site.worker_of(task_id)
-    await next(each for each in workers if each.pid == busy["pid"]).kill()
+    busy = await site.pid_of_worker(task_id)
+    await next(each for each in workers if each.pid == busy).kill()
     since = time.monotonic()
     task = await site.ended(task_id, PROMISE)
     print(f"completed {time.monotonic() - since:.1f} s after the kill")
@@ -68,9 +69,9 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
     workers = await site.start(2)
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
-    busy = await site.worker_of(task_id)
-    frozen = next(each for each in workers if each.pid == busy["pid"])
-    other = next(each for each in workers if each.pid != busy["pid"])
+    busy = await site.pid_of_worker(task_id)
+    frozen = next(each for each in workers if each.pid == busy)
+    other = next(each for each in workers if each.pid != busy)
     since = time.monotonic()
     frozen.signal(signal.SIGSTOP)
     done = await site.ended(task_id)
@@ -79,7 +80,7 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
         return not LONG or time.monotonic() - since > 3 * LEASE_MS / 1000
 
     await until(three_leases, 60, "end of three leases")
-    before = (site.storage / "in/slow-64MiB.bin").stat()
+    before = (site.storage_dir / "in/slow-64MiB.bin").stat()
     frozen.signal(signal.SIGCONT)
 
     async def noticed() -> bool:
@@ -88,7 +89,7 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
     await until(noticed, 30, "word of it in its log")
     assert await site.task(task_id) == done | {"webhook": (await site.task(task_id))["webhook"]}
     assert done["attempts"] == 2
-    after = (site.storage / "in/slow-64MiB.bin").stat()
+    after = (site.storage_dir / "in/slow-64MiB.bin").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
     await other.kill()
@@ -99,7 +100,7 @@ async def test_everything_killed(tmp_path: Path) -> None:
     tables = {"workers": 1}
     async with Site(tmp_path, own_redis=False, tables=tables) as site:
         first = await site.spawn("run", "--workers", "1")
-        await site.ready(1)
+        await site.up(1)
         slowed = site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
         running = await site.post(BIG, "running")
         queued = [await site.post(ONE_MIB, f"queued-{n}") for n in range(8)]
@@ -109,7 +110,7 @@ async def test_everything_killed(tmp_path: Path) -> None:
         await first.ended(5)
         site.sandbox.faults.remove(slowed)
         await site.spawn("run", "--workers", "2")
-        await site.ready(2)
+        await site.up(2)
         for task_id in [running, *queued]:
             assert (await site.ended(task_id))["status"] == "completed"
             await site.told_once(task_id)
@@ -123,8 +124,8 @@ async def test_valkey_killed(tmp_path: Path) -> None:
     """The transfer goes on through the outage: same claim, nothing fetched twice, same processes."""
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
-        await site.ready(2)
-        before = {each["pid"] for each in await site.workers()}
+        await site.up(2)
+        before = {each["pid"] for each in await site.listed()}
         site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
         task_id = await site.post(BIG)
         await site.downloading(task_id)
@@ -134,13 +135,13 @@ async def test_valkey_killed(tmp_path: Path) -> None:
         assert task["attempts"] == 1
         assert site.sandbox.counters.bytes(file=BIG_FILE) < (64 << 20) + (8 << 20)
         await site.one_good_file(task_id, "in/64MiB.bin", BIG)
-        assert {each["pid"] for each in await site.workers()} == before
+        assert {each["pid"] for each in await site.listed()} == before
 
 
 async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
-        await site.ready(2)
+        await site.up(2)
         site.sandbox.faults.add("delay=0.1,method=upload.getFile")
         tasks = [await site.post(ONE_MIB, f"{n}") for n in range(60)]
         for left in (50, 35, 20):
@@ -164,7 +165,7 @@ async def test_a_full_redis_ends_nothing(site: Site) -> None:
     await site.downloading(task_id)
     store = await site.store()
     await store.db.do("CONFIG", "SET", "maxmemory", "1")
-    reply = await site.client.post("/api/v1/tasks", json={"telegram_url": ONE_MIB, "user_id": USER})
+    reply = await site.client.post("/api/v1/tasks", json={"telegram_url": ONE_MIB, "user_id": USER_ID})
     assert reply.status_code == 503
 
     async def all_noticed() -> bool:
@@ -175,7 +176,7 @@ async def test_a_full_redis_ends_nothing(site: Site) -> None:
     task = await site.ended(task_id)
     assert task["attempts"] == 1
     await site.one_good_file(task_id, "in/64MiB.bin", BIG)
-    assert {each["pid"] for each in await site.workers()} == {each.pid for each in workers}
+    assert {each["pid"] for each in await site.listed()} == {each.pid for each in workers}
 
 
 async def _at_most(site: Site, left: int) -> bool:

@@ -34,7 +34,7 @@ async def test_a_thousand_tasks_at_once(site: Site) -> None:
     assert Counter((end.status.value, end.error, end.epoch) for end in ends) == {("completed", "", 1): 1000}
     assert len(site.files()) == 1000
     right = site.sample(ONE_BYTE).files[0].sha256
-    assert {sha256(site.storage / name) for name in site.files()} == {right}
+    assert {sha256(site.storage_dir / name) for name in site.files()} == {right}
 
     async def all_told() -> bool:
         return len({each.headers["webhook-id"] for each in site.receiver.requests}) == 1000

@@ -23,7 +23,7 @@ async def test_a_task_that_takes_longer_goes_back(site_of_short_drain: Site) -> 
     task = await site.task(task_id)
     assert (task["status"], task["error"]) == ("queued", "")
     assert "error" not in task["items"][0]
-    assert await site.workers() == []
+    assert await site.listed() == []
     store = await site.store()
     assert [item.failures for item in await store.tasks.all_items(task_id)] == [0]
     await site.spawn("worker")
@@ -66,12 +66,12 @@ async def test_a_second_signal_does_not_wait(site: Site) -> None:
 async def test_everything_stops_and_goes_on(site_of_short_drain: Site) -> None:
     site = site_of_short_drain
     run = await site.spawn("run", "--workers", "2")
-    await site.ready(2)
+    await site.up(2)
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
     run.signal(signal.SIGTERM)
     assert await run.ended(1 + 2 * MARGIN) == 0
     await site.spawn("run", "--workers", "1")
-    await site.ready(1)
+    await site.up(1)
     await site.ended(task_id)
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
