@@ -42,13 +42,14 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 
 
 class Stage(StrEnum):
-    """What a running task is doing; empty when it is not running."""
+    """What a running task is doing, or that a queued one is paused; else empty."""
 
     NONE = ""
     RESOLVING = "resolving"
     DOWNLOADING = "downloading"
     UPLOADING = "uploading"
     VERIFYING = "verifying"
+    PAUSED = "paused"
 
 
 class ItemStatus(StrEnum):
@@ -162,6 +163,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1  # 1, and one more for each retry by the user
     worker: str = ""
     cancel_requested: bool = False
+    #: it waits in the queue until it is resumed, or will as soon as its worker has stopped
+    paused: bool = False
     items_total: int = 0
     progress: Progress = Progress()
     #: state, attempts and last_status of its newest webhook delivery; empty if there was none

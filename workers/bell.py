@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from arq.constants import in_progress_key_prefix
 from arq.worker import Worker, func
+from redis.exceptions import WatchError
 
 from saveany.logs import get_logger
 from saveany.queue import JOB, WAKE_CHANNEL, arq_pool
@@ -20,6 +21,9 @@ from saveany.store.db import TROUBLE
 _POLL = 1.0
 #: Long enough for any download; arq runs a job twice when it has none.
 _JOB_TIMEOUT = 30 * 24 * 3600
+
+#: What arq's polling raises when Redis goes away; the last if that was between WATCH and EXEC.
+_AWAY: tuple[type[Exception], ...] = (*TROUBLE, WatchError)
 
 log = get_logger("saveany.worker")
 
@@ -60,7 +64,7 @@ class BellWorker(Worker):
                 self._wake.clear()
                 try:
                     await self._poll_iteration()
-                except TROUBLE as e:
+                except _AWAY as e:
                     log.warning("redis is away or full, waiting for it", error=str(e))
                     await asyncio.sleep(_POLL)
                 with contextlib.suppress(TimeoutError):
@@ -77,6 +81,14 @@ class BellWorker(Worker):
         for task in self.job_tasks.values():
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """As arq's, which takes a slot for a bell before it asks Redis about it: an error gives that back."""
+        try:
+            await super().start_jobs(job_ids)
+        except _AWAY:
+            self._release_sem_dec_counter_on_complete()
+            raise
 
     async def run_job(self, job_id: str, score: int) -> None:
         """Run one job; its bell is out of the queue from now on."""

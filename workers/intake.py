@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 
@@ -12,6 +13,10 @@ from workers.meter import Meter
 
 #: Bytes that are read back at once to be hashed.
 _PIECE = 1 << 20
+#: Bytes of parts before their turn that are held to be hashed; what comes on top is read back from the disk.
+_HOLD = 16 << 20
+#: A shorter part is hashed sooner than a thread is asked to.
+_SHORT = 256 << 10
 
 
 class Intake:
@@ -24,8 +29,9 @@ class Intake:
         self._hash = hashlib.sha256()
         self._hashed = 0  # the hash covers the file up to here …
         # … and these pieces (offset: size) are written but not hashed yet: what an earlier try has left, and
-        # parts that came before their turn.
+        # parts that came before their turn, some of which are still in memory.
         self._ahead = dict(_pieces(upload.kept))
+        self._held: dict[int, bytes | memoryview] = {}
         self._hashing = False
         self.size = sum(self._ahead.values())
         meter.restart(self.size)
@@ -35,11 +41,9 @@ class Intake:
         await self._upload.write(offset, data)
         self.size += len(data)
         self._meter.add(len(data))
-        if offset == self._hashed and not self._hashing:
-            self._hash.update(data)
-            self._hashed += len(data)
-        else:
-            self._ahead[offset] = len(data)
+        self._ahead[offset] = len(data)
+        if sum(map(len, self._held.values())) + len(data) <= _HOLD:
+            self._held[offset] = data
         await self._catch_up()
         await self._checkpoints.maybe(self._written)
 
@@ -51,17 +55,23 @@ class Intake:
         return self._hash.hexdigest()
 
     async def _catch_up(self) -> None:
-        # What came early is read back: from the page cache, while holding it would cost memory.
         if self._hashing:
             return
         self._hashing = True
         try:
-            while (size := self._ahead.pop(self._hashed, None)) is not None:
-                data = await self._upload.read(self._hashed, size)
-                self._hash.update(data)
+            while (size := self._ahead.get(self._hashed)) is not None:
+                data = self._held.pop(self._hashed, None)
+                await self._update(await self._upload.read(self._hashed, size) if data is None else data)
+                del self._ahead[self._hashed]
                 self._hashed += size
         finally:
             self._hashing = False
+
+    async def _update(self, data: bytes | memoryview) -> None:
+        if len(data) < _SHORT:
+            self._hash.update(data)
+        else:  # beside the event loop, which decrypts the next part meanwhile: hashlib lets go of the GIL
+            await asyncio.to_thread(self._hash.update, data)
 
     def _written(self) -> list[Range]:
         """All that has been written, as ranges."""

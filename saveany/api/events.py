@@ -24,10 +24,10 @@ from saveany.api.hub import Subscription, event_key
 from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.api.tasks import TaskId
-from saveany.api.views import event_view, stage_of
+from saveany.api.views import event_view
 from saveany.errors import NotFound
-from saveany.models import ENDED
-from saveany.store import Event, Record, Store
+from saveany.models import ENDED, Task
+from saveany.store import Event, Store
 from saveany.store.db import OUTAGE
 
 router = APIRouter(prefix="/api/v1", tags=["events"], route_class=Route)
@@ -161,14 +161,14 @@ async def _after(store: Store, event_id: str) -> AsyncIterator[Event]:
         event_id = page[-1].id
 
 
-def _snapshot(task: Record) -> Event:
+def _snapshot(task: Task) -> Event:
     return Event(
         type="snapshot",
         task_id=task.id,
         user_id=task.spec.user_id,
         at=task.updated_at,
         status=task.status.value,
-        stage=stage_of(task),
+        stage=task.stage.value,
         title=task.title,
         error=task.error,
         progress=task.progress,

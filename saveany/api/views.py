@@ -12,9 +12,8 @@ from saveany.api.models import (
     TaskView,
     WebhookView,
 )
-from saveany.models import Item, Progress, Status
-from saveany.store import Event, Record
-from saveany.store.codec import PAUSED
+from saveany.models import Item, Progress, Task
+from saveany.store import Event
 from saveany.timefmt import rfc3339
 
 #: Files of a task that are shown at once.
@@ -37,12 +36,12 @@ def progress_view(progress: Progress) -> ProgressView:
     )
 
 
-def task_summary(task: Record) -> TaskSummary:
+def task_summary(task: Task) -> TaskSummary:
     """A task in a list."""
     return TaskSummary(**_summary(task))
 
 
-def task_view(task: Record, items: list[Item], start: int) -> TaskView:
+def task_view(task: Task, items: list[Item], start: int) -> TaskView:
     """A task with the page of its items that begins at `start`."""
     end = start + ITEMS_PER_PAGE
     return TaskView(
@@ -52,11 +51,6 @@ def task_view(task: Record, items: list[Item], start: int) -> TaskView:
         items_cursor=end if end < task.items_total else None,
         webhook=WebhookView(**task.webhook) if task.webhook else None,
     )
-
-
-def stage_of(task: Record) -> str:
-    """What a running task is doing, or that a queued one is paused."""
-    return PAUSED if task.paused and task.status is Status.QUEUED else task.stage.value
 
 
 def event_view(event: Event) -> EventView:
@@ -72,7 +66,7 @@ def event_view(event: Event) -> EventView:
     )
 
 
-def _summary(task: Record) -> dict[str, Any]:
+def _summary(task: Task) -> dict[str, Any]:
     return {
         "task_id": task.id,
         "status": task.status.value,
@@ -80,7 +74,7 @@ def _summary(task: Record) -> dict[str, Any]:
         "created_at": rfc3339(task.created_at),
         "error": task.error,
         "type": task.spec.type,
-        "stage": stage_of(task),
+        "stage": task.stage.value,
         "storage": task.spec.storage,
         "path": f"/{task.spec.path}",
         "user_id": task.spec.user_id,

@@ -5,7 +5,6 @@ keys.
 """
 
 from saveany.store.claims import Claim
-from saveany.store.codec import Record
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
 from saveany.store.history import HistoryFilter, Page
@@ -22,7 +21,6 @@ __all__ = [
     "HistoryFilter",
     "Limits",
     "Page",
-    "Record",
     "Store",
     "WorkerInfo",
     "connect",

@@ -10,18 +10,7 @@ _spec = msgspec.json.Decoder(TaskSpec)
 _item = msgspec.json.Decoder(Item)
 _progress = msgspec.json.Decoder(Progress)
 
-#: The stage that events tell of a paused task.
-PAUSED = "paused"
-
 encode = msgspec.json.encode
-
-
-class Record(Task, frozen=True, kw_only=True):
-    """A task as the store has it."""
-
-    paused: bool = (
-        False  # it waits in the queue until it is resumed, or will as soon as its worker has stopped
-    )
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -29,17 +18,17 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def decode_task(record: dict[bytes, bytes]) -> Record:
+def decode_task(record: dict[bytes, bytes]) -> Task:
     """The task of a `task:<id>` hash."""
     get = record.get
     progress = get(b"progress")
-    return Record(
+    return Task(
         spec=_spec.decode(record[b"spec"]),
         status=Status(record[b"status"].decode()),
         title=record[b"title"].decode(),
         created_at=int(record[b"created_at"]),
         updated_at=int(record[b"updated_at"]),
-        stage=_stage(get(b"stage", b"").decode()),
+        stage=Stage(get(b"stage", b"").decode()),
         error=get(b"error", b"").decode(),
         started_at=int(record[b"started_at"]) if get(b"started_at") else None,
         finished_at=int(record[b"finished_at"]) if get(b"finished_at") else None,
@@ -52,11 +41,6 @@ def decode_task(record: dict[bytes, bytes]) -> Record:
         progress=_progress.decode(progress) if progress else Progress(),
         webhook=msgspec.json.decode(get(b"webhook") or b"{}"),
     )
-
-
-def _stage(word: str) -> Stage:
-    # A paused task is not running: `Record.paused` tells of it, and the events of the stream.
-    return Stage.NONE if word == PAUSED else Stage(word)
 
 
 def decode_items(record: dict[bytes, bytes]) -> list[Item]:

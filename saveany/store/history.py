@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from saveany.errors import InvalidInput
 from saveany.models import ENDED, Status, Task
-from saveany.store.codec import Record
 from saveany.store.db import PREFIX, Db
 from saveany.store.tasks import Tasks
 
@@ -48,7 +47,7 @@ class HistoryFilter:
 class Page:
     """Some ended tasks, and where to go on: `cursor` is empty only if nothing more can follow."""
 
-    tasks: list[Record]
+    tasks: list[Task]
     cursor: str
 
 
@@ -63,7 +62,7 @@ class History:
         """At most `limit` tasks after `cursor`. Examines at most `MAX_EXAMINED` records, so a page of a rare
         match may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
         index = await self._smallest(wanted)
-        found: list[Record] = []
+        found: list[Task] = []
         examined, at = 0, _parse_cursor(cursor)
         exact = len(wanted.indexes()) == 1 and not wanted.q
         batch_size = limit + 1 if exact else _BATCH
@@ -80,7 +79,7 @@ class History:
                 return Page(found, "")
         return Page(found, _cursor(at))
 
-    async def _tasks_or_none(self, ids: list[str]) -> list[Record | None]:
+    async def _tasks_or_none(self, ids: list[str]) -> list[Task | None]:
         known = {task.id: task for task in await self._tasks.get_many(ids)}
         return [known.get(task_id) for task_id in ids]
 

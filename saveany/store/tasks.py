@@ -10,7 +10,6 @@ import msgspec
 
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec
-from saveany.store.codec import Record
 from saveany.store.db import PREFIX, Arg, Db
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
@@ -86,7 +85,7 @@ class Tasks:
             first, int(await self._db.do("HGET", self._key(first), "created_at") or 0), replayed=True
         )
 
-    async def get(self, task_id: str) -> Record | None:
+    async def get(self, task_id: str) -> Task | None:
         """The task, or None."""
         record = await self._db.do("HGETALL", self._key(task_id))
         return codec.decode_task(record) if record else None
@@ -100,7 +99,7 @@ class Tasks:
         """Every item of a task, by index."""
         return codec.decode_items(await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
 
-    async def live(self, user_id: int | None = None) -> list[Record]:
+    async def live(self, user_id: int | None = None) -> list[Task]:
         """All queued, paused and running tasks, oldest first; only those of `user_id` if given."""
         members = await self._db.many([("ZRANGE", PREFIX + key, 0, -1) for key in LIVE])
         # A task that moves between these reads may be seen in two places.
@@ -109,7 +108,7 @@ class Tasks:
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
 
-    async def get_many(self, ids: list[str]) -> list[Record]:
+    async def get_many(self, ids: list[str]) -> list[Task]:
         """The tasks of `ids` that exist, in their order."""
         records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
         return [codec.decode_task(record) for record in records if record]

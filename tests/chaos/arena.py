@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +78,7 @@ class Arena(Site):
         self.plan = plan
         self.targets: list[Target] = []  # whose tasks were accepted
         self.roles: list[Role] = []  # workers that have not been killed
+        self.env: dict[str, str] = {}  # for the roles that are started from now on
         self._numbers = itertools.count(1)
         self._public = Chat(id=1600000001, title="Chaos", username="chaos")
         self._private = Chat(id=1600000002, title="Private chaos", members={USER.id})
@@ -98,23 +99,27 @@ class Arena(Site):
     # Roles.
 
     async def open(self, workers: int, *patches: str) -> None:
-        """An API and so many workers; the leases are short in the short form."""
+        """An API and so many workers, all ready if there are any; the leases are short in the short form."""
         self._patches = [*patches, *([] if self.plan.long else [SHORT_LEASE])]
         await self.spawn("api")
         for _ in range(workers):
             await self.add_worker()
-        await self.ready(workers)
+        if workers:
+            await self.up(workers)
 
-    async def add_worker(self, **env: str) -> Role:
+    async def add_worker(self) -> Role:
         """One more worker."""
         via = ["-m", "tests.chaos.launch", ",".join(self._patches) or "-"]
-        role = await self.spawn("worker", via=via, **env)
+        role = await self.spawn("worker", via=via)
         self.roles.append(role)
         return role
 
+    def _env(self, more: Mapping[str, str]) -> dict[str, str]:
+        return super()._env({**self.env, **more})
+
     async def busy_with(self, target: Target) -> Role:
         """The worker that works on a file."""
-        pid = (await self.worker_of(target.task))["pid"]
+        pid = await self.pid_of_worker(target.task)
         return next(role for role in self.roles if role.pid == pid)
 
     # Files.
@@ -188,7 +193,7 @@ class Arena(Site):
         tally.duplicated += [name for name in whole if name != target.path]
         if not ended or target.path not in whole:
             tally.lost.append(f"{target.path}: task {target.task}, there is {', '.join(found) or 'nothing'}")
-        elif sha256(self.storage / target.path) != content.sha256(target.file.content):
+        elif sha256(self.storage_dir / target.path) != content.sha256(target.file.content):
             tally.corrupt.append(target.path)
         else:
             tally.done += 1

@@ -9,7 +9,8 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.plan import Found
 from storages.base import Range
 
-#: Takes bytes at an offset of the file. Parts may come in any order, each byte exactly once.
+#: Takes bytes at an offset of the file. Parts may come in any order, each byte exactly once. The bytes may
+#: be held for a while: they never change afterwards.
 Write = Callable[[int, bytes | memoryview], Awaitable[None]]
 
 

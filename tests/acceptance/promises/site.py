@@ -1,4 +1,4 @@
-"""A site on which things go wrong: a `Stack` whose roles a test starts and kills one by one, and a receiver."""
+"""A site where things go wrong: a `Stack` whose roles a test starts and kills one by one; and a receiver."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class Site(Stack):
         """Wait until the API is ready and lists so many workers."""
 
         async def there() -> bool:
-            ended = [role.name for role in self._spawned[-workers:] if role.process.returncode is not None]
-            assert not ended, f"{ended} ended before they were ready"
+            last = self._spawned[-1]
+            assert last.process.returncode is None, f"{last.name} ended before it was ready"
             with suppress(httpx.TransportError):
                 if (await self.client.get("/readyz")).status_code == httpx.codes.OK:
                     return len(await self.listed()) >= workers

@@ -25,13 +25,14 @@ async def run(plan: Plan) -> Tally:
         clock = plan.folder / "clock"
         clock.write_text("+0")
         await arena.open(0)
-        await arena.add_worker(
-            LD_PRELOAD=str(library),
-            FAKETIME_TIMESTAMP_FILE=str(clock),
-            FAKETIME_NO_CACHE="1",
-            FAKETIME_DONT_FAKE_MONOTONIC="1",  # as it is when somebody sets a clock
-        )
-        await arena.ready(1)
+        arena.env = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as it is when somebody sets a clock
+        }
+        await arena.add_worker()
+        await arena.up(1)
         arena.sandbox.faults.add("total_rate=8000000")
         for jump in _JUMPS:
             target = await arena.send(arena.target(_SIZE))

@@ -26,8 +26,8 @@ async def run(plan: Plan) -> Tally:
     tally = Tally("disk")
     for kind, patches in {"known before": [], "in the middle": [NO_RESERVE]}.items():
         arena = Arena(Plan(plan.long, plan.seed, plan.folder / kind.replace(" ", "-")))
-        arena.storage.mkdir(parents=True)
-        with mounted(arena.storage) as problem:
+        arena.storage_dir.mkdir(parents=True)
+        with mounted(arena.storage_dir) as problem:
             if problem:
                 tally.skipped = problem
                 return tally
@@ -39,8 +39,8 @@ async def run(plan: Plan) -> Tally:
 
 
 async def _full(arena: Arena, tally: Tally, tenths: int) -> None:
-    target, filler = arena.target(_SIZE), arena.storage / "filler"
-    arena.storage.joinpath(target.folder).mkdir()
+    target, filler = arena.target(_SIZE), arena.storage_dir / "filler"
+    arena.storage_dir.joinpath(target.folder).mkdir()
     _fill(filler, leave=_SIZE * tenths // 10)
     await arena.send(target)
     end = await arena.ended(target.task)
@@ -55,7 +55,7 @@ async def _full(arena: Arena, tally: Tally, tenths: int) -> None:
     await arena.ended(target.task)
     await arena.audit(tally)
     arena.targets.clear()  # there is room for one file
-    (arena.storage / target.path).unlink(missing_ok=True)
+    (arena.storage_dir / target.path).unlink(missing_ok=True)
 
 
 def _fill(file: Path, leave: int) -> None:

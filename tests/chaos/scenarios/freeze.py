@@ -47,13 +47,13 @@ async def _freeze(arena: Arena, tally: Tally, eighths: int) -> None:
 
     tally.blows[f"freezes of {3 * arena.plan.lease:.0f} s"] += 1
     await until(gave_up, 30, "word of the worker that slept that it has given up")
-    await arena.ready(2)
+    await arena.up(2)
     tally.check(await _traces(arena, target) == before, f"{target.path}: the worker that slept has written")
 
 
 async def _traces(arena: Arena, target: Target) -> tuple[Any, ...]:
     """All that a worker could have changed."""
-    state, file = arena.state, arena.storage / target.path
+    state, file = arena.state, arena.storage_dir / target.path
     return (
         await state.tasks.get(target.task),
         await state.tasks.all_items(target.task),

@@ -48,6 +48,7 @@ async def run(plan: Plan) -> Tally:
             tally.blows["Redis kills"] += 1
         load.over = True
         await asyncio.gather(*posting)
+        await arena.up(2)
         await arena.all_ended(60)
         await arena.nothing_spent(tally)
         tally.notes.append(f"{load.refused} posts were not accepted")

@@ -40,5 +40,5 @@ async def _restart(arena: Arena, tally: Tally) -> float:
     tally.check(code == 0, f"{old.name} ended with {code}")
     took = time.monotonic() - since
     await arena.add_worker()
-    await arena.ready(len(arena.roles))
+    await arena.up(len(arena.roles))
     return took

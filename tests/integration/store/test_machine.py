@@ -368,6 +368,9 @@ class Lifecycle(RuleBasedStateMachine):
         for user in (1, 2):
             running = {member.decode() for member in self.do(self.db.do("SMEMBERS", f"sa:running:{user}"))}
             assert running == self.running_of(user)
+        for user in (1, 2):
+            found = {member.decode() for member in self.do(self.db.do("SMEMBERS", f"sa:running:{user}"))}
+            assert found == self.those(lambda m, u=user: m.status is Status.RUNNING and m.spec.user_id == u)
         for status in ENDS:
             assert self.members(f"history:status:{status}") == by_status[status]
         for storage in STORAGES:

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from saveany.errors import CancelRequested, PauseRequested
-from saveany.models import Checkpoint, Item, Progress, Stage, Status
-from saveany.store import Claim, Record, Store
+from saveany.models import Checkpoint, Item, Progress, Stage, Status, Task
+from saveany.store import Claim, Store
 from tests.integration.store.test_lifecycle import LANE, accept, claim, expire
 
 
-async def record(store: Store, task_id: str) -> Record:
+async def record(store: Store, task_id: str) -> Task:
     found = await store.tasks.get(task_id)
     assert found is not None
     return found

@@ -1,0 +1,94 @@
+"""Parts come in any order; the hash is that of the file."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from saveany.errors import Permanent
+from saveany.models import Item
+from storages.base import Range, Upload, UploadKey
+from storages.local import LocalOptions, LocalStorage
+from workers.checkpoint import Checkpoints
+from workers.intake import Intake
+from workers.meter import Meter
+
+PART = 1 << 20
+CONTENT = random.Random(1).randbytes(40 * PART + 777)  # more than is held in memory
+OFFSETS = range(0, len(CONTENT), PART)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path))
+
+
+def intake_of(upload: Upload, storage: LocalStorage) -> Intake:
+    nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
+    item = Item(index=0, name="a.bin", path="a.bin", size=None)
+    return Intake(upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage))
+
+
+async def begin(storage: LocalStorage, epoch: int = 1, keep: list[Range] | None = None) -> Upload:
+    return await storage.begin(UploadKey("task", 0, epoch), "a.bin", len(CONTENT), keep or [])
+
+
+def part(offset: int) -> memoryview:
+    return memoryview(CONTENT)[offset : offset + PART]
+
+
+ORDERS = {
+    "ascending": list(OFFSETS),
+    "descending": list(reversed(OFFSETS)),
+    "first comes last": [*OFFSETS[1:], 0],
+    "at random": random.Random(2).sample(OFFSETS, len(OFFSETS)),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_the_hash_is_right_in_any_order(storage: LocalStorage, order: str) -> None:
+    async with await begin(storage) as upload:
+        intake = intake_of(upload, storage)
+        for offset in ORDERS[order]:
+            await intake.write(offset, part(offset))
+        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+        assert intake.size == len(CONTENT)
+    await storage.close()
+
+
+async def test_the_hash_is_right_when_parts_come_at_once(storage: LocalStorage) -> None:
+    async with await begin(storage) as upload:
+        intake = intake_of(upload, storage)
+        await asyncio.gather(*(intake.write(offset, part(offset)) for offset in ORDERS["at random"]))
+        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+    await storage.close()
+
+
+async def test_what_an_earlier_try_left_is_hashed_too(storage: LocalStorage) -> None:
+    kept = [(0, 3 * PART), (30 * PART, 32 * PART)]
+    async with await begin(storage) as upload:
+        for start, end in kept:
+            await upload.write(start, CONTENT[start:end])
+    async with await begin(storage, 2, kept) as upload:
+        intake = intake_of(upload, storage)
+        assert upload.kept
+        rest = [each for each in OFFSETS if not any(start <= each < end for start, end in kept)]
+        for offset in reversed(rest):
+            await intake.write(offset, part(offset))
+        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+    await storage.close()
+
+
+async def test_a_hole_is_never_a_success(storage: LocalStorage) -> None:
+    async with await begin(storage) as upload:
+        intake = intake_of(upload, storage)
+        for offset in [*OFFSETS[:7], *OFFSETS[8:]]:
+            await intake.write(offset, part(offset))
+        with pytest.raises(Permanent, match=f"hole at byte {7 * PART}"):
+            await intake.sha256()
+    await storage.close()
