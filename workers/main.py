@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
 from saveany.queue import Bell
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
+from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.db import TROUBLE
 from saveany.telegram.accounts import Accounts
 from saveany.webhooks.announce import Announcer
@@ -99,7 +101,8 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._storages: dict[str, Storage] = {}
         self._problems: dict[str, str] = {}
-        self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts)}
+        on_wait = partial(store.counters.add, FLOOD_WAIT_SECONDS)
+        self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts, on_wait)}
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
         limits = Limits(**config.limits.model_dump())

@@ -9,6 +9,7 @@ from saveany.planning.names import name_for
 from saveany.planning.plan import Found
 from saveany.telegram import links
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.file import OnWait
 from saveany.telegram.media import Media
 from storages.base import Range
 from workers.sources.base import Write
@@ -17,8 +18,9 @@ from workers.sources.base import Write
 class TelegramSource:
     """`tgfiles`: the media of one or several messages."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, on_wait: OnWait | None = None) -> None:
         self._accounts = accounts
+        self._on_wait = on_wait  # told the seconds of each flood wait that is slept
         # What was read while resolving, so that the first fetch need not read the message again.
         self._fresh: dict[tuple[int, int], Media] = {}
 
@@ -36,7 +38,7 @@ class TelegramSource:
         media = self._fresh.pop((item.source["chat"], item.source["message"]), None)
         if media is None:
             media = await self._accounts.find(item.source)
-        await self._accounts.download(media, write=write, have=have)
+        await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
 
 
 def _name(media: Media) -> str:
