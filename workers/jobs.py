@@ -72,7 +72,9 @@ class Job:
         try:
             async with self._keeper:
                 last = await self._work()
-            await asyncio.shield(self._finish(last))
+            ending = asyncio.create_task(self._finish(last))
+            ending.add_done_callback(lambda done: done.cancelled() or done.exception())  # if nobody waits
+            await asyncio.shield(ending)
         except Fenced as e:
             log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
         except CancelRequested:

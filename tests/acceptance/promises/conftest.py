@@ -15,6 +15,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """Nothing runs yet but Telegram, Valkey and a webhook receiver: a test starts the roles it needs."""
     async with Site(tmp_path) as site:
         yield site
+        site.print_logs()  # shown if the test failed
 
 
 @pytest.fixture
@@ -22,3 +23,4 @@ async def site_of_short_drain(tmp_path: Path) -> AsyncIterator[Site]:
     """Its workers give running tasks one second to end."""
     async with Site(tmp_path, tables={"worker": {"drain_seconds": 1}}) as site:
         yield site
+        site.print_logs()  # shown if the test failed
