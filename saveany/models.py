@@ -160,6 +160,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None = None
     finished_at: int | None = None
     epoch: int = 0  # grows with each claim; every later write is compare-and-set on it
+    attempts: int = 0  # how often a worker has begun it, but for those who gave it back
     run: int = 1  # 1, and one more for each retry by the user
     worker: str = ""
     cancel_requested: bool = False

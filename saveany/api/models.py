@@ -252,7 +252,9 @@ class TaskSummary(Reply):
     path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])
     user_id: int = Field(examples=[123456789])
     progress: ProgressView
-    attempts: int = Field(description="How often a worker has begun it.")
+    attempts: int = Field(
+        description="How often a worker has begun it. One that was told to stop, or to wait, does not count."
+    )
     started_at: Time | None = Field(description="When a worker first began it.")
     updated_at: Time
     finished_at: Time | None

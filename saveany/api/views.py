@@ -79,7 +79,7 @@ def _summary(task: Task) -> dict[str, Any]:
         "path": f"/{task.spec.path}",
         "user_id": task.spec.user_id,
         "progress": progress_view(task.progress),
-        "attempts": task.epoch,
+        "attempts": task.attempts,
         "started_at": None if task.started_at is None else rfc3339(task.started_at),
         "updated_at": rfc3339(task.updated_at),
         "finished_at": None if task.finished_at is None else rfc3339(task.finished_at),

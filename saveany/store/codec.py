@@ -33,6 +33,7 @@ def decode_task(record: dict[bytes, bytes]) -> Task:
         started_at=int(record[b"started_at"]) if get(b"started_at") else None,
         finished_at=int(record[b"finished_at"]) if get(b"finished_at") else None,
         epoch=int(record[b"epoch"]),
+        attempts=int(get(b"attempts", 0)),
         run=int(record[b"run"]),
         worker=get(b"worker", b"").decode(),
         cancel_requested=get(b"cancel") == b"1",

@@ -225,7 +225,7 @@ async def strikes(arena: Arena, count: int) -> AsyncIterator[int]:
         goal = total * number / (count + 1)
 
         async def come(goal: float = goal) -> bool:
-            return sum(map(arena.served, arena.targets)) >= goal
+            return sum(min(arena.served(each), each.size) for each in arena.targets) >= goal
 
         await until(come, 120, f"{goal:.0f} of {total} bytes")
         yield number

@@ -104,7 +104,7 @@ local function finish(id, status, err, at)
   emit('task.' .. status, id, at)
 end
 
--- The only way back to the queue, out of running or (by a retry) out of a terminal state. Spends nothing.
+-- The only way back to the queue, out of running or (by a retry) out of a terminal state.
 local function enqueue(id, at, delay)
   redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay)
   stop_running(id)

@@ -32,6 +32,7 @@ for _, user in ipairs(redis.call('ZRANGE', P .. 'users', 0, -1)) do
     displace(id)
     redis.call('ZADD', P .. 'users', 'XX', redis.call('INCR', P .. 'turn'), user)
     redis.call('HINCRBY', task_key(id), 'epoch', 1)
+    redis.call('HINCRBY', task_key(id), 'attempts', 1)
     redis.call('HSETNX', task_key(id), 'started_at', at)
     redis.call('HSET', task_key(id), 'status', 'running', 'stage', 'resolving', 'worker', ARGV[1],
       'updated_at', at)

@@ -1,7 +1,10 @@
--- Give a claimed task back: it was paused, its worker is told to stop, or it must wait. Spends nothing.
+-- Give a claimed task back: it was paused, its worker is told to stop, or it must wait. Spends no attempt.
 -- Touches: task:<id>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
 -- ARGV: id, epoch, delay ms
 -- Returns 'ok' | 'fenced' | 'cancel'
 local verdict = may_end(ARGV[1], ARGV[2])
-if verdict == 'ok' then enqueue(ARGV[1], now(), tonumber(ARGV[3])) end
+if verdict == 'ok' then
+  redis.call('HINCRBY', task_key(ARGV[1]), 'attempts', -1)
+  enqueue(ARGV[1], now(), tonumber(ARGV[3]))
+end
 return verdict

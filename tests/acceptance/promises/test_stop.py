@@ -26,8 +26,9 @@ async def test_a_task_that_takes_longer_goes_back(site_of_short_drain: Site) -> 
     assert await site.listed() == []
     store = await site.store()
     assert [item.failures for item in await store.tasks.all_items(task_id)] == [0]
+    assert task["attempts"] == 0, "an attempt that was told to stop is none"
     await site.spawn("worker")
-    await site.ended(task_id)
+    assert (await site.ended(task_id))["attempts"] == 1
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
 
 

@@ -61,7 +61,7 @@ async def run(plan: Plan) -> Tally:
     tally = Tally("kills")
     async with Arena(plan) as arena:
         await arena.open(_WORKERS)
-        arena.sandbox.faults.add(f"total_rate={plan.pick(2_500_000, 12_000_000)}")
+        arena.sandbox.faults.add(f"total_rate={plan.pick(2_500_000, 12_000_000)},method=upload.getFile")
         for size in arena.sizes(plan.pick(24, 200), plan.pick(8, 256) * MIB):
             await arena.send(arena.target(size))
         ration = Ration(arena)

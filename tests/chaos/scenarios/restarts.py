@@ -20,7 +20,7 @@ async def run(plan: Plan) -> Tally:
     slowest = 0.0
     async with Arena(plan, tables={"worker": {"drain_seconds": _DRAIN_SECONDS}}) as arena:
         await arena.open(2)
-        arena.sandbox.faults.add(f"total_rate={plan.pick(4_000_000, 12_000_000)}")
+        arena.sandbox.faults.add(f"total_rate={plan.pick(4_000_000, 12_000_000)},method=upload.getFile")
         for size in arena.sizes(plan.pick(12, 60), plan.pick(8, 64) * MIB):
             await arena.send(arena.target(size))
         async for _ in strikes(arena, plan.pick(3, 20)):
