@@ -96,7 +96,7 @@ class Job:
     async def cancel(self) -> None:
         """Remove what is half done, and end the task as canceled."""
         try:
-            await self._undo()
+            await self._undo(*self._ledger.begun)
             told = await self._announce(self._ended(Status.CANCELED), self._ledger.items, "task.canceled")
             await self._claim.finish(Status.CANCELED, deliveries=told)
         except Fenced as e:
@@ -134,7 +134,7 @@ class Job:
         except (TaskError, StorageError) as e:
             error = e.message
         log.info("a file failed", task=self._task.id, item=item.index, reason=error)
-        await self._undo()
+        await self._undo(self._ledger.items[item.index])
         failed = replace(self._ledger.items[item.index], status=ItemStatus.FAILED, error=error)
         return replace(failed, failures=failed.failures + 1)
 
@@ -176,7 +176,7 @@ class Job:
 
     async def _fail(self, error: str) -> None:
         try:
-            await self._undo()
+            await self._undo(*self._ledger.begun)
             told = await self._announce(self._ended(Status.FAILED, error), self._ledger.items, "task.failed")
             await self._claim.finish(Status.FAILED, error, deliveries=told)
         except CancelRequested:
@@ -199,9 +199,10 @@ class Job:
         except Fenced:
             log.info("the task has ended or is not ours any more", task=self._task.id)
 
-    async def _undo(self) -> None:
-        """Leave nothing half done. What cannot be removed now is removed later: the store remembers it."""
-        for item in self._ledger.pending:
+    async def _undo(self, *items: Item) -> None:
+        """Leave nothing half done. What of a canceled task cannot be removed now is removed later: the store
+        remembers it."""
+        for item in items:
             try:
                 await self._transfer.undo(item)
             except StorageError as e:

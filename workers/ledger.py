@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saveany.models import Delivery, Item
+from saveany.models import Delivery, Item, ItemStatus
 from saveany.store import Claim
 
 
@@ -19,6 +19,11 @@ class Ledger:
     def pending(self) -> list[Item]:
         """What is left to do; an item that failed in an earlier run is."""
         return [item for item in self.items if not item.status.done]
+
+    @property
+    def begun(self) -> list[Item]:
+        """What is half done: something of it may lie in the storage."""
+        return [item for item in self.items if item.status in (ItemStatus.RUNNING, ItemStatus.FINISHING)]
 
     async def put(self, item: Item, told: Sequence[Delivery] = ()) -> None:
         """Record an item, and webhooks with it. Raises `Fenced` and `CancelRequested`."""

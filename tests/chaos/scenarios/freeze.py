@@ -15,7 +15,7 @@ _SIZE = 12 * MIB
 
 
 async def run(plan: Plan) -> Tally:
-    """Frozen at different points of the first half, so that it cannot have finished before it stands still."""
+    """Frozen at different points of the first half, so it cannot have finished before it stands still."""
     tally = Tally("freeze")
     async with Arena(plan) as arena:
         await arena.open(2)

@@ -90,6 +90,27 @@ async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Benc
     assert bench.source.resolved == 1
 
 
+async def test_every_file_that_failed_keeps_its_reason(bench: Bench) -> None:
+    bench.source.files = {name: content(name) for name in ("a.bin", "b.bin", "c.bin")}
+
+    async def step(name: str, offset: int) -> None:
+        if name != "b.bin":
+            raise Permanent(f"{name} is gone")
+
+    bench.source.step = step
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error) == (Status.FAILED, "2 of 3 files failed; a.bin: a.bin is gone")
+    items = await bench.store.tasks.all_items(task_id)
+    assert [(item.status, item.error) for item in items] == [
+        (ItemStatus.FAILED, "a.bin is gone"),
+        (ItemStatus.COMPLETED, ""),
+        (ItemStatus.FAILED, "c.bin is gone"),
+    ]
+    assert bench.files() == {"b.bin": content("b.bin")}
+
+
 async def test_an_unexpected_error_fails_the_task_and_tells_no_secret(bench: Bench) -> None:
     bench.source.step = failing(RuntimeError("token=hunter2"))
     task_id = await bench.accept()
