@@ -87,7 +87,9 @@ def _load(name: str) -> Any:
     return command
 
 
-def _bug(error: Exception) -> str:
+def _bug(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     # the places, innermost first, but not the error's own text: it may quote a secret
     frames = reversed(traceback.extract_tb(error.__traceback__)[-4:])
     where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)

@@ -90,6 +90,27 @@ async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Benc
     assert bench.source.resolved == 1
 
 
+async def test_a_source_that_fails_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench) -> None:
+    """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being cancelled."""
+
+    async def fail() -> None:
+        raise OSError("inside")
+
+    async def step(name: str, offset: int) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await asyncio.Event().wait()
+        except* OSError:
+            pass
+        raise Permanent("it is gone")
+
+    bench.source.step = step
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.FAILED
+
+
 async def test_every_file_that_failed_keeps_its_reason(bench: Bench) -> None:
     bench.source.files = {name: content(name) for name in ("a.bin", "b.bin", "c.bin")}
 
