@@ -231,6 +231,11 @@ class Client:
 
     async def _hang_up(self) -> None:
         await hang_up(self._telegram._sender, self._telegram.disconnect())
+        # Message ids are times. If this machine's clock was set back, all that Telegram sends seems to come
+        # from the future and is ignored, until ids and offset are found anew, as by a first connection.
+        state = self._telegram._sender._state
+        state.reset()
+        state.time_offset = 0
 
 
 class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed

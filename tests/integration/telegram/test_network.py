@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from telethon.network import mtprotostate
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
@@ -73,6 +75,17 @@ async def test_a_lost_control_connection_is_made_anew(sandbox: Sandbox, start: S
         for connection in list(sandbox.centers[2].connections):
             connection.drop()
         await accounts.resolve(parse(f"https://t.me/channel/{123 + number}"))
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_jumps_is_found_out(
+    sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    accounts = await start(bot=True)
+    monkeypatch.setattr(client, "CALL_SECONDS", 1.0)
+    jumped = SimpleNamespace(time=lambda: time.time() + 3600 * hours)
+    monkeypatch.setattr(mtprotostate, "time", jumped)
+    await accounts.resolve(LINK)
 
 
 async def test_a_drop_in_the_middle_of_a_request_is_overcome(sandbox: Sandbox, start: Start) -> None:
