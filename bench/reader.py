@@ -11,7 +11,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from bench import files
@@ -35,14 +35,10 @@ async def main(config: Config) -> None:
 async def _first_byte(config: Config) -> float:
     """Seconds to the first bytes, with the message at hand and no connection for files yet."""
     async with _resolved(config) as (accounts, media):
-        arrived: list[float] = []
-
-        async def write(offset: int, data: bytes | memoryview) -> None:
-            arrived.append(time.monotonic())
-
         began = time.monotonic()
-        await accounts.download(media, write, have=_all_but(media, 100 * MIB, 101 * MIB))
-        return arrived[0] - began
+        async with aclosing(accounts.read(media, 100 * MIB + 12_345, MIB)) as pieces:
+            await anext(pieces)
+            return time.monotonic() - began
 
 
 async def _wrong(config: Config) -> int:
@@ -53,20 +49,7 @@ async def _wrong(config: Config) -> int:
 
 
 async def _read(accounts: Accounts, media: Media, offset: int) -> bytes:
-    """A range, cut out of the whole parts that it touches."""
-    start, end = offset // MIB * MIB, -(-(offset + _LENGTH) // MIB) * MIB
-    buffer = bytearray(end - start)
-
-    async def write(at: int, data: bytes | memoryview) -> None:
-        buffer[at - start : at - start + len(data)] = data
-
-    await accounts.download(media, write, have=_all_but(media, start, end))
-    return bytes(buffer[offset - start : offset - start + _LENGTH])
-
-
-def _all_but(media: Media, start: int, end: int) -> list[tuple[int, int]]:
-    """What lies around a range, as if it were there already."""
-    return [(0, start), (end, media.size)]
+    return b"".join([piece async for piece in accounts.read(media, offset, _LENGTH)])
 
 
 @asynccontextmanager
