@@ -7,6 +7,7 @@ In the example a line `#key = value` is a setting to uncomment; a line `# words`
 
 from __future__ import annotations
 
+import inspect
 import json
 import textwrap
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def _tables(model: type[BaseModel], name: str, brackets: str = "[]") -> Iterator
     inner = {key: field for key, field in model.model_fields.items() if keys.element(field.annotation)}
     own = {key: field for key, field in model.model_fields.items() if key not in inner}
     header = f"{brackets[: len(brackets) // 2]}{name}{brackets[len(brackets) // 2 :]}" if name else ""
-    yield Section(header, (model.__doc__ or "").strip(), own, {})
+    yield Section(header, inspect.cleandoc(model.__doc__ or ""), own, {})
     for key, field in inner.items():
         element = keys.element(field.annotation)
         if element and issubclass(element, Table):
@@ -94,7 +95,9 @@ def _example(section: Section) -> Iterator[str]:
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, 108, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    return textwrap.wrap(
+        " ".join(text.split()), 108, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
 
 
 def _sample(field: FieldInfo) -> Any:

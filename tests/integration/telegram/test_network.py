@@ -60,7 +60,7 @@ async def test_a_server_that_is_silent_or_drops_is_given_up(
         assert accounts.ready == []
         with pytest.raises(Retryable):
             await accounts.resolve(LINK)
-        assert bad.accepted == 3
+        assert 3 <= bad.accepted <= 6  # three tries; from Python 3.13 on Telethon may ask twice in each
         await accounts.close()
 
 
