@@ -187,15 +187,26 @@ class Disk:
         return found
 
     def adopt(self, identity: str) -> None:
-        """Write the marker, durably, unless it is there; `StorageUnavailable` if it says something else."""
+        """Write the marker, durably, unless it is there; `StorageUnavailable` if it says something else.
+
+        It is the one expected from then on, also after another was seen, as when the right disk is mounted
+        at last. None is written where one was seen before: the disk is gone then.
+        """
         if not _IDENTITY.fullmatch(identity):
             raise ValueError(f"not an identity: {identity!r}")
-        with self.folder([], create=True) as base:
-            if self._read_marker(base) is None:
+        base = self._open_base(create=True)
+        try:
+            found = self._read_marker(base)
+            if found == identity == self._identity:
+                return
+            if found is None and self._identity is None:
                 _write_marker(base, identity)
-            if (found := self._read_marker(base)) != identity:
+                found = self._read_marker(base)
+            if found != identity:
                 raise self._not_here(found)
             base.sync()  # whoever wrote the marker may have died before that
+        finally:
+            os.close(base.fd)
         self._identity = identity
 
     def _check_marker(self, base: Folder) -> None:

@@ -1,12 +1,68 @@
-"""Whether the disk of a storage is the one it was: a mount point is not to be filled in its place."""
+"""A storage as one worker sees it: whether its disk is the one it was, and whether it works.
+
+A `local` storage is where the disk with its mark is; a mount point is not to be filled in its place.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from uuid import uuid4
 
-from saveany.errors import StorageUnavailable
+from saveany.errors import StorageError, StorageUnavailable
+from saveany.logs import get_logger
 from saveany.store import Store
 from storages.base import Storage
+
+#: A storage that works writes its test file this often, in seconds; one with a problem at each look.
+_PROBE_SECONDS = 60.0
+#: Who marks the first disk of a storage has this long before another may try.
+_MARKING_MS = 10_000
+
+log = get_logger("saveany.worker")
+
+
+class Place:
+    """A storage in this process. `problem` says, in words for a user, why it takes no task; "" if it does."""
+
+    def __init__(self, store: Store, storage: Storage) -> None:
+        self.storage = storage
+        self.problem = f"storage {storage.name!r} has not answered yet; can its disk or server be reached?"
+        #: Whether its files were here at the last look, even if nothing could be written.
+        self.here = False
+        self._store = store
+        self._probed_at = 0.0
+
+    async def look(self) -> None:
+        """Find out whether there is a problem."""
+        if not await self.still_here():
+            return
+        try:
+            if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
+                await self.storage.probe()
+                self._probed_at = time.monotonic()
+        except StorageError as e:
+            self._note(e.message)
+        else:
+            self._note("")
+
+    async def still_here(self) -> bool:
+        """Look at the mark only, which is quick. Without it the storage has a problem from now on."""
+        try:
+            await check_identity(self._store, self.storage)
+        except StorageError as e:
+            self.here = False
+            self._note(e.message)
+        else:
+            self.here = True
+        return self.here
+
+    def _note(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            log.warning("storage", storage=self.storage.name, problem=problem)
+        elif problem != self.problem:
+            log.info("storage works", storage=self.storage.name)
+        self.problem = problem
 
 
 async def check_identity(store: Store, storage: Storage) -> None:
@@ -16,16 +72,23 @@ async def check_identity(store: Store, storage: Storage) -> None:
     """
     if not storage.capabilities.this_machine_only:
         return
+    expected = await store.workers.storage_identity(storage.name) or await _first_mark(store, storage)
     shown = await storage.identity()
-    expected, established = await store.workers.storage_identity(storage.name, shown or uuid4().hex)
-    if not established and shown is None:
-        await storage.adopt(expected)
-        shown = expected
     if shown != expected:
         raise StorageUnavailable(
             f"storage {storage.name!r} is not on this machine: its folder "
             + ("has no mark" if shown is None else "has the mark of another storage")
             + f"; is the disk mounted? If the folder is right, write {expected} into its .saveany-storage"
         )
-    if not established:
-        await store.workers.establish_storage(storage.name, expected)
+    await storage.adopt(expected)  # the one it goes by from now on, whatever disk it saw before
+
+
+async def _first_mark(store: Store, storage: Storage) -> str:
+    """The mark of a storage that had none: that of this disk, or of another worker's that came first."""
+    while not await store.workers.lock(f"storage:{storage.name}", _MARKING_MS):
+        if known := await store.workers.storage_identity(storage.name):
+            return known
+        await asyncio.sleep(0.05)
+    mark = await storage.identity() or uuid4().hex
+    await storage.adopt(mark)
+    return await store.workers.establish_storage(storage.name, mark)

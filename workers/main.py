@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from saveany.config import Config
-from saveany.errors import ConfigError, Fenced, SaveAnyError, StorageError
+from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError
 from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
@@ -31,7 +31,7 @@ from saveany.webhooks.signing import new_secret
 from storages import registry
 from storages.base import Storage, UploadKey
 from workers.bell import BellWorker
-from workers.identity import check_identity
+from workers.identity import Place
 from workers.jobs import Job
 from workers.limits import Throttle, Watched
 from workers.reconcile import Reconciler
@@ -40,7 +40,7 @@ from workers.sources.telegram import TelegramSource
 
 _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
-_PROBE_SECONDS = 60.0
+_PLACE_SECONDS = 5.0
 _CLEAN_SECONDS = 2.0
 _LIMITS_SECONDS = 1.0
 
@@ -99,8 +99,7 @@ class Worker:
         self._id = os.environ.get("SAVEANY_WORKER_ID") or worker_id()
         self._started_at = time.time_ns() // 1_000_000
         self._jobs: dict[str, Job] = {}
-        self._storages: dict[str, Storage] = {}
-        self._problems: dict[str, str] = {}
+        self._places: dict[str, Place] = {}
         on_wait = partial(store.counters.add, FLOOD_WAIT_SECONDS)
         self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts, on_wait)}
         api = config.api
@@ -116,13 +115,11 @@ class Worker:
         self._open_storages()
         sender = await self._sender()
         reconciler = Reconciler(self._store, self._end_canceled, keep_days=self._config.history.keep_days)
-        await self._probe()
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(loop, name=name)
                 for name, loop in {
                     "watch": _every(0, self._watch_self),
-                    "probe": _every(_PROBE_SECONDS, self._probe),
                     "limits": _every(_LIMITS_SECONDS, self._throttle.refresh),
                     "clean": _every(_CLEAN_SECONDS, self._clean),
                     "control": self._hear_cancels(),
@@ -131,6 +128,8 @@ class Worker:
                     "accounts": self._accounts.start(),
                 }.items()
             ]
+            for place in self._places.values():  # each for itself: a disk that hangs must not hide the others
+                loops.append(group.create_task(_every(_PLACE_SECONDS, place.look)))
             sending = group.create_task(deliver_forever(self._store.outbox, sender, self._stop_sending))
             log.info("ready", worker=self._id, slots=self._config.workers)
             await stop.wait()
@@ -167,16 +166,28 @@ class Worker:
         job = self._job(claim)
         self._jobs[claim.task.id] = job
         try:
-            await job.run()
+            # its disk may be gone since the last look, and that is no fault of the task
+            if await self._places[claim.task.spec.storage].still_here():
+                await job.run()
+            else:
+                await self._hand_back(claim, job)
         finally:
             del self._jobs[claim.task.id]
+
+    async def _hand_back(self, claim: Claim, job: Job) -> None:
+        try:
+            await claim.release()
+        except CancelRequested:
+            await job.cancel()
+        except Fenced:
+            log.info("the task has ended or is not ours any more", task=claim.task.id)
 
     def _job(self, claim: Claim) -> Job:
         spec = claim.task.spec
         return Job(
             claim,
             source=Watched(self._sources[spec.type], self._throttle, self._store.counters, spec.user_id),
-            storage=self._storages[spec.storage],
+            storage=self._places[spec.storage].storage,
             announce=self._announce,
             tries=self._config.retry,
         )
@@ -184,27 +195,15 @@ class Worker:
     def _lanes(self) -> list[str]:
         """What this worker can run now: a source that has an account, into a storage that works."""
         sources = ["tgfiles"] if self._accounts.ready else []
-        storages = [name for name, problem in self._problems.items() if not problem]
+        storages = [name for name, place in self._places.items() if not place.problem]
         return [f"{source}/{storage}" for source in sources for storage in storages]
 
     def _open_storages(self) -> None:
         for options in self._config.storages:
             if options.enable:
                 storage = registry.open_storage(options)
-                self._storages[options.name] = storage
+                self._places[options.name] = Place(self._store, storage)
                 self._stack.push_async_callback(storage.close)
-
-    async def _probe(self) -> None:
-        for name, storage in self._storages.items():
-            try:
-                await check_identity(self._store, storage)
-                await storage.probe()
-                problem = ""
-            except SaveAnyError as e:
-                problem = e.message
-            if problem != self._problems.get(name, ""):
-                log.warning("storage", storage=name, problem=problem or "works again")
-            self._problems[name] = problem
 
     async def _watch_self(self) -> None:
         """Say at once when something here changed, else now and then; ask for work when there is more that
@@ -230,17 +229,17 @@ class Worker:
             pid=os.getpid(),
             started_at=self._started_at,
             tasks=sorted(self._jobs),
-            storages=dict(self._problems),
-            capabilities={name: asdict(storage.capabilities) for name, storage in self._storages.items()},
+            storages={name: place.problem for name, place in self._places.items()},
+            capabilities={name: asdict(each.storage.capabilities) for name, each in self._places.items()},
             accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
         )
 
     async def _clean(self) -> None:
         """Remove what canceled tasks of workers that died left on our storages."""
-        for name, storage in self._storages.items():
-            for task_id, epoch in await self._store.workers.remains(name):
+        for name, place in self._places.items():
+            for task_id, epoch in await self._store.workers.remains(name) if place.here else []:
                 try:
-                    await self._discard(storage, task_id, epoch)
+                    await self._discard(place.storage, task_id, epoch)
                 except StorageError as e:
                     log.warning("could not clean up", task=task_id, storage=name, reason=e.message)
                     continue

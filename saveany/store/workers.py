@@ -76,17 +76,16 @@ class Workers:
         """Nothing of that upload is left."""
         await self._db.do("SREM", f"{PREFIX}cleanup:{storage}", f"{task_id}:{epoch}")
 
-    async def storage_identity(self, storage: str, fresh: str) -> tuple[str, bool]:
-        """The id that the disk of `storage` must show, and whether one does already. If none is known it is
-        `fresh`, for everybody, from now on."""
-        key = PREFIX + "storages"
-        await self._db.do("HSETNX", key, storage, f"?{fresh}")
-        known = (await self._db.do("HGET", key, storage)).decode()
-        return known.removeprefix("?"), not known.startswith("?")
+    async def storage_identity(self, storage: str) -> str:
+        """The id that the disk of `storage` must show; "" if none was established."""
+        known: bytes | None = await self._db.do("HGET", PREFIX + "storages", storage)
+        return (known or b"").decode()
 
-    async def establish_storage(self, storage: str, identity: str) -> None:
-        """A disk shows the id of `storage` now; a disk without it is another one."""
-        await self._db.do("HSET", PREFIX + "storages", storage, identity)
+    async def establish_storage(self, storage: str, identity: str) -> str:
+        """A disk shows this id as that of `storage`: a disk without it is another one from now on, unless
+        somebody was faster. Returns the id that counts."""
+        await self._db.do("HSETNX", PREFIX + "storages", storage, identity)
+        return await self.storage_identity(storage)
 
     async def lock(self, name: str, ttl_ms: int) -> bool:
         """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""

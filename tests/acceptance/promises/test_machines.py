@@ -1,0 +1,319 @@
+"""Two machines on one Redis: a file lands where its storage is, a user login stays where it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from saveany.errors import StorageUnavailable
+from saveany.store import Store
+from saveany.telegram.session import PREFIX
+from storages.local import LocalOptions, LocalStorage
+from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
+from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
+from workers.identity import check_identity
+
+MARK = ".saveany-storage"
+#: After the right folder is back: a look every 5 s, then a bell that a worker with the disk must answer.
+BACK = 40
+NO_TELEGRAM = {"token": "", "accounts": []}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A folder with a configuration, data and storages of its own."""
+
+    folder: Path
+
+    def storage(self, name: str) -> Path:
+        return self.folder / name
+
+    def files(self, name: str) -> list[str]:
+        """Everything in a storage, marks and parts included."""
+        base = self.storage(name)
+        return sorted(str(path.relative_to(base)) for path in base.rglob("*") if not path.is_dir())
+
+
+class Two(Site):
+    """Machine `a` has the disk of storage `nas`, machine `b` that of `disk`; in the place of the other's each
+    has an empty folder."""
+
+    async def __aenter__(self) -> Two:
+        await super().__aenter__()
+        self.a, self.b = Machine(self.folder / "a"), Machine(self.folder / "b")
+        for machine in (self.a, self.b):
+            for name in ("nas", "disk"):
+                machine.storage(name).mkdir(parents=True)
+            self.set_up(machine, "nas", "disk")
+        self.set_up(Machine(self.folder), "nas", "disk", telegram=NO_TELEGRAM)
+        return self
+
+    def set_up(self, machine: Machine, *storages: str, **tables: Any) -> None:
+        """Write a machine's configuration, with these storages."""
+        rows = [{"name": n, "type": "local", "base_path": str(machine.storage(n))} for n in storages]
+        with self._at(machine):
+            self.write_config(redis={"url": self.redis.start()}, storages=rows, **tables)
+
+    async def work(self, machine: Machine, *patches: str) -> Role:
+        """Start a worker on a machine."""
+        with self._at(machine):
+            return await self.spawn("worker", via=("-m", "tests.chaos.launch", ",".join(patches) or "-"))
+
+    async def mark(self) -> Store:
+        """As if the storages had been used before: their disks are known by their marks."""
+        store = await self.store()
+        for machine, name in ((self.a, "nas"), (self.b, "disk")):
+            (machine.storage(name) / MARK).write_text(f"mark-of-{name}\n")
+            await store.workers.establish_storage(name, f"mark-of-{name}")
+        return store
+
+    @contextmanager
+    def _at(self, machine: Machine) -> Iterator[None]:
+        home, self.config_file = self.config_file, machine.folder / "config.toml"
+        yield
+        self.config_file = home
+
+    # What the API says.
+
+    async def listed_are(self, workers: int) -> None:
+        """Wait until so many workers live, ready or not."""
+
+        async def there() -> bool:
+            with suppress(httpx.TransportError):
+                return len(await self.listed()) == workers
+            return False
+
+        await until(there, 30, f"{workers} workers")
+
+    async def problem(self, name: str) -> str:
+        """What is wrong with a storage; "" if it is ready."""
+        listed = (await self.client.get("/api/v1/storages")).json()["storages"]
+        (found,) = [each for each in listed if each["name"] == name]
+        problem = str(found.get("error", ""))
+        assert found["ready"] == (not problem)
+        return problem
+
+    async def missing(self, name: str, words: str) -> None:
+        """Wait until the API says these words about a storage that is not ready; `/readyz` repeats them."""
+
+        async def told() -> bool:
+            return words in await self.problem(name)
+
+        await until(told, BACK, f"word that {name} is missing")
+        ready = await self.client.get("/readyz")
+        assert ready.status_code == 503
+        assert words in ready.json()["message"]
+
+    async def untouched(self, task_id: str) -> None:
+        """Nobody has tried that task."""
+        task = await self.task(task_id)
+        assert (task["status"], task["attempts"]) == ("queued", 0)
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    async with Two(tmp_path) as two:
+        yield two
+        two.print_logs()  # shown if the test failed
+
+
+async def test_each_file_lands_where_its_storage_is(two: Two) -> None:
+    """The API's machine has no storage and no login."""
+    api = await two.spawn("api")
+    two.set_up(two.a, "nas")
+    two.set_up(two.b, "disk")
+    first = [await two.work(two.a), await two.work(two.b)]
+    await two.up(2)
+    for role in first:
+        role.signal(signal.SIGTERM)
+        await role.ended(10)
+    assert two.a.files("nas") == two.b.files("disk") == [MARK]
+    two.set_up(two.a, "nas", "disk")
+    two.set_up(two.b, "nas", "disk")
+    workers = [await two.work(two.a), await two.work(two.b)]
+    await two.up(2)
+
+    tasks = [await two.post(PDF, str(n), storage_name=("nas", "disk")[n % 2]) for n in range(10)]
+    for task_id in tasks:
+        task = await two.ended(task_id)
+        assert (task["status"], task["error"], task["attempts"]) == ("completed", "", 1)
+    name = two.sample(PDF).files[0].name
+    assert two.a.files("nas") == [MARK, *(f"{n}/{name}" for n in range(0, 10, 2))]
+    assert two.b.files("disk") == [MARK, *(f"{n}/{name}" for n in range(1, 10, 2))]
+    for n in range(10):
+        there = (two.a.storage("nas"), two.b.storage("disk"))[n % 2]
+        assert sha256(there / str(n) / name) == two.sample(PDF).files[0].sha256
+    assert two.a.files("disk") == two.b.files("nas") == []
+    for role, absent in zip(workers, ("disk", "nas"), strict=True):
+        assert f"'{absent}' is not on this machine" in role.log.read_text()
+    assert [await two.problem(each) for each in ("nas", "disk")] == ["", ""]
+    assert api.process.returncode is None
+    assert not (two.folder / "nas").exists()
+    assert not (two.folder / "disk").exists()
+    assert not (two.data_dir / "sessions").exists()
+
+
+async def test_of_machines_that_come_at_once_one_has_the_storage(two: Two) -> None:
+    """Nobody knows the storage yet, and each machine sees an empty folder: it is not marked twice."""
+    store = await two.store()
+    for name in (f"storage-{n}" for n in range(10)):
+        bases = [two.folder / where / name for where in "abc"]
+        storages = [LocalStorage(LocalOptions(name=name, type="local", base_path=each)) for each in bases]
+        looks = await asyncio.gather(
+            *(check_identity(store, each) for each in storages), return_exceptions=True
+        )
+        for each in storages:
+            await each.close()
+        (winner,) = [base for base, error in zip(bases, looks, strict=True) if error is None]
+        assert sum(isinstance(error, StorageUnavailable) for error in looks) == 2
+        assert [base for base in bases if base.exists()] == [winner]
+
+
+async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
+    await two.mark()
+    await two.spawn("api")
+    worker = await two.work(two.a)
+    await two.work(two.b)
+    await two.up(2)
+    done = await two.post(ONE_MIB, "before", storage_name="nas")
+    assert (await two.ended(done))["status"] == "completed"
+
+    mount, disk = two.a.storage("nas"), two.a.folder / "unmounted"
+    mount.rename(disk)
+    mount.mkdir()
+    at_once = await two.post(ONE_MIB, "at-once", storage_name="nas")
+    await two.missing("nas", "its folder has no mark; is the disk mounted?")
+    later = await two.post(ONE_MIB, "later", storage_name="nas")
+    other = await two.post(ONE_MIB, "other", storage_name="disk")
+    assert (await two.ended(other))["status"] == "completed", "the rest goes on"
+    await two.untouched(at_once)
+    await two.untouched(later)
+    assert list(mount.iterdir()) == []
+
+    mount.rmdir()
+    disk.rename(mount)
+    for task_id in (at_once, later):
+        task = await two.ended(task_id, BACK)
+        assert (task["status"], task["attempts"]) == ("completed", 1)
+    assert two.a.files("nas") == [MARK, *(f"{n}/1MiB.bin" for n in ("at-once", "before", "later"))]
+    assert await two.problem("nas") == ""
+    assert worker.process.returncode is None
+
+
+@pytest.mark.parametrize("instead", ["empty", "nothing", "another"])
+async def test_a_disk_that_comes_after_the_worker(two: Two, instead: str) -> None:
+    await two.mark()
+    mount, disk = two.a.storage("nas"), two.a.folder / "unmounted"
+    mount.rename(disk)
+    if instead != "nothing":
+        mount.mkdir()
+    if instead == "another":
+        (mount / MARK).write_text("mark-of-another\n")
+    before = two.a.files("nas")
+    await two.spawn("api")
+    await two.work(two.a)
+
+    await two.listed_are(1)
+    words = "the mark of another storage" if instead == "another" else "no mark"
+    task_id = await two.post(ONE_MIB, storage_name="nas")
+    await two.missing("nas", f"'nas' is not on this machine: its folder has {words}; is the disk mounted?")
+    await two.untouched(task_id)
+    assert two.a.files("nas") == before
+    assert mount.exists() == (instead != "nothing")
+
+    if mount.exists():
+        mount.rename(two.a.folder / "mount point")
+    disk.rename(mount)
+    assert (await two.ended(task_id, BACK))["status"] == "completed"
+    assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
+
+
+async def test_a_disk_that_was_replaced(two: Two) -> None:
+    """The message tells what to write into the mark of the new disk, and it works."""
+    await two.mark()
+    (two.a.storage("nas") / MARK).unlink()
+    await two.spawn("api")
+    await two.work(two.a)
+    await two.work(two.b)
+    await two.listed_are(2)
+    await two.missing("nas", "no mark")
+    message = await two.problem("nas")
+    mark = message.partition(" write ")[2].partition(" into ")[0]
+    (two.a.storage("nas") / MARK).write_text(mark)
+    task_id = await two.post(ONE_MIB, storage_name="nas")
+    assert (await two.ended(task_id, BACK))["status"] == "completed"
+    assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
+
+
+async def test_who_does_not_have_the_disk_does_not_clean_it_up(two: Two) -> None:
+    """A canceled task of a dead worker leaves a part: it waits until a machine with the disk is back."""
+    store = await two.mark()
+    await two.spawn("api")
+    worker = await two.work(two.a, SHORT_LEASE)
+    await two.work(two.b, SHORT_LEASE)
+    await two.up(2)
+    task_id = await two.post(SLOW, storage_name="nas")
+    await two.downloading(task_id)
+    await worker.kill()
+    assert (await two.cancel(task_id)).status_code == 200
+    assert (await two.ended(task_id))["status"] == "canceled"
+    assert len(two.a.files("nas")) == 2, "mark and part"
+    # A worker of b that cleans up wrongly does so within its first two rounds.
+    rounds = asyncio.get_running_loop().time() + 5
+
+    async def had_its_rounds() -> bool:
+        return asyncio.get_running_loop().time() > rounds
+
+    await until(had_its_rounds, 10, "end of two rounds")
+    assert await store.workers.remains("nas")
+    await two.work(two.a, SHORT_LEASE)
+
+    async def clean() -> bool:
+        return two.a.files("nas") == [MARK] and not await store.workers.remains("nas")
+
+    await until(clean, 20, "clean storage")
+
+
+async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
+    """A has the login first. B refuses it, with a reason, until A is gone and its lease over."""
+    store = await two.mark()
+    for machine in (two.a, two.b):
+        two.set_up(machine, "nas", "disk", telegram={"token": ""})
+    await two.spawn("api")
+    first = await two.work(two.a, SHORT_PATIENCE)
+    await two.listed_are(1)
+    second = await two.work(two.b, SHORT_PATIENCE)
+
+    async def accounts(role: Role) -> dict[str, str]:
+        found = [each.accounts for each in await store.workers.living() if each.pid == role.pid]
+        return found[0] if found else {}
+
+    async def refused() -> bool:
+        return "in use on another machine" in (await accounts(second)).get("user", "")
+
+    await until(refused, 30, "word of B that A has the login")
+    assert "stop SaveAny there, or give this machine its own login" in (await accounts(second))["user"]
+    waits = await two.post(ONE_MIB, storage_name="disk")
+    for n in range(3):
+        done = await two.post(ONE_MIB, str(n), storage_name="nas")
+        assert (await two.ended(done))["status"] == "completed", "A goes on"
+    assert await accounts(first) == {"user": ""}
+    await two.untouched(waits)
+    assert two.b.files("disk") == [MARK]
+
+    first.signal(signal.SIGTERM)
+    await first.ended(10)
+    (lease,) = await store.db.do("KEYS", f"{PREFIX}machine:*")
+    assert 0 < await store.db.do("PTTL", lease) <= 90_000
+    await store.db.do("PEXPIRE", lease, 1)
+    assert (await two.ended(waits, 30))["status"] == "completed"
+    assert await accounts(second) == {"user": ""}
+    assert two.b.files("disk") == [MARK, "in/1MiB.bin"]
