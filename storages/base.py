@@ -153,7 +153,8 @@ class Storage(abc.ABC):
     async def adopt(self, identity: str) -> None:
         """Let the disk show this id, durably, if it shows none yet; of two at once one wins.
 
-        Raises `StorageUnavailable` if it shows another one. Nothing to do for storages without an identity.
+        It is the one expected from then on, also after another was seen. Raises `StorageUnavailable` if it
+        shows another one. Nothing to do for storages without an identity.
         """
         return  # most storages are not bound to a machine
 

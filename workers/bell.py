@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from arq.constants import in_progress_key_prefix
@@ -81,6 +82,24 @@ class BellWorker(Worker):
         for task in self.job_tasks.values():
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    def answer_too(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` as if a bell had rung, if a slot is free."""
+        if self.job_counter >= self.max_jobs or not self.allow_pick_jobs:
+            return  # a slot that becomes free asks again by itself
+        self.job_counter += 1
+        name = uuid4().hex
+        task = self.tasks[name] = self.job_tasks[name] = asyncio.create_task(self._in_slot(work))
+        task.add_done_callback(lambda _: self.job_tasks.pop(name))
+
+    async def _in_slot(self, work: Callable[[], Awaitable[None]]) -> None:
+        await self.sem.acquire()
+        try:
+            await work()
+        except TROUBLE as e:
+            log.warning("redis went away, or is full, behind a job", error=str(e))
+        finally:
+            self._release_sem_dec_counter_on_complete()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """As arq's, which takes a slot for a bell before it asks Redis about it: an error gives that back."""

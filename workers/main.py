@@ -123,6 +123,7 @@ class Worker:
                     "limits": _every(_LIMITS_SECONDS, self._throttle.refresh),
                     "clean": _every(_CLEAN_SECONDS, self._clean),
                     "control": self._hear_cancels(),
+                    "passes": self._hear_passes(),
                     "reconcile": reconciler.run(),
                     "bells": self._bells.main(),
                     "accounts": self._accounts.start(),
@@ -153,7 +154,12 @@ class Worker:
             await self._bells.drain(0)
 
     async def _answer(self) -> None:
-        """A bell rang: work off tasks until there is none for this worker."""
+        """A bell rang: what is ready then is for this worker, or for others, who did not hear it."""
+        await self._work_off()
+        await self._store.claims.pass_on(self._id)
+
+    async def _work_off(self) -> None:
+        """Run tasks until there is none for this worker."""
         while self._bells.allow_pick_jobs:
             claim = await self._store.claims.claim(
                 self._id, self._lanes(), tasks_per_user=self._tasks_per_user
@@ -272,6 +278,15 @@ class Worker:
                 async for task_id in self._store.db.listen("control"):
                     if job := self._jobs.get(task_id.decode()):
                         job.look()
+            except TROUBLE:
+                await asyncio.sleep(1)
+
+    async def _hear_passes(self) -> None:
+        while True:
+            try:
+                async for worker in self._store.db.listen("pass"):
+                    if worker != self._id.encode():
+                        self._bells.answer_too(self._work_off)
             except TROUBLE:
                 await asyncio.sleep(1)
 

@@ -132,6 +132,11 @@ class Claims:
         task, items = (codec.pairs(part) for part in reply)
         return Claim(self._db, codec.decode_task(task), codec.decode_items(items))
 
+    async def pass_on(self, worker: str) -> None:
+        """Tell the other workers, if tasks are ready, that this one cannot run them."""
+        if await self._db.do("ZCARD", PREFIX + "users"):
+            await self._db.do("PUBLISH", PREFIX + "pass", worker)
+
     async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
         """One round of housekeeping. `judge_leases=False` leaves leases alone: after an outage of Redis
         workers get the time to renew them first."""

@@ -23,7 +23,7 @@ from workers.identity import check_identity
 
 MARK = ".saveany-storage"
 #: After the right folder is back: a look every 5 s, then a bell that a worker with the disk must answer.
-BACK = 40
+BACK = 15
 NO_TELEGRAM = {"token": "", "accounts": []}
 
 
