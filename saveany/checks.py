@@ -25,7 +25,7 @@ from saveany.api.server import bind
 from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, SaveAnyError
-from saveany.store import Db
+from saveany.store import Db, Store
 from saveany.store.db import OUTAGE
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
@@ -92,7 +92,7 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
     if redis.status != "failed":
         with suppress(*OUTAGE):
             yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
-    async for check in storages(config):
+    async for check in storages(config, None if redis.status == "failed" else Store(db)):
         yield check
     if redis.status == "failed":
         yield telegram_unknown()
@@ -101,13 +101,14 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
         yield check
 
 
-async def storages(config: Config) -> AsyncIterator[Check]:
-    """Each storage: a small file written, read back, deleted."""
+async def storages(config: Config, store: Store | None = None) -> AsyncIterator[Check]:
+    """Each storage: a small file written, read back, deleted. With a `store` also whether its disk is the one
+    it was; nothing is written to another."""
     if not config.storages:
         detail = "there are no [[storages]]; add one: saveany init shows how"
         yield Check(Area.STORAGE, "storages", "failed", detail)
     for options in config.storages:
-        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(options))
+        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(options, store))
 
 
 def disks(config: Config) -> Iterator[Check]:
@@ -220,10 +221,13 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
     return state, f"{detail}: set it, for example with chrony"
 
 
-async def _storage(options: StorageOptions) -> tuple[State, str]:
+async def _storage(options: StorageOptions, store: Store | None) -> tuple[State, str]:
     try:
         storage = registry.open_storage(options)
         try:
+            expected = await store.workers.storage_identity(options.name) if store else ""
+            if expected and await storage.identity() != expected:
+                return "warning", "not on this machine, or its disk is not mounted: the folder lacks its mark"
             await storage.probe()
         finally:
             await storage.close()

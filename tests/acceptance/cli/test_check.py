@@ -17,7 +17,7 @@ import pytest
 from saveany import checks
 from saveany.config import Config
 from saveany.sandbox.handlers import config as handlers
-from saveany.store import Db
+from saveany.store import Db, Store
 from tests.fixtures.stack import Result, Stack
 
 
@@ -151,6 +151,14 @@ async def test_a_redis_without_a_file_is_a_warning(stack: Stack, db: Db, valkey_
     assert code == 0
     assert found["redis"][0] == "warning"
     assert "appendonly yes" in found["redis"][1]
+
+
+async def test_a_disk_that_is_not_mounted(stack: Stack, db: Db, valkey_url: str) -> None:
+    await Store(db).workers.establish_storage("local1", "the mark of the disk")
+    code, found = await check(stack, redis={"url": valkey_url})
+    assert (code, found["storage local1"][0]) == (0, "warning")
+    assert "not mounted" in found["storage local1"][1]
+    assert not stack.storage_dir.exists(), "nothing is written at the mount point"
 
 
 async def test_a_storage_that_cannot_be_written_and_a_wrong_token(stack: Stack) -> None:
