@@ -24,6 +24,8 @@ from saveany.store import Accepted, Db, Store
 JOB = "work"
 #: Pub/sub channel that wakes sleeping workers; arq alone would poll.
 WAKE_CHANNEL = "wake"
+#: The time at which a bell may be answered, in ms: long ago, so that no worker whose clock is behind waits for it.
+_AT_ONCE = 1
 #: A bell that nobody answered for so long has been replaced by the reconciler many times.
 _BELL_TTL_MS = 24 * 3600 * 1000
 #: How long a cancel or a pause waits to see the worker stop before it answers anyway.
@@ -49,7 +51,7 @@ class Bell:
         await self._db.many(
             [
                 ("PSETEX", job_key_prefix + bell, _BELL_TTL_MS, job),
-                ("ZADD", default_queue_name, now, bell),
+                ("ZADD", default_queue_name, _AT_ONCE, bell),
                 ("PUBLISH", "sa:" + WAKE_CHANNEL, 1),
             ]
         )
