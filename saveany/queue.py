@@ -24,7 +24,7 @@ from saveany.store import Accepted, Db, Store
 JOB = "work"
 #: Pub/sub channel that wakes sleeping workers; arq alone would poll.
 WAKE_CHANNEL = "wake"
-#: The time at which a bell may be answered, in ms: long ago, so that no worker whose clock is behind waits for it.
+#: When a bell may be answered, in ms: long ago, so that no worker whose clock is behind waits for it.
 _AT_ONCE = 1
 #: A bell that nobody answered for so long has been replaced by the reconciler many times.
 _BELL_TTL_MS = 24 * 3600 * 1000

@@ -76,7 +76,7 @@ class Accounts:
         self._folder = Folder(data_dir)
         self._redis = redis
         self._accounts: dict[str, _Account] = {}
-        self._downloader = Downloader(self._client, self._folder, self._read_again, limits)
+        self._downloader = Downloader(self._client, self._folder, self._read_again, limits, redis)
         self._tending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -212,6 +212,7 @@ class Accounts:
 
     async def _open(self, account: _Account, settings: Settings) -> None:
         """Make the account usable, or note why it is not."""
+        before = account.problem.message if account.problem else ""
         try:
             with translated(account.name, is_bot=account.is_bot):
                 await (self._open_bot if account.is_bot else self._open_user)(account, settings)
@@ -221,7 +222,7 @@ class Accounts:
             account.problem = error
         except SaveAnyError as error:
             account.problem = Permanent(f"Telegram account {account.name}: {error.message}")
-        if account.problem:
+        if account.problem and account.problem.message != before:
             _log.warning("telegram account not ready", account=account.name, reason=account.problem.message)
 
     async def _open_user(self, account: _Account, settings: Settings) -> None:

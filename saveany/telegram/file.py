@@ -62,7 +62,8 @@ class RemoteFile:
     @property
     def at_once(self) -> int:
         """How many parts are worth being asked for at the same time, now."""
-        return self._width * self._pool().depth.now
+        pool = self._pool()
+        return min(self._width, pool.share) * pool.depth.now
 
     async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
         """The bytes from `offset` on, `limit` of them or up to the end of the file; never fewer.
@@ -102,7 +103,8 @@ class RemoteFile:
 
     async def _ask(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
         request = functions.upload.GetFileRequest(media.tl_location, *part)
-        answer = await self._line(pool).ask(request, seconds)
+        # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
+        answer = await self._line(pool).ask(request, seconds, lambda: self._wait(pool.clock))
         if not isinstance(answer, types.upload.File):
             raise Permanent("Telegram keeps this file on a foreign network (CDN), which SaveAny cannot read.")
         data: Bytes = answer.bytes
@@ -122,7 +124,7 @@ class RemoteFile:
         elif isinstance(error, STALE_REFERENCE):
             await self._renew(media)
         elif what is Kind.FLOOD:
-            pool.clock.hit(flood_seconds(error))
+            pool.flood(flood_seconds(error))
         elif (what is Kind.LOGIN or unknown_key(error)) and not pool.at_home:
             await pool.renew_key(generation)
         elif unknown_key(error) or not (what is Kind.RETRY or isinstance(error, Retryable)):

@@ -9,7 +9,8 @@ whatever their sizes.
     _Download   a whole file: the list of parts that are left, and who works on them
     _read       a range of a file, in order
 
-Below it lie `file` (one file, part by part whatever happens), `pool` (connections), `pace` and `wire`.
+Below it lie `file` (one file, part by part whatever happens), `pool` (connections), `shared` (with whom they
+are shared), `pace` and `wire`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
+
+from redis.asyncio import Redis
 
 from saveany.telegram.client import Client
 from saveany.telegram.file import PART, Bytes, OnWait, RemoteFile
@@ -38,15 +41,22 @@ _BLOCK = 1 << 10
 
 
 class Downloader:
-    """Downloads files with the accounts of this process."""
+    """Downloads files with the accounts of this process. Processes that use the same `redis` share the
+    connections of each account, and its flood waits."""
 
     def __init__(
-        self, client: Callable[[str], Client], folder: Folder, refresh: Refresh, limits: Limits | None = None
+        self,
+        client: Callable[[str], Client],
+        folder: Folder,
+        refresh: Refresh,
+        limits: Limits | None = None,
+        redis: Redis | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._refresh = refresh
         self._client = client
         self._folder = folder
+        self._redis = redis
         self._pools: dict[tuple[str, int], Pool] = {}
         # First come, first served: of one file the earlier parts get their place before the later ones.
         self._places = asyncio.Semaphore(self._limits.memory // PART)
@@ -91,7 +101,7 @@ class Downloader:
         client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:
-            self._pools[key] = Pool(client, dc_id, self._folder, self._limits)
+            self._pools[key] = Pool(client, dc_id, self._folder, self._limits, self._redis)
         return self._pools[key]
 
     async def forget(self, account: str) -> None:

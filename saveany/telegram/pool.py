@@ -1,7 +1,7 @@
 """Connections that carry nothing but parts of files: shared by all files of a process, warm between them.
 
 Line  one connection; made when needed, made again when lost
-Pool  the lines of one account to one data centre, their pace and key
+Pool  the lines of one account to one data centre, their pace and key, and this process' share of them
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from redis.asyncio import Redis
 from telethon.tl import functions
 from telethon.tl.tlobject import TLRequest
 
@@ -19,6 +20,7 @@ from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, con
 from saveany.telegram.errors import NETWORK
 from saveany.telegram.pace import Depth, FloodClock, Turns
 from saveany.telegram.session import Folder, Login
+from saveany.telegram.shared import Company
 from saveany.telegram.wire import Connection, Sender
 
 
@@ -26,7 +28,7 @@ from saveany.telegram.wire import Connection, Sender
 class Limits:
     """Bounds of the downloader; seconds unless said otherwise."""
 
-    lines: int = 8  # connections per account and data centre
+    lines: int = 8  # connections per account and data centre, of all processes that share a Redis
     window: int = 2  # parts in flight per connection at first …
     deepest: int = 4  # … and when more of them have proved to be faster
     memory: int = 64 << 20  # bytes of all files of the process that are asked for or being written
@@ -52,10 +54,17 @@ class Line:
         """Requests, those that wait for their turn included."""
         return self._turns.wanted
 
-    async def ask(self, request: TLRequest, seconds: float) -> Any:
-        """The answer to one request within `seconds`; a connection that failed is not used again."""
+    async def ask(
+        self, request: TLRequest, seconds: float, before: Callable[[], Awaitable[None]] | None = None
+    ) -> Any:
+        """The answer to one request within `seconds`; a connection that failed is not used again.
+
+        `before` runs when the request could be sent, which may be long after this was called.
+        """
         async with self._turns.turn():
             sender = await self._connected()
+            if before:
+                await before()
             try:
                 return await within(seconds, sender.send(request))
             except NETWORK:
@@ -86,10 +95,20 @@ class Line:
         await _hang_up(sender)
 
 
+@dataclass(eq=False, slots=True)
+class _Lease:
+    """What one file has: up to `count` lines."""
+
+    count: int
+    lines: list[Line] = field(default_factory=list)
+
+
 class Pool:
     """The lines of one account to one data centre."""
 
-    def __init__(self, client: Client, dc_id: int, folder: Folder, limits: Limits) -> None:
+    def __init__(
+        self, client: Client, dc_id: int, folder: Folder, limits: Limits, redis: Redis | None = None
+    ) -> None:
         self.clock = FloodClock()
         self.depth = Depth(limits.window, limits.deepest)
         self.generation = 0  # of the key to a foreign data centre
@@ -97,31 +116,43 @@ class Pool:
         self._dc_id = dc_id
         self._folder = folder
         self._limits = limits
+        self.share = limits.lines  # how many of the account's connections are for this process, at least 1
         self._lines = [Line(self._connect, self.depth) for _ in range(limits.lines)]
+        self._leases: list[_Lease] = []
+        self._company = Company(redis, client.session.user_id, dc_id, self.clock, self._take_share)
         self._salt = 0
         self._reaper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @contextmanager
     def lines(self, count: int) -> Iterator[list[Line]]:
-        """The `count` lines with the fewest users, for one file. Unused lines stay connected for a while."""
-        chosen = sorted(self._lines, key=lambda line: line.users)[:count]
+        """Up to `count` lines for one file, those with the fewest users; at least one. They are others, more
+        or fewer after the share has changed. Unused lines stay connected for a while."""
+        lease = _Lease(count)
         self._keep_warm()
-        for line in chosen:
-            line.users += 1
+        self._company.enter()
+        self._leases.append(lease)
+        self._deal(lease)
         try:
-            yield chosen
+            yield lease.lines
         finally:
-            for line in chosen:
+            self._leases.remove(lease)
+            for line in lease.lines:
                 line.users -= 1
-            if not any(line.users for line in self._lines):
+            self._company.exit()
+            if not self._leases:
                 loop = asyncio.get_running_loop()
                 self._reaper = loop.call_later(self._limits.idle, self._start_closing)
 
+    def flood(self, seconds: float) -> None:
+        """Telegram asked to wait: let nobody who uses the account here ask before."""
+        self._company.flood(seconds)
+
     async def close(self) -> None:
-        """Hang up all lines; they connect again when used."""
+        """Hang up all lines, and give the share of them to other processes."""
         self._keep_warm()
-        await asyncio.gather(*(line.close() for line in self._lines))
+        await self._company.close()
+        await self._hang_up()
 
     @property
     def is_bot(self) -> bool:
@@ -138,7 +169,28 @@ class Pool:
         if generation == self.generation:
             self.generation += 1
             self._folder.forget_key(self._client.name, self._dc_id)
-            await self.close()
+            await self._hang_up()
+
+    def _deal(self, lease: _Lease) -> None:
+        lease.lines[:] = sorted(self._lines[: self.share], key=lambda line: line.users)[: lease.count]
+        for line in lease.lines:
+            line.users += 1
+
+    async def _take_share(self) -> None:
+        """Deal the lines anew if the number of processes has changed. One too many is closed when the parts
+        that it was asked for have come."""
+        share = max(1, self._limits.lines // self._company.size)
+        if share != self.share:
+            self.share = share
+            for line in self._lines:
+                line.users = 0
+            for lease in self._leases:
+                self._deal(lease)
+        await asyncio.gather(*(line.close() for line in self._lines[share:] if not line.busy))
+
+    async def _hang_up(self) -> None:
+        """Close all lines; they connect again when used."""
+        await asyncio.gather(*(line.close() for line in self._lines))
 
     def _keep_warm(self) -> None:
         if self._reaper is not None:
@@ -146,7 +198,7 @@ class Pool:
             self._reaper = None
 
     def _start_closing(self) -> None:
-        self._closing = asyncio.get_running_loop().create_task(self.close())
+        self._closing = asyncio.get_running_loop().create_task(self._hang_up())
 
     async def _connect(self) -> Sender:
         login = self._client.session.login(0, "")
@@ -177,6 +229,7 @@ class Pool:
             await connected(sender.connect(connection))
             first = self._client.first_request(query or functions.help.GetConfigRequest())
             await within(CONNECT_SECONDS, sender.send(first))
+            await self._company.news()  # asked for meanwhile: a flood wait of the others comes in time
         except BaseException:
             await _hang_up(sender)
             raise
