@@ -136,8 +136,13 @@ class _Download:
     def _hire(self, group: asyncio.TaskGroup) -> None:
         """As many workers as parts may be on their way; that grows and shrinks with the depth of the pool."""
         while self._crew < self._file.at_once:
+            work = self._work(group)
+            try:
+                group.create_task(work)
+            except RuntimeError:  # it is ending: a part has failed, or it is canceled
+                work.close()
+                raise asyncio.CancelledError from None
             self._crew += 1
-            group.create_task(self._work(group))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         for offset in self._offsets:
