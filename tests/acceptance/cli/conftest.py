@@ -1,12 +1,13 @@
-"""A SaveAny that runs, shared by the tests of a module: they must leave it as it was.
+"""A SaveAny that runs, shared by the tests of a module. What a test has left running is canceled after it.
 
 Its slow sample takes half a minute, so that whatever a test does to it comes in time on a busy machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -18,3 +19,16 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sta
     async with Stack(tmp_path_factory.mktemp("stack")) as stack:
         stack.sandbox.faults.add("total_rate=2000000,file=1006")
         yield stack
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No slot is taken, and nothing is listed, when the next test begins."""
+    yield
+    if "running" not in request.fixturenames:
+        return
+    stack: Stack = request.getfixturevalue("running")
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False, timeout=20) as client:
+        for task in client.get("/api/v1/tasks").json()["tasks"]:
+            client.delete(f"/api/v1/tasks/{task['task_id']}")

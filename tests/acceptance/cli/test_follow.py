@@ -24,7 +24,7 @@ MISSING = "https://t.me/channel/9999"
 async def event(process: Process, name: str) -> dict[str, Any]:
     """The next event of that name that the command prints."""
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):  # parts that a canceled task had asked for may still be on the line
         async for line in process.stdout:
             found: dict[str, Any] = json.loads(line)
             if found["event"] == name:

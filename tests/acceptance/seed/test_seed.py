@@ -120,6 +120,8 @@ def plain_demo(tmp_path: Path) -> Iterator[Path]:
     take_port_8080()
     with demo(tmp_path):
         wait_for(ready, "ready demo")
+        # It has saved its own sample when it tells what to try next: that task is in nobody's way then.
+        wait_for(lambda: b"Ctrl-C stops" in (tmp_path / "demo.log").read_bytes(), "saved sample")
         yield tmp_path
 
 
