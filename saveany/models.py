@@ -89,12 +89,14 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_conflict: OnConflict = OnConflict.RENAME
     priority: int = 0  # -100 … 100, higher first
     webhook_url: str = ""  # from the request; the operator's own comes from the configuration
-    params: dict[str, Any] = msgspec.field(default_factory=dict)
+    params: dict[str, Any] = msgspec.field(default_factory=dict)  # how to fetch; may hold secrets
+    source_storage: str = ""  # the storage that files are taken from, if they are
 
     @property
     def lane(self) -> str:
-        """What a worker must have to run this task: source and storage. Ready tasks wait by lane."""
-        return f"{self.type}/{self.storage}"
+        """What a worker must have to run this task: source and storages. Ready tasks wait by lane."""
+        source = f"{self.type}@{self.source_storage}" if self.source_storage else self.type
+        return f"{source}/{self.storage}"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

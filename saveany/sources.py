@@ -1,45 +1,213 @@
 """What a task can be made from. One `SourceSpec` per source, in the order in which they are asked for a URL.
 
 Pure: no network, no library of a source. The work is done by `workers/sources/`, one file per source. To add
-a source, write its parameters and its row in `SOURCES` here, and its file there.
+a source, write its parameters and its row in `SOURCES` here, and its file there. Another package adds one
+with an entry point of the group `saveany.sources`, whose object is a `SourceSpec`:
 
-The names are those of SaveAny-Bot's task types. A row that is not available is a name we know and refuse with
-"not available" rather than "unknown".
+    [project.entry-points."saveany.sources"]
+    tape = "my_package:SOURCE"
+
+The names are those of SaveAny-Bot's task types.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from saveany.telegram import links
+from saveany.errors import ConfigError, InvalidInput
+from saveany.telegram import links as telegram
+
+GROUP = "saveany.sources"
+
+Link = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+Links = Annotated[list[Link], Field(min_length=1, max_length=1000)]
+Headers = dict[
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")],
+    Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]{0,8192}$")],
+]
 
 
 class Params(BaseModel):
-    """The `params` object of a typed request; a source adds its fields."""
+    """The `params` object of a typed request: links, and how to fetch them. A source adds its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: The field with the link or links.
+    link_field: ClassVar[str] = "urls"
+
+    def links(self) -> list[str]:
+        """What is asked for."""
+        value = getattr(self, self.link_field)
+        return [value] if isinstance(value, str) else list(value)
+
+    def extras(self) -> dict[str, Any]:
+        """Everything else that was given, as plain data for `TaskSpec.params`."""
+        return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True)
+
+
+class TgFilter(BaseModel):
+    """Which files of a range are wanted. What is left out does not matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: str = Field(
+        default="",
+        max_length=500,
+        description="Regular expression found in the file's name or the message's text, upper and lower case "
+        "being equal.",
+    )
+    kinds: list[Literal["photo", "video", "audio", "voice", "document", "animation", "sticker"]] = Field(
+        default=[], description="Kinds of media."
+    )
+    min_bytes: int = Field(default=0, ge=0, description="At least so many bytes.")
+    max_bytes: int = Field(default=0, ge=0, description="At most so many bytes; 0 for any number.")
+    after: str = Field(
+        default="",
+        pattern=r"^(\d{4}-\d\d-\d\d)?$",
+        description="Sent on that day or later: 2026-01-31 (UTC).",
+    )
+    before: str = Field(
+        default="", pattern=r"^(\d{4}-\d\d-\d\d)?$", description="Sent before that day (UTC)."
+    )
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from None
+        return value
 
 
 class TgFiles(Params):
     """Media of Telegram messages."""
 
+    link_field = "message_links"
     message_links: list[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = Field(
         min_length=1,
         max_length=100,
-        description="Links to messages. An album is saved whole unless its link says `?single`.",
+        description="Links to messages. An album is saved whole unless its link says `?single`. A link that "
+        "ends in two ids, such as https://t.me/channel/100-200, is a range: all messages between them.",
         examples=[["https://t.me/channel/123"]],
+    )
+    filter: TgFilter = Field(default=TgFilter(), description="Which files of ranges are wanted.")
+
+
+class DirectLinks(Params):
+    """Files at plain URLs."""
+
+    urls: Links = Field(description="URLs of files.", examples=[["https://example.com/file.zip"]])
+    headers: Headers = Field(default={}, description="HTTP headers to send.")
+    cookies: Headers = Field(default={}, description="Cookies to send, to the host of each URL only.")
+    max_bytes: int = Field(default=0, ge=0, description="Refuse a larger file; 0 takes any.")
+
+
+class YtDlp(Params):
+    """Videos of the sites that yt-dlp knows."""
+
+    urls: Links = Field(description="Pages of videos or playlists.", examples=[["https://example.com/watch"]])
+    preset: Literal["best", "1080p", "720p", "480p", "audio"] | None = Field(
+        default=None, description="What to take. Left out: as configured in [ytdlp]."
+    )
+    flags: list[Annotated[str, StringConstraints(max_length=500)]] = Field(
+        default=[], max_length=50, description="Some options of yt-dlp; the reference lists which."
+    )
+    playlist: bool = Field(default=True, description="Take all videos of a playlist.")
+
+
+class Gallery(Params):
+    """Pictures and files of the sites that gallery-dl knows: X, Kemono, Danbooru and hundreds more."""
+
+    link_field = "url"
+    url: Link = Field(description="A post, album or gallery.", examples=["https://example.com/post/1"])
+
+
+class Aria2(Params):
+    """Torrents, magnets, metalinks and files, by aria2."""
+
+    urls: Links = Field(description="Each is a download of its own.", examples=[["magnet:?xt=urn:btih:…"]])
+    options: dict[str, str] = Field(
+        default={}, description="Some options of aria2; the reference lists which."
     )
 
 
-ParamsModel = type[Params]
+class Telegraph(Params):
+    """Pictures of a telegra.ph article."""
+
+    link_field = "telegraph_url"
+    telegraph_url: Link = Field(description="The article.", examples=["https://telegra.ph/Title-01-31"])
+
+
+class Transfer(Params):
+    """Files of another storage."""
+
+    link_field = "source_path"
+    source_storage: str = Field(min_length=1, description="Storage to take files from.")
+    source_path: str = Field(description="A file, or a folder to take with all below it; empty is the root.")
+    target_storage: str = Field(default="", description="In place of `storage`.")
+    target_path: str = Field(default="", description="In place of `path`.")
+    pattern: str = Field(
+        default="", max_length=500, description="Only files whose path matches, as in *.mkv; empty: all."
+    )
+    recursive: bool = Field(default=True, description="Folders below, too.")
 
 
 def _nothing(_: str) -> bool:
     return False
+
+
+def _is_web(link: str) -> bool:
+    return link.lower().startswith(("http://", "https://"))
+
+
+def _on_hosts(*hosts: str) -> Callable[[str], bool]:
+    """Whether a link is a web page of one of these hosts or of one below them."""
+
+    def claims(link: str) -> bool:
+        host = _host(link)
+        return any(host == known or host.endswith(f".{known}") for known in hosts)
+
+    return claims
+
+
+def _host(link: str) -> str:
+    try:
+        return (urlsplit(link).hostname or "").rstrip(".") if _is_web(link) else ""
+    except ValueError:
+        return ""
+
+
+def _is_for_aria2(link: str) -> bool:
+    try:
+        path = urlsplit(link).path.lower()
+    except ValueError:
+        return False
+    return link.lower().startswith("magnet:") or (
+        _is_web(link) and path.endswith((".torrent", ".metalink", ".meta4"))
+    )
+
+
+def _as_it_is(link: str) -> str:
+    if not _is_web(link.strip()):
+        raise InvalidInput("this must be a URL that starts with http:// or https://", "url")
+    return link.strip()
+
+
+def _aria2_link(link: str) -> str:
+    if not link.strip().lower().startswith(("http://", "https://", "ftp://", "sftp://", "magnet:")):
+        raise InvalidInput("this must be a magnet link or a URL", "url")
+    return link.strip()
+
+
+ParamsModel = type[Params]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +216,116 @@ class SourceSpec:
 
     type: str
     title: str
-    params: ParamsModel = Params
-    claims: Callable[[str], bool] = (
-        _nothing  # whether a URL is meant for this source, even if it is not valid
-    )
-    available: bool = False
+    params: ParamsModel
+    worker: str  # import path of its `workers.sources.base.Source`, "module:Class"
+    claims: Callable[[str], bool] = _nothing  # whether a URL is meant for it, even if it is not valid
+    canonical: Callable[[str], str] = _as_it_is  # a link in its usual spelling; raises `InvalidInput`
+    table: str = ""  # the table of the configuration whose `enable` switches it, "" for always on
 
 
-SOURCES: tuple[SourceSpec, ...] = (
-    SourceSpec("tgfiles", "Files of Telegram messages", TgFiles, links.looks_like, available=True),
-    SourceSpec("tphpics", "Pictures of a telegra.ph page"),
-    SourceSpec("parseditem", "Media of a page on a supported site"),
-    SourceSpec("ytdlp", "Videos, by yt-dlp"),
-    SourceSpec("aria2", "Torrents, magnets and files, by aria2"),
-    SourceSpec("directlinks", "Files at plain URLs"),
-    SourceSpec("transfer", "Files of another storage"),
+#: Pages that yt-dlp is asked for without being named; it knows many more. The same list for gallery-dl.
+_VIDEO_HOSTS = (
+    "youtube.com",
+    "youtu.be",
+    "vimeo.com",
+    "twitch.tv",
+    "dailymotion.com",
+    "bilibili.com",
+    "b23.tv",
+    "tiktok.com",
+    "soundcloud.com",
+    "nicovideo.jp",
+    "rumble.com",
+    "odysee.com",
+)
+_GALLERY_HOSTS = (
+    "x.com",
+    "twitter.com",
+    "kemono.cr",
+    "kemono.su",
+    "coomer.st",
+    "danbooru.donmai.us",
+    "gelbooru.com",
+    "pixiv.net",
+    "deviantart.com",
+    "artstation.com",
+    "instagram.com",
+    "imgur.com",
+    "tumblr.com",
+    "flickr.com",
+    "e621.net",
 )
 
-SOURCES_BY_TYPE: Mapping[str, SourceSpec] = {source.type: source for source in SOURCES}
+SOURCES: tuple[SourceSpec, ...] = (
+    SourceSpec(
+        "tgfiles",
+        "Files of Telegram messages",
+        TgFiles,
+        "workers.sources.telegram:TelegramSource",
+        telegram.looks_like,
+        lambda link: telegram.parse(link).url,
+    ),
+    SourceSpec(
+        "tphpics",
+        "Pictures of a telegra.ph page",
+        Telegraph,
+        "workers.sources.telegraph:TelegraphSource",
+        _on_hosts("telegra.ph", "graph.org", "te.legra.ph"),
+    ),
+    SourceSpec(
+        "parseditem",
+        "Media of a page, by gallery-dl",
+        Gallery,
+        "workers.sources.gallery:GallerySource",
+        _on_hosts(*_GALLERY_HOSTS),
+        table="gallery",
+    ),
+    SourceSpec(
+        "ytdlp",
+        "Videos, by yt-dlp",
+        YtDlp,
+        "workers.sources.ytdlp:YtDlpSource",
+        _on_hosts(*_VIDEO_HOSTS),
+        table="ytdlp",
+    ),
+    SourceSpec(
+        "aria2",
+        "Torrents, magnets and files, by aria2",
+        Aria2,
+        "workers.sources.aria2:Aria2Source",
+        _is_for_aria2,
+        _aria2_link,
+        table="aria2",
+    ),
+    SourceSpec(
+        "directlinks",
+        "Files at plain URLs",
+        DirectLinks,
+        "workers.sources.directlinks:DirectLinksSource",
+        _is_web,
+    ),
+    SourceSpec(
+        "transfer",
+        "Files of another storage",
+        Transfer,
+        "workers.sources.transfer:TransferSource",
+        canonical=lambda path: path.strip("/"),
+    ),
+)
+
+
+def sources() -> Mapping[str, SourceSpec]:
+    """Every source by its type: ours, then those that other packages bring. Two of one name, or a package
+    that is broken, is a `ConfigError`."""
+    found = {source.type: source for source in SOURCES}
+    for entry in entry_points(group=GROUP):
+        try:
+            source = entry.load()
+        except Exception as error:
+            raise ConfigError(f"source {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
+        if not isinstance(source, SourceSpec):
+            raise ConfigError(f"source {entry.name!r}: {entry.value} is not a saveany.sources.SourceSpec")
+        if source.type in found:
+            raise ConfigError(f"source {source.type!r} is registered twice; remove {entry.value}")
+        found[source.type] = source
+    return found

@@ -7,7 +7,10 @@ anything outside its base.
 A file comes in through an `Upload` and is invisible under its final name until `commit` returns: a reader of
 the storage never sees half a file. Nothing in here retries, counts or logs: that is the transfer's work
 (`workers/transfer.py`). Errors are those of `saveany.errors`: `NameTaken`, `UnsafePath`, `NoSpace`,
-`StorageUnavailable`, or `StorageError` for the rest; an `OSError` never gets out.
+`StorageUnavailable`, or `StorageError` for the rest; no error of a library gets out, and none shows a secret.
+
+A name that the backend cannot hold is encoded, reversibly: whoever lists and reads through the storage sees
+the name that was given.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,12 +41,33 @@ class StorageOptions(BaseModel):
 class Capabilities:
     """What a storage can do, as data: callers read this, they never probe for methods."""
 
-    random_writes: bool = False  # `Upload.write` takes parts in any order; else strictly in order
+    random_writes: bool = False  # `Upload.write` takes parts in any order; else strictly in order from 0 on
     reads_back: bool = False  # `Upload.read` works, so late parts can be hashed and a prefix re-read
     resumes: bool = False  # `begin` keeps durable bytes of an earlier epoch
+    needs_size: bool = False  # `begin` must be told the size
+    late_name: bool = False  # `commit` takes any name of the folder; else only the path given to `begin`
+    exclusive: bool = False  # of several that commit to one free name at once, exactly one succeeds
+    fences: bool = False  # `begin` of a later epoch stops even a writer that has not sealed
     lists: bool = False  # `list` works
     reads: bool = False  # `read` works
+    folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
+    moves: bool = False  # `move` works
+    copies: bool = False  # `copy` works, without the bytes coming here
+    usage: bool = False  # `usage` works
+    links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the process lends to its storages. A storage that needs what is not there says so in `probe`."""
+
+    #: A folder of this machine for what lies between two runs of a process: sockets, spooled files.
+    scratch: Path = Path("data/scratch")
+    #: Proxy for the outside world: http://, https:// or socks5:// URL, "" for none.
+    proxy: str = ""
+    #: Sends files to Telegram (`storages.telegram.Courier`), None where no account is configured.
+    courier: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +85,27 @@ class Entry:
 
     name: str
     path: str
-    size: int
+    size: int  # bytes; 0 for a folder
     is_dir: bool
-    modified_at: int  # milliseconds since the epoch
+    modified_at: int  # milliseconds since the epoch; 0 if the storage does not tell
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a storage is, in bytes; None is what it does not tell."""
+
+    used: int | None = None
+    free: int | None = None
+    total: int | None = None
 
 
 class Upload(abc.ABC):
-    """One file on its way in. Used by one transfer; `write` may be called concurrently if `random_writes`."""
+    """One file on its way in: `write` until all is there, `seal`, `commit`.
+
+    Used by one transfer; `write` may be called concurrently if `random_writes`. Between `seal` and `commit`
+    the caller makes sure that the upload is still its own: where a storage lacks `fences`, a later epoch
+    stops only what was sealed.
+    """
 
     #: What `begin` kept of an earlier epoch: all of the `keep` it was given, or nothing.
     kept: tuple[Range, ...] = ()
@@ -76,16 +115,25 @@ class Upload(abc.ABC):
         """Put `data` at `offset`. When it returns, `data` may be reused; it need not be durable yet."""
 
     @abc.abstractmethod
-    async def sync(self) -> None:
-        """Return when everything written so far survives a power cut."""
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """Make what it can of `written` durable, and return which bytes are: they survive a power cut, and
+        a later epoch can `keep` them. Ascending, apart from each other; `written` is all there is so far."""
+
+    @abc.abstractmethod
+    async def seal(self, size: int) -> None:
+        """End the writing: the storage has all bytes, under a name that nobody reads.
+
+        Raises `StorageError` if what was written is not exactly `size` bytes, and the upload may go on then
+        where `random_writes`. Sealing again is harmless.
+        """
 
     @abc.abstractmethod
     async def commit(self, path: str, size: int, *, replace: bool) -> None:
-        """Make the file visible under `path`, whole and durable, in one atomic step.
+        """Make the file visible under `path`, whole and durable, in one atomic step; seals first if need be.
 
-        Raises `NameTaken` if the name exists and `replace` is false, `StorageError` if what was written is
-        not exactly `size` bytes, `Fenced` if a later epoch has taken the upload over. After `NameTaken` the
-        upload is as before and may be committed under another path of the same folder. A commit that was
+        Raises `NameTaken` if the name exists and `replace` is false, or if a folder has it; what `seal`
+        raises; `Fenced` if a later epoch has taken the upload over. After `NameTaken` the upload is as before
+        and, with `late_name`, may be committed under another path of the same folder. A commit that was
         cancelled may have gone through: `Storage.finished` tells.
         """
 
@@ -118,7 +166,8 @@ class Storage(abc.ABC):
         Takes over what an earlier epoch of the same task and item left, in such a way that the earlier
         writer, if it still lives, can no longer commit. `keep` are the bytes of it that a checkpoint of the
         caller says are durable: the new upload has either all of them (`Upload.kept`) or starts empty.
-        Storages with `resumes` keep them if they are there.
+        Storages with `resumes` keep them if they are there. Raises `Fenced` if a later epoch has begun,
+        `StorageError` if `size` is None and the storage `needs_size`.
         """
 
     @abc.abstractmethod
@@ -159,20 +208,57 @@ class Storage(abc.ABC):
         return  # most storages are not bound to a machine
 
     @abc.abstractmethod
+    async def stat(self, path: str) -> Entry | None:
+        """What is at `path`, None if there is nothing."""
+
     async def size(self, path: str) -> int | None:
         """Bytes of the file at `path`, None if there is none (a folder is none)."""
+        entry = await self.stat(path)
+        return None if entry is None or entry.is_dir else entry.size
 
     @abc.abstractmethod
     async def delete(self, path: str) -> None:
         """Remove the file at `path`; a missing one is fine."""
 
-    async def list(self, path: str) -> list[Entry]:
-        """What is in folder `path`, by name (capability `lists`). A missing folder raises `StorageError`."""
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        """What is in folder `path` ("" is the root), by name (capability `lists`): the names after `after`,
+        at most `limit` of them. A missing folder raises `StorageError`, but a missing root is empty."""
         raise NotImplementedError(f"{type(self).__name__} cannot list")
 
+    async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
+        """Every file below folder `path`, depth first, by name (capability `lists`)."""
+        for entry in await self.list(path):
+            if not entry.is_dir:
+                yield entry
+                continue
+            async for below in self.walk(entry.path):
+                yield below
+
     def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file, in pieces (capability `reads`)."""
+        """The bytes of a file from `offset` on, `size` of them or up to its end, in pieces (capability
+        `reads`). A file that is not there raises `StorageError`, and so does one that ends too early."""
         raise NotImplementedError(f"{type(self).__name__} cannot read")
+
+    async def mkdir(self, path: str) -> None:
+        """Make the folder and those above it (capability `folders`); one that is there is fine."""
+        raise NotImplementedError(f"{type(self).__name__} has no folders")
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+        """Give a file another path (capability `moves`). Raises `NameTaken` as `Upload.commit` does, and
+        `StorageError` if there is no such file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot move")
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """Put a copy of a file at `to`, whole or not at all (capability `copies`). Raises as `move`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot copy")
+
+    async def usage(self) -> Usage:
+        """How full it is (capability `usage`)."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell how full it is")
+
+    async def url(self, path: str, seconds: int) -> str:
+        """A link by which anyone can read the file for at least so long (capability `links`)."""
+        raise NotImplementedError(f"{type(self).__name__} has no links")
 
     async def close(self) -> None:
         """Release connections."""

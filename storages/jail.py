@@ -267,28 +267,30 @@ class Folder:
         """A descriptor of what is there."""
         return os.open(name, how | _FILE, dir_fd=self.fd)
 
-    def rename(self, old: str, new: str) -> None:
-        """Rename; a file called `new` is replaced."""
-        os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+    def rename(self, old: str, new: str, to: Folder | None = None) -> None:
+        """Rename, into folder `to` if given; a file called `new` is replaced."""
+        os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd)
 
-    def publish(self, old: str, new: str) -> None:
-        """Give the file the name `new` in one step, or raise `FileExistsError`; `old` may be gone then.
+    def publish(self, old: str, new: str, to: Folder | None = None) -> None:
+        """Give the file the name `new`, here or in folder `to`, in one step, or raise `FileExistsError`; `old`
+        may be gone then.
 
         By a rename where the file system has one that does not replace: it is atomic with renames of `old` by
         others. A link is not quite: Linux looks `old` up before it locks the folder, and the file gets the
         name even if `old` was renamed in between.
         """
+        there = to or self
         try:
-            _call("renameat2", self.fd, old.encode(), self.fd, new.encode(), _NO_REPLACE)
+            _call("renameat2", self.fd, old.encode(), there.fd, new.encode(), _NO_REPLACE)
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
-            self._link(old, new)
+            self._link(old, new, there)
 
-    def _link(self, old: str, new: str) -> None:
+    def _link(self, old: str, new: str, to: Folder) -> None:
         """For NFS and others where a rename always replaces."""
         try:
-            os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+            os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
@@ -365,6 +367,20 @@ def read_all(fd: int, offset: int, size: int) -> bytes:
         offset += len(piece)
         size -= len(piece)
     return b"".join(pieces)
+
+
+def copy_all(source: int, target: int) -> None:
+    """Copy a whole file; file systems that can share the blocks do."""
+    while True:
+        try:
+            if not os.copy_file_range(source, target, 1 << 30):
+                return
+        except OSError as error:
+            if error.errno not in (*_NOT_HERE, errno.EXDEV):
+                raise
+            break
+    while piece := os.read(source, 1 << 20):
+        write_all(target, os.lseek(target, 0, os.SEEK_END), piece)
 
 
 def has_hole(fd: int, start: int, end: int) -> bool:

@@ -28,6 +28,7 @@ when it is closed; one epoch belongs to one process, which opens a storage once.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -44,12 +45,23 @@ from weakref import WeakValueDictionary
 from pydantic import Field
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError
-from storages.base import Capabilities, Entry, Range, Storage, StorageOptions, Upload, UploadKey
+from storages.base import (
+    Capabilities,
+    Entry,
+    Range,
+    Services,
+    Storage,
+    StorageOptions,
+    Upload,
+    UploadKey,
+    Usage,
+)
 from storages.jail import (
     RESERVED,
     Disk,
     Folder,
     Lent,
+    copy_all,
     has_hole,
     is_file,
     read_all,
@@ -77,10 +89,22 @@ class LocalStorage(Storage):
     """A folder of this machine; the modes of new files and folders follow the umask."""
 
     capabilities = Capabilities(
-        random_writes=True, reads_back=True, resumes=True, lists=True, reads=True, this_machine_only=True
+        random_writes=True,
+        reads_back=True,
+        resumes=True,
+        late_name=True,
+        exclusive=True,
+        fences=True,
+        lists=True,
+        reads=True,
+        folders=True,
+        moves=True,
+        copies=True,
+        usage=True,
+        this_machine_only=True,
     )
 
-    def __init__(self, options: LocalOptions) -> None:
+    def __init__(self, options: LocalOptions, services: Services | None = None) -> None:
         self.name = options.name
         self._disk = Disk(options.name, options.base_path.expanduser().absolute(), _is_part)
         self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
@@ -158,13 +182,13 @@ class LocalStorage(Storage):
         """As in the contract; makes the base folder if it is missing. 1 to 64 letters, digits, `-` or `_`."""
         await self._disk.run("", lambda: self._disk.adopt(identity))
 
-    async def size(self, path: str) -> int | None:
-        """As in the contract; what is not a regular file counts as none."""
+    async def stat(self, path: str) -> Entry | None:
+        """As in the contract; links and devices count as nothing."""
 
-        def look() -> int | None:
+        def look() -> Entry | None:
             with suppress(FileNotFoundError), self._disk.parent(path) as (folder, name):
                 there = folder.stat(name)
-                return there.st_size if there and is_file(there) else None
+                return there and _entry(path.split("/")[:-1], name, there)
             return None
 
         return await self._disk.run(path, look)
@@ -192,7 +216,72 @@ class LocalStorage(Storage):
                 offset += len(piece)
                 yield piece
 
-    async def list(self, path: str) -> list[Entry]:
+    async def mkdir(self, path: str) -> None:
+        """As in the contract."""
+
+        def make() -> None:
+            with self._disk.folder(self._disk.split(path) if path else [], create=True):
+                return
+
+        await self._disk.run(path, make)
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract; makes the folder of `to`."""
+
+        def rename() -> None:
+            with self._disk.parent(path) as (folder, name):
+                _refuse_folder(folder.stat(name))
+                with self._disk.parent(to, create=True) as (there, new):
+                    self._give_name(folder, name, there, new, replace=replace)
+                    there.sync()
+                folder.sync()
+
+        await self._disk.run(path, rename)
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract; on file systems that can, both share their blocks until one is changed."""
+
+        def duplicate() -> None:
+            with ExitStack() as stack:
+                source = self._disk.open_file(path, stack)
+                there, new = stack.enter_context(self._disk.parent(to, create=True))
+                part = f"{RESERVED}copy-{secrets.token_hex(8)}"
+                fd = there.create(part)
+                stack.callback(os.close, fd)
+                stack.callback(there.unlink, [part])
+                copy_all(source, fd)
+                os.fsync(fd)
+                self._give_name(there, part, there, new, replace=replace)
+                there.sync()
+
+        await self._disk.run(path, duplicate)
+
+    def _give_name(self, folder: Folder, name: str, there: Folder, new: str, *, replace: bool) -> None:
+        taken = there.stat(new)
+        if taken and (not replace or not is_file(taken)):
+            raise NameTaken(f"storage {self.name!r}: {new!r} exists already")
+        try:
+            if replace:
+                folder.rename(name, new, there)
+            else:
+                folder.publish(name, new, there)
+                folder.unlink([name])  # where it was linked
+        except FileExistsError:
+            raise NameTaken(f"storage {self.name!r}: {new!r} exists already") from None
+
+    async def usage(self) -> Usage:
+        """As in the contract, of the whole disk: it has other users, too."""
+
+        def look() -> Usage:
+            with self._disk.folder([]) as folder:
+                disk = os.fstatvfs(folder.fd)
+            size = disk.f_frsize
+            used = (disk.f_blocks - disk.f_bfree) * size
+            return Usage(used=used, free=disk.f_bavail * size, total=disk.f_blocks * size)
+
+        return await self._disk.run("", look)
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
         """As in the contract. Only files and folders: no links, devices, parts or names kept for SaveAny.
 
         A name that is not UTF-8 is shown with U+FFFD in it, and cannot be opened by that.
@@ -203,13 +292,13 @@ class LocalStorage(Storage):
             try:
                 with self._disk.folder(parts) as folder, os.scandir(folder.fd) as found:
                     shown = (item for item in found if not self._disk.reserved(item.name))
-                    return [entry for item in shown if (entry := _entry(parts, item))]
+                    return [entry for item in shown if item.name > after and (entry := _listed(parts, item))]
             except FileNotFoundError:
                 if parts:
                     raise
                 return []  # nothing was saved yet
 
-        return sorted(await self._disk.run(path, look), key=lambda entry: entry.name)
+        return sorted(await self._disk.run(path, look), key=lambda entry: entry.name)[:limit]
 
     async def close(self) -> None:
         """Let the threads end; a call that hangs on a broken disk is not waited for."""
@@ -251,6 +340,7 @@ class LocalUpload(Upload):
         self._file: Lent | None = None  # None before `open`, and when the upload is over
         self._written = _Spans()
         self._reserved = 0
+        self._sealed: int | None = None  # the size that was found right, and durable
         self._lost: OSError | None = None  # what the disk said when it could not keep what was written
         self.over = False  # nothing can be written or committed any more
 
@@ -293,18 +383,26 @@ class LocalUpload(Upload):
         """As in the contract. When it ends, even by a cancel, nothing reads `data` any more."""
         await self._disk.run(self._path, self._use(lambda fd: write_all(fd, offset, data)))
         self._written.add(offset, offset + memoryview(data).nbytes)
+        self._sealed = None
 
     async def read(self, offset: int, size: int) -> bytes:
         """As in the contract; short where the file ends."""
         return await self._disk.run(self._path, self._use(lambda fd: read_all(fd, offset, size)))
 
-    async def sync(self) -> None:
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract. A cancel does not wait for the disk; after an error no commit is possible."""
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._flush(os.fdatasync, fd)))
+        return written
 
     async def commit(self, path: str, size: int, *, replace: bool) -> None:
         """As in the contract. A cancel comes either before the file is published or after all is done."""
         name = _sibling(self._disk, self._path, path)
+        if self._sealed != size:
+            await self.seal(size)
+        await self._disk.run(path, lambda: self._publish(name, replace))
+
+    async def seal(self, size: int) -> None:
+        """As in the contract."""
         # The length alone proves nothing: where parts come out of order, a hole looks like data.
         if not self._written.cover(size):
             raise StorageError(
@@ -312,7 +410,7 @@ class LocalUpload(Upload):
                 f"written were {self._written}"
             )
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._settle(fd, size)))
-        await self._disk.run(path, lambda: self._publish(name, replace))
+        self._sealed = size
 
     def _settle(self, fd: int, size: int) -> None:
         """Check the length, give back room that was reserved beyond it, make the bytes durable."""
@@ -494,18 +592,28 @@ def _fence(folder: Folder, key: UploadKey) -> list[_Part]:
     return fenced
 
 
-def _entry(parts: list[str], item: os.DirEntry[str]) -> Entry | None:
+def _listed(parts: list[str], item: os.DirEntry[str]) -> Entry | None:
     """What a listing says of it, None to say nothing: special, a link, or gone meanwhile."""
     try:
-        there = item.stat(follow_symlinks=False)
+        return _entry(parts, item.name, item.stat(follow_symlinks=False))
     except FileNotFoundError:
         return None
+
+
+def _entry(parts: list[str], raw: str, there: os.stat_result) -> Entry | None:
     is_dir = stat.S_ISDIR(there.st_mode)
     if not (is_dir or is_file(there)):
         return None
-    name = os.fsencode(item.name).decode(errors="replace")
+    name = os.fsencode(raw).decode(errors="replace")
     size = 0 if is_dir else there.st_size
     return Entry(name, "/".join([*parts, name]), size, is_dir, there.st_mtime_ns // 1_000_000)
+
+
+def _refuse_folder(there: os.stat_result | None) -> None:
+    if there is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not is_file(there):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _same(one: os.stat_result, other: os.stat_result | None) -> bool:

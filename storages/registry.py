@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from saveany.errors import ConfigError
-from storages.base import Storage, StorageOptions
+from storages.base import Services, Storage, StorageOptions
 
 GROUP = "saveany.storages"
 
@@ -31,7 +31,7 @@ class Backend:
     """Where the two halves of a backend are (`module:Name`), and what it is in one line for a user."""
 
     options: str  # a subclass of StorageOptions
-    storage: str  # a subclass of Storage, made from an instance of `options`
+    storage: str  # a subclass of Storage, made from an instance of `options` and the `Services`
     description: str
 
 
@@ -77,14 +77,14 @@ def options_model(type_: str) -> type[StorageOptions] | None:
     return model
 
 
-def open_storage(options: StorageOptions) -> Storage:
+def open_storage(options: StorageOptions, services: Services | None = None) -> Storage:
     """The storage these options describe. Nothing is touched or connected before its first use."""
     known = backend(options.type)
     if known is None:
         raise ConfigError(
             f"storage {options.name!r}: no type {options.type!r}; there are {', '.join(types())}"
         )
-    storage: Storage = _attribute(options.type, known.storage, Storage)(options)
+    storage: Storage = _attribute(options.type, known.storage, Storage)(options, services or Services())
     return storage
 
 

@@ -33,9 +33,8 @@ class Checkpoints:
             return
         self._busy = True
         try:
-            ranges = tuple(written())
-            await self._upload.sync()
-            known = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=ranges)
+            durable = tuple(await self._upload.sync(written()))
+            known = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=durable)
             await self._claim.checkpoint(self._item.index, known)
         finally:
             self._next = time.monotonic() + _EVERY

@@ -35,16 +35,23 @@ class Place:
 
     async def look(self) -> None:
         """Find out whether there is a problem."""
+        if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
+            await self.works()
+        else:
+            await self.still_here()
+
+    async def works(self) -> bool:
+        """Try it now: whether files can be saved."""
         if not await self.still_here():
-            return
+            return False
         try:
-            if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
-                await self.storage.probe()
-                self._probed_at = time.monotonic()
+            await self.storage.probe()
         except StorageError as e:
             self._note(e.message)
-        else:
-            self._note("")
+            return False
+        self._probed_at = time.monotonic()
+        self._note("")
+        return True
 
     async def still_here(self) -> bool:
         """Look at the mark only, which is quick. Without it the storage has a problem from now on."""

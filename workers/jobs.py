@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from saveany.errors import (
     Retryable,
     SaveAnyError,
     StorageError,
+    StorageUnavailable,
     TaskError,
     UnsafePath,
 )
@@ -24,7 +26,7 @@ from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.planning.plan import plan, planned_title
 from saveany.store import Claim
-from storages.base import Storage
+from workers.identity import Place
 from workers.lease import Keeper
 from workers.ledger import Ledger
 from workers.meter import Meter
@@ -33,6 +35,8 @@ from workers.transfer import Transfer
 
 #: A task that must wait longer than this gives its slot to another meanwhile.
 _LONG_WAIT = 30.0
+#: How long a task waits for a storage that has gone away, before it asks for a worker that has it.
+_STORAGE_WAIT = 31.0
 
 replace = msgspec.structs.replace
 log = get_logger("saveany.job")
@@ -50,7 +54,7 @@ class Job:
     """The work on one claim. `run` never raises because of the task: how it went is recorded in the store."""
 
     def __init__(
-        self, claim: Claim, *, source: Source, storage: Storage, announce: Announce, tries: int
+        self, claim: Claim, *, source: Source, place: Place, announce: Announce, tries: int, scratch: Path
     ) -> None:
         self._claim = claim
         self._source = source
@@ -60,7 +64,8 @@ class Job:
         self._ledger = Ledger(claim)
         self._meter = Meter(self._ledger)
         self._keeper = Keeper(claim, self._meter)
-        self._transfer = Transfer(claim, self._ledger, source, storage, self._meter)
+        self._place = place
+        self._transfer = Transfer(claim, self._ledger, source, place.storage, self._meter, scratch)
 
     def look(self) -> None:
         """The task may have been canceled or paused: find out now."""
@@ -69,6 +74,12 @@ class Job:
     async def run(self) -> None:
         """Work the task off and end it; or stop, if it is another's now; or give it back, if it
         is paused or this call is cancelled."""
+        try:
+            await self._run()
+        finally:
+            await self._source.forget(self._task.id)
+
+    async def _run(self) -> None:
         try:
             async with self._keeper:
                 last = await self._work()
@@ -139,7 +150,8 @@ class Job:
         return replace(failed, failures=failed.failures + 1)
 
     async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
-        """`step`, again while it fails in a way that may pass. A wait we are told to make is no failure."""
+        """`step`, again while it fails in a way that may pass. A wait we are told to make is no failure, and
+        a storage that has gone away is not the task's: the task waits until it is back."""
         failures = 0
         while True:
             try:
@@ -148,6 +160,8 @@ class Job:
                 wait = e.after if isinstance(e, Retryable) else 0.0
                 failures += not wait
                 hopeless = isinstance(e, NoSpace | UnsafePath)
+                if isinstance(e, StorageUnavailable) and not await self._place.works():
+                    raise Retryable(e.message, after=_STORAGE_WAIT) from e
                 if hopeless or wait > _LONG_WAIT or failures >= self._tries:
                     raise
                 log.info("trying again", task=self._task.id, reason=e.message, after=wait)

@@ -20,7 +20,7 @@ from saveany.planning.plan import Found
 from saveany.store import Limits, Store
 from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
 from storages.base import Range
-from workers.sources.base import Source, Write
+from workers.sources.base import Report, Source, Write
 
 #: Who waits looks so often whether the limit has changed, in seconds.
 _PATIENCE = 0.25
@@ -88,7 +88,7 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Source):
     """A source whose parts are counted and held back, for the tasks of one user."""
 
     source: Source
@@ -96,10 +96,24 @@ class Watched:
     counters: Counters
     user: int
 
+    @property
+    def problem(self) -> str:
+        """As the source has it."""
+        return self.source.problem
+
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """As the source does."""
         with self._counting_waits():
             return await self.source.resolve(spec)
+
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
+        """As the source does."""
+        with self._counting_waits():
+            return await self.source.prepare(item, spec, report)
+
+    async def forget(self, task_id: str) -> None:
+        """As the source does."""
+        await self.source.forget(task_id)
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As the source does, at the speed that is allowed."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from saveany.config import Config
-from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError
+from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status
 from saveany.net.guard import AddressGuard
@@ -29,14 +29,14 @@ from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import Sender
 from saveany.webhooks.signing import new_secret
 from storages import registry
-from storages.base import Storage, UploadKey
+from storages.base import Services, Storage, UploadKey
 from workers.bell import BellWorker
 from workers.identity import Place
 from workers.jobs import Job
 from workers.limits import Throttle, Watched
 from workers.reconcile import Reconciler
-from workers.sources.base import Source
-from workers.sources.telegram import TelegramSource
+from workers.sources import open_sources
+from workers.sources.base import Source, Tools
 
 _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
@@ -100,8 +100,8 @@ class Worker:
         self._started_at = time.time_ns() // 1_000_000
         self._jobs: dict[str, Job] = {}
         self._places: dict[str, Place] = {}
-        on_wait = partial(store.counters.add, FLOOD_WAIT_SECONDS)
-        self._sources: dict[str, Source] = {"tgfiles": TelegramSource(accounts, on_wait)}
+        self._scratch = config.data_dir / "scratch"
+        self._sources = self._open_sources()
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
         limits = Limits(**config.limits.model_dump())
@@ -193,21 +193,46 @@ class Worker:
         return Job(
             claim,
             source=Watched(self._sources[spec.type], self._throttle, self._store.counters, spec.user_id),
-            storage=self._places[spec.storage].storage,
+            place=self._places[spec.storage],
             announce=self._announce,
             tries=self._config.retry,
+            scratch=self._scratch,
         )
 
     def _lanes(self) -> list[str]:
-        """What this worker can run now: a source that has an account, into a storage that works."""
-        sources = ["tgfiles"] if self._accounts.ready else []
+        """What this worker can run now: sources that have what they need, into storages that work."""
         storages = [name for name, place in self._places.items() if not place.problem]
-        return [f"{source}/{storage}" for source in sources for storage in storages]
+        names = []
+        for type_, source in self._sources.items():
+            if not source.problem:
+                names += [f"{type_}@{name}" for name in storages] if type_ == "transfer" else [type_]
+        return [f"{source}/{storage}" for source in names for storage in storages]
+
+    def _open_sources(self) -> dict[str, Source]:
+        tools = Tools(
+            config=self._config,
+            scratch=self._scratch,
+            guard=AddressGuard(self._config.net.allow),
+            accounts=self._accounts,
+            storage=self._storage,
+            on_wait=partial(self._store.counters.add, FLOOD_WAIT_SECONDS),
+        )
+        opened = open_sources(tools)
+        for source in opened.values():
+            self._stack.push_async_callback(source.close)
+        return opened
+
+    def _storage(self, name: str) -> Storage:
+        place = self._places.get(name)
+        if place is None or place.problem:
+            raise StorageUnavailable(place.problem if place else f"this worker has no storage {name!r}")
+        return place.storage
 
     def _open_storages(self) -> None:
+        services = Services(scratch=self._scratch, proxy=self._config.proxy)
         for options in self._config.storages:
             if options.enable:
-                storage = registry.open_storage(options)
+                storage = registry.open_storage(options, services)
                 self._places[options.name] = Place(self._store, storage)
                 self._stack.push_async_callback(storage.close)
 
@@ -237,6 +262,7 @@ class Worker:
             tasks=sorted(self._jobs),
             storages={name: place.problem for name, place in self._places.items()},
             capabilities={name: asdict(each.storage.capabilities) for name, each in self._places.items()},
+            sources={name: source.problem for name, source in self._sources.items()},
             accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
         )
 

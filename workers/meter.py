@@ -18,27 +18,44 @@ class Meter:
     def __init__(self, ledger: Ledger) -> None:
         self.stage = Stage.RESOLVING
         self._ledger = ledger
-        self._current = 0  # bytes of the item in flight
+        self._stored = 0  # bytes of the item in flight that are in the storage …
+        self._fetched = 0  # … and that were brought to this machine before, by a source that needs that
+        self._expected = 0  # bytes of the item in flight, while only its source knows
         self._recent: deque[tuple[float, int]] = deque()
 
+    @property
+    def fetched(self) -> bool:
+        """Whether the item in flight was brought to this machine first."""
+        return self._fetched > 0
+
+    def begin(self) -> None:
+        """The next item begins, or the one in flight begins again."""
+        self._stored = self._fetched = self._expected = 0
+
     def restart(self, size: int) -> None:
-        """The next item begins, or the one in flight begins again; `size` bytes of it are there already."""
-        self._current = size
+        """Writing begins; `size` bytes of the item are in the storage already."""
+        self._stored = size
 
     def add(self, size: int) -> None:
         """`size` more bytes of the item in flight have arrived and are written."""
-        self._current += size
+        self._stored += size
         self._recent.append((time.monotonic(), size))
+
+    def report(self, fetched: int, total: int | None) -> None:
+        """So many bytes of the item in flight were brought to this machine, of so many if that is known."""
+        self.stage = Stage.DOWNLOADING
+        self._recent.append((time.monotonic(), max(0, fetched - self._fetched)))
+        self._fetched, self._expected = fetched, total or 0
 
     def progress(self) -> Progress:
         """The sums of this moment."""
         items = self._ledger.items
         done = [item for item in items if item.status.done]
-        arrived = sum(item.size or 0 for item in done) + self._current
+        before = sum(item.size or 0 for item in done)
         return Progress(
-            total_bytes=sum(item.size or 0 for item in items),
-            downloaded_bytes=arrived,
-            uploaded_bytes=arrived,
+            total_bytes=max(before + self._expected, sum(item.size or 0 for item in items)),
+            downloaded_bytes=before + max(self._stored, self._fetched),
+            uploaded_bytes=before + self._stored,
             total_files=len(items),
             done_files=len(done),
             speed_bps=self._speed(),

@@ -1,17 +1,19 @@
 """THE transfer: one file from its source into its storage, whole or not at all.
 
-    recover -> begin (or resume) -> fetch and hash -> name -> commit
+    recover -> prepare -> place -> begin (or resume) -> fetch and hash -> seal -> name -> commit
 
-Finishing survives a death at every step. The final path is recorded before the storage is asked for it;
-the storage makes the file visible in one atomic step that fails if the name is taken; the next claim looks,
-before anything else, whether that step went through. The result is recorded by the caller
-(`workers/jobs.py`), the last one together with the end of the task.
+Finishing survives a death at every step. The final path is recorded before the storage is asked for it, and
+after the storage has all bytes: recording proves that the claim is still ours. The storage makes the file
+visible in one atomic step that fails if the name is taken; the next claim looks, before anything else,
+whether that step went through. The result is recorded by the caller (`workers/jobs.py`), the last one
+together with the end of the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -25,7 +27,10 @@ from workers.checkpoint import Checkpoints
 from workers.intake import Intake
 from workers.ledger import Ledger
 from workers.meter import Meter
-from workers.sources.base import Source
+from workers.sources.base import Source, Write
+from workers.spool import Spool
+
+Fetch = Callable[[Item, Write, Sequence[Range]], Awaitable[None]]
 
 replace = msgspec.structs.replace
 
@@ -39,6 +44,7 @@ class Transfer:
     source: Source
     storage: Storage
     meter: Meter
+    scratch: Path  # a folder of this machine for what must be spooled
 
     async def save(self, item: Item) -> Item:
         """The item, completed or skipped. Not yet recorded as such: that is the caller's.
@@ -46,25 +52,73 @@ class Transfer:
         Raises what source and storage raise, and `Fenced` and `CancelRequested` from the store. Whatever it
         raises, nothing half is visible, and a later call starts from what is really there.
         """
-        if item.status is ItemStatus.FINISHING:
-            if await self._finished(item):
-                return replace(item, status=ItemStatus.COMPLETED)
-        elif await self._skips(item):
-            await self.storage.discard(self._key(item), item.path)  # what a worker that died left of it
-            return replace(item, status=ItemStatus.SKIPPED)
-        item = replace(item, status=ItemStatus.RUNNING, final="", sha256="", error="")
-        await self.ledger.put(item)
-        keep = await self._durable(item)
-        async with await self.storage.begin(self._key(item), item.path, item.size, keep) as upload:
+        if item.status is ItemStatus.FINISHING and await self._finished(item):
+            return replace(item, status=ItemStatus.COMPLETED)
+        item = await self._prepared(item)
+        while True:
+            if await self._skips(item):
+                await self.storage.discard(self._key(item), item.path)  # what a worker that died left of it
+                return replace(item, status=ItemStatus.SKIPPED)
+            item = await self._placed(item)
+            await self.ledger.put(item)
             try:
-                if keep and not upload.kept:
-                    await self._forget(item)
-                item = await self._fetch(item, upload)
-                self.meter.stage = Stage.VERIFYING
-                return await self._commit(item, upload)
-            except Fenced:
-                await upload.abort()  # removes only what is its own: whoever has the task now goes on
-                raise
+                return await self._saved(item)
+            except NameTaken as taken:
+                # Somebody else was faster, and this storage cannot take another name for what it has.
+                if self._policy is OnConflict.OVERWRITE:
+                    raise Permanent(f"{item.path}: a folder of that name is in the way") from taken
+
+    async def _prepared(self, item: Item) -> Item:
+        """The item as the source sees it now, and under the name that goes with that."""
+        self.meter.begin()
+        ready = await self.source.prepare(item, self.claim.task.spec, self.meter.report)
+        ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="")
+        if self.claim.task.spec.filename or ready.name == item.name:
+            return replace(ready, name=item.name)
+        await self.storage.discard(self._key(item), item.path)
+        others = [each.path for each in self.ledger.items if each.index != item.index]
+        return replace(ready, path=paths.distinct_from(others, paths.sibling(item.path, ready.name)))
+
+    async def _placed(self, item: Item) -> Item:
+        """The item at a path that no other task uses, where the storage itself could not tell in time."""
+        can = self.storage.capabilities
+        if can.exclusive and can.late_name:
+            return item
+        while not await self._has_place(item):
+            if self._policy is not OnConflict.RENAME:
+                raise Retryable(f"{item.path}: another task is saving a file of that name", after=5)
+            item = replace(item, path=await self._next_name(item))
+        return item
+
+    async def _has_place(self, item: Item) -> bool:
+        if not await self.claim.reserve(item.index, item.path):
+            return False
+        return self._policy is not OnConflict.RENAME or await self.storage.stat(item.path) is None
+
+    async def _saved(self, item: Item) -> Item:
+        spool = self._spool(item)
+        async with spool:
+            if spool.needed:
+                item = replace(item, size=await spool.fill(self.source, self.meter))
+            keep = await self._durable(item)
+            async with await self.storage.begin(self._key(item), item.path, item.size, keep) as upload:
+                try:
+                    if keep and not upload.kept:
+                        await self._forget(item)
+                    item = await self._fetch(item, upload, spool.fetch if spool.needed else self.source.fetch)
+                    self.meter.stage = Stage.VERIFYING
+                    return await self._commit(item, upload)
+                except (Fenced, NameTaken):
+                    await upload.abort()  # removes only what is its own: whoever has the task now goes on
+                    raise
+
+    @property
+    def _policy(self) -> OnConflict:
+        return self.claim.task.spec.on_conflict
+
+    def _spool(self, item: Item) -> Spool:
+        needed = item.size is None and self.storage.capabilities.needs_size
+        return Spool(self.scratch / f"{self.claim.task.id}-{item.index}", item, needed=needed)
 
     async def undo(self, item: Item) -> None:
         """Remove what there is of an item that is not completed."""
@@ -81,7 +135,7 @@ class Transfer:
         return await self.storage.finished(self._key(item), item.path, item.final, item.size or 0)
 
     async def _skips(self, item: Item) -> bool:
-        if self.claim.task.spec.on_conflict is not OnConflict.SKIP:
+        if self._policy is not OnConflict.SKIP:
             return False
         return await self.storage.size(item.path) is not None
 
@@ -96,34 +150,34 @@ class Transfer:
         nothing = Checkpoint(source=item.source, size=item.size or 0, durable=())
         await self.claim.checkpoint(item.index, nothing)
 
-    async def _fetch(self, item: Item, upload: Upload) -> Item:
-        self.meter.stage = Stage.DOWNLOADING
-        intake = Intake(upload, self.meter, Checkpoints(self.claim, item, upload, self.storage))
-        await self.source.fetch(item, intake.write, upload.kept)
-        digest = await intake.sha256()
+    async def _fetch(self, item: Item, upload: Upload, fetch: Fetch) -> Item:
+        self.meter.stage = Stage.UPLOADING if self.meter.fetched else Stage.DOWNLOADING
+        checkpoints = Checkpoints(self.claim, item, upload, self.storage)
+        async with Intake(self.storage, upload, self.meter, checkpoints) as intake:
+            await fetch(item, intake.write, upload.kept)
+            digest = await intake.sha256()
         if item.size is not None and intake.size != item.size:
             raise Retryable(f"{item.name}: {intake.size} of {item.size} bytes arrived")
         return replace(item, size=intake.size, sha256=digest)
 
     async def _commit(self, item: Item, upload: Upload) -> Item:
-        policy = self.claim.task.spec.on_conflict
-        final = item.path
+        size, final = item.size or 0, item.path
+        await upload.seal(size)
         while True:
             item = replace(item, status=ItemStatus.FINISHING, final=final)
             await self.ledger.put(item)
             try:
-                await upload.commit(final, item.size or 0, replace=policy is OnConflict.OVERWRITE)
+                await upload.commit(final, size, replace=self._policy is OnConflict.OVERWRITE)
             except NameTaken:
-                if policy is OnConflict.SKIP:
+                if self._policy is OnConflict.SKIP:
                     await upload.abort()
                     return replace(item, status=ItemStatus.SKIPPED, final="", sha256="")
-                if policy is OnConflict.OVERWRITE:
-                    raise Permanent(f"{final}: a folder of that name is in the way") from None
-                final = await self._next_name(item.path)
+                if self._policy is OnConflict.OVERWRITE or not self.storage.capabilities.late_name:
+                    raise
+                final = await self._next_name(item)
             else:
                 return replace(item, status=ItemStatus.COMPLETED)
 
-    async def _next_name(self, path: str) -> str:
-        folder, _, name = path.rpartition("/")
-        suffix = await self.claim.next_suffix(path)
-        return paths.join(folder, numbered(name, suffix))
+    async def _next_name(self, item: Item) -> str:
+        first = paths.sibling(item.path, item.name)
+        return paths.sibling(first, numbered(item.name, await self.claim.next_suffix(first)))

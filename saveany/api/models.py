@@ -341,11 +341,21 @@ class EventView(Reply):
 class Abilities(Reply):
     """What a storage can do."""
 
-    random_writes: bool
-    reads_back: bool
-    lists: bool
-    reads: bool
-    this_machine_only: bool
+    random_writes: bool = Field(description="Takes the parts of a file in any order.")
+    reads_back: bool = Field(description="What was written of an unfinished file can be read.")
+    resumes: bool = Field(description="Goes on with an unfinished file after a restart.")
+    needs_size: bool = Field(description="Must be told the size of a file before its first byte.")
+    late_name: bool = Field(description="Decides at the end under which name a file is saved.")
+    exclusive: bool = Field(description="Refuses a taken name by itself.")
+    fences: bool = Field(description="Stops a writer that has lost its task by itself.")
+    lists: bool = Field(description="Lists its files.")
+    reads: bool = Field(description="Gives its files back.")
+    folders: bool = Field(description="Has empty folders, too.")
+    moves: bool = Field(description="Moves files.")
+    copies: bool = Field(description="Copies files by itself.")
+    usage: bool = Field(description="Tells how full it is.")
+    links: bool = Field(description="Makes links that anyone can use.")
+    this_machine_only: bool = Field(description="Its files are on one machine's disk.")
 
 
 class StorageView(Reply):
@@ -407,7 +417,9 @@ class TaskType(Reply):
 
     type: str = Field(examples=["tgfiles"])
     title: str = Field(examples=["Files of Telegram messages"])
-    available: bool
+    available: bool = Field(description="Whether a living worker can do it now.")
+    error: str = Field(default="", exclude_if=_empty, description="Why it is not available.")
+    params: dict[str, Any] = Field(description="JSON schema of its `params`.", examples=[{"type": "object"}])
 
 
 class TaskTypes(Reply):

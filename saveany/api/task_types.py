@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import Route
-from saveany.sources import SOURCES
+from saveany.api.services import Use
+from saveany.config import Config
+from saveany.planning.intake import is_enabled
+from saveany.sources import SourceSpec, sources
+from saveany.store import WorkerInfo
 
 router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=Route)
 
 
 @router.get("", operation_id="listTaskTypes", summary="Kinds of tasks", responses=responses())
-async def list_task_types() -> TaskTypes:
-    """The names that `type` may have, and those that later versions will take."""
-    return TaskTypes(
-        types=[source.type for source in SOURCES if source.available],
-        details=[TaskType(type=s.type, title=s.title, available=s.available) for s in SOURCES],
+async def list_task_types(use: Use) -> TaskTypes:
+    """The names that `type` may have, what they take, and whether a living worker can do them now."""
+    workers = await use.store.workers.living()
+    details = [_view(use.config, source, workers) for source in sources().values()]
+    return TaskTypes(types=[each.type for each in details if each.available], details=details)
+
+
+def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> TaskType:
+    problem = _problem(config, source, workers)
+    return TaskType(
+        type=source.type,
+        title=source.title,
+        available=not problem,
+        error=problem,
+        params=source.params.model_json_schema(),
     )
+
+
+def _problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
+    if not is_enabled(config, source):
+        return f"switched off: enable in [{source.table}] of config.toml"
+    told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
+    return min(told, default="no worker that can do it is running; start `saveany worker`")

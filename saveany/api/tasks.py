@@ -30,6 +30,7 @@ from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, TaskSpec
 from saveany.planning.intake import Wish, intake, source_of
+from saveany.sources import Params, ParamsModel
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Route)
@@ -48,7 +49,6 @@ IdempotencyKey = Annotated[
 
 #: The fields of a typed body by their names in the plain one.
 _TYPED_NAMES = {
-    "telegram_url": "params.message_links",
     "storage_name": "storage",
     "dir_path": "path",
     "webhook_url": "webhook",
@@ -159,7 +159,7 @@ async def retry(use: Use, task_id: TaskId) -> Created:
 
 def _spec(config: Config, body: NewTask | TypedTask) -> TaskSpec:
     if isinstance(body, TypedTask):
-        return _renamed(_TYPED_NAMES, config, _typed_wish(body))
+        return _typed_spec(config, body)
     names = {"telegram_url": "url"} if body.url else {}
     return _renamed(names, config, _wish(body))
 
@@ -186,32 +186,35 @@ def _wish(body: NewTask) -> Wish:
     )
 
 
-def _typed_wish(body: TypedTask) -> Wish:
-    return Wish(
+def _typed_spec(config: Config, body: TypedTask) -> TaskSpec:
+    model = source_of(config, body.type).params
+    params = _params(model, body)
+    names = {**_TYPED_NAMES, **dict.fromkeys(("telegram_url", "url"), f"params.{model.link_field}")}
+    extras = params.extras()
+    wish = Wish(
         type=body.type,
-        links=_links(body),
+        links=params.links(),
         user_id=body.user_id,
-        storage=body.storage,
-        folder=body.path,
+        storage=extras.pop("target_storage", "") or body.storage,
+        folder=extras.pop("target_path", "") or body.path,
         filename=body.filename,
         on_conflict=OnConflict(body.on_conflict),
         priority=body.priority,
         webhook_url=body.webhook,
+        params=extras,
     )
+    return _renamed(names, config, wish)
 
 
-def _links(body: TypedTask) -> list[str]:
-    """The links in `params`, checked by the model of their source."""
-    model = source_of(body.type).params
+def _params(model: ParamsModel, body: TypedTask) -> Params:
+    """What is in `params`, checked by the model of its source."""
     try:
-        params = model.model_validate(body.params, strict=True)
+        return model.model_validate(body.params, strict=True)
     except ValidationError as error:
         found: list[Any] = error.errors(include_url=False)
         raise RequestValidationError(
             [{**e, "loc": ("body", "typed", "params", *e["loc"])} for e in found]
         ) from error
-    links: list[str] = params.model_dump()["message_links"]
-    return links
 
 
 def _hash(body: NewTask | TypedTask) -> str:

@@ -6,8 +6,9 @@ Telegram or the network is the worker's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from saveany.config import Config, User
 from saveany.config.hints import did_you_mean
@@ -16,9 +17,8 @@ from saveany.models import OnConflict, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
-from saveany.sources import SOURCES, SOURCES_BY_TYPE, SourceSpec
+from saveany.sources import SourceSpec, sources
 from saveany.store.tasks import new_id
-from saveany.telegram import links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Wish:
     on_conflict: OnConflict = OnConflict.RENAME
     priority: int = 0
     webhook_url: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
 
 
 def intake(config: Config, wish: Wish) -> TaskSpec:
@@ -43,8 +44,8 @@ def intake(config: Config, wish: Wish) -> TaskSpec:
     `filename`, `webhook_url`), `Forbidden` for a user or a storage that may not be used, `NotFound` for an
     unknown storage.
     """
-    source = _source(wish)
-    canonical = _canonical(wish.links)
+    source = _source(config, wish)
+    canonical = _canonical(source, wish.links)
     user = _user(config, wish.user_id)
     return TaskSpec(
         id=new_id(),
@@ -52,6 +53,8 @@ def intake(config: Config, wish: Wish) -> TaskSpec:
         links=canonical,
         user_id=user.id,
         storage=_storage(config, user, wish.storage),
+        params=dict(wish.params),
+        source_storage=_source_storage(config, user, wish.params),
         path=folder(wish.folder),
         filename=_filename(wish),
         on_conflict=wish.on_conflict,
@@ -60,45 +63,60 @@ def intake(config: Config, wish: Wish) -> TaskSpec:
     )
 
 
-def source_of(type_: str) -> SourceSpec:
-    """The source of that name. Raises `InvalidInput` if there is none, or none yet."""
-    source = SOURCES_BY_TYPE.get(type_)
-    usable = ", ".join(spec.type for spec in SOURCES if spec.available)
+def source_of(config: Config, type_: str) -> SourceSpec:
+    """The source of that name. Raises `InvalidInput` if there is none, or if it is switched off."""
+    known = sources()
+    source = known.get(type_)
     if source is None:
-        hint = did_you_mean(type_, SOURCES_BY_TYPE) or f"there are: {usable}"
+        usable = ", ".join(spec.type for spec in known.values() if is_enabled(config, spec))
+        hint = did_you_mean(type_, known) or f"there are: {usable}"
         raise InvalidInput(f"there is no task type {type_!r}; {hint}", "type")
-    if not source.available:
+    if not is_enabled(config, source):
         raise InvalidInput(
-            f"task type {type_!r} is not available in this version; there are: {usable}", "type"
+            f"task type {type_!r} is switched off; set enable = true in [{source.table}] of config.toml",
+            "type",
         )
     return source
 
 
-def _source(wish: Wish) -> SourceSpec:
+def is_enabled(config: Config, source: SourceSpec) -> bool:
+    """Whether the configuration lets that source be used."""
+    return not source.table or bool(getattr(config, source.table).enable)
+
+
+def _source(config: Config, wish: Wish) -> SourceSpec:
     if wish.type:
-        return source_of(wish.type)
+        return source_of(config, wish.type)
     link = wish.links[0]
-    for source in SOURCES:
-        if source.available and source.claims(link):
+    for source in sources().values():
+        if is_enabled(config, source) and source.claims(link):
             return source
     raise InvalidInput(
-        "nothing here can take this link; give the link of a Telegram message, such as https://t.me/channel/123",
+        "nothing here can take this link; give the link of a Telegram message, such as "
+        "https://t.me/channel/123, or the URL of a file",
         "telegram_url",
     )
 
 
-def _canonical(texts: Sequence[str]) -> tuple[str, ...]:
-    """The links in their usual spelling, each once: the same message is not fetched twice for one task."""
-    return tuple(dict.fromkeys(_message_link(text, alone=len(texts) == 1) for text in texts))
+def _canonical(source: SourceSpec, texts: Sequence[str]) -> tuple[str, ...]:
+    """The links in their usual spelling, each once: the same file is not fetched twice for one task."""
+    alone = len(texts) == 1
+    return tuple(dict.fromkeys(_link(source, text, alone=alone) for text in texts))
 
 
-def _message_link(text: str, *, alone: bool) -> str:
+def _link(source: SourceSpec, text: str, *, alone: bool) -> str:
     try:
-        return links.parse(text).url
+        return source.canonical(text)
     except InvalidInput as error:
         if alone:
             raise
         raise InvalidInput(f"{text[:200]}: {error}", error.field) from error
+
+
+def _source_storage(config: Config, user: User, params: Mapping[str, Any]) -> str:
+    """The storage that files are taken from, where that is what the task does."""
+    name = str(params.get("source_storage", ""))
+    return _storage(config, user, name) if name else ""
 
 
 def _user(config: Config, user_id: int | None) -> User:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from saveany.planning.characters import JOINERS, is_hidden
@@ -100,23 +100,24 @@ def numbered(name: str, n: int) -> str:
     return _fit(stem, f"_{n}{extension}")
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """`names` with numbers where one would collide with an earlier one, upper and lower case being equal.
+def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:
+    """`names` with numbers where one would collide with an earlier one in the same folder, upper and lower
+    case being equal. Without `folders` all lie in one.
 
     What a name becomes depends on the names before it only.
     """
-    return list(_distinct(names))
+    return list(_distinct(zip(folders or [""] * len(names), names, strict=True)))
 
 
-def _distinct(names: Sequence[str]) -> Iterator[str]:
-    taken: set[str] = set()
-    tried: dict[str, int] = {}  # by name, so that a thousand equal names are not probed from 0 each
-    for name in names:
-        n = tried.get(name, 0)
-        while (candidate := numbered(name, n)).casefold() in taken:
+def _distinct(named: Iterable[tuple[str, str]]) -> Iterator[str]:
+    taken: set[tuple[str, str]] = set()
+    tried: dict[tuple[str, str], int] = {}  # so that a thousand equal names are not probed from 0 each
+    for folder, name in named:
+        n = tried.get((folder, name), 0)
+        while (key := (folder.casefold(), (candidate := numbered(name, n)).casefold())) in taken:
             n += 1
-        tried[name] = n + 1
-        taken.add(candidate.casefold())
+        tried[folder, name] = n + 1
+        taken.add(key)
         yield candidate
 
 

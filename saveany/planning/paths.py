@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import count
 
 from saveany.errors import InvalidInput
 from saveany.planning.characters import is_hidden
+from saveany.planning.names import numbered
 
 #: Limits of Linux: bytes in one part of a path, and in all of it.
 MAX_PART_BYTES = 255
@@ -38,6 +41,19 @@ def folder(dir_path: str) -> str:
 def join(folder: str, name: str) -> str:
     """The path of the file `name` in a folder that `folder()` returned."""
     return f"{folder}/{name}" if folder else name
+
+
+def sibling(path: str, name: str) -> str:
+    """The path of the file `name` in the folder in which `path` lies."""
+    return join(path.rpartition("/")[0], name)
+
+
+def distinct_from(others: Iterable[str], path: str) -> str:
+    """`path`, with a number if one of the others is the same, upper and lower case being equal."""
+    taken = {other.casefold() for other in others}
+    name = path.rpartition("/")[2]
+    candidates = (sibling(path, numbered(name, n)) for n in count())
+    return next(each for each in candidates if each.casefold() not in taken)
 
 
 def _check_part(part: str) -> None:

@@ -14,17 +14,19 @@ from saveany.planning import names, paths
 class Found:
     """One file behind a link, as a source sees it."""
 
-    name: str  # safe: made by `names.name_for`
-    size: int | None  # bytes; None if it is known only at the end
+    name: str  # safe: made by `names.name_for` or `names.safe_name`
+    size: int | None  # bytes; None if it is not known yet
     source: dict[str, Any] = field(default_factory=dict)  # plain data by which any worker finds it again
+    folder: str = ""  # below the folder of the task; each part of it safe
 
 
 def plan(spec: TaskSpec, found: Sequence[Found]) -> list[Item]:
-    """The items of a task. Names within one task differ, whatever the files are called."""
-    wanted = names.distinct([spec.filename or each.name for each in found])
+    """The items of a task. Paths within one task differ, whatever the files are called."""
+    folders = [paths.join(spec.path, each.folder) if each.folder else spec.path for each in found]
+    wanted = names.distinct([spec.filename or each.name for each in found], folders)
     return [
-        Item(index=n, name=name, path=paths.join(spec.path, name), size=each.size, source=each.source)
-        for n, (name, each) in enumerate(zip(wanted, found, strict=True))
+        Item(index=n, name=name, path=paths.join(folder, name), size=each.size, source=each.source)
+        for n, (name, folder, each) in enumerate(zip(wanted, folders, found, strict=True))
     ]
 
 

@@ -24,6 +24,8 @@ from saveany.store.tasks import delivery_args
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
 LEASE_MS = 15_000
 RENEW_MS = 5_000
+#: A reserved path is nobody's again at the latest after this.
+_RESERVED_MS = 7 * 24 * 3600 * 1000
 
 T = TypeVar("T")
 
@@ -74,6 +76,12 @@ class Claim:
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
         number, _ = await _patiently(lambda: self._db.many(count))
         return int(number)
+
+    async def reserve(self, index: int, path: str) -> bool:
+        """Have `path` of this task's storage for one item, against all other tasks; False if another has it.
+        It is free again when the task has ended."""
+        args = (self.task.id, index, self.task.spec.storage, path, _RESERVED_MS)
+        return bool(await _patiently(lambda: self._db.script("reserve", *args)))
 
     async def finish(
         self,

@@ -24,6 +24,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     storages: dict[str, str] = msgspec.field(default_factory=dict)
     #: storage name -> what it can do, by the names of `storages.base.Capabilities`
     capabilities: dict[str, dict[str, bool]] = msgspec.field(default_factory=dict)
+    #: kind of task -> "" if it can be done there, else what is wrong
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
     #: Telegram account name -> "" if it is logged in, else what is wrong
     accounts: dict[str, str] = msgspec.field(default_factory=dict)
 

@@ -220,7 +220,7 @@ class StorageSuite:
         data = content(3 * MIB)
         async with await storage.begin(key(), "a.bin", None) as upload:
             await fill(upload, data)
-            await upload.sync()
+            await upload.sync([])
             assert await upload.read(MIB - 5, MIB) == data[MIB - 5 : 2 * MIB - 5]
             assert await upload.read(3 * MIB - 5, MIB) == data[-5:]
             assert await upload.read(3 * MIB, MIB) == b""
@@ -247,7 +247,7 @@ class StorageSuite:
     async def test_invisible_until_commit(self, storage: Storage, worker: Open) -> None:
         async with await storage.begin(key(), "a/b.bin", 2 * MIB) as upload:
             await fill(upload, content(2 * MIB))
-            await upload.sync()
+            await upload.sync([])
             assert await worker().size("a/b.bin") is None
             assert await names(worker(), "a") == []
             await upload.commit("a/b.bin", 2 * MIB, replace=False)
@@ -476,7 +476,7 @@ class StorageSuite:
         keep = ((0, MIB),)
         async with await worker().begin(key(1), "a.bin", 2 * MIB) as old:
             await old.write(0, content(2 * MIB)[:MIB])
-            await old.sync()
+            await old.sync([])
         async with await worker().begin(key(2), "a.bin", 2 * MIB, keep) as upload:
             assert upload.kept == (keep if storage.capabilities.resumes else ())
             await upload.abort()
@@ -489,7 +489,7 @@ class StorageSuite:
         async with await worker().begin(key(1), "d/a.bin", len(data)) as crashed:
             for number in (0, 1, 3):
                 await crashed.write(*chunks[number])
-            await crashed.sync()
+            await crashed.sync([])
             await crashed.write(4 * MIB, b"unsafe" * 1000)
         if looked:
             assert not await worker().finished(key(2), "d/a.bin", "d/a.bin", len(data))
@@ -509,7 +509,7 @@ class StorageSuite:
         data = content(2 * MIB + 1)
         async with await worker().begin(key(1), "a.bin", len(data)) as crashed:
             await fill(crashed, data)
-            await crashed.sync()
+            await crashed.sync([])
         async with await worker().begin(key(2), "a.bin", len(data), [(0, len(data))]) as upload:
             await upload.commit("a.bin", len(data), replace=replace)
         assert await load(worker(), "a.bin") == data
@@ -520,7 +520,7 @@ class StorageSuite:
         """A checkpoint of another storage's, or of a part that is gone."""
         async with await worker().begin(key(1), "a.bin", 4 * MIB) as crashed:
             await crashed.write(0, b"x" * (size - 1))
-            await crashed.sync()
+            await crashed.sync([])
         async with await worker().begin(key(2), "a.bin", 4 * MIB, [(0, size)]) as upload:
             assert upload.kept == ()
             with pytest.raises(StorageError):
@@ -547,7 +547,7 @@ class StorageSuite:
             async with await storage.begin(key(1), "a.bin", len(data), keep) as upload:
                 assert upload.kept == tuple(keep), number
                 await upload.write(offset, part)
-                await upload.sync()
+                await upload.sync([])
         async with await storage.begin(key(1), "a.bin", len(data), [(0, len(data))]) as upload:
             await upload.commit("a.bin", len(data), replace=False)
         assert await load(storage, "a.bin") == data
@@ -562,7 +562,7 @@ class StorageSuite:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(await worker().begin(key(1), "a.bin", len(data)))
             await fill(first, data)
-            await first.sync()
+            await first.sync([])
             olds = [first]
             for epoch in (2, 3):
                 keep = [(0, MIB)]
@@ -589,7 +589,7 @@ class StorageSuite:
             name, data = f"{step}.bin", content(MIB, step)
             async with await worker().begin(key(1, item=step), name, MIB) as upload:
                 await upload.write(0, data)
-                await upload.sync()
+                await upload.sync([])
             for epoch in (2, 3):
                 claim = key(epoch, item=step)
                 async with await worker().begin(claim, name, MIB, [(0, MIB)]) as upload:
@@ -626,7 +626,7 @@ class StorageSuite:
             async with await begin(epoch) as upload:
                 for number in durable:
                     await upload.write(*chunks[number])
-                await upload.sync()
+                await upload.sync([])
                 done |= durable
                 for number in lost - done:
                     await upload.write(chunks[number][0], b"lost")

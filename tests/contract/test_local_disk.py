@@ -466,7 +466,7 @@ class TestDescriptors:
         for item in range(20):
             await save(storage, f"a/{item}.bin", content(10), key(item=item))
             async with await storage.begin(key(item=item), "a/b/c.bin", 5) as upload:
-                await upload.sync()
+                await upload.sync([])
                 await upload.abort()
             for path in ("link/x", "a/taken.bin/x", "a/taken.bin"):
                 with pytest.raises(StorageError):
@@ -560,7 +560,7 @@ class TestDescriptors:
         monkeypatch.setattr(os, "fdatasync", slow)
         async with await storage.begin(key(), "a.bin", None) as upload:
             await upload.write(0, b"x")
-            for work in (upload.sync(), upload.commit("a.bin", 1, replace=False)):
+            for work in (upload.sync([]), upload.commit("a.bin", 1, replace=False)):
                 task = asyncio.create_task(work)
                 await asyncio.to_thread(started.wait)
                 started.clear()
@@ -635,7 +635,7 @@ class TestErrors:
             refuse(patch, "fallocate64", errno.EOPNOTSUPP)
             async with await small.begin(key(1), "a.bin", MIB) as upload:
                 await upload.write(0, data[:half])
-                await upload.sync()
+                await upload.sync([])
                 fill_up(filler)
                 with pytest.raises(NoSpace):
                     await upload.write(half, data[half:])

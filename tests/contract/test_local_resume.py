@@ -36,8 +36,8 @@ class TestLostBytes:
                 patch.setattr(os, "fsync", lose)
                 patch.setattr(os, "fdatasync", lose)
                 with pytest.raises(StorageUnavailable, match="system log"):
-                    await (upload.sync() if method == "sync" else upload.commit("a.bin", 1, replace=False))
-            for again in (upload.sync(), upload.commit("a.bin", 1, replace=False)):
+                    await (upload.sync([]) if method == "sync" else upload.commit("a.bin", 1, replace=False))
+            for again in (upload.sync([]), upload.commit("a.bin", 1, replace=False)):
                 with pytest.raises(StorageUnavailable, match="system log"):
                     await again
             await upload.abort()
@@ -55,7 +55,7 @@ class TestResume:
         async with await storage.begin(key(1), "a.bin", 4 * MIB) as upload:
             for offset, data in parts(content(4 * MIB))[0:3:2]:
                 await upload.write(offset, data)
-            await upload.sync()
+            await upload.sync([])
         (part,) = base.iterdir()
         return part
 
@@ -172,7 +172,7 @@ class TestResume:
             data = content(3 * MIB // 2)
             async with await small.begin(key(1), "a.bin", len(data)) as upload:
                 await upload.write(0, data[:MIB])
-                await upload.sync()
+                await upload.sync([])
             async with await small.begin(key(2), "a.bin", len(data), [(0, MIB)]) as upload:
                 assert upload.kept == ((0, MIB),)
                 await upload.write(MIB, data[MIB:])

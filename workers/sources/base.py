@@ -1,26 +1,81 @@
-"""What a source does for the transfer: turn links into files, and fetch one of them."""
+"""What a source does for the transfer: turn links into files, and fetch one of them.
+
+A source finds files in `resolve`, learns in `prepare` what can be known only when a file's turn has come (its
+real name, its size, which version of it there is), and hands its bytes over in `fetch`. Errors are
+`Retryable`, `Permanent` and `NeedsLogin`; a file is retried outside, from `prepare` on.
+"""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
 
+from saveany.config import Config
 from saveany.models import Item, TaskSpec
+from saveany.net.guard import AddressGuard
 from saveany.planning.plan import Found
-from storages.base import Range
+from saveany.telegram.accounts import Accounts
+from storages.base import Range, Storage
 
 #: Takes bytes at an offset of the file. Parts may come in any order, each byte exactly once. The bytes may
 #: be held for a while: they never change afterwards.
 Write = Callable[[int, bytes | memoryview], Awaitable[None]]
 
+#: Told while something is fetched to this machine first: bytes so far, and how many there will be if known.
+Report = Callable[[int, int | None], None]
 
-class Source(Protocol):
-    """A kind of link. Errors are `Retryable`, `Permanent` and `NeedsLogin`; a file is retried outside."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a worker lends to its sources."""
+
+    config: Config
+    #: A folder of this machine; a source uses `scratch / <task id>` and removes it in `forget`.
+    scratch: Path
+    guard: AddressGuard
+    accounts: Accounts
+    #: The storage of that name; raises `StorageUnavailable` if this worker has none, or it does not work now.
+    storage: Callable[[str], Storage]
+    #: Told the seconds of each flood wait that is slept.
+    on_wait: Callable[[float], None]
+
+
+class Source(abc.ABC):
+    """A kind of link. Made once per worker process, as `XSource(tools)`; starts nothing before its use."""
+
+    @property
+    def problem(self) -> str:
+        """Why this worker can do nothing for such links now, in words for a user; "" if it can."""
+        return ""
+
+    @abc.abstractmethod
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """All files behind the links of a task, in order; never empty (that is a `Permanent` error)."""
 
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
+        """The item with what is known only now. Called before each try, and again after a restart.
+
+        May change `name`, `size` and `source`. Bytes that an earlier try has saved are used again only if
+        `source` and `size` are as they were then: both must change when the file does.
+        """
+        return item
+
+    @abc.abstractmethod
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Write every byte of the item's file but those in `have`, which are there already (ascending, apart
         from each other). Returns only when all have been written. A part that lies in `have` only in part
-        may be written whole."""
+        may be written whole.
+
+        Parts are begun in ascending order, and a part that failed is tried again by whoever began it: `write`
+        may wait until the earlier ones have come.
+        """
+
+    async def close(self) -> None:
+        """The worker ends: release what is held."""
+        return  # most sources hold nothing
+
+    async def forget(self, task_id: str) -> None:
+        """The task has ended, or goes on elsewhere: remove what is kept of it on this machine."""
+        return  # most sources keep nothing

@@ -8,21 +8,26 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.names import name_for
 from saveany.planning.plan import Found
 from saveany.telegram import links
-from saveany.telegram.accounts import Accounts
-from saveany.telegram.file import OnWait
 from saveany.telegram.media import Media
 from storages.base import Range
-from workers.sources.base import Write
+from workers.sources.base import Source, Tools, Write
 
 
-class TelegramSource:
+class TelegramSource(Source):
     """`tgfiles`: the media of one or several messages."""
 
-    def __init__(self, accounts: Accounts, on_wait: OnWait | None = None) -> None:
-        self._accounts = accounts
-        self._on_wait = on_wait  # told the seconds of each flood wait that is slept
+    def __init__(self, tools: Tools) -> None:
+        self._accounts = tools.accounts
+        self._on_wait = tools.on_wait
         # What was read while resolving, so that the first fetch need not read the message again.
         self._fresh: dict[tuple[int, int], Media] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why no account can be used."""
+        if self._accounts.ready:
+            return ""
+        return min(self._accounts.problems.values(), default="no Telegram account is configured")
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """The files of every link; a message linked twice counts once."""

@@ -18,8 +18,9 @@ from saveany.store.tasks import new_id
 from saveany.webhooks.announce import Announcer
 from storages.base import Range
 from storages.local import LocalOptions, LocalStorage
+from workers.identity import Place
 from workers.jobs import Job
-from workers.sources.base import Write
+from workers.sources.base import Source, Write
 
 LANE = "tgfiles/local1"
 PART = 1 << 16
@@ -31,7 +32,7 @@ def content(name: str, size: int = 3 * PART + 7) -> bytes:
 
 
 @dataclass
-class Source:
+class Files(Source):
     """Files by name; `step` runs before each part is written, and may wait or raise."""
 
     files: dict[str, bytes]
@@ -62,7 +63,9 @@ class Bench:
         self.store = store
         self.folder = folder
         self.storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=folder))
-        self.source = Source({"a.bin": content("a.bin")})
+        self.scratch = folder.parent / "scratch"
+        self.place = Place(store, self.storage)
+        self.source = Files({"a.bin": content("a.bin")})
         self.announce = Announcer(
             "http://127.0.0.1:9/hook", ["completed", "failed", "canceled"], store.claims.time_ms
         )
@@ -90,7 +93,14 @@ class Bench:
         return self.job_of(await self.claim())
 
     def job_of(self, claim: Claim) -> Job:
-        return Job(claim, source=self.source, storage=self.storage, announce=self.announce, tries=3)
+        return Job(
+            claim,
+            source=self.source,
+            place=self.place,
+            announce=self.announce,
+            tries=3,
+            scratch=self.scratch,
+        )
 
     async def lose(self, task_id: str) -> None:
         """Its lease runs out and the task is queued again."""

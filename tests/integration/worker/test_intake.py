@@ -31,7 +31,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 def intake_of(upload: Upload, storage: LocalStorage) -> Intake:
     nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
-    return Intake(upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage))
+    return Intake(storage, upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage))
 
 
 async def begin(storage: LocalStorage, epoch: int = 1, keep: list[Range] | None = None) -> Upload:
