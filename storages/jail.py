@@ -27,15 +27,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable, UnsafePath
+from storages.parts import RESERVED, split
 
 T = TypeVar("T")
 
 #: Disk calls at once. Each storage has its own threads: a network disk that hangs must not stop the rest.
 THREADS = 8
-#: Longest name in bytes on the file systems in use.
-NAME_BYTES = 255
-#: Start of the names SaveAny keeps for itself, in the base and in every folder.
-RESERVED = ".saveany-"
 #: The file in the base that says which disk this is.
 MARKER = f"{RESERVED}storage"
 
@@ -51,15 +48,11 @@ class CannotLink(StorageError):
 
 
 class Disk:
-    """The folders inside a base, and threads for what blocks on them. `run` aside, every method blocks.
+    """The folders inside a base, and threads for what blocks on them. `run` aside, every method blocks."""
 
-    `keeps` tells the names, beside those that start with `RESERVED`, that no path may contain.
-    """
-
-    def __init__(self, name: str, base: Path, keeps: Callable[[str], bool]) -> None:
+    def __init__(self, name: str, base: Path) -> None:
         self.name = name
         self._base = base
-        self._keeps = keeps
         self._identity: str | None = None  # the marker that must be there
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"storage-{name}")
 
@@ -101,22 +94,10 @@ class Disk:
         kind, text = _MEANINGS.get(error.errno or 0, (StorageError, os.strerror(error.errno or 0)))
         return kind(f"storage {self.name!r}: {path or str(self._base)!r}: {text}")
 
-    def split(self, path: str) -> list[str]:
-        """The parts of a path; `UnsafePath` if it is not relative, plain and writable as it stands."""
-        parts = path.split("/")
-        for part in parts:
-            if why := _unsafe(part) or (self.reserved(part) and "is a name SaveAny keeps for itself"):
-                raise UnsafePath(f"path {path!r}: {why}")
-        return parts
-
-    def reserved(self, name: str) -> bool:
-        """Whether SaveAny keeps files of that name for itself."""
-        return name.casefold().startswith(RESERVED) or self._keeps(name)
-
     @contextmanager
     def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[Folder, str]]:
         """The open folder a file is in, and the file's name in it."""
-        *folders, name = self.split(path)
+        *folders, name = split(path)
         with self.folder(folders, create=create) as folder:
             yield folder, name
 
@@ -272,8 +253,8 @@ class Folder:
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd)
 
     def publish(self, old: str, new: str, to: Folder | None = None) -> None:
-        """Give the file the name `new`, here or in folder `to`, in one step, or raise `FileExistsError`; `old`
-        may be gone then.
+        """Give the file the name `new`, here or in folder `to`, in one step, or raise `FileExistsError`;
+        `old` may be gone then.
 
         By a rename where the file system has one that does not replace: it is atomic with renames of `old` by
         others. A link is not quite: Linux looks `old` up before it locks the folder, and the file gets the
@@ -398,18 +379,6 @@ def reserve(fd: int, size: int) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-
-
-def _unsafe(part: str) -> str:
-    if part in ("", ".", ".."):
-        return "must be relative, without empty parts, '.' or '..'"
-    if "\0" in part:
-        return "contains a NUL character"
-    try:
-        encoded = part.encode()
-    except UnicodeEncodeError:
-        return "contains half of a surrogate pair"
-    return f"{part[:20]!r}… is longer than {NAME_BYTES} bytes" if len(encoded) > NAME_BYTES else ""
 
 
 def _write_marker(base: Folder, identity: str) -> None:

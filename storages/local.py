@@ -31,7 +31,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 import secrets
 import stat
 from bisect import insort
@@ -39,7 +38,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic import Field
@@ -57,7 +56,6 @@ from storages.base import (
     Usage,
 )
 from storages.jail import (
-    RESERVED,
     Disk,
     Folder,
     Lent,
@@ -68,13 +66,12 @@ from storages.jail import (
     reserve,
     write_all,
 )
+from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
 T = TypeVar("T")
 
 #: Bytes per piece of `read`.
 PIECE = 1 << 20
-#: Bytes of the final name kept in the part's name, so that parts fit where names end at 143 bytes (eCryptfs).
-STEM_BYTES = 64
 
 
 class LocalOptions(StorageOptions):
@@ -106,7 +103,7 @@ class LocalStorage(Storage):
 
     def __init__(self, options: LocalOptions, services: Services | None = None) -> None:
         self.name = options.name
-        self._disk = Disk(options.name, options.base_path.expanduser().absolute(), _is_part)
+        self._disk = Disk(options.name, options.base_path.expanduser().absolute())
         self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
@@ -131,7 +128,7 @@ class LocalStorage(Storage):
 
         def look() -> bool:
             with suppress(FileNotFoundError), self._disk.parent(path) as (folder, _):
-                leftovers = [part.name for part in _fence(folder, key)]
+                leftovers = [str(part) for part in _fence(folder, key)]
                 there = folder.stat(name)
                 if there is None or not is_file(there) or there.st_size != size:
                     return False
@@ -149,7 +146,7 @@ class LocalStorage(Storage):
 
         def remove() -> None:
             with suppress(FileNotFoundError), self._disk.parent(path) as (folder, _):
-                folder.unlink([part.name for part in _parts(folder, key) if part.epoch <= key.epoch])
+                folder.unlink([str(part) for part in _parts(folder, key) if part.epoch <= key.epoch])
 
         await self._disk.run(path, remove)
 
@@ -220,7 +217,7 @@ class LocalStorage(Storage):
         """As in the contract."""
 
         def make() -> None:
-            with self._disk.folder(self._disk.split(path) if path else [], create=True):
+            with self._disk.folder(split(path) if path else [], create=True):
                 return
 
         await self._disk.run(path, make)
@@ -286,12 +283,12 @@ class LocalStorage(Storage):
 
         A name that is not UTF-8 is shown with U+FFFD in it, and cannot be opened by that.
         """
-        parts = self._disk.split(path) if path else []
+        parts = split(path) if path else []
 
         def look() -> Iterable[Entry]:
             try:
                 with self._disk.folder(parts) as folder, os.scandir(folder.fd) as found:
-                    shown = (item for item in found if not self._disk.reserved(item.name))
+                    shown = (item for item in found if not is_reserved(item.name))
                     return [entry for item in shown if item.name > after and (entry := _listed(parts, item))]
             except FileNotFoundError:
                 if parts:
@@ -312,12 +309,12 @@ class _Resumable(NamedTuple):
     keep: tuple[Range, ...]
     may_be_own: bool  # whether a part of the same epoch has no writer any more
 
-    def open(self, folder: Folder, part: _Part, epoch: int) -> int | None:
+    def open(self, folder: Folder, part: PartName, epoch: int) -> int | None:
         """A descriptor of the part if all of `keep` is there, and nothing of another length or owner."""
-        there = folder.stat(part.name)
+        there = folder.stat(str(part))
         if there is None or not self._fits(there) or (part.epoch == epoch and not self.may_be_own):
             return None
-        fd = folder.open(part.name, os.O_RDWR)
+        fd = folder.open(str(part), os.O_RDWR)
         if any(has_hole(fd, start, end) for start, end in self.keep):
             os.close(fd)
             return None
@@ -336,7 +333,7 @@ class LocalUpload(Upload):
         self._disk = disk
         self._key = key
         self._path = path
-        self._part = _Part.of(key, disk.split(path)[-1]).name
+        self._part = str(part_name(key, split(path)[-1]))
         self._file: Lent | None = None  # None before `open`, and when the upload is over
         self._written = _Spans()
         self._reserved = 0
@@ -362,10 +359,10 @@ class LocalUpload(Upload):
         fd = newest and resumable.open(folder, newest, self._key.epoch)
         self._file = Lent(folder.create(self._part) if fd is None else fd)
         if newest and fd is not None:
-            folder.rename(newest.name, self._part)
+            folder.rename(str(newest), self._part)
             self.kept = resumable.keep
             self._written = _Spans(self.kept)
-        folder.unlink(part.name for part in _leftovers(folder, self._key) if part.name != self._part)
+        folder.unlink(str(part) for part in _leftovers(folder, self._key) if str(part) != self._part)
 
     def _reserve(self, size: int) -> None:
         fd = self._open_file().fd
@@ -493,41 +490,6 @@ class LocalUpload(Upload):
         self.over = True
 
 
-class _Part(NamedTuple):
-    """The name of a part file, taken apart."""
-
-    stem: str
-    upload: str
-    epoch: int
-    fenced: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.stem}.{self.upload}.{self.epoch}{'.old' if self.fenced else ''}.part"
-
-    @classmethod
-    def of(cls, key: UploadKey, name: str) -> _Part:
-        stem = name.encode()[:STEM_BYTES].decode(errors="ignore")
-        part = cls(f".{stem}", f"{key.task}-{key.item}", key.epoch, fenced=False)
-        if cls.parse(part.name) != part:
-            raise ValueError(f"not a task id: {key.task!r}")
-        return part
-
-    @classmethod
-    def parse(cls, name: str) -> _Part | None:
-        match = _PART.fullmatch(name)
-        return match and cls(match["stem"], match["upload"], int(match["epoch"]), bool(match["old"]))
-
-
-_PART: Final = re.compile(
-    r"(?P<stem>\..*)\.(?P<upload>[\w-]+-\d+)\.(?P<epoch>\d+)(?P<old>\.old)?\.part", re.DOTALL | re.ASCII
-)
-
-
-def _is_part(name: str) -> bool:
-    return _PART.fullmatch(name) is not None
-
-
 class _Spans:
     """Which bytes were written: disjoint spans in order, neighbours joined."""
 
@@ -558,22 +520,22 @@ class _Spans:
 
 def _sibling(disk: Disk, path: str, final: str) -> str:
     """The name of `final`, which must be in the folder of `path`."""
-    *folder, _ = disk.split(path)
-    *there, name = disk.split(final)
+    *folder, _ = split(path)
+    *there, name = split(final)
     if folder != there:
         raise StorageError(f"{final!r} is not in the folder of {path!r}")
     return name
 
 
-def _parts(folder: Folder, key: UploadKey) -> Iterator[_Part]:
+def _parts(folder: Folder, key: UploadKey) -> Iterator[PartName]:
     """The parts of that task and item, of every epoch."""
     for name in folder.names():
-        part = _Part.parse(name)
-        if part and part.upload == f"{key.task}-{key.item}":
+        part = parse(name)
+        if part and part.belongs_to(key):
             yield part
 
 
-def _leftovers(folder: Folder, key: UploadKey) -> list[_Part]:
+def _leftovers(folder: Folder, key: UploadKey) -> list[PartName]:
     """The parts of this upload; `Fenced` if one is of a later claim."""
     found = list(_parts(folder, key))
     if any(part.epoch > key.epoch for part in found):
@@ -581,13 +543,13 @@ def _leftovers(folder: Folder, key: UploadKey) -> list[_Part]:
     return found
 
 
-def _fence(folder: Folder, key: UploadKey) -> list[_Part]:
+def _fence(folder: Folder, key: UploadKey) -> list[PartName]:
     """Rename all parts of this upload, so that none can be committed; returns them as they are now."""
     fenced = []
     for part in _leftovers(folder, key):
         with suppress(FileNotFoundError):  # committed or aborted just now: there is nothing left to fence
-            new = part._replace(fenced=True)
-            folder.rename(part.name, new.name)
+            new = part._replace(mark="old")
+            folder.rename(str(part), str(new))
             fenced.append(new)
     return fenced
 

@@ -2,16 +2,31 @@
 
 A backend (WebDAV, SFTP, FTP, rclone, …) inherits `RemoteStorage` and gives the few calls below; how an upload
 stays invisible, is fenced, resumed, finished and discarded is written here, once.
+
+A file is put under a part name beside its place (`storages/parts.py`) and renamed when it is whole. The
+rename goes by the part's name, so whoever takes an upload over removes or renames the parts it finds: a
+sealed upload whose part is gone cannot be committed any more. What was not sealed is still on its way and
+could appear later: that is why these storages do not declare `fences`, and the caller proves its claim
+between the two.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 
-from storages.base import Entry, Storage
+from saveany.errors import Fenced, StorageError
+from storages.base import Entry, Range, Storage, Upload, UploadKey
+from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
-Chunks = AsyncIterator[bytes | bytearray | memoryview]
+#: The mark of a part whose writer must not commit it any more.
+_FENCED = "old"
+
+Chunk = bytes | bytearray | memoryview
+Chunks = AsyncIterator[Chunk]
 
 
 class RemoteStorage(Storage):
@@ -20,6 +35,10 @@ class RemoteStorage(Storage):
     A call raises `FileNotFoundError` and `NameTaken` where it says so, else errors of the contract
     (`StorageUnavailable`, `NoSpace`, `StorageError`): those of its library are mapped in the backend.
     """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._begun: dict[UploadKey, str] = {}  # the part of the newest try of each upload of this process
 
     @abc.abstractmethod
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
@@ -32,7 +51,7 @@ class RemoteStorage(Storage):
 
     @abc.abstractmethod
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        """Give a file another path in the same folder. Raises `FileNotFoundError` if it is not there,
+        """Give a file another path, in a folder that is there. Raises `FileNotFoundError` if it is not there,
         `NameTaken` if the other is (unless `replace`, and always if that is a folder)."""
 
     @abc.abstractmethod
@@ -54,3 +73,289 @@ class RemoteStorage(Storage):
     @abc.abstractmethod
     def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
         """As `Storage.read`. Raises `FileNotFoundError` if there is no such file."""
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        """As in the contract."""
+        *folders, name = split(path)
+        if size is None and self.capabilities.needs_size:
+            raise StorageError(f"storage {self.name!r} must know the size of {path!r} before it begins")
+        folder = "/".join(folders)
+        await self._make_folder(folder)
+        mark = f"t{secrets.token_hex(4)}"
+        part = _join(folder, str(part_name(key, name, mark)))
+        start = await self._follow(key, folder, part, size, keep)
+        self._begun[key] = part
+        return RemoteUpload(self, key, path, part, size, start)
+
+    async def _follow(
+        self, key: UploadKey, folder: str, part: str, size: int | None, keep: Sequence[Range]
+    ) -> int:
+        """Take over what earlier tries have left; returns how many bytes of it the new part begins with."""
+        if key.epoch == 1 and key not in self._begun:
+            return 0  # nobody came before: a folder of 100,000 files is not listed for each new one
+        entries = await self._parts(folder, key)
+        if any(name.epoch > key.epoch for name, _ in entries):
+            raise Fenced(f"task {key.task}: a later claim than {key.epoch} works on it")
+        kept = 0
+        for name, entry in sorted(entries, key=lambda each: (each[0].epoch, each[1].size), reverse=True):
+            old = _join(folder, str(name))
+            if not kept and self._fits(entry, size, keep):
+                await self._rename(old, part, replace=False)
+                kept = keep[0][1]
+            else:
+                await self._remove(old)
+        return kept
+
+    def _fits(self, entry: Entry, size: int | None, keep: Sequence[Range]) -> bool:
+        if not self.capabilities.resumes or size is None or len(keep) != 1 or keep[0][0] != 0:
+            return False
+        return keep[0][1] <= entry.size <= size
+
+    async def _parts(self, folder: str, key: UploadKey) -> list[tuple[PartName, Entry]]:
+        """The parts of that task and item, of every epoch."""
+        try:
+            entries = await self._scan(folder)
+        except FileNotFoundError:
+            return []
+        named = ((parse(entry.name), entry) for entry in entries)
+        return [(name, entry) for name, entry in named if name and name.belongs_to(key)]
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+        """As in the contract, for what was sealed."""
+        folder = _folder(path, final)
+        found = [name for name, _ in await self._parts(folder, key) if name.epoch <= key.epoch]
+        for name in found:
+            # Not removed: a foreign file of that size must not be taken for ours the next time.
+            if not name.mark.startswith(_FENCED):
+                fenced = name._replace(mark=f"{_FENCED}{secrets.token_hex(4)}")
+                with suppress(FileNotFoundError):  # committed or aborted just now
+                    await self._rename(_join(folder, str(name)), _join(folder, str(fenced)), replace=False)
+        return not found and await self.size(final) == size
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        """As in the contract; folders stay."""
+        folder = _folder(path, path)
+        for name, _ in await self._parts(folder, key):
+            if name.epoch <= key.epoch:
+                await self._remove(_join(folder, str(name)))
+        self._begun.pop(key, None)
+
+    async def probe(self) -> None:
+        """As in the contract; makes the base folder if it is missing."""
+        sent, name = secrets.token_bytes(64), f"{RESERVED}probe-{secrets.token_hex(8)}"
+        await self._make_folder("")
+        try:
+            await self._put(name, _one(sent), len(sent))
+            back = await self._read_back(name) if self.capabilities.reads else sent
+        except FileNotFoundError:
+            back = b""
+        finally:
+            await self._remove(name)
+        if back != sent:
+            raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
+
+    async def _read_back(self, path: str) -> bytes:
+        async with aclosing(self._read(path, 0, None)) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    async def stat(self, path: str) -> Entry | None:
+        """As in the contract."""
+        split(path)
+        return await self._stat(path)
+
+    async def delete(self, path: str) -> None:
+        """As in the contract."""
+        split(path)
+        entry = await self._stat(path)
+        if entry and entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        await self._remove(path)
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        """As in the contract. No parts, nor names kept for SaveAny."""
+        if path:
+            split(path)
+        try:
+            entries = await self._scan(path)
+        except FileNotFoundError:
+            if path:
+                raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
+            return []  # nothing was saved yet
+        shown = (entry for entry in entries if not is_reserved(entry.name) and entry.name > after)
+        return sorted(shown, key=lambda entry: entry.name)[:limit]
+
+    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """As in the contract."""
+        split(path)
+        try:
+            async with aclosing(self._read(path, offset, size)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except FileNotFoundError:
+            raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
+
+    async def mkdir(self, path: str) -> None:
+        """As in the contract."""
+        if path:
+            split(path)
+        await self._make_folder(path)
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract; makes the folder of `to`."""
+        split(path)
+        entry = await self._stat(path)
+        if entry is None or entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+        await self._make_folder("/".join(split(to)[:-1]))
+        try:
+            await self._rename(path, to, replace=replace)
+        except FileNotFoundError:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
+
+
+class RemoteUpload(Upload):
+    """A part on its way. The put runs beside the writer, who hands it one chunk after the other."""
+
+    def __init__(
+        self, storage: RemoteStorage, key: UploadKey, path: str, part: str, size: int | None, start: int
+    ) -> None:
+        self._storage = storage
+        self._key = key
+        self._path = path
+        self._part = part
+        self._size = size
+        self._start = start
+        self._at = start  # so many bytes are written, or handed over
+        self._sealed: int | None = None
+        self._over = False
+        self._chunks = _HandOver()
+        self._putting: asyncio.Task[None] | None = None
+        self.kept = ((0, start),) if start else ()
+
+    async def write(self, offset: int, data: Chunk) -> None:
+        """As in the contract, in order."""
+        self._check_open()
+        if offset != self._at or self._sealed is not None:
+            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
+        self._at += memoryview(data).nbytes
+        await self._run(self._chunks.give(data))
+
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """As in the contract: what the server has of the part."""
+        if not self._storage.capabilities.resumes:
+            return ()
+        entry = await self._storage._stat(self._part)
+        there = min(self._at, entry.size) if entry else 0
+        return ((0, there),) if there else ()
+
+    async def seal(self, size: int) -> None:
+        """As in the contract. Looks whether somebody else has begun meanwhile."""
+        self._check_open()
+        if self._at != size:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
+                f"written were {self._at}"
+            )
+        if self._sealed is None:
+            self._chunks.end()
+            await self._put()
+            entry = await self._storage._stat(self._part)
+            if entry is None:
+                raise Fenced(f"{self._path!r}: another worker has taken this upload over")
+            if entry.size != size:
+                raise StorageError(
+                    f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
+                    f"arrived are {entry.size}"
+                )
+            self._sealed = size
+
+    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+        """As in the contract."""
+        _folder(self._path, path)
+        await self.seal(size)
+        try:
+            await self._storage._rename(self._part, path, replace=replace)
+        except FileNotFoundError:
+            raise Fenced(f"{self._path!r}: another worker has taken this upload over") from None
+        self._over = True
+        self._storage._begun.pop(self._key, None)
+
+    async def abort(self) -> None:
+        """As in the contract."""
+        if not self._over:
+            await self._break_off()
+            await self._storage._remove(self._part)
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Break off; what can be resumed stays."""
+        if not self._over:
+            await self._break_off()
+            if not self._storage.capabilities.resumes:
+                with suppress(StorageError):
+                    await self._storage._remove(self._part)
+
+    async def _run(self, handing: asyncio.Future[None]) -> None:
+        """Wait until the put has taken what is handed over. If it ends before, it has failed."""
+        putting = self._put()
+        await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
+        if putting.done():
+            putting.result()
+            raise StorageError(f"storage {self._storage.name!r} did not take all of {self._path!r}")
+
+    def _put(self) -> asyncio.Task[None]:
+        if self._putting is None:
+            put = self._storage._put(self._part, self._chunks, self._size, self._start)
+            self._putting = asyncio.create_task(put)
+        return self._putting
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+
+    async def _break_off(self) -> None:
+        self._over = True
+        if self._putting is not None:
+            self._putting.cancel()
+            await asyncio.gather(self._putting, return_exceptions=True)
+
+
+class _HandOver(AsyncIterator[Chunk]):
+    """Chunks from a writer to a put: one is out of the writer's hands when the next one is asked for."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[Chunk | None] = asyncio.Queue(1)
+        self._taken: asyncio.Future[None] | None = None
+
+    def give(self, chunk: Chunk) -> asyncio.Future[None]:
+        """Done when the chunk is not needed any more."""
+        self._taken = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait(chunk)
+        return self._taken
+
+    def end(self) -> None:
+        """There are no more chunks."""
+        self._waiting.put_nowait(None)
+
+    async def __anext__(self) -> Chunk:
+        if self._taken and not self._taken.done() and self._waiting.empty():
+            self._taken.set_result(None)
+        chunk = await self._waiting.get()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+
+async def _one(chunk: Chunk) -> Chunks:
+    yield chunk
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _folder(path: str, final: str) -> str:
+    """The folder of `path`, which must be that of `final`."""
+    folder, there = "/".join(split(path)[:-1]), "/".join(split(final)[:-1])
+    if folder != there:
+        raise StorageError(f"{final!r} is not in the folder of {path!r}")
+    return folder

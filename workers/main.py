@@ -30,6 +30,7 @@ from saveany.webhooks.send import Sender
 from saveany.webhooks.signing import new_secret
 from storages import registry
 from storages.base import Services, Storage, UploadKey
+from workers.answers import answer_forever
 from workers.bell import BellWorker
 from workers.identity import Place
 from workers.jobs import Job
@@ -127,6 +128,7 @@ class Worker:
                     "reconcile": reconciler.run(),
                     "bells": self._bells.main(),
                     "accounts": self._accounts.start(),
+                    "answers": self._answer_asks(),
                 }.items()
             ]
             for place in self._places.values():  # each for itself: a disk that hangs must not hide the others
@@ -314,6 +316,13 @@ class Worker:
                     if worker != self._id.encode():
                         self._bells.answer_too(self._work_off)
             except TROUBLE:
+                await asyncio.sleep(1)
+
+    async def _answer_asks(self) -> None:
+        while True:
+            try:
+                await answer_forever(self._store.asks, self._places)
+            except* TROUBLE:
                 await asyncio.sleep(1)
 
     async def _sender(self) -> Sender:

@@ -368,6 +368,31 @@ class StorageView(Reply):
     capabilities: Abilities | None = Field(description="Null until a worker has told.")
 
 
+class FileEntry(Reply):
+    """A file or folder in a storage."""
+
+    name: str = Field(examples=["a.mkv"])
+    path: str = Field(description="Path inside the storage.", examples=["films/a.mkv"])
+    size: int = Field(description="Bytes; 0 for a folder.", examples=[734003200])
+    is_dir: bool
+    modified_at: Time | None = Field(description="Null where the storage does not tell.")
+
+
+class FileList(Reply):
+    """What is in a folder of a storage."""
+
+    path: str = Field(examples=["films"])
+    entries: list[FileEntry]
+    next: str | None = Field(description="Give it as `after` to read on; null at the end.", examples=[None])
+
+
+class StorageTest(Reply):
+    """The storage took a small file, gave it back and removed it."""
+
+    ok: bool = True
+    seconds: float = Field(description="How long that took.", examples=[0.02])
+
+
 class StorageList(Reply):
     """All configured storages."""
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Query
 
 from saveany.api.errors import responses
-from saveany.api.models import Abilities, StorageList, StorageView
+from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import Route
-from saveany.api.services import Use
+from saveany.api.services import Services, Use
+from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
+from saveany.planning.paths import folder
 from saveany.store import WorkerInfo
+from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 
 router = APIRouter(prefix="/api/v1/storages", tags=["service"], route_class=Route)
+
+StorageName = Annotated[str, Path(max_length=255, description="Name of the storage.", examples=["local1"])]
 
 
 @router.get("", operation_id="listStorages", summary="Storages", responses=responses())
@@ -21,6 +27,58 @@ async def list_storages(use: Use) -> StorageList:
     """All configured storages, and whether files can be saved there now."""
     workers = await use.store.workers.living()
     return StorageList(storages=[_view(storage, workers) for storage in use.config.storages])
+
+
+@router.get(
+    "/{name}/files",
+    operation_id="listFiles",
+    summary="Files of a storage",
+    responses=responses(404, 503),
+)
+async def list_files(
+    use: Use,
+    name: StorageName,
+    path: Annotated[str, Query(max_length=4096, description="A folder; empty is the root.")] = "",
+    after: Annotated[str, Query(max_length=255, description="From `next` of the answer before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries at a time.")] = 100,
+) -> FileList:
+    """What is in a folder, by name. A worker that has the storage looks; 503 if none answers."""
+    place = folder(path)
+    found = await _ask(use, name, "list", path=place, after=after, limit=limit)
+    entries = [_entry(each) for each in found]
+    return FileList(path=place, entries=entries, next=entries[-1].name if len(entries) == limit else None)
+
+
+@router.post(
+    "/{name}/test", operation_id="testStorage", summary="Try a storage", responses=responses(404, 503)
+)
+async def test_storage(use: Use, name: StorageName) -> StorageTest:
+    """Write a small file, read it back, delete it; on a worker that has it. 503 says what is wrong."""
+    return StorageTest(seconds=await _ask(use, name, "probe"))
+
+
+async def _ask(use: Services, name: str, kind: str, **args: object) -> Any:
+    if use.config.storage(name) is None:
+        raise NotFound(f"there is no storage {name!r}")
+    workers = await use.store.workers.living()
+    if not any(name in worker.storages for worker in workers):
+        raise Unavailable(f"storage {name!r}: {storage_problem(name, workers)}")
+    answer = await use.store.asks.ask(name, kind, args)
+    if answer.error:
+        raise _ERRORS.get(answer.error, Unavailable)(answer.message)
+    return answer.result
+
+
+_ERRORS: dict[str, type[RequestError]] = {
+    "InvalidInput": InvalidInput,
+    "UnsafePath": InvalidInput,
+    "NotFound": NotFound,
+}
+
+
+def _entry(entry: dict[str, Any]) -> FileEntry:
+    at = entry.pop("modified_at")
+    return FileEntry(**entry, modified_at=rfc3339(at) if at else None)
 
 
 def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 
 from saveany.errors import Unavailable
 from saveany.logs import get_logger
+from saveany.store.asks import Asks
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import PREFIX, Db, connect
@@ -30,6 +31,7 @@ class Store:
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)
+        self.asks = Asks(db)
         self.counters = Counters(db)
         self.settings = Settings(db)
 

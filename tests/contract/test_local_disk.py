@@ -27,6 +27,7 @@ from saveany.errors import (
 from storages import jail, local
 from storages.base import UploadKey
 from storages.local import LocalOptions, LocalStorage
+from storages.parts import PartName
 from tests.contract.disk import descriptors, exchange, files, fill_up, mounted, refuse
 from tests.contract.suite import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
 
@@ -267,7 +268,7 @@ class TestPart:
             pass
         fence = local._fence
 
-        def die_after(folder: jail.Folder, claim: UploadKey) -> list[local._Part]:
+        def die_after(folder: jail.Folder, claim: UploadKey) -> list[PartName]:
             monkeypatch.setattr(os, "open", crash)
             return fence(folder, claim)
 
@@ -388,11 +389,11 @@ class TestPart:
         assert await load(storage, "d/a.bin") == b"x"
 
 
-def meanwhile(happens: Callable[[], None]) -> Callable[[jail.Folder, UploadKey], list[local._Part]]:
+def meanwhile(happens: Callable[[], None]) -> Callable[[jail.Folder, UploadKey], list[PartName]]:
     """`_fence`, and right after it something happens."""
     fence = local._fence
 
-    def call(folder: jail.Folder, claim: UploadKey) -> list[local._Part]:
+    def call(folder: jail.Folder, claim: UploadKey) -> list[PartName]:
         found = fence(folder, claim)
         happens()
         return found

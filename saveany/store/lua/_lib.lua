@@ -25,6 +25,7 @@
 --   turn                    string  counter behind the ring
 --   suffix:<storage>:<path> string  counter behind file_1, file_2 …
 --   name:<storage>:<path>   string  <task>-<item> that may use this path, where the storage cannot tell
+--   asks:<storage>, answer:<id>  list  questions about a storage, and what a worker replies; seconds old at most
 --   worker:<id>, workers    string, set  heartbeats
 --   storages                hash    storage -> id its disk must show; after a "?" while none shows it yet
 --   lock:<name>             string  locks that end by themselves

@@ -1,0 +1,72 @@
+"""Questions about a storage that only a worker can answer: one asks, a worker that has it replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from saveany.errors import Unavailable
+from saveany.store import codec
+from saveany.store.db import PREFIX, Db
+
+#: How long somebody waits for an answer, and how long it is worth beginning one, in seconds.
+PATIENCE = 10
+_LOOK_SECONDS = 1
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A question."""
+
+    id: str
+    storage: str
+    kind: str  # "list" | "probe"
+    args: dict[str, Any]
+    until: int  # nobody waits for the answer any more from then on, by the clock of Redis
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker replied: a result, or an error by the name of its class and what it says."""
+
+    result: Any = None
+    error: str = ""
+    message: str = ""
+
+
+_ask, _answer = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Answer)
+
+
+class Asks:
+    """Both ends of the conversation."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def ask(self, storage: str, kind: str, args: dict[str, Any]) -> Answer:
+        """What some worker that has the storage replies. Raises `Unavailable` if none does in time."""
+        until = await self._db.time_ms() + PATIENCE * 1000
+        ask = Ask(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
+        queue = f"{PREFIX}asks:{storage}"
+        await self._db.many(
+            [("RPUSH", queue, codec.encode(ask)), ("EXPIRE", queue, PATIENCE)],
+        )
+        reply = await self._db.do("BLPOP", f"{PREFIX}answer:{ask.id}", PATIENCE)
+        if reply is None:
+            raise Unavailable(f"no worker that has storage {storage!r} answered within {PATIENCE} seconds")
+        return _answer.decode(reply[1])
+
+    async def next(self, storages: Sequence[str]) -> Ask | None:
+        """A question about one of these storages; None if nobody asks for a second."""
+        keys = [f"{PREFIX}asks:{name}" for name in storages]
+        reply = await self._db.do("BLPOP", *keys, _LOOK_SECONDS)
+        if reply is None:
+            return None
+        ask = _ask.decode(reply[1])
+        return ask if ask.until > await self._db.time_ms() else None
+
+    async def reply(self, ask: Ask, answer: Answer) -> None:
+        """Tell who has asked."""
+        key = f"{PREFIX}answer:{ask.id}"
+        await self._db.many([("RPUSH", key, codec.encode(answer)), ("EXPIRE", key, PATIENCE)])

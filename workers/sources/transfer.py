@@ -1,0 +1,106 @@
+"""Transfer: files of one storage into another, with the tree they lie in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from fnmatch import fnmatch
+
+from msgspec.structs import replace
+
+from saveany.errors import Permanent, Retryable, StorageError
+from saveany.models import Item, TaskSpec
+from saveany.planning.names import safe_name
+from saveany.planning.plan import Found
+from storages.base import Entry, Range, Storage
+from workers.sources.base import Report, Source, Tools, Write
+
+
+class TransferSource(Source):
+    """`transfer`: a file, or what lies below a folder. Its content goes into the target folder, not the
+    folder itself."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._storage = tools.storage
+
+    async def resolve(self, spec: TaskSpec) -> list[Found]:
+        """The file; or the files of the folder whose name or path matches, in order of their paths."""
+        storage, (root,) = self._storage(spec.source_storage), spec.links
+        if not storage.capabilities.reads:
+            raise Permanent(f"storage {storage.name!r} cannot give its files back")
+        found = [_found(storage, root, entry) async for entry in _files(storage, root, spec)]
+        if not found:
+            raise Permanent(f"there is no file to transfer in {storage.name}:/{root}")
+        return found
+
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
+        """The size that the file has now."""
+        storage, path = self._storage(item.source["storage"]), item.source["path"]
+        entry = await storage.stat(path)
+        if entry is None or entry.is_dir:
+            raise Permanent(f"{storage.name}:/{path} is not there any more")
+        return replace(item, size=entry.size, source=_source(storage, entry))
+
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
+        """Read the file; the holes between what is there already one after the other."""
+        storage, size = self._storage(item.source["storage"]), item.size or 0
+        for start, end in _holes(have, size):
+            offset = start
+            async with aclosing(_pieces(storage, item.source["path"], start, end - start)) as pieces:
+                async for piece in pieces:
+                    await write(offset, piece)
+                    offset += len(piece)
+            if offset != end:
+                raise Retryable(f"{item.name}: the file ended at {offset} where {end} bytes were due")
+
+
+async def _pieces(storage: Storage, path: str, offset: int, size: int) -> AsyncGenerator[bytes, None]:
+    """What is read; what the storage says against it is no fault of the storage that is written to."""
+    try:
+        async with aclosing(storage.read(path, offset, size)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except StorageError as error:
+        raise Retryable(error.message) from error
+
+
+async def _files(storage: Storage, root: str, spec: TaskSpec) -> AsyncIterator[Entry]:
+    """What is meant by `root`: a file, or the files in it."""
+    entry = await storage.stat(root) if root else None
+    if entry and not entry.is_dir:
+        yield entry
+        return
+    if not storage.capabilities.lists:
+        raise Permanent(f"storage {storage.name!r} cannot list a folder; give the path of a file")
+    pattern, recursive = spec.params.get("pattern", ""), spec.params.get("recursive", True)
+    entries = storage.walk(root) if recursive else _flat(storage, root)
+    async for each in entries:
+        below = each.path.removeprefix(root).strip("/")
+        if not pattern or fnmatch(below, pattern) or fnmatch(each.name, pattern):
+            yield each
+
+
+async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
+    for entry in await storage.list(root):
+        if not entry.is_dir:
+            yield entry
+
+
+def _found(storage: Storage, root: str, entry: Entry) -> Found:
+    below = "" if entry.path == root else entry.path.removeprefix(root).strip("/")
+    folders = [safe_name(part) for part in below.split("/")[:-1]]
+    return Found(safe_name(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+
+
+def _source(storage: Storage, entry: Entry) -> dict[str, str | int]:
+    return {"storage": storage.name, "path": entry.path, "modified_at": entry.modified_at}
+
+
+def _holes(have: Sequence[Range], size: int) -> list[Range]:
+    """What is missing of a file of which `have` is there."""
+    holes, at = [], 0
+    for start, end in have:
+        if at < start:
+            holes.append((at, start))
+        at = end
+    return [*holes, (at, size)] if at < size else holes
