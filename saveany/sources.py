@@ -7,7 +7,8 @@ with an entry point of the group `saveany.sources`, whose object is a `SourceSpe
     [project.entry-points."saveany.sources"]
     tape = "my_package:SOURCE"
 
-The names are those of SaveAny-Bot's task types.
+The names are those of SaveAny-Bot's task types. A row without a worker is a name we know and refuse with "not
+available" rather than "unknown".
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ class SourceSpec:
     type: str
     title: str
     params: ParamsModel
-    worker: str  # import path of its `workers.sources.base.Source`, "module:Class"
+    worker: str  # import path of its `workers.sources.base.Source`, "module:Class"; "" while there is none
     claims: Callable[[str], bool] = _nothing  # whether a URL is meant for it, even if it is not valid
     canonical: Callable[[str], str] = _as_it_is  # a link in its usual spelling; raises `InvalidInput`
     table: str = ""  # the table of the configuration whose `enable` switches it, "" for always on
@@ -276,26 +277,23 @@ SOURCES: tuple[SourceSpec, ...] = (
         "parseditem",
         "Media of a page, by gallery-dl",
         Gallery,
-        "workers.sources.gallery:GallerySource",
+        "",
         _on_hosts(*_GALLERY_HOSTS),
-        table="gallery",
     ),
     SourceSpec(
         "ytdlp",
         "Videos, by yt-dlp",
         YtDlp,
-        "workers.sources.ytdlp:YtDlpSource",
+        "",
         _on_hosts(*_VIDEO_HOSTS),
-        table="ytdlp",
     ),
     SourceSpec(
         "aria2",
         "Torrents, magnets and files, by aria2",
         Aria2,
-        "workers.sources.aria2:Aria2Source",
+        "",
         _is_for_aria2,
         _aria2_link,
-        table="aria2",
     ),
     SourceSpec(
         "directlinks",

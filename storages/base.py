@@ -222,7 +222,8 @@ class Storage(abc.ABC):
 
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
         """What is in folder `path` ("" is the root), by name (capability `lists`): the names after `after`,
-        at most `limit` of them. A missing folder raises `StorageError`, but a missing root is empty."""
+        at most `limit` of them. A file raises `StorageError`, and so does a missing folder where there are
+        `folders`; a missing root is empty."""
         raise NotImplementedError(f"{type(self).__name__} cannot list")
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:

@@ -52,6 +52,14 @@ TYPES = table(
         "local",
         Backend("storages.local:LocalOptions", "storages.local:LocalStorage", "a folder on this machine"),
     ),
+    (
+        "memory",
+        Backend(
+            "storages.memory:MemoryOptions",
+            "storages.memory:MemoryStorage",
+            "this process's memory, for tests",
+        ),
+    ),
 )
 
 

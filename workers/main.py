@@ -329,7 +329,9 @@ class Worker:
         own = self._config.api.webhook_secret.get_secret_value()
         secret = own or await self._store.secret("webhook_secret", new_secret())
         sender = Sender(
-            secret, self._config.api.token.get_secret_value(), AddressGuard(self._config.net.allow)
+            secret,
+            self._config.api.token.get_secret_value(),
+            AddressGuard(self._config.net.allow, what="webhook URL"),
         )
         self._stack.push_async_callback(sender.aclose)
         return sender

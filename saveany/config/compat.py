@@ -25,9 +25,10 @@ IGNORED: Mapping[str, str] = {
     "db": "has no effect: everything is kept in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",
     "cache": "has no effect: everything is kept in Redis, see [redis]",
-    "aria2.remove_after_transfer": "has no effect, nor had it in SaveAny-Bot; see keep_file",
-    "parser": "has no effect: gallery-dl does what the parsers did, see [gallery]",
-    "parsers": "has no effect: gallery-dl does what the parsers did, see [gallery]",
+    "aria2": _NOT_YET,
+    "ytdlp": _NOT_YET,
+    "parser": _NOT_YET,
+    "parsers": _NOT_YET,
     "hook": _NOT_YET,
 }
 

@@ -12,10 +12,13 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeVar
 
 import httpx
 
 from saveany.errors import InvalidInput
+
+T = TypeVar("T")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -81,12 +84,22 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
 class AddressGuard:
     """Lets URLs through that lead to the public internet, or to a network in `allow`.
 
-    Its refusals are `InvalidInput` (field `webhook_url`) and name what to add to `[net] allow`.
+    Its refusals are `InvalidInput` and name what to add to `[net] allow`.
     """
 
-    def __init__(self, allow: Iterable[Network] = (), resolver: Resolver = system_resolver) -> None:
+    def __init__(
+        self,
+        allow: Iterable[Network] = (),
+        resolver: Resolver = system_resolver,
+        *,
+        what: str = "URL",
+        field: str = "url",
+    ) -> None:
+        """Refusals speak of `what`, and of the request's `field`."""
         self._allow = tuple(allow)
         self._resolver = resolver
+        self._what = what
+        self._field = field
 
     def check_url(self, url: str) -> None:
         """Refuse what can be seen to be wrong without the network.
@@ -98,16 +111,16 @@ class AddressGuard:
             parsed = httpx.URL(url)
             host = parsed.host and parsed.raw_host.decode("ascii")  # `host` fails on bad xn-- labels
         except (httpx.InvalidURL, ValueError) as error:
-            raise _refused("is not a valid URL") from error
+            raise self._refused("is not a valid URL") from error
         if parsed.scheme not in ("http", "https"):
-            raise _refused("must begin with http:// or https://")
+            raise self._refused("must begin with http:// or https://")
         if not host:
-            raise _refused("names no host")
+            raise self._refused("names no host")
         if parsed.userinfo:
-            raise _refused("must not contain a user name or password")
+            raise self._refused("must not contain a user name or password")
         if parsed.port is not None and not 0 < parsed.port <= 65535:
-            raise _refused("has a port that is not between 1 and 65535")
-        literal = _literal(host)
+            raise self._refused("has a port that is not between 1 and 65535")
+        literal = self._literal(host)
         if literal is not None:
             self._check_address(literal)
 
@@ -117,22 +130,39 @@ class AddressGuard:
         All of them must be allowed, so that no luck of the draw decides. Raises `OSError` when the name is
         unknown.
         """
-        literal = _literal(host)
-        addresses = [literal] if literal else [_parsed(text) for text in await self._resolver(host, port)]
+        literal = self._literal(host)
+        answers = [] if literal else await self._resolver(host, port)
+        addresses = [literal] if literal else [self._judged(_parsed, text) for text in answers]
         if not addresses:
             raise OSError("the host name has no address")
         for address in addresses:
             self._check_address(address)
         return list(dict.fromkeys(addresses))
 
+    def _literal(self, host: str) -> Address | None:
+        return self._judged(_literal, host)
+
+    def _judged(self, read: Callable[[str], T], text: str) -> T:
+        try:
+            return read(text)
+        except _Refusal as refusal:
+            raise self._refused(str(refusal)) from None
+
     def _check_address(self, address: Address) -> None:
         meant = _meant(address)
         if any(meant in network for network in self._allow) or _is_public(meant):
             return
-        raise _refused(
+        raise self._refused(
             f"leads to {meant}, which is not on the public internet. The operator can allow that in the "
             f'configuration: [net] allow = ["{_network_of(meant)}"]'
         )
+
+    def _refused(self, reason: str) -> InvalidInput:
+        return InvalidInput(f"The {self._what} {reason}.", field=self._field)
+
+
+class _Refusal(Exception):
+    """Why a host cannot be judged at all."""
 
 
 def _literal(host: str) -> Address | None:
@@ -148,7 +178,7 @@ def _literal(host: str) -> Address | None:
     with suppress(OSError, ValueError):
         return IPv4Address(socket.inet_aton(host))
     if "%" in host or _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
-        raise _refused("has a host that is neither a name nor an address")
+        raise _Refusal("has a host that is neither a name nor an address")
     return None
 
 
@@ -156,7 +186,7 @@ def _parsed(text: str) -> Address:
     try:
         return ip_address(text)
     except ValueError as error:
-        raise _refused("has a host that is neither a name nor an address") from error
+        raise _Refusal("has a host that is neither a name nor an address") from error
 
 
 def _meant(address: Address) -> Address:
@@ -180,7 +210,3 @@ def _network_of(address: Address) -> Network:
     """What to allow for `address`: its subnet if people have such at home, else it alone."""
     bits = next((bits for home, bits in _HOME_NETWORKS.items() if address in home), address.max_prefixlen)
     return ip_network(f"{address}/{bits}", strict=False)
-
-
-def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"The webhook URL {reason}.", field="webhook_url")

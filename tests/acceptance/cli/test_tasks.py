@@ -50,14 +50,14 @@ async def test_add_prints_an_id_and_the_file_comes(running: Stack) -> None:
 
 
 async def test_add_takes_several_links_and_says_which_are_refused(running: Stack) -> None:
-    result = await running.saveany("add", "--json", PDF, "https://example.com/x", "t.me/channel/124")
+    result = await running.saveany("add", "--json", PDF, "ftp://example.com/x", "t.me/channel/124")
     assert result.code == 1
     accepted = [json.loads(line) for line in result.out.splitlines()]
     assert [(set(one), one["link"]) for one in accepted] == [
         ({"task_id", "link"}, PDF),
         ({"task_id", "link"}, "t.me/channel/124"),
     ]
-    assert result.err.startswith("error: https://example.com/x: ")
+    assert result.err.startswith("error: ftp://example.com/x: ")
     assert result.err.count("error:") == 1
 
 

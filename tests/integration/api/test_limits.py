@@ -21,7 +21,7 @@ from saveany.store import Limits, Store
 from storages.base import Range
 from tests.integration.api.conftest import announce_nothing, check_error, claim, create
 from workers.limits import Bucket, Throttle, Watched
-from workers.sources.base import Write
+from workers.sources.base import Source, Write
 
 URL = "/api/v1/limits"
 NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user": 0}
@@ -98,16 +98,16 @@ async def test_a_pause_is_not_made_up_for() -> None:
     assert time.monotonic() - began >= 0.1
 
 
-class Parts:
+class Parts(Source):
     """A source of two parts, fetched by two tasks at once, that may fail first."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
-    async def resolve(self, _: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[Found]:
         return []
 
-    async def fetch(self, _: Item, write: Write, have: Sequence[Range] = ()) -> None:
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         if self.error:
             raise self.error
         async with asyncio.TaskGroup() as group:
@@ -174,7 +174,7 @@ async def test_what_passes_is_counted(store: Store) -> None:
 class Late(Parts):
     """A source whose second fetcher is started by the first, after its part."""
 
-    async def fetch(self, _: Item, write: Write, have: Sequence[Range] = ()) -> None:
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._first(write, group))
 

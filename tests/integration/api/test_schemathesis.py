@@ -13,7 +13,10 @@ import pytest
 from saveany.api.server import ApiServer
 from saveany.store import Store, WorkerInfo
 from saveany.store.workers import SILENCE_MS
+from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.api.conftest import TOKEN, url_of
+from workers.answers import answer_forever
+from workers.identity import Place
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
 MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "15")
@@ -35,7 +38,7 @@ checks.use_after_free.enabled = false
 
 @pytest.fixture
 async def worker(store: Store) -> AsyncIterator[None]:
-    """A worker that lives and does nothing, so that /readyz is content."""
+    """A worker that lives, and says what lies in its storages, but takes no task."""
     storages = {"local1": "", "local2": "", "local3": ""}
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages=storages, accounts={"bot": ""})
 
@@ -45,9 +48,13 @@ async def worker(store: Store) -> AsyncIterator[None]:
             await asyncio.sleep(SILENCE_MS / 3000)
 
     await store.workers.beat(info)
-    beating = asyncio.create_task(beat_for_ever())
+    places = {name: Place(store, MemoryStorage(MemoryOptions(name=name, type="memory"))) for name in storages}
+    for place in places.values():
+        assert await place.works()
+    living = asyncio.gather(beat_for_ever(), answer_forever(store.asks, places))
     yield
-    beating.cancel()
+    living.cancel()
+    await asyncio.wait([living])
 
 
 @pytest.mark.usefixtures("worker")

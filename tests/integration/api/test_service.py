@@ -33,10 +33,16 @@ async def test_workers(client: httpx.AsyncClient, store: Store) -> None:
     }
 
 
-async def test_task_types(client: httpx.AsyncClient) -> None:
+async def test_task_types(client: httpx.AsyncClient, store: Store) -> None:
+    await beat(store, "w1", sources={"tgfiles": "no account", "directlinks": ""})
+    await beat(store, "w2", sources={"tgfiles": "", "transfer": "why"})
     body = (await client.get("/api/v1/task-types")).json()
-    assert body["types"] == ["tgfiles"]
-    assert {"type": "ytdlp", "title": "Videos, by yt-dlp", "available": False} in body["details"]
+    assert body["types"] == ["tgfiles", "directlinks"]
+    details = {each["type"]: each for each in body["details"]}
+    assert details["transfer"]["error"] == "why"
+    assert details["ytdlp"]["error"] == "not available in this version"
+    assert "saveany worker" in details["tphpics"]["error"]
+    assert "message_links" in details["tgfiles"]["params"]["properties"]
 
 
 async def test_storages(client: httpx.AsyncClient, store: Store) -> None:
@@ -113,7 +119,7 @@ async def test_the_committed_description_is_the_served_one(client: httpx.AsyncCl
 async def test_the_description_is_complete(app: FastAPI) -> None:
     schema = app.openapi()
     operations = [o for path in schema["paths"].values() for o in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations) == 23
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 25
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

@@ -5,27 +5,38 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from saveany.sources import SOURCES, SOURCES_BY_TYPE, TgFiles
+from saveany.sources import SOURCES, TgFiles, sources
 
 
 def test_the_names_are_those_of_the_api() -> None:
     known = {"directlinks", "ytdlp", "aria2", "parseditem", "tgfiles", "tphpics", "transfer"}
-    assert {source.type for source in SOURCES} == set(SOURCES_BY_TYPE) == known
-    assert [source.type for source in SOURCES if source.available] == ["tgfiles"]
+    assert {source.type for source in SOURCES} == set(sources()) == known
 
 
 @pytest.mark.parametrize(
     "url", ["https://t.me/channel/123", "t.me/c/1/2", "tg://resolve?domain=a&post=1", "t.me/+x"]
 )
 def test_telegram_links_are_claimed_valid_or_not(url: str) -> None:
-    assert [source.type for source in SOURCES if source.claims(url)] == ["tgfiles"]
+    assert _first(url) == "tgfiles"
 
 
 @pytest.mark.parametrize(
-    "url", ["https://example.com/a", "magnet:?xt=urn:btih:1", "https://telegra.ph/x", ""]
+    ("url", "type_"),
+    [
+        ("https://example.com/a", "directlinks"),
+        ("http://example.com/a.mp4?x=1", "directlinks"),
+        ("https://telegra.ph/x-01-31", "tphpics"),
+        ("https://m.youtube.com/watch?v=1", "ytdlp"),
+        ("https://x.com/a/status/1", "parseditem"),
+        ("https://notx.com/a/status/1", "directlinks"),
+        ("magnet:?xt=urn:btih:1", "aria2"),
+        ("https://example.com/a.torrent", "aria2"),
+        ("ftp://example.com/a", None),
+        ("", None),
+    ],
 )
-def test_other_urls_are_nobodys_yet(url: str) -> None:
-    assert not [source.type for source in SOURCES if source.claims(url)]
+def test_who_is_asked_for_a_url(url: str, type_: str | None) -> None:
+    assert _first(url) == type_
 
 
 @pytest.mark.parametrize("links", [[], ["t.me/a/1"] * 101, [""], ["x" * 2049], [1], "t.me/a/1", None])
@@ -38,3 +49,7 @@ def test_tgfiles_takes_1_to_100_links(links: object) -> None:
 def test_params_know_their_fields_only() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         TgFiles.model_validate({"message_links": ["t.me/a/1"], "link": "x"})
+
+
+def _first(url: str) -> str | None:
+    return next((source.type for source in SOURCES if source.claims(url)), None)

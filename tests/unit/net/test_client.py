@@ -207,7 +207,7 @@ async def test_silent_server_is_described() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (InvalidInput("The webhook URL names no host."), "The webhook URL names no host."),
+        (InvalidInput("The URL names no host."), "The URL names no host."),
         (httpx.WriteTimeout("x"), "the server did not take the request in time"),
         (httpx.PoolTimeout("x"), "too many requests are under way"),
         (httpx.ConnectError("https://a/?token=secret"), "the server cannot be reached"),

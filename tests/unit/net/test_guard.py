@@ -166,7 +166,7 @@ def test_public_urls_pass(url: str) -> None:
 def test_addresses_that_are_not_public_are_refused_in_any_spelling(url: str) -> None:
     with pytest.raises(InvalidInput, match="not on the public internet") as caught:
         AddressGuard().check_url(url.replace("PORT", "80"))
-    assert caught.value.field == "webhook_url"
+    assert caught.value.field == "url"
     assert "[net] allow = [" in caught.value.message
 
 
@@ -174,7 +174,7 @@ def test_addresses_that_are_not_public_are_refused_in_any_spelling(url: str) -> 
 def test_malformed_urls_are_refused_with_the_reason(url: str) -> None:
     with pytest.raises(InvalidInput, match=MALFORMED[url]) as caught:
         AddressGuard().check_url(url.replace("PORT", "80"))
-    assert caught.value.field == "webhook_url"
+    assert caught.value.field == "url"
 
 
 async def test_no_refused_url_makes_a_connection() -> None:

@@ -1,0 +1,611 @@
+"""Buckets of Amazon S3 and of everything that speaks its protocol: MinIO, R2, Backblaze, Garage, …
+
+A file up to one part long is put in one request. A longer one is a multipart upload straight to its final
+key, with several parts on their way at once; it appears when it is completed. What an upload has is found
+again by its key (ListMultipartUploads, ListParts), so no state of ours is needed: the caller sees to it that
+no two uploads of ours share a key (`Capabilities.exclusive` is False). The object's metadata names the task,
+so that a completion that went through just before a worker died is known as ours.
+
+Facts: parts are 5 MiB or more but the last, at most 10,000 (docs.aws.amazon.com/AmazonS3/latest/userguide/
+qfacts.html); R2 wants all of them to be of one size; completing with `If-None-Match: *` fails if the key is
+taken, and services that do not know it answer NotImplemented or ignore it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from pydantic import Field, SecretStr
+
+from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
+from storages.base import Capabilities, Entry, Range, Services, Storage, StorageOptions, Upload, UploadKey
+from storages.names import Encoder
+from storages.parts import RESERVED, is_reserved, split
+
+MIB: Final = 1 << 20
+#: The most parts of a multipart upload, and how many of one are on their way at once.
+PARTS, AT_ONCE = 10_000, 4
+#: Copies of larger objects go part by part.
+_COPY: Final = 5 << 30
+_OWNER: Final = "saveany-task"
+_PIECE: Final = 1 << 20
+
+
+class S3Options(StorageOptions):
+    """Options of an `s3` storage."""
+
+    endpoint: str = Field(
+        default="",
+        description="Address of the service, as in s3.eu-central-1.amazonaws.com or http://minio:9000. "
+        "Empty: Amazon, by the region.",
+        examples=["https://s3.example.com"],
+    )
+    region: str = Field(default="us-east-1", description="Region of the bucket; auto for Cloudflare R2.")
+    access_key_id: str = Field(
+        default="", description="Access key. Empty: what the environment, ~/.aws or the machine's role gives."
+    )
+    secret_access_key: SecretStr = Field(default=SecretStr(""), description="Secret of the access key.")
+    session_token: SecretStr = Field(default=SecretStr(""), description="For temporary access keys.")
+    bucket_name: str = Field(min_length=1, description="The bucket; it must exist.", examples=["archive"])
+    base_path: str = Field(default="", description="Folder inside the bucket.", examples=["telegram"])
+    virtual_host: bool = Field(
+        default=False, description="Put the bucket's name into the host name, as Amazon and Aliyun want it."
+    )
+    use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
+    part_size: int = Field(
+        default=8, ge=5, le=1024, description="MiB per part. Four parts of a file are held in memory."
+    )
+
+
+class MinioOptions(S3Options):
+    """Options of a `minio` storage, as in older configurations."""
+
+
+class S3Storage(Storage):
+    """A bucket, or a folder in one."""
+
+    capabilities = Capabilities(resumes=True, lists=True, reads=True, moves=True, copies=True, links=True)
+
+    def __init__(self, options: S3Options, services: Services | None = None) -> None:
+        self.name = options.name
+        self.bucket = options.bucket_name
+        self.part_size = options.part_size * MIB
+        self._options = options
+        self._proxy = services.proxy if services else ""
+        self._prefix = f"{options.base_path.strip('/')}/" if options.base_path.strip("/") else ""
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+        self.conditional = True  # whether the service understands `If-None-Match: *`
+
+    # Talking to the service.
+
+    async def client(self) -> Any:
+        """The client, connected to nothing before its first request."""
+        async with self._opening:
+            if self._client is None:
+                options = self._options
+                made = get_session().create_client(
+                    "s3",
+                    region_name=options.region,
+                    endpoint_url=_endpoint(options) or None,
+                    aws_access_key_id=options.access_key_id or None,
+                    aws_secret_access_key=options.secret_access_key.get_secret_value() or None,
+                    aws_session_token=options.session_token.get_secret_value() or None,
+                    config=_config(options, self._proxy),
+                )
+                self._client = await self._stack.enter_async_context(made)
+        return self._client
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """One request; its errors are those of the contract."""
+        with self.edge():
+            return await getattr(await self.client(), operation)(Bucket=self.bucket, **arguments)
+
+    @contextmanager
+    def edge(self) -> Iterator[None]:
+        """Gives the errors of the service their meaning."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._refusal(error) from error
+        except NoCredentialsError as error:
+            raise StorageError(
+                f"storage {self.name!r}: no credentials; set access_key_id and secret_access_key"
+            ) from error
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            where = _endpoint(self._options) or "Amazon"
+            raise StorageUnavailable(
+                f"storage {self.name!r}: the service at {where} cannot be reached, or broke off "
+                f"({type(error).__name__})"
+            ) from error
+
+    def _refusal(self, error: ClientError) -> Exception:
+        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchUpload":
+            return Fenced(f"storage {self.name!r}: the upload is gone; another worker has taken it over")
+        if code in ("PreconditionFailed", "ConditionalRequestConflict"):
+            return NameTaken(f"storage {self.name!r}: the name exists already")
+        kind, text = _MEANINGS.get(code, (None, ""))
+        if kind is None:
+            kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
+            text = f"the service answers {code} (HTTP {status})"
+        return kind(f"storage {self.name!r}, bucket {self.bucket!r}: {text}")
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._stack.aclose()
+        self._client = None
+
+    # Names.
+
+    def key(self, path: str) -> str:
+        """The key of a path; `UnsafePath` if it is none."""
+        return self._prefix + "/".join(map(_NAMES.encode, split(path)))
+
+    def _path(self, key: str) -> str:
+        return "/".join(map(_NAMES.decode, key.removeprefix(self._prefix).split("/")))
+
+    # Files in.
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        """As in the contract."""
+        part_size = self._part_size(size)
+        object_key = self.key(path)
+        uploads = await self._uploads(object_key)
+        if uploads and size is not None and len(keep) == 1:
+            kept = await self._kept(object_key, uploads[0], keep[0], part_size)
+            if kept:
+                await self._abort(object_key, uploads[1:])
+                return S3Upload(self, key, path, part_size, uploads[0], kept)
+        await self._abort(object_key, uploads)
+        return S3Upload(self, key, path, part_size)
+
+    def _part_size(self, size: int | None) -> int:
+        return max(self.part_size, -(-(size or 0) // (PARTS * MIB)) * MIB)
+
+    async def _kept(self, key: str, upload: str, keep: Range, part_size: int) -> dict[int, str]:
+        """The parts, by number, that hold exactly the bytes in `keep`; none if they do not."""
+        count, rest = divmod(keep[1], part_size)
+        if keep[0] or rest or not count:
+            return {}
+        parts = await self.parts(key, upload)
+        right = all(parts.get(number, ("", 0))[1] == part_size for number in range(1, count + 1))
+        return {number: parts[number][0] for number in range(1, count + 1)} if right else {}
+
+    async def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
+        """Number -> (ETag, bytes) of the parts that the service has."""
+        found: dict[int, tuple[str, int]] = {}
+        marker = 0
+        while True:
+            page = await self.call("list_parts", Key=key, UploadId=upload, PartNumberMarker=marker)
+            for part in page.get("Parts", []):
+                found[part["PartNumber"]] = part["ETag"], part["Size"]
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    async def _uploads(self, key: str) -> list[str]:
+        """Ids of the unfinished uploads of a key, the newest first."""
+        try:
+            page = await self.call("list_multipart_uploads", Prefix=key)
+        except Fenced:  # rclone's way to say that there is none
+            return []
+        ours = [each for each in page.get("Uploads") or [] if each["Key"] == key]
+        return [each["UploadId"] for each in sorted(ours, key=_initiated, reverse=True)]
+
+    async def _abort(self, key: str, uploads: Sequence[str]) -> None:
+        for upload in uploads:
+            try:
+                await self.call("abort_multipart_upload", Key=key, UploadId=upload)
+            except Fenced:
+                continue  # it is gone already
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+        """As in the contract. An upload that has all its parts is completed."""
+        object_key = self.key(final)
+        uploads = await self._uploads(object_key)
+        if await self.is_ours(key, object_key, size):
+            await self._abort(object_key, uploads)
+            return True
+        for upload in uploads:
+            parts = await self.parts(object_key, upload)
+            if size and sum(length for _, length in parts.values()) == size:
+                etags = {number: etag for number, (etag, _) in parts.items()}
+                try:
+                    await self.complete(object_key, upload, etags, replace=False)
+                except NameTaken:
+                    break
+                return await self.is_ours(key, object_key, size)
+        await self._abort(object_key, uploads)
+        return False
+
+    async def is_ours(self, key: UploadKey, object_key: str, size: int) -> bool:
+        """Whether the object is what an upload of that task and item has made."""
+        head = await self._head(object_key)
+        if head is None or head["ContentLength"] != size:
+            return False
+        return bool(head.get("Metadata", {}).get(_OWNER) == _owner(key))
+
+    async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> None:
+        """Make a multipart upload an object. Raises `NameTaken` and `Fenced`."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
+        arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+        await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+
+    async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> None:
+        """A request that makes an object; `NameTaken` if there is one and it must not be replaced."""
+        if not replace and await self._head(arguments["Key"]) is not None:
+            raise NameTaken(f"storage {self.name!r}: {self._path(arguments['Key'])!r} exists already")
+        if not replace and self.conditional:
+            try:
+                await self.call(operation, **arguments, IfNoneMatch="*")
+            except StorageError as error:
+                if not _is_unknown(error.__cause__):
+                    raise
+                self.conditional = False
+            else:
+                return
+        await self.call(operation, **arguments)
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        """As in the contract."""
+        await self._abort(self.key(path), await self._uploads(self.key(path)))
+
+    async def probe(self) -> None:
+        """As in the contract."""
+        key, sent = f"{self._prefix}{RESERVED}probe-{id(self):x}", b"saveany"
+        await self.call("put_object", Key=key, Body=sent)
+        try:
+            async with self._body(key) as body:
+                back = await body.read()
+        finally:
+            await self.call("delete_object", Key=key)
+        if back != sent:
+            raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
+
+    # Files out.
+
+    async def _head(self, key: str) -> Any:
+        try:
+            return await self.call("head_object", Key=key)
+        except StorageError as error:
+            if _code(error.__cause__) in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise
+
+    async def stat(self, path: str) -> Entry | None:
+        """As in the contract. There is a folder where there is something in it."""
+        key = self.key(path)
+        name = path.rpartition("/")[2]
+        if head := await self._head(key):
+            return Entry(name, path, head["ContentLength"], False, _ms(head["LastModified"]))
+        below = await self.call("list_objects_v2", Prefix=f"{key}/", MaxKeys=1)
+        return Entry(name, path, 0, True, 0) if below.get("KeyCount") else None
+
+    async def delete(self, path: str) -> None:
+        """As in the contract."""
+        entry = await self.stat(path)
+        if entry and entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        if entry:
+            await self.call("delete_object", Key=self.key(path))
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        """As in the contract."""
+        prefix = f"{self.key(path)}/" if path else self._prefix
+        start = f"{prefix}{_NAMES.encode(after)}" if after else ""
+        found: list[Entry] = []
+        async for entry in self._entries(prefix, start, "/"):
+            if entry.name > after and not is_reserved(entry.name):
+                found.append(entry)
+            if limit is not None and len(found) > limit:
+                break
+        if not found and path and await self._head(self.key(path)) is not None:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a file")
+        return sorted(found, key=lambda entry: entry.name)[:limit]
+
+    async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
+        """As in the contract, in one pass whatever the folders."""
+        async for entry in self._entries(f"{self.key(path)}/" if path else self._prefix, "", ""):
+            if not is_reserved(entry.name):
+                yield entry
+
+    async def _entries(self, prefix: str, start: str, delimiter: str) -> AsyncIterator[Entry]:
+        more: dict[str, Any] = {"StartAfter": start} if start else {}
+        while True:
+            page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
+            for each in page.get("Contents", []):
+                path = self._path(each["Key"])
+                if not path.endswith("/"):  # what some tools make in place of a folder
+                    name = path.rpartition("/")[2]
+                    yield Entry(name, path, each["Size"], False, _ms(each["LastModified"]))
+            for each in page.get("CommonPrefixes") or []:
+                path = self._path(each["Prefix"].removesuffix("/"))
+                yield Entry(path.rpartition("/")[2], path, 0, True, 0)
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """As in the contract."""
+        key = self.key(path)
+        head = await self._head(key)
+        if head is None:
+            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+        end = head["ContentLength"] if size is None else min(head["ContentLength"], offset + size)
+        if offset >= end:
+            return
+        async with self._body(key, Range=f"bytes={offset}-{end - 1}", IfMatch=head["ETag"]) as body:
+            while offset < end:
+                with self.edge():
+                    piece = await body.read(_PIECE)
+                if not piece:
+                    raise StorageUnavailable(
+                        f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
+                    )
+                offset += len(piece)
+                yield piece
+
+    @asynccontextmanager
+    async def _body(self, key: str, **arguments: Any) -> AsyncIterator[Any]:
+        answer = await self.call("get_object", Key=key, **arguments)
+        async with answer["Body"] as body:
+            yield body
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract: a copy, then a deletion."""
+        await self.copy(path, to, replace=replace)
+        await self.delete(path)
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract, inside the service."""
+        source, target = self.key(path), self.key(to)
+        head = await self._head(source)
+        if head is None:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+        if not replace and await self._head(target) is not None:
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        origin = {"Bucket": self.bucket, "Key": source}
+        if head["ContentLength"] <= _COPY:
+            await self.call("copy_object", Key=target, CopySource=origin)
+        else:
+            await self._copy_large(origin, target, head["ContentLength"])
+
+    async def _copy_large(self, origin: dict[str, str], target: str, size: int) -> None:
+        made = await self.call("create_multipart_upload", Key=target)
+        etags: dict[int, str] = {}
+        try:
+            for number, start in enumerate(range(0, size, _COPY), 1):
+                part = await self.call(
+                    "upload_part_copy",
+                    Key=target,
+                    UploadId=made["UploadId"],
+                    PartNumber=number,
+                    CopySource=origin,
+                    CopySourceRange=f"bytes={start}-{min(size, start + _COPY) - 1}",
+                )
+                etags[number] = part["CopyPartResult"]["ETag"]
+            await self.complete(target, made["UploadId"], etags, replace=True)
+        except BaseException:
+            await self._abort(target, [made["UploadId"]])
+            raise
+
+    async def url(self, path: str, seconds: int) -> str:
+        """As in the contract: a presigned link, at most 7 days."""
+        client = await self.client()
+        arguments = {"Bucket": self.bucket, "Key": self.key(path)}
+        with self.edge():
+            link: str = await client.generate_presigned_url("get_object", arguments, min(seconds, 604_800))
+        return link
+
+
+class S3Upload(Upload):
+    """Parts on their way. `S3Storage.begin` makes it; nothing is sent before the first part is full."""
+
+    def __init__(
+        self,
+        storage: S3Storage,
+        key: UploadKey,
+        path: str,
+        part_size: int,
+        upload: str = "",
+        kept: Mapping[int, str] | None = None,
+    ) -> None:
+        self._storage = storage
+        self._key = key
+        self._path = path
+        self._object = storage.key(path)
+        self._part_size = part_size
+        self._upload = upload
+        self._etags: dict[int, str] = dict(kept or {})
+        self._block = bytearray()
+        self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
+        self._number = len(self._etags)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._over = False
+        self._sealed = False
+        self.kept = ((0, self._sent),) if self._sent else ()
+
+    async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """As in the contract, in order."""
+        if self._over:
+            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+        if self._sealed or offset != self._sent + len(self._block):
+            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
+        self._block += data
+        while len(self._block) >= self._part_size:
+            block = bytes(memoryview(self._block)[: self._part_size])
+            del self._block[: self._part_size]
+            await self._send(block)
+
+    async def _send(self, block: bytes) -> None:
+        if not self._upload:
+            made = await self._storage.call(
+                "create_multipart_upload", Key=self._object, Metadata={_OWNER: _owner(self._key)}
+            )
+            self._upload = made["UploadId"]
+        self._number += 1
+        if self._number > PARTS:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
+                "set a larger part_size"
+            )
+        self._sent += len(block)
+        while len(self._sending) >= AT_ONCE:
+            await self._settle(asyncio.FIRST_COMPLETED)
+        self._sending.add(asyncio.create_task(self._part(self._number, block)))
+
+    async def _part(self, number: int, block: bytes) -> None:
+        answer = await self._storage.call(
+            "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=block
+        )
+        self._etags[number] = answer["ETag"]
+
+    async def _settle(self, until: str) -> None:
+        done, self._sending = await asyncio.wait(self._sending, return_when=until)
+        for task in done:
+            task.result()
+
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """As in the contract: the parts from the first on that the service has."""
+        count = sum(1 for _ in takewhile(lambda number: number in self._etags, range(1, self._number + 1)))
+        return ((0, count * self._part_size),) if count else ()
+
+    async def seal(self, size: int) -> None:
+        """As in the contract. What is short enough for one request is still here: nobody else can have it."""
+        if self._over:
+            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+        if self._sent + len(self._block) != size:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
+                f"written were {self._sent + len(self._block)}"
+            )
+        if self._upload and self._block:
+            block, self._block = bytes(self._block), bytearray()
+            await self._send(block)
+        while self._sending:
+            await self._settle(asyncio.ALL_COMPLETED)
+        self._sealed = True
+
+    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+        """As in the contract. An object that an earlier try of this very upload has made is taken for it."""
+        if path != self._path:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {path!r} is not the path this upload began with"
+            )
+        await self.seal(size)
+        try:
+            await self._publish(replace)
+        except NameTaken:
+            if not await self._storage.is_ours(self._key, self._object, size):
+                raise
+            await self._give_up()
+        self._over = True
+
+    async def _publish(self, replace: bool) -> None:
+        if self._upload:
+            await self._storage.complete(self._object, self._upload, self._etags, replace=replace)
+        else:
+            arguments = {
+                "Key": self._object,
+                "Body": bytes(self._block),
+                "Metadata": {_OWNER: _owner(self._key)},
+            }
+            await self._storage.unless_taken("put_object", arguments, replace=replace)
+
+    async def abort(self) -> None:
+        """As in the contract."""
+        if not self._over:
+            self._over = True
+            await self._stop()
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        if self._upload:
+            await self._storage._abort(self._object, [self._upload])
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop sending; the parts that are there stay."""
+        self._over = True
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        self._sending = set()
+        self._block = bytearray()
+
+
+#: What XML, in which listings come, cannot hold.
+_NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
+
+_KEYS = "check access_key_id and secret_access_key"
+_MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
+    "NoSuchBucket": (StorageError, "there is no such bucket; make it, or correct bucket_name"),
+    "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),
+    "AccessDenied": (StorageError, f"access denied; {_KEYS}, and what they may do"),
+    "403": (StorageError, f"access denied; {_KEYS}, and what they may do"),
+    "InvalidAccessKeyId": (StorageError, "the service does not know this access_key_id"),
+    "SignatureDoesNotMatch": (StorageError, f"the signature is wrong; {_KEYS}, and region"),
+    "AuthorizationHeaderMalformed": (StorageError, "the region is wrong; correct region"),
+    "PermanentRedirect": (StorageError, "the bucket is in another region; correct region or endpoint"),
+    "ExpiredToken": (StorageError, "session_token has expired"),
+    "QuotaExceeded": (NoSpace, "the quota is used up; make some room"),
+    "XMinioStorageFull": (NoSpace, "the disk is full; make some room"),
+    "InsufficientCapacity": (NoSpace, "the disk is full; make some room"),
+    "RequestTimeTooSkewed": (StorageError, "the clock of this machine is wrong"),
+    "KeyTooLongError": (StorageError, "the path is longer than the 1,024 bytes that S3 allows"),
+    "SlowDown": (StorageUnavailable, "the service asks to slow down"),
+}
+
+
+def _code(error: BaseException | None) -> str:
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def _is_unknown(error: BaseException | None) -> bool:
+    """Whether the service does not know conditional writes."""
+    return _code(error) in ("NotImplemented", "501", "InvalidArgument")
+
+
+def _endpoint(options: S3Options) -> str:
+    if not options.endpoint or "://" in options.endpoint:
+        return options.endpoint
+    return f"{'https' if options.use_ssl else 'http'}://{options.endpoint}"
+
+
+def _config(options: S3Options, proxy: str) -> AioConfig:
+    return AioConfig(
+        s3={"addressing_style": "virtual" if options.virtual_host else "path"},
+        # Many services refuse the checksums that newer clients add by themselves.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=15,
+        read_timeout=60,
+        retries={"max_attempts": 1, "mode": "standard"},
+        proxies={"http": proxy, "https": proxy} if proxy.startswith("http") else None,
+        max_pool_connections=32,
+    )
+
+
+def _owner(key: UploadKey) -> str:
+    return f"{key.task}-{key.item}"
+
+
+def _initiated(upload: Mapping[str, Any]) -> datetime:
+    initiated: datetime = upload["Initiated"]
+    return initiated
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)

@@ -1,0 +1,94 @@
+"""HTTP as storages speak it: one client each, its time limits, its errors in the words of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+
+from saveany.errors import StorageError, StorageUnavailable
+from saveany.net.client import describe, plain_client
+from storages.remote import Chunks
+
+_CONNECT, _SILENCE = 15.0, 60.0
+#: How long a server may think about a file it has got, or moves. Those that keep files elsewhere take minutes.
+_THINK: Final = 600.0
+
+
+class Web:
+    """Requests to the operator's own server. Connects at first use, in the running event loop."""
+
+    def __init__(self, name: str, auth: httpx.Auth | None = None) -> None:
+        self._name = name
+        self._auth = auth
+        self._client: httpx.AsyncClient | None = None
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        slow: bool = False,
+        follow: bool = False,
+    ) -> AsyncIterator[httpx.Response]:
+        """An answer, its body not yet read. What breaks before the block ends is `StorageUnavailable`.
+
+        `slow` is for what a server may take minutes to do, `follow` goes where the server sends us.
+        """
+        try:
+            client = self._open()
+            request = client.build_request(
+                method,
+                url,
+                headers=headers,
+                content=content,
+                timeout=httpx.Timeout(_SILENCE, connect=_CONNECT, read=_THINK if slow else _SILENCE),
+            )
+            answer = await client.send(request, auth=self._auth, stream=True, follow_redirects=follow)
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
+        except httpx.LocalProtocolError as error:
+            raise StorageError(f"storage {self._name!r}: the file has not the size it should have") from error
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+            raise StorageUnavailable(f"storage {self._name!r}: {describe(error)}") from error
+
+    def _open(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = plain_client(timeout=_SILENCE)
+        return self._client
+
+    async def close(self) -> None:
+        """Hang up."""
+        client, self._client = self._client, None
+        if client:
+            await client.aclose()
+
+
+async def as_body(chunks: Chunks) -> AsyncGenerator[bytes, None]:
+    """Chunks as the body of a request."""
+    async for chunk in chunks:
+        yield bytes(chunk)
+
+
+async def exactly(answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    """The bytes from `start` to `end` of a file, of an answer to a request for them.
+
+    A server that knows no ranges sends the whole file (RFC 9110, 14.2): what comes before is skipped. Raises
+    `StorageUnavailable` if the answer ends too early.
+    """
+    at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
+    async for piece in answer.aiter_raw(1 << 18):
+        wanted = piece[max(0, start - at) : max(0, end - at)]
+        at += len(piece)
+        if wanted:
+            yield wanted
+        if at >= end:
+            return
+    raise StorageUnavailable(f"the file ended at byte {at:,} of {end:,}")

@@ -1,0 +1,386 @@
+"""Folders of a WebDAV server (RFC 4918): Nextcloud, a NAS, mod_dav, nginx, `rclone serve webdav`, …
+
+A file is put under a part name and moved, which every server can. Facts found out with mod_dav, WsgiDAV,
+rclone and nginx: a MOVE with `Overwrite: T` onto a folder removes the folder with all that is in it, so the
+target is looked at first; none of them looks and moves in one step, so two that commit to one free name at
+once may both succeed (no `exclusive`); rclone answers 403 where the source of a MOVE is gone; a PUT that is
+cut leaves a short file (not nginx), and one with Content-Range is taken for a whole file by some.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
+from contextlib import aclosing
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
+from urllib.parse import quote, unquote
+from xml.parsers import expat
+
+import httpx
+from pydantic import Field, SecretStr, field_validator
+
+from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
+from storages.names import Encoder
+from storages.parts import RESERVED, split
+from storages.remote import Chunks, RemoteStorage
+from storages.web import Web, as_body, exactly
+
+
+class WebdavOptions(StorageOptions):
+    """Options of a `webdav` storage."""
+
+    url: str = Field(
+        description="Address of the WebDAV folder.",
+        examples=["https://cloud.example.com/remote.php/dav/files/me"],
+    )
+    username: str = Field(default="", description="User name. Empty: the server asks for none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password, or app password.")
+    base_path: str = Field(default="", description="Folder below the address.", examples=["/telegram"])
+    auth: Literal["auto", "basic", "digest"] = Field(
+        default="auto", description="How to log in: auto does what the server asks for, Digest before Basic."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        if not re.match("https?://[^/]", url):
+            raise ValueError("must begin with http:// or https:// and name a host")
+        if "@" in url.split("/")[2]:
+            raise ValueError("must not contain a password; there are username and password for that")
+        return url.rstrip("/")
+
+
+class WebdavStorage(RemoteStorage):
+    """A folder on a WebDAV server."""
+
+    capabilities = Capabilities(
+        late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True, usage=True
+    )
+
+    def __init__(self, options: WebdavOptions, services: Services | None = None) -> None:
+        super().__init__(options.name)
+        self._login = _Login(options)
+        self._web = Web(options.name, self._login)
+        self._url = options.url
+        self._base = [part for part in options.base_path.split("/") if part]
+        self._folders: set[str] = set()  # URLs of folders that were there
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._web.close()
+
+    def _at(self, path: str, *, folder: bool = False) -> str:
+        below = [_NAMES.encode(part) for part in path.split("/")] if path else []
+        return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
+
+    # The calls of RemoteStorage.
+
+    async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        if not self._login.settled:
+            await self._properties(self._at("", folder=True), "0")  # what is streamed cannot be sent again
+        headers = {} if size is None else {"Content-Length": str(size)}
+        try:
+            await self._do("PUT", self._at(path), headers, content=as_body(chunks))
+        except StorageError:
+            self._folders.clear()  # somebody may have removed one
+            raise
+
+    async def _rename(self, path: str, to: str, *, replace: bool) -> None:
+        try:
+            there = await self._stat(to)
+            if there and (there.is_dir or not replace):
+                raise self._taken(to)
+            await self._transfer("MOVE", path, to, replace=replace)
+        except StorageUnavailable:
+            raise
+        except StorageError:
+            if await self._stat(path) is None:
+                raise FileNotFoundError(path) from None
+            raise
+
+    async def _transfer(self, method: Literal["MOVE", "COPY"], path: str, to: str, *, replace: bool) -> None:
+        headers = {"Destination": self._at(to), "Overwrite": "T" if replace else "F"}
+        status = await self._do(method, self._at(path), headers, also=[412])
+        if status == httpx.codes.PRECONDITION_FAILED:
+            raise self._taken(to)
+
+    async def _remove(self, path: str) -> None:
+        await self._do("DELETE", self._at(path), also=[404, 410])
+
+    async def _make_folder(self, path: str) -> None:
+        """Level by level, from above."""
+        parts = [*self._base, *(_NAMES.encode(part) for part in path.split("/") if part)]
+        folders = [_join(self._url, parts[: depth + 1]) for depth in range(len(parts))]
+        missing = False
+        for folder in folders:
+            if folder not in self._folders:
+                missing = missing or not await self._is_folder(folder)
+                if missing:  # 405: another one has made it meanwhile
+                    await self._do("MKCOL", f"{folder}/", also=[405])
+                self._folders.add(folder)
+
+    async def _is_folder(self, url: str) -> bool:
+        """Whether there is one; raises `StorageError` if a file has the name."""
+        found = await self._properties(url, "0")
+        if found and not found[0].is_dir:
+            name = unquote(url.removeprefix(f"{self._url}/"))
+            raise StorageError(f"storage {self.name!r}: {name!r}: a file stands where a folder is needed")
+        return bool(found)
+
+    async def _scan(self, path: str) -> list[Entry]:
+        found = await self._properties(self._at(path, folder=True), "1")
+        if not found:
+            raise FileNotFoundError(path)
+        own = min(found, key=lambda each: each.depth)
+        if not own.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a file")
+        inside = [each for each in found if each.depth == own.depth + 1]
+        return [each.entry(f"{path}/{each.name}" if path else each.name) for each in inside]
+
+    async def _stat(self, path: str) -> Entry | None:
+        found = await self._properties(self._at(path), "0")
+        return found[0].entry(path) if found else None
+
+    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
+        entry = await self._stat(path)  # for a folder, servers send a page for browsers
+        if entry is None:
+            raise FileNotFoundError(path)
+        if entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        end = entry.size if size is None else min(entry.size, offset + size)
+        if offset >= end:
+            return
+        headers = {"Accept-Encoding": "identity"}
+        if end - offset < entry.size:
+            headers["Range"] = f"bytes={offset}-{end - 1}"
+        async with self._web.request("GET", self._at(path), headers=headers) as answer:
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise FileNotFoundError(path)
+            if not answer.is_success:
+                raise self._refusal(answer)
+            async with aclosing(exactly(answer, offset, end)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    # What else there is.
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract. Servers show a copy before it is whole: it is made under a name of its own."""
+        *folders, _ = split(to)
+        entry = await self.stat(path)
+        if entry is None or entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+        await self._make_folder("/".join(folders))
+        hidden = "/".join([*folders, f"{RESERVED}copy-{secrets.token_hex(8)}"])
+        try:
+            await self._transfer("COPY", path, hidden, replace=False)
+            await self._rename(hidden, to, replace=replace)
+        except BaseException:
+            await self._remove(hidden)
+            raise
+
+    async def usage(self) -> Usage:
+        """As in the contract, by RFC 4331. Many servers tell nothing."""
+        found = await self._properties(self._at("", folder=True), "0", _QUOTA)
+        if not found:
+            return Usage()
+        used, free = found[0].count("quota-used-bytes"), found[0].count("quota-available-bytes")
+        return Usage(used, free, None if used is None or free is None else used + free)
+
+    # Talking to the server.
+
+    async def _do(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        also: Collection[int] = (),
+        content: AsyncIterator[bytes] | None = None,
+    ) -> int:
+        """The status of a request; one that is neither a success nor in `also` is raised."""
+        async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
+            done = answer.is_success and answer.status_code != httpx.codes.MULTI_STATUS  # 207: in part
+            if not done and answer.status_code not in also:
+                raise self._refusal(answer)
+            await answer.aread()  # the connection can be used again
+            return answer.status_code
+
+    async def _properties(self, url: str, depth: str, which: str = "") -> list[_Resource]:
+        """What a PROPFIND tells, nothing if there is no such thing."""
+        headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
+        content = f'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>{which or _WANTED}</prop></propfind>'
+        async with self._web.request("PROPFIND", url, headers=headers, content=content.encode()) as answer:
+            if answer.status_code in (404, 410):
+                return []
+            if answer.status_code != httpx.codes.MULTI_STATUS:
+                raise self._refusal(answer)
+            listing = _Multistatus()
+            try:
+                async for piece in answer.aiter_bytes():
+                    listing.feed(piece)
+                listing.feed(b"", last=True)
+            except expat.ExpatError as error:
+                raise StorageError(
+                    f"storage {self.name!r}: the server's answer is not WebDAV; correct url"
+                ) from error
+        return listing.found
+
+    def _refusal(self, answer: httpx.Response) -> StorageError:
+        status = answer.status_code
+        if answer.has_redirect_location:
+            place = answer.url.join(answer.headers["Location"]).copy_with(userinfo=b"", query=None)
+            return StorageError(f"storage {self.name!r}: the server sends us to {place}; correct url")
+        kind, text = _MEANINGS.get(status, (None, f"the server answers {status} {answer.reason_phrase}"))
+        if kind is None:
+            kind = StorageUnavailable if status >= 500 else StorageError
+        return kind(f"storage {self.name!r}: {text}")
+
+    def _taken(self, path: str) -> NameTaken:
+        return NameTaken(f"storage {self.name!r}: {path!r} exists already")
+
+
+class _Login(httpx.Auth):
+    """Basic or Digest, by the options or by what the server asks for first."""
+
+    def __init__(self, options: WebdavOptions) -> None:
+        who = options.username, options.password.get_secret_value()
+        self._known = {"digest": httpx.DigestAuth(*who), "basic": httpx.BasicAuth(*who)}
+        self._scheme = options.auth
+        self._anyone = not options.username
+
+    @property
+    def settled(self) -> bool:
+        """Whether no request can meet a challenge: a Digest nonce may grow old at any time."""
+        return self._anyone or self._scheme == "basic"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """As httpx wants it."""
+        if self._anyone:
+            yield request
+            return
+        if self._scheme == "auto":
+            answer = yield request
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                return
+            asked = " ".join(answer.headers.get_list("WWW-Authenticate")).lower()
+            self._scheme = "digest" if re.search(r"\bdigest\b", asked) else "basic"
+        yield from self._known[self._scheme].auth_flow(request)
+
+
+class _Resource:
+    """What one `response` element says, by RFC 4918, 14.24."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.is_dir = False
+
+    @property
+    def _path(self) -> str:
+        """Of the href, which is a URL or a path, encoded or, by some servers, not."""
+        return re.sub("^[a-zA-Z]+://[^/]*", "", self.values.get("href", "")).rstrip("/")
+
+    @property
+    def depth(self) -> int:
+        return self._path.count("/")
+
+    @property
+    def name(self) -> str:
+        name = self._path.rpartition("/")[2]
+        encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
+        return _NAMES.decode(unquote(name) if encoded else name)
+
+    def count(self, tag: str) -> int | None:
+        """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
+        text = self.values.get(tag, "")
+        return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
+
+    def entry(self, path: str) -> Entry:
+        size = 0 if self.is_dir else self.count("getcontentlength") or 0
+        modified = _milliseconds(self.values.get("getlastmodified", ""))
+        return Entry(path.rpartition("/")[2], path, size, self.is_dir, modified)
+
+
+class _Multistatus:
+    """Reads the answer to a PROPFIND as it comes: a folder may have very many files.
+
+    A document type is refused: there is none in WebDAV, and it could define entities.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[_Resource] = []
+        self._text = ""
+        self._parser = expat.ParserCreate(namespace_separator=" ")
+        self._parser.buffer_text = True
+        self._parser.StartDoctypeDeclHandler = self._refuse
+        self._parser.StartElementHandler = self._start
+        self._parser.CharacterDataHandler = self._data
+        self._parser.EndElementHandler = self._end
+
+    def feed(self, data: bytes, *, last: bool = False) -> None:
+        """Raises `ExpatError` for what is not such an answer."""
+        self._parser.Parse(data, last)
+
+    def _refuse(self, *_: object) -> None:
+        raise expat.ExpatError("a document type")
+
+    def _start(self, tag: str, _: object) -> None:
+        self._text = ""
+        if tag == "DAV: response":
+            self.found.append(_Resource())
+        elif tag == "DAV: collection" and self.found:
+            self.found[-1].is_dir = True
+
+    def _data(self, text: str) -> None:
+        self._text += text
+
+    def _end(self, tag: str) -> None:
+        if tag in _TAGS and self.found and self._text.strip():
+            self.found[-1].values.setdefault(tag.removeprefix("DAV: "), self._text.strip())
+        self._text = ""
+
+
+_WANTED: Final = "<resourcetype/><getcontentlength/><getlastmodified/>"
+_QUOTA: Final = "<quota-used-bytes/><quota-available-bytes/>"
+_TAGS: Final = {
+    f"DAV: {tag}"
+    for tag in (
+        "href",
+        "getcontentlength",
+        "getlastmodified",
+        "quota-used-bytes",
+        "quota-available-bytes",
+    )
+}
+
+#: What rclone replaces by pictures of it, and Nextcloud refuses.
+_NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\")
+
+_MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
+    401: (StorageError, "the server refuses the login; correct username, password or auth"),
+    403: (StorageError, "the server does not allow it; look at what the user may do there"),
+    404: (StorageError, "there is no such file or folder"),
+    405: (StorageError, "there is no WebDAV at this address, or not all of it; correct url"),
+    409: (StorageError, "the folder is not there any more"),
+    413: (
+        StorageError,
+        "the server takes no file of this size; raise its limit (client_max_body_size in nginx)",
+    ),
+    423: (StorageError, "the file is locked; somebody has it open"),
+    429: (StorageUnavailable, "the server asks to slow down"),
+    507: (NoSpace, "there is no space left; make some room"),
+}
+
+
+def _join(url: str, parts: list[str]) -> str:
+    return "/".join([url, *(quote(part, safe="") for part in parts)])
+
+
+def _milliseconds(date: str) -> int:
+    try:
+        return int(parsedate_to_datetime(date).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from saveany.errors import StorageError, StorageUnavailable
+from storages.s3 import S3Storage
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.fixtures import s3
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.s3 import S3Server
+from tests.fixtures.servers import free_port, program
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3.moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+class S3Suite(StorageSuite):
+    @pytest.fixture
+    def server(self) -> S3Server:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def bucket(self, server: S3Server) -> str:
+        return server.bucket()
+
+    @pytest.fixture
+    def open_storage(self, server: S3Server, bucket: str) -> Open:
+        return lambda: S3Storage(server.options(bucket))
+
+    @pytest.fixture
+    def everything(self, server: S3Server, bucket: str) -> Callable[[], set[str]]:
+        return server.everything(bucket)
+
+    async def test_others_read_what_we_write(self, server: S3Server, bucket: str, worker: Open) -> None:
+        data = content(12 * MIB + 3)
+        await save(worker(), "d/ä b.bin", data)
+        found = server.client().get_object(Bucket=bucket, Key="base/d/ä b.bin")["Body"].read()
+        assert found == data
+
+    async def test_we_read_what_others_write(self, server: S3Server, bucket: str, worker: Open) -> None:
+        server.client().put_object(Bucket=bucket, Key="base/d/x.bin", Body=b"theirs")
+        assert await load(worker(), "d/x.bin") == b"theirs"
+
+    async def test_a_cut_connection_is_told(self, server: S3Server, bucket: str) -> None:
+        async with fault_proxy(server.port) as link:
+            storage = S3Storage(server.options(bucket, endpoint=f"http://127.0.0.1:{link.port}"))
+            link.cut_after = 6 * MIB
+            async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
+                with pytest.raises(StorageUnavailable):
+                    await fill(upload, content(20 * MIB), seal=True)
+            link.cut_after = None
+            assert await storage.stat("a.bin") is None
+            await storage.close()
+
+
+class TestMoto(S3Suite):
+    @pytest.fixture
+    def server(self, moto: S3Server) -> S3Server:
+        return moto
+
+    async def test_a_link_is_for_anyone(self, worker: Open) -> None:
+        storage = worker()
+        await save(storage, "a.bin", b"hello")
+        link = await storage.url("a.bin", 60)
+        got = subprocess.run([program("curl"), "-sf", link], capture_output=True, check=True)
+        assert got.stdout == b"hello"
+
+    async def test_no_upload_is_left_behind(self, worker: Open, everything: Callable[[], set[str]]) -> None:
+        storage = worker()
+        async with await storage.begin(key(), "a.bin", 12 * MIB) as upload:
+            await fill(upload, content(12 * MIB)[: 11 * MIB])
+        assert everything() == {"a.bin"}
+        await worker().discard(key(2), "a.bin")
+        assert everything() == set()
+
+    async def test_a_commit_that_went_through_is_known(self, worker: Open) -> None:
+        data = content(12 * MIB)
+        await save(worker(), "a.bin", data)
+        async with await worker().begin(key(2), "a.bin", len(data)) as upload:
+            await fill(upload, data)
+            await upload.commit("a.bin", len(data), replace=False)
+        assert await load(worker(), "a.bin") == data
+
+    async def test_a_finish_is_completed(self, worker: Open, everything: Callable[[], set[str]]) -> None:
+        data = content(12 * MIB)
+        async with await worker().begin(key(1), "a.bin", len(data)) as upload:
+            await fill(upload, data)
+            await upload.seal(len(data))
+        assert await worker().finished(key(2), "a.bin", "a.bin", len(data))
+        assert await load(worker(), "a.bin") == data
+
+
+class TestRclone(S3Suite):
+    @pytest.fixture
+    def server(self, rclone: S3Server) -> S3Server:
+        return rclone
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bucket_name": "no-such-bucket"}, "no such bucket"),
+        ({"endpoint": "http://127.0.0.1:1"}, "cannot be reached"),
+    ],
+)
+async def test_what_is_wrong_is_said(moto: S3Server, changes: dict[str, str], words: str) -> None:
+    storage = S3Storage(moto.options(moto.bucket(), **changes))
+    with pytest.raises(StorageError, match=words) as caught:
+        await storage.probe()
+    assert s3.SECRET not in str(caught.value)
+    await storage.close()
+
+
+async def test_wrong_keys_are_told(rclone: S3Server) -> None:
+    storage = S3Storage(rclone.options(rclone.bucket(), secret_access_key="wrong"))
+    with pytest.raises(StorageError, match="secret_access_key"):
+        await storage.probe()
+    await storage.close()
+
+
+async def test_a_server_that_is_down_is_told(moto: S3Server) -> None:
+    storage = S3Storage(moto.options("x", endpoint=f"127.0.0.1:{free_port()}", use_ssl=False))
+    with pytest.raises(StorageUnavailable):
+        await storage.probe()
+    await storage.close()

@@ -1,0 +1,83 @@
+"""What the API says of the files of a storage, and whether it works: a worker that has it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from saveany.store import Store, WorkerInfo
+from storages.base import UploadKey
+from storages.local import LocalOptions, LocalStorage
+from workers.answers import answer_forever
+from workers.identity import Place
+
+
+async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
+    async with await storage.begin(UploadKey("t", item, 1), path, len(data)) as upload:
+        await upload.write(0, data)
+        await upload.commit(path, len(data), replace=False)
+
+
+@pytest.fixture
+async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
+    storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=tmp_path / "files"))
+    place = Place(store, storage)
+    await place.look()
+    info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages={"local1": ""})
+    await store.workers.beat(info)
+    answering = asyncio.create_task(answer_forever(store.asks, {"local1": place}))
+    yield storage
+    answering.cancel()
+    await asyncio.wait([answering])
+    await storage.close()
+
+
+async def test_files_in_pages(client: httpx.AsyncClient, storage: LocalStorage) -> None:
+    for item, name in enumerate(["films/c.mkv", "films/a.mkv", "films/b/x.mkv"]):
+        await put(storage, name, b"x" * item, item)
+    first = (await client.get("/api/v1/storages/local1/files?path=/films&limit=2")).json()
+    assert [(each["name"], each["path"], each["is_dir"]) for each in first["entries"]] == [
+        ("a.mkv", "films/a.mkv", False),
+        ("b", "films/b", True),
+    ]
+    assert first["path"] == "films"
+    rest = await client.get("/api/v1/storages/local1/files", params={"path": "films", "after": first["next"]})
+    assert [each["name"] for each in rest.json()["entries"]] == ["c.mkv"]
+    assert rest.json()["next"] is None
+    assert rest.json()["entries"][0]["modified_at"].endswith("Z")
+
+
+@pytest.mark.usefixtures("storage")
+@pytest.mark.parametrize(
+    ("query", "status"), [("path=../etc", 400), ("path=nothing", 404), ("limit=0", 400), ("limit=1001", 400)]
+)
+async def test_what_cannot_be_listed(client: httpx.AsyncClient, query: str, status: int) -> None:
+    answer = await client.get(f"/api/v1/storages/local1/files?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (status, status)
+
+
+@pytest.mark.usefixtures("storage")
+async def test_the_test(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v1/storages/local1/test")
+    assert answer.status_code == 200
+    assert answer.json()["ok"] is True
+
+
+async def test_a_storage_that_fails_says_why(client: httpx.AsyncClient, storage: LocalStorage) -> None:
+    await put(storage, "a", b"x", 0)
+    marker = next(Path(str(storage._disk._base)).glob(".saveany-storage"))
+    marker.unlink()
+    answer = await client.post("/api/v1/storages/local1/test")
+    assert answer.status_code == 503
+    assert "local1" in answer.json()["message"]
+
+
+async def test_nobody_has_it(client: httpx.AsyncClient, store: Store) -> None:
+    assert (await client.get("/api/v1/storages/nope/files")).status_code == 404
+    none = await client.post("/api/v1/storages/local1/test")
+    assert none.status_code == 503
+    assert "saveany worker" in none.json()["message"]

@@ -1,0 +1,284 @@
+"""Plain URLs: files of web servers, over several connections where a server allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx
+from msgspec.structs import replace
+
+from saveany.errors import InvalidInput, Permanent, Retryable
+from saveany.models import Item, TaskSpec
+from saveany.net.client import describe, guarded_client
+from saveany.net.disposition import filename
+from saveany.planning.names import extension_for, safe_name
+from saveany.planning.plan import Found
+from storages.base import Range
+from workers.sources.base import Report, Source, Tools, Write
+
+#: Bytes that are handed on at once, and how many of a file one connection is worth.
+_PIECE, _SHARE = 1 << 20, 8 << 20
+#: The most connections for one file.
+_CONNECTIONS = 4
+_REDIRECTS = 10
+#: How often a part is tried.
+_TRIES = 4
+#: A server that is silent for so long is given up, in seconds.
+_SILENCE = 60.0
+_REASONS = {
+    401: "the server wants a login; give it as `headers` or `cookies`",
+    403: "the server refuses to give the file",
+    404: "there is no such file on the server",
+    410: "the file was removed from the server",
+    451: "the file is blocked for legal reasons",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to ask a server for."""
+
+    url: str
+    headers: dict[str, str]
+    cookies: dict[str, str]
+    max_bytes: int = 0
+
+
+class DirectLinksSource(Source):
+    """`directlinks`: a file behind each URL."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._client = guarded_client(tools.guard, timeout=_SILENCE)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._client.aclose()
+
+    async def resolve(self, spec: TaskSpec) -> list[Found]:
+        """One file for each URL; whether it is there shows when its turn comes."""
+        extras: dict[str, Any] = {
+            key: spec.params[key] for key in ("headers", "cookies", "max_bytes") if key in spec.params
+        }
+        return [Found(_name_of(url), None, {"url": url, **extras}) for url in spec.links]
+
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
+        """Ask for the file, and hang up when the server has said what it is."""
+        wanted = _wanted(item)
+        async with self._ask(wanted, {"Range": "bytes=0-"}) as answer:
+            size = _size(answer)
+            if wanted.max_bytes and (size or 0) > wanted.max_bytes:
+                raise Permanent(f"the file has {size} bytes, more than max_bytes ({wanted.max_bytes})")
+            source = {key: value for key, value in item.source.items() if key not in _SEEN}
+            return replace(item, name=_suggested(answer), size=size, source={**source, **_identity(answer)})
+
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
+        """Fetch what is missing: in blocks over several connections, or all in one stream."""
+        if item.size is None or not item.source.get("ranges"):
+            await self._stream(item, write, have)
+        else:
+            await self._blocks(item, item.size, write, have)
+
+    async def read(self, wanted: Wanted, most: int) -> bytes:
+        """A short text of the web, whole; `Permanent` if it has more than `most` bytes."""
+        found = b""
+        async with self._ask(wanted, {}) as answer:
+            async for piece in _pieces(answer):
+                found += piece
+                if len(found) > most:
+                    raise Permanent(f"the page has more than {most} bytes")
+        return found
+
+    async def _stream(self, item: Item, write: Write, have: Sequence[Range]) -> None:
+        if have:
+            raise Retryable(f"{item.name}: the server does not go on in the middle of a file")
+        offset, most = 0, _wanted(item).max_bytes
+        async with self._ask(_wanted(item), {}) as answer:
+            async for piece in _pieces(answer):
+                await write(offset, piece)
+                offset += len(piece)
+                if most and offset > most:
+                    raise Permanent(f"the file has more than max_bytes ({most})")
+        if item.size is not None and offset != item.size:
+            raise Retryable(f"{item.name}: {offset} of {item.size} bytes arrived")
+
+    async def _blocks(self, item: Item, size: int, write: Write, have: Sequence[Range]) -> None:
+        missing = list(_blocks(have, size))
+        blocks = iter(missing)  # shared: whoever is free takes the next
+
+        async def work() -> None:
+            for start, end in blocks:
+                await self._block(item, start, end, write)
+
+        workers = min(_CONNECTIONS, len(missing))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _block(self, item: Item, start: int, end: int, write: Write) -> None:
+        """A block; where the connection breaks, from there on again."""
+        failures = 0
+        while start < end:
+            try:
+                async with aclosing(self._range(item, start, end)) as pieces:
+                    async for piece in pieces:
+                        await write(start, piece)
+                        start += len(piece)
+            except Retryable as error:
+                failures += 1
+                if error.after or failures == _TRIES:
+                    raise
+                await asyncio.sleep(0.2 * 2**failures)
+
+    async def _range(self, item: Item, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        if same := item.source.get("etag") or item.source.get("modified"):
+            headers["If-Range"] = same
+        offset = start
+        async with self._ask(_wanted(item), headers) as answer:
+            if answer.status_code != 206 or not _is_range(answer, start, item.size):
+                raise Retryable(f"{item.name}: the file on the server has changed", after=1)
+            async for piece in _pieces(answer):
+                if offset + len(piece) > end:
+                    raise Permanent(f"{item.name}: the server sends more than it was asked for")
+                yield piece
+                offset += len(piece)
+        if offset != end:
+            raise Retryable(f"{item.name}: {offset - start} of {end - start} bytes of a part arrived")
+
+    @asynccontextmanager
+    async def _ask(self, wanted: Wanted, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """The server's answer, its body not read yet. Follows redirects; raises for an error."""
+        url = wanted.url
+        own = {"Accept-Encoding": "identity", "Accept": "*/*", **headers}
+        try:
+            for _ in range(_REDIRECTS):
+                extra = _for_host(wanted, url)
+                async with self._client.stream("GET", url, headers={**own, **extra}) as answer:
+                    if not answer.has_redirect_location:
+                        _check(answer)
+                        yield answer
+                        return
+                    url = _next(url, answer.headers["Location"])
+        except InvalidInput as error:
+            raise Permanent(error.message) from error
+        except httpx.InvalidURL as error:
+            raise Permanent("the server redirects to something that is no URL") from error
+        except httpx.HTTPError as error:
+            raise Retryable(f"{urlsplit(url).hostname}: {describe(error)}") from error
+        raise Permanent(f"the server redirects more than {_REDIRECTS} times")
+
+
+async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body in pieces of one size, the last one shorter."""
+    async with aclosing(answer.aiter_raw(_PIECE)) as pieces:  # type: ignore[type-var]  # it is a generator
+        async for piece in pieces:
+            yield piece
+
+
+def _wanted(item: Item) -> Wanted:
+    source = item.source
+    return Wanted(
+        source["url"], source.get("headers", {}), source.get("cookies", {}), source.get("max_bytes", 0)
+    )
+
+
+def _for_host(wanted: Wanted, url: str) -> dict[str, str]:
+    """The user's headers and cookies, which may hold a login: for the host they were given for, no other."""
+    if urlsplit(url)[:2] != urlsplit(wanted.url)[:2]:
+        return {}
+    cookies = "; ".join(f"{name}={value}" for name, value in wanted.cookies.items())
+    return {**wanted.headers, **({"Cookie": cookies} if cookies else {})}
+
+
+def _next(url: str, location: str) -> str:
+    target = urljoin(url, location)
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise Permanent("the server redirects from https to an address without encryption")
+    return target
+
+
+def _check(answer: httpx.Response) -> None:
+    status = answer.status_code
+    if status in (200, 206):
+        return
+    if status == 416 and answer.headers.get("Content-Range", "").strip() == "bytes */0":
+        return  # an empty file has no range
+    if status in (408, 425, 429) or status >= 500:
+        raise Retryable(f"the server answers {status}; it may be better later", after=_retry_after(answer))
+    raise Permanent(f"{_REASONS.get(status, 'the server refuses')} (HTTP {status})")
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """Seconds the server wants us to wait, 0 if it does not say."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(min(int(value), 24 * 3600))
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+#: What `prepare` puts into the source of an item.
+_SEEN = ("etag", "modified", "ranges", "bytes")
+
+
+def _identity(answer: httpx.Response) -> dict[str, Any]:
+    """What tells this version of the file from another, and whether parts of it can be asked for."""
+    etag = answer.headers.get("ETag", "")
+    seen = {
+        "etag": "" if etag.startswith("W/") else etag,  # If-Range takes strong ones only
+        "modified": answer.headers.get("Last-Modified", ""),
+        "ranges": answer.status_code == 206,
+        "bytes": _size(answer),
+    }
+    return {key: value for key, value in seen.items() if value}
+
+
+def _size(answer: httpx.Response) -> int | None:
+    if answer.status_code in (206, 416):
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2].strip()
+    elif "Transfer-Encoding" in answer.headers or "Content-Encoding" in answer.headers:
+        return None
+    else:
+        total = answer.headers.get("Content-Length", "").strip()
+    return int(total) if total.isdecimal() else None
+
+
+def _is_range(answer: httpx.Response, start: int, size: int | None) -> bool:
+    value = answer.headers.get("Content-Range", "").lower().removeprefix("bytes").strip()
+    return bool(value.startswith(f"{start}-") and value.endswith((f"/{size}", "/*")))
+
+
+def _suggested(answer: httpx.Response) -> str:
+    """The name the server gives, else that of the URL it was found at; with an extension if one is known."""
+    given = filename(answer.headers.get("Content-Disposition", ""))
+    name = safe_name(given.replace("\\", "/").rpartition("/")[2]) if given else _name_of(str(answer.url))
+    if "." not in name:
+        name = safe_name(name + extension_for(answer.headers.get("Content-Type", "")))
+    return name
+
+
+def _name_of(url: str) -> str:
+    parts = urlsplit(url)
+    last = unquote(parts.path).rstrip("/").rpartition("/")[2]
+    return safe_name(last or parts.hostname or "")
+
+
+def _blocks(have: Sequence[Range], size: int) -> Iterator[Range]:
+    """What is missing, in blocks for one request each."""
+    at = 0
+    for start, end in [*have, (size, size)]:
+        for block in range(at, start, _SHARE):
+            yield block, min(block + _SHARE, start)
+        at = end
