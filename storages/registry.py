@@ -53,6 +53,14 @@ TYPES = table(
         Backend("storages.local:LocalOptions", "storages.local:LocalStorage", "a folder on this machine"),
     ),
     (
+        "s3",
+        Backend("storages.s3:S3Options", "storages.s3:S3Storage", "a bucket of S3, MinIO, R2 and others"),
+    ),
+    (
+        "minio",
+        Backend("storages.s3:MinioOptions", "storages.s3:S3Storage", "s3, as older files call it"),
+    ),
+    (
         "memory",
         Backend(
             "storages.memory:MemoryOptions",

@@ -1,10 +1,10 @@
 """Buckets of Amazon S3 and of everything that speaks its protocol: MinIO, R2, Backblaze, Garage, …
 
-A file up to one part long is put in one request. A longer one is a multipart upload straight to its final
-key, with several parts on their way at once; it appears when it is completed. What an upload has is found
-again by its key (ListMultipartUploads, ListParts), so no state of ours is needed: the caller sees to it that
-no two uploads of ours share a key (`Capabilities.exclusive` is False). The object's metadata names the task,
-so that a completion that went through just before a worker died is known as ours.
+A file is a multipart upload straight to its final key, with several parts on their way at once; it appears
+when it is completed, and its upload can be ended by another worker, which a plain PUT cannot. What it has is
+found again by its key (ListMultipartUploads, ListParts), so no state of ours is needed: the caller sees to it
+that no two uploads of ours share a key (`Capabilities.exclusive` is False). The object's metadata names the
+task, so that a completion that went through just before a worker died is known as ours.
 
 Facts: parts are 5 MiB or more but the last, at most 10,000 (docs.aws.amazon.com/AmazonS3/latest/userguide/
 qfacts.html); R2 wants all of them to be of one size; completing with `If-None-Match: *` fails if the key is
@@ -149,10 +149,10 @@ class S3Storage(Storage):
 
     def key(self, path: str) -> str:
         """The key of a path; `UnsafePath` if it is none."""
-        return self._prefix + "/".join(map(_NAMES.encode, split(path)))
+        return self._prefix + "/".join(map(NAMES.encode, split(path)))
 
     def _path(self, key: str) -> str:
-        return "/".join(map(_NAMES.decode, key.removeprefix(self._prefix).split("/")))
+        return "/".join(map(NAMES.decode, key.removeprefix(self._prefix).split("/")))
 
     # Files in.
 
@@ -302,7 +302,7 @@ class S3Storage(Storage):
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
         """As in the contract."""
         prefix = f"{self.key(path)}/" if path else self._prefix
-        start = f"{prefix}{_NAMES.encode(after)}" if after else ""
+        start = f"{prefix}{NAMES.encode(after)}" if after else ""
         found: list[Entry] = []
         async for entry in self._entries(prefix, start, "/"):
             if entry.name > after and not is_reserved(entry.name):
@@ -431,6 +431,7 @@ class S3Upload(Upload):
         self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
+        self._creating: asyncio.Task[None] | None = None
         self._over = False
         self._sealed = False
         self.kept = ((0, self._sent),) if self._sent else ()
@@ -449,10 +450,9 @@ class S3Upload(Upload):
 
     async def _send(self, block: bytes) -> None:
         if not self._upload:
-            made = await self._storage.call(
-                "create_multipart_upload", Key=self._object, Metadata={_OWNER: _owner(self._key)}
-            )
-            self._upload = made["UploadId"]
+            # Shielded: a cancel must not leave an upload behind whose id nobody has heard.
+            self._creating = asyncio.create_task(self._create())
+            await asyncio.shield(self._creating)
         self._number += 1
         if self._number > PARTS:
             raise StorageError(
@@ -463,6 +463,11 @@ class S3Upload(Upload):
         while len(self._sending) >= AT_ONCE:
             await self._settle(asyncio.FIRST_COMPLETED)
         self._sending.add(asyncio.create_task(self._part(self._number, block)))
+
+    async def _create(self) -> None:
+        metadata = {_OWNER: _owner(self._key)}
+        made = await self._storage.call("create_multipart_upload", Key=self._object, Metadata=metadata)
+        self._upload = made["UploadId"]
 
     async def _part(self, number: int, block: bytes) -> None:
         answer = await self._storage.call(
@@ -481,7 +486,7 @@ class S3Upload(Upload):
         return ((0, count * self._part_size),) if count else ()
 
     async def seal(self, size: int) -> None:
-        """As in the contract. What is short enough for one request is still here: nobody else can have it."""
+        """As in the contract."""
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
         if self._sent + len(self._block) != size:
@@ -489,7 +494,7 @@ class S3Upload(Upload):
                 f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
                 f"written were {self._sent + len(self._block)}"
             )
-        if self._upload and self._block:
+        if self._block:
             block, self._block = bytes(self._block), bytearray()
             await self._send(block)
         while self._sending:
@@ -505,21 +510,24 @@ class S3Upload(Upload):
         await self.seal(size)
         try:
             await self._publish(replace)
-        except NameTaken:
+        except (NameTaken, StorageUnavailable):
             if not await self._storage.is_ours(self._key, self._object, size):
+                await self._check_upload()
                 raise
+            await self._check_upload()
             await self._give_up()
         self._over = True
+
+    async def _check_upload(self) -> None:
+        """`Fenced` if somebody else has ended our upload."""
+        if self._upload:
+            await self._storage.parts(self._object, self._upload)
 
     async def _publish(self, replace: bool) -> None:
         if self._upload:
             await self._storage.complete(self._object, self._upload, self._etags, replace=replace)
-        else:
-            arguments = {
-                "Key": self._object,
-                "Body": bytes(self._block),
-                "Metadata": {_OWNER: _owner(self._key)},
-            }
+        else:  # an empty file has no part
+            arguments = {"Key": self._object, "Body": b"", "Metadata": {_OWNER: _owner(self._key)}}
             await self._storage.unless_taken("put_object", arguments, replace=replace)
 
     async def abort(self) -> None:
@@ -541,13 +549,14 @@ class S3Upload(Upload):
     async def _stop(self) -> None:
         for task in self._sending:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        waiting = [*self._sending, *([self._creating] if self._creating else [])]
+        await asyncio.gather(*waiting, return_exceptions=True)
         self._sending = set()
         self._block = bytearray()
 
 
 #: What XML, in which listings come, cannot hold.
-_NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
+NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
 
 _KEYS = "check access_key_id and secret_access_key"
 _MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
@@ -592,7 +601,7 @@ def _config(options: S3Options, proxy: str) -> AioConfig:
         response_checksum_validation="when_required",
         connect_timeout=15,
         read_timeout=60,
-        retries={"max_attempts": 1, "mode": "standard"},
+        retries={"total_max_attempts": 3, "mode": "standard"},
         proxies={"http": proxy, "https": proxy} if proxy.startswith("http") else None,
         max_pool_connections=32,
     )

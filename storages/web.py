@@ -13,7 +13,7 @@ from saveany.net.client import describe, plain_client
 from storages.remote import Chunks
 
 _CONNECT, _SILENCE = 15.0, 60.0
-#: How long a server may think about a file it has got, or moves. Those that keep files elsewhere take minutes.
+#: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
 
 

@@ -9,6 +9,7 @@ cut leaves a short file (not nginx), and one with Content-Range is taken for a w
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
@@ -24,7 +25,7 @@ from pydantic import Field, SecretStr, field_validator
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
-from storages.parts import RESERVED, split
+from storages.parts import RESERVED, is_reserved, split
 from storages.remote import Chunks, RemoteStorage
 from storages.web import Web, as_body, exactly
 
@@ -67,13 +68,14 @@ class WebdavStorage(RemoteStorage):
         self._url = options.url
         self._base = [part for part in options.base_path.split("/") if part]
         self._folders: set[str] = set()  # URLs of folders that were there
+        self._broken: set[str] = set()  # files whose PUT was broken off
 
     async def close(self) -> None:
         """Hang up."""
         await self._web.close()
 
     def _at(self, path: str, *, folder: bool = False) -> str:
-        below = [_NAMES.encode(part) for part in path.split("/")] if path else []
+        below = [_spelled(part) for part in path.split("/")] if path else []
         return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
 
     # The calls of RemoteStorage.
@@ -83,8 +85,9 @@ class WebdavStorage(RemoteStorage):
             await self._properties(self._at("", folder=True), "0")  # what is streamed cannot be sent again
         headers = {} if size is None else {"Content-Length": str(size)}
         try:
-            await self._do("PUT", self._at(path), headers, content=as_body(chunks))
-        except StorageError:
+            await self._send("PUT", self._at(path), headers, content=as_body(chunks))
+        except BaseException:
+            self._broken.add(path)
             self._folders.clear()  # somebody may have removed one
             raise
 
@@ -108,11 +111,18 @@ class WebdavStorage(RemoteStorage):
             raise self._taken(to)
 
     async def _remove(self, path: str) -> None:
-        await self._do("DELETE", self._at(path), also=[404, 410])
+        """A server may see late that a PUT was broken off: it holds a lock, or makes the file only now."""
+        late = [404, 410] if path in self._broken else []
+        for pause in (0.05, 0.1, 0.2):
+            status = await self._do("DELETE", self._at(path), also=[404, 410])
+            if status not in late:
+                break
+            await asyncio.sleep(pause)
+        self._broken.discard(path)
 
     async def _make_folder(self, path: str) -> None:
         """Level by level, from above."""
-        parts = [*self._base, *(_NAMES.encode(part) for part in path.split("/") if part)]
+        parts = [*self._base, *(_spelled(part) for part in path.split("/") if part)]
         folders = [_join(self._url, parts[: depth + 1]) for depth in range(len(parts))]
         missing = False
         for folder in folders:
@@ -193,6 +203,21 @@ class WebdavStorage(RemoteStorage):
     # Talking to the server.
 
     async def _do(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, also: Collection[int] = ()
+    ) -> int:
+        """The status of a request; one that is neither a success nor in `also` is raised.
+
+        A server may still be busy with another request of ours, one that was broken off perhaps, and hold a
+        lock until it is done: that is waited for.
+        """
+        for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+            status = await self._send(method, url, headers, also=[*also, httpx.codes.LOCKED])
+            if status != httpx.codes.LOCKED:
+                return status
+            await asyncio.sleep(pause)
+        return await self._send(method, url, headers, also=also)
+
+    async def _send(
         self,
         method: str,
         url: str,
@@ -201,7 +226,6 @@ class WebdavStorage(RemoteStorage):
         also: Collection[int] = (),
         content: AsyncIterator[bytes] | None = None,
     ) -> int:
-        """The status of a request; one that is neither a success nor in `also` is raised."""
         async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
             done = answer.is_success and answer.status_code != httpx.codes.MULTI_STATUS  # 207: in part
             if not done and answer.status_code not in also:
@@ -212,7 +236,7 @@ class WebdavStorage(RemoteStorage):
     async def _properties(self, url: str, depth: str, which: str = "") -> list[_Resource]:
         """What a PROPFIND tells, nothing if there is no such thing."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
-        content = f'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>{which or _WANTED}</prop></propfind>'
+        content = _PROPFIND % (which or _WANTED)
         async with self._web.request("PROPFIND", url, headers=headers, content=content.encode()) as answer:
             if answer.status_code in (404, 410):
                 return []
@@ -291,7 +315,7 @@ class _Resource:
     def name(self) -> str:
         name = self._path.rpartition("/")[2]
         encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
-        return _NAMES.decode(unquote(name) if encoded else name)
+        return NAMES.decode(unquote(name) if encoded else name)
 
     def count(self, tag: str) -> int | None:
         """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
@@ -343,6 +367,7 @@ class _Multistatus:
         self._text = ""
 
 
+_PROPFIND: Final = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>%s</prop></propfind>'
 _WANTED: Final = "<resourcetype/><getcontentlength/><getlastmodified/>"
 _QUOTA: Final = "<quota-used-bytes/><quota-available-bytes/>"
 _TAGS: Final = {
@@ -357,7 +382,7 @@ _TAGS: Final = {
 }
 
 #: What rclone replaces by pictures of it, and Nextcloud refuses.
-_NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\")
+NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\")
 
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     401: (StorageError, "the server refuses the login; correct username, password or auth"),
@@ -373,6 +398,12 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     429: (StorageUnavailable, "the server asks to slow down"),
     507: (NoSpace, "there is no space left; make some room"),
 }
+
+
+def _spelled(name: str) -> str:
+    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
+    spelled = NAMES.encode(name)
+    return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
 
 
 def _join(url: str, parts: list[str]) -> str:

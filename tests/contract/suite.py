@@ -388,6 +388,7 @@ class StorageSuite:
             await upload.abort()
         assert await load(storage, "a.bin") == b"x"
 
+    @needs("late_name")  # two uploads never share a key of S3
     async def test_discard_removes_every_earlier_part(
         self, worker: Open, everything: Callable[[], set[str]]
     ) -> None:
@@ -482,6 +483,7 @@ class StorageSuite:
         if not storage.capabilities.fences:
             await upload.seal(size)
 
+    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
     async def test_a_late_begin_of_an_earlier_claim_cannot_take_over(self, worker: Open) -> None:
         async with await worker().begin(key(3), "a.bin", 1) as upload:
             await upload.write(0, b"3")
@@ -524,6 +526,7 @@ class StorageSuite:
         assert await load(worker(), "d/a.bin") == data
         assert everything() == {"d/a.bin"}
 
+    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
     @needs("resumes")
     @pytest.mark.parametrize("replace", [False, True])
     async def test_resume_of_what_is_complete(self, worker: Open, replace: bool) -> None:
@@ -558,6 +561,7 @@ class StorageSuite:
             await upload.commit("a.bin", 2, replace=False)
         assert await load(storage, "a.bin") == b"ab"
 
+    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
     @needs("resumes")
     async def test_resume_within_one_claim(
         self, storage: Storage, everything: Callable[[], set[str]]
@@ -680,7 +684,9 @@ class StorageSuite:
         async with await worker().begin(key(1), "a/b.bin", 1) as old:
             await old.write(0, b"x")
             await self._ready(second, old, 1)
-            assert not await second.finished(key(2), "a/b.bin", "a/b.bin", 1)
+            if await second.finished(key(2), "a/b.bin", "a/b.bin", 1):  # it may do what is missing
+                assert await load(second, "a/b.bin") == b"x"
+                return
             with pytest.raises(Fenced):
                 await old.commit("a/b.bin", 1, replace=False)
 
@@ -994,8 +1000,10 @@ class StorageSuite:
         async with await worker().begin(key(1), "d/a.bin", len(data)) as crashed:
             await fill(crashed, data[: 20 * MIB])
             durable: tuple[Range, ...] = ()
-            while not durable:
-                durable = tuple(await crashed.sync([(0, 20 * MIB)]))
+            async with asyncio.timeout(30):
+                while not durable:
+                    durable = tuple(await crashed.sync([(0, 20 * MIB)]))
+                    await asyncio.sleep(0.01)
         assert durable[0][0] == 0
         async with await worker().begin(key(2), "d/a.bin", len(data), durable) as upload:
             assert upload.kept == durable

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from saveany.errors import StorageError, StorageUnavailable
+from storages.base import Storage
 from storages.s3 import S3Storage
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
 from tests.fixtures import s3
@@ -56,7 +57,7 @@ class S3Suite(StorageSuite):
     async def test_a_cut_connection_is_told(self, server: S3Server, bucket: str) -> None:
         async with fault_proxy(server.port) as link:
             storage = S3Storage(server.options(bucket, endpoint=f"http://127.0.0.1:{link.port}"))
-            link.cut_after = 6 * MIB
+            link.cut_after = MIB
             async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
                 with pytest.raises(StorageUnavailable):
                     await fill(upload, content(20 * MIB), seal=True)
@@ -106,6 +107,9 @@ class TestRclone(S3Suite):
     @pytest.fixture
     def server(self, rclone: S3Server) -> S3Server:
         return rclone
+
+    async def test_names_that_look_alike_are_two(self, storage: Storage) -> None:
+        pytest.skip("this server keeps names in one form")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Storage, Usage
 from storages.webdav import WebdavStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.contract.suite import HOSTILE_NAMES, MIB, Open, StorageSuite, content, fill, key, load, save
 from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.webdav import DavServer, curl
@@ -139,3 +139,14 @@ class TestNginx(DavSuite):
     @pytest.fixture
     def server(self, nginx: DavServer) -> DavServer:
         return nginx
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
+    async def test_odd_names_are_names(
+        self, storage: Storage, name: str, everything: Callable[[], set[str]]
+    ) -> None:
+        if not name.startswith("."):
+            await super().test_odd_names_are_names(storage, name, everything)
+            return
+        await save(storage, name, b"x")  # nginx lists no such names
+        assert await load(storage, name) == b"x"
+        assert everything() == {name}

@@ -1,0 +1,131 @@
+"""Whole tasks from every kind of source, into more than one kind of storage: posted, worked off, told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures import s3, site
+from tests.fixtures.s3 import S3Server
+from tests.fixtures.site import Page, Site
+from tests.fixtures.stack import Stack
+
+PDF, SLOW = "https://t.me/channel/123", "https://t.me/channel/128"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3.rclone(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Site]:
+    async with site.serve() as web:
+        yield web
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, server: S3Server) -> AsyncIterator[Stack]:
+    bucket = server.options(server.bucket()).model_dump(mode="json")
+    bucket["secret_access_key"] = s3.SECRET
+    del bucket["session_token"]
+    tables = {
+        "retry": 1,
+        "storages": [
+            {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")},
+            {"name": "local2", "type": "local", "base_path": str(tmp_path / "more")},
+            bucket,
+        ],
+    }
+    async with Stack(tmp_path, tables=tables) as stack:
+        yield stack
+
+
+async def typed(stack: Stack, type_: str, storage: str = "local1", **params: Any) -> str:
+    body = {"type": type_, "storage": storage, "path": "in", "params": params}
+    reply = await stack.client.post("/api/v1/tasks", json=body)
+    assert reply.status_code == 201, reply.text
+    return str(reply.json()["task_id"])
+
+
+async def test_a_hundred_urls_three_of_them_bad(stack: Stack, web: Site) -> None:
+    bad = {7, 50, 99}
+    for number in range(100):
+        if number not in bad:
+            web.pages[f"/{number}.bin"] = Page(b"%d" % number)
+    task_id = await typed(stack, "directlinks", urls=[web.url(f"/{number}.bin") for number in range(100)])
+    task = await stack.ended(task_id)
+    assert task["status"] == "failed"
+    assert "3 of 100 files failed" in task["error"]
+    assert len(stack.files()) == 97 + 1  # and the mark of the disk
+
+    for number in bad:
+        web.pages[f"/{number}.bin"] = Page(b"%d" % number)
+    web.asked.clear()
+    assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
+    task = await stack.ended(task_id)
+    assert (task["status"], task["error"]) == ("completed", "")
+    assert {path for path, _ in web.asked} == {f"/{number}.bin" for number in bad}
+    for number in range(100):
+        assert (stack.storage_dir / "in" / f"{number}.bin").read_bytes() == b"%d" % number
+
+
+async def test_any_url_finds_its_source(stack: Stack, web: Site) -> None:
+    web.pages["/a.bin"] = Page(b"hello", headers={"Content-Disposition": 'attachment; filename="b.txt"'})
+    body = {"url": web.url("/a.bin"), "user_id": 123456789, "dir_path": "/x"}
+    reply = await stack.client.post("/api/v1/tasks", json=body)
+    assert reply.json()["type"] == "directlinks"
+    task = await stack.ended(reply.json()["task_id"])
+    assert [(item["path"], item["sha256"]) for item in task["items"]] == [
+        ("x/b.txt", hashlib.sha256(b"hello").hexdigest())
+    ]
+    assert task["title"] == "[directlinks](a.bin->local1:/x/a.bin)"
+
+
+async def test_an_article(stack: Stack, web: Site) -> None:
+    web.pages["/Title-01-31"] = Page(b'<p><img src="/file/x.png"><img src="/file/y.jpg"></p>')
+    web.pages["/file/x.png"], web.pages["/file/y.jpg"] = Page(b"x"), Page(b"y")
+    task = await stack.ended(await typed(stack, "tphpics", telegraph_url=web.url("/Title-01-31")))
+    assert [item["path"] for item in task["items"]] == ["in/Title-01-31/01.png", "in/Title-01-31/02.jpg"]
+    assert task["status"] == "completed"
+
+
+async def test_to_a_bucket_and_back(stack: Stack, server: S3Server) -> None:
+    task = await stack.ended((await stack.add(PDF, storage_name="bucket", dir_path="/docs"))["task_id"])
+    assert (task["status"], task["error"]) == ("completed", "")
+    (item,) = task["items"]
+    back = await typed(
+        stack,
+        "transfer",
+        source_storage="bucket",
+        source_path="/docs",
+        target_storage="local2",
+        target_path="b",
+    )
+    task = await stack.ended(back)
+    assert (task["status"], task["error"]) == ("completed", "")
+    assert task["items"][0]["sha256"] == item["sha256"]
+    assert (stack.folder / "more" / "b" / item["name"]).stat().st_size == item["size"]
+
+
+async def test_a_worker_that_dies_in_the_middle_of_a_bucket(stack: Stack, server: S3Server) -> None:
+    task_id = (await stack.add(SLOW, storage_name="bucket", dir_path="/big"))["task_id"]
+    await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] >= 16 * MIB)
+    await stack.kill(stack.workers[0])
+    await stack.start_worker()
+    task = await stack.ended(task_id, 120)
+    assert (task["status"], task["error"]) == ("completed", "")
+    (item,) = task["items"]
+    bucket = next(each["bucket_name"] for each in stack._tables["storages"] if each["type"] == "s3")
+    body = server.client().get_object(Bucket=bucket, Key=f"base/{item['path']}")["Body"]
+    found = await asyncio.to_thread(lambda: hashlib.sha256(body.read()).hexdigest())
+    sample = next(each for each in stack.sandbox.samples if each.link == SLOW)
+    assert found == sample.files[0].sha256
+    assert server.everything(bucket)() == {item["path"]}

@@ -1,0 +1,80 @@
+"""Sources by themselves: what a worker lends them, and a web site to fetch from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from saveany.config import Config
+from saveany.models import Item, TaskSpec
+from saveany.net.guard import AddressGuard
+from saveany.planning.plan import plan
+from storages.base import Range, Storage
+from tests.fixtures.site import Site, serve
+from workers.sources.base import Source, Tools
+
+
+class Sink:
+    """What a source writes, byte by byte where it belongs."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, bytes] = {}
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        assert offset not in self.parts, "written twice"
+        self.parts[offset] = bytes(data)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.parts[offset] for offset in sorted(self.parts))
+
+
+class Bench:
+    """A source at work."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    async def items(self, *links: str, **params: Any) -> list[Item]:
+        self.spec = TaskSpec(id="t", type="x", links=links, user_id=1, storage="s", params=params)
+        return plan(self.spec, await self.source.resolve(self.spec))
+
+    async def prepared(self, item: Item) -> Item:
+        return await self.source.prepare(item, self.spec, lambda done, total: None)
+
+    async def fetched(self, item: Item, have: Sequence[Range] = ()) -> bytes:
+        sink = Sink()
+        await self.source.fetch(item, sink.write, have)
+        return sink.data
+
+    async def get(self, *links: str, **params: Any) -> tuple[Item, bytes]:
+        (item,) = await self.items(*links, **params)
+        item = await self.prepared(item)
+        return item, await self.fetched(item)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with serve() as site:
+        yield site
+
+
+@pytest.fixture
+def places() -> dict[str, Storage]:
+    return {}
+
+
+@pytest.fixture
+def tools(tmp_path: Path, places: dict[str, Storage]) -> Tools:
+    return Tools(
+        config=Config(),
+        scratch=tmp_path / "scratch",
+        guard=AddressGuard([ip_network("127.0.0.1/32")]),
+        accounts=cast(Any, None),
+        storage=places.__getitem__,
+        on_wait=lambda seconds: None,
+    )
