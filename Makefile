@@ -46,7 +46,7 @@ docs: $(VENV)/.dev ## Write what is generated: example configuration, reference 
 lock: $(VENV)/.dev ## Choose the newest allowed dependencies anew
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --upgrade --extra build pyproject.toml -o requirements.lock
+		--no-annotate --no-header --upgrade --extra build --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 

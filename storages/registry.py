@@ -61,6 +61,14 @@ TYPES = table(
         Backend("storages.s3:MinioOptions", "storages.s3:S3Storage", "s3, as older files call it"),
     ),
     (
+        "sftp",
+        Backend("storages.sftp:SftpOptions", "storages.sftp:SftpStorage", "a machine with SSH"),
+    ),
+    (
+        "webdav",
+        Backend("storages.webdav:WebdavOptions", "storages.webdav:WebdavStorage", "a WebDAV server"),
+    ),
+    (
         "memory",
         Backend(
             "storages.memory:MemoryOptions",

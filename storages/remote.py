@@ -287,10 +287,10 @@ class RemoteUpload(Upload):
             await self._storage._remove(self._part)
 
     async def __aexit__(self, *exc: object) -> None:
-        """Break off; what can be resumed stays."""
+        """Break off. What can be resumed stays, and what was sealed: so `finished` knows of no commit."""
         if not self._over:
             await self._break_off()
-            if not self._storage.capabilities.resumes:
+            if not self._storage.capabilities.resumes and self._sealed is None:
                 with suppress(StorageError):
                     await self._storage._remove(self._part)
 

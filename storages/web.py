@@ -15,6 +15,7 @@ from storages.remote import Chunks
 _CONNECT, _SILENCE = 15.0, 60.0
 #: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
+_PIECE: Final = 1 << 18
 
 
 class Web:
@@ -64,6 +65,22 @@ class Web:
             self._client = plain_client(timeout=_SILENCE)
         return self._client
 
+    async def file(self, answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` to `end` of a file, of an answer to a request for them.
+
+        A server that knows no ranges sends the whole file (RFC 9110, 14.2): what comes before is skipped.
+        Raises `StorageUnavailable` if the answer ends too early.
+        """
+        at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        async for piece in answer.aiter_raw(_PIECE):
+            wanted = piece[max(0, start - at) : max(0, end - at)]
+            at += len(piece)
+            if wanted:
+                yield wanted
+            if at >= end:
+                return
+        raise StorageUnavailable(f"storage {self._name!r}: the file ended at byte {at:,} of {end:,}")
+
     async def close(self) -> None:
         """Hang up."""
         client, self._client = self._client, None
@@ -75,20 +92,3 @@ async def as_body(chunks: Chunks) -> AsyncGenerator[bytes, None]:
     """Chunks as the body of a request."""
     async for chunk in chunks:
         yield bytes(chunk)
-
-
-async def exactly(answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
-    """The bytes from `start` to `end` of a file, of an answer to a request for them.
-
-    A server that knows no ranges sends the whole file (RFC 9110, 14.2): what comes before is skipped. Raises
-    `StorageUnavailable` if the answer ends too early.
-    """
-    at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-    async for piece in answer.aiter_raw(1 << 18):
-        wanted = piece[max(0, start - at) : max(0, end - at)]
-        at += len(piece)
-        if wanted:
-            yield wanted
-        if at >= end:
-            return
-    raise StorageUnavailable(f"the file ended at byte {at:,} of {end:,}")

@@ -27,7 +27,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
 from storages.remote import Chunks, RemoteStorage
-from storages.web import Web, as_body, exactly
+from storages.web import Web, as_body
 
 
 class WebdavOptions(StorageOptions):
@@ -92,6 +92,8 @@ class WebdavStorage(RemoteStorage):
             raise
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
+        if replace and await self._stat(path) is None:
+            raise FileNotFoundError(path)  # rclone removes the target before it looks for the source
         try:
             there = await self._stat(to)
             if there and (there.is_dir or not replace):
@@ -171,7 +173,7 @@ class WebdavStorage(RemoteStorage):
                 raise FileNotFoundError(path)
             if not answer.is_success:
                 raise self._refusal(answer)
-            async with aclosing(exactly(answer, offset, end)) as pieces:
+            async with aclosing(self._web.file(answer, offset, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -381,8 +383,9 @@ _TAGS: Final = {
     )
 }
 
-#: What rclone replaces by pictures of it, and Nextcloud refuses.
-NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\")
+#: rclone replaces control characters by pictures of them, WsgiDAV cuts the Destination of a MOVE off at ? and
+#: ;, Nextcloud refuses \. Others' names with these are listed, but cannot be read.
+NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\?;")
 
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     401: (StorageError, "the server refuses the login; correct username, password or auth"),

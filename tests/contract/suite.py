@@ -92,11 +92,11 @@ def parts(data: bytes, size: int = MIB) -> list[tuple[int, bytes]]:
     return [(offset, data[offset : offset + size]) for offset in range(0, len(data), size)]
 
 
-async def fill(upload: Upload, data: bytes, *, seal: bool = False) -> None:
+async def fill(upload: Upload, data: bytes, *, seal: bool = False, start: int = 0) -> None:
     for offset, part in parts(data):
-        await upload.write(offset, part)
+        await upload.write(start + offset, part)
     if seal:
-        await upload.seal(len(data))
+        await upload.seal(start + len(data))
 
 
 async def save(storage: Storage, path: str, data: bytes, owner: UploadKey | None = None) -> None:

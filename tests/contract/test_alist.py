@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from storages.alist import AlistStorage
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, alist
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.servers import free_port
+
+BASE = "drive/telegram"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[AlistServer]:
+    with alist(tmp_path) as server:
+        yield server
+
+
+class TestAlist(StorageSuite):
+    @pytest.fixture
+    def open_storage(self, server: AlistServer) -> Open:
+        return lambda: AlistStorage(server.options(BASE))
+
+    @pytest.fixture
+    def everything(self, server: AlistServer) -> Callable[[], set[str]]:
+        return server.everything(BASE)
+
+
+@pytest.fixture
+async def storage(server: AlistServer) -> AsyncIterator[AlistStorage]:
+    storage = AlistStorage(server.options(BASE))
+    yield storage
+    await storage.close()
+
+
+async def test_an_upload_is_confirmed(server: AlistServer, storage: AlistStorage) -> None:
+    server.looks = 4
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        await upload.write(0, b"hello")
+        await upload.seal(5)
+        assert [task.looks for task in server.tasks.values()] == [0]
+        await upload.commit("a.bin", 5, replace=False)
+    assert (server.files / BASE / "a.bin").read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "words"),
+    [
+        ("upload to https://x.example/?token=s3cret failed", StorageUnavailable, "upload to … failed"),
+        ("write /mnt/x: no space left on device", NoSpace, "no space left"),
+    ],
+)
+async def test_a_task_that_fails_after_the_put_is_told(
+    server: AlistServer, storage: AlistStorage, failure: str, kind: type[StorageError], words: str
+) -> None:
+    server.failure = failure
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        await upload.write(0, b"hello")
+        with pytest.raises(kind, match=words) as caught:
+            await upload.commit("a.bin", 5, replace=False)
+    assert "s3cret" not in str(caught.value)
+    assert await storage.stat("a.bin") is None
+
+
+async def test_a_task_that_is_forgotten_is_no_success(server: AlistServer, storage: AlistStorage) -> None:
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        server.looks = 1 << 30
+        await upload.write(0, b"hello")
+        sealing = asyncio.create_task(upload.seal(5))
+        while not server.tasks:
+            await asyncio.sleep(0)
+        server.tasks.clear()  # it was restarted
+        with pytest.raises(StorageUnavailable, match="not kept"):
+            await sealing
+
+
+async def test_an_upload_that_is_given_up_is_canceled_there(
+    server: AlistServer, storage: AlistStorage
+) -> None:
+    server.looks = 1 << 30
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        await upload.write(0, b"hello")
+        sealing = asyncio.create_task(upload.seal(5))
+        while not any(task.looks < server.looks for task in server.tasks.values()):
+            await asyncio.sleep(0)
+        await upload.abort()
+        await asyncio.wait([sealing])
+    (task,) = server.tasks.values()
+    assert task.state == 4
+
+
+async def test_a_session_that_ends_is_renewed(server: AlistServer, storage: AlistStorage) -> None:
+    await save(storage, "a.bin", b"1")
+    server.sessions.clear()
+    assert await load(storage, "a.bin") == b"1"
+    server.sessions.clear()
+    await save(storage, "b.bin", b"2", key(item=1))
+    assert server.logins == 3
+
+
+async def test_a_session_that_ends_before_the_put_is_renewed(
+    server: AlistServer, storage: AlistStorage
+) -> None:
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        server.sessions.clear()
+        await upload.write(0, b"hello")
+        await upload.commit("a.bin", 5, replace=False)
+    assert await load(storage, "a.bin") == b"hello"
+
+
+async def test_one_login_is_enough_for_many(server: AlistServer, storage: AlistStorage) -> None:
+    await asyncio.gather(*(storage.stat(f"{number}") for number in range(20)))
+    assert server.logins == 1
+
+
+async def test_a_token_needs_no_login(server: AlistServer) -> None:
+    storage = AlistStorage(server.options(BASE, token=TOKEN, username="", password=""))
+    await storage.probe()
+    assert server.logins == 0
+    await storage.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "wr0ng"}, "correct username or password"),
+        ({"token": "wr0ng"}, "correct token"),
+    ],
+)
+async def test_a_wrong_login_is_told(server: AlistServer, changes: dict[str, str], words: str) -> None:
+    storage = AlistStorage(server.options(BASE, **changes))
+    with pytest.raises(StorageError, match=words) as caught:
+        await storage.probe()
+    assert "wr0ng" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    await storage.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"url": "files.example.com"}, {"url": "http://me:secret@files.example.com"}, {"username": ""}],
+)
+def test_options_that_cannot_work_are_refused(server: AlistServer, changes: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        server.options(BASE, **changes)
+
+
+async def test_a_body_that_a_gateway_refuses_is_told(server: AlistServer, storage: AlistStorage) -> None:
+    server.body_limit = MIB
+    async with await storage.begin(key(), "a.bin", 2 * MIB) as upload:
+        with pytest.raises(StorageError, match="client_max_body_size"):
+            await fill(upload, content(2 * MIB), seal=True)
+
+
+async def test_a_server_without_ranges(server: AlistServer, storage: AlistStorage) -> None:
+    server.ranges = False
+    await save(storage, "a.bin", content(3 * MIB))
+    assert await load(storage, "a.bin", MIB, MIB) == content(3 * MIB)[MIB : 2 * MIB]
+
+
+async def test_a_cut_connection_is_told(server: AlistServer) -> None:
+    async with fault_proxy(server.port) as link:
+        storage = AlistStorage(server.options(BASE, url=f"http://127.0.0.1:{link.port}"))
+        link.cut_after = 6 * MIB
+        async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
+            with pytest.raises(StorageUnavailable):
+                await fill(upload, content(20 * MIB), seal=True)
+        link.cut_after = None
+        assert await storage.list("") == []
+        assert server.tasks == {}
+        await storage.close()
+
+
+async def test_a_server_that_is_down_is_told(server: AlistServer) -> None:
+    storage = AlistStorage(server.options(BASE, url=f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(StorageUnavailable, match="refused"):
+        await storage.probe()
+    await storage.close()
+
+
+async def test_something_else_is_told(server: AlistServer) -> None:
+    storage = AlistStorage(server.options(BASE, url=f"{server.url}/d"))
+    with pytest.raises(StorageError):
+        await storage.probe()
+    await storage.close()
+
+
+async def test_others_read_and_write(server: AlistServer, storage: AlistStorage) -> None:
+    data = content(3 * MIB + 1)
+    await save(storage, "d/ä b#c.bin", data)
+    assert (server.files / BASE / "d/ä b#c.bin").read_bytes() == data
+    (server.files / BASE / "d/x?y.bin").write_bytes(data)
+    assert await load(storage, "d/x?y.bin") == data

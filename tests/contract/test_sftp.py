@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from storages.base import Services
+from storages.sftp import SftpStorage
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.fixtures import sftp
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.servers import free_port, program
+from tests.fixtures.sftp import SftpServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    with sftp.openssh(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def folder() -> str:
+    return uuid4().hex
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return Services(scratch=tmp_path / "scratch")
+
+
+class TestOpenSsh(StorageSuite):
+    @pytest.fixture
+    def open_storage(self, server: SftpServer, folder: str, services: Services) -> Open:
+        return lambda: SftpStorage(server.options(folder), services)
+
+    @pytest.fixture
+    def everything(self, server: SftpServer, folder: str) -> Callable[[], set[str]]:
+        base = server.root / folder
+        return lambda: {str(path.relative_to(base)) for path in base.rglob("*") if not path.is_dir()}
+
+    async def test_others_read_what_we_write(
+        self, server: SftpServer, folder: str, worker: Open, tmp_path: Path
+    ) -> None:
+        data = content(5 * MIB + 3)
+        await save(worker(), "d/äb.bin", data)
+        command = [program("sftp"), "-q", "-P", str(server.port), "-i", str(server.login["private_key"])]
+        command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+        remote = f"{server.login['username']}@127.0.0.1:{server.root}/{folder}/d/äb.bin"
+        subprocess.run([*command, remote, str(tmp_path / "got")], check=True, capture_output=True)
+        assert (tmp_path / "got").read_bytes() == data
+
+    async def test_a_cut_connection_is_told(
+        self, server: SftpServer, folder: str, services: Services
+    ) -> None:
+        async with fault_proxy(server.port) as link:
+            storage = SftpStorage(server.options(folder, port=link.port), services)
+            await storage.mkdir("d")
+            async with await storage.begin(key(), "d/a.bin", 20 * MIB) as upload:
+                await upload.write(0, content(MIB))
+                link.drop()
+                with pytest.raises(StorageUnavailable):
+                    await fill(upload, content(20 * MIB)[MIB:], seal=True, start=MIB)
+            assert await storage.stat("d/a.bin") is None
+            await save(storage, "d/a.bin", content(MIB), key(2))
+            await storage.close()
+
+    async def test_another_host_key_is_refused(
+        self, server: SftpServer, folder: str, services: Services, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        storage = SftpStorage(server.options(folder), services)
+        await storage.probe()
+        await storage.close()
+        with sftp.openssh(tmp_path_factory.mktemp("other")) as other:
+            impostor = SftpStorage(server.options(folder, port=other.port), services)
+            with pytest.raises(StorageError, match="another host key"):
+                await impostor.probe()
+            await impostor.close()
+
+
+async def test_the_server_of_rclone(
+    tmp_path_factory: pytest.TempPathFactory, services: Services, folder: str
+) -> None:
+    with sftp.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        storage = SftpStorage(server.options(folder), services)
+        await storage.probe()
+        await save(storage, "d/a.bin", content(3 * MIB))
+        assert await load(storage, "d/a.bin", 5, MIB) == content(3 * MIB)[5 : MIB + 5]
+        with pytest.raises(NameTaken):
+            await save(storage, "d/a.bin", b"x", key(item=1))
+        await storage.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"username": "nobody-here"}, "does not accept this login"),
+        ({"private_key": "/no/such/key"}, "private_key cannot be read"),
+    ],
+)
+async def test_what_is_wrong_is_said(
+    server: SftpServer, services: Services, changes: dict[str, str], words: str
+) -> None:
+    storage = SftpStorage(server.options("x", **changes), services)
+    with pytest.raises(StorageError, match=words):
+        await storage.probe()
+    await storage.close()
+
+
+async def test_a_server_that_is_down_is_told(server: SftpServer, services: Services) -> None:
+    storage = SftpStorage(server.options("x", port=free_port()), services)
+    with pytest.raises(StorageUnavailable):
+        await storage.probe()
+    await storage.close()
