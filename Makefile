@@ -40,6 +40,7 @@ format: $(VENV)/.dev ## Put the source into the common format
 
 docs: $(VENV)/.dev ## Write what is generated: example configuration, reference pages, openapi.json
 	$(BIN)/python -m saveany.config.docs
+	$(BIN)/python -m storages.docs
 	$(BIN)/python -m saveany.api.openapi
 	$(BIN)/python -m saveany.cli.reference
 

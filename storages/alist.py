@@ -45,7 +45,9 @@ class AlistOptions(StorageOptions):
     username: str = Field(default="", description="User name.")
     password: SecretStr = Field(default=SecretStr(""), description="Password.")
     token: SecretStr = Field(
-        default=SecretStr(""), description="Token of the server's settings, in place of user and password."
+        default=SecretStr(""),
+        description="Token of the server's settings, in place of user and password.",
+        examples=["alist-token-of-the-server"],
     )
     token_exp: int = Field(
         default=3600, ge=1, description="Seconds after which to log in again with user and password."
@@ -147,7 +149,8 @@ class AlistStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
         found = []
         for each in listing.get("content") or []:
-            name = _NAMES.decode(each["name"])
+            given = _NAMES.decode(each["name"])
+            name = given if _NAMES.encode(given) == each["name"] else each["name"]
             found.append(_entry(f"{path}/{name}" if path else name, each))
         return found
 
@@ -156,10 +159,12 @@ class AlistStorage(RemoteStorage):
         return None if found is None else _entry(path, found)
 
     async def _get(self, path: str) -> dict[str, Any] | None:
-        try:
-            return await self._api.call("fs/get", {"path": self._at(path), "password": ""})
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """Of what we have put there, or else of what others have, under a name that we would spell."""
+        theirs = f"{self._base.rstrip('/')}/{path}".rstrip("/") or "/"
+        for place in dict.fromkeys([self._at(path), theirs.replace("\\", "%5C")]):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return await self._api.call("fs/get", {"path": place, "password": ""})
+        return None
 
     async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
         found = await self._get(path)

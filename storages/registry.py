@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from saveany.errors import ConfigError
-from storages.base import Services, Storage, StorageOptions
+from storages.base import Capabilities, Services, Storage, StorageOptions
 
 GROUP = "saveany.storages"
 
@@ -69,6 +69,10 @@ TYPES = table(
         Backend("storages.webdav:WebdavOptions", "storages.webdav:WebdavStorage", "a WebDAV server"),
     ),
     (
+        "alist",
+        Backend("storages.alist:AlistOptions", "storages.alist:AlistStorage", "an AList or OpenList server"),
+    ),
+    (
         "memory",
         Backend(
             "storages.memory:MemoryOptions",
@@ -110,6 +114,15 @@ def open_storage(options: StorageOptions, services: Services | None = None) -> S
         )
     storage: Storage = _attribute(options.type, known.storage, Storage)(options, services or Services())
     return storage
+
+
+def capabilities(type_: str) -> Capabilities:
+    """What storages of that type can do; imports the backend."""
+    known = backend(type_)
+    if known is None:
+        raise ConfigError(f"there is no storage type {type_!r}")
+    found: Capabilities = _attribute(type_, known.storage, Storage).capabilities
+    return found
 
 
 def _plugins() -> Iterable[EntryPoint]:

@@ -78,6 +78,20 @@ class WebdavStorage(RemoteStorage):
         below = [_spelled(part) for part in path.split("/")] if path else []
         return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
 
+    async def _where(self, path: str) -> str:
+        """The URL of what is at a path: others may have given a name that we would spell.
+
+        Not one with a backslash, which some servers take for a slash: it could lead out of the base.
+        """
+        ours = self._at(path)
+        if "\\" in path:
+            return ours
+        below = [_spelled(part) if is_reserved(part) else part for part in path.split("/") if part]
+        theirs = _join(self._url, [*self._base, *below])
+        if ours == theirs or await self._properties(ours, "0"):
+            return ours
+        return theirs if await self._properties(theirs, "0") else ours
+
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
@@ -108,15 +122,16 @@ class WebdavStorage(RemoteStorage):
 
     async def _transfer(self, method: Literal["MOVE", "COPY"], path: str, to: str, *, replace: bool) -> None:
         headers = {"Destination": self._at(to), "Overwrite": "T" if replace else "F"}
-        status = await self._do(method, self._at(path), headers, also=[412])
+        status = await self._do(method, await self._where(path), headers, also=[412])
         if status == httpx.codes.PRECONDITION_FAILED:
             raise self._taken(to)
 
     async def _remove(self, path: str) -> None:
         """A server may see late that a PUT was broken off: it holds a lock, or makes the file only now."""
         late = [404, 410] if path in self._broken else []
+        url = await self._where(path)
         for pause in (0.05, 0.1, 0.2):
-            status = await self._do("DELETE", self._at(path), also=[404, 410])
+            status = await self._do("DELETE", url, also=[404, 410])
             if status not in late:
                 break
             await asyncio.sleep(pause)
@@ -143,7 +158,7 @@ class WebdavStorage(RemoteStorage):
         return bool(found)
 
     async def _scan(self, path: str) -> list[Entry]:
-        found = await self._properties(self._at(path, folder=True), "1")
+        found = await self._properties(f"{await self._where(path)}/", "1")
         if not found:
             raise FileNotFoundError(path)
         own = min(found, key=lambda each: each.depth)
@@ -153,7 +168,7 @@ class WebdavStorage(RemoteStorage):
         return [each.entry(f"{path}/{each.name}" if path else each.name) for each in inside]
 
     async def _stat(self, path: str) -> Entry | None:
-        found = await self._properties(self._at(path), "0")
+        found = await self._properties(await self._where(path), "0")
         return found[0].entry(path) if found else None
 
     async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
@@ -168,7 +183,7 @@ class WebdavStorage(RemoteStorage):
         headers = {"Accept-Encoding": "identity"}
         if end - offset < entry.size:
             headers["Range"] = f"bytes={offset}-{end - 1}"
-        async with self._web.request("GET", self._at(path), headers=headers) as answer:
+        async with self._web.request("GET", await self._where(path), headers=headers) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
                 raise FileNotFoundError(path)
             if not answer.is_success:
@@ -317,7 +332,9 @@ class _Resource:
     def name(self) -> str:
         name = self._path.rpartition("/")[2]
         encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
-        return NAMES.decode(unquote(name) if encoded else name)
+        there = unquote(name) if encoded else name
+        given = NAMES.decode(there)
+        return given if _spelled(given) == there else there
 
     def count(self, tag: str) -> int | None:
         """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
@@ -384,7 +401,7 @@ _TAGS: Final = {
 }
 
 #: rclone replaces control characters by pictures of them, WsgiDAV cuts the Destination of a MOVE off at ? and
-#: ;, Nextcloud refuses \. Others' names with these are listed, but cannot be read.
+#: ;, Nextcloud refuses \.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\?;")
 
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {

@@ -487,6 +487,7 @@ class StorageSuite:
     async def test_a_late_begin_of_an_earlier_claim_cannot_take_over(self, worker: Open) -> None:
         async with await worker().begin(key(3), "a.bin", 1) as upload:
             await upload.write(0, b"3")
+            await self._ready(worker(), upload, 1)
             with pytest.raises(Fenced):
                 await worker().begin(key(2), "a.bin", 1)
             await upload.commit("a.bin", 1, replace=False)

@@ -4,17 +4,35 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
+from xml.sax.saxutils import escape
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from saveany.errors import StorageError, StorageUnavailable
-from storages.base import Storage, Usage
-from storages.webdav import WebdavStorage
-from tests.contract.suite import HOSTILE_NAMES, MIB, Open, StorageSuite, content, fill, key, load, save
+from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from storages.base import Entry, Storage, Usage
+from storages.webdav import NAMES, WebdavOptions, WebdavStorage, _Multistatus
+from tests.contract.suite import (
+    HOSTILE_NAMES,
+    MIB,
+    RELAXED,
+    Open,
+    StorageSuite,
+    content,
+    fill,
+    key,
+    load,
+    save,
+)
 from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
-from tests.fixtures.webdav import DavServer, curl
+from tests.fixtures.servers import free_port
+from tests.fixtures.webdav import DavServer, canned, curl
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +94,21 @@ class DavSuite(StorageSuite):
         await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
         assert await load(storage, "d/x%y.bin") == data
 
+    async def test_names_of_others_that_we_would_spell(
+        self, server: DavServer, base: str, storage: Storage, everything: Callable[[], set[str]]
+    ) -> None:
+        await storage.mkdir("")
+        name = "what? 100%41 ; x.bin"
+        url = f"{server.url}/{base}/{quote(name)}"
+        command = curl(server, "-T", str(Path(__file__)), "-o", "/dev/null", url)
+        await asyncio.to_thread(subprocess.run, command, check=True)
+        assert [entry.name for entry in await storage.list("")] == [name]
+        assert await load(storage, name) == Path(__file__).read_bytes()
+        await storage.move(name, "a.bin")
+        await asyncio.to_thread(subprocess.run, command, check=True)
+        await storage.delete(name)
+        assert everything() == {"a.bin"}
+
     async def test_usage(self, storage: Storage) -> None:
         assert await storage.usage() == Usage()
 
@@ -134,6 +167,19 @@ class TestApache(DavSuite):
     def server(self, apache: DavServer) -> DavServer:
         return apache
 
+    async def test_a_put_does_not_meet_a_challenge(self, server: DavServer, base: str) -> None:
+        """What was streamed cannot be sent again: an old nonce is noticed before."""
+        storage = WebdavStorage(server.options(base))
+        async with await storage.begin(key(), "a.bin", 3 * MIB) as upload:
+            login = storage._login._known["digest"]
+            assert isinstance(login, httpx.DigestAuth)
+            assert login._last_challenge
+            login._last_challenge = login._last_challenge._replace(nonce=b"bm9uY2U=" + b"0" * 40)
+            await fill(upload, content(3 * MIB))
+            await upload.commit("a.bin", 3 * MIB, replace=False)
+        assert await storage.size("a.bin") == 3 * MIB
+        await storage.close()
+
 
 class TestNginx(DavSuite):
     @pytest.fixture
@@ -150,3 +196,130 @@ class TestNginx(DavSuite):
         await save(storage, name, b"x")  # nginx lists no such names
         assert await load(storage, name) == b"x"
         assert everything() == {name}
+
+    async def test_a_file_that_the_server_finds_too_large_is_told(self, server: DavServer, base: str) -> None:
+        storage = WebdavStorage(server.options(base))
+        async with await storage.begin(key(), "a.bin", 65 * MIB) as upload:
+            with pytest.raises(StorageError, match="client_max_body_size"):
+                await fill(upload, bytes(65 * MIB), seal=True)
+        await storage.close()
+
+
+async def ask(url: str, **more: str) -> Entry | None:
+    fields = {"name": "dav", "type": "webdav", "url": url, **more}
+    storage = WebdavStorage(WebdavOptions.model_validate(fields))
+    try:
+        return await storage.stat("a b.bin")
+    finally:
+        await storage.close()
+
+
+def response(href: str, size: int = 5) -> str:
+    return (
+        f"<d:response><d:href>{escape(href)}</d:href><d:propstat><d:prop><d:resourcetype/>"
+        f"<d:getcontentlength>{size}</d:getcontentlength></d:prop></d:propstat></d:response>"
+    )
+
+
+def multistatus(*responses: str, before: str = "") -> bytes:
+    head = f'<?xml version="1.0"?>{before}<d:multistatus xmlns:d="DAV:">'
+    return f"{head}{''.join(responses)}</d:multistatus>".encode()
+
+
+@pytest.mark.parametrize(
+    "href",
+    ["/a%20b.bin", "/a b.bin", "https://other.example/dav/a%20b.bin", "http://x/a b.bin", "a%20b.bin/"],
+)
+async def test_every_spelling_of_an_href(href: str) -> None:
+    async with canned(207, multistatus(response(href))) as url:
+        entry = await ask(url)
+    assert entry == Entry("a b.bin", "a b.bin", 5, False, 0)
+
+
+@RELAXED
+@given(
+    names=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1), unique=True),
+    step=st.integers(1, 50),
+)
+def test_names_survive_a_listing(names: list[str], step: int) -> None:
+    names = [name for name in names if name not in (".", "..")]
+    hrefs = [f"/base/{quote(NAMES.encode(name), safe='')}" for name in names]
+    data, listing = multistatus(response("/base/"), *map(response, hrefs)), _Multistatus()
+    for start in range(0, len(data), step):
+        listing.feed(data[start : start + step])
+    listing.feed(b"", last=True)
+    assert [each.name for each in listing.found[1:]] == names
+    assert {each.depth - listing.found[0].depth for each in listing.found[1:]} <= {1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        multistatus(response("/a"), before='<!DOCTYPE x [<!ENTITY a "aaaa">]>'),
+        b"<html><p>Welcome</html>",
+        b"",
+        multistatus(response("/a"))[:-20],
+    ],
+)
+async def test_what_is_not_webdav_is_told(body: bytes) -> None:
+    async with canned(207, body) as url:
+        with pytest.raises(StorageError, match="not WebDAV"):
+            await ask(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (301, StorageError, "https://files.example/dav; correct url"),
+        (403, StorageError, "what the user may do"),
+        (405, StorageError, "no WebDAV"),
+        (418, StorageError, "418"),
+        (429, StorageUnavailable, "slow down"),
+        (502, StorageUnavailable, "502"),
+        (507, NoSpace, "make some room"),
+    ],
+)
+async def test_what_the_server_says_is_told(status: int, kind: type[StorageError], words: str) -> None:
+    headers = {"Location": "https://me:secret@files.example/dav?key=secret"}
+    async with canned(status, b"no", headers) as url:
+        with pytest.raises(kind, match=words) as caught:
+            await ask(url)
+    assert "secret" not in str(caught.value)
+    assert "dav" in str(caught.value)
+
+
+async def test_a_server_that_is_down_is_told() -> None:
+    with pytest.raises(StorageUnavailable, match="refused"):
+        await ask(f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    "url", ["files.example", "http://me:secret@files.example", "ftp://files.example", "http://"]
+)
+async def test_an_address_that_cannot_work_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        await ask(url)
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        ("<d:quota-used-bytes>7</d:quota-used-bytes>", Usage(7, None, None)),
+        (
+            "<d:quota-used-bytes>7</d:quota-used-bytes><d:quota-available-bytes>-3</d:quota-available-bytes>",
+            Usage(7, None, None),
+        ),
+        (
+            "<d:quota-used-bytes>7</d:quota-used-bytes><d:quota-available-bytes>5</d:quota-available-bytes>",
+            Usage(7, 5, 12),
+        ),
+    ],
+)
+async def test_quotas(body: str, usage: Usage) -> None:
+    answer = multistatus(
+        f"<d:response><d:href>/</d:href><d:propstat><d:prop>{body}</d:prop></d:propstat></d:response>"
+    )
+    async with canned(207, answer) as url:
+        storage = WebdavStorage(WebdavOptions(name="dav", type="webdav", url=url))
+        assert await storage.usage() == usage
+        await storage.close()

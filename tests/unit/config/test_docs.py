@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import storages.docs
 from saveany.config import Config, docs
 from saveany.config.keys import plain
 from saveany.config.loader import parse
@@ -26,6 +27,7 @@ def test_the_committed_files_are_up_to_date() -> None:
     hint = "run: python -m saveany.config.docs"
     assert (ROOT / docs.EXAMPLE).read_text() == docs.example(), hint
     assert (ROOT / docs.REFERENCE).read_text() == docs.reference(), hint
+    assert (ROOT / storages.docs.REFERENCE).read_text() == storages.docs.reference(), "run: make docs"
 
 
 def test_the_example_as_it_stands_is_the_defaults() -> None:
