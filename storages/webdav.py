@@ -96,7 +96,9 @@ class WebdavStorage(RemoteStorage):
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         if not self._login.settled:
-            await self._properties(self._at("", folder=True), "0")  # what is streamed cannot be sent again
+            # What is streamed cannot be sent again: another request meets the challenge first. Not one that
+            # reads, which servers may let anyone do; this one does nothing, as the part is not there yet.
+            await self._do("DELETE", self._at(path), also=range(402, 412))
         headers = {} if size is None else {"Content-Length": str(size)}
         try:
             await self._send("PUT", self._at(path), headers, content=as_body(chunks))

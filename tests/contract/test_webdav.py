@@ -167,9 +167,16 @@ class TestApache(DavSuite):
     def server(self, apache: DavServer) -> DavServer:
         return apache
 
-    async def test_a_put_does_not_meet_a_challenge(self, server: DavServer, base: str) -> None:
+    async def test_a_put_is_not_the_first_to_log_in(self, server: DavServer, base: str, worker: Open) -> None:
+        await worker().mkdir("")
+        storage = WebdavStorage(server.options(base, auth="auto"))
+        await save(storage, "a.bin", content(3 * MIB))
+        await storage.close()
+
+    @pytest.mark.parametrize("auth", ["auto", "digest"])
+    async def test_a_put_does_not_meet_a_challenge(self, server: DavServer, base: str, auth: str) -> None:
         """What was streamed cannot be sent again: an old nonce is noticed before."""
-        storage = WebdavStorage(server.options(base))
+        storage = WebdavStorage(server.options(base, auth=auth))
         async with await storage.begin(key(), "a.bin", 3 * MIB) as upload:
             login = storage._login._known["digest"]
             assert isinstance(login, httpx.DigestAuth)
