@@ -7,7 +7,7 @@ account that cannot be used is never an error of its own; it is in `problems`, w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +76,9 @@ class Accounts:
         self._folder = Folder(data_dir)
         self._redis = redis
         self._accounts: dict[str, _Account] = {}
-        self._downloader = Downloader(self._client, self._folder, self._read_again, limits, redis)
+        self._downloader = Downloader(
+            self._client, self._folder, self._read_again, self._elsewhere, limits, redis
+        )
         self._tending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -160,13 +162,15 @@ class Accounts:
 
     # Asking one after the other.
 
-    async def _first(self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "") -> T:
+    async def _first(
+        self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "", without: Collection[str] = ()
+    ) -> T:
         """The answer of the first account that has one."""
         refusals: dict[str, TaskError] = {
             each.name: each.problem for each in self._accounts.values() if each.problem
         }
         for account in sorted(self._accounts.values(), key=lambda each: each.name != prefer):
-            if account.reader is None or not account.ready:
+            if account.reader is None or not account.ready or account.name in without:
                 continue
             try:
                 with translated(account.name, is_bot=account.is_bot):
@@ -180,6 +184,14 @@ class Accounts:
     async def _read_again(self, media: Media) -> Media:
         source = media.source()
         return await self._first(lambda reader: reader.find(source), prefer=media.account)
+
+    async def _elsewhere(self, media: Media, without: Collection[str]) -> Media | None:
+        """File references and access hashes belong to an account: the other one reads the message itself."""
+        source = media.source()
+        try:
+            return await self._first(lambda reader: reader.find(source), without=without)
+        except TaskError:
+            return None
 
     def _client(self, name: str) -> Client:
         account = self._accounts.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from telethon import errors as tg
 from telethon.tl import functions, types
 
 from saveany.errors import Permanent, Retryable
+from saveany.logs import get_logger
 from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, translated, unknown_key
 from saveany.telegram.media import Media
 from saveany.telegram.pace import FloodClock
@@ -22,8 +23,15 @@ PART = 1 << 20
 
 Bytes = bytes | memoryview
 OnWait = Callable[[float], None]
+#: The same file as an account sees it that is not in the set; None if no other can.
+Elsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 
+_log = get_logger("saveany.telegram")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+
+
+class LongWait(Retryable):
+    """Telegram wants this account to wait longer than a download does; another account may go on."""
 
 
 class _Part(NamedTuple):
@@ -43,6 +51,7 @@ class RemoteFile:
         width: int,
         pool: Callable[[str, int], Pool],
         refresh: Callable[[Media], Awaitable[Media]],
+        elsewhere: Elsewhere,
         on_wait: OnWait | None,
         limits: Limits,
         leases: ExitStack,
@@ -51,6 +60,8 @@ class RemoteFile:
         self._width = width  # lines to use
         self._get_pool = pool
         self._refresh = refresh
+        self._elsewhere = elsewhere
+        self._tried = {media.account}  # accounts that this file was read with
         self._on_wait = on_wait
         self._limits = limits
         self._leases = leases
@@ -82,9 +93,11 @@ class RemoteFile:
         while True:
             media, pool = self._media, self._pool()
             generation = pool.generation
-            await self._wait(pool.clock)
             try:
+                await self._wait(pool.clock)
                 return await self._ask(pool, media, part, self._limits.part * (tries + 1))
+            except LongWait as wait:
+                await self._move(media, wait)
             except Exception as error:
                 tries += 0 if isinstance(error, tg.FloodError) else 1
                 if tries == self._limits.tries:
@@ -140,10 +153,22 @@ class RemoteFile:
             self._refreshed += 1
             self._media = await self._refresh(used)
 
+    async def _move(self, used: Media, wait: LongWait) -> None:
+        """Go on with another account, once for all parts; raises `wait` if there is none that can."""
+        async with self._refreshing:
+            if self._media.account != used.account:
+                return
+            other = await self._elsewhere(used, self._tried)
+            if other is None:
+                raise wait
+            _log.info("another account goes on", after=round(wait.after), account=other.account)
+            self._tried.add(other.account)
+            self._media = other
+
     async def _wait(self, clock: FloodClock) -> None:
         while (left := clock.left) > 0:
             if left > self._limits.flood:
-                raise Retryable(f"Telegram asks to wait {left:.0f} s", after=left)
+                raise LongWait(f"Telegram asks to wait {left:.0f} s", after=left)
             if clock.until > self._told and self._on_wait:
                 self._told = clock.until
                 self._on_wait(left)

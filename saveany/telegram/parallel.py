@@ -23,7 +23,7 @@ from contextlib import ExitStack, aclosing
 from redis.asyncio import Redis
 
 from saveany.telegram.client import Client
-from saveany.telegram.file import PART, Bytes, OnWait, RemoteFile
+from saveany.telegram.file import PART, Bytes, Elsewhere, OnWait, RemoteFile
 from saveany.telegram.media import Media
 from saveany.telegram.pool import Limits, Pool
 from saveany.telegram.session import Folder
@@ -49,11 +49,13 @@ class Downloader:
         client: Callable[[str], Client],
         folder: Folder,
         refresh: Refresh,
+        elsewhere: Elsewhere,
         limits: Limits | None = None,
         redis: Redis | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._refresh = refresh
+        self._elsewhere = elsewhere
         self._client = client
         self._folder = folder
         self._redis = redis
@@ -94,7 +96,9 @@ class Downloader:
                     yield piece
 
     def _file(self, media: Media, width: int, on_wait: OnWait | None, leases: ExitStack) -> RemoteFile:
-        return RemoteFile(media, width, self._pool, self._refresh, on_wait, self._limits, leases)
+        return RemoteFile(
+            media, width, self._pool, self._refresh, self._elsewhere, on_wait, self._limits, leases
+        )
 
     def _pool(self, account: str, dc_id: int) -> Pool:
         """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""

@@ -157,6 +157,20 @@ async def test_long_floods_are_handed_on(sandbox: Sandbox, accounts: Accounts, m
     assert sandbox.counters.requests(method="upload.getFile") <= 4
 
 
+@pytest.mark.parametrize("after", [0, 3 * PART])
+async def test_another_account_goes_on_while_one_must_wait(
+    sandbox: Sandbox, start: Start, file: File, after: int
+) -> None:
+    accounts = await start(bot=True, user=True)
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    assert media.account == "bot"
+    bot = int(sandbox.bot_token.partition(":")[0])
+    sandbox.faults.add(f"flood_wait=300,file={FILE},account={bot},after={after}")
+    async with asyncio.timeout(30):
+        sink = await fetch(accounts, media)
+    assert right(file, sink)
+
+
 async def test_a_file_that_moved_is_followed(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: File
 ) -> None:

@@ -200,3 +200,29 @@ async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
     finally:
         await store.db.close()
         redis.stop()
+
+
+async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
+    await bench.place.look()
+    marker = bench.folder / ".saveany-storage"
+    mark = marker.read_text()
+
+    async def unmount(_: str, offset: int) -> None:
+        if offset:
+            marker.unlink(missing_ok=True)
+
+    bench.source.step = unmount
+    task_id = await bench.accept()
+    await within((await bench.job()).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error) == (Status.QUEUED, "")
+    assert "is not on this machine" in bench.place.problem
+
+    marker.write_text(mark)
+    bench.source.step = None
+    assert await bench.place.works()
+    await bench.store.db.do("ZADD", "sa:delayed", 1, task_id)
+    await bench.store.claims.reconcile(judge_leases=True)
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+    assert bench.files()["a.bin"] == content("a.bin")
