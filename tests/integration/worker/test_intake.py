@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
-from saveany.errors import Permanent
+from saveany.errors import NoSpace, Permanent
 from saveany.models import Item
-from storages.base import Range, Upload, UploadKey
+from storages.base import Range, Storage, Upload, UploadKey
 from storages.local import LocalOptions, LocalStorage
+from storages.memory import MemoryOptions, MemoryStorage
 from workers.checkpoint import Checkpoints
-from workers.intake import Intake
+from workers.intake import WINDOW, Intake
 from workers.meter import Meter
 
 PART = 1 << 20
@@ -28,7 +31,7 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path))
 
 
-def intake_of(upload: Upload, storage: LocalStorage) -> Intake:
+def intake_of(upload: Upload, storage: Storage) -> Intake:
     nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
     return Intake(storage, upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage))
@@ -92,3 +95,70 @@ async def test_a_hole_is_never_a_success(storage: LocalStorage) -> None:
         with pytest.raises(Permanent, match=f"hole at byte {7 * PART}"):
             await intake.sha256()
     await storage.close()
+
+
+# A storage that takes parts in order only.
+
+
+@pytest.fixture
+def ordered() -> MemoryStorage:
+    return MemoryStorage(MemoryOptions(name=uuid4().hex, type="memory"))
+
+
+async def bring(intake: Intake, offsets: Sequence[int]) -> None:
+    """As sources do: parts begun in ascending order come in this one, and nobody waits for a later one."""
+    await asyncio.gather(*(intake.write(offset, part(offset)) for offset in offsets))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_parts_in_any_order_become_a_stream(ordered: MemoryStorage, order: str) -> None:
+    async with await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload:
+        async with intake_of(upload, ordered) as intake:
+            await bring(intake, ORDERS[order])
+            assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+        await upload.commit("a.bin", len(CONTENT), replace=False)
+    assert b"".join([piece async for piece in ordered.read("a.bin")]) == CONTENT
+
+
+async def test_who_comes_far_too_early_waits(ordered: MemoryStorage) -> None:
+    async with (
+        await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload,
+        intake_of(upload, ordered) as intake,
+    ):
+        early = [asyncio.create_task(intake.write(offset, part(offset))) for offset in OFFSETS[1:]]
+        done, waiting = await asyncio.wait(early, timeout=0.5)
+        assert len(done) * PART < WINDOW
+        assert waiting
+        await intake.write(0, part(0))
+        await asyncio.wait_for(asyncio.gather(*waiting), 20)
+
+
+async def test_what_the_storage_says_reaches_who_waits(
+    ordered: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def put(*_: object) -> None:
+        raise NoSpace("full")
+
+    monkeypatch.setattr(ordered, "_put", put)
+    async with (
+        await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload,
+        intake_of(upload, ordered) as intake,
+    ):
+        with pytest.raises(NoSpace):
+            await asyncio.wait_for(bring(intake, OFFSETS), 20)
+
+
+async def test_what_cannot_be_read_back_has_no_hash(ordered: MemoryStorage) -> None:
+    key, half = UploadKey("task", 0, 1), 20 * PART
+    async with await ordered.begin(key, "a.bin", len(CONTENT)) as crashed:
+        for offset in range(0, half, PART):
+            await crashed.write(offset, part(offset))
+        kept = await crashed.sync([(0, half)])
+    async with await ordered.begin(UploadKey("task", 0, 2), "a.bin", len(CONTENT), kept) as upload:
+        async with intake_of(upload, ordered) as intake:
+            start = kept[0][1]
+            for offset in range(start, len(CONTENT), PART):
+                await intake.write(offset, memoryview(CONTENT)[offset : offset + PART])
+            assert await intake.sha256() == ""
+            assert intake.size == len(CONTENT)
+        await upload.commit("a.bin", len(CONTENT), replace=False)
