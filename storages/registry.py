@@ -73,6 +73,10 @@ TYPES = table(
         Backend("storages.alist:AlistOptions", "storages.alist:AlistStorage", "an AList or OpenList server"),
     ),
     (
+        "rclone",
+        Backend("storages.rclone:RcloneOptions", "storages.rclone:RcloneStorage", "every remote of rclone"),
+    ),
+    (
         "memory",
         Backend(
             "storages.memory:MemoryOptions",

@@ -1,0 +1,378 @@
+"""Every remote of the user's rclone.conf: Drive, OneDrive, Dropbox, SMB and seventy more.
+
+`rclone rcd` runs beside us, once for all storages of a process, on a unix socket that only this user can
+open; it ends with us. What is asked is rclone's remote control API (https://rclone.org/rc/). A file is
+streamed into `operations/uploadfile` under its part name and moved; `rcat` is never used, as it leaves short
+files when cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+import httpx
+from pydantic import Field, field_validator
+
+from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.net.client import describe
+from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
+from storages.names import Encoder
+from storages.remote import Chunks, RemoteStorage
+
+_START, _SILENCE, _THINK = 15.0, 60.0, 600.0
+_PIECE: Final = 1 << 18
+_SWEEPS: Final = 6
+#: Characters of a name that some remotes take for something else, or drop.
+NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
+#: Options of rclone that a configuration may pass on: those that change how fast or patiently it works.
+_FLAGS: Final = (
+    "--bwlimit",
+    "--buffer-size",
+    "--checkers",
+    "--contimeout",
+    "--drive-",
+    "--low-level-retries",
+    "--multi-thread-",
+    "--onedrive-",
+    "--s3-",
+    "--timeout",
+    "--tpslimit",
+    "--transfers",
+    "--user-agent",
+)
+
+
+class RcloneOptions(StorageOptions):
+    """Options of an `rclone` storage. Needs rclone 1.60 or newer on the machine."""
+
+    remote: str = Field(
+        min_length=1,
+        description="A remote of rclone.conf, with a path if wanted, as in gdrive: or box:dir.",
+        examples=["gdrive:"],
+    )
+    base_path: str = Field(default="", description="Folder below the remote.", examples=["telegram"])
+    config_path: Path | None = Field(
+        default=None,
+        description="rclone.conf to use. Left out: the user's own.",
+        examples=["/home/me/.config/rclone/rclone.conf"],
+    )
+    flags: tuple[str, ...] = Field(
+        default=(),
+        description="More options of rclone, such as --drive-chunk-size=64M.",
+        examples=[["--tpslimit=5"]],
+    )
+
+    @field_validator("flags", mode="before")
+    @classmethod
+    def _harmless(cls, flags: object) -> object:
+        for flag in flags if isinstance(flags, list | tuple) else ():
+            if not str(flag).startswith(_FLAGS):
+                raise ValueError(f"{flag} is not allowed; these are: {', '.join(_FLAGS)}")
+        return tuple(flags) if isinstance(flags, list) else flags
+
+
+class RcloneStorage(RemoteStorage):
+    """A folder of a remote."""
+
+    capabilities = Capabilities(
+        late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True, usage=True
+    )
+
+    def __init__(self, options: RcloneOptions, services: Services | None = None) -> None:
+        super().__init__(options.name)
+        remote = options.remote if ":" in options.remote else f"{options.remote}:"
+        base = options.base_path.strip("/")
+        self._fs = remote if not base else f"{remote}{'' if remote.endswith((':', '/')) else '/'}{base}"
+        self._options = options
+        self._daemon: _Daemon | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Let the daemon go; the last one ends it."""
+        daemon, self._daemon = self._daemon, None
+        if daemon:
+            await daemon.give_back()
+
+    # Talking to rclone.
+
+    async def _rcd(self) -> _Daemon:
+        async with self._opening:
+            if self._daemon is not None and not self._daemon.alive:
+                await self.close()
+            if self._daemon is None:
+                self._daemon = await _Daemon.shared(self.name, self._options)
+            return self._daemon
+
+    async def _ask(self, command: str, **arguments: Any) -> Any:
+        """What rclone replies; its errors are those of the contract."""
+        return await self._post(command, json={"fs": self._fs, **arguments})
+
+    async def _post(self, command: str, **request: Any) -> Any:
+        daemon = await self._rcd()
+        try:
+            answer = await daemon.http.post(f"/{command}", timeout=_TIMEOUT, **request)
+        except httpx.HTTPError as error:
+            raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
+        told = answer.json() if answer.content else {}
+        if answer.status_code != httpx.codes.OK:
+            raise self._refusal(answer.status_code, str(told.get("error", "")))
+        return told
+
+    def _refusal(self, status: int, text: str) -> Exception:
+        if "object not found" in text or "directory not found" in text:
+            return FileNotFoundError(text)
+        for words, kind in _MEANINGS:
+            if words in text.lower():
+                return kind(f"storage {self.name!r}: rclone says: {text}")
+        kind = StorageUnavailable if status >= 500 else StorageError
+        return kind(f"storage {self.name!r}: rclone says: {text}")
+
+    # The calls of a remote storage.
+
+    async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        folder, _, name = _encoded(path).rpartition("/")
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
+            f"filename*=UTF-8''{quote(name, safe='')}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield head
+            async for chunk in chunks:
+                yield bytes(chunk)
+            yield tail
+
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        query = {"fs": self._fs, "remote": folder}
+        try:
+            await self._post("operations/uploadfile", params=query, headers=headers, content=body())
+        except BaseException:
+            await asyncio.shield(self._sweep(path))
+            raise
+
+    async def _sweep(self, path: str) -> None:
+        """Remove what rclone makes of a short upload that was broken off: it notices a moment later, and
+        takes what it has for the whole."""
+        for _ in range(_SWEEPS):
+            await asyncio.sleep(0.05)
+            with suppress(StorageError):
+                await self._remove(path)
+
+    async def _rename(self, path: str, to: str, *, replace: bool) -> None:
+        there = await self._stat(to)
+        if await self._stat(path) is None:
+            raise FileNotFoundError(path)
+        if there and (there.is_dir or not replace):
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        await self._two("operations/movefile", path, to)
+
+    async def _two(self, command: str, path: str, to: str) -> None:
+        one, other = (
+            {"srcFs": self._fs, "srcRemote": _encoded(path)},
+            {"dstFs": self._fs, "dstRemote": _encoded(to)},
+        )
+        await self._post(command, json=one | other)
+
+    async def _remove(self, path: str) -> None:
+        try:
+            await self._ask("operations/deletefile", remote=_encoded(path))
+        except FileNotFoundError:
+            return
+
+    async def _make_folder(self, path: str) -> None:
+        parts = path.split("/") if path else []
+        for depth in range(1, len(parts) + 1):
+            entry = await self._stat("/".join(parts[:depth]))
+            if entry and not entry.is_dir:
+                raise StorageError(
+                    f"storage {self.name!r}: {entry.path!r}: a file stands where a folder is needed"
+                )
+        await self._ask("operations/mkdir", remote=_encoded(path))
+
+    async def _scan(self, path: str) -> list[Entry]:
+        entry = await self._stat(path) if path else None
+        if entry and not entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
+        if path and entry is None:
+            raise FileNotFoundError(path)
+        told = await self._ask("operations/list", remote=_encoded(path), opt=_PLAIN)
+        return [_entry(each) for each in told["list"]]
+
+    async def _stat(self, path: str) -> Entry | None:
+        told = await self._ask("operations/stat", remote=_encoded(path), opt=_PLAIN)
+        return _entry(told["item"]) if told.get("item") else None
+
+    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
+        entry = await self._stat(path)
+        if entry is None or entry.is_dir:
+            raise FileNotFoundError(path)
+        end = entry.size if size is None else min(entry.size, offset + size)
+        if offset >= end:
+            return
+        async with self._object(path, offset, end) as answer:
+            async for piece in answer.aiter_raw(_PIECE):
+                offset += len(piece)
+                yield piece
+        if offset != end:
+            raise StorageUnavailable(f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}")
+
+    @asynccontextmanager
+    async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:
+        daemon = await self._rcd()
+        url = f"/[{quote(self._fs, safe='')}]/{quote(_encoded(path))}"
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        try:
+            async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
+                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+                    raise StorageUnavailable(
+                        f"storage {self.name!r}: rclone answers {answer.status_code} for {path!r}"
+                    )
+                yield answer
+        except httpx.HTTPError as error:
+            raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract; by the service itself where it can, else through this machine."""
+        if (entry := await self.stat(path)) is None or entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+        there = await self.stat(to)
+        if there and (there.is_dir or not replace):
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        await self._make_folder(to.rpartition("/")[0])
+        try:
+            await self._two("operations/copyfile", path, to)
+        except FileNotFoundError:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
+
+    async def usage(self) -> Usage:
+        """As in the contract, where the remote tells it."""
+        told = await self._ask("operations/about")
+        return Usage(used=told.get("used"), free=told.get("free"), total=told.get("total"))
+
+
+class _Daemon:
+    """`rclone rcd`, shared by the storages of one event loop that use the same rclone.conf."""
+
+    _all: ClassVar[dict[tuple[int, str], _Daemon]] = {}
+
+    def __init__(self, key: tuple[int, str], folder: Path, process: asyncio.subprocess.Process) -> None:
+        self._key = key
+        self._folder = folder
+        self._process = process
+        self._users = 0
+        transport = httpx.AsyncHTTPTransport(uds=str(folder / "rc.sock"))
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://rclone", trust_env=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.returncode is None
+
+    @classmethod
+    async def shared(cls, name: str, options: RcloneOptions) -> _Daemon:
+        """The running one, or a new one. Every call is paid back by `give_back`."""
+        settings = repr((options.config_path, options.flags))
+        key = (id(asyncio.get_running_loop()), settings)
+        daemon = cls._all.get(key)
+        if daemon is None or not daemon.alive:
+            daemon = cls._all[key] = await cls._start(key, name, options)
+        daemon._users += 1
+        return daemon
+
+    @classmethod
+    async def _start(cls, key: tuple[int, str], name: str, options: RcloneOptions) -> _Daemon:
+        program = shutil.which(
+            "rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        )
+        if program is None:
+            raise StorageError(f"storage {name!r}: rclone is not installed; see https://rclone.org/install/")
+        folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700, and short enough for a socket
+        command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
+        command += ["--config", str(options.config_path)] if options.config_path else []
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *options.flags,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+        daemon = cls(key, folder, process)
+        try:
+            async with asyncio.timeout(_START):
+                while not await daemon._answers():
+                    if not daemon.alive:
+                        raise StorageError(
+                            f"storage {name!r}: rclone does not start; check config_path and flags"
+                        )
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            await daemon._end()
+            raise StorageUnavailable(f"storage {name!r}: rclone does not answer") from None
+        return daemon
+
+    async def _answers(self) -> bool:
+        try:
+            return (await self.http.post("/rc/noop", timeout=_START)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    async def give_back(self) -> None:
+        """One user less; without any it ends."""
+        self._users -= 1
+        if self._users <= 0:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._all.get(self._key) is self:
+            del self._all[self._key]
+        await self.http.aclose()
+        if self.alive:
+            self._process.terminate()
+            await self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_THINK)
+_PLAIN: Final = {"noMimeType": True}
+
+_MEANINGS: Final[tuple[tuple[str, type[StorageError]], ...]] = (
+    ("no space", NoSpace),
+    ("quota", NoSpace),
+    ("didn't find section in config", StorageError),
+    ("connection refused", StorageUnavailable),
+)
+
+
+def _encoded(path: str) -> str:
+    return "/".join(map(NAMES.encode, path.split("/"))) if path else ""
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    path = "/".join(map(NAMES.decode, told["Path"].split("/")))
+    is_dir = bool(told["IsDir"])
+    modified = round(datetime.fromisoformat(told["ModTime"]).timestamp() * 1000) if told.get("ModTime") else 0
+    return Entry(path.rpartition("/")[2], path, 0 if is_dir else told["Size"], is_dir, modified)
+
+
+_LIBC: Final = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """For the child: be killed when the worker dies (prctl PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGKILL)
