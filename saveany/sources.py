@@ -13,14 +13,13 @@ available" rather than "unknown".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from saveany.errors import ConfigError, InvalidInput
 from saveany.telegram import links as telegram
@@ -53,41 +52,6 @@ class Params(BaseModel):
         return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True)
 
 
-class TgFilter(BaseModel):
-    """Which files of a range are wanted. What is left out does not matter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    match: str = Field(
-        default="",
-        max_length=500,
-        description="Regular expression found in the file's name or the message's text, upper and lower case "
-        "being equal.",
-    )
-    kinds: list[Literal["photo", "video", "audio", "voice", "document", "animation", "sticker"]] = Field(
-        default=[], description="Kinds of media."
-    )
-    min_bytes: int = Field(default=0, ge=0, description="At least so many bytes.")
-    max_bytes: int = Field(default=0, ge=0, description="At most so many bytes; 0 for any number.")
-    after: str = Field(
-        default="",
-        pattern=r"^(\d{4}-\d\d-\d\d)?$",
-        description="Sent on that day or later: 2026-01-31 (UTC).",
-    )
-    before: str = Field(
-        default="", pattern=r"^(\d{4}-\d\d-\d\d)?$", description="Sent before that day (UTC)."
-    )
-
-    @field_validator("match")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"is not a regular expression: {error}") from None
-        return value
-
-
 class TgFiles(Params):
     """Media of Telegram messages."""
 
@@ -95,11 +59,9 @@ class TgFiles(Params):
     message_links: list[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = Field(
         min_length=1,
         max_length=100,
-        description="Links to messages. An album is saved whole unless its link says `?single`. A link that "
-        "ends in two ids, such as https://t.me/channel/100-200, is a range: all messages between them.",
+        description="Links to messages. An album is saved whole unless its link says `?single`.",
         examples=[["https://t.me/channel/123"]],
     )
-    filter: TgFilter = Field(default=TgFilter(), description="Which files of ranges are wanted.")
 
 
 class DirectLinks(Params):
