@@ -108,7 +108,7 @@ async def storages(config: Config, store: Store | None = None) -> AsyncIterator[
         detail = "there are no [[storages]]; add one: saveany init shows how"
         yield Check(Area.STORAGE, "storages", "failed", detail)
     for options in config.storages:
-        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(options, store))
+        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(config, options, store))
 
 
 def disks(config: Config) -> Iterator[Check]:
@@ -221,9 +221,9 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
     return state, f"{detail}: set it, for example with chrony"
 
 
-async def _storage(options: StorageOptions, store: Store | None) -> tuple[State, str]:
+async def _storage(config: Config, options: StorageOptions, store: Store | None) -> tuple[State, str]:
     try:
-        storage = registry.open_storage(options)
+        storage = registry.open_storage(options, config.services)
         try:
             expected = await store.workers.storage_identity(options.name) if store else ""
             if expected and await storage.identity() != expected:

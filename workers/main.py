@@ -29,7 +29,7 @@ from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import Sender
 from saveany.webhooks.signing import new_secret
 from storages import registry
-from storages.base import Services, Storage, UploadKey
+from storages.base import Storage, UploadKey
 from workers.answers import answer_forever
 from workers.bell import BellWorker
 from workers.identity import Place
@@ -101,7 +101,7 @@ class Worker:
         self._started_at = time.time_ns() // 1_000_000
         self._jobs: dict[str, Job] = {}
         self._places: dict[str, Place] = {}
-        self._scratch = config.data_dir / "scratch"
+        self._scratch = config.services.scratch
         self._sources = self._open_sources()
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
@@ -231,10 +231,9 @@ class Worker:
         return place.storage
 
     def _open_storages(self) -> None:
-        services = Services(scratch=self._scratch, proxy=self._config.proxy)
         for options in self._config.storages:
             if options.enable:
-                storage = registry.open_storage(options, services)
+                storage = registry.open_storage(options, self._config.services)
                 self._places[options.name] = Place(self._store, storage)
                 self._stack.push_async_callback(storage.close)
 

@@ -35,7 +35,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from saveany.config import compat
 from saveany.config.hints import did_you_mean
 from storages import registry
-from storages.base import StorageOptions
+from storages.base import Services, StorageOptions
 
 T = TypeVar("T")
 
@@ -395,6 +395,11 @@ class Config(Table):
     def storage(self, name: str) -> StorageOptions | None:
         """The enabled storage of that name."""
         return next((storage for storage in self.storages if storage.name == name), None)
+
+    @property
+    def services(self) -> Services:
+        """What is lent to storages on this machine."""
+        return Services(scratch=self.data_dir / "scratch", proxy=self.proxy)
 
     def allowed_storages(self, user: User) -> list[str]:
         """Names of the enabled storages the user may use, best first."""
