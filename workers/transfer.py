@@ -81,8 +81,7 @@ class Transfer:
 
     async def _placed(self, item: Item) -> Item:
         """The item at a path that no other task uses, where the storage itself could not tell in time."""
-        can = self.storage.capabilities
-        if can.exclusive and can.late_name:
+        if self._names_itself:
             return item
         while not await self._has_place(item):
             if self._policy is not OnConflict.RENAME:
@@ -107,10 +106,18 @@ class Transfer:
                         await self._forget(item)
                     item = await self._fetch(item, upload, spool.fetch if spool.needed else self.source.fetch)
                     self.meter.stage = Stage.VERIFYING
-                    return await self._commit(item, upload)
+                    item = await self._commit(item, upload)
                 except (Fenced, NameTaken):
                     await upload.abort()  # removes only what is its own: whoever has the task now goes on
                     raise
+        if not self._names_itself:
+            await self.claim.vacate(item.index, item.path)
+        return item
+
+    @property
+    def _names_itself(self) -> bool:
+        """Whether the storage can find a free name at the end, and nobody else gets it."""
+        return self.storage.capabilities.exclusive and self.storage.capabilities.late_name
 
     @property
     def _policy(self) -> OnConflict:

@@ -83,6 +83,11 @@ class Claim:
         args = (self.task.id, index, self.task.spec.storage, path, _RESERVED_MS)
         return bool(await _patiently(lambda: self._db.script("reserve", *args)))
 
+    async def vacate(self, index: int, path: str) -> None:
+        """Give a reserved path back: the file is there now, for everyone to see."""
+        args = (self.task.id, index, self.task.spec.storage, path)
+        await _patiently(lambda: self._db.script("vacate", *args))
+
     async def finish(
         self,
         status: Status,
