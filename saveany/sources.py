@@ -159,9 +159,12 @@ def _is_for_aria2(link: str) -> bool:
 
 
 def _as_it_is(link: str) -> str:
-    if not _is_web(link.strip()):
-        raise InvalidInput("this must be a URL that starts with http:// or https://", "url")
-    return link.strip()
+    link = link.strip()
+    if not _host(link):
+        raise InvalidInput("this must be a URL that starts with http:// or https:// and names a host", "url")
+    if "@" in urlsplit(link).netloc:
+        raise InvalidInput("the URL must not hold a password: titles and logs show it; use `headers`", "url")
+    return link
 
 
 def _aria2_link(link: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from saveany.errors import InvalidInput
 from saveany.sources import SOURCES, TgFiles, sources
 
 
@@ -49,6 +50,15 @@ def test_tgfiles_takes_1_to_100_links(links: object) -> None:
 def test_params_know_their_fields_only() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         TgFiles.model_validate({"message_links": ["t.me/a/1"], "link": "x"})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@example.com/a", "https://me@example.com/", "http://", "x"]
+)
+def test_urls_that_no_web_source_takes(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        sources()["directlinks"].canonical(url)
+    assert "secret" not in str(caught.value)
 
 
 def _first(url: str) -> str | None:
