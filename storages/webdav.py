@@ -132,7 +132,7 @@ class WebdavStorage(RemoteStorage):
         """A server may see late that a PUT was broken off: it holds a lock, or makes the file only now."""
         late = [404, 410] if path in self._broken else []
         url = await self._where(path)
-        for pause in (0.05, 0.1, 0.2):
+        for pause in (0.05, 0.1, 0.2, 0.4):
             status = await self._do("DELETE", url, also=[404, 410])
             if status not in late:
                 break
@@ -147,9 +147,17 @@ class WebdavStorage(RemoteStorage):
         for folder in folders:
             if folder not in self._folders:
                 missing = missing or not await self._is_folder(folder)
-                if missing:  # 405: another one has made it meanwhile
-                    await self._do("MKCOL", f"{folder}/", also=[405])
+                if missing:
+                    await self._make(folder)
                 self._folders.add(folder)
+
+    async def _make(self, folder: str) -> None:
+        """One folder. Where another one makes it at the same time, servers answer 405, 403 and more."""
+        try:
+            await self._do("MKCOL", f"{folder}/")
+        except StorageError:
+            if not await self._is_folder(folder):
+                raise
 
     async def _is_folder(self, url: str) -> bool:
         """Whether there is one; raises `StorageError` if a file has the name."""
