@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
+import httpcore
 import httpx
 
 from saveany.errors import InvalidInput
-from saveany.net.guard import Address, AddressGuard
+from saveany.net.dial import CONNECT_SECONDS, ProxyFailed, Streams, dial
+from saveany.net.guard import AddressGuard
 
 
-def guarded_client(guard: AddressGuard, *, timeout: float) -> httpx.AsyncClient:
+def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> httpx.AsyncClient:
     """A client for URLs that users gave: it reaches only what `guard` lets through.
 
-    The name is resolved once per request and the connection goes to the address that was checked; Host and
-    TLS still speak of the name. Raises `InvalidInput` for a refused URL or address. `timeout` is in seconds,
-    for each of: connect, send, each read.
+    A name is resolved once per connection, which goes to the address that was checked, also through `proxy`
+    (the URL of a SOCKS or HTTP proxy). Raises `InvalidInput` for a refused URL or address. `timeout` is in
+    seconds, for each of: connect (at most `CONNECT_SECONDS`), send, each read.
     """
-    return _client(_GuardedTransport(guard), timeout)
+    return _client(_GuardedTransport(guard, proxy), timeout)
 
 
 def plain_client(*, timeout: float) -> httpx.AsyncClient:
@@ -37,6 +41,9 @@ def describe(error: BaseException) -> str:
     """Why a request failed, in words for a user; never the URL, which may hold secrets."""
     if isinstance(error, InvalidInput):
         return error.message
+    for cause in _chain(error):
+        if isinstance(cause, ProxyFailed):
+            return str(cause)
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the certificate is not valid: {cause.verify_message}"
@@ -71,59 +78,99 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport,
-        timeout=timeout,
+        timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         follow_redirects=False,
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 
-class _GuardedTransport(httpx.AsyncBaseTransport):
-    """Resolves, checks, and hands the request on with the checked address in place of the name.
+class _GuardedTransport(httpx.AsyncHTTPTransport):
+    """Checks each URL before it is asked for, and each address before it is connected to."""
 
-    Connections are not kept: the pool knows them by address, and one that was made for a name must not
-    serve another name of the same address.
-    """
-
-    def __init__(self, guard: AddressGuard) -> None:
+    def __init__(self, guard: AddressGuard, proxy: str) -> None:
+        super().__init__(trust_env=False)
         self._guard = guard
-        self._http = httpx.AsyncHTTPTransport(
-            trust_env=False, limits=httpx.Limits(max_connections=100, max_keepalive_connections=0)
+        # httpx has no option for how to connect; httpcore, which does the work for it, has.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=5,
+            network_backend=_GuardedNetwork(guard, proxy),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._guard.check_url(str(request.url))
-        timeout = request.extensions.get("timeout", {})
-        addresses = await self._resolve(request.url, timeout.get("connect"))
-        if timeout.get("connect"):  # a share for each, so that a dead address leaves time for the next
-            timeout = {**timeout, "connect": timeout["connect"] / len(addresses)}
-        for address in addresses[:-1]:
-            try:
-                return await self._http.handle_async_request(_pinned(request, address, timeout))
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue
-        return await self._http.handle_async_request(_pinned(request, addresses[-1], timeout))
+        return await super().handle_async_request(request)
+
+
+class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self, guard: AddressGuard, proxy: str) -> None:
+        self._guard = guard
+        self._proxy = proxy
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
+            async with asyncio.timeout(timeout):
+                addresses = await self._guard.resolve(host, port)
+                return _Stream(await dial(addresses, port, self._proxy, timeout))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """Streams of asyncio as httpcore wants them."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._reader, self._writer = streams
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
+            async with asyncio.timeout(timeout):
+                return await self._reader.read(max_bytes)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
+            async with asyncio.timeout(timeout):
+                self._writer.write(buffer)
+                await self._writer.drain()
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        self._writer.transport.abort()  # a polite end of TLS would wait for the server's
+        await asyncio.sleep(0)
 
-    async def _resolve(self, url: httpx.URL, timeout: float | None) -> list[Address]:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._guard.resolve(url.raw_host.decode("ascii"), port)
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout("the host name was not resolved in time") from error
-        except OSError as error:
-            raise httpx.ConnectError("the host name cannot be found") from error
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+            except BaseException:
+                await self.aclose()
+                raise
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # asked of an idle connection: has the server hung up?
+            return self._reader.at_eof() or self._writer.is_closing()
+        return self._writer.get_extra_info(info)
 
 
-def _pinned(request: httpx.Request, address: Address, timeout: dict[str, float | None]) -> httpx.Request:
-    name = request.url.raw_host.decode("ascii")
-    return httpx.Request(
-        request.method,
-        request.url.copy_with(host=str(address)),
-        headers=request.headers,
-        stream=request.stream,
-        extensions={**request.extensions, "timeout": timeout, "sni_hostname": name},
-    )
+@contextmanager
+def _mapped(late: Callable[[str], Exception], broken: Callable[[str], Exception]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise late("in time") from error
+    except OSError as error:
+        raise broken("it failed") from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -28,10 +30,25 @@ _PIECE, _SHARE = 1 << 20, 8 << 20
 #: The most connections for one file.
 _CONNECTIONS = 4
 _REDIRECTS = 10
-#: How often a part is tried.
-_TRIES = 4
+#: How often a part is tried, and how many bytes make a try a good one.
+_TRIES, _WORTH = 4, 1 << 16
 #: A server that is silent for so long is given up, in seconds.
 _SILENCE = 60.0
+#: A length or a number of seconds; a longer one is nonsense.
+_DIGITS = re.compile("[0-9]{1,18}")
+#: Headers that a user cannot set: they belong to how a file is fetched, not to which one.
+_OURS = (
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "if-range",
+    "range",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+)
 _REASONS = {
     401: "the server wants a login; give it as `headers` or `cookies`",
     403: "the server refuses to give the file",
@@ -55,7 +72,7 @@ class DirectLinksSource(Source):
     """`directlinks`: a file behind each URL."""
 
     def __init__(self, tools: Tools) -> None:
-        self._client = guarded_client(tools.guard, timeout=_SILENCE)
+        self._client = guarded_client(tools.guard, timeout=_SILENCE, proxy=tools.config.proxy)
 
     async def close(self) -> None:
         """Hang up."""
@@ -81,7 +98,7 @@ class DirectLinksSource(Source):
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Fetch what is missing: in blocks over several connections, or all in one stream."""
         if item.size is None or not item.source.get("ranges"):
-            await self._stream(item, write, have)
+            await self._stream(item, write)
         else:
             await self._blocks(item, item.size, write, have)
 
@@ -95,9 +112,8 @@ class DirectLinksSource(Source):
                     raise Permanent(f"the page has more than {most} bytes")
         return found
 
-    async def _stream(self, item: Item, write: Write, have: Sequence[Range]) -> None:
-        if have:
-            raise Retryable(f"{item.name}: the server does not go on in the middle of a file")
+    async def _stream(self, item: Item, write: Write) -> None:
+        """All of it: of such a file nothing is ever there already, as `_identity` sees to."""
         offset, most = 0, _wanted(item).max_bytes
         async with self._ask(_wanted(item), {}) as answer:
             async for piece in _pieces(answer):
@@ -125,31 +141,33 @@ class DirectLinksSource(Source):
             raise errors.exceptions[0] from None
 
     async def _block(self, item: Item, start: int, end: int, write: Write) -> None:
-        """A block; where the connection breaks, from there on again."""
+        """A block; where the connection breaks, from there on again. Tries that brought something do not
+        count: some servers give less at a time than they are asked for."""
         failures = 0
         while start < end:
+            begun = start
             try:
                 async with aclosing(self._range(item, start, end)) as pieces:
                     async for piece in pieces:
                         await write(start, piece)
                         start += len(piece)
             except Retryable as error:
-                failures += 1
+                failures = failures + 1 if start - begun < _WORTH else 0
                 if error.after or failures == _TRIES:
                     raise
-                await asyncio.sleep(0.2 * 2**failures)
+                await asyncio.sleep(0.1 * 2**failures if failures else 0)
 
     async def _range(self, item: Item, start: int, end: int) -> AsyncGenerator[bytes, None]:
         headers = {"Range": f"bytes={start}-{end - 1}"}
-        if same := item.source.get("etag") or item.source.get("modified"):
-            headers["If-Range"] = same
+        if version := item.source.get("etag") or item.source.get("modified"):
+            headers["If-Range"] = version
         offset = start
         async with self._ask(_wanted(item), headers) as answer:
             if answer.status_code != 206 or not _is_range(answer, start, item.size):
                 raise Retryable(f"{item.name}: the file on the server has changed", after=1)
             async for piece in _pieces(answer):
                 if offset + len(piece) > end:
-                    raise Permanent(f"{item.name}: the server sends more than it was asked for")
+                    raise Retryable(f"{item.name}: the server sends more than it was asked for")
                 yield piece
                 offset += len(piece)
         if offset != end:
@@ -159,11 +177,12 @@ class DirectLinksSource(Source):
     async def _ask(self, wanted: Wanted, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """The server's answer, its body not read yet. Follows redirects; raises for an error."""
         url = wanted.url
-        own = {"Accept-Encoding": "identity", "Accept": "*/*", **headers}
+        own = {"Accept-Encoding": "identity", **headers}
         try:
-            for _ in range(_REDIRECTS):
-                extra = _for_host(wanted, url)
-                async with self._client.stream("GET", url, headers={**own, **extra}) as answer:
+            for _ in range(_REDIRECTS + 1):
+                sent = _for_host(wanted, url)
+                sent.update(own)
+                async with self._client.stream("GET", url, headers=sent) as answer:
                     if not answer.has_redirect_location:
                         _check(answer)
                         yield answer
@@ -171,18 +190,29 @@ class DirectLinksSource(Source):
                     url = _next(url, answer.headers["Location"])
         except InvalidInput as error:
             raise Permanent(error.message) from error
-        except httpx.InvalidURL as error:
-            raise Permanent("the server redirects to something that is no URL") from error
+        except httpx.LocalProtocolError as error:
+            raise Permanent("`headers` or `cookies` hold what HTTP does not allow there") from error
         except httpx.HTTPError as error:
             raise Retryable(f"{urlsplit(url).hostname}: {describe(error)}") from error
         raise Permanent(f"the server redirects more than {_REDIRECTS} times")
 
 
 async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body in pieces of one size, the last one shorter."""
-    async with aclosing(answer.aiter_raw(_PIECE)) as pieces:  # type: ignore[type-var]  # it is a generator
-        async for piece in pieces:
-            yield piece
+    """The body in pieces of a size that is worth handing on; what came before it broke, too."""
+    held = bytearray()
+    try:
+        async with aclosing(answer.aiter_raw()) as pieces:  # type: ignore[type-var]  # it is a generator
+            async for piece in pieces:
+                held += piece
+                if len(held) >= _PIECE:
+                    yield bytes(held)
+                    held.clear()
+    except httpx.HTTPError:
+        if held:
+            yield bytes(held)
+        raise
+    if held:
+        yield bytes(held)
 
 
 def _wanted(item: Item) -> Wanted:
@@ -192,67 +222,77 @@ def _wanted(item: Item) -> Wanted:
     )
 
 
-def _for_host(wanted: Wanted, url: str) -> dict[str, str]:
+def _for_host(wanted: Wanted, url: str) -> httpx.Headers:
     """The user's headers and cookies, which may hold a login: for the host they were given for, no other."""
     if urlsplit(url)[:2] != urlsplit(wanted.url)[:2]:
-        return {}
+        return httpx.Headers()
     cookies = "; ".join(f"{name}={value}" for name, value in wanted.cookies.items())
-    return {**wanted.headers, **({"Cookie": cookies} if cookies else {})}
+    given = {name: value for name, value in wanted.headers.items() if name.lower() not in _OURS}
+    if cookies:
+        given["Cookie"] = cookies
+    return httpx.Headers([(name.encode(), value.strip().encode()) for name, value in given.items()])
 
 
 def _next(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+    try:
+        target = str(httpx.URL(urljoin(url, location)))
+        scheme = urlsplit(target).scheme
+    except (httpx.InvalidURL, ValueError) as error:
+        raise Permanent("the server redirects to something that is no URL") from error
+    if urlsplit(url).scheme == "https" and scheme != "https":
         raise Permanent("the server redirects from https to an address without encryption")
     return target
 
 
 def _check(answer: httpx.Response) -> None:
     status = answer.status_code
-    if status in (200, 206):
-        return
-    if status == 416 and answer.headers.get("Content-Range", "").strip() == "bytes */0":
-        return  # an empty file has no range
+    if status == 200 or ("Range" in answer.request.headers and status in (206, 416)):
+        return  # 416: of an empty file there is no range at all
     if status in (408, 425, 429) or status >= 500:
         raise Retryable(f"the server answers {status}; it may be better later", after=_retry_after(answer))
     raise Permanent(f"{_REASONS.get(status, 'the server refuses')} (HTTP {status})")
 
 
 def _retry_after(answer: httpx.Response) -> float:
-    """Seconds the server wants us to wait, 0 if it does not say."""
-    value = answer.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(min(int(value), 24 * 3600))
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 0.0
+    """Seconds the server wants us to wait, a day at most; 0 if it does not say."""
+    value = answer.headers.get("Retry-After", "")
+    seconds: float | None = _number(value)
+    if seconds is None:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            seconds = 0.0
+    return min(max(0.0, seconds), 24 * 3600.0)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _DIGITS.fullmatch(text := text.strip()) else None
 
 
 #: What `prepare` puts into the source of an item.
-_SEEN = ("etag", "modified", "ranges", "bytes")
+_SEEN = ("etag", "modified", "ranges", "bytes", "try")
 
 
 def _identity(answer: httpx.Response) -> dict[str, Any]:
-    """What tells this version of the file from another, and whether parts of it can be asked for."""
+    """What tells this version of the file from another, and whether parts of it can be asked for. If not,
+    each try is for itself: it begins at the beginning, and must find nothing there."""
     etag = answer.headers.get("ETag", "")
     seen = {
         "etag": "" if etag.startswith("W/") else etag,  # If-Range takes strong ones only
         "modified": answer.headers.get("Last-Modified", ""),
         "ranges": answer.status_code == 206,
         "bytes": _size(answer),
+        "try": "" if answer.status_code == 206 else token_hex(8),
     }
     return {key: value for key, value in seen.items() if value}
 
 
 def _size(answer: httpx.Response) -> int | None:
     if answer.status_code in (206, 416):
-        total = answer.headers.get("Content-Range", "").rpartition("/")[2].strip()
-    elif "Transfer-Encoding" in answer.headers or "Content-Encoding" in answer.headers:
+        return _number(answer.headers.get("Content-Range", "").rpartition("/")[2])
+    if "Transfer-Encoding" in answer.headers or "Content-Encoding" in answer.headers:
         return None
-    else:
-        total = answer.headers.get("Content-Length", "").strip()
-    return int(total) if total.isdecimal() else None
+    return _number(answer.headers.get("Content-Length", ""))
 
 
 def _is_range(answer: httpx.Response, start: int, size: int | None) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from saveany.errors import Permanent, Retryable
+from saveany.net.proxy import GuardedProxy
 from tests.fixtures.site import Page, Site, serve
 from tests.integration.sources.conftest import Bench
+from tests.unit.net.servers import serving
 from workers.sources.base import Tools
 from workers.sources.directlinks import DirectLinksSource
 
@@ -90,6 +94,53 @@ async def test_a_connection_that_breaks_goes_on(site: Site, bench: Bench) -> Non
     assert data == DATA
 
 
+async def test_a_server_that_dies_again_and_again_but_gives_something(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA[: 2 * MIB], headers={"Last-Modified": "x"}, cut_after=200_000)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    assert await bench.fetched(item) == DATA[: 2 * MIB]
+
+
+async def test_a_server_that_gives_less_than_it_is_asked_for(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA[: 9 * MIB], range_most=MIB)
+    _, data = await bench.get(site.url("/a"))
+    assert data == DATA[: 9 * MIB]
+
+
+async def test_without_ranges_each_try_is_for_itself(site: Site, bench: Bench) -> None:
+    """Bytes of an earlier try are used only if the source is as it was."""
+    site.pages["/a"] = Page(DATA[:MIB], ranges=False, headers={"ETag": '"1"'})
+    (item,) = await bench.items(site.url("/a"))
+    first = await bench.prepared(item)
+    second = await bench.prepared(first)
+    assert first.source != second.source
+    assert first.source.keys() == second.source.keys()
+
+
+async def test_with_ranges_an_unchanged_file_is_the_same(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA[:MIB], headers={"Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT"})
+    (item,) = await bench.items(site.url("/a"), cookies={"a": "b"})
+    first = await bench.prepared(item)
+    assert await bench.prepared(first) == first
+
+
+async def test_a_weak_etag_promises_no_equal_bytes(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA[:MIB], headers={"ETag": 'W/"1"'})
+    await bench.get(site.url("/a"))
+    assert all("if-range" not in headers for _, headers in site.asked)
+
+
+async def test_an_empty_file_of_a_server_that_does_not_say_so(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(status=416)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    site.pages["/a"] = Page()
+    assert await bench.fetched(item) == b""
+    site.pages["/a"] = Page(b"an error page", status=416)
+    with pytest.raises(Permanent, match="416"):
+        await bench.fetched(item)
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 async def test_a_server_that_always_breaks_off(site: Site, bench: Bench, ranges: bool) -> None:
     site.pages["/a"] = Page(DATA[: 9 * MIB], ranges=ranges, cut_after=0)
@@ -146,6 +197,9 @@ async def test_redirects(site: Site, bench: Bench) -> None:
         ("http://127.0.0.2/x", "127.0.0.2"),
         ("http://169.254.169.254/latest/", "169.254.169.254"),
         ("file:///etc/passwd", "http"),
+        ("http://[", "no URL"),
+        ("http://a:99999999/", "port|URL"),
+        ("http://me:secret@127.0.0.1/", "password"),
     ],
 )
 async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str) -> None:
@@ -153,6 +207,139 @@ async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises(Permanent, match=words):
         await bench.prepared(item)
+
+
+async def test_ten_redirects_are_followed(site: Site, bench: Bench) -> None:
+    for n in range(10):
+        site.pages[f"/{n}"] = Page(status=307, headers={"Location": f"{n + 1}"})
+    site.pages["/10"] = Page(b"found")
+    _, data = await bench.get(site.url("/0"))
+    assert data == b"found"
+
+
+async def test_headers_and_cookies_of_the_user(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA[:MIB])
+    headers = {
+        "user-agent": "me",
+        "RANGE": "bytes=5-",
+        "content-length": "5",
+        "accept-encoding": "gzip",
+        "X-Name": " \u00fc\u597d ",
+    }
+    _, data = await bench.get(site.url("/a"), headers=headers, cookies={"a": "1", "b": "2"})
+    assert data == DATA[:MIB]
+    for _, sent in site.asked:
+        assert (sent["user-agent"], sent["accept-encoding"], sent["cookie"]) == ("me", "identity", "a=1; b=2")
+        assert sent["x-name"].encode("latin-1").decode() == "\u00fc\u597d"
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\nb"}, {"X Y": "z"}])
+async def test_headers_that_cannot_be(site: Site, bench: Bench, headers: dict[str, str]) -> None:
+    (item,) = await bench.items(site.url("/a"), headers=headers)
+    with pytest.raises(Permanent, match="`headers`"):
+        await bench.prepared(item)
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("9" * 5000, 0, 0),
+        ("99999999", 86400, 86400),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86400, 86400),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 0, 86400),
+        ("soon", 0, 0),
+    ],
+)
+async def test_how_long_a_server_wants_us_to_wait(
+    site: Site, bench: Bench, value: str, least: float, most: float
+) -> None:
+    site.pages["/a"] = Page(status=503, headers={"Retry-After": value})
+    (item,) = await bench.items(site.url("/a"))
+    with pytest.raises(Retryable) as caught:
+        await bench.prepared(item)
+    assert least <= caught.value.after <= most
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/50\r\nContent-Length: 50\r\n\r\nhello",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 1-5/5\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-9/5\r\nContent-Length: 10\r\n\r\nhellohello",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/" + b"9" * 5000 + b"\r\n\r\n",
+    ],
+)
+async def test_answers_that_are_not_a_whole_file(bench: Bench, answer: bytes) -> None:
+    async with serving(answer, close=True) as server:
+        with pytest.raises((Retryable, Permanent)):
+            await bench.get(f"http://127.0.0.1:{server.port}/a")
+
+
+async def test_a_server_that_ends_without_a_length(bench: Bench) -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True) as server:
+        item, data = await bench.get(f"http://127.0.0.1:{server.port}/a")
+    assert (item.size, data) == (None, b"hello")
+
+
+async def test_no_more_than_some_pieces_are_held(site: Site, bench: Bench) -> None:
+    """A slow storage holds the connections back: nothing piles up here."""
+    site.pages["/a"] = Page(DATA)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    waiting, sizes, go = asyncio.Event(), list[int](), asyncio.Event()
+
+    async def write(offset: int, data: bytes | memoryview) -> None:
+        sizes.append(len(data))
+        if len(sizes) == 3:  # each connection has come with its first piece
+            waiting.set()
+        await go.wait()
+
+    task = asyncio.create_task(bench.source.fetch(item, write))
+    await asyncio.wait_for(waiting.wait(), 10)
+    assert len(sizes) == 3
+    assert max(sizes) < 2 * MIB
+    go.set()
+    await task
+    assert sum(sizes) == len(DATA)
+
+
+async def test_cancel_hangs_up(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    begun = asyncio.Event()
+
+    async def write(offset: int, data: bytes | memoryview) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(bench.source.fetch(item, write))
+    await asyncio.wait_for(begun.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(site.idle(), 10)
+
+
+async def test_through_the_proxy_of_the_operator(site: Site, tools: Tools) -> None:
+    site.pages["/a"] = Page(DATA)
+    async with GuardedProxy(tools.guard) as proxy:
+        source = DirectLinksSource(
+            replace(tools, config=tools.config.model_copy(update={"proxy": proxy.url}))
+        )
+        _, data = await Bench(source).get(site.url("/a"))
+        await source.close()
+        assert proxy.passed >= len(DATA)
+    assert data == DATA
 
 
 async def test_secrets_stay_with_their_host(site: Site, bench: Bench) -> None:

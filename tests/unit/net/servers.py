@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 class Server:
     """Gives every request the same answer."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, close: bool) -> None:
         self.answer = answer
+        self.close = close  # whether the answer ends with the connection
         self.connections = 0
         self.requests: list[str] = []
         self.port = 0
@@ -24,6 +32,8 @@ class Server:
                 self.requests.append(head.decode())
                 writer.write(self.answer)
                 await writer.drain()
+                if self.close:
+                    break
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
@@ -34,8 +44,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"
 
 
 @asynccontextmanager
-async def serving(answer: bytes = OK, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    server = Server(answer)
+async def serving(
+    answer: bytes = OK, tls: ssl.SSLContext | None = None, *, close: bool = False
+) -> AsyncIterator[Server]:
+    server = Server(answer, close)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
@@ -55,3 +67,23 @@ class FakeDns:
     async def __call__(self, host: str, port: int) -> list[str]:
         self.asked.append(host)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed certificate for hook.example with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    cert = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "server.pem"
+    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, pkcs8, plain)
+        + cert.public_bytes(serialization.Encoding.PEM)
+    )
+    return file

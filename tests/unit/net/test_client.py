@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import socket
 import ssl
 import sys
@@ -13,15 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from saveany.errors import InvalidInput
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard
-from tests.unit.net.servers import FakeDns, serving
+from tests.unit.net.servers import FakeDns, certificate, serving
 
 
 def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
@@ -129,26 +124,6 @@ async def test_guarded_connections_are_not_shared_between_names() -> None:
 async def test_plain_client_reaches_loopback() -> None:
     async with serving() as server, plain_client(timeout=5) as client:
         assert (await client.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
-
-
-def certificate(folder: Path) -> Path:
-    """A self-signed certificate for hook.example with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    cert = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "server.pem"
-    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, pkcs8, plain)
-        + cert.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
 
 
 async def test_tls_speaks_of_the_name_and_checks_the_certificate(tmp_path: Path) -> None:

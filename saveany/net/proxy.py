@@ -1,0 +1,277 @@
+"""The only way out for programs we start: a proxy on loopback under the rules of the address guard.
+
+yt-dlp, gallery-dl and aria2 follow links and redirects by themselves. With this as their only proxy they
+reach no address that we would refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import secrets
+import socket
+import struct
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+
+from saveany.errors import InvalidInput
+from saveany.net.client import describe
+from saveany.net.dial import CONNECT_SECONDS, Streams, dial
+from saveany.net.guard import AddressGuard
+
+#: A connection on which nothing passes for so many seconds is cut.
+_SILENCE = 120.0
+_PIECE = 1 << 16
+_MOST_REFUSALS = 20
+
+_PORTS = {"http": 80, "https": 443}
+_REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
+_ABSOLUTE = re.compile(r"(?i:http)://([^/?#]+)([^#]*)")
+#: These speak of one connection, not of what is asked for (RFC 9110, 7.6.1). So does `Expect` here: a body is
+#: passed on as it comes.
+_HOPS = ("connection", "keep-alive", "te", "upgrade", "expect", "proxy-connection", "proxy-authorization")
+#: Makes closing a socket reset the connection, so that nobody takes what came for the whole.
+_RESET = struct.pack("ii", 1, 0)
+
+Alive = Callable[[int], None]
+
+
+class GuardedProxy:
+    """An HTTP proxy for a child process: CONNECT, and GET, HEAD and POST of http:// URLs.
+
+        async with GuardedProxy(guard, config.proxy) as proxy:
+            await run("yt-dlp", env={"http_proxy": proxy.url, "https_proxy": proxy.url})
+
+    Every host is resolved and checked here, and the connection goes to the address that was checked, through
+    `upstream` (the URL of a SOCKS or HTTP proxy) if there is one. At the end of the block all connections are
+    cut.
+    """
+
+    def __init__(self, guard: AddressGuard, upstream: str = "", *, silence: float = _SILENCE) -> None:
+        self._guard = guard
+        self._upstream = upstream
+        self._silence = silence
+        self._user = f"saveany:{secrets.token_urlsafe(24)}"
+        self._login = b"Basic " + b64encode(self._user.encode())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._port = 0
+        #: How many connections the child has made, and the bytes that passed in both directions.
+        self.connections, self.passed = 0, 0
+        #: What the guard said to requests that it refused, each sentence once, oldest first.
+        self.refusals: list[str] = []
+
+    @property
+    def url(self) -> str:
+        """Where it is, with the secret that only our child may know: hand it over in the environment or in a
+        file, for every user of the machine can read arguments."""
+        return f"http://{self._user}@127.0.0.1:{self._port}"
+
+    async def __aenter__(self) -> GuardedProxy:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_PIECE)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._exchange(reader, writer)
+            writer.close()
+        except (OSError, EOFError):
+            pass  # either side hung up or was silent: there is nobody to tell
+        finally:
+            _cut(writer)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(self._silence) as silence:
+
+            def alive(size: int) -> None:
+                self.passed += size
+                if not silence.expired():
+                    silence.reschedule(asyncio.get_running_loop().time() + self._silence)
+
+            try:
+                await self._answer(await _Head.read(reader), reader, writer, alive)
+            except _Refused as refused:
+                writer.write(refused.answer)
+                await writer.drain()
+
+    async def _answer(
+        self, head: _Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: Alive
+    ) -> None:
+        request = _REQUEST.fullmatch(head.first)
+        if request is None:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1.")
+        if not hmac.compare_digest(head.value("proxy-authorization"), self._login):
+            raise _Refused(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "This proxy is not for you.")
+        method, target = request.groups()
+        if method == "CONNECT":
+            await self._tunnel(target, (reader, writer), alive)
+        else:
+            await self._forward(method, target, head, (reader, writer), alive)
+
+    async def _tunnel(self, authority: str, client: Streams, alive: Alive) -> None:
+        async with self._connection("https", authority) as server:
+            client[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await _until_one_ends(_pump(client[0], server[1], alive), _pump(server[0], client[1], alive))
+
+    async def _forward(self, method: str, target: str, head: _Head, client: Streams, alive: Alive) -> None:
+        url = _ABSOLUTE.fullmatch(target)
+        if url is None or method not in ("GET", "HEAD", "POST"):
+            raise _Refused(
+                HTTPStatus.BAD_REQUEST, "This proxy knows CONNECT, and GET, HEAD, POST of http://."
+            )
+        authority, path = url.groups()
+        length = head.length()
+        first = f"{method} {path if path.startswith('/') else '/' + path} HTTP/1.1"
+        async with self._connection("http", authority) as server:
+            server[1].write(head.passed_on(first, f"Host: {authority}", "Connection: close", without="host"))
+            await _until_one_ends(
+                _upload(client[0], server[1], length, alive), _download(server, client, alive)
+            )
+
+    @asynccontextmanager
+    async def _connection(self, scheme: str, authority: str) -> AsyncIterator[Streams]:
+        server = await self._open(scheme, authority)
+        try:
+            yield server
+            server[1].close()
+        finally:
+            _cut(server[1])
+
+    async def _open(self, scheme: str, authority: str) -> Streams:
+        """A connection to an address that the guard lets through."""
+        url = f"{scheme}://{authority}"
+        try:
+            self._guard.check_url(url)
+            host, port = httpx.URL(url).raw_host.decode("ascii"), httpx.URL(url).port or _PORTS[scheme]
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await dial(await self._guard.resolve(host, port), port, self._upstream)
+        except InvalidInput as error:
+            if error.message not in self.refusals:
+                self.refusals = [*self.refusals, error.message][-_MOST_REFUSALS:]
+            raise _Refused(HTTPStatus.FORBIDDEN, error.message) from error
+        except TimeoutError as error:
+            raise _Refused(HTTPStatus.GATEWAY_TIMEOUT, "The server could not be reached in time.") from error
+        except OSError as error:
+            raise _Refused(
+                HTTPStatus.BAD_GATEWAY, f"The server cannot be reached: {describe(error)}."
+            ) from error
+
+
+class _Refused(Exception):
+    """The proxy itself answers."""
+
+    def __init__(self, status: HTTPStatus, words: str) -> None:
+        super().__init__(words)
+        login = 'Proxy-Authenticate: Basic realm="SaveAny"\r\n' if status == 407 else ""
+        body = f"{words}\n".encode()
+        self.answer = (
+            f"HTTP/1.1 {status} {status.phrase}\r\n{login}Content-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        ).encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The head of a message: its first line, and the others as they came."""
+
+    first: str
+    lines: list[bytes]
+
+    @classmethod
+    async def read(cls, reader: asyncio.StreamReader) -> _Head:
+        try:
+            first, *lines = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        except asyncio.LimitOverrunError as error:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too long.") from error
+        return cls(first.decode("latin-1"), lines)
+
+    def value(self, name: str) -> bytes:
+        return next((line.partition(b":")[2].strip() for line in self.lines if _name(line) == name), b"")
+
+    def length(self) -> int:
+        """Of the body that follows a request."""
+        if self.value("transfer-encoding"):
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "This proxy takes bodies of a known length only.")
+        value = self.value("content-length")
+        if value and not value.isdigit():
+            raise _Refused(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number.")
+        return int(value or 0)
+
+    def passed_on(self, first: str, *new: str, without: str = "") -> bytes:
+        """As it goes to the other side."""
+        kept = [line for line in self.lines if _name(line) not in (*_HOPS, without)]
+        return b"\r\n".join(
+            [first.encode("latin-1"), *(line.encode("latin-1") for line in new), *kept, b"", b""]
+        )
+
+
+def _name(line: bytes) -> str:
+    return line.partition(b":")[0].strip().lower().decode("latin-1")
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: Alive) -> None:
+    while piece := await reader.read(_PIECE):
+        writer.write(piece)
+        await writer.drain()
+        alive(len(piece))
+
+
+async def _upload(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int, alive: Alive
+) -> None:
+    """The body of a request; ends when the client hangs up."""
+    while piece := await reader.read(_PIECE):
+        writer.write(piece[:length])  # what comes after the body was promised no answer
+        await writer.drain()
+        length -= min(length, len(piece))
+        alive(len(piece))
+
+
+async def _download(server: Streams, client: Streams, alive: Alive) -> None:
+    """The answer. It tells the client that this connection ends with it: the next host is another one."""
+    while True:
+        try:
+            head = await _Head.read(server[0])
+        except (EOFError, _Refused) as error:
+            raise _Refused(HTTPStatus.BAD_GATEWAY, "The server's answer is not valid HTTP.") from error
+        interim = head.first.partition(" ")[2].startswith("1")
+        client[1].write(head.passed_on(head.first, *([] if interim else ["Connection: close"])))
+        if not interim:
+            return await _pump(server[0], client[1], alive)
+
+
+async def _until_one_ends(*work: Coroutine[None, None, None]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cut(writer: asyncio.StreamWriter) -> None:
+    """Reset the connection, unless it is about to be closed in peace."""
+    if not writer.is_closing():
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()

@@ -1,0 +1,175 @@
+"""Connections through the operator's proxy: HTTP and SOCKS ones, good and bad."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, ip_network
+from pathlib import Path
+
+import httpx
+import pytest
+
+from saveany.net.client import describe, guarded_client
+from saveany.net.dial import ProxyFailed, dial
+from saveany.net.guard import AddressGuard
+from saveany.net.proxy import GuardedProxy
+from tests.unit.net.servers import FakeDns, certificate, serving
+
+LOOPBACK = [IPv4Address("127.0.0.1")]
+
+
+class Socks:
+    """A SOCKS5 server with a password (RFC 1928, 1929) that knows CONNECT to IPv4 addresses."""
+
+    def __init__(self, login: bytes) -> None:
+        self.login = login
+        self.asked: list[bytes] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            _, count = await reader.readexactly(2)
+            await reader.readexactly(count)
+            writer.write(b"\x05\x02")
+            user = await reader.readexactly((await reader.readexactly(2))[1])
+            password = await reader.readexactly((await reader.readexactly(1))[0])
+            welcome = user + b":" + password == self.login
+            writer.write(b"\x01\x00" if welcome else b"\x01\x01")
+            if welcome:
+                await self._connect(reader, writer)
+        writer.close()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(10)
+        self.asked.append(request)
+        assert request[:4] == b"\x05\x01\x00\x01"
+        host, port = str(IPv4Address(request[4:8])), int.from_bytes(request[8:])
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        try:
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        finally:
+            far_writer.close()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()
+
+
+@asynccontextmanager
+async def socks(login: bytes = b"me:secret word") -> AsyncIterator[Socks]:
+    server, tasks = Socks(login), set[asyncio.Task[None]]()
+    listener = await asyncio.start_server(
+        lambda *streams: tasks.add(asyncio.ensure_future(server.serve(*streams))), "127.0.0.1", 0
+    )
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+
+def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
+    dns = FakeDns(*(answers or (["127.0.0.1"],)))
+    return AddressGuard([ip_network("127.0.0.1/32")], resolver=dns), dns
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_socks_is_handed_the_checked_address(scheme: str) -> None:
+    guard, dns = loopback()
+    async with serving() as server, socks() as proxy:
+        url = f"{scheme}://me:secret%20word@localhost:{proxy.port}"
+        async with guarded_client(guard, timeout=5, proxy=url) as client:
+            assert (await client.get(f"http://x.example:{server.port}/")).text == "ok"
+        assert server.requests[0].lower().count(f"host: x.example:{server.port}") == 1
+    assert len(proxy.asked) == 1
+    assert dns.asked == ["x.example"]
+
+
+async def test_an_http_proxy() -> None:
+    guard, _ = loopback()
+    async with serving() as server, GuardedProxy(guard) as proxy:
+        async with guarded_client(guard, timeout=5, proxy=proxy.url) as client:
+            for _ in range(2):
+                assert (await client.get(f"http://x.example:{server.port}/")).text == "ok"
+        assert proxy.connections == 1
+
+
+async def test_a_proxy_behind_our_proxy() -> None:
+    guard, _ = loopback()
+    async with serving() as server, socks() as far:
+        upstream = f"socks5://me:secret%20word@127.0.0.1:{far.port}"
+        async with (
+            GuardedProxy(guard, upstream) as proxy,
+            httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client,
+        ):
+            assert (await client.get(f"http://x.example:{server.port}/")).text == "ok"
+        assert len(far.asked) == 1
+
+
+async def test_tls_through_a_proxy_speaks_of_the_name(tmp_path: Path) -> None:
+    names: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path))
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    guard, _ = loopback()
+    async with serving(tls=context) as server, socks() as proxy:
+        url = f"socks5://me:secret%20word@127.0.0.1:{proxy.port}"
+        async with guarded_client(guard, timeout=5, proxy=url) as client:
+            with pytest.raises(httpx.ConnectError) as caught:
+                await client.get(f"https://hook.example:{server.port}/")
+    assert names == ["hook.example"]
+    assert describe(caught.value).startswith("the certificate is not valid: self")
+
+
+async def test_the_guard_holds_with_a_proxy() -> None:
+    guard, _ = loopback(["127.0.0.2"])
+    async with socks() as proxy:
+        url = f"socks5://me:secret%20word@127.0.0.1:{proxy.port}"
+        async with guarded_client(guard, timeout=5, proxy=url) as client:
+            for host in ("x.example", "127.0.0.2", "10.0.0.1"):
+                with pytest.raises(Exception, match="not on the public internet"):
+                    await client.get(f"http://{host}/")
+        assert proxy.asked == []
+
+
+async def test_a_wrong_password() -> None:
+    async with socks() as proxy:
+        with pytest.raises(ProxyFailed, match=r"^the proxy refuses: ") as caught:
+            await dial(LOOPBACK, 1, f"socks5://me:wrong@127.0.0.1:{proxy.port}")
+        assert "wrong" not in str(caught.value)
+        assert proxy.asked == []
+
+
+async def test_an_http_proxy_that_refuses() -> None:
+    async with serving(b"HTTP/1.1 407 Login First\r\n\r\n") as proxy:
+        with pytest.raises(ProxyFailed, match=r"^the proxy refuses: 407 Login First$"):
+            await dial(LOOPBACK, 1, f"http://127.0.0.1:{proxy.port}")
+
+
+async def test_a_proxy_that_is_not_there_is_what_the_user_reads() -> None:
+    guard, _ = loopback()
+    async with guarded_client(guard, timeout=5, proxy="http://me:secret@127.0.0.1:1") as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.get("http://x.example/")
+    assert describe(caught.value) == "the proxy cannot be reached"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1:1", "socks5://", "127.0.0.1:1080", "http://h", "http://h:0x"]
+)
+async def test_a_proxy_that_is_no_url(url: str) -> None:
+    with pytest.raises(ProxyFailed, match="must look like socks5://"):
+        await dial(LOOPBACK, 1, url)
+
+
+async def test_a_silent_proxy_ends_with_the_timeout() -> None:
+    async with serving(b"") as proxy:
+        with pytest.raises(TimeoutError):
+            await dial(LOOPBACK, 1, f"http://127.0.0.1:{proxy.port}", timeout=0.05)
