@@ -55,9 +55,12 @@ class RemoteFile:
         on_wait: OnWait | None,
         limits: Limits,
         leases: ExitStack,
+        *,
+        urgent: bool,
     ) -> None:
         self._media = media  # changes when its reference expires or Telegram sends us elsewhere
         self._width = width  # lines to use
+        self.urgent = urgent  # its parts go before those of other files
         self._get_pool = pool
         self._refresh = refresh
         self._elsewhere = elsewhere
@@ -117,7 +120,8 @@ class RemoteFile:
     async def _ask(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
         request = functions.upload.GetFileRequest(media.tl_location, *part)
         # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
-        answer = await self._line(pool).ask(request, seconds, lambda: self._wait(pool.clock))
+        line = self._line(pool)
+        answer = await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
         if not isinstance(answer, types.upload.File):
             raise Permanent("Telegram keeps this file on a foreign network (CDN), which SaveAny cannot read.")
         data: Bytes = answer.bytes

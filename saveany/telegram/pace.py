@@ -86,45 +86,53 @@ class Depth:
 
 
 class Turns:
-    """Lets `Depth.now` requests through at once."""
+    """Lets so many through at once as there is `room` for, in the order in which they came.
 
-    def __init__(self, depth: Depth) -> None:
+    Urgent ones go before the others, and find room for one of them beside what is under way: a small file
+    waits for what was asked for already, not for a big file's whole queue.
+    """
+
+    def __init__(self, room: Callable[[], int]) -> None:
         self.wanted = 0  # turns that are taken or waited for
-        self._depth = depth
+        self._room = room
         self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._others: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, *, urgent: bool = False) -> AsyncIterator[None]:
         """Wait for a turn, and have it while the block runs."""
         self.wanted += 1
         try:
-            while self._taken >= self._depth.now:
-                await self._wait()
-            self._taken += 1
+            await self._take(self._urgent if urgent else self._others)
             try:
                 yield
             finally:
-                self._taken -= 1
-                self._wake()
+                self._give_back()
         finally:
             self.wanted -= 1
 
-    async def _wait(self) -> None:
-        woken = asyncio.get_running_loop().create_future()
-        self._waiting.append(woken)
+    async def _take(self, queue: deque[asyncio.Future[None]]) -> None:
+        mine = asyncio.get_running_loop().create_future()
+        queue.append(mine)
+        self._give()
         try:
-            await woken
+            await mine
         except asyncio.CancelledError:
-            if woken.done() and not woken.cancelled():
-                self._wake()  # it was this one's turn: let the next have it
+            if mine.done() and not mine.cancelled():  # it was given before this one noticed
+                self._give_back()
             raise
 
-    def _wake(self) -> None:
-        """Wake as many as there is room for; the depth may have grown meanwhile."""
-        room = self._depth.now - self._taken
-        while room > 0 and self._waiting:
-            woken = self._waiting.popleft()
-            if not woken.done():
-                woken.set_result(None)
-                room -= 1
+    def _give_back(self) -> None:
+        self._taken -= 1
+        self._give()
+
+    def _give(self) -> None:
+        """Hand over turns as there is room now. They count as taken at once: one who comes later, or who
+        comes again, does not overtake those that wait."""
+        for queue, room in ((self._urgent, self._room() + 1), (self._others, self._room())):
+            while queue and self._taken < room:
+                turn = queue.popleft()
+                if not turn.done():  # canceled
+                    turn.set_result(None)
+                    self._taken += 1

@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from saveany.telegram.client import Client
 from saveany.telegram.file import PART, Bytes, Elsewhere, OnWait, RemoteFile
 from saveany.telegram.media import Media
+from saveany.telegram.pace import Turns
 from saveany.telegram.pool import Limits, Pool
 from saveany.telegram.session import Folder
 
@@ -61,7 +62,7 @@ class Downloader:
         self._redis = redis
         self._pools: dict[tuple[str, int], Pool] = {}
         # First come, first served: of one file the earlier parts get their place before the later ones.
-        self._places = asyncio.Semaphore(self._limits.memory // PART)
+        self._places = Turns(lambda: self._limits.memory // PART)
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -77,7 +78,7 @@ class Downloader:
         if todo:
             with ExitStack() as leases:
                 width = min(width_for(media.size), len(todo))
-                file = self._file(media, width, on_wait, leases)
+                file = self._file(media, width, on_wait, leases, urgent=width == 1)
                 await _Download(file, write, todo, self._places).run()
 
     async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
@@ -90,14 +91,24 @@ class Downloader:
         start, end = offset, min(media.size, offset + length)
         with ExitStack() as leases:
             width = width_for(end - start)
-            file = self._file(media, width, None, leases)
+            file = self._file(media, width, None, leases, urgent=True)  # somebody waits for it
             async with aclosing(_read(file, start, end, min(AHEAD, 2 * width), self._places)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    def _file(self, media: Media, width: int, on_wait: OnWait | None, leases: ExitStack) -> RemoteFile:
+    def _file(
+        self, media: Media, width: int, on_wait: OnWait | None, leases: ExitStack, *, urgent: bool
+    ) -> RemoteFile:
         return RemoteFile(
-            media, width, self._pool, self._refresh, self._elsewhere, on_wait, self._limits, leases
+            media,
+            width,
+            self._pool,
+            self._refresh,
+            self._elsewhere,
+            on_wait,
+            self._limits,
+            leases,
+            urgent=urgent,
         )
 
     def _pool(self, account: str, dc_id: int) -> Pool:
@@ -121,9 +132,7 @@ class Downloader:
 class _Download:
     """One file on its way."""
 
-    def __init__(
-        self, file: RemoteFile, write: Write, todo: Sequence[int], places: asyncio.Semaphore
-    ) -> None:
+    def __init__(self, file: RemoteFile, write: Write, todo: Sequence[int], places: Turns) -> None:
         self._file = file
         self._write = write
         self._offsets = iter(todo)  # shared: whoever is free takes the next
@@ -150,7 +159,7 @@ class _Download:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         for offset in self._offsets:
-            async with self._places:
+            async with self._places.turn(urgent=self._file.urgent):
                 await self._write(offset, await self._file.part(offset, PART))
             if self._crew > self._file.at_once:
                 break
@@ -159,12 +168,12 @@ class _Download:
 
 
 async def _read(
-    file: RemoteFile, start: int, end: int, ahead: int, places: asyncio.Semaphore
+    file: RemoteFile, start: int, end: int, ahead: int, places: Turns
 ) -> AsyncGenerator[bytes, None]:
     """The bytes from `start` to `end`, in pieces."""
 
     async def fetch(offset: int, limit: int) -> bytes:
-        async with places:
+        async with places.turn(urgent=True):
             data = await file.part(offset, limit, precise=True)
         return bytes(data[max(0, start - offset) : end - offset])
 

@@ -43,7 +43,7 @@ class Line:
 
     def __init__(self, connect: Callable[[], Awaitable[Sender]], depth: Depth) -> None:
         self._connect = connect
-        self._turns = Turns(depth)
+        self._turns = Turns(lambda: depth.now)
         self._lock = asyncio.Lock()
         self._sender: Sender | None = None
         self._backoff = Backoff()
@@ -55,13 +55,19 @@ class Line:
         return self._turns.wanted
 
     async def ask(
-        self, request: TLRequest, seconds: float, before: Callable[[], Awaitable[None]] | None = None
+        self,
+        request: TLRequest,
+        seconds: float,
+        before: Callable[[], Awaitable[None]] | None = None,
+        *,
+        urgent: bool = False,
     ) -> Any:
         """The answer to one request within `seconds`; a connection that failed is not used again.
 
-        `before` runs when the request could be sent, which may be long after this was called.
+        `before` runs when the request could be sent, which may be long after this was called, less long if it
+        is `urgent`.
         """
-        async with self._turns.turn():
+        async with self._turns.turn(urgent=urgent):
             sender = await self._connected()
             if before:
                 await before()

@@ -340,3 +340,24 @@ async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
         await accounts.download(media, write)
     assert bytes(stream) == file.content.read(0, SIZE)
     assert sandbox.counters.requests(method="auth.importAuthorization") == 1
+
+
+async def test_a_small_file_does_not_wait_for_the_queue_of_a_big_one(sandbox: Sandbox, start: Start) -> None:
+    """What was asked for already comes first, but not more."""
+    world, most = sandbox.world, 2 * 2
+    chat = world.add_chat(Chat(id=1600000009, title="both", username="both"))
+    for number, size in ((1, 60 * PART), (2, 1000)):
+        content = Stream(7100 + number, size)
+        file = world.add_file(File(id=7100 + number, content=content, name="x.bin", dc=sandbox.dc_id))
+        world.post(chat, Message(id=number, file=file))
+    sandbox.faults.add("rate=20000000")
+    accounts = await start(user=True, limits=replace(LIMITS, lines=2, window=2, deepest=2))
+    [big] = await accounts.resolve(parse("https://t.me/both/1"))
+    [small] = await accounts.resolve(parse("https://t.me/both/2"))
+    sink = Sink(big.size)
+    download = asyncio.create_task(accounts.download(big, sink.write))
+    await until(lambda: len(sink.offsets) > most)
+    before = len(sink.offsets)
+    await fetch(accounts, small)
+    assert len(sink.offsets) - before <= 2 * most
+    await download

@@ -97,7 +97,7 @@ def test_it_stays_in_its_bounds(first: int, steps: list[tuple[float, int, bool]]
 
 
 async def test_turns_are_given_in_order_and_never_more_than_the_depth() -> None:
-    turns = Turns(Depth(2, 4))
+    turns = Turns(lambda: 2)
     gates = [asyncio.Event() for _ in range(6)]
     inside: list[int] = []
 
@@ -121,7 +121,7 @@ async def test_turns_are_given_in_order_and_never_more_than_the_depth() -> None:
 
 
 async def test_a_turn_given_to_one_who_left_goes_to_the_next() -> None:
-    turns = Turns(Depth(1, 4))
+    turns = Turns(lambda: 1)
     done: list[int] = []
 
     async def user(number: int) -> None:
@@ -136,3 +136,45 @@ async def test_a_turn_given_to_one_who_left_goes_to_the_next() -> None:
         await users[0]
     await asyncio.wait_for(users[1], 5)
     assert done == [1]
+
+
+async def test_nobody_overtakes_those_that_wait() -> None:
+    """One who gives a turn back and wants another one at once has to wait like all."""
+    turns = Turns(lambda: 1)
+    order: list[str] = []
+
+    async def again_and_again() -> None:
+        for _ in range(3):
+            async with turns.turn():
+                order.append("often")
+                await asyncio.sleep(0)
+
+    async def once() -> None:
+        async with turns.turn():
+            order.append("once")
+
+    await asyncio.gather(again_and_again(), once())
+    assert order == ["often", "once", "often", "often"]
+
+
+async def test_urgent_ones_go_first_and_one_of_them_beside_the_others() -> None:
+    turns = Turns(lambda: 2)
+    gates = {name: asyncio.Event() for name in "abcdxyz"}
+    inside: list[str] = []
+
+    async def user(name: str) -> None:
+        async with turns.turn(urgent=name in "xyz"):
+            inside.append(name)
+            await gates[name].wait()
+
+    users = [asyncio.create_task(user(name)) for name in gates]
+    await until(lambda: turns.wanted == len(gates))
+    assert inside == ["a", "b", "x"]
+    for step, (leaves, comes) in enumerate([("a", "y"), ("b", "z"), ("x", ""), ("y", "c"), ("z", "d")]):
+        gates[leaves].set()
+        await asyncio.wait([users["abcdxyz".index(leaves)]])
+        await asyncio.sleep(0)
+        assert inside[3:] == list("yzcd"[: [1, 2, 2, 3, 4][step]]), comes
+    for gate in gates.values():
+        gate.set()
+    await asyncio.gather(*users)
