@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from saveany.errors import ConfigError, InvalidInput
+from saveany.filters import Filter
 from saveany.telegram import links as telegram
 
 GROUP = "saveany.sources"
@@ -29,8 +31,9 @@ GROUP = "saveany.sources"
 Link = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 Links = Annotated[list[Link], Field(min_length=1, max_length=1000)]
 Headers = dict[
-    Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")],
-    Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]{0,8192}$")],
+    # Lengths by their own keyword: a bound within the pattern costs megabytes once it is compiled.
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)],
+    Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$", max_length=8192)],
 ]
 
 
@@ -59,9 +62,12 @@ class TgFiles(Params):
     message_links: list[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = Field(
         min_length=1,
         max_length=100,
-        description="Links to messages. An album is saved whole unless its link says `?single`.",
-        examples=[["https://t.me/channel/123"]],
+        description="Links to messages. An album is saved whole unless its link says `?single`. "
+        "`https://t.me/channel/100-200` means all messages from one number to the other, up to "
+        f"{telegram.MAX_RANGE:,} of them.",
+        examples=[["https://t.me/channel/123", "https://t.me/channel/200-300"]],
     )
+    filter: Filter = Field(default=Filter(), description="Which of the files behind the links to save.")
 
 
 class DirectLinks(Params):
@@ -277,6 +283,7 @@ SOURCES: tuple[SourceSpec, ...] = (
 )
 
 
+@cache
 def sources() -> Mapping[str, SourceSpec]:
     """Every source by its type: ours, then those that other packages bring. Two of one name, or a package
     that is broken, is a `ConfigError`."""

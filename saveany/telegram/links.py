@@ -15,6 +15,8 @@ from saveany.errors import InvalidInput
 
 #: Message ids are positive signed 32-bit integers.
 MAX_MESSAGE = 2**31 - 1
+#: The most message ids that one link may name.
+MAX_RANGE = 10_000
 #: The largest channel id there is (https://core.telegram.org/api/bots/ids).
 MAX_CHANNEL = 997_852_516_352
 
@@ -60,6 +62,7 @@ _ASCII = re.compile(r"[!-~]*")
 
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # four letters: names sold as collectibles
 _NUMBER = re.compile(r"0*([0-9]{1,13})")
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 _BOT_API_ID = re.compile(r"-([0-9]{13})")
 _TIMES = (
     re.compile(r"(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,8})m)?(?:(?P<s>[0-9]{1,10})s?)?"),
@@ -69,10 +72,12 @@ _TIMES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageLink:
-    """One message of one chat. Two links are equal when they differ only in the case of the username."""
+    """One message of one chat, or all from one to another. Two links are equal when they differ only in the
+    case of the username."""
 
     chat: str | int  # username as it was written, or the positive channel id of a /c/ link (no -100)
     message: int
+    last: int | None = None  # our own t.me/name/<message>-<last>: all ids from `message` to this one
     topic: int | None = None  # t.me/name/<topic>/<message>
     comment: int | None = None  # id in the discussion group of the channel; `message` is the channel's post
     single: bool = False  # this file alone, not the album around it
@@ -83,7 +88,8 @@ class MessageLink:
     def url(self) -> str:
         """The canonical form; parsing it gives this link again."""
         chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
-        path = "/".join(str(part) for part in (chat, self.topic, self.message) if part is not None)
+        messages = self.message if self.last is None else f"{self.message}-{self.last}"
+        path = "/".join(str(part) for part in (chat, self.topic, messages) if part is not None)
         numbers = {"thread": self.thread, "comment": self.comment, "t": self.timestamp}
         query = urlencode({key: value for key, value in numbers.items() if value is not None})
         options = "&".join(filter(None, ["single" if self.single else "", query]))
@@ -97,7 +103,7 @@ class MessageLink:
 
 
 def parse(text: str) -> MessageLink:
-    """The one message that `text` links to; brackets, markdown and words around the link do not matter.
+    """The message or range that `text` links to; brackets, markdown and words around it do not matter.
 
     Raises `InvalidInput` (field `telegram_url`) with the reason: no Telegram link, two different ones, or
     one that leads to something else than a message.
@@ -157,15 +163,40 @@ def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -
         raise _refused("This is a story, not a message.")
     if len(numbers) > 2:
         raise _refused("This link has too many parts.")
+    if several := _RANGE.fullmatch(numbers[-1]):
+        return _range(chat, several, numbers[:-1], options)
     return MessageLink(
         chat=chat,
         message=_message(numbers[-1], "message"),
-        topic=_message(numbers[0], "topic") if len(numbers) == 2 else None,
+        topic=_topic(numbers[:-1]),
         comment=_message(options["comment"], "comment") if "comment" in options else None,
         single="single" in options,
         thread=_message(options["thread"], "thread") if "thread" in options else None,
         timestamp=_seconds(options.get("t", "")),
     )
+
+
+def _range(
+    chat: str | int, match: re.Match[str], before: Sequence[str], options: Mapping[str, str]
+) -> MessageLink:
+    """All messages between two, which may be named in either order."""
+    if "comment" in options:
+        raise _refused("Comments can be linked one by one only.")
+    first, last = sorted(_message(word, "message") for word in match.groups())
+    if last - first >= MAX_RANGE:
+        raise _refused(f"This range has more than {MAX_RANGE:,} messages; split it.")
+    return MessageLink(
+        chat=chat,
+        message=first,
+        last=last if last > first else None,
+        topic=_topic(before),
+        single=first == last,
+        thread=_message(options["thread"], "thread") if "thread" in options else None,
+    )
+
+
+def _topic(words: Sequence[str]) -> int | None:
+    return _message(words[0], "topic") if words else None
 
 
 def _username(word: str) -> str:

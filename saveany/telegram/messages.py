@@ -20,6 +20,8 @@ from saveany.telegram.media import Media, from_message
 
 #: An album has at most 10 files, with neighbouring message ids.
 _ALBUM = 10
+#: The most messages that Telegram gives at once.
+_BATCH = 100
 #: Reading all dialogs is expensive, so a chat that is not among them is not looked for again so soon.
 _DIALOGS_SECONDS = 60.0
 _DIALOGS_PAGE = 100
@@ -58,7 +60,7 @@ class Reader:
         """The files of a link, an album's in order. Raises `NotHere`, `NotThere`, `Permanent` (there is
         nothing to download in the message) and Telethon's errors."""
         try:
-            return await self._resolve(link)
+            return await (self._resolve(link) if link.last is None else self._range(link, link.last))
         except NotHere:
             if isinstance(link.chat, str):
                 await self._client.session.forget_name(link.chat)
@@ -78,6 +80,22 @@ class Reader:
         media = [each for each in found if each is not None]
         if not media:
             raise Permanent(_why_empty(message))
+        return media
+
+    async def _range(self, link: MessageLink, last: int) -> list[Media]:
+        """The files of all messages from one to another, those of one topic if the link names it."""
+        chat, topic = await self._chat(link.chat), link.topic or link.thread
+        media: list[Media] = []
+        for first in range(link.message, last + 1, _BATCH):
+            messages, username = await self._read(chat, list(range(first, min(first + _BATCH, last + 1))))
+            found = (
+                from_message(each, self._client.name, username)
+                for _, each in sorted(messages.items())
+                if topic is None or _is_in_topic(each, topic)
+            )
+            media += [each for each in found if each is not None]
+        if not media:
+            raise Permanent(f"None of the messages {link.message} to {last} has a file.")
         return media
 
     async def find(self, source: Mapping[str, Any]) -> Media:
@@ -187,6 +205,16 @@ def _existing(messages: Mapping[int, Any], number: int) -> Any:
 def _same_album(one: Any, other: Any) -> bool:
     grouped_id = getattr(one, "grouped_id", None)
     return grouped_id is not None and grouped_id == getattr(other, "grouped_id", None)
+
+
+def _is_in_topic(message: Any, topic: int) -> bool:
+    """Whether a message is of a topic or of a thread of replies, or has opened it. The first topic of a forum
+    has the number 1, and its messages carry no mark (https://core.telegram.org/api/forum)."""
+    reply = getattr(message, "reply_to", None)
+    thread = getattr(reply, "reply_to_top_id", None) or getattr(reply, "reply_to_msg_id", None)
+    if topic == 1 and not getattr(reply, "forum_topic", None):
+        return True
+    return topic in (thread, message.id)
 
 
 def _username(chat: Any) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from saveany.errors import Permanent
+from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import name_for
 from saveany.planning.plan import Found
@@ -11,6 +14,11 @@ from saveany.telegram import links
 from saveany.telegram.media import Media
 from storages.base import Range
 from workers.sources.base import Source, Tools, Write
+
+_Key = tuple[int, int]  # chat and message
+
+#: So many files are remembered as they were read: their references are good for hours, not for days.
+_FRESH = 200
 
 
 class TelegramSource(Source):
@@ -20,7 +28,7 @@ class TelegramSource(Source):
         self._accounts = tools.accounts
         self._on_wait = tools.on_wait
         # What was read while resolving, so that the first fetch need not read the message again.
-        self._fresh: dict[tuple[int, int], Media] = {}
+        self._fresh: dict[_Key, Media] = {}
 
     @property
     def problem(self) -> str:
@@ -30,13 +38,16 @@ class TelegramSource(Source):
         return min(self._accounts.problems.values(), default="no Telegram account is configured")
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
-        """The files of every link; a message linked twice counts once."""
-        found: dict[tuple[int, int], Media] = {}
+        """The files of every link that pass the filter; a message linked twice counts once."""
+        found: dict[_Key, Media] = {}
         for link in spec.links:
             for media in await self._accounts.resolve(links.parse(link)):
                 found.setdefault((media.chat_id, media.message_id), media)
-        self._fresh.update(found)
-        return [Found(_name(media), media.size, media.source()) for media in found.values()]
+        passed = _filtered(found, Filter.model_validate(spec.params.get("filter", {})))
+        if not passed:
+            raise Permanent(f"None of the {len(found)} files passes the filter.")
+        self._fresh = dict(list((self._fresh | passed).items())[-_FRESH:])
+        return [Found(_name(media), media.size, media.source()) for media in passed.values()]
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file; its message is read again if this worker has not read it yet."""
@@ -44,6 +55,18 @@ class TelegramSource(Source):
         if media is None:
             media = await self._accounts.find(item.source)
         await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
+
+
+def _filtered(found: dict[_Key, Media], wanted: Filter) -> dict[_Key, Media]:
+    """The text of an album stands beside one of its files, and is meant for all."""
+    texts: dict[int | None, str] = {
+        each.grouped_id: each.caption for each in found.values() if each.grouped_id and each.caption
+    }
+    return {
+        key: media
+        for key, media in found.items()
+        if wanted.accepts(replace(media, caption=media.caption or texts.get(media.grouped_id, "")))
+    }
 
 
 def _name(media: Media) -> str:

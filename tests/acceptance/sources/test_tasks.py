@@ -129,3 +129,26 @@ async def test_a_worker_that_dies_in_the_middle_of_a_bucket(stack: Stack, server
     sample = next(each for each in stack.sandbox.samples if each.link == SLOW)
     assert found == sample.files[0].sha256
     assert server.everything(bucket)() == {item["path"]}
+
+
+async def test_a_range_of_messages_with_a_filter(stack: Stack) -> None:
+    wanted = {"name": r"\.pdf$|harbour", "max_size": 1 << 20, "kinds": ["document", "photo"]}
+    links = ["https://t.me/channel/123-144"]
+    task = await stack.ended(await typed(stack, "tgfiles", message_links=links, filter=wanted))
+    assert task["status"] == "completed", task
+    paths = [item["path"] for item in task["items"]]
+    assert paths[0] == "in/file.pdf"
+    assert len(paths) == 1 + 4  # and the album with these words
+
+
+async def test_filters_that_make_no_sense(stack: Stack) -> None:
+    params = {"message_links": ["https://t.me/channel/1-2"], "filter": {"name": "("}}
+    body = {"type": "tgfiles", "storage": "local1", "params": params}
+    reply = await stack.client.post("/api/v1/tasks", json=body)
+    assert reply.status_code == 400
+    assert "RE2" in reply.json()["message"]
+    params["filter"] = {"kinds": ["sticker"], "min_size": 1 << 40}
+    reply = await stack.client.post("/api/v1/tasks", json=body)
+    task = await stack.ended(reply.json()["task_id"])
+    assert task["status"] == "failed"
+    assert "None of the 2 files passes the filter" in task["error"] or "has a file" in task["error"]

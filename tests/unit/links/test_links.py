@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saveany.errors import InvalidInput
-from saveany.telegram.links import MAX_CHANNEL, MAX_MESSAGE, MessageLink, looks_like, parse
+from saveany.telegram.links import MAX_CHANNEL, MAX_MESSAGE, MAX_RANGE, MessageLink, looks_like, parse
 
 PUBLIC = MessageLink("channel", 123)
 PRIVATE = MessageLink(1234567890, 5)
@@ -214,6 +214,44 @@ def test_spelling_of_the_username_is_kept_but_does_not_count() -> None:
 def test_canonical_url_carries_every_option() -> None:
     link = MessageLink(12, 5, topic=3, comment=9, single=True, thread=4, timestamp=90)
     assert link.url == "https://t.me/c/12/3/5?single&thread=4&comment=9&t=90"
+
+
+RANGES = {
+    "https://t.me/channel/100-200": MessageLink("channel", 100, last=200),
+    "https://t.me/channel/200-100": MessageLink("channel", 100, last=200),
+    "https://t.me/channel/7/100-200?single": MessageLink("channel", 100, last=200, topic=7),
+    "https://t.me/channel/100-200?thread=7": MessageLink("channel", 100, last=200, thread=7),
+    "https://t.me/c/1234567890/1-10000": MessageLink(1234567890, 1, last=10_000),
+    "https://t.me/c/-1001234567890/1-2": MessageLink(1234567890, 1, last=2),
+    "tg://resolve?domain=channel&post=1-2": MessageLink("channel", 1, last=2),
+    "https://t.me/channel/5-5": MessageLink("channel", 5, single=True),
+}
+
+
+@pytest.mark.parametrize("text", RANGES)
+def test_a_range_of_messages(text: str) -> None:
+    assert exact(parse(text)) == exact(RANGES[text])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("https://t.me/channel/1-10001", "more than 10,000 messages"),
+        ("https://t.me/channel/0-5", "is not a number from 1"),
+        ("https://t.me/channel/1-99999999999", "is not a number from 1"),
+        ("https://t.me/channel/1-2?comment=3", "Comments can be linked one by one"),
+        ("https://t.me/channel/1-2-3", "is not a number from 1"),
+    ],
+)
+def test_ranges_that_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        parse(text)
+
+
+@given(st.integers(1, MAX_MESSAGE - MAX_RANGE), st.integers(1, MAX_RANGE - 1), st.none() | st.integers(1, 99))
+def test_the_canonical_form_of_a_range(first: int, more: int, topic: int | None) -> None:
+    link = MessageLink("channel", first, last=first + more, topic=topic)
+    assert exact(parse(link.url)) == exact(link)
 
 
 messages = st.integers(1, MAX_MESSAGE)

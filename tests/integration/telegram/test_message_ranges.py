@@ -1,0 +1,67 @@
+"""A link to many messages: every file among them, in order."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.errors import NeedsLogin, Permanent
+from saveany.sandbox import Sandbox
+from saveany.sandbox.content import Literal
+from saveany.sandbox.world import Chat, File, Message
+from saveany.telegram.links import parse
+from saveany.telegram.media import Media
+from tests.integration.telegram.conftest import Start
+
+
+async def found(start: Start, link: str, which: str = "bot") -> list[Media]:
+    accounts = await start(**{which: True})
+    media: list[Media] = await accounts.resolve(parse(link))
+    return media
+
+
+@pytest.mark.parametrize("which", ["bot", "user"])
+async def test_all_files_in_order_whatever_else_there_is(sandbox: Sandbox, start: Start, which: str) -> None:
+    sandbox.world.delete(sandbox.world.chats[1500000001], 133)
+    media = await found(start, "https://t.me/channel/129-200", which)
+    assert [each.message_id for each in media] == [129, 130, 131, 132, *range(134, 144)]
+
+
+async def test_it_is_read_a_hundred_at_a_time(sandbox: Sandbox, start: Start) -> None:
+    world = sandbox.world
+    chat = world.add_chat(Chat(id=1600000001, title="many", username="many"))
+    for number in range(1, 1200, 3):
+        file = File(id=9000 + number, content=Literal(b"x"), name=f"{number}.bin", dc=sandbox.dc_id)
+        world.post(chat, Message(id=number, file=world.add_file(file)))
+    accounts = await start(bot=True)
+    before = sandbox.counters.requests(method="channels.getMessages")
+    media = await accounts.resolve(parse("https://t.me/many/1001-2"))
+    assert [each.message_id for each in media] == list(range(4, 1002, 3))
+    assert sandbox.counters.requests(method="channels.getMessages") - before == 10
+
+
+async def test_a_topic_has_only_its_own_messages(start: Start) -> None:
+    accounts = await start(user=True)
+    for link, ids in (
+        ("https://t.me/sandboxforum/10/1-100", [12, 13]),
+        ("https://t.me/sandboxforum/1-100?thread=10", [12, 13]),
+        ("https://t.me/sandboxforum/1-12", [12]),
+    ):
+        assert [each.message_id for each in await accounts.resolve(parse(link))] == ids
+
+
+async def test_short_flood_waits_in_between_are_slept(sandbox: Sandbox, start: Start) -> None:
+    made = sandbox.faults.add("flood_wait=1,method=channels.getMessages,count=1")
+    assert len(await found(start, "https://t.me/channel/123-124")) == 2
+    assert made.fired
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("https://t.me/channel/144-5000", "None of the messages 144 to 5000 has a file"),
+        ("https://t.me/c/1234567890/1-10", "No Telegram account can read this"),
+    ],
+)
+async def test_ranges_with_nothing_in_them(start: Start, link: str, reason: str) -> None:
+    with pytest.raises((Permanent, NeedsLogin), match=reason):
+        await found(start, link)

@@ -1,0 +1,86 @@
+"""Which files a filter lets through."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from saveany.filters import Filter, checked_pattern, search
+
+
+@dataclass
+class Sample:
+    name: str | None = "Film.2024.mkv"
+    caption: str = "A film about the sea"
+    kind: str = "video"
+    size: int = 1000
+    date_ms: int = 1704067200_000  # 2024-01-01T00:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        ({}, True),
+        ({"name": r"\.MKV$"}, True),
+        ({"name": "about the (sea|sky)"}, True),
+        ({"name": "^about"}, False),
+        ({"kinds": ["video", "photo"]}, True),
+        ({"kinds": ["photo"]}, False),
+        ({"min_size": 1000, "max_size": 1000}, True),
+        ({"min_size": 1001}, False),
+        ({"max_size": 999}, False),
+        ({"max_size": 0}, False),
+        ({"after": "2024-01-01"}, True),
+        ({"after": "2024-01-01T00:00:00.001+00:00"}, False),
+        ({"after": "2024-01-01T01:00:00+01:00"}, True),
+        ({"before": "2024-01-01"}, False),
+        ({"before": "2024-01-01T00:00:01"}, True),
+        ({"name": "mkv", "kinds": ["photo"]}, False),
+    ],
+)
+def test_all_that_is_given_must_hold(fields: dict[str, Any], accepted: bool) -> None:
+    assert Filter.model_validate(fields).accepts(Sample()) is accepted
+
+
+def test_a_file_without_a_name_has_its_caption() -> None:
+    assert Filter(name="sea").accepts(Sample(name=None))
+    assert not Filter(name="mkv").accepts(Sample(name=None))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"name": "("}, "syntax of RE2"),
+        ({"name": r"(a)\1"}, "syntax of RE2"),
+        ({"name": "x" * 501}, "500"),
+        ({"kinds": ["film"]}, "video_note"),
+        ({"min_size": -1}, "greater"),
+        ({"after": "yesterday"}, "datetime"),
+        ({"sizes": 1}, "Extra"),
+    ],
+)
+def test_what_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Filter.model_validate(fields)
+
+
+@given(st.text(max_size=50))
+def test_any_text_is_a_pattern_or_is_refused_with_words(text: str) -> None:
+    with suppress(ValueError):
+        assert isinstance(search(checked_pattern(text), "some text"), bool)
+
+
+def test_no_pattern_takes_long() -> None:
+    """Python's own engine would need the age of the universe."""
+    assert not search("(a*)*b(a|aa)+$", "a" * 8000 + "c")
+
+
+@given(st.builds(Filter, name=st.sampled_from(["", "x$"]), min_size=st.integers(0), kinds=st.just(["photo"])))
+def test_it_is_kept_as_plain_data(wanted: Filter) -> None:
+    assert Filter.model_validate(wanted.model_dump(mode="json", exclude_defaults=True)) == wanted
