@@ -65,6 +65,10 @@ TYPES = table(
         Backend("storages.sftp:SftpOptions", "storages.sftp:SftpStorage", "a machine with SSH"),
     ),
     (
+        "ftp",
+        Backend("storages.ftp:FtpOptions", "storages.ftp:FtpStorage", "an FTP server, with or without TLS"),
+    ),
+    (
         "webdav",
         Backend("storages.webdav:WebdavOptions", "storages.webdav:WebdavStorage", "a WebDAV server"),
     ),

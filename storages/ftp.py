@@ -1,0 +1,414 @@
+"""Any FTP server, with or without TLS.
+
+Files are taken and given over connections of their own, one for each transfer, and an idle connection is used
+again. An upload goes on where it stopped (`REST` before `STOR`). Neither of the two renames of FTP refuses a
+taken name on every server, so the name is looked up before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import aioftp
+from pydantic import Field, SecretStr
+
+from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from storages.base import Capabilities, Entry, Services, StorageOptions
+from storages.names import Encoder
+from storages.remote import Chunks, RemoteStorage
+
+_CONNECT, _SILENCE = 15, 60
+_LAST_WORD = 2  # seconds to say that an upload which was broken off has been put away
+_PIECE: Final = 1 << 18
+#: An idle connection older than this is asked whether it still lives before it is used.
+_FRESH_SECONDS = 10.0
+_MOST_IDLE = 4
+
+# Commands end with a line, and servers trim what stands at the ends of a name.
+NAMES = Encoder("\r\n", edges=" \t\v\f")
+
+_NO_COMMAND = ("500", "501", "502", "504")
+
+
+class FtpOptions(StorageOptions):
+    """Options of an `ftp` storage."""
+
+    host: str = Field(min_length=1, description="Name or address of the server.", examples=["nas.lan"])
+    port: int = Field(default=0, ge=0, le=65535, description="Its port; 0: 21, or 990 if `tls` is implicit.")
+    username: str = Field(default="anonymous", min_length=1, description="User there.", examples=["me"])
+    password: SecretStr = Field(default=SecretStr(""), description="Password.")
+    tls: Literal["none", "explicit", "implicit"] = Field(
+        default="explicit",
+        description="`explicit` begins in the clear and changes to TLS before the login; `none` sends "
+        "everything, the password too, in the clear.",
+    )
+    ca_file: str = Field(
+        default="",
+        description="File with the certificate that the server's must be signed by; empty: those the system "
+        "trusts.",
+        examples=["/etc/ssl/nas.pem"],
+    )
+    base_path: str = Field(
+        default="",
+        description="Folder there; relative ones count from where the login ends up.",
+        examples=["/srv/films"],
+    )
+    encoding: str = Field(default="utf-8", description="Encoding of file names on the server.")
+
+
+class _Client(aioftp.Client):
+    """A connection that is logged in."""
+
+    home = "/"
+    used = 0.0  # monotonic
+
+    def hang_up(self) -> None:
+        """Not `close`: it would wait for what the server still sends."""
+        if self._stream is not None:
+            _cut(self._stream)
+
+    async def data(self, command: str, offset: int = 0) -> aioftp.DataConnectionThrottleStreamIO:
+        """The connection for what a command sends or takes. The library's own way leaves it open when the
+        server refuses the command."""
+        reader, writer = await self.get_passive_connection()
+        stream = aioftp.DataConnectionThrottleStreamIO(self, reader, writer, {}, timeout=_SILENCE)
+        try:
+            if offset:
+                await self.command(f"REST {offset}", "350")
+            await self.command(command, "1xx")
+        except BaseException:
+            _cut(stream)
+            raise
+        return stream
+
+
+class FtpStorage(RemoteStorage):
+    """A folder of an FTP server."""
+
+    capabilities = Capabilities(
+        resumes=True, late_name=True, lists=True, reads=True, folders=True, moves=True
+    )
+
+    def __init__(self, options: FtpOptions, services: Services | None = None) -> None:
+        super().__init__(options.name)
+        self._options = options
+        self._idle: list[_Client] = []
+        self._tells_entries = True  # the server knows MLST and MLSD, as far as we know
+
+    # Talking to the server.
+
+    @asynccontextmanager
+    async def _client(self, path: str = "") -> AsyncIterator[_Client]:
+        """A connection for this caller alone. What goes wrong in the block gets its meaning, and ends it."""
+        with self._edge(path):
+            client = await self._revived() or await self._connect()
+            try:
+                yield client
+            except BaseException as error:
+                if not isinstance(error, FileNotFoundError):  # else the server has just said no
+                    client.hang_up()
+                raise
+            finally:
+                self._keep(client)
+
+    async def _revived(self) -> _Client | None:
+        while self._idle:
+            client = self._idle.pop()
+            if time.monotonic() - client.used < _FRESH_SECONDS:
+                return client
+            try:
+                await client.command("NOOP", "2xx")
+            except (aioftp.AIOFTPException, OSError, TimeoutError):
+                client.hang_up()
+            else:
+                return client
+        return None
+
+    def _keep(self, client: _Client) -> None:
+        if client.stream.writer.is_closing():
+            return
+        client.used = time.monotonic()
+        self._idle.append(client)
+        if len(self._idle) > _MOST_IDLE:
+            self._idle.pop(0).hang_up()
+
+    async def _connect(self) -> _Client:
+        options = self._options
+        implicit = options.tls == "implicit"
+        client = _Client(
+            socket_timeout=_SILENCE,
+            connection_timeout=_CONNECT,
+            encoding=options.encoding,
+            ssl=self._context() if implicit else None,
+        )
+        try:
+            await client.connect(options.host, options.port or (990 if implicit else 21))
+            if options.tls == "explicit":
+                await client.upgrade_to_tls(self._context())
+            elif implicit:
+                await client._send_tls_protection_commands()
+            await client.login(options.username, options.password.get_secret_value())
+            with suppress(aioftp.StatusCodeError):  # RFC 2640; most servers speak UTF-8 anyway
+                await client.command("OPTS UTF8 ON", "2xx")
+            client.home = str(await client.get_current_directory())
+        except BaseException:
+            client.hang_up()
+            raise
+        return client
+
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self._options.ca_file or None)
+
+    @contextmanager
+    def _edge(self, path: str) -> Iterator[None]:
+        """Gives errors of the library their meaning; a missing file stays `FileNotFoundError`."""
+        where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except aioftp.StatusCodeError as error:
+            raise _meaning(where, error) from error
+        except UnicodeError as error:
+            raise StorageError(f"{where}: the server's encoding lacks a character of this name") from error
+        except ssl.SSLCertVerificationError as error:
+            raise StorageError(
+                f"{where}: the server's certificate is not trusted ({error.verify_message}); set ca_file"
+            ) from error
+        except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError) as error:
+            what = f"{self._options.host} cannot be reached, or the connection broke"
+            raise StorageUnavailable(f"{where}: {what} ({type(error).__name__})") from error
+
+    def _full(self, client: _Client, path: str) -> str:
+        spelled = "/".join(map(NAMES.encode, path.split("/"))) if path else ""
+        return posixpath.join(client.home, self._options.base_path, spelled).rstrip("/") or "/"
+
+    async def close(self) -> None:
+        """Hang up."""
+        while self._idle:
+            client = self._idle.pop()
+            with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
+                await asyncio.wait_for(client.quit(), 1)
+            client.hang_up()
+
+    # The calls of a remote storage.
+
+    async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        async with self._client(path) as client:
+            stream = await client.data(f"STOR {self._full(client, path)}", offset)
+            try:
+                async for chunk in chunks:
+                    await stream.write(bytes(chunk))
+            except BaseException:
+                # What was handed over shall be there: a later try may go on with it.
+                with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
+                    await asyncio.wait_for(stream.finish(), _LAST_WORD)
+                raise
+            await stream.finish()
+
+    async def _rename(self, path: str, to: str, *, replace: bool) -> None:
+        there = await self._stat(to)
+        if there and (there.is_dir or not replace):
+            if await self._stat(path) is None:
+                raise FileNotFoundError(path)
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        async with self._client(path) as client:
+            old, new = self._full(client, path), self._full(client, to)
+            await _missing(path, client.command(f"RNFR {old}", "350"))
+            try:
+                await client.command(f"RNTO {new}", "2xx")
+            except aioftp.StatusCodeError:
+                if there is None:
+                    raise
+                # Servers on Windows rename to free names only.
+                await client.command(f"DELE {new}", "2xx")
+                await client.rename(old, new)
+
+    async def _remove(self, path: str) -> None:
+        async with self._client(path) as client:
+            with suppress(FileNotFoundError):
+                await _missing(path, client.command(f"DELE {self._full(client, path)}", "2xx"))
+                return
+        if await self._stat(path):
+            raise StorageError(f"storage {self.name!r}: {path!r}: the server does not let it be deleted")
+
+    async def _make_folder(self, path: str) -> None:
+        async with self._client(path) as client:
+            if await self._is_folder(client, self._full(client, path)):
+                return
+            done = ""
+            for name in self._full(client, path).split("/")[1:]:
+                done += f"/{name}"
+                with suppress(aioftp.StatusCodeError):  # it is there, or the next question tells
+                    await client.command(f"MKD {done}", "257")
+            if not await self._is_folder(client, done):
+                raise StorageError(
+                    f"storage {self.name!r}: {path!r}: the server makes no folder here; does a file have its "
+                    "name, or is the user not allowed to?"
+                )
+
+    async def _is_folder(self, client: _Client, full: str) -> bool:
+        try:
+            await client.command(f"CWD {full}", "2xx")
+        except aioftp.StatusCodeError as error:
+            if error.received_codes[-1].matches("5xx"):
+                return False
+            raise
+        return True
+
+    async def _scan(self, path: str) -> list[Entry]:
+        async with self._client(path) as client:
+            full = self._full(client, path)
+            if not await self._is_folder(client, full):
+                if path and await self._entry(client, path):
+                    raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
+                raise FileNotFoundError(path)
+            lines = await self._lines(client, full)
+        folder = f"{path}/" if path else ""
+        named = ((NAMES.decode(name), facts) for name, facts in lines if name not in (".", ".."))
+        entries = (_entry(f"{folder}{name}", facts) for name, facts in named)
+        return [entry for entry in entries if entry]
+
+    async def _lines(self, client: _Client, full: str) -> list[tuple[str, dict[str, Any]]]:
+        """What is in a folder, which is the current one."""
+        if self._tells_entries:
+            try:
+                return [_facts(line) for line in await self._listing(client, f"MLSD {full}")]
+            except aioftp.StatusCodeError as error:
+                if error.received_codes[-1] not in _NO_COMMAND:
+                    raise
+                self._tells_entries = False
+        # Not with a path: it may have spaces. `-a`, as some servers hide names that begin with a dot.
+        lines = await self._listing(client, "LIST -a")
+        return [_old_facts(client, line) for line in lines if not line.startswith("total ")]
+
+    async def _listing(self, client: _Client, command: str) -> list[str]:
+        stream = await client.data(command)
+        lines = []
+        try:
+            while line := await stream.readline():
+                lines.append(line.decode(self._options.encoding).rstrip("\r\n"))
+            await stream.finish()
+        except BaseException:
+            _cut(stream)
+            raise
+        return lines
+
+    async def _stat(self, path: str) -> Entry | None:
+        async with self._client(path) as client:
+            return await self._entry(client, path)
+
+    async def _entry(self, client: _Client, path: str) -> Entry | None:
+        full = self._full(client, path)
+        if self._tells_entries:
+            try:
+                _, lines = await client.command(f"MLST {full}", "2xx")
+                return _entry(path, _facts(lines[1].lstrip(" "))[1])
+            except aioftp.StatusCodeError as error:
+                if error.received_codes[-1] not in _NO_COMMAND:
+                    if error.received_codes[-1].matches("5xx"):
+                        return None
+                    raise
+                self._tells_entries = False
+        folder, _, name = full.rpartition("/")
+        if not await self._is_folder(client, folder or "/"):
+            return None
+        found = dict(await self._lines(client, folder or "/"))
+        return _entry(path, found[name]) if name in found else None
+
+    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
+        entry = await self._stat(path)
+        if entry is None:
+            raise FileNotFoundError(path)
+        if entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        end = entry.size if size is None else min(entry.size, offset + size)
+        if offset >= end:
+            return
+        async with self._client(path) as client:
+            stream = await client.data(f"RETR {self._full(client, path)}", offset)
+            try:
+                while offset < end:
+                    piece = await stream.read(min(_PIECE, end - offset))
+                    if not piece:
+                        raise StorageUnavailable(
+                            f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
+                        )
+                    offset += len(piece)
+                    yield piece
+                if end < entry.size:  # to be asked to stop, many servers want to have sent everything
+                    _cut(stream)
+                    client.hang_up()
+                else:
+                    await stream.finish()
+            except BaseException:
+                _cut(stream)
+                raise
+
+
+def _cut(stream: aioftp.ThrottleStreamIO) -> None:
+    """A polite end of TLS would wait for what the server still sends."""
+    stream.writer.transport.abort()
+
+
+def _meaning(where: str, error: aioftp.StatusCodeError) -> StorageError:
+    code = error.received_codes[-1]
+    said = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]
+    if code in ("452", "552") or "no space" in said.lower() or "quota" in said.lower():
+        return NoSpace(f"{where}: the disk or the quota of the server is full; make some room")
+    if code in ("530", "532"):
+        return StorageError(f"{where}: the server does not accept this login; check username and password")
+    if code.matches("4xx"):
+        return StorageUnavailable(f"{where}: the server says {code}: {said}")
+    return StorageError(f"{where}: the server says {code}: {said}")
+
+
+async def _missing(path: str, asking: Any) -> None:
+    """Do it; `FileNotFoundError` if the server says that there is no such file."""
+    try:
+        await asking
+    except aioftp.StatusCodeError as error:
+        if error.received_codes[-1] == "550":
+            raise FileNotFoundError(path) from None
+        raise
+
+
+def _facts(line: str) -> tuple[str, dict[str, Any]]:
+    """Name and facts of a line of MLSD or MLST (RFC 3659): `type=file;size=5;modify=20260131120000; name`."""
+    facts, _, name = line.partition(" ")
+    pairs = (fact.partition("=") for fact in facts.rstrip(";").split(";"))
+    return name, {key.lower(): value for key, _, value in pairs}
+
+
+def _old_facts(client: _Client, line: str) -> tuple[str, dict[str, Any]]:
+    """Of a line of LIST, for which there is no standard but `ls -l`."""
+    try:
+        name, facts = client.parse_list_line(line.encode(client.encoding))
+    except ValueError:
+        return "..", {}
+    return str(name), dict(facts)
+
+
+def _entry(path: str, facts: dict[str, Any]) -> Entry | None:
+    """What a listing says of it; nothing of links and devices."""
+    kind = str(facts.get("type", "")).lower()
+    is_dir = kind in ("dir", "cdir", "pdir")
+    if not is_dir and kind != "file":
+        return None
+    size = 0 if is_dir else int(facts.get("size", 0))
+    return Entry(path.rpartition("/")[2], path, size, is_dir, _ms(str(facts.get("modify", ""))))
+
+
+def _ms(text: str) -> int:
+    try:
+        moment = datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return 0
+    return int(moment.timestamp()) * 1000

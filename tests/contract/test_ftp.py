@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from saveany.errors import StorageError, StorageUnavailable
+from storages.ftp import NAMES, FtpStorage
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.fixtures import ftp
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.ftp import PASSWORD, USER, FtpServer
+from tests.fixtures.servers import free_port, program
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+    with ftp.pyftpdlib(tmp_path_factory.mktemp("plain")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+    """It knows the commands of 1985, and TLS."""
+    with ftp.pyftpdlib(
+        tmp_path_factory.mktemp("old"), "explicit", without=("MLSD", "MLST", "EPSV")
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def folder() -> str:
+    return uuid4().hex
+
+
+class Suite(StorageSuite):
+    @pytest.fixture
+    def open_storage(self, server: FtpServer, folder: str) -> Open:
+        return lambda: FtpStorage(server.options(folder))
+
+    @pytest.fixture
+    def everything(self, server: FtpServer, folder: str) -> Callable[[], set[str]]:
+        base = server.root / folder
+
+        def names() -> set[str]:
+            found = (path.relative_to(base) for path in base.rglob("*") if not path.is_dir())
+            return {"/".join(map(NAMES.decode, path.parts)) for path in found}
+
+        return names
+
+    async def test_others_read_what_we_write(self, server: FtpServer, folder: str, worker: Open) -> None:
+        data = content(5 * MIB + 3)
+        await save(worker(), "d/äb.bin", data)
+        url = f"ftp://127.0.0.1:{server.port}/{folder}/d/%C3%A4b.bin"
+        tls = ["--ssl-reqd", "--cacert", server.ca_file] if server.ca_file else []
+        command = [program("curl"), "-sS", "--user", f"{USER}:{PASSWORD}", *tls, url]
+        got = subprocess.run(command, check=True, capture_output=True)
+        assert got.stdout == data
+
+
+class TestPlain(Suite):
+    @pytest.fixture
+    def server(self, plain: FtpServer) -> FtpServer:
+        return plain
+
+    async def test_we_read_what_others_write(
+        self, server: FtpServer, folder: str, worker: Open, tmp_path: Path
+    ) -> None:
+        data = content(3 * MIB + 1)
+        (tmp_path / "file").write_bytes(data)
+        url = f"ftp://127.0.0.1:{server.port}/{folder}/e/f.bin"
+        command = [program("curl"), "-sS", "--user", f"{USER}:{PASSWORD}", "--ftp-create-dirs", "-T"]
+        subprocess.run([*command, str(tmp_path / "file"), url], check=True, capture_output=True)
+        assert await load(worker(), "e/f.bin") == data
+
+    async def test_a_cut_connection_is_told(self, server: FtpServer, folder: str) -> None:
+        """The proxy stands before the commands; the server gives the data up with them."""
+        async with fault_proxy(server.port) as link:
+            storage = FtpStorage(server.options(folder, port=link.port))
+            await storage.mkdir("d")
+            async with await storage.begin(key(), "d/a.bin", 20 * MIB) as upload:
+                await upload.write(0, content(MIB))
+                link.drop()
+                with pytest.raises(StorageUnavailable):
+                    await fill(upload, content(20 * MIB)[MIB:], seal=True, start=MIB)
+            assert await storage.stat("d/a.bin") is None
+            await save(storage, "d/a.bin", content(MIB), key(2))
+            await storage.close()
+
+    async def test_a_connection_that_idled_too_long(self, server: FtpServer, folder: str) -> None:
+        async with fault_proxy(server.port) as link:
+            storage = FtpStorage(server.options(folder, port=link.port))
+            await storage.probe()
+            link.drop()
+            for client in storage._idle:
+                client.used = 0.0
+            await storage.probe()
+            await storage.close()
+
+
+class TestWithoutMlsdWithTls(Suite):
+    @pytest.fixture
+    def server(self, old: FtpServer) -> FtpServer:
+        return old
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "another"}, "does not accept this login"),
+        ({"ca_file": ""}, "certificate is not trusted"),
+    ],
+)
+async def test_what_is_wrong_is_said(old: FtpServer, changes: dict[str, str], words: str) -> None:
+    storage = FtpStorage(old.options("x", **changes))
+    with pytest.raises(StorageError, match=words) as caught:
+        await storage.probe()
+    assert PASSWORD not in str(caught.value)
+    await storage.close()
+
+
+async def test_a_server_that_is_down_is_told(plain: FtpServer) -> None:
+    storage = FtpStorage(plain.options("x", port=free_port()))
+    with pytest.raises(StorageUnavailable):
+        await storage.probe()
+    await storage.close()
