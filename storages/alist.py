@@ -149,8 +149,7 @@ class AlistStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
         found = []
         for each in listing.get("content") or []:
-            given = _NAMES.decode(each["name"])
-            name = given if _NAMES.encode(given) == each["name"] else each["name"]
+            name = _NAMES.decode(each["name"])
             found.append(_entry(f"{path}/{name}" if path else name, each))
         return found
 

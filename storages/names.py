@@ -8,36 +8,37 @@ import re
 class Encoder:
     """Spells characters that a backend refuses as `%` and the two hex digits of each of their bytes.
 
-    A name that needs nothing stays as it is. Two names never become one, and `decode` gives every name back:
-    a `%` that could be taken for such a spelling is spelled, too.
+    A name that needs nothing stays as it is, and so does one of somebody else's that only looks like a URL's:
+    `100%20.bin` where a space needs no spelling. Two names never become one, and `decode` gives every name
+    back: what would be taken for the spelling of a refused character has its `%` spelled, too.
     """
 
     def __init__(self, forbidden: str, *, edges: str = "") -> None:
         """`forbidden` characters are refused anywhere, those of `edges` at either end of a name."""
-        self._forbidden = re.compile(f"[{re.escape(forbidden)}]|%(?=[0-9A-F]{{2}})")
-        self._edges = edges
-        self._spelled = re.compile("(?:%[0-9A-F]{2})+")
+        inner, outer = (f"(?:{'|'.join(map(_digits, some)) or '(?!)'})" for some in (forbidden, edges))
+        plain = _pattern(*(f"[{re.escape(some)}]" if some else "(?!)" for some in (forbidden, edges)))
+        # A name may have the spelling of a spelling of … a character: each of them is one `25` longer.
+        again = rf"%(?=(?:25)*{inner})|\A%(?=(?:25)*{outer})|%(?=(?:25)*{outer}\Z)"
+        self._taken = re.compile(f"{plain}|{again}", re.DOTALL)
+        self._spelled = re.compile(_pattern(f"%{inner}", f"%{outer}") + "|" + again.replace("%(?=", "%25(?="))
 
     def encode(self, name: str) -> str:
         """The name as the backend can hold it."""
-        inner = self._forbidden.sub(lambda found: _spell(found[0]), name)
-        if inner and inner[0] in self._edges:
-            inner = _spell(inner[0]) + inner[1:]
-        if inner and inner[-1] in self._edges:
-            inner = inner[:-1] + _spell(inner[-1])
-        return inner
+        return self._taken.sub(lambda found: _spell(found[0]), name)
 
     def decode(self, name: str) -> str:
-        """The name that was encoded. Where that makes no sense, others have given it: it stays as it is."""
-        return self._spelled.sub(lambda found: _read(found[0]), name)
+        """The name that was encoded; one that others have given stays as it is."""
+        return self._spelled.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), name)
+
+
+def _pattern(inner: str, outer: str) -> str:
+    return rf"{inner}|\A{outer}|{outer}\Z"
 
 
 def _spell(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
-def _read(spelled: str) -> str:
-    try:
-        return bytes.fromhex(spelled.replace("%", "")).decode()
-    except UnicodeDecodeError:
-        return spelled
+def _digits(character: str) -> str:
+    """What follows the first `%` of its spelling."""
+    return _spell(character)[1:]

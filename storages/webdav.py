@@ -342,9 +342,7 @@ class _Resource:
     def name(self) -> str:
         name = self._path.rpartition("/")[2]
         encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
-        there = unquote(name) if encoded else name
-        given = NAMES.decode(there)
-        return given if _spelled(given) == there else there
+        return NAMES.decode(unquote(name) if encoded else name)
 
     def count(self, tag: str) -> int | None:
         """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""

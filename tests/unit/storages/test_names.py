@@ -1,0 +1,57 @@
+"""Names are spelled so that they come back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storages.names import Encoder
+
+PIECES = st.sampled_from(
+    ["%", "2", "5", "25", "0A", "20", "2E", "\n", " ", ".", "a", "é", "EF%BF%BE", "\ufffe"]
+)
+NAMES = st.lists(PIECES, min_size=1, max_size=8).map("".join)
+ENCODERS = [
+    Encoder("\n"),
+    Encoder("\n\\?", edges=" ."),
+    Encoder("\n\ufffe\uffff"),
+    Encoder("\\", edges=" "),
+    Encoder("\r\n", edges=" \t\v\f"),
+]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@given(name=NAMES | st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])))
+def test_every_name_comes_back(encoder: Encoder, name: str) -> None:
+    assert encoder.decode(encoder.encode(name)) == name
+
+
+@given(name=NAMES)
+def test_nothing_refused_is_left(name: str) -> None:
+    spelled = Encoder("\n?", edges=" .").encode(name)
+    assert not set("\n?") & set(spelled)
+    assert not {spelled[0], spelled[-1]} & set(" .")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("a b.bin", "a b.bin"),
+        ("100%20.bin", "100%20.bin"),
+        ("100%.bin", "100%.bin"),
+        ("%2e%2E", "%2e%252E"),
+        ("a\nb", "a%0Ab"),
+        ("a%0Ab", "a%250Ab"),
+        ("a%250Ab", "a%25250Ab"),
+        ("a%25b", "a%25b"),
+        (" a ", "%20a%20"),
+        ("%20a", "%2520a"),
+        ("...", "%2E.%2E"),
+        (".", "%2E"),
+    ],
+)
+def test_spellings(name: str, spelled: str) -> None:
+    encoder = Encoder("\n", edges=" .")
+    assert encoder.encode(name) == spelled
+    assert encoder.decode(spelled) == name
