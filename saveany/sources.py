@@ -20,8 +20,9 @@ from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from saveany import allowed
 from saveany.errors import ConfigError, InvalidInput
 from saveany.filters import Filter
 from saveany.telegram import links as telegram
@@ -35,6 +36,9 @@ Headers = dict[
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)],
     Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$", max_length=8192)],
 ]
+
+
+_Flag = Annotated[str, StringConstraints(max_length=500)]
 
 
 class Params(BaseModel):
@@ -86,8 +90,8 @@ class YtDlp(Params):
     preset: Literal["best", "1080p", "720p", "480p", "audio"] | None = Field(
         default=None, description="What to take. Left out: as configured in [ytdlp]."
     )
-    flags: list[Annotated[str, StringConstraints(max_length=500)]] = Field(
-        default=[], max_length=50, description="Some options of yt-dlp; the reference lists which."
+    flags: Annotated[list[_Flag], AfterValidator(allowed.ytdlp_flags)] = Field(
+        default=[], max_length=50, description=f"Options of yt-dlp. Allowed are {', '.join(allowed.YTDLP)}."
     )
     playlist: bool = Field(default=True, description="Take all videos of a playlist.")
 
@@ -103,8 +107,8 @@ class Aria2(Params):
     """Torrents, magnets, metalinks and files, by aria2."""
 
     urls: Links = Field(description="Each is a download of its own.", examples=[["magnet:?xt=urn:btih:…"]])
-    options: dict[str, str] = Field(
-        default={}, description="Some options of aria2; the reference lists which."
+    options: Annotated[dict[str, str], AfterValidator(allowed.aria2_options)] = Field(
+        default={}, description=f"Options of aria2. Allowed are {', '.join(sorted(allowed.ARIA2))}."
     )
 
 
@@ -248,15 +252,17 @@ SOURCES: tuple[SourceSpec, ...] = (
         "parseditem",
         "Media of a page, by gallery-dl",
         Gallery,
-        "",
+        "workers.sources.gallery:GallerySource",
         _on_hosts(*_GALLERY_HOSTS),
+        table="gallery",
     ),
     SourceSpec(
         "ytdlp",
         "Videos, by yt-dlp",
         YtDlp,
-        "",
+        "workers.sources.ytdlp:YtDlpSource",
         _on_hosts(*_VIDEO_HOSTS),
+        table="ytdlp",
     ),
     SourceSpec(
         "aria2",

@@ -26,9 +26,8 @@ IGNORED: Mapping[str, str] = {
     "temp": "has no effect: there is no download cache",
     "cache": "has no effect: everything is kept in Redis, see [redis]",
     "aria2": _NOT_YET,
-    "ytdlp": _NOT_YET,
-    "parser": _NOT_YET,
-    "parsers": _NOT_YET,
+    "parser": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
+    "parsers": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
     "hook": _NOT_YET,
 }
 

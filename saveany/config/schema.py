@@ -346,6 +346,50 @@ def _distinct(tables: tuple[T, ...], key: str, of: Callable[[T], object]) -> tup
     return tables
 
 
+class Ytdlp(Table):
+    """Videos of many sites, by yt-dlp."""
+
+    enable: bool = Field(default=True, description="Take videos with yt-dlp, where it is installed.")
+    max_height: int = Field(
+        default=0,
+        ge=0,
+        description="Largest picture, as in 1080; 0 takes the best.",
+        examples=[1080],
+    )
+    format: str = Field(
+        default="", description="A format selector of yt-dlp, in place of max_height.", examples=["bv*+ba/b"]
+    )
+    recode: str = Field(
+        default="",
+        pattern=r"^(avi|flv|gif|mkv|mov|mp4|webm|)$",
+        description="Recode videos into this container; empty leaves them as they are. Needs ffmpeg.",
+        examples=["mp4"],
+    )
+    program: str = Field(default="yt-dlp", description="The program to run.")
+
+
+class Gallery(Table):
+    """Pictures and files of many sites, by gallery-dl."""
+
+    enable: bool = Field(default=True, description="Use gallery-dl, where it is installed.")
+    program: str = Field(default="gallery-dl", description="The program to run.")
+
+
+class Aria2(Table):
+    """Torrents, magnets and metalinks, by aria2. Its peer-to-peer traffic goes past the address guard."""
+
+    enable: bool = Field(default=False, description="Use aria2.")
+    url: Annotated[str, AfterValidator(_http_url)] = Field(
+        default="",
+        repr=False,
+        description="JSON-RPC of a running aria2 on this machine. Empty: one is started.",
+        examples=["http://127.0.0.1:6800/jsonrpc"],
+    )
+    secret: SecretStr = Field(default=SecretStr(""), description="Its rpc-secret.")
+    keep_file: bool = Field(default=False, description="Leave what was downloaded in aria2's folder.")
+    program: str = Field(default="aria2c", description="The program to run where no url is given.")
+
+
 class Config(Table):
     """Everything that can be configured."""
 
@@ -369,6 +413,9 @@ class Config(Table):
     limits: Limits = Field(default_factory=Limits)
     net: Net = Field(default_factory=Net)
     history: History = Field(default_factory=History)
+    ytdlp: Ytdlp = Field(default_factory=Ytdlp)
+    gallery: Gallery = Field(default_factory=Gallery)
+    aria2: Aria2 = Field(default_factory=Aria2)
     log: Log = Field(default_factory=Log)
     users: tuple[User, ...] = Field(default=(), description="Who may use this SaveAny.")
     storages: tuple[AnyStorage, ...] = Field(

@@ -1,0 +1,169 @@
+"""The one way in which a source runs a program: guarded, bounded, and never left behind.
+
+The program sees an environment of our own in which our proxy is the only way out, writes into a folder of the
+task, and is killed with all that it started when the task is canceled, is silent for too long, or ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from saveany.errors import Permanent, Retryable, TaskError
+from saveany.net.guard import AddressGuard
+from saveany.net.proxy import GuardedProxy
+from saveany.supervisor import die_with_parent
+
+#: A program that neither says anything nor moves bytes for so many seconds is killed.
+SILENCE = 180.0
+_LONGEST_LINE = 4 << 20
+_LAST_LINES = 20
+_END_SECONDS = 5.0
+_PASSING = re.compile(
+    r"timed? ?out|time-?out|HTTP Error (408|425|429|5\d\d)|temporar|try again|connection|reset by|"
+    r"incomplete|more expected|EOF|rate.?limit|Errno 1[01]\d|network|Bad Gateway",
+    re.IGNORECASE,
+)
+
+OnLine = Callable[[str], None]
+
+
+def find(program: str) -> str | None:
+    """Where a program is: on the path, or beside our own Python, as pip installs it."""
+    places = [os.environ.get("PATH", ""), str(Path(sys.executable).parent)]
+    return shutil.which(program, path=os.pathsep.join(places))
+
+
+async def run(
+    command: Sequence[str | Path], *, folder: Path, guard: AddressGuard, proxy: str, on_line: OnLine
+) -> list[str]:
+    """Run a program to its end in `folder`; `on_line` is told each line of its output.
+
+    If it fails, raises `Permanent` with the reason where the guard refused an address it wanted, otherwise
+    `Retryable` or `Permanent` by what it said last. Returns what was refused to a program that went well.
+    """
+    said: deque[str] = deque(maxlen=_LAST_LINES)
+    async with GuardedProxy(guard, proxy) as way:
+        async with _running(command, folder, way.url) as process:
+            moved = _Moved(lambda: way.passed)
+            watch = asyncio.create_task(_watch(process, moved))
+            reading = [
+                asyncio.create_task(_lines(process.stdout, on_line, moved)),
+                asyncio.create_task(_lines(process.stderr, said.append, moved)),
+            ]
+            try:
+                await asyncio.gather(*reading)
+                code = await process.wait()
+            finally:
+                for task in (watch, *reading):
+                    task.cancel()
+                await asyncio.gather(watch, *reading, return_exceptions=True)
+        refusals = way.refusals
+    name = Path(command[0]).name
+    if moved.over:
+        raise Retryable(f"{name} did nothing for {SILENCE:.0f} s")
+    if code and refusals:
+        raise Permanent(refusals[-1])
+    if code:
+        errors = [line for line in said if "error" in line.lower()] or [f"exit code {code}", *said]
+        raise failure(name, errors[-1], passing=code < 0)
+    return refusals
+
+
+@asynccontextmanager
+async def _running(
+    command: Sequence[str | Path], folder: Path, proxy: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=environment(folder, proxy),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
+        start_new_session=True,  # so that what it starts can be killed with it
+        preexec_fn=die_with_parent(signal.SIGKILL),
+    )
+    try:
+        yield process
+    finally:
+        await end(process)
+
+
+def environment(folder: Path, proxy: str) -> dict[str, str]:
+    """All that a program learns of ours."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in os.environ}
+    ways = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
+    private = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    return kept | ways | private
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Stop a program and everything it has started: politely, then not."""
+    for signum, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with suppress(TimeoutError):
+            await asyncio.shield(asyncio.wait_for(process.wait(), seconds))
+
+
+class _Moved:
+    """When there was last a sign of life: a line, or bytes through the proxy."""
+
+    def __init__(self, passed: Callable[[], int]) -> None:
+        self._passed = passed
+        self._seen = 0
+        self._last = time.monotonic()
+        self.over = False
+
+    def now(self) -> None:
+        self._last = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until it counts as dead. Bytes count from when they were seen here."""
+        if self._passed() != self._seen:
+            self._seen = self._passed()
+            self.now()
+        return self._last + SILENCE - time.monotonic()
+
+
+async def _watch(process: asyncio.subprocess.Process, moved: _Moved) -> None:
+    left = moved.left
+    while left > 0:
+        await asyncio.sleep(left)
+        left = moved.left
+    moved.over = True
+    await end(process)
+
+
+async def _lines(stream: asyncio.StreamReader | None, on_line: OnLine, moved: _Moved) -> None:
+    assert stream is not None  # noqa: S101  # it is a pipe
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError as error:
+            raise Permanent("the program said a line that is far too long") from error
+        if not line:
+            return
+        moved.now()
+        on_line(line.decode(errors="replace").rstrip("\r\n"))
+
+
+def failure(name: str, said: str, *, passing: bool = False) -> TaskError:
+    """What a user should know of the last thing that a program said: nothing secret, nothing long."""
+    text = re.sub(r"https?://[^/@\s]*@", "https://", said)
+    text = re.sub(r"^(ERROR|\[[\w-]+\]\[error\]):?\s*", "", text)[:300]
+    kind = Retryable if passing or _PASSING.search(text) else Permanent
+    return kind(f"{name}: {text}")
