@@ -7,8 +7,7 @@ with an entry point of the group `saveany.sources`, whose object is a `SourceSpe
     [project.entry-points."saveany.sources"]
     tape = "my_package:SOURCE"
 
-The names are those of SaveAny-Bot's task types. A row without a worker is a name we know and refuse with "not
-available" rather than "unknown".
+The names are those of SaveAny-Bot's task types.
 """
 
 from __future__ import annotations
@@ -193,7 +192,7 @@ class SourceSpec:
     type: str
     title: str
     params: ParamsModel
-    worker: str  # import path of its `workers.sources.base.Source`, "module:Class"; "" while there is none
+    worker: str  # import path of its `workers.sources.base.Source`, "module:Class"
     claims: Callable[[str], bool] = _nothing  # whether a URL is meant for it, even if it is not valid
     canonical: Callable[[str], str] = _as_it_is  # a link in its usual spelling; raises `InvalidInput`
     table: str = ""  # the table of the configuration whose `enable` switches it, "" for always on
@@ -268,9 +267,10 @@ SOURCES: tuple[SourceSpec, ...] = (
         "aria2",
         "Torrents, magnets and files, by aria2",
         Aria2,
-        "",
+        "workers.sources.aria2:Aria2Source",
         _is_for_aria2,
         _aria2_link,
+        table="aria2",
     ),
     SourceSpec(
         "directlinks",

@@ -38,8 +38,6 @@ def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> 
 
 
 def _problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
-    if not source.worker:
-        return "not available in this version"
     if not is_enabled(config, source):
         return f"switched off: enable in [{source.table}] of config.toml"
     told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]

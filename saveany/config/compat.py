@@ -25,7 +25,7 @@ IGNORED: Mapping[str, str] = {
     "db": "has no effect: everything is kept in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",
     "cache": "has no effect: everything is kept in Redis, see [redis]",
-    "aria2": _NOT_YET,
+    "aria2.remove_after_transfer": "has no effect: files are removed unless keep_file is true",
     "parser": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
     "parsers": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
     "hook": _NOT_YET,

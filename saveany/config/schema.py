@@ -382,11 +382,15 @@ class Aria2(Table):
     url: Annotated[str, AfterValidator(_http_url)] = Field(
         default="",
         repr=False,
-        description="JSON-RPC of a running aria2 on this machine. Empty: one is started.",
+        description="JSON-RPC of a running aria2 that sees data_dir under the same path. Empty: one is "
+        "started.",
         examples=["http://127.0.0.1:6800/jsonrpc"],
     )
     secret: SecretStr = Field(default=SecretStr(""), description="Its rpc-secret.")
-    keep_file: bool = Field(default=False, description="Leave what was downloaded in aria2's folder.")
+    keep_file: bool = Field(default=False, description="Leave what was downloaded in data_dir/aria2.")
+    dht: bool = Field(
+        default=True, description="Find peers without a tracker, too. For the aria2 that is started here."
+    )
     program: str = Field(default="aria2c", description="The program to run where no url is given.")
 
 

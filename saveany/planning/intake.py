@@ -71,8 +71,6 @@ def source_of(config: Config, type_: str) -> SourceSpec:
         usable = ", ".join(spec.type for spec in known.values() if is_enabled(config, spec))
         hint = did_you_mean(type_, known) or f"there are: {usable}"
         raise InvalidInput(f"there is no task type {type_!r}; {hint}", "type")
-    if not source.worker:
-        raise InvalidInput(f"task type {type_!r} is not available in this version", "type")
     if not is_enabled(config, source):
         raise InvalidInput(
             f"task type {type_!r} is switched off; set enable = true in [{source.table}] of config.toml",
@@ -83,7 +81,7 @@ def source_of(config: Config, type_: str) -> SourceSpec:
 
 def is_enabled(config: Config, source: SourceSpec) -> bool:
     """Whether the configuration lets that source be used."""
-    return bool(source.worker) and (not source.table or bool(getattr(config, source.table).enable))
+    return not source.table or bool(getattr(config, source.table).enable)
 
 
 def _source(config: Config, wish: Wish) -> SourceSpec:

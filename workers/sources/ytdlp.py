@@ -8,7 +8,6 @@ with what is there.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +21,11 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Range
+from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import find, run
 
 _MOST_ENTRIES = 10_000
-_PIECE = 1 << 20
 _FIELDS = "id,title,url,ie_key,playlist_title,playlist_count,playlist_index,playlist_autonumber"
 #: Always: nothing of this machine's own settings, nothing that runs or writes elsewhere.
 _FIXED = (
@@ -167,7 +166,7 @@ class YtDlpSource(Source):
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """The file, from this machine's disk."""
         path = Path(item.source["file"])
-        await copy_file(path, item.size or 0, write, have)
+        await disk.copy(path, item.size or 0, write, have)
         self._fetched[self._task_of(path)] = path.parent
 
     def _task_of(self, path: Path) -> str:
@@ -201,23 +200,6 @@ def _kept(folder: Path) -> Path | None:
     except FileNotFoundError:
         return None
     return file if file.is_file() else None
-
-
-async def copy_file(path: Path, size: int, write: Write, have: Sequence[Range]) -> None:
-    """Write what is missing of a file of this machine."""
-    fd = await asyncio.to_thread(os.open, path, os.O_RDONLY)
-    try:
-        at = 0
-        for start, end in [*have, (size, size)]:
-            while at < start:
-                piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, start - at), at)
-                if not piece:
-                    raise Permanent(f"{path.name} is shorter than it was")
-                await write(at, piece)
-                at += len(piece)
-            at = end
-    finally:
-        os.close(fd)
 
 
 def _number(text: str) -> int | None:

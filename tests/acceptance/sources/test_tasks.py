@@ -12,8 +12,9 @@ import pytest
 
 from tests.fixtures import s3, site
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import Stack, until
 
 PDF, SLOW = "https://t.me/channel/123", "https://t.me/channel/128"
 MIB = 1 << 20
@@ -38,6 +39,7 @@ async def stack(tmp_path: Path, server: S3Server) -> AsyncIterator[Stack]:
     del bucket["session_token"]
     tables = {
         "retry": 1,
+        "aria2": {"enable": True, "dht": False},
         "storages": [
             {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")},
             {"name": "local2", "type": "local", "base_path": str(tmp_path / "more")},
@@ -152,3 +154,38 @@ async def test_filters_that_make_no_sense(stack: Stack) -> None:
     task = await stack.ended(reply.json()["task_id"])
     assert task["status"] == "failed"
     assert "None of the 2 files passes the filter" in task["error"] or "has a file" in task["error"]
+
+
+async def test_programs_fetch_into_a_bucket(stack: Stack, web: Site) -> None:
+    """Each goes through this machine's disk, where nothing is left of it."""
+    program("yt-dlp")
+    program("gallery-dl")
+    program("aria2c")
+    web.pages |= {"/film.mp4": Page(b"film" * 9999), "/x/a.bin": Page(b"file" * 9999), "/p.jpg": Page(b"jpg")}
+    tasks = [
+        await typed(stack, "ytdlp", "bucket", urls=[web.url("/film.mp4")]),
+        await typed(stack, "aria2", "bucket", urls=[web.url("/x/a.bin")]),
+        await typed(stack, "parseditem", "bucket", url=web.url("/p.jpg")),
+    ]
+    ended = [await stack.ended(task) for task in tasks]
+    found = [(task["error"], [(item["path"], item["size"]) for item in task["items"]]) for task in ended]
+    assert found == [("", [("in/film.mp4", 39996)]), ("", [("in/a.bin", 39996)]), ("", [("in/p.jpg", 3)])]
+    assert all(item["sha256"] for task in ended for item in task["items"])
+    kept = [
+        path for path in stack.data_dir.rglob("*") if path.is_file() and path.stat().st_size in (39996, 3)
+    ]
+    assert kept == []
+
+
+async def test_a_canceled_program_is_gone(stack: Stack, web: Site) -> None:
+    program("yt-dlp")
+    web.pages["/slow.mp4"] = Page(b"film" * 99999, hold_after=70_000, ranges=False)
+    task_id = await typed(stack, "ytdlp", urls=[web.url("/slow.mp4")])
+
+    async def downloads() -> bool:
+        return bool((await stack.task(task_id))["stage"] == "downloading")
+
+    await until(downloads)
+    assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).status_code in (200, 202, 204)
+    assert (await stack.ended(task_id))["status"] == "canceled"
+    await web.idle()

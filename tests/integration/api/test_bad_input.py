@@ -75,7 +75,14 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
 
 TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"type": "tgfile"}, 400, "type", "did you mean tgfiles?"),
-    ({"type": "ytdlp"}, 400, "type", "not available"),
+    ({"type": "aria2"}, 400, "type", "switched off; set enable = true in [aria2]"),
+    ({"type": "ytdlp"}, 400, "params.urls", "is required"),
+    (
+        {"type": "ytdlp", "params": {"urls": ["u"], "flags": ["--exec"]}},
+        400,
+        "params.flags",
+        "cannot be set here",
+    ),
     ({"type": None}, 400, "type", "is required"),
     ({"params": None}, 400, "params", "is required"),
     ({"params": []}, 400, "params", "JSON object"),

@@ -1,0 +1,210 @@
+"""aria2, the real one: files, metalinks, torrents and magnets on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from saveany.config import Config
+from saveany.errors import Permanent, Retryable
+from saveany.models import Item
+from saveany.sources import Aria2
+from tests.fixtures.servers import answers, free_port, program, running
+from tests.fixtures.site import Page, Site
+from tests.fixtures.torrents import Swarm, info, seeder, swarm
+from tests.integration.sources.conftest import Bench
+from workers.sources.aria2 import Aria2Source
+from workers.sources.base import Tools
+
+DATA = random.Random(1).randbytes(300_000)
+TREE = [("a.bin", DATA[:100_000]), ("sub/b.bin", DATA[100_000:]), ("sub/deep/a.bin", b"x" * 70_000)]
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[Swarm]:
+    async with swarm() as peers:
+        yield peers
+
+
+def tools_with(tools: Tools, tmp_path: Path, **table: Any) -> Tools:
+    fields = {"data_dir": tmp_path / "data", "aria2": {"enable": True, "dht": False, **table}}
+    return replace(tools, config=Config.model_validate(fields))
+
+
+@pytest.fixture
+async def downloads(tools: Tools, tmp_path: Path) -> AsyncIterator[Bench]:
+    program("aria2c")
+    source = Aria2Source(tools_with(tools, tmp_path))
+    yield Bench(source)
+    await source.forget("t")
+    await source.close()
+
+
+async def everything(downloads: Bench, items: Sequence[Item]) -> dict[str, bytes]:
+    return {item.path: await downloads.fetched(await downloads.prepared(item)) for item in items}
+
+
+async def test_a_plain_file(site: Site, downloads: Bench, tmp_path: Path) -> None:
+    site.pages["/x/file%20one.bin"] = Page(DATA)
+    items = await downloads.items(site.url("/x/file%20one.bin"))
+    assert await everything(downloads, items) == {"file one.bin": DATA}
+    assert list((tmp_path / "data/aria2/t").iterdir())
+    await downloads.source.forget("t")
+    assert list((tmp_path / "data/aria2").iterdir()) == []
+
+
+async def test_each_link_is_a_download_of_its_own(site: Site, downloads: Bench) -> None:
+    site.pages |= {"/1/a.bin": Page(b"1"), "/2/a.bin": Page(b"2")}
+    items = await downloads.items(site.url("/1/a.bin"), site.url("/2/a.bin"), site.url("/gone"))
+    assert await everything(downloads, items[:2]) == {"a.bin": b"1", "a_1.bin": b"2"}
+    with pytest.raises(Permanent, match="no such file"):
+        await downloads.prepared(items[2])
+
+
+@pytest.mark.parametrize("kind", ["torrent", "magnet"])
+async def test_a_torrent_keeps_its_tree(
+    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path, kind: str
+) -> None:
+    about = info("Films", TREE)
+    site.pages["/films.torrent"] = Page(peers.torrent(about))
+    link = site.url("/films.torrent") if kind == "torrent" else peers.magnet(about)
+    async with seeder(tmp_path, peers, "Films", TREE):
+        items = await downloads.items(link)
+        assert await everything(downloads, items) == {f"Films/{path}": data for path, data in TREE}
+
+
+async def test_only_what_is_selected(site: Site, downloads: Bench, peers: Swarm, tmp_path: Path) -> None:
+    site.pages["/films.torrent"] = Page(peers.torrent(info("Films", TREE)))
+    async with seeder(tmp_path, peers, "Films", TREE):
+        items = await downloads.items(site.url("/films.torrent"), options={"select-file": "3"})
+        assert await everything(downloads, items) == {"Films/sub/deep/a.bin": TREE[2][1]}
+
+
+async def test_a_metalink_whose_hash_is_right_and_one_whose_is_not(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(DATA)
+    for name, data in (("good", DATA), ("bad", b"other")):
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
+            f'<file name="{name}.bin"><hash type="sha-256">{hashlib.sha256(data).hexdigest()}</hash>'
+            f"<url>{site.url('/a.bin')}</url></file></metalink>"
+        )
+        kind = {"Content-Type": "application/metalink4+xml"}
+        site.pages[f"/{name}.meta4"] = Page(text.encode(), headers=kind)
+    (good,) = await downloads.items(site.url("/good.meta4"))
+    assert (good.name, await downloads.fetched(await downloads.prepared(good))) == ("good.bin", DATA)
+    (bad,) = await downloads.items(site.url("/bad.meta4"))
+    with pytest.raises(Permanent, match="checksum"):
+        await downloads.prepared(bad)
+
+
+async def test_after_a_restart_it_goes_on(site: Site, tools: Tools, peers: Swarm, tmp_path: Path) -> None:
+    """Another process asks another aria2 for the rest."""
+    about = info("Film.bin", [("", DATA)])
+    site.pages["/film.torrent"] = Page(peers.torrent(about))
+    async with AsyncExitStack() as stack:
+        first = Bench(Aria2Source(tools_with(tools, tmp_path)))
+        await stack.enter_async_context(seeder(tmp_path, peers, "Film.bin", [("", DATA)], rate="60K"))
+        (item,) = await first.items(site.url("/film.torrent"))
+        seen = asyncio.Event()
+        work = asyncio.create_task(
+            first.source.prepare(item, first.spec, lambda done, total: seen.set() if done > 60_000 else None)
+        )
+        await asyncio.wait_for(seen.wait(), 30)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await first.source.close()
+        second = Bench(Aria2Source(tools_with(tools, tmp_path)))
+        second.spec = first.spec
+        begun: list[int] = []
+        ready = await second.source.prepare(item, second.spec, lambda done, total: begun.append(done))
+        assert await second.fetched(ready) == DATA
+        assert any(0 < done < len(DATA) for done in begun) or begun[0] == len(DATA)
+        await second.source.forget("t")
+        await second.source.close()
+
+
+async def test_refused_addresses_are_named(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(b"", 302, {"Location": "http://127.0.0.2/secret"})
+    for link in ("http://127.0.0.2/a.bin", site.url("/a.bin")):
+        (item,) = await downloads.items(link)
+        with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
+            await downloads.prepared(item)
+
+
+async def test_names_that_want_out_of_their_folder(
+    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path
+) -> None:
+    hostile = info("..", [("../../x", b"1"), ("/etc/x", b"2")])
+    site.pages["/bad.torrent"] = Page(peers.torrent(hostile))
+    (item,) = await downloads.items(site.url("/bad.torrent"))
+    with pytest.raises(Permanent):
+        await downloads.prepared(item)
+    assert not list(tmp_path.rglob("x"))
+
+
+async def test_a_server_that_dies_is_told(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(DATA, cut_after=1000, ranges=False)
+    (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
+    with pytest.raises((Retryable, Permanent), match="aria2"):
+        await downloads.prepared(item)
+
+
+async def test_an_aria2_that_runs_already(site: Site, tools: Tools, tmp_path: Path) -> None:
+    port = free_port()
+    site.pages["/a.bin"] = Page(DATA)
+    options = [
+        "--no-conf",
+        "--enable-rpc",
+        f"--rpc-listen-port={port}",
+        "--rpc-secret=abc",
+        "--enable-dht=false",
+    ]
+    with running([program("aria2c"), *options], lambda: answers(port), log=tmp_path / "log"):
+        url = f"http://127.0.0.1:{port}/jsonrpc"
+        source = Aria2Source(tools_with(tools, tmp_path, url=url, secret="abc", keep_file=True))
+        bench = Bench(source)
+        _, data = await bench.get(site.url("/a.bin"))
+        assert data == DATA
+        await source.forget("t")
+        assert len(list((tmp_path / "data").rglob("a.bin"))) == 1
+        await source.close()
+        stranger = Bench(Aria2Source(tools_with(tools, tmp_path, url=url, secret="wrong")))
+        (item,) = await stranger.items(site.url("/a.bin"))
+        with pytest.raises(Permanent, match="rpc-secret"):
+            await stranger.prepared(item)
+        await stranger.source.close()
+
+
+async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
+    source = Aria2Source(tools_with(tools, tmp_path, url=f"http://127.0.0.1:{free_port()}/jsonrpc"))
+    with pytest.raises(Retryable, match="aria2 does not answer"):
+        await Bench(source).items("http://127.0.0.1/a")
+    await source.close()
+
+
+def test_a_missing_program_is_told(tools: Tools, tmp_path: Path) -> None:
+    assert "not installed" in Aria2Source(tools_with(tools, tmp_path, program="no-such")).problem
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dir": "/etc"}, "cannot be set here"),
+        ({"on-download-complete": "/bin/sh"}, "cannot be set here"),
+        ({"out": "../x"}, "cannot be set here"),
+        ({"all-proxy": ""}, "cannot be set here"),
+        ({"header": "a\nb"}, "one line"),
+    ],
+)
+def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Aria2(urls=["magnet:?x"], options=options)
