@@ -22,6 +22,9 @@ COPY storages storages
 RUN /opt/saveany/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm
+# What yt-dlp merges videos with, and torrents.
+RUN apt-get update && apt-get install --yes --no-install-recommends aria2 ffmpeg \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 1000 --no-create-home --home-dir /data saveany \
     && install --directory --owner saveany --group saveany /data
 COPY --from=build /opt/saveany /opt/saveany
