@@ -46,6 +46,7 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
             "dc_id": sandbox.dc_id,
             "bot_token": sandbox.bot_token,
             "user_session": sandbox.user_session,
+            "person_session": sandbox.person_session,
             "phone": sandbox.phone,
             "login_code": sandbox.login_code,
         },
@@ -53,9 +54,24 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
+#: How to be a person.
+_ACTING = """\
+To act as a person, give the person's session to any Telethon program (the user's is for the application):
+
+    from telethon import TelegramClient
+    from telethon.crypto import rsa
+    from telethon.sessions import StringSession
+
+    rsa.add_key(open("<public_key_file>").read(), old=False)
+    person = TelegramClient(StringSession("<person_session>"), 1, "hash")
+    async with person:
+        await person.send_message("sandbox_bot", "/start")"""
+
+
 def _prose(facts: dict[str, Any]) -> str:
     lines = [f"{name:16}{value}" for name, value in facts["telegram"].items()]
-    return "\n".join([*lines, "", *(f"{sample['link']:45}{sample['note']}" for sample in facts["samples"])])
+    links = [f"{sample['link']:45}{sample['note']}" for sample in facts["samples"]]
+    return "\n".join([*lines, "", *links, "", _ACTING])
 
 
 def _faults(options: argparse.Namespace) -> list[Fault]:

@@ -36,8 +36,11 @@ _GZIP_FROM = 512  # bytes
 _OLDEST, _NEWEST = -300, 30  # seconds around the server's clock in which a message id must lie
 _NO_ANSWER = (tl.MsgsAck, tl.MsgsStateReq, tl.MsgsAllInfo, tl.MsgResendReq)
 _PINGS = (fn.PingRequest, fn.PingDelayDisconnectRequest)
+#: What a push is called in counters and faults.
+PUSH = "updates"
 
 Body = tuple[bytes, ...]
+Answer = Body | asyncio.Future[Body]
 
 
 class Connection:
@@ -49,13 +52,16 @@ class Connection:
         self.center = center
         self.number = number
         self._shared = center.shared
+        self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._writer = writer
         self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
         self._handshake = Handshake(
             self._shared.vault.rsa, lambda key: self._shared.vault.add(key, center.id)
         )
-        self._key: Key | None = None
+        self.key: Key | None = None
+        self.listens = False
+        self._pending: set[asyncio.Future[Body]] = set()
         self._session = 0
         self._sequence = 0
         self._last_id = 0
@@ -64,6 +70,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the client leaves or breaks the protocol."""
+        self._shared.news.join(self)
         try:
             self._transport = await transport.accept(self._reader)
             while True:
@@ -76,7 +83,10 @@ class Connection:
         except Exception:
             log.exception("connection %d closed by a mistake of ours", self.number)
         finally:
+            self._shared.news.leave(self)
             self._use(None)
+            for answer in list(self._pending):
+                answer.cancel()
             self._writer.transport.abort()
 
     def drop(self) -> None:
@@ -101,7 +111,7 @@ class Connection:
     def _open(self, key: Key, letter: envelope.Letter) -> None:
         fresh = letter.session != self._session
         if fresh:
-            self._session, self._sequence = letter.session, 0
+            self._session, self._sequence, self.listens = letter.session, 0, False
         if code := _id_fault(letter.message_id):
             self._push(tl.BadMsgNotification(letter.message_id, letter.sequence, code))
             return
@@ -111,18 +121,18 @@ class Connection:
         if fresh:
             unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
             self._push(tl.NewSessionCreated(letter.message_id, unique, self.center.salt))
-        for message_id, request in envelope.requests(letter.message_id, letter.body):
-            self._serve(key, message_id, request)
+        for message_id, request, quiet in envelope.requests(letter.message_id, letter.body):
+            self._serve(key, message_id, request, quiet)
 
     def _use(self, key: Key | None) -> None:
         """Note from where which key is in use."""
-        if key is self._key:
+        if key is self.key:
             return
-        if self._key is not None:
-            self._key.hosts -= Counter({self._host: 1})
+        if self.key is not None:
+            self.key.hosts -= Counter({self._host: 1})
         if key is not None:
             key.hosts[self._host] += 1
-        self._key = key
+        self.key = key
 
     # -- answers
 
@@ -135,21 +145,29 @@ class Connection:
 
         self._answer(Call(method_name(request), self.number), make, send)
 
-    def _serve(self, key: Key, message_id: int, request: Any) -> None:
+    def _serve(self, key: Key, message_id: int, request: Any, quiet: bool) -> None:
         if isinstance(request, _NO_ANSWER):
             return
         file = getattr(getattr(request, "location", None), "id", None)
         call = Call(method_name(request), self.number, key.account, file, key)
+        head = _RPC_RESULT.pack(_RPC_RESULT_ID, message_id)
 
-        def make(outcome: Outcome) -> Body:
+        def make(outcome: Outcome) -> Answer:
             if isinstance(request, _PINGS):
                 return (bytes(tl.Pong(message_id, request.ping_id)),)
-            return _RPC_RESULT.pack(_RPC_RESULT_ID, message_id), *self._result(outcome, key, request)
+            self.listens |= not quiet and not call.method.startswith("upload.")
+            result = self._result(outcome, key, request)
+            return self._later(head, result) if isinstance(result, asyncio.Future) else (head, *result)
 
         self._answer(call, make, self._send)
 
+    def tell(self, updates: Any) -> None:
+        """Push updates to the client."""
+        call = Call(PUSH, self.number, self.key.account if self.key else None)
+        self._answer(call, lambda outcome: (bytes(updates),), self._send)
+
     def _answer(
-        self, call: Call, make: Callable[[Outcome], Body], send: Callable[[Body, bool], None]
+        self, call: Call, make: Callable[[Outcome], Answer], send: Callable[[Body, bool], None]
     ) -> None:
         """The one place where faults happen: to every request, between its arrival and its reply."""
         shared = self._shared
@@ -162,27 +180,57 @@ class Connection:
         self._silent |= outcome.silent
         if outcome.drop or self._silent:
             return
-        body = make(outcome)
-        loop = asyncio.get_running_loop()
-        wait = outcome.ready(loop.time(), sum(map(len, body))) - loop.time()
+        answer = make(outcome)
+        if not isinstance(answer, asyncio.Future):
+            self._reply(outcome, answer, send)
+            return
+
+        def reply(done: asyncio.Future[Body]) -> None:
+            if not done.cancelled():
+                self._reply(outcome, done.result(), send)
+
+        answer.add_done_callback(reply)
+
+    def _reply(self, outcome: Outcome, body: Body, send: Callable[[Body, bool], None]) -> None:
+        if outcome.lose:
+            return
+        now = self._loop.time()
+        wait = outcome.ready(now, sum(map(len, body))) - now
         if wait > 0:
-            loop.call_later(wait, send, body, outcome.corrupt)
+            self._loop.call_later(wait, send, body, outcome.corrupt)
         else:
             send(body, outcome.corrupt)
 
-    def _result(self, outcome: Outcome, key: Key, request: Any) -> Body:
+    def _result(self, outcome: Outcome, key: Key, request: Any) -> Body | asyncio.Future[Any]:
         try:
             if outcome.error is not None:
                 raise outcome.error
-            result = handlers.answer(self.center.context(key), request)
+            with self._shared.news.answering(self) as events:
+                result = handlers.answer(self.center.context(key, events), request)
         except RpcFailure as failure:
-            return (bytes(tl.RpcError(failure.code, failure.text)),)
+            return _refusal(failure)
+        if isinstance(result, asyncio.Future):
+            return result
         if not isinstance(result, Part):
             return (_serialise(result),)
         body = result.serialise(outcome.short)
         self._shared.counters.sent(outcome.call, len(body[1]))
         self._shared.faults.sent(outcome.call, len(body[1]))
         return body
+
+    def _later(self, head: bytes, result: asyncio.Future[Any]) -> asyncio.Future[Body]:
+        """An answer that somebody else has to give first."""
+
+        async def body() -> Body:
+            try:
+                return head, _serialise(await result)
+            except RpcFailure as failure:
+                return head, *_refusal(failure)
+
+        answer = asyncio.ensure_future(body())
+        self._pending.add(answer)
+        answer.add_done_callback(self._pending.discard)
+        return answer
 
     # -- out
 
@@ -191,14 +239,14 @@ class Connection:
 
     def _send(self, body: Body, corrupt: bool) -> None:
         """Seal and write a message to the client."""
-        if self._key is None:
+        if self.key is None:
             return  # the client left while the answer was under way
         self._sequence += 2
         head = (self.center.salt, self._session, self._message_id(), self._sequence - 1)
-        message_key, sealed = envelope.seal(self._key.auth.key, head, body)
+        message_key, sealed = envelope.seal(self.key.auth.key, head, body)
         if corrupt:
             message_key = bytes(byte ^ 0xFF for byte in message_key)
-        self._write(struct.pack("<Q", self._key.id), message_key, sealed)
+        self._write(struct.pack("<Q", self.key.id), message_key, sealed)
 
     def _write(self, *parts: bytes) -> None:
         if not self._writer.transport.is_closing():
@@ -218,6 +266,10 @@ def _id_fault(message_id: int) -> int:
     if seconds < _OLDEST:
         return 16
     return 17 if seconds > _NEWEST else 0
+
+
+def _refusal(failure: RpcFailure) -> Body:
+    return (bytes(tl.RpcError(failure.code, failure.text)),)
 
 
 def _serialise(result: Any) -> bytes:

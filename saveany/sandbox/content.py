@@ -5,9 +5,12 @@ same wherever they are, never repeat, and can be checked by anybody who knows th
 """
 
 import hashlib
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from tempfile import TemporaryFile
+from typing import IO, Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -41,6 +44,79 @@ class Literal:
     def read(self, offset: int, length: int) -> bytes:
         """See `Content.read`."""
         return self.data[offset : offset + length]
+
+
+class Store:
+    """Bytes that were sent here: on disk, in one file without a name that goes away with the process."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._end = 0
+
+    def add(self, data: bytes) -> int:
+        """Keep some bytes; returns where they are."""
+        if self._file is None:
+            self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the store
+        start, self._end = self._end, self._end + len(data)
+        os.pwrite(self._file.fileno(), data, start)
+        return start
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes that were kept."""
+        return os.pread(self._file.fileno(), length, start) if self._file else b""
+
+    def close(self) -> None:
+        """Forget all of it."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Parts(Mapping[int, bytes]):
+    """The parts of a file that have come so far, by number."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.lengths: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+
+    def keep(self, number: int, data: bytes) -> None:
+        """Add a part, or another form of one."""
+        self._starts[number], self.lengths[number] = self._store.add(data), len(data)
+
+    def __getitem__(self, number: int) -> bytes:
+        return self.read(number, 0, self.lengths[number])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._starts)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        """Bytes of one part."""
+        return self._store.read(self._starts[number] + offset, min(length, self.lengths[number] - offset))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A file that was sent in parts from 0 on, all of one length but the last."""
+
+    parts: Parts
+
+    @cached_property
+    def size(self) -> int:
+        """Length in bytes."""
+        return sum(self.parts.lengths.values())
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `Content.read`."""
+        each, end = self.parts.lengths[0], min(offset + length, self.size)
+        found = []
+        while offset < end:
+            number, start = divmod(offset, each)
+            found.append(self.parts.read(number, start, end - offset))
+            offset += len(found[-1])
+        return b"".join(found)
 
 
 @dataclass(frozen=True)

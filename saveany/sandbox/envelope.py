@@ -13,6 +13,7 @@ from telethon.errors import TypeNotFoundError
 from telethon.extensions import BinaryReader
 from telethon.network.mtprotostate import MTProtoState
 from telethon.tl import TLObject
+from telethon.tl import functions as fn
 from telethon.tl.core import GzipPacked, MessageContainer
 
 from saveany.sandbox.errors import ProtocolError
@@ -57,10 +58,11 @@ def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...])
     return message_key, AES.encrypt_ige(plain, *MTProtoState._calc_key(key, message_key, False))
 
 
-def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any]]:
+def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any, bool]]:
     """The requests in a letter, unpacked from containers, gzip and the invokeWith… wrappers.
 
-    What cannot be read comes as a ProtocolError in its place.
+    With each comes whether it was wrapped in `invokeWithoutUpdates`. What cannot be read comes as a
+    ProtocolError in its place.
     """
     try:
         thing = read(body)
@@ -77,16 +79,17 @@ def read(data: bytes) -> Any:
         raise ProtocolError(f"no TL object: {error}") from error  # OSError: gzip.BadGzipFile
 
 
-def _unpack(message_id: int, thing: Any) -> Iterator[tuple[int, Any]]:
+def _unpack(message_id: int, thing: Any, quiet: bool = False) -> Iterator[tuple[int, Any, bool]]:
     if isinstance(thing, MessageContainer):
         for message in thing.messages:
             yield from _unpack(message.msg_id, message.obj)
     elif isinstance(thing, GzipPacked):
         yield from requests(message_id, thing.data)
     elif isinstance(getattr(thing, "query", None), TLObject):
-        yield from _unpack(message_id, thing.query)
+        quiet |= isinstance(thing, fn.InvokeWithoutUpdatesRequest)
+        yield from _unpack(message_id, thing.query, quiet)
     else:
-        yield message_id, thing
+        yield message_id, thing, quiet
 
 
 def _message_key(key: bytes, start: int, plain: bytes) -> bytes:

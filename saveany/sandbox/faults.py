@@ -3,7 +3,8 @@
 A `Fault` says what happens (`kind` and its `value`) to which requests (`method`, `file`, `account`,
 `connection`; what is left out fits any) and when (`every` n-th of them, each time `after` so many bytes of
 files were sent for them, `count` times at most). As text, for the command line:
-`flood_wait=30,every=10,file=1003`.
+`flood_wait=30,every=10,file=1003`. Updates that are pushed to a client are replies too, to the `method`
+called `updates`: `lose,method=updates` makes gaps.
 
     kind            value                     what the client sees
     delay           seconds                   the reply comes later
@@ -17,6 +18,7 @@ files were sent for them, `count` times at most). As text, for the command line:
     short           bytes                     a part lacks its last bytes
     corrupt                                   the envelope's message key does not fit
     drop                                      the connection is closed
+    lose                                      nothing: what was asked is done, but the reply does not come
     silent                                    the connection stays open and answers nothing any more
     revoke          TEXT                      the login is gone: AUTH_KEY_UNREGISTERED, or what `value` says
     one_address                               AUTH_KEY_DUPLICATED if the key is in use from two addresses
@@ -132,6 +134,7 @@ class Outcome:
     short: int = 0  # bytes
     corrupt: bool = False
     drop: bool = False
+    lose: bool = False
     silent: bool = False
     pacers: list[Pacer] = field(default_factory=list)
 
@@ -249,6 +252,11 @@ def _corrupt(fault: Fault, outcome: Outcome, world: World) -> None:
 @_kind("drop")
 def _drop(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.drop = True
+
+
+@_kind("lose")
+def _lose(fault: Fault, outcome: Outcome, world: World) -> None:
+    outcome.lose = True
 
 
 @_kind("silent")

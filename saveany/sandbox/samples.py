@@ -4,7 +4,8 @@ The hashes are constants, so that whoever compares against them compares against
 code that makes the bytes; a test recomputes them.
 """
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,8 @@ BOT = Account(
     token="7000000001:SANDBOX-token-works-on-loopback-onl",  # noqa: S106 - public: it opens only sandboxes
 )
 USER = Account(id=123456789, name="Sandbox User", username="sandbox_user", phone="+9996621234")
+#: Somebody who writes to the bot; not an account that a configuration should name.
+PERSON = Account(id=234567890, name="Sandbox Person", username="sandbox_person", phone="+9996624321")
 
 SLOW_RATE = 8_000_000  # bytes per second, all connections together
 
@@ -134,8 +137,8 @@ _LINKS = (
 
 def fill(world: World, faults: Faults, home: int, second: int) -> list[Sample]:
     """Put the sample accounts, files and chats into a world; returns the links into it."""
-    for account in (BOT, USER):
-        world.add_account(replace(account))
+    for account in (BOT, USER, PERSON):
+        world.add_account(deepcopy(account))
     for file in _files(home, second):
         world.add_file(file)
     faults.add(f"total_rate={SLOW_RATE},file=1006")

@@ -15,11 +15,13 @@ from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
 
 from saveany.sandbox import samples
+from saveany.sandbox.boxes import Event
 from saveany.sandbox.calls import Counters
 from saveany.sandbox.connection import Connection
 from saveany.sandbox.faults import Faults
 from saveany.sandbox.handlers import Context
 from saveany.sandbox.handlers.auth import LOGIN_CODE
+from saveany.sandbox.news import News
 from saveany.sandbox.vault import Key, Vault
 from saveany.sandbox.world import World
 
@@ -35,6 +37,7 @@ class Shared:
     vault: Vault
     faults: Faults
     counters: Counters
+    news: News
     addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of connections
 
@@ -65,10 +68,11 @@ class DataCenter:
         """The clients that are connected now."""
         return list(self._tasks.values())
 
-    def context(self, key: Key) -> Context:
-        """What a handler needs to know besides the request."""
+    def context(self, key: Key, events: list[Event]) -> Context:
+        """What a handler needs to know besides the request; `events` grows by what it makes happen."""
         shared = self.shared
-        return Context(shared.world, shared.vault, key, self.id, shared.home, shared.addresses)
+        places = (self.id, shared.home, shared.addresses)
+        return Context(shared.world, shared.vault, shared.news, key, *places, events)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(self, next(self.shared.numbers), reader, writer)
@@ -92,6 +96,7 @@ class Sandbox:
         self.world = World()
         self.faults = Faults(self.world)
         self.counters = Counters()
+        self.news = News(self.world)
         self.samples = samples.fill(self.world, self.faults, self.dc_id, dcs[-1])
         self.bot_token = samples.BOT.token
         self.phone = samples.USER.phone
@@ -101,13 +106,17 @@ class Sandbox:
         async with AsyncExitStack() as stack:
             folder = self._state or Path(stack.enter_context(TemporaryDirectory(prefix="saveany-sandbox-")))
             vault = Vault(folder)
-            shared = self._shared = Shared(self.dc_id, self.world, vault, self.faults, self.counters)
+            self.world.go_on(vault.count_run())
+            shared = self._shared = Shared(
+                self.dc_id, self.world, vault, self.faults, self.counters, self.news
+            )
             self.centers = {id_: DataCenter(id_, shared) for id_ in self._ids}
             ports = vault.ports() | ({self.dc_id: self._port} if self._port else {})
             for id_, center in self.centers.items():
                 shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0)))
                 stack.push_async_callback(center.stop)
             vault.save_ports({id_: port for id_, (_, port) in shared.addresses.items()})
+            stack.callback(self.world.store.close)
             self._running = stack.pop_all()
         return self
 
@@ -141,6 +150,11 @@ class Sandbox:
     def user_session(self) -> str:
         """A Telethon string session of the sample user."""
         return self.session(samples.USER.id)
+
+    @property
+    def person_session(self) -> str:
+        """One of the sample person, who writes to bots."""
+        return self.session(samples.PERSON.id)
 
     def session(self, account: int) -> str:
         """A Telethon string session that is logged in as an account, with the address inside."""

@@ -1,5 +1,7 @@
 """What the data centre must remember to be the same one after a restart: its keys, its clients', its ports.
 
+Messages are not remembered, only how often it has run, so that their numbers go on (`World.go_on`).
+
 Everything lies in one folder, each thing in a file of its own that is replaced atomically.
 """
 
@@ -17,6 +19,17 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from telethon.crypto import AuthKey
 
 
+@dataclass(frozen=True)
+class Challenge:
+    """A question to which only the password is the answer (https://core.telegram.org/api/srp)."""
+
+    id: int
+    algorithm: Any  # TL PasswordKdfAlgo
+    verifier: int
+    secret: int
+    public: int
+
+
 @dataclass(eq=False)
 class Key:
     """An authorization key: it belongs to one data centre and at most one account."""
@@ -26,6 +39,8 @@ class Key:
     account: int | None = None
     refused: tuple[int, str] | None = None  # the error that every request with this key gets, for good
     hosts: Counter[str] = field(default_factory=Counter)  # live connections by client address
+    half_in: int | None = None  # the account that still has to say its password
+    challenge: Challenge | None = None
 
     @property
     def id(self) -> int:
@@ -89,6 +104,13 @@ class Vault:
             self.bind(self.add(secret, dc), account)
             _replace(path, secret)
         return path.read_bytes()
+
+    def count_run(self) -> int:
+        """How often it has run before."""
+        path = self.folder / "runs"
+        before = int(path.read_text()) if path.exists() else 0
+        _replace(path, b"%d" % (before + 1))
+        return before
 
     def ports(self) -> dict[int, int]:
         """The port of each data centre when it last ran."""

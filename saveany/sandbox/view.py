@@ -23,6 +23,7 @@ class View:
             id=user.id,
             is_self=me,
             bot=user.bot,
+            premium=user.premium,
             bot_info_version=1 if user.bot else None,
             access_hash=self.world.access_hash(self.account, user.id),
             first_name=user.name,
@@ -31,7 +32,9 @@ class View:
         )
 
     def chat(self, chat: Chat) -> Any:
-        """A `channel`."""
+        """A `channel`, or the `chat` that a small group is."""
+        if chat.group:
+            return tl.Chat(chat.id, chat.title, tl.ChatPhotoEmpty(), len(chat.members), chat.date, version=1)
         return tl.Channel(
             id=chat.id,
             title=chat.title,
@@ -49,7 +52,7 @@ class View:
 
     def message(self, chat: Chat, message: Message) -> Any:
         """A `message`, or a `messageService`."""
-        peer = tl.PeerChannel(chat.id)
+        peer = peer_of(chat)
         if message.service:
             action = (
                 tl.MessageActionTopicCreate(message.opens_topic, 0x6FB9F0)
@@ -62,12 +65,15 @@ class View:
             peer_id=peer,
             date=message.date,
             message=message.text,
+            out=message.sender == self.account.id,
             post=chat.broadcast,
             noforwards=message.protected,
-            from_id=_author(message),
-            fwd_from=_forward(message),
+            from_id=self._author(chat, message),
+            fwd_from=_forward(chat, message),
             reply_to=_reply(message),
             media=self.media(message.file) if message.file else None,
+            entities=list(message.entities) or None,
+            reply_markup=message.markup,
             replies=self._replies(chat, message),
             edit_date=message.edited,
             grouped_id=message.album,
@@ -93,10 +99,15 @@ class View:
     def around(self, chat: Chat, messages: Iterable[Message]) -> dict[str, list[Any]]:
         """The `chats` and `users` that go with messages of a chat."""
         chosen = list(messages)
-        chats = {chat.id} | {m.forwarded[0] for m in chosen if m.forwarded}
-        users = {m.sender for m in chosen if m.sender is not None}
+        origins = [m.origin for m in chosen if m.origin]
+        chats = {m.forwarded[0] for m in chosen if m.forwarded} | {o.channel for o in origins if o.channel}
+        users = {m.sender for m in chosen if m.sender is not None and not chat.broadcast}
+        users |= {o.account for o in origins if o.account}
+        if chat.private and not chat.group:
+            users |= {chat.id, self.account.id}
+        own = [self.chat(chat)] if chat.group or not chat.private else []
         return {
-            "chats": [self.chat(self.world.chats[id_]) for id_ in sorted(chats)],
+            "chats": own + [self.chat(self.world.chats[id_]) for id_ in sorted(chats - {chat.id})],
             "users": [self.user(self.world.accounts[id_]) for id_ in sorted(users)],
         }
 
@@ -111,20 +122,48 @@ class View:
             len(comments), 1, comments=True, channel_id=group.id, max_id=max(comments, default=root.id)
         )
 
+    def around_all(self, found: Iterable[tuple[Chat, Iterable[Message]]]) -> dict[str, list[Any]]:
+        """The same for messages of several chats."""
+        all_: dict[str, dict[int, Any]] = {"chats": {}, "users": {}}
+        for chat, messages in found:
+            for kind, things in self.around(chat, messages).items():
+                all_[kind] |= {thing.id: thing for thing in things}
+        return {kind: list(things.values()) for kind, things in all_.items()}
 
-def _author(message: Message) -> Any:
+    def _author(self, chat: Chat, message: Message) -> Any:
+        """Posts have none, and what comes in a talk of two can only be from the other side."""
+        if message.forwarded:
+            return tl.PeerChannel(message.forwarded[0])
+        of_two = chat.private and not chat.group
+        hidden = chat.broadcast or (of_two and message.sender != self.account.id)
+        return None if hidden or message.sender is None else tl.PeerUser(message.sender)
+
+
+def peer_of(chat: Chat) -> Any:
+    """A chat's `peer`."""
+    if chat.group:
+        return tl.PeerChat(chat.id)
+    return tl.PeerUser(chat.id) if chat.private else tl.PeerChannel(chat.id)
+
+
+def _forward(chat: Chat, message: Message) -> Any:
     if message.forwarded:
-        return tl.PeerChannel(message.forwarded[0])
-    return tl.PeerUser(message.sender) if message.sender is not None else None
-
-
-def _forward(message: Message) -> Any:
-    if message.forwarded is None:
+        channel, post = message.forwarded
+        peer = tl.PeerChannel(channel)
+        return tl.MessageFwdHeader(
+            message.date, from_id=peer, channel_post=post, saved_from_peer=peer, saved_from_msg_id=post
+        )
+    if message.origin is None:
         return None
-    channel, post = message.forwarded
-    peer = tl.PeerChannel(channel)
+    date, account, channel_id, post_id = message.origin
+    source = tl.PeerChannel(channel_id) if channel_id else tl.PeerUser(account)
+    saved = chat.owner == chat.id and post_id is not None
     return tl.MessageFwdHeader(
-        message.date, from_id=peer, channel_post=post, saved_from_peer=peer, saved_from_msg_id=post
+        date,
+        from_id=source,
+        channel_post=post_id,
+        saved_from_peer=source if saved else None,
+        saved_from_msg_id=post_id if saved else None,
     )
 
 

@@ -1,120 +1,29 @@
-"""What there is in this little Telegram: accounts, chats, messages and files, the same in every data centre.
+"""All there is, the same in every data centre, and how it changes.
 
 Nothing here depends on who looks; `view` turns it into what one account is shown.
 """
 
 import hashlib
 import hmac
+import itertools
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from saveany.sandbox.content import Content
+from saveany.sandbox.boxes import Event, Kind
+from saveany.sandbox.content import Parts, Store
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.model import EPOCH, Account, Chat, File, Group, Message, Origin, Picture
+from saveany.sandbox.privacy import meant_for
+from saveany.sandbox.talks import Talks
 
-EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # when a message is from that names no date
-
-
-@dataclass(eq=False, kw_only=True)
-class Account:
-    """A bot (it has a token) or a user (a phone number)."""
-
-    id: int
-    name: str
-    username: str = ""
-    token: str = ""
-    phone: str = ""
-
-    @property
-    def bot(self) -> bool:
-        """Whether it is a bot."""
-        return bool(self.token)
+__all__ = ["EPOCH", "Account", "Chat", "File", "Group", "Message", "Origin", "Picture", "World"]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One size of a photo; `type` is Telegram's letter for it (s, m, x, y, w: growing)."""
-
-    type: str
-    width: int
-    height: int
-    content: Content
-
-
-@dataclass(eq=False, kw_only=True)
-class File:
-    """A document, or a photo if it has pictures (then `content` is the largest of them)."""
-
-    id: int
-    content: Content
-    name: str | None = None
-    mime: str = "application/octet-stream"
-    attributes: tuple[Any, ...] = ()  # TL document attributes besides the file name
-    pictures: tuple[Picture, ...] = ()
-    dc: int = 2
-    date: datetime = EPOCH
-    generation: int = 1  # file references given out for an earlier generation have expired
-
-    def part(self, kind: str) -> Content:
-        """What is served for a `thumb_size`: "" is the file itself."""
-        for picture in self.pictures:
-            if picture.type == kind:
-                return picture.content
-        if kind or self.pictures:
-            raise RpcFailure(400, "LOCATION_INVALID")
-        return self.content
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """A message in a chat. `thread` is the topic, or the post that this comments; `topic` tells which."""
-
-    id: int
-    text: str = ""
-    file: File | None = None
-    date: datetime = EPOCH
-    edited: datetime | None = None
-    album: int | None = None
-    sender: int | None = None  # an account; None: the chat itself
-    reply_to: int | None = None
-    thread: int | None = None
-    topic: bool = False
-    opens_topic: str = ""  # a service message: the title of the topic that starts here
-    service: bool = False
-    protected: bool = False
-    forwarded: tuple[int, int] | None = None  # (channel, post) that was forwarded here automatically
-
-    @property
-    def threads(self) -> set[int]:
-        """Ids of the messages under which this one is listed."""
-        return {thread for thread in (self.thread, self.reply_to) if thread}
-
-
-@dataclass(eq=False, kw_only=True)
-class Chat:
-    """A channel (`broadcast`) or a supergroup, possibly a forum; public if it has a username."""
-
-    id: int
-    title: str
-    username: str = ""
-    broadcast: bool = True
-    forum: bool = False
-    protected: bool = False
-    date: datetime = EPOCH
-    members: set[int] = field(default_factory=set)
-    linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
-    messages: dict[int, Message] = field(default_factory=dict)
-
-    def newest_first(self) -> list[Message]:
-        """All messages, highest id first."""
-        return [self.messages[id_] for id_ in sorted(self.messages, reverse=True)]
-
-    def comments(self, post: int) -> Message | None:
-        """The automatic forward of a channel's post in this discussion group, under which comments go."""
-        return next((m for m in self.messages.values() if m.forwarded == (self.linked, post)), None)
+_RUN = 1_000_000  # more than happens before a restart
 
 
 class World:
@@ -124,6 +33,22 @@ class World:
         self.accounts: dict[int, Account] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[int, File] = {}
+        self.store = Store()
+        self.uploads: dict[tuple[int, int], Parts] = {}  # by account and the number it gave the file
+        self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # chat and message, by account and random id
+        self.presses: dict[int, Any] = {}  # buttons that wait for a bot's answer, by query id
+        self.patience = 10.0  # seconds for which they do
+        self.tokens: dict[bytes, Any] = {}  # QR codes that are shown
+        self.token_lifetime = 30.0  # seconds
+        self.watchers: list[Callable[[Event], None]] = []  # called with everything that happens
+        self.talks = Talks(self.accounts)
+        self._ids = itertools.count(50_000_000)
+
+    def go_on(self, runs: int) -> None:
+        """After a restart, number what happens from where no client has been yet."""
+        for chat in self.chats.values():
+            chat.box.pts += runs * _RUN
+        self.talks.start = runs * _RUN
 
     # -- making it
 
@@ -135,7 +60,7 @@ class World:
     def add_chat(self, chat: Chat) -> Chat:
         """Add a channel or group; its first message says that it was created."""
         self.chats[chat.id] = chat
-        chat.messages.setdefault(1, Message(id=1, date=chat.date, service=True))
+        self.post(chat, Message(id=1, date=chat.date, service=True))
         return chat
 
     def add_file(self, file: File) -> File:
@@ -144,20 +69,54 @@ class World:
         return file
 
     def post(self, chat: Chat, message: Message) -> Message:
-        """Put a message into a chat, in the place of one with the same id."""
+        """Put a message into a chat, in the place of one with the same id; who is there is told."""
+        kind = Kind.EDITED if message.id in chat.messages else Kind.NEW
         chat.messages[message.id] = message
+        self._happened(chat, kind, message.id)
         return message
+
+    def send(self, chat: Chat, message: Message) -> Message:
+        """Put a message at the end of a chat, whatever id it has; in a talk all sides get it."""
+        if not chat.private:
+            return self.post(chat, replace(message, id=chat.box.last_id + 1))
+        letter = replace(message, letter=self.new_id())
+        for side in self.talks.others(chat):
+            if meant_for(self.accounts[side.owner or 0], chat, letter):
+                self._deliver(side, replace(letter, reply_to=self.talks.answered(chat, side, letter)))
+        return self._deliver(chat, letter)
+
+    def _deliver(self, side: Chat, letter: Message) -> Message:
+        message = replace(letter, id=side.box.last_id + 1)
+        self.talks.file(side, message)
+        return self.post(side, message)
+
+    def new_id(self) -> int:
+        """A number that nothing else has."""
+        return next(self._ids)
+
+    def saved(self, account: Account) -> Chat:
+        """The Saved Messages of an account."""
+        return self.talks.of(account, account)
 
     # -- changing it
 
-    def delete(self, chat: Chat, message_id: int) -> None:
-        """Delete a message: from now on there is an empty one in its place."""
-        chat.messages.pop(message_id, None)
+    def delete(self, chat: Chat, *message_ids: int) -> None:
+        """Delete messages: from now on there are empty ones in their place."""
+        gone = [id_ for id_ in message_ids if chat.messages.pop(id_, None)]
+        if gone:
+            self._happened(chat, Kind.DELETED, *gone)
 
     def edit(self, chat: Chat, message_id: int, **changes: Any) -> Message:
-        """Change fields of a message, as its author would."""
+        """Change fields of a message, as its author would; in a talk all copies change."""
         now = datetime.now(UTC)
+        for side, copy in self.talks.copies(chat, message_id):
+            self.post(side, replace(copy, **{"edited": now, **changes}))
         return self.post(chat, replace(chat.messages[message_id], **{"edited": now, **changes}))
+
+    def _happened(self, chat: Chat, kind: Kind, *message_ids: int) -> None:
+        event = chat.box.log(kind, chat, *message_ids)
+        for watcher in self.watchers:
+            watcher(event)
 
     def expire(self, file: File) -> None:
         """Let every file reference given out so far expire."""
@@ -165,7 +124,7 @@ class World:
 
     def holders(self, file_id: int) -> Iterator[tuple[Chat, Message]]:
         """Every message that carries a file."""
-        for chat in self.chats.values():
+        for chat in (*self.chats.values(), *self.talks):
             for message in list(chat.messages.values()):
                 if message.file is not None and message.file.id == file_id:
                     yield chat, message

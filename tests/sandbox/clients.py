@@ -4,29 +4,32 @@ import asyncio
 import logging
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
 from typing import Any
 
-from telethon import TelegramClient
+from telethon import TelegramClient, events
 from telethon.crypto import rsa
 from telethon.network.mtprotostate import MTProtoState
 from telethon.sessions import MemorySession, StringSession
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox import Sandbox
+from saveany.sandbox import Sandbox, samples
 
 
 @asynccontextmanager
 async def telethon(
-    sandbox: Sandbox, session: str = "", dc: int | None = None, **options: Any
+    sandbox: Sandbox, session: str | MemorySession = "", dc: int | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """A connected client, at one of the data centres; with a string session it is logged in."""
+    """A connected client, at one of the data centres; with a session it is logged in.
+
+    A session that an earlier client had, as an object, also knows up to where that one was told.
+    """
     rsa.add_key(sandbox.public_key, old=False)
     TelegramClient._config = None  # Telethon keeps the data centres' addresses for the whole process
-    memory = StringSession(session) if session else MemorySession()
+    memory = StringSession(session) if isinstance(session, str) and session else session or MemorySession()
     if not session:
         id_ = dc or sandbox.dc_id
         memory.set_dc(id_, *sandbox.addresses[id_])
@@ -52,6 +55,13 @@ def user(sandbox: Sandbox, **options: Any) -> AbstractAsyncContextManager[Any]:
     return telethon(sandbox, sandbox.user_session, **options)
 
 
+def named(data: bytes, name: str) -> BytesIO:
+    """A file to send."""
+    file = BytesIO(data)
+    file.name = name
+    return file
+
+
 def location(message: Any, **changes: Any) -> Any:
     """Where a message's document lies, as getFile wants it."""
     document = message.media.document
@@ -63,6 +73,61 @@ async def part(client: Any, message: Any, offset: int = 0, limit: int = 4096) ->
     """One part of a message's document."""
     result = await client(fn.upload.GetFileRequest(location(message), offset, limit))
     return bytes(result.bytes)
+
+
+class Person:
+    """Somebody with a client who writes, forwards and presses; `heard` is what came and changed, in order.
+
+    Telethon tells nobody of what the same client has sent, so `heard` has only what others say.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.heard: list[Any] = []
+        self._new = asyncio.Condition()
+        for kind in (events.NewMessage, events.MessageEdited):
+            client.add_event_handler(self._hear, kind())
+
+    async def send(self, to: Any, what: str | BytesIO, **options: Any) -> Any:
+        """A text, or a file; returns the message."""
+        if isinstance(what, str):
+            return await self.client.send_message(to, what, **options)
+        return await self.client.send_file(to, what, force_document=True, **options)
+
+    async def forward(self, to: Any, messages: Any) -> Any:
+        """Messages of one chat, an album at once; returns those in the new place."""
+        return await self.client.forward_messages(to, messages)
+
+    async def press(self, message: Any, label: str) -> Any:
+        """The button whose text has `label` in it; returns what the bot answers."""
+        found = [
+            button for row in await message.get_buttons() or () for button in row if label in button.text
+        ]
+        assert found, f"no button {label!r} under {message.text!r}"
+        request = fn.messages.GetBotCallbackAnswerRequest(
+            await message.get_input_chat(), message.id, data=found[0].data
+        )
+        return await self.client(request)
+
+    async def hears(self, fits: Callable[[Any], bool], seconds: float = 10) -> Any:
+        """The newest message, or newest form of one, for which this is true; waits for it."""
+        async with asyncio.timeout(seconds), self._new:
+            while not (found := [message for message in self.heard if fits(message)]):
+                await self._new.wait()
+        return found[-1]
+
+    async def _hear(self, event: Any) -> None:
+        async with self._new:
+            self.heard.append(event.message)
+            self._new.notify_all()
+
+
+@asynccontextmanager
+async def person(sandbox: Sandbox, account: int = samples.PERSON.id, **options: Any) -> AsyncIterator[Person]:
+    """Somebody who is connected, and told what happens."""
+    options = {"receive_updates": True, "sequential_updates": True, **options}
+    async with telethon(sandbox, sandbox.session(account), **options) as client:
+        yield Person(client)
 
 
 class Raw:

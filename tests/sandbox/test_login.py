@@ -1,14 +1,19 @@
 """Every transport and every way to log in, by clients that know nothing of us."""
 
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from telethon import connection, errors
+from telethon.password import compute_check
 from telethon.sessions import StringSession
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox import Sandbox
+from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Account, Chat
 from tests.sandbox.clients import bot, telethon, user
 
@@ -112,3 +117,91 @@ async def test_exported_authorization_is_good_for_one_account_and_place(sandbox:
 
 def test_public_key_file_holds_the_public_key(sandbox: Sandbox) -> None:
     assert sandbox.public_key_file.read_text() == sandbox.public_key
+
+
+async def test_two_step_verification(sandbox: Sandbox) -> None:
+    sandbox.world.accounts[samples.USER.id].password = "correct horse"
+    async with telethon(sandbox) as client:
+        await client.send_code_request(sandbox.phone)
+        with pytest.raises(errors.SessionPasswordNeededError):
+            await client.sign_in(sandbox.phone, sandbox.login_code)
+        assert not await client.is_user_authorized()
+        with pytest.raises(errors.PasswordHashInvalidError):
+            await client.sign_in(password="wrong horse")
+        me = await client.sign_in(password="correct horse")
+        assert (me.username, await client.is_user_authorized()) == ("sandbox_user", True)
+
+
+async def test_a_proof_of_the_password_is_good_once(sandbox: Sandbox) -> None:
+    sandbox.world.accounts[samples.USER.id].password = "correct horse"
+    async with user(sandbox) as client:
+        question = await client(fn.account.GetPasswordRequest())
+        proof = compute_check(question, "correct horse")
+        await client(fn.account.GetPasswordRequest())  # which makes it old
+        with pytest.raises(errors.SrpIdInvalidError):
+            await client(fn.auth.CheckPasswordRequest(proof))
+        with pytest.raises(errors.PasswordHashInvalidError):
+            await client(fn.auth.CheckPasswordRequest(tl.InputCheckPasswordEmpty()))
+        question = await client(fn.account.GetPasswordRequest())
+        zero = tl.InputCheckPasswordSRP(question.srp_id, bytes(256), bytes(32))
+        with pytest.raises(errors.PasswordHashInvalidError):
+            await client(fn.auth.CheckPasswordRequest(zero))
+    async with telethon(sandbox, sandbox.person_session) as client:
+        assert not (await client(fn.account.GetPasswordRequest())).has_password
+    async with telethon(sandbox) as client:
+        with pytest.raises(errors.AuthKeyUnregisteredError):
+            await client(fn.account.GetPasswordRequest())
+
+
+@asynccontextmanager
+async def scanning(sandbox: Sandbox, qr: Any) -> AsyncIterator[asyncio.Task[Any]]:
+    """The QR code is shown, and the user's other client scans it."""
+    waiting = asyncio.create_task(qr.wait())
+    async with user(sandbox) as phone:
+        token = base64.urlsafe_b64decode(qr.url.partition("=")[2] + "==")
+        accepted = await phone(fn.auth.AcceptLoginTokenRequest(token))
+        assert isinstance(accepted, tl.Authorization)
+        with pytest.raises(errors.AuthTokenAlreadyAcceptedError):
+            await phone(fn.auth.AcceptLoginTokenRequest(token))
+        yield waiting
+
+
+async def test_login_by_qr_code(sandbox: Sandbox) -> None:
+    async with telethon(sandbox, receive_updates=True) as client:
+        qr = await client.qr_login()
+        async with scanning(sandbox, qr) as waiting:
+            assert (await waiting).username == "sandbox_user"
+        assert await client.is_user_authorized()
+    assert sandbox.world.tokens == {}
+
+
+async def test_login_by_qr_code_at_another_data_centre(sandbox: Sandbox) -> None:
+    async with telethon(sandbox, dc=4, receive_updates=True) as client:
+        qr = await client.qr_login()
+        async with scanning(sandbox, qr) as waiting:
+            assert (await waiting).username == "sandbox_user"
+        assert client.session.dc_id == sandbox.dc_id
+
+
+async def test_login_by_qr_code_and_password(sandbox: Sandbox) -> None:
+    sandbox.world.accounts[samples.USER.id].password = "correct horse"
+    async with telethon(sandbox, receive_updates=True) as client:
+        qr = await client.qr_login()
+        async with scanning(sandbox, qr) as waiting:
+            with pytest.raises(errors.SessionPasswordNeededError):
+                await waiting
+        assert (await client.sign_in(password="correct horse")).username == "sandbox_user"
+
+
+async def test_qr_codes_expire_and_are_not_guessed(sandbox: Sandbox) -> None:
+    sandbox.world.token_lifetime = 0
+    async with telethon(sandbox) as client, user(sandbox) as phone:
+        token = (await client(fn.auth.ExportLoginTokenRequest(1, "hash", []))).token
+        with pytest.raises(errors.AuthTokenExpiredError):
+            await phone(fn.auth.AcceptLoginTokenRequest(token))
+        fresh = (await client(fn.auth.ExportLoginTokenRequest(1, "hash", []))).token
+        for wrong in (b"guessed", token):
+            with pytest.raises(errors.AuthTokenInvalidError):
+                await phone(fn.auth.AcceptLoginTokenRequest(wrong))
+        with pytest.raises(errors.AuthTokenInvalidError):
+            await client(fn.auth.ImportLoginTokenRequest(fresh))

@@ -13,7 +13,7 @@ from telethon.tl import functions as fn
 
 from saveany.sandbox import Sandbox, samples, transport
 from saveany.sandbox.calls import method_name
-from saveany.sandbox.content import MIB, Literal, Stream
+from saveany.sandbox.content import MIB, Literal, Parts, Pieces, Store, Stream
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.errors import ProtocolError, RpcFailure
 from saveany.sandbox.handlers.messages import page
@@ -31,6 +31,19 @@ def test_any_part_of_a_stream_is_that_part(offset: int, length: int) -> None:
 @given(st.integers(0, 8), st.integers(0, 8))
 def test_literal_and_stream_agree_on_ends(offset: int, length: int) -> None:
     assert Literal(WHOLE[:5]).read(offset, length) == Stream(7, 5).read(offset, length)
+
+
+@given(st.integers(1, 40), st.binary(max_size=200), st.integers(0, 210), st.integers(0, 210))
+def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int, length: int) -> None:
+    store = Store()
+    parts = Parts(store)
+    for number, start in enumerate(range(0, len(data) or 1, each)):
+        parts.keep(number, b"an older form")
+        parts.keep(number, data[start : start + each])
+    content = Pieces(parts)
+    assert (content.size, content.read(offset, length)) == (len(data), data[offset : offset + length])
+    assert b"".join(parts.values()) == data
+    store.close()
 
 
 def test_streams_differ_and_long_reads_work() -> None:

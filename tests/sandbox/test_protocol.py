@@ -140,7 +140,8 @@ async def test_broken_packets_close_the_connection(garbage: Any, sandbox: Sandbo
     async with Raw(sandbox) as raw:
         if isinstance(garbage, str):
             good = sealed_ping(raw)
-            garbage = good[:24] + secrets.token_bytes(64) if "garbage" in garbage else good[:-1] + b"\0"
+            flipped = good[:-1] + bytes([good[-1] ^ 1])
+            garbage = good[:24] + secrets.token_bytes(64) if "garbage" in garbage else flipped
         raw.write(garbage)
         with pytest.raises(asyncio.IncompleteReadError):
             await raw.packet()

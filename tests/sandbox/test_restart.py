@@ -17,6 +17,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox
+from saveany.sandbox.world import Message
 from tests.sandbox.clients import telethon, user
 
 
@@ -54,6 +55,19 @@ async def test_connected_client_survives_a_restart(tmp_path: Path) -> None:
         await client.disconnect()
 
 
+async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
+    async with Sandbox(state=tmp_path) as first, user(first) as client:
+        before = await client.send_message("me", "note")
+        state = await client(fn.updates.GetStateRequest())
+    async with Sandbox(state=tmp_path) as second, user(second) as client:
+        assert (await client.send_message("me", "note")).id > before.id
+        missed = await client(fn.updates.GetDifferenceRequest(state.pts, state.date, state.qts))
+        assert [message.message for message in missed.new_messages] == ["note"]
+        second.world.send(second.world.chats[1500000001], Message(id=0, text="post"))
+        late = fn.updates.GetChannelDifferenceRequest("channel", tl.ChannelMessagesFilterEmpty(), 24, 100)
+        assert isinstance(await client(late), tl.updates.ChannelDifferenceTooLong)
+
+
 async def test_revoked_session_stays_revoked_after_a_restart(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as first, user(first) as client:
         first.faults.add("revoke=SESSION_REVOKED,count=1")
@@ -76,7 +90,7 @@ async def test_keys_are_for_the_owner_only(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as sandbox:
         assert sandbox.user_session
         modes = file_modes(tmp_path)
-    assert len(modes) == 5  # RSA key, its public half, the session's key twice, ports
+    assert len(modes) == 6  # RSA key, its public half, the session's key twice, ports, number of runs
     assert all(mode & 0o077 == 0 for mode in modes)
 
 
@@ -102,13 +116,31 @@ async def first_line(running: asyncio.subprocess.Process) -> Any:
     return json.loads(await running.stdout.readline())
 
 
+async def test_process_says_how_to_act_as_a_person() -> None:
+    async with process() as running:
+        assert running.stdout is not None
+        said = (await running.stdout.readuntil(b'"/start")')).decode()
+        facts = dict(line.split(maxsplit=1) for line in said.splitlines()[:8])
+        example = said[said.index("    from telethon") :]
+        for name in ("public_key_file", "person_session"):
+            example = example.replace(f"<{name}>", facts[name])
+        example += '\n        print((await person.get_messages("sandbox_bot"))[0].text)'
+        program = f"import asyncio\n\nasync def main():\n{example}\n\nasyncio.run(main())\n"
+        person = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await person.communicate()
+        assert out == b"/start\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_process_says_all_and_ends_cleanly(number: int, tmp_path: Path) -> None:
     async with process("--json", "--state", str(tmp_path), "--fault", "flood_wait=9,file=1003") as running:
         facts = await first_line(running)
         told = facts["telegram"]
         assert set(told) == {
-            *("address", "public_key_file", "dc_id", "bot_token", "user_session", "phone", "login_code")
+            *("address", "public_key_file", "dc_id", "bot_token", "phone", "login_code"),
+            *("user_session", "person_session"),
         }
         assert len(facts["samples"]) >= 20
         assert facts["samples"][0]["files"][0]["name"] == "file.pdf"

@@ -219,13 +219,13 @@ async def test_missing_messages_are_empty_and_too_few_ids_refused(sandbox: Sandb
 async def test_unknown_method_is_refused_by_name(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         with pytest.raises(errors.RPCError, match="METHOD_NOT_IMPLEMENTED"):
-            await client(fn.account.GetPasswordRequest())
+            await client(fn.account.GetThemesRequest("", 0))
 
 
 async def test_wrong_kinds_of_peer_and_location(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         with pytest.raises(errors.PeerIdInvalidError):
-            await client(fn.messages.GetHistoryRequest(tl.InputPeerSelf(), 0, None, 0, 10, 0, 0, 0))
+            await client(fn.messages.GetHistoryRequest(tl.InputPeerChat(1), 0, None, 0, 10, 0, 0, 0))
         with pytest.raises(errors.LocationInvalidError):
             await client(fn.upload.GetFileRequest(tl.InputTakeoutFileLocation(), 0, 4096))
         photo = (await client.get_messages("channel", ids=130)).photo

@@ -6,11 +6,30 @@
 from typing import Any
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers import auth, chats, config, files, messages, updates
+from saveany.sandbox.handlers import (
+    auth,
+    bots,
+    buttons,
+    chats,
+    config,
+    editing,
+    files,
+    messages,
+    password,
+    people,
+    sending,
+    tokens,
+    updates,
+    uploads,
+)
 from saveany.sandbox.handlers.registry import METHODS, Context
 
 __all__ = ["Context", "answer"]
-_FAMILIES = (auth, chats, config, files, messages, updates)  # importing them fills METHODS
+#: Importing them fills METHODS.
+_FAMILIES = (
+    *(auth, bots, buttons, chats, config, editing, files),
+    *(messages, password, people, sending, tokens, updates, uploads),
+)
 
 
 def answer(context: Context, request: Any) -> Any:

@@ -11,6 +11,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.bots import bot_info
 from saveany.sandbox.handlers.registry import Context, answers
 from saveany.sandbox.view import View
 from saveany.sandbox.world import Account
@@ -28,7 +29,7 @@ def import_bot_authorization(context: Context, request: Any) -> Any:
         raise RpcFailure(400, "ACCESS_TOKEN_INVALID")
     if context.dc != context.home:
         raise RpcFailure(303, f"USER_MIGRATE_{context.home}")
-    return _log_in(context, bot)
+    return log_in(context, bot)
 
 
 @answers(fn.auth.SendCodeRequest, login=False)
@@ -50,7 +51,8 @@ def sign_in(context: Context, request: Any) -> Any:
         raise RpcFailure(400, "PHONE_CODE_EXPIRED")
     if request.phone_code != LOGIN_CODE:
         raise RpcFailure(400, "PHONE_CODE_INVALID")
-    return _log_in(context, user)
+    need_password(context, user)
+    return log_in(context, user)
 
 
 @answers(fn.auth.ExportAuthorizationRequest)
@@ -69,7 +71,7 @@ def import_authorization(context: Context, request: Any) -> Any:
     account = context.world.accounts.get(request.id)
     if account is None or not hmac.compare_digest(request.bytes, _ticket(context, account.id, context.dc)):
         raise RpcFailure(400, "AUTH_BYTES_INVALID")
-    return _log_in(context, account)
+    return log_in(context, account)
 
 
 @answers(fn.auth.LogOutRequest)
@@ -82,32 +84,29 @@ def log_out(context: Context, request: Any) -> Any:
 @answers(fn.users.GetUsersRequest)
 def get_users(context: Context, request: Any) -> Any:
     """Users; unknown ones, and wrong hashes, are left out."""
-    return [context.view.user(user) for user in map(_finder(context), request.id) if user is not None]
+    return [context.view.user(user) for user in map(context.user, request.id) if user is not None]
 
 
 @answers(fn.users.GetFullUserRequest)
 def get_full_user(context: Context, request: Any) -> Any:
     """One user."""
-    user = _finder(context)(request.id)
+    user = context.user(request.id)
     if user is None:
         raise RpcFailure(400, "USER_ID_INVALID")
-    full = tl.UserFull(user.id, tl.PeerSettings(), tl.PeerNotifySettings(), 0)
+    info = bot_info(user, context.account) if user.bot else None
+    full = tl.UserFull(user.id, tl.PeerSettings(), tl.PeerNotifySettings(), 0, bot_info=info)
     return tl.users.UserFull(full, [], [context.view.user(user)])
 
 
-def _finder(context: Context) -> Any:
-    def find(peer: Any) -> Account | None:
-        if isinstance(peer, tl.InputUserSelf):
-            return context.account
-        user = context.world.accounts.get(getattr(peer, "user_id", 0))
-        if user and peer.access_hash == context.world.access_hash(context.account, user.id):
-            return user
-        return None
-
-    return find
+def need_password(context: Context, account: Account) -> None:
+    """Refuse to go on if the account has a password; the key is then the one that may say it."""
+    if account.password:
+        context.key.half_in = account.id
+        raise RpcFailure(401, "SESSION_PASSWORD_NEEDED")
 
 
-def _log_in(context: Context, account: Account) -> Any:
+def log_in(context: Context, account: Account) -> Any:
+    """Let the key be the account's."""
     context.vault.bind(context.key, account.id)
     return tl.auth.Authorization(user=View(context.world, account).user(account))
 

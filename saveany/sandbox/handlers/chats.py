@@ -8,10 +8,12 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.view import peer_of
 from saveany.sandbox.world import Account, Chat, Message
 
 _USERNAME = re.compile(r"[a-z](?!\w*__)\w{2,30}[a-z0-9]", re.ASCII | re.IGNORECASE)
 _MAX_DIALOGS = 100
+_PEER_IDS = ("channel_id", "chat_id", "user_id")
 
 
 @answers(fn.contacts.ResolveUsernameRequest)
@@ -33,6 +35,13 @@ def get_channels(context: Context, request: Any) -> Any:
     return tl.messages.Chats([context.view.chat(context.chat(peer)) for peer in request.id])
 
 
+@answers(fn.messages.GetChatsRequest)
+def get_chats(context: Context, request: Any) -> Any:
+    """Small groups by id."""
+    chats = [context.peer(tl.InputPeerChat(id_)) for id_ in request.id]
+    return tl.messages.Chats([context.view.chat(chat) for chat in chats])
+
+
 @answers(fn.channels.GetFullChannelRequest)
 def get_full_channel(context: Context, request: Any) -> Any:
     """A channel with its discussion group."""
@@ -46,7 +55,7 @@ def get_full_channel(context: Context, request: Any) -> Any:
         chat_photo=tl.PhotoEmpty(0),
         notify_settings=tl.PeerNotifySettings(),
         bot_info=[],
-        pts=1,
+        pts=chat.box.pts,
         linked_chat_id=chat.linked,
         participants_count=len(chat.members),
     )
@@ -57,17 +66,18 @@ def get_full_channel(context: Context, request: Any) -> Any:
 @answers(fn.messages.GetDialogsRequest, bots=False)
 def get_dialogs(context: Context, request: Any) -> Any:
     """The chats that a user is in, the one with the newest message first, from an offset on."""
-    mine = [chat for chat in context.world.chats.values() if context.account.id in chat.members]
+    world, me = context.world, context.account
+    mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.talks.held(me)
     tops = sorted(((chat, chat.newest_first()[0]) for chat in mine), key=_recency, reverse=True)
-    date, peer = request.offset_date, getattr(request.offset_peer, "channel_id", 0)
+    date, offset = request.offset_date, request.offset_peer
+    peer = next((getattr(offset, name) for name in _PEER_IDS if hasattr(offset, name)), 0)
     if date is not None and date.timestamp() > 0:
         tops = [top for top in tops if _recency(top) < (date, peer)]
     page = tops[: min(request.limit, _MAX_DIALOGS)]
-    found = {
-        "dialogs": [_dialog(chat, top) for chat, top in page],
+    found: dict[str, list[Any]] = {
+        "dialogs": [dialog(chat, top) for chat, top in page],
         "messages": [context.view.message(chat, top) for chat, top in page],
-        "chats": [context.view.chat(chat) for chat, _ in page],
-        "users": [],
+        **context.view.around_all((chat, [top]) for chat, top in page),
     }
     if len(page) == len(mine):
         return tl.messages.Dialogs(**found)
@@ -79,9 +89,10 @@ def _recency(top: tuple[Chat, Message]) -> tuple[Any, int]:
     return message.date, chat.id
 
 
-def _dialog(chat: Chat, top: Message) -> Any:
+def dialog(chat: Chat, top: Message) -> Any:
+    """A `dialog`, with everything read."""
     return tl.Dialog(
-        peer=tl.PeerChannel(chat.id),
+        peer=peer_of(chat),
         top_message=top.id,
         read_inbox_max_id=top.id,
         read_outbox_max_id=0,
@@ -90,5 +101,5 @@ def _dialog(chat: Chat, top: Message) -> Any:
         unread_reactions_count=0,
         unread_poll_votes_count=0,
         notify_settings=tl.PeerNotifySettings(),
-        pts=1,
+        pts=None if chat.private else chat.box.pts,
     )

@@ -1,6 +1,6 @@
 """channels.getMessages, messages.get* and messages.search: reading messages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from telethon.tl import functions as fn
@@ -12,6 +12,9 @@ from saveany.sandbox.world import Chat, Message
 
 _MAX_MESSAGES = 100
 
+_URLS = (tl.MessageEntityUrl, tl.MessageEntityTextUrl)
+_Get = Callable[[int], Message | None]
+
 
 @answers(fn.channels.GetMessagesRequest)
 def get_channel_messages(context: Context, request: Any) -> Any:
@@ -19,26 +22,29 @@ def get_channel_messages(context: Context, request: Any) -> Any:
     chat = context.chat(request.channel)
     if not request.id:
         raise RpcFailure(400, "MESSAGE_IDS_EMPTY")
-    wanted = [getattr(entry, "id", 0) for entry in request.id[:_MAX_MESSAGES]]
-    found = [chat.messages.get(id_) for id_ in wanted]
-    shown = [
-        context.view.message(chat, message) if message else tl.MessageEmpty(id=id_, peer_id=None)
-        for id_, message in zip(wanted, found, strict=True)
-    ]
-    return _channel_messages(context, chat, [m for m in found if m], shown, len(shown))
+    found = _chosen(chat.messages.get, request.id)
+    shown = [_shown(context, chat, id_, message) for id_, message in found]
+    return _messages(context, chat, [message for _, message in found if message], shown, len(shown))
 
 
 @answers(fn.messages.GetMessagesRequest)
 def get_messages(context: Context, request: Any) -> Any:
-    """Messages outside of channels: there are none."""
-    empty = [tl.MessageEmpty(id=getattr(entry, "id", 0), peer_id=None) for entry in request.id]
-    return tl.messages.Messages(messages=empty, topics=[], chats=[], users=[])
+    """Messages outside of channels."""
+    talks = {id_: chat for chat in context.world.talks.held(context.account) for id_ in chat.messages}
+
+    def get(id_: int) -> Message | None:
+        return talks[id_].messages[id_] if id_ in talks else None
+
+    found = _chosen(get, request.id)
+    shown = [_shown(context, talks.get(id_), id_, message) for id_, message in found]
+    around = context.view.around_all((talks[id_], [message]) for id_, message in found if message)
+    return tl.messages.Messages(messages=shown, topics=[], **around)
 
 
 @answers(fn.messages.GetHistoryRequest, bots=False)
 def get_history(context: Context, request: Any) -> Any:
     """A page of a chat's messages, newest first."""
-    return _page(context, context.chat(request.peer), request, lambda message: True)
+    return _page(context, context.peer(request.peer), request, lambda message: True)
 
 
 @answers(fn.messages.GetRepliesRequest, bots=False)
@@ -59,7 +65,7 @@ def search(context: Context, request: Any) -> Any:
         in_thread = not request.top_msg_id or request.top_msg_id in message.threads
         return in_thread and words in message.text.lower() and kind(message)
 
-    return _page(context, context.chat(request.peer), request, fits)
+    return _page(context, context.peer(request.peer), request, fits)
 
 
 @answers(fn.messages.GetDiscussionMessageRequest, bots=False)
@@ -78,11 +84,38 @@ def get_discussion_message(context: Context, request: Any) -> Any:
     )
 
 
+def _has(attribute: type) -> Callable[[Message], bool]:
+    return lambda message: bool(
+        message.file and any(isinstance(a, attribute) for a in message.file.attributes)
+    )
+
+
 _FILTERS: dict[type, Callable[[Message], bool]] = {
     tl.InputMessagesFilterEmpty: lambda message: True,
     tl.InputMessagesFilterPhotos: lambda message: bool(message.file and message.file.pictures),
     tl.InputMessagesFilterDocument: lambda message: bool(message.file and not message.file.pictures),
+    tl.InputMessagesFilterVideo: _has(tl.DocumentAttributeVideo),
+    tl.InputMessagesFilterMusic: _has(tl.DocumentAttributeAudio),
+    tl.InputMessagesFilterUrl: lambda message: any(isinstance(e, _URLS) for e in message.entities),
 }
+
+
+def _chosen(get: _Get, entries: Sequence[Any]) -> list[tuple[int, Message | None]]:
+    """Ids and messages that `inputMessage`s name: by id, or as what another message answers."""
+    ids = []
+    for entry in entries[:_MAX_MESSAGES]:
+        named = get(getattr(entry, "id", 0))
+        answered = isinstance(entry, tl.InputMessageReplyTo)
+        ids.append(
+            (named.reply_to or named.thread or 0 if named else 0) if answered else getattr(entry, "id", 0)
+        )
+    return [(id_, get(id_)) for id_ in ids]
+
+
+def _shown(context: Context, chat: Chat | None, id_: int, message: Message | None) -> Any:
+    if chat is None or message is None:
+        return tl.MessageEmpty(id=id_, peer_id=None)
+    return context.view.message(chat, message)
 
 
 def _thread(context: Context, chat: Chat, message: int) -> tuple[Chat, int]:
@@ -98,7 +131,7 @@ def _page(context: Context, chat: Chat, request: Any, fits: Callable[[Message], 
     every = [message for message in chat.newest_first() if fits(message)]
     chosen = page(every, request)
     shown = [context.view.message(chat, message) for message in chosen]
-    return _channel_messages(context, chat, chosen, shown, len(every))
+    return _messages(context, chat, chosen, shown, len(every))
 
 
 def page(newest_first: list[Message], request: Any) -> list[Message]:
@@ -125,8 +158,10 @@ def _between(id_: int, low: int, high: int) -> bool:
     return id_ > low and (not high or id_ < high)
 
 
-def _channel_messages(
-    context: Context, chat: Chat, messages: Iterable[Message], shown: list[Any], count: int
-) -> Any:
-    around = context.view.around(chat, messages)
-    return tl.messages.ChannelMessages(pts=1, count=count, messages=shown, topics=[], **around)
+def _messages(context: Context, chat: Chat, messages: Iterable[Message], shown: list[Any], count: int) -> Any:
+    found: dict[str, Any] = {"messages": shown, "topics": [], **context.view.around(chat, messages)}
+    if not chat.private:
+        return tl.messages.ChannelMessages(pts=chat.box.pts, count=count, **found)
+    if len(shown) == count:
+        return tl.messages.Messages(**found)
+    return tl.messages.MessagesSlice(count=count, **found)

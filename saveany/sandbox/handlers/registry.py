@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from telethon.tl import types as tl
+
+from saveany.sandbox import news
+from saveany.sandbox.boxes import Event
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.vault import Key, Vault
 from saveany.sandbox.view import View
@@ -17,10 +21,12 @@ class Context:
 
     world: World
     vault: Vault
+    news: news.News
     key: Key
     dc: int
     home: int  # the data centre of every account
     addresses: Mapping[int, tuple[str, int]]
+    events: list[Event]  # what the request has made happen
 
     @cached_property
     def account(self) -> Account:
@@ -39,6 +45,43 @@ class Context:
         if not hasattr(peer, "channel_id") or not hasattr(peer, "access_hash"):
             raise RpcFailure(400, "PEER_ID_INVALID")
         return self.world.chat(self.account, peer.channel_id, peer.access_hash)
+
+    def peer(self, peer: Any) -> Chat:
+        """The chat of any `inputPeer`: a channel, a small group, a talk with somebody or oneself."""
+        if isinstance(peer, tl.InputPeerSelf) or hasattr(peer, "user_id"):
+            other = self.user(peer)
+            if other is None or (other is self.account and self.account.bot):
+                raise RpcFailure(400, "PEER_ID_INVALID")
+            return self.world.talks.of(self.account, other)
+        if isinstance(peer, tl.InputPeerChat):
+            return self._group(peer.chat_id)
+        return self.chat(peer)
+
+    def user(self, peer: Any) -> Account | None:
+        """The account of an `inputUser` or `inputPeerUser`, if the hash is right.
+
+        A bot may say 0 for the hash of somebody who has written to it.
+        """
+        if isinstance(peer, tl.InputUserSelf | tl.InputPeerSelf):
+            return self.account
+        user = self.world.accounts.get(getattr(peer, "user_id", 0))
+        if user is None or peer.access_hash == self.world.access_hash(self.account, user.id):
+            return user
+        met = self.account.bot and peer.access_hash == 0
+        return user if user is self.account or (met and self._has_met(user)) else None
+
+    def _group(self, group_id: int) -> Chat:
+        group = self.world.talks.groups.get(group_id)
+        if group is None or self.account.id not in group.members:
+            raise RpcFailure(400, "PEER_ID_INVALID")
+        return self.world.talks.of(self.account, group)
+
+    def _has_met(self, user: Account) -> bool:
+        return any(user.id in chat.members for chat in self.world.talks.held(self.account))
+
+    def updates(self, *extra: Any) -> Any:
+        """TL `updates` with what the request has made happen, after `extra`."""
+        return news.updates(self.view, self.events, *extra)
 
 
 Handler = Callable[[Context, Any], Any]

@@ -1,0 +1,132 @@
+"""Keyboards under messages: what may be in them, and what happens when one is pressed."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.view import peer_of
+from saveany.sandbox.world import Account, Chat, Message
+
+_LONGEST_DATA = 64  # bytes
+_MOST_BUTTONS = 100
+_LONGEST_ANSWER = 200
+_SCHEMES = ("http://", "https://", "tg://", "ton://")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A press that waits for the bot's answer."""
+
+    bot: int
+    answer: asyncio.Future[Any]
+
+
+@answers(fn.messages.GetBotCallbackAnswerRequest, bots=False)
+def get_bot_callback_answer(context: Context, request: Any) -> Any:
+    """Press a button: the bot is told, and its answer is the result."""
+    chat = context.peer(request.peer)
+    message = chat.messages.get(request.msg_id)
+    if message is None:
+        raise RpcFailure(400, "MESSAGE_ID_INVALID")
+    bot = context.world.accounts.get(message.sender or 0)
+    if request.data not in list(_callback_data(message.markup)):
+        raise RpcFailure(400, "DATA_INVALID")
+    if bot is None or not bot.bot:
+        raise RpcFailure(400, "BOT_INVALID")
+    return _press(context, bot, *_as_seen_by(context, bot, chat, message), request.data)
+
+
+@answers(fn.messages.SetBotCallbackAnswerRequest)
+def set_bot_callback_answer(context: Context, request: Any) -> bool:
+    """What the person who pressed is shown; once for each press, and in time."""
+    if not context.account.bot:
+        raise RpcFailure(400, "USER_BOT_REQUIRED")
+    if len(request.message or "") > _LONGEST_ANSWER:
+        raise RpcFailure(400, "MESSAGE_TOO_LONG")
+    query = context.world.presses.get(request.query_id)
+    if query is None or query.bot != context.account.id or query.answer.done():
+        raise RpcFailure(400, "QUERY_ID_INVALID")
+    del context.world.presses[request.query_id]
+    query.answer.set_result(
+        tl.messages.BotCallbackAnswer(
+            cache_time=request.cache_time,
+            alert=request.alert,
+            has_url=bool(request.url) or None,
+            message=request.message,
+            url=request.url,
+        )
+    )
+    return True
+
+
+def check_markup(context: Context, markup: Any) -> None:
+    """Refuse a keyboard that the service would refuse; people have none."""
+    if markup is None:
+        return
+    if not context.account.bot:
+        raise RpcFailure(400, "REPLY_MARKUP_INVALID")
+    buttons = list(_buttons(markup))
+    if len(buttons) > _MOST_BUTTONS:
+        raise RpcFailure(400, "REPLY_MARKUP_TOO_LONG")
+    for button in buttons:
+        if not button.text:
+            raise RpcFailure(400, "BUTTON_TEXT_INVALID")
+        if not 1 <= len(getattr(button.type, "data", b"-")) <= _LONGEST_DATA:
+            raise RpcFailure(400, "BUTTON_DATA_INVALID")
+        if not getattr(button.type, "url", "https://").startswith(_SCHEMES):
+            raise RpcFailure(400, "BUTTON_URL_INVALID")
+
+
+def _press(context: Context, bot: Account, chat: Chat, message: Message, data: bytes) -> Any:
+    """Tell the bot's sessions. A press that nobody hears is lost, and ends as one that nobody answers."""
+    loop, world, number = asyncio.get_running_loop(), context.world, context.world.new_id()
+    answer = loop.create_future()
+    world.presses[number] = Query(bot.id, answer)
+    timer = loop.call_later(world.patience, _give_up, answer)
+
+    def forget(_: object) -> None:
+        timer.cancel()
+        world.presses.pop(number, None)
+
+    answer.add_done_callback(forget)
+    update = tl.UpdateBotCallbackQuery(
+        query_id=number,
+        user_id=context.account.id,
+        peer=peer_of(chat),
+        msg_id=message.id,
+        chat_instance=chat.id,
+        data=data,
+    )
+    context.news.push_to(bot, update, chat, [context.account])
+    return answer
+
+
+def _give_up(answer: asyncio.Future[Any]) -> None:
+    if not answer.done():
+        answer.set_exception(RpcFailure(400, "BOT_RESPONSE_TIMEOUT"))
+
+
+def _as_seen_by(context: Context, bot: Account, chat: Chat, message: Message) -> tuple[Chat, Message]:
+    """The bot's copy of a private message; it has gone if the bot deleted it only for itself."""
+    if not chat.private:
+        return chat, message
+    for side, copy in context.world.talks.copies(chat, message.id):
+        if side.owner == bot.id:
+            return side, copy
+    raise RpcFailure(400, "MESSAGE_ID_INVALID")
+
+
+def _buttons(markup: Any) -> Iterator[Any]:
+    for row in getattr(markup, "rows", ()):
+        yield from row.buttons
+
+
+def _callback_data(markup: Any) -> Iterator[bytes]:
+    kinds = (button.type for button in _buttons(markup))
+    return (kind.data for kind in kinds if isinstance(kind, tl.InlineButtonTypeCallback))

@@ -1,0 +1,243 @@
+"""messages.send*, forwardMessages and uploadMedia: what accounts put into chats.
+
+A file that was sent is in the world as every other one; its parts are used up. The same `random_id` of an
+account is never sent twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox import texts
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.buttons import check_markup
+from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.uploads import uploaded
+from saveany.sandbox.world import Account, Chat, File, Message, Origin, Picture
+
+_LONGEST_CAPTION, _LONGEST_TEXT = 1024, 4096
+_MOST_IN_ALBUM, _MOST_FORWARDED = 10, 100
+
+
+class _Letter(NamedTuple):
+    """One message to be sent."""
+
+    random_id: int
+    message: Message
+
+
+@answers(fn.messages.SendMessageRequest)
+def send_message(context: Context, request: Any) -> Any:
+    """A message of words."""
+    check_markup(context, request.reply_markup)
+    said = words(request.message, request.entities)
+    return _send(context, request, [_letter(request, request.random_id, said)])
+
+
+@answers(fn.messages.SendMediaRequest)
+def send_media(context: Context, request: Any) -> Any:
+    """A message with a file."""
+    check_markup(context, request.reply_markup)
+    _writable(context, request.peer)
+    _check_new(context, [request.random_id])
+    said = caption(request.message, request.entities)
+    letter = _letter(request, request.random_id, said, media_file(context, request.media))
+    return _send(context, request, [letter])
+
+
+@answers(fn.messages.SendMultiMediaRequest)
+def send_multi_media(context: Context, request: Any) -> Any:
+    """An album."""
+    if not 0 < len(request.multi_media) <= _MOST_IN_ALBUM:
+        raise RpcFailure(400, "MULTI_MEDIA_TOO_LONG" if request.multi_media else "MEDIA_EMPTY")
+    _check_new(context, [each.random_id for each in request.multi_media])
+    if any(isinstance(each.media, (_UPLOADED_DOCUMENT, _UPLOADED_PHOTO)) for each in request.multi_media):
+        raise RpcFailure(400, "MEDIA_INVALID")  # they go through uploadMedia first
+    files = [media_file(context, each.media) for each in request.multi_media]
+    if len({_album_kind(file) for file in files}) > 1:
+        raise RpcFailure(400, "MEDIA_GROUPED_INVALID")
+    letters = [
+        _letter(request, each.random_id, caption(each.message, each.entities), file)
+        for each, file in zip(request.multi_media, files, strict=True)
+    ]
+    return _send(context, request, _grouped(context, letters))
+
+
+@answers(fn.messages.UploadMediaRequest)
+def upload_media(context: Context, request: Any) -> Any:
+    """Make a file of uploaded parts, for an album."""
+    context.peer(request.peer)
+    return context.view.media(media_file(context, request.media))
+
+
+@answers(fn.messages.ForwardMessagesRequest)
+def forward_messages(context: Context, request: Any) -> Any:
+    """Messages from one chat to another; albums stay albums."""
+    source = context.peer(request.from_peer)
+    if source.protected:
+        raise RpcFailure(400, "CHAT_FORWARDS_RESTRICTED")
+    if not request.id:
+        raise RpcFailure(400, "MESSAGE_IDS_EMPTY")
+    if len(request.id) != len(request.random_id) or len(request.id) > _MOST_FORWARDED:
+        raise RpcFailure(400, "RANDOM_ID_INVALID")
+    originals = [source.messages.get(id_) for id_ in request.id]
+    albums: dict[int, int] = {}
+    letters = []
+    for original, random_id in zip(originals, request.random_id, strict=True):
+        if original is None or original.service:
+            raise RpcFailure(400, "MESSAGE_ID_INVALID")
+        if original.album and original.album not in albums:
+            albums[original.album] = context.world.new_id()
+        album = albums.get(original.album or 0)
+        copy = replace(_forwarded(source, original, request), album=album, sender=context.account.id)
+        letters.append(_Letter(random_id, copy))
+    chosen = tl.InputReplyToMessage(request.top_msg_id) if request.top_msg_id else None
+    return _send(context, request, letters, to=request.to_peer, reply=chosen)
+
+
+_UPLOADED_DOCUMENT, _UPLOADED_PHOTO = tl.InputMediaUploadedDocument, tl.InputMediaUploadedPhoto
+
+
+def words(text: str, entities: Sequence[Any] | None) -> texts.Text:
+    """The text of a message without a file, if it is one."""
+    said = texts.received(text, entities)
+    if not said[0]:
+        raise RpcFailure(400, "MESSAGE_EMPTY")
+    if len(said[0]) > _LONGEST_TEXT:
+        raise RpcFailure(400, "MESSAGE_TOO_LONG")
+    return said
+
+
+def caption(text: str, entities: Sequence[Any] | None) -> texts.Text:
+    """The text of a message with a file."""
+    said = texts.received(text, entities)
+    if len(said[0]) > _LONGEST_CAPTION:
+        raise RpcFailure(400, "MEDIA_CAPTION_TOO_LONG")
+    return said
+
+
+def media_file(context: Context, media: Any) -> File:
+    """The file that an account names, or makes of what it has uploaded."""
+    world = context.world
+    if isinstance(media, tl.InputMediaDocument | tl.InputMediaPhoto):
+        return world.file(context.account, media.id.id, media.id.access_hash, media.id.file_reference)
+    if isinstance(media, _UPLOADED_PHOTO):
+        content = uploaded(context, media.file)
+        picture = Picture("y", 1280, 720, content)
+        made = File(id=world.new_id(), content=content, mime="image/jpeg", pictures=(picture,))
+    elif isinstance(media, _UPLOADED_DOCUMENT):
+        named = (each for each in media.attributes if isinstance(each, tl.DocumentAttributeFilename))
+        others = (each for each in media.attributes if not isinstance(each, tl.DocumentAttributeFilename))
+        name = next((each.file_name for each in named), media.file.name or None)
+        made = File(
+            id=world.new_id(),
+            content=uploaded(context, media.file),
+            name=name,
+            mime=media.mime_type,
+            attributes=tuple(others),
+        )
+    else:
+        raise RpcFailure(400, "MEDIA_INVALID")
+    made.dc, made.date = context.home, datetime.now(UTC)
+    world.uploads.pop((context.account.id, media.file.id), None)
+    return world.add_file(made)
+
+
+def _letter(request: Any, random_id: int, said: texts.Text, file: File | None = None) -> _Letter:
+    text, entities = said
+    markup = getattr(request, "reply_markup", None)
+    return _Letter(random_id, Message(id=0, text=text, entities=entities, markup=markup, file=file))
+
+
+def _grouped(context: Context, letters: Sequence[_Letter]) -> list[_Letter]:
+    album = context.world.new_id() if len(letters) > 1 else None
+    return [letter._replace(message=replace(letter.message, album=album)) for letter in letters]
+
+
+def _album_kind(file: File) -> str:
+    """Photos and videos may be together, documents and music only with their like."""
+    kinds = {type(attribute) for attribute in file.attributes}
+    if file.pictures or tl.DocumentAttributeVideo in kinds:
+        return "visual"
+    return "audio" if tl.DocumentAttributeAudio in kinds else "document"
+
+
+def _forwarded(source: Chat, original: Message, request: Any) -> Message:
+    channel = source.id if source.broadcast else None
+    post = original.id if channel else None
+    account = None if channel else original.sender
+    origin = original.origin or Origin(original.date, account, channel, post)
+    if origin.account is None and origin.channel is None:
+        origin = origin._replace(channel=source.id)
+    bare = request.drop_media_captions and original.file
+    return Message(
+        id=0,
+        text="" if bare else original.text,
+        entities=() if bare else original.entities,
+        file=original.file,
+        origin=None if request.drop_author else origin,
+    )
+
+
+def _check_new(context: Context, random_ids: Sequence[int]) -> None:
+    known = any((context.account.id, random_id) in context.world.sent for random_id in random_ids)
+    if known or len(set(random_ids)) != len(random_ids):
+        raise RpcFailure(500, "RANDOM_ID_DUPLICATE")
+
+
+def _writable(context: Context, peer: Any) -> Chat:
+    """The chat of a peer, if the account may write there."""
+    chat, me = context.peer(peer), context.account
+    if chat.group:
+        return chat
+    if not chat.private:
+        if me.id not in chat.members:
+            raise RpcFailure(403, "CHAT_WRITE_FORBIDDEN")
+        if chat.broadcast and not chat.governed_by(me.id):
+            raise RpcFailure(400, "CHAT_ADMIN_REQUIRED")
+        return chat
+    _check_reachable(context, me, context.world.accounts[chat.id])
+    return chat
+
+
+def _check_reachable(context: Context, me: Account, other: Account) -> None:
+    if me.bot and other.bot:
+        raise RpcFailure(400, "USER_IS_BOT")
+    if me.id in other.blocked:
+        raise RpcFailure(400, "USER_IS_BLOCKED")
+    if other.id in me.blocked:
+        raise RpcFailure(400, "YOU_BLOCKED_USER")
+    if me.bot and not context.world.talks.of(me, other).messages:
+        raise RpcFailure(400, "PEER_ID_INVALID")  # a bot cannot begin a talk
+
+
+def _send(
+    context: Context, request: Any, letters: Sequence[_Letter], to: Any = None, reply: Any = None
+) -> Any:
+    chat = _writable(context, to or request.peer)
+    _check_new(context, [letter.random_id for letter in letters])
+    place = _place(chat, reply or getattr(request, "reply_to", None))
+    numbers = []
+    for letter in letters:
+        fields = {"date": datetime.now(UTC), "sender": context.account.id, **place}
+        sent = context.world.send(chat, replace(letter.message, **fields))
+        context.world.sent[context.account.id, letter.random_id] = (chat.id, sent.id)
+        numbers.append(tl.UpdateMessageID(sent.id, letter.random_id))
+    return context.updates(*numbers)
+
+
+def _place(chat: Chat, reply: Any) -> dict[str, Any]:
+    """What a message answers, and in which topic it is."""
+    answered = getattr(reply, "reply_to_msg_id", None)
+    if answered is None:
+        return {}
+    target = chat.messages.get(answered)
+    if target is None:
+        raise RpcFailure(400, "REPLY_MESSAGE_ID_INVALID")
+    thread = reply.top_msg_id or target.thread or (answered if chat.forum else None)
+    alone = answered if answered != thread else None
+    return {"reply_to": alone, "thread": thread, "topic": chat.forum and thread is not None}

@@ -1,0 +1,84 @@
+"""auth.*LoginToken: logging in by a QR code that another session scans (https://core.telegram.org/api/qr-login)."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.auth import log_in, need_password
+from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.vault import Key
+from saveany.sandbox.world import Account
+
+
+@dataclass(eq=False)
+class Token:
+    """A QR code: shown by the session with `key` until it expires or somebody accepts it."""
+
+    key: Key
+    expires: datetime
+    account: Account | None = None  # who has accepted it
+
+
+@answers(fn.auth.ExportLoginTokenRequest, login=False)
+def export_login_token(context: Context, request: Any) -> Any:
+    """A token to show; or, after it was accepted, the login."""
+    tokens = context.world.tokens
+    for content, token in list(tokens.items()):
+        if token.key is context.key:
+            del tokens[content]
+            if token.account is not None:
+                return _accepted(context, token.account)
+    content = secrets.token_bytes(16)
+    expires = datetime.now(UTC) + timedelta(seconds=context.world.token_lifetime)
+    tokens[content] = Token(context.key, expires)
+    return tl.auth.LoginToken(expires, content)
+
+
+@answers(fn.auth.ImportLoginTokenRequest, login=False)
+def import_login_token(context: Context, request: Any) -> Any:
+    """Log in at the account's data centre with a token that was accepted."""
+    token = context.world.tokens.pop(request.token, None)
+    if token is None or token.account is None:
+        raise RpcFailure(400, "AUTH_TOKEN_INVALID")
+    return _success(context, token.account)
+
+
+@answers(fn.auth.AcceptLoginTokenRequest, bots=False)
+def accept_login_token(context: Context, request: Any) -> Any:
+    """Let the session that shows a token in: what scanning the code does."""
+    token = context.world.tokens.get(request.token)
+    if token is None:
+        raise RpcFailure(400, "AUTH_TOKEN_INVALID")
+    if token.account is not None:
+        raise RpcFailure(400, "AUTH_TOKEN_ALREADY_ACCEPTED")
+    if token.expires < datetime.now(UTC):
+        raise RpcFailure(400, "AUTH_TOKEN_EXPIRED")
+    token.account = context.account
+    context.news.push(tl.UpdateLoginToken(), key=token.key)
+    return _authorization(token.key)
+
+
+def _accepted(context: Context, account: Account) -> Any:
+    if context.dc == context.home:
+        return _success(context, account)
+    content = secrets.token_bytes(16)
+    context.world.tokens[content] = Token(context.key, datetime.now(UTC), account)
+    return tl.auth.LoginTokenMigrateTo(context.home, content)
+
+
+def _success(context: Context, account: Account) -> Any:
+    need_password(context, account)
+    return tl.auth.LoginTokenSuccess(log_in(context, account))
+
+
+def _authorization(key: Key) -> Any:
+    """What the one who scanned is told of the new session."""
+    now = datetime.now(UTC)
+    unknown = dict.fromkeys(("device_model", "platform", "system_version", "app_name", "app_version"), "")
+    place = {"ip": "127.0.0.1", "country": "", "region": ""}
+    return tl.Authorization(hash=key.id >> 1, api_id=1, date_created=now, date_active=now, **unknown, **place)

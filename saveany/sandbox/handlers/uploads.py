@@ -1,0 +1,77 @@
+"""upload.saveFilePart and saveBigFilePart (https://core.telegram.org/api/files#uploading-files)."""
+
+import hashlib
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox.content import Parts, Pieces
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+
+_LARGEST_PART = 512 << 10
+_MOST_PARTS = {False: 4000, True: 8000}  # without and with Premium
+_BIG = 10 << 20  # bytes from which a file must be sent with saveBigFilePart
+
+
+@answers(fn.upload.SaveFilePartRequest)
+def save_file_part(context: Context, request: Any) -> bool:
+    """A part of a small file."""
+    return _save(context, request, None)
+
+
+@answers(fn.upload.SaveBigFilePartRequest)
+def save_big_file_part(context: Context, request: Any) -> bool:
+    """A part of a big file; the total is -1 while the sender does not know it."""
+    if request.file_total_parts != -1 and not 0 < request.file_total_parts <= _most(context):
+        raise RpcFailure(400, "FILE_PARTS_INVALID")
+    return _save(context, request, request.file_total_parts)
+
+
+def uploaded(context: Context, file: Any) -> Pieces:
+    """What was sent for an `inputFile` or `inputFileBig`."""
+    if not 1 <= file.parts <= _most(context):
+        raise RpcFailure(400, "FILE_PARTS_INVALID")
+    parts = context.world.uploads.get((context.account.id, file.id), Parts(context.world.store))
+    missing = next((number for number in range(file.parts) if number not in parts), None)
+    if missing is not None:
+        raise RpcFailure(400, f"FILE_PART_{missing}_MISSING")
+    if len(parts) > file.parts:
+        raise RpcFailure(400, "FILE_PARTS_INVALID")
+    *lengths, last = (parts.lengths[number] for number in range(file.parts))
+    if any(length != lengths[0] for length in lengths) or (lengths and last > lengths[0]):
+        raise RpcFailure(400, "FILE_PART_SIZE_INVALID")
+    content = Pieces(parts)
+    if isinstance(file, tl.InputFile):
+        _check_small(content, file.md5_checksum)
+    return content
+
+
+def _check_small(content: Pieces, checksum: str) -> None:
+    if content.size > _BIG:
+        raise RpcFailure(400, "FILE_PARTS_INVALID")
+    digest = hashlib.md5(content.read(0, content.size), usedforsecurity=False).hexdigest()
+    if checksum and checksum != digest:
+        raise RpcFailure(400, "MD5_CHECKSUM_INVALID")
+
+
+def _most(context: Context) -> int:
+    return _MOST_PARTS[context.account.premium]
+
+
+def _save(context: Context, request: Any, total: int | None) -> bool:
+    number, data = request.file_part, request.bytes
+    if not 0 <= number < _most(context) or (total is not None and 0 <= total <= number):
+        raise RpcFailure(400, "FILE_PART_INVALID")
+    if not data:
+        raise RpcFailure(400, "FILE_PART_EMPTY")
+    if len(data) > _LARGEST_PART:
+        raise RpcFailure(400, "FILE_PART_TOO_BIG")
+    # The last part may have any length. Which one that is shows only when the file is used.
+    whole = len(data) % 1024 == 0 and _LARGEST_PART % len(data) == 0
+    if not whole and total is not None and total != number + 1:
+        raise RpcFailure(400, "FILE_PART_SIZE_INVALID")
+    place = (context.account.id, request.file_id)
+    context.world.uploads.setdefault(place, Parts(context.world.store)).keep(number, data)
+    return True

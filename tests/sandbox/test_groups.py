@@ -1,0 +1,109 @@
+"""Small groups, which are no channels: each member has messages and ids of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from telethon import Button, events
+from telethon import errors as tg
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Group
+from tests.sandbox.clients import Person, bot, named, person
+
+GROUP = tl.InputPeerChat(4001)
+
+
+@pytest.fixture(autouse=True)
+def group(sandbox: Sandbox) -> Group:
+    members = {samples.BOT.id, samples.USER.id, samples.PERSON.id}
+    return sandbox.world.talks.add_group(Group(id=GROUP.chat_id, title="Few", members=members))
+
+
+@pytest.fixture
+async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
+    async with person(sandbox) as one:
+        yield one
+
+
+@pytest.fixture
+async def bert(sandbox: Sandbox) -> AsyncIterator[Person]:
+    async with person(sandbox, samples.USER.id) as one:
+        yield one
+
+
+@pytest.fixture
+async def robot(sandbox: Sandbox) -> AsyncIterator[Person]:
+    async with bot(sandbox, receive_updates=True, sequential_updates=True) as client:
+        yield Person(client)
+
+
+def says(text: str) -> Any:
+    return lambda message: message.text == text
+
+
+async def test_members_hear_each_other_and_answer(anna: Person, bert: Person) -> None:
+    await anna.send("me", "a note")  # so that ids differ
+    question = await anna.send(GROUP, "who?")
+    got = await bert.hears(says("who?"))
+    assert (got.sender_id, got.chat_id, got.is_group) == (samples.PERSON.id, -GROUP.chat_id, True)
+    assert (question.id, got.id) == (2, 1)
+    await got.reply("me")
+    answer = await anna.hears(says("me"))
+    assert (answer.reply_to_msg_id, answer.sender_id) == (question.id, samples.USER.id)
+    assert [dialog.title for dialog in await anna.client.get_dialogs()] == ["Few", "Sandbox Person"]
+    assert (await bert.client.get_entity(-GROUP.chat_id)).title == "Few"
+
+
+async def test_a_bot_hears_only_what_is_meant_for_it(anna: Person, bert: Person, robot: Person) -> None:
+    await anna.send(GROUP, "secret")
+    await anna.send(GROUP, "@sandbox_bot hi")
+    got = await robot.hears(says("@sandbox_bot hi"))
+    answer = await got.reply("yes?")
+    shown = await bert.hears(says("yes?"))
+    await shown.reply("never mind")
+    await robot.hears(says("never mind"))
+    assert [message.text for message in robot.heard] == ["@sandbox_bot hi", "never mind"]
+    assert robot.heard[-1].reply_to_msg_id == answer.id
+
+
+async def test_buttons_edits_and_deletions_reach_everybody(
+    sandbox: Sandbox, anna: Person, bert: Person, robot: Person
+) -> None:
+    async def pressed(event: Any) -> None:
+        await event.answer("pressed")
+        await event.edit("done")
+
+    robot.client.add_event_handler(pressed, events.CallbackQuery())
+    await anna.send(GROUP, "/start")
+    await (await robot.hears(says("/start"))).respond("choose", buttons=[Button.inline("Go", b"go")])
+    shown = await bert.hears(says("choose"))
+    assert (await bert.press(shown, "Go")).message == "pressed"
+    assert (await anna.hears(says("done"))).id == (await anna.hears(says("choose"))).id
+    gone = asyncio.Queue[Any]()
+    anna.client.add_event_handler(gone.put, events.MessageDeleted())
+    await robot.client.delete_messages(GROUP, [(await robot.client.send_message(GROUP, "oops")).id])
+    oops = await anna.hears(says("oops"))
+    assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [oops.id]
+
+
+async def test_files(anna: Person, bert: Person) -> None:
+    await anna.send(GROUP, named(b"data", "a.bin"))
+    got = await bert.hears(lambda message: message.file)
+    assert await bert.client.download_media(got, bytes) == b"data"
+    (read,) = await bert.client.get_messages(GROUP, ids=[got.id])
+    assert read.file.name == "a.bin"
+
+
+async def test_strangers_are_outside(sandbox: Sandbox, group: Group, anna: Person) -> None:
+    group.members.discard(samples.PERSON.id)
+    for request in (
+        fn.messages.GetHistoryRequest(GROUP, 0, None, 0, 10, 0, 0, 0),
+        fn.messages.SendMessageRequest(GROUP, "let me in", random_id=1),
+        fn.messages.GetChatsRequest([GROUP.chat_id]),
+    ):
+        with pytest.raises(tg.PeerIdInvalidError):
+            await anna.client(request)

@@ -1,0 +1,226 @@
+"""What happens reaches those whom it concerns: pushed, or fetched afterwards; exactly once either way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from telethon import errors as tg
+from telethon import events
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Chat, Message
+from tests.sandbox.clients import Person, bot, named, person, telethon, user
+
+BOT, GROUP = "sandbox_bot", 1600000010
+
+
+@pytest.fixture
+async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
+    async with person(sandbox) as one:
+        yield one
+
+
+@pytest.fixture
+async def robot(sandbox: Sandbox) -> AsyncIterator[Person]:
+    """The bot, listening."""
+    async with bot(sandbox, receive_updates=True, sequential_updates=True) as client:
+        yield Person(client)
+
+
+@pytest.fixture
+def group(sandbox: Sandbox) -> Chat:
+    members = {samples.BOT.id, samples.USER.id, samples.PERSON.id}
+    return sandbox.world.add_chat(
+        Chat(id=GROUP, title="Group", username="thegroup", broadcast=False, members=members)
+    )
+
+
+def says(text: str) -> Any:
+    return lambda message: message.text == text
+
+
+async def test_a_person_and_a_bot_talk(anna: Person, robot: Person) -> None:
+    sent = await anna.send(BOT, "hello")
+    got = await robot.hears(says("hello"))
+    assert (got.out, got.sender_id, got.is_private) == (False, samples.PERSON.id, True)
+    await got.reply("hi")
+    answer = await anna.hears(says("hi"))
+    assert answer.sender_id == samples.BOT.id
+    assert (await answer.get_reply_message()).id == sent.id
+    history = await anna.client.get_messages(BOT, limit=10)
+    assert [(message.text, message.out) for message in history] == [("hi", False), ("hello", True)]
+    assert [dialog.entity.username for dialog in await anna.client.get_dialogs()] == [BOT]
+
+
+async def test_ids_of_private_messages_are_each_ones_own(
+    sandbox: Sandbox, anna: Person, robot: Person
+) -> None:
+    await anna.send("me", "a note")
+    sent = await anna.send(BOT, "hello")
+    got = await robot.hears(says("hello"))
+    assert (sent.id, got.id) == (2, 1)
+    await robot.client.edit_message(await got.respond("one"), "two")
+    assert (await anna.hears(says("two"))).id == 3
+    await anna.client.delete_messages(BOT, [sent.id], revoke=True)
+    assert await robot.client.get_messages(samples.PERSON.id, ids=[got.id]) == [None]
+
+
+async def test_files_go_to_bots_and_back(anna: Person, robot: Person) -> None:
+    data = bytes(range(256)) * 3000
+    await anna.send(BOT, named(data, "a.bin"), caption="look")
+    got = await robot.hears(says("look"))
+    assert await robot.client.download_media(got, bytes) == data
+    await robot.client.send_file(samples.PERSON.id, got.media)
+    back = await anna.hears(lambda message: message.file)
+    assert (back.file.name, await anna.client.download_media(back, bytes)) == ("a.bin", data)
+
+
+async def test_every_session_is_told_except_those_that_do_not_listen(sandbox: Sandbox, anna: Person) -> None:
+    async with person(sandbox) as second, telethon(sandbox, sandbox.person_session):
+        await anna.send("me", "note")
+        await second.hears(says("note"))
+        assert sandbox.counters.requests(method="updates", account=samples.PERSON.id) == 1
+        assert anna.heard == []  # its answer has said so
+
+
+async def test_posts_are_told_to_members_only(sandbox: Sandbox, anna: Person, group: Chat) -> None:
+    other = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Other", members={samples.USER.id}))
+    for chat in (other, group):
+        sandbox.world.send(chat, Message(id=0, text=chat.title, sender=samples.USER.id))
+    await anna.hears(says("Group"))
+    assert [message.text for message in anna.heard] == ["Group"]
+
+
+async def test_edits_and_deletions_are_told(anna: Person, robot: Person) -> None:
+    gone = asyncio.Queue[Any]()
+    anna.client.add_event_handler(gone.put, events.MessageDeleted())
+    await anna.send(BOT, "start")
+    answer = await (await robot.hears(says("start"))).respond("1 %")
+    shown = await anna.hears(says("1 %"))
+    await answer.edit("2 %")
+    edited = await anna.hears(says("2 %"))
+    assert (edited.id, edited.edit_date is not None) == (shown.id, True)
+    await answer.delete()
+    assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [shown.id]
+
+
+async def test_a_lost_update_is_fetched(sandbox: Sandbox, anna: Person, robot: Person) -> None:
+    await anna.send(BOT, "one")
+    await robot.hears(says("one"))
+    sandbox.faults.add(f"lose,method=updates,account={samples.BOT.id},count=1")
+    await anna.send(BOT, "two")
+    await anna.send(BOT, "three")
+    await robot.hears(says("three"))
+    assert [message.text for message in robot.heard] == ["one", "two", "three"]
+    assert sandbox.counters.requests(method="updates.getDifference", account=samples.BOT.id) >= 1
+
+
+async def test_what_was_said_meanwhile_is_caught_up(sandbox: Sandbox, anna: Person) -> None:
+    async with bot(sandbox, receive_updates=True) as client:
+        robot = Person(client)
+        await anna.send(BOT, "before")
+        await robot.hears(says("before"))
+        session = client.session
+    for number in range(250):  # more than fit into one answer
+        sandbox.world.send(
+            sandbox.world.talks.of(account(sandbox, samples.PERSON), account(sandbox, samples.BOT)),
+            Message(id=0, text=f"{number}", sender=samples.PERSON.id),
+        )
+    async with telethon(
+        sandbox, session=session, receive_updates=True, catch_up=True, sequential_updates=True
+    ) as client:
+        robot = Person(client)
+        await robot.hears(says("249"))
+        assert [message.text for message in robot.heard] == [str(number) for number in range(250)]
+    assert sandbox.counters.requests(method="updates.getDifference") >= 3
+
+
+async def test_posts_of_channels_are_caught_up(sandbox: Sandbox, group: Chat) -> None:
+    async with person(sandbox) as anna:
+        say(sandbox, group, "before")
+        await anna.hears(says("before"))
+        session = anna.client.session
+    for number in range(10):
+        say(sandbox, group, f"{number}")
+    options = {"receive_updates": True, "catch_up": True, "sequential_updates": True}
+    async with telethon(sandbox, session=session, **options) as client:
+        anna = Person(client)
+        await anna.hears(says("9"))
+        assert [message.text for message in anna.heard] == [str(number) for number in range(10)]
+
+
+async def test_too_many_missed_posts_are_not_told(sandbox: Sandbox, group: Chat) -> None:
+    for number in range(130):
+        say(sandbox, group, f"{number}")
+    async with user(sandbox) as client:
+        peer = await client.get_input_entity("thegroup")
+        empty, before = tl.ChannelMessagesFilterEmpty(), group.box.pts
+        ask = fn.updates.GetChannelDifferenceRequest
+        late = await client(ask(peer, empty, before - 101, 100))
+        assert isinstance(late, tl.updates.ChannelDifferenceTooLong)
+        assert (late.dialog.pts, late.messages[0].message) == (before, "129")
+        just = await client(ask(peer, empty, before - 100, 100))
+        assert (len(just.new_messages), just.pts, just.final) == (100, before, True)
+        slices = await client(ask(peer, empty, 1, 1000))
+        assert (len(slices.new_messages), slices.final) == (100, False)
+        for pts, error in ((0, tg.PersistentTimestampEmptyError), (9999, tg.PersistentTimestampInvalidError)):
+            with pytest.raises(error):
+                await client(ask(peer, empty, pts, 100))
+
+
+async def test_too_many_missed_private_messages_are_told_as_such(sandbox: Sandbox) -> None:
+    async with user(sandbox) as client:
+        for number in range(3):
+            await client.send_message("me", f"{number}")
+        state = await client(fn.updates.GetStateRequest())
+        missed = await client(fn.updates.GetDifferenceRequest(1, state.date, 1, pts_total_limit=2))
+        assert isinstance(missed, tl.updates.DifferenceTooLong)
+        assert missed.pts == state.pts == 4
+
+
+async def test_differences_have_edits_and_deletions(sandbox: Sandbox) -> None:
+    async with user(sandbox) as client:
+        notes = [await client.send_message("me", f"{number}") for number in range(3)]
+        state = await client(fn.updates.GetStateRequest())
+        await client.edit_message("me", notes[0].id, "changed")
+        await client.delete_messages("me", [notes[1].id])
+        await client.edit_message(await client.send_message("me", "new"), "newer")
+        missed = await client(fn.updates.GetDifferenceRequest(state.pts, state.date, 1))
+        assert [message.message for message in missed.new_messages] == ["newer"]
+        assert [type(update).__name__ for update in missed.other_updates[:2]] == [
+            "UpdateEditMessage",
+            "UpdateDeleteMessages",
+        ]
+
+
+@pytest.mark.parametrize("secret", ["hello all", "bye @sandbox_botany"])
+async def test_privacy_mode(sandbox: Sandbox, robot: Person, group: Chat, secret: str) -> None:
+    async with person(sandbox) as anna:
+        for text in (secret, "hey @sandbox_bot", "/help", "/help@other_bot", secret):
+            await anna.send("thegroup", text)
+        mention = await robot.hears(says("hey @sandbox_bot"))
+        await robot.hears(says("/help"))
+        answer = await mention.reply("yes?")
+        question = await anna.hears(says("yes?"))
+        await question.reply("and this")
+        await robot.hears(says("and this"))
+        heard = [message.text for message in robot.heard]
+        assert heard == ["hey @sandbox_bot", "/help", "and this"]
+        assert answer.is_group
+
+
+async def test_bots_that_read_groups(sandbox: Sandbox, robot: Person, group: Chat) -> None:
+    account(sandbox, samples.BOT).reads_groups = True
+    say(sandbox, group, "anything")
+    await robot.hears(says("anything"))
+
+
+def account(sandbox: Sandbox, sample: Any) -> Any:
+    return sandbox.world.accounts[sample.id]
+
+
+def say(sandbox: Sandbox, chat: Chat, text: str) -> None:
+    sandbox.world.send(chat, Message(id=0, text=text, sender=samples.USER.id))
