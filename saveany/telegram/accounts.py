@@ -7,6 +7,7 @@ account that cannot be used is never an error of its own; it is in `problems`, w
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
+from telethon import utils
+from telethon.tl import types
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.logs import get_logger
@@ -25,7 +28,7 @@ from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import NotHere, NotThere, Reader
 from saveany.telegram.parallel import Downloader, Range, Write
-from saveany.telegram.pool import Limits
+from saveany.telegram.pool import Limits, Pool
 from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
 from saveany.telegram.settings import Settings, TelegramTable, read
 
@@ -38,6 +41,8 @@ _LEASE_SECONDS = 90
 
 _ADVICE = "Add the bot to the chat, or log in a user who is a member: saveany login --phone"
 _NOBODY = "There is no Telegram account: set telegram.token, or log in with: saveany login --bot | --phone"
+
+_NUMBER = re.compile(r"-?\d+", re.ASCII)
 
 _log = get_logger(__name__)
 
@@ -149,6 +154,59 @@ class Accounts:
         ):
             async for piece in pieces:
                 yield piece
+
+    # For those who send.
+
+    def sender(self, name: str = "", *, user: bool = False) -> str:
+        """The account of that name; without a name the first that is configured, or the first user.
+
+        Which one it is does not depend on who is ready: what one has sent another would send a second time.
+        Raises `Retryable`, `NeedsLogin` or `Permanent` if it cannot be used.
+        """
+        if not self._accounts:
+            raise NeedsLogin(_NOBODY)
+        for account in self._accounts.values():
+            if account.name == name if name else not (user and account.is_bot):
+                if account.problem:
+                    raise _verdict({account.name: account.problem})
+                return account.name
+        if name:
+            raise Permanent(f"there is no Telegram account {name!r}; there are: {', '.join(self._accounts)}")
+        raise NeedsLogin("a bot has no Saved Messages. Log in a user: saveany login --phone")
+
+    @asynccontextmanager
+    async def using(self, name: str) -> AsyncIterator[Client]:
+        """The connection of an account. Inside, errors may be Telethon's; a login that dies is noted."""
+        client = self._client(name)
+        async with self._watched(name):
+            with translated(name, is_bot=client.is_bot):
+                yield client
+
+    def client(self, name: str) -> Client:
+        """The connection of an account; raises `Retryable` if it is not ready."""
+        return self._client(name)
+
+    def pool(self, name: str) -> Pool:
+        """Connections of an account to its own data centre that carry parts of files."""
+        return self._downloader.pool(name, self._client(name).home)
+
+    async def peer(self, name: str, chat: str) -> Any:
+        """How an account names a chat: `me`, @name, -100… of a channel or group, -… of a small group, or the
+        id of a person. Raises as `resolve` does."""
+        client = self._client(name)
+        if chat == "me":
+            if client.is_bot:
+                raise Permanent("a bot has no Saved Messages; give the id of a chat")
+            return types.InputPeerSelf()
+        number, sort = utils.resolve_id(int(chat)) if _NUMBER.fullmatch(chat) else (0, None)
+        if sort is types.PeerChat:
+            return types.InputPeerChat(number)
+        if sort is types.PeerUser:
+            return types.InputPeerUser(number, await client.session.access_hash(number) or 0)
+        reader = self._accounts[name].reader or Reader(client)
+        with translated(name, is_bot=client.is_bot):
+            found = await reader.chat(chat)
+        return types.InputPeerChannel(found.channel_id, found.access_hash)
 
     @asynccontextmanager
     async def _watched(self, account: str) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -166,10 +166,19 @@ class Client:
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than
         once, so it must be one that may.
         """
+        return await self._tried(lambda: self._telegram(request))
+
+    async def post(self, request: TLRequest) -> Any:
+        """As `call`, but an error of the server is raised at once: for what is not to be sent twice, and says
+        so with such an error when it was."""
+        plain = functions.InvokeWithoutUpdatesRequest(request)
+        return await self._tried(lambda: self._telegram._sender.send(plain))
+
+    async def _tried(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         for attempt in range(_TRIES):
             try:
                 await self._connect()
-                answer = await within(CALL_SECONDS, self._telegram(request))
+                answer = await within(CALL_SECONDS, ask())
                 await self.session.flush()
                 return answer
             except NETWORK:

@@ -98,6 +98,12 @@ class Reader:
             raise Permanent(f"None of the messages {link.message} to {last} has a file.")
         return media
 
+    async def chat(self, text: str) -> types.InputChannel:
+        """A channel or group by @name, or by its id as -100…"""
+        if text.startswith("-"):
+            return await self._chat(int(text))
+        return await self._by_username(text.removeprefix("@"))
+
     async def find(self, source: Mapping[str, Any]) -> Media:
         """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
         another one now."""

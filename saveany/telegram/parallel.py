@@ -102,7 +102,7 @@ class Downloader:
         return RemoteFile(
             media,
             width,
-            self._pool,
+            self.pool,
             self._refresh,
             self._elsewhere,
             on_wait,
@@ -111,7 +111,7 @@ class Downloader:
             urgent=urgent,
         )
 
-    def _pool(self, account: str, dc_id: int) -> Pool:
+    def pool(self, account: str, dc_id: int) -> Pool:
         """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
         client = self._client(account)
         key = (account, dc_id)

@@ -17,6 +17,7 @@ import asyncio
 import struct
 import time
 from hashlib import sha256
+from io import BytesIO
 from typing import Any, NamedTuple, cast
 
 from telethon.crypto import AES, AuthKey
@@ -40,6 +41,7 @@ _BACKLOG = 4
 _LENGTH = struct.Struct("<i")
 _KEYS = struct.Struct("<Q16s")  # key id, message key
 _LETTER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
+_MESSAGE = struct.Struct("<qii")  # message id, sequence number, length
 _LEAST_PADDING, _MOST_PADDING = 12, 1024
 
 
@@ -145,7 +147,8 @@ class Connection(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon i
 
 
 class _Writer:
-    """What Telethon's connection needs of a stream to write to. Requests are short: nothing is held back."""
+    """What Telethon's connection needs of a stream to write to. Nothing is held back: a line has few requests
+    on their way, of half a mebibyte at most."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -163,6 +166,16 @@ class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
     """The encryption of a connection."""
 
     _highest_remote_id: int
+
+    def write_data_as_message(
+        self, buffer: BytesIO, data: bytes, content_related: bool, *, after_id: int | None = None
+    ) -> int:
+        """As Telethon's, but nothing is compressed: what is long here are parts of files, which do not
+        shrink, and trying takes ten times as long as encrypting them. Nothing here uses `after_id`."""
+        message_id: int = self._get_new_msg_id()
+        buffer.write(_MESSAGE.pack(message_id, self._get_seq_no(content_related), len(data)))
+        buffer.write(data)
+        return message_id
 
     def decrypt_message_data(self, packet: Packet) -> TLMessage | None:
         """The message in a packet; None for one to be ignored: seen before, or not of this time.

@@ -7,6 +7,7 @@ import pytest
 from saveany.errors import NeedsLogin, Permanent
 from saveany.sandbox import Sandbox
 from saveany.sandbox.content import Literal
+from saveany.sandbox.samples import PRIVATE
 from saveany.sandbox.world import Chat, File, Message
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
@@ -47,6 +48,33 @@ async def test_a_topic_has_only_its_own_messages(start: Start) -> None:
         ("https://t.me/sandboxforum/1-12", [12]),
     ):
         assert [each.message_id for each in await accounts.resolve(parse(link))] == ids
+
+
+@pytest.mark.parametrize(
+    ("link", "ids"),
+    [
+        (f"https://t.me/c/{PRIVATE}/1-100", [5]),
+        (f"tg://privatepost?channel={PRIVATE}&post=1-100", [5]),
+        ("https://t.me/protected/1-9", [5]),
+        ("https://t.me/channel/132-133", [132, 133]),  # of an album, what was asked for
+        ("https://t.me/channel/133-131?single", [131, 132, 133]),
+        ("https://t.me/channel/127-127", [127]),
+        ("https://t.me/channel/2147480000-2147483647", []),
+    ],
+)
+async def test_whatever_chat_and_end(start: Start, link: str, ids: list[int]) -> None:
+    if not ids:
+        with pytest.raises(Permanent, match="None of the messages"):
+            await found(start, link, "user")
+        return
+    assert [each.message_id for each in await found(start, link, "user")] == ids
+
+
+async def test_files_that_cannot_be_saved_are_not_in_the_way(sandbox: Sandbox, start: Start) -> None:
+    world = sandbox.world
+    world.edit(world.chats[1500000001], 124, file=None, text="it was taken away")
+    media = await found(start, "https://t.me/channel/123-125")
+    assert [each.message_id for each in media] == [123, 125]
 
 
 async def test_short_flood_waits_in_between_are_slept(sandbox: Sandbox, start: Start) -> None:

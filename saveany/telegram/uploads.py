@@ -1,0 +1,206 @@
+"""Files on their way to Telegram: `storages.telegram.Courier`, by the accounts of this process.
+
+Parts go over the connections that carry nothing but parts of files, and share their flood waits with
+downloads. Messages go over the account's own connection, and their flood waits hold nobody else up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from telethon import errors as tg
+from telethon.tl import functions, types
+from telethon.tl.tlobject import TLRequest
+
+from saveany.errors import Permanent, Retryable
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.client import Client
+from saveany.telegram.errors import Kind, flood_seconds, kind, unknown_key
+from saveany.telegram.file import OnWait
+from saveany.telegram.pool import Limits, Pool
+from storages.telegram import PART, Document, Part, Target
+
+#: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
+_PARTS, _PREMIUM_PARTS = 4000, 8000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+#: Answers that mean: not all parts of the file are there.
+_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError)
+
+
+class Uploads:
+    """Brings parts and sends messages. `on_wait(seconds)` is told of flood waits that are slept."""
+
+    def __init__(
+        self, accounts: Accounts, limits: Limits | None = None, on_wait: OnWait | None = None
+    ) -> None:
+        self._accounts = accounts
+        self._limits = limits or Limits()
+        self._on_wait = on_wait
+        self._told = 0.0  # the end of the last wait that was told of, of all the parts that sleep it
+
+    def _sender(self, target: Target) -> str:
+        return self._accounts.sender(target.account, user=target.chat == "me")
+
+    async def largest(self, target: Target) -> int:
+        """As in `Courier`."""
+        user = self._accounts.client(self._sender(target)).user
+        return PART * (_PREMIUM_PARTS if user and user.premium else _PARTS)
+
+    # Parts.
+
+    async def upload(self, target: Target, part: Part) -> None:
+        """As in `Courier`."""
+        request = (
+            functions.upload.SaveBigFilePartRequest(part.file, part.number, part.total, part.data)
+            if part.big
+            else functions.upload.SaveFilePartRequest(part.file, part.number, part.data)
+        )
+        name = self._sender(target)
+        async with self._accounts.using(name):
+            await self._bring(self._accounts.pool(name), request)
+
+    async def _bring(self, pool: Pool, request: TLRequest) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._wait(pool)
+                with pool.lines(1) as (line,):
+                    await line.ask(request, self._limits.part * (tries + 1), lambda: self._wait(pool))
+                return
+            except tg.FloodError as error:
+                pool.depth.trouble()
+                pool.flood(flood_seconds(error))
+            except Exception as error:
+                if isinstance(error, TimeoutError | tg.TimedOutError):
+                    pool.depth.trouble()
+                tries += 1
+                await self._pause(error, tries)
+
+    async def _pause(self, error: Exception, tries: int) -> None:
+        """Before another try; raises the error if that would not help."""
+        if isinstance(error, tg.RandomIdDuplicateError) or unknown_key(error):
+            raise error
+        if kind(type(error)) is not Kind.RETRY or tries == self._limits.tries:
+            raise error
+        await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
+
+    async def _wait(self, pool: Pool) -> None:
+        while (left := pool.clock.left) > 0:
+            told, self._told = self._told, max(self._told, pool.clock.until)
+            await self._sleep(left, told=pool.clock.until <= told)
+
+    async def _sleep(self, seconds: float, *, told: bool = False) -> None:
+        if seconds > self._limits.flood:
+            raise Retryable(f"Telegram asks to wait {seconds:.0f} s", after=seconds)
+        if self._on_wait and not told:
+            self._on_wait(seconds)
+        await asyncio.sleep(seconds)
+
+    # Messages.
+
+    async def send(self, target: Target, documents: Sequence[Document]) -> list[int] | None:
+        """As in `Courier`."""
+        name = self._sender(target)
+        async with self._accounts.using(name) as client:
+            peer = await self._accounts.peer(name, target.chat)
+            try:
+                album = len(documents) > 1
+                request = await (self._album if album else self._message)(name, peer, target, documents)
+                answer = await self._post(client, request)
+            except tg.RandomIdDuplicateError:
+                return []
+            except _MISSING:
+                return None
+        ids = {each.random_id: each.id for each in answer.updates if isinstance(each, types.UpdateMessageID)}
+        return [ids[each.random_id] for each in documents]
+
+    async def _message(
+        self, name: str, peer: Any, target: Target, documents: Sequence[Document]
+    ) -> TLRequest:
+        (document,) = documents
+        return functions.messages.SendMediaRequest(
+            peer,
+            await self._media(name, document),
+            document.caption,
+            random_id=document.random_id,
+            reply_to=_topic(target),
+        )
+
+    async def _album(self, name: str, peer: Any, target: Target, documents: Sequence[Document]) -> TLRequest:
+        """Files of an album are made of their parts before they are sent."""
+        client = self._accounts.client(name)
+        singles = []
+        for each in documents:
+            made = await self._post(
+                client, functions.messages.UploadMediaRequest(peer, await self._media(name, each))
+            )
+            file = made.document
+            media = types.InputMediaDocument(
+                types.InputDocument(file.id, file.access_hash, file.file_reference)
+            )
+            singles.append(types.InputSingleMedia(media, each.caption, random_id=each.random_id))
+        return functions.messages.SendMultiMediaRequest(peer, singles, reply_to=_topic(target))
+
+    async def _media(self, name: str, document: Document) -> types.InputMediaUploadedDocument:
+        file = (
+            types.InputFileBig(document.file, document.parts, document.name)
+            if document.big
+            else types.InputFile(document.file, document.parts, document.name, document.md5)
+        )
+        attributes: list[Any] = [types.DocumentAttributeFilename(document.name)]
+        if (video := document.video) is None:
+            return types.InputMediaUploadedDocument(file, document.mime_type, attributes, force_file=True)
+        shape = types.DocumentAttributeVideo(
+            video.seconds, video.width, video.height, supports_streaming=True
+        )
+        picture = None
+        if video.picture:
+            picture = types.InputFile(document.file ^ 1, 1, "picture.jpg", "")
+            request = functions.upload.SaveFilePartRequest(picture.id, 0, video.picture)
+            await self._bring(self._accounts.pool(name), request)
+        # Without `nosound_video` a silent one would become an animation.
+        return types.InputMediaUploadedDocument(
+            file, document.mime_type, [shape, *attributes], thumb=picture, nosound_video=True
+        )
+
+    async def _post(self, client: Client, request: TLRequest) -> Any:
+        tries = 0
+        while True:
+            try:
+                return await client.post(request)
+            except tg.FloodError as error:
+                await self._sleep(flood_seconds(error))
+            except Exception as error:
+                tries += 1
+                await self._pause(error, tries)
+
+    async def delete(self, target: Target, messages: Sequence[int]) -> None:
+        """As in `Courier`."""
+        name = self._sender(target)
+        async with self._accounts.using(name) as client:
+            peer = await self._accounts.peer(name, target.chat)
+            request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
+            if isinstance(peer, types.InputPeerChannel):
+                request = functions.channels.DeleteMessagesRequest(_channel(peer), list(messages))
+            await client.call(request)
+
+    async def check(self, target: Target) -> None:
+        """As in `Courier`."""
+        name = self._sender(target)
+        async with self._accounts.using(name) as client:
+            peer = await self._accounts.peer(name, target.chat)
+            if not isinstance(peer, types.InputPeerChannel):
+                return
+            found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
+        if found.chats and found.chats[0].left:
+            raise Permanent(f"{name} is no member of the chat {target.chat}; add it, with the right to post")
+
+
+def _channel(peer: types.InputPeerChannel) -> types.InputChannel:
+    return types.InputChannel(peer.channel_id, peer.access_hash)
+
+
+def _topic(target: Target) -> types.InputReplyToMessage | None:
+    return types.InputReplyToMessage(target.topic, top_msg_id=target.topic) if target.topic else None

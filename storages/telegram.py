@@ -1,0 +1,495 @@
+"""A chat of Telegram: every file is a message there, byte for byte, as a document.
+
+Messages have no paths and no names to be taken, so nothing is listed, and a folder is a line of the caption.
+A message is sent once, whatever dies: its random id follows from task and item alone, and Telegram takes none
+twice. What was uploaded but not sent is forgotten by Telegram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from pydantic import Field, field_validator
+
+from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
+from storages.base import Capabilities, Entry, Range, Services, StorageOptions, Upload, UploadKey
+from storages.base import Storage as Contract
+from storages.parts import split
+from storages.video import Peek, Video
+
+#: The largest part that Telegram takes, in bytes (https://core.telegram.org/api/files).
+PART: Final = 512 << 10
+#: A file of more bytes is sent in parts that name their number; a smaller one by its MD5.
+BIG: Final = 10 << 20
+#: The most messages of one album.
+ALBUM: Final = 10
+#: Parts of one file that are on their way at once.
+_AT_ONCE: Final = 16
+_LONGEST_CAPTION: Final = 1024
+#: The last epochs whose parts are looked for. Older ones would be uploaded again, and still be sent once.
+_EPOCHS: Final = 20
+#: Paths whose messages are remembered.
+_REMEMBERED: Final = 1000
+_CHAT: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
+_CHAT_ID: Final = re.compile(r"me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
+
+
+class Busy(StorageUnavailable, Retryable):
+    """Telegram asks to wait; `after` says how long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who sends, and where to."""
+
+    account: str  # "" is the one that is configured first; for the Saved Messages, the first user
+    chat: str  # `me`, @name, -100… of a channel or group, -… of a small group, or the id of a person
+    topic: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a file: `PART` bytes, or the last ones."""
+
+    file: int  # the number under which the parts of the file are uploaded
+    number: int
+    total: int
+    data: bytes = field(repr=False)
+    big: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file whose parts Telegram has, as a message."""
+
+    random_id: int  # Telegram takes it once
+    file: int
+    parts: int
+    big: bool
+    name: str
+    mime_type: str
+    caption: str
+    md5: str = ""  # of a small file, if it is known
+    video: Video | None = None  # to be shown as a video
+
+
+class Courier(Protocol):
+    """Brings files to Telegram: `saveany.telegram.uploads`. Raises `TaskError`s."""
+
+    async def largest(self, target: Target) -> int:
+        """Bytes of the largest file that the account may send."""
+
+    async def upload(self, target: Target, part: Part) -> None:
+        """Bring one part; again is harmless."""
+
+    async def send(self, target: Target, documents: Sequence[Document]) -> list[int] | None:
+        """Send one message, or several as an album, all or none. Their ids if that was done now, none if it
+        was done before, None if parts are missing."""
+
+    async def delete(self, target: Target, messages: Sequence[int]) -> None:
+        """Delete messages of the account, for everybody."""
+
+    async def check(self, target: Target) -> None:
+        """Raises if the account does not see the chat."""
+
+
+class TelegramOptions(StorageOptions):
+    """Options of a `telegram` storage."""
+
+    chat_id: str | int = Field(
+        description="Where files go: -100… of a channel or group, @name, the id of a person who has started "
+        "the bot, or `me` for the Saved Messages of a user account.",
+        examples=[-1001234567890],
+    )
+    topic: int | None = Field(default=None, ge=1, description="Topic of a forum.", examples=[5])
+    account: str = Field(
+        default="", description="Account that sends. Empty: the bot, or the first user if there is none."
+    )
+    chat_in_path: bool = Field(
+        default=False,
+        description="Let a first folder named @name or -100… be the chat where a file goes instead.",
+    )
+    rate_limit: float = Field(default=2.0, ge=0, description="Seconds between two messages.")
+    rate_burst: int = Field(default=1, ge=1, description="Messages that may go at once before that.")
+    split_size_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Larger files become several messages, name.001 and so on, which `cat` joins. 0: only "
+        "what is larger than the account may send.",
+    )
+    skip_large: bool = Field(
+        default=False, description="Refuse files that are larger than the account may send, do not split."
+    )
+    force_file: bool = Field(
+        default=False, description="Send videos as plain files, without length, picture and player."
+    )
+    split_large_video: bool = Field(default=False, description="Has no effect: videos are split as files.")
+
+    @field_validator("chat_id")
+    @classmethod
+    def _a_chat(cls, value: str | int) -> str | int:
+        if not _CHAT_ID.fullmatch(str(value)):
+            raise ValueError("chat_id must be me, @name, or a number such as -1001234567890")
+        return value
+
+
+class TelegramStorage(Contract):
+    """Sends files to a chat."""
+
+    capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True)
+
+    def __init__(self, options: TelegramOptions, services: Services | None = None) -> None:
+        self.name = options.name
+        self._options = options
+        services = services or Services()
+        self._courier: Courier | None = services.courier
+        self._scratch = services.scratch
+        self._pace = _Pace(options.rate_limit, options.rate_burst)
+        self._sent: dict[str, tuple[Target, list[int]]] = {}  # by path: what this process sent last
+
+    @property
+    def courier(self) -> Courier:
+        """Who brings the files."""
+        if self._courier is None:
+            raise StorageUnavailable(
+                f"storage {self.name!r} needs a Telegram account on this machine; see `saveany login`"
+            )
+        return self._courier
+
+    @contextmanager
+    def edge(self, path: str = "") -> Iterator[None]:
+        """Gives errors of Telegram the meaning they have for a storage."""
+        where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
+        try:
+            yield
+        except Retryable as error:
+            raise Busy(f"{where}: {error.message}", error.after) from error
+        except NeedsLogin as error:
+            raise StorageUnavailable(f"{where}: {error.message}") from error
+        except TaskError as error:
+            raise StorageError(f"{where}: {error.message}") from error
+
+    def place(self, path: str) -> _Place:
+        """Where a path leads."""
+        *folders, name = split(path)
+        options = self._options
+        if options.chat_in_path and folders and _CHAT.fullmatch(folders[0]):
+            return _Place(Target(options.account, folders[0]), "/".join(folders[1:]), name)
+        target = Target(options.account, str(options.chat_id), options.topic)
+        return _Place(target, "/".join(folders), name)
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        """As in the contract; always from the start."""
+        place = self.place(path)
+        if size is None:
+            raise StorageError(f"storage {self.name!r} must know the size of {path!r} before it begins")
+        if size == 0:
+            raise StorageError(f"storage {self.name!r}: {path!r} is empty, and Telegram takes no empty files")
+        volumes = await self._volumes(key, path, size)
+        shown = place.name if len(volumes) == 1 and not self._options.force_file else ""
+        return TelegramUpload(self, path, volumes, Peek(shown, size, self._scratch))
+
+    async def _volumes(self, key: UploadKey, path: str, size: int) -> list[_Volume]:
+        with self.edge(path):
+            largest = await self.courier.largest(self.place(path).target)
+        if size > largest and self._options.skip_large:
+            raise StorageError(
+                f"storage {self.name!r}: {path!r} has {size} bytes, and the account may send {largest}; "
+                "skip_large says not to split it"
+            )
+        each = min(largest, self._options.split_size_mb << 20 or largest)
+        count = -(-size // each)
+        return [_Volume(key, n, count, min(each, size - n * each)) for n in range(count)]
+
+    async def bring(self, path: str, part: Part) -> None:
+        """Upload one part."""
+        with self.edge(path):
+            await self.courier.upload(self.place(path).target, part)
+
+    async def send(self, path: str, documents: Sequence[Document]) -> bool:
+        """Send what is uploaded; False if parts of it are not there. Several volumes are an album."""
+        target = self.place(path).target
+        for first in range(0, len(documents), ALBUM):
+            with self.edge(path):
+                ids = await self.courier.send(target, documents[first : first + ALBUM])
+            if ids is None:
+                return False
+            if ids:
+                before = self._sent.get(path, (target, []))[1] if first else []
+                self._remember(path, target, before + ids)
+        return True
+
+    def _remember(self, path: str, target: Target, ids: list[int]) -> None:
+        self._sent.pop(path, None)
+        self._sent[path] = target, ids
+        if len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    async def send_in_turn(self, path: str, documents: Sequence[Document]) -> bool:
+        """As `send`, at the pace that is set."""
+        for _ in range(0, len(documents), ALBUM):
+            await self._pace.turn()
+        return await self.send(path, documents)
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+        """As in the contract. Asks Telegram to send it again, which it does not do twice: so, if all parts of
+        an earlier claim are there, the commit is done now if it was not."""
+        place = self.place(final)
+        if size == 0:
+            return False
+        for epoch in range(key.epoch, max(0, key.epoch - _EPOCHS), -1):
+            volumes = await self._volumes(replace(key, epoch=epoch), final, size)
+            if await self.send(final, [volume.document(place) for volume in volumes]):
+                return True
+        return False
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        """Nothing: Telegram forgets parts that nobody sends."""
+        split(path)
+
+    async def probe(self) -> None:
+        """Whether the account sees the chat. Nothing is sent: every member would see it."""
+        with self.edge():
+            await self.courier.check(self.place("probe").target)
+
+    async def stat(self, path: str) -> Entry | None:
+        """Nothing: messages have no paths."""
+        split(path)
+        return None
+
+    async def delete(self, path: str) -> None:
+        """Delete the messages that this process has sent for the path last, if any."""
+        split(path)
+        if path in self._sent:
+            with self.edge(path):
+                await self.courier.delete(*self._sent[path])
+            self._sent.pop(path, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path leads: a chat, a line of the caption, the name of the file."""
+
+    target: Target
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """A file as Telegram gets it: all of ours, or a piece. All are as large as the first, but the last."""
+
+    key: UploadKey
+    number: int
+    count: int
+    size: int
+
+    @property
+    def parts(self) -> int:
+        return -(-self.size // PART)
+
+    @property
+    def big(self) -> bool:
+        return self.size > BIG
+
+    @property
+    def file(self) -> int:
+        """The parts of each claim lie under a number of their own."""
+        return _number(f"{self._piece} {self.key.epoch}")
+
+    @property
+    def random_id(self) -> int:
+        """The same for every claim: so a message is sent once."""
+        return _number(self._piece)
+
+    @property
+    def _piece(self) -> str:
+        """Which bytes of which file: another split, when limits have changed meanwhile, makes others."""
+        return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}"
+
+    def part(self, number: int, data: bytes) -> Part:
+        """One part of it."""
+        return Part(self.file, number, self.parts, data, self.big)
+
+    def document(self, place: _Place, md5: str = "", video: Video | None = None) -> Document:
+        """How it is shown in the chat."""
+        name = f"{place.name}.{self.number + 1:03}" if self.count > 1 else place.name
+        folder = place.folder.replace("#", "")  # it would be a tag, and a link
+        return Document(
+            self.random_id,
+            self.file,
+            self.parts,
+            self.big,
+            name,
+            mimetypes.guess_type(name)[0] or "application/octet-stream",
+            f"{name}\n{folder}".strip()[:_LONGEST_CAPTION],
+            md5,
+            video,
+        )
+
+
+class TelegramUpload(Upload):
+    """A file on its way: parts go up as they fill, several at once."""
+
+    def __init__(self, storage: TelegramStorage, path: str, volumes: list[_Volume], peek: Peek) -> None:
+        self._storage = storage
+        self._path = path
+        self._volumes = volumes
+        self._size = sum(volume.size for volume in volumes)
+        self._at = 0
+        self._left = iter(volumes)
+        self._sending = _Sending(storage, path, next(self._left))
+        self._md5: list[str] = []
+        self._peek = peek
+        self._video: Video | None = None
+        self._over = False
+
+    async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """As in the contract, in order."""
+        self._check_open()
+        if offset != self._at:
+            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
+        rest = memoryview(data).cast("B")
+        if self._at + len(rest) > self._size:
+            raise StorageError(f"storage {self._storage.name!r}: {self._path!r} is longer than it was to be")
+        self._at += len(rest)
+        self._peek.add(offset, rest)
+        while rest:
+            rest = rest[await self._sending.take(rest) :]
+            if self._sending.full and (following := next(self._left, None)):
+                await self._end_volume()
+                self._sending = _Sending(self._storage, self._path, following)
+
+    async def _end_volume(self) -> None:
+        await self._sending.all_there()
+        self._md5.append(self._sending.md5.hexdigest())
+
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """Nothing: how long Telegram keeps parts is not known."""
+        return ()
+
+    async def seal(self, size: int) -> None:
+        """As in the contract: Telegram has all parts."""
+        self._check_open()
+        if not self._at == size == self._size:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
+                f"written were {self._at}"
+            )
+        if len(self._md5) < len(self._volumes):
+            await self._end_volume()
+            self._video = await self._peek.video()
+
+    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+        """As in the contract; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
+        have no names."""
+        if split(path)[:-1] != split(self._path)[:-1]:
+            raise StorageError(f"{path!r} is not in the folder of {self._path!r}")
+        await self.seal(size)
+        place = self._storage.place(path)
+        known = zip(self._volumes, self._md5, strict=True)
+        documents = [volume.document(place, md5, self._video) for volume, md5 in known]
+        if not await self._storage.send_in_turn(path, documents):
+            raise StorageError(
+                f"storage {self._storage.name!r}: Telegram has lost parts of {self._path!r}; "
+                "another try sends them again"
+            )
+        self._over = True
+
+    async def abort(self) -> None:
+        """As in the contract."""
+        await self.__aexit__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop what is on its way."""
+        self._over = True
+        await self._sending.stop()
+        self._peek.close()
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+
+
+@dataclass(slots=True)
+class _Sending:
+    """The parts of one volume."""
+
+    storage: TelegramStorage
+    path: str
+    volume: _Volume
+    md5: hashlib._Hash = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))  # of small ones
+    _filling: bytearray = field(default_factory=bytearray)
+    _done: int = 0  # bytes that were taken
+    _number: int = 0  # of the part that is being filled
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has all its bytes."""
+        return self._done == self.volume.size
+
+    async def take(self, data: memoryview) -> int:
+        """Take what belongs to the part that is being filled; returns how many bytes. Waits while too many
+        parts are on their way."""
+        piece = data[: min(PART - len(self._filling), self.volume.size - self._done)]
+        self._filling += piece
+        self._done += len(piece)
+        if not self.volume.big:
+            self.md5.update(piece)
+        if len(self._filling) == PART or self.full:
+            while len(self._tasks) >= _AT_ONCE:
+                await self._settle()
+            part = self.volume.part(self._number, bytes(self._filling))
+            self._tasks.add(asyncio.create_task(self.storage.bring(self.path, part)))
+            self._filling.clear()
+            self._number += 1
+        return len(piece)
+
+    async def all_there(self) -> None:
+        """Wait until Telegram has every part."""
+        while self._tasks:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the next part; raises why it failed."""
+        done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for error in [task.exception() for task in done]:
+            if error:
+                raise error
+
+    async def stop(self) -> None:
+        """Break off."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+class _Pace:
+    """Messages per second, as Telegram wants them from bots."""
+
+    def __init__(self, seconds: float, burst: int) -> None:
+        self._seconds = seconds
+        self._room = seconds * (burst - 1)
+        self._next = 0.0  # monotonic
+        self._lock = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Wait until the next message may go."""
+        async with self._lock:
+            await asyncio.sleep(max(0.0, self._next - self._room - time.monotonic()))
+            self._next = max(self._next, time.monotonic()) + self._seconds
+
+
+def _number(text: str) -> int:
+    """A number of 64 bits, signed as Telegram's are; never 0."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True) or 1

@@ -1,0 +1,469 @@
+"""A chat of Telegram as a storage: what is sent is there once, whole, and can be fetched again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from telethon.tl import types as tl
+
+from saveany.errors import StorageError, StorageUnavailable, UnsafePath
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Chat, Message
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from saveany.telegram.pool import Limits
+from saveany.telegram.uploads import Uploads
+from storages.base import Services, UploadKey
+from storages.telegram import PART, Busy, TelegramOptions, TelegramStorage
+from tests.fixtures.films import make_film
+from tests.integration.telegram.conftest import Start, fetch, table
+
+MIB = 1 << 20
+SMALL, BIG = random.Random(1).randbytes(700_001), random.Random(2).randbytes(21 * MIB + 7)
+LIMITS = Limits(part=15.0, idle=0.1, flood=3.0, tries=5)
+
+Open = Callable[..., TelegramStorage]
+
+
+@pytest.fixture
+def inbox(sandbox: Sandbox) -> Chat:
+    members = {samples.BOT.id, samples.USER.id}
+    return sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
+
+
+@pytest.fixture
+async def accounts(start: Start, inbox: Chat) -> Accounts:
+    started: Accounts = await start(bot=True, user=True)
+    return started
+
+
+@pytest.fixture
+def opened(accounts: Accounts, tmp_path: Path) -> Open:
+    def make(chat: str | int = "@inbox", **options: Any) -> TelegramStorage:
+        fields = {"name": "tg", "type": "telegram", "chat_id": chat, "rate_limit": 0, **options}
+        services = Services(scratch=tmp_path / "scratch", courier=Uploads(accounts, LIMITS))
+        return TelegramStorage(TelegramOptions.model_validate(fields), services)
+
+    return make
+
+
+def key(epoch: int = 1, item: int = 0) -> UploadKey:
+    return UploadKey("task", item, epoch)
+
+
+async def save(storage: TelegramStorage, path: str, data: bytes, owner: UploadKey | None = None) -> None:
+    async with await storage.begin(owner or key(), path, len(data)) as upload:
+        for offset in range(0, len(data), MIB):
+            await upload.write(offset, data[offset : offset + MIB])
+        await upload.commit(path, len(data), replace=False)
+
+
+def sent(chat: Chat) -> list[Message]:
+    return [message for message in reversed(chat.newest_first()) if not message.service]
+
+
+def content(message: Message) -> bytes:
+    assert message.file
+    return message.file.content.read(0, message.file.content.size)
+
+
+@pytest.mark.parametrize("account", ["", "me"])
+@pytest.mark.parametrize("data", [b"x", SMALL, BIG], ids=["byte", "small", "big"])
+async def test_a_file_is_there_and_can_be_fetched_by_its_link(
+    opened: Open, inbox: Chat, accounts: Accounts, data: bytes, account: str
+) -> None:
+    await save(opened(account=account), "a/b/föö.mp4", data)
+    (message,) = sent(inbox)
+    assert message.file
+    assert (message.file.name, message.file.mime, message.text) == ("föö.mp4", "video/mp4", "föö.mp4\na/b")
+    [media] = await accounts.resolve(parse(f"https://t.me/inbox/{message.id}"))
+    assert bytes((await fetch(accounts, media)).data) == data
+
+
+@pytest.mark.parametrize("chat", [-1001600000005, "-1001600000005", "inbox", "@INBOX"])
+async def test_every_name_of_a_chat(opened: Open, inbox: Chat, chat: str | int) -> None:
+    await opened(chat).probe()
+    await save(opened(chat), "a.bin", SMALL)
+    assert len(sent(inbox)) == 1
+
+
+async def test_saved_messages_of_a_user(opened: Open, sandbox: Sandbox) -> None:
+    await save(opened("me"), "a.bin", SMALL)
+    (message,) = sent(sandbox.world.saved(samples.USER))
+    assert content(message) == SMALL
+    with pytest.raises(StorageError, match="a bot has no Saved Messages"):
+        await save(opened("me", account="bot"), "a.bin", SMALL)
+
+
+async def test_a_topic(opened: Open, sandbox: Sandbox) -> None:
+    await save(opened("sandboxforum", topic=10), "a.bin", SMALL)
+    message = sandbox.world.chats[samples.FORUM].newest_first()[0]
+    assert (message.thread, message.topic) == (10, True)
+
+
+async def test_a_commit_again_sends_nothing_twice(opened: Open, inbox: Chat) -> None:
+    """Whether the worker died, the answer was lost, or another one has taken over and sent it all again."""
+    await save(opened(), "a.bin", SMALL)
+    await save(opened(), "a.bin", SMALL)
+    await save(opened(), "a.bin", SMALL, key(2))
+    assert [content(message) for message in sent(inbox)] == [SMALL]
+    await save(opened(), "a.bin", SMALL, key(1, item=1))
+    assert len(sent(inbox)) == 2
+
+
+@pytest.mark.parametrize("data", [SMALL, BIG], ids=["small", "big"])
+async def test_what_was_sealed_is_finished_by_whoever_comes(opened: Open, inbox: Chat, data: bytes) -> None:
+    crashed = await opened().begin(key(1), "a.bin", len(data))
+    await crashed.write(0, data)
+    await crashed.seal(len(data))
+    assert await opened().finished(key(2), "a.bin", "a.bin", len(data))
+    assert [content(message) for message in sent(inbox)] == [data]
+    await crashed.commit("a.bin", len(data), replace=False)  # it wakes up
+    assert len(sent(inbox)) == 1
+
+
+@pytest.mark.parametrize("epoch", [2, 5])
+async def test_the_next_claims_have_died_too(opened: Open, inbox: Chat, epoch: int) -> None:
+    crashed = await opened().begin(key(1), "a.bin", len(SMALL))
+    await crashed.write(0, SMALL)
+    await crashed.seal(len(SMALL))
+    assert not await opened().finished(key(epoch), "a.bin", "a.bin", len(SMALL) - 1)
+    assert not await opened().finished(key(epoch, item=1), "a.bin", "a.bin", len(SMALL))
+    assert sent(inbox) == []
+    for claim in (epoch, epoch + 1):
+        assert await opened().finished(key(claim), "a.bin", "a.bin", len(SMALL))
+    assert [content(message) for message in sent(inbox)] == [SMALL]
+
+
+async def test_a_canceled_file_does_not_stay(opened: Open, inbox: Chat) -> None:
+    """Whether it was to be sent or had been: the undo of a transfer asks first, and deletes then."""
+    storage = opened()
+    crashed = await storage.begin(key(1), "d/a.bin", len(SMALL))
+    await crashed.write(0, SMALL)
+    await crashed.seal(len(SMALL))
+    assert await storage.finished(key(1), "d/a.bin", "d/a.bin", len(SMALL))
+    await storage.delete("d/b.bin")
+    assert len(sent(inbox)) == 1
+    await storage.delete("d/a.bin")
+    assert sent(inbox) == []
+    await save(opened("me"), "a.bin", SMALL, key(item=1))
+
+
+async def test_saved_messages_are_deleted_too(opened: Open, sandbox: Sandbox) -> None:
+    storage = opened("me", split_size_mb=8)
+    await save(storage, "a.bin", BIG)
+    saved = sandbox.world.saved(samples.USER)
+    assert len(sent(saved)) == 3
+    await storage.delete("a.bin")
+    assert sent(saved) == []
+
+
+async def test_what_was_not_sealed_is_not_finished(opened: Open, inbox: Chat) -> None:
+    async with await opened().begin(key(1), "a.bin", len(BIG)) as crashed:
+        await crashed.write(0, BIG[: 3 * MIB])
+    assert not await opened().finished(key(2), "a.bin", "a.bin", len(BIG))
+    assert sent(inbox) == []
+
+
+async def test_nothing_is_visible_before_the_commit(opened: Open, inbox: Chat) -> None:
+    async with await opened().begin(key(), "a.bin", len(SMALL)) as upload:
+        await upload.write(0, SMALL)
+        await upload.seal(len(SMALL))
+        assert sent(inbox) == []
+        await upload.abort()
+    assert sent(inbox) == []
+
+
+async def test_parts_that_telegram_has_lost(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
+    async with await opened().begin(key(), "a.bin", len(BIG)) as upload:
+        await upload.write(0, BIG)
+        await upload.seal(len(BIG))
+        sandbox.world.uploads.clear()
+        with pytest.raises(StorageError, match="lost parts"):
+            await upload.commit("a.bin", len(BIG), replace=False)
+    assert sent(inbox) == []
+
+
+async def test_large_files_become_an_album_of_volumes_that_cat_joins(opened: Open, inbox: Chat) -> None:
+    await save(opened(split_size_mb=6), "d/film.mkv", BIG)
+    messages = sent(inbox)
+    volumes = [f"film.mkv.{n:03}" for n in (1, 2, 3, 4)]
+    assert [message.file and message.file.name for message in messages] == volumes
+    assert [message.text for message in messages] == [f"{name}\nd" for name in volumes]
+    assert b"".join(map(content, messages)) == BIG
+    assert len({message.album for message in messages}) == 1
+    assert messages[0].album
+    await save(opened(split_size_mb=6), "d/film.mkv", BIG)  # again, after a crash
+    assert len(sent(inbox)) == 4
+
+
+async def test_more_volumes_than_an_album_has(opened: Open, inbox: Chat) -> None:
+    data = BIG[: 11 * MIB + 5]
+    await save(opened(split_size_mb=1), "a.bin", data)
+    messages = sent(inbox)
+    assert b"".join(map(content, messages)) == data
+    assert sorted(Counter(message.album for message in messages).values()) == [2, 10]
+
+
+async def test_volumes_that_were_sealed_are_finished(opened: Open, inbox: Chat) -> None:
+    crashed = await opened(split_size_mb=8).begin(key(1), "a.bin", len(BIG))
+    await crashed.write(0, BIG)
+    await crashed.seal(len(BIG))
+    assert await opened(split_size_mb=8).finished(key(2), "a.bin", "a.bin", len(BIG))
+    assert b"".join(map(content, sent(inbox))) == BIG
+
+
+async def test_another_split_than_before_loses_nothing(opened: Open, inbox: Chat) -> None:
+    """The account's limits have changed while the first half was sent: nothing is taken for sent that was
+    another piece."""
+    await save(opened(split_size_mb=8), "a.bin", BIG)
+    await save(opened(split_size_mb=16), "a.bin", BIG, key(2))
+    assert b"".join(map(content, sent(inbox)[3:])) == BIG
+
+
+async def test_large_files_can_be_refused(opened: Open, inbox: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saveany.telegram.uploads._PARTS", 4)
+    with pytest.raises(StorageError, match="skip_large says not to split it"):
+        await save(opened(skip_large=True), "a.bin", BIG[: 2 * MIB + 1])
+    assert sent(inbox) == []
+    await save(opened(), "a.bin", BIG[: 2 * MIB + 1])
+    assert [message.file and message.file.content.size for message in sent(inbox)] == [2 * MIB, 1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "flood_wait=1,method=upload.saveBigFilePart,count=2",
+        "drop,method=upload.saveBigFilePart,every=7,count=2",
+        "timeout,method=upload.saveBigFilePart,count=2",
+        "flood_wait=1,method=messages.sendMedia,count=1",
+        "drop,method=messages.sendMedia,count=1",
+    ],
+)
+async def test_passing_faults_are_overcome(opened: Open, inbox: Chat, sandbox: Sandbox, fault: str) -> None:
+    made = sandbox.faults.add(fault)
+    await save(opened(), "a.bin", BIG)
+    assert made.fired
+    assert [content(message) for message in sent(inbox)] == [BIG]
+
+
+async def test_a_long_flood_wait_is_for_later(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
+    sandbox.faults.add("flood_wait=300,method=upload.saveBigFilePart")
+    with pytest.raises(Busy, match="asks to wait") as caught:
+        await save(opened(), "a.bin", BIG)
+    assert 290 < caught.value.after <= 300
+
+
+async def test_a_message_that_must_wait_is_sent_later_without_its_bytes(
+    opened: Open, inbox: Chat, sandbox: Sandbox
+) -> None:
+    fault = sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
+    with pytest.raises(Busy, match="asks to wait 300 s") as caught:
+        await save(opened(), "a.bin", BIG)
+    assert caught.value.after == 300
+    sandbox.faults.remove(fault)
+    again = sandbox.faults.add("error=400:FILE_PART_INVALID,method=upload.saveBigFilePart")
+    assert await opened().finished(key(2), "a.bin", "a.bin", len(BIG))
+    assert [content(message) for message in sent(inbox)] == [BIG]
+    assert not again.fired
+
+
+async def test_each_wait_is_told_once(accounts: Accounts, inbox: Chat, sandbox: Sandbox) -> None:
+    waits: list[float] = []
+    sandbox.faults.add("flood_wait=1,method=upload.saveBigFilePart,count=1")
+    sandbox.faults.add("flood_wait=20,method=messages.sendMedia,count=1")
+    table = {"name": "tg", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0}
+    courier = Uploads(accounts, LIMITS, waits.append)
+    with pytest.raises(Busy, match="asks to wait 20 s"):
+        await save(
+            TelegramStorage(TelegramOptions.model_validate(table), Services(courier=courier)), "a.bin", BIG
+        )
+    assert [round(wait) for wait in waits] == [1]
+
+
+async def test_waits_for_messages_do_not_hold_downloads_up(
+    opened: Open, accounts: Accounts, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
+    with pytest.raises(Busy):
+        await save(opened(account="bot"), "a.bin", SMALL)
+    [media] = await accounts.resolve(parse("https://t.me/channel/126"))
+    await fetch(accounts, media)
+    assert accounts.pool("bot").clock.left == 0
+
+
+async def test_an_account_that_is_not_ready_is_not_replaced(
+    start: Start, sandbox: Sandbox, inbox: Chat
+) -> None:
+    """Another one would send again what this one has sent."""
+    accounts = await start(table(sandbox, user=True, token="7000000001:wrong"))
+    assert accounts.ready == ["me"]
+    fields = {"name": "tg", "type": "telegram", "chat_id": "@inbox"}
+    storage = TelegramStorage(TelegramOptions.model_validate(fields), Services(courier=Uploads(accounts)))
+    with pytest.raises(StorageUnavailable, match="bot token"):
+        await save(storage, "a.bin", SMALL)
+    with pytest.raises(StorageUnavailable, match="bot token"):
+        await storage.probe()
+    assert sent(inbox) == []
+
+
+async def test_64_mib_up_and_down_again(opened: Open, inbox: Chat, accounts: Accounts) -> None:
+    data = random.Random(3).randbytes(64 * MIB)
+    await save(opened(), "a.bin", data)
+    [media] = await accounts.resolve(parse(f"https://t.me/c/{inbox.id}/{sent(inbox)[0].id}"))
+    assert bytes((await fetch(accounts, media)).data) == data
+
+
+# How it looks.
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_film(tmp_path_factory.mktemp("film") / "a.mp4")
+
+
+@pytest.mark.parametrize("force_file", [False, True])
+async def test_a_video_is_shown_as_one(
+    opened: Open, inbox: Chat, sandbox: Sandbox, film: bytes, tmp_path: Path, force_file: bool
+) -> None:
+    await save(opened(force_file=force_file), "d/a.mp4", film)
+    (message,) = sent(inbox)
+    assert content(message) == film
+    assert message.file
+    shapes = [each for each in message.file.attributes if isinstance(each, tl.DocumentAttributeVideo)]
+    pictures = [parts[0][:3] for parts in sandbox.world.uploads.values()]
+    if force_file:
+        assert (shapes, pictures) == ([], [])
+    else:
+        assert [(each.duration, each.w, each.h) for each in shapes] == [(2.0, 320, 180)]
+        assert pictures == [b"\xff\xd8\xff"]
+    assert list((tmp_path / "scratch").iterdir() if not force_file else []) == []
+
+
+async def test_a_folder_is_no_tag(opened: Open, inbox: Chat) -> None:
+    await save(opened(), "#a/b#/#c.bin", SMALL)
+    assert sent(inbox)[0].text == "#c.bin\na/b"
+
+
+async def test_a_caption_fits(opened: Open, inbox: Chat) -> None:
+    await save(opened(), "/".join(["x" * 200] * 8 + ["a.bin"]), SMALL)
+    assert len(sent(inbox)[0].text) == 1024
+
+
+async def test_a_path_may_name_the_chat(opened: Open, sandbox: Sandbox, inbox: Chat) -> None:
+    storage = opened("sandboxforum", topic=10, chat_in_path=True)
+    await save(storage, "@inbox/d/a.bin", SMALL)
+    await save(storage, "-1001600000005/b.bin", SMALL, key(item=1))
+    await save(storage, "inbox/c.bin", SMALL, key(item=2))
+    assert [(message.text, message.thread) for message in sent(inbox)] == [
+        ("a.bin\nd", None),
+        ("b.bin", None),
+    ]
+    assert sandbox.world.chats[samples.FORUM].newest_first()[0].text == "c.bin\ninbox"
+    await save(opened("sandboxforum"), "@inbox/a.bin", SMALL, key(item=3))
+    assert len(sent(inbox)) == 2
+
+
+@pytest.mark.parametrize("chat", ["", "You", "a b", "@1abc", "https://t.me/x", 0, "--1", "me\n"])
+def test_what_is_no_chat_is_refused(chat: str | int) -> None:
+    with pytest.raises(ValidationError, match="chat_id must be"):
+        TelegramOptions.model_validate({"name": "tg", "type": "telegram", "chat_id": chat})
+
+
+def test_old_tables_load() -> None:
+    table = {
+        "name": "tg",
+        "type": "telegram",
+        "enable": True,
+        "chat_id": "1008736",
+        "force_file": True,
+        "rate_limit": 5,
+        "rate_burst": 2,
+        "skip_large": True,
+        "split_large_video": True,
+        "split_size_mb": 2000,
+    }
+    assert TelegramOptions.model_validate(table).split_size_mb == 2000
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("chat", "options", "words"),
+    [
+        ("@nobody_here", {}, "nobody_here"),
+        ("@channel", {}, "can't write|CHAT_WRITE_FORBIDDEN|ChatWriteForbidden"),
+        (-1009999999999, {}, "storage 'tg'"),
+        ("@inbox", {"account": "other"}, "there is no Telegram account 'other'"),
+    ],
+)
+async def test_what_is_wrong_is_said(opened: Open, chat: str | int, options: Any, words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        await save(opened(chat, **options), "a.bin", SMALL)
+
+
+async def test_a_chat_the_account_is_not_in_is_found_by_the_probe(opened: Open) -> None:
+    with pytest.raises(StorageError, match="no member of the chat"):
+        await opened("@channel").probe()
+
+
+async def test_without_an_account() -> None:
+    storage = TelegramStorage(TelegramOptions(name="tg", type="telegram", chat_id="me"))
+    with pytest.raises(StorageUnavailable, match="needs a Telegram account"):
+        await storage.probe()
+
+
+async def test_lengths_are_checked(opened: Open, inbox: Chat) -> None:
+    storage = opened()
+    for size in (None, 0):
+        with pytest.raises(StorageError, match=r"size|empty"):
+            await storage.begin(key(), "a.bin", size)
+    for path in ("../x", "/x", "a//b", ""):
+        with pytest.raises(UnsafePath):
+            await storage.begin(key(), path, 1)
+    async with await storage.begin(key(), "a.bin", 3) as upload:
+        with pytest.raises(StorageError, match="in order"):
+            await upload.write(1, b"x")
+        await upload.write(0, b"xy")
+        with pytest.raises(StorageError, match="must have 3 bytes"):
+            await upload.seal(3)
+        with pytest.raises(StorageError, match="longer"):
+            await upload.write(2, b"xy")
+        await upload.abort()
+        with pytest.raises(StorageError, match="is over"):
+            await upload.write(2, b"x")
+    assert sent(inbox) == []
+
+
+async def test_no_more_parts_than_fit_are_held(opened: Open, sandbox: Sandbox) -> None:
+    """Telegram that answers nothing holds the writer back."""
+    sandbox.faults.add("silent,method=upload.saveBigFilePart")
+    async with await opened().begin(key(), "a.bin", 100 * MIB) as upload:
+        written = 0
+
+        async def fill() -> None:
+            nonlocal written
+            while written < 100 * MIB:
+                await upload.write(written, bytes(MIB))
+                written += MIB
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fill(), 2)
+        assert written <= 16 * PART + MIB
+
+
+async def test_messages_keep_their_pace(opened: Open, inbox: Chat) -> None:
+    storage = opened(rate_limit=0.3, rate_burst=2)
+    began = asyncio.get_running_loop().time()
+    for item in range(4):
+        await save(storage, f"{item}.bin", b"x", key(item=item))
+    assert asyncio.get_running_loop().time() - began >= 0.55
+    assert len(sent(inbox)) == 4

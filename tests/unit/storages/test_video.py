@@ -1,0 +1,89 @@
+"""What is seen of a video from its two ends."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from storages import video
+from storages.video import Peek, Video
+from tests.fixtures.films import make_film
+from tests.fixtures.servers import program
+
+JPEG = b"\xff\xd8\xff"
+
+
+async def look(name: str, data: bytes, folder: Path, step: int = 100_003) -> Video | None:
+    peek = Peek(name, len(data), folder)
+    try:
+        for offset in range(0, len(data), step):
+            peek.add(offset, memoryview(data)[offset : offset + step])
+        return await peek.video()
+    finally:
+        peek.close()
+        assert list(folder.iterdir() if folder.exists() else []) == []
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "m4v", "mov", "mkv", "webm"])
+async def test_every_format(tmp_path: Path, suffix: str) -> None:
+    seen = await look(f"a.{suffix}".upper(), make_film(tmp_path / f"a.{suffix}"), tmp_path / "scratch")
+    assert seen
+    assert (round(seen.seconds), seen.width, seen.height, seen.picture[:3]) == (2, 320, 180, JPEG)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("-movflags", "+faststart")], ids=["index at the end", "at the start"]
+)
+async def test_the_middle_is_not_needed(
+    tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_film(tmp_path / "a.mp4", *options, "-g", "5", "-crf", "0", seconds=20)
+    monkeypatch.setattr(video, "_END", 100_000)
+    assert len(data) > 300_000
+    blank = data[:100_000] + bytes(len(data) - 200_000) + data[-100_000:]
+    seen = await look("a.mp4", data, tmp_path / "scratch")
+    assert seen == await look("a.mp4", blank, tmp_path / "scratch", step=len(data))
+    assert seen
+    assert (seen.seconds, seen.picture[:3]) == (20, JPEG)
+
+
+async def test_a_turned_video(tmp_path: Path) -> None:
+    make_film(tmp_path / "a.mp4")
+    turned = tmp_path / "b.mp4"
+    turn = ["-c", "copy", "-metadata:s:v:0", "rotate=90"]
+    os.spawnv(
+        os.P_WAIT,
+        program("ffmpeg"),
+        ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.mp4"), *turn, str(turned)],
+    )
+    seen = await look("b.mp4", turned.read_bytes(), tmp_path / "scratch")
+    assert seen
+    assert (seen.width, seen.height) == (180, 320)
+
+
+async def test_a_small_picture(tmp_path: Path) -> None:
+    seen = await look("a.mp4", make_film(tmp_path / "a.mp4", size="1920x1080"), tmp_path / "scratch")
+    assert seen
+    assert 0 < len(seen.picture) < 200_000
+
+
+async def test_what_is_no_video(tmp_path: Path) -> None:
+    program("ffprobe")
+    secret = tmp_path / "secret.mp4"
+    film = make_film(secret)
+    playlist = b"#EXTM3U\n#EXTINF:1,\nfile:%s\n#EXT-X-ENDLIST\n" % bytes(secret)
+    concat = b"ffconcat version 1.0\nfile %s\n" % bytes(secret)
+    for data in (playlist, concat, random.Random(1).randbytes(300_000), film[:1000], b"x"):
+        for name in ("a.mp4", "a.mkv"):
+            assert await look(name, data, tmp_path / "scratch") is None
+    for name in ("a.txt", "a", "mp4", "a.m3u8"):
+        assert await look(name, film, tmp_path / "scratch") is None
+
+
+async def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_film(tmp_path / "a.mp4")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert await look("a.mp4", data, tmp_path / "scratch") is None
