@@ -26,7 +26,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
-from storages.parts import RESERVED, split
+from storages.parts import RESERVED
 from storages.remote import Chunks, RemoteStorage
 from storages.web import Web, as_body
 
@@ -34,6 +34,8 @@ from storages.web import Web, as_body
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
 #: Seconds between two looks at a task: the first pause, and the longest.
 _FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
+#: Seconds in which a drive must list what it has taken.
+_SETTLE: Final = 20.0
 #: Seconds after which a task that makes no progress is given up.
 _STUCK: Final = 1800.0
 
@@ -97,8 +99,21 @@ class AlistStorage(RemoteStorage):
         task = await self._api.put(self._at(path), chunks, size or 0)
         if task:
             await self._api.wait("upload", task)
-        if await self._stat(path) is None:
-            raise StorageUnavailable(f"storage {self.name!r}: the server has not kept {path!r}")
+        await self._shown(path)
+
+    async def _shown(self, path: str) -> None:
+        """Wait until the server shows what it was sent. Some drives list a file a moment after they have
+        taken it, and the server remembers for minutes what they listed: it is told to look again."""
+        pause, until = _FIRST_LOOK, time.monotonic() + _SETTLE
+        while await self._stat(path) is None:
+            if time.monotonic() > until:
+                raise StorageUnavailable(f"storage {self.name!r}: the server has not kept {path!r}")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK)
+            folder, _ = self._place(path)
+            await self._api.call(
+                "fs/list", {"path": folder, "password": "", "page": 1, "per_page": 1, "refresh": True}
+            )
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         if await self._stat(path) is None:
@@ -171,6 +186,8 @@ class AlistStorage(RemoteStorage):
             raise FileNotFoundError(path)
         if found["is_dir"]:
             raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        if not found.get("raw_url"):
+            raise StorageError(f"storage {self.name!r}: the server has no link to {path!r}")
         end = found["size"] if size is None else min(found["size"], offset + size)
         if offset >= end:
             return
@@ -192,18 +209,14 @@ class AlistStorage(RemoteStorage):
 
     # What else there is.
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract. The server keeps the name of a copy: it is made in a folder of its own."""
-        entry = await self.stat(path)
-        if entry is None or entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        *folders, _ = split(to)
-        hidden = "/".join([*folders, f"{RESERVED}copy-{secrets.token_hex(8)}"])
+    async def _copy(self, path: str, to: str) -> None:
+        """The server keeps the name of a copy: it is made in a folder of its own."""
+        hidden = "/".join([*to.split("/")[:-1], f"{RESERVED}copy-{secrets.token_hex(8)}"])
         await self._make_folder(hidden)
         try:
             folder, name = self._place(path)
             await self._api.carry("copy", folder, self._at(hidden), name)
-            await self._rename(f"{hidden}/{_NAMES.decode(name)}", to, replace=replace)
+            await self._rename(f"{hidden}/{_NAMES.decode(name)}", to, replace=False)
         finally:
             await self._remove(hidden)
 
@@ -371,6 +384,8 @@ class _Api:
             return FileNotFoundError(message)
         if code == httpx.codes.TOO_MANY_REQUESTS:
             return self._error(StorageUnavailable, "too many logins failed; the server wants us to wait")
+        if code >= 500 and not any(sign in message for sign in _FOR_GOOD):
+            return self._failed(message)  # its drive has failed: the next time it may work
         return self._failed(message, kind=StorageError)
 
     def _failed(self, message: str, kind: type[StorageError] = StorageUnavailable) -> StorageError:
@@ -385,10 +400,15 @@ class _Api:
 #: By what the server's message contains.
 _SIGNS: Final[dict[str, type[Exception]]] = {
     "object not found": FileNotFoundError,
+    "file not found": FileNotFoundError,  # of drives that look for a file by themselves, as the next two
+    "file does not exist": FileNotFoundError,
+    "no such file": FileNotFoundError,
     "not a folder": NotADirectoryError,
     "not a directory": NotADirectoryError,
     "exists": NameTaken,
 }
+#: Messages of internal/errs that tell what does not change by itself.
+_FOR_GOOD: Final = ("storage not found", "not implement", "not support", "permission denied", "not allowed")
 _FULL: Final = ("no space left", "quota", "insufficient storage")
 
 #: The server takes a backslash for a slash.

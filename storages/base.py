@@ -16,7 +16,7 @@ the name that was given.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,10 +52,11 @@ class Capabilities:
     reads: bool = False  # `read` works
     folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
     moves: bool = False  # `move` works
-    copies: bool = False  # `copy` works, without the bytes coming here
+    copies: bool = False  # `copy` and `Upload.copy` work, without the bytes coming here
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
+    needs_account: bool = False  # a Telegram account of the worker brings the files: `Services.courier`
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,13 @@ class Upload(abc.ABC):
     @abc.abstractmethod
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Put `data` at `offset`. When it returns, `data` may be reused; it need not be durable yet."""
+
+    async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
+        """In place of every `write`: have the storage itself put the whole of a file here, one of a storage
+        that it `copies_from`; nothing must be kept. `report` is told the bytes as they are there.
+
+        Raises `StorageError` if that cannot be done; then only `abort` is left."""
+        raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
     @abc.abstractmethod
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
@@ -252,6 +260,10 @@ class Storage(abc.ABC):
     async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
         """Put a copy of a file at `to`, whole or not at all (capability `copies`). Raises as `move`."""
         raise NotImplementedError(f"{type(self).__name__} cannot copy")
+
+    def copies_from(self, origin: Storage) -> bool:
+        """Whether `Upload.copy` takes files of that storage: this one's, or another's that it can reach."""
+        return self.capabilities.copies and origin is self
 
     async def usage(self) -> Usage:
         """How full it is (capability `usage`)."""

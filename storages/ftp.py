@@ -146,7 +146,9 @@ class FtpStorage(RemoteStorage):
             socket_timeout=_SILENCE,
             connection_timeout=_CONNECT,
             encoding=options.encoding,
+            trust_server_pasv_ipv4_address=False,  # behind NAT it is wrong, and no certificate is for it
             ssl=self._context() if implicit else None,
+            limit=_PIECE,  # of what is read ahead
         )
         try:
             await client.connect(options.host, options.port or (990 if implicit else 21))
@@ -224,8 +226,8 @@ class FtpStorage(RemoteStorage):
             await _missing(path, client.command(f"RNFR {old}", "350"))
             try:
                 await client.command(f"RNTO {new}", "2xx")
-            except aioftp.StatusCodeError:
-                if there is None:
+            except aioftp.StatusCodeError as error:
+                if there is None or not error.received_codes[-1].matches("5xx"):
                     raise
                 # Servers on Windows rename to free names only.
                 await client.command(f"DELE {new}", "2xx")
@@ -310,13 +312,28 @@ class FtpStorage(RemoteStorage):
         if self._tells_entries:
             try:
                 _, lines = await client.command(f"MLST {full}", "2xx")
-                return _entry(path, _facts(lines[1].lstrip(" "))[1])
+                return _entry(path, _facts(lines[min(1, len(lines) - 1)].lstrip(" "))[1])
             except aioftp.StatusCodeError as error:
                 if error.received_codes[-1] not in _NO_COMMAND:
                     if error.received_codes[-1].matches("5xx"):
                         return None
                     raise
                 self._tells_entries = False
+        return await self._old_entry(client, path, full)
+
+    async def _old_entry(self, client: _Client, path: str, full: str) -> Entry | None:
+        """Asks for the size first: to list a big folder for each of its files takes long."""
+        if await self._is_folder(client, full):
+            return _entry(path, {"type": "dir"})
+        try:
+            await client.command("TYPE I", "200")  # a text has no size before it is sent
+            _, said = await client.command(f"SIZE {full}", "213")
+            return _entry(path, {"type": "file", "size": said[-1], "modify": await _time(client, full)})
+        except aioftp.StatusCodeError as error:
+            if error.received_codes[-1] not in _NO_COMMAND:
+                if error.received_codes[-1].matches("5xx"):
+                    return None
+                raise
         folder, _, name = full.rpartition("/")
         if not await self._is_folder(client, folder or "/"):
             return None
@@ -370,6 +387,14 @@ def _meaning(where: str, error: aioftp.StatusCodeError) -> StorageError:
     return StorageError(f"{where}: the server says {code}: {said}")
 
 
+async def _time(client: _Client, full: str) -> str:
+    try:
+        _, said = await client.command(f"MDTM {full}", "213")
+    except aioftp.StatusCodeError:
+        return ""
+    return str(said[-1]).strip()
+
+
 async def _missing(path: str, asking: Any) -> None:
     """Do it; `FileNotFoundError` if the server says that there is no such file."""
     try:
@@ -402,7 +427,8 @@ def _entry(path: str, facts: dict[str, Any]) -> Entry | None:
     is_dir = kind in ("dir", "cdir", "pdir")
     if not is_dir and kind != "file":
         return None
-    size = 0 if is_dir else int(facts.get("size", 0))
+    told = str(facts.get("size", "")).strip()
+    size = int(told) if told.isdecimal() and not is_dir else 0
     return Entry(path.rpartition("/")[2], path, size, is_dir, _ms(str(facts.get("modify", ""))))
 
 

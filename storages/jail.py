@@ -352,16 +352,21 @@ def read_all(fd: int, offset: int, size: int) -> bytes:
 
 def copy_all(source: int, target: int) -> None:
     """Copy a whole file; file systems that can share the blocks do."""
-    while True:
-        try:
-            if not os.copy_file_range(source, target, 1 << 30):
-                return
-        except OSError as error:
-            if error.errno not in (*_NOT_HERE, errno.EXDEV):
-                raise
-            break
-    while piece := os.read(source, 1 << 20):
-        write_all(target, os.lseek(target, 0, os.SEEK_END), piece)
+    at = 0
+    while size := copy_piece(source, target, at):
+        at += size
+
+
+def copy_piece(source: int, target: int, at: int) -> int:
+    """Copy some bytes of a file from `at` on, to the same place; how many, 0 at its end."""
+    try:
+        return os.copy_file_range(source, target, _COPY, at, at)
+    except OSError as error:
+        if error.errno not in (*_NOT_HERE, errno.EXDEV):
+            raise
+    piece = os.pread(source, 1 << 20, at)
+    write_all(target, at, piece)
+    return len(piece)
 
 
 def has_hole(fd: int, start: int, end: int) -> bool:
@@ -405,6 +410,8 @@ _KEEP_SIZE: Final = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of linux/fs.h
 
 #: How renameat2(2) and link(2) say that the file system, or a container's filter, does not have them.
+#: Bytes that are copied at once: whoever waits for it can be cancelled in between.
+_COPY: Final = 64 << 20
 _NOT_HERE: Final = {errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 

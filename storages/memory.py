@@ -102,12 +102,9 @@ class MemoryStorage(RemoteStorage):
         for start in range(offset, end, PIECE):
             yield bytes(data[start : min(end, start + PIECE)])
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract."""
+    async def _copy(self, path: str, to: str) -> None:
         if path not in self._space.files:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        await self._make_folder(to.rpartition("/")[0])
-        self._check_free(to, replace)
+            raise FileNotFoundError(path)
         data, _ = self._space.files[path]
         self._space.files[to] = (bytearray(data), _now())
 

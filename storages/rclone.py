@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -60,6 +61,7 @@ class RcloneOptions(StorageOptions):
 
     remote: str = Field(
         min_length=1,
+        repr=False,  # one that is given in whole may have a password
         description="A remote of rclone.conf, with a path if wanted, as in gdrive: or box:dir.",
         examples=["gdrive:"],
     )
@@ -85,7 +87,7 @@ class RcloneOptions(StorageOptions):
 
 
 class RcloneStorage(RemoteStorage):
-    """A folder of a remote."""
+    """A folder of a remote. One that is a bucket keeps no empty folders."""
 
     capabilities = Capabilities(
         late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True, usage=True
@@ -93,9 +95,10 @@ class RcloneStorage(RemoteStorage):
 
     def __init__(self, options: RcloneOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        remote = options.remote if ":" in options.remote else f"{options.remote}:"
-        base = options.base_path.strip("/")
-        self._fs = remote if not base else f"{remote}{'' if remote.endswith((':', '/')) else '/'}{base}"
+        # The base is not part of the remote: rclone would look first whether it is a file, and takes it for
+        # one where S3 refuses the login or cannot be reached.
+        self._fs = options.remote if ":" in options.remote else f"{options.remote}:"
+        self._base = options.base_path.strip("/")
         self._options = options
         self._daemon: _Daemon | None = None
         self._opening = asyncio.Lock()
@@ -132,18 +135,31 @@ class RcloneStorage(RemoteStorage):
         return told
 
     def _refusal(self, status: int, text: str) -> Exception:
+        """What rclone means: its status is 500 for nearly everything, so the text must tell."""
         if "object not found" in text or "directory not found" in text:
             return FileNotFoundError(text)
-        for words, kind in _MEANINGS:
-            if words in text.lower():
-                return kind(f"storage {self.name!r}: rclone says: {text}")
-        kind = StorageUnavailable if status >= 500 else StorageError
-        return kind(f"storage {self.name!r}: rclone says: {text}")
+        kind, advice = StorageUnavailable if status >= 500 else StorageError, ""
+        for words, meaning, what_to_do in _MEANINGS:
+            if any(each in text.lower() for each in words):
+                kind, advice = meaning, what_to_do
+                break
+        return kind(f"storage {self.name!r}: rclone says: {self._quotable(text)}{advice}")
+
+    def _quotable(self, text: str) -> str:
+        """Short, and without the passwords that a remote may be given with."""
+        for secret in re.findall(r"(?:pass|key|secret|token)\w*=[\"']?([^,:\"']+)", self._options.remote):
+            text = text.replace(secret, "…")
+        return re.sub(r"//[^/\s@]*@", "//…@", text)[:300]
+
+    def _at(self, path: str) -> str:
+        """A path as the remote has it."""
+        below = "/".join(map(NAMES.encode, path.split("/")))
+        return "/".join(filter(None, [self._base, below]))
 
     # The calls of a remote storage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        folder, _, name = _encoded(path).rpartition("/")
+        folder, _, name = self._at(path).rpartition("/")
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
@@ -170,8 +186,9 @@ class RcloneStorage(RemoteStorage):
         takes what it has for the whole."""
         for _ in range(_SWEEPS):
             await asyncio.sleep(0.05)
-            with suppress(StorageError):
-                await self._remove(path)
+            with suppress(StorageError, FileNotFoundError):
+                await self._ask("operations/deletefile", remote=self._at(path))
+                return
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         there = await self._stat(to)
@@ -183,14 +200,14 @@ class RcloneStorage(RemoteStorage):
 
     async def _two(self, command: str, path: str, to: str) -> None:
         one, other = (
-            {"srcFs": self._fs, "srcRemote": _encoded(path)},
-            {"dstFs": self._fs, "dstRemote": _encoded(to)},
+            {"srcFs": self._fs, "srcRemote": self._at(path)},
+            {"dstFs": self._fs, "dstRemote": self._at(to)},
         )
         await self._post(command, json=one | other)
 
     async def _remove(self, path: str) -> None:
         try:
-            await self._ask("operations/deletefile", remote=_encoded(path))
+            await self._ask("operations/deletefile", remote=self._at(path))
         except FileNotFoundError:
             return
 
@@ -202,7 +219,7 @@ class RcloneStorage(RemoteStorage):
                 raise StorageError(
                     f"storage {self.name!r}: {entry.path!r}: a file stands where a folder is needed"
                 )
-        await self._ask("operations/mkdir", remote=_encoded(path))
+        await self._ask("operations/mkdir", remote=self._at(path))
 
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
@@ -210,12 +227,16 @@ class RcloneStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
         if path and entry is None:
             raise FileNotFoundError(path)
-        told = await self._ask("operations/list", remote=_encoded(path), opt=_PLAIN)
-        return [_entry(each) for each in told["list"]]
+        told = await self._ask("operations/list", remote=self._at(path), opt=_PLAIN)
+        found = []
+        for each in told["list"]:
+            name = NAMES.decode(each["Name"])
+            found.append(_entry(f"{path}/{name}" if path else name, each))
+        return found
 
     async def _stat(self, path: str) -> Entry | None:
-        told = await self._ask("operations/stat", remote=_encoded(path), opt=_PLAIN)
-        return _entry(told["item"]) if told.get("item") else None
+        told = await self._ask("operations/stat", remote=self._at(path), opt=_PLAIN)
+        return _entry(path, told["item"]) if told.get("item") else None
 
     async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
         entry = await self._stat(path)
@@ -234,7 +255,7 @@ class RcloneStorage(RemoteStorage):
     @asynccontextmanager
     async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:
         daemon = await self._rcd()
-        url = f"/[{quote(self._fs, safe='')}]/{quote(_encoded(path))}"
+        url = f"/[{quote(self._fs, safe='')}]/{quote(self._at(path))}"
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         try:
             async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
@@ -245,6 +266,9 @@ class RcloneStorage(RemoteStorage):
                 yield answer
         except httpx.HTTPError as error:
             raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
+
+    async def _copy(self, path: str, to: str) -> None:
+        await self._two("operations/copyfile", path, to)
 
     async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
         """As in the contract; by the service itself where it can, else through this machine."""
@@ -260,7 +284,9 @@ class RcloneStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
 
     async def usage(self) -> Usage:
-        """As in the contract, where the remote tells it."""
+        """As in the contract; most remotes tell some of it, some nothing."""
+        if not (await self._ask("operations/fsinfo"))["Features"]["About"]:
+            return Usage()
         told = await self._ask("operations/about")
         return Usage(used=told.get("used"), free=told.get("free"), total=told.get("total"))
 
@@ -303,6 +329,7 @@ class _Daemon:
             raise StorageError(f"storage {name!r}: rclone is not installed; see https://rclone.org/install/")
         folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700, and short enough for a socket
         command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
+        command += _PATIENCE
         command += ["--config", str(options.config_path)] if options.config_path else []
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -349,22 +376,58 @@ class _Daemon:
 
 
 _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_THINK)
+#: Who has a file to save tries again, too: rclone's own ten tries take minutes where nobody answers.
+_PATIENCE: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
 _PLAIN: Final = {"noMimeType": True}
 
-_MEANINGS: Final[tuple[tuple[str, type[StorageError]], ...]] = (
-    ("no space", NoSpace),
-    ("quota", NoSpace),
-    ("didn't find section in config", StorageError),
-    ("connection refused", StorageUnavailable),
+_CHECK: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
+#: What is in a text of rclone's or of a service's, what it means, and what to do. The first that fits counts.
+_MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
+    (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),
+    (("no space", "quota", "insufficient storage"), NoSpace, ""),
+    (("name too long",), StorageError, "; the remote needs a shorter name"),
+    (
+        ("connection refused", "connection reset", "timeout", "timed out", "no such host", "unexpected eof"),
+        StorageUnavailable,
+        "",
+    ),
+    (
+        (
+            "401 unauthorized",
+            "403 forbidden",
+            "access denied",
+            "accessdenied",
+            "attempted logon is invalid",
+            "is it obscured",
+            "couldn't fetch token",
+            "invalid_grant",
+            "invalidaccesskeyid",
+            "permission denied",
+            "signaturedoesnotmatch",
+        ),
+        StorageError,
+        "; correct the login of the remote with `rclone config`, or its permissions there",
+    ),
+    (
+        ("is a file not a directory",),  # it says so, too, where S3 does not let it look
+        StorageUnavailable,
+        "; or the remote cannot be reached, or refuses the login",
+    ),
+    (
+        (
+            "didn't find section in config",
+            "didn't find backend",
+            "share name cannot be found",
+            "nosuchbucket",
+            "bucket does not exist",
+        ),
+        StorageError,
+        _CHECK,
+    ),
 )
 
 
-def _encoded(path: str) -> str:
-    return "/".join(map(NAMES.encode, path.split("/"))) if path else ""
-
-
-def _entry(told: dict[str, Any]) -> Entry:
-    path = "/".join(map(NAMES.decode, told["Path"].split("/")))
+def _entry(path: str, told: dict[str, Any]) -> Entry:
     is_dir = bool(told["IsDir"])
     modified = round(datetime.fromisoformat(told["ModTime"]).timestamp() * 1000) if told.get("ModTime") else 0
     return Entry(path.rpartition("/")[2], path, 0 if is_dir else told["Size"], is_dir, modified)

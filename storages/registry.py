@@ -81,6 +81,20 @@ TYPES = table(
         Backend("storages.rclone:RcloneOptions", "storages.rclone:RcloneStorage", "every remote of rclone"),
     ),
     (
+        "openload",
+        Backend(
+            "storages.openload:OpenloadOptions",
+            "storages.openload:OpenloadStorage",
+            "Streamtape, pstream and other video hosts with openload's API",
+        ),
+    ),
+    (
+        "telegram",
+        Backend(
+            "storages.telegram:TelegramOptions", "storages.telegram:TelegramStorage", "a chat of Telegram"
+        ),
+    ),
+    (
         "memory",
         Backend(
             "storages.memory:MemoryOptions",

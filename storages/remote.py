@@ -15,8 +15,8 @@ from __future__ import annotations
 import abc
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, StorageError
 from storages.base import Entry, Range, Storage, Upload, UploadKey
@@ -73,6 +73,16 @@ class RemoteStorage(Storage):
     @abc.abstractmethod
     def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
         """As `Storage.read`. Raises `FileNotFoundError` if there is no such file."""
+
+    async def _copy(self, path: str, to: str) -> None:
+        """Copy a file to a path where nobody looks yet, in a folder that is there (capability `copies`).
+        Raises `FileNotFoundError`; an error may leave a shorter file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot copy")
+
+    async def _durable(self, path: str) -> int:
+        """How many bytes of a file that is being put are safe on the server (storages that `resumes`)."""
+        entry = await self._stat(path)
+        return entry.size if entry else 0
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
         """As in the contract."""
@@ -202,13 +212,37 @@ class RemoteStorage(Storage):
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> None:
         """As in the contract; makes the folder of `to`."""
+        await self._file(path)
+        await self._make_folder("/".join(split(to)[:-1]))
+        with self._must_exist(path):
+            await self._rename(path, to, replace=replace)
+
+    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
+        """As in the contract; makes the folder of `to`. Servers show a copy before it is whole: it is made
+        under a name of its own."""
+        await self._file(path)
+        folder = "/".join(split(to)[:-1])
+        await self._make_folder(folder)
+        hidden = _join(folder, f"{RESERVED}copy-{secrets.token_hex(8)}")
+        try:
+            with self._must_exist(path):
+                await self._copy(path, hidden)
+                await self._rename(hidden, to, replace=replace)
+        except BaseException:
+            await self._remove(hidden)
+            raise
+
+    async def _file(self, path: str) -> Entry:
         split(path)
         entry = await self._stat(path)
         if entry is None or entry.is_dir:
             raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        await self._make_folder("/".join(split(to)[:-1]))
+        return entry
+
+    @contextmanager
+    def _must_exist(self, path: str) -> Iterator[None]:
         try:
-            await self._rename(path, to, replace=replace)
+            yield
         except FileNotFoundError:
             raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
 
@@ -240,12 +274,23 @@ class RemoteUpload(Upload):
         self._at += memoryview(data).nbytes
         await self._run(self._chunks.give(data))
 
+    async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
+        """As in the contract, to where the part is."""
+        self._check_open()
+        entry = await self._storage._file(path)
+        with self._storage._must_exist(path):
+            self._putting = asyncio.create_task(self._storage._copy(path, self._part))
+            await self._putting
+        self._at = entry.size
+        report(entry.size)
+
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: what the server has of the part."""
         if not self._storage.capabilities.resumes:
             return ()
-        entry = await self._storage._stat(self._part)
-        there = min(self._at, entry.size) if entry else 0
+        if self._putting is not None and self._putting.done() and not self._over:
+            self._putting.result()  # of a put that has failed, what is there may have gaps
+        there = min(self._at, await self._storage._durable(self._part))
         return ((0, there),) if there else ()
 
     async def seal(self, size: int) -> None:

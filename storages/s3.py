@@ -14,7 +14,7 @@ taken, and services that do not know it answer NotImplemented or ignore it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from itertools import takewhile
@@ -35,6 +35,8 @@ MIB: Final = 1 << 20
 PARTS, AT_ONCE = 10_000, 4
 #: Copies of larger objects go part by part.
 _COPY: Final = 5 << 30
+#: Bytes of a part that the service copies into an upload.
+_COPY_PART: Final = 256 * MIB
 _OWNER: Final = "saveany-task"
 _PIECE: Final = 1 << 20
 
@@ -399,6 +401,14 @@ class S3Storage(Storage):
             await self._abort(target, [made["UploadId"]])
             raise
 
+    def copies_from(self, origin: Storage) -> bool:
+        """Any bucket of the same account at the same service."""
+        return isinstance(origin, S3Storage) and self._account == origin._account
+
+    @property
+    def _account(self) -> tuple[str, str, str]:
+        return _endpoint(self._options), self._options.region, self._options.access_key_id
+
     async def url(self, path: str, seconds: int) -> str:
         """As in the contract: a presigned link, at most 7 days."""
         client = await self.client()
@@ -449,10 +459,7 @@ class S3Upload(Upload):
             await self._send(block)
 
     async def _send(self, block: bytes) -> None:
-        if not self._upload:
-            # Shielded: a cancel must not leave an upload behind whose id nobody has heard.
-            self._creating = asyncio.create_task(self._create())
-            await asyncio.shield(self._creating)
+        await self._open()
         self._number += 1
         if self._number > PARTS:
             raise StorageError(
@@ -463,6 +470,56 @@ class S3Upload(Upload):
         while len(self._sending) >= AT_ONCE:
             await self._settle(asyncio.FIRST_COMPLETED)
         self._sending.add(asyncio.create_task(self._part(self._number, block)))
+
+    async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
+        """As in the contract, part by part, so that what comes of it is known as ours."""
+        if not isinstance(origin, S3Storage):
+            raise StorageError(f"storage {self._storage.name!r} cannot copy from {origin.name!r} by itself")
+        head = await origin._head(origin.key(path))
+        if head is None:
+            raise StorageError(f"storage {origin.name!r}: there is no file {path!r}")
+        size, step = head["ContentLength"], max(_COPY_PART, self._part_size)
+        for start in range(0, size, step):
+            await self._open()
+            while len(self._sending) >= AT_ONCE:
+                await self._settle(asyncio.FIRST_COMPLETED)
+            self._number += 1
+            span = start, min(start + step, size)
+            copying = self._copied(self._number, origin, origin.key(path), head["ETag"], span, report)
+            self._sending.add(asyncio.create_task(copying))
+        while self._sending:
+            await self._settle(asyncio.ALL_COMPLETED)
+        self._sent = size
+        if size:
+            await self._check_copied(size)
+
+    async def _copied(
+        self, number: int, origin: S3Storage, key: str, etag: str, span: Range, report: Callable[[int], None]
+    ) -> None:
+        start, end = span
+        answer = await self._storage.call(
+            "upload_part_copy",
+            Key=self._object,
+            UploadId=self._upload,
+            PartNumber=number,
+            CopySource={"Bucket": origin.bucket, "Key": key},
+            CopySourceIfMatch=etag,
+            CopySourceRange=f"bytes={start}-{end - 1}",
+        )
+        self._etags[number] = answer.get("CopyPartResult", {}).get("ETag", "")
+        report(end - start)
+
+    async def _check_copied(self, size: int) -> None:
+        """Services that do not know this request take it for an empty part."""
+        parts = await self._storage.parts(self._object, self._upload)
+        if sum(length for _, length in parts.values()) != size or not all(self._etags.values()):
+            raise StorageError(f"storage {self._storage.name!r}: the service cannot copy into an upload")
+
+    async def _open(self) -> None:
+        if not self._upload:
+            # Shielded: a cancel must not leave an upload behind whose id nobody has heard.
+            self._creating = asyncio.create_task(self._create())
+            await asyncio.shield(self._creating)
 
     async def _create(self) -> None:
         metadata = {_OWNER: _owner(self._key)}

@@ -1,6 +1,7 @@
 """Any machine with SSH: files over SFTP.
 
-Renaming is what OpenSSH does: SFTP's own rename refuses a taken name in one step, and replacing is
+OpenSSH's rename refuses a taken name in one step, but other servers (rclone, ProFTPD) replace the file: the
+name is looked up before, and of two that commit to it at once both may succeed (no `exclusive`). Replacing is
 `posix-rename@openssh.com`. What was flushed (`fsync@openssh.com`) survives a power cut, so an upload goes on
 after a restart.
 """
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncssh
 from pydantic import Field, SecretStr
@@ -23,6 +25,9 @@ from storages.remote import Chunks, RemoteStorage
 
 _CONNECT, _SILENCE = 15, 60
 _PIECE: Final = 1 << 20
+_AHEAD: Final = 4  # reads or writes of a piece that are on their way at once
+
+T = TypeVar("T")
 
 
 class SftpOptions(StorageOptions):
@@ -55,7 +60,6 @@ class SftpStorage(RemoteStorage):
     capabilities = Capabilities(
         resumes=True,
         late_name=True,
-        exclusive=True,
         lists=True,
         reads=True,
         folders=True,
@@ -70,6 +74,7 @@ class SftpStorage(RemoteStorage):
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
         self._opening = asyncio.Lock()
+        self._puts: dict[str, _Put] = {}  # those that run, by path
 
     # Talking to the server.
 
@@ -141,13 +146,25 @@ class SftpStorage(RemoteStorage):
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         sftp = await self._sftp()
         with self._edge(path):
-            async with await sftp.open(self._full(path), "r+b" if offset else "wb") as file:
-                if offset:
-                    await file.truncate(offset)
-                async for chunk in chunks:
-                    await asyncio.wait_for(file.write(bytes(chunk), offset), _SILENCE)
-                    offset += len(chunk)
-                await _flush(file)
+            try:
+                async with await sftp.open(self._full(path), "r+b" if offset else "wb") as file:
+                    if offset:
+                        await file.truncate(offset)
+                    self._puts[path] = put = _Put(file, offset)
+                    await put.take(chunks)
+                    await put.flush()
+            finally:
+                self._puts.pop(path, None)
+
+    async def _durable(self, path: str) -> int:
+        put = self._puts.get(path)
+        if put is None:
+            return await super()._durable(path)
+        with self._edge(path):
+            try:
+                return await put.flush()
+            except ValueError:  # the library's word for a file that was closed meanwhile
+                return put.there
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         sftp = await self._sftp()
@@ -217,16 +234,15 @@ class SftpStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
         end = entry.size if size is None else min(entry.size, offset + size)
         with self._edge(path):
-            async with await sftp.open(self._full(path), "rb") as file:
-                while offset < end:
-                    piece: Any = await asyncio.wait_for(
-                        file.read(min(_PIECE, end - offset), offset), _SILENCE
-                    )
-                    if not piece:
+            async with (
+                await sftp.open(self._full(path), "rb") as file,
+                aclosing(_ahead(_reads(file, offset, end))) as pieces,
+            ):
+                async for at, wanted, piece in pieces:
+                    if len(piece) < wanted:
                         raise StorageUnavailable(
-                            f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
+                            f"storage {self.name!r}: {path!r} ended at byte {at + len(piece)} of {end}"
                         )
-                    offset += len(piece)
                     yield piece
 
     async def usage(self) -> Usage:
@@ -261,12 +277,63 @@ _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = 
 )
 
 
-async def _flush(file: asyncssh.SFTPClientFile) -> None:
-    """Let the server write to its disk, if it knows how."""
+class _Put:
+    """A file that is being written. What the server has not said it has may be missing, also before the
+    end of the file: some servers write in any order."""
+
+    def __init__(self, file: asyncssh.SFTPClientFile, start: int) -> None:
+        self._file = file
+        self.there = start  # bytes that the server has, without a gap
+
+    async def take(self, chunks: Chunks) -> None:
+        """Write all of them."""
+        async with aclosing(_ahead(self._writes(chunks))) as written:
+            async for size in written:
+                self.there += size
+
+    async def _writes(self, chunks: Chunks) -> AsyncGenerator[Coroutine[Any, Any, int], None]:
+        at = self.there
+        async for chunk in chunks:
+            yield self._file.write(bytes(chunk), at)
+            at += len(chunk)
+
+    async def flush(self) -> int:
+        """Let the server write to its disk, if it knows how; returns how many bytes that are."""
+        there = self.there
+        try:
+            await asyncio.wait_for(self._file.fsync(), _SILENCE)
+        except asyncssh.SFTPOpUnsupported:
+            return there
+        return there
+
+
+async def _reads(
+    file: asyncssh.SFTPClientFile, start: int, end: int
+) -> AsyncGenerator[Coroutine[Any, Any, tuple[int, int, bytes]], None]:
+    for at in range(start, end, _PIECE):
+        yield _read_piece(file, at, min(_PIECE, end - at))
+
+
+async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tuple[int, int, bytes]:
+    piece: Any = await file.read(size, at)
+    return at, size, piece
+
+
+async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None]) -> AsyncGenerator[T, None]:
+    """What the calls return, in order. Several run at once, as each takes a round trip at least."""
+    running: deque[asyncio.Task[T]] = deque()
     try:
-        await file.fsync()
-    except asyncssh.SFTPOpUnsupported:
-        return
+        async with aclosing(calls):
+            async for call in calls:
+                running.append(asyncio.create_task(call))
+                if len(running) == _AHEAD:
+                    yield await asyncio.wait_for(running.popleft(), _SILENCE)
+        while running:
+            yield await asyncio.wait_for(running.popleft(), _SILENCE)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _entry(path: str, attrs: asyncssh.SFTPAttrs) -> Entry | None:

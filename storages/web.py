@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
+import httpcore
 import httpx
 
 from saveany.errors import StorageError, StorageUnavailable
@@ -15,7 +16,7 @@ from storages.remote import Chunks
 _CONNECT, _SILENCE = 15.0, 60.0
 #: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
-_PIECE: Final = 1 << 18
+_BIG: Final = 1 << 20
 
 
 class Web:
@@ -72,13 +73,14 @@ class Web:
         Raises `StorageUnavailable` if the answer ends too early.
         """
         at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        async for piece in answer.aiter_raw(_PIECE):
-            wanted = piece[max(0, start - at) : max(0, end - at)]
-            at += len(piece)
-            if wanted:
-                yield wanted
-            if at >= end:
-                return
+        async with aclosing(_body(answer)) as pieces:
+            async for piece in pieces:
+                wanted = piece[max(0, start - at) : max(0, end - at)]
+                at += len(piece)
+                if wanted:
+                    yield wanted
+                if at >= end:
+                    return
         raise StorageUnavailable(f"storage {self._name!r}: the file ended at byte {at:,} of {end:,}")
 
     async def close(self) -> None:
@@ -86,6 +88,33 @@ class Web:
         client, self._client = self._client, None
         if client:
             await client.aclose()
+
+
+async def _body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The bytes of an answer. After the first of them, a big one is read from the connection itself, which is
+    of no use to others then: the library would copy each byte four times."""
+    coded = "Transfer-Encoding" in answer.headers
+    left = 0 if coded else int(answer.headers.get("Content-Length", 0))
+    pieces = answer.aiter_raw()  # kept to the end: letting it go would close the connection
+    async for piece in pieces:
+        yield piece
+        left -= len(piece)
+        if left >= _BIG:
+            break
+    connection = answer.extensions["network_stream"]
+    while left > 0 and (piece := await _read(connection)):
+        yield piece
+        left -= len(piece)
+
+
+async def _read(connection: httpcore.AsyncNetworkStream) -> bytes:
+    """What has come, nothing at the end."""
+    try:
+        return await connection.read(_BIG, _SILENCE)
+    except httpcore.ReadTimeout as error:
+        raise httpx.ReadTimeout("in time") from error
+    except httpcore.ReadError as error:
+        raise httpx.ReadError("it broke") from error
 
 
 async def as_body(chunks: Chunks) -> AsyncGenerator[bytes, None]:

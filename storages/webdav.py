@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -25,7 +24,7 @@ from pydantic import Field, SecretStr, field_validator
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
-from storages.parts import RESERVED, is_reserved, split
+from storages.parts import is_reserved
 from storages.remote import Chunks, RemoteStorage
 from storages.web import Web, as_body
 
@@ -204,20 +203,8 @@ class WebdavStorage(RemoteStorage):
 
     # What else there is.
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract. Servers show a copy before it is whole: it is made under a name of its own."""
-        *folders, _ = split(to)
-        entry = await self.stat(path)
-        if entry is None or entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        await self._make_folder("/".join(folders))
-        hidden = "/".join([*folders, f"{RESERVED}copy-{secrets.token_hex(8)}"])
-        try:
-            await self._transfer("COPY", path, hidden, replace=False)
-            await self._rename(hidden, to, replace=replace)
-        except BaseException:
-            await self._remove(hidden)
-            raise
+    async def _copy(self, path: str, to: str) -> None:
+        await self._transfer("COPY", path, to, replace=False)
 
     async def usage(self) -> Usage:
         """As in the contract, by RFC 4331. Many servers tell nothing."""
@@ -342,7 +329,7 @@ class _Resource:
     def name(self) -> str:
         name = self._path.rpartition("/")[2]
         encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
-        return NAMES.decode(unquote(name) if encoded else name)
+        return given(unquote(name) if encoded else name)
 
     def count(self, tag: str) -> int | None:
         """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
@@ -432,6 +419,13 @@ def _spelled(name: str) -> str:
     """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
     spelled = NAMES.encode(name)
     return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
+
+
+def given(spelled: str) -> str:
+    """The name that stands there as `spelled`."""
+    name = NAMES.decode(spelled)
+    hidden = f".{name.removeprefix('%2E')}"
+    return hidden if name.startswith("%2E") and is_reserved(hidden) else name
 
 
 def _join(url: str, parts: list[str]) -> str:

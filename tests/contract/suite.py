@@ -969,6 +969,43 @@ class StorageSuite:
         with pytest.raises(StorageError):
             await storage.copy("gone", "x")
 
+    @needs("copies")
+    @pytest.mark.parametrize("size", [0, 2 * MIB + 1])
+    async def test_copy_into_an_upload(
+        self, storage: Storage, everything: Callable[[], set[str]], size: int
+    ) -> None:
+        data, copied = content(size), list[int]()
+        await save(storage, "a/b #%.bin", data)
+        await save(storage, "c.bin", b"second", key(item=1))
+        assert storage.copies_from(storage)
+        async with await storage.begin(key(item=2), "c.bin", size) as upload:
+            await upload.copy(storage, "a/b #%.bin", copied.append)
+            await upload.seal(size)
+            assert await load(storage, "c.bin") == b"second"
+            with pytest.raises(NameTaken):
+                await upload.commit("c.bin", size, replace=False)
+            await upload.commit("c.bin", size, replace=True)
+        assert sum(copied) == size
+        assert await storage.finished(key(epoch=2, item=2), "c.bin", "c.bin", size)
+        assert everything() == {"a/b #%.bin", "c.bin"}
+        assert await load(storage, "c.bin") == await load(storage, "a/b #%.bin") == data
+
+    @needs("copies")
+    async def test_a_copy_that_fails_leaves_nothing(
+        self, storage: Storage, everything: Callable[[], set[str]]
+    ) -> None:
+        await save(storage, "a.bin", b"12345")
+        async with await storage.begin(key(item=1), "b.bin", 5) as upload:
+            with pytest.raises(StorageError):
+                await upload.copy(storage, "gone", lambda size: None)
+            await upload.abort()
+        async with await storage.begin(key(item=1), "b.bin", 6) as upload:
+            await upload.copy(storage, "a.bin", lambda size: None)
+            with pytest.raises(StorageError):
+                await upload.seal(6)
+            await upload.abort()
+        assert everything() == {"a.bin"}
+
     @needs("usage")
     async def test_usage(self, storage: Storage) -> None:
         await save(storage, "a.bin", content(MIB))

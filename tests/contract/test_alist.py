@@ -69,7 +69,33 @@ async def test_a_task_that_fails_after_the_put_is_told(
     assert await storage.stat("a.bin") is None
 
 
-async def test_a_task_that_is_forgotten_is_no_success(server: AlistServer, storage: AlistStorage) -> None:
+async def test_a_file_that_its_drive_lists_late(server: AlistServer, storage: AlistStorage) -> None:
+    server.lists_late = True
+    await save(storage, "d/a.bin", b"hello")
+    assert await load(storage, "d/a.bin") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("says", "kind"),
+    [
+        ("failed to put: Post https://drive.example/x?k=s3cret: i/o timeout", StorageUnavailable),
+        ("failed get storage: storage not found; please add a storage first", StorageError),
+    ],
+)
+async def test_a_drive_that_fails_is_told(
+    server: AlistServer, storage: AlistStorage, says: str, kind: type[StorageError]
+) -> None:
+    server.drive_says = says
+    with pytest.raises(StorageError, match="the server says") as caught:
+        await storage.probe()
+    assert type(caught.value) is kind
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_task_that_is_forgotten_is_no_success(
+    server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storages.alist._SETTLE", 0.2)
     async with await storage.begin(key(), "a.bin", 5) as upload:
         server.looks = 1 << 30
         await upload.write(0, b"hello")

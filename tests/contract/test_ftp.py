@@ -31,6 +31,12 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+    with ftp.pyftpdlib(tmp_path_factory.mktemp("implicit"), "implicit") as server:
+        yield server
+
+
 @pytest.fixture
 def folder() -> str:
     return uuid4().hex
@@ -54,7 +60,8 @@ class Suite(StorageSuite):
     async def test_others_read_what_we_write(self, server: FtpServer, folder: str, worker: Open) -> None:
         data = content(5 * MIB + 3)
         await save(worker(), "d/äb.bin", data)
-        url = f"ftp://127.0.0.1:{server.port}/{folder}/d/%C3%A4b.bin"
+        scheme = "ftps" if server.tls == "implicit" else "ftp"
+        url = f"{scheme}://127.0.0.1:{server.port}/{folder}/d/%C3%A4b.bin"
         tls = ["--ssl-reqd", "--cacert", server.ca_file] if server.ca_file else []
         command = [program("curl"), "-sS", "--user", f"{USER}:{PASSWORD}", *tls, url]
         got = subprocess.run(command, check=True, capture_output=True)
@@ -105,6 +112,27 @@ class TestWithoutMlsdWithTls(Suite):
     @pytest.fixture
     def server(self, old: FtpServer) -> FtpServer:
         return old
+
+
+class TestImplicitTls(Suite):
+    @pytest.fixture
+    def server(self, implicit: FtpServer) -> FtpServer:
+        return implicit
+
+
+@pytest.mark.parametrize("without", ["", "SIZE", "MDTM"])
+async def test_stat_where_little_is_known(tmp_path: Path, without: str) -> None:
+    """A file is found and its folder, whichever of the newer commands the server lacks."""
+    with ftp.pyftpdlib(tmp_path, without=("MLSD", "MLST", without)) as server:
+        storage = FtpStorage(server.options("x"))
+        await save(storage, "d/a.bin", b"12345")
+        file, there = await storage.stat("d/a.bin"), await storage.stat("d")
+        assert file is not None
+        assert there is not None
+        assert (file.size, file.is_dir, there.is_dir) == (5, False, True)
+        assert bool(file.modified_at) == (without != "MDTM")
+        assert await storage.stat("d/b.bin") is await storage.stat("e/a.bin") is None
+        await storage.close()
 
 
 @pytest.mark.parametrize(

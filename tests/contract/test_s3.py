@@ -111,6 +111,23 @@ class TestRclone(S3Suite):
     async def test_names_that_look_alike_are_two(self, storage: Storage) -> None:
         pytest.skip("this server keeps names in one form")
 
+    @pytest.mark.parametrize("size", [2 * MIB + 1])
+    async def test_copy_into_an_upload(
+        self, storage: Storage, everything: Callable[[], set[str]], size: int
+    ) -> None:
+        """It takes the request for an empty part, which must be noticed."""
+        await save(storage, "a.bin", content(size))
+        async with await storage.begin(key(item=1), "b.bin", size) as upload:
+            with pytest.raises(StorageError, match="cannot copy"):
+                await upload.copy(storage, "a.bin", lambda size: None)
+            await upload.abort()
+        assert everything() == {"a.bin"}
+
+    async def test_a_copy_that_fails_leaves_nothing(
+        self, storage: Storage, everything: Callable[[], set[str]]
+    ) -> None:
+        """As above."""
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+
+import pytest
+from pydantic import ValidationError
+
+from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from storages.openload import NAMES, OpenloadStorage
+from storages.parts import split
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, names, save
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.openload import KEY, OpenloadServer, openload
+from tests.fixtures.servers import free_port
+
+BASE = "videos/telegram"
+
+
+def there(path: str) -> str:
+    """A path of the storage, as the service has it."""
+    return "/".join([f"/{BASE}", *map(NAMES.encode, path.split("/"))])
+
+
+class Watched(OpenloadStorage):
+    """The storage, and a look into the service: for the suite, which reads what it has saved."""
+
+    server: OpenloadServer
+
+    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        split(path)
+        data = self.server.content(there(path))
+        if data is None:
+            raise StorageError(f"nothing at {path!r}")
+        yield data[offset : None if size is None else offset + size]
+
+
+@pytest.fixture(params=[False, True], ids=["streamtape", "pstream"])
+def server(request: pytest.FixtureRequest) -> Iterator[OpenloadServer]:
+    with openload(pstream=request.param) as server:
+        yield server
+
+
+class TestStreamtape(StorageSuite):
+    @pytest.fixture
+    def server(self) -> Iterator[OpenloadServer]:
+        with openload(pstream=False) as server:
+            yield server
+
+    @pytest.fixture
+    def open_storage(self, server: OpenloadServer) -> Open:
+        def start() -> Watched:
+            storage = Watched(server.options(BASE))
+            storage.server = server
+            return storage
+
+        return start
+
+    @pytest.fixture
+    def everything(self, server: OpenloadServer) -> Callable[[], set[str]]:
+        return server.everything(BASE)
+
+
+@pytest.fixture
+async def storage(server: OpenloadServer) -> AsyncIterator[OpenloadStorage]:
+    storage = OpenloadStorage(server.options(BASE))
+    yield storage
+    await storage.close()
+
+
+async def test_save_list_move_delete(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    data = content(3 * MIB + 1)
+    await save(storage, "d/ä b.mp4", data)
+    (entry,) = await storage.list("d")
+    assert (entry.name, entry.size, entry.is_dir) == ("ä b.mp4", len(data), False)
+    assert entry.modified_at > 1_600_000_000_000
+    await storage.move("d/ä b.mp4", "e/c.mp4")
+    assert await names(storage, "d") == []
+    assert server.content(there("e/c.mp4")) == data
+    await storage.delete("e/c.mp4")
+    assert server.files == {}
+
+
+async def test_a_file_is_known_late(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    server.looks = 4
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        await upload.write(0, b"hello")
+        await upload.seal(5)
+        assert [item.looks for item in server.files.values()] == [-1]
+        await upload.commit("a.bin", 5, replace=False)
+    assert server.content(there("a.bin")) == b"hello"
+
+
+async def test_a_name_that_the_service_has_changed_is_put_right(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    server.drops_extensions = True
+    await save(storage, "a.mp4", b"hello")
+    assert server.content(there("a.mp4")) == b"hello"
+
+
+async def test_a_file_that_arrives_short_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    server.loses_a_byte = True
+    with pytest.raises(StorageError, match="must have 5 bytes, arrived are 4"):
+        await save(storage, "a.bin", b"hello")
+    assert server.files == {}
+
+
+async def test_the_replaced_file_is_gone(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    await save(storage, "a.bin", b"old")
+    async with await storage.begin(key(item=1), "a.bin", 3) as upload:
+        await upload.write(0, b"new")
+        await upload.commit("a.bin", 3, replace=True)
+    assert [item.data for item in server.files.values()] == [b"new"]
+
+
+async def test_of_files_with_one_name_the_newest_is_shown(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    await save(storage, "a.bin", b"old")
+    (old,) = server.files.values()
+    newer = server.add("a.bin", old.folder, b"newer")
+    old.when = newer.when - 5000
+    assert [entry.size for entry in await storage.list("")] == [5]
+    assert await storage.size("a.bin") == 5
+    await storage.delete("a.bin")
+    assert server.files == {}
+
+
+async def test_names_of_others_are_shown_and_found(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    await save(storage, "a.bin", b"x")
+    (ours,) = server.files.values()
+    for name in ('say "hi".mp4', " 100%20 .mp4", "%22.mp4"):
+        server.add(name, ours.folder, b"theirs")
+    assert await names(storage) == [" 100%20 .mp4", '".mp4', "a.bin", 'say "hi".mp4']
+    for name in await names(storage):
+        await storage.delete(name)
+    assert server.files == {}
+
+
+async def test_twenty_uploads_make_a_folder_once(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    await asyncio.gather(*(save(storage, f"a/b/{n}", b"x", key(item=n)) for n in range(20)))
+    assert sorted(folder.name for folder in server.folders.values()) == ["a", "b", *BASE.split("/")[::-1]]
+
+
+async def test_folders_that_others_have_removed_are_made_anew(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    await save(storage, "a/b/c.bin", b"x")
+    server.file_deletefolder(next(number for number, each in server.folders.items() if each.name == "a"))
+    assert await storage.size("a/b/c.bin") is None
+    await save(storage, "a/b/c.bin", b"y")
+    server.file_deletefolder(
+        next(number for number, each in server.folders.items() if each.name == "telegram")
+    )
+    assert await names(storage) == []
+    await save(storage, "a/b/c.bin", b"z")
+    assert server.content(there("a/b/c.bin")) == b"z"
+
+
+async def test_what_is_known_of_folders_is_not_asked_again(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    await save(storage, "a/b/c.bin", b"x")
+    server.calls.clear()
+    await storage.stat("a/b/c.bin")
+    assert server.calls == ["file/listfolder"]
+
+
+async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    await save(storage, "a.mp4", b"x")
+    (item,) = server.files.values()
+    assert await storage.url("a.mp4", 3600) == server.link(item)
+    for missing in ("b.mp4", "c/d.mp4"):
+        with pytest.raises(StorageError, match="there is no file"):
+            await storage.url(missing, 3600)
+
+
+# The service fetches a file by itself.
+
+
+async def test_pull(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    server.web["https://files.example.com/x?sig=1"] = b"pulled"
+    await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4")
+    assert server.content(there("d/a.mp4")) == b"pulled"
+    with pytest.raises(NameTaken):
+        await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4")
+    server.web["https://files.example.com/x?sig=1"] = b"again"
+    await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4", replace=True)
+    assert [item.data for item in server.files.values()] == [b"again"]
+    assert {folder.name for folder in server.folders.values()} == {*BASE.split("/"), "d"}
+
+
+async def test_a_pull_that_fails_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    with pytest.raises(StorageError, match="Invalid URL"):
+        await storage.pull("http://127.0.0.1/", "a.mp4")
+    assert {folder.name for folder in server.folders.values()} == set(BASE.split("/"))
+
+
+async def test_a_pull_that_is_given_up_ends_there(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    server.looks = 1 << 30
+    pulling = asyncio.create_task(storage.pull("https://files.example.com/x", "a.mp4"))
+    assert await asyncio.to_thread(server.looked.wait, 30)
+    pulling.cancel()
+    await asyncio.wait([pulling])
+    assert len(server.pulls) == (1 if server.pstream else 0)  # pstream has no call for it
+    assert {folder.name for folder in server.folders.values()} == set(BASE.split("/"))
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (400, StorageError, "400: see … or …"),
+        (403, StorageError, "correct login and key"),
+        (451, StorageError, "legal reasons"),
+        (429, StorageUnavailable, "429"),
+        (503, StorageUnavailable, "503"),
+        (509, StorageUnavailable, "bandwidth"),
+    ],
+)
+async def test_refusals_are_told(
+    server: OpenloadServer, storage: OpenloadStorage, status: int, kind: type[StorageError], words: str
+) -> None:
+    server.refuses, server.message = status, f"see https://x.example/?key={KEY} or {KEY}"
+    with pytest.raises(kind, match=words) as caught:
+        await storage.probe()
+    assert type(caught.value) is kind
+    assert KEY not in str(caught.value)
+    server.refuses = 0
+    await storage.probe()
+
+
+@pytest.mark.parametrize("changes", [{"key": "wr0ng"}, {"login": "wr0ng"}])
+async def test_a_wrong_login_is_told(server: OpenloadServer, changes: dict[str, str]) -> None:
+    storage = OpenloadStorage(server.options(BASE, **changes))
+    with pytest.raises(StorageError, match="correct login and key") as caught:
+        await storage.probe()
+    assert "wr0ng" not in str(caught.value)
+    await storage.close()
+
+
+async def test_a_cut_connection_is_told(server: OpenloadServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fault_proxy(server.port) as link:
+        storage = OpenloadStorage(server.options(BASE))
+        await storage.mkdir("")
+        monkeypatch.setattr(server, "port", link.port)  # where the service sends uploads to
+        link.cut_after = 6 * MIB
+        async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
+            with pytest.raises(StorageUnavailable):
+                await fill(upload, content(20 * MIB), seal=True)
+        assert server.files == {}
+        await storage.close()
+
+
+async def test_an_upload_that_is_given_up_at_its_end_leaves_nothing(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    server.thinks = 0.2
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        await upload.write(0, b"hello")
+        sealing = asyncio.create_task(upload.seal(5))
+        assert await asyncio.to_thread(server.received.wait, 30)
+        await upload.abort()
+        await asyncio.wait([sealing])
+    assert await asyncio.to_thread(server.kept.wait, 30)
+    assert server.files == {}
+
+
+async def test_a_server_that_is_down_is_told(server: OpenloadServer) -> None:
+    storage = OpenloadStorage(server.options(BASE, base_url=f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(StorageUnavailable, match="refused") as caught:
+        await storage.probe()
+    assert KEY not in str(caught.value)
+    await storage.close()
+
+
+@pytest.mark.parametrize("below", ["/wrong", "/ul"])
+async def test_an_address_of_something_else_is_told(server: OpenloadServer, below: str) -> None:
+    storage = OpenloadStorage(server.options(BASE, base_url=f"{server.url}{below}"))
+    with pytest.raises(StorageError, match="correct base_url"):
+        await storage.probe()
+    await storage.close()
+
+
+async def test_a_folder_that_goes_away_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+    async with await storage.begin(key(), "a.bin", 5) as upload:
+        server.folders.clear()
+        with pytest.raises(StorageUnavailable, match="is gone"):
+            await upload.write(0, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"flavour": "openload", "base_url": ""}, "needs base_url"),
+        ({"base_url": "api.example.com"}, "must begin with"),
+        ({"base_url": "https://me:secret@api.example.com"}, "no password"),
+        ({"base_path": "/"}, "below the root"),
+        ({"base_path": "a/../b"}, "below the root"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    server: OpenloadServer, changes: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        server.options(BASE, **changes)
+
+
+def test_each_service_has_its_address(server: OpenloadServer) -> None:
+    expected = "https://api.pstream.net/v1" if server.pstream else "https://api.streamtape.com"
+    assert server.options(BASE, base_url="").address == expected

@@ -1,0 +1,115 @@
+"""Bodies of HTTP answers, small and big, whole and broken."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from saveany.errors import StorageUnavailable
+from storages import web
+from storages.web import Web
+
+MIB = 1 << 20
+BODY = random.Random(1).randbytes(5 * MIB + 3)
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[str]:
+    """The URL of a server that answers every request so."""
+
+    open_: set[asyncio.StreamWriter] = set()
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await answer(writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+            open_.discard(writer)
+            over.set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Awaitable[None]:
+        open_.add(writer)
+        return serve(reader, writer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with asyncio.timeout(5):
+            while open_:
+                over.clear()
+                await over.wait()
+
+
+async def load(http: Web, url: str, start: int = 0, end: int = len(BODY)) -> bytes:
+    async with http.request("GET", url) as answer:
+        return b"".join([piece async for piece in http.file(answer, start, end)])
+
+
+def sending(*pieces: bytes, close: bool = False) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        if close:
+            writer.close()
+
+    return answer
+
+
+def head(length: int = len(BODY)) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length
+
+
+@pytest.mark.parametrize("cut", [0, 1, 1000, MIB, 4 * MIB + 5])
+async def test_a_big_body_comes_whole_again_and_again(cut: int) -> None:
+    http = Web("box")
+    async with serving(sending(head() + BODY[:cut], BODY[cut:])) as url:
+        for _ in range(2):
+            assert await load(http, url) == BODY
+        await http.close()
+
+
+async def test_a_part_of_a_whole_file() -> None:
+    http = Web("box")
+    async with serving(sending(head(), BODY)) as url:
+        assert await load(http, url, 3 * MIB, 4 * MIB + 1) == BODY[3 * MIB : 4 * MIB + 1]
+        await http.close()
+
+
+async def test_a_body_in_chunks() -> None:
+    pieces = [BODY[at : at + MIB] for at in range(0, len(BODY), MIB)]
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+    http = Web("box")
+    async with serving(
+        sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *chunks, b"0\r\n\r\n")
+    ) as url:
+        assert await load(http, url) == BODY
+        await http.close()
+
+
+@pytest.mark.parametrize("cut", [0, 5, MIB, len(BODY) - 1])
+async def test_a_body_that_ends_early(cut: int) -> None:
+    http = Web("box")
+    async with serving(sending(head(), BODY[:cut], close=True)) as url:
+        with pytest.raises(StorageUnavailable, match="box"):
+            await load(http, url)
+        await http.close()
+
+
+async def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "_SILENCE", 0.2)
+    http = Web("box")
+    async with serving(sending(head(), BODY[: 2 * MIB])) as url:
+        with pytest.raises(StorageUnavailable, match="did not answer in time"):
+            await load(http, url)
+        await http.close()
