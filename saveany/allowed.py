@@ -40,6 +40,9 @@ YTDLP: Mapping[str, bool] = {
     "--yes-playlist": False,
 }
 
+#: Those among them that say which videos of a list to take, rather than how to take one.
+WHICH_VIDEOS = frozenset({"--no-playlist", "--playlist-items", "--playlist-reverse", "--yes-playlist"})
+
 _SHORT = {"-f": "--format", "-I": "--playlist-items", "-r": "--limit-rate", "-S": "--format-sort"}
 _SHORT |= {"-x": "--extract-audio"}
 

@@ -130,6 +130,11 @@ class Transfer(Params):
         default="", max_length=500, description="Only files whose path matches, as in *.mkv; empty: all."
     )
     recursive: bool = Field(default=True, description="Folders below, too.")
+    move: bool = Field(
+        default=False,
+        description="Remove there what is saved, when all is done. Folders stay, and so does a file that was "
+        "skipped or has changed.",
+    )
 
 
 def _nothing(_: str) -> bool:
@@ -179,7 +184,16 @@ def _as_it_is(link: str) -> str:
 def _aria2_link(link: str) -> str:
     if not link.strip().lower().startswith(("http://", "https://", "ftp://", "sftp://", "magnet:")):
         raise InvalidInput("this must be a magnet link or a URL", "url")
+    if "@" in _netloc(link.strip()):
+        raise InvalidInput("the URL must not hold a password: titles and logs show it", "url")
     return link.strip()
+
+
+def _netloc(link: str) -> str:
+    try:
+        return urlsplit(link).netloc
+    except ValueError as error:
+        raise InvalidInput("this is not a valid URL", "url") from error
 
 
 ParamsModel = type[Params]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -65,6 +66,7 @@ class Job:
         self._meter = Meter(self._ledger)
         self._keeper = Keeper(claim, self._meter)
         self._place = place
+        self._left = ""  # what is saved but still where it came from, too
         self._transfer = Transfer(claim, self._ledger, source, place.storage, self._meter, scratch)
 
     def look(self) -> None:
@@ -122,7 +124,25 @@ class Job:
             if last is not None:
                 await self._ledger.put(last, await self._told_of(last))
             last = await self._saved(item)
+        if self._source.moves(self._task.spec):
+            await self._remove(last)
+            return None
         return last
+
+    async def _remove(self, last: Item | None) -> None:
+        """Remove what is saved where it came from. First the store knows that it is saved: then nothing takes
+        that back. All of the files, as who worked on this task before may have died in the middle."""
+        if last is not None:
+            await self._ledger.put(last, await self._told_of(last))
+        left = []
+        for item in self._ledger.items:
+            if item.status is ItemStatus.COMPLETED:
+                try:
+                    await self._tried(partial(self._source.remove, item, self._task.spec))
+                except (TaskError, StorageError) as e:
+                    left.append(f"{item.name}: {e.message}")
+        if left:
+            self._left = f"all is saved, but {len(left)} of the files could not be removed; {left[0]}"
 
     async def _plan(self) -> None:
         spec = self._task.spec
@@ -146,8 +166,10 @@ class Job:
             error = e.message
         log.info("a file failed", task=self._task.id, item=item.index, reason=error)
         await self._undo(self._ledger.items[item.index])
-        failed = replace(self._ledger.items[item.index], status=ItemStatus.FAILED, error=error)
-        return replace(failed, failures=failed.failures + 1)
+        item = self._ledger.items[item.index]
+        if item.status.done:  # after all
+            return item
+        return replace(item, status=ItemStatus.FAILED, error=error, failures=item.failures + 1)
 
     async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
         """`step`, again while it fails in a way that may pass. A wait we are told to make is no failure, and
@@ -172,7 +194,7 @@ class Job:
         items = list(self._ledger.items)
         if last is not None:
             items[last.index] = last
-        error = _error(items)
+        error = _error(items) or self._left
         status = Status.FAILED if error else Status.COMPLETED
         told = await self._told_of(last) if last else []
         told += await self._announce(self._ended(status, error), items, f"task.{status}")

@@ -19,7 +19,7 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.plan import Found
 from saveany.store import Limits, Store
 from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
-from storages.base import Range
+from storages.base import Range, Storage
 from workers.sources.base import Report, Source, Write
 
 #: Who waits looks so often whether the limit has changed, in seconds.
@@ -110,6 +110,18 @@ class Watched(Source):
         """As the source does."""
         with self._counting_waits():
             return await self.source.prepare(item, spec, report)
+
+    def origin(self, item: Item) -> tuple[Storage, str] | None:
+        """As the source has it."""
+        return self.source.origin(item)
+
+    def moves(self, spec: TaskSpec) -> bool:
+        """As the source has it."""
+        return self.source.moves(spec)
+
+    async def remove(self, item: Item, spec: TaskSpec) -> None:
+        """As the source does."""
+        await self.source.remove(item, spec)
 
     async def forget(self, task_id: str) -> None:
         """As the source does."""

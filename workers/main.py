@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -24,6 +24,7 @@ from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.db import TROUBLE
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.uploads import Uploads
 from saveany.webhooks.announce import Announcer
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import Sender
@@ -102,6 +103,7 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._places: dict[str, Place] = {}
         self._scratch = config.services.scratch
+        self._on_wait = partial(store.counters.add, FLOOD_WAIT_SECONDS)
         self._sources = self._open_sources()
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
@@ -217,7 +219,7 @@ class Worker:
             guard=AddressGuard(self._config.net.allow),
             accounts=self._accounts,
             storage=self._storage,
-            on_wait=partial(self._store.counters.add, FLOOD_WAIT_SECONDS),
+            on_wait=self._on_wait,
         )
         opened = open_sources(tools)
         for source in opened.values():
@@ -231,9 +233,11 @@ class Worker:
         return place.storage
 
     def _open_storages(self) -> None:
+        courier = Uploads(self._accounts, on_wait=self._on_wait)
+        services = replace(self._config.services, courier=courier)
         for options in self._config.storages:
             if options.enable:
-                storage = registry.open_storage(options, self._config.services)
+                storage = registry.open_storage(options, services)
                 self._places[options.name] = Place(self._store, storage)
                 self._stack.push_async_callback(storage.close)
 

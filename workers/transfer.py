@@ -11,13 +11,16 @@ together with the end of the task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from saveany.errors import Fenced, NameTaken, Permanent, Retryable
+from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, StorageError
+from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
 from saveany.planning import paths
 from saveany.planning.names import numbered
@@ -33,6 +36,7 @@ from workers.spool import Spool
 Fetch = Callable[[Item, Write, Sequence[Range]], Awaitable[None]]
 
 replace = msgspec.structs.replace
+log = get_logger("saveany.transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Transfer:
         Raises what source and storage raise, and `Fenced` and `CancelRequested` from the store. Whatever it
         raises, nothing half is visible, and a later call starts from what is really there.
         """
-        if item.status is ItemStatus.FINISHING and await self._finished(item):
+        if await self._is_done(item):
             return replace(item, status=ItemStatus.COMPLETED)
         item = await self._prepared(item)
         while True:
@@ -95,24 +99,59 @@ class Transfer:
         return self._policy is not OnConflict.RENAME or await self.storage.stat(item.path) is None
 
     async def _saved(self, item: Item) -> Item:
+        saved = await self._renamed(item) or await self._copied(item) or await self._fetched(item)
+        if not self._names_itself:
+            await self.claim.vacate(item.index, item.path)
+        return saved
+
+    async def _renamed(self, item: Item) -> Item | None:
+        """The item, if its file was moved here within this storage."""
+        can, where = self.storage.capabilities, self._own(item)
+        if not where or not can.moves or not can.late_name:  # without, a move is a copy and a deletion
+            return None
+        # Not as `finishing`: what is undone of that is deleted, and there is no other copy of this file.
+        return await self._named(item, ItemStatus.RUNNING, partial(self.storage.move, where))
+
+    async def _copied(self, item: Item) -> Item | None:
+        """The item, if its file lies where the storage can reach it, and it has made a copy by itself."""
+        origin = self.source.origin(item)
+        if origin is None or not self.storage.copies_from(origin[0]):
+            return None
+        await self._forget(item)
+        async with self._upload(item) as upload:
+            self.meter.stage = Stage.UPLOADING
+            try:
+                await upload.copy(*origin, self.meter.add)
+                await upload.seal(item.size or 0)
+            except NoSpace:
+                raise
+            except StorageError as error:
+                log.info("fetching what the storage cannot copy", path=item.path, reason=error.message)
+                await upload.abort()
+                return None
+            return await self._commit(item, upload)
+
+    async def _fetched(self, item: Item) -> Item:
         spool = self._spool(item)
         async with spool:
             if spool.needed:
                 item = replace(item, size=await spool.fill(self.source, self.meter))
             keep = await self._durable(item)
-            async with await self.storage.begin(self._key(item), item.path, item.size, keep) as upload:
-                try:
-                    if keep and not upload.kept:
-                        await self._forget(item)
-                    item = await self._fetch(item, upload, spool.fetch if spool.needed else self.source.fetch)
-                    self.meter.stage = Stage.VERIFYING
-                    item = await self._commit(item, upload)
-                except (Fenced, NameTaken):
-                    await upload.abort()  # removes only what is its own: whoever has the task now goes on
-                    raise
-        if not self._names_itself:
-            await self.claim.vacate(item.index, item.path)
-        return item
+            async with self._upload(item, keep) as upload:
+                if keep and not upload.kept:
+                    await self._forget(item)
+                item = await self._fetch(item, upload, spool.fetch if spool.needed else self.source.fetch)
+                self.meter.stage = Stage.VERIFYING
+                return await self._commit(item, upload)
+
+    @asynccontextmanager
+    async def _upload(self, item: Item, keep: Sequence[Range] = ()) -> AsyncIterator[Upload]:
+        async with await self.storage.begin(self._key(item), item.path, item.size, keep) as upload:
+            try:
+                yield upload
+            except (Fenced, NameTaken):
+                await upload.abort()  # removes only what is its own: whoever has the task now goes on
+                raise
 
     @property
     def _names_itself(self) -> bool:
@@ -129,6 +168,9 @@ class Transfer:
 
     async def undo(self, item: Item) -> None:
         """Remove what there is of an item that is not completed."""
+        if await self._was_renamed(item):
+            await self.ledger.reset(replace(item, status=ItemStatus.COMPLETED))
+            return
         if item.status is ItemStatus.FINISHING and await self._finished(item):
             await self.storage.delete(item.final)
         # The record goes first: it must never name a file of somebody else as ours.
@@ -138,10 +180,31 @@ class Transfer:
     def _key(self, item: Item) -> UploadKey:
         return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch)
 
+    async def _is_done(self, item: Item) -> bool:
+        """Whether an earlier try came to the end."""
+        if item.status is ItemStatus.FINISHING:
+            return await self._finished(item)
+        return await self._was_renamed(item)
+
+    async def _was_renamed(self, item: Item) -> bool:
+        """Whether an earlier try has moved the file, within this storage."""
+        if not item.final or item.status is ItemStatus.FINISHING or not (where := self._own(item)):
+            return False
+        return await self.storage.stat(where) is None and await self.storage.size(item.final) == item.size
+
+    def _own(self, item: Item) -> str:
+        """Where in this very storage the file lies that is to be moved; "" if it is not such a one."""
+        if not self.source.moves(self.claim.task.spec):
+            return ""
+        origin = self.source.origin(item)
+        return origin[1] if origin and origin[0] is self.storage else ""
+
     async def _finished(self, item: Item) -> bool:
         return await self.storage.finished(self._key(item), item.path, item.final, item.size or 0)
 
     async def _skips(self, item: Item) -> bool:
+        if self._own(item) == item.path:
+            return True
         if self._policy is not OnConflict.SKIP:
             return False
         return await self.storage.size(item.path) is not None
@@ -168,16 +231,23 @@ class Transfer:
         return replace(item, size=intake.size, sha256=digest)
 
     async def _commit(self, item: Item, upload: Upload) -> Item:
-        size, final = item.size or 0, item.path
+        size = item.size or 0
         await upload.seal(size)
+        item = await self._named(item, ItemStatus.FINISHING, partial(upload.commit, size=size))
+        if item.status is ItemStatus.SKIPPED:
+            await upload.abort()
+        return item
+
+    async def _named(self, item: Item, status: ItemStatus, give: Callable[..., Awaitable[None]]) -> Item:
+        """Have `give(final, replace=…)` make the file visible, under a name that is recorded before."""
+        final = item.path
         while True:
-            item = replace(item, status=ItemStatus.FINISHING, final=final)
+            item = replace(item, status=status, final=final)
             await self.ledger.put(item)
             try:
-                await upload.commit(final, size, replace=self._policy is OnConflict.OVERWRITE)
+                await give(final, replace=self._policy is OnConflict.OVERWRITE)
             except NameTaken:
                 if self._policy is OnConflict.SKIP:
-                    await upload.abort()
                     return replace(item, status=ItemStatus.SKIPPED, final="", sha256="")
                 if self._policy is OnConflict.OVERWRITE or not self.storage.capabilities.late_name:
                     raise

@@ -14,8 +14,8 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,10 +40,16 @@ _POLL = 0.5
 #: Polls in a row that may fail before aria2 counts as gone.
 _DEAF = 10
 _START_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
-#: Polls until aria2 must have understood a torrent that it has.
-_READ = 6
-#: How long it may take to learn which files a link has.
-_METADATA_SECONDS = 300.0
+#: How long it may take to learn which files a link has, and how long nothing may come of a file.
+_METADATA_SECONDS, _SILENCE_SECONDS = 300.0, 900.0
+#: Links of a task about which we ask at a time.
+_AT_ONCE = 50
+#: A file of the web may turn out to be a torrent or metalink until it is whole, unless it is larger.
+_LARGEST_DESCRIPTION = 16 << 20
+
+_STATE = ["gid", "status", "totalLength", "completedLength", "verifiedLength", "seeder"]
+_STATE += ["errorCode", "errorMessage"]
+_NAMES = [*_STATE, "files", "bittorrent", "followedBy", "following"]
 
 #: https://aria2.github.io/manual/en/html/aria2c.html#exit-status
 _FULL = 9
@@ -58,6 +64,9 @@ _LASTING = {
     28: "an option makes no sense to aria2",
     32: "the checksum is wrong",
 }
+
+#: The way out of an aria2 that we start, but for downloads, which are given one of their own each.
+_NOWHERE = "http://127.0.0.1:1"
 
 
 class _File(NamedTuple):
@@ -76,8 +85,8 @@ class Aria2Source(Source):
         self._table = tools.config.aria2
         self._folder = (tools.config.data_dir / "aria2").absolute()
         self._rpc = _Rpc(tools)
-        self._files: dict[tuple[str, str], list[_File]] = {}  # by task and link
-        self._gids: dict[str, set[str]] = {}  # by task
+        self._files: dict[str, list[_File]] = {}  # by the link's number
+        self._ways: dict[str, GuardedProxy] = {}  # by task, so that none learns what another was refused
 
     @property
     def problem(self) -> str:
@@ -88,20 +97,29 @@ class Aria2Source(Source):
 
     async def close(self) -> None:
         """Stop the aria2 that was started here."""
+        for task_id in list(self._ways):
+            await self._shut(task_id)
         await self._rpc.close()
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """The files of every link, when aria2 knows them; downloading goes on meanwhile. A link that leads
         nowhere stays, to fail with its reason when its turn comes."""
-        found = []
-        for link in spec.links:
-            try:
+        await self._rpc.start()
+        await self._way(spec.id)
+        some = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            looks = {
+                link: group.create_task(self._behind(spec, link, some)) for link in dict.fromkeys(spec.links)
+            }
+        return [found for link in spec.links for found in looks[link].result()]
+
+    async def _behind(self, spec: TaskSpec, link: str, some: asyncio.Semaphore) -> list[Found]:
+        try:
+            async with some:
                 files = await self._known(spec, link)
-            except Permanent:
-                found.append(Found(safe_name(urlsplit(link).path.rpartition("/")[2]), None, {"link": link}))
-                continue
-            found += [self._found(spec, link, file) for file in files]
-        return found
+        except SaveAnyError:
+            return [Found(safe_name(urlsplit(link).path.rpartition("/")[2]), None, {"link": link})]
+        return [self._found(spec, link, file) for file in files]
 
     def _found(self, spec: TaskSpec, link: str, file: _File) -> Found:
         place = file.path.relative_to(self._place(spec.id, link))
@@ -109,42 +127,51 @@ class Aria2Source(Source):
         return Found(safe_name(place.name), file.size or None, {"link": link, "path": str(place)}, folder)
 
     def _place(self, task_id: str, link: str) -> Path:
-        """Each link has a folder, so that files of one name do not meet."""
-        return self._folder / task_id / sha256(link.encode()).hexdigest()[:16]
+        """Each link has a folder, so that files of one name do not meet. It is called as the download is,
+        which tells a worker that comes later what to end."""
+        return self._folder / task_id / _number(task_id, link)
 
     async def _known(self, spec: TaskSpec, link: str) -> list[_File]:
         """The files of a link; asks aria2 to download them if it has not been asked yet."""
-        key = (spec.id, link)
-        if key not in self._files:
+        gid = _number(spec.id, link)
+        if gid not in self._files:
             place = self._place(spec.id, link)
-            gid = await self._rpc.add(link, place, spec.params.get("options", {}))
-            self._gids.setdefault(spec.id, set()).add(gid)
-            files = [file async for file in self._list(spec.id, gid, link, place)]
-            if not files:
-                raise Permanent("there are no files behind this link")
-            self._files[key] = files
-        return self._files[key]
+            way = await self._way(spec.id)
+            await self._rpc.start()
+            await self._rpc.remove(gid)  # of an earlier try, or of a worker that died
+            await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+            await self._rpc.add(gid, link, place, way.url, spec.params.get("options", {}))
+            self._files[gid] = await self._list(gid, link, place, way)
+        return self._files[gid]
 
-    async def _list(self, task_id: str, gid: str, link: str, place: Path) -> AsyncIterator[_File]:
+    async def _way(self, task_id: str) -> GuardedProxy:
+        if task_id not in self._ways:
+            way = GuardedProxy(self._tools.guard, self._tools.config.proxy)
+            self._ways[task_id] = await way.__aenter__()
+        return self._ways[task_id]
+
+    async def _shut(self, task_id: str) -> None:
+        if way := self._ways.pop(task_id, None):
+            await way.__aexit__()
+
+    async def _list(self, gid: str, link: str, place: Path, way: GuardedProxy) -> list[_File]:
         """What a download consists of, when that is known; of a torrent or metalink, what it leads to."""
-        give_up = time.monotonic() + _METADATA_SECONDS
-        read = 0
+        began = time.monotonic()
         while True:
-            status = await self._rpc.status(gid, link)
+            status = await self._rpc.status(gid, _NAMES)
             if following := status.get("followedBy"):
-                for each in following:
-                    self._gids[task_id].add(each)
-                    async for file in self._list(task_id, each, link, place):
-                        yield file
-                return
-            read += _is_description(status)
-            if read == _READ:
+                lists = [await self._list(each, link, place, way) for each in following]
+                return [file for files in lists for file in files]
+            files = _listed(status, place)
+            if files and _is_final(status):
+                return files
+            if problem := _problem(status, link, way):
+                raise problem
+            if status["status"] == "complete":
                 raise Permanent("aria2 cannot read this torrent or metalink, or refuses what it names")
-            if files := _listed(status, place):
-                for file in files:
-                    yield file
-                return
-            if time.monotonic() > give_up:
+            if status["status"] == "waiting":  # for its turn in aria2
+                began = time.monotonic()
+            if time.monotonic() - began > _METADATA_SECONDS:
                 raise Retryable(f"nobody has told within {_METADATA_SECONDS:.0f} s what is behind this link")
             await asyncio.sleep(_POLL)
 
@@ -153,41 +180,44 @@ class Aria2Source(Source):
         link = item.source["link"]
         place = self._place(spec.id, link)
         try:
-            files = {str(each.path.relative_to(place)): each for each in await self._known(spec, link)}
-            file = files.get(item.source.get("path", next(iter(files))))
-            if file is None:
-                raise Permanent("this file is not behind the link any more")
-            await self._complete(file, link, report)
-        except SaveAnyError:
-            await self._drop(spec.id, link)  # the next try asks anew, and goes on with what is there
+            file = _chosen(await self._known(spec, link), place, item.source.get("path", ""))
+            await self._complete(file, link, await self._way(spec.id), report)
+        except Retryable:
+            self._files.pop(_number(spec.id, link), None)  # the next try asks anew
             raise
         there = await asyncio.to_thread(_inside, file.path, place)
         source = item.source | {"file": str(file.path), "written": there.st_mtime_ns}
         return replace(item, size=there.st_size, source=source)
 
-    async def _complete(self, file: _File, link: str, report: Report) -> None:
+    async def _complete(self, file: _File, link: str, way: GuardedProxy, report: Report) -> None:
+        """Return when the download is whole, not when aria2 has ended giving it away."""
+        last, moved = "", time.monotonic()
         while True:
-            status = await self._rpc.status(file.gid, link)
+            status = await self._rpc.status(file.gid, _STATE)
+            if problem := _problem(status, link, way):
+                raise problem
             done, total = int(status["completedLength"]), int(status["totalLength"])
-            report(done, total or None)
+            # Of a torrent only the whole is known to have reached the disk: each file gets its share.
+            report(done * file.size // total if file.size and total else done, file.size or total or None)
             if status["status"] == "complete" or (status.get("seeder") == "true" and done == total):
                 return
+            now = f"{done} {status.get('verifiedLength')}"
+            if now != last or status["status"] == "waiting":
+                last, moved = now, time.monotonic()
+            if time.monotonic() - moved > _SILENCE_SECONDS:
+                raise Retryable(f"aria2: nothing has come for {_SILENCE_SECONDS / 60:.0f} minutes")
             await asyncio.sleep(_POLL)
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """The file, from this machine's disk."""
         await disk.copy(Path(item.source["file"]), item.size or 0, write, have)
 
-    async def _drop(self, task_id: str, link: str) -> None:
-        for file in self._files.pop((task_id, link), []):
-            await self._rpc.remove(file.gid)
-
     async def forget(self, task_id: str) -> None:
         """End the task's downloads, and remove its files unless they are to be kept."""
-        for gid in self._gids.pop(task_id, set()):
+        for gid in await asyncio.to_thread(_names, self._folder / task_id):
             await self._rpc.remove(gid)
-        for key in [key for key in self._files if key[0] == task_id]:
-            del self._files[key]
+            self._files.pop(gid, None)
+        await self._shut(task_id)
         if not self._table.keep_file:
             await asyncio.to_thread(shutil.rmtree, self._folder / task_id, ignore_errors=True)
 
@@ -196,29 +226,38 @@ class _Rpc:
     """aria2, running somewhere or started here at the first use."""
 
     def __init__(self, tools: Tools) -> None:
-        self._tools = tools
         self._table = tools.config.aria2
         self._url = self._table.url
         self._secret = self._table.secret.get_secret_value()
         self._http = plain_client(timeout=_ANSWER_SECONDS)
-        self._proxy = GuardedProxy(tools.guard, tools.config.proxy)
-        self._stack = AsyncExitStack()
-        self._started = False
+        self._folder = tools.scratch / f"aria2-{os.getpid()}"
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
-        await self._stack.aclose()
+        """End it if it is ours."""
+        if self._process is not None:
+            await end(self._process)
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         await self._http.aclose()
 
-    async def add(self, link: str, place: Path, options: dict[str, str]) -> str:
-        """Have it download a link; returns the number of the download."""
-        await self._start()
-        await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+    async def start(self) -> None:
+        """Return when it answers."""
+        async with self._lock:
+            if not self._table.url and (self._process is None or self._process.returncode is not None):
+                await self._spawn()
+            await self._call("getVersion")
+
+    async def add(self, gid: str, link: str, place: Path, proxy: str, options: dict[str, str]) -> None:
+        """Have it download a link into a folder."""
+        proxies = dict.fromkeys(("all-proxy", "http-proxy", "https-proxy", "ftp-proxy"), proxy)
         ours = {
+            "gid": gid,
             "dir": str(place),
-            "all-proxy": self._proxy.url,
-            "continue": "true",
+            "proxy-method": "tunnel",  # our proxy speaks no FTP
+            "no-proxy": "",
+            # Only the control file of aria2 tells which bytes of a file that is there are good.
+            "continue": "false",
             "allow-overwrite": "true",
             "auto-file-renaming": "false",
             "check-integrity": "true",
@@ -227,40 +266,29 @@ class _Rpc:
             "seed-time": "0",
             "bt-save-metadata": "false",
         }
-        gid: str = await self._call("addUri", [link], {**options, **ours})
-        return gid
+        await self._call("addUri", [link], {**options, **ours, **proxies})
 
-    async def status(self, gid: str, link: str) -> dict[str, Any]:
-        """How a download stands. Raises what an error of it means."""
-        for attempt in range(_DEAF):
+    async def status(self, gid: str, keys: list[str]) -> dict[str, Any]:
+        """How a download stands."""
+        for failures in range(_DEAF):
             try:
-                status: dict[str, Any] = await self._call("tellStatus", gid)
+                status: dict[str, Any] = await self._call("tellStatus", gid, keys)
                 break
-            except Retryable:
-                if attempt == _DEAF - 1:
+            except _Deaf:
+                if failures == _DEAF - 1:
                     raise
                 await asyncio.sleep(_POLL)
-        if status["status"] in ("error", "removed"):
-            raise self._meaning(status, link)
         return status
 
     async def remove(self, gid: str) -> None:
-        """End a download and forget it, whatever has become of it."""
+        """End a download and what it led to, and forget them, whatever has become of them."""
+        with suppress(Retryable, Permanent):
+            status = await self._call("tellStatus", gid, ["followedBy"])
+            for each in status.get("followedBy", []):
+                await self.remove(each)
         for method in ("forceRemove", "removeDownloadResult"):
             with suppress(Retryable, Permanent):
                 await self._call(method, gid)
-
-    def _meaning(self, status: dict[str, Any], link: str) -> SaveAnyError:
-        code, said = int(status.get("errorCode") or 1), str(status.get("errorMessage") or "")[:200]
-        host = urlsplit(link).hostname or ""
-        refused = [each for each in self._proxy.refusals if host and host in each] or self._proxy.refusals
-        if refused and "403" in said:
-            return Permanent(refused[-1])
-        if code == _FULL:
-            return NoSpace("aria2 has no room on its disk; make some")
-        if code in _LASTING:
-            return Permanent(f"aria2: {_LASTING[code]}" + (f" ({said})" if said else ""))
-        return Retryable(f"aria2: {said or f'error {code}'}")
 
     async def _call(self, method: str, *params: Any) -> Any:
         token = [f"token:{self._secret}"] if self._secret else []
@@ -268,28 +296,21 @@ class _Rpc:
         try:
             answer = (await self._http.post(self._url, json=body)).json()
         except (httpx.HTTPError, ValueError) as error:
-            raise Retryable(f"aria2 does not answer: {describe(error)}", after=5) from error
+            raise _Deaf(f"aria2 does not answer: {describe(error)}", after=5) from error
         if problem := answer.get("error"):
             if problem.get("message") == "Unauthorized":
                 raise Permanent("aria2 does not accept our secret; set `secret` in [aria2] to its rpc-secret")
-            raise Permanent(f"aria2: {str(problem.get('message'))[:200]}")
+            said = str(problem.get("message"))[:200]
+            if "is not found" in said:
+                raise Retryable("aria2 does not know the download any more; was it started anew?")
+            raise Permanent(f"aria2: {said}")
         return answer["result"]
-
-    async def _start(self) -> None:
-        async with self._lock:
-            if not self._started:
-                await self._stack.enter_async_context(self._proxy)
-                self._started = True
-            if self._table.url:
-                return
-            if self._process is None or self._process.returncode is not None:
-                await self._spawn()
 
     async def _spawn(self) -> None:
         program = find(self._table.program)
         if program is None:
             raise Permanent(f"{self._table.program} is not installed")
-        folder = self._tools.scratch / f"aria2-{os.getpid()}"
+        folder = self._folder
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         port, self._secret = _free_port(), secrets.token_urlsafe(24)
         self._url = f"http://127.0.0.1:{port}/jsonrpc"
@@ -300,18 +321,18 @@ class _Rpc:
         options += [f"--stop-with-process={os.getpid()}", f"--enable-dht={str(self._table.dht).lower()}"]
         options += ["--dht-entry-point=dht.transmissionbt.com:6881"] if self._table.dht else []
         options += ["--max-concurrent-downloads=100", "--file-allocation=none", "--dht-file-path=dht.dat"]
+        options += ["--auto-save-interval=10"]
         self._process = await asyncio.create_subprocess_exec(
             program,
             *options,
             cwd=folder,
-            env=environment(folder, self._proxy.url),
+            env=environment(folder, _NOWHERE),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGKILL),
         )
-        self._stack.push_async_callback(end, self._process)
         await self._answers()
 
     async def _answers(self) -> None:
@@ -320,6 +341,8 @@ class _Rpc:
             try:
                 await self._call("getVersion")
             except Retryable:
+                if self._process is None or self._process.returncode is not None:
+                    raise Retryable("aria2 ends as soon as it is started") from None
                 if time.monotonic() > give_up:
                     raise
                 await asyncio.sleep(0.05)
@@ -327,24 +350,69 @@ class _Rpc:
                 return
 
 
+class _Deaf(Retryable):
+    """aria2 itself does not answer."""
+
+
+def _number(task_id: str, link: str) -> str:
+    """What a link's download is called in aria2: the same in every process, so that none is lost."""
+    return sha256(f"{task_id} {link}".encode()).hexdigest()[:16]
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return [each.name for each in folder.iterdir()]
+    return []
+
+
+def _problem(status: dict[str, Any], link: str, way: GuardedProxy) -> SaveAnyError | None:
+    """What has become of a download that failed."""
+    if status["status"] not in ("error", "removed"):
+        return None
+    code, said = int(status.get("errorCode") or 1), str(status.get("errorMessage") or "")[:200]
+    host = urlsplit(link).hostname or ""
+    refused = [each for each in way.refusals if host and host in each] or way.refusals
+    if refused and ("403" in said or said.startswith("Proxy connection failed")):
+        return Permanent(refused[-1])
+    if code == _FULL:
+        return NoSpace("aria2 has no room on its disk; make some")
+    if code in _LASTING:
+        return Permanent(f"aria2: {_LASTING[code]}" + (f" ({said})" if said else ""))
+    return Retryable(f"aria2: {said or f'error {code}'}")
+
+
 def _listed(status: dict[str, Any], place: Path) -> list[_File]:
-    """The files of a download that are wanted; none while they are not known."""
-    is_torrent, complete = "bittorrent" in status, status["status"] == "complete"
-    if is_torrent and "info" not in status["bittorrent"]:
+    """The files of a download that are wanted, as far as they are known."""
+    if "bittorrent" in status and "info" not in status["bittorrent"]:
         return []  # a magnet whose torrent is still looked for
     if _is_description(status):
         return []  # what it leads to comes at once
-    begun = complete or int(status["totalLength"]) > 0 or int(status["completedLength"]) > 0
     files = [each for each in status["files"] if each["selected"] == "true" and each["path"]]
-    if not begun or not files:
-        return []
     return [_File(status["gid"], _checked(Path(each["path"]), place), int(each["length"])) for each in files]
 
 
+def _is_final(status: dict[str, Any]) -> bool:
+    """Whether the files that a download has now are those that are wanted."""
+    known = "bittorrent" in status or "following" in status or status["status"] in ("complete", "error")
+    return known or max(int(status["totalLength"]), int(status["completedLength"])) > _LARGEST_DESCRIPTION
+
+
 def _is_description(status: dict[str, Any]) -> bool:
-    """Whether it has fetched a torrent or metalink, which is not what is wanted but tells it."""
+    """Whether it fetches a torrent or metalink, which is not what is wanted but tells it."""
     name = str(status["files"][0]["path"]).lower()
-    return bool(status["status"] == "complete") and name.endswith((".torrent", ".metalink", ".meta4"))
+    return "bittorrent" not in status and name.endswith((".torrent", ".metalink", ".meta4"))
+
+
+def _chosen(files: list[_File], place: Path, path: str) -> _File:
+    """The file at a path; of a link about which nothing was known when the task began, its only one."""
+    if not path and len(files) > 1:
+        raise Permanent(
+            f"there are {len(files)} files behind this link, which was learned late: start a new task"
+        )
+    for file in files:
+        if not path or file.path == place / path:
+            return file
+    raise Permanent("this file is not behind the link any more")
 
 
 def _checked(path: Path, place: Path) -> Path:

@@ -72,6 +72,20 @@ class Source(abc.ABC):
         may wait until the earlier ones have come.
         """
 
+    def origin(self, item: Item) -> tuple[Storage, str] | None:
+        """The storage that the file lies in, and its path there, if it lies in one: a storage that can reach
+        it copies it by itself then, and nothing is fetched."""
+        return None
+
+    def moves(self, spec: TaskSpec) -> bool:
+        """Whether what is saved is to be removed where it came from."""
+        return False
+
+    async def remove(self, item: Item, spec: TaskSpec) -> None:
+        """Remove the file of an item that is completed for good, as `moves` says; one that is gone is fine.
+        Raises `Permanent` rather than remove what is not known to be saved."""
+        raise NotImplementedError(f"{type(self).__name__} does not move files")
+
     async def close(self) -> None:
         """The worker ends: release what is held."""
         return  # most sources hold nothing

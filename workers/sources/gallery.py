@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
+import shutil
 from collections.abc import Sequence
+from http.cookiejar import LoadError, MozillaCookieJar
 from typing import Any
+from urllib.request import Request
 
 import msgspec
 from msgspec.structs import replace
@@ -17,11 +21,12 @@ from saveany.planning.plan import Found
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.directlinks import DirectLinksSource
-from workers.sources.process import failure, find, run
+from workers.sources.process import cookies, failure, find, run
 
 _MOST_CHARACTERS = 64 << 20
 _FILE = 3  # gallery-dl's number of a message with a URL of a file
 _ERROR = -1
+_FOR_YTDLP = "ytdl:"  # before the URL of a page, where a file should be
 
 
 class GallerySource(Source):
@@ -30,6 +35,7 @@ class GallerySource(Source):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._program = tools.config.gallery.program
+        self._scratch = tools.scratch.absolute()  # the program has a working directory of its own
         self._web = DirectLinksSource(tools)
 
     @property
@@ -60,52 +66,84 @@ class GallerySource(Source):
             options += ["--option", setting]
         refused = await run(
             [program, *options, "--", *spec.links],
-            folder=self._tools.scratch / spec.id,
+            folder=self._scratch / spec.id,
             guard=self._tools.guard,
             proxy=self._tools.config.proxy,
             on_line=line,
         )
         files = _files(said.getvalue(), refused)
-        return [_found(spec.links[0], url, about, several=len(files) > 1) for url, about in files]
+        return [_found(spec, url, about, several=len(files) > 1) for url, about in files]
 
     def _cookies(self, user_id: int) -> list[str]:
-        file = self._tools.config.data_dir / "cookies" / f"{user_id}.txt"
-        return [f"extractor.cookies={msgspec.json.encode(str(file)).decode()}"] if file.is_file() else []
+        file = cookies(self._tools.config.data_dir, user_id)
+        return [f"extractor.cookies={msgspec.json.encode(str(file)).decode()}"] if file else []
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """As with every file of the web, but the name is gallery-dl's."""
-        ready = await self._web.prepare(item, spec, report)
-        return ready if "." not in item.name else replace(ready, name=item.name)
+        if item.source["url"].startswith(_FOR_YTDLP):
+            page = item.source["url"].removeprefix(_FOR_YTDLP)
+            raise Permanent(f"only yt-dlp can fetch this video; make a task of type ytdlp for {page}")
+        ready = await self._web.prepare(await self._logged_in(item), spec, report)
+        name = ready.name if "." not in item.name else item.name
+        return replace(ready, name=name, source=ready.source | {"headers": item.source["headers"]})
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As with every file of the web."""
-        await self._web.fetch(item, write, have)
+        await self._web.fetch(await self._logged_in(item), write, have)
+
+    async def _logged_in(self, item: Item) -> Item:
+        """The item with the user's cookies for its server. They are not recorded with it."""
+        cookie = await asyncio.to_thread(self._cookie, item.source["user"], item.source["url"])
+        headers = item.source["headers"] | ({"Cookie": cookie} if cookie else {})
+        return replace(item, source=item.source | {"headers": headers})
+
+    def _cookie(self, user_id: int, url: str) -> str | None:
+        file = cookies(self._tools.config.data_dir, user_id)
+        if file is None:
+            return None
+        jar, request = MozillaCookieJar(file), Request(url)  # noqa: S310  # it is not opened
+        try:
+            jar.load(ignore_discard=True, ignore_expires=True)
+        except LoadError as error:
+            raise Permanent(f"cookies/{file.name} in data_dir is not a cookies.txt (Netscape)") from error
+        for cookie in jar:
+            cookie.expires = cookie.expires or None  # 0 stands for the end of a browser's session there
+        jar.add_cookie_header(request)  # those that have expired are left out
+        return request.get_header("Cookie")
 
     async def forget(self, task_id: str) -> None:
         """Remove the folder the program ran in."""
-        await self._web.forget(task_id)
+        await asyncio.to_thread(shutil.rmtree, self._scratch / task_id, ignore_errors=True)
 
 
 def _files(said: str, refused: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """URL and metadata of each file that gallery-dl has found."""
     files = []
-    for kind, *rest in msgspec.json.decode(said or "[]"):
+    for kind, *rest in _messages(said):
         if kind == _ERROR:
             if refused:
                 raise Permanent(refused[-1])
             raise failure("gallery-dl", str(rest[0].get("message") or rest[0].get("error")).strip())
-        if kind == _FILE and rest[0].startswith(("http://", "https://")):
+        if kind == _FILE and rest[0].startswith(("http://", "https://", _FOR_YTDLP)):
             files.append((rest[0], rest[1]))
     if not files:
         raise Permanent("gallery-dl finds no files behind this link")
     return files
 
 
-def _found(link: str, url: str, about: dict[str, Any], *, several: bool) -> Found:
+def _messages(said: str) -> list[list[Any]]:
+    try:
+        return msgspec.json.decode(said or "[]", type=list[list[Any]])
+    except msgspec.DecodeError as error:
+        raise Permanent("gallery-dl says something that SaveAny does not understand; update both") from error
+
+
+def _found(spec: TaskSpec, url: str, about: dict[str, Any], *, several: bool) -> Found:
     stem, extension = str(about.get("filename") or ""), str(about.get("extension") or "")
     name = safe_name(f"{stem}.{extension}" if extension else stem or url.rpartition("/")[2])
-    headers = {"Referer": link, **_headers(about)}
-    return Found(name, None, {"url": url, "headers": headers}, _title(about) if several else "")
+    headers = {"Referer": spec.links[0], **_headers(about)}
+    source = {"url": url, "headers": headers, "user": spec.user_id}
+    return Found(name, None, source, _title(about) if several else "")
 
 
 def _headers(about: dict[str, Any]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The one way in which a source runs a program: guarded, bounded, and never left behind.
 
 The program sees an environment of our own in which our proxy is the only way out, writes into a folder of the
-task, and is killed with all that it started when the task is canceled, is silent for too long, or ends.
+task, and is killed with all that it started when the task is canceled, when it does nothing for too long, or
+ends.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from saveany.errors import Permanent, Retryable, TaskError
+from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
 from saveany.supervisor import die_with_parent
 
-#: A program that neither says anything nor moves bytes for so many seconds is killed.
+#: A program that says nothing, moves no bytes and writes to no file for so many seconds is killed.
 SILENCE = 180.0
 _LONGEST_LINE = 4 << 20
 _LAST_LINES = 20
@@ -44,17 +46,25 @@ def find(program: str) -> str | None:
 
 
 async def run(
-    command: Sequence[str | Path], *, folder: Path, guard: AddressGuard, proxy: str, on_line: OnLine
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    guard: AddressGuard,
+    proxy: str,
+    on_line: OnLine,
+    meanings: Mapping[int, str] | None = None,
 ) -> list[str]:
     """Run a program to its end in `folder`; `on_line` is told each line of its output.
 
-    If it fails, raises `Permanent` with the reason where the guard refused an address it wanted, otherwise
-    `Retryable` or `Permanent` by what it said last. Returns what was refused to a program that went well.
+    If it fails, raises `Permanent` with the reason where the guard refused an address it wanted, or with what
+    `meanings` has for its exit code; otherwise `Retryable`, `Permanent` or `NoSpace` by what it said last.
+    Returns what was refused to a program that went well.
     """
     said: deque[str] = deque(maxlen=_LAST_LINES)
     async with GuardedProxy(guard, proxy) as way:
         async with _running(command, folder, way.url) as process:
-            moved = _Moved(lambda: way.passed)
+            # A program that merges or recodes is silent for long, but writes.
+            moved = _Moved(lambda: (way.passed, _last_written(folder)))
             watch = asyncio.create_task(_watch(process, moved))
             reading = [
                 asyncio.create_task(_lines(process.stdout, on_line, moved)),
@@ -73,6 +83,8 @@ async def run(
         raise Retryable(f"{name} did nothing for {SILENCE:.0f} s")
     if code and refusals:
         raise Permanent(refusals[-1])
+    if meanings and code in meanings:
+        raise Permanent(meanings[code])
     if code:
         errors = [line for line in said if "error" in line.lower()] or [f"exit code {code}", *said]
         raise failure(name, errors[-1], passing=code < 0)
@@ -84,21 +96,23 @@ async def _running(
     command: Sequence[str | Path], folder: Path, proxy: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env=environment(folder, proxy),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=_LONGEST_LINE,
-        start_new_session=True,  # so that what it starts can be killed with it
-        preexec_fn=die_with_parent(signal.SIGKILL),
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=environment(folder, proxy),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # so that what it starts can be killed with it
+            preexec_fn=die_with_parent(signal.SIGKILL),
+        )
     )
     try:
-        yield process
+        yield await asyncio.shield(starting)  # canceled half started, it would leave what it has started
     finally:
-        await end(process)
+        await end(await starting)
 
 
 def environment(folder: Path, proxy: str) -> dict[str, str]:
@@ -109,21 +123,49 @@ def environment(folder: Path, proxy: str) -> dict[str, str]:
     return kept | ways | private
 
 
+def cookies(data_dir: Path, user_id: int) -> Path | None:
+    """The cookies.txt of a user, if there is one. `Permanent` if others on this machine can read it."""
+    file = data_dir.absolute() / "cookies" / f"{user_id}.txt"
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise Permanent(f"cookies/{file.name} in data_dir must be a file of mode 600: it holds logins")
+    return file
+
+
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Stop a program and everything it has started: politely, then not."""
-    for signum, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
+    """Stop a program and everything it has started: politely, then not, even if this is canceled."""
+    try:
+        _signal(process, signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.shield(asyncio.wait_for(process.wait(), seconds))
+            await asyncio.wait_for(process.wait(), _END_SECONDS)
+    finally:
+        _signal(process, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signum)
+
+
+def _last_written(folder: Path) -> int:
+    """When any file in a folder was last written to, in nanoseconds."""
+    newest = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):  # gone again
+            newest = max(newest, file.lstat().st_mtime_ns)
+    return newest
 
 
 class _Moved:
-    """When there was last a sign of life: a line, or bytes through the proxy."""
+    """When there was last a sign of life: a line, or a change of `signs`."""
 
-    def __init__(self, passed: Callable[[], int]) -> None:
-        self._passed = passed
-        self._seen = 0
+    def __init__(self, signs: Callable[[], object]) -> None:
+        self._signs = signs
+        self._seen: object = None
         self._last = time.monotonic()
         self.over = False
 
@@ -132,9 +174,10 @@ class _Moved:
 
     @property
     def left(self) -> float:
-        """Seconds until it counts as dead. Bytes count from when they were seen here."""
-        if self._passed() != self._seen:
-            self._seen = self._passed()
+        """Seconds until it counts as dead. A sign counts from when it was seen here."""
+        signs = self._signs()
+        if signs != self._seen:
+            self._seen = signs
             self.now()
         return self._last + SILENCE - time.monotonic()
 
@@ -161,9 +204,12 @@ async def _lines(stream: asyncio.StreamReader | None, on_line: OnLine, moved: _M
         on_line(line.decode(errors="replace").rstrip("\r\n"))
 
 
-def failure(name: str, said: str, *, passing: bool = False) -> TaskError:
+def failure(name: str, said: str, *, passing: bool = False) -> SaveAnyError:
     """What a user should know of the last thing that a program said: nothing secret, nothing long."""
-    text = re.sub(r"https?://[^/@\s]*@", "https://", said)
-    text = re.sub(r"^(ERROR|\[[\w-]+\]\[error\]):?\s*", "", text)[:300]
+    if "No space left on device" in said:
+        return NoSpace(f"{name} has no room on this machine's disk; make some")
+    text = re.sub(r"(https?)://[^/@\s]*@", r"\1://", said)
+    text = re.sub(r"^(ERROR|\[[\w-]+\]\[error\]):?\s*", "", text)
+    text = text.partition("; please report this issue")[0][:300]
     kind = Retryable if passing or _PASSING.search(text) else Permanent
     return kind(f"{name}: {text}")

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from msgspec.structs import replace
 
 from saveany.errors import Permanent, Retryable, StorageError
-from saveany.models import Item, TaskSpec
+from saveany.models import Item, OnConflict, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Entry, Range, Storage
@@ -52,6 +52,33 @@ class TransferSource(Source):
                     offset += len(piece)
             if offset != end:
                 raise Retryable(f"{item.name}: the file ended at {offset} where {end} bytes were due")
+
+    def origin(self, item: Item) -> tuple[Storage, str] | None:
+        """Where the file lies."""
+        return self._storage(item.source["storage"]), item.source["path"]
+
+    def moves(self, spec: TaskSpec) -> bool:
+        """As the request said."""
+        return bool(spec.params.get("move"))
+
+    async def remove(self, item: Item, spec: TaskSpec) -> None:
+        """As in the contract: only a file that is still what was copied, and of which the copy is there."""
+        storage, path = self._storage(item.source["storage"]), item.source["path"]
+        entry = await storage.stat(path)
+        if entry is None or (spec.storage, item.final) == (storage.name, path):
+            return
+        where = f"{storage.name}:/{path}"
+        if entry.is_dir or entry.size != item.size or _source(storage, entry) != item.source:
+            raise Permanent(f"{where} has changed since it was copied, and was left there")
+        target = self._storage(spec.storage)
+        copy = await target.stat(item.final)
+        if copy is None or copy.size != item.size:
+            raise Permanent(f"{where} was left there: its copy {spec.storage}:/{item.final} is gone")
+        replaced = spec.on_conflict is OnConflict.OVERWRITE and target is not storage
+        if replaced and copy.modified_at == entry.modified_at:
+            # Two storages may show one folder: then what would be removed is what was saved.
+            raise Permanent(f"{where} was left there: it cannot be told from its copy")
+        await storage.delete(path)
 
 
 async def _pieces(storage: Storage, path: str, offset: int, size: int) -> AsyncGenerator[bytes, None]:

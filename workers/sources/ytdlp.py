@@ -8,14 +8,16 @@ with what is there.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from saveany.allowed import WHICH_VIDEOS
 from saveany.errors import Permanent
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
@@ -23,20 +25,35 @@ from saveany.planning.plan import Found
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.process import find, run
+from workers.sources.process import OnLine, cookies, find, run
+
+T = TypeVar("T")
 
 _MOST_ENTRIES = 10_000
 _FIELDS = "id,title,url,ie_key,playlist_title,playlist_count,playlist_index,playlist_autonumber"
-#: Always: nothing of this machine's own settings, nothing that runs or writes elsewhere.
+#: An entry of this kind is a list itself, as the tabs of a channel are.
+_LIST = re.compile(
+    r"(Tab|Playlist|Channel|User|Set|Album|Series|Season|Show|Collection|Group|List|Artist|Profile|Videos)$"
+)
+#: What yt-dlp fetches by itself, or has ffmpeg fetch, through our proxy. With RTMP, RTSP and FTP ffmpeg would
+#: connect directly, to wherever a page says.
+_GUARDED = (
+    r"^((https?|m3u8(_native)?|http_dash_segments(_generator)?|ism|f4m|mhtml|bunnycdn|soopvod)(\+|$))+$"
+)
+_REJECTED = 101  # https://github.com/yt-dlp/yt-dlp#general-options: stopped by --break-match-filters
+#: Always: nothing of this machine's own settings, nothing that runs or writes elsewhere, no file with holes.
 _FIXED = (
     "--ignore-config",
     "--no-plugin-dirs",
     "--no-cache-dir",
     "--no-colors",
+    "--no-warnings",
     "--no-mtime",
+    "--abort-on-unavailable-fragments",
     "--socket-timeout=30",
     "--retries=3",
 )
+_SAVED = "saved.json"
 _HEIGHTS = {"1080p": 1080, "720p": 720, "480p": 480}
 
 
@@ -46,6 +63,7 @@ class YtDlpSource(Source):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._table = tools.config.ytdlp
+        self._scratch = tools.scratch.absolute()  # the program has a working directory of its own
         self._fetched: dict[str, Path] = {}  # task: the folder of the file that it has fetched last
 
     @property
@@ -59,67 +77,86 @@ class YtDlpSource(Source):
         """The videos of every link. A link without any stays, to fail with its reason when its turn comes."""
         found = []
         for number, link in enumerate(spec.links):
-            folder = self._tools.scratch / spec.id / f"list-{number}"
+            folder = self._scratch / spec.id / f"list-{number}"
             try:
                 found += await self._entries(spec, link, folder)
             except Permanent:
-                found.append(Found(safe_name(link.rpartition("/")[2]), None, {"url": link}))
+                found.append(Found(safe_name(link.rpartition("/")[2]), None, {"url": link, "untitled": True}))
         return found
 
     async def _entries(self, spec: TaskSpec, link: str, folder: Path) -> list[Found]:
+        """The videos of a link, and those of the lists among them."""
+        entries = await self._listed(spec, link, folder)
+        found = []
+        for entry in entries:
+            found += await self._inner(spec, entry, folder) or [_found(link, entry, len(entries))]
+            _check_length(found)
+        return found
+
+    async def _inner(self, spec: TaskSpec, entry: dict[str, Any], folder: Path) -> list[Found]:
+        """The videos of an entry that is a list; nothing for a video, and for a list that leads nowhere."""
+        if not (_is_page(entry) and _LIST.search(entry["ie_key"])):
+            return []
+        try:
+            inner = await self._listed(spec, entry["url"], folder)
+        except Permanent:
+            return []
+        return [_found(entry["url"], each, len(inner)) for each in inner]
+
+    async def _listed(self, spec: TaskSpec, link: str, folder: Path) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = []
 
         def line(text: str) -> None:
-            entries.append(msgspec.json.decode(text))
-            if len(entries) > _MOST_ENTRIES:
-                raise Permanent(f"the playlist has more than {_MOST_ENTRIES} videos")
+            entries.append(_decoded(text, dict[str, Any]))
+            _check_length(entries)
 
         template = f"video:%(.{{{_FIELDS}}})j"
-        await self._run(spec, folder, ["--flat-playlist", "--simulate", f"--print={template}"], link, line)
+        options = ["--flat-playlist", "--simulate", f"--print={template}", *spec.params.get("flags", ())]
+        await self._run(spec, folder, options, link, line)
         if not entries:
-            raise Permanent("there is no video behind this link")
-        return [_found(link, entry, len(entries)) for entry in entries]
+            raise Permanent("there is no video behind this link, or none that the flags let through")
+        return entries
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """Fetch the video to this machine, whole and in its last form."""
-        folder = self._tools.scratch / spec.id / str(item.index)
+        folder = self._scratch / spec.id / str(item.index)
         await self._make_room(spec.id, folder)
-        file = await asyncio.to_thread(_kept, folder)
-        if file is None:
-            file = await self._download(item, spec, folder, report)
-        there = file.stat()
-        source = item.source | {"file": str(file), "written": there.st_mtime_ns}
-        name = safe_name(item.name.removesuffix(file.suffix) + file.suffix)
-        return replace(item, name=name, size=there.st_size, source=source)
+        saved = await asyncio.to_thread(_kept, folder)
+        if saved is None:
+            saved = await self._download(item, spec, folder, report)
+        file = Path(saved.filepath)
+        there = await asyncio.to_thread(file.stat)
+        name = safe_name(saved.title) if saved.title and item.source.get("untitled") else item.name
+        return replace(
+            item,
+            name=safe_name(name.removesuffix(file.suffix) + file.suffix),
+            size=there.st_size,
+            source=item.source | {"file": str(file), "written": there.st_mtime_ns},
+        )
 
-    async def _download(self, item: Item, spec: TaskSpec, folder: Path, report: Report) -> Path:
-        files: list[str] = []
-
-        def line(text: str) -> None:
-            what, _, rest = text.partition(" ")
-            if what == "FILE":
-                files.append(rest)
-            elif what == "BYTES":
-                done, _, total = rest.partition(" ")
-                report(_number(done) or 0, _number(total))
-
+    async def _download(self, item: Item, spec: TaskSpec, folder: Path, report: Report) -> _Saved:
+        told = _Told(report)
+        number = item.source.get("number")
         options = [
             "--newline",
             "--progress",
             "--no-simulate",
             "--continue",
             "--output=media.%(ext)s",
-            "--print=after_move:FILE %(filepath)s",
+            f"--break-match-filters=protocol~={_GUARDED}",
+            "--print=after_move:FILE %(.{filepath,title})j",
             "--progress-template=download:BYTES %(progress.downloaded_bytes)s %(progress.total_bytes)s",
             *self._form(spec),
+            f"--playlist-items={number}" if number else "--no-playlist",
+            *(flag for flag in spec.params.get("flags", ()) if flag.partition("=")[0] not in WHICH_VIDEOS),
         ]
-        if number := item.source.get("number"):
-            options.append(f"--playlist-items={number}")
-        await self._run(spec, folder, options, item.source["url"], line)
-        if len(files) != 1:
-            raise Permanent(f"yt-dlp gave {len(files)} files for this link; one was expected")
-        (folder / "saved").write_text(files[0])
-        return Path(files[0])
+        await self._run(spec, folder, options, item.source["url"], told.line)
+        if told.saved is None:
+            raise Permanent("yt-dlp took nothing: the video is not what the flags ask for")
+        if not await asyncio.to_thread(told.saved.inside, folder):
+            raise Permanent("yt-dlp put the video outside its folder")
+        (folder / _SAVED).write_bytes(msgspec.json.encode(told.saved))
+        return told.saved
 
     def _form(self, spec: TaskSpec) -> list[str]:
         """Which of a video's forms to take: as the task says, else as configured."""
@@ -135,27 +172,26 @@ class YtDlpSource(Source):
         return form
 
     async def _run(
-        self, spec: TaskSpec, folder: Path, options: Sequence[str], link: str, on_line: Any
+        self, spec: TaskSpec, folder: Path, options: Sequence[str], link: str, on_line: OnLine
     ) -> None:
         program = find(self._table.program)
         if program is None:
             raise Permanent(self.problem)
         single = [] if spec.params.get("playlist", True) else ["--no-playlist", "--playlist-items=1"]
-        cookies = await asyncio.to_thread(self._cookies, spec.user_id, folder)
-        # The task's own flags come last: the last one counts.
-        given = [*_FIXED, *cookies, *single, *options, *spec.params.get("flags", ())]
+        jar = await asyncio.to_thread(self._cookies, spec.user_id, folder)
         await run(
-            [program, *given, "--", link],
+            [program, *_FIXED, *jar, *single, *options, "--", link],
             folder=folder,
             guard=self._tools.guard,
             proxy=self._tools.config.proxy,
             on_line=on_line,
+            meanings={_REJECTED: "the video comes by a protocol that cannot be guarded, such as RTMP"},
         )
 
     def _cookies(self, user_id: int, folder: Path) -> list[str]:
         """The user's own cookies, as a copy: the program writes into that file."""
-        file = self._tools.config.data_dir / "cookies" / f"{user_id}.txt"
-        if not file.is_file():
+        file = cookies(self._tools.config.data_dir, user_id)
+        if file is None:
             return []
         folder.mkdir(parents=True, exist_ok=True)
         copy = folder / "cookies.txt"
@@ -170,7 +206,7 @@ class YtDlpSource(Source):
         self._fetched[self._task_of(path)] = path.parent
 
     def _task_of(self, path: Path) -> str:
-        return path.relative_to(self._tools.scratch).parts[0]
+        return path.relative_to(self._scratch).parts[0]
 
     async def _make_room(self, task_id: str, folder: Path) -> None:
         """The video before this one is in the storage by now."""
@@ -181,25 +217,82 @@ class YtDlpSource(Source):
     async def forget(self, task_id: str) -> None:
         """Remove its folder."""
         self._fetched.pop(task_id, None)
-        await asyncio.to_thread(shutil.rmtree, self._tools.scratch / task_id, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._scratch / task_id, ignore_errors=True)
+
+
+class _Saved(msgspec.Struct):
+    """A video that is here, whole. Kept beside it."""
+
+    filepath: str
+    title: str | None = None
+
+    def inside(self, folder: Path) -> bool:
+        """Whether it lies in a folder."""
+        return Path(self.filepath).resolve().is_relative_to(folder.resolve())
+
+
+class _Told:
+    """What yt-dlp says while it fetches a video."""
+
+    def __init__(self, report: Report) -> None:
+        self.saved: _Saved | None = None
+        self._report = report
+        self._before = self._last = 0  # bytes of the parts before (the picture), and of this one (the sound)
+
+    def line(self, text: str) -> None:
+        """Take a line of its output."""
+        what, _, rest = text.partition(" ")
+        if what == "FILE":
+            if self.saved:
+                raise Permanent("several videos are behind this link; give the links of the single ones")
+            self.saved = _decoded(rest, _Saved)
+        elif what == "BYTES":
+            done, _, total = rest.partition(" ")
+            self._bytes(_number(done) or 0, _number(total))
+
+    def _bytes(self, done: int, total: int | None) -> None:
+        if done < self._last:
+            self._before += self._last
+        self._last = done
+        self._report(self._before + done, self._before + total if total else None)
+
+
+def _check_length(found: Sequence[object]) -> None:
+    if len(found) > _MOST_ENTRIES:
+        raise Permanent(f"the playlist has more than {_MOST_ENTRIES} videos")
+
+
+def _decoded(text: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        raise Permanent("yt-dlp says something that SaveAny does not understand; update both") from error
+
+
+def _is_page(entry: dict[str, Any]) -> bool:
+    """Whether an entry of a playlist is a page of its own. Some sites give just its number there."""
+    return bool(entry.get("ie_key")) and str(entry.get("url")).startswith(("http://", "https://"))
 
 
 def _found(link: str, entry: dict[str, Any], count: int) -> Found:
-    name = safe_name(str(entry.get("title") or entry.get("id") or link.rpartition("/")[2]))
+    title = entry.get("title")
+    name = safe_name(str(title or entry.get("id") or link.rpartition("/")[2]))
     folder = safe_name(str(entry["playlist_title"])) if count > 1 and entry.get("playlist_title") else ""
-    if entry.get("ie_key"):  # an entry that is a page of its own
-        return Found(name, None, {"url": entry["url"]}, folder)
-    number = entry.get("playlist_index") or entry.get("playlist_autonumber")
-    return Found(name, None, {"url": link, "number": number} if number else {"url": link}, folder)
+    source = {} if title else {"untitled": True}
+    if _is_page(entry):
+        return Found(name, None, source | {"url": entry["url"]}, folder)
+    if number := entry.get("playlist_index") or entry.get("playlist_autonumber"):
+        source |= {"number": number}
+    return Found(name, None, source | {"url": link}, folder)
 
 
-def _kept(folder: Path) -> Path | None:
+def _kept(folder: Path) -> _Saved | None:
     """What an earlier try has fetched whole."""
     try:
-        file = Path((folder / "saved").read_text())
-    except FileNotFoundError:
-        return None
-    return file if file.is_file() else None
+        saved = msgspec.json.decode((folder / _SAVED).read_bytes(), type=_Saved)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None  # it died before, or while, it was written
+    return saved if Path(saved.filepath).is_file() else None
 
 
 def _number(text: str) -> int | None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from saveany.sandbox import samples
+from saveany.sandbox.content import sha256
+from saveany.sandbox.world import Chat, Message
 from tests.fixtures import s3, site
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.servers import program
@@ -44,9 +49,13 @@ async def stack(tmp_path: Path, server: S3Server) -> AsyncIterator[Stack]:
             {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")},
             {"name": "local2", "type": "local", "base_path": str(tmp_path / "more")},
             bucket,
+            {"name": "chat", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0},
         ],
     }
-    async with Stack(tmp_path, tables=tables) as stack:
+    stack = Stack(tmp_path, tables=tables)
+    members = {samples.BOT.id, samples.USER.id}
+    stack.sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
+    async with stack:
         yield stack
 
 
@@ -189,3 +198,73 @@ async def test_a_canceled_program_is_gone(stack: Stack, web: Site) -> None:
     assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).status_code in (200, 202, 204)
     assert (await stack.ended(task_id))["status"] == "canceled"
     await web.idle()
+
+
+def sent(stack: Stack) -> list[Message]:
+    chat = stack.sandbox.world.chats[1600000005]
+    return [message for message in reversed(chat.newest_first()) if not message.service]
+
+
+async def test_to_a_chat_and_back(stack: Stack) -> None:
+    task = await stack.ended((await stack.add(PDF, storage_name="chat", dir_path="/docs"))["task_id"])
+    assert (task["status"], task["error"]) == ("completed", "")
+    (message,) = sent(stack)
+    assert message.text == "file.pdf\ndocs"
+    link = f"https://t.me/inbox/{message.id}"
+    back = await stack.ended((await stack.add(link, storage_name="local1"))["task_id"])
+    assert [item["sha256"] for item in back["items"]] == [item["sha256"] for item in task["items"]]
+
+
+async def test_a_killed_worker_sends_a_file_once(stack: Stack) -> None:
+    stack.sandbox.faults.add("delay=0.2,method=upload.saveBigFilePart")
+    task_id = (await stack.add(SLOW, storage_name="chat"))["task_id"]
+
+    async def half() -> bool:
+        return stack.sandbox.counters.requests(method="upload.saveBigFilePart") > 30
+
+    await until(half)
+    for pid in stack.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    await stack.start_worker()
+    task = await stack.ended(task_id, timeout=120)
+    assert (task["status"], task["error"]) == ("completed", "")
+    (message,) = sent(stack)
+    assert message.file
+    assert sha256(message.file.content) == task["items"][0]["sha256"]
+
+
+@pytest.mark.parametrize("source", ["local1", "local2"])
+async def test_a_move_whose_worker_is_killed(stack: Stack, source: str) -> None:
+    """Within one storage files get another path, between two they are copied, then removed."""
+    origin = stack.folder / ("files" if source == "local1" else "more") / "from"
+    for number in range(200):
+        path = origin / f"d{number % 3}" / f"{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number * 999)
+    task_id = await typed(stack, "transfer", source_storage=source, source_path="from", move=True)
+    await stack.wait(task_id, lambda task: task["progress"]["done_files"] >= 20)
+    await stack.kill(stack.workers[0])
+    await stack.start_worker()
+    task = await stack.ended(task_id, 120)
+    assert (task["status"], task["error"]) == ("completed", "")
+    found = {path.name: path.read_bytes() for path in (stack.storage_dir / "in").rglob("*.*")}
+    assert found == {f"{number}.bin": b"%d" % number * 999 for number in range(200)}
+    assert [path for path in origin.rglob("*") if not path.is_dir()] == []
+
+
+async def test_a_canceled_article_is_retried(stack: Stack, web: Site) -> None:
+    web.pages["/T"] = Page(b'<img src="/a.png"><img src="/b.png">')
+    web.pages["/a.png"], web.pages["/b.png"] = Page(b"a"), Page(b"b" * 9999, hold_after=99, ranges=False)
+    task_id = await typed(stack, "tphpics", telegraph_url=web.url("/T"))
+    await stack.wait(task_id, lambda task: task["progress"]["done_files"] == 1)
+    await stack.client.delete(f"/api/v1/tasks/{task_id}")
+    assert (await stack.ended(task_id))["status"] == "canceled"
+    await web.idle()
+    folder = stack.storage_dir / "in" / "T"
+    assert [path.name for path in folder.iterdir()] == ["01.png"]
+    web.pages["/b.png"].hold_after = None
+    web.asked.clear()
+    assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
+    assert (await stack.ended(task_id))["status"] == "completed"
+    assert {path.name: path.stat().st_size for path in folder.iterdir()} == {"01.png": 1, "02.png": 9999}
+    assert {path for path, _ in web.asked} == {"/b.png"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,23 @@ from saveany.planning.plan import plan
 from storages.base import Range, Storage
 from tests.fixtures.site import Site, serve
 from workers.sources.base import Source, Tools
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Programs that run in a folder."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if str(each.readlink()).startswith(str(folder)):
+                found.append((each.parent / "cmdline").read_text())
+    return found
+
+
+async def all_gone(folder: Path, seconds: float = 10) -> None:
+    """Wait until no program runs in a folder: one that was killed may take a moment."""
+    async with asyncio.timeout(seconds):
+        while leftovers(folder):  # noqa: ASYNC110 (a foreign process rings no bell)
+            await asyncio.sleep(0.01)
 
 
 class Sink:

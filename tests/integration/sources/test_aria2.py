@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
 from saveany.config import Config
-from saveany.errors import Permanent, Retryable
-from saveany.models import Item
-from saveany.sources import Aria2
+from saveany.errors import InvalidInput, Permanent, Retryable
+from saveany.models import Item, TaskSpec
+from saveany.planning.plan import plan
+from saveany.sources import Aria2, sources
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
 from tests.fixtures.torrents import Swarm, info, seeder, swarm
 from tests.integration.sources.conftest import Bench
+from workers.sources import aria2
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
 
@@ -35,18 +40,32 @@ async def peers() -> AsyncIterator[Swarm]:
         yield peers
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often: the rest of a test's time is aria2's."""
+    monkeypatch.setattr(aria2, "_POLL", 0.05)
+
+
 def tools_with(tools: Tools, tmp_path: Path, **table: Any) -> Tools:
     fields = {"data_dir": tmp_path / "data", "aria2": {"enable": True, "dht": False, **table}}
     return replace(tools, config=Config.model_validate(fields))
 
 
+def programs() -> set[int]:
+    """What we have started, and still runs."""
+    here = Path("/proc/self/task")
+    return {int(pid) for task in here.iterdir() for pid in (task / "children").read_text().split()}
+
+
 @pytest.fixture
 async def downloads(tools: Tools, tmp_path: Path) -> AsyncIterator[Bench]:
     program("aria2c")
+    before = programs()
     source = Aria2Source(tools_with(tools, tmp_path))
     yield Bench(source)
     await source.forget("t")
     await source.close()
+    assert programs() <= before
 
 
 async def everything(downloads: Bench, items: Sequence[Item]) -> dict[str, bytes]:
@@ -89,21 +108,124 @@ async def test_only_what_is_selected(site: Site, downloads: Bench, peers: Swarm,
         assert await everything(downloads, items) == {"Films/sub/deep/a.bin": TREE[2][1]}
 
 
+def metalink(*files: tuple[str, str, str]) -> Page:
+    """Of files by name, URL, and SHA-256 or ""."""
+    text = '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
+    for name, url, digest in files:
+        known = f'<hash type="sha-256">{digest}</hash>' if digest else ""
+        text += f'<file name="{name}">{known}<url>{url}</url></file>'
+    return Page(f"{text}</metalink>".encode(), headers={"Content-Type": "application/metalink4+xml"})
+
+
 async def test_a_metalink_whose_hash_is_right_and_one_whose_is_not(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA)
     for name, data in (("good", DATA), ("bad", b"other")):
-        text = (
-            '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
-            f'<file name="{name}.bin"><hash type="sha-256">{hashlib.sha256(data).hexdigest()}</hash>'
-            f"<url>{site.url('/a.bin')}</url></file></metalink>"
-        )
-        kind = {"Content-Type": "application/metalink4+xml"}
-        site.pages[f"/{name}.meta4"] = Page(text.encode(), headers=kind)
+        digest = hashlib.sha256(data).hexdigest()
+        site.pages[f"/{name}.meta4"] = metalink((f"{name}.bin", site.url("/a.bin"), digest))
     (good,) = await downloads.items(site.url("/good.meta4"))
     assert (good.name, await downloads.fetched(await downloads.prepared(good))) == ("good.bin", DATA)
     (bad,) = await downloads.items(site.url("/bad.meta4"))
     with pytest.raises(Permanent, match="checksum"):
         await downloads.prepared(bad)
+
+
+async def test_files_of_a_metalink_fail_by_themselves(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(DATA)
+    site.pages["/x.meta4"] = metalink(
+        ("gone.bin", site.url("/gone"), ""),
+        ("secret.bin", "http://127.0.0.2/secret", ""),
+        ("good.bin", site.url("/a.bin"), ""),
+    )
+    gone, secret, good = await downloads.items(site.url("/x.meta4"))
+    for item, words in ((gone, "no such file"), (secret, r"127\.0\.0\.2")):
+        with pytest.raises(Permanent, match=words):
+            await downloads.prepared(item)
+    assert await everything(downloads, [good]) == {"good.bin": DATA}
+
+
+async def test_a_torrent_that_is_known_by_its_type(site: Site, downloads: Bench, peers: Swarm) -> None:
+    torrent = peers.torrent(info("Films", TREE))
+    site.pages["/get"] = Page(torrent, headers={"Content-Type": "application/x-bittorrent"})
+    items = await downloads.items(site.url("/get"))
+    assert [item.path for item in items] == [f"Films/{path}" for path, _ in TREE]
+
+
+async def test_a_torrent_that_comes_late_is_never_saved_in_part(
+    site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the .torrent itself taken for a file."""
+    torrent = peers.torrent(info("Films", TREE))
+    site.pages["/films.torrent"] = Page(torrent, hold_after=len(torrent) - 5)
+    monkeypatch.setattr(aria2, "_METADATA_SECONDS", 1.0)
+    (item,) = await downloads.items(site.url("/films.torrent"))
+    with pytest.raises(Retryable, match="nobody has told"):
+        await downloads.prepared(item)
+    site.pages["/films.torrent"] = Page(torrent)
+    monkeypatch.undo()
+    with pytest.raises(Permanent, match="3 files behind this link"):
+        await downloads.prepared(item)
+
+
+async def test_something_that_is_no_torrent(site: Site, downloads: Bench) -> None:
+    site.pages["/x.torrent"] = Page(b"<html>")
+    (item,) = await downloads.items(site.url("/x.torrent"))
+    with pytest.raises(Permanent, match="cannot read this torrent"):
+        await downloads.prepared(item)
+
+
+async def test_a_torrent_that_nobody_has(
+    site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
+    (item,) = await downloads.items(site.url("/film.torrent"))
+    monkeypatch.setattr(aria2, "_SILENCE_SECONDS", 0.5)
+    with pytest.raises(Retryable, match="nothing has come"):
+        await downloads.prepared(item)
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "sftp"])
+async def test_other_protocols_are_guarded_too(downloads: Bench, scheme: str) -> None:
+    (item,) = await downloads.items(f"{scheme}://127.0.0.2/a.bin")
+    with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
+        await downloads.prepared(item)
+
+
+async def test_what_another_task_was_refused_is_not_told(site: Site, downloads: Bench) -> None:
+    (item,) = await downloads.items("http://127.0.0.2/a.bin")
+    with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
+        await downloads.prepared(item)
+    site.pages["/no"] = Page(b"", 403)
+    spec = TaskSpec(id="u", type="x", links=(site.url("/no"),), user_id=2, storage="s")
+    (other,) = plan(spec, await downloads.source.resolve(spec))
+    with pytest.raises(Permanent, match="the server refuses"):
+        await downloads.source.prepare(other, spec, lambda done, total: None)
+
+
+async def test_what_a_killed_aria2_left_is_not_trusted(site: Site, tools: Tools, tmp_path: Path) -> None:
+    """With several connections it has holes, and only aria2's own notes tell where."""
+    site.pages["/a.bin"] = Page(DATA)
+    first = Bench(Aria2Source(tools_with(tools, tmp_path)))
+    (item,) = await first.items(site.url("/a.bin"))
+    place = Path((await first.prepared(item)).source["file"])
+    await first.source.close()
+    place.write_bytes(bytes(len(DATA) // 2))
+    second = Bench(Aria2Source(tools_with(tools, tmp_path)))
+    ready = await second.source.prepare(item, first.spec, lambda done, total: None)
+    assert await second.fetched(ready) == DATA
+    await second.source.forget("t")
+    await second.source.close()
+
+
+async def test_an_aria2_that_dies_is_started_again(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(DATA)
+    before = programs()
+    (item,) = await downloads.items(site.url("/a.bin"))
+    (started,) = programs() - before
+    os.kill(started, signal.SIGKILL)
+    with pytest.raises(Retryable, match="aria2"):
+        await downloads.prepared(item)
+    assert await everything(downloads, [item]) == {"a.bin": DATA}
+    assert len(programs() - before) == 1
 
 
 async def test_after_a_restart_it_goes_on(site: Site, tools: Tools, peers: Swarm, tmp_path: Path) -> None:
@@ -178,10 +300,35 @@ async def test_an_aria2_that_runs_already(site: Site, tools: Tools, tmp_path: Pa
         assert len(list((tmp_path / "data").rglob("a.bin"))) == 1
         await source.close()
         stranger = Bench(Aria2Source(tools_with(tools, tmp_path, url=url, secret="wrong")))
-        (item,) = await stranger.items(site.url("/a.bin"))
         with pytest.raises(Permanent, match="rpc-secret"):
-            await stranger.prepared(item)
+            await stranger.items(site.url("/a.bin"))
         await stranger.source.close()
+
+
+async def test_downloads_of_a_worker_that_died_are_ended(site: Site, tools: Tools, tmp_path: Path) -> None:
+    """By whoever has the task next: an aria2 that is not ours goes on without us."""
+    port = free_port()
+    site.pages |= {"/a.bin": Page(DATA, hold_after=1000), "/x.meta4": metalink(("a", site.url("/a.bin"), ""))}
+    command = [program("aria2c"), "--no-conf", "--enable-rpc", f"--rpc-listen-port={port}"]
+    url = f"http://127.0.0.1:{port}/jsonrpc"
+
+    async def known() -> list[Any]:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            found = []
+            for method, params in (("tellActive", []), ("tellWaiting", [0, 9]), ("tellStopped", [0, 9])):
+                body = {"jsonrpc": "2.0", "id": "1", "method": f"aria2.{method}", "params": params}
+                found += (await http.post(url, json=body)).json()["result"]
+            return found
+
+    with running([*command, "--enable-dht=false"], lambda: answers(port), log=tmp_path / "log"):
+        first = Bench(Aria2Source(tools_with(tools, tmp_path, url=url)))
+        await first.items(site.url("/x.meta4"))
+        await first.source.close()
+        assert await known()
+        second = Aria2Source(tools_with(tools, tmp_path, url=url))
+        await second.forget("t")
+        await second.close()
+        assert not await known()
 
 
 async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
@@ -208,3 +355,11 @@ def test_a_missing_program_is_told(tools: Tools, tmp_path: Path) -> None:
 def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Aria2(urls=["magnet:?x"], options=options)
+
+
+@pytest.mark.parametrize(
+    "link", ["ftp://me:word@example.com/a", "http://me:word@example.com/a", "http://[x/a"]
+)
+def test_links_that_are_not_taken(link: str) -> None:
+    with pytest.raises(InvalidInput):
+        sources()["aria2"].canonical(link)

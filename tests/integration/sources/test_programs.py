@@ -6,9 +6,9 @@ import asyncio
 import json
 import random
 import subprocess
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from saveany.errors import Permanent, Retryable
 from saveany.sources import YtDlp
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import Bench, all_gone, leftovers
 from workers.sources import process
 from workers.sources.base import Tools
 from workers.sources.gallery import GallerySource
@@ -40,14 +40,30 @@ def pictures(tools: Tools) -> Bench:
     return Bench(GallerySource(tools))
 
 
-def leftovers(folder: Path) -> list[str]:
-    """Programs that run in a folder."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cwd"):
-        with suppress(OSError):
-            if str(each.readlink()).startswith(str(folder)):
-                found.append((each.parent / "cmdline").read_text())
-    return found
+def stand_in(folder: Path, says: str) -> str:
+    """A program that says what we want."""
+    path = folder / "stand-in"
+    path.write_text(f"#!/bin/sh\n{says}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def telling(tools: Tools, tmp_path: Path, says: str) -> Bench:
+    """yt-dlp is a stand-in."""
+    config = Config.model_validate({"ytdlp": {"program": stand_in(tmp_path, says)}})
+    return Bench(YtDlpSource(replace(tools, config=config)))
+
+
+def with_cookies(tools: Tools, folder: Path, text: str) -> Tools:
+    """User 1 has cookies."""
+    file = folder / "cookies" / "1.txt"
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return replace(tools, config=Config(data_dir=folder))
+
+
+COOKIES = "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tlogin\thush\n"
 
 
 async def test_a_video_is_fetched_under_its_title(site: Site, videos: Bench, tools: Tools) -> None:
@@ -124,7 +140,7 @@ async def test_a_cancel_leaves_no_program(site: Site, videos: Bench, tools: Tool
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert not leftovers(tools.scratch)
+    await all_gone(tools.scratch)
 
 
 async def test_a_program_that_hangs_is_given_up(
@@ -135,6 +151,126 @@ async def test_a_program_that_hangs_is_given_up(
     site.pages["/a.mp4"] = Page(VIDEO, hold_after=100_000, ranges=False)
     monkeypatch.setattr(process, "SILENCE", 2.0)
     with pytest.raises(Retryable, match="did nothing for 2 s"):
+        await videos.prepared(item)
+
+
+async def test_a_stream_with_a_hole_is_not_saved(site: Site, videos: Bench) -> None:
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "0.ts", "#EXTINF:1,", "1.ts"]
+    playlist = "\n".join([*lines, "#EXTINF:1,", "2.ts", "#EXT-X-ENDLIST", ""])
+    site.pages["/v.m3u8"] = Page(playlist.encode(), headers={"Content-Type": "application/x-mpegurl"})
+    site.pages |= {"/0.ts": Page(VIDEO), "/2.ts": Page(VIDEO)}
+    (item,) = await videos.items(site.url("/v.m3u8"))
+    with pytest.raises((Permanent, Retryable), match=r"404|fragment"):
+        await videos.prepared(item)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"), [("http", "127.0.0.2"), ("https", "127.0.0.2"), ("ftp", "RTMP"), ("rtmp", "RTMP")]
+)
+async def test_ffmpeg_connects_to_nothing_by_itself(
+    scheme: str, words: str, site: Site, videos: Bench
+) -> None:
+    """Parts of a video are fetched by ffmpeg, which uses a proxy for some protocols only."""
+    program("ffmpeg")
+    program("ffprobe")
+    called: list[str] = []
+    inner = await asyncio.start_server(lambda *_: called.append(scheme), "127.0.0.2", 0)
+    port = inner.sockets[0].getsockname()[1]
+    html = f'<title>x</title><video><source src="{scheme}://127.0.0.2:{port}/a.mp4" type="video/mp4"></video>'
+    site.pages["/film"] = Page(html.encode(), headers={"Content-Type": "text/html"})
+    async with inner:
+        (item,) = await videos.items(site.url("/film"), flags=["--download-sections=*0-1"])
+        with pytest.raises(Permanent, match=words):
+            await videos.prepared(item)
+    assert called == []
+
+
+async def test_flags_choose_among_videos_and_then_do_not_matter(site: Site, videos: Bench) -> None:
+    more = b'<video src="b.mp4"></video><video src="c.mp4"></video>'
+    site.pages["/film"] = Page(PAGE % more, headers={"Content-Type": "text/html"})
+    site.pages["/c.mp4"] = Page(VIDEO[::-1])
+    _, last = await videos.items(site.url("/film"), flags=["--playlist-items=2:3", "--playlist-reverse"])
+    first, _ = await videos.items(site.url("/film"), flags=["--playlist-items=3,1"])
+    assert {first.name, last.name} <= {"My_ film_one (2)", "My_ film_one (3)"}
+    number_3 = next(each for each in (first, last) if each.name.endswith("(3)"))
+    assert await videos.fetched(await videos.prepared(number_3)) == VIDEO[::-1]
+
+
+async def test_a_video_that_the_flags_rule_out(site: Site, videos: Bench) -> None:
+    site.pages["/a.mp4"] = Page(VIDEO)
+    (item,) = await videos.items(site.url("/a.mp4"), flags=["--max-filesize=10"])
+    with pytest.raises(Permanent, match="flags"):
+        await videos.prepared(item)
+
+
+async def test_a_user_s_cookies_are_sent(site: Site, tools: Tools, tmp_path: Path) -> None:
+    program("yt-dlp")
+    site.pages["/a.mp4"] = Page(VIDEO)
+    videos = Bench(YtDlpSource(with_cookies(tools, tmp_path, COOKIES)))
+    _, data = await videos.get(site.url("/a.mp4"))
+    assert data == VIDEO
+    assert site.asked[-1][1]["cookie"] == "login=hush"
+
+
+async def test_lists_in_a_list_are_opened(tools: Tools, tmp_path: Path) -> None:
+    tab = {"ie_key": "YoutubeTab", "playlist_title": "Me"}
+    video = {"ie_key": "Youtube", "playlist_title": "Me - Videos"}
+    listed: dict[str, list[dict[str, Any]]] = {
+        "https://x.test/me": [tab | {"url": f"https://x.test/{each}", "title": each} for each in "abc"],
+        "https://x.test/a": [
+            video | {"url": "https://x.test/1", "title": "../One"},
+            video | {"url": "https://x.test/2", "id": "id2"},
+        ],
+        "https://x.test/b": [{"ie_key": "Youtube", "url": "7", "title": "B", "playlist_index": 3}],
+    }
+    arms = [
+        f"*' {link}') printf '%s\\n' " + " ".join(f"'{json.dumps(each)}'" for each in entries) + ";;"
+        for link, entries in listed.items()
+    ]
+    script = 'case "$*" in ' + " ".join(arms) + " *) echo 'ERROR: gone' >&2; exit 1;; esac"
+    items = await telling(tools, tmp_path, script).items("https://x.test/me")
+    assert [(item.path, item.source) for item in items] == [
+        ("Me - Videos/_One", {"url": "https://x.test/1"}),
+        ("Me - Videos/id2", {"url": "https://x.test/2", "untitled": True}),
+        ("B", {"url": "https://x.test/b", "number": 3}),  # "7" is a URL to that site's extractor only
+        ("Me/c", {"url": "https://x.test/c"}),
+    ]
+
+
+async def test_a_name_and_progress_come_with_the_video(tools: Tools, tmp_path: Path) -> None:
+    saved = json.dumps({"filepath": "PWD/media.webm", "title": "Now: it has\na title"})
+    lines = ["BYTES 5 10", "BYTES 10 10", "BYTES 2 NA", "BYTES 4 4", f"FILE {saved}"]
+    says = " ".join(f"'{line}'" for line in lines)
+    script = f"""case "$*" in
+        *--simulate*) echo '{json.dumps({"id": "7"})}';;
+        *) echo film > media.webm; printf '%s\\n' {says} | sed "s:PWD:$PWD:";;
+    esac"""
+    videos = telling(tools, tmp_path, script)
+    (item,) = await videos.items("https://x.test/")
+    assert item.name == "7"
+    seen: list[tuple[int, int | None]] = []
+    first = await videos.source.prepare(item, videos.spec, lambda *bytes_: seen.append(bytes_))
+    assert first.name == "Now_ it has a title.webm"
+    assert seen == [(5, 10), (10, 10), (12, None), (14, 14)]
+    assert await videos.prepared(first) == first
+    assert await videos.fetched(first) == b"film\n"
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ('FILE {"filepath": "/etc/passwd"}', "outside"),
+        ("FILE /etc/passwd", "understand"),
+        ("FILE {}", "understand"),
+        ('FILE {"filepath": "a"}\nFILE {"filepath": "b"}', "several videos"),
+        ("nothing", "flags"),
+    ],
+)
+async def test_what_is_no_video_of_ours(says: str, words: str, tools: Tools, tmp_path: Path) -> None:
+    script = f"""case "$*" in *--simulate*) echo '{{}}';; *) printf '%b\\n' '{says}';; esac"""
+    videos = telling(tools, tmp_path, script)
+    (item,) = await videos.items("https://x.test/")
+    with pytest.raises(Permanent, match=words):
         await videos.prepared(item)
 
 
@@ -218,20 +354,51 @@ async def test_what_gallery_dl_cannot_do(pictures: Bench, link: str, words: str)
         await pictures.items(link)
 
 
+async def test_what_its_servers_want_to_see(site: Site, tools: Tools, tmp_path: Path) -> None:
+    """The cookies of the user, which are kept nowhere else."""
+    program("gallery-dl")
+    site.pages["/one.jpg"] = Page(b"1")
+    pictures = Bench(GallerySource(with_cookies(tools, tmp_path, COOKIES)))
+    (item,) = await pictures.items(site.url("/one.jpg"))
+    assert list(tools.scratch.iterdir())
+    ready = await pictures.prepared(item)
+    site.asked.clear()
+    assert await pictures.fetched(ready) == b"1"
+    assert site.asked[0][1]["cookie"] == "login=hush"
+    assert "hush" not in str(ready)
+    await pictures.source.forget("t")
+    assert list(tools.scratch.iterdir()) == []
+
+
+async def test_cookies_in_another_format(tools: Tools, tmp_path: Path) -> None:
+    program("gallery-dl")
+    pictures = Bench(GallerySource(with_cookies(tools, tmp_path, '{"login": "hush"}')))
+    with pytest.raises(Permanent, match="cookies") as caught:
+        await pictures.prepared((await pictures.items("http://127.0.0.1:9/one.jpg"))[0])
+    assert "hush" not in str(caught.value)
+
+
 async def test_its_answers_are_data(pictures: Bench, tools: Tools, tmp_path: Path) -> None:
     """Whatever a site makes gallery-dl say."""
-    fake = tmp_path / "gallery-dl"
     lines = [
         [2, {"title": "../../x"}],
         [3, "http://127.0.0.1/a.jpg", {"filename": "../../etc/passwd", "extension": "", "title": "../.."}],
         [3, "file:///etc/passwd", {"filename": "x"}],
+        [3, "ytdl:https://example.com/v", {"filename": "v"}],
         [3, "http://127.0.0.1/b.jpg", {"filename": None, "id": 5, "_http_headers": {"X-A": "b"}}],
     ]
-    fake.write_text(f"#!/bin/sh\necho '{json.dumps(lines)}'\n")
-    fake.chmod(0o700)
-    config = Config.model_validate({"gallery": {"program": str(fake)}})
+    fake = stand_in(tmp_path, f"echo '{json.dumps(lines)}'")
+    config = Config.model_validate({"gallery": {"program": fake}})
     found = Bench(GallerySource(replace(tools, config=config)))
-    first, second = await found.items("https://example.com/")
+    first, video, second = await found.items("https://example.com/")
     assert ".." not in first.path.split("/")
     assert second.name == "b.jpg"
     assert second.source["headers"]["X-A"] == "b"
+    with pytest.raises(Permanent, match=r"type ytdlp for https://example\.com/v"):
+        await found.prepared(video)
+
+
+async def test_an_answer_that_is_no_json(tools: Tools, tmp_path: Path) -> None:
+    config = Config.model_validate({"gallery": {"program": stand_in(tmp_path, "echo [[3,")}})
+    with pytest.raises(Permanent, match="understand"):
+        await Bench(GallerySource(replace(tools, config=config))).items("https://example.com/")

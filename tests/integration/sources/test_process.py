@@ -1,0 +1,96 @@
+"""Programs that sources start: what they learn, and when they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from saveany.errors import NoSpace, Permanent, Retryable
+from tests.integration.sources.conftest import all_gone
+from workers.sources import process
+from workers.sources.base import Tools
+
+
+async def shell(script: str, tools: Tools) -> list[str]:
+    """The lines that a script says."""
+    said: list[str] = []
+    command = ["/bin/sh", "-c", script]
+    await process.run(command, folder=tools.scratch / "t", guard=tools.guard, proxy="", on_line=said.append)
+    return said
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  # there is no event: it happens in another process
+            await asyncio.sleep(0.01)
+
+
+async def test_a_program_learns_nothing_of_ours(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVEANY_API_TOKENS", "hush")
+    monkeypatch.setenv("no_proxy", "*")
+    seen = dict(line.split("=", 1) for line in await shell("env", tools))
+    assert "hush" not in str(seen)
+    assert "no_proxy" not in seen
+    assert seen["HOME"] == str(tools.scratch / "t")
+    ways = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    assert all(seen[name].startswith("http://saveany:") for name in ways)
+
+
+async def test_writing_is_a_sign_of_life(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merging and recoding say nothing for a long time."""
+    monkeypatch.setattr(process, "SILENCE", 0.8)
+    writes = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >> out; sleep 0.2; done; echo done"
+    assert await shell(writes, tools) == ["done"]
+    with pytest.raises(Retryable, match="did nothing"):
+        await shell("sleep 600", tools)
+    await all_gone(tools.scratch)
+
+
+async def test_what_a_program_leaves_running_is_killed(tools: Tools) -> None:
+    assert await shell("sleep 600 >/dev/null 2>&1 & echo started", tools) == ["started"]
+    await all_gone(tools.scratch)
+
+
+async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(tools: Tools) -> None:
+    script = "trap 'echo > told' TERM; echo > ready; while :; do sleep 600; done"
+    work = asyncio.create_task(shell(script, tools))
+    await until((tools.scratch / "t" / "ready").exists)
+    work.cancel()
+    await until((tools.scratch / "t" / "told").exists)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    await all_gone(tools.scratch, 3)  # less than it would be given to end by itself
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ("echo 'ERROR: [x] 7: unable: [Errno 28] No space left on device' >&2; exit 1", NoSpace, "disk"),
+        ("echo 'ERROR: Connection reset by peer' >&2; exit 1", Retryable, "Connection reset"),
+        ("echo 'ERROR: odd; please report this issue on  https://x' >&2; exit 1", Permanent, "^sh: odd$"),
+        ("echo 'ERROR: at https://me:hush@host/x' >&2; exit 1", Permanent, "at https://host/x$"),
+        ("echo 'what it said' >&2; exit 3", Permanent, "what it said"),
+        ("exit 3", Permanent, "exit code 3"),
+        ("kill -9 $$", Retryable, "exit code -9"),
+        ("head -c 9999999 /dev/zero | tr '\\0' x", Permanent, "too long"),
+    ],
+)
+async def test_why_a_program_failed(script: str, error: type[Exception], words: str, tools: Tools) -> None:
+    with pytest.raises(error, match=words):
+        await shell(script, tools)
+    await all_gone(tools.scratch)
+
+
+def test_cookies_that_others_can_read_are_not_used(tmp_path: Path) -> None:
+    assert process.cookies(tmp_path, 1) is None
+    file = tmp_path / "cookies" / "1.txt"
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    assert process.cookies(tmp_path, 1) == file
+    file.chmod(0o640)
+    with pytest.raises(Permanent, match=r"cookies/1\.txt.*600"):
+        process.cookies(tmp_path, 1)

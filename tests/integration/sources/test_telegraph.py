@@ -1,0 +1,140 @@
+"""Articles of telegra.ph, good and bad."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from saveany.errors import Permanent, Retryable, TaskError
+from tests.fixtures.site import Page, Site
+from tests.integration.sources.conftest import Bench
+from workers.sources.base import Tools
+from workers.sources.telegraph import TelegraphSource
+
+
+@pytest.fixture
+async def bench(tools: Tools) -> AsyncIterator[Bench]:
+    source = TelegraphSource(tools)
+    yield Bench(source)
+    await source.close()
+
+
+def article(*sources: str) -> Page:
+    return Page("".join(f'<figure><img src="{each}"></figure>' for each in sources).encode())
+
+
+async def test_pictures_and_videos_in_their_order(site: Site, bench: Bench) -> None:
+    site.pages["/My-Title-01-31"] = Page(
+        b'<img src="/file/b.png"><video src="/file/a.mp4"></video><video><source src="c.webm"></video>'
+        b'<img src="/file/b.png"><img alt="none"><p>words</p>'
+    )
+    for path in ("/file/b.png", "/file/a.mp4", "/c.webm"):
+        site.pages[path] = Page(path.encode())
+    items = await bench.items(site.url("/My-Title-01-31"))
+    assert [item.path for item in items] == [
+        "My-Title-01-31/01.png",
+        "My-Title-01-31/02.mp4",
+        "My-Title-01-31/03.webm",
+    ]
+    files = [await bench.fetched(await bench.prepared(item)) for item in items]
+    assert files == [b"/file/b.png", b"/file/a.mp4", b"/c.webm"]
+
+
+async def test_numbers_sort_however_many_there_are(site: Site, bench: Bench) -> None:
+    site.pages["/T"] = article(*(f"/{number}.jpg" for number in range(100)))
+    names = [item.name for item in await bench.items(site.url("/T"))]
+    assert names == sorted(names)
+    assert (names[0], names[-1]) == ("001.jpg", "100.jpg")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "name"),
+    [
+        ("/p", {"Content-Type": "image/png"}, "01.png"),
+        ("/p", {"Content-Disposition": 'attachment; filename="../../x.gif"'}, "01.gif"),
+        ("/p", {}, "01.jpg"),
+        ("/..%2F..%2Fetc%2Fpasswd.png", {}, "01.png"),
+        ("/a.p%2Fng", {}, "01.jpg"),
+    ],
+)
+async def test_what_a_picture_is_called(
+    site: Site, bench: Bench, path: str, headers: dict[str, str], name: str
+) -> None:
+    site.pages["/T"], site.pages[path] = article(path), Page(b"picture", headers=headers)
+    item, data = await bench.get(site.url("/T"))
+    assert data == b"picture"
+    assert item.name == name
+
+
+@pytest.mark.parametrize("title", ["/..%2F..%2Fetc", "/%2e%2e", "/a%00b", "/x%5C..%5Cy", "/" + "t" * 400])
+async def test_the_folder_stays_inside(site: Site, bench: Bench, title: str) -> None:
+    site.pages[title] = article("/p.png")
+    (item,) = await bench.items(site.url(title))
+    folder, name = item.path.split("/")
+    assert name == "01.png"
+    assert folder not in ("", ".", "..")
+    assert not set(folder) & set("/\\\0")
+    assert len(folder.encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page(b"<p>words only</p>"),
+        article("data:image/png;base64,AAAA", "javascript:alert(1)", "file:///etc/passwd", "ftp://x/y.png"),
+        Page(b""),
+        Page(bytes(range(256)) * 100),
+    ],
+)
+async def test_an_article_without_pictures(site: Site, bench: Bench, page: Page) -> None:
+    site.pages["/T"] = page
+    with pytest.raises(Permanent, match="no pictures"):
+        await bench.items(site.url("/T"))
+
+
+async def test_an_endless_article(site: Site, bench: Bench) -> None:
+    site.pages["/T"] = Page(b"<p>" * (3 << 20), length=False)
+    with pytest.raises(Permanent):
+        await bench.items(site.url("/T"))
+
+
+async def test_an_article_that_is_not_there(site: Site, bench: Bench) -> None:
+    with pytest.raises(Permanent, match="404"):
+        await bench.items(site.url("/T"))
+
+
+async def test_an_article_that_breaks_off(site: Site, bench: Bench) -> None:
+    site.pages["/T"] = Page(b"<p>" * 9999, cut_after=100, ranges=False)
+    with pytest.raises(Retryable):
+        await bench.items(site.url("/T"))
+
+
+async def test_addresses_inside_are_refused(site: Site, bench: Bench) -> None:
+    """As a redirect of the article, in it, and as a redirect of a picture."""
+    inside = "http://169.254.169.254/latest/meta-data/x.png"
+    site.pages["/moved"] = Page(status=302, headers={"Location": inside})
+    with pytest.raises(Permanent, match=r"169\.254\.169\.254"):
+        await bench.items(site.url("/moved"))
+    site.pages["/T"] = article(inside, "/moved")
+    for item in await bench.items(site.url("/T")):
+        with pytest.raises(Permanent, match=r"169\.254\.169\.254"):
+            await bench.prepared(item)
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        (Page(b"x" * 9999, cut_after=99, ranges=False), Retryable),
+        (Page(b"x" * 99, ranges=False, headers={"Content-Length": "100"}), Retryable),
+        (Page(b"no", 503), Retryable),
+        (Page(b"no", 403), Permanent),
+    ],
+)
+async def test_a_picture_that_does_not_come_whole(
+    site: Site, bench: Bench, page: Page, kind: type[TaskError]
+) -> None:
+    site.pages["/T"], site.pages["/p.png"] = article("/p.png"), page
+    (item,) = await bench.items(site.url("/T"))
+    with pytest.raises(kind):
+        await bench.fetched(await bench.prepared(item))
