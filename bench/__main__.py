@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import api, history, memory, ranges, results, tasks, transfer
+from bench import api, history, memory, ranges, results, stores, tasks, transfer
 from bench.results import Measurement
 
 Run = Callable[[], Awaitable[list[Measurement]]]
@@ -28,6 +28,7 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("range_first_byte_rtt",): ranges.first_byte,
     ("api_post",): api.api_post,
     ("history_1m",): history.history_1m,
+    **stores.runs(),
 }
 
 _FILE = Path(__file__).parent / "results.jsonl"

@@ -44,6 +44,9 @@ class Target:
         return f"{self.sign} {self.bound:g}{' x' if self.of == 'ratio' else ''}"
 
 
+#: Types of storages that are measured.
+STORES = ("local", "s3", "webdav", "sftp", "ftp", "rclone")
+
 TARGETS = {
     "loopback_cpu": Target("ratio", ">=", 0.75),
     "loopback_wall": Target("ratio", ">=", 1.5),
@@ -57,6 +60,15 @@ TARGETS = {
     "range_first_byte_rtt": Target("value", "<=", 4),
     "api_post": Target("ratio", ">=", 0.5),
     "history_1m": Target("ratio", "<=", 2),
+    **{
+        f"store_{type_}_{what}": target
+        for type_ in STORES
+        for what, target in {
+            "up": Target("ratio", ">=", 0.8),
+            "down": Target("ratio", ">=", 0.8),
+            "mem_mb": Target("value", "<=", 200),
+        }.items()
+    },
 }
 
 

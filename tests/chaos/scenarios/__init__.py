@@ -6,11 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.chaos.arena import Plan
-from tests.chaos.scenarios import clock, disk, faults, freeze, kills, redis, restarts
+from tests.chaos.scenarios import clock, disk, faults, freeze, kills, redis, restarts, storages
 from tests.chaos.tally import Tally
 
 SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, Tally]]] = {
     "kills": kills.run,
+    "storages": storages.run,
     "redis": redis.run,
     "restarts": restarts.run,
     "freeze": freeze.run,

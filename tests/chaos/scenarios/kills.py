@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from saveany.sandbox.content import MIB
 from tests.acceptance.promises.site import Role, until
 from tests.chaos.arena import Arena, Plan, Target, strikes
 from tests.chaos.tally import Tally
+from tests.fixtures.stack import STORAGE
 
 _WORKERS = 4
 
@@ -18,8 +20,8 @@ class Ration:
 
     arena: Arena
     allowed: dict[str, int] = field(default_factory=dict)  # by task
-    torn: int = 0  # files that a worker died over
-    kept: int = 0  # bytes of them that were durable
+    torn: Counter[str] = field(default_factory=Counter)  # files that a worker died over, by storage
+    kept: Counter[str] = field(default_factory=Counter)  # bytes of them that were durable
 
     def __post_init__(self) -> None:
         self.allowed = {target.task: target.size for target in self.arena.targets}
@@ -29,6 +31,16 @@ class Ration:
         for target in self.arena.targets:
             served, allowed = self.arena.served(target), self.allowed[target.task]
             tally.check(served <= allowed, f"{target.path}: {served} bytes were served, due were {allowed}")
+
+    def told(self, storage: str) -> str:
+        """What the deaths have cost there."""
+        targets = self.arena.saved_in(storage)
+        again = sum(self.arena.served(target) - target.size for target in targets)
+        allowed = sum(self.allowed[target.task] - target.size for target in targets)
+        return (
+            f"{self.torn[storage]} files torn, {self.kept[storage] / 1e6:.1f} MB of them were durable, "
+            f"fetched again {again / 1e6:.1f} MB, which may be {allowed / 1e6:.1f} MB"
+        )
 
     async def after_death(self, role: Role) -> None:
         """The worker is dead: of its files all that is not in a checkpoint may be served again."""
@@ -40,8 +52,8 @@ class Ration:
             claim = self.arena.state.claims.take_over(torn[target.task], [])
             known = await claim.last_checkpoint(0)
             durable = sum(end - start for start, end in known.durable) if known else 0
-            self.torn += 1
-            self.kept += durable
+            self.torn[target.storage] += 1
+            self.kept[target.storage] += durable
             self.allowed[target.task] = self.arena.served(target) + target.size - durable
 
     async def _quiet(self, targets: list[Target]) -> None:
@@ -66,25 +78,20 @@ async def run(plan: Plan) -> Tally:
             await arena.send(arena.target(size))
         ration = Ration(arena)
         async for _ in strikes(arena, plan.pick(6, 100)):
-            await _kill_one(arena, ration)
+            await kill(arena, ration, plan.random.choice(arena.roles))
             tally.blows["worker kills"] += 1
         await arena.all_ended(plan.pick(60, 300))
         ration.eaten(tally)
         await arena.nothing_spent(tally)
-        again = sum(arena.served(target) - target.size for target in arena.targets)
-        allowed = sum(ration.allowed[target.task] - target.size for target in arena.targets)
-        tally.notes.append(
-            f"{ration.torn} files torn, {ration.kept / 1e6:.1f} MB of them were durable, "
-            f"fetched again {again / 1e6:.1f} MB, which may be {allowed / 1e6:.1f} MB"
-        )
+        tally.notes.append(ration.told(STORAGE))
         return await arena.audit(tally)
 
 
-async def _kill_one(arena: Arena, ration: Ration) -> None:
-    chance = arena.plan.random
-    victim = arena.roles.pop(chance.randrange(len(arena.roles)))
+async def kill(arena: Arena, ration: Ration, victim: Role) -> None:
+    """A worker dies, and a new one comes."""
+    arena.roles.remove(victim)
     await victim.kill()
     await ration.after_death(victim)
-    if chance.random() < 0.5:
+    if arena.plan.random.random() < 0.5:
         await arena.state.claims.bury(victim.worker_id)
     await arena.add_worker()

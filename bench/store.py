@@ -1,0 +1,57 @@
+"""One file into a storage, or out of one: the same calls that a transfer makes. A process of its own.
+
+`python -m bench.store up|down TABLE BYTES PATH`, with the `[[storages]]` table as JSON. Prints how many
+seconds it took, then waits for its end, so that its memory can be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.results import MIB
+from saveany.cli.role import run_async
+from storages.base import Services, Storage, UploadKey
+from storages.registry import open_storage, options_model
+
+#: Blocks of a file, taken in turn: no two neighbours are alike, and all of them need little memory.
+_BLOCKS = [os.urandom(MIB) for _ in range(8)]
+
+
+async def main(way: str, table: str, size: int, path: str) -> None:
+    options = json.loads(table)
+    model = options_model(options["type"])
+    assert model
+    with tempfile.TemporaryDirectory() as scratch:
+        storage = open_storage(model.model_validate(options), Services(scratch=Path(scratch)))
+        await storage.stat(path)  # connects: a worker has long been connected
+        began = time.monotonic()
+        await (_up if way == "up" else _down)(storage, size, path)
+        seconds = time.monotonic() - began
+        await storage.close()
+    print(json.dumps(seconds), flush=True)
+
+
+async def _up(storage: Storage, size: int, path: str) -> None:
+    async with await storage.begin(UploadKey("bench", 0, 1), path, size) as upload:
+        for offset in range(0, size, MIB):
+            await upload.write(offset, _BLOCKS[offset // MIB % len(_BLOCKS)])
+        await upload.seal(size)
+        await upload.commit(path, size, replace=True)
+
+
+async def _down(storage: Storage, size: int, path: str) -> None:
+    async for piece in storage.read(path):
+        size -= len(piece)
+    if size:
+        raise RuntimeError(f"{path}: {size} bytes were not read")
+
+
+if __name__ == "__main__":
+    run_async(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+    signal.pause()
