@@ -223,6 +223,8 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
 
 async def _storage(config: Config, options: StorageOptions, store: Store | None) -> tuple[State, str]:
     try:
+        if registry.capabilities(options.type).needs_account:
+            return "ok", f"{options.type}: tried by the worker, with its Telegram account"
         storage = registry.open_storage(options, config.services)
         try:
             expected = await store.workers.storage_identity(options.name) if store else ""

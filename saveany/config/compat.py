@@ -5,7 +5,7 @@ Names and meanings are those of SaveAny-Bot v0.60.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Loc = tuple[str | int, ...]
@@ -31,9 +31,6 @@ IGNORED: Mapping[str, str] = {
     "hook": _NOT_YET,
 }
 
-#: Storage types of SaveAny-Bot. One that our registry lacks is kept, unused.
-STORAGE_TYPES = frozenset({"local", "webdav", "alist", "s3", "minio", "rclone", "telegram"})
-
 
 def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
     """Remove every ignored key from `data`, in place; yields each with its warning."""
@@ -45,18 +42,6 @@ def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
         if isinstance(table, dict) and key in table:
             del table[key]
             yield (*parents, key), f"{dotted} {why}"
-
-
-def unavailable_storages(data: Mapping[str, Any], available: Container[str]) -> Iterator[tuple[Loc, str]]:
-    """A warning for each storage of a type that SaveAny-Bot has and we do not have yet."""
-    tables = data.get("storages")
-    for index, table in enumerate(tables if isinstance(tables, list) else []):
-        kind = table.get("type") if isinstance(table, dict) else None
-        if isinstance(kind, str) and kind in STORAGE_TYPES and kind not in available:
-            yield (
-                ("storages", index),
-                f"storage type {kind} is not available yet; {table.get('name')!r} is not used",
-            )
 
 
 def is_ignored_variable(variable: str) -> bool:

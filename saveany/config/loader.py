@@ -20,7 +20,6 @@ from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
 from saveany.config.variables import Setting, read_variables
 from saveany.errors import ConfigError
-from storages import registry
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -84,7 +83,6 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     notes = [*compat.take_ignored(data)]
     for setting in found.settings:
         _put(data, setting)
-    notes += compat.unavailable_storages(data, registry.types())
     folder = (file.parent if file else Path()).absolute()
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     notes += _unknown_names(config, data)

@@ -32,7 +32,6 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from saveany.config import compat
 from saveany.config.hints import did_you_mean
 from storages import registry
 from storages.base import Services, StorageOptions
@@ -311,15 +310,13 @@ class Log(Table):
 
 
 def _storage(value: object) -> StorageOptions:
-    """The table as the options of its type; a type that is known but not there yet becomes a disabled one."""
+    """The table as the options of its type."""
     if isinstance(value, StorageOptions):
         return value
     if not isinstance(value, dict):
         raise ValueError("must be a table")
     kind = value.get("type")
     model = registry.options_model(kind) if isinstance(kind, str) else StorageOptions
-    if model is None and kind in compat.STORAGE_TYPES:
-        model, value = StorageOptions, {"name": value.get("name"), "type": kind, "enable": False}
     if model is None:
         hint = did_you_mean(str(kind), registry.types()) or f"there are: {', '.join(registry.types())}"
         raise _at([("type",)], f"there is no storage type {kind!r}; {hint}")

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
 from typing import Any
 
 import httpcore
 import httpx
 
 from saveany.errors import InvalidInput
-from saveany.net.dial import CONNECT_SECONDS, ProxyFailed, Streams, dial
-from saveany.net.guard import AddressGuard
+from saveany.net.dial import AHEAD, CONNECT_SECONDS, ProxyFailed, Streams, dial
+from saveany.net.guard import Address, AddressGuard
 
 
 def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> httpx.AsyncClient:
@@ -34,7 +35,7 @@ def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> h
 
 def plain_client(*, timeout: float) -> httpx.AsyncClient:
     """The same without guard, for the operator's own URLs."""
-    return _client(httpx.AsyncHTTPTransport(trust_env=False), timeout)
+    return _client(_Transport(_Network(_resolve, "")), timeout)
 
 
 def describe(error: BaseException) -> str:
@@ -85,29 +86,47 @@ def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncC
     )
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """Checks each URL before it is asked for, and each address before it is connected to."""
+class _Transport(httpx.AsyncHTTPTransport):
+    """Over connections of ours."""
 
-    def __init__(self, guard: AddressGuard, proxy: str) -> None:
+    def __init__(self, network: httpcore.AsyncNetworkBackend) -> None:
         super().__init__(trust_env=False)
-        self._guard = guard
         # httpx has no option for how to connect; httpcore, which does the work for it, has.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(trust_env=False),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=5,
-            network_backend=_GuardedNetwork(guard, proxy),
+            network_backend=network,
         )
+
+
+class _GuardedTransport(_Transport):
+    """Checks each URL before it is asked for, and each address before it is connected to."""
+
+    def __init__(self, guard: AddressGuard, proxy: str) -> None:
+        super().__init__(_Network(guard.resolve, proxy))
+        self._guard = guard
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._guard.check_url(str(request.url))
         return await super().handle_async_request(request)
 
 
-class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    def __init__(self, guard: AddressGuard, proxy: str) -> None:
-        self._guard = guard
+Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+
+async def _resolve(host: str, port: int) -> Sequence[Address]:
+    """All addresses of a name, in the order the system prefers."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ip_address(each[4][0]) for each in found]
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Faster with big bodies than httpcore's own, which asks the system for 64 KiB at a time."""
+
+    def __init__(self, resolve: Resolve, proxy: str) -> None:
+        self._resolve = resolve
         self._proxy = proxy
 
     async def connect_tcp(
@@ -120,7 +139,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
-                addresses = await self._guard.resolve(host, port)
+                addresses = await self._resolve(host, port)
                 return _Stream(await dial(addresses, port, self._proxy, timeout))
 
     async def sleep(self, seconds: float) -> None:
@@ -134,9 +153,10 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._reader, self._writer = streams
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """All that is there: httpcore takes what it gets, and asks for little."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             async with asyncio.timeout(timeout):
-                return await self._reader.read(max_bytes)
+                return await self._reader.read(max(max_bytes, 2 * AHEAD))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):

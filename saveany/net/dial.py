@@ -16,6 +16,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 #: Seconds until a connection must be there.
 CONNECT_SECONDS = 15.0
+#: Bytes that a connection reads ahead or writes behind: for big bodies, the system is asked less often.
+AHEAD = 256 << 10
 
 _TYPES = {
     "socks5": ProxyType.SOCKS5,
@@ -52,7 +54,9 @@ async def dial(
 async def _connect(host: str, port: int, proxy: str, timeout: float | None) -> Streams:
     async with asyncio.timeout(timeout):
         if not proxy:
-            return await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, limit=AHEAD)
+            writer.transport.set_write_buffer_limits(AHEAD)
+            return reader, writer
         return await _through(proxy, host, port)
 
 

@@ -304,7 +304,10 @@ class TestSaveAnyBot:
     def test_its_file_loads_with_warnings_only(self) -> None:
         config = load(self.FILE, {})
         assert (config.workers, config.retry, config.log.level) == (4, 3, "warning")
-        assert {"本机1", "MyWebdav", "MyS3", "MyMinio"} <= {storage.name for storage in config.storages}
+        assert [storage.name for storage in config.storages] == [
+            "本机1",
+            *("MyAlist", "MyWebdav", "MyS3", "MyMinio", "MyRclone", "MyTelegram"),
+        ]
         assert config.allowed_storages(config.users[0]) == ["本机1"]
         assert config.telegram.app_id == 1025907
         assert config.proxy == "socks5://127.0.0.1:7890"
@@ -316,14 +319,4 @@ class TestSaveAnyBot:
             [warning] = [text for text in warnings if f": {name} " in text]
             number = int(warning.removeprefix(f"{self.FILE}:").split(":")[0])
             assert name.split(".")[-1] in lines[number - 1]
-        types = [text for text in warnings if "storage type" in text]
-        assert types[-1].endswith("storage type telegram is not available yet; 'MyTelegram' is not used")
-        assert len(warnings) == len(compat.IGNORED) + len(types)
-
-    def test_a_storage_of_a_type_to_come_still_needs_a_name_of_its_own(self, tmp_path: Path) -> None:
-        assert problems(tmp_path, "[[storages]]\ntype = 'telegram'") == [
-            "config.toml:1: storages[0].name: must be text in quotes"
-        ]
-        assert problems(tmp_path, LOCAL + "[[storages]]\nname = 'local1'\ntype = 'telegram'") == [
-            "config.toml:6: storages[1].name: local1 is there twice"
-        ]
+        assert len(warnings) == len(compat.IGNORED)
