@@ -51,8 +51,13 @@ def closest(language: str) -> str:
     return next((each for each in LANGUAGES if each.partition("-")[0] == spoken), "en")
 
 
+def plain(value: object) -> str:
+    """A value as it is, within Telegram's HTML."""
+    return html.escape(str(value), quote=False)
+
+
 def _filled(text: str, values: dict[str, object]) -> str:
-    return text.format(**{name: html.escape(str(value), quote=False) for name, value in values.items()})
+    return text.format(**{name: plain(value) for name, value in values.items()})
 
 
 @cache

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from saveany.cli.role import prepare, run_async
 from saveany.config import Config, keys, write
 from saveany.config.schema import Log
 from saveany.errors import ConfigError
-from saveany.telegram.login import BOT, Question, login_bot, login_phone, login_session
+from saveany.telegram import qr as qrcode
+from saveany.telegram.login import BOT, Question, login_bot, login_phone, login_qr, login_session
 
 _TOKEN_KEY = "telegram.token"  # noqa: S105  its name
 
@@ -33,6 +35,9 @@ def login(
     ] = "",
     bot: Annotated[bool, typer.Option("--bot", help="Log the bot in by its token.")] = False,
     phone: Annotated[bool, typer.Option("--phone", help="Log a user in by phone number and code.")] = False,
+    qr: Annotated[
+        bool, typer.Option("--qr", help="Log a user in by a QR code that Telegram's app scans.")
+    ] = False,
     session: Annotated[
         bool, typer.Option("--session", help="Use a session string that Telethon has made.")
     ] = False,
@@ -40,13 +45,13 @@ def login(
 ) -> None:
     """Log a Telegram account in, and keep the login in data_dir/sessions.
 
-    Say which: --bot, --phone or --session. The bot's token is written into the
-    configuration if it is not there. What is not given is asked for on the
+    Say which: --bot, --phone, --qr or --session. The bot's token is written into
+    the configuration if it is not there. What is not given is asked for on the
     terminal; without one nothing is asked, and the error names the command to
-    use. Workers use the new login when they are started again.
+    use. What runs on this machine uses a user's login within seconds.
     """
-    if bot + phone + session != 1:
-        raise ConfigError("say what to log in: saveany login --bot, --phone or --session")
+    if bot + phone + qr + session != 1:
+        raise ConfigError("say what to log in: saveany login --bot, --phone, --qr or --session")
     config = load_config(ctx)
     prepare(config.model_copy(update={"log": Log(level="error")}))
     if value == "-":
@@ -55,7 +60,7 @@ def login(
         display, name = _bot(config, value), BOT
     else:
         _refuse_taken(config, name)
-        display = _phone(config, value, name) if phone else _session(config, value, name)
+        display = _user(config, value, name, phone=phone, qr=qr)
     typer.echo(f"Logged in as {display}; the login is kept as {name!r} in {config.data_dir / 'sessions'}.")
 
 
@@ -82,6 +87,12 @@ def _keep_token(config: Config, token: str) -> None:
             typer.echo(f"warning: {each} is set and wins over the token in {file}", err=True)
 
 
+def _user(config: Config, value: str, name: str, *, phone: bool, qr: bool) -> str:
+    if phone:
+        return _phone(config, value, name)
+    return _qr(config, name) if qr else _session(config, value, name)
+
+
 def _phone(config: Config, number: str, name: str) -> str:
     _require_terminal(f"--phone --name {name}")  # for the code, which comes in a moment
 
@@ -91,6 +102,23 @@ def _phone(config: Config, number: str, name: str) -> str:
         return _prompt(question.value, hidden=question is not Question.PHONE)
 
     return run_async(login_phone(config.telegram, config.data_dir, name, ask, proxy=config.proxy))
+
+
+def _qr(config: Config, name: str) -> str:
+    async def show(link: str, expires: datetime) -> None:
+        code = (
+            typer.style(line, fg=typer.colors.BRIGHT_WHITE, bg=typer.colors.BLACK)
+            for line in qrcode.lines(link)
+        )
+        typer.echo("\n".join(("", *code, link)))
+        typer.echo(
+            "Scan it with Telegram's app: Settings > Devices > Link Desktop Device. It changes by itself."
+        )
+
+    async def ask(question: Question) -> str:
+        return _ask(question.value, f"--qr --name {name}", hidden=True)
+
+    return run_async(login_qr(config.telegram, config.data_dir, name, show, ask, proxy=config.proxy))
 
 
 def _session(config: Config, text: str, name: str) -> str:

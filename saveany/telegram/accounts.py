@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from telethon.tl import types
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.logs import get_logger
+from saveany.telegram import history
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import login_command, translated
@@ -36,10 +38,13 @@ T = TypeVar("T")
 
 #: How often leases are renewed and accounts that failed for a passing reason are tried again.
 _TEND_SECONDS = 20.0
+#: How often it is looked whether logins were kept in, or dropped from, the sessions folder.
+_LOOK_SECONDS = 2.0
 #: A user login belongs to the machine that renewed this last.
 _LEASE_SECONDS = 90
 
 _ADVICE = "Add the bot to the chat, or log in a user who is a member: saveany login --phone"
+_USER_ADVICE = "Log in a user who is a member of the chat: /login in the bot, or saveany login --phone"
 _NOBODY = "There is no Telegram account: set telegram.token, or log in with: saveany login --bot | --phone"
 
 _NUMBER = re.compile(r"-?\d+", re.ASCII)
@@ -54,6 +59,8 @@ class _Account:
     client: Client | None = None
     reader: Reader | None = None
     problem: TaskError | None = None
+    version: int = 0  # of the login in the folder that it was opened with
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while it is opened or dropped
 
     @property
     def is_bot(self) -> bool:
@@ -84,27 +91,35 @@ class Accounts:
         self._downloader = Downloader(
             self._client, self._folder, self._read_again, self._elsewhere, limits, redis
         )
-        self._tending: asyncio.Task[None] | None = None
+        self._tending: list[asyncio.Task[None]] = []
+        self._started = asyncio.Event()
 
     async def start(self) -> None:
-        """Log in with what is there, never asking anything. Raises `ConfigError` for a setting that cannot
-        work; an account that cannot log in is in `problems` instead."""
+        """Log in with what is there, never asking anything; and from then on with what comes: logins that are
+        kept in data_dir/sessions later are used within seconds, dropped ones no longer.
+
+        Raises `ConfigError` for a setting that cannot work; an account that cannot log in is in `problems`.
+        """
         self._accounts = {each.name: each for each in self._configured()}
         try:
             settings = read(self._table, self._proxy)
         except NeedsLogin as error:
             for account in self._accounts.values():
                 account.problem = error
+            self._started.set()
             return
         await asyncio.gather(*(self._open(each, settings) for each in self._accounts.values()))
-        self._tending = asyncio.create_task(self._tend(settings))
+        self._started.set()
+        self._tending = [
+            asyncio.create_task(_every(_TEND_SECONDS, partial(self._tend, settings))),
+            asyncio.create_task(_every(_LOOK_SECONDS, partial(self._follow, settings))),
+        ]
 
     async def close(self) -> None:
         """Hang up everywhere. Logins stay valid."""
-        if self._tending is not None:
-            self._tending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._tending
+        for each in self._tending:
+            each.cancel()
+        await asyncio.gather(*self._tending, return_exceptions=True)
         await self._downloader.close()
         await asyncio.gather(*(each.client.close() for each in self._accounts.values() if each.client))
 
@@ -119,6 +134,10 @@ class Accounts:
         if not self._accounts:
             return {"telegram": _NOBODY}
         return {each.name: each.problem.message for each in self._accounts.values() if each.problem}
+
+    def shown(self, name: str) -> str:
+        """The display name of an account that is ready."""
+        return utils.get_display_name(self._client(name).user) or name
 
     async def resolve(self, link: MessageLink) -> list[Media]:
         """The files a link means, an album's in order.
@@ -208,6 +227,34 @@ class Accounts:
             found = await reader.chat(chat)
         return types.InputPeerChannel(found.channel_id, found.access_hash)
 
+    # For those who watch chats.
+
+    async def look(self, chat: str) -> history.ChatNow:
+        """A chat by @name or -100…, as the first user account that may read it sees it. Raises as `resolve`
+        does."""
+        return await self._users(lambda reader: history.look(reader, chat))
+
+    async def tops(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
+        """Id of the newest message of each chat that the account can see; of none if it is not ready.
+        `chats`: marked id -> username. Raises `Retryable`."""
+        account = self._accounts.get(name)
+        if account is None or account.reader is None or not account.ready:
+            return {}
+        async with self._watched(name):
+            with translated(name):
+                return await history.tops(account.reader, chats)
+
+    async def after(self, chat: int, seen: int, *, username: str = "", prefer: str = "") -> history.Page:
+        """What follows a message in a chat, as the user account `prefer` sees it, or else another one. Raises
+        as `resolve` does."""
+        return await self._users(lambda reader: history.after(reader, chat, seen, username), prefer)
+
+    async def _users(self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "") -> T:
+        await self._started.wait()
+        if all(each.is_bot for each in self._accounts.values()):
+            raise NeedsLogin(f"A bot cannot watch chats. {_USER_ADVICE}")
+        return await self._first(ask, prefer, without=[logins.BOT], advice=_USER_ADVICE)
+
     @asynccontextmanager
     async def _watched(self, account: str) -> AsyncIterator[None]:
         try:
@@ -221,11 +268,17 @@ class Accounts:
     # Asking one after the other.
 
     async def _first(
-        self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "", without: Collection[str] = ()
+        self,
+        ask: Callable[[Reader], Awaitable[T]],
+        prefer: str = "",
+        without: Collection[str] = (),
+        advice: str = _ADVICE,
     ) -> T:
         """The answer of the first account that has one."""
         refusals: dict[str, TaskError] = {
-            each.name: each.problem for each in self._accounts.values() if each.problem
+            each.name: each.problem
+            for each in self._accounts.values()
+            if each.problem and each.name not in without
         }
         for account in sorted(self._accounts.values(), key=lambda each: each.name != prefer):
             if account.reader is None or not account.ready or account.name in without:
@@ -237,7 +290,7 @@ class Accounts:
                 refusals[account.name] = await self._lost(account.name, error)
             except (NotHere, NotThere, Retryable) as error:
                 refusals[account.name] = error
-        raise _verdict(refusals)
+        raise _verdict(refusals, advice)
 
     async def _read_again(self, media: Media) -> Media:
         source = media.source()
@@ -259,7 +312,9 @@ class Accounts:
 
     async def _lost(self, name: str, error: NeedsLogin) -> TaskError:
         """An account's login is dead: stop using it. A bot logs in again by itself, at the next tending."""
-        account = self._accounts[name]
+        account = self._accounts.get(name)
+        if account is None:  # it was logged out
+            return error
         _log.warning("telegram account lost its login", account=name, reason=error.message)
         problem = Retryable(error.message, after=_TEND_SECONDS) if account.is_bot else error
         await self._put_aside(account, problem)
@@ -276,7 +331,7 @@ class Accounts:
     def _configured(self) -> list[_Account]:
         token = self._table.token.get_secret_value()
         named = {each.name: each.session.get_secret_value() for each in self._table.user_accounts}
-        kept = [name for name in self._folder.names() if name != logins.BOT and name not in named]
+        kept = [name for name in self._folder.names() if name not in (*logins.BOTS, *named)]
         users = [_Account(name, text) for name, text in named.items()] + [_Account(name) for name in kept]
         return [_Account(logins.BOT, token), *users] if token else users
 
@@ -296,6 +351,7 @@ class Accounts:
             _log.warning("telegram account not ready", account=account.name, reason=account.problem.message)
 
     async def _open_user(self, account: _Account, settings: Settings) -> None:
+        account.version = self._kept(account)  # taken first: what comes meanwhile counts as new
         login = Login.from_string(account.text) if account.text else self._folder.load(account.name)
         if login is None:
             raise NeedsLogin(f"the login is damaged. Log in again: {login_command(account.name, False)}")
@@ -303,21 +359,7 @@ class Accounts:
         await self._connect(account, settings, login)
 
     async def _open_bot(self, account: _Account, settings: Settings) -> None:
-        """The login kept on this machine; a new one if there is none or it is dead, made once for all
-        processes of the machine."""
-        async with self._folder.lock(logins.BOT):
-            login = self._folder.load(logins.BOT)
-            if login is None or str(login.user_id) != account.text.partition(":")[0]:
-                login = await logins.bot(settings, self._folder, account.text)
-        try:
-            with translated(account.name, is_bot=True):
-                await self._connect(account, settings, login)
-        except NeedsLogin:
-            async with self._folder.lock(logins.BOT):
-                kept = self._folder.load(logins.BOT)
-                if kept is None or kept.key == login.key:
-                    kept = await logins.bot(settings, self._folder, account.text)
-            await self._connect(account, settings, kept)
+        await logins.open_bot(settings, self._folder, account.text, partial(self._connect, account, settings))
 
     async def _connect(self, account: _Account, settings: Settings, login: Login) -> None:
         client = Client(account.name, settings, login, self._redis)
@@ -331,19 +373,33 @@ class Accounts:
     # Over time.
 
     async def _tend(self, settings: Settings) -> None:
-        while True:
-            await asyncio.sleep(_TEND_SECONDS)
-            for account in self._accounts.values():
-                try:
-                    await self._look_after(account, settings)
-                except Exception:
-                    _log.exception("telegram account could not be looked after", account=account.name)
+        await asyncio.gather(*(self._look_after(each, settings) for each in self._accounts.values()))
 
     async def _look_after(self, account: _Account, settings: Settings) -> None:
-        if isinstance(account.problem, Retryable):
+        async with account.changing:
+            if isinstance(account.problem, Retryable):
+                await self._open(account, settings)
+            elif account.client and account.ready and not account.is_bot:
+                await self._keep(account, account.client)
+
+    async def _follow(self, settings: Settings) -> None:
+        """Use the logins that are kept in the folder now."""
+        before = self._accounts
+        self._accounts = {each.name: before.get(each.name, each) for each in self._configured()}
+        for name in before.keys() - self._accounts.keys():
+            async with before[name].changing:
+                await self._put_aside(before[name], NeedsLogin(f"Telegram account {name} was logged out"))
+            _log.info("telegram account logged out", account=name)
+        changed = [each for each in self._accounts.values() if each.version != self._kept(each)]
+        await asyncio.gather(*(self._reopen(each, settings) for each in changed))
+
+    def _kept(self, account: _Account) -> int:
+        return 0 if account.text else self._folder.version(account.name)
+
+    async def _reopen(self, account: _Account, settings: Settings) -> None:
+        async with account.changing:
+            await self._put_aside(account, Retryable(f"Telegram account {account.name} is logging in"))
             await self._open(account, settings)
-        elif account.client and account.ready and not account.is_bot:
-            await self._keep(account, account.client)
 
     async def _keep(self, account: _Account, client: Client) -> None:
         """Renew a user's lease; stop using the account if another machine took it meanwhile."""
@@ -369,7 +425,16 @@ class Accounts:
             await self._redis.expire(key, _LEASE_SECONDS)
 
 
-def _verdict(refusals: Mapping[str, TaskError]) -> TaskError:
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            _log.exception("telegram accounts could not be looked after")
+
+
+def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskError:
     """The one error for what every account refused."""
     if not refusals:
         return NeedsLogin(_NOBODY)
@@ -385,7 +450,7 @@ def _verdict(refusals: Mapping[str, TaskError]) -> TaskError:
     )
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin(f"No Telegram account is ready. {reasons}")
-    return Permanent(f"No Telegram account can read this. {reasons}. {_ADVICE}")
+    return Permanent(f"No Telegram account can read this. {reasons}. {advice}")
 
 
 def _text(value: bytes | str) -> str:

@@ -117,9 +117,19 @@ class Client:
     """The control connection of one account. Connects when needed and again when it was lost."""
 
     def __init__(
-        self, name: str, settings: Settings, login: Login | None, redis: Redis | None = None
+        self,
+        name: str,
+        settings: Settings,
+        login: Login | None,
+        redis: Redis | None = None,
+        *,
+        listens: bool = False,
     ) -> None:
         self.name = name
+        self.listens = listens
+        #: If it listens: TL `Updates` as they come, those of its own doing marked `_self_outgoing`. There is
+        #: an `UpdatesTooLong` whenever the connection was made or lost.
+        self.pushed: asyncio.Queue[Any] = asyncio.Queue()
         self.settings = settings
         self.session = Session(login, redis)
         if login is None:
@@ -168,13 +178,13 @@ class Client:
         """
         return await self._tried(lambda: self._telegram(request))
 
-    async def post(self, request: TLRequest) -> Any:
+    async def post(self, request: TLRequest, patience: float = CALL_PATIENCE) -> Any:
         """As `call`, but an error of the server is raised at once: for what is not to be sent twice, and says
-        so with such an error when it was."""
+        so with such an error when it was. Only flood waits up to `patience` are slept."""
         plain = functions.InvokeWithoutUpdatesRequest(request)
-        return await self._tried(lambda: self._telegram._sender.send(plain))
+        return await self._tried(lambda: self._telegram._sender.send(plain), patience)
 
-    async def _tried(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _tried(self, ask: Callable[[], Awaitable[Any]], patience: float = CALL_PATIENCE) -> Any:
         for attempt in range(_TRIES):
             try:
                 await self._connect()
@@ -186,7 +196,7 @@ class Client:
                 if attempt == _TRIES - 1:
                     raise
             except tg.FloodError as error:
-                if attempt == _TRIES - 1 or flood_seconds(error) > CALL_PATIENCE:
+                if attempt == _TRIES - 1 or flood_seconds(error) > patience:
                     raise
                 await asyncio.sleep(flood_seconds(error))
         raise AssertionError("the last try returns or raises")
@@ -200,6 +210,14 @@ class Client:
         for each in media or (each for each in options if not each.media_only):
             return each.ip_address, each.port
         raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
+
+    async def move(self, dc_id: int) -> None:
+        """Be at home in another data centre from now on, with a new key; for a login that is not finished."""
+        address = await self.address(dc_id, files=False)
+        async with self._lock:
+            await self._hang_up()
+            self.session.set_dc(dc_id, *address)
+            self.session.auth_key = self._telegram._sender.auth_key.key = None
 
     async def config(self) -> types.Config:
         """Telegram's own configuration, asked for again when it says that it has expired."""
@@ -237,6 +255,15 @@ class Client:
                 await self._hang_up()
                 raise
             self._backoff.succeeded()
+            self.heard(types.UpdatesTooLong())
+            self._telegram._sender._disconnected.add_done_callback(
+                lambda _: self.heard(types.UpdatesTooLong())
+            )
+
+    def heard(self, updates: Any) -> None:
+        """For Telethon: an update has come."""
+        if self.listens:
+            self.pushed.put_nowait(updates)
 
     async def _hang_up(self) -> None:
         await hang_up(self._telegram._sender, self._telegram.disconnect())
@@ -266,9 +293,17 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             flood_sleep_threshold=0,
             device_model="SaveAny",
             base_logger=_TELETHON_LOG,
-            receive_updates=False,
+            receive_updates=owner.listens,
         )
         self._owner = owner
+
+    async def _update_loop(self) -> None:
+        """In place of Telethon's own, which does not outlive a restart; see `updates.Feed`."""
+        while True:
+            self._owner.heard(await self._updates_queue.get())
+
+    async def get_me(self, input_peer: bool = False) -> None:
+        """Telethon wants to know it, and where updates are, at each new connection: for the loop above."""
 
     async def _get_dc(self, dc_id: int, cdn: bool = False) -> types.DcOption:
         host, port = await self._owner.address(dc_id, files=False)

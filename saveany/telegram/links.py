@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 from saveany.errors import InvalidInput
@@ -19,6 +20,10 @@ MAX_MESSAGE = 2**31 - 1
 MAX_RANGE = 10_000
 #: The largest channel id there is (https://core.telegram.org/api/bots/ids).
 MAX_CHANNEL = 997_852_516_352
+#: Begins the canonical links to what was said to the bot.
+TALK = "tg://openmessage?"
+#: The largest id of a person (https://core.telegram.org/api/bots/ids).
+MAX_PERSON = 2**40 - 1
 
 _BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567890: -(10**12 + id)
 _ADVICE = "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
@@ -70,6 +75,9 @@ _TIMES = (
 )
 
 
+Talk = Literal["user", "chat"]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageLink:
     """One message of one chat, or all from one to another. Two links are equal when they differ only in the
@@ -83,10 +91,21 @@ class MessageLink:
     single: bool = False  # this file alone, not the album around it
     thread: int | None = None  # ?thread=, the other spelling of a topic or a thread of replies
     timestamp: int | None = None  # seconds into the video
+    talk: Talk | None = None  # said to the bot: `chat` is the id of the person, or of the small group
+
+    @property
+    def talk_id(self) -> int:
+        """Of what was said to the bot, the marked id of the person or small group; else 0."""
+        if self.talk is None:
+            return 0
+        return int(self.chat) if self.talk == "user" else -int(self.chat)
 
     @property
     def url(self) -> str:
         """The canonical form; parsing it gives this link again."""
+        if self.talk:
+            single = "&single" if self.single else ""
+            return f"{TALK}{self.talk}_id={self.chat}&message_id={self.message}{single}"
         chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
         messages = self.message if self.last is None else f"{self.message}-{self.last}"
         path = "/".join(str(part) for part in (chat, self.topic, messages) if part is not None)
@@ -121,6 +140,25 @@ def looks_like(text: str) -> bool:
     return bool(_matches(text))
 
 
+def chat_of(text: str) -> str:
+    """The channel or group that `text` names, by @name, id (-100…) or a link into it: as @name or -100…
+
+    Raises `InvalidInput`.
+    """
+    word = text.strip().rstrip("/")
+    if _BOT_API_ID.fullmatch(word):
+        return word
+    if _USERNAME.fullmatch(word.removeprefix("@")):
+        return f"@{word.removeprefix('@')}"
+    try:
+        link = parse(word)
+    except InvalidInput:
+        link = parse(f"{word}/1")  # the link of a chat lacks only the message
+    if link.talk:
+        raise _refused("This is a talk with the bot, not a channel or group.")
+    return f"@{link.chat}" if isinstance(link.chat, str) else f"-{_BOT_API_OFFSET + link.chat}"
+
+
 def _matches(text: str) -> list[re.Match[str]]:
     words = (_AFTER.sub("", _BEFORE.sub("", word)) for word in text.replace("](", " ").split())
     matches = (_WEB.fullmatch(word) or _APP.fullmatch(word) for word in words)
@@ -151,8 +189,22 @@ def _app_link(match: re.Match[str]) -> MessageLink:
         return _link(_username(options.get("domain", "")), post, options)
     if action == "privatepost":
         return _link(_channel([options.get("channel", "")]), post, options)
+    if action == "openmessage":
+        return _said(options)
     _check_word(action)
-    raise _refused("Of the tg: links only tg://resolve and tg://privatepost lead to messages.")
+    raise _refused(
+        "Of the tg: links only tg://resolve, tg://privatepost and tg://openmessage lead to messages."
+    )
+
+
+def _said(options: Mapping[str, str]) -> MessageLink:
+    """A message of a talk with the bot, in the form that Telegram's apps have for talks."""
+    talk: Talk = "user" if "user_id" in options else "chat"
+    chat = _number(options.get(f"{talk}_id", ""))
+    if not 0 < chat <= MAX_PERSON:
+        raise _refused("This link names no chat.")
+    message = _message(options.get("message_id", ""), "message")
+    return MessageLink(chat, message, single="single" in options, talk=talk)
 
 
 def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -> MessageLink:

@@ -3,8 +3,11 @@ calls hands in a function that asks."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from telethon import utils
 from telethon.password import compute_check
 from telethon.tl import functions, types
 
-from saveany.errors import ConfigError, Permanent
+from saveany.errors import ConfigError, NeedsLogin, Permanent
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
 from saveany.telegram.session import Folder, Login
@@ -22,8 +25,13 @@ from saveany.telegram.settings import Settings, TelegramTable, read
 
 #: The name of the bot among the accounts; there is one.
 BOT = "bot"
+#: The same bot's other login, to which Telegram tells what is said to the bot.
+LISTENER = "bot-updates"
+BOTS = (BOT, LISTENER)
 
 _TRIES = 3
+_SCAN_SECONDS = 300.0  # somebody who has not scanned a code in this time has gone away
+_SCAN_POLL = 3.0
 
 
 class Question(StrEnum):
@@ -37,6 +45,9 @@ class Question(StrEnum):
 
 
 Ask = Callable[[Question], Awaitable[str]]
+
+#: Shows a link, `tg://login?token=…`, as a QR code, in place of the one before; it is good until then.
+Show = Callable[[str, datetime], Awaitable[None]]
 
 
 async def login_bot(table: TelegramTable, data_dir: Path, token: str = "", *, proxy: str = "") -> str:
@@ -56,6 +67,19 @@ async def login_phone(table: TelegramTable, data_dir: Path, name: str, ask: Ask,
         return _keep(folder, client, await _by_phone(client, ask))
 
 
+async def login_qr(
+    table: TelegramTable, data_dir: Path, name: str, show: Show, ask: Ask, *, proxy: str = ""
+) -> str:
+    """Log a user in by a QR code that is scanned with Telegram's app; keep the login as `name`.
+
+    Every 30 s or so there is another code to show; nobody scanning one for five minutes is `Permanent`. Only
+    a password is asked for. Returns the account's display name.
+    """
+    folder = _folder_for_user(data_dir, name)
+    async with _fresh(name, read(table, proxy)) as client:
+        return _keep(folder, client, await _by_qr(client, show, ask))
+
+
 async def login_session(
     table: TelegramTable, data_dir: Path, name: str, text: str, *, proxy: str = ""
 ) -> str:
@@ -69,16 +93,61 @@ async def login_session(
         return _keep(folder, client, user)
 
 
-async def bot(settings: Settings, folder: Folder, token: str) -> Login:
-    """Log the bot in and keep the login. The caller holds the bot's lock: logins are flood-limited."""
+def users(data_dir: Path) -> list[str]:
+    """Names of the users' logins that are kept on this machine."""
+    return [name for name in Folder(data_dir).names() if name not in BOTS]
+
+
+async def logout(table: TelegramTable, data_dir: Path, name: str, *, proxy: str = "") -> str:
+    """End a user's login at Telegram and drop it here; returns whose it was.
+
+    Raises `Permanent` if there is none of this name. If Telegram cannot be reached the login is kept.
+    """
+    folder, names = Folder(data_dir), users(data_dir)
+    login = folder.load(name) if name in names else None
+    if login is None:
+        raise Permanent(f"there is no login {name!r} here; there are: {', '.join(names) or 'none'}")
+    async with _fresh(name, read(table, proxy), login) as client:
+        with suppress(tg.UnauthorizedError):  # it had ended already
+            await client.call(functions.auth.LogOutRequest())
+    folder.forget(name)
+    return login.display
+
+
+async def open_bot(
+    settings: Settings,
+    folder: Folder,
+    token: str,
+    connect: Callable[[Login], Awaitable[None]],
+    name: str = BOT,
+) -> None:
+    """`connect` with the login that is kept on this machine; with a new one if there is none or it is dead,
+    made once for all processes of the machine."""
+    async with folder.lock(name):
+        login = folder.load(name)
+        if login is None or str(login.user_id) != token.partition(":")[0]:
+            login = await bot(settings, folder, token, name)
+    try:
+        with translated(name, is_bot=True):
+            await connect(login)
+    except NeedsLogin:
+        async with folder.lock(name):
+            kept = folder.load(name)
+            if kept is None or kept.key == login.key:
+                kept = await bot(settings, folder, token, name)
+        await connect(kept)
+
+
+async def bot(settings: Settings, folder: Folder, token: str, name: str = BOT) -> Login:
+    """Log the bot in and keep the login. The caller holds its lock: logins are flood-limited."""
     if not token:
         raise ConfigError("telegram.token is not set: take it from @BotFather")
-    async with _fresh(BOT, settings, is_bot=True) as client:
+    async with _fresh(name, settings, is_bot=True) as client:
         answer = await client.call(
             functions.auth.ImportBotAuthorizationRequest(0, settings.app_id, settings.app_hash, token)
         )
         login = client.session.login(answer.user.id, utils.get_display_name(answer.user))
-        folder.save(BOT, login)
+        folder.save(name, login)
         return login
 
 
@@ -109,6 +178,42 @@ async def _by_phone(client: Client, ask: Ask) -> types.User:
     return answer.user
 
 
+async def _by_qr(client: Client, show: Show, ask: Ask) -> types.User:
+    """See https://core.telegram.org/api/qr-login. Instead of waiting for an update it asks every few seconds,
+    as Telegram's web client does: the answer is the same code until that expires or is scanned."""
+    try:
+        async with asyncio.timeout(_SCAN_SECONDS) as limit:
+            answer = await _scanned(client, show)
+    except tg.SessionPasswordNeededError:
+        answer = await _check_password(client, ask)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise Permanent("Nobody scanned the QR code for five minutes. Start again.") from error
+    return answer.user
+
+
+async def _scanned(client: Client, show: Show) -> Any:
+    settings, shown = client.settings, b""
+    while True:
+        answer = await client.call(
+            functions.auth.ExportLoginTokenRequest(settings.app_id, settings.app_hash, except_ids=[])
+        )
+        if isinstance(answer, types.auth.LoginTokenMigrateTo):
+            await client.move(answer.dc_id)
+            answer = await client.call(functions.auth.ImportLoginTokenRequest(answer.token))
+        if isinstance(answer, types.auth.LoginTokenSuccess):
+            return answer.authorization
+        if answer.token != shown:
+            shown = answer.token
+            await show(f"tg://login?token={_base64url(shown)}", answer.expires)
+        await asyncio.sleep(_SCAN_POLL)
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
 async def _sign_in(client: Client, ask: Ask, phone: str, sent: str) -> Any:
     question = Question.CODE
     for attempt in range(_TRIES):
@@ -136,8 +241,8 @@ async def _check_password(client: Client, ask: Ask) -> Any:
 
 
 def _folder_for_user(data_dir: Path, name: str) -> Folder:
-    if name == BOT:
-        raise ConfigError(f'the name "{BOT}" is taken by the bot; choose another one with --name')
+    if name in BOTS:
+        raise ConfigError(f'the name "{name}" is taken by the bot; choose another one with --name')
     return Folder(data_dir)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from telethon import utils
 from telethon.tl import types
+
+_NO_NAMES: Mapping[int, str] = {}
 
 Kind = Literal["document", "photo", "video", "voice", "audio", "sticker", "animation", "video_note"]
 
@@ -39,6 +41,8 @@ class Media:
     account: str  # who read it: the location is that account's
     location: Location = field(repr=False)
     chat_username: str = ""
+    origin_id: int = 0  # where a forwarded message comes from, marked; 0 if Telegram does not tell
+    origin_username: str = ""
 
     def source(self) -> dict[str, Any]:
         """How any account finds this file again: plain data, for `Accounts.find`."""
@@ -58,8 +62,9 @@ class Media:
         return cls(self.document_id, where.access_hash, where.file_reference, where.thumb)
 
 
-def from_message(message: types.Message, account: str, chat_username: str = "") -> Media | None:
-    """The file in a message, None if it has none (or Telegram has already removed it)."""
+def from_message(message: types.Message, account: str, names: Mapping[int, str] = _NO_NAMES) -> Media | None:
+    """The file in a message, None if it has none (or Telegram has already removed it). `names` are the
+    usernames of those who came with it, by marked id."""
     media = message.media
     if isinstance(media, types.MessageMediaPhoto) and isinstance(media.photo, types.Photo):
         what = _photo(media.photo)
@@ -67,16 +72,31 @@ def from_message(message: types.Message, account: str, chat_username: str = "") 
         what = _document(media.document)
     else:
         return None
+    chat, origin = utils.get_peer_id(message.peer_id), _origin(message)
     return Media(
-        chat_id=utils.get_peer_id(message.peer_id),
+        chat_id=chat,
         message_id=message.id,
         caption=message.message or "",
         date_ms=int(message.date.timestamp() * 1000),
         grouped_id=message.grouped_id,
         account=account,
-        chat_username=chat_username,
+        chat_username=names.get(chat, ""),
+        origin_id=origin,
+        origin_username=names.get(origin, ""),
         **what,
     )
+
+
+def _origin(message: types.Message) -> int:
+    forward = message.fwd_from
+    return utils.get_peer_id(forward.from_id) if forward and forward.from_id else 0
+
+
+def captioned(album: Iterable[Media]) -> list[Media]:
+    """The files of an album, each with the text that Telegram puts beside one of them only."""
+    files = list(album)
+    text = next((each.caption for each in files if each.caption), "")
+    return [replace(each, caption=each.caption or text) for each in files]
 
 
 def _document(document: types.Document) -> dict[str, Any]:

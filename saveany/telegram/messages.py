@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from telethon import errors as tg
 from telethon import utils
@@ -20,6 +20,8 @@ from saveany.telegram.media import Media, from_message
 
 #: An album has at most 10 files, with neighbouring message ids.
 _ALBUM = 10
+#: What is said to the bot has numbers together with all that others say to it at the same time.
+_ALBUM_IN_TALKS = 50
 #: The most messages that Telegram gives at once.
 _BATCH = 100
 #: Reading all dialogs is expensive, so a chat that is not among them is not looked for again so soon.
@@ -38,6 +40,10 @@ _CLOSED: tuple[type[BaseException], ...] = (
     tg.PeerIdInvalidError,
     tg.UserBannedInChannelError,
 )
+
+
+#: A channel or supergroup; or a talk of the bot, by the marked id of the other side.
+_Chat: TypeAlias = types.InputChannel | int
 
 
 class NotHere(Permanent):
@@ -67,29 +73,34 @@ class Reader:
             raise
 
     async def _resolve(self, link: MessageLink) -> list[Media]:
-        chat = await self._chat(link.chat)
-        number = link.message
-        if link.comment is not None:
-            chat, number = await self._discussion(chat), link.comment
-        neighbours = range(number - _ALBUM + 1, number + _ALBUM)
-        wanted = [number] if link.single else [n for n in neighbours if n > 0]
-        messages, username = await self._read(chat, wanted)
+        chat, number = await self._place(link)
+        around = [number] if link.single else neighbours(number, in_talk=isinstance(chat, int))
+        messages, names = await self._read(chat, around)
         message = _existing(messages, number)
         album = [m for m in messages.values() if m.id == number or _same_album(m, message)]
-        found = (from_message(m, self._client.name, username) for m in sorted(album, key=lambda m: m.id))
+        found = (from_message(m, self._client.name, names) for m in sorted(album, key=lambda m: m.id))
         media = [each for each in found if each is not None]
         if not media:
             raise Permanent(_why_empty(message))
         return media
+
+    async def _place(self, link: MessageLink) -> tuple[_Chat, int]:
+        """The chat and the number in it."""
+        if link.talk_id:
+            return link.talk_id, link.message
+        chat = await self._chat(link.chat)
+        if link.comment is not None:
+            return await self._discussion(chat), link.comment
+        return chat, link.message
 
     async def _range(self, link: MessageLink, last: int) -> list[Media]:
         """The files of all messages from one to another, those of one topic if the link names it."""
         chat, topic = await self._chat(link.chat), link.topic or link.thread
         media: list[Media] = []
         for first in range(link.message, last + 1, _BATCH):
-            messages, username = await self._read(chat, list(range(first, min(first + _BATCH, last + 1))))
+            messages, names = await self._read(chat, list(range(first, min(first + _BATCH, last + 1))))
             found = (
-                from_message(each, self._client.name, username)
+                from_message(each, self._client.name, names)
                 for _, each in sorted(messages.items())
                 if topic is None or _is_in_topic(each, topic)
             )
@@ -98,32 +109,64 @@ class Reader:
             raise Permanent(f"None of the messages {link.message} to {last} has a file.")
         return media
 
-    async def chat(self, text: str) -> types.InputChannel:
-        """A channel or group by @name, or by its id as -100…"""
+    @property
+    def account(self) -> str:
+        """Whose eyes it reads with."""
+        return self._client.name
+
+    async def chat(self, text: str, username: str = "") -> types.InputChannel:
+        """A channel or group by @name, or by its id as -100… (with the username as a second way)."""
         if text.startswith("-"):
-            return await self._chat(int(text))
+            return await self._chat(int(text), username)
         return await self._by_username(text.removeprefix("@"))
 
     async def find(self, source: Mapping[str, Any]) -> Media:
         """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
         another one now."""
-        chat = await self._chat(source["chat"], source.get("chat_username", ""))
-        messages, username = await self._read(chat, [source["message"]])
-        media = from_message(_existing(messages, source["message"]), self._client.name, username)
+        chat = await self._marked(source["chat"], source.get("chat_username", ""))
+        messages, names = await self._read(chat, [source["message"]])
+        media = from_message(_existing(messages, source["message"]), self._client.name, names)
         if media is None or (media.document_id, media.kind) != (source["document"], source["kind"]):
             raise Permanent("The message was edited since: its file is another one now. Send the link again.")
         return media
 
-    async def _read(self, chat: types.InputChannel, numbers: list[int]) -> tuple[dict[int, Any], str]:
-        """Messages by id, and the chat's username (empty: it has none)."""
+    async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The messages of a chat, named by its marked id, that are there; and who and what goes with them, by
+        marked id. Raises `NotHere` and Telethon's errors."""
+        place = await self._marked(chat)
+        messages: dict[int, Any] = {}
+        known: dict[int, Any] = {}
+        for first in range(0, len(numbers), _BATCH):
+            found, answer = await self._fetch(place, numbers[first : first + _BATCH])
+            messages |= found
+            known |= around(answer)
+        return messages, known
+
+    async def _marked(self, chat: int, username: str = "") -> _Chat:
+        if utils.resolve_id(chat)[1] is types.PeerChannel:
+            return await self._chat(chat, username)
+        return chat
+
+    async def _read(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, str]]:
+        """Messages by id, and the usernames of who and what goes with them, by marked id."""
+        messages, answer = await self._fetch(chat, numbers)
+        return messages, public_names(answer)
+
+    async def _fetch(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], Any]:
+        """Messages by id, and the answer they came with."""
         ids = [types.InputMessageID(n) for n in numbers]
-        answer = await self._ask(functions.channels.GetMessagesRequest(chat, ids))
-        messages = {m.id: m for m in answer.messages if not isinstance(m, types.MessageEmpty)}
-        return messages, next((_username(c) for c in answer.chats if c.id == chat.channel_id), "")
+        if not isinstance(chat, int):
+            answer = await self.ask(functions.channels.GetMessagesRequest(chat, ids))
+            return {m.id: m for m in answer.messages if not isinstance(m, types.MessageEmpty)}, answer
+        if not self._client.is_bot:
+            raise NotHere("only the bot can read what was said to it")
+        answer = await self.ask(functions.messages.GetMessagesRequest(ids))
+        there = [m for m in answer.messages if not isinstance(m, types.MessageEmpty)]
+        return {m.id: m for m in there if utils.get_peer_id(m.peer_id) == chat}, answer
 
     async def _discussion(self, channel: types.InputChannel) -> types.InputChannel:
         """The group in which posts of a channel are commented."""
-        full = await self._ask(functions.channels.GetFullChannelRequest(channel))
+        full = await self.ask(functions.channels.GetFullChannelRequest(channel))
         group = full.full_chat.linked_chat_id
         if not group:
             raise Permanent("This channel has no comments; check the link.")
@@ -180,11 +223,29 @@ class Reader:
         while page is not None:
             page = _next_page(await self._client.call(page))
 
-    async def _ask(self, request: Any) -> Any:
+    async def ask(self, request: Any) -> Any:
+        """The answer to one request; `NotHere` if this account may not see what it is about."""
         try:
             return await self._client.call(request)
         except _CLOSED as error:
             raise NotHere(describe(error)) from error
+
+
+def neighbours(number: int, *, in_talk: bool) -> list[int]:
+    """Where the other messages of an album may be."""
+    most = _ALBUM_IN_TALKS if in_talk else _ALBUM
+    return [each for each in range(number - most + 1, number + most) if each > 0]
+
+
+def around(answer: Any) -> dict[int, Any]:
+    """The people and chats that came with an answer or an update, by marked id."""
+    named = (*(getattr(answer, "users", None) or ()), *(getattr(answer, "chats", None) or ()))
+    return {utils.get_peer_id(each): each for each in named}
+
+
+def public_names(answer: Any) -> dict[int, str]:
+    """The usernames of those that came with an answer, by marked id."""
+    return {marked: public_name(each) for marked, each in around(answer).items()}
 
 
 def _next_page(answer: Any) -> functions.messages.GetDialogsRequest | None:
@@ -223,7 +284,7 @@ def _is_in_topic(message: Any, topic: int) -> bool:
     return topic in (thread, message.id)
 
 
-def _username(chat: Any) -> str:
+def public_name(chat: Any) -> str:
     """A chat's public name; since 2022 a chat may have several."""
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()
     active = next((each.username for each in several if each.active), "")

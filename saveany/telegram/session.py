@@ -102,7 +102,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """Names of all logins kept here."""
-        return sorted(file.name.removesuffix(".session") for file in self._root.glob("*.session"))
+        names = (file.name.removesuffix(".session") for file in self._root.glob("*.session"))
+        return sorted(name for name in names if _NAME.fullmatch(name))
 
     def load(self, name: str) -> Login | None:
         """The login kept under this name; None if there is none or its file is damaged."""
@@ -112,9 +113,18 @@ class Folder:
         """Keep a login under this name, in place of the one that was there."""
         self._write(self._file(name, ".session"), login)
 
+    def version(self, name: str) -> int:
+        """Another number whenever a login is kept under this name; 0 while there is none."""
+        try:
+            return self._file(name, ".session").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def forget(self, name: str) -> None:
-        """Drop the login of this name; harmless if there is none."""
+        """Drop the login of this name and the keys made under it; harmless if there is none."""
         self._file(name, ".session").unlink(missing_ok=True)
+        for file in self._root.glob(f"{name}.dc*.key"):
+            file.unlink(missing_ok=True)
 
     def load_key(self, name: str, dc_id: int, home: Login) -> bytes | None:
         """The key for another data centre that was made under the login `home`; None if there is none."""

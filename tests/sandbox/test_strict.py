@@ -165,6 +165,7 @@ async def test_private_chat_is_closed_to_those_outside(sandbox: Sandbox) -> None
         ),
         lambda peer: fn.messages.GetRepliesRequest(peer, 123, 0, None, 0, 10, 0, 0, 0),
         lambda peer: fn.messages.GetDiscussionMessageRequest(peer, 123),
+        lambda peer: fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(peer)]),
     ],
 )
 async def test_methods_that_bots_may_not_call(request_: Callable[[Any], Any], sandbox: Sandbox) -> None:

@@ -1,6 +1,7 @@
-"""contacts.resolveUsername, channels.get* and messages.getDialogs: finding chats."""
+"""contacts.resolveUsername, channels.get*, messages.getDialogs and getPeerDialogs: finding chats."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from telethon.tl import functions as fn
@@ -82,6 +83,24 @@ def get_dialogs(context: Context, request: Any) -> Any:
     if len(page) == len(mine):
         return tl.messages.Dialogs(**found)
     return tl.messages.DialogsSlice(count=len(mine), **found)
+
+
+@answers(fn.messages.GetPeerDialogsRequest, bots=False)
+def get_peer_dialogs(context: Context, request: Any) -> Any:
+    """The newest message of each of some chats."""
+    if not request.peers:
+        raise RpcFailure(400, "INPUT_PEERS_EMPTY")
+    if len(request.peers) > _MAX_DIALOGS:
+        raise RpcFailure(400, "LIMIT_INVALID")
+    chats = [context.peer(each.peer) for each in request.peers]
+    tops = [(chat, chat.newest_first()[0]) for chat in chats if chat.messages]
+    box = context.world.talks.box(context.account)
+    return tl.messages.PeerDialogs(
+        dialogs=[dialog(chat, top) for chat, top in tops],
+        messages=[context.view.message(chat, top) for chat, top in tops],
+        state=tl.updates.State(pts=box.pts, qts=0, date=datetime.now(UTC), seq=1, unread_count=0),
+        **context.view.around_all((chat, [top]) for chat, top in tops),
+    )
 
 
 def _recency(top: tuple[Chat, Message]) -> tuple[Any, int]:

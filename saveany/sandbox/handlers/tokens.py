@@ -26,15 +26,17 @@ class Token:
 
 @answers(fn.auth.ExportLoginTokenRequest, login=False)
 def export_login_token(context: Context, request: Any) -> Any:
-    """A token to show; or, after it was accepted, the login."""
-    tokens = context.world.tokens
+    """A token to show, the same until it expires; or, after it was accepted, the login."""
+    tokens, now = context.world.tokens, datetime.now(UTC)
     for content, token in list(tokens.items()):
         if token.key is context.key:
+            if token.account is None and token.expires > now:
+                return tl.auth.LoginToken(token.expires, content)
             del tokens[content]
             if token.account is not None:
                 return _accepted(context, token.account)
     content = secrets.token_bytes(16)
-    expires = datetime.now(UTC) + timedelta(seconds=context.world.token_lifetime)
+    expires = now + timedelta(seconds=context.world.token_lifetime)
     tokens[content] = Token(context.key, expires)
     return tl.auth.LoginToken(expires, content)
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
+import signal
 import stat
 import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from telethon.tl.functions.auth import AcceptLoginTokenRequest
 from typer.testing import CliRunner
 
 from saveany import cli
 from saveany.cli import login
 from saveany.config import load
 from saveany.errors import ConfigError
+from saveany.sandbox import samples
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.stack import Stack
+from tests.sandbox.clients import user
 
 
 @pytest.fixture
@@ -102,6 +108,65 @@ async def test_a_user_by_phone(stack: Stack) -> None:
     assert kept(stack) == {"alice": 0o600}
     result = await stack.saveany("check")
     assert "telegram alice: logged in" in result.out
+
+
+async def scan(stack: Stack, shown: str) -> None:
+    """What the user does with the app they are logged in with."""
+    [token] = re.findall(r"tg://login\?token=([\w-]+)", shown)
+    async with user(stack.sandbox) as app:
+        await app(AcceptLoginTokenRequest(base64.urlsafe_b64decode(token + "==")))
+
+
+async def test_a_user_by_qr_code_without_a_terminal(stack: Stack) -> None:
+    process = await stack.popen("login", "--qr", "--name", "alice")
+    assert process.stdout
+    shown = ""
+    while "It changes by itself" not in shown:
+        line = await process.stdout.readline()
+        assert line, "it ended"
+        shown += line.decode()
+    assert "\x1b" not in shown
+    assert {len(line) for line in shown.splitlines() if "█" in line} in ({33}, {37})  # a square
+    await scan(stack, shown)
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().startswith("Logged in as Sandbox User; the login is kept as 'alice'")
+    assert kept(stack) == {"alice": 0o600}
+
+
+async def test_a_user_with_a_password_by_qr_code(stack: Stack) -> None:
+    stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
+    async with Terminal(stack.argv("login", "--qr")) as terminal:
+        await terminal.expect("It changes by itself")
+        await scan(stack, terminal.shown)
+        await terminal.expect("Password of your two-step verification")
+        terminal.type("correct horse\n")
+        await terminal.expect("Logged in as Sandbox User; the login is kept as 'me'")
+        assert await terminal.end() == 0
+        assert "correct" not in terminal.shown
+    assert kept(stack) == {"me": 0o600}
+
+
+async def test_a_password_after_a_qr_code_needs_a_terminal(stack: Stack) -> None:
+    stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
+    process = await stack.popen("login", "--qr")
+    assert process.stdout
+    await scan(stack, (await process.stdout.readuntil(b"It changes by itself")).decode())
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert "use one: saveany login --qr --name me\n" in err.decode()
+    assert kept(stack) == {}
+
+
+async def test_ctrl_c_ends_the_waiting_for_a_scan(stack: Stack) -> None:
+    process = await stack.popen("login", "--qr")
+    assert process.stdout
+    await process.stdout.readuntil(b"It changes by itself")
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert kept(stack) == {}
 
 
 async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack) -> None:

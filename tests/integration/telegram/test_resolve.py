@@ -8,6 +8,7 @@ import pytest
 
 from saveany.errors import NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox
+from saveany.sandbox.samples import DISCUSSION
 from saveany.sandbox.world import Chat, Message
 from saveany.telegram.links import parse
 from tests.integration.telegram.conftest import Start, fetch, table
@@ -50,6 +51,13 @@ async def test_kinds_dates_and_captions(start: Start) -> None:
     assert album[0].date_ms == 1704164645000 + 131 * 60_000
     assert album[0].chat_id == -1001500000001
     assert album[0].chat_username == "channel"
+
+
+async def test_a_forwarded_file_comes_from_where_it_was_posted(start: Start) -> None:
+    accounts = await start(bot=True)
+    [media] = await accounts.resolve(parse(f"https://t.me/c/{DISCUSSION}/2"))
+    assert (media.chat_username, media.origin_id) == ("", -1001500000001)
+    assert media.origin_username == "channel"
 
 
 async def test_single_takes_one_file_of_an_album(start: Start) -> None:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saveany.errors import InvalidInput
-from saveany.telegram.links import MAX_CHANNEL, MAX_MESSAGE, MAX_RANGE, MessageLink, looks_like, parse
+from saveany.telegram.links import (
+    MAX_CHANNEL,
+    MAX_MESSAGE,
+    MAX_PERSON,
+    MAX_RANGE,
+    MessageLink,
+    looks_like,
+    parse,
+)
 
 PUBLIC = MessageLink("channel", 123)
 PRIVATE = MessageLink(1234567890, 5)
@@ -254,7 +262,50 @@ def test_the_canonical_form_of_a_range(first: int, more: int, topic: int | None)
     assert exact(parse(link.url)) == exact(link)
 
 
+TALKS = {
+    "tg://openmessage?user_id=123&message_id=5": MessageLink(123, 5, talk="user"),
+    "tg:openmessage?message_id=5&user_id=123": MessageLink(123, 5, talk="user"),
+    "TG://OpenMessage?chat_id=9&message_id=5&single": MessageLink(9, 5, talk="chat", single=True),
+    f"tg://openmessage?user_id={MAX_PERSON}&message_id=5": MessageLink(MAX_PERSON, 5, talk="user"),
+}
+
+
+@pytest.mark.parametrize("text", TALKS)
+def test_a_message_of_a_talk_with_the_bot(text: str) -> None:
+    assert exact(parse(text)) == exact(TALKS[text])
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("user_id=1", "message id in this link is not a number"),
+        ("message_id=1", "names no chat"),
+        ("user_id=0&message_id=1", "names no chat"),
+        ("user_id=-5&message_id=1", "names no chat"),
+        (f"user_id={MAX_PERSON + 1}&message_id=1", "names no chat"),
+        ("user_id=1&message_id=0", "message id in this link is not a number"),
+    ],
+)
+def test_talks_that_are_refused(query: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        parse(f"tg://openmessage?{query}")
+
+
+def test_whose_talk_it_is() -> None:
+    assert MessageLink(123, 5, talk="user").talk_id == 123
+    assert MessageLink(123, 5, talk="chat").talk_id == -123
+    assert PRIVATE.talk_id == PUBLIC.talk_id == 0
+    assert len({MessageLink(5, 5), MessageLink(5, 5, talk="user"), MessageLink(5, 5, talk="chat")}) == 3
+
+
 messages = st.integers(1, MAX_MESSAGE)
+talks = st.builds(
+    MessageLink,
+    chat=st.integers(1, MAX_PERSON),
+    message=messages,
+    single=st.booleans(),
+    talk=st.sampled_from(["user", "chat"]),
+)
 # Digits in the name keep it apart from Telegram's reserved words.
 usernames = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{2,29}[0-9]{1,2}", fullmatch=True)
 links = st.builds(
@@ -273,7 +324,7 @@ def exact(link: MessageLink) -> tuple[object, ...]:
     return dataclasses.astuple(link)
 
 
-@given(links)
+@given(links | talks)
 def test_parsing_the_canonical_form_gives_the_link(link: MessageLink) -> None:
     assert exact(parse(link.url)) == exact(link)
 
@@ -312,7 +363,7 @@ def test_username_may_be_the_subdomain(link: MessageLink, host: str) -> None:
 
 
 FRAGMENTS = """https:// http:// t.me telegram.me tg: // resolve ? & = / c s + -100 12 channel
-    post= domain= single t= 1h : # @ ]( % \u0663 \u017f"""
+    openmessage user_id= chat_id= message_id= post= domain= single t= 1h : # @ ]( % \u0663 \u017f"""
 pieces = st.lists(st.sampled_from([*FRAGMENTS.split(), " "]), max_size=12).map("".join)
 
 

@@ -1,0 +1,147 @@
+"""The bot's process: one of them is the bot at a time, the others wait for it to go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from saveany.bot.commands import menu
+from saveany.bot.conversation import Conversations
+from saveany.bot.dispatch import Dispatcher
+from saveany.bot.inbox import Inbox
+from saveany.bot.live import LiveMessages
+from saveany.bot.visit import Services
+from saveany.config import Config
+from saveany.errors import ConfigError, Retryable, TaskError
+from saveany.logs import get_logger
+from saveany.queue import Queue
+from saveany.store import Store, open_store
+from saveany.store.bot import LOCK_MS
+from saveany.store.db import TROUBLE
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.talk import Talk
+from saveany.watching import Watcher
+from saveany.webhooks.announce import Announcer
+
+_RENEW_SECONDS = LOCK_MS / 1000 / 3
+_LOOK_SECONDS = 1.0
+_LONGEST_PAUSE = 60.0
+
+log = get_logger("saveany.bot")
+
+
+class _Lost(Exception):
+    """Another process is the bot now."""
+
+
+async def serve(config: Config, url: str) -> None:
+    """Be the bot until SIGTERM or SIGINT. Raises `ConfigError` if there is no token."""
+    if not config.telegram.token.get_secret_value():
+        raise ConfigError("telegram.token is not set: take it from @BotFather, and write it into config.toml")
+    serving = asyncio.create_task(_serve(config, url))
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        log.info("the bot stops")
+
+
+async def _serve(config: Config, url: str) -> None:
+    async with AsyncExitStack() as stack:
+        store = await open_store(url)
+        stack.push_async_callback(store.db.close)
+        while True:
+            try:
+                await _be_the_bot(config, store)
+            except* _Lost:
+                log.warning("another process is the bot now")
+            except* ConfigError as group:
+                raise group.exceptions[0] from None
+
+
+async def _be_the_bot(config: Config, store: Store) -> None:
+    """Once nobody else is it. Ends with `_Lost` only."""
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+    await _wait_for(store, holder)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.bot.let_go, holder)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_hold(store, holder))
+            group.create_task(_run(config, store, stack))
+
+
+async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
+    accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+    stack.push_async_callback(accounts.close)
+    talk = Talk(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+    stack.push_async_callback(talk.close)
+    await _until_open(talk)
+    services = _services(config, store, accounts, talk)
+    dispatcher = Dispatcher(services)
+    inbox = Inbox(store.bot, talk, dispatcher.collects, dispatcher.handle)
+    stack.push_async_callback(inbox.close)
+    watcher = Watcher(accounts, store, services.queue, config)
+    log.info("the bot listens", name=talk.me.username)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(accounts.start())
+        group.create_task(_publish_menu(talk))
+        group.create_task(services.live.run())
+        group.create_task(inbox.run())
+        group.create_task(watcher.run())
+
+
+def _services(config: Config, store: Store, accounts: Accounts, talk: Talk) -> Services:
+    announcer = Announcer(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
+    queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
+    return Services(config, store, queue, accounts, talk, LiveMessages(store, talk), Conversations())
+
+
+async def _wait_for(store: Store, holder: str) -> None:
+    told = False
+    while True:
+        try:
+            if await store.bot.hold(holder):
+                return
+            if not told:
+                log.info("another process is the bot; waiting")
+                told = True
+        except TROUBLE as error:
+            log.warning("redis is away or full", error=str(error))
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _hold(store: Store, holder: str) -> None:
+    """Keep the lock. While Redis is away nobody can take it, and nothing can be done either."""
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        try:
+            if not await store.bot.hold(holder):
+                raise _Lost
+        except TROUBLE as error:
+            log.warning("redis is away or full", error=str(error))
+
+
+async def _until_open(talk: Talk) -> None:
+    """Log in, as often as it takes: a network that is not there yet must not end the process."""
+    pause = 1.0
+    while True:
+        try:
+            await talk.open()
+            return
+        except TaskError as error:
+            wait = max(pause, error.after if isinstance(error, Retryable) else 0.0)
+            log.warning("the bot cannot log in", reason=error.message, again_in=wait)
+        await asyncio.sleep(wait)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _publish_menu(talk: Talk) -> None:
+    try:
+        await talk.menu(menu())
+    except TaskError as error:
+        log.warning("the list of commands could not be published", reason=error.message)

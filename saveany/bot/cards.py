@@ -1,0 +1,267 @@
+"""Cards: what was sent, and buttons for where it goes. All of a card is in Redis, so it outlives a restart.
+
+    offer -> (storage) -> (folder) -> (conflict) -> task
+
+A question that has one answer only is not asked. In silent mode none is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from saveany.bot import orders
+from saveany.bot.orders import Found, Order
+from saveany.bot.show import size as shown_size
+from saveany.bot.texts import plain
+from saveany.bot.visit import Visit, rows
+from saveany.errors import SaveAnyError
+from saveany.models import OnConflict
+from saveany.planning.intake import Wish, intake
+from saveany.planning.paths import join
+from saveany.store.bot import CARD_SECONDS
+from saveany.telegram.letters import Button, Keyboard, Message
+
+_ANSWERS = tuple(OnConflict)
+#: Folders that fit below a card.
+_FOLDERS = 12
+
+
+class Card(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be saved, and what is decided already."""
+
+    token: str
+    user_id: int
+    orders: tuple[Order, ...]
+    head: str  # HTML that says what it is
+    name: str = ""  # of the one file, if it is one
+    album: str = ""
+    storage: str = ""
+    folder: str | None = None
+    on_conflict: str = ""
+
+
+_cards = msgspec.json.Decoder(Card)
+
+
+async def offer(visit: Visit, messages: Sequence[Message]) -> None:
+    """Answer what was sent with a card; save at once in silent mode."""
+    found = orders.look(visit.services.config, messages)
+    if found.refused:
+        await visit.say(_refusals(visit, found))
+    if found.orders:
+        await propose(visit, found)
+
+
+async def propose(visit: Visit, found: Found) -> None:
+    """A card for what was found; a task at once in silent mode."""
+    card = Card(
+        token=hashlib.sha256(visit.key.encode()).hexdigest()[:16],
+        user_id=visit.user.id,
+        orders=tuple(found.orders),
+        head=_head(visit, found),
+        name=found.names[0] if found.count == 1 and found.names else "",
+        album=found.album,
+    )
+    if not visit.storages:
+        await visit.say(visit.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
+    elif visit.prefs.silent:
+        await _submit(visit, card)
+    else:
+        await visit.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
+        await visit.say(*_where(visit, card))
+
+
+# Buttons.
+
+
+async def to_storage(visit: Visit, words: str) -> None:
+    """A storage was chosen, by its place in the list; `-` leaves it to the user's rules and defaults."""
+    if (card := await _card(visit, words)) is None:
+        return
+    choice = words.partition(":")[2]
+    if choice == "-":
+        await _submit(visit, card)
+        return
+    card = replace(card, storage=_nth(visit.storages, choice))
+    if len(_folders(visit, card)) > 1:
+        await _keep(visit, card)
+        await visit.show(*_which_folder(visit, card))
+    else:
+        await _check(visit, replace(card, folder=_folders(visit, card)[0]))
+
+
+async def to_folder(visit: Visit, words: str) -> None:
+    """A folder was chosen, by its place in the list."""
+    if (card := await _card(visit, words)) is not None:
+        await _check(visit, replace(card, folder=_nth(_folders(visit, card), words.partition(":")[2])))
+
+
+async def back(visit: Visit, words: str) -> None:
+    """Another storage, after all."""
+    if (card := await _card(visit, words)) is not None:
+        await visit.show(*_where(visit, replace(card, storage="")))
+
+
+async def settle(visit: Visit, words: str) -> None:
+    """It was said what to do with a file of that name."""
+    if (card := await _card(visit, words)) is not None:
+        await _submit(visit, replace(card, on_conflict=_nth(_ANSWERS, words.partition(":")[2])))
+
+
+async def drop(visit: Visit, words: str) -> None:
+    """Nothing is to be saved."""
+    if (card := await _card(visit, words)) is not None:
+        await visit.services.store.bot.drop_card(card.token)
+        await visit.show(card.head + "\n\n" + visit.t("Not saved."))
+
+
+PRESSES = {"to": to_storage, "in": to_folder, "back": back, "as": settle, "drop": drop}
+
+
+async def _card(visit: Visit, words: str) -> Card | None:
+    """The card of a button that was pressed, if it is there and the person's own."""
+    kept = await visit.services.store.bot.card(words.partition(":")[0])
+    if kept is None:
+        days = CARD_SECONDS // (24 * 3600)
+        await visit.answer(
+            visit.t("This is done, or older than {days} days. Send it again.", days=days), alert=True
+        )
+        return None
+    card = _cards.decode(kept)
+    if card.user_id != visit.user.id:
+        await visit.answer(visit.t("This is not for you."), alert=True)
+        return None
+    return card
+
+
+async def _keep(visit: Visit, card: Card) -> None:
+    await visit.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
+
+
+async def _check(visit: Visit, card: Card) -> None:
+    """Ask what to do if there is a file of that name, if the user wants to be asked; then save."""
+    if visit.prefs.on_conflict == "ask" and card.name and await _is_taken(visit, card):
+        await _keep(visit, card)
+        await visit.show(*_which_name(visit, card))
+    else:
+        await _submit(visit, card)
+
+
+async def _is_taken(visit: Visit, card: Card) -> bool:
+    path = join(card.folder or "", card.name)
+    try:
+        answer = await visit.services.store.asks.ask(card.storage, "stat", {"path": path})
+    except SaveAnyError:
+        return False  # nobody can tell now; then the file gets another name
+    return bool(answer.result)
+
+
+async def _submit(visit: Visit, card: Card) -> None:
+    """Make the tasks, each once, and show how they go on."""
+    config, queue = visit.services.config, visit.services.queue
+    for n, order in enumerate(card.orders):
+        spec = intake(config, _wish(visit, card, order), visit.prefs)
+        accepted = await queue.submit(spec, key=f"card:{card.token}:{n}")
+        place = visit.show if n == 0 else visit.say
+        text = card.head if n == 0 else ", ".join(order.links[:1])
+        message = await place(text + "\n\n" + visit.t("Waiting for a worker …"), _cancel(visit, accepted.id))
+        await visit.follow(message, accepted.id)
+    await visit.services.store.bot.drop_card(card.token)
+
+
+def _wish(visit: Visit, card: Card, order: Order) -> Wish:
+    policy = card.on_conflict or visit.prefs.on_conflict
+    return Wish(
+        links=order.links,
+        type=order.type,
+        user_id=visit.user.id,
+        storage=card.storage,
+        folder=card.folder or "",
+        filename=order.filename,
+        on_conflict=OnConflict(policy) if policy in _ANSWERS else OnConflict.RENAME,
+        params=order.params,
+    )
+
+
+# What is shown.
+
+
+def _head(visit: Visit, found: Found) -> str:
+    t = visit.t
+    if found.count == 1:
+        name = f"<b>{plain(found.names[0])}</b>"
+        return f"{name}\n{shown_size(found.size)}" if found.size else name
+    lines = [t.n("<b>{n} file</b>", "<b>{n} files</b>", found.count)]
+    if found.size:
+        lines[0] += f", {shown_size(found.size)}"
+    lines += [f"· {plain(name)}" for name in found.names]
+    if found.count > len(found.names):
+        lines.append(t("… and {n} more", n=found.count - len(found.names)))
+    return "\n".join(lines)
+
+
+def _where(visit: Visit, card: Card) -> tuple[str, Keyboard]:
+    t, key = visit.t, card.token
+    by_rules = bool(visit.prefs.rules and visit.prefs.rules_on)
+    choices = [Button(f"💾 {name}", f"to:{key}:{n}") for n, name in enumerate(visit.storages)]
+    first = ((Button(t("By my rules"), f"to:{key}:-"),),) if by_rules else ()
+    last = ((Button(t("Do not save"), f"drop:{key}"),),)
+    return card.head + "\n\n" + t("Where shall it go?"), (*first, *rows(choices), *last)
+
+
+def _which_folder(visit: Visit, card: Card) -> tuple[str, Keyboard]:
+    t, key = visit.t, card.token
+    choices = [
+        Button(f"📁 {name or '/'}"[:60], f"in:{key}:{n}") for n, name in enumerate(_folders(visit, card))
+    ]
+    last = ((Button(t("« Back"), f"back:{key}"), Button(t("Do not save"), f"drop:{key}")),)
+    return card.head + "\n\n" + t("Into which folder of {storage}?", storage=card.storage), (
+        *rows(choices, 2),
+        *last,
+    )
+
+
+def _which_name(visit: Visit, card: Card) -> tuple[str, Keyboard]:
+    t, key = visit.t, card.token
+    labels = {
+        OnConflict.RENAME: t("Keep both"),
+        OnConflict.OVERWRITE: t("Replace it"),
+        OnConflict.SKIP: t("Do not save"),
+    }
+    place = f"{card.storage}:/{join(card.folder or '', card.name)}"
+    text = card.head + "\n\n" + t("There is a file {place} already.", place=place)
+    return text, tuple((Button(labels[each], f"as:{key}:{n}"),) for n, each in enumerate(_ANSWERS))
+
+
+def _folders(visit: Visit, card: Card) -> list[str]:
+    """Folders to choose from: the default one, one for the album, the user's shortcuts, the root."""
+    prefs = visit.prefs
+    usual = [prefs.folder] if prefs.folder and card.storage in (prefs.storage, "") else []
+    marked = [each.folder for each in prefs.shortcuts if each.storage == card.storage]
+    parents = [*usual, *marked]
+    albums = [join(parent, card.album) for parent in (*usual, "")][:1] if card.album else []
+    return list(dict.fromkeys([*albums, *parents, ""]))[:_FOLDERS]
+
+
+def _cancel(visit: Visit, task_id: str) -> Keyboard:
+    return ((Button(visit.t("Cancel"), f"cancel:{task_id}"),),)
+
+
+def _refusals(visit: Visit, found: Found) -> str:
+    lines = [
+        f"<code>{plain(link[:100])}</code>: {plain(reason)}"
+        for link, reason in list(found.refused.items())[: orders.SHOWN]
+    ]
+    more = len(found.refused) - len(lines)
+    return "\n".join([*lines, visit.t("… and {n} more", n=more)] if more > 0 else lines)
+
+
+def _nth(choices: Sequence[str], text: str) -> str:
+    """The choice of a button. A list that has become shorter meanwhile is an error that is told."""
+    if not text.isdecimal() or int(text) >= len(choices):
+        raise SaveAnyError("that choice is not there any more; send it again")
+    return choices[int(text)]

@@ -1,0 +1,21 @@
+"""All commands and buttons of the bot."""
+
+from __future__ import annotations
+
+from saveany.bot import cards, registry
+from saveany.bot.commands import downloads, helping, saving, settings, tasks
+from saveany.bot.texts import LANGUAGES, translator
+
+_MODULES = (helping, saving, downloads, tasks, settings, cards)
+
+COMMANDS = registry.commands(_MODULES)
+PRESSES = registry.presses(_MODULES)
+
+
+def menu() -> dict[str, list[tuple[str, str]]]:
+    """Per language, what Telegram offers when somebody types a slash; "" is for all other languages."""
+    codes = {"": "en"} | {tag.partition("-")[0]: tag for tag in LANGUAGES if tag != "en"}
+    return {
+        code: [(name, translator(tag)(each.about)) for name, each in COMMANDS.items()]
+        for code, tag in codes.items()
+    }

@@ -1,0 +1,102 @@
+"""/dl, /ytdlp, /aria2dl and /transfer: what comes from elsewhere than Telegram."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from saveany.bot import cards
+from saveany.bot.orders import SHOWN, Found, Order
+from saveany.bot.registry import Command, said
+from saveany.bot.visit import Visit
+from saveany.errors import Forbidden, InvalidInput
+from saveany.planning.intake import source_of
+
+
+async def dl(visit: Visit, words: str) -> None:
+    """Files at plain URLs."""
+    await _propose(visit, "directlinks", {"urls": _some(words.split())})
+
+
+async def ytdlp(visit: Visit, words: str) -> None:
+    """Videos; words that begin with a dash are options, with the word that follows as their value."""
+    urls, flags = _flags(_split(words))
+    await _propose(visit, "ytdlp", {"urls": _some(urls)} | ({"flags": flags} if flags else {}))
+
+
+async def aria2dl(visit: Visit, words: str) -> None:
+    """Torrents, magnets and files by aria2; each is a download of its own."""
+    await _propose(visit, "aria2", {"urls": _some(words.split())})
+
+
+async def transfer(visit: Visit, words: str) -> None:
+    """Files of a storage to another."""
+    place, _, pattern = words.partition(" ")
+    storage, colon, path = place.partition(":")
+    if not colon:
+        raise InvalidInput("say /transfer STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted")
+    if storage not in visit.storages:
+        raise Forbidden(f"you may not use a storage {storage!r}; yours are: {', '.join(visit.storages)}")
+    params = {"source_storage": storage, "source_path": path.strip("/")}
+    await _propose(visit, "transfer", params | ({"pattern": pattern.strip()} if pattern.strip() else {}))
+
+
+async def _propose(visit: Visit, type_: str, given: Mapping[str, Any]) -> None:
+    """A card for what one source is asked for."""
+    source = source_of(visit.services.config, type_)
+    try:
+        params = source.params.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(str(first["msg"]).removeprefix("Value error, ")) from None
+    found = tuple(source.canonical(link) for link in params.links())
+    names = [f"{given['source_storage']}:/{link}" for link in found] if type_ == "transfer" else list(found)
+    order = Order(type_, found, params.extras())
+    await cards.propose(visit, Found([order], names[:SHOWN], count=len(found)))
+
+
+def _some(urls: Sequence[str]) -> list[str]:
+    if not urls:
+        raise InvalidInput("give at least one URL")
+    return list(urls)
+
+
+def _split(words: str) -> list[str]:
+    try:
+        return shlex.split(words)
+    except ValueError as error:
+        raise InvalidInput(f"this cannot be read: {error}") from None
+
+
+def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """URLs and options. What follows an option is its value, unless it is an option or a URL itself."""
+    urls: list[str] = []
+    flags: list[str] = []
+    takes = False
+    for word in words:
+        if word.startswith("-"):
+            flags.append(word)
+            takes = "=" not in word
+        elif takes and "://" not in word:
+            flags.append(word)
+            takes = False
+        else:
+            urls.append(word)
+            takes = False
+    return urls, flags
+
+
+COMMANDS = (
+    Command("dl", dl, said("Save files from URLs"), usage=("URL …",)),
+    Command("ytdlp", ytdlp, said("Save videos by yt-dlp"), usage=("URL …", "-f mp4 URL")),
+    Command("aria2dl", aria2dl, said("Save torrents and magnets by aria2"), usage=("URL …",)),
+    Command(
+        "transfer",
+        transfer,
+        said("Copy files from one storage to another"),
+        usage=("STORAGE:FOLDER", "STORAGE:FOLDER *.mkv"),
+    ),
+)

@@ -1,0 +1,261 @@
+"""/login, /logout and /accounts: Telegram accounts, for admins who have no terminal at hand.
+
+What is asked for are secrets. Each answer is deleted from the chat at once and is never logged or kept: the
+questions live in memory, and if the process ends, the next one says that the login ended with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from saveany.bot.registry import Command, said
+from saveany.bot.texts import translator
+from saveany.bot.visit import Services, Visit, rows
+from saveany.errors import Forbidden, InvalidInput, SaveAnyError
+from saveany.logs import get_logger
+from saveany.telegram import login as logins
+from saveany.telegram import qr
+from saveany.telegram.letters import Button, Keyboard
+from saveany.telegram.login import Question
+
+#: Who does not answer for so long has gone away.
+ANSWER_SECONDS = 300.0
+#: How long after a restart an answer to a question from before it may still come.
+_LATE_SECONDS = 10.0
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_QUESTIONS = {
+    Question.PHONE: said("Which phone number does the account have? In international form: +491701234567"),
+    Question.CODE: said(
+        "Telegram has sent a code to the account's other devices. Send it to me with something between its "
+        "digits, like <b>1-2-3-4-5</b> or <b>1 2 3 4 5</b>: as it is, Telegram would not let it be used."
+    ),
+    Question.CODE_AGAIN: said("That code was wrong. Once more, with something between its digits:"),
+    Question.PASSWORD: said("Which password does the account have for its two-step verification?"),
+    Question.PASSWORD_AGAIN: said("That password was wrong. Once more:"),
+}
+_NOT_IN: dict[Question, str] = {
+    Question.PHONE: r"[^+\d]",
+    Question.CODE: r"\D",
+    Question.CODE_AGAIN: r"\D",
+}
+
+log = get_logger("saveany.bot")
+
+
+class _GivenUp(Exception):
+    """An answer did not come."""
+
+
+async def login(visit: Visit, words: str) -> None:
+    """Ask how an account is to be logged in."""
+    name = words or "me"
+    _check(visit, name)
+    t = visit.t
+    buttons = [
+        Button(t("QR code"), f"login-qr:{name}"),
+        Button(t("Phone number and code"), f"login-phone:{name}"),
+    ]
+    text = t("How do you want to log in the account that is called {name} here?", name=name)
+    again = t("It takes the place of the login of this name.") if name in _kept(visit) else ""
+    hint = t("A QR code is scanned with another device, on which Telegram is logged in to that account.")
+    await visit.say("\n\n".join(filter(None, (text, again, hint))), rows(buttons, 1))
+
+
+async def by_qr(visit: Visit, name: str) -> None:
+    """Show QR codes until one is scanned."""
+    _check(visit, name)
+    await visit.show(visit.t("Logging in by QR code…"))
+    await _Login(visit, name).begin(by_qr=True)
+
+
+async def by_phone(visit: Visit, name: str) -> None:
+    """Ask for the number, the code and maybe the password."""
+    _check(visit, name)
+    await visit.show(visit.t("Logging in by phone number…"))
+    await _Login(visit, name).begin(by_qr=False)
+
+
+async def stop(visit: Visit, words: str) -> None:
+    """Ask no more."""
+    if visit.services.conversations.end(visit.chat, visit.person.id):
+        await visit.services.store.bot.login_ends(visit.chat)
+    await visit.show(visit.t("The login was given up."))
+
+
+async def logout(visit: Visit, words: str) -> None:
+    """End a login; without a name, ask which."""
+    if words:
+        await _end(visit, words)
+        return
+    buttons = [Button(name, f"logout:{name}") for name in _kept(visit)]
+    if not buttons:
+        await visit.say(visit.t("Nobody is logged in here but the bot."))
+        return
+    await visit.say(visit.t("Which login shall end?"), rows(buttons))
+
+
+async def accounts(visit: Visit, words: str) -> None:
+    """All accounts, and why one cannot be used."""
+    t, those = visit.t, visit.services.accounts
+    ready = [t("✅ <b>{name}</b>: {who}", name=name, who=those.shown(name)) for name in those.ready]
+    others = [
+        t("⚠️ <b>{name}</b>: {problem}", name=name, problem=problem)
+        for name, problem in those.problems.items()
+    ]
+    await visit.say("\n".join(ready + others))
+
+
+async def _end(visit: Visit, name: str) -> None:
+    _check_place(visit)
+    config = visit.services.config
+    who = await logins.logout(config.telegram, config.data_dir, name, proxy=config.proxy)
+    log.info("an account was logged out", account=name, by=visit.user.id)
+    await visit.show(visit.t("{who} is logged out; the login {name} is gone.", who=who, name=name))
+
+
+class _Login:
+    """One login, beside the handlers: what it asks is answered by messages that come to them."""
+
+    def __init__(self, visit: Visit, name: str) -> None:
+        self._visit = visit
+        self._name = name
+        self._services = visit.services
+        self._picture = 0
+
+    async def begin(self, *, by_qr: bool) -> None:
+        """Start it, in place of another one that this person began."""
+        visit = self._visit
+        await self._services.store.bot.login_begins(visit.chat, visit.person.id)
+        how = self._by_qr if by_qr else self._by_phone
+        self._services.conversations.begin(visit.chat, visit.person.id, self._run(how))
+
+    async def _run(self, how: Callable[[], Awaitable[str]]) -> None:
+        t = self._visit.t
+        try:
+            who = await how()
+            log.info("an account was logged in", account=self._name, by=self._visit.user.id)
+            text = t(
+                "{who} is logged in as {name}. I use it from now on, and so do the workers of this machine.",
+                who=who,
+                name=self._name,
+            )
+        except _GivenUp:
+            text = t("No answer came, so the login was given up.")
+        except SaveAnyError as error:
+            text = t("That does not work: {reason}", reason=error.message)
+        finally:
+            await self._clear()
+        await self._services.store.bot.login_ends(self._visit.chat)
+        await self._visit.say(text)
+
+    async def _by_qr(self) -> str:
+        config = self._services.config
+        return await logins.login_qr(
+            config.telegram, config.data_dir, self._name, self._show, self._ask, proxy=config.proxy
+        )
+
+    async def _by_phone(self) -> str:
+        config = self._services.config
+        return await logins.login_phone(
+            config.telegram, config.data_dir, self._name, self._ask, proxy=config.proxy
+        )
+
+    async def _show(self, link: str, expires: datetime) -> None:
+        t, talk = self._visit.t, self._services.talk
+        caption = t(
+            "Scan this with Telegram on the other device: Settings > Devices > Link Desktop Device. The code "
+            "changes every half a minute."
+        )
+        before, self._picture = self._picture, 0
+        if before:
+            await talk.delete(self._visit.chat, [before])
+        self._picture = await talk.picture(self._visit.chat, qr.png(link), caption, self._cancel())
+
+    async def _ask(self, question: Question) -> str:
+        await self._clear()
+        visit = self._visit
+        await visit.say(visit.t(_QUESTIONS[question]), self._cancel())
+        answer = await self._services.conversations.answer(visit.chat, visit.person.id, ANSWER_SECONDS)
+        if answer is None:
+            raise _GivenUp
+        await self._delete(answer.id)
+        return re.sub(_NOT_IN[question], "", answer.text) if question in _NOT_IN else answer.text
+
+    async def _delete(self, message: int) -> None:
+        try:
+            await self._services.talk.delete(self._visit.chat, [message])
+        except SaveAnyError:
+            await self._visit.say(self._visit.t("I could not delete your answer. Please do it yourself."))
+
+    async def _clear(self) -> None:
+        """No code is shown any more."""
+        picture, self._picture = self._picture, 0
+        if picture:
+            try:
+                await self._services.talk.delete(self._visit.chat, [picture])
+            except SaveAnyError as error:
+                log.warning("a QR code could not be deleted", reason=error.message)
+
+    def _cancel(self) -> Keyboard:
+        return ((Button(self._visit.t("Cancel"), "login-stop"),),)
+
+
+async def after_restart(services: Services) -> None:
+    """Tell those whom an earlier process was asking for secrets, and delete what they have answered since."""
+    started = time.time_ns() // 1_000_000
+    interrupted = await services.store.bot.logins()
+    await asyncio.gather(*(_interrupted(services, chat, who, started) for chat, who in interrupted.items()))
+
+
+async def _interrupted(services: Services, chat: int, who: int, started: int) -> None:
+    t = translator((await services.store.people.get(who)).language or services.config.lang)
+    try:
+        late = await services.conversations.answer(chat, who, _LATE_SECONDS)
+        if late is not None and late.date_ms <= started:
+            await services.talk.delete(chat, [late.id])
+        await services.talk.say(
+            chat,
+            t(
+                "I was started again, which ended the login. Begin again with /login. If your last answer is "
+                "still here, delete it."
+            ),
+        )
+    except SaveAnyError as error:
+        log.warning("the bot could not tell that a login has ended", reason=error.message)
+    await services.store.bot.login_ends(chat)
+
+
+def _check(visit: Visit, name: str) -> None:
+    _check_place(visit)
+    if not _NAME.fullmatch(name):
+        raise InvalidInput("the name of an account has up to 32 letters, digits, - and _")
+    if name in logins.BOTS or name in (each.name for each in visit.services.config.telegram.user_accounts):
+        raise InvalidInput(f"{name} is taken by the configuration; choose another name")
+
+
+def _check_place(visit: Visit) -> None:
+    """Buttons too: who was an admin when they were shown may be none now."""
+    if not visit.is_admin or visit.chat != visit.person.id:
+        raise Forbidden("only an admin may do that, in a private talk with me")
+
+
+def _kept(visit: Visit) -> list[str]:
+    return logins.users(visit.services.config.data_dir)
+
+
+COMMANDS = (
+    Command("login", login, said("Log in a Telegram account"), usage=("", "NAME"), admin=True, private=True),
+    Command("logout", logout, said("End a login"), usage=("", "NAME"), admin=True, private=True),
+    Command("accounts", accounts, said("The Telegram accounts"), admin=True, private=True),
+)
+PRESSES = {
+    "login-qr": by_qr,
+    "login-phone": by_phone,
+    "login-stop": stop,
+    "logout": _end,
+}

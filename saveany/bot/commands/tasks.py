@@ -1,0 +1,204 @@
+"""/task, /history, /cancel, /retry, /stats and /usage: what is going on, and buttons for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from saveany.bot.registry import Command, said
+from saveany.bot.show import clip, size
+from saveany.bot.texts import plain
+from saveany.bot.visit import Visit, rows
+from saveany.errors import InvalidInput, NotFound, SaveAnyError
+from saveany.models import ENDED, Status, Task
+from saveany.store.history import HistoryFilter
+from saveany.telegram.letters import Button, Keyboard, Press
+
+#: Tasks in one message.
+PAGE = 10
+_STATUS = {"c": Status.COMPLETED, "f": Status.FAILED, "x": Status.CANCELED, "-": None}
+_LETTERS = {status: letter for letter, status in _STATUS.items()}
+
+
+async def task(visit: Visit, words: str) -> None:
+    """The tasks that have not ended, or one of them."""
+    if words and words != "all":
+        await _follow(visit, await _own(visit, words))
+        return
+    everybody = words == "all" and visit.is_admin
+    live = await visit.services.store.tasks.live(None if everybody else visit.user.id)
+    if not live:
+        await visit.say(visit.t("Nothing is running or waiting."))
+        return
+    shown = live[:PAGE]
+    lines = [_line(visit, each) for each in shown]
+    if len(live) > PAGE:
+        lines.append(visit.t("… and {n} more", n=len(live) - PAGE))
+    labels = [(f"✖ {n}", each) for n, each in enumerate(shown, 1)]
+    cancel = rows([Button(label, f"cancel:{each.id}") for label, each in labels], 5)
+    await visit.say("\n".join(f"{n}. {line}" for n, line in enumerate(lines[:PAGE], 1)), cancel)
+
+
+async def history(visit: Visit, words: str) -> None:
+    """What has ended, newest first; a status leaves only those."""
+    status = next((each for each in ENDED if each == words.lower()), None)
+    if words and status is None:
+        raise InvalidInput("say completed, failed or canceled, or nothing")
+    await visit.say(*await _page(visit, status, ""))
+
+
+async def turn(visit: Visit, words: str) -> None:
+    """Another page of the history."""
+    letter, _, cursor = words.partition(":")
+    await visit.show(*await _page(visit, _STATUS.get(letter), cursor))
+
+
+async def _page(visit: Visit, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
+    wanted = HistoryFilter(status=status or "", user_id=visit.user.id)
+    page = await visit.services.store.history.page(wanted, PAGE, cursor)
+    if not page.tasks:
+        return visit.t("Nothing has ended yet."), ()
+    older = Button(visit.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
+    text = "\n".join(_line(visit, each) for each in page.tasks)
+    return text, ((older,),) if page.cursor else ()
+
+
+async def cancel(visit: Visit, words: str) -> None:
+    """Cancel one task, or all of one's own."""
+    if not words:
+        await task(visit, "")
+        return
+    if words == "all":
+        live = await visit.services.store.tasks.live(visit.user.id)
+        for each in live:
+            await visit.services.queue.cancel(each.id)
+        await visit.say(visit.t.n("{n} task is canceled.", "{n} tasks are canceled.", len(live)))
+        return
+    found = await _own(visit, words)
+    await visit.services.queue.cancel(found.id)
+    await visit.say(visit.t("Canceled."))
+
+
+async def retry(visit: Visit, words: str) -> None:
+    """Try what failed again, one task or all of one's own that are in the history's first page."""
+    if words:
+        await _again(visit, await _own(visit, words))
+        return
+    wanted = HistoryFilter(status=Status.FAILED, user_id=visit.user.id)
+    failed = (await visit.services.store.history.page(wanted, PAGE)).tasks
+    if not failed:
+        await visit.say(visit.t("Nothing has failed."))
+        return
+    lines = [f"{n}. {_line(visit, each)}" for n, each in enumerate(failed, 1)]
+    again = [Button(f"↻ {n}", f"retry:{each.id}") for n, each in enumerate(failed, 1)]
+    await visit.say("\n".join(lines), rows(again, 5))
+
+
+async def press_cancel(visit: Visit, words: str) -> None:
+    """The Cancel button below a task."""
+    found = await _own(visit, words)
+    if found.status.ended:
+        await visit.answer(visit.t("It has ended already."), alert=True)
+        return
+    await visit.services.queue.cancel(found.id)
+    await visit.answer(visit.t("Canceled."))
+
+
+async def press_retry(visit: Visit, words: str) -> None:
+    """The Retry button below a task: its message shows how it goes on."""
+    found = await _own(visit, words)
+    if found.status not in (Status.FAILED, Status.CANCELED):
+        await visit.answer(visit.t("It was tried again already."), alert=True)
+        return
+    await visit.services.queue.retry(found.id)
+    await visit.answer(visit.t("Trying again."))
+    if isinstance(visit.letter, Press):
+        await visit.follow(visit.letter.message, found.id)
+
+
+async def stats(visit: Visit, words: str) -> None:
+    """How the whole thing is."""
+    await visit.say("\n".join([line async for line in _stats(visit)]))
+
+
+async def usage(visit: Visit, words: str) -> None:
+    """How full the storages are that tell it."""
+    lines = [await _usage(visit, name) for name in visit.storages]
+    await visit.say("\n".join(lines) or visit.t("You may use no storage."))
+
+
+async def _stats(visit: Visit) -> AsyncIterator[str]:
+    t, store = visit.t, visit.services.store
+    counts = await store.tasks.counts()
+    yield t("Running {running}, waiting {queued}, paused {paused}", **counts)
+    ended = await store.history.counts()
+    yield t(
+        "Completed {completed}, failed {failed}, canceled {canceled}",
+        **{status.value: count for status, count in ended.items()},
+    )
+    workers = await store.workers.living()
+    yield t.n("{n} worker", "{n} workers", len(workers))
+    if not visit.is_admin:
+        return
+    problems = {
+        name: problem
+        for worker in workers
+        for group in (worker.accounts, worker.storages)
+        for name, problem in group.items()
+        if problem
+    }
+    for name, problem in problems.items():
+        yield f"⚠ {plain(name)}: {plain(problem)}"
+
+
+async def _usage(visit: Visit, name: str) -> str:
+    t = visit.t
+    try:
+        answer = await visit.services.store.asks.ask(name, "usage", {})
+    except SaveAnyError as error:
+        return f"{plain(name)}: {plain(error.message)}"
+    if answer.error:
+        return f"{plain(name)}: {plain(answer.message)}"
+    used, free = answer.result["used"], answer.result["free"]
+    known = [t("{size} used", size=size(used))] if used is not None else []
+    known += [t("{size} free", size=size(free))] if free is not None else []
+    return f"{plain(name)}: {', '.join(known) or t('does not tell')}"
+
+
+async def _follow(visit: Visit, found: Task) -> None:
+    message = await visit.say(_line(visit, found))
+    await visit.follow(message, found.id)
+
+
+async def _again(visit: Visit, found: Task) -> None:
+    await visit.services.queue.retry(found.id)
+    await _follow(visit, found)
+
+
+async def _own(visit: Visit, task_id: str) -> Task:
+    """The task of that id, if it is the person's; an admin may have any."""
+    found = await visit.services.store.tasks.get(task_id.strip())
+    if found is None or not (found.spec.user_id == visit.user.id or visit.is_admin):
+        raise NotFound(f"there is no task {task_id[:40]}")
+    return found
+
+
+def _line(visit: Visit, task: Task) -> str:
+    """A task in one line of a list."""
+    name = plain(clip(task.title.partition("](")[2].rpartition("->")[0] or task.title, 60))
+    if task.status is Status.RUNNING:
+        return f"⬇️ {name} {task.progress.percent:.0f} %"
+    marks = {Status.QUEUED: "⏳", Status.COMPLETED: "✅", Status.FAILED: "❌", Status.CANCELED: "🚫"}
+    mark = "⏸" if task.paused else marks[task.status]
+    reason = f" – {plain(clip(task.error, 80))}" if task.error else ""
+    return f"{mark} {name} <code>{task.id}</code>{reason}"
+
+
+COMMANDS = (
+    Command("task", task, said("What is running and waiting"), usage=("", "TASK", "all")),
+    Command("history", history, said("What has ended"), usage=("", "completed|failed|canceled")),
+    Command("cancel", cancel, said("Cancel a task"), usage=("TASK", "all")),
+    Command("retry", retry, said("Try a failed task again"), usage=("", "TASK")),
+    Command("stats", stats, said("How everything is")),
+    Command("usage", usage, said("How full the storages are")),
+)
+PRESSES = {"cancel": press_cancel, "retry": press_retry, "hist": turn}

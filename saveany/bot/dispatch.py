@@ -1,0 +1,142 @@
+"""Who answers a letter: the command, the button, or the cards for what is to be saved; and who may ask."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from saveany.bot import cards, commands
+from saveany.bot.inbox import Bundle
+from saveany.bot.registry import Command
+from saveany.bot.texts import translator
+from saveany.bot.visit import Services, Visit
+from saveany.errors import Retryable, SaveAnyError
+from saveany.logs import get_logger
+from saveany.telegram.letters import Letter, Message, Person, Press
+
+#: A stranger is told once in so many seconds who he is.
+_STRANGER_SECONDS = 24 * 3600
+
+log = get_logger("saveany.bot")
+
+
+class Dispatcher:
+    """Finds out who answers."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collects(self, message: Message) -> bool:
+        """Whether a message is something to save, and not said to one of the commands."""
+        said_to_command = message.text.startswith("/") or self._services.conversations.awaits(message)
+        return message.for_me and bool(message.file or message.urls) and not said_to_command
+
+    async def handle(self, key: str, letter: Letter | Bundle) -> None:
+        """Answer it. Whatever goes wrong is told to the person, in words."""
+        first = letter.messages[0] if isinstance(letter, Bundle) else letter
+        if isinstance(first, Message) and not first.for_me:
+            return
+        visit = await self._visit(key, first)
+        if visit is None:
+            await self._refuse(key, first)
+            return
+        try:
+            await self._answered(visit, letter)
+        except Retryable as error:
+            log.warning("the bot could not answer", reason=error.message)
+        except SaveAnyError as error:
+            await self._tell(visit, visit.t("That does not work: {reason}", reason=error.message))
+        except Exception:
+            reference = uuid4().hex[:8]
+            log.exception("a letter to the bot failed unexpectedly", reference=reference)
+            await self._tell(
+                visit, visit.t("Something went wrong here. The log tells more under {key}.", key=reference)
+            )
+
+    async def _answered(self, visit: Visit, letter: Letter | Bundle) -> None:
+        if isinstance(letter, Bundle):
+            await cards.offer(visit, letter.messages)
+        elif isinstance(letter, Press):
+            await self._pressed(visit, letter)
+        elif letter.text.startswith("/"):
+            await self._command(visit, letter)
+        elif not self._services.conversations.hears(letter):
+            await visit.say(visit.t("Send me a file or a link to save. /help tells what else I can do."))
+
+    async def _pressed(self, visit: Visit, press: Press) -> None:
+        verb, _, words = press.data.partition(":")
+        run = commands.PRESSES.get(verb)
+        if run is None:
+            await visit.answer(visit.t("This button does nothing any more."), alert=True)
+            return
+        try:
+            await run(visit, words)
+        finally:
+            await visit.answer()  # harmless if it was answered: else the button would go on waiting
+
+    async def _command(self, visit: Visit, message: Message) -> None:
+        name, words = split(message.text, self._services.talk.me.username)
+        if name is None:  # it is another bot's
+            return
+        command = commands.COMMANDS.get(name)
+        if command is None:
+            await visit.say(self._unknown(visit, name))
+        elif command.admin and not visit.is_admin:
+            await visit.say(visit.t("/{name} is for admins.", name=name))
+        elif command.private and not message.private:
+            await visit.say(visit.t("/{name} works only in a private talk with me.", name=name))
+        else:
+            await self._run(command, visit, words)
+
+    async def _run(self, command: Command, visit: Visit, words: str) -> None:
+        await command.run(visit, words)
+
+    def _unknown(self, visit: Visit, name: str) -> str:
+        known = [each.name for each in commands.COMMANDS.values() if visit.is_admin or not each.admin]
+        if near := difflib.get_close_matches(name, known, n=1):
+            return visit.t("I do not know /{name}. Did you mean /{near}?", name=name, near=near[0])
+        return visit.t("I do not know /{name}. /help lists what I can do.", name=name)
+
+    async def _visit(self, key: str, letter: Letter) -> Visit | None:
+        """The visit of a person who may use the bot; None for a stranger."""
+        user = self._services.config.user(letter.sender.id)
+        if user is None:
+            return None
+        prefs = await self._services.store.people.get(user.id)
+        language = prefs.language or self._services.config.lang or letter.sender.language
+        return Visit(self._services, letter, key, user, prefs, translator(language))
+
+    async def _refuse(self, key: str, letter: Letter) -> None:
+        """One polite word to a stranger, so that the owner can add them. Groups are not bothered."""
+        t = translator(self._services.config.lang or letter.sender.language)
+        if isinstance(letter, Press):
+            await self._services.talk.answer(letter, t("This is not for you."), True)
+        elif letter.private and await self._first_time(letter.sender):
+            await self._services.talk.say(
+                letter.chat,
+                t(
+                    "You are not allowed to use this bot. If its owner wants you to, your id is <code>{id}"
+                    "</code>: it belongs into a [[users]] table of config.toml.",
+                    id=letter.sender.id,
+                ),
+                key=key,
+            )
+
+    async def _first_time(self, stranger: Person) -> bool:
+        return await self._services.store.bot.first_time(f"stranger:{stranger.id}", _STRANGER_SECONDS)
+
+    async def _tell(self, visit: Visit, text: str) -> None:
+        try:
+            await (visit.answer(text, alert=True) if isinstance(visit.letter, Press) else visit.say(text))
+        except SaveAnyError as error:
+            log.warning("the bot could not answer", reason=error.message)
+
+
+def split(text: str, username: str) -> tuple[str | None, str]:
+    """`/Save@our_bot a b` -> `save`, `a b`; None as the name if it is said to another bot."""
+    head, _, words = text[1:].partition(" ") if " " in text.split("\n", 1)[0] else text[1:].partition("\n")
+    name, _, addressee = head.partition("@")
+    if addressee and addressee.lower() != username.lower():
+        return None, ""
+    return name.strip().lower(), words.strip()

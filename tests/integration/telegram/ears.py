@@ -1,0 +1,58 @@
+"""Somebody who listens to what a `Talk` hears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+from saveany.telegram.letters import Letter, Message, Press
+from saveany.telegram.talk import Position, Talk
+
+
+class Ear:
+    """Collects letters, and keeps the position after them."""
+
+    def __init__(self, talk: Talk, position: Position | None = None) -> None:
+        self.letters: list[Letter] = []
+        self.position = position
+        self._batches = talk.letters(position)
+        self._new = asyncio.Condition()
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Ear:
+        self._task = asyncio.create_task(self._listen())
+        await self.until(lambda: self.position is not None)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20), self._new:
+            while not condition():
+                assert not self._task.done(), self._task.result()
+                await self._new.wait()
+
+    async def hears(self, *texts: str) -> list[Message]:
+        """Exactly these, in this order, since the last time."""
+        await self.until(lambda: len(self.letters) >= len(texts))
+        heard, self.letters = self.letters, []
+        messages = [each for each in heard if isinstance(each, Message)]
+        assert [each.text for each in messages] == list(texts)
+        return messages
+
+    async def hears_press(self) -> Press:
+        await self.until(lambda: self.letters)
+        (press,), self.letters = self.letters, []
+        assert isinstance(press, Press)
+        return press
+
+    async def _listen(self) -> None:
+        async with aclosing(self._batches) as batches:
+            async for letters, position in batches:
+                async with self._new:
+                    self.letters += letters
+                    self.position = position
+                    self._new.notify_all()

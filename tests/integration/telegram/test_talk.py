@@ -1,0 +1,373 @@
+"""The bot's side of a talk, with a person on the other side who uses an unmodified client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.errors import ConfigError, Permanent, Retryable
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Chat, Group
+from saveany.sandbox.world import Message as Said
+from saveany.telegram.letters import Button, Message, Person, Press
+from saveany.telegram.links import parse
+from saveany.telegram.talk import Gone, Talk
+from tests.integration.telegram.conftest import Start, fetch, table
+from tests.integration.telegram.ears import Ear
+from tests.sandbox.clients import Person as Somebody
+from tests.sandbox.clients import named, person
+
+BOT, ANNA, ME = "sandbox_bot", samples.PERSON.id, samples.BOT.id
+CHOICE = ((Button("Left", "pick:l"), Button("Right", "pick:r")), (Button("Help", url="https://example.com"),))
+
+
+@pytest.fixture
+async def talk(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[Talk]:
+    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+    await talk.open()
+    yield talk
+    await talk.close()
+
+
+@pytest.fixture
+async def anna(sandbox: Sandbox) -> AsyncIterator[Somebody]:
+    async with person(sandbox) as one:
+        yield one
+
+
+@pytest.fixture
+async def ear(talk: Talk, anna: Somebody) -> AsyncIterator[Ear]:
+    """Listens; Anna has begun the talk."""
+    async with Ear(talk) as ear:
+        await anna.send(BOT, "/start")
+        await ear.hears("/start")
+        yield ear
+
+
+def says(text: str) -> Any:
+    return lambda message: message.text == text
+
+
+async def test_a_person_and_the_bot_talk(talk: Talk, anna: Somebody) -> None:
+    assert (talk.me.id, talk.me.username) == (ME, BOT)
+    async with Ear(talk) as ear:
+        await anna.send(BOT, "hello")
+        (heard,) = await ear.hears("hello")
+        assert heard.sender == Person(id=ANNA, name="Sandbox Person", username="sandbox_person")
+        assert (heard.chat, heard.private, heard.for_me, heard.file) == (ANNA, True, True, None)
+        number = await talk.say(ANNA, "<b>hi</b>, you &amp; me", reply_to=heard.id)
+        answer = await anna.hears(says("**hi**, you & me"))
+        assert (number, answer.is_reply) == (heard.id + 1, True)
+
+
+async def test_what_a_message_says(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    text = "看 https://example.com/a, t.me/channel/5 and this"
+    here = tl.MessageEntityTextUrl(text.index("this"), 4, "https://example.com/hidden")
+    await anna.client.send_message(BOT, text, formatting_entities=[here])
+    (heard,) = await ear.hears(text)
+    assert heard.urls == (
+        "https://example.com/a",
+        "https://t.me/channel/5",
+        "https://example.com/hidden",
+    )
+    sent = await anna.send(BOT, named(b"x" * 70, "a.zip"), caption="look", reply_to=await _first(anna))
+    (heard,) = await ear.hears("look")
+    assert heard.file is not None
+    assert (heard.file.kind, heard.file.size, heard.file.name) == ("document", 70, "a.zip")
+    assert heard.reply_to == 1
+    assert heard.date_ms == int(sent.date.timestamp() * 1000)
+
+
+async def _first(anna: Somebody) -> int:
+    """Number of the first message as she sees it."""
+    (oldest,) = await anna.client.get_messages(BOT, limit=1, reverse=True)
+    return int(oldest.id)
+
+
+async def test_where_a_message_was_forwarded_from(sandbox: Sandbox, anna: Somebody, ear: Ear) -> None:
+    sandbox.world.chats[samples.CHANNEL].members.add(ANNA)
+    post = await anna.client.get_messages("channel", ids=123)
+    await anna.forward(BOT, post)
+    (heard,) = await ear.hears(post.message)
+    assert (heard.origin, heard.origin_chat) == ("Sample channel", -(10**12 + samples.CHANNEL))
+    await anna.forward(BOT, await anna.send("me", "note"))
+    (heard,) = await ear.hears("note")
+    assert (heard.origin, heard.origin_chat) == ("Sandbox Person", ANNA)
+
+
+# Speaking.
+
+
+async def test_what_was_said_with_a_key_is_not_said_again(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    number = await talk.say(ANNA, "once", key="card:1")
+    assert number > 0
+    assert await talk.say(ANNA, "twice", key="card:1") == 0
+    assert await talk.say(ANNA, "other", key="card:2") == number + 1
+    await anna.hears(says("other"))
+    assert [message.text for message in anna.heard] == ["once", "other"]
+
+
+async def test_a_lost_answer_says_nothing_twice(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+) -> None:
+    sandbox.faults.add(f"drop,method=messages.sendMessage,account={ME},count=1")
+    await talk.say(ANNA, "one")
+    await talk.say(ANNA, "two")
+    await anna.hears(says("two"))
+    assert [message.text for message in anna.heard] == ["one", "two"]
+
+
+async def test_a_long_text_is_cut(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    await talk.say(ANNA, "<b>" + "😀" * 3000 + "<i>" + "x" * 3000 + "</i></b><code>gone</code>")
+    heard = await anna.hears(lambda message: message.raw_text.endswith("…"))
+    assert len(heard.raw_text) == 4096
+    ends = {type(each): each.offset + each.length for each in heard.entities}
+    assert ends == {tl.MessageEntityBold: 3000 + 4096, tl.MessageEntityItalic: 3000 + 4096}
+
+
+async def test_an_answer_to_what_was_deleted(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    sent = await anna.send(BOT, "never mind")
+    (heard,) = await ear.hears("never mind")
+    await anna.client.delete_messages(BOT, [sent.id], revoke=True)
+    assert await talk.say(ANNA, "yes?", reply_to=heard.id, key="k") > 0
+    assert not (await anna.hears(says("yes?"))).is_reply
+
+
+async def test_edits(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    number = await talk.say(ANNA, "1 %", CHOICE)
+    assert (await anna.hears(says("1 %"))).button_count == 3
+    await talk.edit(ANNA, number, "2 %")
+    await talk.edit(ANNA, number, "2 %")
+    assert (await anna.hears(says("2 %"))).button_count == 0
+    await talk.delete(ANNA, [number])
+    await talk.delete(ANNA, [number])
+    with pytest.raises(Gone):
+        await talk.edit(ANNA, number, "3 %")
+
+
+@pytest.mark.parametrize("method", ["messages.sendMessage", "messages.editMessage"])
+async def test_floods_are_the_callers_to_wait_for(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, method: str
+) -> None:
+    number = await talk.say(ANNA, "1 %")
+    sandbox.faults.add(f"flood_wait=7,method={method},account={ME},count=1")
+    with pytest.raises(Retryable) as caught:
+        await (talk.say(ANNA, "2 %") if "send" in method else talk.edit(ANNA, number, "2 %"))
+    assert caught.value.after == 7
+    await talk.edit(ANNA, number, "3 %")  # another chat may be edited meanwhile
+    assert await talk.say(ANNA, "next") == number + 1
+
+
+async def test_who_has_blocked_the_bot(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    await anna.client(fn.contacts.BlockRequest(BOT))
+    with pytest.raises(Permanent, match="blocked the bot"):
+        await talk.say(ANNA, "hello?")
+
+
+async def test_the_menu(sandbox: Sandbox, talk: Talk, anna: Somebody) -> None:
+    await talk.menu({"": [("help", "Help")], "zh": [("help", "帮助")]})
+    sandbox.world.accounts[ANNA].language = "zh"
+    full = await anna.client(fn.users.GetFullUserRequest(BOT))
+    assert [each.description for each in full.full_user.bot_info.commands] == ["帮助"]
+
+
+# Buttons.
+
+
+async def test_a_button(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    number = await talk.say(ANNA, "choose", CHOICE)
+    pressing = asyncio.create_task(anna.press(await anna.hears(says("choose")), "Right"))
+    press = await ear.hears_press()
+    sender = Person(id=ANNA, name="Sandbox Person", username="sandbox_person")
+    assert press == Press(query=press.query, chat=ANNA, message=number, sender=sender, data="pick:r")
+    await talk.answer(press, "x" * 300, alert=True)
+    answer = await pressing
+    assert (answer.message, answer.alert) == ("x" * 199 + "…", True)
+    await talk.answer(press)  # it has ended; that is no error
+
+
+async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: Talk, ear: Ear) -> None:
+    members = {ME, samples.USER.id, ANNA}
+    sandbox.world.talks.add_group(Group(id=4001, title="Few", members=members))
+    await talk.say(-4001, "choose", CHOICE)
+    async with person(sandbox, samples.USER.id) as bert:
+        await bert.send(tl.InputPeerChat(4001), f"@{BOT} where?")
+        await ear.hears(f"@{BOT} where?")
+        await talk.say(-4001, "here", CHOICE)
+        pressing = asyncio.create_task(bert.press(await bert.hears(says("here")), "Left"))
+        press = await ear.hears_press()
+        assert (press.chat, press.sender.id, press.data) == (-4001, samples.USER.id, "pick:l")
+        await talk.answer(press, "fine")
+        assert (await pressing).message == "fine"
+
+
+async def test_a_press_is_one_although_it_is_pushed_twice(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+) -> None:
+    await talk.say(ANNA, "choose", CHOICE)
+    shown = await anna.hears(says("choose"))
+    pressing = asyncio.create_task(anna.press(shown, "Left"))
+    press = await ear.hears_press()
+    update = tl.UpdateBotCallbackQuery(press.query, ANNA, tl.PeerUser(ANNA), press.message, 1, b"pick:l")
+    heard = talk._opened.pushed
+    for _ in range(2):
+        heard.put_nowait(tl.UpdateShort(update, None))
+    await anna.send(BOT, "after")
+    await ear.hears("after")
+    await talk.answer(press)
+    await pressing
+
+
+# Reading, and files.
+
+
+async def test_reading_messages(talk: Talk, anna: Somebody, ear: Ear) -> None:
+    number = await talk.say(ANNA, "mine")
+    found = await talk.read(ANNA, [1, number, 99])
+    assert {n: each.text for n, each in found.items()} == {1: "/start", number: "mine"}
+    assert found[number].sender.id == ME
+    assert await talk.read(samples.USER.id, [1, number]) == {}
+
+
+async def album(anna: Somebody, to: Any, files: int = 3) -> list[bytes]:
+    contents = [bytes([number]) * (100 + number) for number in range(files)]
+    await anna.client.send_file(
+        to, [named(data, f"{n}.bin") for n, data in enumerate(contents)], force_document=True
+    )
+    return contents
+
+
+async def test_a_file_that_was_said_to_the_bot_is_downloaded(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start
+) -> None:
+    data = bytes(range(256)) * 9000
+    await anna.send(BOT, named(data, "a.bin"), caption="look")
+    (heard,) = await ear.hears("look")
+    assert heard.link == f"tg://openmessage?user_id={ANNA}&message_id={heard.id}"
+    accounts = await start(bot=True, user=True)
+    (media,) = await accounts.resolve(parse(heard.link))
+    assert (media.name, media.account, media.chat_id) == ("a.bin", "bot", ANNA)
+    again = await accounts.find(media.source())
+    sandbox.world.expire(sandbox.world.files[media.document_id])  # so that it is read once more on the way
+    assert bytes((await fetch(accounts, again)).data) == data
+
+
+async def test_albums(sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start) -> None:
+    accounts = await start(bot=True)
+    sizes = [len(data) for data in await album(anna, BOT)]
+    await ear.until(lambda: len(ear.letters) == 3)
+    first, second, _ = [each for each in ear.letters if isinstance(each, Message)]
+    assert first.album == second.album != 0
+    files = [each.file for each in await talk.album(second)]
+    assert [file.size for file in files if file] == sizes
+    assert [media.size for media in await accounts.resolve(parse(second.link))] == sizes
+    assert [media.size for media in await accounts.resolve(parse(second.link + "&single"))] == [sizes[1]]
+
+
+async def test_an_album_between_what_others_say(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start
+) -> None:
+    """Everything that is said to a bot is numbered together."""
+    accounts = await start(bot=True)
+    side = sandbox.world.talks.of(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
+    other = sandbox.world.talks.of(sandbox.world.accounts[samples.USER.id], sandbox.world.accounts[ME])
+    await anna.send(BOT, named(b"x", "a.bin"))
+    (heard,) = await ear.hears("")
+    file = next(message.file for message in side.messages.values() if message.file)
+    for number in range(4):
+        sandbox.world.send(side, Said(id=0, file=file, album=77, sender=ANNA))
+        for _ in range(8):
+            sandbox.world.send(other, Said(id=0, text=f"{number}", sender=samples.USER.id))
+    await ear.until(lambda: len(ear.letters) == 36)
+    parts = [each for each in ear.letters if isinstance(each, Message) and each.album == 77]
+    for part in parts:
+        assert await talk.album(part) == parts
+        assert len(await accounts.resolve(parse(part.link))) == 4
+    assert await talk.album(heard) == [heard]
+
+
+async def test_files_of_groups(sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start) -> None:
+    members = {ME, samples.USER.id, ANNA}
+    sandbox.world.talks.add_group(Group(id=4001, title="Few", members=members))
+    sandbox.world.add_chat(
+        Chat(id=1600000010, title="G", username="g_many", broadcast=False, members=members)
+    )
+    accounts = await start(bot=True)
+    for place in (tl.InputPeerChat(4001), "g_many"):
+        await anna.send(place, named(b"data", "a.bin"), caption=f"@{BOT} this")
+        (heard,) = await ear.hears(f"@{BOT} this")
+        (media,) = await accounts.resolve(parse(heard.link))
+        assert bytes((await fetch(accounts, await accounts.find(media.source()))).data) == b"data"
+
+
+async def test_only_the_bot_can_read_its_talks(
+    sandbox: Sandbox, anna: Somebody, ear: Ear, start: Start
+) -> None:
+    await anna.send(BOT, named(b"data", "a.bin"), caption="look")
+    (heard,) = await ear.hears("look")
+    accounts = await start(user=True)
+    with pytest.raises(Permanent, match="only the bot can read"):
+        await accounts.resolve(parse(heard.link))
+
+
+async def test_a_link_into_another_talk_finds_nothing(
+    sandbox: Sandbox, anna: Somebody, ear: Ear, start: Start
+) -> None:
+    """Whoever counts through the numbers sees only what the named person has said."""
+    await anna.send(BOT, named(b"data", "a.bin"), caption="look")
+    (heard,) = await ear.hears("look")
+    accounts = await start(bot=True)
+    with pytest.raises(Permanent, match="does not exist"):
+        await accounts.resolve(parse(f"tg://openmessage?user_id={samples.USER.id}&message_id={heard.id}"))
+
+
+# The login.
+
+
+async def test_the_login_is_kept_and_no_account(
+    sandbox: Sandbox, talk: Talk, tmp_path: Path, start: Start
+) -> None:
+    again = Talk(table(sandbox, bot=True), tmp_path)
+    await again.open()
+    await again.close()
+    assert sandbox.counters.requests(method="auth.importBotAuthorization") == 1
+    accounts = await start(bot=True)
+    assert (accounts.ready, accounts.problems) == (["bot"], {})
+    assert sandbox.counters.requests(method="auth.importBotAuthorization") == 2
+
+
+async def test_without_a_token(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="token"):
+        await Talk(table(sandbox), tmp_path).open()
+
+
+async def test_before_it_is_open(sandbox: Sandbox, tmp_path: Path) -> None:
+    talk = Talk(table(sandbox, bot=True), tmp_path)
+    with pytest.raises(Retryable):
+        await talk.say(ANNA, "hi")
+    await talk.close()
+
+
+async def test_a_login_that_dies_while_speaking(
+    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+) -> None:
+    sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=messages.sendMessage")
+    with pytest.raises(Retryable):
+        await talk.say(ANNA, "one")
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await talk.say(ANNA, "two", key="two")
+                break
+            except Retryable:
+                await asyncio.sleep(0.05)
+    await anna.hears(says("two"))
+    await anna.send(BOT, "three")
+    await ear.hears("three")

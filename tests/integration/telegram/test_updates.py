@@ -1,0 +1,276 @@
+"""What is said to the bot reaches it exactly once and in order, whatever happens to connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from telethon.tl import types as tl
+
+from saveany.errors import NeedsLogin
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Account, Chat, Group, Message
+from saveany.telegram import updates
+from saveany.telegram.letters import Message as Letter
+from saveany.telegram.talk import Position, Talk
+from tests.integration.telegram.conftest import table
+from tests.integration.telegram.ears import Ear
+from tests.sandbox.clients import Person, person
+
+BOT, ANNA, ME = "sandbox_bot", samples.PERSON.id, samples.BOT.id
+GROUP, FEW = 1600000010, 4001
+
+
+@pytest.fixture
+def config(sandbox: Sandbox) -> Any:
+    return table(sandbox, bot=True)
+
+
+@pytest.fixture
+async def talk(config: Any, tmp_path: Path, redis: Redis) -> AsyncIterator[Talk]:
+    talk = Talk(config, tmp_path, redis)
+    await talk.open()
+    yield talk
+    await talk.close()
+
+
+@pytest.fixture
+async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
+    async with person(sandbox) as one:
+        yield one
+
+
+@pytest.fixture
+def group(sandbox: Sandbox) -> Chat:
+    members = {ME, samples.USER.id, ANNA}
+    chat = Chat(id=GROUP, title="Group", username="thegroup", broadcast=False, members=members)
+    return sandbox.world.add_chat(chat)
+
+
+def account(sandbox: Sandbox, id_: int) -> Account:
+    return sandbox.world.accounts[id_]
+
+
+def whisper(sandbox: Sandbox, *texts: str) -> None:
+    """Anna says something to the bot."""
+    side = sandbox.world.talks.of(account(sandbox, ANNA), account(sandbox, ME))
+    for text in texts:
+        sandbox.world.send(side, Message(id=0, text=text, sender=ANNA))
+
+
+def call(sandbox: Sandbox, chat: Chat, *texts: str, sender: int = ANNA, hours_ago: int = 0) -> None:
+    """She says something to the bot in a group."""
+    for text in texts:
+        said = f"@{BOT} {text}"
+        mention = tl.MessageEntityMention(0, len(BOT) + 1)
+        date = datetime.now(UTC) - timedelta(hours=hours_ago)
+        sandbox.world.send(chat, Message(id=0, text=said, entities=(mention,), sender=sender, date=date))
+
+
+def numbers(last: int, first: int = 0) -> list[str]:
+    return [str(number) for number in range(first, last)]
+
+
+def to_bot(texts: list[str]) -> list[str]:
+    return [f"@{BOT} {text}" for text in texts]
+
+
+async def test_what_was_said_while_away_is_told_later(
+    sandbox: Sandbox, config: Any, tmp_path: Path, redis: Redis
+) -> None:
+    first, second = Talk(config, tmp_path, redis), Talk(config, tmp_path, redis)
+    await first.open()
+    async with Ear(first) as ear:
+        whisper(sandbox, "before")
+        await ear.hears("before")
+    await first.close()
+    whisper(sandbox, *numbers(150))
+    await second.open()
+    async with Ear(second, ear.position) as ear:
+        await ear.hears(*numbers(150))
+        whisper(sandbox, "live")
+        await ear.hears("live")
+    await second.close()
+
+
+async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
+    """Whoever is killed after any batch hears the rest, and nothing again."""
+    position, heard, batches = await _start(talk), list[str](), 0
+    account(sandbox, ME).reads_groups = True
+    for first in (0, 120, 240):
+        whisper(sandbox, *numbers(first + 120, first))
+        call(sandbox, group, *numbers(first + 120, first))
+    while len(heard) < 720:
+        async with asyncio.timeout(20):
+            letters, position = await anext(talk.letters(position))
+        heard += [letter.text for letter in letters if isinstance(letter, Letter)]
+        batches += 1
+    assert batches >= 8
+    assert [each for each in heard if each.isdigit()] == numbers(360)
+    assert [each for each in heard if not each.isdigit()] == to_bot(numbers(360))
+
+
+async def _start(talk: Talk) -> Position:
+    _, position = await anext(talk.letters(None))
+    return position
+
+
+async def test_a_dropped_connection_loses_nothing(sandbox: Sandbox, talk: Talk) -> None:
+    async with Ear(talk) as ear:
+        whisper(sandbox, "0")
+        await ear.hears("0")
+        sandbox.faults.add(f"drop,method=updates,account={ME},every=7")
+        sandbox.faults.add(f"drop,method=updates.getDifference,account={ME},every=3")
+        for number in numbers(60, 1):
+            whisper(sandbox, number)
+            await asyncio.sleep(0)
+        await ear.hears(*numbers(60, 1))
+
+
+async def test_lost_pushes_are_made_good_by_the_next(sandbox: Sandbox, talk: Talk) -> None:
+    async with Ear(talk) as ear:
+        sandbox.faults.add(f"lose,method=updates,account={ME},count=2")
+        whisper(sandbox, "one", "two", "three")
+        await ear.hears("one", "two", "three")
+
+
+async def test_who_hears_nothing_asks(sandbox: Sandbox, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_EVERY", 0.2)
+    sandbox.faults.add(f"lose,method=updates,account={ME}")
+    async with Ear(talk) as ear:
+        whisper(sandbox, "one")
+        await ear.hears("one")
+
+
+async def test_many_rings_are_few_reads(sandbox: Sandbox, talk: Talk) -> None:
+    async with Ear(talk) as ear:
+        whisper(sandbox, *numbers(90))
+        await ear.hears(*numbers(90))
+    assert sandbox.counters.requests(method="updates.getDifference", account=ME) < 15
+
+
+async def test_groups_are_heard(sandbox: Sandbox, talk: Talk, group: Chat, anna: Person) -> None:
+    async with Ear(talk) as ear:
+        await anna.send("thegroup", "not for the bot")
+        asked = await anna.send("thegroup", f"@{BOT} one")
+        await anna.send(BOT, "two")
+        await ear.until(lambda: len(ear.letters) == 2)
+        one = next(each for each in ear.letters if each.chat < 0)
+        assert (one.chat, one.sender.id, one.sender.name) == (-1001600000010, ANNA, "Sandbox Person")
+        assert isinstance(one, type(ear.letters[0]))
+        ear.letters.clear()
+        number = await talk.say(one.chat, "yes?", reply_to=asked.id)
+        assert number == asked.id + 1
+        shown = await anna.hears(lambda message: message.text == "yes?")
+        await shown.reply("this")
+        (this,) = await ear.hears("this")
+        assert (this.for_me, this.reply_to) == (True, number)
+
+
+async def test_what_is_for_the_bot_in_a_group(
+    sandbox: Sandbox, talk: Talk, group: Chat, anna: Person
+) -> None:
+    account(sandbox, ME).reads_groups = True
+    async with Ear(talk) as ear:
+        asked = await anna.send("thegroup", "just so")
+        await asked.reply("an answer to myself")
+        for text in (f"hey @{BOT}!", f"/save@{BOT} x", "/save", "/save@other_bot", "@sandbox_bota"):
+            await anna.send("thegroup", text)
+        await ear.until(lambda: len(ear.letters) == 7)
+        for_me = [each.text for each in ear.letters if not hasattr(each, "query") and each.for_me]
+        assert for_me == [f"hey @{BOT}!", f"/save@{BOT} x"]
+
+
+async def test_small_groups_are_heard(sandbox: Sandbox, talk: Talk, anna: Person) -> None:
+    members = {ME, samples.USER.id, ANNA}
+    sandbox.world.talks.add_group(Group(id=FEW, title="Few", members=members))
+    peer = tl.InputPeerChat(FEW)
+    async with Ear(talk) as ear:
+        await anna.send(peer, f"@{BOT} hi")
+        (hi,) = await ear.hears(f"@{BOT} hi")
+        assert (hi.chat, hi.for_me, hi.private) == (-FEW, True, False)
+        assert hi.link == f"tg://openmessage?chat_id={FEW}&message_id={hi.id}"
+        await talk.say(hi.chat, "yes?")
+        await (await anna.hears(lambda message: message.text == "yes?")).reply("that")
+        (that,) = await ear.hears("that")
+        assert that.for_me
+
+
+async def test_a_group_met_while_away(sandbox: Sandbox, talk: Talk) -> None:
+    """What was said before the bot listened is not told."""
+    members = {ME, samples.USER.id, ANNA}
+    old = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Old", broadcast=False, members=members))
+    await talk.close()
+    call(sandbox, old, "old", hours_ago=1)
+    await talk.open()
+    position = await _start(talk)
+    await talk.close()
+    new = sandbox.world.add_chat(Chat(id=GROUP + 2, title="New", broadcast=False, members=members))
+    call(sandbox, new, *numbers(5))
+    call(sandbox, old, "new")
+    await talk.open()
+    async with Ear(talk, position) as ear:
+        await ear.until(lambda: len(ear.letters) == 6)
+        assert sorted(each.text for each in ear.letters if isinstance(each, Letter)) == to_bot(
+            [*numbers(5), "new"]
+        )
+
+
+async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
+    sandbox: Sandbox, talk: Talk, group: Chat
+) -> None:
+    async with Ear(talk) as ear:
+        call(sandbox, group, "one")
+        await ear.hears(*to_bot(["one"]))
+    assert ear.position is not None
+    assert ear.position.channels == {GROUP: group.box.pts}
+    group.members.discard(ME)
+    group.username = ""
+    async with Ear(talk, ear.position) as ear:
+        whisper(sandbox, "two")
+        await ear.hears("two")
+        await ear.until(lambda: ear.position and not ear.position.channels)
+
+
+async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
+    """Such as that of another bot: it begins anew."""
+    position = Position(999_999, 1, 1, {GROUP: 999_999})
+    async with Ear(talk, position) as ear:
+        await ear.until(lambda: ear.position and ear.position.pts < 999)
+        whisper(sandbox, "one")
+        await ear.hears("one")
+
+
+async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: Talk) -> None:
+    async with Ear(talk) as ear:
+        whisper(sandbox, "one")
+        await ear.hears("one")
+        sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=updates.getDifference")
+        whisper(sandbox, "two")
+        await ear.hears("two")
+        assert sandbox.counters.requests(method="auth.importBotAuthorization") == 2
+
+
+async def test_a_dead_token_is_said(sandbox: Sandbox, talk: Talk) -> None:
+    position = await _start(talk)
+    sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=updates.getDifference")
+    account(sandbox, ME).token = "7:other"
+    with pytest.raises(NeedsLogin, match="token"):
+        async for _ in talk.letters(position):
+            pass
+
+
+async def test_only_people_write_letters(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
+    other = Account(id=7000000002, name="B", username="other_bot", token="7:b")
+    sandbox.world.add_account(other)
+    group.members.add(other.id)
+    async with Ear(talk) as ear:
+        call(sandbox, group, "beep", sender=other.id)
+        call(sandbox, group, "who am I", sender=ME)
+        call(sandbox, group, "one")
+        await ear.hears(*to_bot(["one"]))

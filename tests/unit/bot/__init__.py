@@ -1,0 +1,1 @@
+"""The bot: what it says and shows."""
