@@ -76,6 +76,22 @@ class OnConflict(StrEnum):
     SKIP = "skip"
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where files go for which all that is given holds; what is left out does not matter."""
+
+    name: str = ""  # pattern (`saveany.filters`) that occurs in the name the file will have
+    text: str = ""  # pattern that occurs in the text of its message, or of its album
+    chat: str = ""  # where it comes from: @name or a marked id
+    kinds: tuple[str, ...] = ()  # one of these `saveany.filters.Kind`
+    min_size: int = 0  # at least so many bytes
+    max_size: int | None = None  # at most so many
+    album: bool | None = None  # whether it is one of several that were posted together
+    storage: str = ""  # "": the one that was chosen
+    folder: str = (
+        ""  # template (`saveany.planning.templates`), from the root of the storage; "": the chosen one
+    )
+
+
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the user asked for; it never changes after the task is accepted."""
 
@@ -91,6 +107,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook_url: str = ""  # from the request; the operator's own comes from the configuration
     params: dict[str, Any] = msgspec.field(default_factory=dict)  # how to fetch; may hold secrets
     source_storage: str = ""  # the storage that files are taken from, if they are
+    template: str = ""  # of the user, for names; "" keeps those that the files have
+    rules: tuple[Rule, ...] = ()  # of the user, as they were then: the first that matches places a file
 
     @property
     def lane(self) -> str:
@@ -113,6 +131,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     failures: int = 0  # classified failures so far; crashes and restarts do not count
     source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
+    storage: str = ""  # the one that a rule chose; "": the task's
+    found: str = ""  # folder and name as the source has them, where rules or a template decide on others
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

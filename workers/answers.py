@@ -11,7 +11,7 @@ from typing import Any
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.store.asks import PATIENCE, Answer, Ask, Asks
-from storages.base import Storage
+from storages.base import Storage, Usage
 from workers.identity import Place
 
 log = get_logger("saveany.worker")
@@ -57,4 +57,17 @@ async def _probe(storage: Storage) -> float:
     return round(time.monotonic() - began, 3)
 
 
-_KINDS: Mapping[str, Callable[..., Awaitable[Any]]] = {"list": _list, "probe": _probe}
+async def _stat(storage: Storage, path: str) -> bool:
+    return await storage.stat(path) is not None
+
+
+async def _usage(storage: Storage) -> dict[str, int | None]:
+    return asdict(await storage.usage() if storage.capabilities.usage else Usage())
+
+
+_KINDS: Mapping[str, Callable[..., Awaitable[Any]]] = {
+    "list": _list,
+    "probe": _probe,
+    "stat": _stat,
+    "usage": _usage,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ from saveany.errors import (
     Fenced,
     NoSpace,
     PauseRequested,
+    Permanent,
     Retryable,
     SaveAnyError,
     StorageError,
@@ -27,6 +28,7 @@ from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.planning.plan import plan, planned_title
 from saveany.store import Claim
+from storages.base import Storage
 from workers.identity import Place
 from workers.lease import Keeper
 from workers.ledger import Ledger
@@ -55,7 +57,14 @@ class Job:
     """The work on one claim. `run` never raises because of the task: how it went is recorded in the store."""
 
     def __init__(
-        self, claim: Claim, *, source: Source, place: Place, announce: Announce, tries: int, scratch: Path
+        self,
+        claim: Claim,
+        *,
+        source: Source,
+        places: Mapping[str, Place],
+        announce: Announce,
+        tries: int,
+        scratch: Path,
     ) -> None:
         self._claim = claim
         self._source = source
@@ -65,9 +74,9 @@ class Job:
         self._ledger = Ledger(claim)
         self._meter = Meter(self._ledger)
         self._keeper = Keeper(claim, self._meter)
-        self._place = place
+        self._places = places
+        self._scratch = scratch
         self._left = ""  # what is saved but still where it came from, too
-        self._transfer = Transfer(claim, self._ledger, source, place.storage, self._meter, scratch)
 
     def look(self) -> None:
         """The task may have been canceled or paused: find out now."""
@@ -157,7 +166,7 @@ class Job:
     async def _saved(self, item: Item) -> Item:
         """The item, completed or skipped, or failed with the reason on it."""
         try:
-            return await self._tried(lambda: self._transfer.save(self._ledger.items[item.index]))
+            return await self._tried(partial(self._save, item.index), item.index)
         except Retryable as e:
             if e.after > _LONG_WAIT:
                 raise
@@ -171,9 +180,33 @@ class Job:
             return item
         return replace(item, status=ItemStatus.FAILED, error=error, failures=item.failures + 1)
 
-    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
-        """`step`, again while it fails in a way that may pass. A wait we are told to make is no failure, and
-        a storage that has gone away is not the task's: the task waits until it is back."""
+    async def _save(self, index: int) -> Item:
+        item = self._ledger.items[index]
+        return await self._transfer(item).save(item)
+
+    def _transfer(self, item: Item) -> Transfer:
+        storage = self._storage(item)
+        return Transfer(
+            self._claim, self._ledger, self._source, storage, self._storage, self._meter, self._scratch
+        )
+
+    def _storage(self, item: Item) -> Storage:
+        place = self._place(item)
+        if item.storage and not place.here:  # for the task's own that was asked before
+            raise StorageUnavailable(place.problem)
+        return place.storage
+
+    def _place(self, item: Item | None) -> Place:
+        """Where an item goes; without one, the task's own storage."""
+        name = (item and item.storage) or self._task.spec.storage
+        if name not in self._places:
+            raise Permanent(f"a rule sends this file to storage {name!r}, which this worker does not have")
+        return self._places[name]
+
+    async def _tried(self, step: Callable[[], Awaitable[T]], index: int | None = None) -> T:
+        """`step`, for one item or the whole task, again while it fails in a way that may pass. A wait we are
+        told to make is no failure, and a storage that has gone away is not the task's: the task waits until
+        it is back."""
         failures = 0
         while True:
             try:
@@ -182,7 +215,8 @@ class Job:
                 wait = e.after if isinstance(e, Retryable) else 0.0
                 failures += not wait
                 hopeless = isinstance(e, NoSpace | UnsafePath)
-                if isinstance(e, StorageUnavailable) and not await self._place.works():
+                place = self._place(None if index is None else self._ledger.items[index])
+                if isinstance(e, StorageUnavailable) and not await place.works():
                     raise Retryable(e.message, after=_STORAGE_WAIT) from e
                 if hopeless or wait > _LONG_WAIT or failures >= self._tries:
                     raise
@@ -240,8 +274,8 @@ class Job:
         remembers it."""
         for item in items:
             try:
-                await self._transfer.undo(item)
-            except StorageError as e:
+                await self._transfer(item).undo(item)
+            except (Permanent, StorageError) as e:
                 log.warning("could not clean up", task=self._task.id, item=item.index, reason=e.message)
 
     async def _told_of(self, item: Item) -> list[Delivery]:

@@ -197,7 +197,7 @@ class Worker:
         return Job(
             claim,
             source=Watched(self._sources[spec.type], self._throttle, self._store.counters, spec.user_id),
-            place=self._places[spec.storage],
+            places=self._places,
             announce=self._announce,
             tries=self._config.retry,
             scratch=self._scratch,
@@ -285,8 +285,11 @@ class Worker:
                 await self._store.workers.cleaned(name, task_id, epoch)
 
     async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
+        task = await self._store.tasks.get(task_id)
+        if task is None:
+            return
         for item in await self._store.tasks.all_items(task_id):
-            if item.status.done:
+            if item.status.done or storage.name != (item.storage or task.spec.storage):
                 continue
             key = UploadKey(task_id, item.index, epoch)
             finishing = item.status is ItemStatus.FINISHING

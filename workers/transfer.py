@@ -11,6 +11,7 @@ together with the end of the task.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
 from saveany.planning import paths
 from saveany.planning.names import numbered
+from saveany.planning.plan import found_name, settled
 from saveany.store import Claim
 from storages.base import Range, Storage, Upload, UploadKey
 from workers.checkpoint import Checkpoints
@@ -41,12 +43,13 @@ log = get_logger("saveany.transfer")
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Saves the items of one claimed task."""
+    """Saves items of one claimed task in the storage where they are to go."""
 
     claim: Claim
     ledger: Ledger
     source: Source
     storage: Storage
+    storage_of: Callable[[Item], Storage]
     meter: Meter
     scratch: Path  # a folder of this machine for what must be spooled
 
@@ -59,6 +62,9 @@ class Transfer:
         if await self._is_done(item):
             return replace(item, status=ItemStatus.COMPLETED)
         item = await self._prepared(item)
+        return await dataclasses.replace(self, storage=self.storage_of(item))._save(item)
+
+    async def _save(self, item: Item) -> Item:
         while True:
             if await self._skips(item):
                 await self.storage.discard(self._key(item), item.path)  # what a worker that died left of it
@@ -73,15 +79,21 @@ class Transfer:
                     raise Permanent(f"{item.path}: a folder of that name is in the way") from taken
 
     async def _prepared(self, item: Item) -> Item:
-        """The item as the source sees it now, and under the name that goes with that."""
+        """The item as the source sees it now, and where it goes as such."""
         self.meter.begin()
-        ready = await self.source.prepare(item, self.claim.task.spec, self.meter.report)
+        spec = self.claim.task.spec
+        ready = await self.source.prepare(replace(item, name=found_name(item)), spec, self.meter.report)
         ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="")
-        if self.claim.task.spec.filename or ready.name == item.name:
-            return replace(ready, name=item.name)
+        ready = settled(spec, item, ready)
+        if (ready.storage, ready.path) == (item.storage, item.path):
+            return ready
         await self.storage.discard(self._key(item), item.path)
-        others = [each.path for each in self.ledger.items if each.index != item.index]
-        return replace(ready, path=paths.distinct_from(others, paths.sibling(item.path, ready.name)))
+        others = [
+            each.path
+            for each in self.ledger.items
+            if each.index != item.index and each.storage == ready.storage
+        ]
+        return replace(ready, path=paths.distinct_from(others, ready.path))
 
     async def _placed(self, item: Item) -> Item:
         """The item at a path that no other task uses, where the storage itself could not tell in time."""
@@ -94,14 +106,14 @@ class Transfer:
         return item
 
     async def _has_place(self, item: Item) -> bool:
-        if not await self.claim.reserve(item.index, item.path):
+        if not await self.claim.reserve(item.index, self.storage.name, item.path):
             return False
         return self._policy is not OnConflict.RENAME or await self.storage.stat(item.path) is None
 
     async def _saved(self, item: Item) -> Item:
         saved = await self._renamed(item) or await self._copied(item) or await self._fetched(item)
         if not self._names_itself:
-            await self.claim.vacate(item.index, item.path)
+            await self.claim.vacate(item.index, self.storage.name, item.path)
         return saved
 
     async def _renamed(self, item: Item) -> Item | None:
@@ -257,4 +269,5 @@ class Transfer:
 
     async def _next_name(self, item: Item) -> str:
         first = paths.sibling(item.path, item.name)
-        return paths.sibling(first, numbered(item.name, await self.claim.next_suffix(first)))
+        number = await self.claim.next_suffix(self.storage.name, first)
+        return paths.sibling(first, numbered(item.name, number))

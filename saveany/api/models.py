@@ -51,7 +51,8 @@ class Wanted(Strict):
         examples=["report.pdf"],
     )
     on_conflict: Literal["rename", "overwrite", "skip"] = Field(
-        default="rename", description="What happens when the name is taken."
+        default="rename",
+        description="What happens when the name is taken. Left out: as the user has set it in the bot.",
     )
     priority: int = Field(
         default=0, ge=-100, le=100, description="Among your own tasks, higher ones go first."
@@ -88,12 +89,16 @@ class NewTask(Wanted):
         ge=1, lt=2**53, description="Telegram id of a configured user.", examples=[123456789]
     )
     storage_name: str = Field(
-        default="", max_length=255, description="Empty: the first storage of the user.", examples=["local1"]
+        default="",
+        max_length=255,
+        description="Empty: as the user's rules and default have it, else the user's first storage.",
+        examples=["local1"],
     )
     dir_path: str = Field(
         default="/",
         max_length=4096,
-        description="Folder inside the storage. A leading slash is the root of the storage.",
+        description="Folder inside the storage. A leading slash is the root of the storage. Left out: as the "
+        "user's rules and default have it.",
         examples=["/downloads"],
     )
     webhook_url: str = Field(
@@ -136,10 +141,17 @@ class TypedTask(Wanted):
         default=None, ge=1, lt=2**53, description="Left out: the first configured user.", examples=[123456789]
     )
     storage: str = Field(
-        default="", max_length=255, description="Empty: the first storage of the user.", examples=["local1"]
+        default="",
+        max_length=255,
+        description="Empty: as the user's rules and default have it, else the user's first storage.",
+        examples=["local1"],
     )
     path: str = Field(
-        default="", max_length=4096, description="Folder inside the storage.", examples=["downloads"]
+        default="",
+        max_length=4096,
+        description="Folder inside the storage; `/` is its root. Empty: as the user's rules and default "
+        "have it.",
+        examples=["downloads"],
     )
     webhook: str = Field(default="", max_length=2048, description="As `webhook_url` of the other body.")
 
@@ -269,6 +281,9 @@ class ItemView(Reply):
     path: str = Field(
         description="Where it is, or will be, relative to the root of the storage.",
         examples=["downloads/file.pdf"],
+    )
+    storage: str = Field(
+        default="", exclude_if=_empty, description="Where a rule sends it; missing: the storage of the task."
     )
     sha256: str = Field(default="", exclude_if=_empty, description="Hash of the content, in hexadecimal.")
     url: str = Field(default="", exclude_if=_empty, description="Where the storage shows it.")

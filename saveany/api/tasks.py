@@ -24,13 +24,14 @@ from saveany.api.models import (
     TypedTask,
 )
 from saveany.api.routes import Route
-from saveany.api.services import Use
+from saveany.api.services import Services, Use
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, TaskSpec
 from saveany.planning.intake import Wish, intake, source_of
 from saveany.sources import Params, ParamsModel
+from saveany.store.people import Prefs
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Route)
@@ -66,7 +67,7 @@ async def create(
     use: Use, body: Annotated[NewTaskBody, Body()], idempotency_key: IdempotencyKey = None
 ) -> Created:
     """Accept a task. What can be told at once is checked; the rest becomes the task's `error`."""
-    spec = _spec(use.config, body)
+    spec = _spec(use.config, body, await _prefs(use, body.user_id))
     body_hash = _hash(body) if idempotency_key else ""
     accepted = await use.queue.submit(spec, key=idempotency_key or "", body_hash=body_hash)
     return Created(
@@ -157,17 +158,23 @@ async def retry(use: Use, task_id: TaskId) -> Created:
     )
 
 
-def _spec(config: Config, body: NewTask | TypedTask) -> TaskSpec:
+async def _prefs(use: Services, user_id: int | None) -> Prefs:
+    """What the user of the task likes; left out is the first configured one, as `Wish` has it."""
+    users = [user.id for user in use.config.users[:1]] if user_id is None else [user_id]
+    return await use.store.people.get(users[0]) if users else Prefs()
+
+
+def _spec(config: Config, body: NewTask | TypedTask, prefs: Prefs) -> TaskSpec:
     if isinstance(body, TypedTask):
-        return _typed_spec(config, body)
+        return _typed_spec(config, body, prefs)
     names = {"telegram_url": "url"} if body.url else {}
-    return _renamed(names, config, _wish(body))
+    return _renamed(names, config, _wish(body), prefs)
 
 
-def _renamed(names: Mapping[str, str], config: Config, wish: Wish) -> TaskSpec:
+def _renamed(names: Mapping[str, str], config: Config, wish: Wish, prefs: Prefs) -> TaskSpec:
     """`intake`, speaking of fields by the names they have in this body."""
     try:
-        return intake(config, wish)
+        return intake(config, wish, prefs)
     except InvalidInput as error:
         raise InvalidInput(error.message, names.get(error.field, error.field)) from error
 
@@ -178,15 +185,19 @@ def _wish(body: NewTask) -> Wish:
         links=[body.telegram_url or body.url],
         user_id=body.user_id,
         storage=body.storage_name,
-        folder=body.dir_path,
+        folder=body.dir_path if "dir_path" in body.model_fields_set else "",
         filename=body.filename,
-        on_conflict=OnConflict(body.on_conflict),
+        on_conflict=_policy(body),
         priority=body.priority,
         webhook_url=body.webhook_url,
     )
 
 
-def _typed_spec(config: Config, body: TypedTask) -> TaskSpec:
+def _policy(body: NewTask | TypedTask) -> OnConflict | None:
+    return OnConflict(body.on_conflict) if "on_conflict" in body.model_fields_set else None
+
+
+def _typed_spec(config: Config, body: TypedTask, prefs: Prefs) -> TaskSpec:
     model = source_of(config, body.type).params
     params = _params(model, body)
     names = {**_TYPED_NAMES, **dict.fromkeys(("telegram_url", "url"), f"params.{model.link_field}")}
@@ -198,12 +209,12 @@ def _typed_spec(config: Config, body: TypedTask) -> TaskSpec:
         storage=extras.pop("target_storage", "") or body.storage,
         folder=extras.pop("target_path", "") or body.path,
         filename=body.filename,
-        on_conflict=OnConflict(body.on_conflict),
+        on_conflict=_policy(body),
         priority=body.priority,
         webhook_url=body.webhook,
         params=extras,
     )
-    return _renamed(names, config, wish)
+    return _renamed(names, config, wish, prefs)
 
 
 def _params(model: ParamsModel, body: TypedTask) -> Params:

@@ -92,6 +92,7 @@ def _item_view(item: Item) -> ItemView:
         size=item.size,
         status=item.status.value,
         path=item.final or item.path,
+        storage=item.storage,
         sha256=item.sha256,
         url=item.url,
         error=item.error,

@@ -10,15 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from saveany.config import Config, User
 from saveany.config.hints import did_you_mean
 from saveany.errors import Forbidden, InvalidInput, NotFound
-from saveany.models import OnConflict, TaskSpec
+from saveany.models import OnConflict, Rule, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.sources import SourceSpec, sources
+from saveany.store.people import Prefs
 from saveany.store.tasks import new_id
+from saveany.telegram import links as telegram
+
+_NO_PREFS = Prefs()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +34,21 @@ class Wish:
     links: Sequence[str]  # at least one
     type: str = ""  # left out: the first source that claims the link
     user_id: int | None = None  # left out: the first configured user
-    storage: str = ""  # left out: the first storage of the user
-    folder: str = ""
+    # Left out, these are as the user's preferences have them: rules and the template decide only on what
+    # nobody has asked for.
+    storage: str = ""
+    folder: str = ""  # "/" is the root of the storage
     filename: str = ""
-    on_conflict: OnConflict = OnConflict.RENAME
+    on_conflict: OnConflict | None = None
     priority: int = 0
     webhook_url: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
+    #: Marked id of the group in which the bot was asked: what was said there may be linked to.
+    talk: int = 0
 
 
-def intake(config: Config, wish: Wish) -> TaskSpec:
-    """The task that fulfils `wish`, with a fresh id; nothing is stored yet.
+def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
+    """The task that fulfils `wish` of a user with these preferences, with a fresh id; nothing is stored yet.
 
     Raises `InvalidInput` (its `field` is named as in the API: `telegram_url`, `type`, `dir_path`,
     `filename`, `webhook_url`), `Forbidden` for a user or a storage that may not be used, `NotFound` for an
@@ -47,20 +57,30 @@ def intake(config: Config, wish: Wish) -> TaskSpec:
     source = _source(config, wish)
     canonical = _canonical(source, wish.links)
     user = _user(config, wish.user_id)
+    _check_talks(canonical, user, wish)
+    taken_from = _source_storage(config, user, wish.params)
+    mine = prefs if not taken_from else replace(prefs, template="", rules=())  # a tree stays as it is
     return TaskSpec(
         id=new_id(),
         type=source.type,
         links=canonical,
         user_id=user.id,
-        storage=_storage(config, user, wish.storage),
+        storage=_target(config, user, wish, prefs),
         params=dict(wish.params),
-        source_storage=_source_storage(config, user, wish.params),
-        path=folder(wish.folder),
+        source_storage=taken_from,
+        path=_path(wish, prefs),
         filename=_filename(wish),
-        on_conflict=wish.on_conflict,
+        template="" if wish.filename else mine.template,
+        rules=_rules(config.allowed_storages(user), wish, mine),
+        on_conflict=wish.on_conflict or _policy(prefs),
         priority=wish.priority,
         webhook_url=_webhook(config, wish.webhook_url),
     )
+
+
+def source_for(config: Config, link: str) -> SourceSpec:
+    """The first source that takes the link. Raises `InvalidInput` if there is none."""
+    return _source(config, Wish(links=[link]))
 
 
 def source_of(config: Config, type_: str) -> SourceSpec:
@@ -111,6 +131,47 @@ def _link(source: SourceSpec, text: str, *, alone: bool) -> str:
         if alone:
             raise
         raise InvalidInput(f"{text[:200]}: {error}", error.field) from error
+
+
+def _target(config: Config, user: User, wish: Wish, prefs: Prefs) -> str:
+    """The storage that was asked for, else the user's own choice as long as it may be used."""
+    usual = prefs.storage if prefs.storage in config.allowed_storages(user) else ""
+    return _storage(config, user, wish.storage or usual)
+
+
+def _path(wish: Wish, prefs: Prefs) -> str:
+    usual = prefs.folder if wish.storage in ("", prefs.storage) else ""
+    return folder(wish.folder or usual)
+
+
+def _policy(prefs: Prefs) -> OnConflict:
+    """Who wants to be asked, and cannot be, keeps both."""
+    return OnConflict.RENAME if prefs.on_conflict in ("", "ask") else OnConflict(prefs.on_conflict)
+
+
+def _rules(allowed: Sequence[str], wish: Wish, prefs: Prefs) -> tuple[Rule, ...]:
+    """The user's rules, as far as nobody has asked for something else. None leads into a storage that the
+    user may not use any more."""
+    if not prefs.rules_on or (wish.storage and wish.folder):
+        return ()
+    storages = set() if wish.storage else set(allowed)
+    return tuple(
+        replace(
+            rule,
+            storage=rule.storage if rule.storage in storages else "",
+            folder="" if wish.folder else rule.folder,
+        )
+        for rule in prefs.rules
+    )
+
+
+def _check_talks(canonical: Sequence[str], user: User, wish: Wish) -> None:
+    """What somebody has said to the bot is nobody else's, whatever role they have."""
+    talks = {telegram.parse(link).talk_id for link in canonical if link.startswith(telegram.TALK)}
+    if talks - {user.id, wish.talk}:
+        raise Forbidden(
+            "this link leads into somebody else's talk with the bot; send the message to the bot yourself"
+        )
 
 
 def _source_storage(config: Config, user: User, params: Mapping[str, Any]) -> str:

@@ -64,7 +64,23 @@ def safe_name(raw: str) -> str:
     One part of a path, NFC, at most `MAX_BYTES` bytes of UTF-8 (the extension survives the cut), not
     hidden, not reserved, without invisible or forbidden characters. A safe name stays as it is.
     """
-    return _clean(raw) or FALLBACK
+    return cleaned(raw) or FALLBACK
+
+
+def cleaned(raw: str) -> str:
+    """As `safe_name`, but "" if nothing is left."""
+    visible = "".join(" " if c.isspace() else c for c in raw if c.isspace() or not is_hidden(c))
+    # A leading dot would hide the file, or make it one of the storage's own.
+    name = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", visible)).strip(_EDGES)
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    return _fit(*split(name))
+
+
+def split(name: str) -> tuple[str, str]:
+    """A name as its stem and its extension, with the dot; "" for none."""
+    match = _EXTENSION.search(name)
+    return (name[: match.start()], match[0]) if match else (name, "")
 
 
 def name_for(
@@ -76,10 +92,10 @@ def name_for(
     extension that is missing comes from the MIME type. `kind` is a word such as `photo`.
     """
     extension = extension_for(mime_type)
-    if own := _clean(original or ""):
-        return own if _split(own)[1] else safe_name(own + extension)
+    if own := cleaned(original or ""):
+        return own if split(own)[1] else safe_name(own + extension)
     line = next(filter(None, map(str.strip, caption.splitlines())), "")
-    if title := _clean(line[:MAX_CAPTION]):
+    if title := cleaned(line[:MAX_CAPTION]):
         return title if extension and title.lower().endswith(extension) else safe_name(title + extension)
     date = datetime.fromtimestamp(date_ms / 1000, UTC)
     return safe_name(f"{kind}_{date:%Y-%m-%d_%H-%M-%S}_{message_id}{extension}")
@@ -96,7 +112,7 @@ def numbered(name: str, n: int) -> str:
     """The n-th other name for a safe `name`: `a.tar.gz`, 1 -> `a_1.tar.gz`; 0 is the name itself."""
     if n == 0:
         return name
-    stem, extension = _split(name)
+    stem, extension = split(name)
     return _fit(stem, f"_{n}{extension}")
 
 
@@ -119,20 +135,6 @@ def _distinct(named: Iterable[tuple[str, str]]) -> Iterator[str]:
         tried[folder, name] = n + 1
         taken.add(key)
         yield candidate
-
-
-def _clean(raw: str) -> str:
-    visible = "".join(" " if c.isspace() else c for c in raw if c.isspace() or not is_hidden(c))
-    # A leading dot would hide the file, or make it one of the storage's own.
-    name = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", visible)).strip(_EDGES)
-    if _RESERVED.match(name):
-        name = f"_{name}"
-    return _fit(*_split(name))
-
-
-def _split(name: str) -> tuple[str, str]:
-    match = _EXTENSION.search(name)
-    return (name[: match.start()], match[0]) if match else (name, "")
 
 
 def _fit(stem: str, ending: str) -> str:

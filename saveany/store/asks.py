@@ -22,7 +22,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     storage: str
-    kind: str  # "list" | "probe"
+    kind: str  # "list" | "probe" | "stat" | "usage"
     args: dict[str, Any]
     until: int  # nobody waits for the answer any more from then on, by the clock of Redis
 

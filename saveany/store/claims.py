@@ -70,22 +70,22 @@ class Claim:
         found = await _patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
         return _checkpoint.decode(found) if found else None
 
-    async def next_suffix(self, path: str) -> int:
-        """A number that nobody else gets for `path` in this task's storage: 1, 2, 3 … (kept for 30 days)."""
-        key = f"{PREFIX}suffix:{self.task.spec.storage}:{path}"
+    async def next_suffix(self, storage: str, path: str) -> int:
+        """A number that nobody else gets for `path` in a storage: 1, 2, 3 … (kept for 30 days)."""
+        key = f"{PREFIX}suffix:{storage}:{path}"
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
         number, _ = await _patiently(lambda: self._db.many(count))
         return int(number)
 
-    async def reserve(self, index: int, path: str) -> bool:
-        """Have `path` of this task's storage for one item, against all other tasks; False if another has it.
-        It is free again when the task has ended."""
-        args = (self.task.id, index, self.task.spec.storage, path, _RESERVED_MS)
+    async def reserve(self, index: int, storage: str, path: str) -> bool:
+        """Have `path` of a storage for one item, against all other tasks; False if another has it. It is free
+        again when the task has ended."""
+        args = (self.task.id, index, storage, path, _RESERVED_MS)
         return bool(await _patiently(lambda: self._db.script("reserve", *args)))
 
-    async def vacate(self, index: int, path: str) -> None:
+    async def vacate(self, index: int, storage: str, path: str) -> None:
         """Give a reserved path back: the file is there now, for everyone to see."""
-        args = (self.task.id, index, self.task.spec.storage, path)
+        args = (self.task.id, index, storage, path)
         await _patiently(lambda: self._db.script("vacate", *args))
 
     async def finish(

@@ -7,14 +7,18 @@ import asyncio
 from saveany.errors import Unavailable
 from saveany.logs import get_logger
 from saveany.store.asks import Asks
+from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import PREFIX, Db, connect
 from saveany.store.events import Events
 from saveany.store.history import History
+from saveany.store.live import Live
 from saveany.store.outbox import Outbox
+from saveany.store.people import People
 from saveany.store.settings import Settings
 from saveany.store.tasks import Tasks
+from saveany.store.watches import Watches
 from saveany.store.workers import Workers
 
 log = get_logger("saveany.store")
@@ -34,6 +38,10 @@ class Store:
         self.asks = Asks(db)
         self.counters = Counters(db)
         self.settings = Settings(db)
+        self.people = People(db)
+        self.bot = BotMemory(db)
+        self.live = Live(db)
+        self.watches = Watches(db)
 
     async def secret(self, name: str, fresh: str) -> str:
         """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on."""

@@ -32,6 +32,11 @@ def new_id() -> str:
     return "".join(_ALPHABET[_newest >> shift & 31] for shift in range(95, -1, -5))
 
 
+def created_ms(task_id: str) -> int:
+    """When `new_id` made this id."""
+    return int(task_id, len(_ALPHABET)) >> 52
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """The answer to a submission: the task as it was created, now or by the first request of the same key."""
 

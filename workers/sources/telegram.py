@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from saveany.errors import Permanent
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
-from saveany.planning.names import name_for
+from saveany.planning.facts import Facts
+from saveany.planning.names import name_for, split
 from saveany.planning.plan import Found
 from saveany.telegram import links
 from saveany.telegram.media import Media
@@ -43,11 +44,13 @@ class TelegramSource(Source):
         for link in spec.links:
             for media in await self._accounts.resolve(links.parse(link)):
                 found.setdefault((media.chat_id, media.message_id), media)
-        passed = _filtered(found, Filter.model_validate(spec.params.get("filter", {})))
+        albums = _albums(found.values())
+        wanted = Filter.model_validate(spec.params.get("filter", {}))
+        passed = {key: media for key, media in found.items() if wanted.accepts(_told(media, albums))}
         if not passed:
             raise Permanent(f"None of the {len(found)} files passes the filter.")
         self._fresh = dict(list((self._fresh | passed).items())[-_FRESH:])
-        return [Found(_name(media), media.size, media.source()) for media in passed.values()]
+        return [_found(media, albums) for media in passed.values()]
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file; its message is read again if this worker has not read it yet."""
@@ -57,16 +60,40 @@ class TelegramSource(Source):
         await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
 
 
-def _filtered(found: dict[_Key, Media], wanted: Filter) -> dict[_Key, Media]:
-    """The text of an album stands beside one of its files, and is meant for all."""
-    texts: dict[int | None, str] = {
-        each.grouped_id: each.caption for each in found.values() if each.grouped_id and each.caption
-    }
-    return {
-        key: media
-        for key, media in found.items()
-        if wanted.accepts(replace(media, caption=media.caption or texts.get(media.grouped_id, "")))
-    }
+_Albums = dict[tuple[int, int | None], tuple[str, str]]
+
+
+def _albums(found: Iterable[Media]) -> _Albums:
+    """Text and name of each album. The text stands beside one of its files, and is meant for all; the name is
+    that of the first file, which is the first line of the text where files have no names of their own."""
+    albums: _Albums = {}
+    for media in filter(lambda each: each.grouped_id, found):
+        text, name = albums.get(_album(media), ("", ""))
+        albums[_album(media)] = text or media.caption, name or split(_name(media))[0]
+    return albums
+
+
+def _album(media: Media) -> tuple[int, int | None]:
+    return media.chat_id, media.grouped_id
+
+
+def _told(media: Media, albums: _Albums) -> Media:
+    """The file with the text that goes with it."""
+    text = albums[_album(media)][0] if media.grouped_id else ""
+    return replace(media, caption=media.caption or text)
+
+
+def _found(media: Media, albums: _Albums) -> Found:
+    facts = Facts(
+        text=_told(media, albums).caption,
+        kind=media.kind,
+        album=albums[_album(media)][1] if media.grouped_id else "",
+        chat=media.origin_username if media.origin_id else media.chat_username,
+        chat_id=media.origin_id or media.chat_id,
+        message_id=media.message_id,
+        date_ms=media.date_ms,
+    )
+    return Found(_name(media), media.size, media.source(), facts=facts)
 
 
 def _name(media: Media) -> str:

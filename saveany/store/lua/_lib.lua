@@ -28,6 +28,9 @@
 --   asks:<storage>, answer:<id>  list  questions about a storage, and what a worker replies; seconds old at most
 --   worker:<id>, workers    string, set  heartbeats
 --   storages                hash    storage -> id its disk must show; after a "?" while none shows it yet
+--   watches                 hash    id -> watched chat, JSON with the id of the last message that was handled
+--   watches:tasks           hash    task -> its watch, until its user has been told how it ended
+--   people                  hash    user -> what the user likes: language, defaults, rules; JSON
 --   lock:<name>             string  locks that end by themselves
 --   meta                    hash    schema version, shared secrets
 
@@ -93,6 +96,15 @@ local function history_keys(id, status)
     all .. ':storage:' .. t[3] }
 end
 
+-- Where files of a task may lie: keys of the clean-up of its own storage, and of those its rules lead into.
+local function cleanup_keys(id)
+  local keys = { P .. 'cleanup:' .. field(id, 'storage') }
+  for _, rule in ipairs(cjson.decode(field(id, 'spec')).rules or {}) do
+    if rule.storage then table.insert(keys, P .. 'cleanup:' .. rule.storage) end
+  end
+  return keys
+end
+
 -- The only way into a terminal state.
 local function finish(id, status, err, at)
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err, 'worker', '', 'cancel', 0,
@@ -101,7 +113,7 @@ local function finish(id, status, err, at)
   redis.call('DEL', P .. 'checkpoints:' .. id)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
   if status == 'canceled' and tonumber(field(id, 'epoch')) > 0 then
-    redis.call('SADD', P .. 'cleanup:' .. field(id, 'storage'), id .. ':' .. field(id, 'epoch'))
+    for _, key in ipairs(cleanup_keys(id)) do redis.call('SADD', key, id .. ':' .. field(id, 'epoch')) end
   end
   emit('task.' .. status, id, at)
 end

@@ -8,7 +8,7 @@ local status = field(id, 'status')
 if status == '' then return 'unknown' end
 if (status ~= 'failed' and status ~= 'canceled') or field(id, 'run') ~= ARGV[2] then return 'state' end
 for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
-redis.call('SREM', P .. 'cleanup:' .. field(id, 'storage'), id .. ':' .. field(id, 'epoch'))
+for _, key in ipairs(cleanup_keys(id)) do redis.call('SREM', key, id .. ':' .. field(id, 'epoch')) end
 put_items(id, 3)
 redis.call('HINCRBY', task_key(id), 'run', 1)
 redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)

@@ -65,6 +65,7 @@ class Bench:
         self.storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=folder))
         self.scratch = folder.parent / "scratch"
         self.place = Place(store, self.storage)
+        self.others: dict[str, Place] = {}
         self.source = Files({"a.bin": content("a.bin")})
         self.announce = Announcer(
             "http://127.0.0.1:9/hook", ["completed", "failed", "canceled"], store.claims.time_ms
@@ -96,7 +97,7 @@ class Bench:
         return Job(
             claim,
             source=self.source,
-            place=self.place,
+            places={**self.others, self.storage.name: self.place},
             announce=self.announce,
             tries=3,
             scratch=self.scratch,

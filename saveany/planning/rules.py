@@ -1,0 +1,263 @@
+"""Rules: where a file goes by what it is. The first that matches decides; none leaves all as it was chosen.
+
+In a line, conditions stand before the arrow, all of which must hold, and the place after it:
+
+    name=\\.mkv$ size>100MB -> nas:Movies/{{ year }}
+
+    name=…   pattern that occurs in the name the file will have (RE2, upper and lower case alike)
+    text=…   pattern that occurs in the text of the message, or of the album
+    chat=…   where the file comes from: @name, or an id such as -1001234567890
+    type=…   kinds of media, as in video,animation
+    size>…   at least so much; size<… at most: 500kB, 1.5GB (thousands), 100MiB (1024s), or bytes
+    album=…  yes or no
+
+A value with spaces stands in quotes, in which "" means one quote; a backslash is a backslash. The place is
+`storage:folder`, `:folder` in the storage that was chosen, `storage:` in the folder that was chosen, or `:`
+for a rule that changes nothing, but keeps those after it from being asked. The folder counts from the root
+of the storage and is a template (`saveany.planning.templates`); where it yields nothing, the chosen one
+stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
+from typing import Any, get_args
+
+from msgspec.structs import replace
+
+from saveany.config.hints import did_you_mean
+from saveany.errors import InvalidInput
+from saveany.filters import Kind, checked_pattern, search
+from saveany.models import Rule
+from saveany.planning import paths, templates
+from saveany.planning.facts import Facts
+
+#: A user has no more: each task carries a copy of them.
+MAX_RULES = 50
+MAX_LENGTH = 500  # characters of a pattern
+
+_KINDS: tuple[str, ...] = get_args(Kind)
+_UNITS = {
+    "": 1,
+    "K": 1000,
+    "M": 1000**2,
+    "G": 1000**3,
+    "T": 1000**4,
+    "KI": 1024,
+    "MI": 1024**2,
+    "GI": 1024**3,
+    "TI": 1024**4,
+}
+_SHOWN_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB")
+_YES_NO = {"yes": True, "no": False}
+
+# Keyboards of phones turn quotes and arrows into prettier ones.
+_QUOTES = '"“”'
+_QUOTED = rf'[{_QUOTES}](?:[^{_QUOTES}]|""|““|””)*[{_QUOTES}]'
+_TOKEN = re.compile(rf"\s*(?:([A-Za-z]+)(=|>=?|<=?)({_QUOTED}|[^\s{_QUOTES}]\S*|)|(->|→)|(\S+))(?=\s|$)")
+_BARE = re.compile(rf"[^\s{_QUOTES}]\S*")
+_CHAT = re.compile(r"@\w{1,64}|-?\d{1,20}", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([KMGT]?I?)B?", re.IGNORECASE)
+
+#: Extensions of the presets, and the folders they go into.
+PRESETS: dict[str, tuple[str, str]] = {
+    "video": ("Videos", "mp4|mkv|webm|avi|mov|flv|wmv|m4v|mpe?g|ts|m2ts|3gp|rmvb"),
+    "image": ("Images", "jpe?g|png|gif|webp|bmp|tiff?|heic|heif|avif|svg|raw|psd"),
+    "audio": ("Audio", "mp3|flac|m4a|aac|ogg|oga|opus|wav|wma|ape|aiff?"),
+    "document": ("Documents", "pdf|docx?|xlsx?|pptx?|txt|md|csv|rtf|epub|mobi|azw3|djvu|od[tsp]"),
+    "archive": ("Archives", r"zip|rar|7z|tar|t?gz|bz2|xz|zst|iso|dmg"),
+}
+
+
+def decide(rules: Sequence[Rule], facts: Facts) -> Rule | None:
+    """The first rule that matches."""
+    return next((rule for rule in rules if matches(rule, facts)), None)
+
+
+def matches(rule: Rule, facts: Facts) -> bool:
+    """Whether every condition holds; one on a size that nobody knows does not."""
+    return (
+        (not rule.name or search(rule.name, facts.name))
+        and (not rule.text or search(rule.text, facts.text))
+        and (not rule.chat or _is_chat(rule.chat, facts))
+        and (not rule.kinds or facts.kind_or_guess in rule.kinds)
+        and _fits(rule, facts.size)
+        and (rule.album is None or rule.album == bool(facts.album))
+    )
+
+
+def presets(storage: str, base: str = "") -> tuple[Rule, ...]:
+    """Rules that sort files by their extension into folders below `base` of a storage ("": the chosen)."""
+    return tuple(
+        Rule(name=rf"\.({extensions})$", storage=storage, folder=paths.join(base, folder))
+        for folder, extensions in PRESETS.values()
+    )
+
+
+def checked(rule: Rule, storages: Collection[str]) -> Rule:
+    """The rule in its usual spelling. Raises `InvalidInput`, with the field of `Rule` that is wrong; a
+    storage must be one of `storages`."""
+    for field in ("name", "text"):
+        _check_pattern(field, getattr(rule, field))
+    if rule.chat and not _CHAT.fullmatch(rule.chat):
+        raise InvalidInput(f"{rule.chat!r} is no chat; write @name or an id such as -1001234567890", "chat")
+    for kind in rule.kinds:
+        if kind not in _KINDS:
+            raise InvalidInput(f"there is no type {kind!r}; {_hint(kind, _KINDS)}", "kinds")
+    if rule.max_size is not None and rule.max_size < rule.min_size:
+        raise InvalidInput("no file is that large and that small at once", "max_size")
+    if rule.storage and rule.storage not in storages:
+        raise InvalidInput(
+            f"there is no storage {rule.storage!r} for you; {_hint(rule.storage, storages)}", "storage"
+        )
+    return replace(rule, folder=_checked_folder(rule.folder.strip()))
+
+
+def parse_rule(line: str) -> Rule:
+    """The rule that a line means. Raises `InvalidInput` if it is written wrongly; `checked` looks at what it
+    says."""
+    conditions: dict[str, Any] = {}
+    at = 0
+    while token := _TOKEN.match(line, at):
+        key, operator, value, arrow, other = token.groups()
+        if arrow:
+            storage, folder = _place(line[token.end() :].strip())
+            return Rule(**conditions, storage=storage, folder=folder)
+        if other:
+            raise InvalidInput(f"{other!r} is no condition; {_FORM}")
+        field, read = _reader(key.lower(), operator)
+        if field in conditions:
+            raise InvalidInput(f"{key}{operator[0]} is there twice", field)
+        if not _unquoted(value):
+            raise InvalidInput(f"{key}{operator[0]} has no value", field)
+        conditions[field] = read(_unquoted(value))
+        at = token.end()
+    raise InvalidInput(f"there is no arrow with spaces around it; {_FORM}")
+
+
+def shown(rule: Rule) -> str:
+    """The line that means this rule."""
+    album = {None: "", True: "yes", False: "no"}[rule.album]
+    values = {
+        "name=": rule.name,
+        "text=": rule.text,
+        "chat=": rule.chat,
+        "type=": ",".join(rule.kinds),
+        "size>": _shown_size(rule.min_size) if rule.min_size else "",
+        "size<": _shown_size(rule.max_size) if rule.max_size is not None else "",
+        "album=": album,
+    }
+    conditions = [key + _quoted(value) for key, value in values.items() if value]
+    storage = _quoted(rule.storage, ":") if rule.storage else ""
+    return " ".join([*conditions, "->", f"{storage}:{rule.folder}"])
+
+
+_FORM = 'write it as name=\\.mkv$ size>100MB -> storage:folder, values with spaces in "quotes"'
+
+
+def _is_chat(chat: str, facts: Facts) -> bool:
+    if chat.startswith("@"):
+        return chat[1:].casefold() == facts.chat.casefold()
+    return int(chat) == facts.chat_id
+
+
+def _fits(rule: Rule, size: int | None) -> bool:
+    if size is None:
+        return not rule.min_size and rule.max_size is None
+    return rule.min_size <= size and (rule.max_size is None or size <= rule.max_size)
+
+
+def _hint(word: str, known: Collection[str]) -> str:
+    return did_you_mean(word, known) or f"there are: {', '.join(known)}"
+
+
+def _check_pattern(field: str, pattern: str) -> None:
+    if len(pattern) > MAX_LENGTH:
+        raise InvalidInput(f"the pattern is longer than {MAX_LENGTH} characters", field)
+    try:
+        checked_pattern(pattern)
+    except ValueError as error:
+        raise InvalidInput(f"{pattern}: {error}", field) from error
+
+
+def _checked_folder(folder: str) -> str:
+    try:
+        templates.checked(folder)
+        return folder if "{" in folder else paths.folder(folder) or folder
+    except InvalidInput as error:
+        raise InvalidInput(error.message, "folder") from error
+
+
+# Reading a line.
+
+
+def _reader(key: str, operator: str) -> tuple[str, Callable[[str], Any]]:
+    """The field of a condition, and what its value means."""
+    known: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "name=": ("name", str),
+        "text=": ("text", str),
+        "chat=": ("chat", _chat),
+        "type=": ("kinds", _kinds),
+        "size>": ("min_size", _size),
+        "size<": ("max_size", _size),
+        "album=": ("album", _yes_no),
+    }
+    word = key + operator[0]
+    if word not in known:
+        raise InvalidInput(f"there is no condition {word}; {_hint(word, known)}")
+    return known[word]
+
+
+def _chat(text: str) -> str:
+    return text if text.startswith("@") or text.lstrip("-").isdigit() else f"@{text}"
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.lower().split(",")))))
+
+
+def _size(text: str) -> int:
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise InvalidInput(f"{text!r} is no size; write 500kB, 1.5GB, 100MiB or a number of bytes", "size")
+    return int(Decimal(found[1]) * _UNITS[found[2].upper()])
+
+
+def _yes_no(text: str) -> bool:
+    if text.lower() not in _YES_NO:
+        raise InvalidInput("album= takes yes or no", "album")
+    return _YES_NO[text.lower()]
+
+
+def _place(text: str) -> tuple[str, str]:
+    quoted = re.match(_QUOTED, text)
+    storage = _unquoted(quoted[0]) if quoted else text.partition(":")[0].strip()
+    rest = text[quoted.end() :] if quoted else text[len(text.partition(":")[0]) :]
+    if not rest.startswith(":"):
+        raise InvalidInput(f"{text!r} is no place; write storage:folder, :folder or storage:", "storage")
+    return storage, rest[1:].strip()
+
+
+def _unquoted(value: str) -> str:
+    if not re.fullmatch(_QUOTED, value):
+        return value
+    return re.sub(rf"([{_QUOTES}])\1", r"\1", value[1:-1])
+
+
+# Writing one.
+
+
+def _quoted(value: str, bad: str = "") -> str:
+    if _BARE.fullmatch(value) and not set(bad) & set(value):
+        return value
+    return '"' + re.sub(rf"[{_QUOTES}]", lambda quote: quote[0] * 2, value) + '"'
+
+
+def _shown_size(size: int) -> str:
+    """In the largest unit that says it exactly."""
+    factors = ((unit, _UNITS[unit[:-1].upper()]) for unit in _SHOWN_UNITS)
+    return next(
+        (f"{size // factor}{unit}" for unit, factor in factors if size and size % factor == 0), str(size)
+    )

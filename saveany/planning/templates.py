@@ -1,0 +1,252 @@
+"""Templates for names and folders, as users write them: `{{ date|date("%Y/%m") }}/{{ chat }} {{ name }}`.
+
+The language is a small part of Jinja: values, filters, `~`, `if` and comparisons. There are no loops, calls
+or attributes, and every value and every filter is bounded, so a template takes little time whatever it is.
+Its slashes make folders; those in values do not.
+
+    name      the file's own name, without its extension    ext    its extension
+    text      of the message or of the album                tags   the hashtags in it, joined with _
+    chat      name or id of the chat it comes from          chatid its id
+    msgid     number of the message                         n      number of the file within the task
+    date      when it was posted, UTC                       year, month, day
+    kind      document, photo, video, voice, audio …        size   bytes
+    album     what its album is called, empty without one   folder the chosen folder, for rules
+
+    date(format)  as in date|date("%Y-%m")    pad(digits)  as in n|pad(3)    cut(characters)
+    default(value)  replace(old, new)  lower  upper  title  trim
+
+SaveAny-Bot's names work, too, `{{.msgid}}` with its dot included: msgtags, msggen, msgdate, msgraw, origname.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2.sandbox import SandboxedEnvironment
+
+from saveany.config.hints import did_you_mean
+from saveany.errors import InvalidInput
+from saveany.planning import paths
+from saveany.planning.facts import Facts
+from saveany.planning.names import MAX_CAPTION, cleaned, safe_name, split
+
+MAX_LENGTH = 500
+_MAX_VALUE = 1000  # characters
+_MAX_DEPTH = 30
+_MAX_FOLDERS = 8
+
+_ALLOWED = (
+    nodes.Template,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Name,
+    nodes.Const,
+    nodes.Filter,
+    nodes.Concat,
+    nodes.CondExpr,
+    nodes.If,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Compare,
+    nodes.Operand,
+)
+#: How SaveAny-Bot's templates, which are Go's, name a value.
+_GO = re.compile(r"\{\{(-?)\s*\.(\w+)\s*(-?)\}\}")
+_DIRECTIVE = re.compile(r"%([YymdHMSjaAbBpIUWVGu%])")
+
+SAMPLE = Facts(
+    name="Holiday.mkv",
+    size=734_003_200,
+    number=3,
+    folder="downloads",
+    text="Our trip to the #sea in #summer",
+    kind="video",
+    album="Our trip",
+    chat="channel",
+    chat_id=-1001234567890,
+    message_id=123,
+    date_ms=1_785_585_600_000,
+)
+
+
+def checked(template: str) -> str:
+    """The template. Raises `InvalidInput` (field `template`) with the line and the reason if it is none."""
+    preview(template)
+    return template
+
+
+def preview(template: str, facts: Facts = SAMPLE) -> str:
+    """The path that a template makes for a file, relative to the folder of the task. Raises as `checked`."""
+    try:
+        raw = _render(template, facts)
+    except InvalidInput:
+        raise
+    except Exception as error:  # whatever a program of a user may do
+        raise _refused(f"it cannot be worked out: {error}") from error
+    try:
+        paths.folder(raw)
+    except InvalidInput as error:
+        raise _refused(error.message) from error
+    folder, name = file_path(template, facts)
+    return paths.join(folder, name)
+
+
+def file_path(template: str, facts: Facts) -> tuple[str, str]:
+    """Folder ("" for none) and name that a template gives a file, safe in all their parts.
+
+    The file keeps its extension, and its name if the template yields none, or makes no sense for it.
+    """
+    parts = _parts(_rendered(template, facts))
+    if not parts:
+        return "", facts.name
+    extension = split(facts.name)[1]
+    name = parts[-1] if parts[-1].lower().endswith(extension.lower()) else parts[-1] + extension
+    return "/".join(parts[:-1][:_MAX_FOLDERS]), safe_name(name)
+
+
+def folder_path(template: str, facts: Facts) -> str | None:
+    """The folder that a template means, from the root of the storage; None if it yields nothing, so that
+    `{{ album }}` means no folder for a file that is in no album."""
+    raw = _rendered(template, facts) if template else ""
+    return "/".join(_parts(raw)[:_MAX_FOLDERS]) if raw else None
+
+
+def _parts(raw: str) -> list[str]:
+    return [part for each in raw.split("/") if (part := cleaned(each))]
+
+
+def _rendered(template: str, facts: Facts) -> str:
+    try:
+        return _render(template, facts)
+    except Exception:  # it was checked with other values than these
+        return ""
+
+
+def _render(template: str, facts: Facts) -> str:
+    return " ".join(_compiled(template).render(_variables(facts)).split())
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Template:
+    if len(template) > MAX_LENGTH:
+        raise _refused(f"it is longer than {MAX_LENGTH} characters")
+    source = _GO.sub(r"{{\1 \2 \3}}", template)
+    try:
+        _check(_ENVIRONMENT.parse(source))
+        return _ENVIRONMENT.from_string(source)
+    except TemplateSyntaxError as error:
+        raise _refused(f"line {error.lineno}: {(error.message or 'it is not valid').rstrip('.')}") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        raise _refused("it is nested too deeply") from error
+
+
+def _check(node: nodes.Node, depth: int = 0) -> None:
+    where = f"line {node.lineno}"
+    if not isinstance(node, _ALLOWED):
+        raise _refused(f"{where}: only values, filters, ~, if and comparisons can be used")
+    if depth > _MAX_DEPTH:
+        raise _refused(f"{where}: it is nested too deeply")
+    if isinstance(node, nodes.Name):
+        _check_word(where, "value", node.name, _NAMES)
+    elif isinstance(node, nodes.Filter):
+        _check_word(where, "filter", node.name, _FILTERS)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs:
+            raise _refused(f"{where}: give {node.name} its values without names")
+    for child in node.iter_child_nodes():
+        _check(child, depth + 1)
+
+
+def _check_word(where: str, what: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        hint = did_you_mean(word, known) or f"there are: {', '.join(known)}"
+        raise _refused(f"{where}: there is no {what} {word!r}; {hint}")
+
+
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput(f"The template cannot be used: {reason}", "template")
+
+
+class _Moment(datetime):
+    """A date that can be a name as it is."""
+
+    def __str__(self) -> str:
+        return self.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _variables(facts: Facts) -> dict[str, object]:
+    stem, extension = split(facts.name)
+    date = _Moment.fromtimestamp(facts.date_ms / 1000, facts.date.tzinfo)
+    text, tags = _value(" ".join(facts.text.split())), _value("_".join(facts.tags))
+    generated = f"{tags}_{facts.message_id}" if tags else text[:MAX_CAPTION].strip()
+    return {
+        "name": stem,
+        "ext": extension.removeprefix("."),
+        "text": text,
+        "tags": tags,
+        "chat": facts.chat or facts.chat_id or "",
+        "chatid": facts.chat_id or "",
+        "msgid": facts.message_id or "",
+        "n": facts.number,
+        "date": date,
+        "year": f"{date:%Y}",
+        "month": f"{date:%m}",
+        "day": f"{date:%d}",
+        "kind": facts.kind_or_guess,
+        "size": facts.size or 0,
+        "album": _value(facts.album),
+        "folder": facts.folder,
+        "msgtags": tags,
+        "msggen": generated or facts.message_id or stem,
+        "msgdate": str(date),
+        "msgraw": text,
+        "origname": facts.name,
+    }
+
+
+def _value(text: str) -> str:
+    return re.sub(r"[/\\]", "_", text)[:_MAX_VALUE]
+
+
+# The filters. Each gives back at most `_MAX_VALUE` characters.
+
+
+def _bounded(change: Callable[..., str]) -> Callable[..., str]:
+    return lambda value, *args: change(str(value)[:_MAX_VALUE], *args)[:_MAX_VALUE]
+
+
+def _date(value: object, form: str = "%Y-%m-%d") -> str:
+    if not isinstance(value, datetime):
+        raise TypeError("date is for dates only")
+    return _DIRECTIVE.sub(lambda found: value.strftime(found[0]), form)[:_MAX_VALUE]
+
+
+_FILTERS_BY_NAME: dict[str, Callable[..., Any]] = {
+    "date": _date,
+    "pad": _bounded(lambda text, digits: text.zfill(min(int(digits), 20))),
+    "cut": _bounded(lambda text, characters: text[: max(0, int(characters))].rstrip()),
+    "default": lambda value, other: value or other,
+    "replace": _bounded(lambda text, old, new: text.replace(str(old), str(new)) if str(old) else text),
+    "lower": _bounded(str.lower),
+    "upper": _bounded(str.upper),
+    "title": _bounded(str.title),
+    "trim": _bounded(str.strip),
+}
+_FILTERS = tuple(_FILTERS_BY_NAME)
+_NAMES = tuple(_variables(SAMPLE))
+
+
+def _environment() -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(autoescape=False, optimized=False)
+    environment.globals.clear()
+    environment.tests.clear()
+    environment.filters = _FILTERS_BY_NAME
+    return environment
+
+
+_ENVIRONMENT = _environment()

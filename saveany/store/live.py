@@ -1,0 +1,52 @@
+"""Which messages of the bot show which tasks.
+
+sa:live   hash   <chat>:<message> -> JSON, until the end of the task is shown
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from saveany.store import codec
+from saveany.store.db import PREFIX, Db
+
+_KEY = PREFIX + "live"
+
+
+class LiveMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message that shows how far a task is."""
+
+    chat: int
+    message: int
+    task_id: str
+    user_id: int
+    language: str
+    name: str = ""  # what the task is called until its files have names
+    shown: str = ""  # tells apart what it has shown; empty if that is not known
+
+
+_message = msgspec.json.Decoder(LiveMessage)
+
+
+class Live:
+    """Keeping them over restarts of the bot."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def keep(self, message: LiveMessage) -> None:
+        """Add a message, or change what is known of it."""
+        await self._db.do("HSET", _KEY, _field(message), codec.encode(message))
+
+    async def all(self) -> list[LiveMessage]:
+        """All that are kept, oldest task first."""
+        found = await self._db.do("HGETALL", _KEY)
+        return sorted(map(_message.decode, found.values()), key=lambda message: message.task_id)
+
+    async def remove(self, message: LiveMessage) -> None:
+        """Forget a message."""
+        await self._db.do("HDEL", _KEY, _field(message))
+
+
+def _field(message: LiveMessage) -> str:
+    return f"{message.chat}:{message.message}"

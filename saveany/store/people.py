@@ -1,0 +1,65 @@
+"""What users like: their language, where their files go, and how they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from saveany.models import Rule
+from saveany.store import codec
+from saveany.store.db import PREFIX, Db
+
+_KEY = PREFIX + "people"
+
+
+class Shortcut(msgspec.Struct, frozen=True):
+    """A folder that is offered where one is chosen."""
+
+    storage: str
+    folder: str  # as `planning.paths.folder` returns it
+
+
+class Prefs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The preferences of one user. A storage may be gone, or not be the user's any more."""
+
+    language: str = ""  # a tag such as `zh-Hans`; "": as the user's app has it
+    silent: bool = False  # save at once, without a question
+    storage: str = ""  # for tasks that name none; "": the first that the user may use
+    folder: str = ""  # in that storage
+    on_conflict: Literal["", "rename", "overwrite", "skip", "ask"] = ""
+    template: str = ""  # for names, see `planning.templates`; "" keeps those that the files have
+    rules_on: bool = True
+    rules: tuple[Rule, ...] = ()  # see `planning.rules`
+    shortcuts: tuple[Shortcut, ...] = ()
+
+
+_prefs = msgspec.json.Decoder(Prefs)
+
+
+class People:
+    """The preferences of everybody, by user id."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def get(self, user_id: int) -> Prefs:
+        """What the user has set; the defaults for who never did."""
+        return _decoded(await self._read(user_id))
+
+    async def change(self, user_id: int, how: Callable[[Prefs], Prefs]) -> Prefs:
+        """Keep `how(prefs)`. It is called again with newer ones if somebody else changed them meanwhile, so
+        no change is lost. Returns what is kept now; what `how` raises comes out, and nothing is changed."""
+        while True:
+            before = await self._read(user_id)
+            after = how(_decoded(before))
+            if await self._db.script("change", _KEY, user_id, before, codec.encode(after)):
+                return after
+
+    async def _read(self, user_id: int) -> bytes:
+        return await self._db.do("HGET", _KEY, user_id) or b""
+
+
+def _decoded(record: bytes) -> Prefs:
+    return _prefs.decode(record) if record else Prefs()

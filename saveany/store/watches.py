@@ -1,0 +1,109 @@
+"""Watched chats: whose new files are saved, for whom, and up to which message that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from saveany.store import codec
+from saveany.store.db import PREFIX, Db
+
+_KEY, _TASKS = PREFIX + "watches", PREFIX + "watches:tasks"
+
+Notify = Literal["each", "digest", "none"]
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One chat that one user has watched."""
+
+    id: str  # short, unique; new with every watch
+    user_id: int
+    chat: int  # marked: -100…
+    title: str
+    username: str = ""  # by which an account finds the chat that is no member
+    account: str  # the user account that sees it
+    storage: str = ""  # "": the user's default
+    folder: str = ""  # "": the user's default
+    filter: dict[str, Any] = msgspec.field(default_factory=dict)  # fields of `saveany.filters.Filter`
+    seen: int = 0  # all messages up to this id are handled
+    notify: Notify = "each"  # what its user is told: what was saved, the same once an hour, or nothing
+    language: str = ""  # in which its user is told, if the user has not chosen one
+    created_at: int
+    problem: str = ""  # why it does not go on, in words for the user
+    problem_since: int = 0  # ms
+
+    @property
+    def name(self) -> str:
+        """The chat as its user may write it: @name or -100…"""
+        return f"@{self.username}" if self.username else str(self.chat)
+
+
+_decode = msgspec.json.Decoder(Watch).decode
+
+
+class Watches:
+    """All of them."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def add(self, watch: Watch) -> None:
+        """Keep a new watch."""
+        await self._db.do("HSET", _KEY, watch.id, codec.encode(watch))
+
+    async def all(self) -> list[Watch]:
+        """Every watch, oldest first."""
+        found = map(_decode, await self._db.do("HVALS", _KEY))
+        return sorted(found, key=lambda watch: (watch.created_at, watch.id))
+
+    async def of_user(self, user_id: int) -> list[Watch]:
+        """Those of one user, oldest first."""
+        return [watch for watch in await self.all() if watch.user_id == user_id]
+
+    async def get(self, watch_id: str) -> Watch | None:
+        """One, or None."""
+        found = await self._db.do("HGET", _KEY, watch_id)
+        return _decode(found) if found else None
+
+    async def remove(self, watch_id: str) -> None:
+        """End it; what it has made tasks of goes on."""
+        await self._db.do("HDEL", _KEY, watch_id)
+
+    async def change(self, watch_id: str, how: Callable[[Watch], Watch]) -> Watch | None:
+        """The watch as it is after `how`; None if there is none any more. Changes made at once by others are
+        not lost: then `how` is asked again."""
+        while found := await self._db.do("HGET", _KEY, watch_id):
+            changed = how(_decode(found))
+            text = codec.encode(changed)
+            if text == found or await self._db.script("change", _KEY, watch_id, found, text):
+                return changed
+        return None
+
+    async def advance(self, watch_id: str, seen: int) -> Watch | None:
+        """All messages up to `seen` are handled; never goes back. Returns as `change`."""
+        return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
+
+    async def note(self, watch_id: str, problem: str, now_ms: int) -> None:
+        """Why it does not go on; empty: it does."""
+
+        def noted(watch: Watch) -> Watch:
+            since = watch.problem_since or now_ms if problem else 0
+            return replace(watch, problem=problem, problem_since=since)
+
+        await self.change(watch_id, noted)
+
+    async def made(self, task_id: str, watch_id: str) -> None:
+        """A task was made for a watch; its user has not been told of it."""
+        await self._db.do("HSET", _TASKS, task_id, watch_id)
+
+    async def untold(self) -> dict[str, str]:
+        """Tasks of which their users have not been told, oldest first, and their watches."""
+        found = await self._db.do("HGETALL", _TASKS)
+        return {task.decode(): watch.decode() for task, watch in sorted(found.items())}
+
+    async def told(self, task_ids: Sequence[str]) -> None:
+        """There is nothing more to tell of these."""
+        await self._db.do("HDEL", _TASKS, *task_ids)

@@ -1,0 +1,1 @@
+"""Rules, templates and defaults of users, seen from outside."""

@@ -1,0 +1,52 @@
+"""Preferences of users, in a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from saveany.models import Rule
+from saveany.store import Store
+from saveany.store.people import Prefs, Shortcut
+
+ALL = Prefs(
+    language="zh-Hans",
+    silent=True,
+    storage="nas",
+    folder="a/b",
+    on_conflict="ask",
+    template="{{ name }}",
+    rules_on=False,
+    rules=(Rule(name="x", kinds=("video",), max_size=0, album=False, storage="nas", folder="F"), Rule()),
+    shortcuts=(Shortcut("nas", "Films"),),
+)
+
+
+async def test_who_never_set_anything_has_the_defaults(store: Store) -> None:
+    assert await store.people.get(1) == Prefs()
+
+
+async def test_what_is_set_is_kept_for_that_user(store: Store) -> None:
+    assert await store.people.change(1, lambda prefs: ALL) == ALL
+    assert await store.people.get(1) == ALL
+    assert await store.people.get(2) == Prefs()
+
+
+async def test_changes_at_once_lose_nothing(store: Store) -> None:
+    async def one(n: int) -> None:
+        await store.people.change(1, lambda prefs: replace(prefs, rules=(*prefs.rules, Rule(name=str(n)))))
+
+    await asyncio.gather(*map(one, range(30)))
+    assert sorted(int(rule.name) for rule in (await store.people.get(1)).rules) == list(range(30))
+
+
+async def test_a_change_that_fails_changes_nothing(store: Store) -> None:
+    def refuse(prefs: Prefs) -> Prefs:
+        raise ValueError("no")
+
+    await store.people.change(1, lambda prefs: ALL)
+    with pytest.raises(ValueError, match="no"):
+        await store.people.change(1, refuse)
+    assert await store.people.get(1) == ALL

@@ -1,0 +1,87 @@
+"""What a wish leaves out comes from the preferences of its user, and rules decide on nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saveany.config import Config
+from saveany.models import OnConflict, Rule, TaskSpec
+from saveany.planning.intake import Wish, intake
+from saveany.store.people import Prefs
+
+RULES = (Rule(name="mkv", storage="nas", folder="Films"), Rule(storage="gone", folder="x"), Rule(name="z"))
+PREFS = Prefs(
+    storage="nas", folder="mine", on_conflict="skip", template="{{ n }}", rules=RULES, rules_on=True
+)
+
+
+def config(**user: Any) -> Config:
+    storages = [{"name": name, "type": "memory", "space": name} for name in ("local1", "nas")]
+    return Config.model_validate({"users": [{"id": 1, **user}], "storages": storages})
+
+
+def spec(prefs: Prefs = PREFS, user: dict[str, Any] | None = None, **wish: Any) -> TaskSpec:
+    wish = {"links": ["https://t.me/channel/1"], **wish}
+    return intake(config(**(user or {})), Wish(**wish), prefs)
+
+
+def test_all_that_is_left_out_is_as_the_user_likes_it() -> None:
+    made = spec()
+    assert (made.storage, made.path, made.on_conflict) == ("nas", "mine", OnConflict.SKIP)
+    assert (made.template, made.rules) == ("{{ n }}", (RULES[0], Rule(folder="x"), Rule(name="z")))
+
+
+def test_without_preferences_it_is_the_first_storage() -> None:
+    made = spec(Prefs())
+    assert (made.storage, made.path, made.on_conflict) == ("local1", "", OnConflict.RENAME)
+    assert (made.template, made.rules) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("wish", "place"),
+    [
+        ({"storage": "local1"}, ("local1", "")),
+        ({"storage": "nas"}, ("nas", "mine")),
+        ({"folder": "a"}, ("nas", "a")),
+        ({"folder": "/"}, ("nas", "")),
+        ({"storage": "local1", "folder": "a"}, ("local1", "a")),
+    ],
+)
+def test_the_folder_goes_with_the_storage(wish: dict[str, Any], place: tuple[str, str]) -> None:
+    made = spec(**wish)
+    assert (made.storage, made.path) == place
+
+
+def test_rules_decide_only_on_what_nobody_asked_for() -> None:
+    assert [rule.storage for rule in spec(storage="local1").rules] == ["", "", ""]
+    assert [rule.folder for rule in spec(storage="local1").rules] == ["Films", "x", ""]
+    assert [rule.storage for rule in spec(folder="a").rules] == ["nas", "", ""]
+    assert [rule.folder for rule in spec(folder="a").rules] == ["", "", ""]
+    assert spec(storage="local1", folder="/").rules == ()
+    assert spec(filename="a.bin").template == ""
+    assert spec(filename="a.bin").rules[0] == RULES[0]
+
+
+def test_rules_that_are_off_decide_nothing() -> None:
+    assert spec(Prefs(rules=RULES, rules_on=False)).rules == ()
+
+
+def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
+    made = spec(user={"storages": ["local1"]})
+    assert (made.storage, made.path) == ("local1", "mine")
+    assert [rule.storage for rule in made.rules] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("kept", "meant"), [("", "rename"), ("ask", "rename"), ("overwrite", "overwrite"), ("skip", "skip")]
+)
+def test_who_cannot_be_asked_keeps_both(kept: Any, meant: str) -> None:
+    assert spec(Prefs(on_conflict=kept)).on_conflict == meant
+    assert spec(Prefs(on_conflict=kept), on_conflict=OnConflict.RENAME).on_conflict == "rename"
+
+
+def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
+    made = spec(type="transfer", links=["films"], params={"source_storage": "local1"})
+    assert (made.storage, made.template, made.rules) == ("nas", "", ())

@@ -1,0 +1,159 @@
+"""Templates of users: what they yield, what is refused, and that none leaves its folder or fails."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from saveany.errors import InvalidInput
+from saveany.planning import paths
+from saveany.planning.facts import Facts
+from saveany.planning.names import safe_name
+from saveany.planning.templates import MAX_LENGTH, SAMPLE, checked, file_path, folder_path, preview
+
+YIELDS = {
+    "{{ name }}": "Holiday.mkv",
+    "{{ name }}.{{ ext }}": "Holiday.mkv",
+    "{{ origname }}": "Holiday.mkv",
+    "{{ name }}.MKV": "Holiday.MKV",
+    "{{ msgid }}_{{ name }}": "123_Holiday.mkv",
+    '{{ date|date("%Y/%m/%d") }}/{{ name }}': "2026/08/01/Holiday.mkv",
+    "{{ year }}-{{ month }}-{{ day }}": "2026-08-01.mkv",
+    "{{ date }}": "2026-08-01_12-00-00.mkv",
+    "{{ chat }}/{{ n|pad(3) }}": "channel/003.mkv",
+    "{{ chatid }}": "-1001234567890.mkv",
+    "{{ tags }}": "sea_summer.mkv",
+    "{{ text|cut(8) }}": "Our trip.mkv",
+    "{{ album }}/{{ kind }}": "Our trip/video.mkv",
+    "{{ kind|upper ~ '-' ~ size }}": "VIDEO-734003200.mkv",
+    "{{ name|replace('day', 'night')|lower }}": "holinight.mkv",
+    "{% if size > 1000 %}big{% else %}small{% endif %}/{{ name }}": "big/Holiday.mkv",
+    "{{ 'x' if kind == 'photo' else 'y' }}": "y.mkv",
+    "{{ ''|default('nothing') }}": "nothing.mkv",
+    "{{.msgid}}_{{ .msggen }}_{{- .msgtags -}}": "123_sea_summer_123_sea_summer.mkv",
+    "{{.msgdate}}": "2026-08-01_12-00-00.mkv",
+    "{{.chatid}}/{{.origname}}": "-1001234567890/Holiday.mkv",
+    "/a//b/./{{ name }}": "a/b/Holiday.mkv",
+    "a\n  b": "a b.mkv",
+    "my: {{ name }}?": "my_ Holiday_.mkv",
+    "con": "_con.mkv",
+    "{# nothing #}": "Holiday.mkv",
+    "": "Holiday.mkv",
+    " / ": "Holiday.mkv",
+}
+
+REFUSED = {
+    "{{ nmae }}": "line 1: there is no value 'nmae'; did you mean name?",
+    "a\n{{ name|uper }}": "line 2: there is no filter 'uper'; did you mean upper?",
+    "{{ name": "line 1: unexpected end of template",
+    "{{ name.upper() }}": "only values, filters",
+    "{{ name[0] }}": "only values, filters",
+    "{{ ''.__class__.__mro__ }}": "only values, filters",
+    "{{ range(9) }}": "only values, filters",
+    "{{ 'x' * 999999999 }}": "only values, filters",
+    "{{ 9 ** 9 ** 9 ** 9 }}": "only values, filters",
+    "{{ name is defined }}": "only values, filters",
+    "{% for x in name %}{{ x }}{% endfor %}": "only values, filters",
+    "{% set x = 1 %}": "only values, filters",
+    "{% macro x() %}{% endmacro %}": "only values, filters",
+    "{% include 'x' %}": "only values, filters",
+    "{% import 'x' as y %}": "only values, filters",
+    "{% extends 'x' %}": "only values, filters",
+    "{% block x %}{% endblock %}": "only values, filters",
+    "{% filter upper %}x{% endfilter %}": "only values, filters",
+    "{{ self }}": "there is no value 'self'",
+    "{{ n|pad(digits=3) }}": "without names",
+    "{{ n|pad }}": "cannot be worked out",
+    "{{ name|date }}": "cannot be worked out",
+    "{{ size > 'x' }}": "cannot be worked out",
+    "../{{ name }}": '".." cannot lead out',
+    "a\\b": "backslash",
+    "a\u202eb": "invisible",
+    "x" * 300: "longer than 255",
+    "x/" * 300: f"longer than {MAX_LENGTH}",
+    "{{" + "(" * 240 + "n" + ")" * 240 + "}}": "nested too deeply",
+    "{{" + "n|upper" + "|upper" * 60 + "}}": "nested too deeply",
+}
+
+
+@pytest.mark.parametrize("template", YIELDS)
+def test_what_a_template_yields(template: str) -> None:
+    assert preview(template) == YIELDS[template]
+
+
+@pytest.mark.parametrize("template", REFUSED)
+def test_what_is_refused_with_words(template: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        checked(template)
+    assert REFUSED[template] in caught.value.message
+    assert caught.value.field == "template"
+
+
+def test_slashes_in_values_make_no_folders() -> None:
+    facts = Facts(name="a.bin", text="AC/DC ../../etc", album="x/y")
+    assert file_path("{{ text }}", facts) == ("", "AC_DC .._.._etc.bin")
+    assert folder_path("{{ album }}", facts) == "x_y"
+
+
+def test_a_value_that_is_not_there_leaves_out_its_folder() -> None:
+    facts = Facts(name="a.bin")
+    assert file_path("{{ chat }}/{{ album }}/{{ msgid }}/x", facts) == ("", "x.bin")
+    assert file_path("{{ text }}", facts) == ("", "a.bin")
+
+
+def test_a_template_that_makes_no_sense_for_a_file_keeps_its_name() -> None:
+    template = "{{ name if size < 10 else date|date(n) }}"
+    assert file_path(template, Facts(name="a.bin", size=9)) == ("", "a.bin")
+    assert file_path(template, Facts(name="a.bin", size=99)) == ("", "a.bin")
+
+
+def test_a_file_without_extension_gets_none() -> None:
+    assert file_path("x.y", Facts(name="README")) == ("", "x.y")
+
+
+def test_a_folder_of_nothing_is_none() -> None:
+    assert folder_path("{{ album }}", Facts()) is None
+    assert folder_path("", Facts()) is None
+    assert folder_path("/", Facts()) == ""
+    assert folder_path("{{ folder }}/{{ album }}", SAMPLE) == "downloads/Our trip"
+
+
+def test_the_longest_template_takes_no_time() -> None:
+    grow = "{{ text" + "|replace('a','aaaaaaaa')" * 18 + "}}"
+    began = time.process_time()
+    file_path(grow, Facts(name="a.bin", text="a" * 4096))
+    assert time.process_time() - began < 0.5
+
+
+facts = st.builds(
+    Facts,
+    name=st.text(max_size=50).map(safe_name),
+    size=st.none() | st.integers(0, 2**40),
+    number=st.integers(1, 10_000),
+    text=st.text(max_size=100),
+    kind=st.sampled_from(["", "video", "photo"]),
+    album=st.text(max_size=20).map(safe_name),
+    chat=st.text("abc_", max_size=8),
+    chat_id=st.integers(-(2**52), 2**52),
+    message_id=st.integers(0, 2**31),
+    date_ms=st.integers(0, 4_000_000_000_000),
+)
+pieces = st.sampled_from([*YIELDS, *REFUSED, "/", "..", "\\", "{{ text }}", "{{ n }}", "{%", "}}", "{{", "|"])
+templates = st.text(max_size=40) | st.lists(pieces | st.text(max_size=5), max_size=6).map("".join)
+
+
+@given(templates, facts)
+@example("{{ 1e999 }}", SAMPLE)
+@example("{{ " + "9" * 480 + " }}", SAMPLE)
+def test_any_template_for_any_file(template: str, facts: Facts) -> None:
+    with suppress(InvalidInput):
+        checked(template)
+    folder, name = file_path(template, facts)
+    assert safe_name(name) == name
+    assert all(part == safe_name(part) for part in folder.split("/") if folder)
+    assert paths.folder(folder) == folder
+    assert paths.folder(folder_path(template, facts) or "") == (folder_path(template, facts) or "")
