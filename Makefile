@@ -43,6 +43,7 @@ docs: $(VENV)/.dev ## Write what is generated: example configuration, reference 
 	$(BIN)/python -m storages.docs
 	$(BIN)/python -m saveany.api.openapi
 	$(BIN)/python -m saveany.cli.reference
+	$(BIN)/python -m saveany.bot.reference
 
 lock: $(VENV)/.dev ## Choose the newest allowed dependencies anew
 	$(BIN)/pip install --quiet uv

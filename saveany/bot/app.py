@@ -10,10 +10,12 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from saveany.bot.commands import menu
+from saveany.bot.commands.login import after_restart
 from saveany.bot.conversation import Conversations
 from saveany.bot.dispatch import Dispatcher
 from saveany.bot.inbox import Inbox
 from saveany.bot.live import LiveMessages
+from saveany.bot.news import News
 from saveany.bot.visit import Services
 from saveany.config import Config
 from saveany.errors import ConfigError, Retryable, TaskError
@@ -83,8 +85,10 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     await _until_open(talk)
     services = _services(config, store, accounts, talk)
     dispatcher = Dispatcher(services)
-    inbox = Inbox(store.bot, talk, dispatcher.collects, dispatcher.handle)
+    inbox = Inbox(store.bot, talk, dispatcher.collects, services.conversations.awaits, dispatcher.handle)
     stack.push_async_callback(inbox.close)
+    stack.push_async_callback(services.conversations.close)
+    await after_restart(services)
     watcher = Watcher(accounts, store, services.queue, config)
     log.info("the bot listens", name=talk.me.username)
     async with asyncio.TaskGroup() as group:
@@ -93,6 +97,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
         group.create_task(services.live.run())
         group.create_task(inbox.run())
         group.create_task(watcher.run())
+        group.create_task(News(store, talk, config.lang).run())
 
 
 def _services(config: Config, store: Store, accounts: Accounts, talk: Talk) -> Services:

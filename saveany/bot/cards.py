@@ -23,7 +23,7 @@ from saveany.models import OnConflict
 from saveany.planning.intake import Wish, intake
 from saveany.planning.paths import join
 from saveany.store.bot import CARD_SECONDS
-from saveany.telegram.letters import Button, Keyboard, Message
+from saveany.telegram.letters import Button, Keyboard, Message, Press
 
 _ANSWERS = tuple(OnConflict)
 #: Folders that fit below a card.
@@ -163,13 +163,16 @@ async def _is_taken(visit: Visit, card: Card) -> bool:
 async def _submit(visit: Visit, card: Card) -> None:
     """Make the tasks, each once, and show how they go on."""
     config, queue = visit.services.config, visit.services.queue
-    for n, order in enumerate(card.orders):
-        spec = intake(config, _wish(visit, card, order), visit.prefs)
-        accepted = await queue.submit(spec, key=f"card:{card.token}:{n}")
-        place = visit.show if n == 0 else visit.say
-        text = card.head if n == 0 else ", ".join(order.links[:1])
-        message = await place(text + "\n\n" + visit.t("Waiting for a worker …"), _cancel(visit, accepted.id))
-        await visit.follow(message, accepted.id)
+    specs = [intake(config, _wish(visit, card, order), visit.prefs) for order in card.orders]
+    accepted = [await queue.submit(spec, key=f"card:{card.token}:{n}") for n, spec in enumerate(specs)]
+    # Nothing can be lost any more, however long Telegram lets us wait to say so.
+    for n, task in enumerate(accepted):
+        if n == 0 and isinstance(visit.letter, Press):
+            message = visit.letter.message
+        else:
+            waiting = card.head + "\n\n" + visit.t("Waiting for a worker …"), _cancel(visit, task.id)
+            message = await visit.say(*waiting) or await visit.say(*waiting)  # it must be known to be edited
+        await visit.follow(message, task.id, card.album or card.name)
     await visit.services.store.bot.drop_card(card.token)
 
 

@@ -53,7 +53,7 @@ class Conversations:
 
     async def answer(self, chat: int, person: int, seconds: float) -> Message | None:
         """The next message of a person that is no command; None if none comes in time, or something else is
-        asked meanwhile. Do not wait for it inside a handler: the chat is handled one letter after the other."""
+        asked meanwhile. Wait for it in what `begin` runs, not in a handler: a chat has one at a time."""
         who = (chat, person)
         self.cancel(chat, person)
         asked = self._awaited[who] = asyncio.get_running_loop().create_future()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from saveany.bot import cards, commands
@@ -17,6 +17,8 @@ from saveany.telegram.letters import Letter, Message, Person, Press
 
 #: A stranger is told once in so many seconds who he is.
 _STRANGER_SECONDS = 24 * 3600
+_TRIES = 5
+_PAUSE_SECONDS = 1.0
 
 log = get_logger("saveany.bot")
 
@@ -42,7 +44,7 @@ class Dispatcher:
             await self._refuse(key, first)
             return
         try:
-            await self._answered(visit, letter)
+            await self._tried(visit, letter)
         except Retryable as error:
             log.warning("the bot could not answer", reason=error.message)
         except SaveAnyError as error:
@@ -54,15 +56,30 @@ class Dispatcher:
                 visit, visit.t("Something went wrong here. The log tells more under {key}.", key=reference)
             )
 
+    async def _tried(self, visit: Visit, letter: Letter | Bundle) -> None:
+        """Answer, again after the time that Telegram asks to wait; what was done is not done twice."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._answered(visit.again(), letter)
+            except Retryable as error:
+                log.info("the bot waits to answer", seconds=error.after, reason=error.message)
+                await asyncio.sleep(max(_PAUSE_SECONDS, error.after))
+        return await self._answered(visit.again(), letter)
+
     async def _answered(self, visit: Visit, letter: Letter | Bundle) -> None:
         if isinstance(letter, Bundle):
             await cards.offer(visit, letter.messages)
         elif isinstance(letter, Press):
             await self._pressed(visit, letter)
-        elif letter.text.startswith("/"):
+        elif letter.text.startswith("/") and not self._is_answer(letter):
             await self._command(visit, letter)
         elif not self._services.conversations.hears(letter):
             await visit.say(visit.t("Send me a file or a link to save. /help tells what else I can do."))
+
+    def _is_answer(self, message: Message) -> bool:
+        """A password may begin with a slash."""
+        name, _ = split(message.text, self._services.talk.me.username)
+        return name not in commands.COMMANDS and self._services.conversations.awaits(message)
 
     async def _pressed(self, visit: Visit, press: Press) -> None:
         verb, _, words = press.data.partition(":")

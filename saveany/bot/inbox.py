@@ -53,16 +53,21 @@ _position = msgspec.json.Decoder(Position)
 Handle = Callable[[str, Letter | Bundle], Awaitable[None]]
 #: Whether a message is something to save, so that others may belong to it.
 Collects = Callable[[Message], bool]
+#: Whether a message answers a question: that may be a password, and its text is not kept.
+Answers = Callable[[Message], bool]
 
 
 class Inbox:
-    """Takes letters in, hands them out. `handle(key, letter)` may be called again with the same after a crash;
-    what it raises is only logged: it must not, for a letter that fails is gone."""
+    """Takes letters in and hands them out. After a crash `handle(key, letter)` may be called again with the
+    same; it must not raise, for then the letter is gone."""
 
-    def __init__(self, memory: BotMemory, talk: Talk, collects: Collects, handle: Handle) -> None:
+    def __init__(
+        self, memory: BotMemory, talk: Talk, collects: Collects, answers: Answers, handle: Handle
+    ) -> None:
         self._memory = memory
         self._talk = talk
         self._collects = collects
+        self._answers = answers
         self._handle = handle
         self._chats: dict[int, _Chat] = {}
 
@@ -90,10 +95,15 @@ class Inbox:
         kept = await self._memory.position()
         async for letters, position in self._talk.letters(_position.decode(kept) if kept else None):
             fresh = {_key(letter): letter for letter in letters}
-            encoded = {key: _encoded(letter) for key, letter in fresh.items()}
+            encoded = {key: _encoded(self._without_secret(letter)) for key, letter in fresh.items()}
             await self._memory.receive(encoded, msgspec.json.encode(position))
             for key, letter in fresh.items():
                 self._hand_out(key, letter)
+
+    def _without_secret(self, letter: Letter) -> Letter:
+        if isinstance(letter, Message) and self._answers(letter):
+            return msgspec.structs.replace(letter, text="", urls=())
+        return letter
 
     async def _left(self) -> dict[str, Letter | Bundle]:
         return {key: _decoded(value) for key, value in (await self._memory.inbox()).items()}

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from saveany.bot.show import task_view
 from saveany.bot.texts import translator
-from saveany.errors import NotFound, Permanent, Retryable
+from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
 from saveany.models import Status, Task
 from saveany.store import Store
@@ -34,8 +34,8 @@ class Voice(Protocol):
     """What edits messages."""
 
     async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
-        """Change a message. Raises `Retryable` with the seconds to wait, `NotFound` if it was deleted and
-        `Permanent` if it cannot be changed any more."""
+        """Change a message. Raises `Retryable` with the seconds to wait, and `Permanent` if it was deleted or
+        cannot be changed any more."""
 
 
 class _Card:
@@ -189,7 +189,7 @@ class LiveMessages:
             return False
         try:
             await self._voice.edit(message.chat, message.message, view.text, view.keyboard)
-        except (NotFound, Permanent) as error:
+        except Permanent as error:
             log.info("a message cannot be edited any more", chat=message.chat, reason=error.message)
             card.gone = True
         card.message = replace(message, shown=view.mark)

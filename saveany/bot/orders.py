@@ -1,4 +1,4 @@
-"""From messages to what they ask for: files, links to messages, other URLs, each to the source that takes it."""
+"""From messages to what they ask for: files, links to messages, other URLs, each for a source."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def look(config: Config, messages: Sequence[Message]) -> Found:
 
 def name_of(message: Message, file: File) -> str:
     """What a file is called in front of people."""
-    return (
-        file.name or message.text.partition("\n")[0][:60] or f"{file.kind} {message.id}"
-    )
+    return file.name or message.text.partition("\n")[0][:60] or f"{file.kind} {message.id}"
 
 
 def alone(link: str) -> str:

@@ -1,6 +1,6 @@
 """Commands and buttons: what there is, who may, and what each is about.
 
-A module of `saveany/bot/commands` has `COMMANDS`, and `PRESSES` for its buttons; one line in
+A module of `saveany/bot/commands` has `COMMANDS`, or `PRESSES` for its buttons, or both; one line in
 `saveany/bot/commands/__init__.py` adds it. Help, the menu in Telegram and docs/reference/bot.md are made
 from that.
 """
@@ -38,7 +38,7 @@ def commands(modules: Iterable[ModuleType]) -> dict[str, Command]:
     """All commands by name. A name that is there twice is a mistake in the program."""
     found: dict[str, Command] = {}
     for module in modules:
-        for each in module.COMMANDS:
+        for each in getattr(module, "COMMANDS", ()):
             if each.name in found:
                 raise AssertionError(f"/{each.name} is there twice")
             found[each.name] = each

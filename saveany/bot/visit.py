@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from saveany.bot.conversation import Conversations
 from saveany.bot.live import LiveMessages
@@ -14,7 +14,7 @@ from saveany.store import Store
 from saveany.store.live import LiveMessage
 from saveany.store.people import Prefs
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.letters import Button, Keyboard, Letter, Person, Press
+from saveany.telegram.letters import Button, Keyboard, Letter, Message, Person, Press
 from saveany.telegram.talk import Talk
 
 
@@ -41,7 +41,12 @@ class Visit:
     user: User
     prefs: Prefs
     t: Translator
-    _said: int = field(default=0)
+    _counted: int = 0
+    _said: dict[str, int] = field(default_factory=dict)  # message ids
+
+    def again(self) -> Visit:
+        """The same from the start, so that what was said already is not said again."""
+        return replace(self, _counted=0)
 
     @property
     def person(self) -> Person:
@@ -64,18 +69,14 @@ class Visit:
         return self.services.config.allowed_storages(self.user)
 
     async def say(self, text: str, keyboard: Keyboard = ()) -> int:
-        """A message to the chat; in a group as an answer. Returns its id."""
-        self._said += 1
-        key = f"{self.key}:{self._said}"
-        talk, reply = self.services.talk, 0
-        if isinstance(self.letter, Press):
-            reply = 0
-        elif not self.letter.private:
-            reply = self.letter.id
-        # 0: it was said before, by a process that died then; nobody knows the message's id.
-        return await talk.say(self.chat, text, keyboard, reply_to=reply, key=key) or await talk.say(
-            self.chat, text, keyboard, reply_to=reply
-        )
+        """A message to the chat, in a group as an answer. Returns its id; 0 if it was said by a process that
+        has died since."""
+        self._counted += 1
+        key = f"{self.key}:{self._counted}"
+        if key not in self._said:
+            reply = self.letter.id if isinstance(self.letter, Message) and not self.letter.private else 0
+            self._said[key] = await self.services.talk.say(self.chat, text, keyboard, reply_to=reply, key=key)
+        return self._said[key]
 
     async def show(self, text: str, keyboard: Keyboard = ()) -> int:
         """The text in place of the message whose button was pressed; else as `say`."""
@@ -94,14 +95,15 @@ class Visit:
         self.prefs = await self.services.store.people.change(self.user.id, how)
         self.t = translator(self.prefs.language or self.services.config.lang or self.person.language)
 
-    async def follow(self, message: int, task_id: str) -> None:
-        """Show from now on in one of our messages how a task is."""
+    async def follow(self, message: int, task_id: str, name: str = "") -> None:
+        """Show from now on in one of our messages how a task is; `name` is for as long as it has no files."""
         shown = LiveMessage(
             chat=self.chat,
             message=message,
             task_id=task_id,
             user_id=self.user.id,
             language=self.t.language,
+            name=name,
         )
         await self.services.live.follow(shown)
 

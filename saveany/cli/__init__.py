@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("saveany.cli.run:run", "Run everything on this machine."),
     "api": ("saveany.cli.api:api", "Run the HTTP API."),
     "worker": ("saveany.cli.worker:worker", "Run one worker process."),
+    "bot": ("saveany.cli.bot:bot", "Run the Telegram bot."),
     "check": ("saveany.cli.check:check", "Check the configuration and everything it names."),
     "login": ("saveany.cli.login:login", "Log a Telegram account in."),
     "add": ("saveany.cli.add:add", "Save links."),

@@ -31,7 +31,7 @@ def run(
         int | None, typer.Option("--workers", min=0, help="Worker processes; default: worker.processes.")
     ] = None,
 ) -> None:
-    """Run everything on this machine: Redis (unless redis.url names one), the API and the workers."""
+    """Run everything on this machine: Redis (unless redis.url names one), API, bot and workers."""
     config = load_config(ctx)
     prepare(config)
     count = config.worker.processes if processes is None else processes
@@ -52,8 +52,8 @@ def run(
 async def roles(
     config: Config, url: str, *, workers: int, log_dir: Path | None = None
 ) -> AsyncIterator[Supervisor]:
-    """A supervisor of the API and the workers, not running yet. When a worker dies its tasks are freed at
-    once. With `log_dir` each child logs into a file there."""
+    """A supervisor of API, bot and workers, not running yet. When a worker dies its tasks are freed at once.
+    With `log_dir` each child logs into a file there."""
     store = await open_store(url)
     stem = f"{socket.gethostname()}-{os.getpid()}"
     ids = {f"worker{n}": f"{stem}-{n}" for n in range(1, workers + 1)}
@@ -71,6 +71,7 @@ async def roles(
         return Program(name, argv, {"SAVEANY_REDIS_URL": url, **env}, log_file)
 
     programs = [program("api", "api")] if config.api.enable else []
+    programs += [program("bot", "bot")] if config.telegram.token.get_secret_value() else []
     programs += [program(name, "worker", SAVEANY_WORKER_ID=id_) for name, id_ in ids.items()]
     try:
         drain = config.worker.drain_seconds + _STOP_MARGIN

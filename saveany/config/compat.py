@@ -14,13 +14,12 @@ _NOT_YET = "is not available yet and has no effect"
 
 #: Dotted key or table -> what to know about it. Read by the loader and by the reference page.
 IGNORED: Mapping[str, str] = {
-    "lang": _NOT_YET,
     "threads": "has no effect: the number of connections follows the size of the file",
     "stream": "has no effect: files always go straight into the storage",
     "no_clean_cache": "has no effect: there is no download cache",
     "telegram.rpc_retry": "has no effect: how often to try again follows from Telegram's answer",
     "telegram.flood_retry": "has no effect: flood waits are always waited for",
-    "telegram.media_group_timeout": _NOT_YET,
+    "telegram.media_group_timeout": "has no effect: the bot waits until an album is complete",
     "telegram.userbot": "has no effect: log the account in with `saveany login --phone` instead",
     "db": "has no effect: everything is kept in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",

@@ -235,6 +235,10 @@ class User(Table):
         examples=[["local1"]],
     )
     blacklist: bool = Field(default=False, description="Turn the list around: all storages but these.")
+    role: Literal["admin", "user"] | None = Field(
+        default=None,
+        description="An admin may log accounts in and see all tasks. Left out: the first user is one.",
+    )
 
 
 class Redis(Table):
@@ -407,6 +411,11 @@ class Config(Table):
         description="Proxy for Telegram and for downloads from the web: http://…, https://…, socks5://…",
         examples=["http://127.0.0.1:7890"],
     )
+    lang: str = Field(
+        default="",
+        description="Language of the bot, as in en or zh-Hans. Left out: that of each person's Telegram app.",
+        examples=["zh-Hans"],
+    )
     api: Api = Field(default_factory=Api)
     telegram: Telegram = Field(default_factory=Telegram)
     redis: Redis = Field(default_factory=Redis)
@@ -439,6 +448,10 @@ class Config(Table):
     def user(self, id_: int) -> User | None:
         """The configured user of that Telegram id."""
         return next((user for user in self.users if user.id == id_), None)
+
+    def is_admin(self, user: User) -> bool:
+        """Whether the user may do what concerns everybody."""
+        return user.role == "admin" or (user.role is None and user == self.users[0])
 
     def storage(self, name: str) -> StorageOptions | None:
         """The enabled storage of that name."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from saveany.bot import cards, registry
-from saveany.bot.commands import downloads, helping, saving, settings, tasks
+from saveany.bot.commands import downloads, helping, login, rules, saving, settings, tasks, watch
 from saveany.bot.texts import LANGUAGES, translator
 
-_MODULES = (helping, saving, downloads, tasks, settings, cards)
+_MODULES = (helping, saving, downloads, tasks, settings, rules, watch, login, cards)
 
 COMMANDS = registry.commands(_MODULES)
 PRESSES = registry.presses(_MODULES)

@@ -39,13 +39,13 @@ def _all(visit: Visit) -> Iterator[str]:
     yield ""
     for command in commands.COMMANDS.values():
         if visit.is_admin or not command.admin:
-            yield f"/{command.name} – {plain(visit.t(command.about))}"
+            yield f"/{command.name}: {plain(visit.t(command.about))}"
     yield ""
     yield visit.t("/help and the name of a command tell more about it.")
 
 
 def _one(visit: Visit, command: Command) -> Iterator[str]:
-    yield f"<b>/{command.name}</b> – {plain(visit.t(command.about))}"
+    yield f"<b>/{command.name}</b>: {plain(visit.t(command.about))}"
     for line in command.usage:
         yield f"<code>/{plain(f'{command.name} {line}'.strip())}</code>"
 

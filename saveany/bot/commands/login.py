@@ -6,7 +6,6 @@ questions live in memory, and if the process ends, the next one says that the lo
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -206,27 +205,25 @@ class _Login:
 
 
 async def after_restart(services: Services) -> None:
-    """Tell those whom an earlier process was asking for secrets, and delete what they have answered since."""
+    """Tell those whom an earlier process was asking for secrets, and delete what they have answered since.
+    To be called before the first letter is read."""
     started = time.time_ns() // 1_000_000
-    interrupted = await services.store.bot.logins()
-    await asyncio.gather(*(_interrupted(services, chat, who, started) for chat, who in interrupted.items()))
+    for chat, who in (await services.store.bot.logins()).items():
+        services.conversations.begin(chat, who, _interrupted(services, chat, who, started))
 
 
 async def _interrupted(services: Services, chat: int, who: int, started: int) -> None:
+    late = await services.conversations.answer(chat, who, _LATE_SECONDS)
     t = translator((await services.store.people.get(who)).language or services.config.lang)
-    try:
-        late = await services.conversations.answer(chat, who, _LATE_SECONDS)
-        if late is not None and late.date_ms <= started:
-            await services.talk.delete(chat, [late.id])
-        await services.talk.say(
-            chat,
-            t(
-                "I was started again, which ended the login. Begin again with /login. If your last answer is "
-                "still here, delete it."
-            ),
-        )
-    except SaveAnyError as error:
-        log.warning("the bot could not tell that a login has ended", reason=error.message)
+    if late is not None and late.date_ms <= started:
+        await services.talk.delete(chat, [late.id])
+    await services.talk.say(
+        chat,
+        t(
+            "I was started again, which ended the login. Begin again with /login. If your last answer is "
+            "still here, delete it."
+        ),
+    )
     await services.store.bot.login_ends(chat)
 
 

@@ -161,7 +161,8 @@ async def _usage(visit: Visit, name: str) -> str:
     used, free = answer.result["used"], answer.result["free"]
     known = [t("{size} used", size=size(used))] if used is not None else []
     known += [t("{size} free", size=size(free))] if free is not None else []
-    return f"{plain(name)}: {', '.join(known) or t('does not tell')}"
+    what = ", ".join(known) or t("does not tell")
+    return f"{plain(name)}: {what}"
 
 
 async def _follow(visit: Visit, found: Task) -> None:
@@ -189,7 +190,7 @@ def _line(visit: Visit, task: Task) -> str:
         return f"⬇️ {name} {task.progress.percent:.0f} %"
     marks = {Status.QUEUED: "⏳", Status.COMPLETED: "✅", Status.FAILED: "❌", Status.CANCELED: "🚫"}
     mark = "⏸" if task.paused else marks[task.status]
-    reason = f" – {plain(clip(task.error, 80))}" if task.error else ""
+    reason = f": {plain(clip(task.error, 80))}" if task.error else ""
     return f"{mark} {name} <code>{task.id}</code>{reason}"
 
 

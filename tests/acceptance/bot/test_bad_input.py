@@ -1,0 +1,54 @@
+"""Whatever people send, they get one short answer that helps, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from saveany.sandbox import samples
+from saveany.sandbox.world import Chat
+from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
+from tests.fixtures.stack import Stack
+from tests.sandbox.clients import Person, named, person
+
+
+async def test_two_hundred_links_at_once(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, " ".join(f"t.me/channel/{n}" for n in range(200, 400)))
+    card = await anna.hears(offers("local1"))
+    assert "200 files" in card.text
+    assert len(anna.heard) == 1
+
+
+async def test_a_button_pressed_twice(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, named(b"x" * 999, "notes.txt"))
+    card = await anna.hears(offers("local1"))
+    pressing = anna.press(card, "local1"), anna.press(card, "local2")
+    answers: Any = await asyncio.gather(*pressing)
+    assert [bool(each.message) for each in answers] == [False, True]
+    assert "done" in answers[1].message
+    await anna.hears(says("Saved"))
+    assert not list((stack.folder / "more").rglob("notes*"))
+
+
+async def test_a_button_of_somebody_else(stack: Stack, anna: Person) -> None:
+    members = {samples.BOT.id, samples.PERSON.id, OTHER}
+    stack.sandbox.world.add_chat(
+        Chat(id=16, title="G", username="thegroup", broadcast=False, members=members)
+    )
+    await anna.send("thegroup", "@sandbox_bot https://t.me/channel/123")
+    card = await anna.hears(offers("local1"))
+    async with person(stack.sandbox, OTHER) as other:
+        shown = await other.client.get_messages("thegroup", ids=card.id)
+        refused: Any = await other.press(shown, "local1")
+    assert refused.alert
+    assert "not for you" in refused.message
+    await anna.press(card, "local1")
+    await anna.hears(says("Saved"))
+
+
+async def test_a_file_that_was_deleted_meanwhile(stack: Stack, anna: Person) -> None:
+    sent = await anna.send(BOT, named(b"x" * 999, "notes.txt"))
+    card = await anna.hears(offers("local1"))
+    await anna.client.delete_messages(BOT, [sent.id], revoke=True)
+    await anna.press(card, "local1")
+    await anna.hears(says("deleted"), 20)

@@ -1,0 +1,171 @@
+"""Accounts are logged in and out by talking to the bot, and no secret stays anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from telethon.tl.functions.auth import AcceptLoginTokenRequest
+
+from saveany.sandbox import samples
+from saveany.telegram import qr
+from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
+from tests.fixtures.stack import Stack, until
+from tests.sandbox.clients import Person, person, user
+
+PASSWORD = "/correct horse battery"  # as if it were a command
+
+
+@pytest.fixture
+def tables(tables: dict[str, Any]) -> dict[str, Any]:
+    """No user is logged in; there is a second person, who is no admin."""
+    tables["telegram"] = {"accounts": []}
+    tables["users"].append({"id": OTHER})
+    return tables
+
+
+@pytest.fixture
+async def told(stack: Stack) -> AsyncIterator[list[str]]:
+    """All that is said to Redis from now on."""
+    commands: list[str] = []
+    redis = Redis.from_url(stack.redis_url)
+    async with redis.monitor() as monitor:
+        listening = asyncio.create_task(_listen(monitor, commands))
+        yield commands
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    await redis.aclose()
+
+
+async def _listen(monitor: Any, commands: list[str]) -> None:
+    async for command in monitor.listen():
+        commands.append(command["command"])
+
+
+def kept(stack: Stack) -> list[str]:
+    names = (file.stem for file in (stack.data_dir / "sessions").glob("*.session"))
+    return sorted(name for name in names if not name.startswith("bot"))
+
+
+async def choose(anna: Person, name: str, how: str) -> None:
+    await anna.send(BOT, f"/login {name}".strip())
+    await anna.press(await anna.hears(offers(how)), how)
+
+
+async def answer(anna: Person, question: str, text: str) -> None:
+    await anna.hears(says(question))
+    await anna.send(BOT, text)
+
+
+async def in_chat(anna: Person) -> str:
+    return "\n".join(message.text or "" for message in await anna.client.get_messages(BOT, limit=50))
+
+
+def logs(stack: Stack) -> str:
+    return "\n".join(file.read_text() for file in stack.logs.iterdir())
+
+
+async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
+    stack.sandbox.world.accounts[OTHER].password = PASSWORD
+    await choose(anna, "", "Phone number")
+    phone = stack.sandbox.phone
+    await answer(anna, "phone number", f"{phone[:4]} {phone[4:]}")
+    await answer(anna, "sent a code", "1-1-1-1-1")
+    await answer(anna, "code was wrong", " ".join(stack.sandbox.login_code))
+    await answer(anna, "two-step verification", "wrong horse")
+    await answer(anna, "password was wrong", PASSWORD)
+    await anna.hears(says("Sandbox User is logged in as me"))
+    assert kept(stack) == ["me"]
+
+    async def all_use_it() -> bool:
+        files = [file for role in ("worker", "bot") for file in stack.logs.glob(f"*{role}.log")]
+        return all(re.search("telegram account ready.*account=me", file.read_text()) for file in files)
+
+    await until(all_use_it)
+    task = await stack.add(f"https://t.me/c/{samples.PRIVATE}/5")  # the bot is no member
+    assert (await stack.ended(task["task_id"]))["status"] == "completed"
+    await anna.send(BOT, "/accounts")
+    assert "me: Sandbox User" in (await anna.hears(says("Sandbox Bot"))).raw_text
+    assert told
+    said = await in_chat(anna)
+    for secret in (phone[4:], "2 2 2 2 2", "22222", "1-1-1-1-1", "wrong horse", "battery"):
+        assert secret not in said + "\n".join(told) + logs(stack), secret
+
+
+async def test_by_qr_code(stack: Stack, anna: Person) -> None:
+    stack.sandbox.world.token_lifetime = 4.0
+    await choose(anna, "phone2", "QR code")
+    first = await anna.hears(lambda message: message.photo)
+    shown = await anna.hears(lambda message: message.photo and message.id != first.id)
+    stack.sandbox.world.token_lifetime = 60.0
+    assert "Link Desktop Device" in shown.text
+    last = await anna.hears(lambda message: message.photo and message.id not in (first.id, shown.id))
+    [token] = stack.sandbox.world.tokens
+    link = f"tg://login?token={base64.urlsafe_b64encode(token).decode().rstrip('=')}"
+    assert await anna.client.download_media(last, bytes) == qr.png(link)
+    async with user(stack.sandbox) as app:
+        await app(AcceptLoginTokenRequest(token))
+    await anna.hears(says("Sandbox User is logged in as phone2"))
+    assert kept(stack) == ["phone2"]
+    assert not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
+
+
+async def test_giving_up(stack: Stack, anna: Person) -> None:
+    await choose(anna, "", "Phone number")
+    question = await anna.hears(says("phone number"))
+    await anna.press(question, "Cancel")
+    await anna.hears(says("given up"))
+    await anna.send(BOT, "just a word")
+    await anna.hears(says("/help tells"))
+    assert "just a word" in await in_chat(anna)
+    assert stack.sandbox.counters.requests(method="auth.sendCode") == 0
+
+
+async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", "+49 123")
+    await anna.hears(says("not a phone number Telegram knows"))
+    assert kept(stack) == []
+
+
+async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[str]) -> None:
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", stack.sandbox.phone)
+    await anna.hears(says("sent a code"))
+    await stack.kill(stack.bots[0])
+    await anna.send(BOT, "2-2-2-2-2")
+    await stack.start_bot()
+    await anna.hears(says("ended the login"), 30)
+    assert "2-2-2-2-2" not in await in_chat(anna) + "\n".join(told)
+    assert kept(stack) == []
+
+
+async def test_logging_out(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "/logout")
+    await anna.hears(says("Nobody is logged in"))
+    result = await stack.saveany("login", "--session", "-", stdin=f"{stack.sandbox.user_session}\n".encode())
+    assert result.code == 0, result.err
+    await anna.send(BOT, "/logout")
+    await anna.press(await anna.hears(offers("me")), "me")
+    await anna.hears(says("Sandbox User is logged out"))
+    assert kept(stack) == []
+    await anna.send(BOT, "/logout me")
+    await anna.hears(says("there is no login"))
+
+
+@pytest.mark.parametrize("words", ["/login", "/logout", "/accounts"])
+async def test_only_admins(stack: Stack, words: str) -> None:
+    async with person(stack.sandbox, samples.USER.id) as bob:
+        await bob.send(BOT, words)
+        await bob.hears(says("for admins"))
+
+
+@pytest.mark.parametrize("name", ["bot", "bot-updates", "a/b", "x" * 33])
+async def test_names_that_cannot_be(stack: Stack, anna: Person, name: str) -> None:
+    await anna.send(BOT, f"/login {name}")
+    await anna.hears(says("That does not work"))

@@ -1,0 +1,31 @@
+"""How far a task is stands in one message of the chat, whatever Telegram does to its edits."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.fixtures.stack import Stack
+from tests.sandbox.clients import Person, named
+
+EDIT = "messages.editMessage"
+
+
+async def test_a_slow_file_on_its_way(stack: Stack, anna: Person) -> None:
+    stack.sandbox.faults.add("total_rate=400000,method=upload.getFile")
+    await anna.send(BOT, named(bytes(1_500_000), "film.bin"))
+    card = await anna.hears(offers("local1"))
+    began = time.monotonic()
+    await anna.press(card, "local1")
+    await anna.hears(offers("Cancel"))
+    flood = stack.sandbox.faults.add(f"flood_wait=1,method={EDIT},count=1")
+    await anna.hears(says("local1:/film.bin"), 30)
+    await anna.hears(says("Saved"), 30)
+    shown = [message for message in anna.heard if message.id == card.id]
+    assert any("▰" in message.text for message in shown)
+    assert all(earlier.text != later.text for earlier, later in pairwise(shown))
+    assert shown[-1].buttons is None
+    assert flood.fired == 1
+    edits = stack.sandbox.counters.requests(method=EDIT)
+    assert edits <= time.monotonic() - began + 2  # the card's own, and one more at both ends of the time

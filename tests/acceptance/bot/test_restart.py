@@ -1,0 +1,57 @@
+"""Nothing is forgotten when everything is started again."""
+
+from __future__ import annotations
+
+from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.fixtures.stack import Stack
+from tests.sandbox.clients import Person, named
+
+DATA = b"all of it" * 1000
+
+
+async def restart(stack: Stack) -> None:
+    """Kill every process, Redis too, and start them again."""
+    assert stack.api
+    for process in (*stack.bots, *stack.workers, stack.api):
+        await stack.kill(process)
+    stack.redis.stop()
+    stack.redis.start()
+    await stack.start_api()
+    await stack.start_worker()
+    await stack.start_bot()
+
+
+async def test_a_button_works_after_a_restart(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    card = await anna.hears(offers("local2"))
+    await restart(stack)
+    # Until the bot listens again nobody answers a press, as in Telegram.
+    await anna.send(BOT, "/silent on")
+    await anna.hears(says("at once"), 60)
+    await anna.press(card, "local2")
+    await anna.hears(says("Saved"), 60)
+    assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
+
+
+async def test_what_is_sent_while_the_bot_is_away_is_saved_once(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "/silent on")
+    await anna.hears(says("at once"))
+    await stack.kill(stack.bots[0])
+    for n in range(5):
+        await anna.send(BOT, named(b"%d" % n * 1000, f"{n}.txt"))
+    first = await stack.start_bot()
+    await stack.kill(first)
+    await stack.start_bot()
+    await anna.hears(says("5 of 5"), 60)
+    assert [name for name in stack.files() if name.endswith(".txt")] == [f"{n}.txt" for n in range(5)]
+
+
+async def test_a_second_bot_waits_for_the_first_to_go(stack: Stack, anna: Person) -> None:
+    await stack.start_bot()
+    await anna.send(BOT, "/start")
+    await anna.hears(says("/help"))
+    assert len(anna.heard) == 1
+    await stack.terminate(stack.bots[0])
+    await anna.send(BOT, "/silent on")
+    await anna.hears(says("at once"), 30)
+    assert len(anna.heard) == 2

@@ -1,0 +1,145 @@
+"""What people send to the bot is saved where they want it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saveany.sandbox import samples
+from saveany.sandbox.world import Chat
+from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.fixtures.stack import Stack
+from tests.sandbox.clients import Person, named
+
+DATA = b"all of it" * 1000
+
+
+async def test_a_file_is_saved_where_a_button_says(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    card = await anna.hears(offers("local1"))
+    assert "notes.txt" in card.text
+    await anna.press(card, "local2")
+    done = await anna.hears(says("Saved"))
+    assert done.id == card.id
+    assert "local2:/notes.txt" in done.text
+    assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
+
+
+async def test_an_album_goes_into_its_own_folder(stack: Stack, anna: Person) -> None:
+    messages = await anna.client.get_messages("channel", ids=[131, 132, 133, 134])
+    await anna.forward(BOT, messages)
+    card = await anna.hears(offers("local1"))
+    assert "4 files" in card.text
+    await anna.press(card, "local1")
+    folders = await anna.hears(offers("Four views"))
+    await anna.press(folders, "Four views")
+    assert "4 of 4" in (await anna.hears(says("Saved"))).text
+    saved = [name for name in stack.files() if not name.startswith(".")]
+    assert len(saved) == 4
+    assert {name.partition("/")[0] for name in saved} == {"Four views of the harbour"}
+
+
+async def test_links_to_messages_and_files_in_one_text(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "this https://t.me/channel/123 and https://t.me/channel/124, not t.me/+abcdef")
+    assert "invite link" in (await anna.hears(says("abcdef"))).text
+    card = await anna.hears(offers("local1"))
+    assert "2 files" in card.text
+    await anna.press(card, "local1")
+    await anna.hears(says("2 of 2"))
+    assert {"file.pdf", "one-byte.bin"} <= set(stack.files())
+
+
+async def test_nothing_is_asked_in_silent_mode(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "/storage local2:kept")
+    await anna.hears(says("local2:/kept"))
+    await anna.send(BOT, "/silent on")
+    await anna.hears(says("at once"))
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    assert "local2:/kept/notes.txt" in (await anna.hears(says("Saved"))).text
+    assert (stack.folder / "more/kept/notes.txt").read_bytes() == DATA
+
+
+async def test_who_wants_to_be_asked_is_asked(stack: Stack, anna: Person) -> None:
+    stack.storage_dir.mkdir(exist_ok=True)
+    (stack.storage_dir / "notes.txt").write_bytes(b"older")
+    await anna.send(BOT, "/config")
+    await anna.press(await anna.hears(offers("ask me")), "ask me")
+    await anna.hears(says("ask me"))
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    await anna.press(await anna.hears(offers("Replace it")), "Replace it")
+    await anna.hears(says("Saved"))
+    assert (stack.storage_dir / "notes.txt").read_bytes() == DATA
+
+
+async def test_save_answers_a_message(stack: Stack, anna: Person) -> None:
+    sent = await anna.send(BOT, named(DATA, "notes.txt"))
+    first = await anna.hears(offers("local1"))
+    await anna.press(first, "Do not save")
+    await anna.hears(says("Not saved"))
+    await anna.send(BOT, "/save better.txt", reply_to=sent.id)
+    card = await anna.hears(lambda message: message.id > first.id and offers("local1")(message))
+    await anna.press(card, "local1")
+    await anna.hears(says("local1:/better.txt"))
+    await anna.hears(says("Saved"))
+    assert (stack.storage_dir / "better.txt").read_bytes() == DATA
+
+
+async def test_save_a_range_with_a_filter(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "/save @channel 123-134 type=photo")
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    assert "4 of 4" in (await anna.hears(says("Saved"), 20)).text
+    assert all(name.endswith(".jpg") for name in stack.files() if not name.startswith("."))
+
+
+async def test_rules_and_names(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, r"/rule add name=\.txt$ -> local2:Texts/{{ ext }}")
+    await anna.hears(says("1."))
+    await anna.send(BOT, "/rule test notes.txt")
+    await anna.hears(says("local2:/Texts"))
+    await anna.send(BOT, "/fnametmpl {{ name|upper }}")
+    await anna.hears(says("HOLIDAY"))
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    await anna.press(await anna.hears(offers("By my rules")), "By my rules")
+    await anna.hears(says("Saved"))
+    (saved,) = (stack.folder / "more").rglob("*.txt")
+    assert saved.name == "NOTES.txt"
+    assert saved.parent.parent.name == "Texts"
+
+
+async def test_a_file_in_a_storage_goes_to_another(stack: Stack, anna: Person) -> None:
+    stack.storage_dir.mkdir(exist_ok=True)
+    (stack.storage_dir / "films").mkdir()
+    (stack.storage_dir / "films" / "a.mkv").write_bytes(DATA)
+    (stack.storage_dir / "films" / "b.txt").write_bytes(DATA)
+    await anna.send(BOT, "/transfer local1:films *.mkv")
+    await anna.press(await anna.hears(offers("local2")), "local2")
+    await anna.hears(says("Saved"))
+    assert [path.name for path in (stack.folder / "more").rglob("*.*") if path.suffix != ".id"][:1]
+    assert [path.name for path in (stack.folder / "more").rglob("*.mkv")] == ["a.mkv"]
+
+
+async def test_in_a_group_it_answers_who_names_it(stack: Stack, anna: Person) -> None:
+    members = {samples.BOT.id, samples.PERSON.id, samples.USER.id}
+    stack.sandbox.world.add_chat(
+        Chat(id=16, title="G", username="thegroup", broadcast=False, members=members)
+    )
+    await anna.send("thegroup", "not for the bot: https://t.me/channel/124")
+    await anna.send("thegroup", "@sandbox_bot https://t.me/channel/123")
+    card = await anna.hears(offers("local1"))
+    assert "124" not in card.text
+    await anna.press(card, "local1")
+    await anna.hears(says("Saved"))
+    assert "file.pdf" in stack.files()
+
+
+@pytest.mark.parametrize("tables", [{"users": [{"id": 1}]}])
+async def test_a_stranger_is_told_his_id_once(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "hello")
+    heard: Any = await anna.hears(says("[[users]]"))
+    assert str((await anna.client.get_me()).id) in heard.text
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    await anna.send(BOT, "/help")
+    assert [message.id for message in anna.heard] == [heard.id]
+    assert not (await stack.client.get("/api/v1/tasks")).json()["tasks"]

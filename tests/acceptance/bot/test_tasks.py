@@ -1,0 +1,78 @@
+"""Tasks that the bot began: shown while they run, canceled, tried again, looked up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.fixtures.stack import Stack
+from tests.sandbox.clients import Person
+
+SLOW = "https://t.me/channel/128"  # 64 MiB at 8 MB/s
+
+
+def percent(message: Any) -> float:
+    """What the bar of a message says."""
+    found = [word for word in (message.text or "").replace(" %", "%").split() if word.endswith("%")]
+    return float(found[0].rstrip("%")) if found else 0.0
+
+
+async def test_it_is_canceled_half_way(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, SLOW)
+    card = await anna.hears(offers("local1"))
+    await anna.press(card, "local1")
+    running = await anna.hears(lambda message: 40 <= percent(message) < 100, 20)
+    assert running.id == card.id
+    await anna.press(running, "Cancel")
+    ended = await anna.hears(says("Canceled"))
+    assert ended.id == card.id
+    assert [name for name in stack.files() if not name.startswith(".saveany")] == []
+
+
+async def test_what_failed_is_tried_again(stack: Stack, anna: Person) -> None:
+    files = stack.sandbox.world.files
+    channel = next(each for each in stack.sandbox.world.chats.values() if each.username == "channel")
+    kept = channel.messages[124]
+    stack.sandbox.faults.add("error=400:FILE_ID_INVALID,file=1002")
+    await anna.send(BOT, "https://t.me/channel/123 https://t.me/channel/124")
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    failed = await anna.hears(offers("Retry"))
+    assert "1 of 2" in failed.text
+    assert kept.file is files[1002]
+    stack.sandbox.faults.clear()
+    await anna.press(failed, "Retry")
+    assert "2 of 2" in (await anna.hears(says("Saved"))).text
+    assert {"file.pdf", "one-byte.bin"} <= set(stack.files())
+
+
+async def test_tasks_are_listed_and_canceled_by_id(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "/task")
+    await anna.hears(says("Nothing is running"))
+    await anna.send(BOT, SLOW)
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    await anna.hears(lambda message: percent(message) > 0, 20)
+    await anna.send(BOT, "/task")
+    listed = await anna.hears(offers("✖ 1"))
+    assert "slow" in listed.text or "128" in listed.text
+    await anna.press(listed, "✖ 1")
+    await anna.hears(says("Canceled"))
+    await anna.send(BOT, "/history canceled")
+    await anna.hears(says("🚫"))
+    await anna.send(BOT, "/stats")
+    await anna.hears(says("1 worker"))
+    await anna.send(BOT, "/usage")
+    await anna.hears(says("free"))
+
+
+async def test_a_task_of_somebody_else_is_not_there(stack: Stack, anna: Person) -> None:
+    stack.write_config(users=[{"id": 1, "role": "admin"}, {"id": (await anna.client.get_me()).id}])
+    await stack.terminate(stack.bots[0])
+    assert stack.api
+    await stack.terminate(stack.api)
+    await stack.start_api()
+    await stack.ready()
+    task_id = (await stack.add(SLOW, user_id=1))["task_id"]
+    await stack.start_bot()
+    await anna.send(BOT, f"/cancel {task_id}")
+    await anna.hears(says("no task"))
+    assert (await stack.task(task_id))["status"] in ("queued", "running")

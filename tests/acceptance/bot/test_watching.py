@@ -1,0 +1,131 @@
+"""/watch: what is posted in a chat is saved by itself, also what was posted while the bot was away."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any
+
+import pytest
+
+from saveany.sandbox import samples
+from saveany.sandbox.content import Literal
+from saveany.sandbox.world import Chat, File, Message
+from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.fixtures.stack import Stack, until
+from tests.sandbox.clients import Person
+
+CHAT = 1600000001
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def chat(stack: Stack) -> Chat:
+    """A private channel that the logged in user is a member of."""
+    chat = stack.sandbox.world.add_chat(Chat(id=CHAT, title="Rock & Roll", members={samples.USER.id}))
+    post(stack, chat, "old.mkv")
+    return chat
+
+
+def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | None = None) -> int:
+    """A message, with a file if that has a name."""
+    world = stack.sandbox.world
+    content = Literal(f"the bytes of {name}".encode())
+    file = world.add_file(File(id=90_000 + next(_numbers), content=content, name=name)) if name else None
+    return world.send(chat, Message(id=0, text=text, file=file, album=album)).id
+
+
+async def history_has(stack: Stack, count: int) -> bool:
+    """Whether so many tasks have ended."""
+    return len((await stack.client.get("/api/v1/history")).json()["tasks"]) == count
+
+
+def saved(stack: Stack) -> list[str]:
+    """Names below local2, as far as they are there."""
+    folder = stack.folder / "more"
+    return sorted(str(each.relative_to(folder)) for each in folder.glob("*/*.*") if each.is_file())
+
+
+async def test_posts_of_the_time_when_the_bot_was_away(stack: Stack, anna: Person, chat: Chat) -> None:
+    await anna.send(BOT, f"/watch -100{CHAT} name=mkv|holiday -> local2:My Films")
+    heard = await anna.hears(says("Rock & Roll"))
+    assert "name=mkv|holiday -> local2:My Films" in heard.text
+    await stack.kill(stack.bots[0])
+    post(stack, chat, text="just words")
+    for name in ("a.mkv", "b.txt", "c.mkv", "d.zip"):
+        post(stack, chat, name)
+    for n, text in enumerate(("our holiday", "", ""), 1):
+        post(stack, chat, f"e{n}.jpg", text, album=5)
+    post(stack, chat, text="more words")
+    post(stack, chat, "f.mkv")
+    await stack.start_bot()
+    await until(lambda: history_has(stack, 4), 60)
+    told = await anna.hears(says("saved"), 60)
+    expected = [f"My Films/{name}" for name in ("a.mkv", "c.mkv", "e1.jpg", "e2.jpg", "e3.jpg", "f.mkv")]
+    assert "Rock & Roll" in told.text
+    assert await history_has(stack, 4)
+    assert saved(stack) == expected
+
+
+async def test_one_post_is_told_like_any_task(stack: Stack, anna: Person, chat: Chat) -> None:
+    await anna.send(BOT, "/watch https://t.me/channel/130 from 141 type=video notify=each")
+    heard = await anna.hears(says("Sample channel"))
+    assert "from message 141 on" in heard.text
+    told = await anna.hears(says("Saved"), 30)
+    assert "Sample channel" in told.text
+    assert "local1:/video_" in told.text
+
+
+async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
+    await anna.send(BOT, "/lswatch")
+    await anna.hears(says("You watch no chat yet"))
+    await anna.send(BOT, "/watch @channel type=video,photo size>10MB notify=digest")
+    await anna.hears(says("Sample channel"))
+    await anna.send(BOT, f"/watch -100{CHAT} notify=none")
+    await anna.hears(says("Rock & Roll"))
+    await anna.send(BOT, "/lswatch")
+    shown = await anna.hears(offers("✖ 2"))
+    assert shown.raw_text.splitlines() == [
+        "1. Sample channel (@channel)",
+        "type=video,photo size>10MB",
+        "I tell you once an hour what was saved.",
+        f"2. Rock & Roll (-100{CHAT})",
+        "I do not tell you what was saved.",
+    ]
+    answer = await anna.press(shown, "✖ 1")
+    assert answer.message == "Sample channel is not watched any more."
+    await anna.hears(lambda message: message.id == shown.id and "Sample" not in message.text)
+    await anna.send(BOT, "/unwatch 1")
+    await anna.hears(says("Rock & Roll is not watched any more."))
+    await anna.send(BOT, f"/unwatch -100{CHAT}")
+    await anna.hears(says("you do not watch that"))
+
+
+MISTAKES = {
+    "@nobody_is_here": "nobody has this username",
+    "@sandbox_person": "is a person or a bot",
+    "https://t.me/+abcdef": "invite link",
+    "-1001699999999": "not a member",
+    "!? name=x": "not a Telegram link",
+    "@channel name=(": "no regular expression",
+    "@channel -> cloud:x": "you may not use a storage 'cloud'",
+    "@channel -> nowhere": "STORAGE:FOLDER",
+    "@channel -> local1:../x": "That does not work",
+    "@channel from yesterday": "number of a message",
+    "@channel from 0": "number of a message",
+    "@channel notify=often": "notify=digest",
+    "@channel size>big": "That does not work",
+    '@channel name="': "That does not work",
+}
+
+
+def _follows(asked: int, message: Any) -> bool:
+    return bool(message.id > asked)
+
+
+async def test_mistakes(stack: Stack, anna: Person) -> None:
+    for words, answer in MISTAKES.items():
+        asked = await anna.send(BOT, f"/watch {words}")
+        said = await anna.hears(partial(_follows, asked.id), 30)
+        assert answer in said.text, (words, said.text)

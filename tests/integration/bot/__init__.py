@@ -1,0 +1,1 @@
+"""The bot on a real Valkey, and in the sandbox."""

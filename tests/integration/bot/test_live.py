@@ -1,0 +1,406 @@
+"""Live progress messages on a real store, with a voice that remembers what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from saveany.bot.live import LiveMessages, _Card
+from saveany.bot.show import task_view
+from saveany.bot.texts import translator
+from saveany.embedded import EmbeddedRedis
+from saveany.errors import Permanent, Retryable
+from saveany.models import Item, Progress, Stage, Status, TaskSpec
+from saveany.store import Claim, Store, connect
+from saveany.store.live import LiveMessage
+from saveany.store.tasks import new_id
+from saveany.telegram.letters import Keyboard
+from saveany.telegram.talk import Gone
+from tests.integration.api.conftest import until
+
+CHAT, OTHER = 1000, -2000
+FAST = 0.001
+TOTAL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Edit:
+    at: float
+    chat: int
+    message: int
+    text: str
+    keyboard: Keyboard
+
+    @property
+    def phase(self) -> str:
+        """`Saved` of `✅ <b>Saved</b>…`."""
+        return self.text.partition("<b>")[2].partition("</b>")[0]
+
+
+@dataclass
+class Voice:
+    """Takes edits; `before` runs first, and may wait or raise."""
+
+    edits: list[Edit] = field(default_factory=list)
+    before: Callable[[Edit], Awaitable[None]] | None = None
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
+        edit = Edit(time.monotonic(), chat, message, text, keyboard)
+        if self.before:
+            await self.before(edit)
+        async with self._arrived:
+            self.edits.append(edit)
+            self._arrived.notify_all()
+
+    async def until(self, told: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20), self._arrived:
+            await self._arrived.wait_for(told)
+
+    async def until_shown(self, message: int, phase: str) -> None:
+        await self.until(lambda: any(e.message == message and e.phase == phase for e in self.edits))
+
+    async def until_said(self, words: str) -> None:
+        await self.until(lambda: words in self.edits[-1].text)
+
+    def phases(self, message: int) -> list[str]:
+        return [edit.phase for edit in self.edits if edit.message == message]
+
+
+async def accept(store: Store) -> str:
+    spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=1, storage="nas")
+    assert await store.tasks.accept(spec, "title")
+    return spec.id
+
+
+async def claim(store: Store) -> Claim:
+    """The oldest task, running, with one file."""
+    claimed = await store.claims.claim("w1", ["tgfiles/nas"])
+    assert claimed is not None
+    await claimed.plan("title", [Item(index=0, name="f", path="f", size=TOTAL)], Progress(), [])
+    return claimed
+
+
+async def progress(claimed: Claim, done: int) -> None:
+    await claimed.progress(Stage.DOWNLOADING, Progress(total_bytes=TOTAL, downloaded_bytes=done))
+
+
+def message(task_id: str, number: int = 1, chat: int = CHAT, **more: str) -> LiveMessage:
+    return LiveMessage(chat=chat, message=number, task_id=task_id, user_id=1, language="en", **more)
+
+
+async def shown_now(store: Store, task_id: str) -> str:
+    task = await store.tasks.get(task_id)
+    assert task is not None
+    return task_view(translator("en"), task, await store.tasks.all_items(task_id)).mark
+
+
+@asynccontextmanager
+async def running(live: LiveMessages, store: Store) -> AsyncIterator[None]:
+    """It runs, and hears what happens."""
+    task = asyncio.create_task(live.run())
+    try:
+        await until(lambda: hears(store))
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def hears(store: Store) -> bool:
+    return bool((await store.db.do("PUBSUB", "NUMSUB", "sa:progress"))[1])
+
+
+async def forgets(store: Store) -> None:
+    async def forgotten() -> bool:
+        return not await store.live.all()
+
+    await until(forgotten)
+
+
+async def test_a_task_is_shown_until_its_end(store: Store) -> None:
+    voice = Voice()
+    live = LiveMessages(store, voice, interval=FAST)
+    task_id = await accept(store)
+    async with running(live, store):
+        await live.follow(message(task_id))
+        await voice.until_shown(1, "Waiting")
+        claimed = await claim(store)
+        await progress(claimed, TOTAL // 2)
+        await voice.until_said("50 %")
+        assert voice.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
+        await claimed.finish(Status.COMPLETED)
+        await voice.until_shown(1, "Saved")
+        await forgets(store)
+    assert voice.edits[-1].phase == "Saved"
+    assert {edit.chat for edit in voice.edits} == {CHAT}
+
+
+async def test_what_is_followed_before_it_runs_is_shown_too(store: Store) -> None:
+    voice = Voice()
+    live = LiveMessages(store, voice, interval=FAST)
+    await live.follow(message(await accept(store), name="Holiday"))
+    async with running(live, store):
+        await voice.until_shown(1, "Waiting")
+    assert "Holiday" in voice.edits[0].text
+
+
+async def test_nothing_is_edited_to_what_it_shows(store: Store) -> None:
+    voice = Voice()
+    live = LiveMessages(store, voice, interval=FAST)
+    first, second = await accept(store), await accept(store)
+    async with running(live, store):
+        await live.follow(message(first, 1, shown=await shown_now(store, first)))
+        await live.follow(message(second, 2))
+        await voice.until_shown(2, "Waiting")
+        one, two = await claim(store), await claim(store)
+        for number in range(5):
+            await progress(one, TOTAL // 2)
+            await progress(two, number)
+        await one.finish(Status.COMPLETED)
+        await two.finish(Status.COMPLETED)
+        await forgets(store)
+    assert voice.phases(1)[0] != "Waiting"
+    for number in (1, 2):
+        told = [(edit.text, edit.keyboard) for edit in voice.edits if edit.message == number]
+        assert all(earlier != later for earlier, later in pairwise(told))
+
+
+async def test_a_chat_is_edited_once_per_interval_and_the_others_do_not_wait_for_it(store: Store) -> None:
+    voice = Voice()
+    live = LiveMessages(store, voice, interval=0.1)
+    ids = [await accept(store) for _ in range(8)]
+    for number, task_id in enumerate(ids):
+        await live.follow(message(task_id, number, chat=CHAT))
+        await live.follow(message(task_id, 100 + number, chat=OTHER))
+    async with running(live, store):
+        await voice.until(lambda: len(voice.edits) == 16)
+    for chat in (CHAT, OTHER):
+        times = [edit.at for edit in voice.edits if edit.chat == chat]
+        assert all(b - a >= 0.1 for a, b in pairwise(times))
+    assert voice.edits[-1].at - voice.edits[0].at < 2 * 7 * 0.1 + 0.5
+
+
+class Gate:
+    """Holds the edits of a chat until it is opened."""
+
+    def __init__(self, chat: int = CHAT) -> None:
+        self._chat = chat
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self, edit: Edit) -> None:
+        if edit.chat == self._chat:
+            self.reached.set()
+            await self.opened.wait()
+
+
+async def test_ends_go_first_then_who_has_waited_longest(store: Store) -> None:
+    gate = Gate()
+    voice = Voice(before=gate)
+    live = LiveMessages(store, voice, interval=FAST)
+    numbers = [0, 4, 2, 3, 1]
+    ids = [await accept(store) for _ in numbers]
+    for number, task_id in zip(numbers, ids, strict=True):
+        await live.follow(message(task_id, number, shown=await shown_now(store, task_id) if number else ""))
+    async with running(live, store):
+        await gate.reached.wait()  # in message 0; the others are looked at later
+        claims = [await claim(store) for _ in ids]
+        await claims[3].finish(Status.COMPLETED)
+        await until(lambda: _has_heard(live, of_end=3))
+        gate.opened.set()
+        await voice.until(lambda: len(voice.edits) >= len(numbers))
+    assert [edit.message for edit in voice.edits][:5] == [0, 3, 4, 2, 1]
+
+
+async def _has_heard(live: LiveMessages, *, of_end: int) -> bool:
+    return any(of_end in chat._ended for chat in live._chats.values())
+
+
+async def test_a_flood_wait_stops_one_chat_which_then_shows_the_newest_state(store: Store) -> None:
+    asked: list[Edit] = []
+
+    async def flood(edit: Edit) -> None:
+        if edit.chat == CHAT:
+            asked.append(edit)
+            if len(asked) == 1:
+                raise Retryable("Telegram asks to wait", after=0.6)
+
+    voice = Voice(before=flood)
+    live = LiveMessages(store, voice, interval=FAST)
+    task_id = await accept(store)
+    async with running(live, store):
+        await live.follow(message(task_id, 1))
+        await live.follow(message(task_id, 2, chat=OTHER))
+        await voice.until_shown(2, "Waiting")
+        claimed = await claim(store)
+        for number in range(1, 6):
+            await progress(claimed, number * TOTAL // 10)
+            await voice.until_said(f"{number}0 %")
+        await claimed.finish(Status.COMPLETED)
+        await voice.until_shown(2, "Saved")
+        assert voice.phases(1) == []
+        await forgets(store)
+    assert voice.phases(1) == ["Saved"]
+    assert len(asked) == 2
+    assert asked[1].at - asked[0].at >= 0.6
+
+
+async def test_a_message_that_cannot_be_edited_is_left_alone(store: Store) -> None:
+    refusals = {1: Gone("the message was deleted"), 2: Permanent("the bot was removed from the chat")}
+    asked: dict[int, int] = defaultdict(int)
+
+    async def refuse(edit: Edit) -> None:
+        asked[edit.message] += 1
+        if error := refusals.get(edit.message):
+            raise error
+
+    voice = Voice(before=refuse)
+    live = LiveMessages(store, voice, interval=FAST)
+    task_id = await accept(store)
+    async with running(live, store):
+        for number in (1, 2, 3):
+            await live.follow(message(task_id, number))
+        await voice.until_shown(3, "Waiting")
+        claimed = await claim(store)
+        await claimed.finish(Status.FAILED, "no such file")
+        await voice.until_shown(3, "Failed")
+        await forgets(store)
+    assert (asked[1], asked[2]) == (1, 1)
+
+
+async def test_an_edit_that_fails_unexpectedly_is_made_again(store: Store) -> None:
+    errors: Iterator[Exception] = iter([RuntimeError("a bug"), OSError("cut off")])
+
+    async def fail(edit: Edit) -> None:
+        if error := next(errors, None):
+            raise error
+
+    voice = Voice(before=fail)
+    live = LiveMessages(store, voice, interval=FAST)
+    async with running(live, store):
+        await live.follow(message(await accept(store)))
+        await voice.until_shown(1, "Waiting")
+
+
+async def test_what_ended_while_the_bot_was_away_is_shown_at_its_start(store: Store) -> None:
+    voice = Voice()
+    ended, waiting = await accept(store), await accept(store)
+    live = LiveMessages(store, voice, interval=FAST)
+    async with running(live, store):
+        await live.follow(message(ended, 1))
+        await live.follow(message(waiting, 2))
+        await voice.until_shown(2, "Waiting")
+        await until(lambda: _all_known(store))
+    await (await claim(store)).finish(Status.COMPLETED)
+    async with running(LiveMessages(store, voice, interval=FAST), store):
+        await voice.until_shown(1, "Saved")
+        await store.tasks.cancel(waiting, [])
+        await forgets(store)
+    assert voice.phases(1) == ["Waiting", "Saved"]
+    assert voice.phases(2) == ["Waiting", "Canceled"]
+
+
+async def _all_known(store: Store) -> bool:
+    return all(each.shown for each in await store.live.all())
+
+
+async def test_a_task_that_is_not_kept_any_more_is_let_go(store: Store) -> None:
+    voice = Voice()
+    async with running(live := LiveMessages(store, voice, interval=FAST), store):
+        await live.follow(message(new_id()))
+        await forgets(store)
+    assert voice.edits == []
+
+
+async def test_a_message_whose_task_is_retried_while_its_end_is_shown_goes_on(store: Store) -> None:
+    task_id = await accept(store)
+
+    async def press_retry(edit: Edit) -> None:
+        if edit.phase == "Failed":
+            task = await store.tasks.get(task_id)
+            assert task is not None
+            assert await store.tasks.retry(task)
+            await live.follow(message(task_id))
+
+    voice = Voice(before=press_retry)
+    live = LiveMessages(store, voice, interval=FAST)
+    async with running(live, store):
+        await live.follow(message(task_id))
+        await voice.until_shown(1, "Waiting")
+        await (await claim(store)).finish(Status.FAILED, "no")
+        await voice.until_shown(1, "Failed")
+        await voice.until(lambda: voice.edits[-1].phase == "Waiting")
+        assert len(await store.live.all()) == 1
+        await store.tasks.cancel(task_id, [])
+        await voice.until_shown(1, "Canceled")
+        await forgets(store)
+
+
+async def test_an_outage_of_redis_is_waited_out(tmp_path: Path) -> None:
+    redis = EmbeddedRedis(tmp_path)
+    store = Store(connect(redis.start()))
+    voice = Voice()
+    live = LiveMessages(store, voice, interval=FAST)
+    task_id = await accept(store)
+    async with running(live, store):
+        await live.follow(message(task_id))
+        await voice.until_shown(1, "Waiting")
+        with capture_logs() as logs:
+            redis.stop()
+            await until(lambda: _contains(logs, "interrupted"))
+        redis.start()
+        await (await claim(store)).finish(Status.COMPLETED)
+        await voice.until_shown(1, "Saved")
+        await forgets(store)
+    await store.db.close()
+    redis.stop()
+
+
+async def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
+    return any(words in str(entry["event"]) for entry in logs)
+
+
+async def test_a_thousand_tasks_cost_little_and_leave_nothing(store: Store) -> None:
+    gate = Gate()
+    voice = Voice(before=gate)
+    live = LiveMessages(store, voice, interval=0)
+    ids = [await accept(store) for _ in range(1000)]
+    for number, task_id in enumerate(ids):
+        await live.follow(message(task_id, number))
+    async with running(live, store):
+        await gate.reached.wait()
+        claimed = await claim(store)
+        before = await _reads(store)
+        for number in range(1000):
+            await progress(claimed, number)
+        await live.follow(message(await accept(store), 1, chat=OTHER))
+        await voice.until(lambda: any(edit.chat == OTHER for edit in voice.edits))
+        assert await _reads(store) - before < 10
+        gate.opened.set()
+        await claimed.finish(Status.COMPLETED)
+        for task_id in [*ids, *(each.task_id for each in await store.live.all())]:
+            await store.tasks.cancel(task_id, [])
+        await forgets(store)
+        gc.collect()
+        assert sum(isinstance(each, _Card) for each in gc.get_objects()) == 0
+        assert (live._chats, live._by_task) == ({}, {})
+    final = {(edit.chat, edit.message): edit.phase for edit in voice.edits}
+    assert len(final) == 1001
+    assert set(final.values()) == {"Saved", "Canceled"}
+
+
+async def _reads(store: Store) -> int:
+    stats = await store.db.redis.info("commandstats")
+    return int(stats["cmdstat_hgetall"]["calls"])

@@ -1,0 +1,212 @@
+"""What users are told of the chats they watch: once, together, and not too often."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from saveany.bot.news import News
+from saveany.errors import Permanent, Retryable
+from saveany.models import Item, ItemStatus, Progress, Status, TaskSpec
+from saveany.store import Store
+from saveany.store.tasks import new_id
+from saveany.store.watches import Watch
+from saveany.telegram.letters import Keyboard
+
+OWNER = 42
+HOUR = 3600 * 1000
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Voice:
+    """Remembers what it said; raises `error` instead, if there is one."""
+
+    said: list[tuple[int, str]] = field(default_factory=list)
+    keyboards: list[Keyboard] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+    async def say(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
+        if self.error:
+            raise self.error
+        self.said.append((chat, text))
+        self.keyboards.append(keyboard)
+        self.keys.append(key)
+        return len(self.said)
+
+
+@pytest.fixture
+def voice() -> Voice:
+    return Voice()
+
+
+@pytest.fixture
+def news(store: Store, voice: Voice) -> News:
+    return News(store, voice, "")
+
+
+async def watched(store: Store, id_: str = "w1", **changes: object) -> Watch:
+    fields = {
+        "user_id": OWNER,
+        "chat": -1001600000001,
+        "title": "Rock & Roll",
+        "account": "me",
+        "created_at": 1,
+    }
+    watch = Watch(id=id_, **{**fields, **changes})  # type: ignore[arg-type] # a test's own fields
+    await store.watches.add(watch)
+    return watch
+
+
+async def made(store: Store, watch_id: str = "w1") -> str:
+    """A task of a watch that waits in the queue."""
+    spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
+    assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
+    await store.watches.made(spec.id, watch_id)
+    return spec.id
+
+
+async def end(store: Store, error: str = "") -> str:
+    """The oldest task ends; the name of its file."""
+    claim = await store.claims.claim("w", ["tgfiles/nas"])
+    assert claim is not None
+    name = f"film-{next(_numbers)}.mkv"
+    item = Item(index=0, name=name, path=name, size=1000)
+    await claim.plan(f"[tgfiles]({name}->nas:/{name})", [item], Progress(), [])
+    status = Status.FAILED if error else Status.COMPLETED
+    done = Item(
+        index=0,
+        name=name,
+        path=name,
+        size=1000,
+        status=ItemStatus.FAILED if error else ItemStatus.COMPLETED,
+        final=name,
+        error=error,
+    )
+    await claim.item(done)
+    await claim.finish(status, error=error)
+    return name
+
+
+async def test_one_file_is_told_as_soon_as_it_is_saved(store: Store, news: News, voice: Voice) -> None:
+    await watched(store)
+    await made(store)
+    await news.round()
+    assert voice.said == []
+    name = await end(store)
+    for _ in range(2):
+        await news.round()
+    ((chat, text),) = voice.said
+    assert chat == OWNER
+    assert "Rock &amp; Roll" in text
+    assert f"nas:/{name}" in text
+    assert await store.watches.untold() == {}
+
+
+async def test_a_failure_can_be_tried_again(store: Store, news: News, voice: Voice) -> None:
+    await watched(store)
+    task = await made(store)
+    await end(store, error="the disk <is> full")
+    await news.round()
+    assert "the disk &lt;is&gt; full" in voice.said[0][1]
+    assert voice.keyboards[0][0][0].data == f"retry:{task}"
+
+
+async def test_many_are_told_together(store: Store, news: News, voice: Voice) -> None:
+    await watched(store)
+    for _ in range(14):
+        await made(store)
+    names = [await end(store) for _ in range(12)] + [await end(store, error="too large")]
+    await news.round()
+    ((_, text),) = voice.said
+    lines = text.splitlines()
+    assert lines[1] == "12 files saved"
+    assert lines[2] == f"❌ {names[-1]}: too large"
+    assert lines[3:12] == [f"✅ {name}" for name in names[:9]]
+    assert lines[12] == "and 3 more"
+    assert len(await store.watches.untold()) == 1
+
+
+async def test_not_too_often(store: Store, news: News, voice: Voice) -> None:
+    await watched(store)
+    for _ in range(3):
+        await made(store)
+        await end(store)
+        await news.round()
+    assert len(voice.said) == 1
+    await store.db.do("DEL", "sa:bot:told:watch:w1")  # half a minute passes
+    await news.round()
+    assert "2 files saved" in voice.said[1][1]
+
+
+async def test_a_digest_comes_after_an_hour(
+    store: Store, news: News, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched(store, notify="digest")
+    for _ in range(2):
+        await made(store)
+        await end(store)
+    await news.round()
+    assert voice.said == []
+    monkeypatch.setattr("saveany.bot.news._now", lambda: time.time_ns() // 1_000_000 + HOUR + 1000)
+    await news.round()
+    assert [text.splitlines()[1] for _, text in voice.said] == ["2 files saved"]
+    assert await store.db.do("TTL", "sa:bot:told:watch:w1") > 3500
+
+
+async def test_who_does_not_want_to_know_is_not_told(store: Store, news: News, voice: Voice) -> None:
+    await watched(store, notify="none")
+    for watch in ("w1", "ended"):
+        await made(store, watch)
+        await end(store)
+    await news.round()
+    assert voice.said == []
+    assert await store.watches.untold() == {}
+
+
+async def test_a_flood_wait_loses_nothing_and_hinders_nobody(store: Store, news: News, voice: Voice) -> None:
+    await watched(store)
+    await made(store)
+    await end(store)
+    voice.error = Retryable("wait", after=30)
+    await news.round()
+    assert len(await store.watches.untold()) == 1
+    voice.error = Permanent("the user has blocked the bot")
+    await store.db.do("DEL", "sa:bot:told:watch:w1")
+    await news.round()
+    assert await store.watches.untold() == {}
+
+
+async def test_what_stays_broken_is_told_once(
+    store: Store, news: News, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched(store)
+    now = time.time_ns() // 1_000_000
+    await store.watches.note("w1", "it is <gone>.", now - 300_000)
+    await news.round()
+    assert voice.said == []
+    await store.watches.note("w1", "it is <gone>.", now)
+    monkeypatch.setattr("saveany.bot.news._now", lambda: now + 400_000)
+    for _ in range(2):
+        await news.round()
+    ((_, text),) = voice.said
+    assert "Rock &amp; Roll" in text
+    assert "it is &lt;gone&gt;. I go on" in text
+    await store.watches.note("w1", "", now)
+    watch = await store.watches.get("w1")
+    assert watch is not None
+    assert (watch.problem, watch.problem_since) == ("", 0)
+
+
+async def test_in_the_users_language(store: Store, news: News, voice: Voice) -> None:
+    await watched(store, language="zh-Hans")
+    for _ in range(2):
+        await made(store)
+        await end(store)
+    await news.round()
+    assert "已保存 2 个文件" in voice.said[0][1]
