@@ -29,6 +29,8 @@ from storages.video import Peek, Video
 PART: Final = 512 << 10
 #: A file of more bytes is sent in parts that name their number; a smaller one by its MD5.
 BIG: Final = 10 << 20
+#: As `chat_id`: there is no chat but the one that the path begins with, which may be a person's.
+_FROM_PATH: Final = "*"
 #: The most messages of one album.
 ALBUM: Final = 10
 #: Parts of one file that are on their way at once.
@@ -39,7 +41,8 @@ _EPOCHS: Final = 20
 #: Paths whose messages are remembered.
 _REMEMBERED: Final = 1000
 _CHAT: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
-_CHAT_ID: Final = re.compile(r"me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
+_ANYBODY: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
+_CHAT_ID: Final = re.compile(r"\*|me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
 
 
 class Busy(StorageUnavailable, Retryable):
@@ -106,7 +109,8 @@ class TelegramOptions(StorageOptions):
 
     chat_id: str | int = Field(
         description="Where files go: -100… of a channel or group, @name, the id of a person who has started "
-        "the bot, or `me` for the Saved Messages of a user account.",
+        "the bot, `me` for the Saved Messages of a user account, or `*` for the chat whose id each path "
+        "begins with.",
         examples=[-1001234567890],
     )
     topic: int | None = Field(default=None, ge=1, description="Topic of a forum.", examples=[5])
@@ -181,6 +185,10 @@ class TelegramStorage(Contract):
         """Where a path leads."""
         *folders, name = split(path)
         options = self._options
+        if options.chat_id == _FROM_PATH:
+            if not (folders and _ANYBODY.fullmatch(folders[0])):
+                raise StorageError(f"storage {self.name!r}: {path!r} does not begin with the id of a chat")
+            return _Place(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         if options.chat_in_path and folders and _CHAT.fullmatch(folders[0]):
             return _Place(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         target = Target(options.account, str(options.chat_id), options.topic)
@@ -258,7 +266,10 @@ class TelegramStorage(Contract):
     async def probe(self) -> None:
         """Whether the account sees the chat. Nothing is sent: every member would see it."""
         with self.edge():
-            await self.courier.check(self.place("probe").target)
+            if self._options.chat_id == _FROM_PATH:
+                await self.courier.largest(Target(self._options.account, ""))
+            else:
+                await self.courier.check(self.place("probe").target)
 
     async def stat(self, path: str) -> Entry | None:
         """Nothing: messages have no paths."""

@@ -235,11 +235,11 @@ class Worker:
     def _open_storages(self) -> None:
         courier = Uploads(self._accounts, on_wait=self._on_wait)
         services = replace(self._config.services, courier=courier)
-        for options in self._config.storages:
-            if options.enable:
-                storage = registry.open_storage(options, services)
-                self._places[options.name] = Place(self._store, storage)
-                self._stack.push_async_callback(storage.close)
+        talks = self._config.talks
+        for options in (*self._config.storages, *([talks] if talks else [])):
+            storage = registry.open_storage(options, services)
+            self._places[options.name] = Place(self._store, storage)
+            self._stack.push_async_callback(storage.close)
 
     async def _watch_self(self) -> None:
         """Say at once when something here changed, else now and then; ask for work when there is more that

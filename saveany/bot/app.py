@@ -80,9 +80,9 @@ async def _be_the_bot(config: Config, store: Store) -> None:
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
-    talk = Talk(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+    talk = await _opened(config, store)
     stack.push_async_callback(talk.close)
-    await _until_open(talk)
+    await store.bot.belong_to(talk.me.id)
     services = _services(config, store, accounts, talk)
     dispatcher = Dispatcher(services)
     inbox = Inbox(store.bot, talk, dispatcher.collects, services.conversations.awaits, dispatcher.handle)
@@ -131,13 +131,14 @@ async def _hold(store: Store, holder: str) -> None:
             log.warning("redis is away or full", error=str(error))
 
 
-async def _until_open(talk: Talk) -> None:
-    """Log in, as often as it takes: a network that is not there yet must not end the process."""
+async def _opened(config: Config, store: Store) -> Talk:
+    """Log in, as often as it takes: what is missing, a network or an app_id, must not stop the rest."""
     pause = 1.0
     while True:
         try:
+            talk = Talk(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
             await talk.open()
-            return
+            return talk
         except TaskError as error:
             wait = max(pause, error.after if isinstance(error, Retryable) else 0.0)
             log.warning("the bot cannot log in", reason=error.message, again_in=wait)

@@ -15,19 +15,23 @@ from msgspec.structs import replace
 
 from saveany.bot import orders
 from saveany.bot.orders import Found, Order
+from saveany.bot.show import clip
 from saveany.bot.show import size as shown_size
 from saveany.bot.texts import plain
-from saveany.bot.visit import Visit, rows
+from saveany.bot.visit import Visit, folder_button, mark, marked, rows, storage_button
 from saveany.errors import SaveAnyError
 from saveany.models import OnConflict
 from saveany.planning.intake import Wish, intake
+from saveany.planning.names import safe_name
 from saveany.planning.paths import join
 from saveany.store.bot import CARD_SECONDS
 from saveany.telegram.letters import Button, Keyboard, Message, Press
 
 _ANSWERS = tuple(OnConflict)
 #: Folders that fit below a card.
-_FOLDERS = 12
+_FOLDERS = 30
+#: What is longer is cut where it is shown: characters.
+_NAME, _PLACE = 120, 200
 
 
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,9 +43,11 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     head: str  # HTML that says what it is
     name: str = ""  # of the one file, if it is one
     album: str = ""
+    can_send: bool = False  # it is not what the person has sent
     storage: str = ""
     folder: str | None = None
     on_conflict: str = ""
+    send: bool = False  # to the person, not into a storage
 
 
 _cards = msgspec.json.Decoder(Card)
@@ -58,35 +64,46 @@ async def offer(visit: Visit, messages: Sequence[Message]) -> None:
 
 async def propose(visit: Visit, found: Found) -> None:
     """A card for what was found; a task at once in silent mode."""
-    card = Card(
+    card = _new(visit, found)
+    if not visit.storages:
+        await visit.say(visit.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
+    elif visit.prefs.silent:
+        await _submit(visit, card)
+    else:
+        await _keep(visit, card)
+        await visit.say(*_where(visit, card))
+
+
+async def send(visit: Visit, found: Found) -> None:
+    """Send what was found to the person, into the talk with the bot."""
+    await _submit(visit, replace(_new(visit, found), send=True))
+
+
+def _new(visit: Visit, found: Found) -> Card:
+    return Card(
         token=hashlib.sha256(visit.key.encode()).hexdigest()[:16],
         user_id=visit.user.id,
         orders=tuple(found.orders),
         head=_head(visit, found),
         name=found.names[0] if found.count == 1 and found.names else "",
         album=found.album,
+        can_send=visit.chat > 0 and not found.sent,
     )
-    if not visit.storages:
-        await visit.say(visit.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
-    elif visit.prefs.silent:
-        await _submit(visit, card)
-    else:
-        await visit.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
-        await visit.say(*_where(visit, card))
 
 
 # Buttons.
 
 
 async def to_storage(visit: Visit, words: str) -> None:
-    """A storage was chosen, by its place in the list; `-` leaves it to the user's rules and defaults."""
+    """A storage was chosen, by its mark. `-` leaves it to the user's rules and defaults, `@` is
+    the talk with the bot."""
     if (card := await _card(visit, words)) is None:
         return
     choice = words.partition(":")[2]
-    if choice == "-":
-        await _submit(visit, card)
+    if choice in ("-", "@"):
+        await _submit(visit, replace(card, send=choice == "@"))
         return
-    card = replace(card, storage=_nth(visit.storages, choice))
+    card = replace(card, storage=marked(visit.storages, choice))
     if len(_folders(visit, card)) > 1:
         await _keep(visit, card)
         await visit.show(*_which_folder(visit, card))
@@ -95,9 +112,9 @@ async def to_storage(visit: Visit, words: str) -> None:
 
 
 async def to_folder(visit: Visit, words: str) -> None:
-    """A folder was chosen, by its place in the list."""
+    """A folder was chosen, by its mark."""
     if (card := await _card(visit, words)) is not None:
-        await _check(visit, replace(card, folder=_nth(_folders(visit, card), words.partition(":")[2])))
+        await _check(visit, replace(card, folder=marked(_folders(visit, card), words.partition(":")[2])))
 
 
 async def back(visit: Visit, words: str) -> None:
@@ -109,7 +126,7 @@ async def back(visit: Visit, words: str) -> None:
 async def settle(visit: Visit, words: str) -> None:
     """It was said what to do with a file of that name."""
     if (card := await _card(visit, words)) is not None:
-        await _submit(visit, replace(card, on_conflict=_nth(_ANSWERS, words.partition(":")[2])))
+        await _submit(visit, replace(card, on_conflict=marked(_ANSWERS, words.partition(":")[2])))
 
 
 async def drop(visit: Visit, words: str) -> None:
@@ -152,7 +169,7 @@ async def _check(visit: Visit, card: Card) -> None:
 
 
 async def _is_taken(visit: Visit, card: Card) -> bool:
-    path = join(card.folder or "", card.name)
+    path = join(card.folder or "", safe_name(card.name))
     try:
         answer = await visit.services.store.asks.ask(card.storage, "stat", {"path": path})
     except SaveAnyError:
@@ -177,15 +194,16 @@ async def _submit(visit: Visit, card: Card) -> None:
 
 
 def _wish(visit: Visit, card: Card, order: Order) -> Wish:
-    policy = card.on_conflict or visit.prefs.on_conflict
     return Wish(
         links=order.links,
         type=order.type,
         user_id=visit.user.id,
         storage=card.storage,
-        folder=card.folder or "",
+        folder="/" if card.folder == "" else card.folder or "",
         filename=order.filename,
-        on_conflict=OnConflict(policy) if policy in _ANSWERS else OnConflict.RENAME,
+        talk=min(0, visit.chat),
+        send=card.send,
+        on_conflict=OnConflict(card.on_conflict) if card.on_conflict else None,
         params=order.params,
     )
 
@@ -196,12 +214,12 @@ def _wish(visit: Visit, card: Card, order: Order) -> Wish:
 def _head(visit: Visit, found: Found) -> str:
     t = visit.t
     if found.count == 1:
-        name = f"<b>{plain(found.names[0])}</b>"
+        name = f"<b>{plain(clip(found.names[0], _NAME))}</b>"
         return f"{name}\n{shown_size(found.size)}" if found.size else name
     lines = [t.n("<b>{n} file</b>", "<b>{n} files</b>", found.count)]
     if found.size:
         lines[0] += f", {shown_size(found.size)}"
-    lines += [f"· {plain(name)}" for name in found.names]
+    lines += [f"· {plain(clip(name, _NAME))}" for name in found.names]
     if found.count > len(found.names):
         lines.append(t("… and {n} more", n=found.count - len(found.names)))
     return "\n".join(lines)
@@ -210,17 +228,18 @@ def _head(visit: Visit, found: Found) -> str:
 def _where(visit: Visit, card: Card) -> tuple[str, Keyboard]:
     t, key = visit.t, card.token
     by_rules = bool(visit.prefs.rules and visit.prefs.rules_on)
-    choices = [Button(f"💾 {name}", f"to:{key}:{n}") for n, name in enumerate(visit.storages)]
-    first = ((Button(t("By my rules"), f"to:{key}:-"),),) if by_rules else ()
-    last = ((Button(t("Do not save"), f"drop:{key}"),),)
-    return card.head + "\n\n" + t("Where shall it go?"), (*first, *rows(choices), *last)
+    choices = [storage_button(name, f"to:{key}:{mark(name)}") for name in visit.storages]
+    first = [Button(t("By my rules"), f"to:{key}:-")] if by_rules else []
+    send = [Button(t("Send it to me"), f"to:{key}:@")] if card.can_send else []
+    last = [Button(t("Do not save"), f"drop:{key}")]
+    text = card.head + "\n\n" + t("Where shall it go?")
+    return text, (*rows(first), *rows(choices), *rows(send), *rows(last))
 
 
 def _which_folder(visit: Visit, card: Card) -> tuple[str, Keyboard]:
     t, key = visit.t, card.token
-    choices = [
-        Button(f"📁 {name or '/'}"[:60], f"in:{key}:{n}") for n, name in enumerate(_folders(visit, card))
-    ]
+    folders = dict.fromkeys([*_folders(visit, card)[: _FOLDERS - 1], ""])
+    choices = [folder_button(name, f"in:{key}:{mark(name)}") for name in folders]
     last = ((Button(t("« Back"), f"back:{key}"), Button(t("Do not save"), f"drop:{key}")),)
     return card.head + "\n\n" + t("Into which folder of {storage}?", storage=card.storage), (
         *rows(choices, 2),
@@ -235,19 +254,19 @@ def _which_name(visit: Visit, card: Card) -> tuple[str, Keyboard]:
         OnConflict.OVERWRITE: t("Replace it"),
         OnConflict.SKIP: t("Do not save"),
     }
-    place = f"{card.storage}:/{join(card.folder or '', card.name)}"
+    place = clip(f"{card.storage}:/{join(card.folder or '', card.name)}", _PLACE)
     text = card.head + "\n\n" + t("There is a file {place} already.", place=place)
-    return text, tuple((Button(labels[each], f"as:{key}:{n}"),) for n, each in enumerate(_ANSWERS))
+    return text, tuple((Button(labels[each], f"as:{key}:{mark(each)}"),) for each in _ANSWERS)
 
 
 def _folders(visit: Visit, card: Card) -> list[str]:
     """Folders to choose from: the default one, one for the album, the user's shortcuts, the root."""
     prefs = visit.prefs
     usual = [prefs.folder] if prefs.folder and card.storage in (prefs.storage, "") else []
-    marked = [each.folder for each in prefs.shortcuts if each.storage == card.storage]
-    parents = [*usual, *marked]
+    shortcuts = [each.folder for each in prefs.shortcuts if each.storage == card.storage]
+    parents = [*usual, *shortcuts]
     albums = [join(parent, card.album) for parent in (*usual, "")][:1] if card.album else []
-    return list(dict.fromkeys([*albums, *parents, ""]))[:_FOLDERS]
+    return list(dict.fromkeys([*albums, *parents, ""]))
 
 
 def _cancel(visit: Visit, task_id: str) -> Keyboard:
@@ -261,10 +280,3 @@ def _refusals(visit: Visit, found: Found) -> str:
     ]
     more = len(found.refused) - len(lines)
     return "\n".join([*lines, visit.t("… and {n} more", n=more)] if more > 0 else lines)
-
-
-def _nth(choices: Sequence[str], text: str) -> str:
-    """The choice of a button. A list that has become shorter meanwhile is an error that is told."""
-    if not text.isdecimal() or int(text) >= len(choices):
-        raise SaveAnyError("that choice is not there any more; send it again")
-    return choices[int(text)]

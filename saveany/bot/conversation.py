@@ -40,8 +40,8 @@ class Conversations:
         await asyncio.gather(*running, return_exceptions=True)
 
     def awaits(self, message: Message) -> bool:
-        """Whether this is the answer to a question."""
-        return _who(message) in self._awaited
+        """Whether this is the answer to a question: that is never a file."""
+        return message.file is None and _who(message) in self._awaited
 
     def hears(self, message: Message) -> bool:
         """Hand an answer to who has asked; False if nobody has."""

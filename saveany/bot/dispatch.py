@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from contextlib import suppress
 from uuid import uuid4
 
 from saveany.bot import cards, commands
 from saveany.bot.inbox import Bundle
-from saveany.bot.registry import Command
 from saveany.bot.texts import translator
-from saveany.bot.visit import Services, Visit
+from saveany.bot.visit import Services, Visit, patiently
 from saveany.errors import Retryable, SaveAnyError
 from saveany.logs import get_logger
+from saveany.store.db import AWAY
 from saveany.telegram.letters import Letter, Message, Person, Press
 
 #: A stranger is told once in so many seconds who he is.
 _STRANGER_SECONDS = 24 * 3600
-_TRIES = 5
 _PAUSE_SECONDS = 1.0
 
 log = get_logger("saveany.bot")
@@ -30,12 +30,15 @@ class Dispatcher:
         self._services = services
 
     def collects(self, message: Message) -> bool:
-        """Whether a message is something to save, and not said to one of the commands."""
-        said_to_command = message.text.startswith("/") or self._services.conversations.awaits(message)
-        return message.for_me and bool(message.file or message.urls) and not said_to_command
+        """Whether a message is something to save: a file, whatever is written below it, or links, unless
+        they are said to a command or answer a question."""
+        if not message.for_me or message.file:
+            return message.for_me
+        meant = message.text.startswith("/") or self._services.conversations.awaits(message)
+        return bool(message.urls) and not meant
 
     async def handle(self, key: str, letter: Letter | Bundle) -> None:
-        """Answer it. Whatever goes wrong is told to the person, in words."""
+        """Answer it. Whatever goes wrong is told to the person, in words; raises only `AWAY`."""
         first = letter.messages[0] if isinstance(letter, Bundle) else letter
         if isinstance(first, Message) and not first.for_me:
             return
@@ -44,9 +47,7 @@ class Dispatcher:
             await self._refuse(key, first)
             return
         try:
-            await self._tried(visit, letter)
-        except Retryable as error:
-            log.warning("the bot could not answer", reason=error.message)
+            await self._through_outages(visit, letter)
         except SaveAnyError as error:
             await self._tell(visit, visit.t("That does not work: {reason}", reason=error.message))
         except Exception:
@@ -56,15 +57,14 @@ class Dispatcher:
                 visit, visit.t("Something went wrong here. The log tells more under {key}.", key=reference)
             )
 
-    async def _tried(self, visit: Visit, letter: Letter | Bundle) -> None:
-        """Answer, again after the time that Telegram asks to wait; what was done is not done twice."""
-        for _ in range(_TRIES - 1):
+    async def _through_outages(self, visit: Visit, letter: Letter | Bundle) -> None:
+        """Answer, from the start again when Redis is back; what was said is not said twice."""
+        while True:
             try:
                 return await self._answered(visit.again(), letter)
-            except Retryable as error:
-                log.info("the bot waits to answer", seconds=error.after, reason=error.message)
-                await asyncio.sleep(max(_PAUSE_SECONDS, error.after))
-        return await self._answered(visit.again(), letter)
+            except AWAY as error:
+                log.warning("redis is away", error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _answered(self, visit: Visit, letter: Letter | Bundle) -> None:
         if isinstance(letter, Bundle):
@@ -90,7 +90,8 @@ class Dispatcher:
         try:
             await run(visit, words)
         finally:
-            await visit.answer()  # harmless if it was answered: else the button would go on waiting
+            with suppress(Retryable):  # harmless if it was answered: else the button would go on waiting
+                await self._services.talk.answer(press)
 
     async def _command(self, visit: Visit, message: Message) -> None:
         name, words = split(message.text, self._services.talk.me.username)
@@ -104,10 +105,7 @@ class Dispatcher:
         elif command.private and not message.private:
             await visit.say(visit.t("/{name} works only in a private talk with me.", name=name))
         else:
-            await self._run(command, visit, words)
-
-    async def _run(self, command: Command, visit: Visit, words: str) -> None:
-        await command.run(visit, words)
+            await command.run(visit, words)
 
     def _unknown(self, visit: Visit, name: str) -> str:
         known = [each.name for each in commands.COMMANDS.values() if visit.is_admin or not each.admin]
@@ -126,19 +124,19 @@ class Dispatcher:
 
     async def _refuse(self, key: str, letter: Letter) -> None:
         """One polite word to a stranger, so that the owner can add them. Groups are not bothered."""
-        t = translator(self._services.config.lang or letter.sender.language)
-        if isinstance(letter, Press):
-            await self._services.talk.answer(letter, t("This is not for you."), True)
-        elif letter.private and await self._first_time(letter.sender):
-            await self._services.talk.say(
-                letter.chat,
-                t(
+        t, talk = translator(self._services.config.lang or letter.sender.language), self._services.talk
+        try:
+            if isinstance(letter, Press):
+                await talk.answer(letter, t("This is not for you."), True)
+            elif letter.private and await self._first_time(letter.sender):
+                text = t(
                     "You are not allowed to use this bot. If its owner wants you to, your id is <code>{id}"
                     "</code>: it belongs into a [[users]] table of config.toml.",
                     id=letter.sender.id,
-                ),
-                key=key,
-            )
+                )
+                await patiently(lambda: talk.say(letter.chat, text, key=key))
+        except SaveAnyError as error:
+            log.warning("a stranger could not be told", reason=error.message)
 
     async def _first_time(self, stranger: Person) -> bool:
         return await self._services.store.bot.first_time(f"stranger:{stranger.id}", _STRANGER_SECONDS)

@@ -8,9 +8,11 @@ kept as such before it is handled: after a restart it is the same one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -29,6 +31,8 @@ _PATIENCE_SECONDS = 5.0
 #: The most messages of one bundle.
 BUNDLE = 100
 _PAUSE_SECONDS = 1.0
+
+T = TypeVar("T")
 
 log = get_logger("saveany.bot")
 
@@ -58,8 +62,8 @@ Answers = Callable[[Message], bool]
 
 
 class Inbox:
-    """Takes letters in and hands them out. After a crash `handle(key, letter)` may be called again with the
-    same; it must not raise, for then the letter is gone."""
+    """Takes letters in and hands them out. `handle(key, letter)` may be called again with the same, after a
+    crash or if it raised `TROUBLE`; if it raises anything else the letter is gone."""
 
     def __init__(
         self, memory: BotMemory, talk: Talk, collects: Collects, answers: Answers, handle: Handle
@@ -73,7 +77,8 @@ class Inbox:
 
     async def run(self) -> None:
         """For ever; while Redis is away nothing is read."""
-        for key, letter in sorted((await self._left()).items(), key=_order):
+        left = {key: _decoded(value) for key, value in (await _until_done(self._memory.inbox)).items()}
+        for key, letter in sorted(left.items(), key=_order):
             self._hand_out(key, letter)
         while True:
             try:
@@ -92,21 +97,22 @@ class Inbox:
             await chat.stop()
 
     async def _read(self) -> None:
-        kept = await self._memory.position()
+        kept = await _until_done(self._memory.position)
         async for letters, position in self._talk.letters(_position.decode(kept) if kept else None):
             fresh = {_key(letter): letter for letter in letters}
-            encoded = {key: _encoded(self._without_secret(letter)) for key, letter in fresh.items()}
-            await self._memory.receive(encoded, msgspec.json.encode(position))
+            await self._keep(fresh, msgspec.json.encode(position))
             for key, letter in fresh.items():
                 self._hand_out(key, letter)
+
+    async def _keep(self, letters: Mapping[str, Letter], position: bytes) -> None:
+        """Until it is kept nothing else is read: presses do not come again."""
+        encoded = {key: _encoded(self._without_secret(letter)) for key, letter in letters.items()}
+        await _until_done(lambda: self._memory.receive(encoded, position))
 
     def _without_secret(self, letter: Letter) -> Letter:
         if isinstance(letter, Message) and self._answers(letter):
             return msgspec.structs.replace(letter, text="", urls=())
         return letter
-
-    async def _left(self) -> dict[str, Letter | Bundle]:
-        return {key: _decoded(value) for key, value in (await self._memory.inbox()).items()}
 
     def _hand_out(self, key: str, letter: Letter | Bundle) -> None:
         where = letter.messages[0].chat if isinstance(letter, Bundle) else letter.chat
@@ -135,8 +141,7 @@ class _Chat:
     async def stop(self) -> None:
         if self._working is not None:
             self._working.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._working
+            await asyncio.gather(self._working, return_exceptions=True)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -146,26 +151,35 @@ class _Chat:
             else:
                 self._waiting.popleft()
             try:
-                await self._handle(key, letter)
+                await _until_done(partial(self._handle, key, letter))
             except Exception:
                 log.exception("a message could not be handled")
-            await self._until_done(lambda key=key: self._memory.handled(key))  # type: ignore[misc]
+            await _until_done(partial(self._memory.handled, key))
 
     async def _bundled(self) -> tuple[str, Bundle]:
         """The burst that begins with the first letter."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                while len(burst := self._burst()) < BUNDLE and len(burst) == len(self._waiting):
-                    self._came.clear()
-                    await asyncio.wait_for(self._came.wait(), QUIET_SECONDS)
-        burst = self._burst()
+        over = await self._is_over()
+        burst = self._burst() if over else _without_last_album(self._burst(), self._waiting)
         for _ in burst:
             self._waiting.popleft()
         bundle = Bundle(tuple(message for _, message in burst))
         key = f"bundle/{burst[0][0]}"
         encoded = msgspec.json.encode(bundle)
-        await self._until_done(lambda: self._memory.bundle([key for key, _ in burst], key, encoded))
+        await _until_done(lambda: self._memory.bundle([key for key, _ in burst], key, encoded))
         return key, bundle
+
+    async def _is_over(self) -> bool:
+        """Wait for the end of the burst; False if it goes on, but was waited for long enough."""
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while len(self._burst()) == len(self._waiting):
+            self._came.clear()
+            try:
+                await asyncio.wait_for(self._came.wait(), QUIET_SECONDS)
+            except TimeoutError:
+                return True
+            if time.monotonic() > give_up:
+                return False
+        return len(self._burst()) < BUNDLE
 
     def _burst(self) -> list[tuple[str, Message]]:
         burst: list[tuple[str, Message]] = []
@@ -175,27 +189,28 @@ class _Chat:
             if burst and letter.sender.id != burst[0][1].sender.id:
                 break
             burst.append((key, letter))
-        return _without_split_album(burst, self._waiting)
-
-    async def _until_done(self, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                return await step()
-            except TROUBLE as error:
-                log.warning("redis is away or full", error=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
+        return burst
 
 
-def _without_split_album(
+def _without_last_album(
     burst: list[tuple[str, Message]], waiting: Sequence[tuple[str, Letter | Bundle]]
 ) -> list[tuple[str, Message]]:
-    """A full bundle ends before an album that would not fit in whole."""
-    if len(burst) < BUNDLE or len(waiting) == len(burst):
+    """A burst that goes on ends before an album of which more may come."""
+    album = burst[-1][1].album
+    following = waiting[len(burst)][1] if len(waiting) > len(burst) else None
+    if not album or (following is not None and getattr(following, "album", 0) != album):
         return burst
-    following, last = waiting[len(burst)][1], burst[-1][1]
-    if not (isinstance(following, Message) and last.album and following.album == last.album):
-        return burst
-    return [each for each in burst if each[1].album != last.album]
+    return [each for each in burst if each[1].album != album] or burst
+
+
+async def _until_done(step: Callable[[], Awaitable[T]]) -> T:
+    """Do it, as often as it takes until Redis is there."""
+    while True:
+        try:
+            return await step()
+        except TROUBLE as error:
+            log.warning("redis is away or full", error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _key(letter: Letter) -> str:

@@ -37,6 +37,7 @@ class Found:
     count: int = 0
     size: int = 0  # bytes, as far as they are known
     album: str = ""  # a folder for it, if all is one album
+    sent: bool = False  # some of it are the person's own messages
     refused: dict[str, str] = field(default_factory=dict)  # link -> why
 
 
@@ -47,6 +48,7 @@ def look(config: Config, messages: Sequence[Message]) -> Found:
     for message in messages:
         if message.file is not None:
             by_type.setdefault(_TELEGRAM, []).append(alone(message.link))
+            found.sent = True
             _add(found, name_of(message, message.file), message.file.size)
             continue
         for url in message.urls:

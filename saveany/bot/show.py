@@ -176,8 +176,10 @@ def _active(items: Sequence[Item], *, running: bool) -> Iterator[str]:
 
 def _place(task: Task, items: Sequence[Item]) -> str:
     """Where it goes, or is."""
-    path = (items[0].final or items[0].path) if len(items) == 1 else task.spec.path
-    return f"📁 <code>{_plain(clip(place(task.spec.storage, path), _PLACE))}</code>"
+    storage, path = task.spec.storage, task.spec.path
+    if len(items) == 1:
+        storage, path = items[0].storage or storage, items[0].final or items[0].path
+    return f"📁 <code>{_plain(clip(place(storage, path), _PLACE))}</code>"
 
 
 def _end(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from saveany.bot.conversation import Conversations
 from saveany.bot.live import LiveMessages
+from saveany.bot.show import clip
 from saveany.bot.texts import Translator, translator
 from saveany.config import Config, User
+from saveany.errors import InvalidInput, Retryable
+from saveany.logs import get_logger
 from saveany.queue import Queue
 from saveany.store import Store
 from saveany.store.live import LiveMessage
@@ -16,6 +22,15 @@ from saveany.store.people import Prefs
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.letters import Button, Keyboard, Letter, Message, Person, Press
 from saveany.telegram.talk import Talk
+
+#: So often something is said until Telegram takes it.
+_TRIES = 5
+_LABEL = 50
+_PAUSE_SECONDS = 1.0
+
+T = TypeVar("T")
+
+log = get_logger("saveany.bot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +90,28 @@ class Visit:
         key = f"{self.key}:{self._counted}"
         if key not in self._said:
             reply = self.letter.id if isinstance(self.letter, Message) and not self.letter.private else 0
-            self._said[key] = await self.services.talk.say(self.chat, text, keyboard, reply_to=reply, key=key)
+            talk = self.services.talk
+            self._said[key] = await patiently(
+                lambda: talk.say(self.chat, text, keyboard, reply_to=reply, key=key)
+            )
         return self._said[key]
 
     async def show(self, text: str, keyboard: Keyboard = ()) -> int:
         """The text in place of the message whose button was pressed; else as `say`."""
         if not isinstance(self.letter, Press):
             return await self.say(text, keyboard)
-        await self.services.talk.edit(self.chat, self.letter.message, text, keyboard)
-        return self.letter.message
+        message = self.letter.message
+        await patiently(lambda: self.services.talk.edit(self.chat, message, text, keyboard))
+        return message
 
     async def answer(self, text: str = "", *, alert: bool = False) -> None:
         """What appears for a moment when a button was pressed."""
-        if isinstance(self.letter, Press):
-            await self.services.talk.answer(self.letter, text, alert)
+        if isinstance(press := self.letter, Press):
+            await patiently(lambda: self.services.talk.answer(press, text, alert))
+
+    async def read(self, number: int) -> Message | None:
+        """A message of this chat, if it is there."""
+        return (await patiently(lambda: self.services.talk.read(self.chat, [number]))).get(number)
 
     async def change(self, how: Callable[[Prefs], Prefs]) -> None:
         """Change the user's preferences."""
@@ -111,3 +134,39 @@ class Visit:
 def rows(buttons: list[Button], width: int = 3) -> Keyboard:
     """Buttons, so many side by side."""
     return tuple(tuple(buttons[n : n + width]) for n in range(0, len(buttons), width))
+
+
+def storage_button(name: str, data: str) -> Button:
+    """A button that stands for a storage."""
+    return Button(f"💾 {clip(name, _LABEL)}", data)
+
+
+def folder_button(path: str, data: str) -> Button:
+    """A button that stands for a folder of a storage."""
+    return Button(f"📁 {clip(path or '/', _LABEL)}", data)
+
+
+def mark(choice: str) -> str:
+    """A choice in the data of a button, which has no room for it. Its place in a list would not do: the list
+    may be another when the button is pressed."""
+    return hashlib.sha256(choice.encode()).hexdigest()[:8]
+
+
+def marked(choices: Iterable[str], wanted: str) -> str:
+    """The choice with this mark. Raises `InvalidInput` if there is none any more."""
+    found = next((each for each in choices if mark(each) == wanted), None)
+    if found is None:
+        raise InvalidInput("that choice is not there any more; send it again")
+    return found
+
+
+async def patiently(step: Callable[[], Awaitable[T]]) -> T:
+    """Do something in Telegram, again after the time that Telegram asks to wait: only this step, for what
+    was done before it must not be done twice."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await step()
+        except Retryable as error:
+            log.info("the bot waits to answer", seconds=error.after, reason=error.message)
+            await asyncio.sleep(max(_PAUSE_SECONDS, error.after))
+    return await step()

@@ -1,8 +1,9 @@
-"""`python -m saveany.cli.health [api] [worker]`: the health check of a container.
+"""`python -m saveany.cli.health [api] [worker] [bot]`: the health check of a container.
 
-Exit code 0 if each named role (default: both) is alive on this host, else 1 and what is wrong on stderr. The
-API is alive when it answers `/health`, a worker when its heartbeat in Redis is fresh: both stop when their
-event loop does, so a process that hangs does not count.
+Exit code 0 if each named role (default: api and worker) is alive on this host, else 1 and what is wrong on
+stderr. The API is alive when it answers `/health`, a worker when its heartbeat in Redis is fresh, the bot
+when its lock in Redis is held: all of that ends when an event loop does, so a process that hangs does not
+count.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import httpx
 
@@ -18,8 +20,10 @@ from saveany.cli.role import redis_server
 from saveany.config import Config, load
 from saveany.errors import SaveAnyError, Unavailable
 from saveany.store import connect
-from saveany.store.db import OUTAGE
+from saveany.store.db import OUTAGE, PREFIX, Db
 from saveany.store.workers import Workers
+
+T = TypeVar("T")
 
 #: Where a server that listens on every address is reached from the same machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not bound to, only recognised
@@ -41,19 +45,36 @@ async def api_alive(config: Config) -> None:
 async def worker_alive(config: Config) -> None:
     """Return if a worker of this host was heard of lately; raise `Unavailable` if not."""
     host = socket.gethostname()
-    with redis_server(config) as (url, _):
-        db = connect(url)
-        try:
-            living = await Workers(db).living()
-        except OUTAGE as error:
-            raise Unavailable(f"Redis does not answer: {error}") from error
-        finally:
-            await db.close()
+    living = await _ask(config, lambda db: Workers(db).living())
     if not any(worker.host == host for worker in living):
         raise Unavailable(f"no worker of {host} was heard of in the last 15 seconds")
 
 
-CHECKS: Mapping[str, Callable[[Config], Awaitable[None]]] = {"api": api_alive, "worker": worker_alive}
+async def bot_alive(config: Config) -> None:
+    """Return if some process is the bot; raise `Unavailable` if none is. It may be on another host: then the
+    one of this host is well, too, and waits for it to go."""
+    if not await _ask(config, lambda db: db.do("EXISTS", PREFIX + "bot:lock")):
+        raise Unavailable("no process was the bot in the last 15 seconds")
+
+
+async def _ask(config: Config, question: Callable[[Db], Awaitable[T]]) -> T:
+    """What Redis knows."""
+    with redis_server(config) as (url, _):
+        db = connect(url)
+        try:
+            return await question(db)
+        except OUTAGE as error:
+            raise Unavailable(f"Redis does not answer: {error}") from error
+        finally:
+            await db.close()
+
+
+CHECKS: Mapping[str, Callable[[Config], Awaitable[None]]] = {
+    "api": api_alive,
+    "worker": worker_alive,
+    "bot": bot_alive,
+}
+_USUAL = ["api", "worker"]
 
 
 async def check(roles: list[str]) -> None:
@@ -69,7 +90,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"error: no role {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}\n")
         return 2
     try:
-        asyncio.run(check(arguments or list(CHECKS)))
+        asyncio.run(check(arguments or _USUAL))
     except SaveAnyError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return 1

@@ -62,5 +62,6 @@ def _facts(task: Json) -> Iterator[tuple[str, str]]:
 
 def _item(item: Json) -> str:
     size = "size unknown" if item["size"] is None else filesize.decimal(item["size"])
+    where = f"{item['storage']}:{item['path']}" if item.get("storage") else item["path"]
     more = (item.get(name) for name in ("sha256", "url", "error"))
-    return "  ".join(["", f"{item['status']:9}", item["path"], size, *(text for text in more if text)])
+    return "  ".join(["", f"{item['status']:9}", where, size, *(text for text in more if text)])

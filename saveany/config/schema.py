@@ -39,6 +39,10 @@ from storages.base import Services, StorageOptions
 T = TypeVar("T")
 
 
+#: Name of the storage that is people's talks with the bot.
+TALKS = "talks"
+
+
 class Table(BaseModel):
     """A table of config.toml."""
 
@@ -449,6 +453,15 @@ class Config(Table):
         """The configured user of that Telegram id."""
         return next((user for user in self.users if user.id == id_), None)
 
+    @property
+    def talks(self) -> StorageOptions | None:
+        """A storage beside those that are configured: the talks of people with the bot, by their ids. None
+        without a bot."""
+        model = registry.options_model("telegram")
+        if model is None or not self.telegram.token.get_secret_value():
+            return None
+        return model.model_validate({"name": TALKS, "type": "telegram", "chat_id": "*"})
+
     def is_admin(self, user: User) -> bool:
         """Whether the user may do what concerns everybody."""
         return user.role == "admin" or (user.role is None and user == self.users[0])
@@ -478,4 +491,7 @@ class Config(Table):
     @classmethod
     def _usable(cls, storages: tuple[StorageOptions, ...]) -> tuple[StorageOptions, ...]:
         distinct = _distinct(storages, "name", lambda storage: storage.name)
+        for index, storage in enumerate(storages):
+            if storage.name == TALKS:
+                raise _at([(index, "name")], f"{TALKS} is the name of people's talks with the bot")
         return tuple(storage for storage in distinct if storage.enable)

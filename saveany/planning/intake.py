@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from saveany.config import Config, User
 from saveany.config.hints import did_you_mean
+from saveany.config.schema import TALKS
 from saveany.errors import Forbidden, InvalidInput, NotFound
 from saveany.models import OnConflict, Rule, TaskSpec
 from saveany.net.guard import AddressGuard
@@ -45,6 +46,8 @@ class Wish:
     params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
     #: Marked id of the group in which the bot was asked: what was said there may be linked to.
     talk: int = 0
+    #: Into the user's own talk with the bot, in place of a storage.
+    send: bool = False
 
 
 def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
@@ -65,10 +68,10 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
         type=source.type,
         links=canonical,
         user_id=user.id,
-        storage=_target(config, user, wish, prefs),
+        storage=TALKS if wish.send else _target(config, user, wish, prefs),
         params=dict(wish.params),
         source_storage=taken_from,
-        path=_path(wish, prefs),
+        path=str(user.id) if wish.send else _path(wish, prefs),
         filename=_filename(wish),
         template="" if wish.filename else mine.template,
         rules=_rules(config.allowed_storages(user), wish, mine),
@@ -152,7 +155,7 @@ def _policy(prefs: Prefs) -> OnConflict:
 def _rules(allowed: Sequence[str], wish: Wish, prefs: Prefs) -> tuple[Rule, ...]:
     """The user's rules, as far as nobody has asked for something else. None leads into a storage that the
     user may not use any more."""
-    if not prefs.rules_on or (wish.storage and wish.folder):
+    if wish.send or not prefs.rules_on or (wish.storage and wish.folder):
         return ()
     storages = set() if wish.storage else set(allowed)
     return tuple(

@@ -28,6 +28,12 @@ class BotMemory:
     def __init__(self, db: Db) -> None:
         self._db = db
 
+    async def belong_to(self, bot: int) -> None:
+        """From now on it is the memory of this bot: what another one was told is forgotten."""
+        before = await self._db.do("GETSET", PREFIX + "bot:id", bot)
+        if before is not None and int(before) != bot:
+            await self._db.do("DEL", _POSITION, _INBOX)
+
     async def position(self) -> bytes:
         """Up to where updates are read; empty at first."""
         found: bytes | None = await self._db.do("GET", _POSITION)

@@ -30,8 +30,10 @@ SCHEMA = 1
 Arg = str | bytes | int | float
 
 
-#: What a Redis that restarts or is cut off raises; callers that must live through it catch these.
-OUTAGE: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+#: What redis-py raises while Redis restarts or is cut off.
+AWAY: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError)
+#: The same, with what comes up from below; callers that must live through it catch these.
+OUTAGE: tuple[type[Exception], ...] = (*AWAY, OSError)
 #: The same, and what one raises whose memory is full: loops that go on when it is well again catch these.
 TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, OutOfMemoryError, Unavailable)
 

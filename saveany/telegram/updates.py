@@ -23,7 +23,7 @@ from saveany.errors import NeedsLogin, Retryable, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
 from saveany.telegram.client import Backoff, Client
-from saveany.telegram.errors import translated
+from saveany.telegram.errors import Kind, describe, kind, translated
 from saveany.telegram.incoming import Around
 from saveany.telegram.letters import Letter, Person
 from saveany.telegram.messages import NotHere, Reader, around
@@ -69,7 +69,7 @@ class Feed:
         self._reader = Reader(client)
         self._all = True  # read everything: the connection was lost, or is new
         self._behind = False  # read private talks and small groups
-        self._groups: dict[int, int] = {}  # to be read; what is older counts only after a position
+        self._groups: dict[int, int] = {}  # to be read, and from when on what is said there counts
         self._met: dict[int, int] = {}  # pts before what was pushed first of a group
         self._presses: list[Letter] = []
         self._pressed: deque[int] = deque(maxlen=_REMEMBERED)
@@ -100,10 +100,10 @@ class Feed:
 
     async def _next(self, position: Position | None) -> Batch:
         """The nearest thing to do; what was pushed meanwhile is noted first."""
-        while not self._client.pushed.empty():
-            self._note(self._client.pushed.get_nowait())
         if position is None:
             return [], await self._now({})
+        while not self._client.pushed.empty():
+            self._note(self._client.pushed.get_nowait(), position)
         if self._presses:
             presses, self._presses = self._presses, []
             return presses, position
@@ -111,24 +111,24 @@ class Feed:
             return [], _but(position, channels=self._met | position.channels)
         if self._all:
             self._all, self._behind = False, True
-            self._groups |= dict.fromkeys(position.channels, position.date)
+            self._groups |= dict.fromkeys(position.channels, 0)
         if self._behind:
             return await self._read_talks(position)
         for group in self._groups:
             return await self._read_group(position, group)
-        await self._ring()
+        await self._ring(position)
         return [], position
 
-    async def _ring(self) -> None:
+    async def _ring(self, position: Position) -> None:
         try:
             async with asyncio.timeout(_EVERY):
-                self._note(await self._client.pushed.get())
+                self._note(await self._client.pushed.get(), position)
         except TimeoutError:
             self._behind = True
 
     # What is pushed.
 
-    def _note(self, pushed: Any) -> None:
+    def _note(self, pushed: Any, position: Position) -> None:
         """Look where there is something to read."""
         if isinstance(pushed, types.UpdatesTooLong):
             self._all = True
@@ -136,9 +136,9 @@ class Feed:
             self._client.session.process_entities(pushed)
             known = around(pushed)
             for update in _updates(pushed):
-                self._note_one(update, known)
+                self._note_one(update, known, position)
 
-    def _note_one(self, update: Any, known: Around) -> None:
+    def _note_one(self, update: Any, known: Around, position: Position) -> None:
         if isinstance(update, types.UpdateBotCallbackQuery):
             if update.query_id not in self._pressed:
                 self._pressed.append(update.query_id)
@@ -148,9 +148,14 @@ class Feed:
             self._groups.setdefault(group, 0)
             self._met.setdefault(group, max(1, update.pts - update.pts_count))
         elif isinstance(update, types.UpdateChannelTooLong):
-            self._groups.setdefault(update.channel_id, 0)
+            self._has_news(update, position)
         elif not isinstance(update, _NO_LETTERS):
             self._behind = True
+
+    def _has_news(self, update: types.UpdateChannelTooLong, position: Position) -> None:
+        """A supergroup may be met here for the first time; it then has only a date to begin from."""
+        group = update.channel_id
+        self._groups.setdefault(group, 0 if group in position.channels else position.date)
 
     # What is read.
 
@@ -177,34 +182,43 @@ class Feed:
         else:
             for update in answer.other_updates:
                 if isinstance(update, types.UpdateChannelTooLong):
-                    self._groups.setdefault(update.channel_id, position.date)
+                    self._has_news(update, position)
             letters = await self._letters(answer.new_messages, answer)
             after = _position(answer.state if whole else answer.intermediate_state, position.channels)
         self._behind = not whole
         return letters, after
 
     async def _read_group(self, position: Position, group: int) -> Batch:
-        """The next part of what was said in a supergroup. One that cannot be read holds no other up."""
+        """The next part of what was said in a supergroup."""
         since = self._groups[group] = self._groups.pop(group)  # the last in the row now, should this fail
-        known = position.channels.get(group)
         try:
-            answer = await self._difference(group, known or 1)
-        except (*_GONE, *_BAD_POSITION) as error:
-            _log.info("a group cannot be read", group=group, reason=type(error).__name__)
-            del self._groups[group]
-            self._met.pop(group, None)
-            return [], _but(position, channels={k: v for k, v in position.channels.items() if k != group})
+            answer = await self._difference(group, position.channels.get(group, 1))
+        except tg.RPCError as error:
+            if kind(type(error)) is not Kind.FAIL:
+                raise
+            return [], self._refused(position, group, error)
         if isinstance(answer, types.updates.ChannelDifferenceEmpty):
             letters, after = [], answer.pts
         elif isinstance(answer, types.updates.ChannelDifferenceTooLong):
             newest = sorted(answer.messages, key=lambda each: each.id)
             letters, after = await self._letters(newest, answer, since), answer.dialog.pts
         else:
-            told = await self._letters(answer.new_messages, answer, 0 if known else since)
-            letters, after = told, answer.pts
+            letters, after = await self._letters(answer.new_messages, answer, since), answer.pts
         if answer.final:
             del self._groups[group]
         return letters, _but(position, channels=position.channels | {group: after})
+
+    def _refused(self, position: Position, group: int, error: tg.RPCError) -> Position:
+        """A group that cannot be read holds no other up. Where its position means nothing, it begins anew."""
+        _log.warning("a group cannot be read", group=group, reason=describe(error))
+        if isinstance(error, _BAD_POSITION) and group in position.channels:
+            self._groups[group] = position.date
+        else:
+            del self._groups[group]
+        if not isinstance(error, (*_GONE, *_BAD_POSITION)):
+            return position
+        self._met.pop(group, None)
+        return _but(position, channels={k: v for k, v in position.channels.items() if k != group})
 
     async def _difference(self, group: int, pts: int) -> Any:
         marked = utils.get_peer_id(types.PeerChannel(group))

@@ -50,6 +50,14 @@ async def test_an_upload_is_confirmed(server: AlistServer, storage: AlistStorage
     assert (server.files / BASE / "a.bin").read_bytes() == b"hello"
 
 
+async def test_others_read_what_we_write_and_we_theirs(server: AlistServer, storage: AlistStorage) -> None:
+    data, folder = content(3 * MIB + 1), server.files / BASE / "d"
+    await save(storage, "d/ä b.bin", data)
+    assert (folder / "ä b.bin").read_bytes() == data
+    (folder / "theirs #1.bin").write_bytes(data[::-1])
+    assert await load(storage, "d/theirs #1.bin") == data[::-1]
+
+
 @pytest.mark.parametrize(
     ("failure", "kind", "words"),
     [

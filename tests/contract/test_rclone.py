@@ -50,6 +50,12 @@ class TestLocalRemote(StorageSuite):
         command = [program("rclone"), "cat", f":local:{tmp_path}/in/here/d/ä b.bin"]
         assert subprocess.run(command, capture_output=True, check=True).stdout == data
 
+    async def test_we_read_what_others_write(self, worker: Open, tmp_path: Path) -> None:
+        data = content(5 * MIB + 3)
+        command = [program("rclone"), "rcat", f":local:{tmp_path}/in/here/d/ä b.bin"]
+        subprocess.run(command, input=data, capture_output=True, check=True)
+        assert await load(worker(), "d/ä b.bin") == data
+
     async def test_a_daemon_that_is_killed_leaves_nothing_visible(self, worker: Open) -> None:
         storage = worker()
         assert isinstance(storage, RcloneStorage)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
+from io import BytesIO
 
 import pytest
 
@@ -45,14 +47,18 @@ class S3Suite(StorageSuite):
         return server.everything(bucket)
 
     async def test_others_read_what_we_write(self, server: S3Server, bucket: str, worker: Open) -> None:
-        data = content(12 * MIB + 3)
+        data, found = content(12 * MIB + 3), BytesIO()
         await save(worker(), "d/ä b.bin", data)
-        found = server.client().get_object(Bucket=bucket, Key="base/d/ä b.bin")["Body"].read()
-        assert found == data
+        await asyncio.to_thread(server.boto().download_fileobj, bucket, "base/d/ä b.bin", found)
+        assert found.getvalue() == data
 
-    async def test_we_read_what_others_write(self, server: S3Server, bucket: str, worker: Open) -> None:
-        server.client().put_object(Bucket=bucket, Key="base/d/x.bin", Body=b"theirs")
-        assert await load(worker(), "d/x.bin") == b"theirs"
+    @pytest.mark.parametrize("size", [6, 12 * MIB + 3])
+    async def test_we_read_what_others_write(
+        self, server: S3Server, bucket: str, worker: Open, size: int
+    ) -> None:
+        data = content(size)
+        await asyncio.to_thread(server.boto().upload_fileobj, BytesIO(data), bucket, "base/d/x y.bin")
+        assert await load(worker(), "d/x y.bin") == data
 
     async def test_a_cut_connection_is_told(self, server: S3Server, bucket: str) -> None:
         async with fault_proxy(server.port) as link:

@@ -10,7 +10,7 @@ import pytest
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Services
 from storages.sftp import SftpStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, save
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
 from tests.fixtures import sftp
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port, program
@@ -39,6 +39,23 @@ def services(tmp_path: Path) -> Services:
     return Services(scratch=tmp_path / "scratch")
 
 
+def sftp_batch(server: SftpServer, line: str) -> None:
+    """Have OpenSSH's own client do something."""
+    command = [
+        program("sftp"),
+        "-q",
+        "-b",
+        "-",
+        "-P",
+        str(server.port),
+        "-i",
+        str(server.login["private_key"]),
+    ]
+    command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    command.append(f"{server.login['username']}@127.0.0.1")
+    subprocess.run(command, input=f"{line}\n".encode(), check=True, capture_output=True)
+
+
 class Suite(StorageSuite):
     @pytest.fixture
     def open_storage(self, server: SftpServer, folder: str, services: Services) -> Open:
@@ -56,11 +73,18 @@ class TestOpenSsh(Suite):
     ) -> None:
         data = content(5 * MIB + 3)
         await save(worker(), "d/äb.bin", data)
-        command = [program("sftp"), "-q", "-P", str(server.port), "-i", str(server.login["private_key"])]
-        command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-        remote = f"{server.login['username']}@127.0.0.1:{server.root}/{folder}/d/äb.bin"
-        subprocess.run([*command, remote, str(tmp_path / "got")], check=True, capture_output=True)
+        sftp_batch(server, f'get "{server.root}/{folder}/d/äb.bin" "{tmp_path}/got"')
         assert (tmp_path / "got").read_bytes() == data
+
+    async def test_we_read_what_others_write(
+        self, server: SftpServer, folder: str, worker: Open, tmp_path: Path
+    ) -> None:
+        data = content(5 * MIB + 3)
+        (tmp_path / "theirs").write_bytes(data)
+        storage = worker()
+        await storage.mkdir("d")
+        sftp_batch(server, f'put "{tmp_path}/theirs" "{server.root}/{folder}/d/ä b.bin"')
+        assert await load(storage, "d/ä b.bin") == data
 
     async def test_a_cut_connection_is_told(
         self, server: SftpServer, folder: str, services: Services

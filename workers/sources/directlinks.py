@@ -85,10 +85,13 @@ class DirectLinksSource(Source):
         }
         return [Found(_name_of(url), None, {"url": url, **extras}) for url in spec.links]
 
-    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """Ask for the file, and hang up when the server has said what it is."""
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report, *, pages: bool = True) -> Item:
+        """Ask for the file, and hang up when the server has said what it is. Without `pages` a web page is
+        refused: sites send one in place of a file that needs a login, or is gone."""
         wanted = _wanted(item)
         async with self._ask(wanted, {"Range": "bytes=0-"}) as answer:
+            if not pages and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+                raise Permanent("the server sends a web page in place of the file; is a login needed?")
             size = _size(answer)
             if wanted.max_bytes and (size or 0) > wanted.max_bytes:
                 raise Permanent(f"the file has {size} bytes, more than max_bytes ({wanted.max_bytes})")

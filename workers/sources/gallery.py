@@ -83,7 +83,8 @@ class GallerySource(Source):
         if item.source["url"].startswith(_FOR_YTDLP):
             page = item.source["url"].removeprefix(_FOR_YTDLP)
             raise Permanent(f"only yt-dlp can fetch this video; make a task of type ytdlp for {page}")
-        ready = await self._web.prepare(await self._logged_in(item), spec, report)
+        pages = item.name.lower().endswith((".html", ".htm"))
+        ready = await self._web.prepare(await self._logged_in(item), spec, report, pages=pages)
         name = ready.name if "." not in item.name else item.name
         return replace(ready, name=name, source=ready.source | {"headers": item.source["headers"]})
 

@@ -49,7 +49,7 @@ class TelegraphSource(Source):
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """As with every file of the web, but the number stays its name."""
-        ready = await self._web.prepare(item, spec, report)
+        ready = await self._web.prepare(item, spec, report, pages=False)
         if "." in item.name:
             return replace(ready, name=item.name)
         extension = ready.name.rpartition(".")[2] if "." in ready.name else "jpg"

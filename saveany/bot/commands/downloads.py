@@ -1,4 +1,4 @@
-"""/dl, /ytdlp, /aria2dl and /transfer: what comes from elsewhere than Telegram."""
+"""/dl, /ytdlp, /aria2dl, /transfer and /send: what comes from elsewhere than Telegram."""
 
 from __future__ import annotations
 
@@ -34,18 +34,32 @@ async def aria2dl(visit: Visit, words: str) -> None:
 
 async def transfer(visit: Visit, words: str) -> None:
     """Files of a storage to another."""
+    await _propose(visit, "transfer", _files_of(visit, words, "transfer"))
+
+
+async def send(visit: Visit, words: str) -> None:
+    """Files of a storage into the person's talk with the bot."""
+    await cards.send(visit, _found(visit, "transfer", _files_of(visit, words, "send")))
+
+
+def _files_of(visit: Visit, words: str, command: str) -> dict[str, Any]:
+    """`STORAGE:FOLDER PATTERN`, as the parameters of a transfer."""
     place, _, pattern = words.partition(" ")
     storage, colon, path = place.partition(":")
     if not colon:
-        raise InvalidInput("say /transfer STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted")
+        raise InvalidInput(f"say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted")
     if storage not in visit.storages:
         raise Forbidden(f"you may not use a storage {storage!r}; yours are: {', '.join(visit.storages)}")
     params = {"source_storage": storage, "source_path": path.strip("/")}
-    await _propose(visit, "transfer", params | ({"pattern": pattern.strip()} if pattern.strip() else {}))
+    return params | ({"pattern": pattern.strip()} if pattern.strip() else {})
 
 
 async def _propose(visit: Visit, type_: str, given: Mapping[str, Any]) -> None:
-    """A card for what one source is asked for."""
+    await cards.propose(visit, _found(visit, type_, given))
+
+
+def _found(visit: Visit, type_: str, given: Mapping[str, Any]) -> Found:
+    """What one source is asked for."""
     source = source_of(visit.services.config, type_)
     try:
         params = source.params.model_validate(given)
@@ -54,8 +68,7 @@ async def _propose(visit: Visit, type_: str, given: Mapping[str, Any]) -> None:
         raise InvalidInput(str(first["msg"]).removeprefix("Value error, ")) from None
     found = tuple(source.canonical(link) for link in params.links())
     names = [f"{given['source_storage']}:/{link}" for link in found] if type_ == "transfer" else list(found)
-    order = Order(type_, found, params.extras())
-    await cards.propose(visit, Found([order], names[:SHOWN], count=len(found)))
+    return Found([Order(type_, found, params.extras())], names[:SHOWN], count=len(found))
 
 
 def _some(urls: Sequence[str]) -> list[str]:
@@ -98,5 +111,12 @@ COMMANDS = (
         transfer,
         said("Copy files from one storage to another"),
         usage=("STORAGE:FOLDER", "STORAGE:FOLDER *.mkv"),
+    ),
+    Command(
+        "send",
+        send,
+        said("Send files of a storage to you"),
+        usage=("STORAGE:FILE", "STORAGE:FOLDER *.mkv"),
+        private=True,
     ),
 )

@@ -82,7 +82,7 @@ async def _test(visit: Visit, words: str) -> None:
     """What would become of a file of that name."""
     if not words:
         raise InvalidInput("say /rule test FILENAME")
-    facts = dataclasses.replace(templates.SAMPLE, name=words)
+    facts = dataclasses.replace(templates.SAMPLE, name=words, kind="")
     found = rules.decide(visit.prefs.rules, facts)
     if found is None:
         await visit.say(visit.t("No rule fits {name}.", name=words))

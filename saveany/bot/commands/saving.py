@@ -33,7 +33,7 @@ async def save(visit: Visit, words: str) -> None:
 
 
 async def _save_answered(visit: Visit, answered: int, name: str) -> None:
-    message = (await visit.services.talk.read(visit.chat, [answered])).get(answered)
+    message = await visit.read(answered)
     if message is None:
         raise InvalidInput("that message is not there any more")
     found = orders.look(visit.services.config, [message])

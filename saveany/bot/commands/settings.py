@@ -5,14 +5,16 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from saveany.bot.registry import Command, said
-from saveany.bot.texts import LANGUAGES
-from saveany.bot.visit import Visit, rows
+from saveany.bot.texts import LANGUAGES, plain
+from saveany.bot.visit import Visit, folder_button, mark, marked, rows, storage_button
 from saveany.errors import Forbidden, InvalidInput, NotFound
 from saveany.planning.paths import folder
 from saveany.store.people import Prefs, Shortcut
 from saveany.telegram.letters import Button, Keyboard
 
 _POLICIES = ("rename", "ask", "overwrite", "skip")
+#: Folders that fit below a message.
+_FOLDERS = 30
 
 
 # /config
@@ -100,7 +102,7 @@ async def storage(visit: Visit, words: str) -> None:
         await _set_storage(visit, name, folder(path))
         await visit.say(visit.t("Files go into {place} now.", place=_place(visit)))
         return
-    choices = [Button(f"💾 {name}", f"store:{n}") for n, name in enumerate(visit.storages)]
+    choices = [storage_button(name, f"store:{mark(name)}") for name in visit.storages]
     await visit.say(
         visit.t("Files go into {place}. Where shall they go?", place=_place(visit)), rows(choices)
     )
@@ -108,14 +110,14 @@ async def storage(visit: Visit, words: str) -> None:
 
 async def press_storage(visit: Visit, words: str) -> None:
     """A storage of the list; then one of its folders, if there are any to choose from."""
-    number, _, choice = words.partition(":")
-    name = _nth(visit.storages, number)
-    marked = ["", *(each.folder for each in visit.prefs.shortcuts if each.storage == name)]
-    if len(marked) > 1 and not choice:
-        buttons = [Button(f"📁 {path or '/'}"[:60], f"store:{number}:{n}") for n, path in enumerate(marked)]
+    wanted, _, choice = words.partition(":")
+    name = marked(visit.storages, wanted)
+    folders = ["", *(each.folder for each in visit.prefs.shortcuts if each.storage == name)]
+    if len(folders) > 1 and not choice:
+        buttons = [folder_button(path, f"store:{wanted}:{mark(path)}") for path in folders[:_FOLDERS]]
         await visit.show(visit.t("Into which folder of {storage}?", storage=name), rows(buttons, 2))
         return
-    await _set_storage(visit, name, _nth(marked, choice or "0"))
+    await _set_storage(visit, name, marked(folders, choice) if choice else "")
     await visit.show(visit.t("Files go into {place} now.", place=_place(visit)))
 
 
@@ -137,8 +139,8 @@ async def dir_(visit: Visit, words: str) -> None:
         await _remove_folder(visit, rest)
     elif verb:
         raise InvalidInput("say /dir, /dir add STORAGE:FOLDER or /dir del NUMBER")
-    marked = visit.prefs.shortcuts
-    lines = [f"{n}. <code>{each.storage}:/{each.folder}</code>" for n, each in enumerate(marked, 1)]
+    places = [f"{each.storage}:/{each.folder}" for each in visit.prefs.shortcuts]
+    lines = [f"{n}. <code>{plain(each)}</code>" for n, each in enumerate(places, 1)]
     await visit.say("\n".join(lines) or visit.t("No folders yet: /dir add STORAGE:FOLDER"))
 
 
@@ -153,19 +155,13 @@ async def _add_folder(visit: Visit, words: str) -> None:
 
 
 async def _remove_folder(visit: Visit, words: str) -> None:
-    marked = visit.prefs.shortcuts
-    if not words.isdecimal() or not 0 < int(words) <= len(marked):
+    shortcuts = visit.prefs.shortcuts
+    if not words.isdecimal() or not 0 < int(words) <= len(shortcuts):
         raise NotFound("there is no folder of that number; /dir lists them")
-    gone = marked[int(words) - 1]
+    gone = shortcuts[int(words) - 1]
     await visit.change(
         lambda prefs: replace(prefs, shortcuts=tuple(each for each in prefs.shortcuts if each != gone))
     )
-
-
-def _nth(choices: list[str], text: str) -> str:
-    if not text.isdecimal() or int(text) >= len(choices):
-        raise InvalidInput("that choice is not there any more")
-    return choices[int(text)]
 
 
 COMMANDS = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from saveany.bot.registry import Command, said
 from saveany.bot.show import clip, size
 from saveany.bot.texts import plain
 from saveany.bot.visit import Visit, rows
-from saveany.errors import InvalidInput, NotFound, SaveAnyError
+from saveany.errors import InvalidInput, NotFound, SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
 from saveany.telegram.letters import Button, Keyboard, Press
@@ -30,12 +31,11 @@ async def task(visit: Visit, words: str) -> None:
         await visit.say(visit.t("Nothing is running or waiting."))
         return
     shown = live[:PAGE]
-    lines = [_line(visit, each) for each in shown]
+    lines = [f"{n}. {_line(visit, each)}" for n, each in enumerate(shown, 1)]
     if len(live) > PAGE:
         lines.append(visit.t("… and {n} more", n=len(live) - PAGE))
-    labels = [(f"✖ {n}", each) for n, each in enumerate(shown, 1)]
-    cancel = rows([Button(label, f"cancel:{each.id}") for label, each in labels], 5)
-    await visit.say("\n".join(f"{n}. {line}" for n, line in enumerate(lines[:PAGE], 1)), cancel)
+    cancel = [Button(f"✖ {n}", f"cancel:{each.id}") for n, each in enumerate(shown, 1)]
+    await visit.say("\n".join(lines), rows(cancel, 5))
 
 
 async def history(visit: Visit, words: str) -> None:
@@ -55,6 +55,8 @@ async def turn(visit: Visit, words: str) -> None:
 async def _page(visit: Visit, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
     wanted = HistoryFilter(status=status or "", user_id=visit.user.id)
     page = await visit.services.store.history.page(wanted, PAGE, cursor)
+    while page.cursor and not page.tasks:  # a page looks only at so many tasks, and others have tasks, too
+        page = await visit.services.store.history.page(wanted, PAGE, page.cursor)
     if not page.tasks:
         return visit.t("Nothing has ended yet."), ()
     older = Button(visit.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
@@ -70,7 +72,8 @@ async def cancel(visit: Visit, words: str) -> None:
     if words == "all":
         live = await visit.services.store.tasks.live(visit.user.id)
         for each in live:
-            await visit.services.queue.cancel(each.id)
+            with suppress(WrongState):  # it has ended meanwhile
+                await visit.services.queue.cancel(each.id)
         await visit.say(visit.t.n("{n} task is canceled.", "{n} tasks are canceled.", len(live)))
         return
     found = await _own(visit, words)
@@ -106,11 +109,11 @@ async def press_cancel(visit: Visit, words: str) -> None:
 async def press_retry(visit: Visit, words: str) -> None:
     """The Retry button below a task: its message shows how it goes on."""
     found = await _own(visit, words)
-    if found.status not in (Status.FAILED, Status.CANCELED):
+    if found.status in (Status.FAILED, Status.CANCELED):
+        await visit.services.queue.retry(found.id)
+        await visit.answer(visit.t("Trying again."))
+    else:
         await visit.answer(visit.t("It was tried again already."), alert=True)
-        return
-    await visit.services.queue.retry(found.id)
-    await visit.answer(visit.t("Trying again."))
     if isinstance(visit.letter, Press):
         await visit.follow(visit.letter.message, found.id)
 

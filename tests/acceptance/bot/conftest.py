@@ -1,41 +1,79 @@
-"""A whole SaveAny with its bot, and somebody who writes to it with an unmodified client."""
+"""A whole SaveAny with its bot, and somebody who writes to it with an unmodified client.
+
+To start one takes longer than most tests, so they share one, which is tidied up after each. A test that needs
+one of its own, because it ends processes or configures them, asks for `alone`.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
 
 from saveany.sandbox import samples
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, person
 
 BOT = "sandbox_bot"
+#: A second user, who is no admin.
 OTHER = samples.USER.id
 
+_HERE = Path(__file__).parent
 
-@pytest.fixture
-def tables(tmp_path: Path) -> dict[str, Any]:
-    """What is configured beside the usual; a test may change it before the stack starts."""
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever shares something shares an event loop, too."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def usual(folder: Path) -> dict[str, Any]:
+    """What is configured beside that which every stack has."""
     return {
-        "users": [{"id": samples.PERSON.id}],
+        "users": [{"id": samples.PERSON.id}, {"id": OTHER}],
         "storages": [
-            {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")},
-            {"name": "local2", "type": "local", "base_path": str(tmp_path / "more")},
+            {"name": "local1", "type": "local", "base_path": str(folder / "files")},
+            {"name": "local2", "type": "local", "base_path": str(folder / "more")},
         ],
     }
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = tmp_path_factory.mktemp("bot")
+    async with Stack(folder, tables=usual(folder)) as stack:
+        await stack.start_bot()
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stack(shared: Stack) -> AsyncIterator[Stack]:
+    """One in which nothing has been done yet, but messages and history are there."""
+    yield shared
+    await _tidy(shared)
+
+
 @pytest.fixture
-async def stack(tmp_path: Path, tables: dict[str, Any]) -> AsyncIterator[Stack]:
+def tables(tmp_path: Path) -> dict[str, Any]:
+    """What is configured in a stack of one's own; a test may change it before that starts."""
+    return usual(tmp_path)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def alone(tmp_path: Path, tables: dict[str, Any]) -> AsyncIterator[Stack]:
+    """A stack of one's own."""
     async with Stack(tmp_path, tables=tables) as stack:
         await stack.start_bot()
         yield stack
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def anna(stack: Stack) -> AsyncIterator[Person]:
     async with person(stack.sandbox) as one:
         yield one
@@ -49,3 +87,21 @@ def says(part: str) -> Callable[[Any], bool]:
 def offers(label: str) -> Callable[[Any], bool]:
     """Whether a message has a button of that label."""
     return lambda message: any(label in button.text for row in message.buttons or () for button in row)
+
+
+async def _tidy(stack: Stack) -> None:
+    """Let everything end that a test has begun, and forget what it has set."""
+    stack.sandbox.faults.clear()
+    for task in (await stack.client.get("/api/v1/tasks")).json()["tasks"]:
+        await stack.client.delete(f"/api/v1/tasks/{task['task_id']}")
+    async with Redis.from_url(stack.redis_url) as redis:
+
+        async def is_quiet() -> bool:
+            return not await redis.exists("sa:live", "sa:bot:inbox", "sa:running", "sa:queued")
+
+        await until(is_quiet)
+        await redis.delete("sa:people", "sa:watches", "sa:watches:tasks")
+    stack.sandbox.faults.add(f"total_rate={samples.SLOW_RATE},file=1006")
+    for folder in (stack.storage_dir, stack.folder / "more"):
+        for path in folder.glob("[!.]*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

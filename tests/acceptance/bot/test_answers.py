@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from saveany.sandbox import samples
 from tests.acceptance.bot.conftest import BOT
-from tests.fixtures.stack import Stack
-from tests.sandbox.clients import Person, person
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def talk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Person]:
-    """Somebody who talks with one bot in all tests of this file."""
-    folder = tmp_path_factory.mktemp("talk")
-    storages = [
-        {"name": name, "type": "local", "base_path": str(folder / name)} for name in ("local1", "local2")
-    ]
-    tables = {"users": [{"id": samples.PERSON.id}], "storages": storages}
-    async with Stack(folder, tables=tables) as stack:
-        await stack.start_bot()
-        async with person(stack.sandbox) as one:
-            yield one
+from tests.sandbox.clients import Person
 
 
 @pytest.mark.parametrize(
@@ -56,10 +35,9 @@ async def talk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Person
         ("/silent perhaps", "/silent on"),
     ],
 )
-async def test_one_answer_that_helps(talk: Person, sent: str, answer: str) -> None:
-    talk.heard.clear()
-    await talk.send(BOT, sent)
-    heard = await talk.hears(lambda message: True)
+async def test_one_answer_that_helps(anna: Person, sent: str, answer: str) -> None:
+    await anna.send(BOT, sent)
+    heard = await anna.hears(lambda message: True)
     assert answer in heard.text
     assert "Traceback" not in heard.text
-    assert len(talk.heard) == 1
+    assert len(anna.heard) == 1

@@ -33,12 +33,12 @@ async def test_a_button_pressed_twice(stack: Stack, anna: Person) -> None:
 async def test_a_button_of_somebody_else(stack: Stack, anna: Person) -> None:
     members = {samples.BOT.id, samples.PERSON.id, OTHER}
     stack.sandbox.world.add_chat(
-        Chat(id=16, title="G", username="thegroup", broadcast=False, members=members)
+        Chat(id=17, title="G", username="theothers", broadcast=False, members=members)
     )
-    await anna.send("thegroup", "@sandbox_bot https://t.me/channel/123")
+    await anna.send("theothers", "@sandbox_bot https://t.me/channel/123")
     card = await anna.hears(offers("local1"))
     async with person(stack.sandbox, OTHER) as other:
-        shown = await other.client.get_messages("thegroup", ids=card.id)
+        shown = await other.client.get_messages("theothers", ids=card.id)
         refused: Any = await other.press(shown, "local1")
     assert refused.alert
     assert "not for you" in refused.message

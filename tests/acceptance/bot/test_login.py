@@ -18,14 +18,19 @@ from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, person, user
 
+
+@pytest.fixture
+def stack(alone: Stack) -> Stack:
+    return alone
+
+
 PASSWORD = "/correct horse battery"  # as if it were a command
 
 
 @pytest.fixture
 def tables(tables: dict[str, Any]) -> dict[str, Any]:
-    """No user is logged in; there is a second person, who is no admin."""
+    """No account is logged in."""
     tables["telegram"] = {"accounts": []}
-    tables["users"].append({"id": OTHER})
     return tables
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.acceptance.bot.conftest import BOT, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
+
+
+@pytest.fixture
+def stack(alone: Stack) -> Stack:
+    return alone
+
 
 DATA = b"all of it" * 1000
 

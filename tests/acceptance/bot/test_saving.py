@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from saveany.sandbox import samples
-from saveany.sandbox.world import Chat
+from saveany.sandbox.world import Account, Chat
 from tests.acceptance.bot.conftest import BOT, offers, says
 from tests.fixtures.stack import Stack
-from tests.sandbox.clients import Person, named
+from tests.sandbox.clients import Person, named, person
 
 DATA = b"all of it" * 1000
 
@@ -134,12 +132,30 @@ async def test_in_a_group_it_answers_who_names_it(stack: Stack, anna: Person) ->
     assert "file.pdf" in stack.files()
 
 
-@pytest.mark.parametrize("tables", [{"users": [{"id": 1}]}])
-async def test_a_stranger_is_told_his_id_once(stack: Stack, anna: Person) -> None:
-    await anna.send(BOT, "hello")
-    heard: Any = await anna.hears(says("[[users]]"))
-    assert str((await anna.client.get_me()).id) in heard.text
-    await anna.send(BOT, named(DATA, "notes.txt"))
-    await anna.send(BOT, "/help")
-    assert [message.id for message in anna.heard] == [heard.id]
-    assert not (await stack.client.get("/api/v1/tasks")).json()["tasks"]
+async def test_a_stranger_is_told_his_id_once(stack: Stack) -> None:
+    stranger = stack.sandbox.world.add_account(Account(id=345678901, name="Stranger", phone="+9996625555"))
+    async with person(stack.sandbox, stranger.id) as one:
+        await one.send(BOT, "hello")
+        heard: Any = await one.hears(says("[[users]]"))
+        assert str(stranger.id) in heard.text
+        await one.send(BOT, named(DATA, "notes.txt"))
+        await one.send(BOT, "/help")
+        assert [message.id for message in one.heard] == [heard.id]
+    assert not (await stack.client.get("/api/v1/tasks", params={"user_id": stranger.id})).json()["tasks"]
+
+
+async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> None:
+    stack.storage_dir.mkdir(exist_ok=True)
+    (stack.storage_dir / "a b.txt").write_bytes(DATA)
+    await anna.send(BOT, "/send local1: *.txt")
+    came = await anna.hears(lambda message: message.file is not None)
+    assert came.file.name == "a b.txt"
+    assert await anna.client.download_media(came, bytes) == DATA
+    await anna.hears(says("Saved"))
+
+
+async def test_a_link_is_sent_to_me(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "https://t.me/channel/123")
+    await anna.press(await anna.hears(offers("Send it to me")), "Send it to me")
+    came = await anna.hears(lambda message: message.file is not None)
+    assert came.file.name == "file.pdf"

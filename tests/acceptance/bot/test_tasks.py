@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.acceptance.bot.conftest import BOT, offers, says
+from saveany.sandbox import samples
+from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
 from tests.fixtures.stack import Stack
-from tests.sandbox.clients import Person
+from tests.sandbox.clients import Person, person
 
 SLOW = "https://t.me/channel/128"  # 64 MiB at 8 MB/s
 
@@ -64,15 +65,9 @@ async def test_tasks_are_listed_and_canceled_by_id(stack: Stack, anna: Person) -
     await anna.hears(says("free"))
 
 
-async def test_a_task_of_somebody_else_is_not_there(stack: Stack, anna: Person) -> None:
-    stack.write_config(users=[{"id": 1, "role": "admin"}, {"id": (await anna.client.get_me()).id}])
-    await stack.terminate(stack.bots[0])
-    assert stack.api
-    await stack.terminate(stack.api)
-    await stack.start_api()
-    await stack.ready()
-    task_id = (await stack.add(SLOW, user_id=1))["task_id"]
-    await stack.start_bot()
-    await anna.send(BOT, f"/cancel {task_id}")
-    await anna.hears(says("no task"))
+async def test_a_task_of_somebody_else_is_not_there(stack: Stack) -> None:
+    task_id = (await stack.add(SLOW, user_id=samples.PERSON.id))["task_id"]
+    async with person(stack.sandbox, OTHER) as bert:
+        await bert.send(BOT, f"/cancel {task_id}")
+        await bert.hears(says("no task"))
     assert (await stack.task(task_id))["status"] in ("queued", "running")

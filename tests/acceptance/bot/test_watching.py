@@ -15,6 +15,12 @@ from tests.acceptance.bot.conftest import BOT, offers, says
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person
 
+
+@pytest.fixture
+def stack(alone: Stack) -> Stack:
+    return alone
+
+
 CHAT = 1600000001
 
 _numbers = itertools.count(1)
@@ -129,3 +135,6 @@ async def test_mistakes(stack: Stack, anna: Person) -> None:
         asked = await anna.send(BOT, f"/watch {words}")
         said = await anna.hears(partial(_follows, asked.id), 30)
         assert answer in said.text, (words, said.text)
+    stack.sandbox.faults.add("flood_wait=100,method=messages.getHistory,count=1")
+    await anna.send(BOT, "/watch @channel")
+    await anna.hears(says("asks to wait 100 s; try it again later"))

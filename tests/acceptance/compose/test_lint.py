@@ -40,7 +40,7 @@ HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period", "start_
 
 
 def test_the_services_are_those_of_the_issue() -> None:
-    assert set(SERVICES) == {"redis", "api", "worker"}
+    assert set(SERVICES) == {"redis", "api", "bot", "worker"}
 
 
 def test_no_unknown_keys() -> None:
@@ -79,6 +79,12 @@ def test_a_worker_gets_longer_than_its_downloads() -> None:
     drain = Config().worker.drain_seconds
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > drain + 10
     assert f"worker.drain_seconds ({drain:g})" in (ROOT / "docker-compose.yml").read_text()
+
+
+@EACH_OF_OURS
+def test_ours_run_and_check_the_role_they_are_named_after(name: str) -> None:
+    assert OURS[name]["command"] == [name]
+    assert OURS[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "saveany.cli.health", name]
 
 
 @EACH_OF_OURS
@@ -127,6 +133,7 @@ def test_the_header_says_how_to_use_it() -> None:
     for needed in (
         "docker compose up -d",
         "docker compose up -d --scale worker=4",
+        "docker compose up -d --scale bot=0",
         "docker compose run --rm -it worker login --phone",
         "docker compose up -d --build",
         "PUID, PGID",

@@ -273,11 +273,44 @@ async def test_names_that_want_out_of_their_folder(
     assert not list(tmp_path.rglob("x"))
 
 
-async def test_a_server_that_dies_is_told(site: Site, downloads: Bench) -> None:
-    site.pages["/a.bin"] = Page(DATA, cut_after=1000, ranges=False)
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page(DATA, cut_after=1000, ranges=False),
+        Page(DATA, ranges=False, headers={"Content-Length": str(len(DATA) + 1)}),
+    ],
+    ids=["dies", "length"],
+)
+async def test_a_file_that_does_not_come_whole(site: Site, downloads: Bench, page: Page) -> None:
+    site.pages["/a.bin"] = page
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
     with pytest.raises((Retryable, Permanent), match="aria2"):
         await downloads.prepared(item)
+
+
+async def test_a_file_goes_on_where_it_stopped(site: Site, downloads: Bench) -> None:
+    site.pages["/a.bin"] = Page(DATA, headers={"ETag": '"1"'}, cut_after=200_000, cuts=1)
+    (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
+    item = await downloads.prepared(item)
+    assert await downloads.fetched(item, [(10, 20)]) == DATA[:10] + DATA[20:]
+    assert [headers["range"] for _, headers in site.asked if "range" in headers][-1].endswith("-")
+    assert site.asked[-1][1]["range"] != "bytes=0-"
+
+
+async def test_a_cancel_ends_the_download(site: Site, downloads: Bench, tmp_path: Path) -> None:
+    site.pages["/a.bin"] = Page(DATA, hold_after=100_000, ranges=False)
+    (item,) = await downloads.items(site.url("/a.bin"))
+    seen = asyncio.Event()
+    work = asyncio.create_task(
+        downloads.source.prepare(item, downloads.spec, lambda done, total: seen.set() if done else None)
+    )
+    await asyncio.wait_for(seen.wait(), 30)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    await downloads.source.forget("t")
+    await asyncio.wait_for(site.idle(), 10)
+    assert list((tmp_path / "data/aria2").iterdir()) == []
 
 
 async def test_an_aria2_that_runs_already(site: Site, tools: Tools, tmp_path: Path) -> None:

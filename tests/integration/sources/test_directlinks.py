@@ -68,6 +68,13 @@ async def test_the_name_a_server_gives(site: Site, bench: Bench, header: str, na
     assert (await bench.prepared(item)).name == name
 
 
+async def test_what_a_url_gives_is_saved_whatever_it_is_called(site: Site, bench: Bench) -> None:
+    """Many servers call files by a wrong type, and whoever gives a URL may want a page."""
+    site.pages["/a.zip"] = Page(b"PK", headers={"Content-Type": "text/html"})
+    item, data = await bench.get(site.url("/a.zip"))
+    assert (item.name, data) == ("a.zip", b"PK")
+
+
 async def test_the_rest_after_a_restart(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, headers={"ETag": '"1"'})
     (item,) = await bench.items(site.url("/a"))

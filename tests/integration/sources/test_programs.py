@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.config import Config
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Permanent, Retryable, TaskError
 from saveany.sources import YtDlp
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
@@ -127,6 +127,14 @@ async def test_a_server_that_dies_is_asked_again_where_it_stopped(site: Site, vi
     site.asked.clear()
     assert await videos.fetched(await videos.prepared(item)) == VIDEO
     assert any(headers.get("range", "bytes=0-") != "bytes=0-" for _, headers in site.asked)
+
+
+async def test_a_wrong_length(site: Site, videos: Bench) -> None:
+    site.pages["/a.mp4"] = Page(VIDEO)
+    (item,) = await videos.items(site.url("/a.mp4"))
+    site.pages["/a.mp4"] = Page(VIDEO, ranges=False, headers={"Content-Length": str(len(VIDEO) + 1)})
+    with pytest.raises(Retryable):
+        await videos.prepared(item)
 
 
 async def test_a_cancel_leaves_no_program(site: Site, videos: Bench, tools: Tools) -> None:
@@ -340,6 +348,42 @@ async def test_pictures_of_a_page(site: Site, pictures: Bench) -> None:
     assert await pictures.fetched(await pictures.prepared(items[0])) == b"1"
     headers = next(headers for path, headers in reversed(site.asked) if path == "/one.jpg")
     assert headers["referer"] == links[0]  # as that extractor wants it
+
+
+@pytest.mark.parametrize(
+    ("page", "kind", "words"),
+    [
+        (Page(VIDEO, cut_after=99, ranges=False), Retryable, "127.0.0.1"),
+        (Page(VIDEO, ranges=False, headers={"Content-Length": "700001"}), Retryable, "127.0.0.1"),
+        (Page(b"<p>log in", headers={"Content-Type": "text/html"}), Permanent, "web page in place"),
+        (Page(status=302, headers={"Location": "http://127.0.0.2/x.jpg"}), Permanent, r"127\.0\.0\.2"),
+    ],
+    ids=["dies", "length", "type", "redirect"],
+)
+async def test_a_picture_that_cannot_be_had(
+    site: Site, pictures: Bench, page: Page, kind: type[TaskError], words: str
+) -> None:
+    site.pages["/one.jpg"] = page
+    (item,) = await pictures.items(site.url("/one.jpg"))
+    with pytest.raises(kind, match=words):
+        await pictures.fetched(await pictures.prepared(item))
+
+
+async def test_a_picture_goes_on_where_it_stopped(site: Site, pictures: Bench) -> None:
+    site.pages["/one.jpg"] = Page(VIDEO, headers={"ETag": '"1"'}, cut_after=300_000, cuts=1)
+    (item,) = await pictures.items(site.url("/one.jpg"))
+    assert await pictures.fetched(await pictures.prepared(item), [(0, 1000)]) == VIDEO[1000:]
+
+
+async def test_a_cancel_of_the_search_leaves_no_program(site: Site, pictures: Bench, tools: Tools) -> None:
+    site.pages["/post"] = Page(b"<html>", hold_after=1, ranges=False)
+    work = asyncio.create_task(pictures.items(f"recursive:{site.url('/post')}"))
+    await asyncio.wait_for(site.asked_for("/post"), 30)
+    assert leftovers(tools.scratch)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    await all_gone(tools.scratch)
 
 
 @pytest.mark.parametrize(

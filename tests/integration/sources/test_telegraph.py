@@ -129,6 +129,7 @@ async def test_addresses_inside_are_refused(site: Site, bench: Bench) -> None:
         (Page(b"x" * 99, ranges=False, headers={"Content-Length": "100"}), Retryable),
         (Page(b"no", 503), Retryable),
         (Page(b"no", 403), Permanent),
+        (Page(b"<p>log in", headers={"Content-Type": "text/HTML; charset=utf-8"}), Permanent),
     ],
 )
 async def test_a_picture_that_does_not_come_whole(
@@ -138,3 +139,11 @@ async def test_a_picture_that_does_not_come_whole(
     (item,) = await bench.items(site.url("/T"))
     with pytest.raises(kind):
         await bench.fetched(await bench.prepared(item))
+
+
+async def test_a_picture_goes_on_where_it_stopped(site: Site, bench: Bench) -> None:
+    site.pages["/T"] = article("/p.png")
+    site.pages["/p.png"] = Page(b"0123456789" * 999, headers={"ETag": '"1"'}, cut_after=4000, cuts=1)
+    (item,) = await bench.items(site.url("/T"))
+    item = await bench.prepared(item)
+    assert await bench.fetched(item, [(0, 5)]) == (b"0123456789" * 999)[5:]

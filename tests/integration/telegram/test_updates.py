@@ -15,7 +15,7 @@ from telethon.tl import types as tl
 from saveany.errors import NeedsLogin
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Account, Chat, Group, Message
-from saveany.telegram import updates
+from saveany.telegram import client, updates
 from saveany.telegram.letters import Message as Letter
 from saveany.telegram.talk import Position, Talk
 from tests.integration.telegram.conftest import table
@@ -206,7 +206,7 @@ async def test_a_group_met_while_away(sandbox: Sandbox, talk: Talk) -> None:
     members = {ME, samples.USER.id, ANNA}
     old = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Old", broadcast=False, members=members))
     await talk.close()
-    call(sandbox, old, "old", hours_ago=1)
+    call(sandbox, old, *numbers(250), hours_ago=1)
     await talk.open()
     position = await _start(talk)
     await talk.close()
@@ -228,22 +228,66 @@ async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
         call(sandbox, group, "one")
         await ear.hears(*to_bot(["one"]))
     assert ear.position is not None
-    assert ear.position.channels == {GROUP: group.box.pts}
+    assert ear.position.channels[GROUP] == group.box.pts
     group.members.discard(ME)
     group.username = ""
     async with Ear(talk, ear.position) as ear:
         whisper(sandbox, "two")
         await ear.hears("two")
-        await ear.until(lambda: ear.position and not ear.position.channels)
+        await ear.until(lambda: ear.position and GROUP not in ear.position.channels)
+
+
+@pytest.mark.parametrize("error", ["400:WHO_KNOWS", "500:PERSISTENT_TIMESTAMP_OUTDATED"])
+async def test_a_group_that_is_out_of_order_is_read_later(
+    sandbox: Sandbox, talk: Talk, group: Chat, error: str
+) -> None:
+    fault = sandbox.faults.add(f"error={error},method=updates.getChannelDifference")
+    async with Ear(talk) as ear:
+        call(sandbox, group, "one")
+        await ear.until(lambda: ear.position and GROUP in ear.position.channels)
+        whisper(sandbox, "two")
+        await ear.hears("two")
+        sandbox.faults.remove(fault)
+        call(sandbox, group, "three")
+        await ear.until(lambda: len(ear.letters) == 2)
+        await ear.hears(*to_bot(["one", "three"]))
+
+
+async def test_when_far_too_much_was_missed_the_newest_are_told(
+    sandbox: Sandbox, talk: Talk, group: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "_MOST", 20)
+    async with Ear(talk) as ear:
+        call(sandbox, group, "one")
+        await ear.hears(*to_bot(["one"]))
+    call(sandbox, group, *numbers(30))
+    async with Ear(talk, ear.position) as ear:
+        await ear.hears(*to_bot(numbers(30, 20)))
+        call(sandbox, group, "live")
+        await ear.hears(*to_bot(["live"]))
+
+
+async def test_a_connection_that_went_silent_is_replaced(
+    sandbox: Sandbox, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "_EVERY", 0.5)
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
+    async with Ear(talk) as ear:
+        sandbox.faults.add(f"silent,method=updates,account={ME},count=1")
+        whisper(sandbox, "one")
+        await ear.hears("one")
 
 
 async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
     """Such as that of another bot: it begins anew."""
+    call(sandbox, group, *numbers(250), hours_ago=1)
     position = Position(999_999, 1, 1, {GROUP: 999_999})
     async with Ear(talk, position) as ear:
-        await ear.until(lambda: ear.position and ear.position.pts < 999)
+        await ear.until(lambda: ear.position and ear.position.channels.get(GROUP) == group.box.pts)
         whisper(sandbox, "one")
         await ear.hears("one")
+        call(sandbox, group, "two")
+        await ear.hears(*to_bot(["two"]))
 
 
 async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: Talk) -> None:

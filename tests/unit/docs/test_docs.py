@@ -13,12 +13,16 @@ from xml.etree import ElementTree
 import pytest
 
 from saveany import errors
+from saveany.bot import commands as bot
+from saveany.bot import reference as bot_reference
 from saveany.cli import COMMANDS
 from saveany.cli.reference import REFERENCE, reference, write
 from saveany.config.schema import Api
 from saveany.config.variables import OTHERS, VARIABLES
 from saveany.errors import InvalidInput, RequestError, SaveAnyError
 from saveany.models import TRANSITIONS, Status
+from saveany.planning import rules, templates
+from saveany.planning.words import filter_of
 from saveany.telegram import links as telegram_links
 from saveany.webhooks.schedule import DELAYS_S
 from saveany.webhooks.send import TIMEOUT_S
@@ -185,6 +189,37 @@ def test_links_that_are_documented_are_understood(row: list[str]) -> None:
 def test_links_that_are_documented_as_refused_are(row: list[str]) -> None:
     with pytest.raises(InvalidInput):
         telegram_links.parse(row[0].strip("`"))
+
+
+def test_the_page_of_the_bot_is_up_to_date() -> None:
+    assert (ROOT / bot_reference.REFERENCE).read_text() == bot_reference.reference(), "run: make docs"
+
+
+def test_commands_of_the_bot_that_are_shown_exist() -> None:
+    shown = re.findall(r"(?:^    |`)/([a-z0-9]+)", (DOCS / "howto/bot.md").read_text(), re.MULTILINE)
+    assert len(set(shown)) > 20
+    assert set(shown) - {"newbot", "setprivacy"} <= bot.COMMANDS.keys()  # these two are @BotFather's
+
+
+def test_rules_that_are_shown_are_rules() -> None:
+    lines = re.findall(r"^    /rule add (.+)$", (DOCS / "howto/bot.md").read_text(), re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        rules.checked(rules.parse_rule(line), {"nas", "archive"})
+
+
+def test_filters_that_are_shown_are_filters() -> None:
+    text = (DOCS / "howto/bot.md").read_text()
+    lines = re.findall(r"/(?:save @\w+ \d+-\d+|watch @\w+) (\w+=[^`\n]+)", text)
+    assert len(lines) > 1
+    assert all(filter_of(line.partition(" ->")[0]) for line in lines)
+
+
+def test_templates_that_are_shown_make_what_is_said() -> None:
+    table = re.findall(r"^\| `(.*\{.*)` \| `(.*)` \|$", section("howto/bot.md", "Names"), re.MULTILINE)
+    assert len(table) > 5
+    for template, path in table:
+        assert templates.preview(template.replace(r"\|", "|")) == path
 
 
 def test_every_path_of_the_api_is_described() -> None:
