@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from io import BytesIO
 from itertools import takewhile
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from storages.parts import RESERVED, is_reserved, split
 
 MIB: Final = 1 << 20
 #: The most parts of a multipart upload, and how many of one are on their way at once.
-PARTS, AT_ONCE = 10_000, 4
+PARTS, AT_ONCE = 10_000, 6
 #: Copies of larger objects go part by part.
 _COPY: Final = 5 << 30
 #: Bytes of a part that the service copies into an upload.
@@ -63,7 +64,7 @@ class S3Options(StorageOptions):
     )
     use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
     part_size: int = Field(
-        default=8, ge=5, le=1024, description="MiB per part. Four parts of a file are held in memory."
+        default=8, ge=5, le=1024, description="MiB per part. Seven parts of a file are held in memory."
     )
 
 
@@ -418,6 +419,14 @@ class S3Storage(Storage):
         return link
 
 
+class _Block(BytesIO):
+    """A part that fills up, then is sent from where it lies."""
+
+    def getbuffer(self) -> memoryview:
+        """To aiohttp, which wants the length only: what is inherited would copy all of it."""
+        return memoryview(self.getvalue())
+
+
 class S3Upload(Upload):
     """Parts on their way. `S3Storage.begin` makes it; nothing is sent before the first part is full."""
 
@@ -437,7 +446,7 @@ class S3Upload(Upload):
         self._part_size = part_size
         self._upload = upload
         self._etags: dict[int, str] = dict(kept or {})
-        self._block = bytearray()
+        self._block = _Block()
         self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
@@ -450,15 +459,17 @@ class S3Upload(Upload):
         """As in the contract, in order."""
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sealed or offset != self._sent + len(self._block):
+        if self._sealed or offset != self._sent + self._block.tell():
             raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
-        self._block += data
-        while len(self._block) >= self._part_size:
-            block = bytes(memoryview(self._block)[: self._part_size])
-            del self._block[: self._part_size]
-            await self._send(block)
+        rest = memoryview(data)
+        while rest:
+            room = self._part_size - self._block.tell()
+            self._block.write(rest[:room])
+            rest = rest[room:]
+            if self._block.tell() == self._part_size:
+                await self._send()
 
-    async def _send(self, block: bytes) -> None:
+    async def _send(self) -> None:
         await self._open()
         self._number += 1
         if self._number > PARTS:
@@ -466,7 +477,9 @@ class S3Upload(Upload):
                 f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
                 "set a larger part_size"
             )
-        self._sent += len(block)
+        block, self._block = self._block, _Block()
+        self._sent += block.tell()
+        block.seek(0)
         while len(self._sending) >= AT_ONCE:
             await self._settle(asyncio.FIRST_COMPLETED)
         self._sending.add(asyncio.create_task(self._part(self._number, block)))
@@ -526,7 +539,7 @@ class S3Upload(Upload):
         made = await self._storage.call("create_multipart_upload", Key=self._object, Metadata=metadata)
         self._upload = made["UploadId"]
 
-    async def _part(self, number: int, block: bytes) -> None:
+    async def _part(self, number: int, block: _Block) -> None:
         answer = await self._storage.call(
             "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=block
         )
@@ -546,14 +559,13 @@ class S3Upload(Upload):
         """As in the contract."""
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sent + len(self._block) != size:
+        if self._sent + self._block.tell() != size:
             raise StorageError(
                 f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._sent + len(self._block)}"
+                f"written were {self._sent + self._block.tell()}"
             )
-        if self._block:
-            block, self._block = bytes(self._block), bytearray()
-            await self._send(block)
+        if self._block.tell():
+            await self._send()
         while self._sending:
             await self._settle(asyncio.ALL_COMPLETED)
         self._sealed = True
@@ -609,7 +621,7 @@ class S3Upload(Upload):
         waiting = [*self._sending, *([self._creating] if self._creating else [])]
         await asyncio.gather(*waiting, return_exceptions=True)
         self._sending = set()
-        self._block = bytearray()
+        self._block = _Block()
 
 
 #: What XML, in which listings come, cannot hold.

@@ -55,7 +55,7 @@ _cards = msgspec.json.Decoder(Card)
 
 async def offer(visit: Visit, messages: Sequence[Message]) -> None:
     """Answer what was sent with a card; save at once in silent mode."""
-    found = orders.look(visit.services.config, messages)
+    found = orders.look(visit.services.config, await visit.whole(messages))
     if found.refused:
         await visit.say(_refusals(visit, found))
     if found.orders:

@@ -87,11 +87,9 @@ class Dispatcher:
         if run is None:
             await visit.answer(visit.t("This button does nothing any more."), alert=True)
             return
-        try:
-            await run(visit, words)
-        finally:
-            with suppress(Retryable):  # harmless if it was answered: else the button would go on waiting
-                await self._services.talk.answer(press)
+        await run(visit, words)
+        with suppress(Retryable):  # harmless if it was answered: else the button would go on waiting
+            await self._services.talk.answer(press)
 
     async def _command(self, visit: Visit, message: Message) -> None:
         name, words = split(message.text, self._services.talk.me.username)
@@ -104,6 +102,8 @@ class Dispatcher:
             await visit.say(visit.t("/{name} is for admins.", name=name))
         elif command.private and not message.private:
             await visit.say(visit.t("/{name} works only in a private talk with me.", name=name))
+        elif await self._services.store.people.changed(visit.key):
+            await visit.say(visit.t("That is done."))  # by a process that has died since
         else:
             await command.run(visit, words)
 

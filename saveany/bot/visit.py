@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from saveany.bot.conversation import Conversations
@@ -113,9 +114,18 @@ class Visit:
         """A message of this chat, if it is there."""
         return (await patiently(lambda: self.services.talk.read(self.chat, [number]))).get(number)
 
+    async def whole(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages with the rest of their albums: in a group the bot hears only of the one that names it."""
+        found = {message.id: message for message in messages}
+        for message in messages:
+            if message.album and not message.private:
+                album = await patiently(partial(self.services.talk.album, message))
+                found |= {each.id: each for each in album}
+        return [found[number] for number in sorted(found)]
+
     async def change(self, how: Callable[[Prefs], Prefs]) -> None:
-        """Change the user's preferences."""
-        self.prefs = await self.services.store.people.change(self.user.id, how)
+        """Change the user's preferences, once however often the letter is handled."""
+        self.prefs = await self.services.store.people.change(self.user.id, how, once=self.key)
         self.t = translator(self.prefs.language or self.services.config.lang or self.person.language)
 
     async def follow(self, message: int, task_id: str, name: str = "") -> None:

@@ -60,6 +60,7 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
     source = _source(config, wish)
     canonical = _canonical(source, wish.links)
     user = _user(config, wish.user_id)
+    storage = TALKS if wish.send else _target(config, user, wish, prefs)
     _check_talks(canonical, user, wish)
     taken_from = _source_storage(config, user, wish.params)
     mine = prefs if not taken_from else replace(prefs, template="", rules=())  # a tree stays as it is
@@ -68,10 +69,10 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
         type=source.type,
         links=canonical,
         user_id=user.id,
-        storage=TALKS if wish.send else _target(config, user, wish, prefs),
+        storage=storage,
         params=dict(wish.params),
         source_storage=taken_from,
-        path=str(user.id) if wish.send else _path(wish, prefs),
+        path=str(user.id) if wish.send else _path(wish, prefs, storage),
         filename=_filename(wish),
         template="" if wish.filename else mine.template,
         rules=_rules(config.allowed_storages(user), wish, mine),
@@ -142,8 +143,9 @@ def _target(config: Config, user: User, wish: Wish, prefs: Prefs) -> str:
     return _storage(config, user, wish.storage or usual)
 
 
-def _path(wish: Wish, prefs: Prefs) -> str:
-    usual = prefs.folder if wish.storage in ("", prefs.storage) else ""
+def _path(wish: Wish, prefs: Prefs, storage: str) -> str:
+    """The folder that was asked for, else the user's own, which is in the user's own storage."""
+    usual = prefs.folder if prefs.storage in (wish.storage, storage) else ""
     return folder(wish.folder or usual)
 
 

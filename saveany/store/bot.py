@@ -1,5 +1,6 @@
 """What the bot must not forget: what it was told and has not handled, how far it has read, open cards.
 
+sa:bot:id             string   which bot it belongs to
 sa:bot:position       string   up to where updates are read; JSON of the reader
 sa:bot:inbox          hash     key -> letter that is not handled yet; JSON of the bot
 sa:bot:card:<token>   string   a question with buttons, for a week

@@ -12,6 +12,7 @@ from saveany.store import codec
 from saveany.store.db import PREFIX, Db
 
 _KEY = PREFIX + "people"
+_KNOWN_MS = 24 * 3600 * 1000
 
 
 class Shortcut(msgspec.Struct, frozen=True):
@@ -48,17 +49,28 @@ class People:
         """What the user has set; the defaults for who never did."""
         return _decoded(await self._read(user_id))
 
-    async def change(self, user_id: int, how: Callable[[Prefs], Prefs]) -> Prefs:
+    async def change(self, user_id: int, how: Callable[[Prefs], Prefs], *, once: str = "") -> Prefs:
         """Keep `how(prefs)`. It is called again with newer ones if somebody else changed them meanwhile, so
-        no change is lost. Returns what is kept now; what `how` raises comes out, and nothing is changed."""
+        no change is lost; one with a name `once` is made once in a day. Returns what is kept now; what `how`
+        raises comes out, and nothing is changed."""
+        name = (_changed(once), _KNOWN_MS) if once else ()
         while True:
             before = await self._read(user_id)
             after = how(_decoded(before))
-            if await self._db.script("change", _KEY, user_id, before, codec.encode(after)):
-                return after
+            done = await self._db.script("change", _KEY, user_id, before, codec.encode(after), *name)
+            if done:
+                return after if done == 1 else await self.get(user_id)
+
+    async def changed(self, once: str) -> bool:
+        """Whether the change of that name was made."""
+        return bool(await self._db.do("EXISTS", _changed(once)))
 
     async def _read(self, user_id: int) -> bytes:
         return await self._db.do("HGET", _KEY, user_id) or b""
+
+
+def _changed(once: str) -> str:
+    return f"{_KEY}:changed:{once}"
 
 
 def _decoded(record: bytes) -> Prefs:

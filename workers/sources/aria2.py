@@ -52,11 +52,10 @@ _STATE += ["errorCode", "errorMessage"]
 _NAMES = [*_STATE, "files", "bittorrent", "followedBy", "following"]
 
 #: https://aria2.github.io/manual/en/html/aria2c.html#exit-status
-_FULL = 9
+_NO_RANGES, _FULL = 8, 9
 _LASTING = {
     3: "there is no such file on the server",
     4: "there is no such file on the server",
-    8: "the server cannot go on in the middle of the file",
     22: "the server refuses",
     24: "the server wants a login",
     26: "the torrent cannot be read",
@@ -165,8 +164,7 @@ class Aria2Source(Source):
             files = _listed(status, place)
             if files and _is_final(status):
                 return files
-            if problem := _problem(status, link, way):
-                raise problem
+            await _check(status, link, place, way)
             if status["status"] == "complete":
                 raise Permanent("aria2 cannot read this torrent or metalink, or refuses what it names")
             if status["status"] == "waiting":  # for its turn in aria2
@@ -181,7 +179,7 @@ class Aria2Source(Source):
         place = self._place(spec.id, link)
         try:
             file = _chosen(await self._known(spec, link), place, item.source.get("path", ""))
-            await self._complete(file, link, await self._way(spec.id), report)
+            await self._complete(file, link, place, await self._way(spec.id), report)
         except Retryable:
             self._files.pop(_number(spec.id, link), None)  # the next try asks anew
             raise
@@ -189,13 +187,12 @@ class Aria2Source(Source):
         source = item.source | {"file": str(file.path), "written": there.st_mtime_ns}
         return replace(item, size=there.st_size, source=source)
 
-    async def _complete(self, file: _File, link: str, way: GuardedProxy, report: Report) -> None:
+    async def _complete(self, file: _File, link: str, place: Path, way: GuardedProxy, report: Report) -> None:
         """Return when the download is whole, not when aria2 has ended giving it away."""
         last, moved = "", time.monotonic()
         while True:
             status = await self._rpc.status(file.gid, _STATE)
-            if problem := _problem(status, link, way):
-                raise problem
+            await _check(status, link, place, way)
             done, total = int(status["completedLength"]), int(status["totalLength"])
             # Of a torrent only the whole is known to have reached the disk: each file gets its share.
             report(done * file.size // total if file.size and total else done, file.size or total or None)
@@ -363,6 +360,14 @@ def _names(folder: Path) -> list[str]:
     with suppress(FileNotFoundError):
         return [each.name for each in folder.iterdir()]
     return []
+
+
+async def _check(status: dict[str, Any], link: str, place: Path, way: GuardedProxy) -> None:
+    """Raise what has become of a download that failed."""
+    if int(status.get("errorCode") or 0) == _NO_RANGES:  # what is there would be gone on with again
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+    if problem := _problem(status, link, way):
+        raise problem
 
 
 def _problem(status: dict[str, Any], link: str, way: GuardedProxy) -> SaveAnyError | None:

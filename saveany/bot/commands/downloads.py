@@ -43,15 +43,15 @@ async def send(visit: Visit, words: str) -> None:
 
 
 def _files_of(visit: Visit, words: str, command: str) -> dict[str, Any]:
-    """`STORAGE:FOLDER PATTERN`, as the parameters of a transfer."""
-    place, _, pattern = words.partition(" ")
+    """`STORAGE:FOLDER PATTERN`, as the parameters of a transfer; what has spaces stands in quotes."""
+    place, *patterns = _split(words) or [""]
     storage, colon, path = place.partition(":")
     if not colon:
         raise InvalidInput(f"say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted")
     if storage not in visit.storages:
         raise Forbidden(f"you may not use a storage {storage!r}; yours are: {', '.join(visit.storages)}")
     params = {"source_storage": storage, "source_path": path.strip("/")}
-    return params | ({"pattern": pattern.strip()} if pattern.strip() else {})
+    return params | ({"pattern": " ".join(patterns)} if patterns else {})
 
 
 async def _propose(visit: Visit, type_: str, given: Mapping[str, Any]) -> None:

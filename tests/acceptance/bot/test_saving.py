@@ -146,8 +146,9 @@ async def test_a_stranger_is_told_his_id_once(stack: Stack) -> None:
 
 async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> None:
     stack.storage_dir.mkdir(exist_ok=True)
-    (stack.storage_dir / "a b.txt").write_bytes(DATA)
-    await anna.send(BOT, "/send local1: *.txt")
+    (stack.storage_dir / "a folder").mkdir()
+    (stack.storage_dir / "a folder" / "a b.txt").write_bytes(DATA)
+    await anna.send(BOT, '/send local1:"a folder" *.txt')
     came = await anna.hears(lambda message: message.file is not None)
     assert came.file.name == "a b.txt"
     assert await anna.client.download_media(came, bytes) == DATA

@@ -50,3 +50,14 @@ async def test_a_change_that_fails_changes_nothing(store: Store) -> None:
     with pytest.raises(ValueError, match="no"):
         await store.people.change(1, refuse)
     assert await store.people.get(1) == ALL
+
+
+async def test_a_change_with_a_name_is_made_once(store: Store) -> None:
+    def toggled(prefs: Prefs) -> Prefs:
+        return replace(prefs, silent=not prefs.silent)
+
+    assert not await store.people.changed("7/1")
+    assert (await store.people.change(1, toggled, once="7/1")).silent
+    assert await store.people.changed("7/1")
+    assert (await store.people.change(1, toggled, once="7/1")).silent
+    assert not (await store.people.change(1, toggled, once="7/2")).silent

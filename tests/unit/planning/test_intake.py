@@ -70,7 +70,7 @@ def test_rules_that_are_off_decide_nothing() -> None:
 
 def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
     made = spec(user={"storages": ["local1"]})
-    assert (made.storage, made.path) == ("local1", "mine")
+    assert (made.storage, made.path) == ("local1", "")
     assert [rule.storage for rule in made.rules] == ["", "", ""]
 
 

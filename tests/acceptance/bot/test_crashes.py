@@ -1,0 +1,212 @@
+"""The bot or Redis ends at the worst moment, or Telegram makes the bot wait: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from telethon.errors import BotResponseTimeoutError
+
+from saveany.sandbox import samples
+from saveany.sandbox.content import Literal
+from saveany.sandbox.world import Chat, File, Message
+from tests.acceptance.bot.conftest import BOT, offers, says, usual
+from tests.fixtures.stack import Stack, until
+from tests.sandbox.clients import Person, named
+
+DATA = b"all of it" * 100
+SENDING = f"method=messages.sendMessage,account={samples.BOT.id}"
+
+
+@asynccontextmanager
+async def redis_of(stack: Stack) -> AsyncIterator[Redis]:
+    async with Redis.from_url(stack.redis_url) as redis:
+        yield redis
+
+
+async def kill(stack: Stack) -> None:
+    """SIGKILL the bot. Nobody waits until its lock has run out."""
+    await stack.kill(stack.bots[0])
+    async with redis_of(stack) as redis:
+        await redis.delete("sa:bot:lock")
+
+
+def waiting(stack: Stack, least: int) -> Callable[[], Awaitable[bool]]:
+    """Whether so many letters are not handled yet."""
+
+    async def look() -> bool:
+        async with redis_of(stack) as redis:
+            kept: dict[bytes, bytes] = await redis.hgetall("sa:bot:inbox")  # type: ignore[misc] # redis-py
+        return len(kept) >= least
+
+    return look
+
+
+def saved(stack: Stack) -> list[str]:
+    return [name for name in stack.files() if not name.startswith(".")]
+
+
+async def be_silent(anna: Person) -> None:
+    await anna.send(BOT, "/silent on")
+    await anna.hears(says("at once"))
+    anna.heard.clear()
+
+
+def fill(stack: Stack, chat_id: int, count: int) -> str:
+    """A channel with so many small files; returns its name."""
+    name = f"files_{chat_id}"
+    chat = Chat(id=chat_id, title=name, username=name, members={samples.PERSON.id})
+    stack.sandbox.world.add_chat(chat)
+    for n in range(count):
+        file = File(id=chat_id * 100 + n, content=Literal(b"number %d" % n), name=f"{n:02}.txt")
+        stack.sandbox.world.add_file(file)
+        stack.sandbox.world.post(chat, Message(id=n + 2, file=file))
+    return name
+
+
+def said(anna: Person) -> dict[int, str]:
+    """What stands in the messages of the bot now."""
+    return {message.id: message.text for message in anna.heard if message.is_private}
+
+
+def all_told(anna: Person, count: int) -> Callable[[Any], bool]:
+    """Whether the messages tell of so many saved files."""
+
+    def told(_: Any) -> bool:
+        texts = said(anna).values()
+        ended = [text.partition(" files saved")[0] for text in texts if " files saved" in text]
+        single = sum("Saved" in text and "files saved" not in text for text in texts)
+        return single + sum(int(text.split()[-1]) for text in ended) == count
+
+    return told
+
+
+async def test_letters_in_the_inbox(stack: Stack, anna: Person) -> None:
+    await be_silent(anna)
+    for n in range(3):
+        await anna.send(BOT, named(DATA, f"{n}.txt"))
+    await until(waiting(stack, 3))
+    await kill(stack)
+    await stack.start_bot()
+    await anna.hears(all_told(anna, 3), 30)
+    assert saved(stack) == ["0.txt", "1.txt", "2.txt"]
+
+
+@pytest.mark.parametrize("fault", [f"flood_wait=60,{SENDING}", f"lose,{SENDING}"])
+async def test_between_a_task_and_its_message(stack: Stack, anna: Person, fault: str) -> None:
+    await be_silent(anna)
+    before = len((await stack.client.get("/api/v1/history")).json()["tasks"])
+    happened = stack.sandbox.faults.add(fault)
+    await anna.send(BOT, named(DATA, "notes.txt"))
+
+    async def fired() -> bool:
+        return happened.fired > 0
+
+    await until(fired)
+    await kill(stack)
+    stack.sandbox.faults.remove(happened)
+    await stack.start_bot()
+    await anna.hears(says("Saved"), 30)
+    assert saved(stack) == ["notes.txt"]
+    assert len((await stack.client.get("/api/v1/history")).json()["tasks"]) == before + 1
+    assert len(said(anna)) <= 2
+
+
+async def test_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
+    await be_silent(anna)
+    chat = fill(stack, 1600000091, 50)
+    for first in range(2, 52, 10):
+        await anna.client.forward_messages(BOT, list(range(first, first + 10)), chat)
+        if first == 22:
+            await until(waiting(stack, 1))
+            await kill(stack)
+    await stack.start_bot()
+    await anna.hears(all_told(anna, 50), 60)
+    assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
+    assert len(said(anna)) <= 6
+
+
+async def test_a_command_is_not_done_twice(stack: Stack, anna: Person) -> None:
+    flood = stack.sandbox.faults.add(f"flood_wait=60,{SENDING}")
+    await anna.send(BOT, "/silent")  # turns it on, or off again
+
+    async def fired() -> bool:
+        return flood.fired > 0
+
+    await until(fired)
+    await kill(stack)
+    stack.sandbox.faults.remove(flood)
+    await stack.start_bot()
+    await anna.hears(says("That is done"), 30)
+    await anna.send(BOT, "/config")
+    assert "Silent mode: on" in (await anna.hears(says("Silent mode"))).text
+
+
+async def test_redis_between_card_and_press(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    card = await anna.hears(offers("local2"))
+    stack.redis.stop()
+    await anna.press(card, "local2")
+    await anna.hears(says("Saved"), 30)
+    assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
+
+
+async def test_redis_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
+    await be_silent(anna)
+    chat = fill(stack, 1600000092, 50)
+    stack.sandbox.faults.add("delay=0.05,method=upload.getFile")
+    await anna.client.forward_messages(BOT, list(range(2, 27)), chat)
+
+    async def some() -> bool:
+        return len(saved(stack)) > 5
+
+    await until(some)
+    stack.redis.stop()
+    await anna.client.forward_messages(BOT, list(range(27, 52)), chat)
+    await anna.hears(all_told(anna, 50), 60)
+    assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
+
+
+async def test_another_configuration_after_the_card(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    card = await anna.hears(offers("local1"))
+    stack.write_config(storages=usual(stack.folder)["storages"][1:])
+    try:
+        await stack.terminate(stack.bots[0])
+        await stack.start_bot()
+        await anna.send(BOT, "/storage")
+        await anna.hears(says("Where shall they go"), 30)
+        answer = await anna.press(card, "local1")
+        assert answer.alert
+        assert "not there any more" in answer.message
+        await anna.press(card, "local2")
+        await anna.hears(says("Saved"))
+        assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
+    finally:
+        stack.write_config()
+        await stack.terminate(stack.bots[0])
+        await stack.start_bot()
+
+
+async def test_telegram_makes_the_answer_wait(stack: Stack, anna: Person) -> None:
+    flood = stack.sandbox.faults.add(f"flood_wait=2,{SENDING},count=1")
+    await anna.send(BOT, "/silent")
+    await anna.hears(says("at once"))
+    assert flood.fired == 1
+    await anna.send(BOT, "/silent")
+    await anna.hears(says("I ask"))
+
+
+async def test_telegram_makes_the_end_of_a_press_wait(stack: Stack, anna: Person) -> None:
+    stack.sandbox.world.patience = 1
+    stack.sandbox.faults.add("flood_wait=2,method=messages.setBotCallbackAnswer,count=1")
+    await anna.send(BOT, named(DATA, "notes.txt"))
+    card = await anna.hears(offers("local1"))
+    with pytest.raises(BotResponseTimeoutError):
+        await anna.press(card, "local1")
+    await anna.hears(says("Saved"))
+    stack.sandbox.world.patience = 10
+    assert saved(stack) == ["notes.txt"]

@@ -1,0 +1,203 @@
+"""Letters on their way to handlers: each once, bursts together, albums whole, whatever happens to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from saveany.bot import inbox as module
+from saveany.bot.inbox import BUNDLE, Bundle, Inbox
+from saveany.embedded import EmbeddedRedis
+from saveany.store import Store, connect
+from saveany.store.db import AWAY
+from saveany.telegram.letters import File, Letter, Message, Person, Press
+from saveany.telegram.talk import Talk
+from saveany.telegram.updates import Batch, Position
+from tests.fixtures.stack import until
+
+ANNA = Person(id=7)
+
+Handled = list[tuple[str, Letter | Bundle]]
+
+
+class Line:
+    """What comes from Telegram: the test says it."""
+
+    def __init__(self) -> None:
+        self.comes: asyncio.Queue[list[Letter]] = asyncio.Queue()
+        self.begun: list[Position | None] = []
+        self.pts = 0
+
+    async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+        """As `Talk` does it."""
+        self.begun.append(position)
+        while True:
+            letters = await self.comes.get()
+            self.pts += len(letters)
+            yield letters, Position(self.pts, 0, 0)
+
+    def say(self, *letters: Letter) -> None:
+        """In one batch."""
+        self.comes.put_nowait(list(letters))
+
+
+def file(number: int, album: int = 0, sender: Person = ANNA) -> Message:
+    sent = File(kind="document", size=1)
+    return Message(chat=7, id=number, sender=sender, date_ms=0, file=sent, album=album)
+
+
+def word(number: int) -> Message:
+    return Message(chat=7, id=number, sender=ANNA, date_ms=0, text="word")
+
+
+def press(query: int) -> Press:
+    return Press(query=query, chat=7, message=1, sender=ANNA, data="to:x")
+
+
+def sizes(handled: Handled) -> list[int]:
+    """Of bundles; 0 is a letter by itself."""
+    return [len(letter.messages) if isinstance(letter, Bundle) else 0 for _, letter in handled]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def listening(
+    store: Store, line: Line, handled: Handled, handle: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """An inbox that runs; `handle` may fail before a letter counts as handled."""
+
+    async def note(key: str, letter: Letter | Bundle) -> None:
+        if handle:
+            await handle()
+        handled.append((key, letter))
+
+    inbox = Inbox(
+        store.bot, cast(Talk, line), lambda message: message.file is not None, lambda message: False, note
+    )
+    running = asyncio.create_task(inbox.run())
+    yield
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await inbox.close()
+
+
+def come(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
+    """Whether so many letters were handled, each message of a bundle being one."""
+
+    async def look() -> bool:
+        return sum(size or 1 for size in sizes(handled)) == count
+
+    return look
+
+
+async def test_a_burst_is_one_bundle_and_words_stand_between(store: Store) -> None:
+    line, handled = Line(), Handled()
+    async with listening(store, line, handled):
+        line.say(file(1), file(2))
+        line.say(file(3), word(4), file(5))
+        line.say(press(6))
+        await until(come(handled, 6))
+    assert sizes(handled) == [3, 0, 1, 0]
+    assert not await store.bot.inbox()
+
+
+async def test_an_album_at_the_end_of_a_full_bundle_stays_whole(store: Store) -> None:
+    line, handled = Line(), Handled()
+    async with listening(store, line, handled):
+        line.say(*(file(n, album=9 if n > BUNDLE - 2 else 0) for n in range(1, BUNDLE + 1)))
+        line.say(file(BUNDLE + 1, album=9), file(BUNDLE + 2, album=9))
+        await until(come(handled, BUNDLE + 2))
+    assert sizes(handled) == [BUNDLE - 2, 4]
+
+
+async def test_a_full_bundle_that_ends_with_an_album(store: Store) -> None:
+    line, handled = Line(), Handled()
+    async with listening(store, line, handled):
+        line.say(*(file(n, album=n // 10 + 1) for n in range(BUNDLE)), file(BUNDLE, album=99))
+        await until(come(handled, BUNDLE + 1))
+    assert sizes(handled) == [BUNDLE, 1]
+
+
+async def test_a_burst_without_end_is_cut_between_albums(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.1)
+    line, handled = Line(), Handled()
+    async with listening(store, line, handled):
+        for number in range(40):
+            line.say(file(number, album=number // 4 + 1))
+            await asyncio.sleep(0.02)
+        await until(come(handled, 40))
+    assert len(handled) > 1
+    assert all(size % 4 == 0 for size in sizes(handled))
+
+
+async def test_two_people_in_a_group_are_two_bundles(store: Store) -> None:
+    line, handled = Line(), Handled()
+    async with listening(store, line, handled):
+        line.say(file(1), file(2), file(3, sender=Person(id=8)))
+        await until(come(handled, 3))
+    assert sizes(handled) == [2, 1]
+
+
+async def test_what_was_not_handled_comes_again(store: Store) -> None:
+    line, handled = Line(), Handled()
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async with listening(store, line, handled, never):
+        line.say(file(1), file(2))
+        line.say(word(3))
+
+        async def is_kept() -> bool:
+            return "bundle/7/1" in await store.bot.inbox()
+
+        await until(is_kept)
+    assert not handled
+    again = Line()
+    async with listening(store, again, handled):
+        again.say(file(4))
+        await until(come(handled, 4))
+        assert again.begun == [Position(3, 0, 0)]
+    assert sizes(handled) == [2, 0, 1]
+    assert handled[0][0] == "bundle/7/1"
+
+
+async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path)
+    store = Store(connect(server.start()))
+    line, handled = Line(), Handled()
+
+    async def needs_redis() -> None:
+        await store.people.get(7)
+
+    try:
+        async with listening(store, line, handled, needs_redis):
+            line.say(word(1))
+            await until(come(handled, 1))
+            server.stop()
+            line.say(press(5))  # does not come again: it must be kept until Redis is back
+            line.say(word(2))
+            await asyncio.sleep(0)  # the inbox tries to
+            with pytest.raises(AWAY):  # the inbox has given up before
+                await store.people.get(7)
+            server.start()
+            await until(come(handled, 3))
+        assert [key for key, _ in handled] == ["7/1", "press/5", "7/2"]
+        assert len(line.begun) == 1
+        assert not await store.bot.inbox()
+    finally:
+        await store.db.close()
+        server.stop()
