@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Most tests wait for other processes most of the time.
+JOBS ?= $$((2 * $$(nproc)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test bench chaos lint format docs lock clean
@@ -20,7 +22,7 @@ run: $(VENV)/.runtime ## Run SaveAny with ./config.toml (`.venv/bin/saveany init
 	@$(BIN)/saveany run $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" for some)
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure speed and memory: about 10 minutes (ARGS="rtt50 api_post" for some)
 	@$(BIN)/python -m bench $(ARGS)

@@ -19,6 +19,7 @@ from arq.jobs import serialize_job
 from saveany.errors import KeyReused, NotFound, WrongState
 from saveany.models import Delivery, Item, Status, Task, TaskSpec, title
 from saveany.store import Accepted, Db, Store
+from saveany.store.db import Arg
 
 #: Name of the one arq job there is.
 JOB = "work"
@@ -45,20 +46,23 @@ class Bell:
 
     async def ring(self) -> None:
         """Have some worker ask for a task."""
-        now = time.time_ns() // 1_000_000
-        bell = uuid4().hex
-        job = serialize_job(JOB, (), {}, None, now, serializer=msgspec.msgpack.encode)
-        await self._db.many(
-            [
-                ("PSETEX", job_key_prefix + bell, _BELL_TTL_MS, job),
-                ("ZADD", default_queue_name, _AT_ONCE, bell),
-                ("PUBLISH", "sa:" + WAKE_CHANNEL, 1),
-            ]
-        )
+        await self._db.many(new_bell())
 
     async def unanswered(self) -> int:
         """How many bells wait for a worker."""
         return int(await self._db.do("ZCARD", default_queue_name))
+
+
+def new_bell() -> list[tuple[Arg, ...]]:
+    """The commands that ring a bell."""
+    bell = uuid4().hex
+    now = time.time_ns() // 1_000_000
+    job = serialize_job(JOB, (), {}, None, now, serializer=msgspec.msgpack.encode)
+    return [
+        ("PSETEX", job_key_prefix + bell, _BELL_TTL_MS, job),
+        ("ZADD", default_queue_name, _AT_ONCE, bell),
+        ("PUBLISH", "sa:" + WAKE_CHANNEL, 1),
+    ]
 
 
 class Queue:
@@ -72,13 +76,13 @@ class Queue:
     async def submit(self, spec: TaskSpec, *, key: str = "", body_hash: str = "") -> Accepted:
         """Accept a task. Raises `KeyReused` if the idempotency `key` came with another body before."""
         shown = title(spec.type, spec.links[0], spec.storage, spec.path)
-        accepted = await self._store.tasks.accept(spec, shown, key=key, body_hash=body_hash)
+        accepted = await self._store.tasks.accept(
+            spec, shown, key=key, body_hash=body_hash, then=new_bell()
+        )
         if accepted is None:
             raise KeyReused(
                 "this Idempotency-Key was used with another body in the last 24 hours; use a fresh key"
             )
-        if not accepted.replayed:
-            await self._bell.ring()
         return accepted
 
     async def cancel(self, task_id: str) -> None:

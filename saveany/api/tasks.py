@@ -161,7 +161,7 @@ async def retry(use: Use, task_id: TaskId) -> Created:
 async def _prefs(use: Services, user_id: int | None) -> Prefs:
     """What the user of the task likes; left out is the first configured one, as `Wish` has it."""
     users = [user.id for user in use.config.users[:1]] if user_id is None else [user_id]
-    return await use.store.people.get(users[0]) if users else Prefs()
+    return await use.store.people.recent(users[0]) if users else Prefs()
 
 
 def _spec(config: Config, body: NewTask | TypedTask, prefs: Prefs) -> TaskSpec:

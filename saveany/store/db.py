@@ -69,15 +69,18 @@ class Db:
                 pipe.execute_command(*command)
             return list(await pipe.execute())
 
-    async def script(self, name: str, *args: Arg) -> Any:
-        """Run `lua/<name>.lua`."""
+    async def script(self, name: str, *args: Arg, then: Sequence[tuple[Arg, ...]] = ()) -> Any:
+        """Run `lua/<name>.lua`, and in the same round trip `then` other commands, which may run twice."""
         sha, source = self._script(name)
         try:
-            return await self.do("EVALSHA", sha, 0, *args)
+            return (await self._in_one(("EVALSHA", sha, 0, *args), *then))[0]
         except NoScriptError:
-            return await self.do("EVAL", source, 0, *args)
+            return (await self._in_one(("EVAL", source, 0, *args), *then))[0]
         except OutOfMemoryError as e:
             raise Unavailable("the task store (Redis) is full: give it more memory (maxmemory)") from e
+
+    async def _in_one(self, *commands: tuple[Arg, ...]) -> list[Any]:
+        return await self.many(commands) if len(commands) > 1 else [await self.do(*commands[0])]
 
     def _script(self, name: str) -> tuple[str, str]:
         if name not in self._scripts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -10,6 +11,8 @@ from saveany.models import Progress, Stage
 from saveany.store.db import PREFIX, Db
 
 _STREAM = PREFIX + "events"
+#: Who follows rests for so long after each reply: what happens meanwhile comes in one.
+_REST_SECONDS = 0.02
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,7 @@ class Events:
                 for entry_id, fields in entries[0] if isinstance(reply, dict) else entries:
                     event_id = entry_id.decode()
                     yield _decode(entry_id, fields)
+            await asyncio.sleep(_REST_SECONDS)
 
     async def progress(self) -> AsyncIterator[Event]:
         """Progress of all running tasks, from now on; ends with an outage error when Redis goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,6 +14,8 @@ from saveany.store.db import PREFIX, Db
 
 _KEY = PREFIX + "people"
 _KNOWN_MS = 24 * 3600 * 1000
+#: What was read lately is good for so long, for so many users.
+_FRESH_SECONDS, _MOST_FRESH = 1.0, 1000
 
 
 class Shortcut(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class Prefs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _prefs = msgspec.json.Decoder(Prefs)
+_NONE = Prefs()
 
 
 class People:
@@ -44,6 +48,18 @@ class People:
 
     def __init__(self, db: Db) -> None:
         self._db = db
+        self._fresh: dict[int, tuple[float, Prefs]] = {}  # until when, by the monotonic clock
+
+    async def recent(self, user_id: int) -> Prefs:
+        """As `get`, but as they were a second ago at most: for who asks all the time."""
+        until, prefs = self._fresh.get(user_id, (0.0, _NONE))
+        if until > time.monotonic():
+            return prefs
+        if len(self._fresh) >= _MOST_FRESH:
+            self._fresh.clear()
+        prefs = await self.get(user_id)
+        self._fresh[user_id] = time.monotonic() + _FRESH_SECONDS, prefs
+        return prefs
 
     async def get(self, user_id: int) -> Prefs:
         """What the user has set; the defaults for who never did."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -60,9 +61,16 @@ class Tasks:
         self._db = db
 
     async def accept(
-        self, spec: TaskSpec, title: str, *, key: str = "", body_hash: str = ""
+        self,
+        spec: TaskSpec,
+        title: str,
+        *,
+        key: str = "",
+        body_hash: str = "",
+        then: Sequence[tuple[Arg, ...]] = (),
     ) -> Accepted | None:
-        """Record a new task. When this returns the task is kept, whatever dies next.
+        """Record a new task, and in the same round trip run `then` other commands. When this returns the task
+        is kept, whatever dies next.
 
         With an idempotency `key` seen within 24 h: the first task if `body_hash` is the same, else None.
         """
@@ -79,6 +87,7 @@ class Tasks:
             key,
             body_hash,
             IDEMPOTENCY_TTL_MS,
+            then=then,
         )
         verdict = reply[0].decode()
         if verdict == "reused":
