@@ -4,8 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Most tests wait for other processes most of the time.
-JOBS ?= $$((2 * $$(nproc)))
+# Most tests wait for other processes most of the time; each of them needs memory.
+JOBS ?= $$(n=$$((2 * $$(nproc))); echo $$((n > 8 ? 8 : n)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test bench chaos lint format docs lock clean
