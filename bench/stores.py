@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from storages.local import LocalOptions
 from tests.fixtures import ftp, rclone, s3, sftp, webdav
 from tests.fixtures.servers import program
 from tests.fixtures.tables import table
+from tests.fixtures.webdav import DavServer
 
 _SIZE = 1024 * MIB
 _ROUNDS = 3
@@ -57,7 +59,7 @@ def _local(folder: Path, source: Path) -> Iterator[Place]:
 def _s3(folder: Path, source: Path) -> Iterator[Place]:
     with s3.rclone(folder) as server:
         bucket = server.bucket()
-        options = server.options(bucket, base_path="", part_size=8)
+        options = server.options(bucket, base_path="")
         boto: list[str | Path] = [sys.executable, "-m", "bench.boto"]
         login = [options.endpoint, s3.KEY, s3.SECRET, bucket]
         yield Place(
@@ -105,14 +107,19 @@ def _ftp(folder: Path, source: Path) -> Iterator[Place]:
 
 @contextmanager
 def _rclone(folder: Path, source: Path) -> Iterator[Place]:
-    (folder / "box").mkdir()
-    with rclone.remotes(folder, {"box": {"type": "alias", "remote": folder / "box"}}) as remotes:
+    with webdav.rclone() as server, rclone.remotes(folder, {"box": _login(server)}) as remotes:
         command: list[str | Path] = [program("rclone"), "--config", remotes.config]
         yield Place(
             remotes.options("box:", ""),
             [*command, "copyto", "--ignore-times", source, f"box:{_THEIRS}"],
             ["sh", "-c", '"$@" > /dev/null', "sh", *command, "cat", f"box:{_THEIRS}"],
         )
+
+
+def _login(server: DavServer) -> dict[str, object]:
+    """What rclone.conf has for a server."""
+    secret = rclone.obscured(webdav.PASSWORD)
+    return {"type": "webdav", "url": server.url, "user": webdav.USER, "pass": secret}
 
 
 _PLACES: dict[str, Make] = {
@@ -168,6 +175,7 @@ async def _beside(type_: str, place: Place, log: Path) -> list[Measurement]:
 
 async def _ours(options: StorageOptions, way: str, log: Path) -> tuple[float, float]:
     """Seconds and peak memory."""
+    await asyncio.to_thread(os.sync)  # else it would wait for what was written before
     words = way, json.dumps(table(options)), str(_SIZE), _OURS
     async with child(log, "bench.store", *words) as process:
         return await process.said(), process.peak_mb()
@@ -175,6 +183,7 @@ async def _ours(options: StorageOptions, way: str, log: Path) -> tuple[float, fl
 
 async def _others(command: Sequence[str | Path], *, timed: bool) -> float:
     """Seconds of somebody else's program."""
+    await asyncio.to_thread(os.sync)
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *map(str, command), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
@@ -190,3 +199,4 @@ def _fill(file: Path) -> None:
     with Path("/dev/urandom").open("rb") as chance, file.open("wb") as out:
         for _ in range(_SIZE // MIB):
             out.write(chance.read(MIB))
+        os.fsync(out.fileno())  # else whoever is measured first waits for it

@@ -76,9 +76,7 @@ class Queue:
     async def submit(self, spec: TaskSpec, *, key: str = "", body_hash: str = "") -> Accepted:
         """Accept a task. Raises `KeyReused` if the idempotency `key` came with another body before."""
         shown = title(spec.type, spec.links[0], spec.storage, spec.path)
-        accepted = await self._store.tasks.accept(
-            spec, shown, key=key, body_hash=body_hash, then=new_bell()
-        )
+        accepted = await self._store.tasks.accept(spec, shown, key=key, body_hash=body_hash, then=new_bell())
         if accepted is None:
             raise KeyReused(
                 "this Idempotency-Key was used with another body in the last 24 hours; use a fresh key"

@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -32,9 +32,9 @@ from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
 from storages.remote import Chunks, RemoteStorage
+from storages.web import body
 
 _START, _SILENCE, _THINK = 15.0, 60.0, 600.0
-_PIECE: Final = 1 << 18
 _SWEEPS: Final = 6
 #: Characters of a name that some remotes take for something else, or drop.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
@@ -167,7 +167,7 @@ class RcloneStorage(RemoteStorage):
         ).encode()
         tail = f"\r\n--{boundary}--\r\n".encode()
 
-        async def body() -> AsyncIterator[bytes]:
+        async def form() -> AsyncIterator[bytes]:
             yield head
             async for chunk in chunks:
                 yield bytes(chunk)
@@ -176,7 +176,7 @@ class RcloneStorage(RemoteStorage):
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         query = {"fs": self._fs, "remote": folder}
         try:
-            await self._post("operations/uploadfile", params=query, headers=headers, content=body())
+            await self._post("operations/uploadfile", params=query, headers=headers, content=form())
         except BaseException:
             await asyncio.shield(self._sweep(path))
             raise
@@ -245,8 +245,8 @@ class RcloneStorage(RemoteStorage):
         end = entry.size if size is None else min(entry.size, offset + size)
         if offset >= end:
             return
-        async with self._object(path, offset, end) as answer:
-            async for piece in answer.aiter_raw(_PIECE):
+        async with self._object(path, offset, end) as answer, aclosing(body(answer)) as pieces:
+            async for piece in pieces:
                 offset += len(piece)
                 yield piece
         if offset != end:

@@ -64,7 +64,7 @@ class S3Options(StorageOptions):
     )
     use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
     part_size: int = Field(
-        default=8, ge=5, le=1024, description="MiB per part. Seven parts of a file are held in memory."
+        default=5, ge=5, le=1024, description="MiB per part. Seven parts of a file are held in memory."
     )
 
 

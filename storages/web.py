@@ -73,7 +73,7 @@ class Web:
         Raises `StorageUnavailable` if the answer ends too early.
         """
         at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        async with aclosing(_body(answer)) as pieces:
+        async with aclosing(body(answer)) as pieces:
             async for piece in pieces:
                 wanted = piece[max(0, start - at) : max(0, end - at)]
                 at += len(piece)
@@ -90,7 +90,7 @@ class Web:
             await client.aclose()
 
 
-async def _body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+async def body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The bytes of an answer. After the first of them, a big one is read from the connection itself, which is
     of no use to others then: the library would copy each byte four times."""
     coded = "Transfer-Encoding" in answer.headers

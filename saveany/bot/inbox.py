@@ -73,7 +73,7 @@ class Inbox:
         self._collects = collects
         self._answers = answers
         self._handle = handle
-        self._chats: dict[int, _Chat] = {}
+        self._lanes: dict[tuple[int, bool], _Lane] = {}
 
     async def run(self) -> None:
         """For ever; while Redis is away nothing is read."""
@@ -93,8 +93,8 @@ class Inbox:
 
     async def close(self) -> None:
         """Stop; what is not handled waits for the next start."""
-        for chat in self._chats.values():
-            await chat.stop()
+        for lane in self._lanes.values():
+            await lane.stop()
 
     async def _read(self) -> None:
         kept = await _until_done(self._memory.position)
@@ -115,14 +115,15 @@ class Inbox:
         return letter
 
     def _hand_out(self, key: str, letter: Letter | Bundle) -> None:
-        where = letter.messages[0].chat if isinstance(letter, Bundle) else letter.chat
-        if where not in self._chats:
-            self._chats[where] = _Chat(self._memory, self._collects, self._handle)
-        self._chats[where].add(key, letter)
+        chat = letter.messages[0].chat if isinstance(letter, Bundle) else letter.chat
+        where = chat, isinstance(letter, Press)  # Cancel does not wait until Telegram takes an answer
+        if where not in self._lanes:
+            self._lanes[where] = _Lane(self._memory, self._collects, self._handle)
+        self._lanes[where].add(key, letter)
 
 
-class _Chat:
-    """The letters of one chat, one after the other."""
+class _Lane:
+    """The messages of one chat, or the presses, one after the other."""
 
     def __init__(self, memory: BotMemory, collects: Collects, handle: Handle) -> None:
         self._memory = memory

@@ -242,6 +242,7 @@ class User(Table):
     role: Literal["admin", "user"] | None = Field(
         default=None,
         description="An admin may log accounts in and see all tasks. Left out: the first user is one.",
+        examples=["admin"],
     )
 
 

@@ -1,27 +1,31 @@
 """A whole SaveAny with its bot, and somebody who writes to it with an unmodified client.
 
-To start one takes longer than most tests, so they share one, which is tidied up after each. A test that needs
-one of its own, because it ends processes or configures them, asks for `alone`.
+To start one takes longer than most tests, so they share one, which is tidied up after each.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from saveany.sandbox import samples
+from saveany.sandbox.world import Chat
+from saveany.store import Db, connect
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, person
 
 BOT = "sandbox_bot"
 #: A second user, who is no admin.
 OTHER = samples.USER.id
+#: A private channel that the account of the configuration is in.
+WATCHED = 1600000001
 
 _HERE = Path(__file__).parent
 
@@ -48,6 +52,8 @@ def usual(folder: Path) -> dict[str, Any]:
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder = tmp_path_factory.mktemp("bot")
     async with Stack(folder, tables=usual(folder)) as stack:
+        watched = Chat(id=WATCHED, title="Rock & Roll", members={samples.USER.id})
+        stack.sandbox.world.add_chat(watched)  # now: dialogs are not read again so soon
         await stack.start_bot()
         yield stack
 
@@ -59,24 +65,23 @@ async def stack(shared: Stack) -> AsyncIterator[Stack]:
     await _tidy(shared)
 
 
-@pytest.fixture
-def tables(tmp_path: Path) -> dict[str, Any]:
-    """What is configured in a stack of one's own; a test may change it before that starts."""
-    return usual(tmp_path)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def alone(tmp_path: Path, tables: dict[str, Any]) -> AsyncIterator[Stack]:
-    """A stack of one's own."""
-    async with Stack(tmp_path, tables=tables) as stack:
-        await stack.start_bot()
-        yield stack
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def anna(stack: Stack) -> AsyncIterator[Person]:
     async with person(stack.sandbox) as one:
         yield one
+
+
+@pytest.fixture
+def history(stack: Stack) -> Callable[[], Awaitable[list[Any]]]:
+    """Asks which tasks have ended since the test began."""
+    began = datetime.now(UTC).isoformat()
+
+    async def ask() -> list[Any]:
+        page = await stack.client.get("/api/v1/history", params={"from": began})
+        found: list[Any] = page.json()["tasks"]
+        return found
+
+    return ask
 
 
 def says(part: str) -> Callable[[Any], bool]:
@@ -89,18 +94,33 @@ def offers(label: str) -> Callable[[Any], bool]:
     return lambda message: any(label in button.text for row in message.buttons or () for button in row)
 
 
+@asynccontextmanager
+async def database(stack: Stack) -> AsyncIterator[Db]:
+    """Its Redis; where that was stopped it may just be on its way."""
+    db = connect(stack.redis_url)
+    yield db
+    await db.close()
+
+
+async def kill_bot(stack: Stack) -> None:
+    """SIGKILL the bot. The next one need not wait until the lock of this one has run out."""
+    await stack.kill(stack.bots[0])
+    async with database(stack) as db:
+        await db.do("DEL", "sa:bot:lock")
+
+
 async def _tidy(stack: Stack) -> None:
     """Let everything end that a test has begun, and forget what it has set."""
     stack.sandbox.faults.clear()
     for task in (await stack.client.get("/api/v1/tasks")).json()["tasks"]:
         await stack.client.delete(f"/api/v1/tasks/{task['task_id']}")
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with database(stack) as db:
 
         async def is_quiet() -> bool:
-            return not await redis.exists("sa:live", "sa:bot:inbox", "sa:running", "sa:queued")
+            return not await db.do("EXISTS", "sa:live", "sa:bot:inbox", "sa:running", "sa:queued")
 
         await until(is_quiet)
-        await redis.delete("sa:people", "sa:watches", "sa:watches:tasks")
+        await db.do("DEL", "sa:people", "sa:watches", "sa:watches:tasks")
     stack.sandbox.faults.add(f"total_rate={samples.SLOW_RATE},file=1006")
     for folder in (stack.storage_dir, stack.folder / "more"):
         for path in folder.glob("[!.]*"):

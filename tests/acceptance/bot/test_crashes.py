@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from telethon.errors import BotResponseTimeoutError
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
 from saveany.sandbox.world import Chat, File, Message
-from tests.acceptance.bot.conftest import BOT, offers, says, usual
+from tests.acceptance.bot.conftest import BOT, database, kill_bot, offers, says, usual
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, named
 
@@ -21,26 +19,12 @@ DATA = b"all of it" * 100
 SENDING = f"method=messages.sendMessage,account={samples.BOT.id}"
 
 
-@asynccontextmanager
-async def redis_of(stack: Stack) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as redis:
-        yield redis
-
-
-async def kill(stack: Stack) -> None:
-    """SIGKILL the bot. Nobody waits until its lock has run out."""
-    await stack.kill(stack.bots[0])
-    async with redis_of(stack) as redis:
-        await redis.delete("sa:bot:lock")
-
-
 def waiting(stack: Stack, least: int) -> Callable[[], Awaitable[bool]]:
     """Whether so many letters are not handled yet."""
 
     async def look() -> bool:
-        async with redis_of(stack) as redis:
-            kept: dict[bytes, bytes] = await redis.hgetall("sa:bot:inbox")  # type: ignore[misc] # redis-py
-        return len(kept) >= least
+        async with database(stack) as db:
+            return int(await db.do("HLEN", "sa:bot:inbox")) >= least
 
     return look
 
@@ -89,16 +73,17 @@ async def test_letters_in_the_inbox(stack: Stack, anna: Person) -> None:
     for n in range(3):
         await anna.send(BOT, named(DATA, f"{n}.txt"))
     await until(waiting(stack, 3))
-    await kill(stack)
+    await kill_bot(stack)
     await stack.start_bot()
     await anna.hears(all_told(anna, 3), 30)
     assert saved(stack) == ["0.txt", "1.txt", "2.txt"]
 
 
 @pytest.mark.parametrize("fault", [f"flood_wait=60,{SENDING}", f"lose,{SENDING}"])
-async def test_between_a_task_and_its_message(stack: Stack, anna: Person, fault: str) -> None:
+async def test_between_a_task_and_its_message(
+    stack: Stack, anna: Person, history: Callable[[], Awaitable[list[Any]]], fault: str
+) -> None:
     await be_silent(anna)
-    before = len((await stack.client.get("/api/v1/history")).json()["tasks"])
     happened = stack.sandbox.faults.add(fault)
     await anna.send(BOT, named(DATA, "notes.txt"))
 
@@ -106,12 +91,12 @@ async def test_between_a_task_and_its_message(stack: Stack, anna: Person, fault:
         return happened.fired > 0
 
     await until(fired)
-    await kill(stack)
+    await kill_bot(stack)
     stack.sandbox.faults.remove(happened)
     await stack.start_bot()
     await anna.hears(says("Saved"), 30)
     assert saved(stack) == ["notes.txt"]
-    assert len((await stack.client.get("/api/v1/history")).json()["tasks"]) == before + 1
+    assert len(await history()) == 1
     assert len(said(anna)) <= 2
 
 
@@ -122,7 +107,7 @@ async def test_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
         await anna.client.forward_messages(BOT, list(range(first, first + 10)), chat)
         if first == 22:
             await until(waiting(stack, 1))
-            await kill(stack)
+            await kill_bot(stack)
     await stack.start_bot()
     await anna.hears(all_told(anna, 50), 60)
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
@@ -137,7 +122,7 @@ async def test_a_command_is_not_done_twice(stack: Stack, anna: Person) -> None:
         return flood.fired > 0
 
     await until(fired)
-    await kill(stack)
+    await kill_bot(stack)
     stack.sandbox.faults.remove(flood)
     await stack.start_bot()
     await anna.hears(says("That is done"), 30)
@@ -198,6 +183,24 @@ async def test_telegram_makes_the_answer_wait(stack: Stack, anna: Person) -> Non
     assert flood.fired == 1
     await anna.send(BOT, "/silent")
     await anna.hears(says("I ask"))
+
+
+async def test_cancel_does_not_wait_with_the_answers(stack: Stack, anna: Person) -> None:
+    await anna.send(BOT, "https://t.me/channel/128")  # slow
+    card = await anna.hears(offers("local1"))
+    await anna.press(card, "local1")
+    running = await anna.hears(offers("Cancel"))
+    flood = stack.sandbox.faults.add(f"flood_wait=60,{SENDING}")
+    await anna.send(BOT, "hello")
+
+    async def fired() -> bool:
+        return flood.fired > 0
+
+    await until(fired)
+    await anna.press(running, "Cancel")
+    await anna.hears(says("Canceled"))
+    await kill_bot(stack)  # it would wait a minute to answer
+    await stack.start_bot()
 
 
 async def test_telegram_makes_the_end_of_a_press_wait(stack: Stack, anna: Person) -> None:

@@ -6,35 +6,46 @@ import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 from telethon.tl.functions.auth import AcceptLoginTokenRequest
 
 from saveany.sandbox import samples
+from saveany.sandbox.world import Account
 from saveany.telegram import qr
-from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
+from tests.acceptance.bot.conftest import BOT, OTHER, kill_bot, offers, says, usual
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, person, user
-
-
-@pytest.fixture
-def stack(alone: Stack) -> Stack:
-    return alone
-
 
 PASSWORD = "/correct horse battery"  # as if it were a command
 
 
-@pytest.fixture
-def tables(tables: dict[str, Any]) -> dict[str, Any]:
-    """No account is logged in."""
-    tables["telegram"] = {"accounts": []}
-    return tables
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def without_accounts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = tmp_path_factory.mktemp("login")
+    async with Stack(folder, tables=usual(folder) | {"telegram": {"accounts": []}}) as stack:
+        await stack.start_bot()
+        yield stack
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def stack(without_accounts: Stack) -> AsyncIterator[Stack]:
+    """One in which nobody is logged in."""
+    without_accounts.sandbox.counters.clear()
+    yield without_accounts
+    without_accounts.sandbox.world.accounts[OTHER].password = ""
+    without_accounts.sandbox.world.token_lifetime = 30.0
+    async with person(without_accounts.sandbox) as anna:
+        for name in kept(without_accounts):
+            await anna.send(BOT, f"/logout {name}")
+            await anna.hears(says("is logged out"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def told(stack: Stack) -> AsyncIterator[list[str]]:
     """All that is said to Redis from now on."""
     commands: list[str] = []
@@ -75,6 +86,11 @@ def logs(stack: Stack) -> str:
     return "\n".join(file.read_text() for file in stack.logs.iterdir())
 
 
+def newest(stack: Stack, role: str) -> Path:
+    """The log of the process that has this role now."""
+    return max(stack.logs.glob(f"*-{role}.log"), key=lambda file: int(file.name.partition("-")[0]))
+
+
 async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     await choose(anna, "", "Phone number")
@@ -88,7 +104,7 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     assert kept(stack) == ["me"]
 
     async def all_use_it() -> bool:
-        files = [file for role in ("worker", "bot") for file in stack.logs.glob(f"*{role}.log")]
+        files = [newest(stack, role) for role in ("worker", "bot")]
         return all(re.search("telegram account ready.*account=me", file.read_text()) for file in files)
 
     await until(all_use_it)
@@ -142,7 +158,7 @@ async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[st
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
     await anna.hears(says("sent a code"))
-    await stack.kill(stack.bots[0])
+    await kill_bot(stack)
     await anna.send(BOT, "2-2-2-2-2")
     await stack.start_bot()
     await anna.hears(says("ended the login"), 30)
@@ -153,11 +169,13 @@ async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[st
 async def test_logging_out(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/logout")
     await anna.hears(says("Nobody is logged in"))
-    result = await stack.saveany("login", "--session", "-", stdin=f"{stack.sandbox.user_session}\n".encode())
+    third = stack.sandbox.world.add_account(Account(id=345678902, name="Third User", phone="+9996627777"))
+    session = stack.sandbox.session(third.id)  # no other test may need it: it ends here
+    result = await stack.saveany("login", "--session", "-", stdin=f"{session}\n".encode())
     assert result.code == 0, result.err
     await anna.send(BOT, "/logout")
     await anna.press(await anna.hears(offers("me")), "me")
-    await anna.hears(says("Sandbox User is logged out"))
+    await anna.hears(says("Third User is logged out"))
     assert kept(stack) == []
     await anna.send(BOT, "/logout me")
     await anna.hears(says("there is no login"))

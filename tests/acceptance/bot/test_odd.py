@@ -11,9 +11,8 @@ from telethon.tl import types as tl
 from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
 from saveany.sandbox.world import Chat, File, Group, Message
-from saveany.store import connect
 from saveany.store.people import People, Prefs, Shortcut
-from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.acceptance.bot.conftest import BOT, database, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
 
@@ -22,9 +21,8 @@ DATA = b"all of it" * 100
 
 async def prefer(stack: Stack, prefs: Prefs) -> None:
     """Set what would take a hundred commands."""
-    db = connect(stack.redis_url)
-    await People(db).change(samples.PERSON.id, lambda old: prefs)
-    await db.close()
+    async with database(stack) as db:
+        await People(db).change(samples.PERSON.id, lambda old: prefs)
 
 
 def saved(folder: Path) -> list[str]:

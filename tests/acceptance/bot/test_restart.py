@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.acceptance.bot.conftest import BOT, kill_bot, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
-
-
-@pytest.fixture
-def stack(alone: Stack) -> Stack:
-    return alone
-
 
 DATA = b"all of it" * 1000
 
@@ -20,7 +12,8 @@ DATA = b"all of it" * 1000
 async def restart(stack: Stack) -> None:
     """Kill every process, Redis too, and start them again."""
     assert stack.api
-    for process in (*stack.bots, *stack.workers, stack.api):
+    await kill_bot(stack)
+    for process in (*stack.workers, stack.api):
         await stack.kill(process)
     stack.redis.stop()
     stack.redis.start()
@@ -44,11 +37,11 @@ async def test_a_button_works_after_a_restart(stack: Stack, anna: Person) -> Non
 async def test_what_is_sent_while_the_bot_is_away_is_saved_once(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/silent on")
     await anna.hears(says("at once"))
-    await stack.kill(stack.bots[0])
+    await kill_bot(stack)
     for n in range(5):
         await anna.send(BOT, named(b"%d" % n * 1000, f"{n}.txt"))
-    first = await stack.start_bot()
-    await stack.kill(first)
+    await stack.start_bot()
+    await kill_bot(stack)
     await stack.start_bot()
     await anna.hears(says("5 of 5"), 60)
     assert [name for name in stack.files() if name.endswith(".txt")] == [f"{n}.txt" for n in range(5)]

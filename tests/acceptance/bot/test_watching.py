@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
-from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
 from saveany.sandbox.world import Chat, File, Message
-from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.acceptance.bot.conftest import BOT, WATCHED, kill_bot, offers, says
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person
-
-
-@pytest.fixture
-def stack(alone: Stack) -> Stack:
-    return alone
-
-
-CHAT = 1600000001
 
 _numbers = itertools.count(1)
 
@@ -29,7 +21,7 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def chat(stack: Stack) -> Chat:
     """A private channel that the logged in user is a member of."""
-    chat = stack.sandbox.world.add_chat(Chat(id=CHAT, title="Rock & Roll", members={samples.USER.id}))
+    chat = stack.sandbox.world.chats[WATCHED]
     post(stack, chat, "old.mkv")
     return chat
 
@@ -42,22 +34,19 @@ def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | 
     return world.send(chat, Message(id=0, text=text, file=file, album=album)).id
 
 
-async def history_has(stack: Stack, count: int) -> bool:
-    """Whether so many tasks have ended."""
-    return len((await stack.client.get("/api/v1/history")).json()["tasks"]) == count
-
-
 def saved(stack: Stack) -> list[str]:
     """Names below local2, as far as they are there."""
     folder = stack.folder / "more"
     return sorted(str(each.relative_to(folder)) for each in folder.glob("*/*.*") if each.is_file())
 
 
-async def test_posts_of_the_time_when_the_bot_was_away(stack: Stack, anna: Person, chat: Chat) -> None:
-    await anna.send(BOT, f"/watch -100{CHAT} name=mkv|holiday -> local2:My Films")
+async def test_posts_of_the_time_when_the_bot_was_away(
+    stack: Stack, anna: Person, chat: Chat, history: Callable[[], Awaitable[list[Any]]]
+) -> None:
+    await anna.send(BOT, f"/watch -100{chat.id} name=mkv|holiday -> local2:My Films")
     heard = await anna.hears(says("Rock & Roll"))
     assert "name=mkv|holiday -> local2:My Films" in heard.text
-    await stack.kill(stack.bots[0])
+    await kill_bot(stack)
     post(stack, chat, text="just words")
     for name in ("a.mkv", "b.txt", "c.mkv", "d.zip"):
         post(stack, chat, name)
@@ -66,11 +55,15 @@ async def test_posts_of_the_time_when_the_bot_was_away(stack: Stack, anna: Perso
     post(stack, chat, text="more words")
     post(stack, chat, "f.mkv")
     await stack.start_bot()
-    await until(lambda: history_has(stack, 4), 60)
+
+    async def all_ended() -> bool:
+        return len(await history()) == 4
+
+    await until(all_ended, 60)
     told = await anna.hears(says("saved"), 60)
     expected = [f"My Films/{name}" for name in ("a.mkv", "c.mkv", "e1.jpg", "e2.jpg", "e3.jpg", "f.mkv")]
     assert "Rock & Roll" in told.text
-    assert await history_has(stack, 4)
+    assert await all_ended()
     assert saved(stack) == expected
 
 
@@ -88,7 +81,7 @@ async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.hears(says("You watch no chat yet"))
     await anna.send(BOT, "/watch @channel type=video,photo size>10MB notify=digest")
     await anna.hears(says("Sample channel"))
-    await anna.send(BOT, f"/watch -100{CHAT} notify=none")
+    await anna.send(BOT, f"/watch -100{chat.id} notify=none")
     await anna.hears(says("Rock & Roll"))
     await anna.send(BOT, "/lswatch")
     shown = await anna.hears(offers("✖ 2"))
@@ -96,7 +89,7 @@ async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
         "1. Sample channel (@channel)",
         "type=video,photo size>10MB",
         "I tell you once an hour what was saved.",
-        f"2. Rock & Roll (-100{CHAT})",
+        f"2. Rock & Roll (-100{chat.id})",
         "I do not tell you what was saved.",
     ]
     answer = await anna.press(shown, "✖ 1")
@@ -104,7 +97,7 @@ async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.hears(lambda message: message.id == shown.id and "Sample" not in message.text)
     await anna.send(BOT, "/unwatch 1")
     await anna.hears(says("Rock & Roll is not watched any more."))
-    await anna.send(BOT, f"/unwatch -100{CHAT}")
+    await anna.send(BOT, f"/unwatch -100{chat.id}")
     await anna.hears(says("you do not watch that"))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,18 +186,75 @@ async def test_programs_fetch_into_a_bucket(stack: Stack, web: Site) -> None:
     assert kept == []
 
 
-async def test_a_canceled_program_is_gone(stack: Stack, web: Site) -> None:
-    program("yt-dlp")
-    web.pages["/slow.mp4"] = Page(b"film" * 99999, hold_after=70_000, ranges=False)
-    task_id = await typed(stack, "ytdlp", urls=[web.url("/slow.mp4")])
+#: What each source of the web needs to fetch the file behind a URL.
+WEB: dict[str, Callable[[str], dict[str, Any]]] = {
+    "directlinks": lambda url: {"urls": [url]},
+    "ytdlp": lambda url: {"urls": [url]},
+    "aria2": lambda url: {"urls": [url]},
+    "parseditem": lambda url: {"url": url},
+    "tphpics": lambda url: {"telegraph_url": f"{url}.html"},
+}
+FILM = b"film" * 5_000_000
 
-    async def downloads() -> bool:
-        return bool((await stack.task(task_id))["stage"] == "downloading")
 
-    await until(downloads)
-    assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).status_code in (200, 202, 204)
-    assert (await stack.ended(task_id))["status"] == "canceled"
-    await web.idle()
+def a_film_each(web: Site, **fault: Any) -> dict[str, Page]:
+    """A file for each source; the pages, so that a test can put their faults right."""
+    pages = {type_: Page(FILM, **fault) for type_ in WEB}
+    for type_, page in pages.items():
+        web.pages[f"/{type_}.mp4"] = page
+        web.pages[f"/{type_}.mp4.html"] = Page(f'<img src="/{type_}.mp4">'.encode())
+    return pages
+
+
+async def a_task_each(stack: Stack, web: Site) -> dict[str, str]:
+    for name in ("yt-dlp", "gallery-dl", "aria2c"):
+        program(name)
+    return {
+        type_: await typed(stack, type_, **params(web.url(f"/{type_}.mp4"))) for type_, params in WEB.items()
+    }
+
+
+def saved(stack: Stack) -> dict[str, bytes]:
+    """What was saved, by the name of its folder, or of the file."""
+    found = (path for path in (stack.storage_dir / "in").rglob("*") if path.is_file())
+    return {str(path.relative_to(stack.storage_dir / "in")): path.read_bytes() for path in found}
+
+
+FILMS = {
+    "aria2.mp4": FILM,
+    "directlinks.mp4": FILM,
+    "parseditem.mp4": FILM,
+    "tphpics.mp4.html/01.mp4": FILM,
+    "ytdlp.mp4": FILM,
+}
+
+
+async def test_canceled_in_the_middle_then_retried(stack: Stack, web: Site) -> None:
+    pages = a_film_each(web, hold_after=1_000_000, ranges=False)
+    tasks = await a_task_each(stack, web)
+    for type_, task_id in tasks.items():
+        await web.asked_for(f"/{type_}.mp4")
+        await stack.wait(task_id, lambda task: task["status"] == "running")
+        assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).status_code in (200, 202, 204)
+    for task_id in tasks.values():
+        assert (await stack.ended(task_id))["status"] == "canceled"
+    await web.idle()  # so no program is left that asks
+    assert saved(stack) == {}
+    for page in pages.values():
+        page.hold_after = None
+    for task_id in tasks.values():
+        assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
+    ended = {type_: await stack.ended(task_id, 60) for type_, task_id in tasks.items()}
+    assert {type_: task["error"] for type_, task in ended.items()} == dict.fromkeys(WEB, "")
+    assert saved(stack) == FILMS
+
+
+async def test_servers_that_die_in_the_middle(stack: Stack, web: Site) -> None:
+    a_film_each(web, cut_after=7_000_000, cuts=1, headers={"ETag": '"1"'})
+    tasks = await a_task_each(stack, web)
+    ended = {type_: await stack.ended(task_id, 60) for type_, task_id in tasks.items()}
+    assert {type_: task["error"] for type_, task in ended.items()} == dict.fromkeys(WEB, "")
+    assert saved(stack) == FILMS
 
 
 def sent(stack: Stack) -> list[Message]:

@@ -1,0 +1,43 @@
+"""Buttons that stand for a choice, and patience with Telegram."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.bot import visit
+from saveany.bot.visit import folder_button, mark, marked, patiently, storage_button
+from saveany.errors import InvalidInput, Permanent, Retryable
+
+
+def test_a_mark_means_the_same_choice_in_another_list() -> None:
+    assert marked(["c", "b"], mark("b")) == "b"
+    with pytest.raises(InvalidInput, match="not there any more"):
+        marked(["c", "b"], mark("a"))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "片" * 300, "a/" * 100 + "end"])
+def test_a_button_has_room_for_every_name(name: str) -> None:
+    button = folder_button(name, f"in:{'0' * 16}:{mark(name)}")
+    assert len(button.data.encode()) <= 64
+    assert button.label.removeprefix("📁 ")
+    assert len(button.label) <= 52
+    assert storage_button(name, button.data).data == button.data
+
+
+async def test_a_step_is_tried_again_while_telegram_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "_PAUSE_SECONDS", 0.0)
+    errors: list[Exception] = [Retryable("wait", after=0.01), Retryable("wait")]
+
+    async def step() -> str:
+        if errors:
+            raise errors.pop()
+        return "said"
+
+    assert await patiently(step) == "said"
+    errors += [Permanent("blocked")]
+    with pytest.raises(Permanent):
+        await patiently(step)
+    errors += [Retryable("wait")] * 5
+    with pytest.raises(Retryable):
+        await patiently(step)
+    assert not errors
