@@ -49,7 +49,7 @@ class Dispatcher:
         try:
             await self._through_outages(visit, letter)
         except SaveAnyError as error:
-            await self._tell(visit, visit.t("That does not work: {reason}", reason=error.message))
+            await self._tell(visit, visit.t("That does not work: {reason}", reason=visit.t.reason(error)))
         except Exception:
             reference = uuid4().hex[:8]
             log.exception("a letter to the bot failed unexpectedly", reference=reference)

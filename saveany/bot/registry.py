@@ -29,11 +29,6 @@ class Command:
     private: bool = False  # not in groups
 
 
-def said(text: str) -> str:
-    """Marks a text that is translated later, for whoever collects them."""
-    return text
-
-
 def commands(modules: Iterable[ModuleType]) -> dict[str, Command]:
     """All commands by name. A name that is there twice is a mistake in the program."""
     found: dict[str, Command] = {}

@@ -17,8 +17,24 @@ from babel import Locale, UnknownLocaleError
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from saveany.errors import SaveAnyError
+
 #: Languages by their tag, and how they call themselves.
 LANGUAGES: Final = {"en": "English", "zh-Hans": "简体中文"}
+
+
+def said(text: str) -> str:
+    """Marks a text that is translated later, for whoever collects them."""
+    return text
+
+
+class Refused(SaveAnyError):
+    """What a person asked for cannot be; `text` says why, and is one that the catalogs translate."""
+
+    def __init__(self, text: str, /, **values: object) -> None:
+        super().__init__(text.format(**values))
+        self.text = text
+        self.values = values
 
 
 class Translator:
@@ -31,6 +47,12 @@ class Translator:
     def __call__(self, text: str, /, **values: object) -> str:
         """The text with its values."""
         return _filled(self._catalog.gettext(text), values)
+
+    def reason(self, error: SaveAnyError) -> str:
+        """Why something cannot be, as plain text. What comes from elsewhere than the bot is in English."""
+        if isinstance(error, Refused):
+            return self._catalog.gettext(error.text).format(**error.values)
+        return error.message
 
     def n(self, one: str, many: str, count: int, /, **values: object) -> str:
         """The form for so many; `{n}` is the count."""

@@ -12,9 +12,9 @@ from typing import TypeVar
 from saveany.bot.conversation import Conversations
 from saveany.bot.live import LiveMessages
 from saveany.bot.show import clip
-from saveany.bot.texts import Translator, translator
+from saveany.bot.texts import Refused, Translator, said, translator
 from saveany.config import Config, User
-from saveany.errors import InvalidInput, Retryable
+from saveany.errors import Retryable
 from saveany.logs import get_logger
 from saveany.queue import Queue
 from saveany.store import Store
@@ -83,6 +83,15 @@ class Visit:
     def storages(self) -> list[str]:
         """The storages that the user may use, best first."""
         return self.services.config.allowed_storages(self.user)
+
+    def check_storage(self, name: str) -> None:
+        """Raises `Refused` for a storage that the user may not use."""
+        if name not in self.storages:
+            raise Refused(
+                said("you may not use a storage {name}; yours are: {storages}"),
+                name=name,
+                storages=", ".join(self.storages),
+            )
 
     async def say(self, text: str, keyboard: Keyboard = ()) -> int:
         """A message to the chat, in a group as an answer. Returns its id; 0 if it was said by a process that
@@ -163,10 +172,10 @@ def mark(choice: str) -> str:
 
 
 def marked(choices: Iterable[str], wanted: str) -> str:
-    """The choice with this mark. Raises `InvalidInput` if there is none any more."""
+    """The choice with this mark. Raises `Refused` if there is none any more."""
     found = next((each for each in choices if mark(each) == wanted), None)
     if found is None:
-        raise InvalidInput("that choice is not there any more; send it again")
+        raise Refused(said("that choice is not there any more; send it again"))
     return found
 
 

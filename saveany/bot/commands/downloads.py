@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from saveany.bot import cards
 from saveany.bot.orders import SHOWN, Found, Order
-from saveany.bot.registry import Command, said
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, said
 from saveany.bot.visit import Visit
-from saveany.errors import Forbidden, InvalidInput
+from saveany.errors import InvalidInput
 from saveany.planning.intake import source_of
 
 
@@ -47,9 +48,11 @@ def _files_of(visit: Visit, words: str, command: str) -> dict[str, Any]:
     place, *patterns = _split(words) or [""]
     storage, colon, path = place.partition(":")
     if not colon:
-        raise InvalidInput(f"say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted")
-    if storage not in visit.storages:
-        raise Forbidden(f"you may not use a storage {storage!r}; yours are: {', '.join(visit.storages)}")
+        raise Refused(
+            said("say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted"),
+            command=command,
+        )
+    visit.check_storage(storage)
     params = {"source_storage": storage, "source_path": path.strip("/")}
     return params | ({"pattern": " ".join(patterns)} if patterns else {})
 
@@ -73,7 +76,7 @@ def _found(visit: Visit, type_: str, given: Mapping[str, Any]) -> Found:
 
 def _some(urls: Sequence[str]) -> list[str]:
     if not urls:
-        raise InvalidInput("give at least one URL")
+        raise Refused(said("give at least one URL"))
     return list(urls)
 
 
@@ -81,7 +84,7 @@ def _split(words: str) -> list[str]:
     try:
         return shlex.split(words)
     except ValueError as error:
-        raise InvalidInput(f"this cannot be read: {error}") from None
+        raise Refused(said("this cannot be read: {reason}"), reason=error) from None
 
 
 def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from saveany import __version__
 from saveany.bot import commands
-from saveany.bot.registry import Command, said
-from saveany.bot.texts import plain
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit
-from saveany.errors import InvalidInput
 
 
 async def start(visit: Visit, words: str) -> None:
@@ -30,7 +29,7 @@ async def help_(visit: Visit, words: str) -> None:
         return
     command = commands.COMMANDS.get(name)
     if command is None:
-        raise InvalidInput(f"there is no command /{name}")
+        raise Refused(said("there is no command /{name}"), name=name)
     await visit.say("\n".join(_one(visit, command)))
 
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from saveany.bot.registry import Command, said
-from saveany.bot.texts import translator
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, said, translator
 from saveany.bot.visit import Services, Visit, rows
-from saveany.errors import Forbidden, InvalidInput, SaveAnyError
+from saveany.errors import SaveAnyError
 from saveany.logs import get_logger
 from saveany.telegram import login as logins
 from saveany.telegram import qr
@@ -230,15 +230,15 @@ async def _interrupted(services: Services, chat: int, who: int, started: int) ->
 def _check(visit: Visit, name: str) -> None:
     _check_place(visit)
     if not _NAME.fullmatch(name):
-        raise InvalidInput("the name of an account has up to 32 letters, digits, - and _")
+        raise Refused(said("the name of an account has up to 32 letters, digits, - and _"))
     if name in logins.BOTS or name in (each.name for each in visit.services.config.telegram.user_accounts):
-        raise InvalidInput(f"{name} is taken by the configuration; choose another name")
+        raise Refused(said("{name} is taken by the configuration; choose another name"), name=name)
 
 
 def _check_place(visit: Visit) -> None:
     """Buttons too: who was an admin when they were shown may be none now."""
     if not visit.is_admin or visit.chat != visit.person.id:
-        raise Forbidden("only an admin may do that, in a private talk with me")
+        raise Refused(said("only an admin may do that, in a private talk with me"))
 
 
 def _kept(visit: Visit) -> list[str]:

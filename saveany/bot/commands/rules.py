@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from saveany.bot.registry import Command, said
-from saveany.bot.texts import plain
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit
-from saveany.errors import InvalidInput, NotFound
 from saveany.models import Rule
 from saveany.planning import rules, templates
 from saveany.planning.paths import folder
@@ -23,7 +22,7 @@ async def rule(visit: Visit, words: str) -> None:
     """List, add, move, remove and try out rules."""
     verb, _, rest = words.partition(" ")
     if verb not in _VERBS:
-        raise InvalidInput(f"say /rule {', '.join(word for word in _VERBS if word)}, or nothing")
+        raise Refused(said("say /rule {verbs}, or nothing"), verbs=", ".join(filter(None, _VERBS)))
     await _VERBS[verb](visit, rest.strip())
 
 
@@ -57,7 +56,7 @@ async def _move(visit: Visit, words: str) -> None:
     number, _, place = words.partition(" ")
     moved = _numbered(visit, number)
     if not place.isdecimal() or not 0 < int(place) <= len(visit.prefs.rules):
-        raise InvalidInput("say /rule move NUMBER PLACE")
+        raise Refused(said("say /rule move NUMBER PLACE"))
 
     def moved_to(old: tuple[Rule, ...]) -> tuple[Rule, ...]:
         others = [each for each in old if each != moved]
@@ -81,7 +80,7 @@ async def _switch(visit: Visit, words: str) -> None:
 async def _test(visit: Visit, words: str) -> None:
     """What would become of a file of that name."""
     if not words:
-        raise InvalidInput("say /rule test FILENAME")
+        raise Refused(said("say /rule test FILENAME"))
     facts = dataclasses.replace(templates.SAMPLE, name=words, kind="")
     found = rules.decide(visit.prefs.rules, facts)
     if found is None:
@@ -102,7 +101,7 @@ async def _change(visit: Visit, how: Callable[[tuple[Rule, ...]], tuple[Rule, ..
     def changed(prefs: Prefs) -> Prefs:
         new = how(prefs.rules)
         if len(new) > rules.MAX_RULES:
-            raise InvalidInput(f"there cannot be more than {rules.MAX_RULES} rules")
+            raise Refused(said("there cannot be more than {n} rules"), n=rules.MAX_RULES)
         return replace(prefs, rules=new)
 
     await visit.change(changed)
@@ -112,7 +111,7 @@ async def _change(visit: Visit, how: Callable[[tuple[Rule, ...]], tuple[Rule, ..
 def _numbered(visit: Visit, words: str) -> Rule:
     known = visit.prefs.rules
     if not words.isdecimal() or not 0 < int(words) <= len(known):
-        raise NotFound("there is no rule of that number; /rule lists them")
+        raise Refused(said("there is no rule of that number; /rule lists them"))
     return known[int(words) - 1]
 
 

@@ -6,9 +6,9 @@ import re
 
 from saveany.bot import cards, orders
 from saveany.bot.orders import Found, Order
-from saveany.bot.registry import Command, said
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, said
 from saveany.bot.visit import Visit
-from saveany.errors import InvalidInput
 from saveany.planning.names import safe_name
 from saveany.planning.words import filter_of
 from saveany.telegram import links
@@ -29,16 +29,16 @@ async def save(visit: Visit, words: str) -> None:
     elif isinstance(letter, Message) and letter.urls:
         await cards.offer(visit, [letter])
     else:
-        raise InvalidInput("answer a message with /save, or give links, or a chat and two message numbers")
+        raise Refused(said("answer a message with /save, or give links, or a chat and two message numbers"))
 
 
 async def _save_answered(visit: Visit, answered: int, name: str) -> None:
     message = await visit.read(answered)
     if message is None:
-        raise InvalidInput("that message is not there any more")
+        raise Refused(said("that message is not there any more"))
     found = orders.look(visit.services.config, [message])
     if not found.orders:
-        raise InvalidInput("there is nothing to save in that message")
+        raise Refused(said("there is nothing to save in that message"))
     if name:
         found.orders = [
             Order(each.type, each.links, each.params, filename=safe_name(name)) for each in found.orders

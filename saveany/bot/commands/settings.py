@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from saveany.bot.registry import Command, said
-from saveany.bot.texts import LANGUAGES, plain
+from saveany.bot.registry import Command
+from saveany.bot.texts import LANGUAGES, Refused, plain, said
 from saveany.bot.visit import Visit, folder_button, mark, marked, rows, storage_button
-from saveany.errors import Forbidden, InvalidInput, NotFound
 from saveany.planning.paths import folder
 from saveany.store.people import Prefs, Shortcut
 from saveany.telegram.letters import Button, Keyboard
@@ -83,7 +82,7 @@ def _place(visit: Visit) -> str:
 async def silent(visit: Visit, words: str) -> None:
     """Turn silent mode on or off."""
     if words not in ("", "on", "off"):
-        raise InvalidInput("say /silent on or /silent off")
+        raise Refused(said("say /silent on or /silent off"))
     on = not visit.prefs.silent if not words else words == "on"
     await visit.change(lambda prefs: replace(prefs, silent=on))
     if on:
@@ -122,8 +121,7 @@ async def press_storage(visit: Visit, words: str) -> None:
 
 
 async def _set_storage(visit: Visit, name: str, path: str) -> None:
-    if name not in visit.storages:
-        raise Forbidden(f"you may not use a storage {name!r}; yours are: {', '.join(visit.storages)}")
+    visit.check_storage(name)
     await visit.change(lambda prefs: replace(prefs, storage=name, folder=path))
 
 
@@ -138,7 +136,7 @@ async def dir_(visit: Visit, words: str) -> None:
     elif verb in ("del", "rm"):
         await _remove_folder(visit, rest)
     elif verb:
-        raise InvalidInput("say /dir, /dir add STORAGE:FOLDER or /dir del NUMBER")
+        raise Refused(said("say /dir, /dir add STORAGE:FOLDER or /dir del NUMBER"))
     places = [f"{each.storage}:/{each.folder}" for each in visit.prefs.shortcuts]
     lines = [f"{n}. <code>{plain(each)}</code>" for n, each in enumerate(places, 1)]
     await visit.say("\n".join(lines) or visit.t("No folders yet: /dir add STORAGE:FOLDER"))
@@ -146,18 +144,17 @@ async def dir_(visit: Visit, words: str) -> None:
 
 async def _add_folder(visit: Visit, words: str) -> None:
     name, _, path = words.partition(":") if ":" in words else words.partition(" ")
-    if name not in visit.storages:
-        raise Forbidden(f"you may not use a storage {name!r}; yours are: {', '.join(visit.storages)}")
+    visit.check_storage(name)
     made = Shortcut(name, folder(path.strip()))
     if not made.folder:
-        raise InvalidInput("say /dir add STORAGE:FOLDER")
+        raise Refused(said("say /dir add STORAGE:FOLDER"))
     await visit.change(lambda prefs: replace(prefs, shortcuts=tuple(dict.fromkeys((*prefs.shortcuts, made)))))
 
 
 async def _remove_folder(visit: Visit, words: str) -> None:
     shortcuts = visit.prefs.shortcuts
     if not words.isdecimal() or not 0 < int(words) <= len(shortcuts):
-        raise NotFound("there is no folder of that number; /dir lists them")
+        raise Refused(said("there is no folder of that number; /dir lists them"))
     gone = shortcuts[int(words) - 1]
     await visit.change(
         lambda prefs: replace(prefs, shortcuts=tuple(each for each in prefs.shortcuts if each != gone))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from saveany.bot.registry import Command, said
+from saveany.bot.registry import Command
 from saveany.bot.show import clip, size
-from saveany.bot.texts import plain
+from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit, rows
-from saveany.errors import InvalidInput, NotFound, SaveAnyError, WrongState
+from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
 from saveany.telegram.letters import Button, Keyboard, Press
@@ -42,7 +42,7 @@ async def history(visit: Visit, words: str) -> None:
     """What has ended, newest first; a status leaves only those."""
     status = next((each for each in ENDED if each == words.lower()), None)
     if words and status is None:
-        raise InvalidInput("say completed, failed or canceled, or nothing")
+        raise Refused(said("say completed, failed or canceled, or nothing"))
     await visit.say(*await _page(visit, status, ""))
 
 
@@ -182,7 +182,7 @@ async def _own(visit: Visit, task_id: str) -> Task:
     """The task of that id, if it is the person's; an admin may have any."""
     found = await visit.services.store.tasks.get(task_id.strip())
     if found is None or not (found.spec.user_id == visit.user.id or visit.is_admin):
-        raise NotFound(f"there is no task {task_id[:40]}")
+        raise Refused(said("there is no task {id}"), id=task_id[:40])
     return found
 
 

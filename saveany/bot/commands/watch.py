@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
-from saveany.bot.registry import Command, said
-from saveany.bot.texts import Translator, plain
+from saveany.bot.registry import Command
+from saveany.bot.texts import Refused, Translator, plain, said
 from saveany.bot.visit import Visit, rows
-from saveany.errors import Forbidden, InvalidInput, NotFound, Retryable, Unavailable, WrongState
+from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
 from saveany.planning.paths import folder
@@ -55,10 +55,10 @@ async def watch(visit: Visit, words: str) -> None:
         each for each in await visit.services.store.watches.of_user(visit.user.id) if each.id != made.id
     ]
     if len(others) >= MAX_WATCHES:
-        raise WrongState(f"you watch {MAX_WATCHES} chats already; /unwatch ends one")
+        raise Refused(said("you watch {n} chats already; /unwatch ends one"), n=MAX_WATCHES)
     for n, each in enumerate(others, 1):
         if _same(each, made):
-            raise WrongState(f"you watch that already: it is number {n} of /lswatch")
+            raise Refused(said("you watch that already: it is number {n} of /lswatch"), n=n)
     await visit.services.store.watches.add(made)
     await visit.say("\n".join(_begun(visit.t, made, now.top)))
 
@@ -67,7 +67,7 @@ async def _look(visit: Visit, chat: str) -> ChatNow:
     try:
         return await visit.services.accounts.look(chat)
     except Retryable as error:
-        raise Unavailable(f"{error.message}; try it again later") from error
+        raise Refused(said("{reason}; try it again later"), reason=error.message) from error
 
 
 async def unwatch(visit: Visit, words: str) -> None:
@@ -82,7 +82,7 @@ async def unwatch(visit: Visit, words: str) -> None:
         name = links.chat_of(words).casefold()
         found = [each for each in mine if name in (each.name.casefold(), str(each.chat))]
     if not found:
-        raise NotFound("you do not watch that; /lswatch lists what you watch")
+        raise Refused(said("you do not watch that; /lswatch lists what you watch"))
     for each in found:
         await visit.services.store.watches.remove(each.id)
     await visit.say(visit.t("{title} is not watched any more.", title=found[0].title))
@@ -198,9 +198,9 @@ def _place(visit: Visit, text: str) -> tuple[str, str]:
     storage, colon, path = text.partition(":")
     storage, path = storage.strip(), path.strip()
     if not colon:
-        raise InvalidInput(f"behind the arrow stands STORAGE:FOLDER; {_FORM}")
-    if storage and storage not in visit.storages:
-        raise Forbidden(f"you may not use a storage {storage!r}; yours are: {', '.join(visit.storages)}")
+        raise Refused(said("behind the arrow stands STORAGE:FOLDER; {form}"), form=_FORM)
+    if storage:
+        visit.check_storage(storage)
     return storage, folder(path) or ("/" if path else "")
 
 
@@ -208,13 +208,13 @@ def _before(word: str) -> int:
     if word == "all":
         return 0
     if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= _LARGEST_MESSAGE:
-        raise InvalidInput("behind from stands the number of a message, or all")
+        raise Refused(said("behind from stands the number of a message, or all"))
     return int(word) - 1
 
 
 def _notify(word: str) -> Notify:
     if word not in get_args(Notify):
-        raise InvalidInput("say notify=each, notify=digest or notify=none")
+        raise Refused(said("say notify=each, notify=digest or notify=none"))
     return cast(Notify, word)
 
 

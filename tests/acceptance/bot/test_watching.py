@@ -108,7 +108,7 @@ MISTAKES = {
     "-1001699999999": "not a member",
     "!? name=x": "not a Telegram link",
     "@channel name=(": "no regular expression",
-    "@channel -> cloud:x": "you may not use a storage 'cloud'",
+    "@channel -> cloud:x": "you may not use a storage cloud",
     "@channel -> nowhere": "STORAGE:FOLDER",
     "@channel -> local1:../x": "That does not work",
     "@channel from yesterday": "number of a message",

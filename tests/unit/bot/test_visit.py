@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from saveany.bot import visit
+from saveany.bot.texts import Refused
 from saveany.bot.visit import folder_button, mark, marked, patiently, storage_button
-from saveany.errors import InvalidInput, Permanent, Retryable
+from saveany.errors import Permanent, Retryable
 
 
 def test_a_mark_means_the_same_choice_in_another_list() -> None:
     assert marked(["c", "b"], mark("b")) == "b"
-    with pytest.raises(InvalidInput, match="not there any more"):
+    with pytest.raises(Refused, match="not there any more"):
         marked(["c", "b"], mark("a"))
 
 
