@@ -33,7 +33,7 @@ from storages.parts import RESERVED, is_reserved, split
 
 MIB: Final = 1 << 20
 #: The most parts of a multipart upload, and how many of one are on their way at once.
-PARTS, AT_ONCE = 10_000, 6
+PARTS, AT_ONCE = 10_000, 4
 #: Copies of larger objects go part by part.
 _COPY: Final = 5 << 30
 #: Bytes of a part that the service copies into an upload.
@@ -64,7 +64,7 @@ class S3Options(StorageOptions):
     )
     use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
     part_size: int = Field(
-        default=5, ge=5, le=1024, description="MiB per part. Seven parts of a file are held in memory."
+        default=5, ge=5, le=1024, description="MiB per part. Five parts of a file are held in memory."
     )
 
 
