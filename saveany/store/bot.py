@@ -20,7 +20,8 @@ CARD_SECONDS = 7 * 24 * 3600
 #: The lock of a process that died is free after so long.
 LOCK_MS = 15_000
 
-_POSITION, _INBOX, _LOGINS = PREFIX + "bot:position", PREFIX + "bot:inbox", PREFIX + "bot:logins"
+_ID, _POSITION = PREFIX + "bot:id", PREFIX + "bot:position"
+_INBOX, _LOGINS = PREFIX + "bot:inbox", PREFIX + "bot:logins"
 
 
 class BotMemory:
@@ -31,9 +32,10 @@ class BotMemory:
 
     async def belong_to(self, bot: int) -> None:
         """From now on it is the memory of this bot: what another one was told is forgotten."""
-        before = await self._db.do("GETSET", PREFIX + "bot:id", bot)
+        before = await self._db.do("GET", _ID)
         if before is not None and int(before) != bot:
             await self._db.do("DEL", _POSITION, _INBOX)
+        await self._db.do("SET", _ID, bot)  # last: whoever dies before begins anew
 
     async def position(self) -> bytes:
         """Up to where updates are read; empty at first."""
