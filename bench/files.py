@@ -10,12 +10,12 @@ from saveany.sandbox.content import Stream, sha256
 
 CHANNEL = "benchmark"
 
-MIB_64, MIB_256, GIB_4 = 2, 3, 4
+MIB_64, MIB_256, GIB_4, GIB_1 = 2, 3, 4, 6
 EIGHT = range(11, 19)  # 256 MiB each
 SMALL = range(1001, 2001)  # 64 KiB each
 WARM_UP = 5  # big enough for all connections to be made, small enough to be no burden
 
-_SIZES = {WARM_UP: 48 * MIB, MIB_64: 64 * MIB, MIB_256: 256 * MIB, GIB_4: 4096 * MIB}
+_SIZES = {WARM_UP: 48 * MIB, MIB_64: 64 * MIB, MIB_256: 256 * MIB, GIB_4: 4096 * MIB, GIB_1: 1024 * MIB}
 _SMALL_SIZE = 64 << 10
 _FIRST_ID = 2_000_000  # of a file in the sandbox; the samples have smaller ones
 

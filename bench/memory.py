@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bench import files
 from bench.results import Measurement
@@ -32,6 +33,16 @@ async def eight_at_once() -> list[Measurement]:
     if max(_times(events, "task.running")) > min(_times(events, "task.completed")):
         raise RuntimeError("the files were not saved all at once")
     return [Measurement("mem_8_files_mb", peak, "MB")]
+
+
+async def one_into(table: Mapping[str, Any]) -> float:
+    """MB, when a file of 1 GiB goes from Telegram into that storage."""
+    async with site(storage=table) as running:
+        since = await running.store.events.last_id()
+        task_id = await running.post(files.GIB_1)
+        await running.ended(task_id, since)
+        await running.completed(task_id, files.GIB_1)
+        return running.workers[0].peak_mb()
 
 
 def _times(events: Iterable[Event], type_: str) -> list[int]:

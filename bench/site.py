@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import tomli_w
 from bench import files
 from bench.process import Child, child
 from saveany.embedded import EmbeddedRedis
-from saveany.models import ENDED, Status
+from saveany.models import ENDED, Item, Status
 from saveany.store import Store, open_store
 
 _TOKEN = "token-of-the-benchmark"
@@ -89,14 +89,20 @@ class Site:
 
     async def verify(self, task_id: str, number: int) -> None:
         """Compare the file of a task that has ended with what was posted, and remove it."""
+        saved = self.folder / "files" / (await self.completed(task_id, number)).final
+        if saved.stat().st_size != files.size(number):
+            raise RuntimeError(f"{saved} is not the file of {files.link(number)}")
+        saved.unlink()
+
+    async def completed(self, task_id: str, number: int) -> Item:
+        """The file of a task that has ended; raises if the worker has not saved what was posted."""
         task = await self.store.tasks.get(task_id)
         if task is None or task.status is not Status.COMPLETED:
             raise RuntimeError(f"{files.link(number)} was not saved: {task.error if task else 'no task'}")
         (item,) = await self.store.tasks.all_items(task_id)
-        saved = self.folder / "files" / item.final
-        if item.sha256 != files.digest(number) or saved.stat().st_size != files.size(number):
-            raise RuntimeError(f"{saved} is not the file of {files.link(number)}")
-        saved.unlink()
+        if item.sha256 != files.digest(number):
+            raise RuntimeError(f"{item.final} is not the file of {files.link(number)}")
+        return item
 
 
 @asynccontextmanager
@@ -107,13 +113,16 @@ async def telegram(folder: Path, *faults: str) -> AsyncIterator[Telegram]:
 
 
 @asynccontextmanager
-async def site(*faults: str, workers: int = 1, slots: int = 3) -> AsyncIterator[Site]:
-    """Everything, ready to work: `workers` processes with `slots` tasks each."""
+async def site(
+    *faults: str, workers: int = 1, slots: int = 3, storage: Mapping[str, Any] | None = None
+) -> AsyncIterator[Site]:
+    """Everything, ready to work: `workers` processes with `slots` tasks each. `storage` is the table of
+    another storage than a folder of this site."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="saveany-bench-")))
         sandbox = await stack.enter_async_context(telegram(folder, *faults))
         port = _free_port()
-        file = write_config(folder, sandbox, port, slots)
+        file = write_config(folder, sandbox, port, slots, storage)
         redis = EmbeddedRedis(folder / "data")
         stack.callback(redis.stop)
         url = redis.start()
@@ -143,10 +152,13 @@ async def site(*faults: str, workers: int = 1, slots: int = 3) -> AsyncIterator[
             raise
 
 
-def write_config(folder: Path, sandbox: Telegram, port: int, slots: int) -> Path:
+def write_config(
+    folder: Path, sandbox: Telegram, port: int, slots: int, storage: Mapping[str, Any] | None = None
+) -> Path:
     """The configuration of a SaveAny on this sandbox, in a file of `folder`."""
     facts = sandbox.facts["telegram"]
     account = {"name": "user", "session": facts["user_session"]}
+    local = {"type": "local", "base_path": str(folder / "files")}
     tables = {
         "data_dir": "data",
         "workers": slots,
@@ -158,7 +170,7 @@ def write_config(folder: Path, sandbox: Telegram, port: int, slots: int) -> Path
             "accounts": [account],
         },
         "users": [{"id": _USER}],
-        "storages": [{"name": _STORAGE, "type": "local", "base_path": str(folder / "files")}],
+        "storages": [dict(storage or local) | {"name": _STORAGE}],
     }
     file = folder / "config.toml"
     file.write_text(tomli_w.dumps(tables))

@@ -1,14 +1,13 @@
 """One file into a storage, or out of one: the same calls that a transfer makes. A process of its own.
 
 `python -m bench.store up|down TABLE BYTES PATH`, with the `[[storages]]` table as JSON. Prints how many
-seconds it took, then waits for its end, so that its memory can be looked at.
+seconds it took.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -58,4 +57,3 @@ async def _down(storage: Storage, size: int, path: str) -> None:
 
 if __name__ == "__main__":
     run_async(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
-    signal.pause()

@@ -18,6 +18,7 @@ from statistics import median
 
 import pytest
 
+from bench.memory import one_into
 from bench.process import child
 from bench.results import MB, MIB, Measurement, compared
 from storages.base import StorageOptions
@@ -157,28 +158,25 @@ async def _measured(type_: str) -> list[Measurement]:
 
 async def _beside(type_: str, place: Place, log: Path) -> list[Measurement]:
     seconds: dict[tuple[str, str], list[float]] = {}
-    peaks = []
     for _ in range(_ROUNDS):
         for way, command in (("up", place.put), ("down", place.get)):
-            took, peak = await _ours(place.options, way, log)
-            seconds.setdefault(("ours", way), []).append(took)
-            peaks.append(peak)
+            seconds.setdefault(("ours", way), []).append(await _ours(place.options, way, log))
             seconds.setdefault(("theirs", way), []).append(await _others(command, timed=place.timed))
     speed = {what: _SIZE / MB / median(took) for what, took in seconds.items()}
     up, down, memory = names(type_)
     return [
         compared(up, speed["ours", "up"], "MB/s", speed["theirs", "up"]),
         compared(down, speed["ours", "down"], "MB/s", speed["theirs", "down"]),
-        Measurement(memory, max(peaks), "MB"),
+        Measurement(memory, await one_into(table(place.options)), "MB"),
     ]
 
 
-async def _ours(options: StorageOptions, way: str, log: Path) -> tuple[float, float]:
-    """Seconds and peak memory."""
+async def _ours(options: StorageOptions, way: str, log: Path) -> float:
+    """Seconds of ours."""
     await asyncio.to_thread(os.sync)  # else it would wait for what was written before
     words = way, json.dumps(table(options)), str(_SIZE), _OURS
     async with child(log, "bench.store", *words) as process:
-        return await process.said(), process.peak_mb()
+        return float(await process.said())
 
 
 async def _others(command: Sequence[str | Path], *, timed: bool) -> float:

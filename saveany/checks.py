@@ -223,7 +223,8 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
 
 async def _storage(config: Config, options: StorageOptions, store: Store | None) -> tuple[State, str]:
     try:
-        if registry.capabilities(options.type).needs_account:
+        can = registry.capabilities(options.type)
+        if can.needs_account:
             return "ok", f"{options.type}: tried by the worker, with its Telegram account"
         storage = registry.open_storage(options, config.services)
         try:
@@ -235,7 +236,9 @@ async def _storage(config: Config, options: StorageOptions, store: Store | None)
             await storage.close()
     except SaveAnyError as error:
         return "failed", error.message
-    return "ok", f"{options.type}: a file was written, read back and deleted"
+    except Exception as error:  # a bug of this storage, or of its library: the other checks go on
+        return "failed", f"{options.type}: internal error ({type(error).__name__}); a worker's log tells more"
+    return "ok", f"{options.type}: a file was written{', read back' if can.reads else ''} and deleted"
 
 
 async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:

@@ -215,15 +215,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_error: str = ""
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a storage answers when a file is whole and visible under its final name."""
-
-    path: str
-    size: int
-    sha256: str = ""
-    url: str = ""
-
-
 def title(type_: str, subject: str, storage: str, path: str) -> str:
     """The one-line title of seed 002: `[tgfiles](file.pdf->local1:/downloads/file.pdf)`."""
     return f"[{type_}]({subject}->{storage}:/{path})"

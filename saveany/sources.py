@@ -12,6 +12,7 @@ The names are those of SaveAny-Bot's task types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -172,9 +173,12 @@ def _is_for_aria2(link: str) -> bool:
     )
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _as_it_is(link: str) -> str:
     link = link.strip()
-    if not _host(link):
+    if not _host(link) or _CONTROL.search(link):
         raise InvalidInput("this must be a URL that starts with http:// or https:// and names a host", "url")
     if "@" in urlsplit(link).netloc:
         raise InvalidInput("the URL must not hold a password: titles and logs show it; use `headers`", "url")

@@ -3,8 +3,8 @@
 Answers come with HTTP 200 and say in `code` what happened. What is put goes to the server first and from
 there to its drive, in a task of the server's: only when that has succeeded the file is there. Many drives
 must know a file's length before they take it (`needs_size`). The server looks whether a name is free before
-it renames, not in one step (no `exclusive`), and not every drive replaces a file by a rename: the old one is
-removed first. Source of the facts: server/handles and internal/op of OpenList 4.
+it renames, not in one step (no `exclusive`), and not every drive replaces a file by a rename: the old one
+goes aside first. Source of the facts: server/handles and internal/op of OpenList 4.
 """
 
 from __future__ import annotations
@@ -118,7 +118,12 @@ class AlistStorage(RemoteStorage):
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         if await self._stat(path) is None:
             raise FileNotFoundError(path)
-        await self._make_room(to, replace=replace)
+        entry = await self._stat(to)
+        if entry and (entry.is_dir or not replace):
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        if entry:
+            await self._swap(path, to)
+            return
         (folder, name), (there, final) = self._place(path), self._place(to)
         with self._taken(to):
             if name != final:
@@ -135,13 +140,6 @@ class AlistStorage(RemoteStorage):
                 with suppress(StorageError):
                     await self._api.call("fs/rename", {"path": f"{folder}/{name}", "name": before})
             raise
-
-    async def _make_room(self, path: str, *, replace: bool) -> None:
-        entry = await self._stat(path)
-        if entry and (entry.is_dir or not replace):
-            raise NameTaken(f"storage {self.name!r}: {path!r} exists already")
-        if entry:
-            await self._remove(path)
 
     async def _remove(self, path: str) -> None:
         folder, name = self._place(path)
@@ -405,7 +403,9 @@ _SIGNS: Final[dict[str, type[Exception]]] = {
     "no such file": FileNotFoundError,
     "not a folder": NotADirectoryError,
     "not a directory": NotADirectoryError,
-    "exists": NameTaken,
+    "file exists": NameTaken,
+    "] exists": NameTaken,
+    "already exist": NameTaken,
 }
 #: Messages of internal/errs that tell what does not change by itself.
 _FOR_GOOD: Final = ("storage not found", "not implement", "not support", "permission denied", "not allowed")

@@ -273,6 +273,11 @@ class Storage(abc.ABC):
         """A link by which anyone can read the file for at least so long (capability `links`)."""
         raise NotImplementedError(f"{type(self).__name__} has no links")
 
+    async def page(self, path: str) -> str:
+        """Where people see the file that was just committed to `path`, for good; "" if nowhere, or if this
+        object does not know."""
+        return ""
+
     async def close(self) -> None:
         """Release connections."""
         return  # most storages hold none

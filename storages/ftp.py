@@ -8,7 +8,10 @@ taken name on every server, so the name is looked up before.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import posixpath
+import re
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -17,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import aioftp
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, StorageOptions
@@ -25,6 +28,8 @@ from storages.names import Encoder
 from storages.remote import Chunks, RemoteStorage
 
 _CONNECT, _SILENCE = 15, 60
+_THINK = 600  # seconds until a server says that it has a file: some bring it elsewhere first
+_NUDGE: Final = 60  # seconds without a word between the commands' ends until routers are reminded of them
 _LAST_WORD = 2  # seconds to say that an upload which was broken off has been put away
 _PIECE: Final = 1 << 18
 #: An idle connection older than this is asked whether it still lives before it is used.
@@ -34,6 +39,8 @@ _MOST_IDLE = 4
 # Commands end with a line, and servers trim what stands at the ends of a name.
 NAMES = Encoder("\r\n", edges=" \t\v\f")
 
+#: Servers that have too many connections say so with the code for a wrong login.
+_BUSY: Final = re.compile("too many|maximum", re.IGNORECASE)
 _NO_COMMAND = ("500", "501", "502", "504")
 
 
@@ -62,12 +69,40 @@ class FtpOptions(StorageOptions):
     )
     encoding: str = Field(default="utf-8", description="Encoding of file names on the server.")
 
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            return codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError("must be the name of an encoding, such as utf-8 or latin-1") from None
+
 
 class _Client(aioftp.Client):
     """A connection that is logged in."""
 
     home = "/"
     used = 0.0  # monotonic
+
+    async def parse_line(self) -> tuple[aioftp.Code, str]:
+        """A line of the server's. The library's own way breaks at a greeting in another encoding."""
+        if not (line := await self.stream.readline()):
+            raise ConnectionResetError("the server has hung up")
+        text = line.decode(self.encoding, "replace").rstrip()
+        return aioftp.Code(text[:3]), text[3:]
+
+    async def taken(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
+        """Wait until the server says that it has the file that was sent."""
+        self.stream.read_timeout = _THINK
+        await stream.finish()
+        self.stream.read_timeout = _SILENCE
+
+    def stay_alive(self) -> None:
+        """Routers forget what is silent for minutes, as this connection is while a file is on its way."""
+        wire: socket.socket = self.stream.writer.get_extra_info("socket")
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _NUDGE)
 
     def hang_up(self) -> None:
         """Not `close`: it would wait for what the server still sends."""
@@ -152,21 +187,35 @@ class FtpStorage(RemoteStorage):
         )
         try:
             await client.connect(options.host, options.port or (990 if implicit else 21))
+            client.stay_alive()
             if options.tls == "explicit":
-                await client.upgrade_to_tls(self._context())
+                await self._secure(client)
             elif implicit:
                 await client._send_tls_protection_commands()
             await client.login(options.username, options.password.get_secret_value())
-            with suppress(aioftp.StatusCodeError):  # RFC 2640; most servers speak UTF-8 anyway
-                await client.command("OPTS UTF8 ON", "2xx")
+            if options.encoding == "utf-8":
+                with suppress(aioftp.StatusCodeError):  # RFC 2640; most servers speak it anyway
+                    await client.command("OPTS UTF8 ON", "2xx")
             client.home = str(await client.get_current_directory())
         except BaseException:
             client.hang_up()
             raise
         return client
 
+    async def _secure(self, client: _Client) -> None:
+        try:
+            await client.upgrade_to_tls(self._context())
+        except aioftp.StatusCodeError as error:
+            raise StorageError(
+                f"storage {self.name!r}: the server does not change to TLS; set tls to implicit, or to none, "
+                "which sends the password in the clear"
+            ) from error
+
     def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._options.ca_file or None)
+        try:
+            return ssl.create_default_context(cafile=self._options.ca_file or None)
+        except OSError as error:
+            raise StorageError(f"storage {self.name!r}: ca_file cannot be used: {error}") from error
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
@@ -182,7 +231,8 @@ class FtpStorage(RemoteStorage):
             raise StorageError(f"{where}: the server's encoding lacks a character of this name") from error
         except ssl.SSLCertVerificationError as error:
             raise StorageError(
-                f"{where}: the server's certificate is not trusted ({error.verify_message}); set ca_file"
+                f"{where}: the server's certificate is not trusted ({error.verify_message}); "
+                "set ca_file, or host to a name that the certificate is for"
             ) from error
         except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError) as error:
             what = f"{self._options.host} cannot be reached, or the connection broke"
@@ -204,7 +254,7 @@ class FtpStorage(RemoteStorage):
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         async with self._client(path) as client:
-            stream = await client.data(f"STOR {self._full(client, path)}", offset)
+            stream = await self._to(client, path, offset)
             try:
                 async for chunk in chunks:
                     await stream.write(bytes(chunk))
@@ -213,7 +263,19 @@ class FtpStorage(RemoteStorage):
                 with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
                     await asyncio.wait_for(stream.finish(), _LAST_WORD)
                 raise
-            await stream.finish()
+            await client.taken(stream)
+
+    async def _to(self, client: _Client, path: str, offset: int) -> aioftp.DataConnectionThrottleStreamIO:
+        full = self._full(client, path)
+        try:
+            return await client.data(f"STOR {full}", offset)
+        except aioftp.StatusCodeError as error:
+            if not (offset and error.received_codes[-1].matches("5xx")):
+                raise
+            await client.command(f"DELE {full}", "2xx")  # so the next try begins anew
+            raise StorageUnavailable(
+                f"storage {self.name!r}: {path!r}: the server cannot go on with a file that was broken off"
+            ) from error
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         there = await self._stat(to)
@@ -221,17 +283,24 @@ class FtpStorage(RemoteStorage):
             if await self._stat(path) is None:
                 raise FileNotFoundError(path)
             raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        try:
+            renamed = await self._renamed(path, to, taken=there is not None)
+        except FileNotFoundError:
+            if await self._stat(path):
+                raise StorageError(
+                    f"storage {self.name!r}: {path!r}: the server does not let it be renamed"
+                ) from None
+            raise
+        if not renamed:
+            await self._swap(path, to)
+
+    async def _renamed(self, path: str, to: str, *, taken: bool) -> bool:
+        """Whether the server did it. Servers on Windows rename to free names only."""
         async with self._client(path) as client:
-            old, new = self._full(client, path), self._full(client, to)
-            await _missing(path, client.command(f"RNFR {old}", "350"))
-            try:
-                await client.command(f"RNTO {new}", "2xx")
-            except aioftp.StatusCodeError as error:
-                if there is None or not error.received_codes[-1].matches("5xx"):
-                    raise
-                # Servers on Windows rename to free names only.
-                await client.command(f"DELE {new}", "2xx")
-                await client.rename(old, new)
+            await _missing(path, client.command(f"RNFR {self._full(client, path)}", "350"))
+            expected = ("2xx", "5xx") if taken else "2xx"
+            code, _ = await client.command(f"RNTO {self._full(client, to)}", expected)
+            return code.matches("2xx")
 
     async def _remove(self, path: str) -> None:
         async with self._client(path) as client:
@@ -296,7 +365,7 @@ class FtpStorage(RemoteStorage):
         lines = []
         try:
             while line := await stream.readline():
-                lines.append(line.decode(self._options.encoding).rstrip("\r\n"))
+                lines.append(line.decode(self._options.encoding, "replace").rstrip("\r\n"))
             await stream.finish()
         except BaseException:
             _cut(stream)
@@ -380,9 +449,11 @@ def _meaning(where: str, error: aioftp.StatusCodeError) -> StorageError:
     said = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]
     if code in ("452", "552") or "no space" in said.lower() or "quota" in said.lower():
         return NoSpace(f"{where}: the disk or the quota of the server is full; make some room")
-    if code in ("530", "532"):
-        return StorageError(f"{where}: the server does not accept this login; check username and password")
-    if code.matches("4xx"):
+    if code in ("530", "532") and not _BUSY.search(said):
+        return StorageError(
+            f"{where}: the server does not accept this login ({said}); check username and password"
+        )
+    if code.matches("4xx") or code == "530":
         return StorageUnavailable(f"{where}: the server says {code}: {said}")
     return StorageError(f"{where}: the server says {code}: {said}")
 

@@ -284,12 +284,18 @@ class OpenloadStorage(RemoteStorage):
 
     async def url(self, path: str, seconds: int) -> str:
         """As in the contract: the page of the file, for good."""
-        split(path)
-        with suppress(FileNotFoundError):
-            _, files = await self._files(path)
-            if files and files[0].link:
-                return files[0].link
+        if page := await self.page(path):
+            return page
         raise StorageError(f"storage {self.name!r}: there is no file {path!r}, or no link to it")
+
+    async def page(self, path: str) -> str:
+        """As in the contract."""
+        split(path)
+        try:
+            _, files = await self._files(path)
+        except FileNotFoundError:
+            return ""
+        return files[0].link if files else ""
 
     async def pull(self, url: str, path: str, *, replace: bool = False) -> None:
         """Let the service fetch a file by itself, and wait until it has it. No byte comes here.

@@ -232,6 +232,18 @@ class RemoteStorage(Storage):
             await self._remove(hidden)
             raise
 
+    async def _swap(self, path: str, to: str) -> None:
+        """Put a file in the place of another where a rename takes free names only. What was there lies aside
+        until that is done, and comes back if it fails."""
+        aside = _join("/".join(split(to)[:-1]), f"{RESERVED}old-{secrets.token_hex(8)}")
+        await self._rename(to, aside, replace=False)
+        try:
+            await self._rename(path, to, replace=False)
+        except BaseException:
+            await self._rename(aside, to, replace=False)
+            raise
+        await self._remove(aside)
+
     async def _file(self, path: str) -> Entry:
         split(path)
         entry = await self._stat(path)

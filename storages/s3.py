@@ -14,10 +14,10 @@ taken, and services that do not know it answer NotImplemented or ignore it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
-from io import BytesIO
 from itertools import takewhile
 from typing import Any, Final
 
@@ -33,13 +33,17 @@ from storages.parts import RESERVED, is_reserved, split
 
 MIB: Final = 1 << 20
 #: The most parts of a multipart upload, and how many of one are on their way at once.
-PARTS, AT_ONCE = 10_000, 4
+PARTS, AT_ONCE = 10_000, 3
 #: Copies of larger objects go part by part.
 _COPY: Final = 5 << 30
 #: Bytes of a part that the service copies into an upload.
 _COPY_PART: Final = 256 * MIB
 _OWNER: Final = "saveany-task"
 _PIECE: Final = 1 << 20
+#: Seconds in which nothing of a part could be sent: the library waits for ever.
+STALL = 120.0
+#: Fewer bytes are copied into a part; aiohttp is given so many at a time.
+_COPIED, _AT_A_TIME = 64 << 10, 256 << 10
 
 
 class S3Options(StorageOptions):
@@ -64,7 +68,7 @@ class S3Options(StorageOptions):
     )
     use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
     part_size: int = Field(
-        default=5, ge=5, le=1024, description="MiB per part. Five parts of a file are held in memory."
+        default=5, ge=5, le=1024, description="MiB per part. Four parts of a file are held in memory."
     )
 
 
@@ -135,8 +139,6 @@ class S3Storage(Storage):
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchUpload":
             return Fenced(f"storage {self.name!r}: the upload is gone; another worker has taken it over")
-        if code in ("PreconditionFailed", "ConditionalRequestConflict"):
-            return NameTaken(f"storage {self.name!r}: the name exists already")
         kind, text = _MEANINGS.get(code, (None, ""))
         if kind is None:
             kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
@@ -246,12 +248,15 @@ class S3Storage(Storage):
 
     async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> None:
         """A request that makes an object; `NameTaken` if there is one and it must not be replaced."""
+        taken = NameTaken(f"storage {self.name!r}: {self._path(arguments['Key'])!r} exists already")
         if not replace and await self._head(arguments["Key"]) is not None:
-            raise NameTaken(f"storage {self.name!r}: {self._path(arguments['Key'])!r} exists already")
+            raise taken
         if not replace and self.conditional:
             try:
                 await self.call(operation, **arguments, IfNoneMatch="*")
             except StorageError as error:
+                if _code(error.__cause__) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    raise taken from None
                 if not _is_unknown(error.__cause__):
                     raise
                 self.conditional = False
@@ -266,6 +271,8 @@ class S3Storage(Storage):
     async def probe(self) -> None:
         """As in the contract."""
         key, sent = f"{self._prefix}{RESERVED}probe-{id(self):x}", b"saveany"
+        await self._uploads(key)  # these two may be forbidden apart from the rest
+        await self.list("", limit=1)
         await self.call("put_object", Key=key, Body=sent)
         try:
             async with self._body(key) as body:
@@ -307,36 +314,46 @@ class S3Storage(Storage):
         prefix = f"{self.key(path)}/" if path else self._prefix
         start = f"{prefix}{NAMES.encode(after)}" if after else ""
         found: list[Entry] = []
-        async for entry in self._entries(prefix, start, "/"):
-            if entry.name > after and not is_reserved(entry.name):
-                found.append(entry)
-            if limit is not None and len(found) > limit:
-                break
+        async for last, page in self._pages(prefix, start, "/"):
+            found += (entry for entry in page if entry.name > after and not is_reserved(entry.name))
+            if limit is not None and len(found) >= limit > 0:
+                found = sorted(found, key=lambda entry: entry.name)[:limit]
+                if not _precedes(last, found[-1].name):
+                    break
         if not found and path and await self._head(self.key(path)) is not None:
             raise StorageError(f"storage {self.name!r}: {path!r} is a file")
         return sorted(found, key=lambda entry: entry.name)[:limit]
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
         """As in the contract, in one pass whatever the folders."""
-        async for entry in self._entries(f"{self.key(path)}/" if path else self._prefix, "", ""):
-            if not is_reserved(entry.name):
-                yield entry
+        async for _, page in self._pages(f"{self.key(path)}/" if path else self._prefix, "", ""):
+            for entry in page:
+                if not is_reserved(entry.name):
+                    yield entry
 
-    async def _entries(self, prefix: str, start: str, delimiter: str) -> AsyncIterator[Entry]:
+    async def _pages(
+        self, prefix: str, start: str, delimiter: str
+    ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
+        """Pages of a listing, each with its last key without the prefix."""
         more: dict[str, Any] = {"StartAfter": start} if start else {}
         while True:
             page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
-            for each in page.get("Contents", []):
-                path = self._path(each["Key"])
-                if not path.endswith("/"):  # what some tools make in place of a folder
-                    name = path.rpartition("/")[2]
-                    yield Entry(name, path, each["Size"], False, _ms(each["LastModified"]))
-            for each in page.get("CommonPrefixes") or []:
-                path = self._path(each["Prefix"].removesuffix("/"))
-                yield Entry(path.rpartition("/")[2], path, 0, True, 0)
+            files, folders = page.get("Contents") or [], page.get("CommonPrefixes") or []
+            ends = [each["Key"] for each in files[-1:]] + [each["Prefix"] for each in folders[-1:]]
+            # A key that ends in a slash is what some tools make in place of a folder.
+            shown = [self._file(each) for each in files if not each["Key"].endswith("/")]
+            yield max(ends, default="").removeprefix(prefix), [*shown, *map(self._folder, folders)]
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _file(self, listed: Mapping[str, Any]) -> Entry:
+        path = self._path(listed["Key"])
+        return Entry(path.rpartition("/")[2], path, listed["Size"], False, _ms(listed["LastModified"]))
+
+    def _folder(self, listed: Mapping[str, Any]) -> Entry:
+        path = self._path(listed["Prefix"].removesuffix("/"))
+        return Entry(path.rpartition("/")[2], path, 0, True, 0)
 
     async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
         """As in the contract."""
@@ -419,12 +436,63 @@ class S3Storage(Storage):
         return link
 
 
-class _Block(BytesIO):
-    """A part that fills up, then is sent from where it lies."""
+class _Part:
+    """A part of an upload, sent from where its bytes lie: botocore reads it as a file, to know its length and
+    to sign it, and aiohttp iterates over it."""
 
-    def getbuffer(self) -> memoryview:
-        """To aiohttp, which wants the length only: what is inherited would copy all of it."""
-        return memoryview(self.getvalue())
+    def __init__(self) -> None:
+        self._patience = asyncio.timeout(None)
+        self._pieces: list[bytearray | memoryview] = []
+        self._size = 0
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, data: memoryview) -> None:
+        """Append bytes: copied if they are few, or may change."""
+        self._size += len(data)
+        last = self._pieces[-1] if self._pieces else None
+        if len(data) >= _COPIED and isinstance(data.obj, bytes):
+            self._pieces.append(data)
+        elif isinstance(last, bytearray):
+            last += data
+        else:
+            self._pieces.append(bytearray(data))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As a file does."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As a file does."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file does."""
+        start = self._at
+        self._at = self._size if size < 0 else min(self._size, start + size)
+        return b"".join(self._between(start, self._at))
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for piece in self._between(0, self._size):
+            for offset in range(0, len(piece), _AT_A_TIME):
+                with suppress(RuntimeError):  # the answer came before the end
+                    self._patience.reschedule(asyncio.get_running_loop().time() + STALL)
+                yield piece[offset : offset + _AT_A_TIME]
+
+    def patience(self) -> asyncio.Timeout:
+        """Ends what it holds if for `STALL` seconds no piece could be sent."""
+        self._patience = asyncio.timeout(STALL)
+        return self._patience
+
+    def _between(self, start: int, end: int) -> Iterator[memoryview]:
+        at = 0
+        for piece in self._pieces:
+            if wanted := memoryview(piece)[max(0, start - at) : max(0, end - at)]:
+                yield wanted
+            at += len(piece)
 
 
 class S3Upload(Upload):
@@ -446,7 +514,7 @@ class S3Upload(Upload):
         self._part_size = part_size
         self._upload = upload
         self._etags: dict[int, str] = dict(kept or {})
-        self._block = _Block()
+        self._part = _Part()  # the one that fills up
         self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
@@ -459,14 +527,14 @@ class S3Upload(Upload):
         """As in the contract, in order."""
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sealed or offset != self._sent + self._block.tell():
+        if self._sealed or offset != self._sent + len(self._part):
             raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
         rest = memoryview(data)
         while rest:
-            room = self._part_size - self._block.tell()
-            self._block.write(rest[:room])
+            room = self._part_size - len(self._part)
+            self._part.add(rest[:room])
             rest = rest[room:]
-            if self._block.tell() == self._part_size:
+            if len(self._part) == self._part_size:
                 await self._send()
 
     async def _send(self) -> None:
@@ -477,12 +545,11 @@ class S3Upload(Upload):
                 f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
                 "set a larger part_size"
             )
-        block, self._block = self._block, _Block()
-        self._sent += block.tell()
-        block.seek(0)
+        part, self._part = self._part, _Part()
+        self._sent += len(part)
         while len(self._sending) >= AT_ONCE:
             await self._settle(asyncio.FIRST_COMPLETED)
-        self._sending.add(asyncio.create_task(self._part(self._number, block)))
+        self._sending.add(asyncio.create_task(self._put(self._number, part)))
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
         """As in the contract, part by part, so that what comes of it is known as ours."""
@@ -539,10 +606,12 @@ class S3Upload(Upload):
         made = await self._storage.call("create_multipart_upload", Key=self._object, Metadata=metadata)
         self._upload = made["UploadId"]
 
-    async def _part(self, number: int, block: _Block) -> None:
-        answer = await self._storage.call(
-            "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=block
-        )
+    async def _put(self, number: int, part: _Part) -> None:
+        with self._storage.edge():
+            async with part.patience():
+                answer = await self._storage.call(
+                    "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=part
+                )
         self._etags[number] = answer["ETag"]
 
     async def _settle(self, until: str) -> None:
@@ -553,18 +622,19 @@ class S3Upload(Upload):
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: the parts from the first on that the service has."""
         count = sum(1 for _ in takewhile(lambda number: number in self._etags, range(1, self._number + 1)))
-        return ((0, count * self._part_size),) if count else ()
+        there = min(count, self._sent // self._part_size) * self._part_size  # the last one may be shorter
+        return ((0, there),) if there else ()
 
     async def seal(self, size: int) -> None:
         """As in the contract."""
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sent + self._block.tell() != size:
+        if self._sent + len(self._part) != size:
             raise StorageError(
                 f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._sent + self._block.tell()}"
+                f"written were {self._sent + len(self._part)}"
             )
-        if self._block.tell():
+        if len(self._part):
             await self._send()
         while self._sending:
             await self._settle(asyncio.ALL_COMPLETED)
@@ -621,7 +691,7 @@ class S3Upload(Upload):
         waiting = [*self._sending, *([self._creating] if self._creating else [])]
         await asyncio.gather(*waiting, return_exceptions=True)
         self._sending = set()
-        self._block = _Block()
+        self._part = _Part()
 
 
 #: What XML, in which listings come, cannot hold.
@@ -637,6 +707,10 @@ _MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "SignatureDoesNotMatch": (StorageError, f"the signature is wrong; {_KEYS}, and region"),
     "AuthorizationHeaderMalformed": (StorageError, "the region is wrong; correct region"),
     "PermanentRedirect": (StorageError, "the bucket is in another region; correct region or endpoint"),
+    "301": (StorageError, "the bucket is in another region; correct region or endpoint"),
+    "400": (StorageError, f"the service refuses the request; {_KEYS}, session_token and region"),
+    "PreconditionFailed": (StorageUnavailable, "the file was changed meanwhile"),
+    "RequestTimeout": (StorageUnavailable, "the service waited too long for the bytes"),
     "ExpiredToken": (StorageError, "session_token has expired"),
     "QuotaExceeded": (NoSpace, "the quota is used up; make some room"),
     "XMinioStorageFull": (NoSpace, "the disk is full; make some room"),
@@ -665,6 +739,7 @@ def _endpoint(options: S3Options) -> str:
 def _config(options: S3Options, proxy: str) -> AioConfig:
     return AioConfig(
         s3={"addressing_style": "virtual" if options.virtual_host else "path"},
+        signature_version="s3v4",  # else links in us-east-1 are signed the old way: newer buckets refuse it
         # Many services refuse the checksums that newer clients add by themselves.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -674,6 +749,11 @@ def _config(options: S3Options, proxy: str) -> AioConfig:
         proxies={"http": proxy, "https": proxy} if proxy.startswith("http") else None,
         max_pool_connections=32,
     )
+
+
+def _precedes(last: str, name: str) -> bool:
+    """Whether a folder may come after key `last` whose name is before `name`: to S3, `a-b` is before `a/`."""
+    return any(last < f"{name[:at]}/" for at, each in enumerate(name) if each < "/")
 
 
 def _owner(key: UploadKey) -> str:

@@ -11,21 +11,22 @@ from __future__ import annotations
 import asyncio
 import posixpath
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncssh
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.remote import Chunks, RemoteStorage
 
 _CONNECT, _SILENCE = 15, 60
-_PIECE: Final = 1 << 20
-_AHEAD: Final = 4  # reads or writes of a piece that are on their way at once
+_SLOW: Final = 600  # seconds that a big folder may take, or a disk that has much to write
+_PIECE: Final = 1 << 20  # bytes of one read or write, if the server takes that many
+_AHEAD: Final = 5 << 19  # bytes of reads or writes that are on their way at once: more than OpenSSH's window
 
 T = TypeVar("T")
 
@@ -45,13 +46,23 @@ class SftpOptions(StorageOptions):
         default="",
         description="The server's public key, as `ssh-keyscan` prints it after the name. Empty: the first "
         "key that is seen is remembered in data_dir, and another one is refused.",
-        examples=["ssh-ed25519 AAAAC3Nza…"],
+        examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOSKkQZKL1RPM0faQaNE1HW71MeiHJVF4woRibbImU3J"],
     )
     base_path: str = Field(
         default="",
         description="Folder there; relative ones count from the user's home.",
         examples=["/srv/films"],
     )
+
+    @field_validator("host_key")
+    @classmethod
+    def _a_key(cls, value: str) -> str:
+        try:
+            return value and asyncssh.import_public_key(value).export_public_key().decode()
+        except ValueError:
+            raise ValueError(
+                "must be one public key as `ssh-keyscan` prints it after the name, such as ssh-ed25519 AAAA…"
+            ) from None
 
 
 class SftpStorage(RemoteStorage):
@@ -78,17 +89,29 @@ class SftpStorage(RemoteStorage):
 
     # Talking to the server.
 
+    @asynccontextmanager
+    async def _session(
+        self, path: str, seconds: float | None = _SILENCE
+    ) -> AsyncIterator[asyncssh.SFTPClient]:
+        """The client, for so long. What goes wrong in the block gets its meaning; a server that has gone away
+        or stands still is connected to anew the next time."""
+        with self._edge(path):
+            sftp = await self._sftp()
+            try:
+                async with asyncio.timeout(seconds):
+                    yield sftp
+            except _GONE:
+                if self._client is sftp:
+                    self._client = None
+                raise
+
     async def _sftp(self) -> asyncssh.SFTPClient:
         """The client; a connection that has ended is made anew."""
         async with self._opening:
             if self._client is None or self._connection is None or self._connection.is_closed():
                 await self.close()
-                try:
-                    with self._edge(""):
-                        self._connection = await asyncio.wait_for(self._connect(), _CONNECT)
-                        self._client = await self._connection.start_sftp_client()
-                except FileNotFoundError:
-                    raise StorageError(f"storage {self.name!r}: private_key cannot be read") from None
+                self._connection = await asyncio.wait_for(self._connect(), _CONNECT)
+                self._client = await asyncio.wait_for(self._connection.start_sftp_client(), _CONNECT)
             return self._client
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
@@ -100,18 +123,25 @@ class SftpStorage(RemoteStorage):
             options.port,
             username=options.username,
             password=options.password.get_secret_value() or None,
-            client_keys=[str(options.private_key)] if options.private_key else None,
-            passphrase=options.passphrase.get_secret_value() or None,
+            client_keys=self._keys(),
             known_hosts=line,
             agent_path=None,
             config=None,
             keepalive_interval=_SILENCE / 4,
-            encryption_algs=["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr"],
+            encryption_algs=_CIPHERS,
         )
         if not trusted and (key := connection.get_server_host_key()):
             self._known.parent.mkdir(parents=True, exist_ok=True)
             self._known.write_bytes(key.export_public_key())
         return connection
+
+    def _keys(self) -> Sequence[asyncssh.SSHKeyPair] | None:
+        if not (file := self._options.private_key):
+            return None
+        try:
+            return asyncssh.load_keypairs([str(file)], self._options.passphrase.get_secret_value() or None)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"storage {self.name!r}: private_key cannot be used: {error}") from error
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
@@ -125,10 +155,11 @@ class SftpStorage(RemoteStorage):
             for library, ours, text in _MEANINGS:
                 if isinstance(error, library):
                     raise ours(f"{where}: {text}") from error
+            why = getattr(error, "reason", "") or type(error).__name__
             if isinstance(error, asyncssh.SFTPError):
-                raise StorageError(f"{where}: {error.reason or 'the server refuses'}") from error
+                raise StorageError(f"{where}: the server refuses: {why}") from error
             host = self._options.host
-            raise StorageUnavailable(f"{where}: {host} cannot be reached ({type(error).__name__})") from error
+            raise StorageUnavailable(f"{where}: {host} cannot be reached ({why})") from error
 
     def _full(self, path: str) -> str:
         base = self._options.base_path or "."
@@ -144,15 +175,22 @@ class SftpStorage(RemoteStorage):
     # The calls of a remote storage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        sftp = await self._sftp()
-        with self._edge(path):
+        async with (
+            self._session(path, None) as sftp,
+            _opened(sftp, self._full(path), "r+b" if offset else "wb") as file,
+        ):
+            most = min(_PIECE, sftp.limits.max_write_len)
+            if offset:
+                await asyncio.wait_for(file.truncate(offset), _SILENCE)
+            self._puts[path] = put = _Put(file, offset, most)
             try:
-                async with await sftp.open(self._full(path), "r+b" if offset else "wb") as file:
-                    if offset:
-                        await file.truncate(offset)
-                    self._puts[path] = put = _Put(file, offset)
-                    await put.take(chunks)
-                    await put.flush()
+                await put.take(chunks)
+                await put.flush()
+            except asyncssh.SFTPFailure:  # OpenSSH's word for a full disk, and for much else
+                free = (await self._disk(path)).free
+                if free is not None and free < most:
+                    raise NoSpace(f"storage {self.name!r}: {_FULL}") from None
+                raise
             finally:
                 self._puts.pop(path, None)
 
@@ -167,45 +205,44 @@ class SftpStorage(RemoteStorage):
                 return put.there
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        sftp = await self._sftp()
         old, new = self._full(path), self._full(to)
-        there = await self._stat(to)
-        if there and (there.is_dir or not replace):
-            if await self._stat(path) is None:
-                raise FileNotFoundError(path)
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
-        with self._edge(path):
+        async with self._session(path) as sftp:
+            taken = await sftp.lexists(new)
+            if taken and (not replace or await sftp.isdir(new)):
+                if not await sftp.lexists(old):
+                    raise FileNotFoundError(path)
+                raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
             try:
                 await (sftp.posix_rename(old, new) if replace else sftp.rename(old, new))
+            except asyncssh.SFTPOpUnsupported:
+                await (self._swap(path, to) if taken else sftp.rename(old, new))
             except asyncssh.SFTPFailure:
-                if await self._stat(path) and await self._stat(to):
+                if await sftp.lexists(old) and await sftp.lexists(new):
                     raise NameTaken(f"storage {self.name!r}: {to!r} exists already") from None
                 raise
 
     async def _remove(self, path: str) -> None:
-        sftp = await self._sftp()
-        try:
-            with self._edge(path):
+        with suppress(FileNotFoundError):
+            async with self._session(path) as sftp:
                 await sftp.remove(self._full(path))
-        except FileNotFoundError:
-            return
 
     async def _make_folder(self, path: str) -> None:
-        sftp = await self._sftp()
-        with self._edge(path):
+        full = self._full(path)
+        async with self._session(path) as sftp:
+            if await sftp.isdir(full):
+                return
             try:
-                await sftp.makedirs(self._full(path), exist_ok=True)
-            except asyncssh.SFTPError as error:
-                if not await sftp.isdir(self._full(path)):
-                    raise StorageError(
-                        f"storage {self.name!r}: {path!r}: a file stands where a folder is needed"
-                    ) from error
+                await sftp.makedirs(full, exist_ok=True)
+            except (asyncssh.SFTPFailure, asyncssh.SFTPNotADirectory, asyncssh.SFTPNoSuchFile) as error:
+                raise StorageError(
+                    f"storage {self.name!r}: {path!r}: the server makes no folder here; does a file have its "
+                    "name?"
+                ) from error
 
     async def _scan(self, path: str) -> list[Entry]:
-        sftp = await self._sftp()
-        with self._edge(path):
+        async with self._session(path, _SLOW) as sftp:
             try:
-                found = [each async for each in sftp.scandir(self._full(path))]
+                found = [each async for each in sftp.scandir(self._full(path).encode())]
             except asyncssh.SFTPFailure:  # OpenSSH's word for a file that is no folder
                 raise StorageError(f"storage {self.name!r}: {path!r} is not a folder") from None
         folder = f"{path}/" if path else ""
@@ -214,30 +251,22 @@ class SftpStorage(RemoteStorage):
         return [entry for entry in entries if entry]
 
     async def _stat(self, path: str) -> Entry | None:
-        sftp = await self._sftp()
-        try:
-            with self._edge(path):
+        async with self._session(path) as sftp:
+            try:
                 return _entry(path, await sftp.lstat(self._full(path)))
-        except FileNotFoundError:
-            return None
-        except StorageError as error:
-            if isinstance(error.__cause__, asyncssh.SFTPFailure | asyncssh.SFTPNotADirectory):
-                return None  # a file stands where a folder of its path would be
-            raise
+            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNotADirectory, asyncssh.SFTPFailure):
+                return None  # or a file stands where a folder of its path would be
 
     async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        sftp = await self._sftp()
         entry = await self._stat(path)
         if entry is None:
             raise FileNotFoundError(path)
         if entry.is_dir:
             raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
         end = entry.size if size is None else min(entry.size, offset + size)
-        with self._edge(path):
-            async with (
-                await sftp.open(self._full(path), "rb") as file,
-                aclosing(_ahead(_reads(file, offset, end))) as pieces,
-            ):
+        async with self._session(path, None) as sftp, _opened(sftp, self._full(path), "rb") as file:
+            most = min(_PIECE, sftp.limits.max_read_len)
+            async with aclosing(_ahead(_reads(file, offset, end, most), most)) as pieces:
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(
@@ -246,10 +275,15 @@ class SftpStorage(RemoteStorage):
                     yield piece
 
     async def usage(self) -> Usage:
-        """As in the contract, of the server's disk (OpenSSH tells it)."""
-        sftp = await self._sftp()
-        with self._edge(""):
-            disk = await sftp.statvfs(self._full(""))
+        """As in the contract, of the server's disk (OpenSSH tells it, others do not)."""
+        return await self._disk("")
+
+    async def _disk(self, path: str) -> Usage:
+        async with self._session(path) as sftp:
+            try:
+                disk = await sftp.statvfs(self._full(path))
+            except asyncssh.SFTPOpUnsupported:
+                return Usage()
         return Usage(
             used=(disk.blocks - disk.bfree) * disk.frsize,
             free=disk.bavail * disk.frsize,
@@ -257,8 +291,19 @@ class SftpStorage(RemoteStorage):
         )
 
 
+#: Those that are fast first.
+_CIPHERS: Final = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-ctr",
+    "aes256-ctr",
+    "chacha20-poly1305@openssh.com",
+)
+_FULL: Final = "the disk of the server is full; make some room"
+#: The server, or the program there that knows SFTP, does not answer any more.
+_GONE: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, TimeoutError)
 _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
-    (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, "the disk of the server is full; make some room"),
+    (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, _FULL),
     (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; make some room"),
     (asyncssh.SFTPPermissionDenied, StorageError, "the server denies this to the user it was logged in as"),
     (asyncssh.SFTPConnectionLost, StorageUnavailable, "the connection broke"),
@@ -271,47 +316,62 @@ _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = 
     (
         asyncssh.HostKeyNotVerifiable,
         StorageError,
-        "the server shows another host key than before; if that is right, set host_key, or remove the old "
-        "one from scratch/known_hosts in data_dir",
+        "the server shows another host key than host_key says, or than it showed first; if that is right, "
+        "correct host_key, or remove the old one from scratch/known_hosts in data_dir",
     ),
+    (asyncssh.ChannelOpenError, StorageUnavailable, "the server gives this user no SFTP, or not now"),
 )
+
+
+@asynccontextmanager
+async def _opened(sftp: asyncssh.SFTPClient, path: str, mode: str) -> AsyncIterator[asyncssh.SFTPClientFile]:
+    # 0: no splitting by the library, which forgets what it has sent when it is cancelled.
+    file = await asyncio.wait_for(sftp.open(path, mode, block_size=0), _SILENCE)
+    try:
+        yield file
+    finally:
+        await asyncio.wait_for(file.close(), _SILENCE)
 
 
 class _Put:
     """A file that is being written. What the server has not said it has may be missing, also before the
     end of the file: some servers write in any order."""
 
-    def __init__(self, file: asyncssh.SFTPClientFile, start: int) -> None:
+    def __init__(self, file: asyncssh.SFTPClientFile, start: int, most: int) -> None:
         self._file = file
+        self._most = most  # bytes of one write
         self.there = start  # bytes that the server has, without a gap
 
     async def take(self, chunks: Chunks) -> None:
         """Write all of them."""
-        async with aclosing(_ahead(self._writes(chunks))) as written:
+        async with aclosing(_ahead(self._writes(chunks), self._most)) as written:
             async for size in written:
                 self.there += size
 
     async def _writes(self, chunks: Chunks) -> AsyncGenerator[Coroutine[Any, Any, int], None]:
         at = self.there
         async for chunk in chunks:
-            yield self._file.write(bytes(chunk), at)
-            at += len(chunk)
+            view = memoryview(chunk)
+            for start in range(0, len(view), self._most):
+                piece = bytes(view[start : start + self._most])
+                yield self._file.write(piece, at)
+                at += len(piece)
 
     async def flush(self) -> int:
         """Let the server write to its disk, if it knows how; returns how many bytes that are."""
         there = self.there
         try:
-            await asyncio.wait_for(self._file.fsync(), _SILENCE)
+            await asyncio.wait_for(self._file.fsync(), _SLOW)
         except asyncssh.SFTPOpUnsupported:
             return there
         return there
 
 
 async def _reads(
-    file: asyncssh.SFTPClientFile, start: int, end: int
+    file: asyncssh.SFTPClientFile, start: int, end: int, most: int
 ) -> AsyncGenerator[Coroutine[Any, Any, tuple[int, int, bytes]], None]:
-    for at in range(start, end, _PIECE):
-        yield _read_piece(file, at, min(_PIECE, end - at))
+    for at in range(start, end, most):
+        yield _read_piece(file, at, min(most, end - at))
 
 
 async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tuple[int, int, bytes]:
@@ -319,14 +379,15 @@ async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tupl
     return at, size, piece
 
 
-async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None]) -> AsyncGenerator[T, None]:
-    """What the calls return, in order. Several run at once, as each takes a round trip at least."""
+async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int) -> AsyncGenerator[T, None]:
+    """What the calls return, in order. Several run at once, as each takes a round trip at least: so many as
+    are `_AHEAD` bytes, of `size` each."""
     running: deque[asyncio.Task[T]] = deque()
     try:
         async with aclosing(calls):
             async for call in calls:
                 running.append(asyncio.create_task(call))
-                if len(running) == _AHEAD:
+                if len(running) * size >= _AHEAD:
                     yield await asyncio.wait_for(running.popleft(), _SILENCE)
         while running:
             yield await asyncio.wait_for(running.popleft(), _SILENCE)

@@ -57,6 +57,13 @@ class Target:
     chat: str  # `me`, @name, -100… of a channel or group, -… of a small group, or the id of a person
     topic: int | None = None
 
+    def link(self, message: int) -> str:
+        """Of a message there; "" in chats whose messages have none: those of persons and of small groups."""
+        if self.chat.startswith("-100"):
+            return f"https://t.me/c/{self.chat.removeprefix('-100')}/{message}"
+        name = self.chat.removeprefix("@")
+        return f"https://t.me/{name}/{message}" if name[:1].isalpha() and name != "me" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -275,6 +282,11 @@ class TelegramStorage(Contract):
         """Nothing: messages have no paths."""
         split(path)
         return None
+
+    async def page(self, path: str) -> str:
+        """As in the contract: the link of the message, or of the first volume, that this process has sent."""
+        target, ids = self._sent.get(path, (Target("", ""), []))
+        return target.link(ids[0]) if ids else ""
 
     async def delete(self, path: str) -> None:
         """Delete the messages that this process has sent for the path last, if any."""

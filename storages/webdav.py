@@ -50,7 +50,12 @@ class WebdavOptions(StorageOptions):
             raise ValueError("must begin with http:// or https:// and name a host")
         if "@" in url.split("/")[2]:
             raise ValueError("must not contain a password; there are username and password for that")
-        return url.rstrip("/")
+        if "?" in url or "#" in url:  # every path would mean the folder itself
+            raise ValueError("must end with the folder, without ? and #")
+        try:
+            return str(httpx.URL(url)).rstrip("/")
+        except httpx.InvalidURL as error:
+            raise ValueError(f"is not an address: {error}") from error
 
 
 class WebdavStorage(RemoteStorage):
@@ -103,7 +108,6 @@ class WebdavStorage(RemoteStorage):
             await self._send("PUT", self._at(path), headers, content=as_body(chunks))
         except BaseException:
             self._broken.add(path)
-            self._folders.clear()  # somebody may have removed one
             raise
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
@@ -243,6 +247,7 @@ class WebdavStorage(RemoteStorage):
         async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
             done = answer.is_success and answer.status_code != httpx.codes.MULTI_STATUS  # 207: in part
             if not done and answer.status_code not in also:
+                self._folders.clear()  # somebody may have removed one
                 raise self._refusal(answer)
             await answer.aread()  # the connection can be used again
             return answer.status_code
@@ -404,7 +409,7 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     403: (StorageError, "the server does not allow it; look at what the user may do there"),
     404: (StorageError, "there is no such file or folder"),
     405: (StorageError, "there is no WebDAV at this address, or not all of it; correct url"),
-    409: (StorageError, "the folder is not there any more"),
+    409: (StorageError, "the folder above it is not there; if it is the one in url, make it, or correct url"),
     413: (
         StorageError,
         "the server takes no file of this size; raise its limit (client_max_body_size in nginx)",

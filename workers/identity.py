@@ -49,6 +49,9 @@ class Place:
         except StorageError as e:
             self._note(e.message)
             return False
+        except Exception as e:  # a bug of this storage, or of its library: the others must go on
+            self._broke(e)
+            return False
         self._probed_at = time.monotonic()
         self._note("")
         return True
@@ -63,6 +66,15 @@ class Place:
         else:
             self.here = True
         return self.here
+
+    def _broke(self, error: Exception) -> None:
+        problem = (
+            f"storage {self.storage.name!r}: internal error ({type(error).__name__}); the log tells more"
+        )
+        if problem != self.problem:
+            log.exception("a storage failed unexpectedly", storage=self.storage.name)
+        self.here = False  # so nothing else is tried there either
+        self._note(problem)
 
     def _note(self, problem: str) -> None:
         if problem and problem != self.problem:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -76,6 +76,7 @@ class Job:
         self._keeper = Keeper(claim, self._meter)
         self._places = places
         self._scratch = scratch
+        self._over = False  # whether this job has ended the task
         self._left = ""  # what is saved but still where it came from, too
 
     def look(self) -> None:
@@ -88,7 +89,8 @@ class Job:
         try:
             await self._run()
         finally:
-            await self._source.forget(self._task.id)
+            done_here = self._source.forget if self._over else self._source.rest
+            await done_here(self._task.id)
 
     async def _run(self) -> None:
         try:
@@ -120,7 +122,7 @@ class Job:
         try:
             await self._undo(*self._ledger.begun)
             told = await self._announce(self._ended(Status.CANCELED), self._ledger.items, "task.canceled")
-            await self._claim.finish(Status.CANCELED, deliveries=told)
+            await self._end(Status.CANCELED, deliveries=told)
         except Fenced as e:
             log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
 
@@ -242,13 +244,17 @@ class Job:
             done_files=len(done),
         )
         ends = [last] if last else []
-        await self._claim.finish(status, error, items=ends, progress=progress, deliveries=told)
+        await self._end(status, error, items=ends, progress=progress, deliveries=told)
+
+    async def _end(self, status: Status, error: str = "", **more: Any) -> None:
+        await self._claim.finish(status, error, **more)
+        self._over = True
 
     async def _fail(self, error: str) -> None:
         try:
             await self._undo(*self._ledger.begun)
             told = await self._announce(self._ended(Status.FAILED, error), self._ledger.items, "task.failed")
-            await self._claim.finish(Status.FAILED, error, deliveries=told)
+            await self._end(Status.FAILED, error, deliveries=told)
         except CancelRequested:
             await self.cancel()
         except Fenced as e:

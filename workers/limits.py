@@ -123,6 +123,10 @@ class Watched(Source):
         """As the source does."""
         await self.source.remove(item, spec)
 
+    async def rest(self, task_id: str) -> None:
+        """As the source does."""
+        await self.source.rest(task_id)
+
     async def forget(self, task_id: str) -> None:
         """As the source does."""
         await self.source.forget(task_id)

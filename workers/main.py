@@ -44,6 +44,7 @@ _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _PLACE_SECONDS = 5.0
 _CLEAN_SECONDS = 2.0
+_TIDY_SECONDS = 60.0
 _LIMITS_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -125,6 +126,7 @@ class Worker:
                     "watch": _every(0, self._watch_self),
                     "limits": _every(_LIMITS_SECONDS, self._throttle.refresh),
                     "clean": _every(_CLEAN_SECONDS, self._clean),
+                    "tidy": _every(_TIDY_SECONDS, self._tidy),
                     "control": self._hear_cancels(),
                     "passes": self._hear_passes(),
                     "reconcile": reconciler.run(),
@@ -283,6 +285,14 @@ class Worker:
                 except Fenced:
                     log.info("it was retried, there is nothing to clean up", task=task_id)
                 await self._store.workers.cleaned(name, task_id, epoch)
+
+    async def _tidy(self) -> None:
+        """Remove what workers that were killed left on this machine of tasks that have ended since."""
+        for source in self._sources.values():
+            for task_id in await source.kept():
+                task = await self._store.tasks.get(task_id)
+                if task and task.status.ended and task_id not in self._jobs:
+                    await source.forget(task_id)
 
     async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

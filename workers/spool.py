@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from saveany.errors import NoSpace, Retryable
 from saveany.models import Item
@@ -23,24 +23,24 @@ _PIECE = 1 << 20
 class Spool:
     """A file on its way through this machine; gone when the `async with` ends."""
 
-    def __init__(self, path: Path, item: Item, *, needed: bool) -> None:
+    def __init__(self, folder: Path, item: Item, *, needed: bool) -> None:
         self.needed = needed
-        self._path = path
+        self._folder = folder
         self._item = item
         self._fd = -1
         self._size = 0
 
     async def __aenter__(self) -> Spool:
         if self.needed:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Without a name: it is gone with us, even if we are killed.
+            with TemporaryFile(dir=self._folder) as file:
+                self._fd = os.dup(file.fileno())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-            with suppress(FileNotFoundError):
-                self._path.unlink()
 
     async def fill(self, source: Source, meter: Meter) -> int:
         """Fetch the whole file; returns its size."""
@@ -49,7 +49,7 @@ class Spool:
             try:
                 await asyncio.to_thread(_write_all, self._fd, offset, data)
             except OSError as error:
-                raise NoSpace(f"{self._item.name} needs room in {self._path.parent}: {error}") from error
+                raise NoSpace(f"{self._item.name} needs room in {self._folder}: {error}") from error
             self._size += len(data)
             meter.report(self._size, None)
 

@@ -60,9 +60,20 @@ class Transfer:
         raises, nothing half is visible, and a later call starts from what is really there.
         """
         if await self._is_done(item):
-            return replace(item, status=ItemStatus.COMPLETED)
+            return await self._shown(replace(item, status=ItemStatus.COMPLETED))
         item = await self._prepared(item)
-        return await dataclasses.replace(self, storage=self.storage_of(item))._save(item)
+        there = dataclasses.replace(self, storage=self.storage_of(item))
+        return await there._shown(await there._save(item))
+
+    async def _shown(self, item: Item) -> Item:
+        """With the file's page, where it has one. It is saved, whether that can be told or not."""
+        if item.status is not ItemStatus.COMPLETED:
+            return item
+        try:
+            return replace(item, url=await self.storage.page(item.final))
+        except StorageError as error:
+            log.info("cannot tell where the file is shown", path=item.final, reason=error.message)
+            return item
 
     async def _save(self, item: Item) -> Item:
         while True:
@@ -176,7 +187,7 @@ class Transfer:
 
     def _spool(self, item: Item) -> Spool:
         needed = item.size is None and self.storage.capabilities.needs_size
-        return Spool(self.scratch / f"{self.claim.task.id}-{item.index}", item, needed=needed)
+        return Spool(self.scratch, item, needed=needed)
 
     async def undo(self, item: Item) -> None:
         """Remove what there is of an item that is not completed."""

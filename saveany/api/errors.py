@@ -174,14 +174,16 @@ def _detail(found: dict[str, Any]) -> Detail:
     place = ".".join(names) or source
     if found["type"] != "extra_forbidden":
         return place, _text(found)
-    return place, _unknown(place, body.model_fields if body and len(names) == 1 else ())
+    top = body.model_fields if body and len(names) == 1 else ()
+    return place, _unknown(names, found.get("ctx", {}).get("known") or top)
 
 
-def _unknown(name: str, known: Collection[str]) -> str:
+def _unknown(names: Sequence[str], known: Collection[str]) -> str:
+    name = names[-1]
     if not known:
         return "there is no such field"
-    if name in _LINKS:
-        hint = "links go into params.message_links"
+    if len(names) == 1 and name in _LINKS:
+        hint = "links go into params; GET /api/v1/task-types says under which name"
     else:
         hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
     return f"there is no such field; {hint}"
@@ -192,6 +194,8 @@ _TEXTS = {
     "model_attributes_type": "must be a JSON object",
     "model_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "string_pattern_mismatch": "has a character that may not stand there",
 }
 
 
@@ -199,4 +203,5 @@ def _text(found: dict[str, Any]) -> str:
     if known := _TEXTS.get(found["type"]):
         return known
     text = re.sub(r"^(Input|Value|String|List) should", "must", found["msg"])
+    text = re.sub(r" after validation, not \d+$", "", text)
     return text.removeprefix("Value error, ").replace("a valid integer", "a whole number")

@@ -85,6 +85,12 @@ class NewTask(Wanted):
     url: str = Field(
         default="", max_length=2048, description="In place of `telegram_url`: any link a source takes."
     )
+    type: str = Field(
+        default="",
+        max_length=64,
+        description="A name of /api/v1/task-types that takes the link. Left out: the link tells.",
+        examples=["directlinks"],
+    )
     user_id: int = Field(
         ge=1, lt=2**53, description="Telegram id of a configured user.", examples=[123456789]
     )
@@ -157,9 +163,10 @@ class TypedTask(Wanted):
 
 
 def _generation(body: object) -> str:
-    """Which body it is: a `type` or `params` is in the typed one only."""
+    """Which body it is: `params` is in the typed one only, a link in the plain one."""
     if isinstance(body, dict):
-        return "typed" if "type" in body or "params" in body else "plain"
+        linked = "url" in body or "telegram_url" in body
+        return "typed" if "params" in body or ("type" in body and not linked) else "plain"
     return "typed" if isinstance(body, TypedTask) else "plain"
 
 

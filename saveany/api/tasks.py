@@ -30,7 +30,7 @@ from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, TaskSpec
 from saveany.planning.intake import Wish, intake, source_of
-from saveany.sources import Params, ParamsModel
+from saveany.sources import Params, ParamsModel, SourceSpec
 from saveany.store.people import Prefs
 from saveany.timefmt import rfc3339
 
@@ -168,7 +168,17 @@ def _spec(config: Config, body: NewTask | TypedTask, prefs: Prefs) -> TaskSpec:
     if isinstance(body, TypedTask):
         return _typed_spec(config, body, prefs)
     names = {"telegram_url": "url"} if body.url else {}
+    if body.type:
+        _check_takes_a_link(source_of(config, body.type))
     return _renamed(names, config, _wish(body), prefs)
+
+
+def _check_takes_a_link(source: SourceSpec) -> None:
+    fields = source.params.model_fields.items()
+    if needed := [name for name, field in fields if field.is_required() and name != source.params.link_field]:
+        raise InvalidInput(
+            f"{source.type} needs more than a link: send params with {', '.join(needed)}", "type"
+        )
 
 
 def _renamed(names: Mapping[str, str], config: Config, wish: Wish, prefs: Prefs) -> TaskSpec:
@@ -181,7 +191,7 @@ def _renamed(names: Mapping[str, str], config: Config, wish: Wish, prefs: Prefs)
 
 def _wish(body: NewTask) -> Wish:
     return Wish(
-        type="tgfiles" if body.telegram_url else "",
+        type=body.type or ("tgfiles" if body.telegram_url else ""),
         links=[body.telegram_url or body.url],
         user_id=body.user_id,
         storage=body.storage_name,
@@ -223,8 +233,16 @@ def _params(model: ParamsModel, body: TypedTask) -> Params:
         return model.model_validate(body.params, strict=True)
     except ValidationError as error:
         found: list[Any] = error.errors(include_url=False)
+        known = {"known": list(model.model_fields)}
         raise RequestValidationError(
-            [{**e, "loc": ("body", "typed", "params", *e["loc"])} for e in found]
+            [
+                {
+                    **e,
+                    "loc": ("body", "typed", "params", *e["loc"]),
+                    "ctx": known if len(e["loc"]) == 1 else {},
+                }
+                for e in found
+            ]
         ) from error
 
 

@@ -18,7 +18,9 @@ from saveany.cli.follow import follow_tasks
 from saveany.errors import ConfigError
 from saveany.models import OnConflict
 
-_LINK_HELP = "Links of Telegram messages, such as https://t.me/channel/123. Each becomes a task."
+_LINK_HELP = (
+    "Links of Telegram messages, such as https://t.me/channel/123, or other URLs. Each becomes a task."
+)
 
 
 def add(
@@ -27,12 +29,16 @@ def add(
     user: Annotated[
         int | None, typer.Option(min=1, help="Telegram user id. Default: the first of `users`.")
     ] = None,
-    storage: Annotated[str, typer.Option(help="Storage. Default: the first of the user.")] = "",
+    storage: Annotated[str, typer.Option(help="Storage. Default: the user's own.")] = "",
     folder: Annotated[str, typer.Option("--dir", help="Folder inside the storage.")] = "",
     name: Annotated[str, typer.Option(help="Name for the file. Default: its own.")] = "",
+    type_: Annotated[
+        str, typer.Option("--type", help="Kind of task, such as directlinks. Default: the link tells.")
+    ] = "",
     on_conflict: Annotated[
-        OnConflict, typer.Option(help="What happens when the name is taken.")
-    ] = OnConflict.RENAME,
+        OnConflict | None,
+        typer.Option(help="What happens when the name is taken. Default: as the user has set it."),
+    ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher ones of your tasks go first.")] = 0,
     webhook_url: Annotated[str, typer.Option(help="URL that is told when the task ends.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait, and show how it goes.")] = False,
@@ -64,7 +70,8 @@ def add(
         "storage_name": storage,
         "dir_path": folder,
         "filename": name,
-        "on_conflict": on_conflict.value,
+        "type": type_,
+        "on_conflict": on_conflict and on_conflict.value,
         "priority": priority,
         "webhook_url": webhook_url,
     }

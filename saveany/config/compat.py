@@ -5,7 +5,7 @@ Names and meanings are those of SaveAny-Bot v0.60.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Loc = tuple[str | int, ...]
@@ -28,6 +28,7 @@ IGNORED: Mapping[str, str] = {
     "parser": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
     "parsers": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
     "hook": _NOT_YET,
+    "storages.spilt_size_mb": "has no effect, in SaveAny-Bot neither: the key is split_size_mb",
 }
 
 
@@ -35,12 +36,21 @@ def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
     """Remove every ignored key from `data`, in place; yields each with its warning."""
     for dotted, why in IGNORED.items():
         *parents, key = dotted.split(".")
-        table: Any = data
-        for parent in parents:
-            table = table.get(parent) if isinstance(table, dict) else None
-        if isinstance(table, dict) and key in table:
-            del table[key]
-            yield (*parents, key), f"{dotted} {why}"
+        for loc, table in _tables(data, parents):
+            if key in table:
+                del table[key]
+                yield (*loc, key), f"{dotted} {why}"
+
+
+def _tables(data: Any, names: Sequence[str], loc: Loc = ()) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    """The table of these names, or each of an array of tables, and where it is."""
+    if isinstance(data, list):
+        for number, each in enumerate(data):
+            yield from _tables(each, names, (*loc, number))
+    elif isinstance(data, dict) and names:
+        yield from _tables(data.get(names[0]), names[1:], (*loc, names[0]))
+    elif isinstance(data, dict):
+        yield loc, data
 
 
 def is_ignored_variable(variable: str) -> bool:

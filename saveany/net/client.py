@@ -159,10 +159,12 @@ class _Stream(httpcore.AsyncNetworkStream):
                 return await self._reader.read(max(max_bytes, 2 * AHEAD))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Piece by piece: each has its `timeout`, so that a slow link is not taken for a dead one."""
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
-            async with asyncio.timeout(timeout):
-                self._writer.write(buffer)
-                await self._writer.drain()
+            for start in range(0, len(buffer), AHEAD):
+                async with asyncio.timeout(timeout):
+                    self._writer.write(memoryview(buffer)[start : start + AHEAD])
+                    await self._writer.drain()
 
     async def aclose(self) -> None:
         self._writer.transport.abort()  # a polite end of TLS would wait for the server's

@@ -1,6 +1,6 @@
 """The receive path of the downloader's own connections: Telethon's layers with fewer copies.
 
-A part of 1 MiB is copied by the kernel into a buffer that the connection keeps, once more because cryptg
+A part of 1 MiB is copied by the kernel into a buffer of its size, once more because cryptg
 decrypts nothing but `bytes`, and decrypted; from there on a `memoryview` is handed through to whoever writes
 it. Telethon's own classes copy it six times. What they check is checked here
 (https://core.telegram.org/mtproto/security_guidelines), and one thing more: an envelope that does not fit
@@ -37,7 +37,7 @@ from telethon.tl.types import BadMsgNotification, BadServerSalt
 #: A longer packet answers nothing that is asked here: a part has 1 MiB at most.
 LONGEST_PACKET = 2 << 20
 #: Packets that wait to be opened before no more are read.
-_BACKLOG = 4
+_BACKLOG = 1
 _LENGTH = struct.Struct("<i")
 _KEYS = struct.Struct("<Q16s")  # key id, message key
 _LETTER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
@@ -60,8 +60,7 @@ class Packets(asyncio.BufferedProtocol):
     """Cuts the stream into packets: four bytes with the length, then as many bytes."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(1 << 12)  # grows to the longest packet that has come
-        self._end = _LENGTH.size  # of what is being read, in the buffer
+        self._buffer = bytearray(_LENGTH.size)  # of the size of what is being read
         self._filled = 0
         self._in_packet = False
         self._queue: asyncio.Queue[Packet | Exception] = asyncio.Queue()
@@ -82,19 +81,19 @@ class Packets(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """For asyncio: where the next bytes go."""
-        return memoryview(self._buffer)[self._filled : self._end]
+        return memoryview(self._buffer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """For asyncio: so many have come."""
         self._filled += nbytes
-        if self._filled < self._end:
+        if self._filled < len(self._buffer):
             return
-        self._filled = 0
+        buffer, self._buffer, self._filled = self._buffer, bytearray(_LENGTH.size), 0
         if self._in_packet:
-            self._arrived(memoryview(self._buffer)[: self._end])
-            self._in_packet, self._end = False, _LENGTH.size
+            self._in_packet = False
+            self._arrived(memoryview(buffer))
         else:
-            self._begin(*_LENGTH.unpack_from(self._buffer))
+            self._begin(*_LENGTH.unpack(buffer))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """For asyncio."""
@@ -105,9 +104,7 @@ class Packets(asyncio.BufferedProtocol):
             self._queue.put_nowait(ConnectionError(f"a packet of {length} bytes was announced"))
             cast(asyncio.Transport, self._transport).abort()
             return
-        if length > len(self._buffer):
-            self._buffer = bytearray(length)
-        self._in_packet, self._end = True, length
+        self._in_packet, self._buffer = True, bytearray(length)  # many lines rest: none keeps a long one
 
     def _arrived(self, packet: memoryview) -> None:
         self._queue.put_nowait(_cut(packet))

@@ -45,4 +45,6 @@ def _item(item: Item) -> dict[str, Any]:
         "status": item.status,
         "path": item.final or item.path,
     }
-    return described | {key: value for key in ("storage", "sha256", "error") if (value := getattr(item, key))}
+    return described | {
+        key: value for key in ("storage", "sha256", "url", "error") if (value := getattr(item, key))
+    }

@@ -915,11 +915,14 @@ class StorageSuite:
 
     @needs("lists")
     async def test_list_in_pages(self, storage: Storage) -> None:
-        for item, name in enumerate(["b", "a", "d", "c"]):
-            await save(storage, f"d/{name}", b"x", key(item=item))
-        first = await storage.list("d", limit=3)
-        rest = await storage.list("d", after=first[-1].name, limit=3)
-        assert [entry.name for entry in first + rest] == ["a", "b", "c", "d"]
+        for item, path in enumerate(["b", "a/x", "d", "a-b", "c/x"]):
+            await save(storage, f"d/{path}", b"x", key(item=item))
+        for limit in (1, 2, 3):
+            found = [""]
+            while page := await storage.list("d", after=found[-1], limit=limit):
+                assert len(page) <= limit
+                found += [entry.name for entry in page]
+            assert found == ["", "a", "a-b", "b", "c", "d"]
 
     @needs("lists")
     async def test_walk(self, storage: Storage) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.alist import AlistStorage
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
-from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, alist
+from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, Refused, alist
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port
 
@@ -98,6 +99,29 @@ async def test_a_drive_that_fails_is_told(
         await storage.probe()
     assert type(caught.value) is kind
     assert "s3cret" not in str(caught.value)
+
+
+async def test_a_replacement_that_fails_leaves_the_old_file(
+    server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(storage, "a.bin", b"old")
+    really = server.rename
+
+    def rename(asked: dict[str, Any]) -> Any:
+        if asked["path"].endswith(".part"):
+            raise Refused(500, "the drive is busy")
+        return really(asked)
+
+    async with await storage.begin(key(item=2), "a.bin", 3) as upload:
+        await upload.write(0, b"new")
+        await upload.seal(3)
+        monkeypatch.setattr(server, "rename", rename)
+        with pytest.raises(StorageUnavailable, match="busy"):
+            await upload.commit("a.bin", 3, replace=True)
+        assert await load(storage, "a.bin") == b"old"
+        monkeypatch.setattr(server, "rename", really)
+        await upload.commit("a.bin", 3, replace=True)
+    assert [path.read_bytes() for path in (server.files / BASE).iterdir()] == [b"new"]
 
 
 async def test_a_task_that_is_forgotten_is_no_success(

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from saveany.errors import StorageError, StorageUnavailable
+from storages.base import Range, UploadKey
 from storages.ftp import NAMES, FtpStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, names, save
 from tests.fixtures import ftp
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.ftp import PASSWORD, USER, FtpServer
@@ -135,11 +137,98 @@ async def test_stat_where_little_is_known(tmp_path: Path, without: str) -> None:
         await storage.close()
 
 
+async def put(
+    storage: FtpStorage, path: str, data: bytes, owner: UploadKey, keep: Sequence[Range] = ()
+) -> Sequence[Range]:
+    """Write it over what is there; returns what was kept."""
+    async with await storage.begin(owner, path, len(data), keep) as upload:
+        start = upload.kept[0][1] if upload.kept else 0
+        await fill(upload, data[start:], start=start)
+        await upload.commit(path, len(data), replace=True)
+    return upload.kept
+
+
+async def test_replacing_where_renames_need_free_names(tmp_path: Path) -> None:
+    with ftp.pyftpdlib(tmp_path, overwrites=False) as server:
+        storage = FtpStorage(server.options("x"))
+        await save(storage, "d/a.bin", b"old")
+        await put(storage, "d/a.bin", b"new", key(item=2))
+        assert [path.read_bytes() for path in (server.root / "x/d").iterdir()] == [b"new"]
+        await storage.close()
+
+
+async def test_a_replacement_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ftp.pyftpdlib(tmp_path, overwrites=False) as server:
+        storage = FtpStorage(server.options("x"))
+        await save(storage, "a.bin", b"old")
+        really = FtpStorage._renamed
+
+        async def renamed(self: FtpStorage, path: str, to: str, *, taken: bool) -> bool:
+            if path.endswith(".part") and not taken:
+                raise StorageError("the server refuses")
+            return await really(self, path, to, taken=taken)
+
+        monkeypatch.setattr(FtpStorage, "_renamed", renamed)
+        with pytest.raises(StorageError, match="refuses"):
+            await put(storage, "a.bin", b"new", key(item=2))
+        assert await load(storage, "a.bin") == b"old"
+        await storage.close()
+
+
+async def test_a_server_that_cannot_go_on(tmp_path: Path) -> None:
+    """The first try after a break is for nothing, but the next one begins anew."""
+    with ftp.pyftpdlib(tmp_path, without=("REST",)) as server:
+        storage = FtpStorage(server.options("x"))
+        data = content(3 * MIB)
+        async with await storage.begin(key(), "a.bin", len(data)) as upload:
+            await fill(upload, data[: 2 * MIB])
+        keep = [(0, MIB)]
+        with pytest.raises(StorageUnavailable, match="cannot go on"):
+            await put(storage, "a.bin", data, key(2), keep)
+        assert await put(storage, "a.bin", data, key(3), keep) == ()
+        assert await load(storage, "a.bin") == data
+        await storage.close()
+
+
+async def test_a_user_who_may_not_rename(tmp_path: Path) -> None:
+    with ftp.pyftpdlib(tmp_path, may="elradmwMT") as server:
+        storage = FtpStorage(server.options("x"))
+        with pytest.raises(StorageError, match="does not let it be renamed"):
+            await save(storage, "a.bin", b"1")
+        await storage.close()
+
+
+async def test_names_in_another_encoding_are_no_obstacle(tmp_path: Path) -> None:
+    with ftp.pyftpdlib(tmp_path, encoding="latin-1", banner="Grüße") as server:
+        storage, theirs = FtpStorage(server.options("x")), FtpStorage(server.options("x", encoding="latin-1"))
+        await save(theirs, "ä.bin", b"1")
+        await save(storage, "a.bin", b"2", key(2))
+        assert await names(storage) == ["a.bin", "\ufffd.bin"]
+        assert await load(theirs, "ä.bin") == b"1"
+        await storage.close()
+        await theirs.close()
+
+
+async def test_a_server_that_thinks_about_what_it_got(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some bring a file elsewhere before they say that they have it."""
+    monkeypatch.setattr("storages.ftp._SILENCE", 0.4)
+    with ftp.pyftpdlib(tmp_path, slow=0.8) as server:
+        storage = FtpStorage(server.options("x"))
+        await save(storage, "a.bin", b"1")
+        await storage.close()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"password": "another"}, "does not accept this login"),
         ({"ca_file": ""}, "certificate is not trusted"),
+        ({"ca_file": "/no/such/file"}, "ca_file cannot be used"),
+        ({"host": "localhost"}, "a name that the certificate is for"),
     ],
 )
 async def test_what_is_wrong_is_said(old: FtpServer, changes: dict[str, str], words: str) -> None:
@@ -148,6 +237,18 @@ async def test_what_is_wrong_is_said(old: FtpServer, changes: dict[str, str], wo
         await storage.probe()
     assert PASSWORD not in str(caught.value)
     await storage.close()
+
+
+async def test_a_server_without_tls_is_told(plain: FtpServer) -> None:
+    storage = FtpStorage(plain.options("x", tls="explicit"))
+    with pytest.raises(StorageError, match="set tls to"):
+        await storage.probe()
+    await storage.close()
+
+
+def test_an_encoding_that_nobody_knows(plain: FtpServer) -> None:
+    with pytest.raises(ValidationError, match="name of an encoding"):
+        plain.options("x", encoding="utf-99")
 
 
 async def test_a_server_that_is_down_is_told(plain: FtpServer) -> None:

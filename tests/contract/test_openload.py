@@ -170,7 +170,8 @@ async def test_what_is_known_of_folders_is_not_asked_again(
 async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
     await save(storage, "a.mp4", b"x")
     (item,) = server.files.values()
-    assert await storage.url("a.mp4", 3600) == server.link(item)
+    assert await storage.url("a.mp4", 3600) == await storage.page("a.mp4") == server.link(item)
+    assert await storage.page("missing/b.mp4") == ""
     for missing in ("b.mp4", "c/d.mp4"):
         with pytest.raises(StorageError, match="there is no file"):
             await storage.url(missing, 3600)

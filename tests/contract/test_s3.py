@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
+from unittest.mock import AsyncMock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Storage
@@ -81,6 +84,7 @@ class TestMoto(S3Suite):
         storage = worker()
         await save(storage, "a.bin", b"hello")
         link = await storage.url("a.bin", 60)
+        assert "X-Amz-Signature" in link
         got = subprocess.run([program("curl"), "-sf", link], capture_output=True, check=True)
         assert got.stdout == b"hello"
 
@@ -99,6 +103,74 @@ class TestMoto(S3Suite):
             await fill(upload, data)
             await upload.commit("a.bin", len(data), replace=False)
         assert await load(worker(), "a.bin") == data
+
+    async def test_what_was_sealed_is_kept(self, worker: Open) -> None:
+        data = content(12 * MIB)
+        async with await worker().begin(key(1), "a.bin", len(data)) as crashed:
+            await fill(crashed, data, seal=True)
+            keep = tuple(await crashed.sync([(0, len(data))]))
+        assert keep == ((0, 10 * MIB),)
+        async with await worker().begin(key(2), "a.bin", len(data), keep) as upload:
+            assert upload.kept == keep
+            await upload.write(10 * MIB, data[10 * MIB :])
+            await upload.commit("a.bin", len(data), replace=False)
+        assert await load(worker(), "a.bin") == data
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 4, None])
+    async def test_pages_of_a_server_are_not_ours(
+        self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, limit: int | None
+    ) -> None:
+        """To S3, `a-b` comes before the folder `a/`."""
+        names = ["a", "a -b", "a b", "a-b", "a.b", "a0", "ab", "b", "b.", "b0"]
+        storage = S3Storage(server.options(bucket))
+        client = await storage.client()
+        for name in names:
+            path = f"{name}/x" if name in ("a", "a b", "b") else name
+            await client.put_object(Bucket=bucket, Key=f"base/{path}", Body=b"x")
+        monkeypatch.setattr(client, "list_objects_v2", partial(client.list_objects_v2, MaxKeys=2))
+        found: list[str] = []
+        while page := await storage.list("", after=(found or [""])[-1], limit=limit):
+            found += [entry.name for entry in page]
+        assert found == names
+        await storage.close()
+
+    async def test_a_file_that_changes_while_it_is_read_is_told(
+        self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = S3Storage(server.options(bucket))
+        await save(storage, "a.bin", b"12345")
+        before = await storage._head(storage.key("a.bin"))
+        await storage.delete("a.bin")
+        await save(storage, "a.bin", b"67890")
+        monkeypatch.setattr(storage, "_head", AsyncMock(return_value=before))
+        with pytest.raises(StorageUnavailable, match="changed"):
+            await load(storage, "a.bin")
+        await storage.close()
+
+    async def test_a_service_that_takes_nothing_more_is_told(
+        self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storages.s3.STALL", 0.5)
+        async with fault_proxy(server.port) as link, asyncio.timeout(20):
+            link.stall_after = MIB
+            storage = S3Storage(
+                server.options(bucket, endpoint=f"http://127.0.0.1:{link.port}", part_size=16)
+            )
+            async with await storage.begin(key(), "a.bin", 16 * MIB) as upload:
+                with pytest.raises(StorageUnavailable):
+                    await fill(upload, content(16 * MIB), seal=True)
+            await storage.close()
+
+    @pytest.mark.parametrize("operation", ["list_multipart_uploads", "list_objects_v2"])
+    async def test_a_probe_tells_what_is_forbidden(
+        self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        storage = S3Storage(server.options(bucket))
+        denied = ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+        monkeypatch.setattr(await storage.client(), operation, AsyncMock(side_effect=denied))
+        with pytest.raises(StorageError, match="what they may do"):
+            await storage.probe()
+        await storage.close()
 
     async def test_a_finish_is_completed(self, worker: Open, everything: Callable[[], set[str]]) -> None:
         data = content(12 * MIB)
@@ -161,4 +233,17 @@ async def test_a_server_that_is_down_is_told(moto: S3Server) -> None:
     storage = S3Storage(moto.options("x", endpoint=f"127.0.0.1:{free_port()}", use_ssl=False))
     with pytest.raises(StorageUnavailable):
         await storage.probe()
+    await storage.close()
+
+
+@pytest.mark.parametrize(
+    ("virtual_host", "address"),
+    [(False, "https://s3.example.com/films/d/a.mkv?"), (True, "https://films.s3.example.com/d/a.mkv?")],
+)
+async def test_where_the_bucket_stands_in_the_address(
+    moto: S3Server, virtual_host: bool, address: str
+) -> None:
+    changes = {"endpoint": "s3.example.com", "virtual_host": virtual_host, "base_path": ""}
+    storage = S3Storage(moto.options("films", **changes))
+    assert (await storage.url("d/a.mkv", 60)).startswith(address)
     await storage.close()

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import asyncssh
 import pytest
+from pydantic import ValidationError
 
-from saveany.errors import StorageError, StorageUnavailable
-from storages.base import Services
+from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from storages.base import Services, Usage
 from storages.sftp import SftpStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from tests.contract.disk import mounted
+from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, names, save
 from tests.fixtures import sftp
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port, program
@@ -37,6 +45,16 @@ def folder() -> str:
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     return Services(scratch=tmp_path / "scratch")
+
+
+def leaves(pid: int) -> list[int]:
+    """The processes below it that have none below them."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [leaf for child in children for leaf in leaves(int(child)) or [int(child)]]
+
+
+def _soon(timeout: Callable[[float | None], asyncio.Timeout], seconds: float | None) -> asyncio.Timeout:
+    return timeout(seconds and 0.5)
 
 
 def sftp_batch(server: SftpServer, line: str) -> None:
@@ -131,6 +149,101 @@ class TestOpenSsh(Suite):
                 await impostor.probe()
             await impostor.close()
 
+    async def test_an_encrypted_key(
+        self, server: SftpServer, folder: str, services: Services, tmp_path: Path
+    ) -> None:
+        secret = tmp_path / "secret"
+        private = asyncssh.read_private_key(server.login["private_key"])
+        secret.write_bytes(private.export_private_key("pkcs8-pem", "open sesame"))
+        for passphrase, words in (("", "Passphrase must be"), ("wrong", "private_key cannot be used")):
+            options = server.options(folder, private_key=secret, passphrase=passphrase)
+            storage = SftpStorage(options, services)
+            with pytest.raises(StorageError, match=words):
+                await storage.probe()
+        storage = SftpStorage(server.options(folder, private_key=secret, passphrase="open sesame"), services)
+        await storage.probe()
+        await storage.close()
+
+    async def test_names_that_are_not_utf8_are_no_obstacle(
+        self, server: SftpServer, folder: str, worker: Open
+    ) -> None:
+        storage = worker()
+        await storage.mkdir("d")
+        (server.root / folder / "d" / os.fsdecode(b"\xe4.bin")).write_bytes(b"theirs")
+        await save(storage, "d/a.bin", b"ours", key(2))
+        assert await names(storage, "d") == ["a.bin", "\ufffd.bin"]
+
+    @pytest.mark.parametrize("leads", ["file", "folder", "nowhere"])
+    async def test_a_link_has_a_name(self, server: SftpServer, folder: str, worker: Open, leads: str) -> None:
+        storage, base = worker(), server.root / folder
+        await storage.mkdir("folder")
+        (base / "file").write_bytes(b"theirs")
+        (base / "link").symlink_to(leads)
+        with pytest.raises(NameTaken):
+            await save(storage, "link", b"ours")
+        assert (base / "link").is_symlink()
+
+    async def test_a_server_whose_sftp_has_died(
+        self, server: SftpServer, folder: str, services: Services
+    ) -> None:
+        """The connection lives on, as each program there is a process of its own."""
+        storage = SftpStorage(server.options(folder), services)
+        others = set(leaves(server.pid))
+        await storage.probe()
+        (sftp_program,) = {*leaves(server.pid)} - others
+        os.kill(sftp_program, signal.SIGKILL)
+        with suppress(StorageUnavailable):
+            await storage.probe()
+        await storage.probe()
+        await storage.close()
+
+    async def test_a_server_whose_sftp_stands_still(
+        self, server: SftpServer, folder: str, services: Services, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = SftpStorage(server.options(folder), services)
+        others = set(leaves(server.pid))
+        await storage.probe()
+        (sftp_program,) = {*leaves(server.pid)} - others
+        os.kill(sftp_program, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr("storages.sftp.asyncio.timeout", partial(_soon, asyncio.timeout))
+            with pytest.raises(StorageUnavailable):
+                await storage.stat("a")
+        await storage.probe()
+        await storage.close()
+        os.kill(sftp_program, signal.SIGKILL)
+
+    async def test_a_full_disk_is_told(self, server: SftpServer, folder: str, worker: Open) -> None:
+        storage = worker()
+        await storage.mkdir("")
+        with mounted(server.root / folder / "small"):
+            with pytest.raises(NoSpace, match="full"):
+                await save(storage, "small/a.bin", content(5 * MIB))
+            await storage.close()
+
+
+async def test_a_server_without_extensions(tmp_path: Path, services: Services) -> None:
+    with sftp.openssh(tmp_path, without="posix-rename,statvfs,fsync,limits") as server:
+        storage = SftpStorage(server.options("x"), services)
+        await save(storage, "d/a.bin", b"old")
+        async with await storage.begin(key(item=2), "d/a.bin", 3 * MIB) as upload:
+            await fill(upload, content(3 * MIB))
+            with pytest.raises(NameTaken):
+                await upload.commit("d/a.bin", 3 * MIB, replace=False)
+            await upload.commit("d/a.bin", 3 * MIB, replace=True)
+        assert await load(storage, "d/a.bin") == content(3 * MIB)
+        assert [path.name for path in (server.root / "x/d").iterdir()] == ["a.bin"]
+        assert await storage.usage() == Usage()
+        await storage.close()
+
+
+def test_a_host_key_that_is_none(server: SftpServer) -> None:
+    host = (server.root.parent / "host.pub").read_text()
+    assert server.options("x", host_key=host)
+    for wrong in ("SHA256:abcdef", "ssh-ed25519 AAAA", f"127.0.0.1 {host}"):
+        with pytest.raises(ValidationError, match="must be one public key"):
+            server.options("x", host_key=wrong)
+
 
 class TestRclone(Suite):
     """It writes what comes in any order, and flushes nothing."""
@@ -144,7 +257,8 @@ class TestRclone(Suite):
     ("changes", "words"),
     [
         ({"username": "nobody-here"}, "does not accept this login"),
-        ({"private_key": "/no/such/key"}, "private_key cannot be read"),
+        ({"private_key": "/no/such/key"}, "private_key cannot be used: .*No such file"),
+        ({"private_key": "/etc/hosts"}, "private_key cannot be used: Invalid"),
     ],
 )
 async def test_what_is_wrong_is_said(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -134,6 +136,27 @@ class DavSuite(StorageSuite):
             with pytest.raises(StorageUnavailable):
                 await load(storage, "a.bin")
             await storage.close()
+
+    async def test_an_address_is_taken_as_people_write_it(
+        self, server: DavServer, base: str, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        await worker().mkdir("Büro & 100%")
+        storage = WebdavStorage(server.options("", url=f"{server.url}/{base}/Büro & 100%25"))
+        await save(storage, "d/a.bin", b"x")
+        assert await load(storage, "d/a.bin") == b"x"
+        assert everything() == {"Büro & 100%/d/a.bin"}
+        await storage.close()
+
+    async def test_a_folder_that_others_remove_is_made_again(
+        self, server: DavServer, base: str, storage: Storage
+    ) -> None:
+        await save(storage, "d/a.bin", b"a")
+        await save(storage, "e/b.bin", b"b", key(item=1))
+        shutil.rmtree(server.files / base / "d")
+        for _ in range(2):
+            with suppress(StorageError):
+                await storage.move("e/b.bin", "d/b.bin")
+        assert await load(storage, "d/b.bin") == b"b"
 
     async def test_a_wrong_password_is_told(self, server: DavServer, base: str) -> None:
         storage = WebdavStorage(server.options(base, password="wr0ng"))
@@ -301,7 +324,16 @@ async def test_a_server_that_is_down_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["files.example", "http://me:secret@files.example", "ftp://files.example", "http://"]
+    "url",
+    [
+        "files.example",
+        "http://me:secret@files.example",
+        "ftp://files.example",
+        "http://",
+        "http://files.example:port",
+        "http://files.example/?dir=/films",
+        "http://files.example/#/films",
+    ],
 )
 async def test_an_address_that_cannot_work_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):

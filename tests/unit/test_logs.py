@@ -94,6 +94,7 @@ def test_the_level_holds_and_chatty_libraries_are_quiet(capsys: pytest.CaptureFi
     logs.get_logger("saveany.test").debug("too fine")
     logging.getLogger("httpx").info("HTTP Request: GET http://example.com/secret")
     logging.getLogger("telethon.client").info("Connecting")
+    logging.getLogger("asyncssh").info("[conn=0] Connected to SSH server")
     logging.getLogger("telethon.client").warning("a real problem")
     written = capsys.readouterr().err
     assert "a real problem" in written

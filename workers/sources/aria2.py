@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 from msgspec.structs import replace
 
 from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
@@ -37,6 +38,8 @@ from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import end, environment, find
 
 _POLL = 0.5
+#: After how many seconds an aria2 that does not answer is asked again. So long that others work meanwhile.
+_AWAY_SECONDS = 60.0
 #: Polls in a row that may fail before aria2 counts as gone.
 _DEAF = 10
 _START_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
@@ -209,14 +212,22 @@ class Aria2Source(Source):
         """The file, from this machine's disk."""
         await disk.copy(Path(item.source["file"]), item.size or 0, write, have)
 
-    async def forget(self, task_id: str) -> None:
-        """End the task's downloads, and remove its files unless they are to be kept."""
-        for gid in await asyncio.to_thread(_names, self._folder / task_id):
+    async def rest(self, task_id: str) -> None:
+        """End the task's downloads. aria2 goes on with what is there."""
+        for gid in await asyncio.to_thread(disk.names, self._folder / task_id):
             await self._rpc.remove(gid)
             self._files.pop(gid, None)
         await self._shut(task_id)
+
+    async def forget(self, task_id: str) -> None:
+        """End the task's downloads, and remove its files unless they are to be kept."""
+        await self.rest(task_id)
         if not self._table.keep_file:
             await asyncio.to_thread(shutil.rmtree, self._folder / task_id, ignore_errors=True)
+
+    async def kept(self) -> list[str]:
+        """Tasks that have a folder, unless they are to keep it."""
+        return [] if self._table.keep_file else await asyncio.to_thread(disk.names, self._folder)
 
 
 class _Rpc:
@@ -291,17 +302,17 @@ class _Rpc:
         token = [f"token:{self._secret}"] if self._secret else []
         body = {"jsonrpc": "2.0", "id": "1", "method": f"aria2.{method}", "params": [*token, *params]}
         try:
-            answer = (await self._http.post(self._url, json=body)).json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise _Deaf(f"aria2 does not answer: {describe(error)}", after=5) from error
-        if problem := answer.get("error"):
-            if problem.get("message") == "Unauthorized":
-                raise Permanent("aria2 does not accept our secret; set `secret` in [aria2] to its rpc-secret")
-            said = str(problem.get("message"))[:200]
-            if "is not found" in said:
-                raise Retryable("aria2 does not know the download any more; was it started anew?")
-            raise Permanent(f"aria2: {said}")
-        return answer["result"]
+            reply = await self._http.post(self._url, json=body)
+            answer = msgspec.json.decode(reply.content, type=_Answer)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise _Deaf(f"aria2 does not answer: {describe(error)}", after=_AWAY_SECONDS) from error
+        if answer.error is None:
+            return answer.result
+        if answer.error.message == "Unauthorized":
+            raise Permanent("aria2 does not accept our secret; set `secret` in [aria2] to its rpc-secret")
+        if "is not found" in answer.error.message:
+            raise Retryable("aria2 does not know the download any more; was it started anew?")
+        raise Permanent(f"aria2: {answer.error.message[:200]}")
 
     async def _spawn(self) -> None:
         program = find(self._table.program)
@@ -347,6 +358,17 @@ class _Rpc:
                 return
 
 
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Answer(msgspec.Struct):
+    """What JSON-RPC answers: the one or the other."""
+
+    result: Any = None
+    error: _Error | None = None
+
+
 class _Deaf(Retryable):
     """aria2 itself does not answer."""
 
@@ -354,12 +376,6 @@ class _Deaf(Retryable):
 def _number(task_id: str, link: str) -> str:
     """What a link's download is called in aria2: the same in every process, so that none is lost."""
     return sha256(f"{task_id} {link}".encode()).hexdigest()[:16]
-
-
-def _names(folder: Path) -> list[str]:
-    with suppress(FileNotFoundError):
-        return [each.name for each in folder.iterdir()]
-    return []
 
 
 async def _check(status: dict[str, Any], link: str, place: Path, way: GuardedProxy) -> None:

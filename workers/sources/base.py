@@ -90,6 +90,15 @@ class Source(abc.ABC):
         """The worker ends: release what is held."""
         return  # most sources hold nothing
 
+    async def kept(self) -> list[str]:
+        """Names of what is kept on this machine, among them the ids of all tasks of which something is."""
+        return []  # most sources keep nothing
+
+    async def rest(self, task_id: str) -> None:
+        """The task stops here, to go on later or elsewhere: end what runs for it. What is on the disk may be
+        of use then; `forget` comes when the task has ended."""
+        return  # of most sources nothing runs on
+
     async def forget(self, task_id: str) -> None:
-        """The task has ended, or goes on elsewhere: remove what is kept of it on this machine."""
+        """The task has ended: remove what is kept of it on this machine."""
         return  # most sources keep nothing

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -36,6 +37,9 @@ _TRIES, _WORTH = 4, 1 << 16
 _SILENCE = 60.0
 #: A length or a number of seconds; a longer one is nonsense.
 _DIGITS = re.compile("[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"(?:bytes)?[ =]*([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+#: Files that are meant to be compressed, whatever else their server says.
+_COMPRESSED = (".gz", ".tgz", ".svgz")
 #: Headers that a user cannot set: they belong to how a file is fetched, not to which one.
 _OURS = (
     "accept-encoding",
@@ -72,6 +76,9 @@ class DirectLinksSource(Source):
     """`directlinks`: a file behind each URL."""
 
     def __init__(self, tools: Tools) -> None:
+        self._guard = tools.guard
+        #: URLs of which a part was not to be had although the server had promised parts.
+        self._whole: set[str] = set()
         self._client = guarded_client(tools.guard, timeout=_SILENCE, proxy=tools.config.proxy)
 
     async def close(self) -> None:
@@ -92,11 +99,12 @@ class DirectLinksSource(Source):
         async with self._ask(wanted, {"Range": "bytes=0-"}) as answer:
             if not pages and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
                 raise Permanent("the server sends a web page in place of the file; is a login needed?")
-            size = _size(answer)
+            size, ranges = _size(answer), _has_ranges(answer) and wanted.url not in self._whole
             if wanted.max_bytes and (size or 0) > wanted.max_bytes:
                 raise Permanent(f"the file has {size} bytes, more than max_bytes ({wanted.max_bytes})")
             source = {key: value for key, value in item.source.items() if key not in _SEEN}
-            return replace(item, name=_suggested(answer), size=size, source={**source, **_identity(answer)})
+            source |= _identity(answer, ranges=ranges)
+            return replace(item, name=_suggested(answer), size=size, source=source)
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Fetch what is missing: in blocks over several connections, or all in one stream."""
@@ -154,6 +162,8 @@ class DirectLinksSource(Source):
                     async for piece in pieces:
                         await write(start, piece)
                         start += len(piece)
+            except _Changed:
+                raise
             except Retryable as error:
                 failures = failures + 1 if start - begun < _WORTH else 0
                 if error.after or failures == _TRIES:
@@ -161,18 +171,24 @@ class DirectLinksSource(Source):
                 await asyncio.sleep(0.1 * 2**failures if failures else 0)
 
     async def _range(self, item: Item, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        wanted, etag = _wanted(item), item.source.get("etag", "")
         headers = {"Range": f"bytes={start}-{end - 1}"}
-        if version := item.source.get("etag") or item.source.get("modified"):
-            headers["If-Range"] = version
+        if version := item.source.get("modified") if etag.startswith("W/") else etag:
+            headers["If-Range"] = version  # which takes strong ones only
         offset = start
-        async with self._ask(_wanted(item), headers) as answer:
-            if answer.status_code != 206 or not _is_range(answer, start, item.size):
-                raise Retryable(f"{item.name}: the file on the server has changed", after=1)
-            async for piece in _pieces(answer):
-                if offset + len(piece) > end:
-                    raise Retryable(f"{item.name}: the server sends more than it was asked for")
-                yield piece
-                offset += len(piece)
+        async with self._ask(wanted, headers) as answer, aclosing(_pieces(answer)) as pieces:
+            given = _given(answer, start, item)
+            if given is None:
+                self._whole.add(wanted.url)
+                raise _Changed(f"{item.name}: the file on the server has changed")
+            async for piece in pieces:
+                if offset + len(piece) > given:
+                    raise Retryable(f"{item.name}: the server sends more than it says")
+                part = piece[: end - offset]
+                yield part
+                offset += len(part)
+                if offset == end < given:  # it does not care where a part is to end
+                    break
         if offset != end:
             raise Retryable(f"{item.name}: {offset - start} of {end - start} bytes of a part arrived")
 
@@ -185,6 +201,7 @@ class DirectLinksSource(Source):
             for _ in range(_REDIRECTS + 1):
                 sent = _for_host(wanted, url)
                 sent.update(own)
+                self._guard.check_url(url)
                 async with self._client.stream("GET", url, headers=sent) as answer:
                     if not answer.has_redirect_location:
                         _check(answer)
@@ -193,6 +210,8 @@ class DirectLinksSource(Source):
                     url = _next(url, answer.headers["Location"])
         except InvalidInput as error:
             raise Permanent(error.message) from error
+        except zlib.error as error:
+            raise Retryable(f"{urlsplit(url).hostname}: what the server has compressed is broken") from error
         except httpx.LocalProtocolError as error:
             raise Permanent("`headers` or `cookies` hold what HTTP does not allow there") from error
         except httpx.HTTPError as error:
@@ -200,12 +219,16 @@ class DirectLinksSource(Source):
         raise Permanent(f"the server redirects more than {_REDIRECTS} times")
 
 
+class _Changed(Retryable):
+    """The file is another now, or its server gives no parts of it: to be begun anew."""
+
+
 async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The body in pieces of a size that is worth handing on; what came before it broke, too."""
     held = bytearray()
     try:
-        async with aclosing(answer.aiter_raw()) as pieces:  # type: ignore[type-var]  # it is a generator
-            async for piece in pieces:
+        async with aclosing(answer.aiter_raw()) as raw:  # type: ignore[type-var]  # it is a generator
+            async for piece in _unpacked(raw) if _is_packed(answer) else raw:
                 held += piece
                 if len(held) >= _PIECE:
                     yield bytes(held)
@@ -216,6 +239,19 @@ async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
         raise
     if held:
         yield bytes(held)
+
+
+async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What is packed by gzip, little by little: a small piece may hold gigabytes of zeros."""
+    unpack = None
+    async for rest in pieces:
+        while rest:
+            if unpack is None or unpack.eof:
+                unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            yield unpack.decompress(rest, _PIECE)
+            rest = unpack.unconsumed_tail or unpack.unused_data
+    if unpack and not unpack.eof:
+        raise zlib.error("it ends too early")
 
 
 def _wanted(item: Item) -> Wanted:
@@ -276,31 +312,55 @@ def _number(text: str) -> int | None:
 _SEEN = ("etag", "modified", "ranges", "bytes", "try")
 
 
-def _identity(answer: httpx.Response) -> dict[str, Any]:
+def _identity(answer: httpx.Response, *, ranges: bool) -> dict[str, Any]:
     """What tells this version of the file from another, and whether parts of it can be asked for. If not,
     each try is for itself: it begins at the beginning, and must find nothing there."""
-    etag = answer.headers.get("ETag", "")
     seen = {
-        "etag": "" if etag.startswith("W/") else etag,  # If-Range takes strong ones only
+        "etag": answer.headers.get("ETag", ""),
         "modified": answer.headers.get("Last-Modified", ""),
-        "ranges": answer.status_code == 206,
+        "ranges": ranges,
         "bytes": _size(answer),
-        "try": "" if answer.status_code == 206 else token_hex(8),
+        "try": "" if ranges else token_hex(8),
     }
     return {key: value for key, value in seen.items() if value}
 
 
+def _is_same(answer: httpx.Response, source: Mapping[str, Any]) -> bool:
+    """Whether it is of the version that was seen before, as far as the server tells."""
+    for header, key in (("ETag", "etag"), ("Last-Modified", "modified")):
+        if header in answer.headers and key in source:
+            return bool(answer.headers[header] == source[key])
+    return True
+
+
+def _has_ranges(answer: httpx.Response) -> bool:
+    return answer.status_code == 206 and not _is_packed(answer)
+
+
+def _is_packed(answer: httpx.Response) -> bool:
+    """Whether the server has compressed the file for the way, though it was asked not to."""
+    packed = answer.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip")
+    return packed and not _suggested(answer).lower().endswith(_COMPRESSED)
+
+
 def _size(answer: httpx.Response) -> int | None:
+    if _is_packed(answer):
+        return None
     if answer.status_code in (206, 416):
         return _number(answer.headers.get("Content-Range", "").rpartition("/")[2])
-    if "Transfer-Encoding" in answer.headers or "Content-Encoding" in answer.headers:
+    if "Transfer-Encoding" in answer.headers:
         return None
     return _number(answer.headers.get("Content-Length", ""))
 
 
-def _is_range(answer: httpx.Response, start: int, size: int | None) -> bool:
-    value = answer.headers.get("Content-Range", "").lower().removeprefix("bytes").strip()
-    return bool(value.startswith(f"{start}-") and value.endswith((f"/{size}", "/*")))
+def _given(answer: httpx.Response, start: int, item: Item) -> int | None:
+    """Where the part ends that was asked for from `start` on; None if the answer is no such part."""
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    if answer.status_code != 206 or not found or not _is_same(answer, item.source):
+        return None
+    first, end, size = int(found[1]), int(found[2]) + 1, _number(found[3])
+    fits = first == start and end <= (item.size or 0) and size in (item.size, None)
+    return end if fits else None
 
 
 def _suggested(answer: httpx.Response) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from saveany.errors import Retryable
@@ -12,6 +13,13 @@ from storages.base import Range
 from workers.sources.base import Write
 
 _PIECE = 1 << 20
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder; nothing if it cannot be read."""
+    with suppress(OSError):
+        return [each.name for each in folder.iterdir()]
+    return []
 
 
 async def copy(path: Path, size: int, write: Write, have: Sequence[Range]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import shutil
 from collections.abc import Sequence
 from http.cookiejar import LoadError, MozillaCookieJar
 from typing import Any
@@ -19,9 +18,10 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Range
+from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.directlinks import DirectLinksSource
-from workers.sources.process import cookies, failure, find, run
+from workers.sources.process import clear, cookies, failure, find, run
 
 _MOST_CHARACTERS = 64 << 20
 _FILE = 3  # gallery-dl's number of a message with a URL of a file
@@ -114,7 +114,11 @@ class GallerySource(Source):
 
     async def forget(self, task_id: str) -> None:
         """Remove the folder the program ran in."""
-        await asyncio.to_thread(shutil.rmtree, self._scratch / task_id, ignore_errors=True)
+        await clear(self._scratch / task_id)
+
+    async def kept(self) -> list[str]:
+        """Tasks that have a folder."""
+        return await asyncio.to_thread(disk.names, self._scratch)
 
 
 def _files(said: str, refused: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:

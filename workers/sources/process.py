@@ -40,8 +40,9 @@ OnLine = Callable[[str], None]
 
 
 def find(program: str) -> str | None:
-    """Where a program is: on the path, or beside our own Python, as pip installs it."""
-    places = [os.environ.get("PATH", ""), str(Path(sys.executable).parent)]
+    """Where a program is: beside our own Python, as pip installs it, or on the path. What a system brings by
+    itself is often too old."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     return shutil.which(program, path=os.pathsep.join(places))
 
 
@@ -96,6 +97,7 @@ async def _running(
     command: Sequence[str | Path], folder: Path, proxy: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(_kill_strays, folder)
     starting = asyncio.create_task(
         asyncio.create_subprocess_exec(
             *command,
@@ -133,6 +135,21 @@ def cookies(data_dir: Path, user_id: int) -> Path | None:
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise Permanent(f"cookies/{file.name} in data_dir must be a file of mode 600: it holds logins")
     return file
+
+
+async def clear(folder: Path) -> None:
+    """Remove a folder in which programs ran."""
+    await asyncio.to_thread(_kill_strays, folder)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _kill_strays(folder: Path) -> None:
+    """Kill what runs in a folder still, because whoever started it was killed: the kernel ends the program
+    with us, but not the ffmpeg that it started, and two of them would write to one file."""
+    for cwd in Path("/proc").glob("[0-9]*/cwd"):  # only Linux has it
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if cwd.readlink().is_relative_to(folder.resolve()):
+                os.kill(int(cwd.parent.name), signal.SIGKILL)
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

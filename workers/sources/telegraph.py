@@ -36,8 +36,12 @@ class TelegraphSource(Source):
 
     async def _article(self, url: str) -> list[Found]:
         page = _Page()
-        page.feed((await self._web.read(Wanted(url, {}, {}), _MOST_BYTES)).decode(errors="replace"))
-        files = [target for each in page.files if (target := urljoin(url, each)).startswith("http")]
+        text = (await self._web.read(Wanted(url, {}, {}), _MOST_BYTES)).decode(errors="replace")
+        try:
+            page.feed(text)
+        except AssertionError as error:  # so the parser calls a declaration that is none
+            raise Permanent("the article is not valid HTML") from error
+        files = [target for each in page.files if (target := _target(url, each))]
         if not files:
             raise Permanent("there are no pictures in this article")
         folder = safe_name(unquote(urlsplit(url).path.strip("/")).rpartition("/")[2])
@@ -72,6 +76,15 @@ class _Page(HTMLParser):
         source = dict(attrs).get("src")
         if tag in ("img", "video", "source") and source and source not in self.files:
             self.files.append(source)
+
+
+def _target(page: str, source: str) -> str:
+    """What a picture's source means on a page; "" if no browser would fetch it either, as `data:`."""
+    try:
+        target = urljoin(page, source.strip())
+    except ValueError:
+        return ""
+    return target if target.startswith(("http://", "https://")) else ""
 
 
 def _extension(url: str) -> str:

@@ -42,7 +42,8 @@ class TransferSource(Source):
         return replace(item, size=entry.size, source=_source(storage, entry))
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Read the file; the holes between what is there already one after the other."""
+        """Read the file, the holes between what is there already one after the other. It must stay as it was
+        until all is read."""
         storage, size = self._storage(item.source["storage"]), item.size or 0
         for start, end in _holes(have, size):
             offset = start
@@ -52,6 +53,9 @@ class TransferSource(Source):
                     offset += len(piece)
             if offset != end:
                 raise Retryable(f"{item.name}: the file ended at {offset} where {end} bytes were due")
+        entry = await storage.stat(item.source["path"])
+        if entry is None or entry.size != size or _source(storage, entry) != item.source:
+            raise Retryable(f"{item.name} has changed while it was read")
 
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """Where the file lies."""

@@ -25,7 +25,7 @@ from saveany.planning.plan import Found
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.process import OnLine, cookies, find, run
+from workers.sources.process import OnLine, clear, cookies, find, run
 
 T = TypeVar("T")
 
@@ -217,7 +217,11 @@ class YtDlpSource(Source):
     async def forget(self, task_id: str) -> None:
         """Remove its folder."""
         self._fetched.pop(task_id, None)
-        await asyncio.to_thread(shutil.rmtree, self._scratch / task_id, ignore_errors=True)
+        await clear(self._scratch / task_id)
+
+    async def kept(self) -> list[str]:
+        """Tasks that have a folder."""
+        return await asyncio.to_thread(disk.names, self._scratch)
 
 
 class _Saved(msgspec.Struct):

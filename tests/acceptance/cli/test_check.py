@@ -18,6 +18,7 @@ from saveany import checks
 from saveany.config import Config
 from saveany.sandbox.handlers import config as handlers
 from saveany.store import Db, Store
+from storages.local import LocalStorage
 from tests.fixtures.stack import Result, Stack
 
 
@@ -171,6 +172,19 @@ async def test_a_storage_that_cannot_be_written_and_a_wrong_token(stack: Stack) 
     assert "@BotFather" in detail
     assert "WRONG" not in detail
     assert found["telegram user"][0] == "ok"
+
+
+async def test_a_storage_with_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def probe(_: LocalStorage) -> None:
+        raise ValueError("Invalid endpoint: swordfish")
+
+    monkeypatch.setattr(LocalStorage, "probe", probe)
+    tables = [{"name": "local1", "type": "local", "base_path": tmp_path}]
+    (found,) = [each async for each in checks.storages(Config.model_validate({"storages": tables}))]
+    assert (found.status, found.detail) == (
+        "failed",
+        "local: internal error (ValueError); a worker's log tells more",
+    )
 
 
 async def test_a_login_that_ended(stack: Stack) -> None:

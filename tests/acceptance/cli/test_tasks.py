@@ -68,6 +68,7 @@ async def test_options_reach_the_task(running: Stack) -> None:
     assert [item["status"] for item in task["items"]] == ["skipped"]
     assert "user 42 is not configured" in await fails(running, "add", PDF, "--user", "42")
     assert "'nope'" in await fails(running, "add", PDF, "--storage", "nope")
+    assert "did you mean directlinks?" in await fails(running, "add", PDF, "--type", "directlink")
     assert "10.0.0.1" in await fails(running, "add", PDF, "--webhook-url", "http://10.0.0.1/")
 
 

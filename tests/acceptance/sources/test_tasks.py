@@ -194,6 +194,8 @@ WEB: dict[str, Callable[[str], dict[str, Any]]] = {
     "parseditem": lambda url: {"url": url},
     "tphpics": lambda url: {"telegraph_url": f"{url}.html"},
 }
+#: Those among them that go through this machine's disk.
+PROGRAMS = ("ytdlp", "aria2")
 FILM = b"film" * 5_000_000
 
 
@@ -249,12 +251,46 @@ async def test_canceled_in_the_middle_then_retried(stack: Stack, web: Site) -> N
     assert saved(stack) == FILMS
 
 
+async def test_programs_that_are_paused_go_on_where_they_stopped(stack: Stack, web: Site) -> None:
+    pages = a_film_each(web, hold_after=7_000_000, headers={"ETag": '"1"'})
+    tasks = {type_: await typed(stack, type_, **WEB[type_](web.url(f"/{type_}.mp4"))) for type_ in PROGRAMS}
+    for task_id in tasks.values():
+        await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 1_000_000)
+        assert (await stack.client.post(f"/api/v1/tasks/{task_id}/pause")).is_success
+        await stack.wait(task_id, lambda task: task["stage"] == "paused")
+    for type_, task_id in tasks.items():
+        pages[type_].hold_after = None
+        web.asked.clear()
+        assert (await stack.client.post(f"/api/v1/tasks/{task_id}/resume")).is_success
+        assert (await stack.ended(task_id))["error"] == ""
+        assert {headers.get("range", "bytes=0-") for _, headers in web.asked} - {"bytes=0-"}, type_
+        assert saved(stack)[f"{type_}.mp4"] == FILM
+
+
 async def test_servers_that_die_in_the_middle(stack: Stack, web: Site) -> None:
     a_film_each(web, cut_after=7_000_000, cuts=1, headers={"ETag": '"1"'})
     tasks = await a_task_each(stack, web)
     ended = {type_: await stack.ended(task_id, 60) for type_, task_id in tasks.items()}
     assert {type_: task["error"] for type_, task in ended.items()} == dict.fromkeys(WEB, "")
     assert saved(stack) == FILMS
+
+
+async def test_what_a_killed_worker_left_on_its_disk_is_removed(stack: Stack, web: Site) -> None:
+    web.pages["/a"] = Page(b"a")
+    task_id = await typed(stack, "directlinks", urls=[web.url("/a")])
+    await stack.ended(task_id)
+    left = [stack.data_dir / folder / task_id / "0" for folder in ("scratch", "aria2")]
+    others = [stack.data_dir / "scratch" / "known_hosts" / "s", stack.data_dir / "aria2" / "unknown"]
+    for folder in left + others:
+        folder.mkdir(parents=True)
+        (folder / "media.mp4.part").write_bytes(b"half")
+    await stack.start_worker()
+
+    async def gone() -> bool:
+        return not any(folder.parent.exists() for folder in left)
+
+    await until(gone)
+    assert all(folder.exists() for folder in others)
 
 
 def sent(stack: Stack) -> list[Message]:
@@ -268,6 +304,7 @@ async def test_to_a_chat_and_back(stack: Stack) -> None:
     (message,) = sent(stack)
     assert message.text == "file.pdf\ndocs"
     link = f"https://t.me/inbox/{message.id}"
+    assert task["items"][0]["url"] == link
     back = await stack.ended((await stack.add(link, storage_name="local1"))["task_id"])
     assert [item["sha256"] for item in back["items"]] == [item["sha256"] for item in task["items"]]
 

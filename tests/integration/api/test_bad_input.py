@@ -70,7 +70,10 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"webhook_url": "ftp://example.com"}, 400, "webhook_url", "http://"),
     ({"webhook_url": "example.com"}, 400, "webhook_url", "http://"),
     ({"params": {"message_links": ["https://t.me/channel/1"]}}, 400, "type", "is required"),
-    ({"type": "tgfiles"}, 400, "telegram_url", "links go into params.message_links"),
+    ({"params": {"message_links": ["https://t.me/channel/1"]}}, 400, "telegram_url", "links go into params;"),
+    ({"type": "tgfile"}, 400, "type", "did you mean tgfiles?"),
+    ({"telegram_url": None, "url": "https://example.com/1", "type": "tgfiles"}, 400, "url", "not a Telegram"),
+    ({"telegram_url": None, "url": "films", "type": "transfer"}, 400, "type", "params with source_storage"),
 ]
 
 TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
@@ -94,7 +97,15 @@ TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
         {"params": {"message_links": ["https://t.me/channel/123"], "urls": []}},
         400,
         "params.urls",
-        "no such field",
+        "there are: message_links, filter",
+    ),
+    ({"type": "ytdlp", "params": {"url": "u"}}, 400, "params.url", "did you mean urls?"),
+    ({"type": "ytdlp", "params": {"urls": "u"}}, 400, "params.urls", "must be a JSON array"),
+    (
+        {"type": "directlinks", "params": {"urls": ["http://a.example/b"], "headers": {"A": "b\r\nC: d"}}},
+        400,
+        "params.headers.A",
+        "a character that may not stand there",
     ),
     ({"params": {"message_links": ["https://t.me/joinchat/x"]}}, 400, "params.message_links", "invite"),
     (

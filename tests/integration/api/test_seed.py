@@ -178,6 +178,13 @@ async def test_url_in_place_of_telegram_url(client: httpx.AsyncClient) -> None:
     assert reply.status_code == 201
 
 
+async def test_type_forces_a_source(client: httpx.AsyncClient) -> None:
+    body = {"url": "https://vimeo.com/1.mp4", "user_id": 42}
+    found = await client.post("/api/v1/tasks", json=body)
+    forced = await client.post("/api/v1/tasks", json=body | {"type": "directlinks"})
+    assert [reply.json().get("type") for reply in (found, forced)] == ["ytdlp", "directlinks"]
+
+
 async def test_scheme_of_the_token_in_any_case(client: httpx.AsyncClient) -> None:
     reply = await client.get("/api/v1/tasks", headers={"Authorization": "bEaReR your-secret-token-here"})
     assert reply.status_code == 200

@@ -243,6 +243,7 @@ async def test_after_a_restart_it_goes_on(site: Site, tools: Tools, peers: Swarm
         await asyncio.wait_for(seen.wait(), 30)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+        await first.source.rest("t")
         await first.source.close()
         second = Bench(Aria2Source(tools_with(tools, tmp_path)))
         second.spec = first.spec
@@ -375,6 +376,18 @@ async def test_downloads_of_a_worker_that_died_are_ended(site: Site, tools: Tool
 
 async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
     source = Aria2Source(tools_with(tools, tmp_path, url=f"http://127.0.0.1:{free_port()}/jsonrpc"))
+    with pytest.raises(Retryable, match="aria2 does not answer") as caught:
+        await Bench(source).items("http://127.0.0.1/a")
+    assert caught.value.after > 30, "so long that the task gives its slot away"
+    await source.close()
+
+
+@pytest.mark.parametrize("said", [b"[]", b"null", b"hello", b'{"error": "no"}', b'{"error": []}'])
+async def test_something_else_where_aria2_should_be(
+    site: Site, tools: Tools, tmp_path: Path, said: bytes
+) -> None:
+    site.pages["/jsonrpc"] = Page(said)
+    source = Aria2Source(tools_with(tools, tmp_path, url=site.url("/jsonrpc")))
     with pytest.raises(Retryable, match="aria2 does not answer"):
         await Bench(source).items("http://127.0.0.1/a")
     await source.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from saveany.errors import Permanent, Retryable
 from saveany.net.proxy import GuardedProxy
 from tests.fixtures.site import Page, Site, serve
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import Bench, Sink
 from tests.unit.net.servers import serving
 from workers.sources.base import Tools
 from workers.sources.directlinks import DirectLinksSource
@@ -93,6 +94,70 @@ async def test_a_file_that_changed_is_another(site: Site, bench: Bench) -> None:
     again = await bench.prepared(item)
     assert again.source != item.source
     assert await bench.fetched(again) == DATA[::-1]
+
+
+@pytest.mark.parametrize("header", [("ETag", '"%d"'), ("ETag", 'W/"%d"'), ("Last-Modified", "%d")])
+async def test_a_file_that_changed_is_never_mixed(site: Site, bench: Bench, header: tuple[str, str]) -> None:
+    """Some servers know ranges, but not If-Range."""
+    name, value = header
+    site.pages["/a"] = Page(DATA, headers={name: value % 1}, if_range=False)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    site.pages["/a"] = Page(DATA[::-1], headers={name: value % 2}, if_range=False)
+    with pytest.raises(Retryable, match="has changed"):
+        await bench.fetched(item, [(0, MIB)])
+    again = await bench.prepared(item)
+    assert again.source != item.source
+    assert await bench.fetched(again) == DATA[::-1]
+
+
+async def test_a_server_that_promises_parts_and_gives_none(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA, parts=False, headers={"ETag": '"1"'})
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    with pytest.raises(Retryable) as caught:
+        await bench.fetched(item)
+    assert not caught.value.after, "it is tried so often as is configured, not for ever"
+    assert await bench.fetched(await bench.prepared(item)) == DATA
+
+
+async def test_a_server_that_does_not_end_where_a_part_ends(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA, to_the_end=True)
+    _, data = await bench.get(site.url("/a"))
+    assert data == DATA
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_what_a_server_compresses_unasked(site: Site, bench: Bench, ranges: bool) -> None:
+    packed = gzip.compress(DATA[:MIB]) + gzip.compress(DATA[MIB:])
+    site.pages["/a.txt"] = site.pages["/a.tgz"] = Page(
+        packed, ranges=ranges, headers={"Content-Encoding": "gzip"}
+    )
+    assert (await bench.get(site.url("/a.txt")))[1] == DATA
+    assert (await bench.get(site.url("/a.tgz")))[1] == packed
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(DATA)[:-5], b"no gzip", gzip.compress(b"a") + b"more"])
+async def test_what_a_server_compresses_badly(site: Site, bench: Bench, packed: bytes) -> None:
+    site.pages["/a"] = Page(packed, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(Retryable, match="compressed"):
+        await bench.get(site.url("/a"))
+
+
+async def test_what_was_compressed_comes_little_by_little(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(gzip.compress(bytes(64 * MIB)), headers={"Content-Encoding": "gzip"})
+    (item,) = await bench.items(site.url("/a"), max_bytes=8 * MIB)
+    item, sink = await bench.prepared(item), Sink()
+    with pytest.raises(Permanent, match="max_bytes"):
+        await bench.source.fetch(item, sink.write)
+    assert max(map(len, sink.parts.values())) <= 2 * MIB
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port/a", "http://xn--a/", "http://exa\u200bmple.com/"])
+async def test_what_is_no_url(bench: Bench, url: str) -> None:
+    (item,) = await bench.items(url)
+    with pytest.raises(Permanent, match="not a valid URL"):
+        await bench.prepared(item)
 
 
 async def test_a_connection_that_breaks_goes_on(site: Site, bench: Bench) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,30 @@ async def test_writing_is_a_sign_of_life(tools: Tools, monkeypatch: pytest.Monke
 async def test_what_a_program_leaves_running_is_killed(tools: Tools) -> None:
     assert await shell("sleep 600 >/dev/null 2>&1 & echo started", tools) == ["started"]
     await all_gone(tools.scratch)
+
+
+async def test_what_a_killed_worker_left_running_is_killed(tools: Tools) -> None:
+    """The kernel kills the program with its worker, but not what the program has started."""
+    folder = tools.scratch / "t"
+    folder.mkdir(parents=True)
+    stray = await asyncio.create_subprocess_exec("/bin/sleep", "600", cwd=folder)
+    await shell("true", tools)
+    assert await stray.wait() == -signal.SIGKILL
+    stray = await asyncio.create_subprocess_exec("/bin/sleep", "600", cwd=folder)
+    await process.clear(folder)
+    assert await stray.wait() == -signal.SIGKILL
+    assert not folder.exists()
+
+
+def test_what_pip_has_installed_goes_before_what_the_system_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("venv", "usr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tool").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "usr"))
+    assert process.find("tool") == str(tmp_path / "venv" / "tool")
 
 
 async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(tools: Tools) -> None:

@@ -83,6 +83,7 @@ async def test_the_folder_stays_inside(site: Site, bench: Bench, title: str) -> 
     [
         Page(b"<p>words only</p>"),
         article("data:image/png;base64,AAAA", "javascript:alert(1)", "file:///etc/passwd", "ftp://x/y.png"),
+        article("http://[bad", "httpx:a", "tg://x"),
         Page(b""),
         Page(bytes(range(256)) * 100),
     ],
@@ -90,6 +91,12 @@ async def test_the_folder_stays_inside(site: Site, bench: Bench, title: str) -> 
 async def test_an_article_without_pictures(site: Site, bench: Bench, page: Page) -> None:
     site.pages["/T"] = page
     with pytest.raises(Permanent, match="no pictures"):
+        await bench.items(site.url("/T"))
+
+
+async def test_something_that_is_no_article(site: Site, bench: Bench) -> None:
+    site.pages["/T"] = Page(b'<img src="/a.png"><![what is this]><img src="/b.png">')
+    with pytest.raises(Permanent, match="not valid HTML"):
         await bench.items(site.url("/T"))
 
 

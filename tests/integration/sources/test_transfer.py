@@ -126,6 +126,24 @@ async def test_a_file_that_changed_is_another(shelf: MemoryStorage, bench: Bench
         await bench.fetched(item)
 
 
+@pytest.mark.parametrize("after", [bytearray(DATA[::-1]), bytearray(DATA + b"more")])
+async def test_a_file_that_changes_while_it_is_read(
+    shelf: MemoryStorage, bench: Bench, after: bytearray
+) -> None:
+    """Somebody may be writing it just now."""
+    await save(shelf, "a.bin")
+    (item,) = await bench.items("a.bin")
+    item, sink = await bench.prepared(item), conftest.Sink()
+
+    async def write(offset: int, data: bytes | memoryview) -> None:
+        shelf._space.files["a.bin"] = (after, 7)
+        await sink.write(offset, data)
+
+    with pytest.raises(Retryable, match="changed while"):
+        await bench.source.fetch(item, write)
+    assert await bench.fetched(await bench.prepared(item)) == after
+
+
 async def test_a_file_that_went_away(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "a.bin")
     (item,) = await bench.items("a.bin")

@@ -115,6 +115,19 @@ async def test_every_name_of_a_chat(opened: Open, inbox: Chat, chat: str | int) 
     assert len(sent(inbox)) == 1
 
 
+@pytest.mark.parametrize(
+    ("chat", "link"),
+    [(-1001600000005, "c/1600000005/"), ("inbox", "inbox/"), ("@inbox", "inbox/"), ("me", "")],
+)
+async def test_the_page_of_a_file_is_its_message(
+    opened: Open, inbox: Chat, chat: str | int, link: str
+) -> None:
+    storage = opened(chat)
+    assert await storage.page("d/a.bin") == ""
+    await save(storage, "d/a.bin", SMALL)
+    assert await storage.page("d/a.bin") == (f"https://t.me/{link}{sent(inbox)[0].id}" if link else "")
+
+
 async def test_saved_messages_of_a_user(opened: Open, sandbox: Sandbox) -> None:
     await save(opened("me"), "a.bin", SMALL)
     (message,) = sent(sandbox.world.saved(samples.USER))

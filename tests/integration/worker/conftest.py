@@ -39,6 +39,13 @@ class Files(Source):
     step: Callable[[str, int], Awaitable[None]] | None = None
     resolved: int = 0
     fetched: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # how jobs have left it
+
+    async def rest(self, task_id: str) -> None:
+        self.left.append("at rest")
+
+    async def forget(self, task_id: str) -> None:
+        self.left.append("forgotten")
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         self.resolved += 1

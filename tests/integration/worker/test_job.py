@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from saveany.embedded import EmbeddedRedis
-from saveany.errors import NeedsLogin, Permanent, Retryable
+from saveany.errors import NeedsLogin, Permanent, Retryable, StorageUnavailable
 from saveany.models import ItemStatus, Status
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
+from storages.local import LocalOptions, LocalStorage
 from tests.integration.worker.conftest import PART, Bench, content, within
+from workers.identity import Place
 
 Step = Callable[[str, int], Awaitable[None]]
 
@@ -62,6 +64,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     await within((await bench.job()).run())
     task = await bench.task(task_id)
     assert (task.status, task.error) == (Status.QUEUED, "")
+    assert bench.source.left == ["at rest"], "what is here may be of use when it goes on"
     assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
     await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
     await bench.store.claims.reconcile(judge_leases=True)
@@ -69,6 +72,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
     assert bench.files() == {"a.bin": content("a.bin")}
+    assert bench.source.left == ["at rest", "forgotten"]
 
 
 async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Bench) -> None:
@@ -79,6 +83,7 @@ async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Benc
     await within((await bench.job()).run())
     task = await bench.task(task_id)
     assert (task.status, task.error) == (Status.FAILED, "1 of 3 files failed; b.bin: b is gone")
+    assert bench.source.left == ["forgotten"]
     assert bench.files() == {name: content(name) for name in ("a.bin", "c.bin")}
     bench.source.step = None
     assert await bench.store.tasks.retry(task)
@@ -226,3 +231,33 @@ async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert bench.files()["a.bin"] == content("a.bin")
+
+
+async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Bench) -> None:
+    class Faulty(LocalStorage):
+        async def probe(self) -> None:
+            raise ValueError("Invalid endpoint: swordfish")
+
+    storage = Faulty(LocalOptions(name="nas", type="local", base_path=bench.folder))
+    place = Place(bench.store, storage)
+    await place.look()
+    assert place.problem == "storage 'nas': internal error (ValueError); the log tells more"
+    assert not place.here
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_saved_file_tells_its_page_if_that_can_be_known(bench: Bench, away: bool) -> None:
+    class Host(LocalStorage):
+        async def page(self, path: str) -> str:
+            if away:
+                raise StorageUnavailable("the host does not answer")
+            return f"https://host.example/{path}"
+
+    bench.storage = Host(LocalOptions(name="local1", type="local", base_path=bench.folder))
+    bench.place = Place(bench.store, bench.storage)
+    await bench.place.look()
+    task_id = await bench.accept(path="d")
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+    (item,) = await bench.store.tasks.all_items(task_id)
+    assert item.url == ("" if away else "https://host.example/d/a.bin")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+
 import pytest
 from pydantic import ValidationError
 
-from saveany.errors import InvalidInput
-from saveany.sources import SOURCES, TgFiles, sources
+from saveany.errors import ConfigError, InvalidInput
+from saveany.sources import GROUP, SOURCES, SourceSpec, TgFiles, sources
+
+TAPE = SourceSpec("tape", "Tapes", TgFiles, "tape:Tape")
 
 
 def test_the_names_are_those_of_the_api() -> None:
@@ -53,7 +58,7 @@ def test_params_know_their_fields_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://me:secret@example.com/a", "https://me@example.com/", "http://", "x"]
+    "url", ["https://me:secret@example.com/a", "https://me@example.com/", "http://", "x", "http://a/\0b"]
 )
 def test_urls_that_no_web_source_takes(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -63,3 +68,38 @@ def test_urls_that_no_web_source_takes(url: str) -> None:
 
 def _first(url: str) -> str | None:
     return next((source.type for source in SOURCES if source.claims(url)), None)
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """The packages are looked for once per process: again for this test, and after it."""
+    sources.cache_clear()
+    yield
+    sources.cache_clear()
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
+    entries = [EntryPoint("tape", value, GROUP) for value in values]
+    monkeypatch.setattr("saveany.sources.entry_points", lambda group: entries if group == GROUP else [])
+
+
+def test_a_source_of_another_package(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(monkeypatch, f"{__name__}:TAPE")
+    assert list(sources().values()) == [*SOURCES, TAPE]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["no_such_package:TAPE"], "cannot be loaded: No module named 'no_such_package'"),
+        ([f"{__name__}:NOTHING"], "cannot be loaded"),
+        ([f"{__name__}:TgFiles"], "is not a saveany.sources.SourceSpec"),
+        ([f"{__name__}:TAPE", f"{__name__}:TAPE"], "registered twice"),
+    ],
+)
+def test_a_package_that_is_broken_is_named(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, values: list[str], words: str
+) -> None:
+    _install(monkeypatch, *values)
+    with pytest.raises(ConfigError, match=words):
+        sources()

@@ -74,6 +74,26 @@ async def test_silent_address_leaves_time_for_the_next() -> None:
             assert 0.9 < asyncio.get_running_loop().time() - started < 1.9  # not the whole timeout
 
 
+async def test_slow_link_is_not_taken_for_a_dead_one() -> None:
+    timeout, size = 0.5, 32 << 20
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        left = size
+        while left:
+            left -= len(await reader.read(1 << 18))
+            await asyncio.sleep(0.01)  # takes more than the timeout for all, much less for a piece
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, plain_client(timeout=timeout) as client:
+        started = asyncio.get_running_loop().time()
+        answer = await client.put(url, content=bytes(size), timeout=httpx.Timeout(5, write=timeout))
+        assert answer.status_code == 200
+        assert asyncio.get_running_loop().time() - started > timeout
+
+
 async def test_every_address_dead_is_a_connect_error() -> None:
     guard, _ = loopback(["127.0.0.2", "127.0.0.3"])
     async with serving() as server, guarded_client(guard, timeout=5) as client:

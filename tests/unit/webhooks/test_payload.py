@@ -72,6 +72,13 @@ def test_an_item_that_failed_says_why_and_where_it_was_to_go() -> None:
     ]
 
 
+def test_an_item_names_its_page() -> None:
+    item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.COMPLETED, url="https://t.me/c/1/2")
+    assert json.loads(task_payload(TASK, [item], "file_uploaded", None))["items"] == [
+        {"name": "a", "size": 1, "status": "completed", "path": "a", "url": "https://t.me/c/1/2"}
+    ]
+
+
 def test_a_running_task_has_not_finished() -> None:
     body = json.loads(task_payload(TASK, [], "task.running", None))
     assert (body["status"], body["finished_at"], body["items"]) == ("running", None, [])
