@@ -41,6 +41,8 @@ NAMES = Encoder("\r\n", edges=" \t\v\f")
 
 #: Servers that have too many connections say so with the code for a wrong login.
 _BUSY: Final = re.compile("too many|maximum", re.IGNORECASE)
+#: ProFTPD as it is installed: "Append/Restart not permitted, try again".
+_NO_RESTART: Final = "451"
 _NO_COMMAND = ("500", "501", "502", "504")
 
 
@@ -270,7 +272,8 @@ class FtpStorage(RemoteStorage):
         try:
             return await client.data(f"STOR {full}", offset)
         except aioftp.StatusCodeError as error:
-            if not (offset and error.received_codes[-1].matches("5xx")):
+            code = error.received_codes[-1]
+            if not (offset and (code.matches("5xx") or code == _NO_RESTART)):
                 raise
             await client.command(f"DELE {full}", "2xx")  # so the next try begins anew
             raise StorageUnavailable(
@@ -381,7 +384,9 @@ class FtpStorage(RemoteStorage):
         if self._tells_entries:
             try:
                 _, lines = await client.command(f"MLST {full}", "2xx")
-                return _entry(path, _facts(lines[min(1, len(lines) - 1)].lstrip(" "))[1])
+                _, facts = _facts(lines[min(1, len(lines) - 1)].lstrip(" "))
+                if "size" in facts or facts.get("type", "").lower() != "file":
+                    return _entry(path, facts)
             except aioftp.StatusCodeError as error:
                 if error.received_codes[-1] not in _NO_COMMAND:
                     if error.received_codes[-1].matches("5xx"):

@@ -2,8 +2,10 @@
 
 `rclone rcd` runs beside us, once for all storages of a process, on a unix socket that only this user can
 open; it ends with us. What is asked is rclone's remote control API (https://rclone.org/rc/). A file is
-streamed into `operations/uploadfile` under its part name and moved; `rcat` is never used, as it leaves short
-files when cut.
+given to it under its part name and moved. One whose size is known it fetches from us (`operations/copyurl`):
+many services want to know the size first, and where rclone does not know it either, it makes a copy on the
+disk, or parts that are too small for a large file. Others are streamed into `operations/uploadfile`; `rcat`
+is never used, as it leaves short files when cut.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
+from storages.offer import offered
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
@@ -38,22 +41,23 @@ _START, _SILENCE, _THINK = 15.0, 60.0, 600.0
 _SWEEPS: Final = 6
 #: Characters of a name that some remotes take for something else, or drop.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
-#: Options of rclone that a configuration may pass on: those that change how fast or patiently it works.
-_FLAGS: Final = (
-    "--bwlimit",
-    "--buffer-size",
-    "--checkers",
-    "--contimeout",
-    "--drive-",
-    "--low-level-retries",
-    "--multi-thread-",
-    "--onedrive-",
-    "--s3-",
-    "--timeout",
-    "--tpslimit",
-    "--transfers",
-    "--user-agent",
+#: Options of rclone that a configuration may pass on: how fast or patiently it works, whom it trusts, and
+#: those of its backends.
+_GENERAL: Final = (
+    *("bwlimit", "buffer-size", "ca-cert", "checkers", "contimeout", "disable-http2", "fast-list"),
+    *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
+    *("retries", "timeout", "tpslimit", "tpslimit-burst", "transfers", "use-mmap", "user-agent"),
 )
+_OF_BACKENDS: Final = re.compile(
+    """--(azureblob|azurefiles|b2|box|cache|chunker|cloudinary|combine|compress|crypt|drime|drive|dropbox|
+    fichier|filefabric|filelu|filen|filescom|ftp|gcs|gofile|gphotos|hasher|hdfs|hidrive|http|huaweidrive|
+    iclouddrive|imagekit|internetarchive|internxt|jottacloud|koofr|linkbox|local|mailru|mega|netstorage|
+    onedrive|oos|opendrive|pcloud|pikpak|pixeldrain|premiumizeme|protondrive|putio|qingstor|quatrix|s3|
+    seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
+    re.VERBOSE,
+)
+#: They only say what rclone prints, and nobody reads that.
+_SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
 
 
 class RcloneOptions(StorageOptions):
@@ -77,13 +81,24 @@ class RcloneOptions(StorageOptions):
         examples=[["--tpslimit=5"]],
     )
 
-    @field_validator("flags", mode="before")
+    @field_validator("flags")
     @classmethod
-    def _harmless(cls, flags: object) -> object:
-        for flag in flags if isinstance(flags, list | tuple) else ():
-            if not str(flag).startswith(_FLAGS):
-                raise ValueError(f"{flag} is not allowed; these are: {', '.join(_FLAGS)}")
-        return tuple(flags) if isinstance(flags, list) else flags
+    def _harmless(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        """One word each, as in `--checkers=8`; also taken are two, as in `"--checkers", "8"`."""
+        flags: list[str] = []
+        for word in words:
+            if not word.startswith("-") and flags and "=" not in flags[-1]:
+                flags[-1] += f"={word}"
+            else:
+                flags.append(word)
+        flags = [flag for flag in flags if not _SHOWN.fullmatch(flag)]
+        for flag in flags:
+            if flag.partition("=")[0][2:] not in _GENERAL and not _OF_BACKENDS.match(flag):
+                raise ValueError(
+                    f"{flag} is not allowed; these are: --{', --'.join(_GENERAL)}, and those of a backend, "
+                    "as in --drive-chunk-size=64M"
+                )
+        return tuple(flags)
 
 
 class RcloneStorage(RemoteStorage):
@@ -119,14 +134,14 @@ class RcloneStorage(RemoteStorage):
                 self._daemon = await _Daemon.shared(self.name, self._options)
             return self._daemon
 
-    async def _ask(self, command: str, **arguments: Any) -> Any:
+    async def _ask(self, command: str, timeout: httpx.Timeout | None = None, **arguments: Any) -> Any:
         """What rclone replies; its errors are those of the contract."""
-        return await self._post(command, json={"fs": self._fs, **arguments})
+        return await self._post(command, timeout, json={"fs": self._fs, **arguments})
 
-    async def _post(self, command: str, **request: Any) -> Any:
+    async def _post(self, command: str, timeout: httpx.Timeout | None = None, **request: Any) -> Any:
         daemon = await self._rcd()
         try:
-            answer = await daemon.http.post(f"/{command}", timeout=_TIMEOUT, **request)
+            answer = await daemon.http.post(f"/{command}", timeout=timeout or _TIMEOUT, **request)
         except httpx.HTTPError as error:
             raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
         told = answer.json() if answer.content else {}
@@ -159,6 +174,29 @@ class RcloneStorage(RemoteStorage):
     # The calls of a remote storage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        try:
+            await (self._stream(path, chunks) if size is None else self._offer(path, chunks, size))
+        except BaseException:
+            await asyncio.shield(self._sweep(path))
+            raise
+
+    async def _offer(self, path: str, chunks: Chunks, size: int) -> None:
+        async with offered(chunks, size) as offer:
+            asked = self._ask("operations/copyurl", _UNTIL_TAKEN, remote=self._at(path), url=offer.url)
+            copying = asyncio.create_task(asked)
+            try:
+                await asyncio.wait([copying, offer.taken], return_when=asyncio.FIRST_COMPLETED)
+                if offer.taken.done():
+                    offer.taken.result()
+                async with asyncio.timeout(_THINK):
+                    await copying
+            except TimeoutError as error:
+                raise StorageUnavailable(f"storage {self.name!r}: rclone does not end {path!r}") from error
+            finally:
+                copying.cancel()
+                await asyncio.gather(copying, return_exceptions=True)
+
+    async def _stream(self, path: str, chunks: Chunks) -> None:
         folder, _, name = self._at(path).rpartition("/")
         boundary = secrets.token_hex(16)
         head = (
@@ -175,11 +213,7 @@ class RcloneStorage(RemoteStorage):
 
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         query = {"fs": self._fs, "remote": folder}
-        try:
-            await self._post("operations/uploadfile", params=query, headers=headers, content=form())
-        except BaseException:
-            await asyncio.shield(self._sweep(path))
-            raise
+        await self._post("operations/uploadfile", params=query, headers=headers, content=form())
 
     async def _sweep(self, path: str) -> None:
         """Remove what rclone makes of a short upload that was broken off: it notices a moment later, and
@@ -376,6 +410,8 @@ class _Daemon:
 
 
 _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_THINK)
+#: rclone answers when it has a file, which takes as long as there is more of it.
+_UNTIL_TAKEN: Final = httpx.Timeout(_SILENCE, read=None)
 #: Who has a file to save tries again, too: rclone's own ten tries take minutes where nobody answers.
 _PATIENCE: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
 _PLAIN: Final = {"noMimeType": True}

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 
-from saveany.errors import Fenced, StorageError
+from saveany.errors import Fenced, NameTaken, StorageError
 from storages.base import Entry, Range, Storage, Upload, UploadKey
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
@@ -151,16 +151,19 @@ class RemoteStorage(Storage):
         self._begun.pop(key, None)
 
     async def probe(self) -> None:
-        """As in the contract; makes the base folder if it is missing."""
-        sent, name = secrets.token_bytes(64), f"{RESERVED}probe-{secrets.token_hex(8)}"
+        """As in the contract, and renames it, as uploads do; makes the base folder if it is missing."""
+        sent, part = secrets.token_bytes(64), f"{RESERVED}probe-{secrets.token_hex(8)}"
+        name = f"{part}-named"
         await self._make_folder("")
         try:
-            await self._put(name, _one(sent), len(sent))
+            await self._put(part, _one(sent), len(sent))
+            await self._rename(part, name, replace=False)
             back = await self._read_back(name) if self.capabilities.reads else sent
         except FileNotFoundError:
             back = b""
         finally:
-            await self._remove(name)
+            for each in (part, name):
+                await self._remove(each)
         if back != sent:
             raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
 
@@ -240,7 +243,10 @@ class RemoteStorage(Storage):
         try:
             await self._rename(path, to, replace=False)
         except BaseException:
-            await self._rename(aside, to, replace=False)
+            try:
+                await self._rename(aside, to, replace=False)
+            except NameTaken:  # it was done, and only the answer was lost
+                await self._remove(aside)
             raise
         await self._remove(aside)
 
@@ -368,6 +374,8 @@ class RemoteUpload(Upload):
     def _check_open(self) -> None:
         if self._over:
             raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+        if self._putting is not None and self._putting.done():
+            self._putting.result()  # what has failed does not go on
 
     async def _break_off(self) -> None:
         self._over = True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -23,8 +24,14 @@ from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from pydantic import Field, SecretStr
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    SSLError,
+)
+from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Range, Services, Storage, StorageOptions, Upload, UploadKey
@@ -39,6 +46,8 @@ _COPY: Final = 5 << 30
 #: Bytes of a part that the service copies into an upload.
 _COPY_PART: Final = 256 * MIB
 _OWNER: Final = "saveany-task"
+_BUCKET: Final = re.compile(r"[\w.-]{1,255}|arn:\S+", re.ASCII)
+_ENDPOINT: Final = re.compile(r"((https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?)?")
 _PIECE: Final = 1 << 20
 #: Seconds in which nothing of a part could be sent: the library waits for ever.
 STALL = 120.0
@@ -70,6 +79,20 @@ class S3Options(StorageOptions):
     part_size: int = Field(
         default=5, ge=5, le=1024, description="MiB per part. Four parts of a file are held in memory."
     )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if not _ENDPOINT.fullmatch(value):
+            raise ValueError("must be a host, as in minio:9000, or begin with http:// or https://")
+        return value
+
+    @field_validator("bucket_name")
+    @classmethod
+    def _a_bucket(cls, value: str) -> str:
+        if not _BUCKET.fullmatch(value):
+            raise ValueError("must be the name of a bucket, without a folder: that is base_path")
+        return value
 
 
 class MinioOptions(S3Options):
@@ -128,11 +151,14 @@ class S3Storage(Storage):
             raise StorageError(
                 f"storage {self.name!r}: no credentials; set access_key_id and secret_access_key"
             ) from error
+        except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
+            raise StorageError(f"storage {self.name!r} cannot work with these options: {error}") from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             where = _endpoint(self._options) or "Amazon"
+            hint = "; does it speak https? Else write http:// before endpoint" * isinstance(error, SSLError)
             raise StorageUnavailable(
                 f"storage {self.name!r}: the service at {where} cannot be reached, or broke off "
-                f"({type(error).__name__})"
+                f"({type(error).__name__}){hint}"
             ) from error
 
     def _refusal(self, error: ClientError) -> Exception:

@@ -66,9 +66,9 @@ class Peek:
         """What is seen of it when all bytes have passed; None if that is no video."""
         if self._fd < 0:
             return None
-        os.truncate(self._fd, self._size)
-        told = await self._run("ffprobe", *self._input, "-show_entries", _WANTED, "-of", "json")
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            os.truncate(self._fd, self._size)  # some disks hold no file of that size
+            told = await self._run("ffprobe", *self._input, "-show_entries", _WANTED, "-of", "json")
             return replace(_video(json.loads(told)), picture=await self._picture())
         return None
 

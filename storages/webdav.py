@@ -4,7 +4,8 @@ A file is put under a part name and moved, which every server can. Facts found o
 rclone and nginx: a MOVE with `Overwrite: T` onto a folder removes the folder with all that is in it, so the
 target is looked at first; none of them looks and moves in one step, so two that commit to one free name at
 once may both succeed (no `exclusive`); rclone answers 403 where the source of a MOVE is gone; a PUT that is
-cut leaves a short file (not nginx), and one with Content-Range is taken for a whole file by some.
+cut leaves a short file (not nginx), and one with Content-Range is taken for a whole file by some; Apache
+sends whoever asks for a folder without a slash at the end to where it has one (mod_dir).
 """
 
 from __future__ import annotations
@@ -126,8 +127,13 @@ class WebdavStorage(RemoteStorage):
             raise
 
     async def _transfer(self, method: Literal["MOVE", "COPY"], path: str, to: str, *, replace: bool) -> None:
-        headers = {"Destination": self._at(to), "Overwrite": "T" if replace else "F"}
-        status = await self._do(method, await self._where(path), headers, also=[412])
+        url, target = await self._where(path), self._at(to)
+        headers = {"Destination": target, "Overwrite": "T" if replace else "F"}
+        status = await self._do(method, url, headers, also=[412, httpx.codes.BAD_GATEWAY])
+        if status == httpx.codes.BAD_GATEWAY:
+            # Behind a proxy that ends TLS, Apache takes https for another server (RFC 4918, 9.8.5).
+            headers["Destination"] = target.replace("https://", "http://", 1)
+            status = await self._do(method, url, headers, also=[412])
         if status == httpx.codes.PRECONDITION_FAILED:
             raise self._taken(to)
 
@@ -256,9 +262,14 @@ class WebdavStorage(RemoteStorage):
         """What a PROPFIND tells, nothing if there is no such thing."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
         content = _PROPFIND % (which or _WANTED)
-        async with self._web.request("PROPFIND", url, headers=headers, content=content.encode()) as answer:
+        asked = self._web.request(
+            "PROPFIND", url, headers=headers, content=content.encode(), slow=depth != "0"
+        )  # some take minutes for a folder of 100,000 files
+        async with asked as answer:
             if answer.status_code in (404, 410):
                 return []
+            if not url.endswith("/") and _place(answer).path == f"{answer.url.path}/":
+                return await self._properties(f"{url}/", depth, which)
             if answer.status_code != httpx.codes.MULTI_STATUS:
                 raise self._refusal(answer)
             listing = _Multistatus()
@@ -275,7 +286,7 @@ class WebdavStorage(RemoteStorage):
     def _refusal(self, answer: httpx.Response) -> StorageError:
         status = answer.status_code
         if answer.has_redirect_location:
-            place = answer.url.join(answer.headers["Location"]).copy_with(userinfo=b"", query=None)
+            place = _place(answer).copy_with(userinfo=b"", query=None)
             return StorageError(f"storage {self.name!r}: the server sends us to {place}; correct url")
         kind, text = _MEANINGS.get(status, (None, f"the server answers {status} {answer.reason_phrase}"))
         if kind is None:
@@ -435,6 +446,11 @@ def given(spelled: str) -> str:
 
 def _join(url: str, parts: list[str]) -> str:
     return "/".join([url, *(quote(part, safe="") for part in parts)])
+
+
+def _place(answer: httpx.Response) -> httpx.URL:
+    """Where the server sends us; if nowhere, where we are."""
+    return answer.url.join(answer.headers["Location"]) if answer.has_redirect_location else answer.url
 
 
 def _milliseconds(date: str) -> int:

@@ -20,7 +20,15 @@ from pathlib import Path
 
 import msgspec
 
-from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, StorageError
+from saveany.errors import (
+    Fenced,
+    NameTaken,
+    NoSpace,
+    Permanent,
+    Retryable,
+    StorageError,
+    StorageUnavailable,
+)
 from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
 from saveany.planning import paths
@@ -132,8 +140,14 @@ class Transfer:
         can, where = self.storage.capabilities, self._own(item)
         if not where or not can.moves or not can.late_name:  # without, a move is a copy and a deletion
             return None
-        # Not as `finishing`: what is undone of that is deleted, and there is no other copy of this file.
-        return await self._named(item, ItemStatus.RUNNING, partial(self.storage.move, where))
+        try:
+            # Not as `finishing`: what is undone of that is deleted, and there is no other copy of this file.
+            return await self._named(item, ItemStatus.RUNNING, partial(self.storage.move, where))
+        except (NameTaken, StorageUnavailable):
+            raise
+        except StorageError as error:  # as between two disks below one folder
+            log.info("copying what the storage cannot move", path=item.path, reason=error.message)
+            return None
 
     async def _copied(self, item: Item) -> Item | None:
         """The item, if its file lies where the storage can reach it, and it has made a copy by itself."""

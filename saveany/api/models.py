@@ -308,6 +308,9 @@ class WebhookView(Reply):
 class TaskView(TaskSummary):
     """A task with its files, at most 100 at a time."""
 
+    waiting: str = Field(
+        default="", exclude_if=_empty, description="Why no worker can begin it now, if none can."
+    )
     items: list[ItemView]
     items_total: int
     items_cursor: int | None = Field(description="The `items_cursor` of the next files; null after the last.")

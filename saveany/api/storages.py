@@ -43,7 +43,10 @@ async def list_files(
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries at a time.")] = 100,
 ) -> FileList:
     """What is in a folder, by name. A worker that has the storage looks; 503 if none answers."""
-    place = folder(path)
+    try:
+        place = folder(path)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, "path") from error
     found = await _ask(use, name, "list", path=place, after=after, limit=limit)
     entries = [_entry(each) for each in found]
     return FileList(path=place, entries=entries, next=entries[-1].name if len(entries) == limit else None)

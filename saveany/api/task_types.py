@@ -27,7 +27,7 @@ async def list_task_types(use: Use) -> TaskTypes:
 
 
 def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> TaskType:
-    problem = _problem(config, source, workers)
+    problem = source_problem(config, source, workers)
     return TaskType(
         type=source.type,
         title=source.title,
@@ -37,7 +37,8 @@ def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> 
     )
 
 
-def _problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
+def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
+    """Why no living worker can use that source; empty if one can."""
     if not is_enabled(config, source):
         return f"switched off: enable in [{source.table}] of config.toml"
     told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]

@@ -25,12 +25,14 @@ from saveany.api.models import (
 )
 from saveany.api.routes import Route
 from saveany.api.services import Services, Use
+from saveany.api.storages import storage_problem
+from saveany.api.task_types import source_problem
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
-from saveany.models import OnConflict, Status, TaskSpec
+from saveany.models import OnConflict, Status, Task, TaskSpec
 from saveany.planning.intake import Wish, intake, source_of
-from saveany.sources import Params, ParamsModel, SourceSpec
+from saveany.sources import Params, ParamsModel, SourceSpec, sources
 from saveany.store.people import Prefs
 from saveany.timefmt import rfc3339
 
@@ -108,7 +110,19 @@ async def get_task(
     task = await use.store.tasks.get(task_id)
     if task is None:
         raise NotFound(f"there is no task {task_id}")
-    return task_view(task, await use.store.tasks.items(task_id, items_cursor, ITEMS_PER_PAGE), items_cursor)
+    items = await use.store.tasks.items(task_id, items_cursor, ITEMS_PER_PAGE)
+    return task_view(task, items, items_cursor, await _waits_for(use, task))
+
+
+async def _waits_for(use: Services, task: Task) -> str:
+    """Why no worker can begin a queued task now; "" if one can."""
+    if task.status is not Status.QUEUED or task.paused:
+        return ""
+    workers, spec = await use.store.workers.living(), task.spec
+    problems = [storage_problem(name, workers) for name in (spec.source_storage, spec.storage) if name]
+    if source := sources().get(spec.type):
+        problems.insert(0, source_problem(use.config, source, workers))
+    return next(filter(None, problems), "")
 
 
 @router.delete(

@@ -41,11 +41,12 @@ def task_summary(task: Task) -> TaskSummary:
     return TaskSummary(**_summary(task))
 
 
-def task_view(task: Task, items: list[Item], start: int) -> TaskView:
-    """A task with the page of its items that begins at `start`."""
+def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskView:
+    """A task with the page of its items that begins at `start`, and why it cannot begin."""
     end = start + ITEMS_PER_PAGE
     return TaskView(
         **_summary(task),
+        waiting=waiting,
         items=[_item_view(item) for item in items],
         items_total=task.items_total,
         items_cursor=end if end < task.items_total else None,

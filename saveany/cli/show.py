@@ -46,6 +46,8 @@ def _facts(task: Json) -> Iterator[tuple[str, str]]:
     stage = f" ({task['stage']})" if task["stage"] else ""
     yield "task", task["task_id"]
     yield "status", task["status"] + stage
+    if waiting := task.get("waiting"):
+        yield "waits for", waiting
     yield "title", task["title"]
     if task["error"]:
         yield "error", task["error"]

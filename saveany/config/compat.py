@@ -19,6 +19,7 @@ IGNORED: Mapping[str, str] = {
     "no_clean_cache": "has no effect: there is no download cache",
     "telegram.rpc_retry": "has no effect: how often to try again follows from Telegram's answer",
     "telegram.flood_retry": "has no effect: flood waits are always waited for",
+    "telegram.timeout": "has no effect: Telegram is tried again until it answers",
     "telegram.media_group_timeout": "has no effect: the bot waits until an album is complete",
     "telegram.userbot": "has no effect: log the account in with `saveany login --phone` instead",
     "db": "has no effect: everything is kept in Redis, see [redis]",

@@ -304,7 +304,9 @@ class History(Table):
 
 def _level(value: object) -> object:
     # SaveAny-Bot's words for two of them
-    return {"warn": "warning", "fatal": "critical"}.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return {"warn": "warning", "fatal": "critical"}.get(value.lower(), value.lower())
 
 
 class Log(Table):
@@ -325,9 +327,12 @@ def _storage(value: object) -> StorageOptions:
     if not isinstance(value, dict):
         raise ValueError("must be a table")
     kind = value.get("type")
+    known = f"there are: {', '.join(registry.types())}"
+    if kind is None:  # and so nobody knows what else may be in the table
+        raise _at([("type",)], f"is missing; {known}")
     model = registry.options_model(kind) if isinstance(kind, str) else StorageOptions
     if model is None:
-        hint = did_you_mean(str(kind), registry.types()) or f"there are: {', '.join(registry.types())}"
+        hint = did_you_mean(kind, registry.types()) or known
         raise _at([("type",)], f"there is no storage type {kind!r}; {hint}")
     return model.model_validate_json(json.dumps(value, default=str), strict=True)
 

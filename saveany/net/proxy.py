@@ -211,7 +211,7 @@ class _Head:
         if self.value("transfer-encoding"):
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "This proxy takes bodies of a known length only.")
         value = self.value("content-length")
-        if value and not value.isdigit():
+        if value and not (value.isdigit() and len(value) < 19):
             raise _Refused(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number.")
         return int(value or 0)
 

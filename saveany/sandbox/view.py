@@ -48,6 +48,9 @@ class View:
             noforwards=chat.protected,
             access_hash=self.world.access_hash(self.account, chat.id),
             username=chat.username or None,
+            admin_rights=tl.ChatAdminRights(post_messages=True)
+            if chat.governed_by(self.account.id)
+            else None,
         )
 
     def message(self, chat: Chat, message: Message) -> Any:

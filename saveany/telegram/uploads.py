@@ -24,6 +24,8 @@ from storages.telegram import PART, Document, Part, Target
 
 #: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _PARTS, _PREMIUM_PARTS = 4000, 8000
+#: The topic that every forum has (https://core.telegram.org/api/forum).
+_GENERAL = 1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 #: Answers that mean: not all parts of the file are there.
 _MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError)
@@ -194,13 +196,26 @@ class Uploads:
             if not isinstance(peer, types.InputPeerChannel):
                 return
             found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
-        if found.chats and found.chats[0].left:
-            raise Permanent(f"{name} is no member of the chat {target.chat}; add it, with the right to post")
+        if why := _no_posting(found.chats[0] if found.chats else None):
+            raise Permanent(f"{name} {why} {target.chat}; add it, with the right to post")
 
 
 def _channel(peer: types.InputPeerChannel) -> types.InputChannel:
     return types.InputChannel(peer.channel_id, peer.access_hash)
 
 
+def _no_posting(chat: types.Channel | types.ChannelForbidden | None) -> str:
+    """Why the account may not post there, "" if it may as far as is known."""
+    if not isinstance(chat, types.Channel) or chat.left:
+        return "is no member of the chat"
+    rights = chat.admin_rights
+    if chat.broadcast and not (chat.creator or (rights and rights.post_messages)):
+        return "may not post in the channel"
+    return ""
+
+
 def _topic(target: Target) -> types.InputReplyToMessage | None:
-    return types.InputReplyToMessage(target.topic, top_msg_id=target.topic) if target.topic else None
+    """The General topic is where messages go that name none; to name it is an error."""
+    if target.topic in (None, _GENERAL):
+        return None
+    return types.InputReplyToMessage(target.topic, top_msg_id=target.topic)

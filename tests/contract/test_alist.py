@@ -124,6 +124,26 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
     assert [path.read_bytes() for path in (server.files / BASE).iterdir()] == [b"new"]
 
 
+async def test_a_replacement_whose_answer_is_lost_leaves_nothing_aside(
+    server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(storage, "a.bin", b"old")
+    really = server.rename
+
+    def rename(asked: dict[str, Any]) -> Any:
+        really(asked)
+        if asked["path"].endswith(".part"):
+            raise Refused(500, "the drive is busy")
+
+    monkeypatch.setattr(server, "rename", rename)
+    async with await storage.begin(key(item=2), "a.bin", 3) as upload:
+        await upload.write(0, b"new")
+        with pytest.raises(StorageUnavailable, match="busy"):
+            await upload.commit("a.bin", 3, replace=True)
+    assert await storage.finished(key(2, item=2), "a.bin", "a.bin", 3)
+    assert [path.read_bytes() for path in (server.files / BASE).iterdir()] == [b"new"]
+
+
 async def test_a_task_that_is_forgotten_is_no_success(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

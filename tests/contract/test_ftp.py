@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -122,6 +123,14 @@ class TestImplicitTls(Suite):
         return implicit
 
 
+async def test_a_server_that_tells_no_size_by_itself(plain: FtpServer, folder: str) -> None:
+    storage = FtpStorage(plain.options(folder))
+    await save(storage, "a.bin", b"12345")
+    await storage._idle[-1].command("OPTS MLST type;", "2xx")
+    assert await load(storage, "a.bin") == b"12345"
+    await storage.close()
+
+
 @pytest.mark.parametrize("without", ["", "SIZE", "MDTM"])
 async def test_stat_where_little_is_known(tmp_path: Path, without: str) -> None:
     """A file is found and its folder, whichever of the newer commands the server lacks."""
@@ -177,9 +186,10 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
         await storage.close()
 
 
-async def test_a_server_that_cannot_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lack", [{"without": ("REST",)}, {"restarts": False}])
+async def test_a_server_that_cannot_go_on(tmp_path: Path, lack: Any) -> None:
     """The first try after a break is for nothing, but the next one begins anew."""
-    with ftp.pyftpdlib(tmp_path, without=("REST",)) as server:
+    with ftp.pyftpdlib(tmp_path, **lack) as server:
         storage = FtpStorage(server.options("x"))
         data = content(3 * MIB)
         async with await storage.begin(key(), "a.bin", len(data)) as upload:

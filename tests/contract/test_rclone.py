@@ -298,8 +298,13 @@ async def test_a_remote_that_is_not_configured_is_told(tmp_path: Path) -> None:
     await storage.close()
 
 
-@pytest.mark.parametrize("flag", ["--rc-addr=0.0.0.0:1", "--config=/etc/x", "--log-file=/x", "-vv"])
+@pytest.mark.parametrize("flag", ["--rc-addr=0.0.0.0:1", "--config=/etc/x", "--log-file=/x", "--timeouts=1"])
 def test_flags_that_could_hurt_are_refused(tmp_path: Path, flag: str) -> None:
     with pytest.raises(ValueError, match="is not allowed"):
         options(tmp_path, flags=[flag])
     assert options(tmp_path, flags=["--tpslimit=5"]).flags == ("--tpslimit=5",)
+
+
+def test_flags_are_taken_as_people_write_them(tmp_path: Path) -> None:
+    written = ["--transfers", "4", "-P", "--stats", "5s", "-vv", "--b2-chunk-size=64M", "--checkers", "8"]
+    assert options(tmp_path, flags=written).flags == ("--transfers=4", "--b2-chunk-size=64M", "--checkers=8")

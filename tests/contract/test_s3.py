@@ -212,6 +212,7 @@ class TestRclone(S3Suite):
     [
         ({"bucket_name": "no-such-bucket"}, "no such bucket"),
         ({"endpoint": "http://127.0.0.1:1"}, "cannot be reached"),
+        ({"region": "us east"}, "region"),
     ],
 )
 async def test_what_is_wrong_is_said(moto: S3Server, changes: dict[str, str], words: str) -> None:
@@ -220,6 +221,26 @@ async def test_what_is_wrong_is_said(moto: S3Server, changes: dict[str, str], wo
         await storage.probe()
     assert s3.SECRET not in str(caught.value)
     await storage.close()
+
+
+async def test_https_to_a_server_without_is_told(moto: S3Server) -> None:
+    endpoint = moto.options("x").endpoint.replace("http://", "https://")
+    storage = S3Storage(moto.options("x", endpoint=endpoint))
+    with pytest.raises(StorageUnavailable, match="write http://"):
+        await storage.probe()
+    await storage.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"endpoint": each} for each in ("ht!tp://x", "ftp://x", "https://", ":9000", "http://me:pw@x")),
+        *({"bucket_name": each} for each in ("a bucket", "bucket/folder")),
+    ],
+)
+def test_what_no_service_can_be_is_refused(moto: S3Server, wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        moto.options("x", **{"bucket_name": "x"} | wrong)
 
 
 async def test_wrong_keys_are_told(rclone: S3Server) -> None:

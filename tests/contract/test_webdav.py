@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 from xml.sax.saxutils import escape
@@ -32,6 +34,7 @@ from tests.contract.suite import (
     save,
 )
 from tests.fixtures import webdav
+from tests.fixtures.certificates import certificate
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port
 from tests.fixtures.webdav import DavServer, canned, curl
@@ -196,6 +199,18 @@ class TestApache(DavSuite):
         await save(storage, "a.bin", content(3 * MIB))
         await storage.close()
 
+    async def test_behind_a_proxy_that_ends_tls(
+        self, server: DavServer, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pem = certificate(tmp_path)
+        trusting = ssl.create_default_context(cafile=pem)
+        monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+        async with fault_proxy(server.port, pem) as link:
+            storage = WebdavStorage(server.options(base, url=f"https://127.0.0.1:{link.port}"))
+            await save(storage, "d/a.bin", b"x")
+            assert await load(storage, "d/a.bin") == b"x"
+            await storage.close()
+
     @pytest.mark.parametrize("auth", ["auto", "digest"])
     async def test_a_put_does_not_meet_a_challenge(self, server: DavServer, base: str, auth: str) -> None:
         """What was streamed cannot be sent again: an old nonce is noticed before."""
@@ -316,6 +331,24 @@ async def test_what_the_server_says_is_told(status: int, kind: type[StorageError
             await ask(url)
     assert "secret" not in str(caught.value)
     assert "dav" in str(caught.value)
+
+
+async def test_a_server_that_cannot_move_is_told_by_the_probe(
+    monkeypatch: pytest.MonkeyPatch, wsgidav: DavServer
+) -> None:
+    storage = WebdavStorage(wsgidav.options(f"b{uuid4().hex}"))
+    send = storage._send
+
+    async def without(method: str, *args: Any, **kwargs: Any) -> int:
+        if method == "MOVE":
+            raise StorageError("405")
+        return await send(method, *args, **kwargs)
+
+    monkeypatch.setattr(storage, "_send", without)
+    with pytest.raises(StorageError, match="405"):
+        await storage.probe()
+    assert await storage._scan("") == []
+    await storage.close()
 
 
 async def test_a_server_that_is_down_is_told() -> None:

@@ -6,10 +6,12 @@ import asyncio
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from heapq import heappop, heappush
 from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -35,6 +37,8 @@ _REDIRECTS = 10
 _TRIES, _WORTH = 4, 1 << 16
 #: A server that is silent for so long is given up, in seconds.
 _SILENCE = 60.0
+#: To wait as a server says is no failure, but so many times in a row for one URL is.
+_PATIENCE = 20
 #: A length or a number of seconds; a longer one is nonsense.
 _DIGITS = re.compile("[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"(?:bytes)?[ =]*([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
@@ -72,6 +76,14 @@ class Wanted:
     max_bytes: int = 0
 
 
+@dataclass(slots=True, order=True)
+class _Block:
+    """What one connection fetches next: the bytes from `start`, which moves on as they come, to `end`."""
+
+    start: int
+    end: int
+
+
 class DirectLinksSource(Source):
     """`directlinks`: a file behind each URL."""
 
@@ -79,6 +91,7 @@ class DirectLinksSource(Source):
         self._guard = tools.guard
         #: URLs of which a part was not to be had although the server had promised parts.
         self._whole: set[str] = set()
+        self._waits = Counter[str]()  # by URL, since its server has last given anything
         self._client = guarded_client(tools.guard, timeout=_SILENCE, proxy=tools.config.proxy)
 
     async def close(self) -> None:
@@ -136,36 +149,46 @@ class DirectLinksSource(Source):
             raise Retryable(f"{item.name}: {offset} of {item.size} bytes arrived")
 
     async def _blocks(self, item: Item, size: int, write: Write, have: Sequence[Range]) -> None:
-        missing = list(_blocks(have, size))
-        blocks = iter(missing)  # shared: whoever is free takes the next
+        waiting = [_Block(start, end) for start, end in _missing(have, size)]  # a heap
+        busy: list[_Block] = []
 
         async def work() -> None:
-            for start, end in blocks:
-                await self._block(item, start, end, write)
+            while waiting:
+                block = heappop(waiting)
+                busy.append(block)
+                try:
+                    await self._block(item, block, write)
+                except (Retryable, Permanent) as error:
+                    if isinstance(error, _Changed) or block is min(busy):
+                        raise
+                    # The server may want fewer connections: who has an earlier block takes this one next.
+                    heappush(waiting, block)
+                    return
+                finally:
+                    busy.remove(block)
 
-        workers = min(_CONNECTIONS, len(missing))
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(workers):
+                for _ in waiting[:_CONNECTIONS]:
                     group.create_task(work())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _block(self, item: Item, start: int, end: int, write: Write) -> None:
+    async def _block(self, item: Item, block: _Block, write: Write) -> None:
         """A block; where the connection breaks, from there on again. Tries that brought something do not
         count: some servers give less at a time than they are asked for."""
         failures = 0
-        while start < end:
-            begun = start
+        while block.start < block.end:
+            begun = block.start
             try:
-                async with aclosing(self._range(item, start, end)) as pieces:
+                async with aclosing(self._range(item, block.start, block.end)) as pieces:
                     async for piece in pieces:
-                        await write(start, piece)
-                        start += len(piece)
+                        await write(block.start, piece)
+                        block.start += len(piece)
             except _Changed:
                 raise
             except Retryable as error:
-                failures = failures + 1 if start - begun < _WORTH else 0
+                failures = failures + 1 if block.start - begun < _WORTH else 0
                 if error.after or failures == _TRIES:
                     raise
                 await asyncio.sleep(0.1 * 2**failures if failures else 0)
@@ -204,7 +227,7 @@ class DirectLinksSource(Source):
                 self._guard.check_url(url)
                 async with self._client.stream("GET", url, headers=sent) as answer:
                     if not answer.has_redirect_location:
-                        _check(answer)
+                        self._check(wanted.url, answer)
                         yield answer
                         return
                     url = _next(url, answer.headers["Location"])
@@ -217,6 +240,17 @@ class DirectLinksSource(Source):
         except httpx.HTTPError as error:
             raise Retryable(f"{urlsplit(url).hostname}: {describe(error)}") from error
         raise Permanent(f"the server redirects more than {_REDIRECTS} times")
+
+    def _check(self, url: str, answer: httpx.Response) -> None:
+        status = answer.status_code
+        if status == 200 or ("Range" in answer.request.headers and status in (206, 416)):
+            self._waits.pop(url, None)
+            return  # 416: of an empty file there is no range at all
+        if status not in (408, 425, 429) and status < 500:
+            raise Permanent(f"{_REASONS.get(status, 'the server refuses')} (HTTP {status})")
+        self._waits[url] += 1
+        after = _retry_after(answer) if self._waits[url] % _PATIENCE else 0
+        raise Retryable(f"the server answers {status}; it may be better later", after=after)
 
 
 class _Changed(Retryable):
@@ -281,15 +315,6 @@ def _next(url: str, location: str) -> str:
     if urlsplit(url).scheme == "https" and scheme != "https":
         raise Permanent("the server redirects from https to an address without encryption")
     return target
-
-
-def _check(answer: httpx.Response) -> None:
-    status = answer.status_code
-    if status == 200 or ("Range" in answer.request.headers and status in (206, 416)):
-        return  # 416: of an empty file there is no range at all
-    if status in (408, 425, 429) or status >= 500:
-        raise Retryable(f"the server answers {status}; it may be better later", after=_retry_after(answer))
-    raise Permanent(f"{_REASONS.get(status, 'the server refuses')} (HTTP {status})")
 
 
 def _retry_after(answer: httpx.Response) -> float:
@@ -378,7 +403,7 @@ def _name_of(url: str) -> str:
     return safe_name(last or parts.hostname or "")
 
 
-def _blocks(have: Sequence[Range], size: int) -> Iterator[Range]:
+def _missing(have: Sequence[Range], size: int) -> Iterator[Range]:
     """What is missing, in blocks for one request each."""
     at = 0
     for start, end in [*have, (size, size)]:

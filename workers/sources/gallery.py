@@ -43,7 +43,7 @@ class GallerySource(Source):
         """That the program is missing."""
         if find(self._program):
             return ""
-        return f"{self._program} is not installed; pip install saveany[gallery]"
+        return f"{self._program} is not installed; pip install gallery-dl"
 
     async def close(self) -> None:
         """Hang up."""

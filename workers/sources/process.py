@@ -226,7 +226,7 @@ def failure(name: str, said: str, *, passing: bool = False) -> SaveAnyError:
     if "No space left on device" in said:
         return NoSpace(f"{name} has no room on this machine's disk; make some")
     text = re.sub(r"(https?)://[^/@\s]*@", r"\1://", said)
-    text = re.sub(r"^(ERROR|\[[\w-]+\]\[error\]):?\s*", "", text)
-    text = text.partition("; please report this issue")[0][:300]
+    text = re.sub(rf"^(ERROR|{re.escape(name)}: error|\[[\w-]+\]\[error\]):?\s*", "", text)
+    text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0][:300]
     kind = Retryable if passing or _PASSING.search(text) else Permanent
     return kind(f"{name}: {text}")

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from saveany.allowed import WHICH_VIDEOS
-from saveany.errors import Permanent
+from saveany.errors import Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
@@ -71,16 +71,19 @@ class YtDlpSource(Source):
         """That the program is missing."""
         if find(self._table.program):
             return ""
-        return f"{self._table.program} is not installed; pip install saveany[ytdlp]"
+        return f"{self._table.program} is not installed; pip install yt-dlp"
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
-        """The videos of every link. A link without any stays, to fail with its reason when its turn comes."""
+        """The videos of every link. One without any stays, to fail with its reason when its turn comes. So
+        does one of several whose server is away: the others need not wait for it."""
         found = []
         for number, link in enumerate(spec.links):
             folder = self._scratch / spec.id / f"list-{number}"
             try:
                 found += await self._entries(spec, link, folder)
-            except Permanent:
+            except (Permanent, Retryable) as error:
+                if isinstance(error, Retryable) and len(spec.links) == 1:
+                    raise
                 found.append(Found(safe_name(link.rpartition("/")[2]), None, {"url": link, "untitled": True}))
         return found
 

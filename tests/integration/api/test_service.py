@@ -14,7 +14,7 @@ from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.queue import Queue
 from saveany.store import Store, WorkerInfo, connect
-from tests.integration.api.conftest import AUTH, announce_nothing, check_error
+from tests.integration.api.conftest import AUTH, announce_nothing, check_error, create
 
 READY = {"local1": "", "local2": "", "local3": ""}
 
@@ -59,6 +59,25 @@ async def test_storages(client: httpx.AsyncClient, store: Store) -> None:
 async def test_storages_without_a_worker(client: httpx.AsyncClient) -> None:
     for storage in (await client.get("/api/v1/storages")).json()["storages"]:
         assert "no worker is running" in storage["error"]
+
+
+async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, store: Store) -> None:
+    task_id = await create(client)
+
+    async def waiting() -> str | None:
+        task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
+        return task.get("waiting")
+
+    assert await waiting() == "no worker that can do it is running; start `saveany worker`"
+    await beat(store, "w1", sources={"tgfiles": "no account"}, storages={"local1": "disk full"})
+    assert await waiting() == "no account"
+    await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})
+    assert await waiting() == "disk full"
+    await client.post(f"/api/v1/tasks/{task_id}/pause")
+    assert await waiting() is None
+    await client.post(f"/api/v1/tasks/{task_id}/resume")
+    await beat(store, "w2", storages={"local1": ""})
+    assert await waiting() is None
 
 
 async def test_ready(client: httpx.AsyncClient, store: Store) -> None:

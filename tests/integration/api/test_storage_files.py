@@ -58,6 +58,7 @@ async def test_files_in_pages(client: httpx.AsyncClient, storage: LocalStorage) 
 async def test_what_cannot_be_listed(client: httpx.AsyncClient, query: str, status: int) -> None:
     answer = await client.get(f"/api/v1/storages/local1/files?{query}")
     assert (answer.status_code, answer.json()["code"]) == (status, status)
+    assert [each["field"] for each in answer.json().get("details", [])] in ([], [query.partition("=")[0]])
 
 
 @pytest.mark.usefixtures("storage")

@@ -44,6 +44,19 @@ async def test_several_connections(site: Site, bench: Bench) -> None:
     assert sum("range" in headers and headers["range"] != "bytes=0-" for _, headers in site.asked) == 3
 
 
+@pytest.mark.parametrize("most", [1, 2])
+async def test_a_server_that_wants_few_connections(site: Site, bench: Bench, most: int) -> None:
+    site.pages["/a"] = Page(DATA)
+    (item,) = await bench.items(site.url("/a"))
+    item = await bench.prepared(item)
+    await site.idle()
+    site.pages["/a"] = Page(DATA, connections=most)
+    assert await bench.fetched(item) == DATA
+    site.pages["/a"] = Page(DATA, connections=0)
+    with pytest.raises(Permanent, match="403"):
+        await bench.fetched(item)
+
+
 async def test_an_unknown_length(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, length=False)
     item, data = await bench.get(site.url("/a"))
@@ -253,6 +266,17 @@ async def test_refusals(site: Site, bench: Bench, status: int, kind: type[Except
     assert str(status) in str(caught.value)
     if isinstance(caught.value, Retryable):
         assert caught.value.after == 7
+
+
+async def test_a_server_that_says_later_for_ever_fails_in_the_end(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(status=503, headers={"Retry-After": "7"})
+    (item,) = await bench.items(site.url("/a"))
+    waits = list[float]()
+    while not waits or waits[-1]:
+        with pytest.raises(Retryable) as caught:
+            await bench.prepared(item)
+        waits.append(caught.value.after)
+    assert waits == [7] * 19 + [0]
 
 
 async def test_redirects(site: Site, bench: Bench) -> None:

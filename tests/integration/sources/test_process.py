@@ -98,6 +98,8 @@ async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(t
         ("echo 'ERROR: [x] 7: unable: [Errno 28] No space left on device' >&2; exit 1", NoSpace, "disk"),
         ("echo 'ERROR: Connection reset by peer' >&2; exit 1", Retryable, "Connection reset"),
         ("echo 'ERROR: odd; please report this issue on  https://x' >&2; exit 1", Permanent, "^sh: odd$"),
+        ("echo 'ERROR: ext. If you believe this is an error, please' >&2; exit 1", Permanent, "^sh: ext$"),
+        ("echo 'sh: error: no such option: --x' >&2; exit 2", Permanent, "^sh: no such option: --x$"),
         ("echo 'ERROR: at https://me:hush@host/x' >&2; exit 1", Permanent, "at https://host/x$"),
         ("echo 'what it said' >&2; exit 3", Permanent, "what it said"),
         ("exit 3", Permanent, "exit code 3"),

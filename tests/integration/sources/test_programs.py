@@ -104,6 +104,18 @@ async def test_links_that_lead_nowhere_keep_their_reason(site: Site, videos: Ben
         await videos.prepared(text)
 
 
+async def test_a_server_that_is_away_holds_up_no_other(site: Site, videos: Bench) -> None:
+    site.pages |= {"/a.mp4": Page(VIDEO), "/b.mp4": Page(status=503)}
+    with pytest.raises(Retryable, match="503"):
+        await videos.items(site.url("/b.mp4"))
+    good, away = await videos.items(site.url("/a.mp4"), site.url("/b.mp4"))
+    assert await videos.fetched(await videos.prepared(good)) == VIDEO
+    with pytest.raises(Retryable, match="503"):
+        await videos.prepared(away)
+    site.pages["/b.mp4"] = Page(VIDEO)
+    assert await videos.fetched(await videos.prepared(away)) == VIDEO
+
+
 async def test_a_refused_address_is_named(videos: Bench) -> None:
     (item,) = await videos.items("http://127.0.0.2/a.mp4")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):

@@ -262,6 +262,7 @@ async def test_only_our_child_may_use_it(site: Site, proxy: GuardedProxy) -> Non
         ("GET http://x.example:1 HTTP/1.1", "", 502),
         ("POST http://x.example:1/ HTTP/1.1", "Transfer-Encoding: chunked\r\n", 411),
         ("POST http://x.example:1/ HTTP/1.1", "Content-Length: -1\r\n", 400),
+        ("POST http://x.example:1/ HTTP/1.1", f"Content-Length: {'9' * 5000}\r\n", 400),
         ("GET http://x.example:1/ HTTP/1.1", f"X: {'x' * 70_000}\r\n", 431),
     ],
 )

@@ -19,7 +19,7 @@ from saveany.sandbox.world import Chat, Message
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.pool import Limits
-from saveany.telegram.uploads import Uploads
+from saveany.telegram.uploads import Uploads, _no_posting
 from storages.base import Services, UploadKey
 from storages.telegram import PART, Busy, TelegramOptions, TelegramStorage
 from tests.fixtures.films import make_film
@@ -140,6 +140,12 @@ async def test_a_topic(opened: Open, sandbox: Sandbox) -> None:
     await save(opened("sandboxforum", topic=10), "a.bin", SMALL)
     message = sandbox.world.chats[samples.FORUM].newest_first()[0]
     assert (message.thread, message.topic) == (10, True)
+
+
+async def test_the_general_topic_is_not_named(opened: Open, sandbox: Sandbox) -> None:
+    await save(opened("sandboxforum", topic=1), "a.bin", SMALL)
+    message = sandbox.world.chats[samples.FORUM].newest_first()[0]
+    assert (message.text, message.thread, message.reply_to) == ("a.bin", None, None)
 
 
 async def test_a_commit_again_sends_nothing_twice(opened: Open, inbox: Chat) -> None:
@@ -447,6 +453,21 @@ async def test_what_is_wrong_is_said(opened: Open, chat: str | int, options: Any
 async def test_a_chat_the_account_is_not_in_is_found_by_the_probe(opened: Open) -> None:
     with pytest.raises(StorageError, match="no member of the chat"):
         await opened("@channel").probe()
+
+
+async def test_a_channel_where_the_account_may_only_read_is_found_by_the_probe(
+    opened: Open, sandbox: Sandbox, inbox: Chat
+) -> None:
+    await opened().probe()
+    inbox.broadcast = True
+    inbox.admins = set()
+    with pytest.raises(StorageError, match="may not post in the channel @inbox"):
+        await opened().probe()
+
+
+def test_a_channel_that_has_thrown_the_account_out() -> None:
+    thrown_out = tl.ChannelForbidden(id=1, access_hash=1, title="x", broadcast=True)
+    assert _no_posting(thrown_out) == "is no member of the chat"
 
 
 async def test_without_an_account() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from saveany.models import Item, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.store import Store
 from storages.base import Storage, UploadKey
+from storages.jail import Folder
 from storages.local import LocalOptions, LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from storages.rclone import RcloneOptions, RcloneStorage
@@ -141,6 +144,27 @@ async def test_within_one_storage_no_byte_comes_here(
     there = {"to/a.bin", "to/b/empty"}
     assert await everything(storage) == (there if move else there | {"from/a.bin", "from/b/empty"})
     assert await load(storage, "to/a.bin") == DATA
+
+
+async def test_between_two_disks_of_one_storage(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path / "here"))
+    bench = Bench(store, tmp_path, storage)
+    await save(storage, "from/a.bin", DATA)
+    rename = Folder.publish
+
+    def publish(self: Folder, old: str, new: str, to: Folder | None = None) -> None:
+        if to and os.fstat(to.fd).st_ino != os.fstat(self.fd).st_ino:
+            raise OSError(errno.EXDEV, "two disks")
+        rename(self, old, new, to)
+
+    monkeypatch.setattr(Folder, "publish", publish)
+    task, (item,) = await bench.done(await bench.transfer("from", params={"move": True}))
+    assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
+    assert await load(storage, "to/a.bin") == DATA
+    assert await everything(storage) == {"to/a.bin"}
+    await storage.close()
 
 
 @pytest.mark.parametrize("move", [False, True])

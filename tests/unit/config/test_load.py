@@ -10,7 +10,9 @@ import pytest
 from saveany.config import Config, compat, load
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError
+from storages import registry
 
+TYPES = ", ".join(registry.types())
 LOCAL = '[[storages]]\nname = "local1"\ntype = "local"\nbase_path = "files"\n'
 
 
@@ -161,7 +163,10 @@ WRONG = [
     ),
     ("storages = ['x']", ["config.toml:1: storages[0]: must be a table"]),
     ("[[storages]]\nname = 'a'\ntype = 'local'", ["config.toml:1: storages[0].base_path: is missing"]),
-    ("[[storages]]\nname = 'a'", ["config.toml:1: storages[0].type: is missing"]),
+    (
+        "[[storages]]\nname = 'a'\nhost = 'b'",
+        [f"config.toml:1: storages[0].type: is missing; there are: {TYPES}"],
+    ),
     ("[[storages]]\nname = 'a'\ntype = [1]", ["config.toml:3: storages[0].type: must be text in quotes"]),
     (
         "[[storages]]\nname = 'a'\ntype = 'locale'",

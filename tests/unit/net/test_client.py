@@ -83,7 +83,8 @@ async def test_slow_link_is_not_taken_for_a_dead_one() -> None:
         while left:
             left -= len(await reader.read(1 << 18))
             await asyncio.sleep(0.01)  # takes more than the timeout for all, much less for a piece
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"

@@ -70,6 +70,13 @@ async def test_a_small_picture(tmp_path: Path) -> None:
     assert 0 < len(seen.picture) < 200_000
 
 
+async def test_a_disk_that_holds_no_such_file(tmp_path: Path) -> None:
+    program("ffprobe")
+    peek = Peek("a.mp4", 1 << 62, tmp_path)
+    assert await peek.video() is None
+    peek.close()
+
+
 async def test_what_is_no_video(tmp_path: Path) -> None:
     program("ffprobe")
     secret = tmp_path / "secret.mp4"

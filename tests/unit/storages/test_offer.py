@@ -1,0 +1,75 @@
+"""A stream that is offered as a page."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from storages.offer import offered
+
+MIB = 1 << 20
+BODY = random.Random(1).randbytes(3 * MIB + 5)
+
+
+async def pieces(body: bytes = BODY) -> AsyncIterator[memoryview]:
+    """The body, each piece overwritten when the next one is asked for, as a caller may do."""
+    for offset in range(0, len(body), MIB):
+        piece = bytearray(body[offset : offset + MIB])
+        yield memoryview(piece)
+        piece[:] = bytes(len(piece))
+
+
+@pytest.mark.parametrize("size", [0, 1, len(BODY)])
+async def test_it_is_read_whole_and_once(size: int) -> None:
+    async with offered(pieces(BODY[:size]), size) as offer, httpx.AsyncClient() as client:
+        assert (await client.get(offer.url)).content == BODY[:size]
+        await offer.taken
+        assert (await client.get(offer.url)).status_code == 404
+
+
+async def test_who_does_not_know_the_url_gets_nothing() -> None:
+    async with offered(pieces(), len(BODY)) as offer, httpx.AsyncClient() as client:
+        for url in (offer.url[:-1], offer.url.rpartition("/")[0] + "/"):
+            assert (await client.get(url)).status_code == 404
+        assert (await client.post(offer.url)).status_code == 404
+        assert (await client.get(offer.url)).content == BODY
+
+
+async def test_what_breaks_the_stream_gets_out_and_the_reader_knows_it_is_short() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield BODY[:MIB]
+        raise ConnectionError("the source is gone")
+
+    async with offered(broken(), len(BODY)) as offer, httpx.AsyncClient() as client:
+        with pytest.raises(httpx.TransportError):
+            await client.get(offer.url)
+        with pytest.raises(ConnectionError, match="the source is gone"):
+            await offer.taken
+
+
+async def test_the_end_of_the_block_ends_what_is_under_way() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield BODY[:MIB]
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient() as client:
+        async with offered(endless(), len(BODY)) as offer:
+            reading = asyncio.create_task(client.get(offer.url))
+            async with client.stream("GET", offer.url.rpartition("/")[0]):
+                pass  # the server answers, so the first request has come, too
+        with pytest.raises(httpx.TransportError):
+            await reading
+        with pytest.raises(httpx.ConnectError):
+            await client.get(offer.url)
+
+
+async def test_a_reader_that_leaves_does_not_hang_it() -> None:
+    async with offered(pieces(BODY * 8), len(BODY) * 8) as offer, httpx.AsyncClient() as client:
+        async with client.stream("GET", offer.url) as answer:
+            async for _ in answer.aiter_raw():
+                break
+        assert not offer.taken.done()
