@@ -49,11 +49,12 @@ Make = Callable[[Path, Path], AbstractContextManager[Place]]
 
 @contextmanager
 def _local(folder: Path, source: Path) -> Iterator[Place]:
-    """`cp`, and the file on the disk, as ours is."""
+    """`cp`, and the file on the disk, as ours is. What reads must hand the bytes on, as ours does: `cp` to
+    /dev/null hands them to nobody."""
     options = LocalOptions(name="local", type="local", base_path=folder / "files")
     theirs = folder / "files" / _THEIRS
     put: list[str | Path] = ["sh", "-c", 'cp "$0" "$1" && sync "$1"', source, theirs]
-    yield Place(options, put, ["cp", theirs, "/dev/null"])
+    yield Place(options, put, ["sh", "-c", '"$0" cat "$1" > /dev/null', program("rclone"), theirs])
 
 
 @contextmanager

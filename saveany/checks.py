@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,6 +25,8 @@ from saveany.api.server import bind
 from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, SaveAnyError
+from saveany.planning.intake import is_enabled
+from saveany.sources import sources
 from saveany.store import Db, Store
 from saveany.store.db import OUTAGE
 from saveany.telegram.accounts import Accounts
@@ -33,6 +35,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.settings import read
 from storages import registry
 from storages.base import StorageOptions
+from workers.sources.process import find
 
 State = Literal["ok", "warning", "failed"]
 
@@ -119,6 +122,21 @@ def disks(config: Config) -> Iterator[Check]:
             places[f"storage {options.name}"] = base
     for name, folder in places.items():
         yield Check(Area.MACHINE, f"disk of {name}", *_disk(folder))
+
+
+def programs(config: Config) -> Iterator[Check]:
+    """The programs that task types need and that are missing."""
+    for source in sources().values():
+        table: Any = getattr(config, source.table, None)
+        program: str = getattr(table, "program", "")
+        elsewhere: str = getattr(table, "url", "")
+        if not program or elsewhere or not is_enabled(config, source) or find(program):
+            continue
+        detail = (
+            f"{program} is not installed, so its tasks wait; install it, or set enable = false in "
+            f"[{source.table}]"
+        )
+        yield Check(Area.CONFIG, f"task type {source.type}", "warning", detail)
 
 
 def no_redis(error: SaveAnyError) -> Check:

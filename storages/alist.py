@@ -364,8 +364,10 @@ class _Api:
                 "the gateway in front of the server takes no file of this size; raise its limit "
                 "(client_max_body_size in nginx)",
             )
-        kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
-        return self._error(kind, f"the server, or a gateway in front of it, answers {status}")
+        text = f"the server, or a gateway in front of it, answers {status}"
+        if status >= 500 or status == 429:
+            return self._error(StorageUnavailable, text)
+        return self._error(StorageError, f"{text}; is url right?")
 
     def _refusal(self, code: int, message: str) -> Exception:
         """What the server means. Its codes say little, and its messages are not meant for us: those of

@@ -470,8 +470,10 @@ class _Api:
         if answer.has_redirect_location:
             place = answer.url.join(answer.headers["Location"]).copy_with(userinfo=b"", query=None)
             return self._error(StorageError, f"the service sends us to {place}; correct base_url")
-        kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
-        return self._error(kind, f"the service, or a gateway in front of it, answers {status}")
+        text = f"the service, or a gateway in front of it, answers {status}"
+        if status >= 500 or status == 429:
+            return self._error(StorageUnavailable, text)
+        return self._error(StorageError, f"{text}; is base_url right?")
 
     @contextmanager
     def understanding(self) -> Iterator[None]:

@@ -379,6 +379,10 @@ async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tupl
     return at, size, piece
 
 
+async def _in_time(task: asyncio.Task[T]) -> T:
+    return task.result() if task.done() else await asyncio.wait_for(task, _SILENCE)
+
+
 async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int) -> AsyncGenerator[T, None]:
     """What the calls return, in order. Several run at once, as each takes a round trip at least: so many as
     are `_AHEAD` bytes, of `size` each."""
@@ -388,9 +392,9 @@ async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int)
             async for call in calls:
                 running.append(asyncio.create_task(call))
                 if len(running) * size >= _AHEAD:
-                    yield await asyncio.wait_for(running.popleft(), _SILENCE)
+                    yield await _in_time(running.popleft())
         while running:
-            yield await asyncio.wait_for(running.popleft(), _SILENCE)
+            yield await _in_time(running.popleft())
     finally:
         for task in running:
             task.cancel()

@@ -261,11 +261,9 @@ class WebdavStorage(RemoteStorage):
     async def _properties(self, url: str, depth: str, which: str = "") -> list[_Resource]:
         """What a PROPFIND tells, nothing if there is no such thing."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
-        content = _PROPFIND % (which or _WANTED)
-        asked = self._web.request(
-            "PROPFIND", url, headers=headers, content=content.encode(), slow=depth != "0"
-        )  # some take minutes for a folder of 100,000 files
-        async with asked as answer:
+        content = (_PROPFIND % (which or _WANTED)).encode()
+        slow = depth != "0"  # a folder of 100,000 files takes some servers minutes
+        async with self._web.request("PROPFIND", url, headers=headers, content=content, slow=slow) as answer:
             if answer.status_code in (404, 410):
                 return []
             if not url.endswith("/") and _place(answer).path == f"{answer.url.path}/":
@@ -432,15 +430,16 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
 
 
 def _spelled(name: str) -> str:
-    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
+    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do, and
+    Nextcloud and ownCloud take none that end in `.part`."""
     spelled = NAMES.encode(name)
-    return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
+    return re.sub(r"^\.|\.(?=part\Z)", "%2E", spelled) if is_reserved(name) else spelled
 
 
 def given(spelled: str) -> str:
     """The name that stands there as `spelled`."""
     name = NAMES.decode(spelled)
-    hidden = f".{name.removeprefix('%2E')}"
+    hidden = re.sub(r"^%2E|%2E(?=part\Z)", ".", name)
     return hidden if name.startswith("%2E") and is_reserved(hidden) else name
 
 

@@ -17,7 +17,7 @@ from workers.checkpoint import Checkpoints
 from workers.meter import Meter
 
 #: How far parts may come before their turn, in bytes, where a storage takes them in order only.
-WINDOW = 8 << 20
+WINDOW = 4 << 20
 #: Bytes that are read back at once to be hashed.
 _PIECE = 1 << 20
 #: Bytes of parts before their turn that are held to be hashed; what comes on top is read back.

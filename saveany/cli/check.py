@@ -25,8 +25,8 @@ def check(
 ) -> None:
     """Check the configuration and everything it names, by using it.
 
-    Looks at the configuration and the port, free disk space, Redis (the
-    embedded one is started), each storage (a small file is written, read back
+    Looks at the configuration and the port, the programs of task types, free
+    disk space, Redis (the embedded one is started), each storage (a small file is written, read back
     and deleted), each Telegram account, and the clock. Prints a line per check:
     ok, warning or failed, what, and what to do.
 
@@ -63,7 +63,7 @@ async def _run(config: Config, as_json: bool) -> list[Check]:
 async def _all(config: Config) -> AsyncIterator[Check]:
     async for each in checks.configuration(config):
         yield each
-    for each in checks.disks(config):
+    for each in (*checks.programs(config), *checks.disks(config)):
         yield each
     async with AsyncExitStack() as stack:
         try:

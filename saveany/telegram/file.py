@@ -128,7 +128,8 @@ class RemoteFile:
         expected = min(part.limit, media.size - part.offset)
         if len(data) != expected:
             raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
-        pool.depth.answered(len(data))
+        lines = self._lines[pool]
+        pool.depth.answered(len(data), idle=sum(line.busy for line in lines) < len(lines) / 2)
         return data
 
     async def _recover(self, pool: Pool, generation: int, media: Media, error: Exception) -> None:

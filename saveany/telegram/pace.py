@@ -46,11 +46,12 @@ class Depth:
         self._rest_until = 0.0  # monotonic, as is …
         self._deaf_until = 0.0  # … the end of a trouble that has been counted
 
-    def answered(self, size: int) -> None:
-        """A part has come."""
+    def answered(self, size: int, *, idle: bool = False) -> None:
+        """A part has come; `idle` if the connections have little to do, as whoever takes the parts is slower
+        than they are."""
         now = self._clock()
         seconds = now - self._began
-        if now < self._rest_until or seconds > 2 * ROUND:  # an idle time says nothing about speed
+        if idle or now < self._rest_until or seconds > 2 * ROUND:  # that says nothing about their speed
             self._restart(now)
         elif seconds < ROUND:
             self._bytes += size

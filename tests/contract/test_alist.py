@@ -14,6 +14,7 @@ from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, lo
 from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, Refused, alist
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port
+from tests.fixtures.webdav import canned
 
 BASE = "drive/telegram"
 
@@ -262,10 +263,11 @@ async def test_a_server_that_is_down_is_told(server: AlistServer) -> None:
 
 
 async def test_something_else_is_told(server: AlistServer) -> None:
-    storage = AlistStorage(server.options(BASE, url=f"{server.url}/d"))
-    with pytest.raises(StorageError):
-        await storage.probe()
-    await storage.close()
+    async with canned(404, b"Not found") as url:
+        storage = AlistStorage(server.options(BASE, url=url))
+        with pytest.raises(StorageError, match="answers 404; is url right"):
+            await storage.probe()
+        await storage.close()
 
 
 async def test_others_read_and_write(server: AlistServer, storage: AlistStorage) -> None:

@@ -3,8 +3,9 @@ from uuid import uuid4
 
 import pytest
 
+from saveany.errors import StorageUnavailable
 from storages.memory import _SPACES, MemoryOptions, MemoryStorage
-from tests.contract.suite import Open, StorageSuite
+from tests.contract.suite import Open, StorageSuite, key
 
 
 class TestMemory(StorageSuite):
@@ -21,3 +22,17 @@ class TestMemory(StorageSuite):
     @pytest.fixture
     def everything(self, space: str) -> Callable[[], set[str]]:
         return lambda: set(_SPACES[space].files) if space in _SPACES else set()
+
+    async def test_what_has_failed_does_not_go_on(
+        self, storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def break_off(*_: object) -> None:
+            raise StorageUnavailable("gone")
+
+        monkeypatch.setattr(storage, "_put", break_off)
+        async with await storage.begin(key(), "a.bin", 3) as upload:
+            for offset in range(3):
+                with pytest.raises(StorageUnavailable, match="gone"):
+                    await upload.write(offset, b"x")
+            with pytest.raises(StorageUnavailable, match="gone"):
+                await upload.seal(3)

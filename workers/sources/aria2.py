@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -66,6 +67,9 @@ _LASTING = {
     28: "an option makes no sense to aria2",
     32: "the checksum is wrong",
 }
+
+#: Answers of a server that may be others the next time.
+_LATER = re.compile(r"status=(408|425|429|5\d\d)\b")
 
 #: The way out of an aria2 that we start, but for downloads, which are given one of their own each.
 _NOWHERE = "http://127.0.0.1:1"
@@ -397,7 +401,7 @@ def _problem(status: dict[str, Any], link: str, way: GuardedProxy) -> SaveAnyErr
         return Permanent(refused[-1])
     if code == _FULL:
         return NoSpace("aria2 has no room on its disk; make some")
-    if code in _LASTING:
+    if code in _LASTING and not _LATER.search(said):
         return Permanent(f"aria2: {_LASTING[code]}" + (f" ({said})" if said else ""))
     return Retryable(f"aria2: {said or f'error {code}'}")
 

@@ -225,6 +225,8 @@ def failure(name: str, said: str, *, passing: bool = False) -> SaveAnyError:
     """What a user should know of the last thing that a program said: nothing secret, nothing long."""
     if "No space left on device" in said:
         return NoSpace(f"{name} has no room on this machine's disk; make some")
+    if "no such option" in said or "unrecognized arguments" in said:
+        return Permanent(f"{name} is too old; update it: pip install -U {name}")
     text = re.sub(r"(https?)://[^/@\s]*@", r"\1://", said)
     text = re.sub(rf"^(ERROR|{re.escape(name)}: error|\[[\w-]+\]\[error\]):?\s*", "", text)
     text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0][:300]

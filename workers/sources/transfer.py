@@ -13,6 +13,7 @@ from saveany.models import Item, OnConflict, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Entry, Range, Storage
+from storages.parts import is_reserved
 from workers.sources.base import Report, Source, Tools, Write
 
 
@@ -119,8 +120,15 @@ async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
 
 def _found(storage: Storage, root: str, entry: Entry) -> Found:
     below = "" if entry.path == root else entry.path.removeprefix(root).strip("/")
-    folders = [safe_name(part) for part in below.split("/")[:-1]]
-    return Found(safe_name(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+    folders = [_kept(part) for part in below.split("/")[:-1]]
+    return Found(_kept(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+
+
+def _kept(name: str) -> str:
+    """A safe name that begins with a dot if the file's own does: a tree stays as it is."""
+    safe = safe_name(name)
+    hidden = f".{safe}"
+    return hidden if name.startswith(".") and not is_reserved(hidden) else safe
 
 
 def _source(storage: Storage, entry: Entry) -> dict[str, str | int]:

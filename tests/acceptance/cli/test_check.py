@@ -85,6 +85,19 @@ async def test_a_wrong_configuration(stack: Stack) -> None:
     assert f"failed   config: {stack.config_file}:1: wrokers" in result.out
 
 
+async def test_a_program_that_is_missing_is_a_warning(stack: Stack) -> None:
+    code, found = await check(
+        stack,
+        ytdlp={"program": "no-such-ytdlp"},
+        gallery={"enable": False, "program": "no-such-gallery"},
+        aria2={"enable": True, "program": "no-such-aria2", "url": "http://127.0.0.1:6800/jsonrpc"},
+    )
+    assert code == 0
+    warned = {name: detail for name, (status, detail) in found.items() if status == "warning"}
+    assert list(warned) == ["task type ytdlp"]
+    assert "no-such-ytdlp is not installed" in warned["task type ytdlp"]
+
+
 async def test_warnings_leave_the_exit_code(stack: Stack) -> None:
     weak = "whsec_" + base64.b64encode(b"0123" * 8).decode()
     code, found = await check(

@@ -289,6 +289,16 @@ async def test_a_file_that_does_not_come_whole(site: Site, downloads: Bench, pag
         await downloads.prepared(item)
 
 
+@pytest.mark.parametrize(("status", "kind"), [(403, Permanent), (429, Retryable), (500, Retryable)])
+async def test_a_server_that_refuses_for_now(
+    site: Site, downloads: Bench, status: int, kind: type[Exception]
+) -> None:
+    site.pages["/a.bin"] = Page(status=status)
+    (item,) = await downloads.items(site.url("/a.bin"))
+    with pytest.raises(kind, match=str(status)):
+        await downloads.prepared(item)
+
+
 async def test_a_file_goes_on_where_it_stopped(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA, headers={"ETag": '"1"'}, cut_after=200_000, cuts=1)
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})

@@ -81,7 +81,7 @@ def test_what_pip_has_installed_goes_before_what_the_system_brings(
 
 
 async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(tools: Tools) -> None:
-    script = "trap 'echo > told' TERM; echo > ready; while :; do sleep 600; done"
+    script = "trap 'echo > told' TERM; echo > ready; while :; do sleep 600 & wait; done"
     work = asyncio.create_task(shell(script, tools))
     await until((tools.scratch / "t" / "ready").exists)
     work.cancel()
@@ -99,7 +99,8 @@ async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(t
         ("echo 'ERROR: Connection reset by peer' >&2; exit 1", Retryable, "Connection reset"),
         ("echo 'ERROR: odd; please report this issue on  https://x' >&2; exit 1", Permanent, "^sh: odd$"),
         ("echo 'ERROR: ext. If you believe this is an error, please' >&2; exit 1", Permanent, "^sh: ext$"),
-        ("echo 'sh: error: no such option: --x' >&2; exit 2", Permanent, "^sh: no such option: --x$"),
+        ("echo 'sh: error: no such option: --x' >&2; exit 2", Permanent, "^sh is too old"),
+        ("echo 'sh: error: invalid rate' >&2; exit 2", Permanent, "^sh: invalid rate$"),
         ("echo 'ERROR: at https://me:hush@host/x' >&2; exit 1", Permanent, "at https://host/x$"),
         ("echo 'what it said' >&2; exit 3", Permanent, "what it said"),
         ("exit 3", Permanent, "exit code 3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
 from tests.integration.sources import conftest
 from workers.sources.base import Tools
-from workers.sources.transfer import TransferSource
+from workers.sources.transfer import TransferSource, _found
 
 DATA = bytes(range(256)) * 8192
 
@@ -103,6 +104,15 @@ async def test_hostile_names(shelf: MemoryStorage, bench: Bench, name: str) -> N
     folder, file = item.path.split("/")
     assert not set(folder + file) & set("\\:\u202e")
     assert await bench.fetched(await bench.prepared(item)) == name.encode()
+
+
+async def test_hidden_files_stay_hidden(shelf: MemoryStorage, bench: Bench) -> None:
+    await save(shelf, ".config/.nomedia", b"")
+    (item,) = await bench.items("")
+    assert item.path == ".config/.nomedia"
+    (entry,) = [each async for each in shelf.walk("")]
+    reserved = [dataclasses.replace(entry, name=name, path=name) for name in (".saveany-x", ".a.t-1.2.part")]
+    assert [_found(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.part"]
 
 
 async def test_only_what_is_missing_is_read(shelf: MemoryStorage, bench: Bench) -> None:

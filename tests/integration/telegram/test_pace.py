@@ -48,6 +48,15 @@ def test_it_looks_again_after_a_while() -> None:
     assert run(depth, clock, {2: 20e6, 3: 40e6, 4: 40e6}, 50)[:2] == [2, 3]
 
 
+def test_it_does_not_grow_for_one_who_is_slower_than_the_connections() -> None:
+    clock = Clock()
+    depth = Depth(2, 4, clock)
+    for _ in range(100):
+        clock.now += 0.1
+        depth.answered(1 << 20, idle=True)
+    assert depth.now == 2
+
+
 def test_trouble_halves_it_at_once_and_what_comes_together_counts_once() -> None:
     clock = Clock()
     depth = Depth(4, 4, clock)
