@@ -122,6 +122,11 @@ class Upload(abc.ABC):
         Raises `StorageError` if that cannot be done; then only `abort` is left."""
         raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
+    async def pull(self, url: str) -> None:
+        """In place of every `write`: have the service fetch the whole of a file by itself, from a public URL
+        (`Storage.pulls`); nothing must be kept. Raises as `copy`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot fetch anything by itself")
+
     @abc.abstractmethod
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """Make what it can of `written` durable, and return which bytes are: they survive a power cut, and
@@ -264,6 +269,11 @@ class Storage(abc.ABC):
     def copies_from(self, origin: Storage) -> bool:
         """Whether `Upload.copy` takes files of that storage: this one's, or another's that it can reach."""
         return self.capabilities.copies and origin is self
+
+    @property
+    def pulls(self) -> bool:
+        """Whether it has its service fetch files from public URLs (`Upload.pull`), as the operator wishes."""
+        return False
 
     async def usage(self) -> Usage:
         """How full it is (capability `usage`)."""

@@ -60,6 +60,11 @@ class OpenloadOptions(StorageOptions):
     )
     key: SecretStr = Field(description="API key, from the same place.", examples=["f6e5d4"])
     base_path: str = Field(min_length=1, description="Folder there; made if missing.", examples=["telegram"])
+    pull: bool = Field(
+        default=False,
+        description="Have the service fetch files of `directlinks` by itself, where that needs no headers, "
+        "cookies or password: no byte comes here then, and the file has no sha256.",
+    )
 
     @model_validator(mode="after")
     def _an_address(self) -> OpenloadOptions:
@@ -94,6 +99,7 @@ class OpenloadStorage(RemoteStorage):
         self._web = Web(options.name)
         self._api = _Api(options, self._web)
         self._base = "/" + options.base_path.strip("/")
+        self._pulls = options.pull
         self._ids = {"": ""}  # of folders, by path there; the root has none
         self._making = asyncio.Lock()  # they would make a folder twice
 
@@ -297,27 +303,29 @@ class OpenloadStorage(RemoteStorage):
             return ""
         return files[0].link if files else ""
 
-    async def pull(self, url: str, path: str, *, replace: bool = False) -> None:
-        """Let the service fetch a file by itself, and wait until it has it. No byte comes here.
+    @property
+    def pulls(self) -> bool:
+        """As in the contract."""
+        return self._pulls
 
-        Raises as `Upload.commit`, and `StorageError` with the service's words if it cannot fetch it.
-        """
-        *folders, _ = split(path)
-        hidden = "/".join([*folders, f"{RESERVED}pull-{secrets.token_hex(8)}"])  # the service names the file
+    async def _pull(self, url: str, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        # The service names the file.
+        hidden = "/".join(filter(None, [folder, f"{RESERVED}pull-{secrets.token_hex(8)}"]))
         await self._make_folder(hidden)
-        folder = await self._id(self._at(hidden))
+        number = await self._id(self._at(hidden))
         try:
-            await self._api.fetch(url, folder)
+            await self._api.fetch(url, number)
             fetched = (await self._listing(self._at(hidden))).files
             if not fetched:
                 raise StorageUnavailable(f"storage {self.name!r}: the service has not kept {path!r}")
-            await self._rename(f"{hidden}/{fetched[0].name}", path, replace=replace)
+            await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
         except FileNotFoundError:
             raise StorageUnavailable(f"storage {self.name!r}: the folder of {path!r} is gone") from None
         finally:
             self._ids.pop(self._at(hidden), None)
             with suppress(StorageError, FileNotFoundError):
-                await self._api.ask("file/deletefolder", folder=folder)
+                await self._api.ask("file/deletefolder", folder=number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,11 @@ class RemoteStorage(Storage):
         Raises `FileNotFoundError`; an error may leave a shorter file."""
         raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
+    async def _pull(self, url: str, path: str) -> None:
+        """Have the service fetch a file to a path where nobody looks yet (storages that `pulls`); an error
+        may leave a shorter file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot fetch anything by itself")
+
     async def _durable(self, path: str) -> int:
         """How many bytes of a file that is being put are safe on the server (storages that `resumes`)."""
         entry = await self._stat(path)
@@ -301,6 +306,14 @@ class RemoteUpload(Upload):
             await self._putting
         self._at = entry.size
         report(entry.size)
+
+    async def pull(self, url: str) -> None:
+        """As in the contract, to where the part is."""
+        self._check_open()
+        self._putting = asyncio.create_task(self._storage._pull(url, self._part))
+        await self._putting
+        entry = await self._storage._stat(self._part)
+        self._at = entry.size if entry else 0
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: what the server has of the part."""

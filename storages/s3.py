@@ -31,6 +31,7 @@ from botocore.exceptions import (
     ParamValidationError,
     SSLError,
 )
+from botocore.handlers import add_expect_header
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
@@ -133,6 +134,8 @@ class S3Storage(Storage):
                     config=_config(options, self._proxy),
                 )
                 self._client = await self._stack.enter_async_context(made)
+                # aiohttp would wait for ever for the leave to send: not every server gives it.
+                self._client.meta.events.unregister("before-call.s3", add_expect_header)
         return self._client
 
     async def call(self, operation: str, **arguments: Any) -> Any:
@@ -153,7 +156,9 @@ class S3Storage(Storage):
             ) from error
         except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
             raise StorageError(f"storage {self.name!r} cannot work with these options: {error}") from error
-        except (BotoCoreError, OSError, TimeoutError) as error:
+        except KeyError as error:
+            raise StorageError(f"storage {self.name!r}: that is no answer of S3; correct endpoint") from error
+        except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:  # the last: sent in a circle
             where = _endpoint(self._options) or "Amazon"
             hint = "; does it speak https? Else write http:// before endpoint" * isinstance(error, SSLError)
             raise StorageUnavailable(
@@ -630,7 +635,8 @@ class S3Upload(Upload):
     async def _create(self) -> None:
         metadata = {_OWNER: _owner(self._key)}
         made = await self._storage.call("create_multipart_upload", Key=self._object, Metadata=metadata)
-        self._upload = made["UploadId"]
+        with self._storage.edge():
+            self._upload = made["UploadId"]
 
     async def _put(self, number: int, part: _Part) -> None:
         with self._storage.edge():
@@ -638,7 +644,7 @@ class S3Upload(Upload):
                 answer = await self._storage.call(
                     "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=part
                 )
-        self._etags[number] = answer["ETag"]
+            self._etags[number] = answer["ETag"]
 
     async def _settle(self, until: str) -> None:
         done, self._sending = await asyncio.wait(self._sending, return_when=until)

@@ -115,6 +115,10 @@ class Watched(Source):
         """As the source has it."""
         return self.source.origin(item)
 
+    def address(self, item: Item) -> str:
+        """As the source has it."""
+        return self.source.address(item)
+
     def moves(self, spec: TaskSpec) -> bool:
         """As the source has it."""
         return self.source.moves(spec)

@@ -130,7 +130,7 @@ class Transfer:
         return self._policy is not OnConflict.RENAME or await self.storage.stat(item.path) is None
 
     async def _saved(self, item: Item) -> Item:
-        saved = await self._renamed(item) or await self._copied(item) or await self._fetched(item)
+        saved = await self._renamed(item) or await self._by_itself(item) or await self._fetched(item)
         if not self._names_itself:
             await self.claim.vacate(item.index, self.storage.name, item.path)
         return saved
@@ -149,21 +149,26 @@ class Transfer:
             log.info("copying what the storage cannot move", path=item.path, reason=error.message)
             return None
 
-    async def _copied(self, item: Item) -> Item | None:
-        """The item, if its file lies where the storage can reach it, and it has made a copy by itself."""
-        origin = self.source.origin(item)
-        if origin is None or not self.storage.copies_from(origin[0]):
+    async def _by_itself(self, item: Item) -> Item | None:
+        """The item, if its file lies where the storage can reach it, and it has got it from there."""
+        origin, address = self.source.origin(item), self.source.address(item)
+        copies = origin is not None and self.storage.copies_from(origin[0])
+        if not copies and not (address and self.storage.pulls):
             return None
         await self._forget(item)
         async with self._upload(item) as upload:
             self.meter.stage = Stage.UPLOADING
             try:
-                await upload.copy(*origin, self.meter.add)
+                if origin and copies:
+                    await upload.copy(*origin, self.meter.add)
+                else:
+                    await upload.pull(address)
+                    self.meter.add(item.size or 0)
                 await upload.seal(item.size or 0)
             except NoSpace:
                 raise
             except StorageError as error:
-                log.info("fetching what the storage cannot copy", path=item.path, reason=error.message)
+                log.info("fetching what the storage cannot get itself", path=item.path, reason=error.message)
                 await upload.abort()
                 return None
             return await self._commit(item, upload)

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from storages.base import UploadKey
 from storages.openload import NAMES, OpenloadStorage
 from storages.parts import split
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, names, save
@@ -180,27 +181,51 @@ async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
 # The service fetches a file by itself.
 
 
+URL = "https://files.example.com/x?sig=1"
+
+
+async def pull(storage: OpenloadStorage, url: str, path: str, size: int, *, replace: bool = False) -> None:
+    """As a transfer does it."""
+    async with await storage.begin(UploadKey("T1", 0, 1), path, size) as upload:
+        try:
+            await upload.pull(url)
+            await upload.seal(size)
+            await upload.commit(path, size, replace=replace)
+        except StorageError:
+            await upload.abort()
+            raise
+
+
 async def test_pull(server: OpenloadServer, storage: OpenloadStorage) -> None:
-    server.web["https://files.example.com/x?sig=1"] = b"pulled"
-    await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4")
+    server.web[URL] = b"pulled"
+    await pull(storage, URL, "d/a.mp4", 6)
     assert server.content(there("d/a.mp4")) == b"pulled"
     with pytest.raises(NameTaken):
-        await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4")
-    server.web["https://files.example.com/x?sig=1"] = b"again"
-    await storage.pull("https://files.example.com/x?sig=1", "d/a.mp4", replace=True)
+        await pull(storage, URL, "d/a.mp4", 6)
+    server.web[URL] = b"again"
+    await pull(storage, URL, "d/a.mp4", 5, replace=True)
     assert [item.data for item in server.files.values()] == [b"again"]
     assert {folder.name for folder in server.folders.values()} == {*BASE.split("/"), "d"}
 
 
+async def test_what_was_pulled_must_have_the_right_length(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
+    server.web[URL] = b"an error page"
+    with pytest.raises(StorageError, match="must have 6 bytes"):
+        await pull(storage, URL, "a.mp4", 6)
+    assert not server.files
+
+
 async def test_a_pull_that_fails_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
     with pytest.raises(StorageError, match="Invalid URL"):
-        await storage.pull("http://127.0.0.1/", "a.mp4")
+        await pull(storage, "http://127.0.0.1/", "a.mp4", 1)
     assert {folder.name for folder in server.folders.values()} == set(BASE.split("/"))
 
 
 async def test_a_pull_that_is_given_up_ends_there(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.looks = 1 << 30
-    pulling = asyncio.create_task(storage.pull("https://files.example.com/x", "a.mp4"))
+    pulling = asyncio.create_task(pull(storage, URL, "a.mp4", 6))
     assert await asyncio.to_thread(server.looked.wait, 30)
     pulling.cancel()
     await asyncio.wait([pulling])

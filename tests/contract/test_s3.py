@@ -18,6 +18,7 @@ from tests.fixtures import s3
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.servers import free_port, program
+from tests.fixtures.webdav import canned
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,17 @@ async def test_wrong_keys_are_told(rclone: S3Server) -> None:
     with pytest.raises(StorageError, match="secret_access_key"):
         await storage.probe()
     await storage.close()
+
+
+@pytest.mark.parametrize(("status", "words"), [(200, "no answer of S3"), (301, "cannot be reached")])
+async def test_what_is_not_s3_is_told(moto: S3Server, status: int, words: str) -> None:
+    async with canned(status, b"<html>hello</html>") as endpoint, asyncio.timeout(60):
+        storage = S3Storage(moto.options("x", endpoint=endpoint))
+        with pytest.raises(StorageError, match=words):
+            await save(storage, "a.bin", b"x")
+        with pytest.raises(StorageError):
+            await storage.probe()
+        await storage.close()
 
 
 async def test_a_server_that_is_down_is_told(moto: S3Server) -> None:

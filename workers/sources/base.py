@@ -77,6 +77,11 @@ class Source(abc.ABC):
         it copies it by itself then, and nothing is fetched."""
         return None
 
+    def address(self, item: Item) -> str:
+        """A URL where anybody can fetch the file as it is, "" if there is none: a service that can do that
+        fetches it by itself then."""
+        return ""
+
     def moves(self, spec: TaskSpec) -> bool:
         """Whether what is saved is to be removed where it came from."""
         return False

@@ -119,6 +119,12 @@ class DirectLinksSource(Source):
             source |= _identity(answer, ranges=ranges)
             return replace(item, name=_suggested(answer), size=size, source=source)
 
+    def address(self, item: Item) -> str:
+        """Its URL, unless that takes something which is nobody else's business."""
+        url = str(item.source["url"])
+        private = item.source.get("headers") or item.source.get("cookies") or "@" in urlsplit(url).netloc
+        return "" if private or item.size is None else url
+
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Fetch what is missing: in blocks over several connections, or all in one stream."""
         if item.size is None or not item.source.get("ranges"):

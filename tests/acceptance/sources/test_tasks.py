@@ -16,10 +16,12 @@ from saveany.sandbox import samples
 from saveany.sandbox.content import sha256
 from saveany.sandbox.world import Chat, Message
 from tests.fixtures import s3, site
+from tests.fixtures.openload import OpenloadServer, openload
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import Stack, until
+from tests.fixtures.tables import table
 
 PDF, SLOW = "https://t.me/channel/123", "https://t.me/channel/128"
 MIB = 1 << 20
@@ -28,6 +30,12 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3.rclone(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def host() -> Iterator[OpenloadServer]:
+    with openload(pstream=False) as server:
         yield server
 
 
@@ -64,6 +72,27 @@ async def typed(stack: Stack, type_: str, storage: str = "local1", **params: Any
     reply = await stack.client.post("/api/v1/tasks", json=body)
     assert reply.status_code == 201, reply.text
     return str(reply.json()["task_id"])
+
+
+async def test_a_host_fetches_by_itself_what_anybody_may_have(
+    tmp_path: Path, web: Site, host: OpenloadServer
+) -> None:
+    body = os.urandom(MIB)
+    web.pages["/open.bin"] = web.pages["/secret.bin"] = web.pages["/unseen.bin"] = Page(body)
+    host.web[web.url("/open.bin")] = host.web[web.url("/secret.bin")] = body
+    tables = {"storages": [table(host.options("in", name="host", pull=True))]}
+    async with Stack(tmp_path, tables=tables) as stack:
+        for name, headers, hashed in (
+            ("open", {}, ""),
+            ("unseen", {}, hashlib.sha256(body).hexdigest()),  # the host cannot, so we do
+            ("secret", {"Cookie": "a=b"}, hashlib.sha256(body).hexdigest()),
+        ):
+            urls = [web.url(f"/{name}.bin")]
+            task = await stack.ended(await typed(stack, "directlinks", "host", urls=urls, headers=headers))
+            assert task["status"] == "completed", task["error"]
+            assert task["items"][0].get("sha256", "") == hashed
+            assert host.content(f"/in/in/{name}.bin") == body
+    assert [pull.url for pull in host.pulls.values()] == [web.url("/open.bin")]
 
 
 async def test_a_hundred_urls_three_of_them_bad(stack: Stack, web: Site) -> None:
