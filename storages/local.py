@@ -3,8 +3,8 @@
 What lies on the disk:
 
     <base>/films/a.mkv                            a finished file
-    <base>/films/.a.mkv.<task>-<item>.2.part      the upload of that item by epoch 2
-    <base>/films/.a.mkv.<task>-<item>.1.old.part  what epoch 1 left, fenced by epoch 2
+    <base>/films/.a.mkv.<task>-<item>.2.partial      the upload of that item by epoch 2
+    <base>/films/.a.mkv.<task>-<item>.1.old.partial  what epoch 1 left, fenced by epoch 2
     <base>/.saveany-storage                       says which disk this is
     <base>/.saveany-…                             other names SaveAny keeps for itself
 

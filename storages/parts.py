@@ -17,7 +17,7 @@ RESERVED: Final = ".saveany-"
 STEM_BYTES: Final = 64
 
 _PART: Final = re.compile(
-    r"(?P<stem>\..*)\.(?P<upload>[\w-]+-\d+)\.(?P<epoch>\d+)(?:\.(?P<mark>[a-z][0-9a-z]*))?\.part",
+    r"(?P<stem>\..*)\.(?P<upload>[\w-]+-\d+)\.(?P<epoch>\d+)(?:\.(?P<mark>[a-z][0-9a-z]*))?\.partial",
     re.DOTALL | re.ASCII,
 )
 
@@ -49,9 +49,10 @@ def _unsafe(part: str) -> str:
 
 
 class PartName(NamedTuple):
-    """The name of a part, taken apart: `.<stem>.<task>-<item>.<epoch>[.<mark>].part`.
+    """The name of a part, taken apart: `.<stem>.<task>-<item>.<epoch>[.<mark>].partial`.
 
-    The mark tells parts of one epoch apart: those that were fenced, or belong to different tries.
+    The mark tells parts of one epoch apart: those that were fenced, or belong to different tries. The ending
+    is not `.part`, as Nextcloud and ownCloud refuse such names.
     """
 
     stem: str
@@ -60,7 +61,7 @@ class PartName(NamedTuple):
     mark: str = ""
 
     def __str__(self) -> str:
-        return f"{self.stem}.{self.upload}.{self.epoch}{'.' if self.mark else ''}{self.mark}.part"
+        return f"{self.stem}.{self.upload}.{self.epoch}{'.' if self.mark else ''}{self.mark}.partial"
 
     def belongs_to(self, key: UploadKey) -> bool:
         """Whether it is of that task and item, of whatever epoch."""

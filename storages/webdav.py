@@ -430,16 +430,15 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
 
 
 def _spelled(name: str) -> str:
-    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do, and
-    Nextcloud and ownCloud take none that end in `.part`."""
+    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
     spelled = NAMES.encode(name)
-    return re.sub(r"^\.|\.(?=part\Z)", "%2E", spelled) if is_reserved(name) else spelled
+    return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
 
 
 def given(spelled: str) -> str:
     """The name that stands there as `spelled`."""
     name = NAMES.decode(spelled)
-    hidden = re.sub(r"^%2E|%2E(?=part\Z)", ".", name)
+    hidden = f".{name.removeprefix('%2E')}"
     return hidden if name.startswith("%2E") and is_reserved(hidden) else name
 
 

@@ -187,7 +187,7 @@ class Arena(Site):
             found.setdefault(name.partition("/")[0], []).append(name)
         for target in self.saved_in(shelf.name):
             await self._audit(tally, target, shelf, found.pop(target.folder, []))
-        tally.parts += [name for names in found.values() for name in names if name.endswith(".part")]
+        tally.parts += [name for names in found.values() for name in names if name.endswith(".partial")]
         tally.parts += shelf.unfinished()
         return tally
 
@@ -199,8 +199,8 @@ class Arena(Site):
 
     async def _audit(self, tally: Tally, target: Target, shelf: Shelf, found: Sequence[str]) -> None:
         ended = await self._as_recorded(tally, target, shelf)
-        tally.parts += [name for name in found if name.endswith(".part")]
-        whole = [name for name in found if not name.endswith(".part")]
+        tally.parts += [name for name in found if name.endswith(".partial")]
+        whole = [name for name in found if not name.endswith(".partial")]
         if target.error:
             tally.duplicated += whole
             tally.done += ended

@@ -39,7 +39,7 @@ class Tally:
             return f"{self.name}: skipped: {self.skipped}"
         counts = (
             f"{self.done} done, {len(self.lost)} lost, {len(self.duplicated)} duplicated, "
-            f"{len(self.corrupt)} corrupt, {len(self.parts)} .part left"
+            f"{len(self.corrupt)} corrupt, {len(self.parts)} .partial left"
         )
         struck = [f"{number} {what}" for what, number in self.blows.items()]
         line = "; ".join([f"{self.name}: {counts}", *struck, *self.notes])

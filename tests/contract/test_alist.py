@@ -109,7 +109,7 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
     really = server.rename
 
     def rename(asked: dict[str, Any]) -> Any:
-        if asked["path"].endswith(".part"):
+        if asked["path"].endswith(".partial"):
             raise Refused(500, "the drive is busy")
         return really(asked)
 
@@ -133,7 +133,7 @@ async def test_a_replacement_whose_answer_is_lost_leaves_nothing_aside(
 
     def rename(asked: dict[str, Any]) -> Any:
         really(asked)
-        if asked["path"].endswith(".part"):
+        if asked["path"].endswith(".partial"):
             raise Refused(500, "the drive is busy")
 
     monkeypatch.setattr(server, "rename", rename)

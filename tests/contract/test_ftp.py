@@ -175,7 +175,7 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
         really = FtpStorage._renamed
 
         async def renamed(self: FtpStorage, path: str, to: str, *, taken: bool) -> bool:
-            if path.endswith(".part") and not taken:
+            if path.endswith(".partial") and not taken:
                 raise StorageError("the server refuses")
             return await really(self, path, to, taken=taken)
 

@@ -97,7 +97,7 @@ class TestJail:
     ) -> None:
         """Whoever can write into the folder could guess the part's name and lay a link there."""
         base.mkdir()
-        (base / ".a.bin.01J-task_A-0.1.part").symlink_to(outside / "secret")
+        (base / ".a.bin.01J-task_A-0.1.partial").symlink_to(outside / "secret")
         await save(storage, "a.bin", b"x")
         assert (outside / "secret").read_bytes() == b"secret"
         assert files(base) == {"a.bin"}
@@ -109,7 +109,7 @@ class TestJail:
 
         def lay_link(folder: jail.Folder, name: str) -> os.stat_result | None:
             there = really(folder, name)
-            if name.endswith(".part") and there is None:
+            if name.endswith(".partial") and there is None:
                 (base / name).symlink_to(outside / "new")
             return there
 
@@ -187,16 +187,16 @@ class TestJail:
         assert (outside / "secret").read_bytes() == b"secret"
 
     @pytest.mark.parametrize(
-        "name", [".saveany-storage", ".SaveAny-probe-1", ".a.task-0.1.part", "..t-0.12.old.part"]
+        "name", [".saveany-storage", ".SaveAny-probe-1", ".a.task-0.1.partial", "..t-0.12.old.partial"]
     )
     async def test_reserved_names(self, storage: LocalStorage, base: Path, name: str) -> None:
         base.mkdir()
         (base / name).write_bytes(b"ours")
-        (base / ".hidden.part").write_bytes(b"theirs")
+        (base / ".hidden.partial").write_bytes(b"theirs")
         for path in (name, f"{name}/x"):
             with pytest.raises(UnsafePath, match="keeps for itself"):
                 await save(storage, path, b"x")
-        assert await names(storage) == [".hidden.part"]
+        assert await names(storage) == [".hidden.partial"]
 
     @pytest.mark.parametrize("task", ["", "a/b", "../a", "a.b", "a b", "ü"])
     async def test_a_task_id_cannot_lead_elsewhere(self, storage: LocalStorage, task: str) -> None:
@@ -208,7 +208,7 @@ class TestPart:
     async def test_its_name_fits(self, storage: LocalStorage, base: Path) -> None:
         async with await storage.begin(key(task="t" * 40), "é" * 127, None):
             (part,) = files(base)
-        assert part == "." + "é" * 32 + "." + "t" * 40 + "-0.1.part"
+        assert part == "." + "é" * 32 + "." + "t" * 40 + "-0.1.partial"
         assert len(part.encode()) < 143
 
     async def test_a_known_size_is_reserved(self, storage: LocalStorage, base: Path) -> None:
@@ -255,7 +255,11 @@ class TestPart:
 
     async def test_leftovers_of_many_claims(self, storage: LocalStorage, base: Path) -> None:
         base.mkdir()
-        for name in (".a.01J-task_A-0.1.part", ".b.01J-task_A-0.1.old.part", ".a.01J-task_A-0.12.part"):
+        for name in (
+            ".a.01J-task_A-0.1.partial",
+            ".b.01J-task_A-0.1.old.partial",
+            ".a.01J-task_A-0.12.partial",
+        ):
             (base / name).write_bytes(b"left")
         await save(storage, "a.bin", b"x", key(13))
         assert files(base) == {"a.bin"}
@@ -281,18 +285,18 @@ class TestPart:
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
-        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.3.part").touch()))
+        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.3.partial").touch()))
         with pytest.raises(Fenced):
             await storage.begin(key(2), "a", 1)
-        assert files(base) == {".a.01J-task_A-0.3.part"}
+        assert files(base) == {".a.01J-task_A-0.3.partial"}
 
     async def test_of_two_claims_that_begin_at_once_the_later_fences_the_earlier(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
-        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.2.part").touch()))
+        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.2.partial").touch()))
         async with await storage.begin(key(3), "a", 1):
-            assert files(base) == {".a.01J-task_A-0.3.part"}
+            assert files(base) == {".a.01J-task_A-0.3.partial"}
 
     @pytest.mark.parametrize("replace", [False, True])
     async def test_bytes_are_durable_before_the_name_and_the_name_before_the_end(

@@ -69,7 +69,7 @@ class TestResume:
         before = left.stat().st_ino
         assert await self.resumes(storage)
         (part,) = base.iterdir()
-        assert part.name == ".a.bin.01J-task_A-0.2.part"
+        assert part.name == ".a.bin.01J-task_A-0.2.partial"
         assert part.stat().st_ino == before
 
     async def test_not_if_it_is_too_short(self, storage: LocalStorage, left: Path) -> None:
@@ -118,12 +118,12 @@ class TestResume:
         assert (outside / "big").stat().st_size == 3 * MIB
 
     async def test_the_newest_of_many(self, storage: LocalStorage, base: Path, left: Path) -> None:
-        left.rename(base / ".a.bin.01J-task_A-0.10.part")
+        left.rename(base / ".a.bin.01J-task_A-0.10.partial")
         for epoch in (9, 2):
-            (base / f".b.bin.01J-task_A-0.{epoch}.old.part").write_bytes(bytes(3 * MIB))
+            (base / f".b.bin.01J-task_A-0.{epoch}.old.partial").write_bytes(bytes(3 * MIB))
         async with await storage.begin(key(11), "a.bin", 4 * MIB, self.KEEP) as upload:
             assert await upload.read(0, MIB) == content(4 * MIB)[:MIB]
-        assert files(base) == {".a.bin.01J-task_A-0.11.part"}
+        assert files(base) == {".a.bin.01J-task_A-0.11.partial"}
 
     async def test_a_live_upload_of_the_same_claim_is_not_shared(
         self, storage: LocalStorage, base: Path, left: Path

@@ -90,4 +90,4 @@ async def _watched(shelf: Shelf, targets: Sequence[Target], tally: Tally) -> Asy
 def _hidden(path: str) -> bool:
     """Whether nobody takes it for a file that was saved."""
     name = path.rpartition("/")[2]
-    return name.startswith(".") and (name.endswith(".part") or name.startswith(RESERVED))
+    return name.startswith(".") and (name.endswith(".partial") or name.startswith(RESERVED))

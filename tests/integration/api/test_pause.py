@@ -100,7 +100,7 @@ async def test_a_running_task_stops_and_goes_on_where_it_was(client: httpx.Async
         await within(running)
     assert await shown(client, task_id) == ("queued", "paused")
     (part,) = bench.files()
-    assert part.endswith(".part")
+    assert part.endswith(".partial")
     assert await bench.store.db.do("HLEN", f"sa:checkpoints:{task_id}") == 1
     assert await bench.store.claims.claim("w", LANES) is None
     assert (await post(client, task_id, "resume")).status_code == 200

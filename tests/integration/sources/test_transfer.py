@@ -111,8 +111,10 @@ async def test_hidden_files_stay_hidden(shelf: MemoryStorage, bench: Bench) -> N
     (item,) = await bench.items("")
     assert item.path == ".config/.nomedia"
     (entry,) = [each async for each in shelf.walk("")]
-    reserved = [dataclasses.replace(entry, name=name, path=name) for name in (".saveany-x", ".a.t-1.2.part")]
-    assert [_found(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.part"]
+    reserved = [
+        dataclasses.replace(entry, name=name, path=name) for name in (".saveany-x", ".a.t-1.2.partial")
+    ]
+    assert [_found(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.partial"]
 
 
 async def test_only_what_is_missing_is_read(shelf: MemoryStorage, bench: Bench) -> None:
