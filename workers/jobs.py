@@ -318,8 +318,8 @@ class Job:
             log.info("the task has ended or is not ours any more", task=self._task.id)
 
     async def _undo(self, *items: Item, keep: bool = False) -> None:
-        """Leave nothing half done, as `Transfer.undo`. What of a canceled task cannot be removed now is removed later: the store
-        remembers it."""
+        """Leave nothing half done (`Transfer.undo`). What of a canceled task cannot be removed now is removed
+        later: the store remembers it."""
         for item in items:
             try:
                 await self._transfer(item).undo(item, keep=keep)

@@ -75,7 +75,7 @@ class Transfer:
         return await there._shown(await there._save(item))
 
     async def gather(self, items: Sequence[Item]) -> list[Item]:
-        """Items of an album that `save` has held, or that a worker died at, completed; not yet recorded as such.
+        """Items of an album that `save` held, or that a worker died at, completed; not yet recorded as such.
         None of them if one is not there any more: then each must be saved again. Raises as `save`."""
         await self.ledger.put(*items)
         if not await self.storage.gather([self._member(item) for item in items]):

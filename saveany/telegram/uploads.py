@@ -19,7 +19,7 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import Permanent, Retryable
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
-from saveany.telegram.errors import Kind, flood_seconds, kind, unknown_key
+from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, unknown_key
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import Limits, Pool
 from storages.telegram import PART, Document, Part, Target
@@ -27,8 +27,8 @@ from storages.telegram import PART, Document, Part, Target
 #: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _PARTS, _PREMIUM_PARTS = 4000, 8000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-#: Answers that mean: not all parts of the file are there.
-_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError)
+#: Answers that mean: not all parts of the file are there, or what was made of them is not any more.
+_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError, *STALE_REFERENCE)
 #: Files that are made for albums and kept until those are sent.
 _MADE = 100
 
@@ -126,13 +126,11 @@ class Uploads:
             try:
                 if len(documents) > 1:
                     return await self._album(chat, documents)
-                return await self._message(chat, documents[0])
-            except tg.BadRequestError as error:
-                for each in documents:  # what was made of them may have expired
+                return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
+            except _MISSING:
+                for each in documents:
                     self._made.pop((name, each.file), None)
-                if isinstance(error, _MISSING):
-                    return None
-                raise
+                return None
 
     async def _message(self, chat: _Chat, document: Document, made: Any = None) -> Ids:
         """Send one by itself, of its parts or `made` of them; no id if it was sent before."""
