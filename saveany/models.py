@@ -135,6 +135,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     found: str = ""  # folder and name as the source has them, where rules or a template decide on others
     album: str = ""  # the same for all files of a task that were posted together; "": it is alone
     caption: str = ""  # of a file of an album: the text of its own message
+    undone: int = 0  # how often it was saved, and removed again as the task was canceled or failed
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,6 +79,7 @@ class UploadKey:
     task: str
     item: int
     epoch: int
+    undone: int = 0  # how often the file was visible and was deleted again: it is another one since then
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ _AT_ONCE: Final = 16
 _LONGEST_CAPTION_BYTES: Final = 2 * 1024
 #: The last epochs whose parts are looked for. Older ones would be uploaded again, and still be sent once.
 _EPOCHS: Final = 20
+#: A message that is being sent when the task is canceled is waited for so long, in seconds.
+_PATIENCE: Final = 1.0
 #: Paths and messages that are remembered, and uploads with how they are to be shown.
 _REMEMBERED: Final = 1000
 _LOOKS: Final = 100
@@ -256,13 +258,22 @@ class TelegramStorage(Contract):
             _remember(self._sent, path, (target, [each.random_id for each in documents]), _REMEMBERED)
         messages = _alike([each for documents in files.values() for each in documents])
         for start in range(0, len(messages), ALBUM):
-            with self.edge(first):
-                ids = await self.courier.send(target, messages[start : start + ALBUM])
-            if ids is None:
-                return False
-            for random_id, message in ids.items():
-                _remember(self._messages, random_id, message, _REMEMBERED)
+            sending = asyncio.create_task(self._ask_for(target, messages[start : start + ALBUM]))
+            try:
+                with self.edge(first):
+                    if not await asyncio.shield(sending):
+                        return False
+            except asyncio.CancelledError:
+                await asyncio.wait({sending}, timeout=_PATIENCE)  # what was sent must be known, to be deleted
+                sending.cancel()
+                raise
         return True
+
+    async def _ask_for(self, target: Target, documents: Sequence[Document]) -> bool:
+        ids = await self.courier.send(target, documents)
+        for random_id, message in (ids or {}).items():
+            _remember(self._messages, random_id, message, _REMEMBERED)
+        return ids is not None
 
     async def send_in_turn(self, path: str, volumes: Sequence[_Volume]) -> bool:
         """Send a file at the pace that is set; False if parts of it are not there."""
@@ -368,8 +379,8 @@ class _Volume:
 
     @property
     def random_id(self) -> int:
-        """The same for every claim: so a message is sent once."""
-        return _number(self._piece)
+        """The same for every claim: so a message is sent once, and once more if it was deleted."""
+        return _number(f"{self._piece} again {self.key.undone}" if self.key.undone else self._piece)
 
     @property
     def _piece(self) -> str:

@@ -220,12 +220,13 @@ class Transfer:
                 await self.ledger.reset(await self._shown(replace(item, status=ItemStatus.COMPLETED)))
                 return
             await self.storage.delete(item.final)
+            item = replace(item, undone=item.undone + 1)
         # The record goes first: it must never name a file of somebody else as ours.
         await self.ledger.reset(replace(item, status=ItemStatus.QUEUED, final="", sha256=""))
         await self.storage.discard(self._key(item), item.path)
 
     def _key(self, item: Item) -> UploadKey:
-        return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch)
+        return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch, item.undone)
 
     async def _is_done(self, item: Item) -> bool:
         """Whether an earlier try came to the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     world = stack.sandbox.world
     members = {samples.BOT.id, samples.USER.id}
     world.add_chat(Chat(id=INBOX, title="In", username="inbox", members=members))
-    world.chats[samples.CHANNEL].messages[133].text = CAPTIONS[2]
+    messages = world.chats[samples.CHANNEL].messages
+    messages[133] = replace(messages[133], text=CAPTIONS[2])
     async with stack:
         yield stack
 
