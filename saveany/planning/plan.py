@@ -36,15 +36,16 @@ def plan(spec: TaskSpec, found: Sequence[Found]) -> list[Item]:
     items = [_item(spec, each, index) for index, each in enumerate(found)]
     folders = [f"{item.storage}:{_folder(item)}" for item in items]
     wanted = names.distinct([item.name for item in items], folders)
-    albums = Counter(each.album for each in found if each.album)
-    items = [
-        replace(item, album=each.album, caption=each.caption) if albums[each.album] > 1 else item
-        for item, each in zip(items, found, strict=True)
-    ]
+    posted = Counter(each.album for each in found if each.album)
     return [
-        replace(item, name=name, path=paths.sibling(item.path, name))
-        for item, name in zip(items, wanted, strict=True)
+        replace(item, name=name, path=paths.sibling(item.path, name), **_company(each, posted))
+        for item, name, each in zip(items, wanted, found, strict=True)
     ]
+
+
+def _company(found: Found, posted: Counter[str]) -> dict[str, str]:
+    """The album of a file, if there is another file of it."""
+    return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
 
 def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
