@@ -133,6 +133,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
     storage: str = ""  # the one that a rule chose; "": the task's
     found: str = ""  # folder and name as the source has them, where rules or a template decide on others
+    album: str = ""  # the same for all files of a task that were posted together; "": it is alone
+    caption: str = ""  # of a file of an album: the text of its own message
+    undone: int = 0  # how often it was saved, and removed again as the task was canceled or failed
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ class Capabilities:
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
     needs_account: bool = False  # a Telegram account of the worker brings the files: `Services.courier`
+    albums: bool = False  # `gather` works: files that belong together are shown together
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,17 @@ class UploadKey:
     task: str
     item: int
     epoch: int
+    undone: int = 0  # how often the file was visible and was deleted again: it is another one since then
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of an album: whose upload it is, the path and the bytes it has, and what is said beside it."""
+
+    key: UploadKey
+    path: str
+    size: int
+    caption: str | None  # None: what the storage says beside a file that is alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,12 @@ class Storage(abc.ABC):
         the answer is False even when `final` exists, unless both are one and the same file: then what is
         missing of the commit is done and the answer is True.
         """
+
+    async def gather(self, members: Sequence[Member]) -> bool:
+        """Make sealed uploads of one task visible as an album, in this order (capability `albums`). In place
+        of the `commit` of each, and of `finished`: asked again, by a later epoch too, what is visible stays
+        so, once, and what an earlier epoch has sealed becomes visible. False if one of them is neither."""
+        raise NotImplementedError(f"{type(self).__name__} has no albums")
 
     @abc.abstractmethod
     async def discard(self, key: UploadKey, path: str) -> None:

@@ -2,7 +2,7 @@
 
 Messages have no paths and no names to be taken, so nothing is listed, and a folder is a line of the caption.
 A message is sent once, whatever dies: its random id follows from task and item alone, and Telegram takes none
-twice. What was uploaded but not sent is forgotten by Telegram.
+twice. What was uploaded but not sent is forgotten by Telegram. Files of an album become an album.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import hashlib
 import mimetypes
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from pydantic import Field, field_validator
 
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
-from storages.base import Capabilities, Entry, Range, Services, StorageOptions, Upload, UploadKey
+from storages.base import Capabilities, Entry, Member, Range, Services, StorageOptions, Upload, UploadKey
 from storages.base import Storage as Contract
 from storages.parts import split
 from storages.video import Peek, Video
@@ -35,14 +35,21 @@ _FROM_PATH: Final = "*"
 ALBUM: Final = 10
 #: Parts of one file that are on their way at once.
 _AT_ONCE: Final = 16
-_LONGEST_CAPTION: Final = 1024
+#: In UTF-16, as Telegram counts.
+_LONGEST_CAPTION_BYTES: Final = 2 * 1024
 #: The last epochs whose parts are looked for. Older ones would be uploaded again, and still be sent once.
 _EPOCHS: Final = 20
-#: Paths whose messages are remembered.
+#: A message that is being sent when the task is canceled is waited for so long, in seconds.
+_PATIENCE: Final = 1.0
+#: Paths and messages that are remembered, and uploads with how they are to be shown.
 _REMEMBERED: Final = 1000
+_LOOKS: Final = 100
 _CHAT: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
 _ANYBODY: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
 _CHAT_ID: Final = re.compile(r"\*|me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Busy(StorageUnavailable, Retryable):
@@ -100,9 +107,9 @@ class Courier(Protocol):
     async def upload(self, target: Target, part: Part) -> None:
         """Bring one part; again is harmless."""
 
-    async def send(self, target: Target, documents: Sequence[Document]) -> list[int] | None:
-        """Send one message, or several as an album, all or none. Their ids if that was done now, none if it
-        was done before, None if parts are missing."""
+    async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, int] | None:
+        """Send one message, or several as an album. By its random id the id of each that was sent now: what
+        was sent before is not sent again. None if one was neither, as parts of it are missing."""
 
     async def delete(self, target: Target, messages: Sequence[int]) -> None:
         """Delete messages of the account, for everybody."""
@@ -155,7 +162,7 @@ class TelegramOptions(StorageOptions):
 class TelegramStorage(Contract):
     """Sends files to a chat."""
 
-    capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True)
+    capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True, albums=True)
 
     def __init__(self, options: TelegramOptions, services: Services | None = None) -> None:
         self.name = options.name
@@ -164,7 +171,10 @@ class TelegramStorage(Contract):
         self._courier: Courier | None = services.courier
         self._scratch = services.scratch
         self._pace = _Pace(options.rate_limit, options.rate_burst)
-        self._sent: dict[str, tuple[Target, list[int]]] = {}  # by path: what this process sent last
+        # What this process sent last: messages by random id, and what belongs to a path.
+        self._messages: dict[int, int] = {}
+        self._sent: dict[str, tuple[Target, list[int]]] = {}
+        self._looks: dict[int, tuple[str, Video | None]] = {}  # of what it has uploaded, by its number
 
     @property
     def courier(self) -> Courier:
@@ -229,42 +239,76 @@ class TelegramStorage(Contract):
         with self.edge(path):
             await self.courier.upload(self.place(path).target, part)
 
-    async def send(self, path: str, documents: Sequence[Document]) -> bool:
-        """Send what is uploaded; False if parts of it are not there. Several volumes are an album."""
-        target = self.place(path).target
-        for first in range(0, len(documents), ALBUM):
-            with self.edge(path):
-                ids = await self.courier.send(target, documents[first : first + ALBUM])
-            if ids is None:
-                return False
-            if ids:
-                before = self._sent.get(path, (target, []))[1] if first else []
-                self._remember(path, target, before + ids)
+    def note_looks(self, volume: _Volume, md5: str, video: Video | None) -> None:
+        """What was seen of an upload: how it is sent and shown, by this process."""
+        _remember(self._looks, volume.file, (md5, video), _LOOKS)
+
+    def _documents(self, path: str, volumes: Sequence[_Volume], caption: str | None = None) -> list[Document]:
+        place = self.place(path)
+        return [
+            volume.document(place, caption, *self._looks.get(volume.file, ("", None))) for volume in volumes
+        ]
+
+    async def _send(self, files: Mapping[str, Sequence[Document]]) -> bool:
+        """Send what is uploaded into one chat, by path; False if parts of it are not there. Several messages
+        are an album."""
+        first = next(iter(files))
+        target = self.place(first).target
+        for path, documents in files.items():
+            _remember(self._sent, path, (target, [each.random_id for each in documents]), _REMEMBERED)
+        messages = _alike([each for documents in files.values() for each in documents])
+        for start in range(0, len(messages), ALBUM):
+            sending = asyncio.create_task(self._ask_for(target, messages[start : start + ALBUM]))
+            try:
+                with self.edge(first):
+                    if not await asyncio.shield(sending):
+                        return False
+            except asyncio.CancelledError:
+                await asyncio.wait({sending}, timeout=_PATIENCE)  # what was sent must be known, to be deleted
+                sending.cancel()
+                raise
         return True
 
-    def _remember(self, path: str, target: Target, ids: list[int]) -> None:
-        self._sent.pop(path, None)
-        self._sent[path] = target, ids
-        if len(self._sent) > _REMEMBERED:
-            del self._sent[next(iter(self._sent))]
+    async def _ask_for(self, target: Target, documents: Sequence[Document]) -> bool:
+        ids = await self.courier.send(target, documents)
+        for random_id, message in (ids or {}).items():
+            _remember(self._messages, random_id, message, _REMEMBERED)
+        return ids is not None
 
-    async def send_in_turn(self, path: str, documents: Sequence[Document]) -> bool:
-        """As `send`, at the pace that is set."""
-        for _ in range(0, len(documents), ALBUM):
+    async def send_in_turn(self, path: str, volumes: Sequence[_Volume]) -> bool:
+        """Send a file at the pace that is set; False if parts of it are not there."""
+        for _ in range(0, len(volumes), ALBUM):
             await self._pace.turn()
-        return await self.send(path, documents)
+        return await self._send({path: self._documents(path, volumes)})
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
         """As in the contract. Asks Telegram to send it again, which it does not do twice: so, if all parts of
         an earlier claim are there, the commit is done now if it was not."""
-        place = self.place(final)
-        if size == 0:
-            return False
-        for epoch in range(key.epoch, max(0, key.epoch - _EPOCHS), -1):
-            volumes = await self._volumes(replace(key, epoch=epoch), final, size)
-            if await self.send(final, [volume.document(place) for volume in volumes]):
+        return bool(size) and await self._sent_by_any([Member(key, final, size, None)])
+
+    async def _sent_by_any(self, members: Sequence[Member]) -> bool:
+        """Whether what this claim has uploaded is sent, or what the latest has of which all is there."""
+        latest = members[0].key.epoch
+        for epoch in range(latest, max(0, latest - _EPOCHS), -1):
+            files = {}
+            for each in members:
+                volumes = await self._volumes(replace(each.key, epoch=epoch), each.path, each.size)
+                files[each.path] = self._documents(each.path, volumes, each.caption)
+            if await self._send(files):
                 return True
         return False
+
+    async def gather(self, members: Sequence[Member]) -> bool:
+        """As in the contract. Each chat gets an album of its own, and so does a file of several volumes."""
+        albums: dict[object, list[Member]] = {}
+        for each in members:
+            alone = len(await self._volumes(each.key, each.path, each.size)) > 1
+            albums.setdefault(each.path if alone else self.place(each.path).target, []).append(each)
+        for album in albums.values():
+            await self._pace.turn()
+            if not await self._sent_by_any(album):
+                return False
+        return True
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """Nothing: Telegram forgets parts that nobody sends."""
@@ -285,16 +329,21 @@ class TelegramStorage(Contract):
 
     async def page(self, path: str) -> str:
         """As in the contract: the link of the message, or of the first volume, that this process has sent."""
-        target, ids = self._sent.get(path, (Target("", ""), []))
+        target, ids = self._sent_for(path)
         return target.link(ids[0]) if ids else ""
 
     async def delete(self, path: str) -> None:
         """Delete the messages that this process has sent for the path last, if any."""
         split(path)
-        if path in self._sent:
+        target, ids = self._sent_for(path)
+        if ids:
             with self.edge(path):
-                await self.courier.delete(*self._sent[path])
+                await self.courier.delete(target, ids)
             self._sent.pop(path, None)
+
+    def _sent_for(self, path: str) -> tuple[Target, list[int]]:
+        target, random_ids = self._sent.get(path, (Target("", ""), []))
+        return target, [self._messages[each] for each in random_ids if each in self._messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +379,8 @@ class _Volume:
 
     @property
     def random_id(self) -> int:
-        """The same for every claim: so a message is sent once."""
-        return _number(self._piece)
+        """The same for every claim: so a message is sent once, and once more if it was deleted."""
+        return _number(f"{self._piece} again {self.key.undone}" if self.key.undone else self._piece)
 
     @property
     def _piece(self) -> str:
@@ -342,10 +391,12 @@ class _Volume:
         """One part of it."""
         return Part(self.file, number, self.parts, data, self.big)
 
-    def document(self, place: _Place, md5: str = "", video: Video | None = None) -> Document:
-        """How it is shown in the chat."""
+    def document(self, place: _Place, caption: str | None, md5: str, video: Video | None) -> Document:
+        """How it is shown in the chat. Without a caption, and if it is a piece, by its name and folder."""
         name = f"{place.name}.{self.number + 1:03}" if self.count > 1 else place.name
         folder = place.folder.replace("#", "")  # it would be a tag, and a link
+        if caption is None or self.count > 1:
+            caption = f"{name}\n{folder}".strip()
         return Document(
             self.random_id,
             self.file,
@@ -353,7 +404,7 @@ class _Volume:
             self.big,
             name,
             mimetypes.guess_type(name)[0] or "application/octet-stream",
-            f"{name}\n{folder}".strip()[:_LONGEST_CAPTION],
+            caption.encode("utf-16-le")[:_LONGEST_CAPTION_BYTES].decode("utf-16-le", "ignore"),
             md5,
             video,
         )
@@ -370,9 +421,8 @@ class TelegramUpload(Upload):
         self._at = 0
         self._left = iter(volumes)
         self._sending = _Sending(storage, path, next(self._left))
-        self._md5: list[str] = []
+        self._sealed = False
         self._peek = peek
-        self._video: Video | None = None
         self._over = False
 
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
@@ -391,9 +441,9 @@ class TelegramUpload(Upload):
                 await self._end_volume()
                 self._sending = _Sending(self._storage, self._path, following)
 
-    async def _end_volume(self) -> None:
+    async def _end_volume(self, video: Video | None = None) -> None:
         await self._sending.all_there()
-        self._md5.append(self._sending.md5.hexdigest())
+        self._storage.note_looks(self._sending.volume, self._sending.md5.hexdigest(), video)
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """Nothing: how long Telegram keeps parts is not known."""
@@ -407,9 +457,10 @@ class TelegramUpload(Upload):
                 f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
                 f"written were {self._at}"
             )
-        if len(self._md5) < len(self._volumes):
-            await self._end_volume()
-            self._video = await self._peek.video()
+        if not self._sealed:
+            await self._sending.all_there()
+            await self._end_volume(await self._peek.video())
+            self._sealed = True
 
     async def commit(self, path: str, size: int, *, replace: bool) -> None:
         """As in the contract; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
@@ -417,10 +468,7 @@ class TelegramUpload(Upload):
         if split(path)[:-1] != split(self._path)[:-1]:
             raise StorageError(f"{path!r} is not in the folder of {self._path!r}")
         await self.seal(size)
-        place = self._storage.place(path)
-        known = zip(self._volumes, self._md5, strict=True)
-        documents = [volume.document(place, md5, self._video) for volume, md5 in known]
-        if not await self._storage.send_in_turn(path, documents):
+        if not await self._storage.send_in_turn(path, self._volumes):
             raise StorageError(
                 f"storage {self._storage.name!r}: Telegram has lost parts of {self._path!r}; "
                 "another try sends them again"
@@ -511,6 +559,21 @@ class _Pace:
         async with self._lock:
             await asyncio.sleep(max(0.0, self._next - self._room - time.monotonic()))
             self._next = max(self._next, time.monotonic()) + self._seconds
+
+
+def _alike(documents: list[Document]) -> list[Document]:
+    """Telegram shows videos and files in different albums: among files a video is one."""
+    if all(each.video for each in documents):
+        return documents
+    return [replace(each, video=None) for each in documents]
+
+
+def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
+    """For a while: until `most` others have come."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > most:
+        del memory[next(iter(memory))]
 
 
 def _number(text: str) -> int:

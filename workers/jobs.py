@@ -34,7 +34,7 @@ from workers.lease import Keeper
 from workers.ledger import Ledger
 from workers.meter import Meter
 from workers.sources.base import Source
-from workers.transfer import Transfer
+from workers.transfer import Transfer, gathers
 
 #: A task that must wait longer than this gives its slot to another meanwhile.
 _LONG_WAIT = 30.0
@@ -126,25 +126,39 @@ class Job:
         except Fenced as e:
             log.warning("stopping: the task is not ours any more", task=self._task.id, reason=e.message)
 
-    async def _work(self) -> Item | None:
-        """Everything but the last word: the last item is returned, not recorded."""
+    async def _work(self) -> list[Item]:
+        """Everything but the last word: the last items are returned, not recorded."""
         if not self._ledger.items:
             await self._tried(self._plan)
-        last = None
-        for item in self._ledger.pending:
-            if last is not None:
-                await self._ledger.put(last, await self._told_of(last))
-            last = await self._saved(item)
+        last: list[Item] = []
+        for unit in self._units():
+            await self._record(last)
+            last = await self._saved(unit, self._tries)
         if self._source.moves(self._task.spec):
             await self._remove(last)
-            return None
+            return []
         return last
 
-    async def _remove(self, last: Item | None) -> None:
+    def _units(self) -> list[list[Item]]:
+        """What is left to do: each file by itself, but an album at once where the storage shows it as one."""
+        units: dict[object, list[Item]] = {}
+        for item in self._ledger.pending:
+            unit = (item.album, item.storage) if self._gathers(item) else item.index
+            units.setdefault(unit, []).append(item)
+        return list(units.values())
+
+    def _gathers(self, item: Item) -> bool:
+        place = self._places.get(self._storage_name(item))
+        return place is not None and gathers(place.storage, item)
+
+    async def _record(self, items: list[Item]) -> None:
+        if items:
+            await self._ledger.put(*items, told=await self._told_of(items))
+
+    async def _remove(self, last: list[Item]) -> None:
         """Remove what is saved where it came from. First the store knows that it is saved: then nothing takes
         that back. All of the files, as who worked on this task before may have died in the middle."""
-        if last is not None:
-            await self._ledger.put(last, await self._told_of(last))
+        await self._record(last)
         left = []
         for item in self._ledger.items:
             if item.status is ItemStatus.COMPLETED:
@@ -165,26 +179,52 @@ class Job:
         await self._claim.plan(self._task.title, items, progress, told)
         self._ledger.items = items
 
-    async def _saved(self, item: Item) -> Item:
-        """The item, completed or skipped, or failed with the reason on it."""
+    async def _saved(self, unit: list[Item], tries: int) -> list[Item]:
+        """The items, completed or skipped, or failed with the reason on them. Of an album each is saved, then
+        all that could be are shown together; if that was what a worker died at, it is done first."""
+        held = [item for item in unit if item.status is ItemStatus.FINISHING and self._gathers(item)]
+        done = await self._attempted(partial(self._gather, held), held) if held else []
+        known = {item.index for item in done}
+        for item in unit:
+            if item.index not in known:
+                done += await self._attempted(partial(self._save, item.index), [item])
+        held = [item for item in done if item.status is ItemStatus.FINISHING]
+        if not held:
+            return done
+        done = [item for item in done if item not in held]
+        if not tries:
+            return done + [
+                await self._failed(item, "the storage loses what was uploaded, again and again")
+                for item in held
+            ]
+        return done + await self._saved(held, tries - 1)
+
+    async def _attempted(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
+        """What `step` makes of the items, or they, failed."""
         try:
-            return await self._tried(partial(self._save, item.index), item.index)
+            return await self._tried(step, items[0].index)
         except Retryable as e:
             if e.after > _LONG_WAIT:
                 raise
             error = e.message
         except (TaskError, StorageError) as e:
             error = e.message
+        return [await self._failed(item, error) for item in items]
+
+    async def _failed(self, item: Item, error: str) -> Item:
         log.info("a file failed", task=self._task.id, item=item.index, reason=error)
-        await self._undo(self._ledger.items[item.index])
+        await self._undo(self._ledger.items[item.index], keep=True)
         item = self._ledger.items[item.index]
         if item.status.done:  # after all
             return item
         return replace(item, status=ItemStatus.FAILED, error=error, failures=item.failures + 1)
 
-    async def _save(self, index: int) -> Item:
+    async def _save(self, index: int) -> list[Item]:
         item = self._ledger.items[index]
-        return await self._transfer(item).save(item)
+        return [await self._transfer(item).save(item)]
+
+    async def _gather(self, items: list[Item]) -> list[Item]:
+        return await self._transfer(items[0]).gather(items)
 
     def _transfer(self, item: Item) -> Transfer:
         storage = self._storage(item)
@@ -200,10 +240,13 @@ class Job:
 
     def _place(self, item: Item | None) -> Place:
         """Where an item goes; without one, the task's own storage."""
-        name = (item and item.storage) or self._task.spec.storage
+        name = self._storage_name(item)
         if name not in self._places:
             raise Permanent(f"a rule sends this file to storage {name!r}, which this worker does not have")
         return self._places[name]
+
+    def _storage_name(self, item: Item | None) -> str:
+        return (item and item.storage) or self._task.spec.storage
 
     async def _tried(self, step: Callable[[], Awaitable[T]], index: int | None = None) -> T:
         """`step`, for one item or the whole task, again while it fails in a way that may pass. A wait we are
@@ -225,14 +268,14 @@ class Job:
                 log.info("trying again", task=self._task.id, reason=e.message, after=wait)
             await asyncio.sleep(wait or min(8.0, 0.5 * 2**failures))
 
-    async def _finish(self, last: Item | None) -> None:
-        """The last item and the end of the task in one step: a cancel comes before both or after both."""
+    async def _finish(self, last: list[Item]) -> None:
+        """The last items and the end of the task in one step: a cancel comes before both or after both."""
         items = list(self._ledger.items)
-        if last is not None:
-            items[last.index] = last
+        for item in last:
+            items[item.index] = item
         error = _error(items) or self._left
         status = Status.FAILED if error else Status.COMPLETED
-        told = await self._told_of(last) if last else []
+        told = await self._told_of(last)
         told += await self._announce(self._ended(status, error), items, f"task.{status}")
         done = [item for item in items if item.status.done]
         got = sum(item.size or 0 for item in done)
@@ -243,8 +286,7 @@ class Job:
             total_files=len(items),
             done_files=len(done),
         )
-        ends = [last] if last else []
-        await self._end(status, error, items=ends, progress=progress, deliveries=told)
+        await self._end(status, error, items=last, progress=progress, deliveries=told)
 
     async def _end(self, status: Status, error: str = "", **more: Any) -> None:
         await self._claim.finish(status, error, **more)
@@ -275,19 +317,21 @@ class Job:
         except Fenced:
             log.info("the task has ended or is not ours any more", task=self._task.id)
 
-    async def _undo(self, *items: Item) -> None:
-        """Leave nothing half done. What of a canceled task cannot be removed now is removed later: the store
-        remembers it."""
+    async def _undo(self, *items: Item, keep: bool = False) -> None:
+        """Leave nothing half done (`Transfer.undo`). What of a canceled task cannot be removed now is removed
+        later: the store remembers it."""
         for item in items:
             try:
-                await self._transfer(item).undo(item)
+                await self._transfer(item).undo(item, keep=keep)
             except (Permanent, StorageError) as e:
                 log.warning("could not clean up", task=self._task.id, item=item.index, reason=e.message)
 
-    async def _told_of(self, item: Item) -> list[Delivery]:
-        if item.status is not ItemStatus.COMPLETED:
-            return []
-        return await self._announce(self._task, [item], "file_uploaded")
+    async def _told_of(self, items: list[Item]) -> list[Delivery]:
+        told = []
+        for item in items:
+            if item.status is ItemStatus.COMPLETED:
+                told += await self._announce(self._task, [item], "file_uploaded")
+        return told
 
     def _ended(self, status: Status, error: str = "") -> Task:
         return replace(self._task, status=status, error=error)

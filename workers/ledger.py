@@ -25,10 +25,11 @@ class Ledger:
         """What is half done: something of it may lie in the storage."""
         return [item for item in self.items if item.status in (ItemStatus.RUNNING, ItemStatus.FINISHING)]
 
-    async def put(self, item: Item, told: Sequence[Delivery] = ()) -> None:
-        """Record an item, and webhooks with it. Raises `Fenced` and `CancelRequested`."""
-        await self._claim.item(item, told)
-        self.items[item.index] = item
+    async def put(self, *items: Item, told: Sequence[Delivery] = ()) -> None:
+        """Record items, and webhooks with them, at once. Raises `Fenced` and `CancelRequested`."""
+        await self._claim.item(*items, told=told)
+        for item in items:
+            self.items[item.index] = item
 
     async def reset(self, item: Item) -> None:
         """Record an item even if the task was canceled: what it had is being removed. Raises `Fenced`."""

@@ -301,7 +301,7 @@ class Worker:
         for item in await self._store.tasks.all_items(task_id):
             if item.status.done or storage.name != (item.storage or task.spec.storage):
                 continue
-            key = UploadKey(task_id, item.index, epoch)
+            key = UploadKey(task_id, item.index, epoch, item.undone)
             finishing = item.status is ItemStatus.FINISHING
             published = finishing and await storage.finished(key, item.path, item.final, item.size or 0)
             if published and await self._store.workers.disown(task_id, epoch, item):

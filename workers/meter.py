@@ -21,6 +21,7 @@ class Meter:
         self._stored = 0  # bytes of the item in flight that are in the storage …
         self._fetched = 0  # … and that were brought to this machine before, by a source that needs that
         self._expected = 0  # bytes of the item in flight, while only its source knows
+        self._held: set[int] = set()  # items whose bytes are in the storage, not yet to be seen there
         self._recent: deque[tuple[float, int]] = deque()
 
     @property
@@ -28,9 +29,15 @@ class Meter:
         """Whether the item in flight was brought to this machine first."""
         return self._fetched > 0
 
-    def begin(self) -> None:
-        """The next item begins, or the one in flight begins again."""
+    def begin(self, index: int) -> None:
+        """This item begins, or begins again."""
         self._stored = self._fetched = self._expected = 0
+        self._held.discard(index)
+
+    def hold(self, index: int) -> None:
+        """All of the item in flight is in the storage, but its status says so later."""
+        self.begin(index)
+        self._held.add(index)
 
     def restart(self, size: int) -> None:
         """Writing begins; `size` bytes of the item are in the storage already."""
@@ -51,7 +58,7 @@ class Meter:
         """The sums of this moment."""
         items = self._ledger.items
         done = [item for item in items if item.status.done]
-        before = sum(item.size or 0 for item in done)
+        before = sum(item.size or 0 for item in items if item.status.done or item.index in self._held)
         return Progress(
             total_bytes=max(before + self._expected, sum(item.size or 0 for item in items)),
             downloaded_bytes=before + max(self._stored, self._fetched),

@@ -2,6 +2,9 @@
 
     recover -> prepare -> place -> begin (or resume) -> fetch and hash -> seal -> name -> commit
 
+A file of an album, in a storage that shows albums, is held before its name, until `gather` names and commits
+all of them together.
+
 Finishing survives a death at every step. The final path is recorded before the storage is asked for it, and
 after the storage has all bytes: recording proves that the claim is still ours. The storage makes the file
 visible in one atomic step that fails if the name is taken; the next claim looks, before anything else,
@@ -35,7 +38,7 @@ from saveany.planning import paths
 from saveany.planning.names import numbered
 from saveany.planning.plan import found_name, settled
 from saveany.store import Claim
-from storages.base import Range, Storage, Upload, UploadKey
+from storages.base import Member, Range, Storage, Upload, UploadKey
 from workers.checkpoint import Checkpoints
 from workers.intake import Intake
 from workers.ledger import Ledger
@@ -47,6 +50,11 @@ Fetch = Callable[[Item, Write, Sequence[Range]], Awaitable[None]]
 
 replace = msgspec.structs.replace
 log = get_logger("saveany.transfer")
+
+
+def gathers(storage: Storage, item: Item) -> bool:
+    """Whether the item waits for the others of its album in that storage."""
+    return bool(item.album) and storage.capabilities.albums
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,8 @@ class Transfer:
     scratch: Path  # a folder of this machine for what must be spooled
 
     async def save(self, item: Item) -> Item:
-        """The item, completed or skipped. Not yet recorded as such: that is the caller's.
+        """The item, completed or skipped, or finishing if it is held for `gather`. Not yet recorded as such:
+        that is the caller's.
 
         Raises what source and storage raise, and `Fenced` and `CancelRequested` from the store. Whatever it
         raises, nothing half is visible, and a later call starts from what is really there.
@@ -72,6 +81,17 @@ class Transfer:
         item = await self._prepared(item)
         there = dataclasses.replace(self, storage=self.storage_of(item))
         return await there._shown(await there._save(item))
+
+    async def gather(self, items: Sequence[Item]) -> list[Item]:
+        """Items of an album that `save` held, or that a worker died at, completed; not yet recorded as such.
+        None of them if one is not there any more: then each must be saved again. Raises as `save`."""
+        await self.ledger.put(*items)
+        if not await self.storage.gather([self._member(item) for item in items]):
+            await self.ledger.put(*(replace(item, status=ItemStatus.RUNNING, final="") for item in items))
+            return []
+        for item in items:
+            await self.claim.vacate(item.index, self.storage.name, item.path)
+        return [await self._shown(replace(item, status=ItemStatus.COMPLETED)) for item in items]
 
     async def _shown(self, item: Item) -> Item:
         """With the file's page, where it has one. It is saved, whether that can be told or not."""
@@ -99,7 +119,7 @@ class Transfer:
 
     async def _prepared(self, item: Item) -> Item:
         """The item as the source sees it now, and where it goes as such."""
-        self.meter.begin()
+        self.meter.begin(item.index)
         spec = self.claim.task.spec
         ready = await self.source.prepare(replace(item, name=found_name(item)), spec, self.meter.report)
         ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="")
@@ -131,7 +151,7 @@ class Transfer:
 
     async def _saved(self, item: Item) -> Item:
         saved = await self._renamed(item) or await self._by_itself(item) or await self._fetched(item)
-        if not self._names_itself:
+        if saved.status is not ItemStatus.FINISHING and not self._names_itself:
             await self.claim.vacate(item.index, self.storage.name, item.path)
         return saved
 
@@ -208,19 +228,24 @@ class Transfer:
         needed = item.size is None and self.storage.capabilities.needs_size
         return Spool(self.scratch, item, needed=needed)
 
-    async def undo(self, item: Item) -> None:
-        """Remove what there is of an item that is not completed."""
+    async def undo(self, item: Item, *, keep: bool = False) -> None:
+        """Remove what there is of an item that is not completed; but `keep` what turns out to be saved, and
+        record it as completed."""
         if await self._was_renamed(item):
             await self.ledger.reset(replace(item, status=ItemStatus.COMPLETED))
             return
         if item.status is ItemStatus.FINISHING and await self._finished(item):
+            if keep:
+                await self.ledger.reset(await self._shown(replace(item, status=ItemStatus.COMPLETED)))
+                return
             await self.storage.delete(item.final)
+            item = replace(item, undone=item.undone + 1)
         # The record goes first: it must never name a file of somebody else as ours.
         await self.ledger.reset(replace(item, status=ItemStatus.QUEUED, final="", sha256=""))
         await self.storage.discard(self._key(item), item.path)
 
     def _key(self, item: Item) -> UploadKey:
-        return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch)
+        return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch, item.undone)
 
     async def _is_done(self, item: Item) -> bool:
         """Whether an earlier try came to the end."""
@@ -241,7 +266,12 @@ class Transfer:
         origin = self.source.origin(item)
         return origin[1] if origin and origin[0] is self.storage else ""
 
+    def _member(self, item: Item) -> Member:
+        return Member(self._key(item), item.final, item.size or 0, item.caption)
+
     async def _finished(self, item: Item) -> bool:
+        if gathers(self.storage, item):
+            return await self.storage.gather([self._member(item)])
         return await self.storage.finished(self._key(item), item.path, item.final, item.size or 0)
 
     async def _skips(self, item: Item) -> bool:
@@ -275,6 +305,9 @@ class Transfer:
     async def _commit(self, item: Item, upload: Upload) -> Item:
         size = item.size or 0
         await upload.seal(size)
+        if gathers(self.storage, item):
+            self.meter.hold(item.index)
+            return replace(item, status=ItemStatus.FINISHING, final=item.path)
         item = await self._named(item, ItemStatus.FINISHING, partial(upload.commit, size=size))
         if item.status is ItemStatus.SKIPPED:
             await upload.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ class Found:
     size: int | None  # bytes; None if it is not known yet
     source: dict[str, Any] = field(default_factory=dict)  # plain data by which any worker finds it again
     folder: str = ""  # below the folder of the task; each part of it safe
+    album: str = ""  # the same for all files that were posted together
+    caption: str = ""  # the text of its own message
     # What else is known; name, size, number and folder are filled in here.
     facts: Facts = field(default_factory=Facts)
 
@@ -33,10 +36,16 @@ def plan(spec: TaskSpec, found: Sequence[Found]) -> list[Item]:
     items = [_item(spec, each, index) for index, each in enumerate(found)]
     folders = [f"{item.storage}:{_folder(item)}" for item in items]
     wanted = names.distinct([item.name for item in items], folders)
+    posted = Counter(each.album for each in found if each.album)
     return [
-        replace(item, name=name, path=paths.sibling(item.path, name))
-        for item, name in zip(items, wanted, strict=True)
+        replace(item, name=name, path=paths.sibling(item.path, name), **_company(each, posted))
+        for item, name, each in zip(items, wanted, found, strict=True)
     ]
+
+
+def _company(found: Found, posted: Counter[str]) -> dict[str, str]:
+    """The album of a file, if there is another file of it."""
+    return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
 
 def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:

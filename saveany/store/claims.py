@@ -56,9 +56,9 @@ class Claim:
         """Publish how far the task is."""
         await self._write("progress", stage.value, codec.encode(progress))
 
-    async def item(self, item: Item, told: Sequence[Delivery] = (), *, even_canceled: bool = False) -> None:
-        """Record the state of one item, and webhooks that tell of it."""
-        args = (*codec.item_args([item]), *delivery_args(list(told)))
+    async def item(self, *items: Item, told: Sequence[Delivery] = (), even_canceled: bool = False) -> None:
+        """Record the state of items at once, and webhooks that tell of them."""
+        args = (*codec.item_args(list(items)), *delivery_args(list(told)))
         await self._write("item", "1" if even_canceled else "0", *args)
 
     async def checkpoint(self, index: int, checkpoint: Checkpoint) -> None:

@@ -70,7 +70,9 @@ class Workers:
     async def disown(self, task_id: str, epoch: int, item: Item) -> bool:
         """Take the final name off an item of a canceled task, because its file will be deleted. False if that
         is not ours to do: the task was retried, or somebody else does it."""
-        after = msgspec.structs.replace(item, status=ItemStatus.QUEUED, final="", sha256="")
+        after = msgspec.structs.replace(
+            item, status=ItemStatus.QUEUED, final="", sha256="", undone=item.undone + 1
+        )
         args = (task_id, epoch, item.index, codec.encode(item), codec.encode(after))
         return bool(await self._db.script("disown", *args))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from telethon import errors as tg
@@ -17,7 +19,7 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import Permanent, Retryable
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
-from saveany.telegram.errors import Kind, flood_seconds, kind, unknown_key
+from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, unknown_key
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import Limits, Pool
 from storages.telegram import PART, Document, Part, Target
@@ -27,8 +29,23 @@ _PARTS, _PREMIUM_PARTS = 4000, 8000
 #: The topic that every forum has (https://core.telegram.org/api/forum).
 _GENERAL = 1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-#: Answers that mean: not all parts of the file are there.
-_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError)
+#: Answers that mean: not all parts of the file are there, or what was made of them is not any more.
+_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError, *STALE_REFERENCE)
+#: Files that are made for albums and kept until those are sent.
+_MADE = 100
+
+#: Of messages that were sent, by their random ids.
+Ids = dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """Who sends, and where to."""
+
+    account: str
+    client: Client
+    peer: Any
+    topic: types.InputReplyToMessage | None
 
 
 class Uploads:
@@ -41,6 +58,7 @@ class Uploads:
         self._limits = limits or Limits()
         self._on_wait = on_wait
         self._told = 0.0  # the end of the last wait that was told of, of all the parts that sleep it
+        self._made: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and number
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
@@ -102,48 +120,65 @@ class Uploads:
 
     # Messages.
 
-    async def send(self, target: Target, documents: Sequence[Document]) -> list[int] | None:
+    async def send(self, target: Target, documents: Sequence[Document]) -> Ids | None:
         """As in `Courier`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            peer = await self._accounts.peer(name, target.chat)
+            chat = _Chat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
             try:
-                album = len(documents) > 1
-                request = await (self._album if album else self._message)(name, peer, target, documents)
-                answer = await self._post(client, request)
-            except tg.RandomIdDuplicateError:
-                return []
+                if len(documents) > 1:
+                    return await self._album(chat, documents)
+                return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
             except _MISSING:
+                for each in documents:
+                    self._made.pop((name, each.file), None)
                 return None
-        ids = {each.random_id: each.id for each in answer.updates if isinstance(each, types.UpdateMessageID)}
-        return [ids[each.random_id] for each in documents]
 
-    async def _message(
-        self, name: str, peer: Any, target: Target, documents: Sequence[Document]
-    ) -> TLRequest:
-        (document,) = documents
-        return functions.messages.SendMediaRequest(
-            peer,
-            await self._media(name, document),
-            document.caption,
-            random_id=document.random_id,
-            reply_to=_topic(target),
+    async def _message(self, chat: _Chat, document: Document, made: Any = None) -> Ids:
+        """Send one by itself, of its parts or `made` of them; no id if it was sent before."""
+        media = made or await self._media(chat.account, document)
+        request = functions.messages.SendMediaRequest(
+            chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
         )
+        with suppress(tg.RandomIdDuplicateError):
+            return _ids(await self._post(chat.client, request))
+        return {}
 
-    async def _album(self, name: str, peer: Any, target: Target, documents: Sequence[Document]) -> TLRequest:
-        """Files of an album are made of their parts before they are sent."""
-        client = self._accounts.client(name)
-        singles = []
+    async def _album(self, chat: _Chat, documents: Sequence[Document]) -> Ids:
+        """Send together what was not sent before."""
+        left: list[tuple[Document, Any]] = []
         for each in documents:
-            made = await self._post(
-                client, functions.messages.UploadMediaRequest(peer, await self._media(name, each))
-            )
-            file = made.document
-            media = types.InputMediaDocument(
+            try:
+                left.append((each, await self._make(chat, each)))
+            except _MISSING:
+                await self._message(chat, each)  # finds it sent, or fails as well
+        if len(left) > 1:
+            singles = [
+                types.InputSingleMedia(made, each.caption, random_id=each.random_id) for each, made in left
+            ]
+            request = functions.messages.SendMultiMediaRequest(chat.peer, singles, reply_to=chat.topic)
+            with suppress(tg.RandomIdDuplicateError):  # some were sent in other company
+                return _ids(await self._post(chat.client, request))
+        ids: dict[int, int] = {}
+        for each, made in left:
+            ids |= await self._message(chat, each, made)
+        return ids
+
+    async def _make(self, chat: _Chat, document: Document) -> types.InputMediaDocument:
+        """A file of an album is made of its parts before it is sent. They are used up by that, so it is kept
+        until the next claim, which may have to wait for a while."""
+        key = chat.account, document.file
+        if (made := self._made.get(key)) is None:
+            media = await self._media(chat.account, document)
+            answer = await self._post(chat.client, functions.messages.UploadMediaRequest(chat.peer, media))
+            file = answer.document
+            made = types.InputMediaDocument(
                 types.InputDocument(file.id, file.access_hash, file.file_reference)
             )
-            singles.append(types.InputSingleMedia(media, each.caption, random_id=each.random_id))
-        return functions.messages.SendMultiMediaRequest(peer, singles, reply_to=_topic(target))
+            self._made[key] = made
+            if len(self._made) > _MADE:
+                del self._made[next(iter(self._made))]
+        return made
 
     async def _media(self, name: str, document: Document) -> types.InputMediaUploadedDocument:
         file = (
@@ -198,6 +233,11 @@ class Uploads:
             found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
         if why := _no_posting(found.chats[0] if found.chats else None):
             raise Permanent(f"{name} {why} {target.chat}; add it, with the right to post")
+
+
+def _ids(answer: Any) -> Ids:
+    """Of the messages that were sent."""
+    return {each.random_id: each.id for each in answer.updates if isinstance(each, types.UpdateMessageID)}
 
 
 def _channel(peer: types.InputPeerChannel) -> types.InputChannel:

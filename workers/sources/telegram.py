@@ -93,7 +93,14 @@ def _found(media: Media, albums: _Albums) -> Found:
         message_id=media.message_id,
         date_ms=media.date_ms,
     )
-    return Found(_name(media), media.size, media.source(), facts=facts)
+    return Found(
+        _name(media),
+        media.size,
+        media.source(),
+        facts=facts,
+        album=f"{media.chat_id}/{media.grouped_id}" if media.grouped_id else "",
+        caption=media.caption,
+    )
 
 
 def _name(media: Media) -> str:

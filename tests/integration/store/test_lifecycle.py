@@ -331,8 +331,8 @@ async def test_idempotency_key(store: Store) -> None:
 async def test_a_webhook_is_written_once_however_often_its_event_is(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
-    await claimed.item(Item(index=0, name="f", path="f"), [delivery(task_id)])
-    await claimed.item(Item(index=0, name="f", path="f"), [delivery(task_id)])
+    await claimed.item(Item(index=0, name="f", path="f"), told=[delivery(task_id)])
+    await claimed.item(Item(index=0, name="f", path="f"), told=[delivery(task_id)])
     (only,) = await store.outbox.claim(10, 60_000)
     assert await store.outbox.claim(10, 60_000) == [], "it is leased"
     await store.outbox.retry(only, 0, 503, "busy")

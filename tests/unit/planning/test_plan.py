@@ -35,6 +35,12 @@ def test_nothing_but_names() -> None:
     assert item == Item(index=0, name="a.bin", path="in/sub/a.bin", size=5, source={"x": 1})
 
 
+def test_files_that_were_posted_together_are_known_as_such() -> None:
+    found = [Found(name, 1, album=name[0], caption=f"text of {name}") for name in ("a1", "b", "a2")]
+    together = [(item.album, item.caption) for item in plan(spec(), found)]
+    assert together == [("a", "text of a1"), ("", ""), ("a", "text of a2")]
+
+
 def test_a_template_names_files_and_makes_folders() -> None:
     made = spec(template="{{ album }}/{{ n|pad(2) }}")
     found = [Found("a.jpg", 1, facts=ALBUM), Found("b.jpg", 1, facts=ALBUM), Found("c.bin", 1, {}, "sub")]

@@ -1,0 +1,121 @@
+"""An album of a channel into a chat: it stays one album, with its captions, whoever dies on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from saveany.sandbox import samples
+from saveany.sandbox.content import sha256
+from saveany.sandbox.world import Chat, Message
+from tests.fixtures.stack import Stack, until
+
+ALBUM = "https://t.me/channel/131"
+INBOX = 1600000005
+#: The four messages of the album.
+CAPTIONS = ["Four views of the harbour", "", "The boats #harbour", ""]
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    chat = {"name": "chat", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0}
+    local = {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")}
+    stack = Stack(tmp_path, tables={"retry": 1, "storages": [local, chat]})
+    world = stack.sandbox.world
+    members = {samples.BOT.id, samples.USER.id}
+    world.add_chat(Chat(id=INBOX, title="In", username="inbox", members=members))
+    messages = world.chats[samples.CHANNEL].messages
+    messages[133] = replace(messages[133], text=CAPTIONS[2])
+    async with stack:
+        yield stack
+
+
+def sent(stack: Stack) -> list[Message]:
+    return [each for each in reversed(stack.sandbox.world.chats[INBOX].newest_first()) if not each.service]
+
+
+async def album_is_there(stack: Stack, task_id: str) -> None:
+    """The task has done its work, once."""
+    task = await stack.ended(task_id, 60)
+    assert (task["status"], task["error"]) == ("completed", "")
+    messages = sent(stack)
+    assert [message.text for message in messages] == CAPTIONS
+    assert len({message.album for message in messages}) == 1
+    assert messages[0].album
+    hashes = [sha256(message.file.content) for message in messages if message.file]
+    assert hashes == [item["sha256"] for item in task["items"]]
+    sample = next(each for each in stack.sandbox.samples if each.link == ALBUM)
+    assert hashes == [file.sha256 for file in sample.files]
+
+
+async def test_it_comes_and_goes_as_an_album(stack: Stack) -> None:
+    task_id = (await stack.add(ALBUM, storage_name="chat", dir_path="/in"))["task_id"]
+    await album_is_there(stack, task_id)
+    task = await stack.task(task_id)
+    assert task["progress"]["done_files"] == 4
+    links = [item["url"] for item in task["items"]]
+    assert links == [f"https://t.me/inbox/{message.id}" for message in sent(stack)]
+    back = await stack.ended((await stack.add(links[0], storage_name="local1"))["task_id"])
+    assert [item["sha256"] for item in back["items"]] == [item["sha256"] for item in task["items"]]
+
+
+async def held(stack: Stack) -> str:
+    """A task whose last file does not come, while the others are with Telegram."""
+    stack.sandbox.faults.add("rate=1000,file=1012")
+    task_id: str = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
+
+    async def three() -> bool:
+        return stack.sandbox.counters.bytes(file=1012) > 0 and len(stack.sandbox.world.uploads) == 3
+
+    await until(three)
+    assert sent(stack) == []
+    return task_id
+
+
+async def test_a_worker_is_killed_while_it_holds_the_files(stack: Stack) -> None:
+    task_id = await held(stack)
+    await stack.kill(stack.workers[0])
+    stack.sandbox.faults.clear()
+    await stack.start_worker()
+    await album_is_there(stack, task_id)
+
+
+async def test_a_worker_is_killed_when_it_has_sent_the_album(stack: Stack) -> None:
+    stack.sandbox.faults.add("lose,method=messages.sendMultiMedia")
+    task_id = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
+
+    async def there() -> bool:
+        return len(sent(stack)) == 4
+
+    await until(there)
+    await stack.kill(stack.workers[0])
+    stack.sandbox.faults.clear()
+    await stack.start_worker()
+    await album_is_there(stack, task_id)
+
+
+async def test_a_cancel_while_the_files_are_held(stack: Stack) -> None:
+    task_id = await held(stack)
+    assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).is_success
+    assert (await stack.ended(task_id))["status"] == "canceled"
+    assert sent(stack) == []
+    stack.sandbox.faults.clear()
+    assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
+    await album_is_there(stack, task_id)
+
+
+async def test_one_cannot_be_fetched(stack: Stack) -> None:
+    stack.sandbox.faults.add("error=400:LOCATION_INVALID,file=1010")
+    task_id = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
+    task = await stack.ended(task_id)
+    assert task["status"] == "failed"
+    assert "1 of 4 files failed" in task["error"]
+    assert [message.text for message in sent(stack)] == [CAPTIONS[0], *CAPTIONS[2:]]
+    assert len({message.album for message in sent(stack)}) == 1
+    stack.sandbox.faults.clear()
+    assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
+    assert (await stack.ended(task_id))["status"] == "completed"
+    assert [message.text for message in sent(stack)] == [CAPTIONS[0], *CAPTIONS[2:], CAPTIONS[1]]
