@@ -1,8 +1,8 @@
 """Takes the parts of one file as they come: puts them into the storage, counts them, hashes them in order.
 
 A storage takes parts either anywhere in the file or in order only. In order, what comes before its turn is
-held in memory, up to `WINDOW` bytes further on; who brings more waits. That ends, because sources begin parts
-in ascending order and whoever fetches the part in turn waits for nobody.
+held in memory, up to `Source.ahead` bytes further on; who brings more waits. That ends, because sources begin
+parts in ascending order and whoever fetches the part in turn waits for nobody.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
 from workers.meter import Meter
 
-#: How far parts may come before their turn, in bytes, where a storage takes them in order only.
-WINDOW = 4 << 20
 #: Bytes that are read back at once to be hashed.
 _PIECE = 1 << 20
 #: Bytes of parts before their turn that are held to be hashed; what comes on top is read back.
@@ -29,7 +27,10 @@ _SHORT = 256 << 10
 class Intake:
     """The way of one file from its source into its upload."""
 
-    def __init__(self, storage: Storage, upload: Upload, meter: Meter, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, storage: Storage, upload: Upload, meter: Meter, checkpoints: Checkpoints, window: int
+    ) -> None:
+        self._window = window
         self._anywhere = storage.capabilities.random_writes
         self._reads_back = storage.capabilities.reads_back
         self._upload = upload
@@ -77,7 +78,7 @@ class Intake:
     async def _pass_on(self, offset: int) -> None:
         """Have what is in turn go its way, beside the fetching; wait if this part came far too early."""
         self._look_after_passing()
-        while offset >= self._settled + WINDOW:
+        while offset >= self._settled + self._window:
             self._moved.clear()
             await self._moved.wait()
             self._look_after_passing()

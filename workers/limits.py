@@ -111,6 +111,11 @@ class Watched(Source):
         with self._counting_waits():
             return await self.source.prepare(item, spec, report)
 
+    @property
+    def ahead(self) -> int:
+        """As the source does."""
+        return self.source.ahead
+
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """As the source has it."""
         return self.source.origin(item)

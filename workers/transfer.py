@@ -295,7 +295,7 @@ class Transfer:
     async def _fetch(self, item: Item, upload: Upload, fetch: Fetch) -> Item:
         self.meter.stage = Stage.UPLOADING if self.meter.fetched else Stage.DOWNLOADING
         checkpoints = Checkpoints(self.claim, item, upload, self.storage)
-        async with Intake(self.storage, upload, self.meter, checkpoints) as intake:
+        async with Intake(self.storage, upload, self.meter, checkpoints, self.source.ahead) as intake:
             await fetch(item, intake.write, upload.kept)
             digest = await intake.sha256()
         if item.size is not None and intake.size != item.size:

@@ -46,6 +46,12 @@ class Source(abc.ABC):
     """A kind of link. Made once per worker process, as `XSource(tools)`; starts nothing before its use."""
 
     @property
+    def ahead(self) -> int:
+        """How many bytes before their turn `fetch` may write, where a storage takes a file in order only:
+        they are held in memory, and so are those of its writes that wait."""
+        return 4 << 20  # parts of Telegram have 1 MiB, and two dozen writes may wait
+
+    @property
     def problem(self) -> str:
         """Why this worker can do nothing for such links now, in words for a user; "" if it can."""
         return ""

@@ -29,7 +29,7 @@ from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
 
 #: Bytes that are handed on at once, and how many of a file one connection is worth.
-_PIECE, _SHARE = 1 << 20, 8 << 20
+_PIECE, _SHARE = 1 << 20, 4 << 20
 #: The most connections for one file.
 _CONNECTIONS = 4
 _REDIRECTS = 10
@@ -93,6 +93,11 @@ class DirectLinksSource(Source):
         self._whole: set[str] = set()
         self._waits = Counter[str]()  # by URL, since its server has last given anything
         self._client = guarded_client(tools.guard, timeout=_SILENCE, proxy=tools.config.proxy)
+
+    @property
+    def ahead(self) -> int:
+        """What all connections have under way."""
+        return _CONNECTIONS * _SHARE
 
     async def close(self) -> None:
         """Hang up."""

@@ -39,6 +39,11 @@ class GallerySource(Source):
         self._web = DirectLinksSource(tools)
 
     @property
+    def ahead(self) -> int:
+        """As `directlinks`, which fetches."""
+        return self._web.ahead
+
+    @property
     def problem(self) -> str:
         """That the program is missing."""
         if find(self._program):

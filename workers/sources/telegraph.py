@@ -26,6 +26,11 @@ class TelegraphSource(Source):
     def __init__(self, tools: Tools) -> None:
         self._web = DirectLinksSource(tools)
 
+    @property
+    def ahead(self) -> int:
+        """As `directlinks`, which fetches."""
+        return self._web.ahead
+
     async def close(self) -> None:
         """Hang up."""
         await self._web.close()

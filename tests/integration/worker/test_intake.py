@@ -18,10 +18,11 @@ from storages.base import Range, Storage, Upload, UploadKey
 from storages.local import LocalOptions, LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from workers.checkpoint import Checkpoints
-from workers.intake import WINDOW, Intake
+from workers.intake import Intake
 from workers.meter import Meter
 
 PART = 1 << 20
+AHEAD = 4 * PART
 CONTENT = random.Random(1).randbytes(40 * PART + 777)  # more than is held in memory
 OFFSETS = range(0, len(CONTENT), PART)
 
@@ -34,7 +35,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 def intake_of(upload: Upload, storage: Storage) -> Intake:
     nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
-    return Intake(storage, upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage))
+    return Intake(storage, upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage), AHEAD)
 
 
 async def begin(storage: LocalStorage, epoch: int = 1, keep: list[Range] | None = None) -> Upload:
@@ -127,7 +128,7 @@ async def test_who_comes_far_too_early_waits(ordered: MemoryStorage) -> None:
     ):
         early = [asyncio.create_task(intake.write(offset, part(offset))) for offset in OFFSETS[1:]]
         done, waiting = await asyncio.wait(early, timeout=0.5)
-        assert len(done) * PART < WINDOW
+        assert len(done) * PART < AHEAD
         assert waiting
         await intake.write(0, part(0))
         await asyncio.wait_for(asyncio.gather(*waiting), 20)
