@@ -427,7 +427,8 @@ class FtpStorage(RemoteStorage):
             stream = await client.data(f"RETR {self._full(client, path)}", offset)
             try:
                 while offset < end:
-                    piece = await stream.read(min(_PIECE, end - offset))
+                    async with asyncio.timeout(_SILENCE):  # the library makes a task for each piece
+                        piece = await stream.reader.read(min(_PIECE, end - offset))
                     if not piece:
                         raise StorageUnavailable(
                             f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
