@@ -13,8 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from saveany.config.schema import Telegram
-from saveany.sandbox import Sandbox
+from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.vault import Vault
+from saveany.sandbox.world import Chat
 from saveany.store import Db
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
@@ -110,6 +111,20 @@ class Sink:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
+
+
+@pytest.fixture
+def inbox(sandbox: Sandbox) -> Chat:
+    """A chat that a bot and a user may post to."""
+    members = {samples.BOT.id, samples.USER.id}
+    return sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
+
+
+@pytest.fixture
+async def accounts(start: Start, inbox: Chat) -> Accounts:
+    """Those two; for tests that need no others."""
+    started: Accounts = await start(bot=True, user=True)
+    return started
 
 
 async def fetch(accounts: Accounts, media: Media) -> Sink:

@@ -17,7 +17,7 @@ from telethon.tl import types as tl
 from saveany.errors import Permanent
 from saveany.models import ItemStatus, Rule, Status, TaskSpec
 from saveany.planning.plan import Found
-from saveany.sandbox import Sandbox, samples
+from saveany.sandbox import Sandbox
 from saveany.sandbox.world import Chat, Message
 from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
@@ -25,7 +25,7 @@ from saveany.telegram.uploads import Uploads
 from storages.base import Member, Services, UploadKey
 from storages.telegram import TelegramOptions, TelegramStorage
 from tests.fixtures.films import make_film
-from tests.integration.telegram.conftest import LIMITS, Start
+from tests.integration.telegram.conftest import LIMITS
 from tests.integration.worker.conftest import PART, Bench, Files, within
 from workers.identity import Place
 from workers.ledger import Ledger
@@ -76,18 +76,6 @@ class Gate:
             return result
 
         patch.setattr(owner, name, patched)
-
-
-@pytest.fixture
-def inbox(sandbox: Sandbox) -> Chat:
-    members = {samples.BOT.id, samples.USER.id}
-    return sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
-
-
-@pytest.fixture
-async def accounts(start: Start, inbox: Chat) -> Accounts:
-    started: Accounts = await start(bot=True, user=True)
-    return started
 
 
 class Desk(Bench):

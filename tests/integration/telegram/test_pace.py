@@ -54,7 +54,7 @@ def test_it_does_not_grow_for_one_who_is_slower_than_the_connections() -> None:
     for _ in range(100):
         clock.now += 0.1
         depth.answered(1 << 20, idle=True)
-    assert depth.now == 2
+        assert depth.now == 2
 
 
 def test_trouble_halves_it_at_once_and_what_comes_together_counts_once() -> None:

@@ -34,18 +34,6 @@ Open = Callable[..., TelegramStorage]
 
 
 @pytest.fixture
-def inbox(sandbox: Sandbox) -> Chat:
-    members = {samples.BOT.id, samples.USER.id}
-    return sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
-
-
-@pytest.fixture
-async def accounts(start: Start, inbox: Chat) -> Accounts:
-    started: Accounts = await start(bot=True, user=True)
-    return started
-
-
-@pytest.fixture
 def opened(accounts: Accounts, tmp_path: Path) -> Open:
     def make(chat: str | int = "@inbox", **options: Any) -> TelegramStorage:
         fields = {"name": "tg", "type": "telegram", "chat_id": chat, "rate_limit": 0, **options}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import uvloop
 
 from storages.offer import offered
 
@@ -29,6 +30,22 @@ async def test_it_is_read_whole_and_once(size: int) -> None:
         assert (await client.get(offer.url)).content == BODY[:size]
         await offer.taken
         assert (await client.get(offer.url)).status_code == 404
+
+
+def test_a_piece_is_free_when_the_next_is_asked_for() -> None:
+    body = 16 * BODY  # more than the sockets hold
+
+    async def slowly() -> bytes:
+        async with offered(pieces(body), len(body)) as offer:
+            url = httpx.URL(offer.url)
+            reader, writer = await asyncio.open_connection(url.host, url.port, limit=4096)
+            writer.write(f"GET {url.path} HTTP/1.1\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            read = await reader.readexactly(len(body))
+            writer.close()
+            return read
+
+    assert uvloop.run(slowly()) == body  # as workers do: it sends from where the bytes lie
 
 
 async def test_who_does_not_know_the_url_gets_nothing() -> None:
