@@ -196,6 +196,11 @@ async def pull(storage: OpenloadStorage, url: str, path: str, size: int, *, repl
             raise
 
 
+def test_nothing_is_pulled_unless_the_operator_wishes(server: OpenloadServer) -> None:
+    assert not OpenloadStorage(server.options(BASE)).pulls
+    assert OpenloadStorage(server.options(BASE, pull=True)).pulls
+
+
 async def test_pull(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.web[URL] = b"pulled"
     await pull(storage, URL, "d/a.mp4", 6)

@@ -59,6 +59,14 @@ async def test_a_server_that_wants_few_connections(site: Site, bench: Bench, mos
         await bench.fetched(item)
 
 
+async def test_a_server_that_sends_another_part_than_was_asked_for(site: Site, bench: Bench) -> None:
+    site.pages["/a"] = Page(DATA, shift=MIB)
+    (item,) = await bench.items(site.url("/a"))
+    with pytest.raises(Retryable):
+        await bench.fetched(await bench.prepared(item))
+    assert await bench.fetched(await bench.prepared(item)) == DATA  # in one stream
+
+
 async def test_an_unknown_length(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, length=False)
     item, data = await bench.get(site.url("/a"))
