@@ -13,6 +13,8 @@ called `updates`: `lose,method=updates` makes gaps.
     flood_wait      seconds                   420 FLOOD_WAIT_X
     premium_wait    seconds                   420 FLOOD_PREMIUM_WAIT_X
     error           code:TEXT                 any other rpc_error
+    frozen                                    the account is frozen: 420 FROZEN_METHOD_INVALID, and for chats
+                                              that it is not a member of, 400 FROZEN_PARTICIPANT_MISSING
     timeout                                   -503 Timeout
     expire                                    file references given out so far expire
     short           bytes                     a part lacks its last bytes
@@ -36,6 +38,10 @@ from saveany.sandbox.calls import Call
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.world import World
 
+#: Methods of these namespaces work for frozen accounts (https://core.telegram.org/api/auth#frozen-accounts).
+_FROZEN_MAY = frozenset(
+    {"account", "auth", "help", "ping", "pingDelayDisconnect", "updates", "upload", "users"}
+)
 _NUMBER, _INTEGER, _RATE = r"\d+(\.\d+)?", r"\d+", r"[1-9]\d*"
 
 
@@ -232,6 +238,15 @@ def _premium_wait(fault: Fault, outcome: Outcome, world: World) -> None:
 def _error(fault: Fault, outcome: Outcome, world: World) -> None:
     code, _, text = fault.value.partition(":")
     outcome.error = RpcFailure(int(code), text)
+
+
+@_kind("frozen", scope=RPC)
+def _frozen(fault: Fault, outcome: Outcome, world: World) -> None:
+    namespace = outcome.call.method.partition(".")[0]
+    if namespace == "channels":  # as if it were a member of none
+        outcome.error = RpcFailure(400, "FROZEN_PARTICIPANT_MISSING")
+    elif namespace not in _FROZEN_MAY:
+        outcome.error = RpcFailure(420, "FROZEN_METHOD_INVALID")
 
 
 @_kind("timeout", scope=RPC)

@@ -10,7 +10,7 @@ from telethon.errors import SecurityError
 from telethon.network import MTProtoSender
 from telethon.tl import functions as fn
 
-from saveany.sandbox import Fault, Sandbox, faults
+from saveany.sandbox import Fault, Sandbox, faults, samples
 from saveany.sandbox.calls import Call
 from saveany.sandbox.faults import KINDS
 from tests.sandbox.clients import Raw, bot, location, part, user
@@ -84,6 +84,17 @@ async def test_refusals(fault: str, error: Any, sandbox: Sandbox) -> None:
         with pytest.raises(error):
             await client._sender.send(fn.upload.GetFileRequest(location(message), 0, 4096))
         assert len(await part(client, message)) == 4096
+
+
+async def test_frozen_account_may_do_little(sandbox: Sandbox) -> None:
+    sandbox.faults.add(f"frozen,account={samples.USER.id}")
+    async with user(sandbox) as frozen, bot(sandbox) as other:
+        assert (await frozen.get_me()).id == samples.USER.id
+        with pytest.raises(errors.FrozenMethodInvalidError):
+            await frozen(fn.contacts.ResolveUsernameRequest("channel"))
+        message = await other.get_messages("channel", ids=125)  # nobody else is concerned
+        with pytest.raises(errors.FrozenParticipantMissingError):
+            await frozen(fn.channels.GetChannelsRequest([await other.get_input_entity(message.peer_id)]))
 
 
 async def test_references_expire_after_some_bytes(sandbox: Sandbox) -> None:
