@@ -24,11 +24,10 @@ from redis.exceptions import RedisError
 from saveany.api.server import bind
 from saveany.config import Config
 from saveany.config.schema import is_loopback
-from saveany.errors import ConfigError, SaveAnyError
+from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
 from saveany.planning.intake import is_enabled
 from saveany.sources import sources
 from saveany.store import Db, Store
-from saveany.store.db import OUTAGE
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
@@ -93,7 +92,7 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
     redis = await _redis(config, db)
     yield redis
     if redis.status != "failed":
-        with suppress(*OUTAGE):
+        with suppress(StoreUnavailable):
             yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
     async for check in storages(config, None if redis.status == "failed" else Store(db)):
         yield check
@@ -218,7 +217,7 @@ async def _redis(config: Config, db: Db) -> Check:
 
 
 async def _fsync(db: Db) -> str:
-    with suppress(RedisError):  # many hosters forbid CONFIG
+    with suppress(RedisError, StoreUnavailable):  # many hosters forbid CONFIG
         found = await db.do("CONFIG", "GET", "appendfsync")
         return str((found[b"appendfsync"] if isinstance(found, dict) else found[1]).decode())
     return "unknown"

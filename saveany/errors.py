@@ -13,6 +13,7 @@ to these once, at the edge where they enter.
     │   ├── WrongState     409
     │   ├── KeyReused      422   an idempotency key came with another body
     │   └── Unavailable    503   what is needed for the answer is not there now
+    │       └── StoreUnavailable  the task store (Redis) is away, or takes no commands now
     ├── TaskError                a task or one of its items cannot go on
     │   ├── Retryable            try the same again, after `after` seconds
     │   ├── Permanent            trying again cannot help; the message says what to do
@@ -96,6 +97,10 @@ class Unavailable(RequestError):
 
     status = 503
     error = "Service unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The task store (Redis) does not answer, or takes no commands now; wait for it."""
 
 
 class TaskError(SaveAnyError):

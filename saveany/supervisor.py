@@ -1,7 +1,8 @@
 """Child processes that are kept alive: what `saveany run` and `saveany demo` start.
 
-A child that dies is started again; one that ends with `CONFIG_EXIT` would only end the same way again, so
-it ends the whole. Children never outlive their supervisor, however that ends.
+A child that dies is started again. One that ends with `CONFIG_EXIT` before it has ever worked would only end
+the same way again, so it ends the whole; a child says with `worked` that it works. Children never outlive
+their supervisor, however that ends.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _MAX_DELAY_S = 10.0
 _STEADY_S = 30.0  # a child that lived this long starts over with the first delay
 _ON_EXIT_S = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+#: Number of the pipe into which a child writes that it works.
+_WORKED_VARIABLE = "_SAVEANY_WORKED_FD"
 
 log = get_logger(__name__)
 
@@ -50,6 +53,14 @@ def die_with_parent(signum: int) -> Callable[[], None] | None:
     return arm
 
 
+def worked() -> None:
+    """Tell the supervisor of this process, if it has one, that its configuration is good: it works."""
+    if number := os.environ.pop(_WORKED_VARIABLE, ""):
+        with suppress(OSError):
+            os.write(int(number), b"1")
+            os.close(int(number))
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """One child: what to run and where its output goes."""
@@ -64,7 +75,7 @@ OnExit = Callable[[str, int], Awaitable[None]]
 
 
 class Supervisor:
-    """Runs programs until `stop`, SIGTERM, SIGINT, or a child's `CONFIG_EXIT`.
+    """Runs programs until `stop`, SIGTERM, SIGINT, or the `CONFIG_EXIT` of a child that has never worked.
 
     Stopping sends SIGTERM in the order of `programs`, waits until all are gone, and sends SIGKILL after
     `drain_s` seconds, or at once at a second signal. `on_exit(name, pid)` runs after each death of a child,
@@ -78,6 +89,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._on_exit = on_exit
         self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._worked: set[str] = set()  # programs that have, in this run or an earlier one
         self._stopping = asyncio.Event()
         self._patient = True  # False: whoever is still there is killed
         self._exit_code = 0
@@ -94,7 +106,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self) -> int:
-        """Run until stopped and all children are gone: 0, or `CONFIG_EXIT` if a child ended with that."""
+        """Run until stopped and all children are gone: 0, or `CONFIG_EXIT` if that is why."""
         with self._signals():
             async with asyncio.TaskGroup() as keepers:
                 for program in self._programs:
@@ -118,7 +130,7 @@ class Supervisor:
         while not self._stopping.is_set():
             started = clock()
             code = await self._run_once(program)
-            if code == CONFIG_EXIT:
+            if code == CONFIG_EXIT and program.name not in self._worked:
                 self._exit_code = CONFIG_EXIT
                 self._stopping.set()
             if self._stopping.is_set():
@@ -130,8 +142,20 @@ class Supervisor:
             delay = min(2 * delay, _MAX_DELAY_S)
 
     async def _run_once(self, program: Program) -> int:
+        told, tells = os.pipe()
+        os.set_blocking(told, False)  # something that the child has left behind may hold the other end
         try:
-            child = await _spawn(program)
+            return await self._run_child(program, tells)
+        finally:
+            os.close(tells)
+            with suppress(BlockingIOError):
+                if os.read(told, 1):
+                    self._worked.add(program.name)
+            os.close(told)
+
+    async def _run_child(self, program: Program, tells: int) -> int:
+        try:
+            child = await _spawn(program, tells)
         except OSError as error:
             log.error("process cannot be started", name=program.name, error=str(error))
             return 1
@@ -176,13 +200,15 @@ class Supervisor:
                 loop.remove_signal_handler(signum)
 
 
-async def _spawn(program: Program) -> asyncio.subprocess.Process:
-    """Start it in a session of its own: a Ctrl-C at the terminal reaches us alone, and we give the order."""
+async def _spawn(program: Program, tells: int) -> asyncio.subprocess.Process:
+    """Start it in a session of its own: a Ctrl-C at the terminal reaches us alone, and we give the order. It
+    gets the pipe end `tells`, for `worked`."""
     output = program.log_file.open("ab") if program.log_file else None
     try:
         return await asyncio.create_subprocess_exec(
             *program.argv,
-            env={**os.environ, **program.env},
+            env={**os.environ, _WORKED_VARIABLE: str(tells), **program.env},
+            pass_fds=[tells],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=STDOUT if output else None,

@@ -17,6 +17,7 @@ from saveany.logs import get_logger
 from saveany.queue import JOB, WAKE_CHANNEL, arq_pool
 from saveany.store import Db
 from saveany.store.db import TROUBLE
+from saveany.store.loops import for_ever
 
 #: A worker that heard nothing looks for bells this often, in seconds.
 _POLL = 1.0
@@ -59,14 +60,17 @@ class BellWorker(Worker):
 
     async def main(self) -> None:
         """Answer bells until cancelled."""
-        listener = asyncio.create_task(self._listen(), name="wake")
+        listener = asyncio.create_task(for_ever("wake", self._listen, _POLL), name="wake")
         try:
             while True:
                 self._wake.clear()
                 try:
                     await self._poll_iteration()
                 except _AWAY as e:
-                    log.warning("redis is away or full, waiting for it", error=str(e))
+                    log.warning("waiting for redis", reason=str(e))
+                    await asyncio.sleep(_POLL)
+                except Exception:  # without bells no task would ever begin here
+                    log.exception("looking for bells failed unexpectedly")
                     await asyncio.sleep(_POLL)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _POLL)
@@ -97,7 +101,7 @@ class BellWorker(Worker):
         try:
             await work()
         except TROUBLE as e:
-            log.warning("redis went away, or is full, behind a job", error=str(e))
+            log.warning("redis went away behind a job", reason=str(e))
         finally:
             self._release_sem_dec_counter_on_complete()
 
@@ -105,7 +109,7 @@ class BellWorker(Worker):
         """As arq's, which takes a slot for a bell before it asks Redis about it: an error gives that back."""
         try:
             await super().start_jobs(job_ids)
-        except _AWAY:
+        except Exception:
             self._release_sem_dec_counter_on_complete()
             raise
 
@@ -116,15 +120,11 @@ class BellWorker(Worker):
             await super().run_job(job_id, score)
             await self.pool.delete(in_progress_key_prefix + job_id)
         except TROUBLE as e:
-            log.warning("redis went away, or is full, behind a job", error=str(e))
+            log.warning("redis went away behind a job", reason=str(e))
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                async for _ in self._db.listen(WAKE_CHANNEL):
-                    self._wake.set()
-            except TROUBLE:
-                await asyncio.sleep(_POLL)
+        async for _ in self._db.listen(WAKE_CHANNEL):
+            self._wake.set()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()

@@ -9,7 +9,7 @@ import asyncio
 import time
 from uuid import uuid4
 
-from saveany.errors import StorageError, StorageUnavailable
+from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.store import Store
 from storages.base import Storage
@@ -63,6 +63,8 @@ class Place:
         except StorageError as e:
             self.here = False
             self._note(e.message)
+        except StoreUnavailable as e:  # which mark is right is not known now: it is as it was
+            log.warning("cannot look at the mark of a storage", storage=self.storage.name, reason=e.message)
         else:
             self.here = True
         return self.here

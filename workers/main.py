@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from saveany.queue import Bell
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.db import TROUBLE
+from saveany.store.loops import for_ever, patiently
+from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploads
 from saveany.webhooks.announce import Announcer
@@ -46,6 +48,7 @@ _PLACE_SECONDS = 5.0
 _CLEAN_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
 _LIMITS_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -123,20 +126,20 @@ class Worker:
             loops = [
                 group.create_task(loop, name=name)
                 for name, loop in {
-                    "watch": _every(0, self._watch_self),
-                    "limits": _every(_LIMITS_SECONDS, self._throttle.refresh),
-                    "clean": _every(_CLEAN_SECONDS, self._clean),
-                    "tidy": _every(_TIDY_SECONDS, self._tidy),
-                    "control": self._hear_cancels(),
-                    "passes": self._hear_passes(),
+                    "watch": for_ever("watch", self._watch_self, _RETRY_SECONDS),
+                    "limits": for_ever("limits", self._throttle.refresh, _LIMITS_SECONDS),
+                    "clean": for_ever("clean", self._clean, _CLEAN_SECONDS),
+                    "tidy": for_ever("tidy", self._tidy, _TIDY_SECONDS),
+                    "control": for_ever("control", self._hear_cancels, _RETRY_SECONDS),
+                    "passes": for_ever("passes", self._hear_passes, _RETRY_SECONDS),
                     "reconcile": reconciler.run(),
                     "bells": self._bells.main(),
-                    "accounts": self._accounts.start(),
-                    "answers": self._answer_asks(),
+                    "accounts": self._start_accounts(),
+                    "answers": for_ever("answers", self._answer_asks, _RETRY_SECONDS),
                 }.items()
             ]
             for place in self._places.values():  # each for itself: a disk that hangs must not hide the others
-                loops.append(group.create_task(_every(_PLACE_SECONDS, place.look)))
+                loops.append(group.create_task(for_ever("storage", place.look, _PLACE_SECONDS)))
             sending = group.create_task(deliver_forever(self._store.outbox, sender, self._stop_sending))
             log.info("ready", worker=self._id, slots=self._config.workers)
             await stop.wait()
@@ -147,8 +150,13 @@ class Worker:
             sending.cancel()
             for task in loops:
                 task.cancel()
-        await self._store.counters.flush()
-        await self._store.workers.leave(self._id)
+        with suppress(*TROUBLE):
+            await self._store.counters.flush()
+            await self._store.workers.leave(self._id)
+
+    async def _start_accounts(self) -> None:
+        await self._accounts.start()
+        worked()  # their settings are the last that may turn out to be wrong
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         draining = asyncio.create_task(self._bells.drain(self._config.worker.drain_seconds))
@@ -175,6 +183,7 @@ class Worker:
             await self._run(claim)
 
     async def _run(self, claim: Claim) -> None:
+        worked()
         job = self._job(claim)
         self._jobs[claim.task.id] = job
         try:
@@ -317,33 +326,21 @@ class Worker:
             log.info("somebody else ended it", task=claim.task.id)
 
     async def _hear_cancels(self) -> None:
-        while True:
-            try:
-                async for task_id in self._store.db.listen("control"):
-                    if job := self._jobs.get(task_id.decode()):
-                        job.look()
-            except TROUBLE:
-                await asyncio.sleep(1)
+        async for task_id in self._store.db.listen("control"):
+            if job := self._jobs.get(task_id.decode()):
+                job.look()
 
     async def _hear_passes(self) -> None:
-        while True:
-            try:
-                async for worker in self._store.db.listen("pass"):
-                    if worker != self._id.encode():
-                        self._bells.answer_too(self._work_off)
-            except TROUBLE:
-                await asyncio.sleep(1)
+        async for worker in self._store.db.listen("pass"):
+            if worker != self._id.encode():
+                self._bells.answer_too(self._work_off)
 
     async def _answer_asks(self) -> None:
-        while True:
-            try:
-                await answer_forever(self._store.asks, self._places)
-            except* TROUBLE:
-                await asyncio.sleep(1)
+        await answer_forever(self._store.asks, self._places)
 
     async def _sender(self) -> Sender:
         own = self._config.api.webhook_secret.get_secret_value()
-        secret = own or await self._store.secret("webhook_secret", new_secret())
+        secret = own or await patiently(lambda: self._store.secret("webhook_secret", new_secret()))
         sender = Sender(
             secret,
             self._config.api.token.get_secret_value(),
@@ -351,13 +348,3 @@ class Worker:
         )
         self._stack.push_async_callback(sender.aclose)
         return sender
-
-
-async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """`step` again and again; a Redis that is away or full only makes it wait."""
-    while True:
-        try:
-            await step()
-        except TROUBLE as e:
-            log.warning("redis is away or full", error=str(e))
-        await asyncio.sleep(max(seconds, 0.5))

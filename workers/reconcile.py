@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +10,7 @@ from saveany.queue import Bell
 from saveany.store import Claim, Store
 from saveany.store.claims import RENEW_MS
 from saveany.store.db import TROUBLE
+from saveany.store.loops import for_ever
 
 _EVERY = 2.0
 #: Leases are judged only after Redis has been there for so long: everybody alive has renewed by then.
@@ -36,12 +36,14 @@ class Reconciler:
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            try:
-                await self.round()
-            except TROUBLE:
-                self._steady_since = time.monotonic()
-            await asyncio.sleep(_EVERY)
+        await for_ever("reconcile", self._round, _EVERY)
+
+    async def _round(self) -> None:
+        try:
+            await self.round()
+        except TROUBLE:
+            self._steady_since = time.monotonic()
+            raise
 
     async def round(self) -> None:
         """One round, if nobody else has done it."""
@@ -59,8 +61,8 @@ class Reconciler:
             await self._store.history.forget(await self._store.db.time_ms() - self._keep_days * _DAY_MS)
 
     async def _settled(self) -> bool:
-        info = await self._store.db.redis.info("server")
-        return min(time.monotonic() - self._steady_since, float(info["uptime_in_seconds"])) >= _SETTLE
+        there_for = await self._store.db.uptime_seconds()
+        return min(time.monotonic() - self._steady_since, there_for) >= _SETTLE
 
     async def _end(self, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

@@ -16,9 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from saveany.api.models import BODIES, Error
 from saveany.config.hints import did_you_mean
-from saveany.errors import InvalidInput, RequestError, Unauthorized, Unavailable
+from saveany.errors import InvalidInput, RequestError, StoreUnavailable, Unauthorized
 from saveany.logs import get_logger
-from saveany.store.db import OUTAGE
 
 log = get_logger("saveany.api")
 
@@ -99,8 +98,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(RequestError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
-    for outage in OUTAGE:
-        app.exception_handler(outage)(_outage)
+    app.exception_handler(StoreUnavailable)(_outage)
 
 
 async def _refused(_: Request, error: RequestError) -> Response:
@@ -130,9 +128,9 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
-async def _outage(_: Request, error: Exception) -> Response:
-    log.error("Redis does not answer", error=str(error))
-    return error_response(Unavailable("the task store (Redis) does not answer; try again in a moment"))
+async def _outage(_: Request, error: StoreUnavailable) -> Response:
+    log.error("a request was refused", reason=error.message, cause=str(error.__cause__ or ""))
+    return error_response(error)
 
 
 class Crashes:

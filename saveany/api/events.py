@@ -25,10 +25,9 @@ from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.api.tasks import TaskId
 from saveany.api.views import event_view
-from saveany.errors import NotFound
+from saveany.errors import NotFound, StoreUnavailable
 from saveany.models import ENDED, Task
 from saveany.store import Event, Store
-from saveany.store.db import OUTAGE
 
 router = APIRouter(prefix="/api/v1", tags=["events"], route_class=Route)
 
@@ -114,8 +113,8 @@ async def _stream(
             yield _sse(event)
             if task_id and event.status in ENDED:
                 return
-    except OUTAGE:
-        yield _sse(_reset("the task store does not answer"))
+    except StoreUnavailable as error:
+        yield _sse(_reset(error.message))
 
 
 async def _events(store: Store, client: Subscription, task_id: str, last_id: str) -> AsyncIterator[Event]:

@@ -13,9 +13,8 @@ from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.api.storages import storage_problem
 from saveany.config import Config
-from saveany.errors import Unavailable
+from saveany.errors import StoreUnavailable, Unavailable
 from saveany.store import WorkerInfo
-from saveany.store.db import OUTAGE
 
 router = APIRouter(tags=["service"], route_class=Route)
 
@@ -30,9 +29,10 @@ async def health() -> Health:
 async def ready(use: Use) -> Ready | Response:
     """Whether files can be saved now. 503 names what is missing: Redis, a worker, an account, a storage."""
     try:
+        await use.store.db.check_writable()
         problems = _problems(use.config, await use.store.workers.living())
-    except OUTAGE:
-        problems = [("redis", "the task store does not answer")]
+    except StoreUnavailable as error:
+        problems = [("redis", error.message)]
     if not problems:
         return Ready()
     message = "not ready: " + "; ".join(f"{name}: {text}" for name, text in problems)

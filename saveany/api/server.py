@@ -19,6 +19,7 @@ from saveany.errors import ConfigError
 from saveany.logs import get_logger
 from saveany.queue import Queue
 from saveany.store import open_store
+from saveany.supervisor import worked
 from saveany.webhooks.announce import Announcer
 
 #: How long requests may go on after a stop was asked for; event streams are ended at once.
@@ -37,6 +38,7 @@ async def serve(config: Config, url: str) -> None:
         try:
             announcer = Announcer(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
             queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
+            worked()
             log.info("the API listens", url=_url(sock))
             await ApiServer(create_app(config, store, queue)).serve(sockets=[sock])
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
 
 from saveany.bot.commands import menu
@@ -24,6 +24,7 @@ from saveany.queue import Queue
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.store.db import TROUBLE
+from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.talk import Talk
 from saveany.watching import Watcher
@@ -62,6 +63,9 @@ async def _serve(config: Config, url: str) -> None:
                 await _be_the_bot(config, store)
             except* _Lost:
                 log.warning("another process is the bot now")
+            except* TROUBLE as group:
+                log.warning("waiting for redis", reason=str(group.exceptions[0]))
+                await asyncio.sleep(_LOOK_SECONDS)
             except* ConfigError as group:
                 raise group.exceptions[0] from None
 
@@ -71,10 +75,15 @@ async def _be_the_bot(config: Config, store: Store) -> None:
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     await _wait_for(store, holder)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(store.bot.let_go, holder)
+        stack.push_async_callback(_let_go, store, holder)
         async with asyncio.TaskGroup() as group:
             group.create_task(_hold(store, holder))
             group.create_task(_run(config, store, stack))
+
+
+async def _let_go(store: Store, holder: str) -> None:
+    with suppress(*TROUBLE):  # then the lock ends by itself
+        await store.bot.let_go(holder)
 
 
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
@@ -90,6 +99,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     stack.push_async_callback(services.conversations.close)
     await after_restart(services)
     watcher = Watcher(accounts, store, services.queue, config)
+    worked()
     log.info("the bot listens", name=talk.me.username)
     async with asyncio.TaskGroup() as group:
         group.create_task(accounts.start())

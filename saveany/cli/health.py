@@ -20,7 +20,7 @@ from saveany.cli.role import redis_server
 from saveany.config import Config, load
 from saveany.errors import SaveAnyError, Unavailable
 from saveany.store import connect
-from saveany.store.db import OUTAGE, PREFIX, Db
+from saveany.store.db import PREFIX, Db
 from saveany.store.workers import Workers
 
 T = TypeVar("T")
@@ -63,8 +63,6 @@ async def _ask(config: Config, question: Callable[[Db], Awaitable[T]]) -> T:
         db = connect(url)
         try:
             return await question(db)
-        except OUTAGE as error:
-            raise Unavailable(f"Redis does not answer: {error}") from error
         finally:
             await db.close()
 

@@ -16,9 +16,9 @@ import typer
 from saveany.cli import load_config
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.config import Config
+from saveany.errors import StoreUnavailable
 from saveany.store import open_store
 from saveany.store.claims import Claims
-from saveany.store.db import OUTAGE
 from saveany.supervisor import Program, Supervisor
 
 #: A worker that drains needs this much longer than its tasks get.
@@ -60,7 +60,7 @@ async def roles(
 
     async def on_exit(name: str, pid: int) -> None:
         if name in ids:
-            with suppress(*OUTAGE):
+            with suppress(StoreUnavailable):
                 await Claims(store.db).bury(ids[name])
                 await store.workers.leave(ids[name])
 

@@ -44,11 +44,8 @@ class BotMemory:
 
     async def receive(self, letters: Mapping[str, bytes], position: bytes) -> None:
         """Take letters in and move the position behind them, both or neither."""
-        async with self._db.redis.pipeline(transaction=True) as pipe:
-            for key, letter in letters.items():
-                pipe.execute_command("HSET", _INBOX, key, letter)
-            pipe.execute_command("SET", _POSITION, position)
-            await pipe.execute()
+        kept = [("HSET", _INBOX, key, letter) for key, letter in letters.items()]
+        await self._db.many([*kept, ("SET", _POSITION, position)], together=True)
 
     async def inbox(self) -> dict[str, bytes]:
         """All that is not handled yet."""
@@ -57,10 +54,7 @@ class BotMemory:
 
     async def bundle(self, keys: Sequence[str], key: str, bundle: bytes) -> None:
         """Have one letter stand for several."""
-        async with self._db.redis.pipeline(transaction=True) as pipe:
-            pipe.execute_command("HDEL", _INBOX, *keys)
-            pipe.execute_command("HSET", _INBOX, key, bundle)
-            await pipe.execute()
+        await self._db.many([("HDEL", _INBOX, *keys), ("HSET", _INBOX, key, bundle)], together=True)
 
     async def handled(self, key: str) -> None:
         """Forget a letter."""

@@ -8,17 +8,16 @@ work raises `PauseRequested`; `release`, `finish` and `checkpoint` go through.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
-from saveany.store.db import PREFIX, TROUBLE, Arg, Db
+from saveany.store.db import PREFIX, Arg, Db
+from saveany.store.loops import patiently
 from saveany.store.tasks import delivery_args
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
@@ -26,8 +25,6 @@ LEASE_MS = 15_000
 RENEW_MS = 5_000
 #: A reserved path is nobody's again at the latest after this.
 _RESERVED_MS = 7 * 24 * 3600 * 1000
-
-T = TypeVar("T")
 
 _checkpoint = msgspec.json.Decoder(Checkpoint)
 
@@ -67,26 +64,26 @@ class Claim:
 
     async def last_checkpoint(self, index: int) -> Checkpoint | None:
         """What was remembered of an item, by this claim or an earlier one."""
-        found = await _patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
+        found = await patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
         return _checkpoint.decode(found) if found else None
 
     async def next_suffix(self, storage: str, path: str) -> int:
         """A number that nobody else gets for `path` in a storage: 1, 2, 3 … (kept for 30 days)."""
         key = f"{PREFIX}suffix:{storage}:{path}"
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
-        number, _ = await _patiently(lambda: self._db.many(count))
+        number, _ = await patiently(lambda: self._db.many(count))
         return int(number)
 
     async def reserve(self, index: int, storage: str, path: str) -> bool:
         """Have `path` of a storage for one item, against all other tasks; False if another has it. It is free
         again when the task has ended."""
         args = (self.task.id, index, storage, path, _RESERVED_MS)
-        return bool(await _patiently(lambda: self._db.script("reserve", *args)))
+        return bool(await patiently(lambda: self._db.script("reserve", *args)))
 
     async def vacate(self, index: int, storage: str, path: str) -> None:
         """Give a reserved path back: the file is there now, for everyone to see."""
         args = (self.task.id, index, storage, path)
-        await _patiently(lambda: self._db.script("vacate", *args))
+        await patiently(lambda: self._db.script("vacate", *args))
 
     async def finish(
         self,
@@ -108,7 +105,7 @@ class Claim:
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.
-        verdict = await _patiently(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
+        verdict = await patiently(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
         if verdict == b"fenced":
             raise Fenced(f"epoch {self.task.epoch} is over")
         if verdict == b"cancel":
@@ -165,18 +162,8 @@ class Claims:
 
     async def time_ms(self) -> int:
         """The clock of Redis; an outage is waited out, as by every write of a claim."""
-        return await _patiently(self._db.time_ms)
+        return await patiently(self._db.time_ms)
 
     async def bury(self, worker: str) -> int:
         """End the leases of a worker that is known to be dead; returns how many."""
         return int(await self._db.script("bury", worker))
-
-
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What `call` returns. Without Redis nothing can be recorded, and nobody else can take a task either, so
-    an outage is waited out."""
-    while True:
-        try:
-            return await call()
-        except TROUBLE:
-            await asyncio.sleep(0.5)

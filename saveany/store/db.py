@@ -1,26 +1,27 @@
-"""The connection to Redis (or Valkey), and the Lua scripts on it."""
+"""The connection to Redis (or Valkey), and the Lua scripts on it.
+
+A server that is away, or that refuses what it is asked (`refusals`), is an outage: every method of `Db`
+raises `StoreUnavailable` then, whose text holds nothing of the command. Who uses `Db.redis` itself gets what
+redis-py raises (`AWAY`).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    NoScriptError,
-    OutOfMemoryError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from saveany.errors import ConfigError, Unavailable
+from saveany.errors import ConfigError, StoreUnavailable, Unavailable
+from saveany.store.refusals import Parser, Refused
 
 #: All keys of the store begin with this.
 PREFIX = "sa:"
@@ -30,12 +31,13 @@ SCHEMA = 1
 Arg = str | bytes | int | float
 
 
-#: What redis-py raises while Redis restarts or is cut off.
-AWAY: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError)
-#: The same, with what comes up from below; callers that must live through it catch these.
-OUTAGE: tuple[type[Exception], ...] = (*AWAY, OSError)
-#: The same, and what one raises whose memory is full: loops that go on when it is well again catch these.
-TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, OutOfMemoryError, Unavailable)
+_LOST: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+#: What redis-py raises while Redis restarts, is cut off, or refuses what it is asked.
+AWAY: tuple[type[Exception], ...] = (*_LOST, Refused, StoreUnavailable)
+#: The same; callers that must live through an outage catch these.
+OUTAGE: tuple[type[Exception], ...] = AWAY
+#: The same, with what a part of the service says that is not there now.
+TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, Unavailable)
 
 
 def client_options() -> dict[str, Any]:
@@ -44,11 +46,25 @@ def client_options() -> dict[str, Any]:
     redis-py retries a command whose connection failed; all our scripts may run twice (they compare first).
     """
     return {
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=OUTAGE),  # type: ignore[arg-type] # OSError is fine
-        "retry_on_error": list(OUTAGE),
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=_LOST),  # type: ignore[arg-type] # OSError is fine
+        "retry_on_error": list(_LOST),
         "socket_connect_timeout": 5,
         "health_check_interval": 30,
+        "parser_class": Parser,
     }
+
+
+class _Pipeline(Pipeline):
+    def annotate_exception(self, exception: Exception, number: int, command: Iterable[object]) -> None:
+        """Leave an error as it is: redis-py would write the whole command into it, secrets included."""
+
+
+class Client(Redis):
+    """redis-py's client, but no error of it holds a command."""
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """Several commands in one round trip."""
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Db:
@@ -60,14 +76,21 @@ class Db:
 
     async def do(self, *command: Arg) -> Any:
         """Run one command and return its raw reply (bytes, int, list, None)."""
-        return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        try:
+            return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except AWAY as e:
+            raise _unavailable(e) from e
 
-    async def many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        """Run independent commands in one round trip; replies in their order."""
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            return list(await pipe.execute())
+    async def many(self, commands: Sequence[tuple[Arg, ...]], *, together: bool = False) -> list[Any]:
+        """Run commands in one round trip; replies in their order. They are independent of each other unless
+        `together`: then all are done, or none."""
+        try:
+            async with self.redis.pipeline(transaction=together) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return list(await pipe.execute())
+        except AWAY as e:
+            raise _unavailable(e) from e
 
     async def script(self, name: str, *args: Arg, then: Sequence[tuple[Arg, ...]] = ()) -> Any:
         """Run `lua/<name>.lua`, and in the same round trip `then` other commands, which may run twice."""
@@ -76,8 +99,6 @@ class Db:
             return (await self._in_one(("EVALSHA", sha, 0, *args), *then))[0]
         except NoScriptError:
             return (await self._in_one(("EVAL", source, 0, *args), *then))[0]
-        except OutOfMemoryError as e:
-            raise Unavailable("the task store (Redis) is full: give it more memory (maxmemory)") from e
 
     async def _in_one(self, *commands: tuple[Arg, ...]) -> list[Any]:
         return await self.many(commands) if len(commands) > 1 else [await self.do(*commands[0])]
@@ -95,32 +116,49 @@ class Db:
         seconds, micros = await self.do("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    async def uptime_seconds(self) -> float:
+        """How long the server has been running."""
+        try:
+            return float((await self.redis.info("server"))["uptime_in_seconds"])
+        except AWAY as e:
+            raise _unavailable(e) from e
+
+    async def check_writable(self) -> None:
+        """Write something. Raises `StoreUnavailable` if the server takes no writes now: it may answer reads
+        while its memory or disk is full, or after it has become a replica."""
+        await self.do("SET", PREFIX + "written", 1, "PX", 60_000)
+
     async def listen(self, channel: str) -> AsyncIterator[bytes]:
-        """Messages of a pub/sub channel, from now on; ends with an `OUTAGE` error when the connection does.
+        """Messages of a pub/sub channel, from now on; ends with `StoreUnavailable` when the connection does.
 
         Yields one empty message first, once the subscription stands.
         """
-        async with self.redis.pubsub() as pubsub:
-            await pubsub.subscribe(PREFIX + channel)
-            async for message in pubsub.listen():
-                if message["type"] == "subscribe":
-                    yield b""
-                elif message["type"] == "message":
-                    yield message["data"]
+        try:
+            async with self.redis.pubsub() as pubsub:
+                await pubsub.subscribe(PREFIX + channel)
+                async for message in pubsub.listen():
+                    if message["type"] == "subscribe":
+                        yield b""
+                    elif message["type"] == "message":
+                        yield message["data"]
+        except AWAY as e:
+            raise _unavailable(e) from e
 
     async def check(self) -> None:
         """Refuse a server that would lose tasks or cannot run the scripts; mark a new store with our schema.
 
         Raises `ConfigError` for a Cluster, an eviction policy, a newer schema or refused credentials, and
-        `Unavailable` if the server does not answer.
+        `StoreUnavailable` if the server does not answer, or refuses to work now.
         """
         try:
             info: dict[str, Any] = await self.redis.info()
         except AuthenticationError as e:
             raise ConfigError(f"redis.url: the server refused the credentials ({e})") from e
-        except OUTAGE as e:
-            raise Unavailable(f"redis.url: no Redis answers there ({e})") from e
-        except (RedisError, ResponseError) as e:
+        except Refused as e:
+            raise _unavailable(e) from e
+        except _LOST as e:
+            raise StoreUnavailable(f"redis.url: no Redis answers there ({e})") from e
+        except RedisError as e:
             raise ConfigError(f"redis.url: the server cannot be used ({e})") from e
         if info.get("cluster_enabled"):
             raise ConfigError(
@@ -148,9 +186,18 @@ class Db:
         await self.redis.aclose()
 
 
+def _unavailable(error: Exception) -> StoreUnavailable:
+    """What an outage is to those who use the store."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    if isinstance(error, Refused):
+        return StoreUnavailable(f"the task store (Redis) takes no commands now: {error}")
+    return StoreUnavailable("the task store (Redis) does not answer; try again in a moment")
+
+
 def connect(url: str) -> Db:
     """A lazy connection to `url` (redis://, rediss://, unix://); nothing is sent yet."""
     try:
-        return Db(Redis.from_url(url, **client_options()))
+        return Db(Client.from_url(url, **client_options()))
     except ValueError as e:
         raise ConfigError(f"redis.url: {e}") from e

@@ -133,6 +133,29 @@ async def test_a_configuration_error_stops_everything(tmp_path: Path) -> None:
     assert len(pids(tmp_path / "good")) == 1
 
 
+WORKED = "from saveany.supervisor import worked; worked()\n"
+
+
+async def test_a_child_that_has_worked_never_ends_the_others(tmp_path: Path, delays: list[float]) -> None:
+    wrong = Program("wrong", [sys.executable, "-c", WORKED + "raise SystemExit(2)"])
+    async with running(Supervisor([child("good", tmp_path), wrong])) as task:
+        await until(lambda: len(delays) >= 2 and bool(pids(tmp_path / "good")))
+        assert not task.done()
+        assert len(pids(tmp_path / "good")) == 1
+
+
+async def test_a_child_that_worked_in_an_earlier_run_does_not_either(
+    tmp_path: Path, delays: list[float]
+) -> None:
+    """It was killed, and what it finds when it comes back looks like a wrong configuration."""
+    mark = str(tmp_path / "mark")
+    first = WORKED + "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code = f"import os\nif os.path.exists({mark!r}): raise SystemExit(2)\nopen({mark!r}, 'w')\n{first}"
+    async with running(Supervisor([Program("wrong", [sys.executable, "-c", code])])) as task:
+        await until(lambda: len(delays) >= 3)
+        assert not task.done()
+
+
 async def test_stop_drains_all_and_returns_0(tmp_path: Path) -> None:
     names = ["api", "worker1", "worker2"]
     subject = Supervisor([child(name, tmp_path) for name in names])
@@ -176,8 +199,8 @@ async def test_a_child_that_is_born_while_stopping_is_stopped_too(
     spawn = supervisor._spawn
     born: list[int] = []
 
-    async def stop_meanwhile(program: Program) -> asyncio.subprocess.Process:
-        process = await spawn(program)
+    async def stop_meanwhile(program: Program, tells: int) -> asyncio.subprocess.Process:
+        process = await spawn(program, tells)
         born.append(process.pid)
         subject.stop()
         for _ in range(3):  # the signals to all go out

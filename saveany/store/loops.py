@@ -1,0 +1,64 @@
+"""Going on: through outages of Redis, and through data that nobody can read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Never, TypeVar
+
+from saveany.logs import get_logger
+from saveany.store.db import TROUBLE
+
+_RETRY_SECONDS = 0.5
+#: The same failure of a loop is logged once in so many seconds.
+_SAID_SECONDS = 60.0
+
+T = TypeVar("T")
+
+log = get_logger("saveany.store")
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What `call` returns. Without Redis nothing can be recorded, and nobody else can take a task either, so
+    an outage is waited out."""
+    while True:
+        try:
+            return await call()
+        except TROUBLE:
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def for_ever(name: str, step: Callable[[], Awaitable[None]], pause: float) -> Never:
+    """`step` again and again, with a pause after each. Nothing ends the loop: an outage makes it wait, and
+    what nobody foresaw is logged, with a traceback."""
+    said: dict[str, float] = {}
+    while True:
+        try:
+            await step()
+        except (Exception, ExceptionGroup) as error:
+            _tell(name, error, said)
+        await asyncio.sleep(pause)
+
+
+def _tell(name: str, error: Exception, said: dict[str, float]) -> None:
+    """Log why a step failed, unless that was said just now."""
+    away = _trouble(error)
+    words = str(away) if away else f"{type(error).__name__}: {error}"
+    if said.get(words, 0.0) > time.monotonic():
+        return
+    if len(said) > 100:
+        said.clear()
+    said[words] = time.monotonic() + _SAID_SECONDS
+    if away:
+        log.warning("waiting for redis", loop=name, reason=words)
+    else:
+        log.error("a step of a loop failed; the loop goes on", loop=name, exc_info=error)
+
+
+def _trouble(error: Exception) -> Exception | None:
+    """The outage that an error is, or that a group consists of."""
+    if isinstance(error, ExceptionGroup):
+        away, rest = error.split(TROUBLE)
+        return None if rest or away is None else _trouble(away.exceptions[0])
+    return error if isinstance(error, TROUBLE) else None

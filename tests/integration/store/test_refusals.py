@@ -1,0 +1,165 @@
+"""A Redis that answers, but refuses to work: an outage for all, and no secret in anything said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from redis.asyncio import Redis
+
+from saveany import logs
+from saveany.api.app import create_app
+from saveany.config import Config
+from saveany.errors import StoreUnavailable
+from saveany.models import Delivery, Status
+from saveany.queue import Queue
+from saveany.store import Store, connect
+from saveany.store.refusals import REASONS, Parser, Refused
+from tests.fixtures.refusals import REFUSALS, administrator
+from tests.integration.api.conftest import AUTH, LANES, announce_nothing, config
+from tests.integration.store.test_lifecycle import accept
+from tests.integration.store.test_lifecycle import claim as claimed
+
+__all__ = ["config"]
+
+CANARY = "canary-b7c1e2"
+BODY: dict[str, Any] = {
+    "type": "directlinks",
+    "params": {"urls": ["https://example.com/f.bin"], "headers": {"Authorization": f"Bearer {CANARY}"}},
+    "webhook": f"https://example.com/{CANARY}?token={CANARY}",
+}
+
+
+@pytest.fixture
+async def admin(valkey_url: str) -> AsyncIterator[Redis]:
+    async with administrator(valkey_url) as admin:
+        yield admin
+
+
+@pytest.fixture
+def log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Everything that is logged, debug lines included."""
+    root = logging.getLogger()
+    level = root.level
+    logs.setup("debug", "json")
+    yield capsys
+    root.handlers.clear()  # pytest adds its own before each step
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(config, store, Queue(store, announce_nothing))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
+        yield client
+
+
+def told(log: pytest.CaptureFixture[str]) -> str:
+    out, err = log.readouterr()
+    return out + err
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+async def test_the_api_says_503_and_goes_on_afterwards(
+    code: str, client: httpx.AsyncClient, admin: Redis, log: pytest.CaptureFixture[str]
+) -> None:
+    task_id = (await client.post("/api/v1/tasks", json=BODY)).json()["task_id"]
+    said = []
+    async with REFUSALS[code](admin):
+        for method, path in [
+            ("POST", "/api/v1/tasks"),
+            ("POST", f"/api/v1/tasks/{task_id}/pause"),
+            ("POST", "/api/v1/queue/pause"),
+            ("DELETE", f"/api/v1/tasks/{task_id}"),
+        ]:
+            reply = await client.request(method, path, json=BODY if path.endswith("tasks") else None)
+            # a full memory has room for what makes room
+            assert reply.status_code == 503 or (code, method) == ("OOM", "DELETE"), reply.text
+            said.append(reply.text)
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503
+        for path in ("/api/v1/tasks", "/api/v1/history", f"/api/v1/tasks/{task_id}", "/metrics"):
+            assert (await client.get(path)).status_code in (200, 503)
+    assert "(Redis)" in said[0]
+    assert "redis" in [detail["field"] for detail in ready.json()["details"]]
+    logged = told(log)
+    assert "a request was refused" in logged
+    assert CANARY not in "".join(said) + ready.text + logged
+    assert (await client.post("/api/v1/tasks", json=BODY)).status_code == 201
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+async def test_every_part_of_the_store_raises_an_outage(code: str, store: Store, admin: Redis) -> None:
+    """Its text says what is wrong, and nothing of what was to be written."""
+    async with REFUSALS[code](admin):
+        url = f"https://example.com/{CANARY}"
+        delivery = Delivery(id=CANARY, task_id="t", event="task.failed", url=url, body=CANARY)
+        for call in (
+            store.claims.claim("w1", LANES),
+            store.claims.reconcile(judge_leases=True),
+            store.outbox.settle(delivery, "gave_up", 500, CANARY),
+            store.tasks.cancel("nothing", [delivery]),
+            store.settings.pause(),
+            store.bot.receive({"1/1": CANARY.encode()}, CANARY.encode()),
+            store.bot.keep_card("token", CANARY.encode()),
+            store.counters.flush(),
+            store.db.check_writable(),
+        ):
+            (outcome,) = await asyncio.gather(call, return_exceptions=True)
+            if isinstance(outcome, BaseException):
+                assert isinstance(outcome, StoreUnavailable)
+                assert CANARY not in "".join(map(str, (outcome, outcome.__cause__, outcome.__context__)))
+
+
+async def test_a_server_that_refuses_at_the_start_is_waited_for(valkey_url: str, admin: Redis) -> None:
+    """It is no mistake in the configuration: `open_store` goes on trying after `StoreUnavailable`."""
+    for code in set(REFUSALS) - {"NOAUTH"}:
+        await admin.flushall()
+        db = connect(valkey_url)
+        async with REFUSALS[code](admin):
+            with pytest.raises(StoreUnavailable):
+                await db.check()
+        await db.check()
+        await db.close()
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
+    alone = Parser.parse_error(f"{code} anything at all, {CANARY}")
+    within = Parser.parse_error(f"ERR Error running script (call to f_1): @user_script:7: -{code} {CANARY}")
+    for error in (alone, within):
+        assert isinstance(error, Refused)
+        assert str(error) == REASONS[code]
+
+
+def test_what_a_server_quotes_of_a_command_is_cut_off() -> None:
+    quoted = Parser.parse_error(f"ERR unknown command 'EVALSHA', with args beginning with: '1' '{CANARY}'")
+    assert not isinstance(quoted, Refused)
+    assert str(quoted) == "unknown command 'EVALSHA'"
+
+
+async def test_no_error_of_a_pipeline_quotes_its_commands(store: Store) -> None:
+    await store.db.do("SET", "sa:text", "no list")
+    for together in (False, True):
+        with pytest.raises(Exception, match="WRONGTYPE") as caught:
+            await store.db.many([("RPUSH", "sa:text", CANARY), ("PING",)], together=together)
+        assert CANARY not in str(caught.value)
+
+
+async def test_a_task_that_waits_goes_on_when_redis_works_again(store: Store, admin: Redis) -> None:
+    """A claim's writes wait, so nothing that is running is lost."""
+    await accept(store)
+    claim = await claimed(store)
+    for refusal in REFUSALS.values():
+        async with refusal(admin):
+            renewing = asyncio.create_task(claim.renew())
+            await asyncio.sleep(0)
+        await asyncio.wait_for(renewing, 30)
+    await claim.finish(Status.COMPLETED)
