@@ -6,12 +6,13 @@ import secrets
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
-from telethon.tl.core import GzipPacked
+from telethon.tl.core import GzipPacked, MessageContainer
 
 from saveany.sandbox import envelope, handlers, transport
 from saveany.sandbox.calls import Call, method_name
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 UNKNOWN_KEY = struct.pack("<i", -404)  # all that a client hears whose key nobody knows
 WRITE_BUFFER = 4 << 20  # bytes that may wait for a slow client before its next request is read
 _SMALLEST = 24  # bytes of a packet: key id, message key
+_LONGEST_IN_CONTAINER = 64 << 10  # bytes; what is longer is sent by itself
+_CONTAINER = struct.Struct("<Ii")  # constructor, how many
+_INNER = struct.Struct("<qii")  # message id, sequence number, length
+_SALT_LIFE = 1800  # seconds
 _RPC_RESULT = struct.Struct("<Iq")
 _RPC_RESULT_ID, _VECTOR_ID = 0xF35C6D01, 0x1CB5C415
 _TRUE, _FALSE = struct.pack("<I", 0x997275B5), struct.pack("<I", 0xBC799737)
@@ -56,14 +61,15 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
-        self._handshake = Handshake(
-            self._shared.vault.rsa, lambda key: self._shared.vault.add(key, center.id)
-        )
+        self._handshake = Handshake(center.rsa, center.id, lambda key: self._shared.vault.add(key, center.id))
         self.key: Key | None = None
         self.listens = False
         self._pending: set[asyncio.Future[Body]] = set()
         self._session = 0
-        self._sequence = 0
+        self._announced = False  # the client knows that its session is a new one
+        self._newest = 0  # the id of the client's last message
+        self._sequence = 0  # how many of our messages wanted an acknowledgement
+        self._waiting: list[_Message] | None = None  # answers to one packet, to be sent together
         self._last_id = 0
         self._silent = False
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER)
@@ -109,20 +115,29 @@ class Connection:
         self._open(key, envelope.unseal(key.auth.key, packet[8:]))
 
     def _open(self, key: Key, letter: envelope.Letter) -> None:
-        fresh = letter.session != self._session
-        if fresh:
-            self._session, self._sequence, self.listens = letter.session, 0, False
+        if letter.session != self._session:
+            self._session, self._sequence = letter.session, 0
+            self._announced = self.listens = False
         if code := _id_fault(letter.message_id):
             self._push(tl.BadMsgNotification(letter.message_id, letter.sequence, code))
             return
         if letter.salt != self.center.salt:
             self._push(tl.BadServerSalt(letter.message_id, letter.sequence, 48, self.center.salt))
             return
-        if fresh:
-            unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
-            self._push(tl.NewSessionCreated(letter.message_id, unique, self.center.salt))
-        for message_id, request, quiet in envelope.requests(letter.message_id, letter.body):
-            self._serve(key, message_id, request, quiet)
+        self._newest = letter.message_id
+        with self._together():
+            if not self._announced:
+                self.renew_session()
+            requests = envelope.requests(letter.message_id, letter.body)
+            late = [id_ for id_, request, quiet in requests if self._serve(key, id_, request, quiet)]
+            if late:
+                self._push(tl.MsgsAck(late))
+
+    def renew_session(self) -> None:
+        """Announce a new session. Updates are pushed only after the client has asked for something in it."""
+        self._announced, self.listens = True, False
+        unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
+        self._send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
 
     def _use(self, key: Key | None) -> None:
         """Note from where which key is in use."""
@@ -145,9 +160,10 @@ class Connection:
 
         self._answer(Call(method_name(request), self.number), make, send)
 
-    def _serve(self, key: Key, message_id: int, request: Any, quiet: bool) -> None:
+    def _serve(self, key: Key, message_id: int, request: Any, quiet: bool) -> bool:
+        """Answer a request; returns whether the answer comes later, so that it must be acknowledged now."""
         if isinstance(request, _NO_ANSWER):
-            return
+            return False
         file = getattr(getattr(request, "location", None), "id", None)
         call = Call(method_name(request), self.number, key.account, file, key)
         head = _RPC_RESULT.pack(_RPC_RESULT_ID, message_id)
@@ -155,11 +171,18 @@ class Connection:
         def make(outcome: Outcome) -> Answer:
             if isinstance(request, _PINGS):
                 return (bytes(tl.Pong(message_id, request.ping_id)),)
+            if isinstance(request, fn.GetFutureSaltsRequest):
+                return (bytes(self._future_salts(message_id)),)
             self.listens |= not quiet and not call.method.startswith("upload.")
             result = self._result(outcome, key, request)
             return self._later(head, result) if isinstance(result, asyncio.Future) else (head, *result)
 
-        self._answer(call, make, self._send)
+        return self._answer(call, make, self._send)
+
+    def _future_salts(self, message_id: int) -> Any:
+        now = int(time.time())
+        salts = [tl.FutureSalt(now, now + _SALT_LIFE, self.center.salt)]
+        return tl.FutureSalts(message_id, now, salts)
 
     def tell(self, updates: Any) -> None:
         """Push updates to the client."""
@@ -168,8 +191,9 @@ class Connection:
 
     def _answer(
         self, call: Call, make: Callable[[Outcome], Answer], send: Callable[[Body, bool], None]
-    ) -> None:
-        """The one place where faults happen: to every request, between its arrival and its reply."""
+    ) -> bool:
+        """The one place where faults happen: to every request, between its arrival and its reply. Returns
+        whether the reply comes later."""
         shared = self._shared
         shared.counters.count(call)
         outcome = shared.faults.meet(call)
@@ -179,27 +203,32 @@ class Connection:
             self.drop()
         self._silent |= outcome.silent
         if outcome.drop or self._silent:
-            return
+            return False
+        if outcome.salt:
+            self.center.change_salt()
         answer = make(outcome)
+        if outcome.session:
+            self.renew_session()
         if not isinstance(answer, asyncio.Future):
-            self._reply(outcome, answer, send)
-            return
+            return self._reply(outcome, answer, send)
 
         def reply(done: asyncio.Future[Body]) -> None:
             if not done.cancelled():
                 self._reply(outcome, done.result(), send)
 
         answer.add_done_callback(reply)
+        return True
 
-    def _reply(self, outcome: Outcome, body: Body, send: Callable[[Body, bool], None]) -> None:
+    def _reply(self, outcome: Outcome, body: Body, send: Callable[[Body, bool], None]) -> bool:
         if outcome.lose:
-            return
+            return False
         now = self._loop.time()
         wait = outcome.ready(now, sum(map(len, body))) - now
         if wait > 0:
             self._loop.call_later(wait, send, body, outcome.corrupt)
         else:
             send(body, outcome.corrupt)
+        return wait > 0
 
     def _result(self, outcome: Outcome, key: Key, request: Any) -> Body | asyncio.Future[Any]:
         try:
@@ -234,19 +263,57 @@ class Connection:
 
     # -- out
 
-    def _push(self, thing: Any) -> None:
-        self._send((bytes(thing),), False)
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Send what is said meanwhile in one container, unless it is long or a single message."""
+        self._waiting = []
+        try:
+            yield
+        finally:
+            self._flush()
+            self._waiting = None
 
-    def _send(self, body: Body, corrupt: bool) -> None:
-        """Seal and write a message to the client."""
+    def _push(self, thing: Any) -> None:
+        """Send something that wants no acknowledgement."""
+        self._send((bytes(thing),), False, wants_ack=False)
+
+    def _send(self, body: Body, corrupt: bool, *, wants_ack: bool = True) -> None:
+        """Send a message to the client, now or together with others."""
         if self.key is None:
             return  # the client left while the answer was under way
-        self._sequence += 2
-        head = (self.center.salt, self._session, self._message_id(), self._sequence - 1)
-        message_key, sealed = envelope.seal(self.key.auth.key, head, body)
+        message = _Message(self._message_id(), self._next_sequence(wants_ack), body)
+        if self._waiting is None:
+            self._seal(message, corrupt)
+        elif corrupt or sum(map(len, body)) > _LONGEST_IN_CONTAINER:
+            self._flush()
+            self._seal(message, corrupt)
+        else:
+            self._waiting.append(message)
+
+    def _flush(self) -> None:
+        """Send the messages that wait."""
+        waiting, self._waiting = self._waiting or [], []
+        if len(waiting) > 1:
+            inner = b"".join(map(_in_container, waiting))
+            body = (_CONTAINER.pack(MessageContainer.CONSTRUCTOR_ID, len(waiting)), inner)
+            waiting = [_Message(self._message_id(), self._next_sequence(False), body)]
+        for message in waiting:
+            self._seal(message, False)
+
+    def _seal(self, message: "_Message", corrupt: bool) -> None:
+        if self.key is None:
+            return
+        head = (self.center.salt, self._session, message.id, message.sequence)
+        message_key, sealed = envelope.seal(self.key.auth.key, head, message.body)
         if corrupt:
             message_key = bytes(byte ^ 0xFF for byte in message_key)
         self._write(struct.pack("<Q", self.key.id), message_key, sealed)
+
+    def _next_sequence(self, wants_ack: bool) -> int:
+        """Twice the number of messages before that wanted an acknowledgement, plus 1 if this one does."""
+        before = self._sequence
+        self._sequence += wants_ack
+        return 2 * before + wants_ack
 
     def _write(self, *parts: bytes) -> None:
         if not self._writer.transport.is_closing():
@@ -256,6 +323,19 @@ class Connection:
         """The clock in units of 2^-32 s, growing, and 1 modulo 4 as a server's answers are."""
         self._last_id = max(int(time.time() * 2**32) & ~3 | 1, self._last_id + 4)
         return self._last_id
+
+
+class _Message(NamedTuple):
+    """One of our messages."""
+
+    id: int
+    sequence: int
+    body: Body
+
+
+def _in_container(message: _Message) -> bytes:
+    length = sum(map(len, message.body))
+    return b"".join((_INNER.pack(message.id, message.sequence, length), *message.body))
 
 
 def _id_fault(message_id: int) -> int:

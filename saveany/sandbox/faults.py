@@ -23,6 +23,8 @@ called `updates`: `lose,method=updates` makes gaps.
     lose                                      nothing: what was asked is done, but the reply does not come
     silent                                    the connection stays open and answers nothing any more
     revoke          TEXT                      the login is gone: AUTH_KEY_UNREGISTERED, or what `value` says
+    salt                                      the data centre wants another salt from now on
+    session                                   a new session begins: updates come after the next request
     one_address                               AUTH_KEY_DUPLICATED if the key is in use from two addresses
     delete                                    messages with that file are deleted, its references expire
     edit            a file's id               messages with that file carry this one now, references expire
@@ -142,6 +144,8 @@ class Outcome:
     drop: bool = False
     lose: bool = False
     silent: bool = False
+    salt: bool = False
+    session: bool = False
     pacers: list[Pacer] = field(default_factory=list)
 
     def ready(self, now: float, length: int) -> float:
@@ -277,6 +281,16 @@ def _lose(fault: Fault, outcome: Outcome, world: World) -> None:
 @_kind("silent")
 def _silent(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.silent = True
+
+
+@_kind("salt")
+def _salt(fault: Fault, outcome: Outcome, world: World) -> None:
+    outcome.salt = True
+
+
+@_kind("session", scope=RPC)
+def _session(fault: Fault, outcome: Outcome, world: World) -> None:
+    outcome.session = True
 
 
 @_kind("revoke", r"\w*", RPC)

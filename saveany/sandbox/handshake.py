@@ -1,4 +1,7 @@
-"""Making an authorization key, the server's side (https://core.telegram.org/mtproto/auth_key)."""
+"""Making an authorization key, the server's side (https://core.telegram.org/mtproto/auth_key).
+
+Clients may encrypt `p_q_inner_data` in the current way (RSA_PAD) or in the older one, which Telethon uses.
+"""
 
 import hashlib
 import secrets
@@ -21,6 +24,7 @@ from saveany.sandbox.errors import ProtocolError
 #: product has no leading one bit, for Telethon reads it as a signed number.
 P, Q = 1000003, 1400017
 G = 3
+_TEST_DCS = 10_000  # is added to the number of a test data centre; that of one for media is negative
 SECRET_BYTES = 32  # of the exponent; a longer one would only cost time
 #: The 2048-bit safe prime that Telegram's servers use; clients may insist on it.
 PRIME = int(
@@ -49,9 +53,11 @@ def to_bytes(number: int) -> bytes:
 class Handshake:
     """One exchange on one connection; `keep` is called with the new key before the client is told of it."""
 
-    def __init__(self, private: RSAPrivateKey, keep: Callable[[bytes], Any]) -> None:
+    def __init__(self, private: RSAPrivateKey, dc: int, keep: Callable[[bytes], Any]) -> None:
         self._private = private
+        self._dc = dc
         self._keep = keep
+        self._current = False  # the client encrypts as RSA_PAD describes, not in the older way
         self._nonce = self._server_nonce = self._new_nonce = 0
         self._secret = 0
         self._cipher: tuple[bytes, bytes] = (b"", b"")
@@ -75,11 +81,10 @@ class Handshake:
 
     def _parameters(self, request: Any) -> Any:
         inner = self._open_rsa(request.encrypted_data)
-        if (
-            not isinstance(inner, (tl.PQInnerData, tl.PQInnerDataDc))
-            or inner.server_nonce != self._server_nonce
-        ):
+        if (inner.nonce, inner.server_nonce) != (self._nonce, self._server_nonce):
             raise ProtocolError("the nonces do not agree")
+        if isinstance(inner, tl.PQInnerDataDc) and abs(inner.dc) % _TEST_DCS != self._dc:
+            raise ProtocolError(f"this is data centre {self._dc}, not {inner.dc}")
         self._new_nonce = inner.new_nonce
         self._cipher = generate_key_data_from_nonce(self._server_nonce, self._new_nonce)
         self._secret = int.from_bytes(secrets.token_bytes(SECRET_BYTES), "big")
@@ -94,22 +99,48 @@ class Handshake:
         return tl.ServerDHParamsOk(self._nonce, self._server_nonce, AES.encrypt_ige(padded, *self._cipher))
 
     def _open_rsa(self, data: bytes) -> Any:
-        """Undo SHA1(data) + data + padding under the raw RSA permutation."""
+        """The `p_q_inner_data` that a client has encrypted, in either of the two ways."""
         numbers = self._private.private_numbers()
         opened = pow(int.from_bytes(data, "big"), numbers.d, numbers.public_numbers.n)
         block = opened.to_bytes(256, "big")
-        inner = read(block[21:])
-        if _sha1(bytes(inner)) != block[1:21]:
-            raise ProtocolError("the RSA block is damaged")
+        inner = _open_old(block) if block[0] == 0 else None
+        self._current = inner is None
+        inner = inner or _open_padded(block)
+        if not isinstance(inner, tl.PQInnerData | tl.PQInnerDataDc):
+            raise ProtocolError("the RSA block holds something else")
         return inner
 
     def _finish(self, request: Any) -> Any:
         inner = read(AES.decrypt_ige(request.encrypted_data, *self._cipher)[20:])
         secret = pow(int.from_bytes(inner.g_b, "big"), self._secret, PRIME)
-        # Telethon hashes the key without its leading zero bytes, so must we, or one login in 256 fails.
-        key = AuthKey(to_bytes(secret))
-        self._keep(key.key)
+        whole, stripped = AuthKey(secret.to_bytes(256, "big")), AuthKey(to_bytes(secret))
+        # One key in 256 begins with a zero byte. Telethon leaves it out, others do not, and which it is shows
+        # only when the key is used. Telethon checks the hash in the answer.
+        key = whole if self._current else stripped
+        for each in {each.key_id: each for each in (whole, key)}.values():
+            self._keep(each.key)
         return tl.DhGenOk(self._nonce, self._server_nonce, key.calc_new_nonce_hash(self._new_nonce, 1))
+
+
+def _open_old(block: bytes) -> Any:
+    """Undo SHA1(data) + data + padding; None if it is something else."""
+    try:
+        inner = read(block[21:])
+    except ProtocolError:
+        return None
+    return inner if _sha1(bytes(inner)) == block[1:21] else None
+
+
+def _open_padded(block: bytes) -> Any:
+    """Undo RSA_PAD: a temporary key, masked with the hash of what is encrypted with it."""
+    masked, sealed = block[:32], block[32:]
+    mask = hashlib.sha256(sealed).digest()
+    key = bytes(one ^ other for one, other in zip(masked, mask, strict=True))
+    plain = AES.decrypt_ige(sealed, key, bytes(32))
+    padded, digest = plain[:192][::-1], plain[192:]
+    if hashlib.sha256(key + padded).digest() != digest:
+        raise ProtocolError("the RSA block is damaged")
+    return read(padded)
 
 
 def _sha1(data: bytes) -> bytes:

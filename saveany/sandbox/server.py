@@ -48,7 +48,9 @@ class DataCenter:
     def __init__(self, id_: int, shared: Shared) -> None:
         self.id = id_
         self.shared = shared
-        self.salt = int.from_bytes(hashlib.sha256(b"salt %d" % id_).digest()[:8], "little", signed=True)
+        self.rsa = shared.vault.rsa
+        self._salts = 0  # how many there have been
+        self.change_salt()
         self._tasks: dict[asyncio.Task[None], Connection] = {}
 
     async def start(self, port: int) -> int:
@@ -62,6 +64,12 @@ class DataCenter:
         for connection in self.connections:
             connection.drop()
         await asyncio.gather(*self._tasks)
+
+    def change_salt(self) -> None:
+        """From now on accept another salt only, which clients learn when they use the old one."""
+        digest = hashlib.sha256(b"salt %d %d" % (self.id, self._salts)).digest()
+        self.salt = int.from_bytes(digest[:8], "little", signed=True)
+        self._salts += 1
 
     @property
     def connections(self) -> list[Connection]:
@@ -124,6 +132,14 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._running.aclose()
+
+    def renew_sessions(self, account: int | None = None) -> None:
+        """Let every connection, or those of an account, begin a new session, as when the service restarts:
+        nothing is pushed until the client asks for something."""
+        for center in self.centers.values():
+            for connection in center.connections:
+                if connection.key and account in (None, connection.key.account):
+                    connection.renew_session()
 
     @property
     def address(self) -> str:

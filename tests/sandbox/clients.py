@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import struct
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
@@ -15,6 +15,7 @@ from telethon.network.mtprotostate import MTProtoState
 from telethon.sessions import MemorySession, StringSession
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
+from telethon.tl.core import MessageContainer
 
 from saveany.sandbox import Sandbox, samples
 
@@ -137,6 +138,8 @@ class Raw:
         key = StringSession(sandbox.user_session).auth_key
         self.state = MTProtoState(key, defaultdict(lambda: logging.getLogger("raw")))
         self.state.salt = sandbox.centers[sandbox.dc_id].salt
+        self.sequence = 0  # of the message that was received last
+        self._opened: deque[Any] = deque()
         self._address = sandbox.addresses[sandbox.dc_id]
 
     async def __aenter__(self) -> "Raw":
@@ -166,5 +169,10 @@ class Raw:
         return await self.reader.readexactly(length)
 
     async def receive(self) -> Any:
-        """The next message, opened."""
-        return self.state.decrypt_message_data(await self.packet()).obj
+        """The next message, opened; those of a container one by one."""
+        while not self._opened:
+            message = self.state.decrypt_message_data(await self.packet())
+            inside = isinstance(message.obj, MessageContainer)
+            self._opened.extend(message.obj.messages if inside else [message])
+        self.sequence = self._opened[0].seq_no
+        return self._opened.popleft().obj

@@ -9,15 +9,18 @@ import time
 from typing import Any
 
 import pytest
-from telethon.crypto import AuthKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from telethon.crypto import AES, AuthKey, rsa
+from telethon.extensions import BinaryReader
 from telethon.network import authenticator
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 from telethon.tl.core import GzipPacked, RpcResult
 
-from saveany.sandbox import Sandbox, handshake
+from saveany.sandbox import Sandbox, handshake, samples
 from saveany.sandbox.connection import UNKNOWN_KEY
-from tests.sandbox.clients import Raw, bot, user
+from tests.sandbox.clients import Raw, bot, person, user
 
 PING = bytes(fn.PingRequest(7))
 GET_STATE = bytes(fn.updates.GetStateRequest())
@@ -49,6 +52,58 @@ async def test_key_with_a_leading_zero_byte(sandbox: Sandbox, monkeypatch: pytes
         assert len(client.session.auth_key.key) < 256
         assert (await client.get_me()).bot
     assert sandbox.counters.requests(method="reqPqMulti") == 1  # at the first try
+
+
+def rsa_pad(sandbox: Sandbox, data: bytes) -> bytes:
+    """As https://core.telegram.org/mtproto/auth_key#41-rsa-paddata-server-public-key says."""
+    public = load_pem_public_key(sandbox.public_key.encode())
+    assert isinstance(public, RSAPublicKey)
+    numbers = public.public_numbers()
+    padded = data + secrets.token_bytes(192 - len(data))
+    block = b"\xff" * 256
+    while int.from_bytes(block, "big") >= numbers.n:
+        key = secrets.token_bytes(32)
+        sealed = AES.encrypt_ige(padded[::-1] + hashlib.sha256(key + padded).digest(), key, bytes(32))
+        mask = hashlib.sha256(sealed).digest()
+        block = bytes(a ^ b for a, b in zip(key, mask, strict=True)) + sealed
+    return pow(int.from_bytes(block, "big"), numbers.e, numbers.n).to_bytes(256, "big")
+
+
+@pytest.mark.parametrize(("dc", "accepted"), [(2, True), (10_002, True), (-2, True), (4, False)])
+async def test_current_key_exchange(
+    dc: int, accepted: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encrypt(fingerprint: int, data: bytes, **_: Any) -> bytes:
+        inner = BinaryReader(data).tgread_object()
+        fields = {
+            name: getattr(inner, name) for name in ("pq", "p", "q", "nonce", "server_nonce", "new_nonce")
+        }
+        return rsa_pad(sandbox, bytes(tl.PQInnerDataDc(**fields, dc=dc)))
+
+    monkeypatch.setattr(rsa, "encrypt", encrypt)
+    if accepted:
+        async with bot(sandbox) as client:
+            assert (await client.get_me()).bot
+    else:
+        with pytest.raises((EOFError, ConnectionError)):
+            async with bot(sandbox, connection_retries=1, retry_delay=0):
+                pass
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_keys_with_a_leading_zero_are_known_in_both_forms(stripped: bool) -> None:
+    private = generate_private_key(public_exponent=65537, key_size=2048)
+    kept: list[bytes] = []
+    exchange = handshake.Handshake(private, 2, kept.append)
+    exchange._current = not stripped
+    exchange._secret, secret = 1, 7  # the key is g_b itself
+    data = bytes(tl.ClientDHInnerData(0, 0, 0, bytes(255) + bytes([secret])))
+    exchange._cipher = (bytes(32), bytes(32))
+    padded = bytes(20) + data + bytes(-(20 + len(data)) % 16)
+    answer = exchange.answer(fn.SetClientDHParamsRequest(0, 0, AES.encrypt_ige(padded, bytes(32), bytes(32))))
+    whole, short = AuthKey(bytes(255) + b"\x07"), AuthKey(b"\x07")
+    assert set(kept) == ({whole.key, short.key} if stripped else {whole.key})
+    assert answer.new_nonce_hash1 == (short if stripped else whole).calc_new_nonce_hash(0, 1)
 
 
 @pytest.mark.parametrize("offset", [-1000, 1000])
@@ -83,6 +138,82 @@ async def test_wrong_salt_is_corrected(sandbox: Sandbox) -> None:
         answer = await raw.receive()
         assert isinstance(answer, tl.BadServerSalt)
         assert (answer.bad_msg_id, answer.error_code, answer.new_server_salt) == (sent[0], 48, right)
+
+
+async def test_session_is_announced_after_a_stale_salt_too(sandbox: Sandbox) -> None:
+    async with Raw(sandbox) as raw:
+        raw.state.salt = 1
+        raw.send(PING)
+        raw.state.salt = (await raw.receive()).new_server_salt
+        raw.send(PING)
+        assert [type(await raw.receive()) for _ in range(2)] == [tl.NewSessionCreated, tl.Pong]
+
+
+async def test_salt_changes(sandbox: Sandbox) -> None:
+    async with Raw(sandbox) as raw:
+        raw.send(bytes(fn.GetFutureSaltsRequest(1)))
+        assert isinstance(await raw.receive(), tl.NewSessionCreated)
+        assert (await raw.receive()).salts[0].salt == raw.state.salt
+        sandbox.faults.add("salt,count=1")
+        raw.send(PING)
+        assert isinstance(await raw.receive(), tl.Pong)
+        (sent,) = raw.send(PING)
+        refusal = await raw.receive()
+        assert (refusal.bad_msg_id, refusal.error_code) == (sent, 48)
+        raw.state.salt = refusal.new_server_salt
+        raw.send(PING)
+        assert isinstance(await raw.receive(), tl.Pong)
+    sandbox.faults.add("salt,every=2")
+    async with user(sandbox) as client:  # Telethon sends again what was refused
+        for _ in range(5):
+            assert await client.get_me()
+
+
+async def test_new_session_in_the_middle(sandbox: Sandbox) -> None:
+    sandbox.faults.add("session,method=updates.getState,count=1")
+    async with Raw(sandbox) as raw:
+        raw.send(PING)
+        await raw.receive()
+        await raw.receive()
+        raw.send(GET_STATE)
+        assert [type(await raw.receive()) for _ in range(2)] == [tl.NewSessionCreated, RpcResult]
+        raw.send(GET_STATE)
+        assert isinstance(await raw.receive(), RpcResult)
+        sandbox.renew_sessions(samples.PERSON.id)  # somebody else
+        sandbox.renew_sessions(samples.USER.id)
+        assert isinstance(await raw.receive(), tl.NewSessionCreated)
+
+
+async def test_nothing_is_pushed_in_a_new_session_until_the_client_asks(sandbox: Sandbox) -> None:
+    async with person(sandbox) as other, user(sandbox) as writer:
+        await other.client.get_me()
+        await writer.send_message("sandbox_person", "first")
+        await other.hears(lambda message: message.text == "first")
+        sandbox.renew_sessions(samples.PERSON.id)
+        await writer.send_message("sandbox_person", "second")
+        await other.client.get_me()
+        await writer.send_message("sandbox_person", "third")
+        await other.hears(lambda message: message.text == "third")
+
+
+async def test_short_answers_come_in_one_container(sandbox: Sandbox) -> None:
+    async with Raw(sandbox) as raw:
+        raw.send(PING, GET_STATE)
+        packet = raw.state.decrypt_message_data(await raw.packet())
+        inside = packet.obj.messages
+        assert [type(one.obj) for one in inside] == [tl.NewSessionCreated, tl.Pong, RpcResult]
+        assert [one.seq_no for one in inside] == [1, 3, 5]
+        assert packet.seq_no == 6  # a container is not acknowledged itself
+        assert all(one.msg_id < packet.msg_id for one in inside)
+
+
+async def test_what_is_answered_later_is_acknowledged(sandbox: Sandbox) -> None:
+    sandbox.faults.add("delay=0.01,method=updates.getState")
+    async with Raw(sandbox) as raw:
+        _, state = raw.send(PING, GET_STATE)
+        answers = [await raw.receive() for _ in range(4)]
+        assert [type(one) for one in answers] == [tl.NewSessionCreated, tl.Pong, tl.MsgsAck, RpcResult]
+        assert answers[2].msg_ids == [state]
 
 
 async def test_container_with_compressed_and_wrapped_requests(sandbox: Sandbox) -> None:
