@@ -81,7 +81,7 @@ def set_(
     key: Annotated[str, typer.Argument(help="As in api.port.")],
     value: Annotated[str, typer.Argument(help="Lists: comma separated, or JSON. users and storages: JSON.")],
 ) -> None:
-    """Change one key in the file, if the result is valid. Comments in the file are not kept."""
+    """Change one key in the file, if the result is valid. Comments in the file are kept."""
     file = loader.find(config_path(ctx), os.environ) or Path("config.toml")
     found = keys.find(key)
     write.set_key(file, key, found.parse(value))

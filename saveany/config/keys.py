@@ -34,18 +34,18 @@ _URL_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]+@")
 class Key:
     """One key of the configuration."""
 
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     field: FieldInfo
 
     @property
     def dotted(self) -> str:
-        """As a person writes it: `api.port`."""
-        return ".".join(self.path)
+        """As a person writes it: `api.port`, `storages.0.name`."""
+        return ".".join(map(str, self.path))
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
-        return "_".join(("SAVEANY", *self.path)).upper()
+        """Its environment variable; keys inside a list of tables have none that is read."""
+        return "_".join(("SAVEANY", *map(str, self.path))).upper()
 
     @property
     def is_list(self) -> bool:
@@ -102,11 +102,35 @@ KEYS: Mapping[str, Key] = {key.dotted: key for key in _walk(Config)}
 TABLE_LISTS = frozenset(name for name, key in KEYS.items() if element(key.field.annotation))
 
 
-def find(dotted: str) -> Key:
-    """The key of that name. Raises `ConfigError` with a did-you-mean."""
-    if dotted not in KEYS:
+def find(dotted: str, data: Mapping[str, Any] | None = None) -> Key:
+    """The key of that name. Raises `ConfigError` with a did-you-mean.
+
+    With the values of a file it finds keys inside its lists of tables too: `storages.0.base_path`.
+    """
+    if dotted in KEYS:
+        return KEYS[dotted]
+    table = next((table for table in TABLE_LISTS if dotted.startswith(f"{table}.")), "")
+    name, number, *rest = (table, *dotted.removeprefix(f"{table}.").split(".")) if table else (dotted, "")
+    if data is None or len(rest) != 1 or not re.fullmatch(r"[0-9]{1,4}", number):
         raise unknown(dotted)
-    return KEYS[dotted]
+    return _inside(KEYS[name].path, int(number), rest[0], data)
+
+
+def _inside(path: tuple[str | int, ...], number: int, name: str, data: Mapping[str, Any]) -> Key:
+    """A key inside a table of a list of tables."""
+    tables: Any = data
+    for part in path:
+        tables = tables.get(part, []) if isinstance(tables, dict) else []
+    title = ".".join(map(str, path))
+    if number >= len(tables):
+        count = len(tables)
+        raise ConfigError(f"there is no {title}.{number}; the file has {count}, counted from 0")
+    place = (*path, number)
+    model = _model_at(place, data)
+    if name not in model.model_fields:
+        near = did_you_mean(name, model.model_fields)
+        raise ConfigError(f"there is no key {title}.{number}.{name}" + (f"; {near}" if near else ""))
+    return Key((*place, name), model.model_fields[name])
 
 
 def unknown(dotted: str) -> ConfigError:
@@ -127,6 +151,10 @@ def hint(name: str, known: Iterable[str], inside: tuple[str | int, ...]) -> str:
 
 def names_at(loc: tuple[str | int, ...], data: Any) -> list[str]:
     """The keys that the table at `loc` may have; `data` tells the type of a storage."""
+    return list(_model_at(loc, data).model_fields)
+
+
+def _model_at(loc: tuple[str | int, ...], data: Any) -> type[BaseModel]:
     model: type[BaseModel] = Config
     for part in loc:
         data = data[part]
@@ -134,7 +162,7 @@ def names_at(loc: tuple[str | int, ...], data: Any) -> list[str]:
             model = element(model.model_fields[part].annotation) or model
         elif issubclass(model, StorageOptions):
             model = registry.options_model(str(data.get("type"))) or model
-    return list(model.model_fields)
+    return model
 
 
 def plain(value: object, *, reveal: bool = False) -> Any:

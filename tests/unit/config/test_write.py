@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from saveany.config import load
 from saveany.config.keys import plain
 from saveany.config.loader import parse
-from saveany.config.write import add_account, create, set_key
+from saveany.config.write import add_account, add_storage, create, remove_storage, set_key
 from saveany.errors import ConfigError
 
 TEXT = 'workers = 4\nthreads = 2\n[api]\nport = 81\n[[users]]\nid = 1\n[hook.exec]\ntask_fail = "x"\n'
@@ -110,6 +111,141 @@ def test_create_refuses_to_replace_unless_told(file: Path, tmp_path: Path) -> No
     assert file.read_text() == "# first\n# second\nworkers = 9\n"
 
 
+COMMENTED = """\
+# My SaveAny.
+
+workers = 4  # the NAS has four disks
+
+# --- the API ---
+[api]
+port = 81
+# host = "127.0.0.1"
+
+# --- who ---
+[[users]]
+id = 1  # me
+
+# the children
+[[users]]
+id = 2
+
+# --- where ---
+[[storages]]
+name = "nas"  # the big one
+type = "local"
+base_path = "/srv/nas"
+
+# --- the rest ---
+[log]
+level = "info"
+"""
+
+
+@pytest.fixture
+def commented(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(COMMENTED)
+    return path
+
+
+def added(before: str, after: str) -> list[str]:
+    """The lines of `after` that are new; fails if a line was lost or moved."""
+    new, rest = [], iter(after.splitlines())
+    for line in before.splitlines():
+        for candidate in rest:
+            if candidate == line:
+                break
+            new.append(candidate)
+        else:
+            raise AssertionError(f"{line!r} is lost or moved in:\n{after}")
+    return [*new, *rest]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line", "above"),
+    [
+        ("retry", 7, "retry = 7", "workers = 4  # the NAS has four disks"),
+        ("api.enable", False, "enable = false", "port = 81"),
+        ("storages.0.enable", False, "enable = false", 'base_path = "/srv/nas"'),
+        ("users.0.role", "admin", 'role = "admin"', "id = 1  # me"),
+    ],
+)
+def test_a_new_key_stands_with_its_own_table(
+    commented: Path, key: str, value: object, line: str, above: str
+) -> None:
+    set_key(commented, key, value, {})
+    lines = commented.read_text().splitlines()
+    assert added(COMMENTED, commented.read_text()) == [line]
+    assert lines[lines.index(line) - 1] == above
+
+
+def test_a_changed_value_keeps_the_comment_beside_it(commented: Path) -> None:
+    set_key(commented, "workers", 5, {})
+    set_key(commented, "storages.0.base_path", "/srv/other", {})
+    expected = COMMENTED.replace("workers = 4", "workers = 5").replace("/srv/nas", "/srv/other")
+    assert commented.read_text() == expected
+
+
+def test_a_new_table_and_a_top_level_key_before_tables(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# Hello.\n\n# the API\n[api]\nport = 81")
+    set_key(path, "telegram.app_id", 5, {})
+    set_key(path, "workers", 2, {})
+    config = load(path, {})
+    assert (config.workers, config.telegram.app_id, config.api.port) == (2, 5, 81)
+    assert path.read_text().startswith("# Hello.\nworkers = 2\n\n# the API\n[api]\nport = 81\n")
+
+
+def test_storages_are_added_and_removed_as_blocks(commented: Path) -> None:
+    add_storage(commented, {"name": "usb", "type": "local", "base_path": "/mnt/usb"}, {})
+    config = load(commented, {})
+    assert [storage.name for storage in config.storages] == ["nas", "usb"]
+    new = added(COMMENTED, commented.read_text())
+    assert [line for line in new if line] == [
+        "[[storages]]",
+        'name = "usb"',
+        'type = "local"',
+        'base_path = "/mnt/usb"',
+    ]
+    with pytest.raises(ConfigError, match="usb is there twice"):
+        add_storage(commented, {"name": "usb", "type": "local", "base_path": "/x"}, {})
+    remove_storage(commented, "usb", {})
+    assert added(COMMENTED, commented.read_text()) in ([], [""])
+    with pytest.raises(ConfigError, match="has no storage 'usb'"):
+        remove_storage(commented, "usb", {})
+    remove_storage(commented, "nas", {})
+    assert load(commented, {}).storages == ()
+
+
+def test_blocks_can_be_added_by_hand_to_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    create(path, {"users": [{"id": 1}], "storages": [{"name": "a", "type": "local", "base_path": "/a"}]})
+    add_account(path, "me", "session", {})
+    with path.open("a") as file:
+        file.write('[[users]]\nid = 2\n[[telegram.accounts]]\nname = "you"\nsession = "s"\n')
+        file.write('[[storages]]\nname = "b"\ntype = "local"\nbase_path = "/b"\n')
+    config = load(path, {})
+    assert [user.id for user in config.users] == [1, 2]
+    assert [storage.name for storage in config.storages] == ["a", "b"]
+    assert [account.name for account in config.telegram.accounts] == ["me", "you"]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("storages.1.name", "there is no storages.1; the file has 1, counted from 0"),
+        ("storages.0.base_pat", "there is no key storages.0.base_pat; did you mean base_path?"),
+        ("storages.x.name", "there is no key 'storages.x.name'"),
+        ("storages.0", "there is no key 'storages.0'"),
+    ],
+)
+def test_a_key_of_a_list_that_is_not_there(commented: Path, key: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        set_key(commented, key, "x", {})
+    assert caught.value.message.startswith(message)
+    assert commented.read_text() == COMMENTED
+
+
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NAMES = st.text("abcdefgh_-", min_size=1, max_size=8)
 
@@ -155,6 +291,26 @@ def configs(draw: st.DrawFn) -> dict[str, object]:
             },
         )
     )
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(configs())
+def test_every_key_can_be_set_in_every_file(data: dict[str, object]) -> None:
+    """Set in a file that has comments everywhere: the value is there, and no comment is lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.toml")
+        lines = tomli_w.dumps(data).splitlines()
+        path.write_text("".join(f"# about line {n}\n{line}\n" for n, line in enumerate(lines)))
+        try:
+            before = load(path, {})
+        except ConfigError:  # a comment inside a list or a text of several lines
+            return
+        after = set_key(path, "worker.drain_seconds", 4.5, {})
+        after = set_key(path, "retry", 8, {})
+        assert after.model_copy(update={"worker": before.worker, "retry": before.retry}) == before
+        assert (after.worker.drain_seconds, after.retry) == (4.5, 8)
+        text = path.read_text()
+        assert all(f"# about line {n}\n" in text for n in range(len(lines)))
 
 
 @settings(deadline=None)  # the machine may be busy
