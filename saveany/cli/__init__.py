@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from saveany import __version__
+from saveany import __version__, advice
 from saveany.errors import ConfigError, SaveAnyError
 
 if TYPE_CHECKING:
@@ -38,10 +38,16 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "login": ("saveany.cli.login:login", "Log a Telegram account in."),
     "add": ("saveany.cli.add:add", "Save links."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),
+    "history": ("saveany.cli.history:history", "List tasks that have ended."),
     "show": ("saveany.cli.show:show", "Show everything about one task."),
     "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
     "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),
     "retry": ("saveany.cli.retry:retry", "Try failed or canceled tasks again."),
+    "pause": ("saveany.cli.pause:pause", "Pause tasks."),
+    "resume": ("saveany.cli.resume:resume", "Resume paused tasks."),
+    "queue": ("saveany.cli.queue:app", "Show, pause and resume the queue."),
+    "limits": ("saveany.cli.limits:limits", "Show or change the limits."),
+    "storages": ("saveany.cli.storages:app", "List, try, browse, add and remove storages."),
 }
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -85,7 +91,46 @@ def _load(name: str) -> Any:
         target.command(name)(function)
     command = typer.main.get_command(target)
     command.name = name
+    _take_global_options(command)
     return command
+
+
+def _take_global_options(command: Any) -> None:
+    """Let a command, and those inside it, take the options of `saveany` itself after their own name too."""
+    for inner in getattr(command, "commands", {}).values():
+        _take_global_options(inner)
+    command.params.extend(_late_options())
+
+
+def _late_options() -> list[Any]:
+    """The options of `_late` as typer makes them."""
+    declared = typer.Typer(add_completion=False)
+    declared.command()(_late)
+    return [each for each in typer.main.get_command(declared).params if each.name in ("config", "version")]
+
+
+def _keep_config(ctx: typer.Context, path: Path | None) -> None:
+    """Put the value where that of `saveany --config` is kept."""
+    if path is not None:
+        ctx.find_root().params["config"] = path
+        advice.set_program(sys.argv[0], path)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saveany {__version__}")
+        raise typer.Exit
+
+
+def _late(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", callback=_keep_config, hidden=True, expose_value=False)
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, hidden=True, expose_value=False)
+    ] = False,
+) -> None:
+    """Never run; its options are those that may stand after a command."""
 
 
 def _bug(error: BaseException) -> str:
@@ -115,18 +160,17 @@ def load_config(ctx: typer.Context, *, warn: bool = True) -> Config:
 
 
 def config_path(ctx: typer.Context) -> Path | None:
-    """The value of `--config`."""
+    """The value of `--config`, wherever on the command line it stands."""
     path: Path | None = ctx.find_root().params.get("config")
     return path
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"saveany {__version__}")
-        raise typer.Exit
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 @app.callback()
@@ -139,6 +183,7 @@ def options(
     ] = False,
 ) -> None:
     """Take media out of Telegram and keep it in your own storages."""
+    advice.set_program(sys.argv[0], config)
 
 
 def main() -> None:

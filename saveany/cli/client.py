@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 import typer
 
-from saveany import __version__
+from saveany import __version__, advice
 from saveany.cli import FAILED, load_config
 from saveany.config import Config
 from saveany.config.schema import is_loopback
@@ -20,6 +20,7 @@ from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 UrlOption = Annotated[
     str,
@@ -31,10 +32,18 @@ TokenOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 UserOption = Annotated[int | None, typer.Option("--user", min=1, help="Only tasks of this Telegram user id.")]
 
+IdsArgument = Annotated[
+    list[str], typer.Argument(metavar="ID", help="Ids of tasks; the beginning is enough if it is unique.")
+]
+
 #: Servers say something every 15 s, if only a comment; a stream that is silent for longer is broken.
 _SILENCE_SECONDS = 40.0
 _TIMEOUT_SECONDS = 30.0
 _PAGE = 200
+#: Letters and digits of a whole task id.
+ID_LENGTH = 20
+#: Ended tasks that are searched for a shortened id.
+_SEARCHED = 1000
 
 
 class Refused(RequestError):
@@ -128,13 +137,13 @@ class Api:
         tasks: list[Json] = (await self._ask("GET", "/api/v1/tasks", params=_given(user_id=user)))["tasks"]
         return tasks
 
-    async def history(self, limit: int, status: str = "", user: int | None = None) -> list[Json]:
-        """At most `limit` ended tasks, newest first."""
+    async def history(self, limit: int, **filters: str | int | None) -> list[Json]:
+        """At most `limit` ended tasks, newest first. `filters` are parameters of `GET /api/v1/history`."""
         found: list[Json] = []
         cursor: str | None = ""
         while cursor is not None and len(found) < limit:
             size = min(_PAGE, limit - len(found))
-            params = _given(status=status, user_id=user, limit=size, cursor=cursor)
+            params = _given(**filters, limit=size, cursor=cursor)
             page = await self._ask("GET", "/api/v1/history", params=params)
             found += page["tasks"]
             cursor = page["next_cursor"]
@@ -147,6 +156,40 @@ class Api:
     async def retry(self, task_id: str) -> None:
         """Queue an ended task again."""
         await self._ask("POST", f"{_path(task_id)}/retry")
+
+    async def pause(self, task_id: str) -> None:
+        """Have a task wait until it is resumed."""
+        await self._ask("POST", f"{_path(task_id)}/pause")
+
+    async def resume(self, task_id: str) -> None:
+        """Let a paused task go on."""
+        await self._ask("POST", f"{_path(task_id)}/resume")
+
+    async def find(self, prefix: str) -> str:
+        """The id of the one task whose id begins with `prefix`, among the queued, the running and the newest
+        ended ones. Raises `Refused` if there is none, or more than one."""
+        if len(prefix) >= ID_LENGTH:
+            return prefix
+        tasks = [*await self.live(), *await self.history(_SEARCHED)]
+        ids = sorted({task["task_id"] for task in tasks if task["task_id"].startswith(prefix)})
+        if not ids:
+            raise Refused(f"there is no task {prefix}", httpx.codes.NOT_FOUND)
+        if len(ids) > 1:
+            some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
+            raise Refused(f"{len(ids)} tasks begin with {prefix!r} ({some}); type more", httpx.codes.CONFLICT)
+        return str(ids[0])
+
+    async def get(self, route: str, **params: str | int | None) -> Json:
+        """The reply to GET `/api/v1/ROUTE`."""
+        return await self._ask("GET", f"/api/v1/{route}", params=_given(**params))
+
+    async def post(self, route: str) -> Json:
+        """The reply to POST `/api/v1/ROUTE` without a body."""
+        return await self._ask("POST", f"/api/v1/{route}")
+
+    async def set_limits(self, limits: Json) -> Json:
+        """Change the limits; those that are left out are as configured."""
+        return await self._ask("PUT", "/api/v1/limits", json=limits)
 
     async def events(self, task_id: str = "", last_id: str = "") -> AsyncGenerator[Event, None]:
         """Events of one task, or of all: first `open`, then what the API sends until the stream ends."""
@@ -191,8 +234,8 @@ class Api:
         # by its class: the text of a wrong header quotes the token
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return Unavailable(
-                f"nothing answers at {self._shown}; start SaveAny with `saveany run`, or name its address "
-                "with --url"
+                f"nothing answers at {self._shown}; start SaveAny with `{advice.command('run')}`, or name "
+                "its address with --url"
             )
         return Unavailable(f"the connection to {self._shown} failed ({type(error).__name__}); try again")
 
@@ -217,6 +260,16 @@ def _own_url(config: Config) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def ask(api: Api, question: Callable[[Api], Awaitable[T]]) -> T:
+    """What the API replies: `ask(api, lambda api: api.get("queue"))`."""
+
+    async def main() -> T:
+        async with api:
+            return await question(api)
+
+    return asyncio.run(main())
+
+
 def for_each(api: Api, ids: Sequence[str], act: Callable[[Api, str], Awaitable[None]], done: str) -> None:
     """Do something to each task and say so; what is refused is said on stderr, and the exit code is 1."""
 
@@ -225,6 +278,7 @@ def for_each(api: Api, ids: Sequence[str], act: Callable[[Api, str], Awaitable[N
         async with api:
             for task_id in dict.fromkeys(ids):
                 try:
+                    task_id = await api.find(task_id)
                     await act(api, task_id)
                     typer.echo(f"{task_id} {done}")
                 except Refused as error:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
 import typer
 from pydantic import SecretStr
 
+from saveany import advice
 from saveany.cli import config_path, fail, load_config
 from saveany.config import Config, keys, loader, write
+from saveany.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and change the configuration.")
 
@@ -78,12 +79,15 @@ def _at(config: object, key: str) -> Any:
 @app.command("set")
 def set_(
     ctx: typer.Context,
-    key: Annotated[str, typer.Argument(help="As in api.port.")],
+    key: Annotated[str, typer.Argument(help="As in api.port or storages.0.base_path.")],
     value: Annotated[str, typer.Argument(help="Lists: comma separated, or JSON. users and storages: JSON.")],
 ) -> None:
     """Change one key in the file, if the result is valid. Comments in the file are kept."""
-    file = loader.find(config_path(ctx), os.environ) or Path("config.toml")
-    found = keys.find(key)
+    file = loader.find(config_path(ctx), os.environ)
+    if file is None or not file.exists():
+        missing = f"there is no {file}" if file else "there is no configuration file"
+        raise ConfigError(f"{missing}; `{advice.command('init')}` writes one")
+    found = keys.find(key, loader.toml(loader.read(file), file))
     write.set_key(file, key, found.parse(value))
     for variable in (found.variable, f"{found.variable}_FILE"):
         if os.environ.get(variable):
@@ -95,5 +99,5 @@ def path(ctx: typer.Context) -> None:
     """Print the path of the file in use; fails if there is none."""
     file = loader.find(config_path(ctx), os.environ)
     if file is None:
-        fail("no configuration file is in use; `saveany init` writes one")
+        fail(f"no configuration file is in use; `{advice.command('init')}` writes one")
     typer.echo(file.absolute())

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from saveany import advice
 from saveany.cli.client import (
     Api,
     Json,
@@ -16,8 +17,8 @@ from saveany.cli.client import (
     UrlOption,
     UserOption,
     connect,
-    printable,
 )
+from saveany.cli.tables import print_tasks
 from saveany.models import Status
 
 
@@ -33,7 +34,9 @@ def ls(
 ) -> None:
     """List tasks, those that are queued or running, or more with --all or --status.
 
-    Live tasks come first, oldest first, then ended ones, newest first.
+    Live tasks come first, oldest first, then ended ones, newest first. A
+    terminal shows the beginning of each id, which is enough for the other
+    commands; elsewhere nothing is cut.
 
     --json prints one object, {"tasks": […]}, whose elements are the API's:
     task_id, status, title, created_at, error, type, stage, storage, path,
@@ -42,8 +45,18 @@ def ls(
     tasks = asyncio.run(_tasks(connect(ctx, url, token), status, user, limit, ended=everything))
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
-    for task in [] if as_json else tasks:
-        typer.echo(_line(task))
+    elif tasks:
+        print_tasks(tasks)
+    else:
+        typer.echo(_nothing(status, ended=everything), err=True)
+
+
+def _nothing(status: Status | None, *, ended: bool) -> str:
+    if status:
+        return f"No task is {status.value}."
+    if ended:
+        return f"There are no tasks. Save a file: {advice.command('add LINK')}"
+    return f"No task is queued or running. With ended ones: {advice.command('ls --all')}"
 
 
 async def _tasks(api: Api, status: Status | None, user: int | None, limit: int, *, ended: bool) -> list[Json]:
@@ -53,11 +66,5 @@ async def _tasks(api: Api, status: Status | None, user: int | None, limit: int, 
         if not status or not status.ended:
             found += [task for task in await api.live(user) if status in (None, task["status"])]
         if status.ended if status else ended:
-            found += await api.history(limit, status or "", user)
+            found += await api.history(limit, status=status, user_id=user)
     return found
-
-
-def _line(task: Json) -> str:
-    error = f": {task['error']}" if task["error"] else ""
-    percent = f"{task['progress']['percent']:.1f} %"
-    return f"{task['task_id']}  {task['status']:9}  {percent:>7}  {printable(task['title'] + error)}"

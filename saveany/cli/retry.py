@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from saveany.cli.client import Api, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import Api, IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def retry(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of the tasks.")],
+    ids: IdsArgument,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Annotated
@@ -11,12 +10,14 @@ import typer
 from rich import filesize
 
 from saveany.cli.bars import amount
-from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, connect, printable
+from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
 
 
 def show(
     ctx: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.")],
+    task_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the task; its beginning is enough if it is unique.")
+    ],
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
@@ -26,7 +27,7 @@ def show(
     --json prints the API's object: what `saveany ls --json` has, and items,
     items_total and webhook.
     """
-    task = asyncio.run(_task(connect(ctx, url, token), task_id))
+    task = ask(connect(ctx, url, token), lambda api: _task(api, task_id))
     if as_json:
         typer.echo(json.dumps(task))
         return
@@ -37,8 +38,7 @@ def show(
 
 
 async def _task(api: Api, task_id: str) -> Json:
-    async with api:
-        return await api.task(task_id)
+    return await api.task(await api.find(task_id))
 
 
 def _facts(task: Json) -> Iterator[tuple[str, str]]:

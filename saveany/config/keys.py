@@ -143,7 +143,7 @@ def hint(name: str, known: Iterable[str], inside: tuple[str | int, ...]) -> str:
     """What may have been meant by `name`, which the table at `inside` with the keys `known` does not have."""
     tables = [key.path[:-1] for key in KEYS.values() if key.path[-1] == name and key.path[:-1] != inside]
     places = (
-        f"it belongs into [{'.'.join(table)}]" if table else "it belongs above the first [table]"
+        f"it belongs into [{'.'.join(map(str, table))}]" if table else "it belongs above the first [table]"
         for table in tables
     )
     return did_you_mean(name, known) or " or ".join(places)

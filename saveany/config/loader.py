@@ -126,7 +126,7 @@ class _Origin:
 
 def _put(data: dict[str, Any], setting: Setting) -> None:
     *parents, name = setting.key.path
-    table = data
+    table: Any = data
     for parent in parents:
         inner = table.get(parent)
         if not isinstance(inner, dict):  # not there, or wrong in the file, which the variable mends

@@ -17,6 +17,7 @@ OTHERS: Mapping[str, str] = {
     "SAVEANY_CONFIG": "path of the configuration file, like --config",
     "SAVEANY_URL": "address of the API for `saveany add` and its like, like --url",
     "SAVEANY_TOKEN": "token of the API for the same commands, like --token",
+    "SAVEANY_COMMAND": "what messages put before a command that they recommend; containers set it",
     "SAVEANY_WORKER_ID": "name of a worker process, unique; made up when it is not set",
 }
 

@@ -17,7 +17,7 @@ import tomlkit
 from tomlkit import TOMLDocument
 from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AoT, Comment, Item, Key, Table
+from tomlkit.items import AoT, Comment, Item, Key, Table, Whitespace
 
 from saveany.config import keys, loader
 from saveany.config.schema import Config
@@ -161,11 +161,13 @@ def remove_block(document: TOMLDocument, name: str, index: int) -> None:
             blocks[index - 1].add(item)
 
 
-def _take_trailing(block: Table) -> list[Item]:
+def _take_trailing(block: Table) -> list[Comment | Whitespace]:
     """Take the comments and blank lines off the end of a block."""
-    body, taken = block.value.body, []
-    while body and body[-1][0] is None:
-        taken.insert(0, body.pop()[1])
+    body = block.value.body
+    taken: list[Comment | Whitespace] = []
+    while body and isinstance(item := body[-1][1], Comment | Whitespace):
+        body.pop()
+        taken.insert(0, item)
     return taken
 
 

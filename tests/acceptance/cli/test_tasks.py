@@ -93,21 +93,99 @@ async def test_ls_show_cancel_and_retry(running: Stack) -> None:
     assert await ids(running) == [slow]
     assert await ids(running, "--status", "running") == [slow]
     assert await ids(running, "--status", "queued") == []
-    line = await run(running, "ls")
-    assert re.fullmatch(rf"{slow}  running   +\d+\.\d %  \[tgfiles\]\(.*\)\n", line)
+    heading, line = (await run(running, "ls")).splitlines()
+    assert heading.split() == ["ID", "STATE", "NAME", "SIZE", "DONE", "SPEED", "AGE"]
+    assert re.fullmatch(rf"{slow} running \S+ +\d+M +\d+% +\d+[Mk]?/s +\d+[sm]", line), line
     shown = await run(running, "show", slow)
+    assert await run(running, "show", slow[:-1]) == shown
     assert "status    running (downloading)\n" in shown
     assert "storage   local1:/\n" in shown
 
     assert await run(running, "cancel", slow) == f"{slow} canceled\n"
     await running.ended(slow)
     assert await ids(running) == []
+    result = await running.saveany("ls")
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("No task is queued or running.")
     assert slow in await ids(running, "--status", "canceled")
     assert "error: " + slow in await fails(running, "cancel", slow)
 
     assert await run(running, "retry", slow) == f"{slow} queued again\n"
     assert await run(running, "cancel", slow) == f"{slow} canceled\n"
     await running.ended(slow)
+
+
+async def test_ids_may_be_cut_if_they_stay_unique(running: Stack) -> None:
+    first, second = (await run(running, "add", SLOW, PDF)).split()
+    assert await run(running, "cancel", first[:-2]) == f"{first} canceled\n"
+    await running.ended(second)
+    error = await fails(running, "show", first[0])
+    assert "tasks begin with" in error
+    assert "type more" in error
+    assert "there is no task zzz" in await fails(running, "cancel", "zzz")
+
+
+async def test_pause_and_resume_of_tasks(running: Stack) -> None:
+    slow = (await run(running, "add", SLOW)).strip()
+    await running.wait(slow, lambda task: task["progress"]["downloaded_bytes"] > 0)
+    assert await run(running, "pause", slow) == f"{slow} paused\n"
+    await running.wait(slow, lambda task: task["stage"] == "paused")
+    assert " paused " in (await run(running, "ls")).splitlines()[1]
+    assert "paused" in await run(running, "queue")
+    assert await run(running, "resume", slow) == f"{slow} resumed\n"
+    await running.wait(slow, lambda task: task["status"] == "running")
+    assert "error: " + slow in await fails(running, "resume", slow)
+
+
+async def test_the_queue_is_paused_and_resumed(running: Stack) -> None:
+    assert await run(running, "queue", "pause") == "queue paused\n"
+    try:
+        assert "The queue is paused: no task begins until `" in await run(running, "queue")
+        assert json.loads(await run(running, "queue", "--json"))["paused"] is True
+    finally:
+        assert await run(running, "queue", "resume") == "queue resumed\n"
+    assert "The queue is paused" not in await run(running, "queue")
+
+
+async def test_limits_are_changed_one_by_one_and_reset(running: Stack) -> None:
+    assert await run(running, "limits") == (
+        "Speed of all downloads:       no limit\n"
+        "Speed of one user's:          no limit\n"
+        "Tasks of one user at a time:  no limit\n"
+    )
+    await run(running, "limits", "--speed", "2.5M")
+    assert "2.5 MB/s" in await run(running, "limits", "--user-tasks", "3")
+    assert json.loads(await run(running, "limits", "--json"))["bytes_per_second"] == 2_500_000
+    assert "must be like 500k" in await fails(running, "limits", "--speed", "fast", code=2)
+    await run(running, "limits", "--reset")
+    assert (await run(running, "limits")).count("no limit") == 3
+
+
+async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
+    done = (await run(running, "add", PDF, "--name", "annual report.pdf")).strip()
+    await running.ended(done)
+    assert done in await run(running, "history")
+    assert done in await run(
+        running, "history", "annual rep", "--status", "completed", "--from", "2020-01-01"
+    )
+    result = await running.saveany("history", "annual rep", "--to", "2020-01-01")
+    assert (result.code, result.out, result.err) == (0, "", "No ended task matches.\n")
+    assert [task["task_id"] for task in json.loads(await run(running, "history", "--json"))["tasks"]][
+        0
+    ] == done
+    assert "--from must be like 2026-01-31" in await fails(running, "history", "--from", "monday", code=2)
+    assert "has not ended" in await fails(running, "history", "--status", "running", code=2)
+
+
+async def test_storages_are_listed_tried_and_browsed(running: Stack) -> None:
+    done = (await run(running, "add", PDF, "--dir", "to browse")).strip()
+    await running.ended(done)
+    assert re.search(r"^local1 local ready$", await run(running, "storages"), re.MULTILINE)
+    assert "local1 works" in await run(running, "storages", "test", "local1")
+    assert "to browse/" in await run(running, "storages", "browse", "local1")
+    entries = json.loads(await run(running, "storages", "browse", "local1", "to browse", "--json"))
+    assert len(entries) == 1
+    assert "there is no storage 'nope'" in await fails(running, "storages", "test", "nope")
 
 
 async def test_one_refusal_does_not_keep_the_others(running: Stack) -> None:

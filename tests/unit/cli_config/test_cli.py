@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -54,6 +55,33 @@ def test_completion_knows_commands_and_what_is_in_them() -> None:
 
     assert complete("saveany co") == ["config"]
     assert complete("saveany config s") == ["show", "set"]
+
+
+@pytest.mark.parametrize("words", [["-h"], ["ls", "-h"], ["config", "set", "-h"], ["queue", "pause", "-h"]])
+def test_h_is_help(words: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "FILE", "config", "get", "workers"],
+        ["config", "--config", "FILE", "get", "workers"],
+        ["config", "get", "workers", "--config", "FILE"],
+        ["config", "get", "-c", "FILE", "workers"],
+    ],
+)
+def test_the_configuration_may_be_named_anywhere(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("workers = 17")
+    result = CliRunner().invoke(cli.app, [str(file) if word == "FILE" else word for word in words])
+    assert (result.exit_code, result.output) == (0, "17\n")
+
+
+def test_version_may_be_asked_anywhere() -> None:
+    assert CliRunner().invoke(cli.app, ["ls", "--version"]).output == f"saveany {__version__}\n"
 
 
 def test_version() -> None:

@@ -124,9 +124,30 @@ def test_set_says_when_a_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_set_writes_where_config_points(folder: Path) -> None:
+    (folder / "other.toml").touch()
     assert run("-c", "other.toml", "config", "set", "workers", "7").exit_code == 0
     assert tomllib.loads((folder / "other.toml").read_text()) == {"workers": 7}
     assert (folder / "config.toml").read_text() == TEXT
+
+
+def test_set_without_a_file_names_init(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("-c", "none.toml", "config", "set", "workers", "7")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: there is no none.toml; `")
+    assert " init` writes one" in result.stderr
+    monkeypatch.setattr("saveany.config.loader.PLACES", (folder / "nothing.toml",))
+    assert run("config", "set", "workers", "7").exit_code == 2
+    assert not (folder / "none.toml").exists()
+
+
+def test_set_reaches_into_lists_of_tables(folder: Path) -> None:
+    assert run("config", "set", "storages.0.base_path", "/srv/other").exit_code == 0
+    assert run("config", "get", "storages.0.base_path").stdout == "/srv/other\n"
+    result = run("config", "set", "storages.0.bas_path", "/x")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: there is no key storages.0.bas_path; did you mean base_path?\n",
+    )
 
 
 def test_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""Commands in messages can be pasted as they are."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from saveany import advice
+from saveany.cli import COMMANDS, app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(advice.VARIABLE, "")  # so that what a test sets is taken back
+
+
+def test_it_is_plain_by_itself() -> None:
+    assert advice.command("login --phone") == "saveany login --phone"
+
+
+def test_the_surroundings_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(advice.VARIABLE, "docker compose run --rm -it worker")
+    advice.set_program("/opt/saveany/bin/saveany", Path("/data/config.toml"))
+    assert advice.command("login --phone") == "docker compose run --rm -it worker login --phone"
+
+
+def test_the_path_of_a_program_that_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "saveany"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    advice.set_program(str(program), None)
+    assert advice.command("init") == f"{program} init"
+    monkeypatch.setenv(advice.VARIABLE, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    advice.set_program(str(program), None)
+    assert advice.command("init") == "saveany init"
+
+
+def test_a_configuration_that_was_named_is_named_again() -> None:
+    advice.set_program("saveany", Path("my files/x.toml"))
+    assert shlex.split(advice.command("check")) == ["saveany", "--config", "my files/x.toml", "check"]
+
+
+def test_the_default_configuration_is_not_named() -> None:
+    advice.set_program("saveany", Path("config.toml"))
+    assert advice.command("check") == "saveany check"
+
+
+def test_containers_say_how_they_are_called() -> None:
+    """The image's entry point is `saveany`, so what is pasted must not repeat it."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name in ("api", "worker", "bot"):
+        assert services[name]["environment"][advice.VARIABLE] == "docker compose run --rm -it worker"
+    image = (ROOT / "Dockerfile").read_text()
+    assert re.search(rf"{advice.VARIABLE}=\"docker run --rm -it .* saveany\"", image)
+    assert 'ENTRYPOINT ["saveany"]' in image
+
+
+SPELLED = re.compile(r"[`:;] ?(?:docker compose run [^`\"]*worker )?saveany ([a-z]+)")
+
+
+def messages() -> list[tuple[str, int, str]]:
+    """Lines of code, not of comments or docstrings, that spell a command out."""
+    found = []
+    for folder in ("saveany", "workers", "storages"):
+        for file in (ROOT / folder).rglob("*.py"):
+            code = re.sub(r'"""(?:.|\n)*?"""', lambda doc: "\n" * doc[0].count("\n"), file.read_text())
+            for number, line in enumerate(code.splitlines(), 1):
+                match = SPELLED.search(line.split("# ")[0])
+                if match and match[1] in COMMANDS:
+                    found.append((str(file.relative_to(ROOT)), number, line.strip()))
+    return found
+
+
+#: Texts of the configuration and the reference pages, which are the same on every machine.
+STATIC = {
+    "saveany/config/schema.py",
+    "saveany/config/docs.py",
+    "saveany/config/variables.py",
+    "saveany/cli/reference.py",
+}
+
+
+def test_no_message_spells_a_command_by_itself() -> None:
+    assert [each for each in messages() if each[0] not in STATIC] == []
+
+
+def test_what_is_recommended_exists() -> None:
+    for name in ("login", "init", "run", "check"):
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+    assert os.environ[advice.VARIABLE]
