@@ -33,7 +33,8 @@ ENV PATH=/opt/saveany/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
-    SAVEANY_DATA_DIR=/data
+    SAVEANY_DATA_DIR=/data \
+    SAVEANY_COMMAND="docker run --rm -it -v ./data:/data saveany"
 WORKDIR /data
 VOLUME /data
 USER saveany

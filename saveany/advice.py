@@ -16,6 +16,9 @@ VARIABLE = "SAVEANY_COMMAND"
 #: Where commands look for a configuration by themselves (`saveany.config.loader`).
 _DEFAULT_CONFIG = "config.toml"
 
+#: What `set_program` has remembered.
+_own = ""
+
 
 def command(words: str) -> str:
     """A command line to paste: `command("login --phone")`."""
@@ -27,14 +30,15 @@ def set_program(program: str, config: Path | None) -> None:
 
     `program` is `sys.argv[0]`, `config` the value of `--config`.
     """
-    if os.environ.get(VARIABLE):
+    global _own
+    if os.environ.get(VARIABLE) not in (None, "", _own):
         return
     words = ["saveany"]
     if Path(program).name == "saveany" and not _is_on_path(program):
         words = [program]
     if config is not None and str(config) != _DEFAULT_CONFIG:
         words += ["--config", str(config)]
-    os.environ[VARIABLE] = shlex.join(words)
+    os.environ[VARIABLE] = _own = shlex.join(words)
 
 
 def _is_on_path(program: str) -> bool:

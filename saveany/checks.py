@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.exceptions import RedisError
 
+from saveany import advice
 from saveany.api.server import bind
 from saveany.config import Config
 from saveany.config.schema import is_loopback
@@ -107,7 +108,7 @@ async def storages(config: Config, store: Store | None = None) -> AsyncIterator[
     """Each storage: a small file written, read back, deleted. With a `store` also whether its disk is the one
     it was; nothing is written to another."""
     if not config.storages:
-        detail = "there are no [[storages]]; add one: saveany init shows how"
+        detail = f"there are no [[storages]]; add one: {advice.command('storages add NAME TYPE KEY=VALUE')}"
         yield Check(Area.STORAGE, "storages", "failed", detail)
     for options in config.storages:
         yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(config, options, store))
@@ -161,7 +162,7 @@ def _token(config: Config) -> tuple[State, str]:
     if token == _PUBLIC_TOKEN or len(token) < _SHORT_TOKEN:
         return "warning", (
             "can be guessed, and other machines can connect; set a random one: "
-            'saveany config set api.token "$(openssl rand -hex 32)"'
+            + advice.command('config set api.token "$(openssl rand -hex 32)"')
         )
     return "ok", "set"
 

@@ -19,6 +19,7 @@ from typing import Final, Protocol, TypeVar
 
 from pydantic import Field, field_validator
 
+from saveany import advice
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
 from storages.base import Capabilities, Entry, Member, Range, Services, StorageOptions, Upload, UploadKey
 from storages.base import Storage as Contract
@@ -181,7 +182,7 @@ class TelegramStorage(Contract):
         """Who brings the files."""
         if self._courier is None:
             raise StorageUnavailable(
-                f"storage {self.name!r} needs a Telegram account on this machine; see `saveany login`"
+                f"storage {self.name!r} needs a Telegram account on this machine: {advice.command('login')}"
             )
         return self._courier
 

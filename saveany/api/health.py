@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from saveany import advice
 from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
 from saveany.api.routes import Route
@@ -41,13 +42,15 @@ async def ready(use: Use) -> Ready | Response:
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
     if not workers:
-        return [("workers", "no worker is running; start `saveany worker`")]
+        return [("workers", f"no worker is running; start one: {advice.command('worker')}")]
     problems: list[Detail] = []
     accounts = {name: problem for worker in workers for name, problem in worker.accounts.items()}
     logged_in = any(problem == "" for worker in workers for problem in worker.accounts.values())
     if not logged_in:
         told = "; ".join(f"{name}: {problem}" for name, problem in accounts.items())
-        problems.append(("telegram", told or "no Telegram account is logged in; run `saveany login`"))
+        problems.append(
+            ("telegram", told or f"no Telegram account is logged in; run `{advice.command('login')}`")
+        )
     for storage in config.storages:
         if problem := storage_problem(storage.name, workers):
             problems.append((f"storages.{storage.name}", problem))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
+from saveany import advice
 from saveany.api.errors import responses
 from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import Route
@@ -91,7 +92,7 @@ def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> str:
         return (
             "no running worker has this storage"
             if workers
-            else "no worker is running; start `saveany worker`"
+            else f"no worker is running; start one: {advice.command('worker')}"
         )
     return min(told)  # an empty one comes first: it is ready somewhere
 

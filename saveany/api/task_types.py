@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
+from saveany import advice
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import Route
@@ -42,4 +43,4 @@ def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerI
     if not is_enabled(config, source):
         return f"switched off: enable in [{source.table}] of config.toml"
     told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
-    return min(told, default="no worker that can do it is running; start `saveany worker`")
+    return min(told, default=f"no worker that can do it is running; start one: {advice.command('worker')}")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from saveany import advice
 from saveany.cli import FAILED, INTERRUPTED, load_config
 from saveany.cli.bars import display
 from saveany.cli.client import Api, Json, JsonOption, Refused, TokenOption, UrlOption, connect
@@ -80,7 +81,8 @@ def add(
     try:
         done = asyncio.run(work)
     except KeyboardInterrupt:
-        typer.echo("stopped looking; tasks that were accepted go on (see `saveany ls`)", err=True)
+        seen = advice.command("ls")
+        typer.echo(f"stopped looking; tasks that were accepted go on (see `{seen}`)", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if not done:
         raise typer.Exit(FAILED)

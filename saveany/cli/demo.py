@@ -111,7 +111,7 @@ class Demo:
             "users": [{"id": USER_ID}],
             "storages": [{"name": STORAGE, "type": "local", "base_path": str(self._files)}],
         }
-        write.create(file, tables, comment="Written by `saveany demo` at every start.", replace=True)
+        write.create(file, tables, comment="Written by the demo at every start.", replace=True)
         return load(file, {})
 
     @property

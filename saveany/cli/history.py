@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from saveany import advice
 from saveany.cli.client import JsonOption, TokenOption, UrlOption, UserOption, ask, connect
 from saveany.cli.tables import print_tasks
 from saveany.errors import ConfigError
@@ -36,7 +37,7 @@ def history(
     --json prints {"tasks": […]}, whose elements are those of `saveany ls`.
     """
     if status and not status.ended:
-        raise ConfigError(f"a task that is {status.value} has not ended; see `saveany ls`")
+        raise ConfigError(f"a task that is {status.value} has not ended; see `{advice.command('ls')}`")
     filters = {
         "q": text,
         "status": status and status.value,

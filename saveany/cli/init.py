@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from saveany import advice
 from saveany.cli import config_path
 from saveany.config import write
 from saveany.errors import ConfigError
@@ -61,8 +62,8 @@ def init(
 def _require_terminal() -> None:
     if not sys.stdin.isatty():
         raise ConfigError(
-            "there is no terminal to ask on; give the answers as flags: saveany init --yes --bot-token TOKEN "
-            "--app-id ID --app-hash HASH --user ID --storage-dir DIR"
+            f"there is no terminal to ask on; give the replies as flags: {advice.command('init')} --yes "
+            "--bot-token TOKEN --app-id ID --app-hash HASH --user ID --storage-dir DIR"
         )
 
 
@@ -109,8 +110,12 @@ def _report(file: Path, folder: Path, new_token: str, data: dict[str, Any]) -> N
             else ["users: nobody may use it yet (saveany config set users '[{\"id\": ID}]')"]
         ),
         *([] if "app_id" in data["telegram"] else ["telegram.app_id and app_hash (https://my.telegram.org)"]),
-        *([] if "token" in data["telegram"] else ["an account: a bot token, or `saveany login`"]),
+        *(
+            []
+            if "token" in data["telegram"]
+            else [f"an account: a bot token, or `{advice.command('login')}`"]
+        ),
     ]
     for what in missing:
         typer.echo(f"Still missing: {what}")
-    typer.echo("Next: saveany check, then saveany run")
+    typer.echo(f"Next: {advice.command('check')}, then {advice.command('run')}")

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from saveany import advice
 from saveany.cli import load_config
 from saveany.cli.role import prepare, run_async
 from saveany.config import Config, keys, write
@@ -51,7 +52,7 @@ def login(
     use. What runs on this machine uses a user's login within seconds.
     """
     if bot + phone + qr + session != 1:
-        raise ConfigError("say what to log in: saveany login --bot, --phone, --qr or --session")
+        raise ConfigError(f"say what to log in: {advice.command('login')} --bot, --phone, --qr or --session")
     config = load_config(ctx)
     prepare(config.model_copy(update={"log": Log(level="error")}))
     if value == "-":
@@ -141,10 +142,7 @@ def _ask(question: str, options: str, *, hidden: bool) -> str:
 
 def _require_terminal(options: str) -> None:
     if not sys.stdin.isatty():
-        raise ConfigError(
-            f"there is no terminal to ask on; use one: saveany login {options}\n"
-            f"in a container: docker compose run --rm -it worker saveany login {options}"
-        )
+        raise ConfigError(f"there is no terminal to ask on; use one: {advice.command(f'login {options}')}")
 
 
 def _prompt(question: str, *, hidden: bool) -> str:

@@ -21,7 +21,7 @@ IGNORED: Mapping[str, str] = {
     "telegram.flood_retry": "has no effect: flood waits are always waited for",
     "telegram.timeout": "has no effect: Telegram is tried again until it answers",
     "telegram.media_group_timeout": "has no effect: the bot waits until an album is complete",
-    "telegram.userbot": "has no effect: log the account in with `saveany login --phone` instead",
+    "telegram.userbot": "has no effect: log the account in with the command `login --phone` instead",
     "db": "has no effect: everything is kept in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",
     "cache": "has no effect: everything is kept in Redis, see [redis]",

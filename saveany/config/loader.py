@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from saveany import advice
 from saveany.config import compat, keys
 from saveany.config.hints import did_you_mean
 from saveany.config.lines import Loc, key_lines
@@ -64,7 +65,7 @@ def read(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {file}; `saveany init` writes one") from None
+        raise ConfigError(f"there is no file {file}; `{advice.command('init')}` writes one") from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from telethon import utils
 from telethon.tl import types
 
+from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import history
@@ -43,9 +44,9 @@ _LOOK_SECONDS = 2.0
 #: A user login belongs to the machine that renewed this last.
 _LEASE_SECONDS = 90
 
-_ADVICE = "Add the bot to the chat, or log in a user who is a member: saveany login --phone"
-_USER_ADVICE = "Log in a user who is a member of the chat: /login in the bot, or saveany login --phone"
-_NOBODY = "There is no Telegram account: set telegram.token, or log in with: saveany login --bot | --phone"
+_ADVICE = "Add the bot to the chat, or log in a user who is a member: "
+_USER_ADVICE = "Log in a user who is a member of the chat: /login in the bot, or "
+_LOGIN = "login --phone"
 
 _NUMBER = re.compile(r"-?\d+", re.ASCII)
 
@@ -132,7 +133,7 @@ class Accounts:
     def problems(self) -> dict[str, str]:
         """Why the other accounts cannot be used, and what to do."""
         if not self._accounts:
-            return {"telegram": _NOBODY}
+            return {"telegram": _nobody()}
         return {each.name: each.problem.message for each in self._accounts.values() if each.problem}
 
     def shown(self, name: str) -> str:
@@ -183,7 +184,7 @@ class Accounts:
         Raises `Retryable`, `NeedsLogin` or `Permanent` if it cannot be used.
         """
         if not self._accounts:
-            raise NeedsLogin(_NOBODY)
+            raise NeedsLogin(_nobody())
         for account in self._accounts.values():
             if account.name == name if name else not (user and account.is_bot):
                 if account.problem:
@@ -191,7 +192,7 @@ class Accounts:
                 return account.name
         if name:
             raise Permanent(f"there is no Telegram account {name!r}; there are: {', '.join(self._accounts)}")
-        raise NeedsLogin("a bot has no Saved Messages. Log in a user: saveany login --phone")
+        raise NeedsLogin(f"a bot has no Saved Messages. Log in a user: {command(_LOGIN)}")
 
     @asynccontextmanager
     async def using(self, name: str) -> AsyncIterator[Client]:
@@ -252,7 +253,7 @@ class Accounts:
     async def _users(self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "") -> T:
         await self._started.wait()
         if all(each.is_bot for each in self._accounts.values()):
-            raise NeedsLogin(f"A bot cannot watch chats. {_USER_ADVICE}")
+            raise NeedsLogin(f"A bot cannot watch chats. {_USER_ADVICE}{command(_LOGIN)}")
         return await self._first(ask, prefer, without=[logins.BOT], advice=_USER_ADVICE)
 
     @asynccontextmanager
@@ -437,7 +438,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskError:
     """The one error for what every account refused."""
     if not refusals:
-        return NeedsLogin(_NOBODY)
+        return NeedsLogin(_nobody())
     passing = [each for each in refusals.values() if isinstance(each, Retryable)]
     if passing:
         return min(passing, key=lambda each: each.after)
@@ -450,7 +451,12 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
     )
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin(f"No Telegram account is ready. {reasons}")
-    return Permanent(f"No Telegram account can read this. {reasons}. {advice}")
+    return Permanent(f"No Telegram account can read this. {reasons}. {advice}{command(_LOGIN)}")
+
+
+def _nobody() -> str:
+    login = command("login")
+    return f"There is no Telegram account: set telegram.token, or log in with {login} --bot | --phone"
 
 
 def _text(value: bytes | str) -> str:

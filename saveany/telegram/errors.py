@@ -15,6 +15,7 @@ from enum import Enum
 from telethon import errors as tg
 from telethon.errors import common, rpcbaseerrors
 
+from saveany import advice
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 
 
@@ -139,7 +140,7 @@ def kind(cls: type[BaseException]) -> Kind | None:
 
 def login_command(account: str, is_bot: bool) -> str:
     """The exact command that logs this account in again."""
-    return "saveany login --bot" if is_bot else f"saveany login --phone --name {account}"
+    return advice.command("login --bot" if is_bot else f"login --phone --name {account}")
 
 
 def flood_seconds(error: BaseException) -> float:

@@ -17,6 +17,7 @@ from telethon import utils
 from telethon.password import compute_check
 from telethon.tl import functions, types
 
+from saveany import advice
 from saveany.errors import ConfigError, NeedsLogin, Permanent
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
@@ -89,7 +90,7 @@ async def login_session(
     async with _fresh(name, read(table, proxy), login) as client:
         user = await client.open()
         if user.bot:
-            raise ConfigError("this session string is a bot's; use: saveany login --bot")
+            raise ConfigError(f"this session string is a bot's; use: {advice.command('login --bot')}")
         return _keep(folder, client, user)
 
 

@@ -38,6 +38,7 @@ from telethon.crypto import AuthKey
 from telethon.sessions import MemorySession, StringSession
 from telethon.tl import types
 
+from saveany import advice
 from saveany.errors import ConfigError, Retryable
 
 _log = logging.getLogger(__name__)
@@ -71,9 +72,11 @@ class Login:
         try:
             session = StringSession(text.strip())
         except Exception as error:  # struct.error, binascii.Error, ValueError, IndexError: all mean the same
-            raise ConfigError("this is not a Telethon session string; log in with: saveany login") from error
+            make = advice.command("login --phone")
+            raise ConfigError(f"this is not a Telethon session string; log in with: {make}") from error
         if session.auth_key is None:
-            raise ConfigError("this session string holds no login; make one with: saveany login --phone")
+            make = advice.command("login --phone")
+            raise ConfigError(f"this session string holds no login; make one with: {make}")
         return cls(session.dc_id, session.server_address, session.port, session.auth_key.key)
 
     @property

@@ -204,7 +204,7 @@ async def test_a_login_that_ended(stack: Stack) -> None:
     stack.sandbox.faults.add("error=401:SESSION_REVOKED,method=users.getUsers,account=123456789")
     code, found = await check(stack)
     assert code == 5
-    assert "saveany login --phone --name user" in found["telegram user"][1]
+    assert "login --phone --name user" in found["telegram user"][1]
     assert found["telegram bot"][0] == "ok"
 
 
@@ -213,7 +213,7 @@ async def test_neither_storage_nor_account(stack: Stack) -> None:
     assert code == 4
     assert found["storages"][0] == "failed"
     assert found["telegram"][0] == "failed"
-    assert "saveany login" in found["telegram"][1]
+    assert "login" in found["telegram"][1]
 
 
 @pytest.mark.parametrize(

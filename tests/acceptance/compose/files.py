@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,4 +65,4 @@ def one(instructions: list[Instruction], word: str) -> Instruction:
 def image_environment() -> dict[str, str]:
     """The variables of the image."""
     rest = one(runtime(), "ENV").rest
-    return dict(pair.split("=", 1) for pair in rest.split())
+    return dict(pair.split("=", 1) for pair in shlex.split(rest))

@@ -31,13 +31,15 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_add_writes_a_block_and_keeps_the_rest(file: Path) -> None:
-    words = "storages add s3 s3 bucket=media endpoint=127.0.0.1:9000 access_key_id=me secret_access_key=-"
+    words = (
+        "storages add s3 s3 bucket_name=media endpoint=127.0.0.1:9000 access_key_id=me secret_access_key=-"
+    )
     result = CliRunner().invoke(app, words.split(), input="hunter2\n")
     assert result.exit_code == 0, result.output
     assert "hunter2" not in result.output
     assert file.read_text().startswith(TEXT)
     storage = load(file, {}).storages[1].model_dump()
-    assert (storage["name"], storage["bucket"]) == ("s3", "media")
+    assert (storage["name"], storage["bucket_name"]) == ("s3", "media")
     assert storage["secret_access_key"].get_secret_value() == "hunter2"
 
 
