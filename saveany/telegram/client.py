@@ -128,7 +128,7 @@ class Client:
         self.name = name
         self.listens = listens
         #: If it listens: TL `Updates` as they come, those of its own doing marked `_self_outgoing`. There is
-        #: an `UpdatesTooLong` whenever the connection was made or lost.
+        #: an `UpdatesTooLong` whenever the connection was made or lost, or Telegram began a new session.
         self.pushed: asyncio.Queue[Any] = asyncio.Queue()
         self.settings = settings
         self.session = Session(login, redis)
@@ -296,6 +296,12 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             receive_updates=owner.listens,
         )
         self._owner = owner
+        self._sender._handlers[types.NewSessionCreated.CONSTRUCTOR_ID] = self._session_began
+
+    async def _session_began(self, message: Any) -> None:
+        """Telegram has forgotten what this connection wants to be told, and what it was told is unknown."""
+        await self._sender._handle_new_session_created(message)
+        self._owner.heard(types.UpdatesTooLong())
 
     async def _update_loop(self) -> None:
         """In place of Telethon's own, which does not outlive a restart; see `updates.Feed`."""

@@ -3,7 +3,10 @@
 What Telegram pushes is only a doorbell: it may be lost, doubled or out of order. The letters are read with
 getDifference (https://core.telegram.org/api/updates#recovering-gaps) from a position that the caller keeps.
 Private talks and small groups are numbered together, each supergroup by itself. The exception are presses of
-buttons: they stand in no difference, so who is not connected when one is pushed never hears of it.
+buttons: they stand in no difference, so a bot that is not connected when one is pushed never hears of it.
+
+After Telegram has begun a new session (new_session_created) it pushes nothing until the bot asks for
+something, so the bot reads the difference at once.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ from saveany.telegram.messages import NotHere, Reader, around
 _EVERY = 300.0
 #: The most events of a group that a bot may ask for at once; after more only the newest messages come.
 _MOST = 100_000
+#: The same for a group whose position is not known: enough for what was said a moment ago. If there are more,
+#: Telegram answers with the newest messages and the current position.
+_FIRST_LOOK = 100
 #: So many presses are remembered, so that one which is pushed twice is one.
 _REMEMBERED = 1000
 
@@ -192,7 +198,7 @@ class Feed:
         """The next part of what was said in a supergroup."""
         since = self._groups[group] = self._groups.pop(group)  # the last in the row now, should this fail
         try:
-            answer = await self._difference(group, position.channels.get(group, 1))
+            answer = await self._difference(group, position.channels.get(group))
         except tg.RPCError as error:
             if kind(type(error)) is not Kind.FAIL:
                 raise
@@ -220,12 +226,13 @@ class Feed:
         self._met.pop(group, None)
         return _but(position, channels={k: v for k, v in position.channels.items() if k != group})
 
-    async def _difference(self, group: int, pts: int) -> Any:
+    async def _difference(self, group: int, pts: int | None) -> Any:
+        most = _FIRST_LOOK if pts is None else _MOST
         marked = utils.get_peer_id(types.PeerChannel(group))
         channel = types.InputChannel(group, await self._client.session.access_hash(marked) or 0)
         everything = types.ChannelMessagesFilterEmpty()
         return await self._client.call(
-            functions.updates.GetChannelDifferenceRequest(channel, everything, pts, _MOST)
+            functions.updates.GetChannelDifferenceRequest(channel, everything, pts or 1, most)
         )
 
     async def _letters(self, messages: Sequence[Any], answer: Any, since: int = 0) -> list[Letter]:

@@ -16,9 +16,10 @@ from saveany.errors import NeedsLogin
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Account, Chat, Group, Message
 from saveany.telegram import client, updates
+from saveany.telegram.letters import Button, Press
 from saveany.telegram.letters import Message as Letter
 from saveany.telegram.talk import Position, Talk
-from tests.integration.telegram.conftest import table
+from tests.integration.telegram.conftest import table, until
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person, person
 
@@ -219,6 +220,60 @@ async def test_a_group_met_while_away(sandbox: Sandbox, talk: Talk) -> None:
         assert sorted(each.text for each in ear.letters if isinstance(each, Letter)) == to_bot(
             [*numbers(5), "new"]
         )
+
+
+async def test_a_group_with_a_long_past_is_read_from_its_end(sandbox: Sandbox, talk: Talk) -> None:
+    position = await _start(talk)
+    await talk.close()
+    members = {ME, samples.USER.id, ANNA}
+    busy = sandbox.world.add_chat(Chat(id=GROUP + 2, title="Busy", broadcast=False, members=members))
+    call(sandbox, busy, *numbers(1000), hours_ago=1)
+    call(sandbox, busy, "new")
+    await talk.open()
+    async with Ear(talk, position) as ear:
+        await ear.hears(*to_bot(["new"]))
+        assert ear.position is not None
+        assert ear.position.channels[busy.id] == busy.box.pts
+        assert sandbox.counters.requests(method="updates.getChannelDifference") < 9  # also of other groups
+        call(sandbox, busy, *numbers(300, 100))
+        await ear.hears(*to_bot(numbers(300, 100)))
+
+
+async def test_a_group_whose_position_is_refused_is_read_from_its_end(
+    sandbox: Sandbox, talk: Talk, group: Chat
+) -> None:
+    call(sandbox, group, *numbers(1000), hours_ago=1)
+    position = await _start(talk)
+    call(sandbox, group, "new")
+    wrong = Position(position.pts, position.qts, position.date, {GROUP: 999_999})
+    async with Ear(talk, wrong) as ear:
+        await ear.hears(*to_bot(["new"]))
+        assert sandbox.counters.requests(method="updates.getChannelDifference") < 9  # also of other groups
+
+
+async def test_a_new_session_costs_no_press_and_no_letter(
+    sandbox: Sandbox, talk: Talk, anna: Person, group: Chat
+) -> None:
+    async with Ear(talk) as ear:
+        await anna.send(BOT, "/start")
+        (start,) = await ear.hears("/start")
+        await talk.say(start.chat, "Press", ((Button("Now", "now"),),))
+        shown = await anna.hears(lambda message: message.text == "Press")
+        call(sandbox, group, "one")
+        await ear.hears(*to_bot(["one"]))
+        listening = [each for each in sandbox.centers[2].connections if each.listens and each.key]
+        (mine,) = (each for each in listening if each.key and each.key.account == ME)
+        sandbox.renew_sessions(ME)
+        whisper(sandbox, "two")  # is not pushed …
+        call(sandbox, group, "three")
+        await until(lambda: mine.listens)
+        press = asyncio.create_task(anna.press(shown, "Now"))
+        await ear.until(lambda: len(ear.letters) == 3)
+        said = sorted(each.text for each in ear.letters if isinstance(each, Letter))
+        assert said == sorted(["two", *to_bot(["three"])])  # … and is heard all the same
+        (pressed,) = (each for each in ear.letters if isinstance(each, Press))
+        await talk.answer(pressed)
+        await press
 
 
 async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
