@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import aioftp
+from aioftp.common import SSLSessionBoundContext
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
@@ -36,8 +37,12 @@ _PIECE: Final = 1 << 18
 _FRESH_SECONDS = 10.0
 _MOST_IDLE = 4
 
-# Commands end with a line, and servers trim what stands at the ends of a name.
-NAMES = Encoder("\r\n", edges=" \t\v\f")
+_CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
+#: Commands end with a line, servers trim what stands at the ends of a name, and `\` separates folders on
+#: Windows. Pure-FTPd refuses it and lists control characters as others; ProFTPD makes no folder with `*`.
+NAMES = Encoder(_CONTROLS + "\\*", edges=" ")
+#: What others may have named otherwise than we would, as far as it can be said to a server.
+_THEIRS: Final = Encoder("\r\n\\", edges=" \t\v\f")
 
 #: Servers that have too many connections say so with the code for a wrong login.
 _BUSY: Final = re.compile("too many|maximum", re.IGNORECASE)
@@ -96,8 +101,15 @@ class _Client(aioftp.Client):
     async def taken(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
         """Wait until the server says that it has the file that was sent."""
         self.stream.read_timeout = _THINK
-        await stream.finish()
+        await self.end(stream)
         self.stream.read_timeout = _SILENCE
+
+    async def end(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
+        """End a data connection, once the server has said that all went well."""
+        try:
+            await stream.finish()
+        finally:
+            _cut(stream)
 
     def stay_alive(self) -> None:
         """Routers forget what is silent for minutes, as this connection is while a file is on its way."""
@@ -113,17 +125,35 @@ class _Client(aioftp.Client):
 
     async def data(self, command: str, offset: int = 0) -> aioftp.DataConnectionThrottleStreamIO:
         """The connection for what a command sends or takes. The library's own way leaves it open when the
-        server refuses the command."""
+        server refuses the command, and begins TLS before it: most servers do not listen then."""
         reader, writer = await self.get_passive_connection()
         stream = aioftp.DataConnectionThrottleStreamIO(self, reader, writer, {}, timeout=_SILENCE)
         try:
             if offset:
                 await self.command(f"REST {offset}", "350")
             await self.command(command, "1xx")
+            await self._protect(stream)
         except BaseException:
             _cut(stream)
             raise
         return stream
+
+    async def _open_connection(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._stream is None:  # the commands' own
+            return await super()._open_connection(host, port)
+        async with asyncio.timeout(_CONNECT):
+            return await asyncio.open_connection(host, port, limit=_PIECE)
+
+    async def _protect(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
+        """TLS for data, if the commands have it. It goes on with their session: many servers demand that, as
+        it proves who has come."""
+        tls = self.stream.writer.get_extra_info("ssl_object")
+        if tls is None:
+            return
+        context = SSLSessionBoundContext(ssl.PROTOCOL_TLS_CLIENT, tls.context, tls.session)
+        await stream.start_tls(context, self.server_host)
 
 
 class FtpStorage(RemoteStorage):
@@ -240,9 +270,16 @@ class FtpStorage(RemoteStorage):
             what = f"{self._options.host} cannot be reached, or the connection broke"
             raise StorageUnavailable(f"{where}: {what} ({type(error).__name__})") from error
 
-    def _full(self, client: _Client, path: str) -> str:
-        spelled = "/".join(map(NAMES.encode, path.split("/"))) if path else ""
+    def _full(self, client: _Client, path: str, names: Encoder = NAMES) -> str:
+        spelled = "/".join(map(names.encode, path.split("/"))) if path else ""
         return posixpath.join(client.home, self._options.base_path, spelled).rstrip("/") or "/"
+
+    async def _place(self, client: _Client, path: str) -> str:
+        """The full path of what is at a path: others may have given a name that we would spell."""
+        ours, theirs = self._full(client, path), self._full(client, path, _THEIRS)
+        if ours == theirs or await self._entry(client, path, ours):
+            return ours
+        return theirs if await self._entry(client, path, theirs) else ours
 
     async def close(self) -> None:
         """Hang up."""
@@ -263,7 +300,7 @@ class FtpStorage(RemoteStorage):
             except BaseException:
                 # What was handed over shall be there: a later try may go on with it.
                 with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
-                    await asyncio.wait_for(stream.finish(), _LAST_WORD)
+                    await asyncio.wait_for(client.end(stream), _LAST_WORD)
                 raise
             await client.taken(stream)
 
@@ -300,7 +337,7 @@ class FtpStorage(RemoteStorage):
     async def _renamed(self, path: str, to: str, *, taken: bool) -> bool:
         """Whether the server did it. Servers on Windows rename to free names only."""
         async with self._client(path) as client:
-            await _missing(path, client.command(f"RNFR {self._full(client, path)}", "350"))
+            await _missing(path, client.command(f"RNFR {await self._place(client, path)}", "350"))
             expected = ("2xx", "5xx") if taken else "2xx"
             code, _ = await client.command(f"RNTO {self._full(client, to)}", expected)
             return code.matches("2xx")
@@ -308,7 +345,7 @@ class FtpStorage(RemoteStorage):
     async def _remove(self, path: str) -> None:
         async with self._client(path) as client:
             with suppress(FileNotFoundError):
-                await _missing(path, client.command(f"DELE {self._full(client, path)}", "2xx"))
+                await _missing(path, client.command(f"DELE {await self._place(client, path)}", "2xx"))
                 return
         if await self._stat(path):
             raise StorageError(f"storage {self.name!r}: {path!r}: the server does not let it be deleted")
@@ -339,9 +376,9 @@ class FtpStorage(RemoteStorage):
 
     async def _scan(self, path: str) -> list[Entry]:
         async with self._client(path) as client:
-            full = self._full(client, path)
+            full = await self._place(client, path)
             if not await self._is_folder(client, full):
-                if path and await self._entry(client, path):
+                if path and await self._entry(client, path, full):
                     raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
                 raise FileNotFoundError(path)
             lines = await self._lines(client, full)
@@ -369,7 +406,7 @@ class FtpStorage(RemoteStorage):
         try:
             while line := await stream.readline():
                 lines.append(line.decode(self._options.encoding, "replace").rstrip("\r\n"))
-            await stream.finish()
+            await client.end(stream)
         except BaseException:
             _cut(stream)
             raise
@@ -377,10 +414,9 @@ class FtpStorage(RemoteStorage):
 
     async def _stat(self, path: str) -> Entry | None:
         async with self._client(path) as client:
-            return await self._entry(client, path)
+            return await self._entry(client, path, await self._place(client, path))
 
-    async def _entry(self, client: _Client, path: str) -> Entry | None:
-        full = self._full(client, path)
+    async def _entry(self, client: _Client, path: str, full: str) -> Entry | None:
         if self._tells_entries:
             try:
                 _, lines = await client.command(f"MLST {full}", "2xx")
@@ -424,7 +460,7 @@ class FtpStorage(RemoteStorage):
         if offset >= end:
             return
         async with self._client(path) as client:
-            stream = await client.data(f"RETR {self._full(client, path)}", offset)
+            stream = await client.data(f"RETR {await self._place(client, path)}", offset)
             try:
                 while offset < end:
                     async with asyncio.timeout(_SILENCE):  # the library makes a task for each piece
@@ -439,7 +475,7 @@ class FtpStorage(RemoteStorage):
                     _cut(stream)
                     client.hang_up()
                 else:
-                    await stream.finish()
+                    await client.end(stream)
             except BaseException:
                 _cut(stream)
                 raise

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,14 +12,14 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from saveany.errors import StorageError, StorageUnavailable
+from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Range, UploadKey
 from storages.ftp import NAMES, FtpStorage
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, names, save
-from tests.fixtures import ftp
+from tests.fixtures import ftp, ftpd
 from tests.fixtures.faultproxy import fault_proxy
-from tests.fixtures.ftp import PASSWORD, USER, FtpServer
-from tests.fixtures.servers import free_port, program
+from tests.fixtures.ftp import PASSWORD, FtpServer
+from tests.fixtures.servers import free_port, program, visited_folder
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,17 @@ def folder() -> str:
     return uuid4().hex
 
 
+#: What starts a server.
+Start = Callable[[], AbstractContextManager[FtpServer]]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[Start], FtpServer]]:
+    """Starts a server when its first test wants it."""
+    with ExitStack() as stack:
+        yield cache(lambda start: stack.enter_context(start()))
+
+
 class Suite(StorageSuite):
     @pytest.fixture
     def open_storage(self, server: FtpServer, folder: str) -> Open:
@@ -64,9 +78,9 @@ class Suite(StorageSuite):
         data = content(5 * MIB + 3)
         await save(worker(), "d/äb.bin", data)
         scheme = "ftps" if server.tls == "implicit" else "ftp"
-        url = f"{scheme}://127.0.0.1:{server.port}/{folder}/d/%C3%A4b.bin"
+        url = f"{scheme}://127.0.0.1:{server.port}/{server.place(folder)}/d/%C3%A4b.bin"
         tls = ["--ssl-reqd", "--cacert", server.ca_file] if server.ca_file else []
-        command = [program("curl"), "-sS", "--user", f"{USER}:{PASSWORD}", *tls, url]
+        command = [program("curl"), "-sS", "--user", f"{server.user}:{PASSWORD}", *tls, url]
         got = subprocess.run(command, check=True, capture_output=True)
         assert got.stdout == data
 
@@ -81,8 +95,8 @@ class TestPlain(Suite):
     ) -> None:
         data = content(3 * MIB + 1)
         (tmp_path / "file").write_bytes(data)
-        url = f"ftp://127.0.0.1:{server.port}/{folder}/e/f.bin"
-        command = [program("curl"), "-sS", "--user", f"{USER}:{PASSWORD}", "--ftp-create-dirs", "-T"]
+        url = f"ftp://127.0.0.1:{server.port}/{server.place(folder)}/e/f.bin"
+        command = [program("curl"), "-sS", "--user", f"{server.user}:{PASSWORD}", "--ftp-create-dirs", "-T"]
         subprocess.run([*command, str(tmp_path / "file"), url], check=True, capture_output=True)
         assert await load(worker(), "e/f.bin") == data
 
@@ -121,6 +135,92 @@ class TestImplicitTls(Suite):
     @pytest.fixture
     def server(self, implicit: FtpServer) -> FtpServer:
         return implicit
+
+
+class Daemon(Suite):
+    """A server that people run."""
+
+    start: Start
+
+    @pytest.fixture
+    def server(self, servers: Callable[[Start], FtpServer]) -> FtpServer:
+        return servers(self.start)
+
+
+class TestVsftpd(Daemon):
+    start = partial(ftpd.vsftpd, "explicit")
+
+
+class TestProftpd(Daemon):
+    start = partial(ftpd.proftpd, "implicit")
+
+
+class TestPureFtpd(Daemon):
+    start = partial(ftpd.pure_ftpd, "explicit")
+
+
+@contextmanager
+def _pyftpdlib(**how: Any) -> Iterator[FtpServer]:
+    with visited_folder() as folder, ftp.pyftpdlib(folder, "explicit", **how) as server:
+        yield server
+
+
+#: Each server with each way to have TLS that it knows, whether or not it wants sessions to go on; its whole
+#: suite would tell no more than `test_every_way_to_have_tls`.
+TLS: dict[str, Start] = {
+    "pure_ftpd": partial(ftpd.pure_ftpd, "explicit"),
+    **{
+        f"{daemon.__name__} {tls} {reuse=}": partial(daemon, tls, reuse=reuse)
+        for daemon in (ftpd.vsftpd, ftpd.proftpd)
+        for tls in ("explicit", "implicit")
+        for reuse in (True, False)
+    },
+    **{
+        f"pyftpdlib {version} {tickets=}": partial(_pyftpdlib, version=version, tickets=tickets)
+        for version in ("TLSv1_2", "TLSv1_3")
+        for tickets in (True, False)
+    },
+}
+
+
+@pytest.mark.parametrize("start", TLS.values(), ids=TLS)
+async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
+    """One connection after the other, several at once, a file that is read in part, and one that goes on."""
+    with start() as server:
+        storage = FtpStorage(server.options(folder))
+        data = content(3 * MIB + 1)
+        async with await storage.begin(key(), "d/a.bin", len(data)) as upload:
+            await fill(upload, data[: 2 * MIB])
+        assert await put(storage, "d/a.bin", data, key(2), [(0, MIB)]) == ((0, MIB),)
+        assert await load(storage, "d/a.bin", MIB, 5) == data[MIB : MIB + 5]
+        assert await load(storage, "d/a.bin") == data
+        await asyncio.gather(*(save(storage, f"e/{n}", data, key(item=n)) for n in range(4)))
+        await storage.move("e/0", "d/b.bin")
+        for _ in range(3):
+            assert await names(storage, "d") == ["a.bin", "b.bin"]
+        assert (server.root / folder / "d/b.bin").read_bytes() == data
+        await storage.close()
+
+
+@pytest.mark.parametrize("start", [partial(ftpd.vsftpd, "none"), partial(ftpd.pure_ftpd, "none")])
+async def test_names_of_others_that_we_would_spell(start: Start, folder: str) -> None:
+    with start() as server:
+        storage = FtpStorage(server.options(folder))
+        await storage.mkdir("d")
+        (server.root / folder / "d*").mkdir()
+        for name in ("*", "a*b 100%41"):
+            (server.root / folder / "d" / name).write_bytes(b"theirs")
+            (server.root / folder / "d*" / name).write_bytes(b"theirs")
+        for place in ("d", "d*"):
+            assert await names(storage, place) == ["*", "a*b 100%41"]
+            assert await load(storage, f"{place}/*") == b"theirs"
+        await storage.delete("d/*")
+        await storage.move("d/a*b 100%41", "a.bin")
+        assert await names(storage, "d") == []
+        assert await load(storage, "a.bin") == b"theirs"
+        with pytest.raises(NameTaken):
+            await storage.move("a.bin", "d*/a*b 100%41")
+        await storage.close()
 
 
 async def test_a_server_that_tells_no_size_by_itself(plain: FtpServer, folder: str) -> None:
