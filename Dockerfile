@@ -29,11 +29,14 @@ RUN useradd --uid 1000 --no-create-home --home-dir /data saveany \
     && install --directory --owner saveany --group saveany /data
 COPY --from=build /opt/saveany /opt/saveany
 # HOME: any user id may run it (`--user`), also one that has no home here.
+# SAVEANY_API_…: inside the container; `docker run -p` says who gets there.
 ENV PATH=/opt/saveany/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     SAVEANY_DATA_DIR=/data \
+    SAVEANY_API_HOST=0.0.0.0 \
+    SAVEANY_API_PORT=8080 \
     SAVEANY_COMMAND="docker run --rm -it -v ./data:/data saveany"
 WORKDIR /data
 VOLUME /data

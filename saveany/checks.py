@@ -6,23 +6,23 @@ a Telegram login, and one that is used from two addresses is ended by Telegram.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
 from redis.exceptions import RedisError
 
 from saveany import advice
-from saveany.api.server import bind
+from saveany.api.server import bind, error_of_other, running_instance
 from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
@@ -33,8 +33,9 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
 from saveany.telegram.settings import read
+from saveany.telegram.uploads import Uploads
 from storages import registry
-from storages.base import StorageOptions
+from storages.base import Services, StorageOptions
 from workers.sources.process import find
 
 State = Literal["ok", "warning", "failed"]
@@ -75,7 +76,7 @@ def invalid(error: ConfigError) -> list[Check]:
 
 
 async def configuration(config: Config) -> AsyncIterator[Check]:
-    """What the configuration itself tells, and whether its port is free."""
+    """What the configuration itself tells."""
     yield Check(Area.CONFIG, "config", "ok", str(config.file or "no file; defaults and the environment"))
     for warning in config.warnings:
         yield Check(Area.CONFIG, "config", "warning", warning)
@@ -84,14 +85,20 @@ async def configuration(config: Config) -> AsyncIterator[Check]:
         yield Check(Area.CONFIG, "users", "warning", detail)
     yield Check(Area.CONFIG, "api.token", *_token(config))
     yield Check(Area.CONFIG, "webhook", *_webhook(config))
+
+
+async def port(config: Config, store: Store | None = None) -> AsyncIterator[Check]:
+    """Whether the API's port is free, or in use by the SaveAny of this very `store`."""
     if config.api.enable:
-        yield Check(Area.CONFIG, "api.port", *await _port(config))
+        yield Check(Area.CONFIG, "api.port", *await _port(config, store))
 
 
 async def services(config: Config, db: Db) -> AsyncIterator[Check]:
-    """Redis, the storages and the Telegram accounts."""
+    """Redis, the API's port, the storages and the Telegram accounts."""
     redis = await _redis(config, db)
     yield redis
+    async for check in port(config, None if redis.status == "failed" else Store(db)):
+        yield check
     if redis.status != "failed":
         with suppress(StoreUnavailable):
             yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
@@ -111,7 +118,13 @@ async def storages(config: Config, store: Store | None = None) -> AsyncIterator[
         detail = f"there are no [[storages]]; add one: {advice.command('storages add NAME TYPE KEY=VALUE')}"
         yield Check(Area.STORAGE, "storages", "failed", detail)
     for options in config.storages:
-        yield Check(Area.STORAGE, f"storage {options.name}", *await _storage(config, options, store))
+        if not _needs_account(options):
+            found = await _storage(options, config.services, store)
+        elif store is None:
+            found = "warning", "not checked: it needs a Telegram account, and those need Redis"
+        else:
+            continue  # tried with the accounts
+        yield Check(Area.STORAGE, f"storage {options.name}", *found)
 
 
 def disks(config: Config) -> Iterator[Check]:
@@ -177,26 +190,24 @@ def _webhook(config: Config) -> tuple[State, str]:
     return "ok", "the secret is set" if secret else "a random secret is made at the first start"
 
 
-async def _port(config: Config) -> tuple[State, str]:
+async def _port(config: Config, store: Store | None) -> tuple[State, str]:
     host, port = config.api.host, config.api.port
     try:
         bind(host, port).close()
         return "ok", f"{port} is free" if port else "a free one is taken at the start"
     except ConfigError as error:
-        if await _is_saveany(host, port):
-            return "ok", f"SaveAny answers on {port} already"
-        return "failed", error.message
-
-
-async def _is_saveany(host: str, port: int) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: this one too
-    address = f"[{host}]" if ":" in host else host
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-            reply = await client.get(f"http://{address}:{port}/health")
-            return bool(reply.json() == {"status": "ok"})
-    except (httpx.HTTPError, ValueError):
-        return False
+        running = await asyncio.to_thread(running_instance, host, port)
+        if running is None:
+            return "failed", error.message
+        try:
+            ours = await store.instance() if store else None
+        except StoreUnavailable:
+            ours = None
+    if ours is None:
+        return "warning", f"a SaveAny answers on {port}; without Redis nobody can say whether it is this one"
+    if running != ours:
+        return "failed", error_of_other(port)
+    return "ok", f"this SaveAny runs, and answers on {port}"
 
 
 async def _redis(config: Config, db: Db) -> Check:
@@ -239,12 +250,17 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
     return state, f"{detail}: set it, for example with chrony"
 
 
-async def _storage(config: Config, options: StorageOptions, store: Store | None) -> tuple[State, str]:
+def _needs_account(options: StorageOptions) -> bool:
+    try:
+        return registry.capabilities(options.type).needs_account
+    except SaveAnyError:  # a library is missing; opening it says so
+        return False
+
+
+async def _storage(options: StorageOptions, services: Services, store: Store | None) -> tuple[State, str]:
     try:
         can = registry.capabilities(options.type)
-        if can.needs_account:
-            return "ok", f"{options.type}: tried by the worker, with its Telegram account"
-        storage = registry.open_storage(options, config.services)
+        storage = registry.open_storage(options, services)
         try:
             expected = await store.workers.storage_identity(options.name) if store else ""
             if expected and await storage.identity() != expected:
@@ -256,16 +272,25 @@ async def _storage(config: Config, options: StorageOptions, store: Store | None)
         return "failed", error.message
     except Exception as error:  # a bug of this storage, or of its library: the other checks go on
         return "failed", f"{options.type}: internal error ({type(error).__name__}); a worker's log tells more"
+    if can.needs_account:
+        return "ok", f"{options.type}: the account sees the chat and may write there"
     return "ok", f"{options.type}: a file was written{', read back' if can.reads else ''} and deleted"
 
 
 async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
-    """Whether each account is logged in, a bot by its token where it has no login yet."""
+    """Whether each account is logged in, a bot by its token where it has no login yet; then the storages that
+    an account writes to."""
+    stored: list[Check] = []
     try:
         accounts = Accounts(config.telegram, config.data_dir, db.redis, proxy=config.proxy)
         try:
             await accounts.start()
             ready, problems = accounts.ready, accounts.problems
+            services = replace(config.services, courier=Uploads(accounts))
+            for options in config.storages:
+                if _needs_account(options):
+                    found = await _storage(options, services, Store(db))
+                    stored.append(Check(Area.STORAGE, f"storage {options.name}", *found))
         finally:
             await accounts.close()
     except SaveAnyError as error:
@@ -280,6 +305,8 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
     for name, problem in problems.items():
         title = name if name == "telegram" else f"telegram {name}"
         yield Check(Area.TELEGRAM, title, "failed", problem)
+    for check in stored:
+        yield check
     with suppress(SaveAnyError):  # the accounts have said why
         yield Check(Area.MACHINE, "clock of telegram", *_clock("Telegram's", await _telegram_offset(config)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from saveany import advice
@@ -17,12 +17,17 @@ from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
 from saveany.store import WorkerInfo
 
+#: Header of `/health` that tells installations apart: a random id, the same for all machines of one.
+INSTANCE = "SaveAny-Instance"
+
 router = APIRouter(tags=["service"], route_class=Route)
 
 
 @router.get("/health", operation_id="health", summary="Sign of life", responses=responses())
-async def health() -> Health:
+async def health(request: Request, response: Response) -> Health:
     """Says that this process answers; needs no token and looks at nothing else."""
+    if instance := getattr(request.app.state, "instance", ""):
+        response.headers[INSTANCE] = instance
     return Health()
 
 

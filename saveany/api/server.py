@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
+from saveany.api.health import INSTANCE
 from saveany.config import Config
 from saveany.errors import ConfigError
 from saveany.logs import get_logger
@@ -40,7 +42,9 @@ async def serve(config: Config, url: str) -> None:
             queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
             worked()
             log.info("the API listens", url=_url(sock))
-            await ApiServer(create_app(config, store, queue)).serve(sockets=[sock])
+            app = create_app(config, store, queue)
+            app.state.instance = await store.instance()
+            await ApiServer(app).serve(sockets=[sock])
         finally:
             await store.db.close()
 
@@ -51,7 +55,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE and running_instance(host, port) is not None:
+            problem = error_of_other(port)
+        elif error.errno == errno.EADDRINUSE:
             problem = f"port {port} is taken by another program; choose another with --port or api.port"
         elif error.errno == errno.EACCES:
             problem = f"port {port} needs more rights; choose one from 1024 with --port or api.port"
@@ -60,6 +66,22 @@ def bind(host: str, port: int) -> socket.socket:
                 f"cannot listen on {host}, port {port} ({error.strerror or error}); see api.host and api.port"
             )
         raise ConfigError(problem) from error
+
+
+def running_instance(host: str, port: int) -> str | None:
+    """Which SaveAny answers at that address of this machine (see `Store.instance`); None if none does."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: this one too
+    url = httpx.URL(scheme="http", host=host, port=port, path="/health")
+    try:
+        reply = httpx.get(url, timeout=2, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return None
+    return str(reply.headers[INSTANCE]) if INSTANCE in reply.headers else None
+
+
+def error_of_other(port: int) -> str:
+    """What to do when another SaveAny has the port."""
+    return f"another SaveAny has port {port} already; stop it, or choose another port with --port or api.port"
 
 
 class ApiServer(uvicorn.Server):

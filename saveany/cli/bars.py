@@ -28,12 +28,13 @@ class Display(Protocol):
 
 
 @contextmanager
-def display(*, as_json: bool) -> Iterator[Display]:
-    """The display for where stdout goes."""
+def display(*, as_json: bool, idle: str = "") -> Iterator[Display]:
+    """The display for where stdout goes; a terminal shows `idle` while no task is queued or running."""
     if as_json or not sys.stdout.isatty():
         yield Lines()
         return
     bars = Bars(Console())
+    bars.progress.idle = idle
     with bars.progress:
         yield bars
 
@@ -51,11 +52,14 @@ class _Screen(Progress):
     """The bars, and how many tasks have none yet."""
 
     waiting: Sized = ()
+    idle = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self.waiting:
             yield Text(f"waiting: {len(self.waiting)}")
+        elif not self.tasks and self.idle:
+            yield Text(self.idle)
 
 
 class Bars:

@@ -80,6 +80,8 @@ async def _all(config: Config) -> AsyncIterator[Check]:
 
 async def _without_redis(config: Config, error: SaveAnyError) -> AsyncIterator[Check]:
     yield checks.no_redis(error)
+    async for each in checks.port(config):
+        yield each
     async for each in checks.storages(config):
         yield each
     yield checks.telegram_unknown()

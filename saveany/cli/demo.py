@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import socket
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from saveany.api.server import bind
 from saveany.cli.bars import display
 from saveany.cli.client import Api
 from saveany.cli.follow import follow_tasks
@@ -35,6 +38,7 @@ STORAGE = "local1"
 #: What the demo saves by itself: big enough for the bar to be seen, and not in the way of the examples.
 _SHOWN = "64 MiB"
 _FOLDER = "demo"
+_HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 
 
@@ -66,6 +70,9 @@ class Demo:
         """Until Ctrl-C, or with `once` until the sample is saved; the exit code."""
         self.data.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._alone())
+            if self.port:
+                bind(_HOST, self.port).close()
             sandbox = await stack.enter_async_context(Sandbox(state=self.data / "telegram"))
             config = self._configure(sandbox)
             prepare(config)
@@ -94,8 +101,7 @@ class Demo:
     def _configure(self, sandbox: Sandbox) -> Config:
         file = self.data / "config.toml"
         port = self.port or _free_port()
-        _must_be_free(port)
-        api = {"host": "127.0.0.1", "port": port, "token": TOKEN}
+        api = {"host": _HOST, "port": port, "token": TOKEN}
         if self.webhook_url:
             api["webhook_url"] = self.webhook_url
         tables: dict[str, Any] = {
@@ -114,6 +120,19 @@ class Demo:
         write.create(file, tables, comment="Written by the demo at every start.", replace=True)
         return load(file, {})
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder; `ConfigError` if another demo does."""
+        with (self.data / "demo.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"a demo runs in {self.data} already; stop it with Ctrl-C, or start another one with "
+                    "--data FOLDER --port PORT"
+                ) from None
+            yield
+
     @property
     def _files(self) -> Path:
         return self.data / "files"
@@ -124,7 +143,7 @@ class Demo:
         return logs
 
     async def _show(self, config: Config, sandbox: Sandbox) -> None:
-        base = f"http://127.0.0.1:{config.api.port}"
+        base = f"http://{_HOST}:{config.api.port}"
         await self._until_ready(base)
         async with Api(base, TOKEN) as api:
             if self.json_output:
@@ -204,12 +223,3 @@ def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-def _must_be_free(port: int) -> None:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError as e:
-            raise ConfigError(f"port {port} is taken ({e.strerror}); choose another with --port") from e

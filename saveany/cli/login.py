@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -92,6 +92,13 @@ def _user(config: Config, value: str, name: str, *, phone: bool, qr: bool) -> st
     if phone:
         return _phone(config, value, name)
     return _qr(config, name) if qr else _session(config, value, name)
+
+
+def log_in_user(config: Config, method: Literal["phone", "qr"], name: str = "me") -> str:
+    """Log a user in on the terminal and keep the login; the name of the account."""
+    prepare(config.model_copy(update={"log": Log(level="error")}))
+    _refuse_taken(config, name)
+    return _user(config, "", name, phone=method == "phone", qr=method == "qr")
 
 
 def _phone(config: Config, number: str, name: str) -> str:

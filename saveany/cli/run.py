@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from saveany.api.server import bind
 from saveany.cli import load_config
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.config import Config
@@ -35,6 +36,8 @@ def run(
     config = load_config(ctx)
     prepare(config)
     count = config.worker.processes if processes is None else processes
+    if config.api.enable:
+        bind(config.api.host, config.api.port).close()  # says who has the port before anything starts
 
     async def main() -> int:
         with redis_server(config) as (url, embedded):

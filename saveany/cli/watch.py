@@ -11,6 +11,8 @@ from saveany.cli.bars import display
 from saveany.cli.client import Api, JsonOption, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_all
 
+_IDLE = "No task is queued or running. New ones appear here; Ctrl-C ends this."
+
 
 def watch(
     ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
@@ -27,7 +29,7 @@ def watch(
 async def _watch(api: Api, *, as_json: bool) -> None:
     async with api:
         await api.live()  # says at once what is wrong, before anything is tried again
-        with display(as_json=as_json) as screen:
+        with display(as_json=as_json, idle=_IDLE) as screen:
             async with aclosing(follow_all(api)) as events:
                 async for event in events:
                     screen.show(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 from saveany.errors import Unavailable
 from saveany.logs import get_logger
@@ -42,6 +43,10 @@ class Store:
         self.bot = BotMemory(db)
         self.live = Live(db)
         self.watches = Watches(db)
+
+    async def instance(self) -> str:
+        """The random id of this installation: of everything that works on this store."""
+        return await self.secret("instance", uuid4().hex)
 
     async def secret(self, name: str, fresh: str) -> str:
         """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on."""

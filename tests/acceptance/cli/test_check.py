@@ -16,7 +16,9 @@ import pytest
 
 from saveany import checks
 from saveany.config import Config
+from saveany.sandbox import samples
 from saveany.sandbox.handlers import config as handlers
+from saveany.sandbox.world import Chat
 from saveany.store import Db, Store
 from storages.local import LocalStorage
 from tests.fixtures.stack import Result, Stack
@@ -125,6 +127,50 @@ async def test_a_port_of_somebody_else(stack: Stack) -> None:
     assert code == 2
     assert found["api.port"][0] == "failed"
     assert "api.port" in found["api.port"][1]
+
+
+async def test_the_port_of_this_saveany_and_of_another(tmp_path: Path) -> None:
+    async with Stack(tmp_path / "one", workers=1) as one, Stack(tmp_path / "two", roles=False) as two:
+        result = await one.saveany("check")
+        assert lines(result)["api.port"] == ("ok", f"this SaveAny runs, and answers on {one.port}")
+        code, found = await check(two, api={"port": one.port})
+        assert code == 2
+        assert found["api.port"] == (
+            "failed",
+            f"another SaveAny has port {one.port} already; stop it, or choose another port with --port or "
+            "api.port",
+        )
+        # and what would only fail later says the same in one line
+        for command in (["run"], ["api"]):
+            result = await two.saveany(*command)
+            assert (result.code, result.out) == (2, "")
+            assert result.err.splitlines()[-1] == f"error: {found['api.port'][1]}"
+        code, found = await check(two, api={"port": one.port}, redis={"url": "redis://127.0.0.1:1/0"})
+        assert found["api.port"][0] == "warning"
+
+
+async def test_a_chat_is_looked_up(stack: Stack) -> None:
+    def tables(chat: str) -> list[dict[str, Any]]:
+        return [{"name": "chat", "type": "telegram", "chat_id": chat}]
+
+    members = {samples.BOT.id, samples.USER.id}
+    stack.sandbox.world.add_chat(Chat(id=1600000005, title="In", username="inbox", members=members))
+    code, found = await check(stack, storages=tables("@inbox"))
+    assert (code, found["storage chat"][0]) == (0, "ok")
+    code, found = await check(stack, storages=tables("@nobody_has_this_name"))
+    assert (code, found["storage chat"][0]) == (4, "failed")
+    assert "nobody_has_this_name" in found["storage chat"][1]
+    code, found = await check(stack, storages=tables("@inbox"), redis={"url": "redis://127.0.0.1:1/0"})
+    assert (code, found["storage chat"][0]) == (3, "warning")
+
+
+async def test_storages_are_tried_although_a_worker_has_them(tmp_path: Path) -> None:
+    async with Stack(tmp_path, workers=1) as stack:
+        shutil.rmtree(stack.storage_dir)
+        stack.storage_dir.write_text("in the way")
+        result = await stack.saveany("check")
+        assert result.code == 4
+        assert lines(result)["storage local1"][0] == "failed"
 
 
 @pytest.mark.parametrize(

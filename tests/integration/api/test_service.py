@@ -68,7 +68,7 @@ async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, 
         task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
         return task.get("waiting")
 
-    assert await waiting() == "no worker that can do it is running; start `saveany worker`"
+    assert await waiting() == "no worker that can do it is running; start one: saveany worker"
     await beat(store, "w1", sources={"tgfiles": "no account"}, storages={"local1": "disk full"})
     assert await waiting() == "no account"
     await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import stat
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -18,11 +21,13 @@ from saveany.config import load
 
 def answers() -> dict[str, list[str]]:
     return {
-        "Bot token": ["nonsense", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"],
-        "API id": ["abc", "12345"],
-        "API hash": ["0123456789abcdef0123456789abcdef"],
-        "Your Telegram user id": ["777"],
+        "API id (": ["abc", "12345"],
+        "API hash:": ["0123456789abcdef0123456789abcdef"],
+        "Bot token (": ["nonsense", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"],
+        "Your Telegram user id:": ["", "777"],
         "Folder": [""],
+        "other machines": [""],
+        "Log your account in now?": ["never", ""],
     }
 
 
@@ -92,19 +97,21 @@ main()
 """
 
 
-def talk(answers: dict[str, list[str]]) -> tuple[int, str]:
+def talk(answers: dict[str, list[str]], *, columns: int = 80) -> tuple[int, str]:
     """Run `saveany init` on a terminal, answering each prompt as it comes; `\\x03` is Ctrl-C."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     command = [sys.executable, "-c", PROGRAM, "init"]
+    env = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=env
     ) as process:
         os.close(theirs)
         said, seen = "", 0
         while chunk := _read(ours):
             said += chunk
             for question, texts in answers.items():
-                if question in said[seen:] and said.endswith(": ") and texts:
+                if question in said[seen:] and said.endswith((": ", "]: ")) and texts:
                     seen = len(said)
                     os.write(ours, f"{texts.pop(0)}\n".encode())
         os.close(ours)
@@ -127,10 +134,56 @@ def test_on_a_terminal_it_asks_and_asks_again(folder: Path) -> None:
     assert (config.users[0].id, config.telegram.app_id) == (777, 12345)
     assert config.telegram.token.get_secret_value().startswith("123456789:AAH")
     assert config.storages[0].model_dump()["base_path"] == folder / "downloads"
+    assert (config.api.host, config.api.port) == ("127.0.0.1", 8080)
+
+
+def test_it_introduces_itself_and_ends_with_the_address_and_the_next_command() -> None:
+    code, said = talk(answers(), columns=60)
+    assert code == 0, said
+    assert said.startswith("SaveAny saves files from Telegram")
+    for help_ in ("https://my.telegram.org", "https://t.me/BotFather", "/newbot", "https://t.me/userinfobot"):
+        assert help_ in said
+    assert "The API will listen on http://127.0.0.1:8080." in said
+    lines = said.replace("\r", "").rstrip().splitlines()
+    assert lines[-3:] == [
+        "The API: http://127.0.0.1:8080",
+        "Try everything:  saveany check",
+        "Start it:        saveany run",
+    ]
+    explained = [line for line in lines if line.startswith(("SaveAny saves", "Telegram wants", "A bot"))]
+    assert len(explained) == 4
+    assert all(len(line) <= 60 for line in explained)
+
+
+def test_it_goes_on_without_telegram(folder: Path) -> None:
+    code, said = talk({"API id (": [""], "Folder": ["here"], "other machines": ["n"]})
+    assert code == 0, said
+    assert "Bot token (" not in said
+    assert "Log your account in" not in said
+    config = load(folder / "config.toml", {})
+    assert config.users[0].id == 1
+    assert config.storages[0].model_dump()["base_path"] == folder / "here"
+
+
+def test_the_network_is_asked_for_before_it_is_let_in(folder: Path) -> None:
+    code, said = talk({"API id (": [""], "Folder": [""], "other machines": ["y"]})
+    assert code == 0, said
+    assert "ask each of them for the API token" in said
+    config = load(folder / "config.toml", {})
+    assert config.api.host == "0.0.0.0"
+    assert config.api.token.get_secret_value()
+
+
+def test_in_a_container_the_mapping_of_the_port_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVEANY_API_HOST", "0.0.0.0")
+    code, said = talk({"API id (": [""], "Folder": [""]})
+    assert code == 0, said
+    assert "other machines" not in said
+    assert "The API: http://127.0.0.1:8080" in said
 
 
 def test_ctrl_c_leaves_nothing(folder: Path) -> None:
-    code, said = talk({"Bot token": ["\x03"]})
+    code, said = talk({"API id (": ["\x03"]})
     assert code == 130, said
     assert "Traceback" not in said
     assert not (folder / "config.toml").exists()
