@@ -186,7 +186,7 @@ def _post(media: Media) -> int:
 
 def _links(files: Iterable[Media]) -> Iterable[str]:
     """Links to exactly these files: one for each row of neighbouring messages."""
-    numbered = enumerate(files)
+    numbered = enumerate({each.message_id: each for each in files}.values())
     for _, row in groupby(numbered, key=lambda pair: pair[1].message_id - pair[0]):
         first, *_, last = [*(media for _, media in row)] * 2
         yield MessageLink(

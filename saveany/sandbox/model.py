@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from saveany.sandbox.boxes import Box
 from saveany.sandbox.content import Content
@@ -43,6 +43,7 @@ class Picture:
     width: int
     height: int
     content: Content
+    declared: int | None = None  # bytes that Telegram says it has, if those are not its bytes
 
 
 @dataclass(eq=False, kw_only=True)
@@ -69,6 +70,30 @@ class File:
         return self.content
 
 
+Wrapper = Literal[
+    "paid",
+    "invoice",
+    "preview",
+    "game",
+    "story",
+    "poll",
+    "rich text",
+    "chat photo",
+    "suggested photo",
+    "wallpaper",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapping:
+    """Files that a message carries in another way than as its own media."""
+
+    how: Wrapper
+    files: tuple[File, ...]
+    buyers: frozenset[int] | None = None  # accounts that have paid for them; None: nobody has to
+    story: tuple[int, int] | None = None  # who has posted it (an account or a channel), and its number
+
+
 class Origin(NamedTuple):
     """From where a message was forwarded."""
 
@@ -88,6 +113,7 @@ class Message:
     id: int
     text: str = ""
     file: File | None = None
+    wrapped: Wrapping | None = None
     date: datetime = EPOCH
     edited: datetime | None = None
     album: int | None = None
@@ -103,6 +129,12 @@ class Message:
     entities: tuple[Any, ...] = ()  # TL message entities
     markup: Any = None  # TL reply markup: buttons
     letter: int = 0
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All files that it carries."""
+        own = (self.file,) if self.file else ()
+        return own + (self.wrapped.files if self.wrapped else ())
 
     @property
     def threads(self) -> set[int]:

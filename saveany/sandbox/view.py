@@ -6,6 +6,7 @@ from typing import Any
 
 from telethon.tl import types as tl
 
+from saveany.sandbox import wrappings
 from saveany.sandbox.world import Account, Chat, File, Message, Picture, World
 
 
@@ -57,11 +58,7 @@ class View:
         """A `message`, or a `messageService`."""
         peer = peer_of(chat)
         if message.service:
-            action = (
-                tl.MessageActionTopicCreate(message.opens_topic, 0x6FB9F0)
-                if message.opens_topic
-                else tl.MessageActionChannelCreate(chat.title)
-            )
+            action = self._action(chat, message)
             return tl.MessageService(id=message.id, peer_id=peer, date=message.date, action=action)
         return tl.Message(
             id=message.id,
@@ -74,7 +71,8 @@ class View:
             from_id=self._author(chat, message),
             fwd_from=_forward(chat, message),
             reply_to=_reply(message),
-            media=self.media(message.file) if message.file else None,
+            media=self._media(message),
+            rich_message=wrappings.rich_text(self, message.wrapped) if message.wrapped else None,
             entities=list(message.entities) or None,
             reply_markup=message.markup,
             replies=self._replies(chat, message),
@@ -82,8 +80,26 @@ class View:
             grouped_id=message.album,
         )
 
+    def _action(self, chat: Chat, message: Message) -> Any:
+        if message.wrapped:
+            return wrappings.action(self, message.wrapped)
+        if message.opens_topic:
+            return tl.MessageActionTopicCreate(message.opens_topic, 0x6FB9F0)
+        return tl.MessageActionChannelCreate(chat.title)
+
+    def _media(self, message: Message) -> Any:
+        if message.file:
+            return self.media(message.file)
+        return wrappings.media(self, message.wrapped) if message.wrapped else None
+
     def media(self, file: File) -> Any:
         """A `messageMediaPhoto` or `messageMediaDocument`."""
+        if file.pictures:
+            return tl.MessageMediaPhoto(photo=self.file(file))
+        return tl.MessageMediaDocument(document=self.file(file))
+
+    def file(self, file: File) -> Any:
+        """A `photo` or `document`."""
         access = {
             "id": file.id,
             "access_hash": self.world.access_hash(self.account, file.id),
@@ -92,12 +108,11 @@ class View:
             "dc_id": file.dc,
         }
         if file.pictures:
-            return tl.MessageMediaPhoto(photo=tl.Photo(sizes=_sizes(file.pictures), **access))
+            return tl.Photo(sizes=_sizes(file.pictures), **access)
         named = [tl.DocumentAttributeFilename(file.name)] if file.name is not None else []
-        document = tl.Document(
+        return tl.Document(
             mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **access
         )
-        return tl.MessageMediaDocument(document=document)
 
     def around(self, chat: Chat, messages: Iterable[Message]) -> dict[str, list[Any]]:
         """The `chats` and `users` that go with messages of a chat."""
@@ -106,6 +121,8 @@ class View:
         chats = {m.forwarded[0] for m in chosen if m.forwarded} | {o.channel for o in origins if o.channel}
         users = {m.sender for m in chosen if m.sender is not None and not chat.broadcast}
         users |= {o.account for o in origins if o.account}
+        told = {m.wrapped.story[0] for m in chosen if m.wrapped and m.wrapped.story}
+        users, chats = users | (told & self.world.accounts.keys()), chats | (told & self.world.chats.keys())
         if chat.private and not chat.group:
             users |= {chat.id, self.account.id}
         own = [self.chat(chat)] if chat.group or not chat.private else []
@@ -184,7 +201,8 @@ def _reply(message: Message) -> Any:
 def _sizes(pictures: tuple[Picture, ...]) -> list[Any]:
     """Small sizes as `photoSize`, the largest as `photoSizeProgressive`, as the service sends them."""
     *small, large = pictures
-    steps = [large.content.size // 4, large.content.size // 2, large.content.size]
+    size = large.content.size if large.declared is None else large.declared
+    steps = [size // 4, size // 2, size]
     return [
         *(tl.PhotoSize(p.type, p.width, p.height, p.content.size) for p in small),
         tl.PhotoSizeProgressive(large.type, large.width, large.height, steps),

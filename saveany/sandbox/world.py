@@ -16,11 +16,11 @@ from typing import Any
 from saveany.sandbox.boxes import Event, Kind
 from saveany.sandbox.content import Parts, Store
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.model import EPOCH, Account, Chat, File, Group, Message, Origin, Picture
+from saveany.sandbox.model import EPOCH, Account, Chat, File, Group, Message, Origin, Picture, Wrapping
 from saveany.sandbox.privacy import meant_for
 from saveany.sandbox.talks import Talks
 
-__all__ = ["EPOCH", "Account", "Chat", "File", "Group", "Message", "Origin", "Picture", "World"]
+__all__ = ["EPOCH", "Account", "Chat", "File", "Group", "Message", "Origin", "Picture", "World", "Wrapping"]
 
 
 _RUN = 1_000_000  # more than happens before a restart
@@ -33,6 +33,7 @@ class World:
         self.accounts: dict[int, Account] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[int, File] = {}
+        self.stories: dict[tuple[int, int], File] = {}  # by who has posted it and its number
         self.store = Store()
         self.uploads: dict[tuple[int, int], Parts] = {}  # by account and the number it gave the file
         self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # chat and message, by account and random id
@@ -126,7 +127,7 @@ class World:
         """Every message that carries a file."""
         for chat in (*self.chats.values(), *self.talks):
             for message in list(chat.messages.values()):
-                if message.file is not None and message.file.id == file_id:
+                if any(file.id == file_id for file in message.files):
                     yield chat, message
 
     # -- looking at it

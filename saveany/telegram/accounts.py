@@ -29,7 +29,7 @@ from saveany.telegram.errors import login_command, translated
 from saveany.telegram.file import OnWait
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
-from saveany.telegram.messages import NotHere, NotThere, Reader
+from saveany.telegram.messages import NotHere, NotThere, Reader, Withheld
 from saveany.telegram.parallel import Downloader, Range, Write
 from saveany.telegram.pool import Limits, Pool
 from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
@@ -146,7 +146,12 @@ class Accounts:
         Raises `Permanent` (no such message, nothing in it, no account may see it), `Retryable` (flood wait
         in `after`, network) or `NeedsLogin`; each says why and what to do.
         """
-        return await self._first(lambda reader: reader.resolve(link))
+        try:
+            return await self._first(lambda reader: reader.resolve(link))
+        except Withheld as withheld:
+            if not withheld.rest:
+                raise
+            return withheld.rest  # of a range, what any account may have
 
     async def find(self, source: Mapping[str, Any]) -> Media:
         """The file of `Media.source`, read again by whichever account can. Raises as `resolve` does, and
@@ -444,7 +449,7 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
         return min(passing, key=lambda each: each.after)
     missing = [each for each in refusals.values() if isinstance(each, NotThere)]
     if missing:
-        return missing[0]
+        return max(missing, key=lambda each: len(each.rest) if isinstance(each, Withheld) else 0)
     reasons = "; ".join(
         f"{name}: {error.message.removeprefix(f'Telegram account {name}: ')}"
         for name, error in refusals.items()

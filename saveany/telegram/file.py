@@ -27,11 +27,24 @@ OnWait = Callable[[float], None]
 Elsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 
 _log = get_logger("saveany.telegram")
+#: The end of every JPEG, and how many bytes of zeros may follow it.
+_JPEG_END, _PADDING = b"\xff\xd9", 1024
+#: Telegram makes photos smaller than this.
+_LARGEST_PHOTO = 64 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
 class LongWait(Retryable):
     """Telegram wants this account to wait longer than a download does; another account may go on."""
+
+
+class OtherSize(Retryable):
+    """A photo is whole, but has `size` bytes, not as many as Telegram says. With that size it can be read."""
+
+    def __init__(self, size: int, said: int) -> None:
+        # A wait, however short, is no failure: this is nobody's fault.
+        super().__init__(f"Telegram says that the photo has {said} bytes, and sends {size}", after=0.01)
+        self.size = size
 
 
 class _Part(NamedTuple):
@@ -99,6 +112,8 @@ class RemoteFile:
             try:
                 await self._wait(pool.clock)
                 return await self._ask(pool, media, part, self._limits.part * (tries + 1))
+            except OtherSize:
+                raise
             except LongWait as wait:
                 await self._move(media, wait)
             except Exception as error:
@@ -118,6 +133,17 @@ class RemoteFile:
         return min(self._lines[pool], key=lambda line: line.busy)
 
     async def _ask(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
+        data = await self._sent(pool, media, part, seconds)
+        expected = min(part.limit, media.size - part.offset)
+        if len(data) != expected:
+            await self._measure(pool, media)
+            raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
+        lines = self._lines[pool]
+        pool.depth.answered(len(data), idle=sum(line.busy for line in lines) < len(lines) / 2)
+        return data
+
+    async def _sent(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
+        """What Telegram sends for a part, however much it is."""
         request = functions.upload.GetFileRequest(media.tl_location, *part)
         # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
         line = self._line(pool)
@@ -125,12 +151,20 @@ class RemoteFile:
         if not isinstance(answer, types.upload.File):
             raise Permanent("Telegram keeps this file on a foreign network (CDN), which SaveAny cannot read.")
         data: Bytes = answer.bytes
-        expected = min(part.limit, media.size - part.offset)
-        if len(data) != expected:
-            raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
-        lines = self._lines[pool]
-        pool.depth.answered(len(data), idle=sum(line.busy for line in lines) < len(lines) / 2)
         return data
+
+    async def _measure(self, pool: Pool, media: Media) -> None:
+        """Raises `OtherSize` for a photo that has its end, but not where Telegram says."""
+        if media.kind != "photo":
+            return
+        offset, end = 0, b""
+        while offset < _LARGEST_PHOTO:
+            data = await self._sent(pool, media, _Part(offset, PART, False), self._limits.part)
+            offset, end = offset + len(data), (end + bytes(data[-_PADDING:]))[-_PADDING:]
+            if len(data) < PART:
+                break
+        if offset not in (media.size, 0) and end.rstrip(b"\0").endswith(_JPEG_END):
+            raise OtherSize(offset, media.size)
 
     async def _recover(self, pool: Pool, generation: int, media: Media, error: Exception) -> None:
         """Do what makes another try worth it, or raise."""

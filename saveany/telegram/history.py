@@ -10,8 +10,8 @@ from telethon import utils
 from telethon.tl import functions, types
 
 from saveany.errors import Permanent
-from saveany.telegram.media import Media, from_message
-from saveany.telegram.messages import NotHere, Reader, public_name, public_names
+from saveany.telegram.media import Media
+from saveany.telegram.messages import NotHere, Reader, Withheld, public_name, public_names
 
 #: The most messages that Telegram gives at once, and the most chats it tells the newest message of.
 PAGE = 100
@@ -87,13 +87,15 @@ async def after(reader: Reader, chat: int, seen: int, username: str = "") -> Pag
     # answers nothing to a `min_id` that is far back, so what is too old is left out here.
     answer = await reader.ask(_history(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
     messages = sorted((each for each in answer.messages if each.id > seen), key=lambda each: each.id)
-    names = public_names(answer)
-    found = (from_message(each, reader.account, names) for each in messages)
+    try:
+        media = await reader.files(messages, answer)
+    except Withheld as error:
+        media = error.rest
     return Page(
-        media=[each for each in found if each is not None],
+        media=media,
         last=messages[-1].id if messages else seen,
         full=len(messages) >= PAGE,
-        username=names.get(chat, ""),
+        username=public_names(answer).get(chat, ""),
         account=reader.account,
     )
 
@@ -101,12 +103,11 @@ async def after(reader: Reader, chat: int, seen: int, username: str = "") -> Pag
 async def _peer(reader: Reader, chat: int, username: str) -> types.InputChannel:
     """The chat, which has maybe given its username to another one."""
     try:
-        peer = await reader.chat(str(chat), username)
+        return await reader.chat(str(chat), username)
+    except NotHere:
+        raise
     except Permanent as error:
         raise NotHere(error.message) from error
-    if utils.get_peer_id(types.PeerChannel(peer.channel_id)) != chat:
-        raise NotHere(f"@{username} is another chat now")
-    return peer
 
 
 def _history(peer: types.InputChannel, *, offset_id: int, add_offset: int, limit: int) -> Any:

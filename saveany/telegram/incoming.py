@@ -41,7 +41,7 @@ def message(found: types.Message, known: Around, me: Person) -> Message:
         sender=me if found.out else person(_sender(found), known),
         date_ms=int(found.date.timestamp() * 1000),
         text=text,
-        urls=tuple(_urls(text, found.entities or ())),
+        urls=tuple(dict.fromkeys([*_urls(text, found.entities or ()), *_buttons(found.reply_markup)])),
         file=_file(found),
         album=found.grouped_id or 0,
         reply_to=_reply_to(found),
@@ -75,10 +75,14 @@ def _sender(found: types.Message) -> int:
 
 
 def _file(found: types.Message) -> File | None:
-    file = media.from_message(found, "")
-    if file is None:
-        return None
-    return File(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
+    """The file that was sent, the first if there are several. What cannot be seen from here a worker
+    finds, or it says why not."""
+    file = next(iter(media.files_in(found, "", previews=False)), None)
+    if file is not None:
+        return File(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
+    if media.price(found) or media.unread_story(found):
+        return File(kind="document", size=0)
+    return None
 
 
 def _reply_to(found: types.Message) -> int:
@@ -105,6 +109,14 @@ def _urls(text: str, entities: Iterable[Any]) -> Iterable[str]:
         elif isinstance(entity, types.MessageEntityUrl):
             url = _cut(text, entity)
             yield url if "://" in url else f"https://{url}"
+
+
+def _buttons(markup: Any) -> Iterable[str]:
+    """The links that the buttons below a message open."""
+    for row in getattr(markup, "rows", None) or ():
+        for button in row.buttons:
+            if isinstance(button.type, types.InlineButtonTypeUrl | types.InlineButtonTypeUrlAuth):
+                yield button.type.url
 
 
 def _names(text: str, entities: Iterable[Any], me: Person) -> bool:

@@ -31,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sender: Person
     date_ms: int
     text: str = ""  # or the caption
-    urls: tuple[str, ...] = ()  # all that its text links to, in order, hidden ones too
+    urls: tuple[str, ...] = ()  # all that its text and buttons link to, in order, hidden ones too
     file: File | None = None
     album: int = 0  # the same for all messages of an album
     reply_to: int = 0  # message id

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import Any, Literal
 
 from telethon import utils
@@ -36,7 +37,7 @@ class Media:
     mime_type: str
     caption: str
     date_ms: int
-    grouped_id: int | None  # the same for all files of an album
+    grouped_id: int | None  # the same for all files of an album, and for several in one message
     dc_id: int
     account: str  # who read it: the location is that account's
     location: Location = field(repr=False)
@@ -62,33 +63,106 @@ class Media:
         return cls(self.document_id, where.access_hash, where.file_reference, where.thumb)
 
 
-def from_message(message: types.Message, account: str, names: Mapping[int, str] = _NO_NAMES) -> Media | None:
-    """The file in a message, None if it has none (or Telegram has already removed it). `names` are the
-    usernames of those who came with it, by marked id."""
-    media = message.media
-    if isinstance(media, types.MessageMediaPhoto) and isinstance(media.photo, types.Photo):
-        what = _photo(media.photo)
-    elif isinstance(media, types.MessageMediaDocument) and isinstance(media.document, types.Document):
-        what = _document(media.document)
-    else:
-        return None
+def files_in(
+    message: Any, account: str, names: Mapping[int, str] = _NO_NAMES, *, previews: bool = True
+) -> list[Media]:
+    """The files in a message, in order: none if it has none (or Telegram has already removed them), several
+    if it is media that was paid for. `names` are the usernames of those who came with it, by marked id.
+    What Telegram shows of a page that the text links to counts only with `previews`.
+    """
+    media = getattr(message, "media", None)
+    if isinstance(media, types.MessageMediaWebPage) and not previews:
+        return []
+    files = {(type(each), each.id): each for each in _files(message)}
+    if not files:
+        return []
     chat, origin = utils.get_peer_id(message.peer_id), _origin(message)
-    return Media(
-        chat_id=chat,
-        message_id=message.id,
-        caption=message.message or "",
-        date_ms=int(message.date.timestamp() * 1000),
-        grouped_id=message.grouped_id,
-        account=account,
-        chat_username=names.get(chat, ""),
-        origin_id=origin,
-        origin_username=names.get(origin, ""),
-        **what,
-    )
+    common: dict[str, Any] = {
+        "chat_id": chat,
+        "message_id": message.id,
+        "date_ms": int(message.date.timestamp() * 1000),
+        "grouped_id": getattr(message, "grouped_id", None) or (message.id if len(files) > 1 else None),
+        "account": account,
+        "chat_username": names.get(chat, ""),
+        "origin_id": origin,
+        "origin_username": names.get(origin, ""),
+    }
+    captions = chain([getattr(message, "message", None) or ""], repeat(""))
+    return [
+        Media(caption=caption, **common, **_described(each))
+        for each, caption in zip(files.values(), captions, strict=False)
+    ]
 
 
-def _origin(message: types.Message) -> int:
-    forward = message.fwd_from
+def price(message: Any) -> str:
+    """What must still be paid for the files of a message, in words; "" if they are not locked."""
+    if not any(isinstance(each, types.MessageExtendedMediaPreview) for each in _leaves(message)):
+        return ""
+    media = message.media
+    if isinstance(media, types.MessageMediaPaidMedia):
+        return f"{media.stars_amount} Stars"
+    return str(getattr(media, "currency", "")) or "money"
+
+
+def unread_story(message: Any) -> types.MessageMediaStory | None:
+    """The story that a message quotes, if Telegram has not sent it along."""
+    media = getattr(message, "media", None)
+    if isinstance(media, types.MessageMediaStory) and media.story is None:
+        return media
+    return None
+
+
+def _one_of(thing: Any) -> list[Any]:
+    """A file and the picture that is shown in its place, or the picture alone."""
+    return [thing.document or thing.photo]
+
+
+#: What may hold files -> what is in it. Of photos that move, and of videos in several versions, only the one
+#: file counts that was posted.
+_INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
+    types.Message: lambda message: [message.media, message.rich_message],
+    types.RichMessage: lambda text: [*text.photos, *text.documents],
+    types.MessageMediaPhoto: lambda media: [media.photo],
+    types.MessageMediaDocument: lambda media: [media.document],
+    types.MessageMediaPaidMedia: lambda media: media.extended_media,
+    types.MessageMediaInvoice: lambda media: [media.extended_media],
+    types.MessageExtendedMedia: lambda bought: [bought.media],
+    types.MessageMediaWebPage: lambda media: [media.webpage],
+    types.WebPage: _one_of,
+    types.MessageMediaGame: lambda media: [media.game],
+    types.Game: _one_of,
+    types.MessageMediaStory: lambda media: [media.story],
+    types.StoryItem: lambda story: [story.media],
+    types.MessageMediaPoll: lambda media: [media.attached_media, *media.poll.answers],
+    types.PollAnswer: lambda answer: [answer.media],
+    types.MessageService: lambda message: [message.action],
+    types.MessageActionChatEditPhoto: lambda action: [action.photo],
+    types.MessageActionSuggestProfilePhoto: lambda action: [action.photo],
+    types.MessageActionSetChatWallPaper: lambda action: [action.wallpaper],
+    types.WallPaper: lambda paper: [paper.document],
+}
+
+
+def _leaves(thing: Any) -> Iterator[Any]:
+    """What lies in something, however deep: photos, documents, and what is not bought."""
+    inside = _INSIDE.get(type(thing))
+    if inside is None:
+        yield thing
+        return
+    for each in inside(thing):
+        yield from _leaves(each)
+
+
+def _files(message: Any) -> Iterator[types.Photo | types.Document]:
+    return (each for each in _leaves(message) if isinstance(each, types.Photo | types.Document))
+
+
+def _described(file: types.Photo | types.Document) -> dict[str, Any]:
+    return _photo(file) if isinstance(file, types.Photo) else _document(file)
+
+
+def _origin(message: Any) -> int:
+    forward = getattr(message, "fwd_from", None)
     return utils.get_peer_id(forward.from_id) if forward and forward.from_id else 0
 
 
@@ -112,7 +186,7 @@ def _document(document: types.Document) -> dict[str, Any]:
 
 
 def _photo(photo: types.Photo) -> dict[str, Any]:
-    size, thumb = max((_photo_size(each) for each in photo.sizes), default=(0, ""))
+    _, size, thumb = max(map(_photo_size, photo.sizes), default=(0, 0, ""))
     return {
         "document_id": photo.id,
         "kind": "photo",
@@ -124,15 +198,15 @@ def _photo(photo: types.Photo) -> dict[str, Any]:
     }
 
 
-def _photo_size(size: Any) -> tuple[int, str]:
-    """Bytes and letter of one size of a photo; stripped and path previews are no files."""
+def _photo_size(size: Any) -> tuple[int, int, str]:
+    """Pixels, bytes and letter of one size of a photo; stripped and path previews are no files."""
     if isinstance(size, types.PhotoSize):
-        return size.size, size.type
+        return size.w * size.h, size.size, size.type
     if isinstance(size, types.PhotoSizeProgressive):
-        return max(size.sizes), size.type
+        return size.w * size.h, max(size.sizes), size.type
     if isinstance(size, types.PhotoCachedSize):
-        return len(size.bytes), size.type
-    return 0, ""
+        return size.w * size.h, len(size.bytes), size.type
+    return 0, 0, ""
 
 
 def _kind(attributes: Iterable[Any]) -> Kind:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from telethon import errors as tg
 from telethon import utils
@@ -16,7 +16,7 @@ from saveany.errors import Permanent
 from saveany.telegram.client import Client
 from saveany.telegram.errors import describe
 from saveany.telegram.links import MessageLink
-from saveany.telegram.media import Media, from_message
+from saveany.telegram.media import Media, files_in, price, unread_story
 
 #: An album has at most 10 files, with neighbouring message ids.
 _ALBUM = 10
@@ -41,6 +41,7 @@ _CLOSED: tuple[type[BaseException], ...] = (
     tg.UserBannedInChannelError,
 )
 
+T = TypeVar("T")
 
 #: A channel or supergroup; or a talk of the bot, by the marked id of the other side.
 _Chat: TypeAlias = types.InputChannel | int
@@ -54,6 +55,14 @@ class NotThere(Permanent):
     """The account sees the chat but no such message: deleted, never written, or hidden from this account."""
 
 
+class Withheld(NotThere):
+    """The account sees the message but not its files, or not those of all messages; `rest` it does see."""
+
+    def __init__(self, message: str, rest: Sequence[Media] = ()) -> None:
+        super().__init__(message)
+        self.rest = list(rest)
+
+
 class Reader:
     """Reads messages with one account."""
 
@@ -63,23 +72,21 @@ class Reader:
         self._dialogs_read = -_DIALOGS_SECONDS
 
     async def resolve(self, link: MessageLink) -> list[Media]:
-        """The files of a link, an album's in order. Raises `NotHere`, `NotThere`, `Permanent` (there is
-        nothing to download in the message) and Telethon's errors."""
-        try:
-            return await (self._resolve(link) if link.last is None else self._range(link, link.last))
-        except NotHere:
-            if isinstance(link.chat, str):
-                await self._client.session.forget_name(link.chat)
-            raise
+        """The files of a link, an album's in order. Raises `NotHere`, `NotThere`, `Withheld`, `Permanent`
+        (there is nothing to download in the message) and Telethon's errors."""
+        name = link.chat if isinstance(link.chat, str) else ""
+        return await self._afresh(name, lambda: self._resolve(link))
 
     async def _resolve(self, link: MessageLink) -> list[Media]:
+        if link.last is not None:
+            return await self._range(link, link.last)
         chat, number = await self._place(link)
         around = [number] if link.single else neighbours(number, in_talk=isinstance(chat, int))
-        messages, names = await self._read(chat, around)
+        messages, answer = await self._fetch(chat, around)
+        _check_name(link, chat, answer)
         message = _existing(messages, number)
         album = [m for m in messages.values() if m.id == number or _same_album(m, message)]
-        found = (from_message(m, self._client.name, names) for m in sorted(album, key=lambda m: m.id))
-        media = [each for each in found if each is not None]
+        media = await self.files(sorted(album, key=lambda m: m.id), answer, previews=True)
         if not media:
             raise Permanent(_why_empty(message))
         return media
@@ -90,24 +97,84 @@ class Reader:
             return link.talk_id, link.message
         chat = await self._chat(link.chat)
         if link.comment is not None:
-            return await self._discussion(chat), link.comment
+            return await self._discussion(link, chat), link.comment
         return chat, link.message
 
     async def _range(self, link: MessageLink, last: int) -> list[Media]:
         """The files of all messages from one to another, those of one topic if the link names it."""
         chat, topic = await self._chat(link.chat), link.topic or link.thread
         media: list[Media] = []
+        withheld = ""
         for first in range(link.message, last + 1, _BATCH):
-            messages, names = await self._read(chat, list(range(first, min(first + _BATCH, last + 1))))
-            found = (
-                from_message(each, self._client.name, names)
-                for _, each in sorted(messages.items())
-                if topic is None or _is_in_topic(each, topic)
-            )
-            media += [each for each in found if each is not None]
+            messages, answer = await self._fetch(chat, list(range(first, min(first + _BATCH, last + 1))))
+            _check_name(link, chat, answer)
+            chosen = (m for _, m in sorted(messages.items()) if topic is None or _is_in_topic(m, topic))
+            try:
+                media += await self.files(list(chosen), answer)
+            except Withheld as error:
+                media += error.rest
+                withheld = withheld or error.message
+        if withheld:
+            raise Withheld(withheld, media)
         if not media:
             raise Permanent(f"None of the messages {link.message} to {last} has a file.")
         return media
+
+    async def files(self, messages: Iterable[Any], answer: Any, *, previews: bool = False) -> list[Media]:
+        """The files in messages that came with an answer; raises `Withheld` with the others if those of a
+        message are withheld."""
+        names, media, withheld = public_names(answer), list[Media](), ""
+        for message in messages:
+            try:
+                await self._complete(message)
+            except Withheld as error:
+                withheld = withheld or error.message
+            media += files_in(message, self._client.name, names, previews=previews)
+        if withheld:
+            raise Withheld(withheld, media)
+        return media
+
+    async def _complete(self, message: Any) -> None:
+        """Fetch what belongs to a message and has not come with it."""
+        if cost := price(message):
+            raise Withheld(
+                f"The media of message {message.id} costs {cost} and is not bought. Buy it in Telegram, with "
+                "a user account that is logged in here, and send the link again."
+            )
+        if story := unread_story(message):
+            story.story = await self._story(story)
+
+    async def _story(self, quoted: types.MessageMediaStory) -> Any:
+        """The story that a message quotes; None if it is over."""
+        if self._client.is_bot:
+            raise Withheld(
+                "The message quotes a story, which no bot can read. Log in a user: /login in the "
+                "bot, or saveany login --phone"
+            )
+        marked = utils.get_peer_id(quoted.peer)
+        access_hash = await self._client.session.access_hash(marked)
+        if access_hash is None:
+            raise Withheld("This account cannot see whose story the message quotes.")
+        peer = (
+            types.InputPeerUser(marked, access_hash)
+            if marked > 0
+            else types.InputPeerChannel(utils.resolve_id(marked)[0], access_hash)
+        )
+        try:
+            answer = await self.ask(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
+        except NotHere as error:
+            raise Withheld(f"This account cannot see the story that the message quotes: {error}") from error
+        return next((each for each in answer.stories if each.id == quoted.id), None)
+
+    async def _afresh(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives. Where a username leads is remembered, and may be another chat now: if `work`
+        fails then, it is done once more without that memory."""
+        try:
+            return await work()
+        except NotHere:
+            if not name or not await self._client.session.forget_name(name):
+                raise
+        return await work()
 
     @property
     def account(self) -> str:
@@ -115,20 +182,28 @@ class Reader:
         return self._client.name
 
     async def chat(self, text: str, username: str = "") -> types.InputChannel:
-        """A channel or group by @name, or by its id as -100… (with the username as a second way)."""
+        """A channel or group by @name, or by its id as -100… (with the username as a second way). The name is
+        its name now."""
         if text.startswith("-"):
             return await self._chat(int(text), username)
-        return await self._by_username(text.removeprefix("@"))
+        name = text.removeprefix("@")
+        return await self._afresh(name, lambda: self._confirmed(name))
+
+    async def _confirmed(self, name: str) -> types.InputChannel:
+        chat = await self._by_username(name)
+        _check_chat(name, chat, await self.ask(functions.channels.GetChannelsRequest([chat])))
+        return chat
 
     async def find(self, source: Mapping[str, Any]) -> Media:
         """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
         another one now."""
         chat = await self._marked(source["chat"], source.get("chat_username", ""))
-        messages, names = await self._read(chat, [source["message"]])
-        media = from_message(_existing(messages, source["message"]), self._client.name, names)
-        if media is None or (media.document_id, media.kind) != (source["document"], source["kind"]):
-            raise Permanent("The message was edited since: its file is another one now. Send the link again.")
-        return media
+        messages, answer = await self._fetch(chat, [source["message"]])
+        found = await self.files([_existing(messages, source["message"])], answer, previews=True)
+        for media in found:
+            if (media.document_id, media.kind) == (source["document"], source["kind"]):
+                return media
+        raise Permanent("The message was edited since: its file is another one now. Send the link again.")
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The messages of a chat, named by its marked id, that are there; and who and what goes with them, by
@@ -147,11 +222,6 @@ class Reader:
             return await self._chat(chat, username)
         return chat
 
-    async def _read(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, str]]:
-        """Messages by id, and the usernames of who and what goes with them, by marked id."""
-        messages, answer = await self._fetch(chat, numbers)
-        return messages, public_names(answer)
-
     async def _fetch(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], Any]:
         """Messages by id, and the answer they came with."""
         ids = [types.InputMessageID(n) for n in numbers]
@@ -164,9 +234,11 @@ class Reader:
         there = [m for m in answer.messages if not isinstance(m, types.MessageEmpty)]
         return {m.id: m for m in there if utils.get_peer_id(m.peer_id) == chat}, answer
 
-    async def _discussion(self, channel: types.InputChannel) -> types.InputChannel:
+    async def _discussion(self, link: MessageLink, channel: types.InputChannel) -> types.InputChannel:
         """The group in which posts of a channel are commented."""
         full = await self.ask(functions.channels.GetFullChannelRequest(channel))
+        if isinstance(link.chat, str):
+            _check_chat(link.chat, channel, full)
         group = full.full_chat.linked_chat_id
         if not group:
             raise Permanent("This channel has no comments; check the link.")
@@ -179,12 +251,23 @@ class Reader:
         number = chat if chat > 0 else utils.resolve_id(chat)[0]
         marked = utils.get_peer_id(types.PeerChannel(number))
         access_hash = await self._client.session.access_hash(marked)
+        moved = ""
         if access_hash is None and username:
-            return await self._by_username(username)
+            try:
+                return await self._afresh(username, lambda: self._same(number, username))
+            except Permanent as error:  # nobody has the name any more, or somebody else
+                moved = error.message
         if access_hash is None and not self._client.is_bot:
-            access_hash = await self._from_dialogs(marked)
+            access_hash = await self._from_dialogs(marked, moved)
         # A bot is known by its membership and needs no hash.
         return types.InputChannel(number, access_hash or 0)
+
+    async def _same(self, number: int, username: str) -> types.InputChannel:
+        """The chat with an id, by its username."""
+        chat = await self._by_username(username)
+        if chat.channel_id != number:
+            raise NotHere(f"@{username} is another chat now")
+        return chat
 
     async def _by_username(self, username: str) -> types.InputChannel:
         marked = await self._client.session.chat_of(username)
@@ -206,15 +289,16 @@ class Reader:
         await self._client.session.remember_name(username, marked)
         return marked
 
-    async def _from_dialogs(self, marked: int) -> int:
-        """The access hash of a chat the user is in; Telegram tells it only with the list of dialogs."""
+    async def _from_dialogs(self, marked: int, otherwise: str) -> int:
+        """The access hash of a chat the user is in; Telegram tells it only with the list of dialogs. If
+        it is not there, `otherwise` may say better what is wrong."""
         async with self._dialogs_lock:
             if time.monotonic() - self._dialogs_read > _DIALOGS_SECONDS:
                 await self._read_dialogs()
                 self._dialogs_read = time.monotonic()
             access_hash = await self._client.session.access_hash(marked)
         if access_hash is None:
-            raise NotHere("it is not a member of the chat")
+            raise NotHere(otherwise or "it is not a member of the chat")
         return access_hash
 
     async def _read_dialogs(self) -> None:
@@ -284,6 +368,26 @@ def _is_in_topic(message: Any, topic: int) -> bool:
     return topic in (thread, message.id)
 
 
+def _check_name(link: MessageLink, chat: _Chat, answer: Any) -> None:
+    """Raises `NotHere` if the chat of a link does not have the name any more that the link calls it by. The
+    group of comments has another one."""
+    if isinstance(link.chat, str) and not isinstance(chat, int) and link.comment is None:
+        _check_chat(link.chat, chat, answer)
+
+
+def _check_chat(name: str, chat: types.InputChannel, answer: Any) -> None:
+    found = next((each for each in answer.chats if each.id == chat.channel_id), None)
+    if name.lower() not in _all_names(found):
+        raise NotHere(f"@{name} is another chat now")
+
+
+def _all_names(chat: Any) -> set[str]:
+    """Every username that leads to a chat, in lower case."""
+    several: Iterable[Any] = getattr(chat, "usernames", None) or ()
+    active = {each.username.lower() for each in several if each.active}
+    return active | {(getattr(chat, "username", None) or "").lower()}
+
+
 def public_name(chat: Any) -> str:
     """A chat's public name; since 2022 a chat may have several."""
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()
@@ -294,8 +398,8 @@ def public_name(chat: Any) -> str:
 def _why_empty(message: Any) -> str:
     """Why a message has nothing to download."""
     media = getattr(message, "media", None)
-    if isinstance(media, types.MessageMediaPaidMedia):
-        return "The message's media must be paid for in Telegram; SaveAny cannot fetch it."
     if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
         return "The message's file has expired; Telegram does not have it any more."
+    if isinstance(media, types.MessageMediaStory):
+        return "The story that the message quotes is over, or this account may not see it."
     return "The message has no file: only photos, videos, documents and the like can be saved."

@@ -234,11 +234,12 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
             with suppress(*REDIS_AWAY):
                 await self._shared.set(self._key(f"name:{username.lower()}"), marked_id, ex=_NAME_SECONDS)
 
-    async def forget_name(self, username: str) -> None:
-        """A username led to a chat that is not there: ask Telegram the next time."""
+    async def forget_name(self, username: str) -> bool:
+        """Ask Telegram the next time where a username leads. Whether that was remembered."""
         if self._shared:
             with suppress(*REDIS_AWAY):
-                await self._shared.delete(self._key(f"name:{username.lower()}"))
+                return bool(await self._shared.delete(self._key(f"name:{username.lower()}")))
+        return False
 
     async def flush(self) -> None:
         """Carry access hashes learnt since the last time to Redis; if it is away, they wait here."""

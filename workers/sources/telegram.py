@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from saveany.errors import Permanent
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
@@ -12,11 +14,12 @@ from saveany.planning.facts import Facts
 from saveany.planning.names import name_for, split
 from saveany.planning.plan import Found
 from saveany.telegram import links
+from saveany.telegram.file import OtherSize
 from saveany.telegram.media import Media
 from storages.base import Range
-from workers.sources.base import Source, Tools, Write
+from workers.sources.base import Report, Source, Tools, Write
 
-_Key = tuple[int, int]  # chat and message
+_Key = tuple[int, int, int]  # chat, message and document
 
 #: So many files are remembered as they were read: their references are good for hours, not for days.
 _FRESH = 200
@@ -30,6 +33,7 @@ class TelegramSource(Source):
         self._on_wait = tools.on_wait
         # What was read while resolving, so that the first fetch need not read the message again.
         self._fresh: dict[_Key, Media] = {}
+        self._sizes: dict[_Key, int] = {}  # of photos that have another size than Telegram says
 
     @property
     def problem(self) -> str:
@@ -43,7 +47,7 @@ class TelegramSource(Source):
         found: dict[_Key, Media] = {}
         for link in spec.links:
             for media in await self._accounts.resolve(links.parse(link)):
-                found.setdefault((media.chat_id, media.message_id), media)
+                found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())
         wanted = Filter.model_validate(spec.params.get("filter", {}))
         passed = {key: media for key, media in found.items() if wanted.accepts(_told(media, albums))}
@@ -52,12 +56,27 @@ class TelegramSource(Source):
         self._fresh = dict(list((self._fresh | passed).items())[-_FRESH:])
         return [_found(media, albums) for media in passed.values()]
 
+    async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
+        """With its true size, if it was found to have another one than Telegram says."""
+        return msgspec.structs.replace(item, size=self._sizes.get(_key(item), item.size))
+
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file; its message is read again if this worker has not read it yet."""
-        media = self._fresh.pop((item.source["chat"], item.source["message"]), None)
+        media = self._fresh.pop(_key(item), None)
         if media is None:
             media = await self._accounts.find(item.source)
-        await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
+        if media.kind == "photo" and item.size is not None:
+            media = replace(media, size=item.size)
+        try:
+            await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
+        except OtherSize as error:
+            self._sizes[_key(item)] = error.size
+            raise
+        self._sizes.pop(_key(item), None)
+
+
+def _key(item: Item) -> _Key:
+    return item.source["chat"], item.source["message"], item.source["document"]
 
 
 _Albums = dict[tuple[int, int | None], tuple[str, str]]

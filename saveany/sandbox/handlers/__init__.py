@@ -18,6 +18,7 @@ from saveany.sandbox.handlers import (
     password,
     people,
     sending,
+    stories,
     tokens,
     updates,
     uploads,
@@ -28,7 +29,8 @@ __all__ = ["Context", "answer"]
 #: Importing them fills METHODS.
 _FAMILIES = (
     *(auth, bots, buttons, chats, config, editing, files),
-    *(messages, password, people, sending, tokens, updates, uploads),
+    *(messages, password, people, sending, stories, tokens),
+    *(updates, uploads),
 )
 
 

@@ -179,8 +179,16 @@ def _forwarded(source: Chat, original: Message, request: Any) -> Message:
         text="" if bare else original.text,
         entities=() if bare else original.entities,
         file=original.file,
+        wrapped=original.wrapped,
+        markup=_links_only(original.markup),
         origin=None if request.drop_author else origin,
     )
+
+
+def _links_only(markup: Any) -> Any:
+    """Of buttons, those that open links are forwarded; if there are others, none."""
+    buttons = [button for row in getattr(markup, "rows", ()) for button in row.buttons]
+    return markup if all(isinstance(each.type, tl.InlineButtonTypeUrl) for each in buttons) else None
 
 
 def _check_new(context: Context, random_ids: Sequence[int]) -> None:

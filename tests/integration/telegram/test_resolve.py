@@ -178,21 +178,6 @@ async def test_another_account_answers_during_a_flood_wait(sandbox: Sandbox, sta
     assert media.account == "me"
 
 
-async def test_a_username_that_moved_is_asked_for_again(sandbox: Sandbox, start: Start) -> None:
-    accounts = await start(user=True)
-    world = sandbox.world
-    old = world.add_chat(Chat(id=1600000005, title="old", username="moving"))
-    world.post(old, Message(id=5, file=world.files[1001]))
-    await accounts.resolve(parse("https://t.me/moving/5"))
-    old.username = ""
-    new = world.add_chat(Chat(id=1600000006, title="new", username="moving"))
-    world.post(new, Message(id=5, file=world.files[1002]))
-    with pytest.raises(Permanent):
-        await accounts.resolve(parse("https://t.me/moving/5"))
-    [media] = await accounts.resolve(parse("https://t.me/moving/5"))
-    assert media.document_id == 1002
-
-
 async def test_session_strings_without_a_name_are_accounts_too(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(table(sandbox, user=True, sessions=[sandbox.user_session]))
     assert accounts.ready == ["me", "session1"]

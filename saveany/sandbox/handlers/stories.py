@@ -1,0 +1,30 @@
+"""stories.getStoriesByID: what people and channels show for a while."""
+
+from typing import Any
+
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.sandbox import wrappings
+from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.registry import Context, answers
+
+
+@answers(fn.stories.GetStoriesByIDRequest, bots=False)
+def get_stories_by_id(context: Context, request: Any) -> Any:
+    """The stories of somebody that are not over."""
+    owner = _owner(context, request.peer)
+    found = {id_: context.world.stories.get((owner, id_)) for id_ in request.id}
+    shown = [wrappings.story(context.view, id_, file) for id_, file in found.items() if file]
+    return tl.stories.Stories(count=len(shown), stories=shown, chats=[], users=[])
+
+
+def _owner(context: Context, peer: Any) -> int:
+    """The account or channel of a peer, if who asks knows it."""
+    if isinstance(peer, tl.InputPeerChannel):
+        return context.chat(peer).id
+    if not isinstance(peer, tl.InputPeerUser):
+        raise RpcFailure(400, "PEER_ID_INVALID")
+    if peer.access_hash != context.world.access_hash(context.account, peer.user_id):
+        raise RpcFailure(400, "USER_ID_INVALID")
+    return int(peer.user_id)

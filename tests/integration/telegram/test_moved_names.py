@@ -1,0 +1,117 @@
+"""A username may lead to another chat than it did: nothing is read from the old one, or written to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.errors import Permanent
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.content import Stream
+from saveany.sandbox.world import Chat, File, Message
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from saveany.telegram.uploads import Uploads
+from storages.telegram import Document, Part, Target
+from tests.integration.telegram.conftest import Start
+
+OLD, NEW = 1600000011, 1600000012
+OLD_FILE, NEW_FILE = 4001, 4002
+USER = samples.USER.id
+
+
+@pytest.fixture
+def old(sandbox: Sandbox) -> Chat:
+    """The chat that has the name at first. It stays public, and the user stays a member."""
+    return _chat(sandbox, OLD, OLD_FILE, "moving")
+
+
+@pytest.fixture
+async def user(start: Start) -> Accounts:
+    started: Accounts = await start(user=True)
+    return started
+
+
+def _chat(sandbox: Sandbox, id_: int, file: int, username: str) -> Chat:
+    world = sandbox.world
+    chat = world.add_chat(
+        Chat(id=id_, title=str(id_), username=username, members={USER}, admins={USER}, linked=id_ + 10)
+    )
+    group = world.add_chat(Chat(id=id_ + 10, title="group", broadcast=False, members={USER}, linked=id_))
+    made = world.add_file(File(id=file, content=Stream(file, 1000 + file), name=f"{file}.bin"))
+    world.post(chat, Message(id=5, file=made))
+    world.post(group, Message(id=5, file=made))
+    return chat
+
+
+def move(sandbox: Sandbox, old: Chat, name: str) -> Chat:
+    """Give the name to another chat; the old one gets that one instead."""
+    old.username = name
+    return _chat(sandbox, NEW, NEW_FILE, "moving")
+
+
+@pytest.mark.parametrize("name", ["", "elsewhere"])
+@pytest.mark.parametrize(
+    "link", ["https://t.me/moving/5", "https://t.me/Moving/4-6", "https://t.me/moving/5?comment=5"]
+)
+async def test_links_lead_to_who_has_the_name_now(
+    sandbox: Sandbox, user: Accounts, old: Chat, link: str, name: str
+) -> None:
+    [before] = await user.resolve(parse(link))
+    assert before.document_id == OLD_FILE
+    move(sandbox, old, name)
+    [media] = await user.resolve(parse(link))
+    assert media.document_id == NEW_FILE
+
+
+async def test_a_name_that_nobody_has_any_more_leads_nowhere(
+    sandbox: Sandbox, user: Accounts, old: Chat
+) -> None:
+    await user.resolve(parse("https://t.me/moving/5"))
+    old.username = "elsewhere"
+    with pytest.raises(Permanent, match="nobody has this username"):
+        await user.resolve(parse("https://t.me/moving/5"))
+
+
+async def test_who_watches_a_name_watches_who_has_it_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+    assert (await user.look("@moving")).id == -(10**12) - OLD
+    move(sandbox, old, "elsewhere")
+    assert (await user.look("@moving")).id == -(10**12) - NEW
+
+
+async def test_files_are_sent_to_who_has_the_name_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+    uploads, target = Uploads(user), Target("me", "@moving")
+
+    async def send(number: int) -> None:
+        await uploads.upload(target, Part(number, 0, 1, b"bytes", False))
+        assert await uploads.send(target, [Document(number, number, 1, False, "a.bin", "", "")])
+
+    await send(1)
+    assert max(old.messages) == 6
+    new = move(sandbox, old, "elsewhere")
+    await send(2)
+    assert (max(old.messages), max(new.messages)) == (6, 6)
+
+
+async def test_a_file_is_found_again_in_its_own_chat(
+    sandbox: Sandbox, start: Start, user: Accounts, old: Chat
+) -> None:
+    """Also by an account that has not met the chat and knows only the name that it had."""
+    [media] = await user.resolve(parse("https://t.me/moving/5"))
+    new = move(sandbox, old, "")
+    new.username = ""
+    third = _chat(sandbox, NEW + 1, 4003, "moving")
+    bot = await start(bot=True)
+    with pytest.raises(Permanent, match="not a member"):
+        await bot.find(media.source())
+    old.members.add(samples.BOT.id)
+    assert (await bot.find(media.source())).document_id == OLD_FILE
+    old.username, third.username = "moving", ""
+    old.members.discard(samples.BOT.id)
+    assert (await bot.find(media.source())).document_id == OLD_FILE
+
+
+async def test_a_name_that_stays_is_still_asked_for_once(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+    for _ in range(3):
+        await user.resolve(parse("https://t.me/moving/5"))
+    assert sandbox.counters.requests(method="contacts.resolveUsername") == 1
+    assert not sandbox.counters.requests(method="channels.getChannels")

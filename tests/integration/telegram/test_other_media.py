@@ -1,0 +1,169 @@
+"""Files that a message carries in another way than as its own photo or document."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+from telethon.tl import types as tl
+
+from saveany.errors import Permanent
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.content import Literal, Stream
+from saveany.sandbox.documents import jpeg
+from saveany.sandbox.model import Wrapper
+from saveany.sandbox.view import View
+from saveany.sandbox.world import Chat, File, Message, Picture, Wrapping
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from saveany.telegram.media import Media, files_in
+from tests.integration.telegram.conftest import Start, fetch
+
+CHAT = 1600000005
+LINK = f"https://t.me/c/{CHAT}/5"
+USER, BOT = samples.USER.id, samples.BOT.id
+SERVICE = ("chat photo", "suggested photo", "wallpaper")
+
+
+def photo(id_: int, declared: int | None = None) -> File:
+    content = Literal(jpeg(320, 240, id_ % 200))
+    small = Picture("s", 80, 60, Literal(jpeg(80, 60, 3)))
+    large = Picture("x", 320, 240, content, declared)
+    return File(id=id_, content=content, mime="image/jpeg", pictures=(small, large))
+
+
+def video(id_: int) -> File:
+    return File(id=id_, content=Stream(id_, 70_001), name=f"{id_}.mp4", mime="video/mp4")
+
+
+def post(sandbox: Sandbox, how: Wrapper, *files: File, **more: Any) -> Message:
+    """A message with files in that form, as number 5 of the chat."""
+    for each in files:
+        sandbox.world.add_file(each)
+    wrapped = Wrapping(how=how, files=files, **more)
+    message = Message(id=5, text="" if how in SERVICE else "Look", service=how in SERVICE, wrapped=wrapped)
+    return sandbox.world.post(sandbox.world.chats[CHAT], message)
+
+
+async def contents(accounts: Accounts, link: str = LINK) -> list[tuple[int, str]]:
+    """Documents and hashes of what is behind a link, each read by its message again, as after a restart."""
+    found = []
+    for media in await accounts.resolve(parse(link)):
+        again = await accounts.find(media.source())
+        found.append((media.document_id, (await fetch(accounts, again)).sha256))
+    return found
+
+
+def right(*files: File) -> list[tuple[int, str]]:
+    return [(each.id, hashlib.sha256(each.content.read(0, each.content.size)).hexdigest()) for each in files]
+
+
+FORMS = [
+    *((how, photo) for how in get_args(Wrapper) if how != "wallpaper"),
+    *((how, video) for how in get_args(Wrapper) if how not in ("chat photo", "suggested photo")),
+]
+
+
+@pytest.mark.parametrize(("how", "make"), FORMS)
+async def test_every_form_is_saved(sandbox: Sandbox, accounts: Accounts, how: Wrapper, make: Any) -> None:
+    file = make(3001)
+    post(sandbox, how, file)
+    assert await contents(accounts) == right(file)
+
+
+@pytest.mark.parametrize("how", ["paid", "poll", "rich text"])
+async def test_several_in_one_message_are_an_album(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+    files = (photo(3001), photo(3002), video(3003))
+    post(sandbox, how, *files)
+    assert await contents(accounts) == right(*files)
+    found = await accounts.resolve(parse(LINK))
+    assert len({media.grouped_id for media in found}) == 1
+    assert [media.caption for media in found] == ["Look", "", ""]
+
+
+@pytest.mark.parametrize("how", ["preview", "game"])
+async def test_the_file_counts_and_not_its_picture(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+    picture, file = photo(3001), video(3002)
+    post(sandbox, how, picture, file)
+    assert await contents(accounts) == right(file)
+
+
+@pytest.mark.parametrize("how", ["paid", "invoice"])
+async def test_what_nobody_has_bought_is_said_to_be_locked(
+    sandbox: Sandbox, accounts: Accounts, how: Any
+) -> None:
+    post(sandbox, how, photo(3001), buyers=frozenset())
+    with pytest.raises(Permanent, match=r"message 5 costs .* and is not bought\. Buy it in Telegram"):
+        await accounts.resolve(parse(LINK))
+
+
+@pytest.mark.parametrize("how", ["paid", "invoice"])
+async def test_who_has_bought_it_reads_it(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+    file = photo(3001)
+    post(sandbox, how, file, buyers=frozenset({USER}))
+    [media] = await accounts.resolve(parse(LINK))
+    assert media.account == "me"
+    assert await contents(accounts) == right(file)
+
+
+async def test_of_a_range_that_is_taken_which_an_account_may_have(
+    sandbox: Sandbox, accounts: Accounts
+) -> None:
+    world, chat = sandbox.world, sandbox.world.chats[CHAT]
+    bought = photo(3001)
+    post(sandbox, "paid", bought, buyers=frozenset({USER}))
+    plain, locked = world.add_file(video(3002)), photo(3003)
+    world.post(chat, Message(id=6, file=plain))
+    nobody = Wrapping(how="paid", files=(world.add_file(locked),), buyers=frozenset())
+    world.post(chat, Message(id=7, wrapped=nobody))
+    preview = Wrapping(how="preview", files=(world.add_file(photo(3004)),))
+    world.post(chat, Message(id=8, text="https://example.com", wrapped=preview))
+    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == right(bought, plain)
+    with pytest.raises(Permanent, match="not bought"):
+        await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
+
+
+@pytest.mark.parametrize("owner", [samples.PERSON.id, samples.CHANNEL])
+async def test_a_story_is_asked_for(sandbox: Sandbox, accounts: Accounts, owner: int) -> None:
+    file = video(3001)
+    sandbox.world.stories[owner, 9] = sandbox.world.add_file(file)
+    post(sandbox, "story", story=(owner, 9))
+    assert await contents(accounts) == right(file)
+    assert sandbox.counters.requests(method="stories.getStoriesByID")
+
+
+async def test_a_story_that_is_over_is_said_to_be(sandbox: Sandbox, accounts: Accounts) -> None:
+    post(sandbox, "story", story=(samples.PERSON.id, 9))
+    with pytest.raises(Permanent, match="story that the message quotes is over"):
+        await accounts.resolve(parse(LINK))
+
+
+async def test_a_bot_alone_says_what_a_story_needs(sandbox: Sandbox, start: Start, inbox: Chat) -> None:
+    bot = await start(bot=True)
+    sandbox.world.stories[samples.PERSON.id, 9] = sandbox.world.add_file(video(3001))
+    post(sandbox, "story", story=(samples.PERSON.id, 9))
+    with pytest.raises(Permanent, match="saveany login --phone"):
+        await bot.resolve(parse(LINK))
+
+
+async def test_references_of_such_files_are_renewed(sandbox: Sandbox, accounts: Accounts) -> None:
+    file = photo(3001)
+    post(sandbox, "chat photo", file)
+    [media] = await accounts.resolve(parse(LINK))
+    sandbox.world.expire(file)
+    assert (await fetch(accounts, media)).sha256 == right(file)[0][1]
+
+
+async def test_moving_photos_and_other_versions_count_once(sandbox: Sandbox) -> None:
+    view = View(sandbox.world, sandbox.world.accounts[USER])
+    still, moving, main, other = photo(1), video(2), video(3), video(4)
+    live = tl.MessageMediaPhoto(photo=view.file(still), video=view.file(moving), live_photo=True)
+    several = tl.MessageMediaDocument(document=view.file(main), alt_documents=[view.file(other)])
+    for media, id_ in ((live, 1), (several, 3)):
+        message = tl.Message(
+            id=5, peer_id=tl.PeerChannel(CHAT), date=datetime.now(UTC), message="", media=media
+        )
+        found: list[Media] = files_in(message, "me")
+        assert [each.document_id for each in found] == [id_]
