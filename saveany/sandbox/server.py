@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
+from telethon.tl import types as tl
 
 from saveany.sandbox import samples
 from saveany.sandbox.boxes import Event
@@ -39,11 +40,12 @@ class Shared:
     counters: Counters
     news: News
     addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
+    options: list[Any] = field(default_factory=list)  # TL dcOption: other addresses that clients are told of
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of connections
 
 
 class DataCenter:
-    """One listening port."""
+    """One data centre, on one or several listening ports."""
 
     def __init__(self, id_: int, shared: Shared) -> None:
         self.id = id_
@@ -51,16 +53,26 @@ class DataCenter:
         self.rsa = shared.vault.rsa
         self._salts = 0  # how many there have been
         self.change_salt()
+        self._servers: list[asyncio.Server] = []
         self._tasks: dict[asyncio.Task[None], Connection] = {}
 
-    async def start(self, port: int) -> int:
-        """Listen on a port, 0 for a free one; returns it."""
-        self._server = await asyncio.start_server(self._accept, HOST, port)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def start(self, port: int, host: str = HOST) -> int:
+        """Listen on a port, 0 for a free one, beside those that there are; returns it."""
+        server = await asyncio.start_server(self._accept, host, port)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def unplug(self) -> None:
+        """Close the first port, so that only the others are left, and every connection."""
+        self._servers.pop(0).close()
+        for connection in self.connections:
+            connection.drop()
+        await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
-        self._server.close()
+        """Close the ports and every connection."""
+        for server in self._servers:
+            server.close()
         for connection in self.connections:
             connection.drop()
         await asyncio.gather(*self._tasks)
@@ -79,7 +91,7 @@ class DataCenter:
     def context(self, key: Key, events: list[Event]) -> Context:
         """What a handler needs to know besides the request; `events` grows by what it makes happen."""
         shared = self.shared
-        places = (self.id, shared.home, shared.addresses)
+        places = (self.id, shared.home, shared.addresses, shared.options)
         return Context(shared.world, shared.vault, shared.news, key, *places, events)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,6 +144,19 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._running.aclose()
+
+    async def listen(self, dc: int, host: str = HOST, **flags: Any) -> tuple[str, int]:
+        """Let a data centre listen at another address too, and tell clients of it; `flags` are those of TL
+        `dcOption`, such as `media_only`."""
+        address = (host, await self.centers[dc].start(0, host))
+        self.advertise(dc, *address, **flags)
+        return address
+
+    def advertise(self, dc: int, host: str, port: int, **flags: Any) -> None:
+        """Tell clients of an address, whether anybody listens there or not."""
+        self._shared.options.append(
+            tl.DcOption(dc, host, port, this_port_only=True, ipv6=":" in host or None, **flags)
+        )
 
     def renew_sessions(self, account: int | None = None) -> None:
         """Let every connection, or those of an account, begin a new session, as when the service restarts:

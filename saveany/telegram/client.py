@@ -25,6 +25,7 @@ from telethon.tl import functions, types
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.tlobject import TLRequest
 
+from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
 from saveany.telegram.errors import NETWORK, flood_seconds, unknown_key
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import Settings
@@ -67,10 +68,10 @@ class Unreachable(OSError):
     """No connection could be made."""
 
 
-async def connected(work: Awaitable[Any]) -> None:
+async def connected(work: Awaitable[Any], seconds: float) -> None:
     """Wait for a connection to be made, not for ever."""
     try:
-        await within(CONNECT_SECONDS, work)
+        await within(seconds, work)
     except NETWORK as error:
         if unknown_key(error):
             raise
@@ -137,6 +138,7 @@ class Client:
         else:
             self.session.set_dc(login.dc_id, *settings.at_home(login))
         self.user: types.User | None = None  # known once `open` has returned
+        self.addresses = AddressBook()
         self._backoff = Backoff()
         self._lock = asyncio.Lock()
         self._config: types.Config | None = None
@@ -163,6 +165,8 @@ class Client:
         self.user = answer[0]
         self.session.user_id = self.user.id
         await self.session.flush()
+        if not await self.session.addresses():
+            await self.config()  # so that the next start knows other addresses if this one dies
         return self.user
 
     async def close(self) -> None:
@@ -201,19 +205,42 @@ class Client:
                 await asyncio.sleep(flood_seconds(error))
         raise AssertionError("the last try returns or raises")
 
-    async def address(self, dc_id: int, *, files: bool) -> tuple[str, int]:
-        """Where a data centre answers; for files at an address for media only, when Telegram lists one."""
-        options = [each for each in (await self.config()).dc_options if _usable(each, dc_id)]
-        media = [each for each in options if each.media_only and files]
-        if dc_id == self.home and not media:
-            return self.session.server_address, self.session.port
-        for each in media or (each for each in options if not each.media_only):
-            return each.ip_address, each.port
-        raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
+    async def reach(
+        self, dc_id: int, purpose: Purpose, connect: Callable[[Address, float], Awaitable[T]]
+    ) -> T:
+        """What `connect(address, seconds)` returns for the first address of a data centre that answers."""
+        return await self.addresses.first(await self._listed(dc_id, purpose), connect, CONNECT_SECONDS)
+
+    async def _listed(self, dc_id: int, purpose: Purpose) -> list[Address]:
+        """Where a data centre answers, for files or a CDN if that is the purpose; best first."""
+        listed = usable((await self.config()).dc_options, dc_id, purpose, proxied=self._proxied)
+        if dc_id == self.home and purpose is not Purpose.CDN:
+            main = (self.session.server_address, self.session.port)  # is in use, but not meant for files
+            others = [each for each in listed if each != main]
+            listed = [*others, main] if purpose is Purpose.FILES else [main, *others]
+        if not listed:
+            raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
+        return listed
+
+    async def _homes(self) -> list[Address]:
+        """Where the account's own data centre answers, as far as is known without asking it."""
+        known = await self.session.addresses()
+        if self._config is not None:
+            options = self._config.dc_options
+            known = usable(options, self.home, Purpose.CONTROL, proxied=self._proxied)
+        return [(self.session.server_address, self.session.port), *known]
+
+    @property
+    def _proxied(self) -> bool:
+        return self.settings.proxy is not None
+
+    async def main_address(self, dc_id: int) -> Address:
+        """The address for the control connection to a data centre."""
+        return self.addresses.ordered(await self._listed(dc_id, Purpose.CONTROL))[0]
 
     async def move(self, dc_id: int) -> None:
         """Be at home in another data centre from now on, with a new key; for a login that is not finished."""
-        address = await self.address(dc_id, files=False)
+        address = await self.main_address(dc_id)
         async with self._lock:
             await self._hang_up()
             self.session.set_dc(dc_id, *address)
@@ -223,6 +250,7 @@ class Client:
         """Telegram's own configuration, asked for again when it says that it has expired."""
         if self._config is None or self._config.expires < datetime.now(UTC):
             self._config = await self.call(functions.help.GetConfigRequest())
+            await self.session.keep_addresses(await self._homes())
         return self._config
 
     def first_request(self, query: TLRequest) -> TLRequest:
@@ -248,17 +276,24 @@ class Client:
             await self._hang_up()
             await self._backoff.pause()
             try:
-                await connected(self._telegram.connect())
-            except BaseException as error:
-                if isinstance(error, Exception):
-                    self._backoff.failed()
-                await self._hang_up()
+                await self.addresses.first(await self._homes(), self._connect_to, CONNECT_SECONDS)
+            except Exception:
+                self._backoff.failed()
                 raise
             self._backoff.succeeded()
             self.heard(types.UpdatesTooLong())
             self._telegram._sender._disconnected.add_done_callback(
                 lambda _: self.heard(types.UpdatesTooLong())
             )
+
+    async def _connect_to(self, address: Address, seconds: float) -> None:
+        self.session.set_dc(self.home, *address)
+        self._telegram._use_ipv6 = ":" in address[0]  # else Telethon replaces the address by one of its own
+        try:
+            await connected(self._telegram.connect(), seconds)
+        except BaseException:
+            await self._hang_up()
+            raise
 
     def heard(self, updates: Any) -> None:
         """For Telethon: an update has come."""
@@ -312,9 +347,5 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
         """Telethon wants to know it, and where updates are, at each new connection: for the loop above."""
 
     async def _get_dc(self, dc_id: int, cdn: bool = False) -> types.DcOption:
-        host, port = await self._owner.address(dc_id, files=False)
+        host, port = await self._owner.main_address(dc_id)
         return types.DcOption(dc_id, host, port)
-
-
-def _usable(option: types.DcOption, dc_id: int) -> bool:
-    return option.id == dc_id and not (option.ipv6 or option.cdn or option.tcpo_only)

@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from telethon.tl import functions
 from telethon.tl.tlobject import TLRequest
 
-from saveany.telegram.client import CONNECT_SECONDS, Backoff, Client, alive, connected, hang_up, within
+from saveany.telegram.addresses import Address, Purpose
+from saveany.telegram.client import Backoff, Client, alive, connected, hang_up, within
 from saveany.telegram.errors import NETWORK
 from saveany.telegram.pace import Depth, FloodClock, Turns
 from saveany.telegram.session import Folder, Login
@@ -41,8 +42,11 @@ class Limits:
 class Line:
     """One connection to a data centre. Connects with the first request, and again after it was lost."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Sender]], depth: Depth) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Sender]], silent: Callable[[Sender], None], depth: Depth
+    ) -> None:
         self._connect = connect
+        self._silent = silent  # told of a connection that does not answer
         self._turns = Turns(lambda: depth.now)
         self._lock = asyncio.Lock()
         self._sender: Sender | None = None
@@ -73,7 +77,9 @@ class Line:
                 await before()
             try:
                 return await within(seconds, sender.send(request))
-            except NETWORK:
+            except NETWORK as error:
+                if isinstance(error, TimeoutError):
+                    self._silent(sender)
                 await self._drop(sender)
                 raise
 
@@ -123,7 +129,7 @@ class Pool:
         self._folder = folder
         self._limits = limits
         self.share = limits.lines  # how many of the account's connections are for this process, at least 1
-        self._lines = [Line(self._connect, self.depth) for _ in range(limits.lines)]
+        self._lines = [Line(self._connect, self._silent, self.depth) for _ in range(limits.lines)]
         self._leases: list[_Lease] = []
         self._company = Company(redis, client.session.user_id, dc_id, self.clock, self._take_share)
         self._salt = 0
@@ -211,6 +217,10 @@ class Pool:
         key = login.key if self.at_home else self._folder.load_key(self._client.name, self._dc_id, login)
         return await (self._introduce(key) if key else self._import(login))
 
+    def _silent(self, sender: Sender) -> None:
+        """Try other addresses first when connecting anew."""
+        self._client.addresses.failed((sender._connection._ip, sender._connection._port))
+
     async def _import(self, login: Login) -> Sender:
         """Make a key for this data centre and have the account's authorization copied to it, once per
         machine: exporting it for each connection would soon be answered with waits of minutes."""
@@ -226,20 +236,29 @@ class Pool:
 
     async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> Sender:
         """A connection that has said who it is. Without `key` it agrees on a new one."""
-        host, port = await self._client.address(self._dc_id, files=True)
+
+        async def connect(address: Address, seconds: float) -> Sender:
+            return await self._introduce_at(address, seconds, key, query)
+
+        sender = await self._client.reach(self._dc_id, Purpose.FILES, connect)
+        self._salt = sender.salt
+        return sender
+
+    async def _introduce_at(
+        self, address: Address, seconds: float, key: bytes | None, query: TLRequest | None
+    ) -> Sender:
         loggers = self._client.loggers
         # A salt is tied to a key; one of a key that was replaced is just corrected by the data centre.
-        sender = Sender(key, self._salt if key else 0, loggers=loggers, connect_timeout=CONNECT_SECONDS)
-        connection = Connection(host, port, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
+        sender = Sender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
+        connection = Connection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:
-            await connected(sender.connect(connection))
+            await connected(sender.connect(connection), seconds)
             first = self._client.first_request(query or functions.help.GetConfigRequest())
-            await within(CONNECT_SECONDS, sender.send(first))
+            await within(seconds, sender.send(first))
             await self._company.news()  # asked for meanwhile: a flood wait of the others comes in time
         except BaseException:
             await _hang_up(sender)
             raise
-        self._salt = sender.salt
         return sender
 
 

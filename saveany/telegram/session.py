@@ -12,6 +12,10 @@ the account that was given it):
 
     sa:telegram:<user>:peers         hash     marked chat id -> access hash
     sa:telegram:<user>:name:<name>   string   marked chat id, for 24 h
+
+Per login, by the fingerprint of its key:
+
+    sa:telegram:addresses:<login>    string   JSON: where the home data centre answers, for 30 days
 """
 
 from __future__ import annotations
@@ -51,6 +55,7 @@ REDIS_AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _NAME_SECONDS = 24 * 3600  # a username may move to another chat
+_ADDRESSES_SECONDS = 30 * 24 * 3600
 _LOCK_SECONDS = 90.0  # a login takes a few seconds; whoever holds the lock longer is stuck
 _LOCK_POLL = 0.05
 
@@ -241,6 +246,21 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
                 return bool(await self._shared.delete(self._key(f"name:{username.lower()}")))
         return False
 
+    async def addresses(self) -> list[tuple[str, int]]:
+        """Where the home data centre answers, beside the address of the login."""
+        if self._redis and self._auth_key:
+            with suppress(*REDIS_AWAY, msgspec.DecodeError):
+                found = await self._redis.get(self._addresses_key())
+                return msgspec.json.decode(found or b"[]", type=list[tuple[str, int]])
+        return []
+
+    async def keep_addresses(self, addresses: list[tuple[str, int]]) -> None:
+        """Keep where the home data centre answers, for a start at which the address of the login is dead."""
+        if self._redis and self._auth_key:
+            with suppress(*REDIS_AWAY):
+                text = msgspec.json.encode(addresses)
+                await self._redis.set(self._addresses_key(), text, ex=_ADDRESSES_SECONDS)
+
     async def flush(self) -> None:
         """Carry access hashes learnt since the last time to Redis; if it is away, they wait here."""
         if self._news and self._shared:
@@ -271,6 +291,9 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     @property
     def _shared(self) -> Redis | None:
         return self._redis if self.user_id else None
+
+    def _addresses_key(self) -> str:
+        return f"{PREFIX}addresses:{self.login(0, '').fingerprint}"
 
     def _key(self, name: str) -> str:
         return f"{PREFIX}{self.user_id}:{name}"

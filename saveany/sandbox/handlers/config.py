@@ -48,7 +48,7 @@ def get_config(context: Context, request: Any) -> Any:
         expires=now + timedelta(hours=1),
         test_mode=False,
         this_dc=context.dc,
-        dc_options=options,
+        dc_options=[*options, *context.options],
         dc_txt_domain_name="invalid",
         me_url_prefix="https://t.me/",
         webfile_dc_id=context.home,

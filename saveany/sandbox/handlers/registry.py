@@ -1,6 +1,6 @@
 """Which function answers which request, and what it is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ class Context:
     dc: int
     home: int  # the data centre of every account
     addresses: Mapping[int, tuple[str, int]]
+    options: Sequence[Any]  # TL dcOption: addresses beside those
     events: list[Event]  # what the request has made happen
 
     @cached_property
