@@ -27,7 +27,8 @@ from saveany.config import Config, load, write
 from saveany.errors import ConfigError, SaveAnyError
 from saveany.sandbox import Sandbox
 from saveany.sandbox.__main__ import describe
-from saveany.sandbox.samples import SampleFile
+from saveany.sandbox.chat import TerminalChat, typed_lines
+from saveany.sandbox.samples import PERSON, SampleFile
 from saveany.supervisor import Supervisor
 
 # What the examples of the API's documentation use, so that they run unmodified.
@@ -47,12 +48,13 @@ def demo(
     data: Annotated[Path, typer.Option(help="Folder for everything the demo keeps.")] = Path("demo-data"),
     webhook_url: Annotated[str, typer.Option(help="URL that is told about every task that ends.")] = "",
     once: Annotated[bool, typer.Option("--once", help="Save the sample, then stop.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Chat with the bot here, as a person would.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print addresses, logins and samples as one line of JSON.")
     ] = False,
 ) -> None:
     """Try everything on this machine: a Telegram of its own, Valkey, the API and two workers."""
-    stage = Demo(data.absolute(), port, webhook_url, once, json_output)
+    stage = Demo(data.absolute(), port, webhook_url, once, json_output, chat)
     raise typer.Exit(run_async(stage.run()))
 
 
@@ -65,6 +67,7 @@ class Demo:
     webhook_url: str
     once: bool
     json_output: bool
+    chat: bool = False
 
     async def run(self) -> int:
         """Until Ctrl-C, or with `once` until the sample is saved; the exit code."""
@@ -86,7 +89,7 @@ class Demo:
         running = asyncio.create_task(supervisor.run())
         showing = asyncio.create_task(self._show(config, sandbox))
         await asyncio.wait([running, showing], return_when=asyncio.FIRST_COMPLETED)
-        if showing.done() and not showing.exception() and not self.once:
+        if showing.done() and not showing.exception() and not (self.once or self.chat):
             return await running
         stopped_early = not showing.done()
         showing.cancel()
@@ -114,7 +117,7 @@ class Demo:
                 "dc_public_key": str(sandbox.public_key_file),
                 "accounts": [{"name": "user", "session": sandbox.user_session}],
             },
-            "users": [{"id": USER_ID}],
+            "users": [{"id": USER_ID}, {"id": PERSON.id}],
             "storages": [{"name": STORAGE, "type": "local", "base_path": str(self._files)}],
         }
         write.create(file, tables, comment="Written by the demo at every start.", replace=True)
@@ -151,7 +154,9 @@ class Demo:
                 if not self.once:
                     return
             await self._save_sample(api, sandbox)
-        if not self.json_output:
+        if self.chat:
+            await TerminalChat(sandbox, lambda line: print(line, flush=True)).run(typed_lines())
+        elif not self.json_output:
             self._invite(base)
 
     async def _until_ready(self, base: str) -> None:
@@ -214,6 +219,7 @@ class Demo:
             f'    -H "Authorization: Bearer {TOKEN}" -H "Content-Type: application/json" \\\n'
             '    -d \'{"telegram_url": "https://t.me/channel/123", '
             f'"user_id": {USER_ID}, "storage_name": "{STORAGE}", "dir_path": "/downloads"}}\'\n\n'
+            "Or chat with the bot: stop this with Ctrl-C and start it with --chat.\n"
             f"Files go to {self._files}, logs to {self._logs()}. Ctrl-C stops.",
             flush=True,
         )

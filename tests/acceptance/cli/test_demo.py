@@ -13,10 +13,10 @@ from saveany.supervisor import die_with_parent
 from tests.fixtures.stack import free_port
 
 
-async def demo(*words: str) -> Process:
+async def demo(*words: str, stdin: int = DEVNULL) -> Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "saveany", "demo", *words),
-        stdin=DEVNULL,
+        stdin=stdin,
         stdout=PIPE,
         stderr=PIPE,
         preexec_fn=die_with_parent(signal.SIGKILL),
@@ -43,3 +43,38 @@ async def test_a_second_demo_says_in_one_line_that_one_runs(tmp_path: Path) -> N
     )
     first.send_signal(signal.SIGINT)
     assert await first.wait() == 0
+
+
+async def test_a_chat_with_the_bot_saves_a_file(tmp_path: Path) -> None:
+    process = await demo("--chat", "--data", str(tmp_path / "a"), "--port", "0", stdin=PIPE)
+    assert process.stdin
+    assert process.stdout
+    said = ""
+
+    async def hears(text: str) -> None:
+        nonlocal said
+        assert process.stdout
+        async with asyncio.timeout(60):
+            while text not in said:
+                line = (await process.stdout.readline()).decode()
+                assert line, f"{text!r} was never said: {said}"
+                said += line
+
+    def types(line: str) -> None:
+        assert process.stdin
+        process.stdin.write(f"{line}\n".encode())
+
+    await hears("You are chatting with the bot.")
+    types("99")
+    await hears("! There is no button 99.")
+    types("!file /no/such/file")
+    await hears("! Cannot send /no/such/file")
+    types("https://t.me/channel/123")
+    await hears("Where shall it go?")
+    await hears("[1]")
+    types("1")
+    await hears("file.pdf")
+    process.stdin.close()
+    assert await process.wait() == 0
+    logs = (tmp_path / "a/logs").glob("*.log")
+    assert all("Traceback" not in log.read_text() for log in logs)

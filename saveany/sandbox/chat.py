@@ -1,0 +1,104 @@
+"""A chat with the bot on a terminal: a second, unmodified Telethon client that is the sample person."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from telethon import TelegramClient, errors, events
+from telethon.crypto import rsa
+from telethon.sessions import StringSession
+
+from saveany.sandbox.server import Sandbox
+
+#: What a person may type beside text.
+HELP = (
+    "You are chatting with the bot. Type a link, such as https://t.me/channel/123, or /help; a number "
+    "presses that button; !file PATH sends a file; Ctrl-D ends."
+)
+_BOT = "sandbox_bot"
+
+
+class TerminalChat:
+    """One chat: `say` shows a line, `lines` are what the person types."""
+
+    def __init__(self, sandbox: Sandbox, say: Callable[[str], None]) -> None:
+        rsa.add_key(sandbox.public_key, old=False)
+        self._client = TelegramClient(StringSession(sandbox.person_session), 1, "hash")
+        self._say = say
+        self._shown: dict[int, list[str]] = {}  # lines by message
+        self._with_buttons: Any = None  # the newest message that has some
+
+    async def run(self, lines: AsyncIterator[str]) -> None:
+        """Chat until `lines` end."""
+        self._client.add_event_handler(self._show, events.NewMessage(incoming=True))
+        self._client.add_event_handler(self._show, events.MessageEdited(incoming=True))
+        await self._client.connect()
+        try:
+            self._say(HELP)
+            async for line in lines:
+                if line.strip():
+                    await self._act(line.strip())
+        finally:
+            await self._client.disconnect()
+
+    async def _act(self, line: str) -> None:
+        try:
+            if line.isdecimal():
+                await self._press(int(line))
+            elif line.startswith("!file "):
+                await self._send_file(Path(line.removeprefix("!file ").strip()))
+            else:
+                await self._client.send_message(_BOT, line)
+        except errors.RPCError as error:
+            self._say(f"! Telegram refused that: {error}")
+
+    async def _press(self, number: int) -> None:
+        buttons = self._buttons(self._with_buttons)
+        if not 1 <= number <= len(buttons):
+            self._say(f"! There is no button {number}.")
+            return
+        reply = await buttons[number - 1].click()
+        if text := getattr(reply, "message", None):
+            self._say(f"  ({text})")
+
+    async def _send_file(self, path: Path) -> None:
+        try:
+            await self._client.send_file(_BOT, path, force_document=True)
+        except OSError as error:
+            self._say(f"! Cannot send {path}: {error.strerror or error}.")
+
+    async def _show(self, event: Any) -> None:
+        """Show a new message; of one that was edited only the lines that are new."""
+        message = event.message
+        lines = [line for line in (message.raw_text or "").splitlines() if line.strip()]
+        if message.file:
+            lines.append(f"[{message.file.name or message.file.mime_type}, {message.file.size} bytes]")
+        buttons = [f"[{n}] {button.text}" for n, button in enumerate(self._buttons(message), 1)]
+        known = self._shown.get(message.id, [])
+        self._shown[message.id] = [*lines, *buttons]
+        if buttons:
+            self._with_buttons = message
+        new = [line for line in lines if line not in known]
+        for line in new:
+            self._say(f"bot: {line}")
+        if buttons and (new or buttons != [line for line in known if line.startswith("[")]):
+            self._say("     " + "  ".join(buttons))
+
+    def _buttons(self, message: Any) -> list[Any]:
+        return [button for row in getattr(message, "buttons", None) or () for button in row]
+
+
+async def typed_lines() -> AsyncIterator[str]:
+    """The lines that are typed on stdin, until its end."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    try:
+        while line := await reader.readline():
+            yield line.decode("utf-8", "replace")
+    finally:
+        transport.close()
