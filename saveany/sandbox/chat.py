@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,13 @@ class TerminalChat:
 
     async def _send_file(self, path: Path) -> None:
         try:
-            await self._client.send_file(_BOT, path, force_document=True)
+            content = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
             self._say(f"! Cannot send {path}: {error.strerror or error}.")
+            return
+        file = BytesIO(content)
+        file.name = path.name
+        await self._client.send_file(_BOT, file, force_document=True)
 
     async def _show(self, event: Any) -> None:
         """Show a new message; of one that was edited only the lines that are new."""
