@@ -25,11 +25,11 @@ from saveany.logs import get_logger
 from saveany.telegram import history
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
-from saveany.telegram.errors import login_command, translated
+from saveany.telegram.errors import AccountRefused, login_command, translated
 from saveany.telegram.file import OnWait
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
-from saveany.telegram.messages import NotHere, NotThere, Reader, Withheld
+from saveany.telegram.messages import NotThere, Reader, Withheld
 from saveany.telegram.parallel import Downloader, Range, Write
 from saveany.telegram.pool import Limits, Pool
 from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
@@ -294,7 +294,7 @@ class Accounts:
                     return await ask(account.reader)
             except NeedsLogin as error:
                 refusals[account.name] = await self._lost(account.name, error)
-            except (NotHere, NotThere, Retryable) as error:
+            except (AccountRefused, NotThere, Retryable) as error:
                 refusals[account.name] = error
         raise _verdict(refusals, advice)
 
@@ -444,19 +444,28 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
     """The one error for what every account refused."""
     if not refusals:
         return NeedsLogin(_nobody())
-    passing = [each for each in refusals.values() if isinstance(each, Retryable)]
-    if passing:
-        return min(passing, key=lambda each: each.after)
+    passing = [each.after for each in refusals.values() if isinstance(each, Retryable)]
     missing = [each for each in refusals.values() if isinstance(each, NotThere)]
-    if missing:
-        return max(missing, key=lambda each: len(each.rest) if isinstance(each, Withheld) else 0)
+    if missing and not passing:
+        best = max(missing, key=_seen)
+        if _seen(best) or len(missing) == len(refusals):
+            return best
+    if len(passing) == len(refusals) == 1:
+        return next(iter(refusals.values()))
     reasons = "; ".join(
-        f"{name}: {error.message.removeprefix(f'Telegram account {name}: ')}"
+        f"{name}: {error.message.removeprefix(f'Telegram account {name}: ').rstrip('.')}"
         for name, error in refusals.items()
     )
+    if passing:
+        return Retryable(f"No Telegram account can read this now. {reasons}", after=min(passing))
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin(f"No Telegram account is ready. {reasons}")
     return Permanent(f"No Telegram account can read this. {reasons}. {advice}{command(_LOGIN)}")
+
+
+def _seen(missing: NotThere) -> int:
+    """How many files of a range an account sees that does not see all."""
+    return len(missing.rest) if isinstance(missing, Withheld) else 0
 
 
 def _nobody() -> str:

@@ -19,6 +19,10 @@ from saveany import advice
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
 
 
+class AccountRefused(Permanent):
+    """Telegram does not let this account do it; it may let another one."""
+
+
 class Kind(Enum):
     """What to do after an error."""
 
@@ -99,6 +103,14 @@ _MESSAGES: Mapping[type[BaseException], str] = {
         "telegram.app_id is a published one that Telegram has blocked: make your own at https://my.telegram.org"
     ),
     tg.BotMethodInvalidError: "bots may not do this",
+    tg.ChannelBannedError: "the chat was banned by Telegram",
+    tg.ChatRestrictedError: "the chat is restricted for this account",
+    tg.FrozenParticipantMissingError: (
+        "the account is frozen by Telegram and no member of the chat; see the chat with Telegram in its app"
+    ),
+    tg.PremiumAccountRequiredError: "this needs an account with Telegram Premium",
+    tg.UserNotParticipantError: "this account is not a member of the chat",
+    tg.UserRestrictedError: "the account is restricted by Telegram; see the chat with @SpamBot in its app",
     tg.ChannelPrivateError: "the chat is private and this account is not a member",
     tg.ChannelInvalidError: "the chat does not exist or this account is not a member",
     tg.ChannelPublicGroupNaError: "the chat is not available to this account",
@@ -129,6 +141,9 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     common.TypeNotFoundError: "a reply of Telegram could not be read; a newer SaveAny may know it",
     OSError: "Telegram cannot be reached; check network and proxy",
 }
+
+#: The account itself is gone: logging in to it again is not possible.
+_GONE = (tg.UserDeactivatedError, tg.UserDeactivatedBanError)
 
 _DEFAULT_FLOOD_SECONDS = 60.0
 
@@ -173,13 +188,14 @@ def translate(error: BaseException, account: str = "", *, is_bot: bool = False) 
     what = Kind.LOGIN if unknown_key(error) else kind(type(error)) or Kind.RETRY
     if what is Kind.LOGIN:
         text = describe(common.AuthKeyNotFound()) if unknown_key(error) else describe(error)
-        return NeedsLogin(f"{who}{text}. Log in again: {login_command(account, is_bot)}")
+        return NeedsLogin(f"{who}{text}. {_login_advice(error, account, is_bot=is_bot)}")
     if what is Kind.FLOOD:
         seconds = flood_seconds(error)
         return Retryable(f"{who}Telegram asks to wait {seconds:.0f} s", after=seconds)
     if what is Kind.RETRY:
         return Retryable(who + describe(error))
-    return Permanent(who + describe(error))
+    refused = AccountRefused if isinstance(error, tg.RPCError) else Permanent
+    return refused(who + describe(error))
 
 
 @contextmanager
@@ -193,6 +209,12 @@ def translated(account: str = "", *, is_bot: bool = False) -> Iterator[None]:
         if kind(type(error)) is None and not isinstance(error, tg.RPCError):
             raise  # a bug of ours, not an answer of Telegram's
         raise translate(error, account, is_bot=is_bot) from error
+
+
+def _login_advice(error: BaseException, account: str, *, is_bot: bool) -> str:
+    if isinstance(error, _GONE) and not is_bot:
+        return f"Log in another account: {login_command(account, is_bot)}"
+    return f"Log in again: {login_command(account, is_bot)}"
 
 
 def _rpc_name(error: BaseException) -> str:

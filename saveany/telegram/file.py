@@ -11,9 +11,18 @@ from typing import NamedTuple
 from telethon import errors as tg
 from telethon.tl import functions, types
 
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Permanent, Retryable, TaskError
 from saveany.logs import get_logger
-from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, translated, unknown_key
+from saveany.telegram.errors import (
+    STALE_REFERENCE,
+    AccountRefused,
+    Kind,
+    flood_seconds,
+    kind,
+    translate,
+    translated,
+    unknown_key,
+)
 from saveany.telegram.media import Media
 from saveany.telegram.pace import FloodClock
 from saveany.telegram.pool import Limits, Line, Pool
@@ -77,7 +86,7 @@ class RemoteFile:
         self._get_pool = pool
         self._refresh = refresh
         self._elsewhere = elsewhere
-        self._tried = {media.account}  # accounts that this file was read with
+        self._gave_up: dict[str, TaskError] = {}  # accounts that cannot go on with this file, and why
         self._on_wait = on_wait
         self._limits = limits
         self._leases = leases
@@ -179,6 +188,8 @@ class RemoteFile:
             pool.flood(flood_seconds(error))
         elif (what is Kind.LOGIN or unknown_key(error)) and not pool.at_home:
             await pool.renew_key(generation)
+        elif what is Kind.FAIL and isinstance(error, tg.RPCError):
+            await self._move(media, translate(error, media.account))
         elif unknown_key(error) or not (what is Kind.RETRY or isinstance(error, Retryable)):
             raise error
 
@@ -192,17 +203,23 @@ class RemoteFile:
             self._refreshed += 1
             self._media = await self._refresh(used)
 
-    async def _move(self, used: Media, wait: LongWait) -> None:
-        """Go on with another account, once for all parts; raises `wait` if there is none that can."""
+    async def _move(self, used: Media, why: TaskError) -> None:
+        """Go on with another account, once for all parts; raises if there is none that can."""
         async with self._refreshing:
             if self._media.account != used.account:
                 return
-            other = await self._elsewhere(used, self._tried)
+            self._gave_up[used.account] = why
+            other = await self._elsewhere(used, self._gave_up)
             if other is None:
-                raise wait
-            _log.info("another account goes on", after=round(wait.after), account=other.account)
-            self._tried.add(other.account)
+                raise self._verdict() from why
+            _log.info("another account goes on", account=other.account, reason=why.message)
             self._media = other
+
+    def _verdict(self) -> TaskError:
+        passing = [each for each in self._gave_up.values() if isinstance(each, Retryable)]
+        if passing:
+            return min(passing, key=lambda each: each.after)
+        return AccountRefused("; ".join(each.message for each in self._gave_up.values()))
 
     async def _wait(self, clock: FloodClock) -> None:
         while (left := clock.left) > 0:

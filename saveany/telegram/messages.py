@@ -14,7 +14,7 @@ from telethon.tl import functions, types
 
 from saveany.errors import Permanent
 from saveany.telegram.client import Client
-from saveany.telegram.errors import describe
+from saveany.telegram.errors import AccountRefused, describe
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, files_in, price, unread_story
 
@@ -28,17 +28,22 @@ _BATCH = 100
 _DIALOGS_SECONDS = 60.0
 _DIALOGS_PAGE = 100
 
-#: Answers that mean: this account may not see it, another one might.
+#: Answers that mean: this account may not see the chat, another one might. Other refusals are about the
+#: account, whatever it asks for (see `AccountRefused`).
 _CLOSED: tuple[type[BaseException], ...] = (
     tg.BotMethodInvalidError,
+    tg.ChannelBannedError,
     tg.ChannelInvalidError,
     tg.ChannelPrivateError,
     tg.ChannelPublicGroupNaError,
     tg.ChatAdminRequiredError,
     tg.ChatForbiddenError,
     tg.ChatIdInvalidError,
+    tg.ChatRestrictedError,
+    tg.FrozenParticipantMissingError,
     tg.PeerIdInvalidError,
     tg.UserBannedInChannelError,
+    tg.UserNotParticipantError,
 )
 
 T = TypeVar("T")
@@ -47,7 +52,7 @@ T = TypeVar("T")
 _Chat: TypeAlias = types.InputChannel | int
 
 
-class NotHere(Permanent):
+class NotHere(AccountRefused):
     """This account cannot see the chat; another might."""
 
 

@@ -58,7 +58,7 @@ def server_says(code: int, text: str) -> Exception:
 )
 def test_what_to_do(code: int, text: str, expected: type[TaskError]) -> None:
     error = translate(server_says(code, text), "me")
-    assert type(error) is expected
+    assert isinstance(error, expected)
     assert "me" in error.message
     assert "GetConfig" not in error.message  # Telethon names its classes; users need not know them
 

@@ -1,0 +1,133 @@
+"""An account that Telegram does not let do something never stands in the way of one that it does."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.errors import NeedsLogin, Permanent, Retryable
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Account
+from saveany.telegram.links import parse
+from tests.integration.telegram.conftest import Sink, Start, fetch
+
+PUBLIC = parse("https://t.me/channel/123")
+LARGE = parse("https://t.me/protected/5")
+
+#: Refusals that are about the account, not about the link.
+REFUSALS = [
+    "420:FROZEN_METHOD_INVALID",
+    "400:FROZEN_PARTICIPANT_MISSING",
+    "400:CHANNEL_BANNED",
+    "400:CHAT_RESTRICTED",
+    "400:USER_BANNED_IN_CHANNEL",
+    "400:USER_NOT_PARTICIPANT",
+    "401:USER_DEACTIVATED_BAN",
+    "403:PREMIUM_ACCOUNT_REQUIRED",
+    "403:USER_RESTRICTED",
+    "406:SOMETHING_NEW",
+]
+
+
+@pytest.mark.parametrize("method", ["contacts.resolveUsername", "channels.getMessages"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_the_next_account_reads_what_one_may_not(
+    sandbox: Sandbox, start: Start, refusal: str, method: str
+) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"error={refusal},method={method},account={samples.BOT.id}")
+    [media] = await accounts.resolve(PUBLIC)
+    assert media.account == "me"
+    assert (await accounts.find(media.source())).account == "me"
+    await fetch(accounts, media)
+
+
+@pytest.mark.parametrize("frozen", [samples.BOT.id, samples.USER.id])
+async def test_a_frozen_account_blocks_no_other(sandbox: Sandbox, start: Start, frozen: int) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"frozen,account={frozen}")
+    [media] = await accounts.resolve(PUBLIC)
+    assert media.account == ("me" if frozen == samples.BOT.id else "bot")
+    await fetch(accounts, media)
+
+
+async def test_the_error_names_each_account_and_its_reason(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"error=400:CHANNEL_PRIVATE,method=channels.getMessages,account={samples.BOT.id}")
+    sandbox.faults.add(f"frozen,account={samples.USER.id}")
+    with pytest.raises(Permanent) as caught:
+        await accounts.resolve(PUBLIC)
+    assert "bot: the chat is private and this account is not a member" in caught.value.message
+    assert "me: the account is frozen by Telegram" in caught.value.message
+
+
+async def test_one_that_only_has_to_wait_is_named_beside_one_that_cannot(
+    sandbox: Sandbox, start: Start
+) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"flood_wait=33,method=contacts.resolveUsername,account={samples.BOT.id}")
+    sandbox.faults.add(f"frozen,account={samples.USER.id}")
+    with pytest.raises(Retryable) as caught:
+        await accounts.resolve(PUBLIC)
+    assert caught.value.after == 33
+    assert "bot: Telegram asks to wait 33 s" in caught.value.message
+    assert "me: the account is frozen by Telegram" in caught.value.message
+
+
+async def test_a_message_that_is_missing_for_one_may_be_there_for_another(
+    sandbox: Sandbox, start: Start
+) -> None:
+    """Telegram answers a bot nothing where it may not see a message."""
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"frozen,account={samples.USER.id}")
+    with pytest.raises(Permanent) as caught:
+        await accounts.resolve(parse("https://t.me/channel/199"))
+    assert "bot: Message 199 does not exist" in caught.value.message
+    assert "me: the account is frozen" in caught.value.message
+
+
+async def test_a_banned_account_is_not_told_to_log_in_again(sandbox: Sandbox, start: Start) -> None:
+    sandbox.faults.add(f"error=401:USER_DEACTIVATED_BAN,account={samples.USER.id}")
+    accounts = await start(user=True)
+    assert "the account was banned by Telegram" in accounts.problems["me"]
+    assert "Log in another account" in accounts.problems["me"]
+    with pytest.raises(NeedsLogin):
+        await accounts.resolve(PUBLIC)
+
+
+async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start: Start) -> None:
+    other = sandbox.world.add_account(Account(id=42, name="Other", phone="+9996620042"))
+    for chat in sandbox.world.chats.values():
+        if chat.username == "channel":
+            chat.members.add(other.id)
+    sessions = [
+        {"name": "frozen", "session": sandbox.user_session},
+        {"name": "fine", "session": sandbox.session(other.id)},
+    ]
+    accounts = await start(user=True, accounts=sessions)
+    sandbox.faults.add(f"frozen,account={samples.USER.id}")
+    now = await accounts.look("@channel")
+    assert now.account == "fine"
+    page = await accounts.after(now.id, now.top - 3, username="channel", prefer="frozen")
+    assert page.account == "fine"
+
+
+@pytest.mark.parametrize("refusal", ["420:FROZEN_METHOD_INVALID", "403:PREMIUM_ACCOUNT_REQUIRED"])
+async def test_another_account_goes_on_with_a_download(sandbox: Sandbox, start: Start, refusal: str) -> None:
+    accounts = await start(bot=True, user=True)
+    [media] = await accounts.resolve(LARGE)
+    assert media.account == "bot"
+    sandbox.faults.add(f"error={refusal},method=upload.getFile,account={samples.BOT.id}")
+    sink = await fetch(accounts, media)
+    assert bytes(sink.data) == sandbox.world.files[media.document_id].content.read(0, media.size)
+    assert sandbox.counters.requests(method="upload.getFile", account=samples.USER.id) > 0
+
+
+async def test_a_download_that_nobody_may_do_names_each(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    [media] = await accounts.resolve(LARGE)
+    sandbox.faults.add(f"error=420:FROZEN_METHOD_INVALID,method=upload.getFile,account={samples.BOT.id}")
+    sandbox.faults.add(f"error=403:USER_RESTRICTED,method=upload.getFile,account={samples.USER.id}")
+    with pytest.raises(Permanent) as caught:
+        await accounts.download(media, Sink(media.size).write)
+    assert "Telegram account bot: the account is frozen" in caught.value.message
+    assert "Telegram account me: the account is restricted" in caught.value.message
