@@ -100,6 +100,22 @@ class _Transport(httpx.AsyncHTTPTransport):
             network_backend=network,
         )
 
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx wants it."""
+        try:
+            return await super().handle_async_request(request)
+        except asyncio.CancelledError:
+            await self._close_orphans()
+            raise
+
+    async def _close_orphans(self) -> None:
+        """httpcore forgets a connection that was just made when its request is cancelled: it would stay open,
+        of no use to anybody, and count for ever."""
+        used = {id(each.connection) for each in self._pool._requests}
+        for connection in self._pool.connections:
+            if id(connection) not in used and not connection.is_idle() and not connection.is_closed():
+                await connection.aclose()
+
 
 class _GuardedTransport(_Transport):
     """Checks each URL before it is asked for, and each address before it is connected to."""

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import re
+from email.errors import HeaderParseError
+from email.header import decode_header
 from urllib.parse import unquote_to_bytes
+
+from saveany.net.text import decoded
 
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&+.^_`|~*-]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)')
 _EXTENDED = re.compile(r"([A-Za-z0-9_-]*)'[^']*'(.*)", re.DOTALL)
+#: Words of mail headers (RFC 2047), which have no place here, but are common.
+_ENCODED_WORDS = re.compile(r"=\?[A-Za-z0-9_-]+\?[BbQq]\?[^?]*\?=")
+_CHARSETS = (
+    "utf-8",
+    "iso-8859-1",
+    "windows-1252",
+    "windows-1251",
+    "koi8-r",
+    "gb2312",
+    "gbk",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc-jp",
+    "iso-2022-jp",
+    "euc-kr",
+)
 
 
 def filename(header: str) -> str:
     """The name, "" if there is none. Not yet safe: it may be a whole path, or anything else.
 
-    `filename*` goes before `filename` (RFC 6266, 4.3). Bytes beyond ASCII are taken for UTF-8, else for
-    Latin-1, which is how they come out of an HTTP header.
+    `filename*` goes before `filename` (RFC 6266, 4.3). Bytes beyond ASCII, which come out of an HTTP header
+    as Latin-1, are taken for what they most likely are.
     """
     found: dict[str, str] = {}
     for name, value in _PARAMETER.findall(";" + header.partition(";")[2]):
@@ -25,10 +46,12 @@ def _extended(value: str) -> str:
     match = _EXTENDED.fullmatch(value.strip().strip('"'))
     if match is None:
         return ""
-    charset, raw = match[1].lower() or "utf-8", unquote_to_bytes(match[2].encode("utf-8", "replace"))
-    if charset not in ("utf-8", "iso-8859-1", "gbk", "gb18030", "shift_jis", "windows-1252"):
-        charset = "utf-8"
-    return raw.decode(charset, "replace")
+    return _text(unquote_to_bytes(match[2].encode("utf-8", "replace")), match[1] or "utf-8")
+
+
+def _text(raw: bytes, charset: str) -> str:
+    charset = charset.lower()
+    return raw.decode(charset if charset in _CHARSETS else "utf-8", "replace")
 
 
 def _plain(value: str) -> str:
@@ -41,7 +64,16 @@ def _plain(value: str) -> str:
         return value
     if b"%" in raw and re.fullmatch(rb"[\x21-\x7e]+", raw):  # not in the standard, but common
         raw = unquote_to_bytes(raw)
+    text = decoded(raw)
+    return _of_mail(text) if _ENCODED_WORDS.search(text) else text
+
+
+def _of_mail(text: str) -> str:
+    """A name in encoded words, `=?utf-8?B?5L2g5aW9?=`."""
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        parts = decode_header(text)
+    except (HeaderParseError, ValueError):
+        return text
+    return "".join(
+        part if isinstance(part, str) else _text(part, charset or "ascii") for part, charset in parts
+    )

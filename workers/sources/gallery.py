@@ -20,7 +20,7 @@ from saveany.planning.plan import Found
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.directlinks import DirectLinksSource
+from workers.sources.directlinks import DirectLinksSource, name_of
 from workers.sources.process import clear, cookies, failure, find, run
 
 _MOST_CHARACTERS = 64 << 20
@@ -117,8 +117,13 @@ class GallerySource(Source):
         jar.add_cookie_header(request)  # those that have expired are left out
         return request.get_header("Cookie")
 
+    async def rest(self, task_id: str) -> None:
+        """Hang up."""
+        await self._web.rest(task_id)
+
     async def forget(self, task_id: str) -> None:
-        """Remove the folder the program ran in."""
+        """Hang up, and remove the folder the program ran in."""
+        await self._web.forget(task_id)
         await clear(self._scratch / task_id)
 
     async def kept(self) -> list[str]:
@@ -150,7 +155,7 @@ def _messages(said: str) -> list[list[Any]]:
 
 def _found(spec: TaskSpec, url: str, about: dict[str, Any], *, several: bool) -> Found:
     stem, extension = str(about.get("filename") or ""), str(about.get("extension") or "")
-    name = safe_name(f"{stem}.{extension}" if extension else stem or url.rpartition("/")[2])
+    name = safe_name(f"{stem}.{extension}" if extension else stem or name_of(url))
     headers = {"Referer": spec.links[0], **_headers(about)}
     source = {"url": url, "headers": headers, "user": spec.user_id}
     return Found(name, None, source, _title(about) if several else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html.parser import HTMLParser
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.directlinks import DirectLinksSource, Wanted
+from workers.sources.directlinks import DirectLinksSource, Wanted, name_of, unquoted
 
 #: No article is longer.
 _MOST_BYTES = 8 << 20
@@ -49,7 +49,7 @@ class TelegraphSource(Source):
         files = [target for each in page.files if (target := _target(url, each))]
         if not files:
             raise Permanent("there are no pictures in this article")
-        folder = safe_name(unquote(urlsplit(url).path.strip("/")).rpartition("/")[2])
+        folder = safe_name(unquoted(urlsplit(url).path.strip("/")).rpartition("/")[2])
         width = max(2, len(str(len(files))))
         return [
             Found(f"{number:0{width}}{_extension(target)}", None, {"url": target}, folder)
@@ -67,6 +67,14 @@ class TelegraphSource(Source):
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As with every file of the web."""
         await self._web.fetch(item, write, have)
+
+    async def rest(self, task_id: str) -> None:
+        """Hang up."""
+        await self._web.rest(task_id)
+
+    async def forget(self, task_id: str) -> None:
+        """Hang up."""
+        await self._web.forget(task_id)
 
 
 class _Page(HTMLParser):
@@ -93,6 +101,6 @@ def _target(page: str, source: str) -> str:
 
 
 def _extension(url: str) -> str:
-    name = safe_name(unquote(urlsplit(url).path).rpartition("/")[2])
+    name = name_of(url) if urlsplit(url).path else ""
     extension = name.rpartition(".")[2] if "." in name else ""
     return f".{extension}" if extension else ""
