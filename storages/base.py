@@ -36,6 +36,11 @@ class StorageOptions(BaseModel):
     type: str = Field(description="Backend: see the list of storages.")
     enable: bool = Field(default=True, description="Set to false to keep the table but not use it.")
 
+    def folders_here(self) -> list[Path]:
+        """The folders of this machine that its files are in, as far as the options tell: none may have
+        SaveAny's own files in it."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:

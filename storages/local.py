@@ -79,8 +79,13 @@ class LocalOptions(StorageOptions):
     """Options of a `local` storage."""
 
     base_path: Path = Field(
-        description="Folder the files go to; made if it is missing. Nothing outside it is ever touched."
+        description="Folder the files go to; made if it is missing. Nothing outside it is ever touched. "
+        "It must not have the configuration, data_dir or the program in it."
     )
+
+    def folders_here(self) -> list[Path]:
+        """The one folder."""
+        return [self.base_path.expanduser().absolute()]
 
 
 class LocalStorage(Storage):

@@ -34,6 +34,7 @@ from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
 from storages.offer import offered
+from storages.rclone_here import folders
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
@@ -80,6 +81,11 @@ class RcloneOptions(StorageOptions):
         description="More options of rclone, such as --drive-chunk-size=64M.",
         examples=[["--tpslimit=5"]],
     )
+
+    def folders_here(self) -> list[Path]:
+        """Those that the remote is only another name for."""
+        remote = self.remote if ":" in self.remote else f"{self.remote}:"
+        return folders(remote, self.base_path, self.config_path)
 
     @field_validator("flags")
     @classmethod

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from saveany import advice
-from saveany.config import compat, keys
+from saveany.config import compat, keys, places
 from saveany.config.hints import did_you_mean
 from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
@@ -86,8 +86,11 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
         _put(data, setting)
     folder = (file.parent if file else Path()).absolute()
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
-    notes += _unknown_names(config, data)
     config._file = file
+    wrong = places.problems(config, [file] if file else PLACES, _names(data))
+    if problems := [f"{origin.place(loc)}: {spell(loc)}: {text}" for loc, text in wrong]:
+        raise ConfigError("\n".join(problems))
+    notes += _unknown_names(config, data)
     config._warnings = (*found.warnings, *(f"{origin.place(loc)}: {note}" for loc, note in notes))
     return config
 
@@ -183,6 +186,11 @@ def _anchored(model: Model, folder: Path) -> Model:
                     _anchored(one, folder) if isinstance(one, BaseModel) else one for one in several
                 )
     return model.model_copy(update=changes)
+
+
+def _names(data: dict[str, Any]) -> dict[str, int]:
+    """The place of each storage among the tables."""
+    return {table["name"]: index for index, table in enumerate(data.get("storages", []))}
 
 
 def _unknown_names(config: Config, data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:

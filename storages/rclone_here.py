@@ -1,0 +1,95 @@
+"""Which folders of this machine a remote of rclone leads to: some remotes are only another name for them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+#: `name,key=value,key="value":path`, where a name that begins with `:` is that of a backend.
+_REMOTE: Final = re.compile(
+    r"""(?P<name>:?[^:,/\\"']+)(?P<options>(?:,[\w-]+(?:=(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:"']*))?)*)"""
+    r":(?P<path>.*)",
+    re.DOTALL,
+)
+_OPTION: Final = re.compile(r""",([\w-]+)(?:=("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:"']*))?""")
+#: Backends in front of one other remote, and of several.
+_ONE: Final = ("alias", "archive", "cache", "chunker", "compress", "crypt", "hasher")
+_SEVERAL: Final = ("combine", "union")
+_DEEPEST: Final = 10
+
+Sections = Mapping[str, Mapping[str, str]]
+
+
+def folders(remote: str, base: str, config: Path | None) -> list[Path]:
+    """Those of the folder `base` of a remote, as far as rclone.conf and the environment tell."""
+    return [
+        Path(each).expanduser().absolute()
+        for each in _resolve(_join(remote, base.strip("/")), _sections(config), 0)
+    ]
+
+
+def _sections(config: Path | None) -> Sections:
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    places = [home / "rclone/rclone.conf", Path("~/.rclone.conf").expanduser()]
+    named = config or os.environ.get("RCLONE_CONFIG")
+    found = configparser.RawConfigParser(delimiters=("=",), strict=False, default_section="")
+    with suppress(OSError, UnicodeError, configparser.Error):  # encrypted, for example
+        found.read([named] if named else [place for place in places if place.is_file()][:1], "utf-8")
+    return {name: dict(found[name]) for name in found.sections()}
+
+
+def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[str]:
+    if (found := _REMOTE.fullmatch(remote)) is None:
+        yield remote  # a path
+        return
+    name, path = found["name"], found["path"]
+    keys = _keys(name, sections) | {
+        key.replace("-", "_"): _unquoted(value) for key, value in _OPTION.findall(found["options"])
+    }
+    if keys.get("type") == "local":
+        yield path or "."
+    elif depth < _DEEPEST:
+        for below in _below(keys, path):
+            yield from _resolve(below, sections, depth + 1)
+
+
+def _keys(name: str, sections: Sections) -> dict[str, str]:
+    """What is configured of a remote; the environment comes before the file."""
+    if name.startswith(":"):
+        return {"type": name[1:]}
+    start = f"RCLONE_CONFIG_{name.upper().replace(' ', '_').replace('-', '_')}_"
+    given = {
+        key.removeprefix(start).lower(): value for key, value in os.environ.items() if key.startswith(start)
+    }
+    return {**sections.get(name, {}), **given}
+
+
+def _below(keys: Mapping[str, str], path: str) -> Iterator[str]:
+    """What stands behind a remote."""
+    if keys.get("type") in _ONE:
+        yield _join(keys.get("remote", ""), path)
+    elif keys.get("type") in _SEVERAL:
+        for upstream in keys.get("upstreams", "").split():
+            if keys["type"] == "union":
+                yield _join(re.sub(r":(ro|nc|writeback)$", "", upstream), path)
+                continue
+            folder, _, remote = upstream.strip('"').partition("=")
+            first, _, rest = path.partition("/")
+            if first in ("", folder):
+                yield _join(remote, rest)
+
+
+def _join(remote: str, path: str) -> str:
+    if not path or remote.endswith(":"):
+        return remote + path
+    return f"{remote.rstrip('/')}/{path.lstrip('/')}"
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    return value[1:-1].replace(quote * 2, quote) if quote in ("'", '"') and value else value
