@@ -8,12 +8,14 @@ ARGS ?=
 JOBS ?= $$(n=$$((2 * $$(nproc))); echo $$((n > 8 ? 8 : n)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test bench chaos lint format docs lock clean
+.PHONY: help setup dev demo run test bench chaos lint format docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.dev ## Install everything for working on SaveAny into .venv
+setup: $(VENV)/.runtime ## Install what SaveAny needs into .venv
+
+dev: $(VENV)/.dev ## Install also what tests need
 
 demo: $(VENV)/.runtime ## Try it: a Telegram of its own, Redis, API, workers (ONCE=1 saves a sample and ends)
 	@$(BIN)/saveany demo $(if $(ONCE),--once) $(ARGS)

@@ -408,7 +408,7 @@ class Aria2(Table):
 class Config(Table):
     """Everything that can be configured."""
 
-    workers: int = Field(default=3, ge=1, description="Tasks at a time on this machine.")
+    workers: int = Field(default=3, ge=1, description="Tasks at a time in each worker process.")
     retry: int = Field(default=3, ge=1, description="Failures of one file before it counts as failed.")
     data_dir: Path = Field(
         default=Path("data"),
