@@ -1,4 +1,4 @@
-"""The reverse proxies of the documentation, as they stand there: only addresses and certificates are exchanged."""
+"""The reverse proxies of the documentation as they stand there, but for addresses and certificates."""
 
 from __future__ import annotations
 
