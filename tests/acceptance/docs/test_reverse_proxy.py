@@ -35,7 +35,15 @@ def nginx(folder: Path, port: int) -> Iterator[str]:
         f"user {getpass.getuser()};\ndaemon off;\npid {folder}/pid;\nevents {{}}\n"
         f"http {{ access_log off; {places}\n{block} }}\n"
     )
-    command = [program("nginx"), "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
+    command: list[str | Path] = [
+        program("nginx"),
+        "-p",
+        folder,
+        "-e",
+        folder / "error.log",
+        "-c",
+        folder / "nginx.conf",
+    ]
     with running(command, lambda: answers(own), log=folder / "log"):
         yield f"http://127.0.0.1:{own}"
 
@@ -47,7 +55,14 @@ def caddy(folder: Path, port: int) -> Iterator[str]:
     block = BLOCKS["caddy"].replace("saveany.example.org", f"http://127.0.0.1:{own}")
     block = block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     (folder / "Caddyfile").write_text("{\nadmin off\nauto_https off\n}\n" + block)
-    command = [program("caddy"), "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]
+    command: list[str | Path] = [
+        program("caddy"),
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        folder / "Caddyfile",
+    ]
     env = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}
     with running(command, lambda: answers(own), log=folder / "log", env=env):
         yield f"http://127.0.0.1:{own}"
