@@ -30,6 +30,8 @@ async def serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Sandbox(state=options.state, port=options.port) as sandbox:
+        if options.cdn:
+            await sandbox.open_cdn(*options.cdn)
         for fault in _faults(options):
             sandbox.faults.add(fault)
         facts = describe(sandbox)
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print address, key, logins and samples as one line of JSON")
     add("--delay", type=float, default=0, metavar="MS", help="milliseconds by which every reply is late")
     add("--rate", type=int, default=0, metavar="BYTES/S", help="speed of each connection")
+    add("--cdn", type=int, action="append", default=[], metavar="FILE", help="have this file on a CDN")
     add(
         "--fault",
         type=_fault,

@@ -7,7 +7,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telethon.tl import functions as fn
@@ -164,8 +164,7 @@ class Connection:
         """Answer a request; returns whether the answer comes later, so that it must be acknowledged now."""
         if isinstance(request, _NO_ANSWER):
             return False
-        file = getattr(getattr(request, "location", None), "id", None)
-        call = Call(method_name(request), self.number, key.account, file, key)
+        call = Call(method_name(request), self.number, key.account, self._file(request), key)
         head = _RPC_RESULT.pack(_RPC_RESULT_ID, message_id)
 
         def make(outcome: Outcome) -> Answer:
@@ -178,6 +177,13 @@ class Connection:
             return self._later(head, result) if isinstance(result, asyncio.Future) else (head, *result)
 
         return self._answer(call, make, self._send)
+
+    def _file(self, request: Any) -> int | None:
+        """The file that a request is about."""
+        if (token := getattr(request, "file_token", None)) and self._shared.cdn:
+            with suppress(RpcFailure):
+                return self._shared.cdn.file(token)
+        return getattr(getattr(request, "location", None), "id", None)
 
     def _future_salts(self, message_id: int) -> Any:
         now = int(time.time())
@@ -242,7 +248,7 @@ class Connection:
             return result
         if not isinstance(result, Part):
             return (_serialise(result),)
-        body = result.serialise(outcome.short)
+        body = result.serialise(outcome.short, tamper=outcome.tamper)
         self._shared.counters.sent(outcome.call, len(body[1]))
         self._shared.faults.sent(outcome.call, len(body[1]))
         return body

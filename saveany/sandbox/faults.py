@@ -18,6 +18,7 @@ called `updates`: `lose,method=updates` makes gaps.
     timeout                                   -503 Timeout
     expire                                    file references given out so far expire
     short           bytes                     a part lacks its last bytes
+    tamper                                    a part has a wrong byte
     corrupt                                   the envelope's message key does not fit
     drop                                      the connection is closed
     lose                                      nothing: what was asked is done, but the reply does not come
@@ -140,6 +141,7 @@ class Outcome:
     refuse: tuple[int, str] | None = None  # from now on, for every request with the same key
     delay: float = 0.0  # seconds
     short: int = 0  # bytes
+    tamper: bool = False
     corrupt: bool = False
     drop: bool = False
     lose: bool = False
@@ -261,6 +263,11 @@ def _timeout(fault: Fault, outcome: Outcome, world: World) -> None:
 @_kind("short", _INTEGER, scope=FILES)
 def _short(fault: Fault, outcome: Outcome, world: World) -> None:
     outcome.short = int(fault.value)
+
+
+@_kind("tamper", scope=FILES)
+def _tamper(fault: Fault, outcome: Outcome, world: World) -> None:
+    outcome.tamper = True
 
 
 @_kind("corrupt")

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
 from telethon.tl import types as tl
@@ -18,18 +19,19 @@ from telethon.tl import types as tl
 from saveany.sandbox import samples
 from saveany.sandbox.boxes import Event
 from saveany.sandbox.calls import Counters
+from saveany.sandbox.cdn import CDN_DC, Cdn
 from saveany.sandbox.connection import Connection
 from saveany.sandbox.faults import Faults
 from saveany.sandbox.handlers import Context
 from saveany.sandbox.handlers.auth import LOGIN_CODE
 from saveany.sandbox.news import News
-from saveany.sandbox.vault import Key, Vault
+from saveany.sandbox.vault import Key, Vault, pem
 from saveany.sandbox.world import World
 
 HOST = "127.0.0.1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shared:
     """What all data centres of a sandbox have in common."""
 
@@ -41,16 +43,17 @@ class Shared:
     news: News
     addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
     options: list[Any] = field(default_factory=list)  # TL dcOption: other addresses that clients are told of
+    cdn: Cdn | None = None
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of connections
 
 
 class DataCenter:
     """One data centre, on one or several listening ports."""
 
-    def __init__(self, id_: int, shared: Shared) -> None:
+    def __init__(self, id_: int, shared: Shared, rsa: RSAPrivateKey | None = None) -> None:
         self.id = id_
         self.shared = shared
-        self.rsa = shared.vault.rsa
+        self.rsa = rsa or shared.vault.rsa
         self._salts = 0  # how many there have been
         self.change_salt()
         self._servers: list[asyncio.Server] = []
@@ -92,7 +95,7 @@ class DataCenter:
         """What a handler needs to know besides the request; `events` grows by what it makes happen."""
         shared = self.shared
         places = (self.id, shared.home, shared.addresses, shared.options)
-        return Context(shared.world, shared.vault, shared.news, key, *places, events)
+        return Context(shared.world, shared.vault, shared.news, key, *places, shared.cdn, events)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(self, next(self.shared.numbers), reader, writer)
@@ -151,6 +154,15 @@ class Sandbox:
         address = (host, await self.centers[dc].start(0, host))
         self.advertise(dc, *address, **flags)
         return address
+
+    async def open_cdn(self, *files: int) -> Cdn:
+        """Send clients that can follow there to a CDN for these files."""
+        rsa = self._shared.vault.cdn_rsa()
+        self.centers[CDN_DC] = DataCenter(CDN_DC, self._shared, rsa)
+        self._running.push_async_callback(self.centers[CDN_DC].stop)
+        await self.listen(CDN_DC, cdn=True)
+        cdn = self._shared.cdn = Cdn(rsa, pem(rsa), set(files), set(files))
+        return cdn
 
     def advertise(self, dc: int, host: str, port: int, **flags: Any) -> None:
         """Tell clients of an address, whether anybody listens there or not."""

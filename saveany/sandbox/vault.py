@@ -54,7 +54,7 @@ class Vault:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "keys").mkdir(parents=True, exist_ok=True)
-        self.rsa = self._rsa()
+        self.rsa = self._rsa("rsa.pem")
         self.public_key_file = folder / "public.pem"
         _replace(self.public_key_file, self.public_key.encode())
         self.ticket_secret = secrets.token_bytes(32)  # for authorizations on their way to another data centre
@@ -63,8 +63,11 @@ class Vault:
     @property
     def public_key(self) -> str:
         """The RSA public key as PEM (PKCS#1): what a client must know beforehand."""
-        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.PKCS1
-        return self.rsa.public_key().public_bytes(encoding, form).decode()
+        return pem(self.rsa)
+
+    def cdn_rsa(self) -> rsa.RSAPrivateKey:
+        """The RSA key of the CDN."""
+        return self._rsa("cdn.pem")
 
     def key(self, key_id: int, dc: int) -> Key | None:
         """The key of that id if it was made with this data centre."""
@@ -121,10 +124,10 @@ class Vault:
         """Remember the ports."""
         _replace(self.folder / "ports.json", json.dumps(ports).encode())
 
-    def _rsa(self) -> rsa.RSAPrivateKey:
-        path = self.folder / "rsa.pem"
+    def _rsa(self, name: str) -> rsa.RSAPrivateKey:
+        path = self.folder / name
         if not path.exists():
-            _replace(path, _rsa_key())
+            _replace(path, _rsa_key(name))
         key = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError(f"{path} holds no RSA key")
@@ -141,9 +144,15 @@ class Vault:
         )
 
 
+def pem(private: rsa.RSAPrivateKey) -> str:
+    """The public half of a key, as Telegram writes it."""
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.PKCS1
+    return private.public_key().public_bytes(encoding, form).decode()
+
+
 @cache
-def _rsa_key() -> bytes:
-    """A private key as PEM, one per process: making it takes a tenth of a second."""
+def _rsa_key(name: str) -> bytes:
+    """A private key as PEM, one of each name per process: making it takes a tenth of a second."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
     return private.private_bytes(encoding, form, serialization.NoEncryption())

@@ -253,6 +253,11 @@ class Client:
             await self.session.keep_addresses(await self._homes())
         return self._config
 
+    async def cdn_keys(self, dc_id: int) -> list[str]:
+        """The RSA keys of a CDN data centre, as PEM."""
+        config = await self.call(functions.help.GetCdnConfigRequest())
+        return [each.public_key for each in config.public_keys if each.dc_id == dc_id]
+
     def first_request(self, query: TLRequest) -> TLRequest:
         """What a new connection must send first: who the application is, and `query` with it."""
         own = self._telegram._init_request

@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from telethon import errors as tg
 from telethon.tl import functions, types
+from telethon.tl.tlobject import TLRequest
 
-from saveany.errors import Permanent, Retryable, TaskError
+from saveany.errors import Retryable, TaskError
 from saveany.logs import get_logger
+from saveany.telegram.cdn import Redirect
 from saveany.telegram.errors import (
     STALE_REFERENCE,
     AccountRefused,
     Kind,
+    describe,
     flood_seconds,
     kind,
     translate,
@@ -35,7 +38,17 @@ OnWait = Callable[[float], None]
 #: The same file as an account sees it that is not in the set; None if no other can.
 Elsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 
+
+class GetPool(Protocol):
+    """Finds the lines of an account to a data centre, which may be one of a CDN."""
+
+    def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> Pool:
+        """See `parallel.Downloader.pool`."""
+
+
 _log = get_logger("saveany.telegram")
+#: After so many failures of a CDN the file's own data centre is asked not to redirect any more.
+_CDN_TRIES = 3
 #: The end of every JPEG, and how many bytes of zeros may follow it.
 _JPEG_END, _PADDING = b"\xff\xd9", 1024
 #: Telegram makes photos smaller than this.
@@ -56,6 +69,10 @@ class OtherSize(Retryable):
         self.size = size
 
 
+class _Redirected(Exception):
+    """The part is to be read from a CDN."""
+
+
 class _Part(NamedTuple):
     """In the order of upload.getFile's parameters."""
 
@@ -71,7 +88,7 @@ class RemoteFile:
         self,
         media: Media,
         width: int,
-        pool: Callable[[str, int], Pool],
+        pool: GetPool,
         refresh: Callable[[Media], Awaitable[Media]],
         elsewhere: Elsewhere,
         on_wait: OnWait | None,
@@ -91,6 +108,8 @@ class RemoteFile:
         self._limits = limits
         self._leases = leases
         self._lines: dict[Pool, list[Line]] = {}  # in use by this file until `leases` ends
+        self._redirect: Redirect | None = None  # the file is read there now
+        self._cdn_failures = 0
         self._told = 0.0
         self._refreshing = asyncio.Lock()
         self._refreshed = 0  # times in a row, without a part in between
@@ -98,7 +117,7 @@ class RemoteFile:
     @property
     def at_once(self) -> int:
         """How many parts are worth being asked for at the same time, now."""
-        pool = self._pool()
+        pool = self._cdn_pool(self._redirect) if self._redirect else self._pool()
         return min(self._width, pool.share) * pool.depth.now
 
     async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
@@ -117,10 +136,15 @@ class RemoteFile:
         tries = 0
         while True:
             media, pool = self._media, self._pool()
-            generation = pool.generation
+            generation, redirect = pool.generation, self._redirect
+            seconds = self._limits.part * (tries + 1)
             try:
+                if redirect is not None:
+                    return await self._ask_cdn(redirect, pool, part, seconds)
                 await self._wait(pool.clock)
-                return await self._ask(pool, media, part, self._limits.part * (tries + 1))
+                return await self._ask(pool, media, part, seconds)
+            except _Redirected:
+                continue
             except OtherSize:
                 raise
             except LongWait as wait:
@@ -129,7 +153,10 @@ class RemoteFile:
                 tries += 0 if isinstance(error, tg.FloodError) else 1
                 if tries == self._limits.tries:
                     raise
-                await self._recover(pool, generation, media, error)
+                if redirect is not None:
+                    self._leave_cdn(redirect, error)
+                else:
+                    await self._recover(pool, generation, media, error)
                 await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries) if tries else 0)
 
     def _pool(self) -> Pool:
@@ -147,18 +174,19 @@ class RemoteFile:
         if len(data) != expected:
             await self._measure(pool, media)
             raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
-        lines = self._lines[pool]
-        pool.depth.answered(len(data), idle=sum(line.busy for line in lines) < len(lines) / 2)
+        self._answered(pool, len(data))
         return data
 
     async def _sent(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
-        """What Telegram sends for a part, however much it is."""
-        request = functions.upload.GetFileRequest(media.tl_location, *part)
-        # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
-        line = self._line(pool)
-        answer = await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
-        if not isinstance(answer, types.upload.File):
-            raise Permanent("Telegram keeps this file on a foreign network (CDN), which SaveAny cannot read.")
+        """What Telegram sends for a part, however much it is. Raises `_Redirected` if that is a redirect."""
+        cdn = self._cdn_failures < _CDN_TRIES
+        request = functions.upload.GetFileRequest(media.tl_location, *part, cdn_supported=cdn)
+        answer = await self._send(pool, request, seconds)
+        if isinstance(answer, types.upload.FileCdnRedirect):
+            if not cdn:
+                raise Retryable("Telegram keeps this file on a foreign network (CDN) that does not answer")
+            self._redirect = self._redirect or Redirect(answer, media.size)  # all parts follow the same one
+            raise _Redirected
         data: Bytes = answer.bytes
         return data
 
@@ -174,6 +202,43 @@ class RemoteFile:
                 break
         if offset not in (media.size, 0) and end.rstrip(b"\0").endswith(_JPEG_END):
             raise OtherSize(offset, media.size)
+
+    async def _ask_cdn(self, redirect: Redirect, home: Pool, part: _Part, seconds: float) -> Bytes:
+        pool = self._cdn_pool(redirect)
+        generation = pool.generation
+        try:
+            data = await redirect.part(
+                part.offset,
+                part.limit,
+                lambda request: self._send(pool, request, seconds),
+                lambda request: self._send(home, request, seconds),
+            )
+        except Exception as error:
+            if unknown_key(error):
+                await pool.renew_key(generation)
+            raise
+        self._answered(pool, len(data))
+        return data
+
+    def _cdn_pool(self, redirect: Redirect) -> Pool:
+        return self._get_pool(self._media.account, redirect.dc_id, cdn=True)
+
+    def _leave_cdn(self, redirect: Redirect, error: Exception) -> None:
+        """Ask the file's own data centre again: it redirects anew or, in the end, sends the file itself."""
+        if self._redirect is redirect:
+            reason = error.message if isinstance(error, TaskError) else describe(error)
+            _log.warning("a CDN failed", reason=reason)
+            self._redirect = None
+            self._cdn_failures += 1
+
+    async def _send(self, pool: Pool, request: TLRequest, seconds: float) -> Any:
+        # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
+        line = self._line(pool)
+        return await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
+
+    def _answered(self, pool: Pool, size: int) -> None:
+        lines = self._lines[pool]
+        pool.depth.answered(size, idle=sum(line.busy for line in lines) < len(lines) / 2)
 
     async def _recover(self, pool: Pool, generation: int, media: Media, error: Exception) -> None:
         """Do what makes another try worth it, or raise."""
@@ -214,6 +279,7 @@ class RemoteFile:
                 raise self._verdict() from why
             _log.info("another account goes on", account=other.account, reason=why.message)
             self._media = other
+            self._redirect = None
 
     def _verdict(self) -> TaskError:
         passing = [each for each in self._gave_up.values() if isinstance(each, Retryable)]

@@ -22,6 +22,7 @@ from contextlib import ExitStack, aclosing
 
 from redis.asyncio import Redis
 
+from saveany.telegram.cdn import CdnPool
 from saveany.telegram.client import Client
 from saveany.telegram.file import PART, Bytes, Elsewhere, OnWait, RemoteFile
 from saveany.telegram.media import Media
@@ -111,12 +112,13 @@ class Downloader:
             urgent=urgent,
         )
 
-    def pool(self, account: str, dc_id: int) -> Pool:
+    def pool(self, account: str, dc_id: int, *, cdn: bool = False) -> Pool:
         """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
         client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:
-            self._pools[key] = Pool(client, dc_id, self._folder, self._limits, self._redis)
+            kind = CdnPool if cdn else Pool
+            self._pools[key] = kind(client, dc_id, self._folder, self._limits, self._redis)
         return self._pools[key]
 
     async def forget(self, account: str) -> None:

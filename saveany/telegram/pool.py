@@ -104,7 +104,7 @@ class Line:
     async def _drop(self, sender: Sender) -> None:
         if self._sender is sender:
             self._sender = None
-        await _hang_up(sender)
+        await hang_up_line(sender)
 
 
 @dataclass(eq=False, slots=True)
@@ -257,12 +257,13 @@ class Pool:
             await within(seconds, sender.send(first))
             await self._company.news()  # asked for meanwhile: a flood wait of the others comes in time
         except BaseException:
-            await _hang_up(sender)
+            await hang_up_line(sender)
             raise
         return sender
 
 
-async def _hang_up(sender: Sender) -> None:
+async def hang_up_line(sender: Sender) -> None:
+    """Close a connection now."""
     if sender._connection is not None:
         sender._connection.abort()
     await hang_up(sender, sender.disconnect())

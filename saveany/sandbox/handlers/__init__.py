@@ -5,11 +5,15 @@
 
 from typing import Any
 
+from telethon.tl.functions.upload import GetCdnFileRequest
+
+from saveany.sandbox.cdn import CDN_DC
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers import (
     auth,
     bots,
     buttons,
+    cdn,
     chats,
     config,
     editing,
@@ -28,7 +32,7 @@ from saveany.sandbox.handlers.registry import METHODS, Context
 __all__ = ["Context", "answer"]
 #: Importing them fills METHODS.
 _FAMILIES = (
-    *(auth, bots, buttons, chats, config, editing, files),
+    *(auth, bots, buttons, cdn, chats, config, editing, files),
     *(messages, password, people, sending, stories, tokens),
     *(updates, uploads),
 )
@@ -38,6 +42,8 @@ def answer(context: Context, request: Any) -> Any:
     """The result of a request, as TL object, list, bool or `files.Part`; RpcFailure if it is refused."""
     if context.key.refused is not None:
         raise RpcFailure(*context.key.refused)
+    if context.dc == CDN_DC and not isinstance(request, GetCdnFileRequest):
+        raise RpcFailure(400, "CDN_METHOD_INVALID")
     method = METHODS.get(type(request))
     if method is None:
         raise RpcFailure(400, "METHOD_NOT_IMPLEMENTED")

@@ -23,22 +23,23 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Part:
-    """An `upload.file`; serialised here, without the copies a TL object would make of its bytes."""
+    """An `upload.file` or `upload.cdnFile`; serialised here, without the copies a TL object would make."""
 
-    kind: Any  # a class of storage.FileType
+    types: bytes  # what comes before the data
     data: bytes
 
-    def serialise(self, short: int = 0) -> tuple[bytes, ...]:
-        """The parts of its TL form, without the last `short` bytes of data."""
+    def serialise(self, short: int = 0, *, tamper: bool = False) -> tuple[bytes, ...]:
+        """The parts of its TL form, without the last `short` bytes of data, or with one wrong byte."""
         data = self.data[:-short] if short else self.data
+        if tamper:
+            data = bytes([data[0] ^ 1]) + data[1:]
         length = len(data)
         head = bytes([length]) if length < 254 else b"\xfe" + length.to_bytes(3, "little")
-        types = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, self.kind.CONSTRUCTOR_ID, 0)
-        return types + head, data, bytes(-(len(head) + length) % 4)
+        return self.types + head, data, bytes(-(len(head) + length) % 4)
 
 
 @answers(fn.upload.GetFileRequest)
-def get_file(context: Context, request: Any) -> Part:
+def get_file(context: Context, request: Any) -> Any:
     """A part of a document or photo."""
     location = request.location
     if not isinstance(location, (tl.InputDocumentFileLocation, tl.InputPhotoFileLocation)):
@@ -50,7 +51,11 @@ def get_file(context: Context, request: Any) -> Part:
     if file.dc != context.dc:
         raise RpcFailure(303, f"FILE_MIGRATE_{file.dc}")
     check_range(request.offset, request.limit, bool(request.precise))
-    return Part(_KINDS.get(file.mime, tl.storage.FileUnknown), content.read(request.offset, request.limit))
+    if request.cdn_supported and context.cdn and file.id in context.cdn.files:
+        return context.cdn.redirect(file, request.offset)
+    kind = _KINDS.get(file.mime, tl.storage.FileUnknown)
+    head = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0)
+    return Part(head, content.read(request.offset, request.limit))
 
 
 def check_range(offset: int, limit: int, precise: bool) -> None:

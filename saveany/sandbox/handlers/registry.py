@@ -9,6 +9,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import news
 from saveany.sandbox.boxes import Event
+from saveany.sandbox.cdn import Cdn
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.vault import Key, Vault
 from saveany.sandbox.view import View
@@ -27,6 +28,7 @@ class Context:
     home: int  # the data centre of every account
     addresses: Mapping[int, tuple[str, int]]
     options: Sequence[Any]  # TL dcOption: addresses beside those
+    cdn: Cdn | None
     events: list[Event]  # what the request has made happen
 
     @cached_property
