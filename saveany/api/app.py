@@ -23,7 +23,7 @@ from saveany.api import (
     webhooks,
     workers,
 )
-from saveany.api.auth import OPEN_PATHS, TokenAuth
+from saveany.api.auth import OPEN_PATHS, SameOrigin, TokenAuth
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
 from saveany.api.services import Services
@@ -67,8 +67,9 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
         app.include_router(router)
     errors.install(app)
     # The last one added is the first to see a request.
-    if token := config.api.token.get_secret_value():
-        app.add_middleware(TokenAuth, token=token)
+    token = config.api.token.get_secret_value()
+    app.add_middleware(TokenAuth, token=token)
+    app.add_middleware(SameOrigin, only_loopback=not token)
     app.add_middleware(BodyLimit)
     app.add_middleware(errors.Crashes)
     return app

@@ -21,6 +21,11 @@ from saveany.logs import get_logger
 
 log = get_logger("saveany.api")
 
+#: So many problems of one request are reported, and so much of each name of the caller's is repeated: an
+#: answer stays small however much is wrong.
+MAX_PROBLEMS = 20
+MAX_NAME = 100
+
 #: Where something is wrong, and what.
 Detail = tuple[str, str]
 
@@ -74,7 +79,7 @@ def _response(
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer besides success, for its description."""
-    common = (400, 401, 500, 503)  # a stray query parameter, the token, a bug, no Redis
+    common = (400, 401, 403, 500, 503)  # a stray query parameter, the token, another site, a bug, no Redis
     return {status: _described(status) for status in sorted({*common, *statuses})}
 
 
@@ -106,8 +111,12 @@ async def _refused(_: Request, error: RequestError) -> Response:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    details = [_detail(found) for found in error.errors()]
-    return error_response(InvalidInput("; ".join(_sentence(detail) for detail in details)), details)
+    found = error.errors()
+    details = [_detail(each) for each in found[:MAX_PROBLEMS]]
+    sentences = [_sentence(detail) for detail in details]
+    if (more := len(found) - len(details)) > 0:
+        sentences.append(f"and {more} more")
+    return error_response(InvalidInput("; ".join(sentences)), details)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
@@ -159,6 +168,11 @@ class Crashes:
             await _response(500, _KINDS[500], message)(scope, receive, send)
 
 
+def shortened(name: str) -> str:
+    """As much of a name of the caller's as belongs into an answer."""
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…"
+
+
 def _sentence(detail: Detail) -> str:
     field, text = detail
     return f"{field}: {text}" if field else text
@@ -166,7 +180,7 @@ def _sentence(detail: Detail) -> str:
 
 def _detail(found: dict[str, Any]) -> Detail:
     """What pydantic found, as place and words."""
-    source, *names = map(str, found["loc"])
+    source, *names = (shortened(str(name)) for name in found["loc"])
     body = BODIES.get(names[0]) if source == "body" and names else None
     names = names[1:] if body else names
     place = ".".join(names) or source

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import islice
 from typing import Any, NoReturn
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from saveany.api.errors import MAX_PROBLEMS, shortened
+from saveany.api.services import Services
 from saveany.config.hints import did_you_mean
+
+#: An object of a body may have so many names; the largest that makes sense has the headers of a download.
+MAX_NAMES = 1000
+
+_SAFE = frozenset({"GET", "HEAD"})
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -27,12 +35,13 @@ class Route(APIRoute):
         handle = super().get_route_handler()
         known = _query_names(self)
         takes_body = self.body_field is not None
+        changes = not self.methods <= _SAFE
 
         async def strict(request: Request) -> Response:
             if request.scope["query_string"]:
                 _check_query(request.query_params, known)
-            if takes_body:
-                _check_type(request.headers.get("content-type"))
+            if changes:
+                _check_type(request, takes_body)
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return strict
@@ -59,11 +68,23 @@ def parse_json(body: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_NAMES:
+        raise ValueError(f"an object may have {MAX_NAMES} names")
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice")
+        raise ValueError(f"{shortened(repeated(name for name, _ in pairs)[0])!r} occurs twice")
     return found
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Those that occur more than once, each once, in the order in which they occur again."""
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for name in names:
+        if name in seen:
+            twice[name] = None
+        seen.add(name)
+    return list(twice)
 
 
 def _no_number(word: str) -> NoReturn:
@@ -74,10 +95,28 @@ def _bad(message: str) -> HTTPException:
     return HTTPException(400, message)
 
 
-def _check_type(content_type: str | None) -> None:
-    kind = (content_type or "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise HTTPException(415)
+def _check_type(request: Request, takes_body: bool) -> None:
+    """Whatever changes something is JSON by its own word: forms and scripts of other sites cannot say that.
+
+    A request without a body need not say it, but for a POST without a token: any page can send that one.
+    """
+    headers = request.headers
+    if content_type := headers.get("content-type"):
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+            return
+    elif not (takes_body or _has_body(headers) or _anybody_could_post(request)):
+        return
+    raise HTTPException(415)
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _anybody_could_post(request: Request) -> bool:
+    services: Services = request.app.state.services
+    return request.method == "POST" and not services.config.api.token.get_secret_value()
 
 
 def _query_names(route: APIRoute) -> frozenset[str]:
@@ -93,8 +132,9 @@ def _query_names(route: APIRoute) -> frozenset[str]:
 
 def _check_query(query: QueryParams, known: frozenset[str]) -> None:
     names = [name for name, _ in query.multi_items()]
-    problems = {name: _unknown(name, known) for name in names if name not in known}
-    problems |= {name: "occurs twice" for name in names if name in known and names.count(name) > 1}
+    unknown = dict.fromkeys(name for name in names if name not in known)
+    problems = {shortened(name): _unknown(name, known) for name in islice(unknown, MAX_PROBLEMS + 1)}
+    problems |= {name: "occurs twice" for name in repeated(names) if name in known}
     if problems:
         raise RequestValidationError(
             [{"type": "query", "loc": ("query", name), "msg": text} for name, text in problems.items()]
@@ -104,5 +144,5 @@ def _check_query(query: QueryParams, known: frozenset[str]) -> None:
 def _unknown(name: str, known: frozenset[str]) -> str:
     if not known:
         return "this address takes no query parameters"
-    hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known))}"
+    hint = did_you_mean(shortened(name), known) or f"there are: {', '.join(sorted(known))}"
     return f"there is no such parameter; {hint}"

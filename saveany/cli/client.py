@@ -107,7 +107,11 @@ class Api:
         authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
         self._http = httpx.AsyncClient(
             base_url=url,
-            headers=[(b"User-Agent", f"SaveAny/{__version__}".encode()), *authorization],
+            headers=[
+                (b"User-Agent", f"SaveAny/{__version__}".encode()),
+                (b"Content-Type", b"application/json"),  # without a token every POST must say so
+                *authorization,
+            ],
             timeout=_TIMEOUT_SECONDS,
             limits=httpx.Limits(max_connections=None),
             trust_env=not is_loopback(parts.hostname or ""),  # no proxy between us and ourselves

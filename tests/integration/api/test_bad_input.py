@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from structlog.testing import capture_logs
 
 from saveany.api.limits import MAX_BODY
-from saveany.api.routes import parse_json
+from saveany.api.routes import parse_json, repeated
 from saveany.store import Store
 from tests.integration.api.conftest import AUTH, SEED_BODY, check_error, create
 
@@ -191,6 +191,53 @@ async def test_several_problems_at_once(client: httpx.AsyncClient) -> None:
     assert {detail["field"] for detail in error["details"]} == {"telegram_url", "typo", "user_id"}
 
 
+async def test_no_more_problems_are_told_than_anyone_reads(client: httpx.AsyncClient) -> None:
+    many = json.dumps(SEED_BODY | {f"{'k' * 500}{n}": n for n in range(900)}).encode()
+    reply = await post(client, many)
+    error = check_error(reply, 400)
+    assert len(error["details"]) == 20
+    assert "and 880 more" in error["message"]
+    assert len(reply.content) < 20_000
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_an_object_of_too_many_names(client: httpx.AsyncClient, *, inside: bool) -> None:
+    many = {str(n): n for n in range(1001)}
+    error = check_error(await post(client, json.dumps({"params": many} if inside else many).encode()), 400)
+    assert "may have 1000 names" in error["message"]
+
+
+async def test_the_name_of_a_problem_is_not_repeated_at_length(client: httpx.AsyncClient) -> None:
+    for body in ('{"%s": 1}', '{"%s": 1, "%s": 2}'):
+        reply = await post(client, body.replace("%s", "k" * 400_000).encode())
+        check_error(reply, 400)
+        assert len(reply.content) < 1_000
+
+
+async def test_many_bad_query_parameters(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/api/v1/tasks", params={f"{'p' * 50}{n}": n for n in range(300)})
+    assert len(check_error(reply, 400)["details"]) == 20
+
+
+class Name(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+
+@pytest.mark.parametrize("last", ["0", "3999"])
+def test_repeated_names_are_found_by_one_look_at_each(last: str) -> None:
+    Name.compared = 0
+    names = [Name(n) for n in [*range(4000), last]]
+    assert repeated(names) == [last]
+    assert Name.compared <= 3 * len(names)
+
+
 async def test_another_content_type(client: httpx.AsyncClient) -> None:
     body = json.dumps(SEED_BODY).encode()
     error = check_error(await post(client, body, **{"Content-Type": "text/plain"}), 415)
@@ -233,7 +280,7 @@ async def test_the_largest_body_is_read(client: httpx.AsyncClient) -> None:
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic your-secret-token-here", "your-secret-token-here"],
 )
-@pytest.mark.parametrize("path", ["/api/v1/tasks", "/readyz", "/nowhere"])
+@pytest.mark.parametrize("path", ["/api/v1/tasks", "/api/v1/workers", "/nowhere"])
 async def test_wrong_token(app: FastAPI, authorization: str | None, path: str) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:

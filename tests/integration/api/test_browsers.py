@@ -1,0 +1,148 @@
+"""What browsers send on behalf of pages of other sites is refused, with and without a token."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from saveany.api.app import create_app
+from saveany.config import Config
+from saveany.queue import Queue
+from saveany.store import Store
+from tests.integration.api.conftest import SEED_BODY, USER, announce_nothing, check_error, create
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+async def open_client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    """Requests to an API that has no token."""
+    storage = {"name": "local1", "type": "local", "base_path": "files/1"}
+    config = Config.model_validate({"users": [{"id": USER}], "storages": [storage]})
+    app: FastAPI = create_app(config, store, Queue(store, announce_nothing))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080"
+    ) as client:
+        yield client
+
+
+@pytest.fixture(params=["token", "no token"])
+def either(
+    request: pytest.FixtureRequest, client: httpx.AsyncClient, open_client: httpx.AsyncClient
+) -> httpx.AsyncClient:
+    return client if request.param == "token" else open_client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "http://api.evil.example"},
+        {"Origin": "file://"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "Cross-Site", "Origin": "http://127.0.0.1:8080"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/tasks"),
+        ("GET", "/health"),
+        ("POST", "/api/v1/tasks"),
+        ("POST", "/api/v1/queue/pause"),
+        ("DELETE", "/api/v1/tasks/x"),
+        ("PUT", "/api/v1/limits"),
+        ("GET", "/nowhere"),
+    ],
+)
+async def test_another_site(
+    either: httpx.AsyncClient, store: Store, method: str, path: str, headers: dict[str, str]
+) -> None:
+    body = SEED_BODY if path.endswith("tasks") and method == "POST" else None
+    error = check_error(await either.request(method, path, json=body, headers=JSON | headers), 403)
+    assert "another site" in error["message"]
+    assert not await store.settings.paused()
+    assert (await store.tasks.counts())["queued"] == 0
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+async def test_its_own_pages(either: httpx.AsyncClient, site: str) -> None:
+    url = either.base_url
+    origin = f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
+    reply = await either.get("/api/v1/tasks", headers={"Origin": origin, "Sec-Fetch-Site": site})
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "tasks.example", "Origin": "https://tasks.example"},
+        {"Host": "tasks.example:443", "Origin": "https://tasks.example"},
+        {"Host": "backend:8080", "X-Forwarded-Host": "tasks.example", "Origin": "https://tasks.example"},
+    ],
+)
+async def test_its_own_pages_behind_a_proxy(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await client.get("/api/v1/tasks", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1", "api", "", "[::2]", "[", "\xff"],
+)
+async def test_a_name_that_others_control(open_client: httpx.AsyncClient, host: str) -> None:
+    reply = await open_client.get("/api/v1/tasks", headers=[(b"Host", host.encode("latin-1"))])
+    assert "localhost" in check_error(reply, 403)["message"]
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8080", "localhost.", "127.0.0.1", "127.1.2.3:80", "[::1]:8080"]
+)
+async def test_names_of_this_machine(open_client: httpx.AsyncClient, host: str) -> None:
+    assert (await open_client.get("/api/v1/tasks", headers={"Host": host})).status_code == 200
+
+
+async def test_any_name_does_with_a_token(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/api/v1/tasks", headers={"Host": "nas.example"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "type_", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json"]
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/v1/tasks"), ("PUT", "/api/v1/limits"), ("POST", "/api/v1/queue/pause")]
+)
+async def test_a_body_that_is_not_json_by_its_own_word(
+    either: httpx.AsyncClient, store: Store, method: str, path: str, type_: str
+) -> None:
+    headers = [(b"Content-Type", type_.encode())] if type_ else []
+    reply = await either.request(method, path, content=b"{}", headers=headers)
+    assert "application/json" in check_error(reply, 415)["message"]
+    assert not await store.settings.paused()
+
+
+@pytest.mark.parametrize("type_", ["text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("end", ["pause", "resume", "retry"])
+async def test_a_form_without_a_body(either: httpx.AsyncClient, end: str, type_: str) -> None:
+    task_id = await create(either)
+    reply = await either.post(f"/api/v1/tasks/{task_id}/{end}", headers={"Content-Type": type_})
+    check_error(reply, 415)
+    reply = await either.delete(f"/api/v1/tasks/{task_id}", headers={"Content-Type": type_})
+    check_error(reply, 415)
+
+
+async def test_without_a_token_every_post_says_that_it_is_json(
+    open_client: httpx.AsyncClient, client: httpx.AsyncClient, store: Store
+) -> None:
+    check_error(await open_client.post("/api/v1/queue/pause"), 415)
+    assert not await store.settings.paused()
+    assert (await open_client.post("/api/v1/queue/pause", headers=JSON)).status_code == 200
+    assert (await client.post("/api/v1/queue/resume")).status_code == 200, "the token says enough"
+
+
+async def test_the_seeds_delete_names_no_type(either: httpx.AsyncClient) -> None:
+    assert (await either.delete(f"/api/v1/tasks/{await create(either)}")).status_code == 200
