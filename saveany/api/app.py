@@ -62,6 +62,7 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
         strict_content_type=False,  # `Route` looks at it, and says what to send
     )
     app.state.services = services
+    app.state.readiness = health.Recent()
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     for router in ROUTERS:
         app.include_router(router)

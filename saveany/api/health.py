@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,7 +14,7 @@ from saveany import advice
 from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
 from saveany.api.routes import Route
-from saveany.api.services import Use
+from saveany.api.services import Services, Use
 from saveany.api.storages import storage_problem
 from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
@@ -19,6 +22,9 @@ from saveany.store import WorkerInfo
 
 #: Header of `/health` that tells installations apart: a random id, the same for all machines of one.
 INSTANCE = "SaveAny-Instance"
+
+_NOT_READY = "not ready; with the token of the API the answer says what is missing"
+_RECENT_SECONDS = 1.0
 
 router = APIRouter(tags=["service"], route_class=Route)
 
@@ -32,17 +38,44 @@ async def health(request: Request, response: Response) -> Health:
 
 
 @router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
-async def ready(use: Use) -> Ready | Response:
-    """Whether files can be saved now. 503 names what is missing: Redis, a worker, an account, a storage."""
-    try:
-        await use.store.db.check_writable()
-        problems = _problems(use.config, await use.store.workers.living())
-    except StoreUnavailable as error:
-        problems = [("redis", error.message)]
+async def ready(use: Use, request: Request) -> Ready | Response:
+    """Whether files can be saved now. 503 names what is missing: Redis, a worker, an account, a storage.
+    Without the token it only says yes or no."""
+    if not request.scope["state"]["known"]:
+        recent: Recent = request.app.state.readiness
+        return Ready() if await recent.look(lambda: _is_ready(use)) else error_response(Unavailable(_NOT_READY))
+    problems = await _missing(use)
     if not problems:
         return Ready()
     message = "not ready: " + "; ".join(f"{name}: {text}" for name, text in problems)
     return error_response(Unavailable(message), problems)
+
+
+class Recent:
+    """The answer to a question that costs something, asked again at most once a second however many ask."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Task[bool] | None = None
+        self._at = 0.0
+
+    async def look(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """What `ask` says, or said less than a second ago."""
+        now = time.monotonic()
+        if self._answer is None or (self._answer.done() and now - self._at > _RECENT_SECONDS):
+            self._answer, self._at = asyncio.create_task(ask()), now
+        return await asyncio.shield(self._answer)
+
+
+async def _is_ready(use: Services) -> bool:
+    return not await _missing(use)
+
+
+async def _missing(use: Services) -> list[Detail]:
+    try:
+        await use.store.db.check_writable()
+        return _problems(use.config, await use.store.workers.living())
+    except StoreUnavailable as error:
+        return [("redis", error.message)]
 
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:

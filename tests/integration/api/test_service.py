@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 
 from saveany.api import openapi
 from saveany.api.app import create_app
+from saveany.api.health import Recent
 from saveany.config import Config
 from saveany.queue import Queue
 from saveany.store import Store, WorkerInfo, connect
@@ -113,6 +115,29 @@ async def test_not_ready_without_a_worker(client: httpx.AsyncClient) -> None:
     assert "no worker is running" in check_error(await client.get("/readyz"), 503)["message"]
 
 
+async def test_strangers_learn_only_whether_it_is_ready(
+    client: httpx.AsyncClient, app: FastAPI, store: Store
+) -> None:
+    strangers = {"Authorization": "Bearer wrong"}
+    error = check_error(await client.get("/readyz", headers=strangers), 503)
+    assert set(error) == {"error", "code", "message"}
+    assert "worker" not in error["message"]
+    await beat(store, storages=READY, accounts={"bot": ""})
+    app.state.readiness = Recent()  # a second has passed
+    reply = await client.get("/readyz", headers=strangers)
+    assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
+
+
+async def test_strangers_do_not_make_the_store_work(client: httpx.AsyncClient, store: Store) -> None:
+    async def commands() -> int:
+        return int((await store.db.redis.info("commandstats")).get("cmdstat_smembers", {}).get("calls", 0))
+
+    before = await commands()
+    headers = {"Authorization": ""}
+    await asyncio.gather(*(client.get("/readyz", headers=headers) for _ in range(50)))
+    assert await commands() - before <= 2
+
+
 async def test_redis_is_away(config: Config) -> None:
     store = Store(connect("unix:///nowhere/redis.sock"))
     app = create_app(config, store, Queue(store, announce_nothing))
@@ -126,7 +151,7 @@ async def test_redis_is_away(config: Config) -> None:
 
 async def test_without_a_token_nobody_is_asked_for_one(store: Store) -> None:
     app = create_app(Config(), store, Queue(store, announce_nothing))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/api/v1/tasks")).status_code == 200
 
 
