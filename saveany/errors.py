@@ -12,6 +12,7 @@ to these once, at the edge where they enter.
     │   ├── NotFound       404
     │   ├── WrongState     409
     │   ├── KeyReused      422   an idempotency key came with another body
+    │   ├── TooMany        429   more at once than is allowed
     │   └── Unavailable    503   what is needed for the answer is not there now
     │       └── StoreUnavailable  the task store (Redis) is away, or takes no commands now
     ├── TaskError                a task or one of its items cannot go on
@@ -90,6 +91,18 @@ class KeyReused(RequestError):
 
     status = 422
     error = "Idempotency key reused"
+
+
+class TooMany(RequestError):
+    """There are too many of these at once."""
+
+    status = 429
+    error = "Too many requests"
+
+    def __init__(self, message: str, most: int, after: int = 10) -> None:
+        super().__init__(message)
+        self.most = most
+        self.after = after  # seconds to wait before the next try
 
 
 class Unavailable(RequestError):

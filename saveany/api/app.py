@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
 
 from saveany import __version__
 from saveany.api import (
@@ -50,11 +53,12 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
     `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
     connections.
     """
-    services = Services(config, store, queue, Hub(store.events))
+    services = Services(config, store, queue, Hub(store.events, config.api.max_event_streams))
     app = _App(
         title="SaveAny",
         version=__version__,
         description=_DESCRIPTION,
+        openapi_url=None,  # below
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -66,6 +70,7 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     for router in ROUTERS:
         app.include_router(router)
+    app.add_route("/openapi.json", _describe, include_in_schema=False)
     errors.install(app)
     # The last one added is the first to see a request.
     token = config.api.token.get_secret_value()
@@ -83,7 +88,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
+async def _describe(request: Request) -> Response:
+    app: _App = request.app
+    return Response(app.description_bytes, media_type="application/json")
+
+
 class _App(FastAPI):
+    @cached_property
+    def description_bytes(self) -> bytes:
+        """The description as it is sent to everyone, strangers included: made once."""
+        return json.dumps(self.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
     def openapi(self) -> dict[str, Any]:
         """The description of the API, made once."""
         if not self.openapi_schema:

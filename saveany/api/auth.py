@@ -106,4 +106,3 @@ class TokenAuth:
             return False
         scheme, _, token = given[0].partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(b" "), self._token)
-

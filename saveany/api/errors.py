@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from saveany.api.models import BODIES, Error
 from saveany.config.hints import did_you_mean
-from saveany.errors import InvalidInput, RequestError, StoreUnavailable, Unauthorized
+from saveany.errors import InvalidInput, RequestError, StoreUnavailable, TooMany, Unauthorized
 from saveany.logs import get_logger
 
 log = get_logger("saveany.api")
@@ -30,11 +30,13 @@ MAX_NAME = 100
 Detail = tuple[str, str]
 
 #: The errors of the framework; ours bring their own words.
-_KINDS = {kind.status: kind.error for kind in RequestError.__subclasses__()} | {
+_KINDS = {each.status: each.error for each in RequestError.__subclasses__()} | {
     400: "Bad request",
     405: "Method not allowed",
+    408: "Request timeout",
     413: "Content too large",
     415: "Unsupported media type",
+    431: "Request header fields too large",
     500: "Internal error",
 }
 _MESSAGES = {
@@ -49,6 +51,11 @@ _MESSAGES = {
 _LINKS = frozenset({"telegram_url", "url"})
 
 
+def kind(status: int) -> str:
+    """The kind of an error in a few words."""
+    return _KINDS[status]
+
+
 def error_body(status: int, error: str, message: str, details: Iterable[Detail] = ()) -> dict[str, Any]:
     """The one shape of an error."""
     body: dict[str, Any] = {"error": error, "code": status, "message": message}
@@ -61,8 +68,17 @@ def error_response(error: RequestError, details: Sequence[Detail] = ()) -> Respo
     """The answer to a request that is refused."""
     if isinstance(error, InvalidInput) and error.field and not details:
         details = [(error.field, error.message)]
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-    return _response(error.status, error.error, error.message, details, headers)
+    return _response(error.status, error.error, error.message, details, _headers(error))
+
+
+def _headers(error: RequestError) -> dict[str, str]:
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, TooMany):
+        wait = str(error.after)
+        limits = {"Limit": str(error.most), "Remaining": "0", "Reset": wait}
+        return {"Retry-After": wait, **{f"X-RateLimit-{name}": value for name, value in limits.items()}}
+    return {}
 
 
 def _response(

@@ -64,7 +64,7 @@ async def _one_task(
     operation_id="streamEvents",
     summary="What happens to all tasks",
     response_class=EventSourceResponse,
-    responses=responses(),
+    responses=responses(429),
 )
 async def all_events(
     use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
@@ -84,7 +84,10 @@ async def all_events(
     operation_id="streamTaskEvents",
     summary="What happens to one task",
     response_class=EventSourceResponse,
-    responses={**responses(404), 204: {"description": "The task has ended and its last event was seen."}},
+    responses={
+        **responses(404, 429),
+        204: {"description": "The task has ended and its last event was seen."},
+    },
 )
 async def task_events(
     use: Use,

@@ -43,7 +43,9 @@ async def ready(use: Use, request: Request) -> Ready | Response:
     Without the token it only says yes or no."""
     if not request.scope["state"]["known"]:
         recent: Recent = request.app.state.readiness
-        return Ready() if await recent.look(lambda: _is_ready(use)) else error_response(Unavailable(_NOT_READY))
+        return (
+            Ready() if await recent.look(lambda: _is_ready(use)) else error_response(Unavailable(_NOT_READY))
+        )
     problems = await _missing(use)
     if not problems:
         return Ready()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from saveany.errors import TooMany
 from saveany.logs import get_logger
 from saveany.models import Status
 from saveany.store import Event
@@ -83,8 +84,9 @@ class Subscription:
 class Hub:
     """Hands the events of the store to subscriptions while `running`."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, most_clients: int = 1000) -> None:
         self._events = events
+        self._most_clients = most_clients
         self._clients: set[Subscription] = set()
         self._position = ""  # id of the newest event that was handed out; empty before the first look
         self._progress: dict[str, Event] = {}  # the newest of each task that was not handed out yet
@@ -94,7 +96,13 @@ class Hub:
 
     @contextmanager
     def subscription(self, task_id: str = "") -> Iterator[Subscription]:
-        """Events from now on, of one task if it is given."""
+        """Events from now on, of one task if it is given. Raises `TooMany`."""
+        if len(self._clients) >= self._most_clients:
+            raise TooMany(
+                f"there are {self._most_clients} event streams already; close some, or follow all tasks "
+                "with one, /api/v1/events",
+                self._most_clients,
+            )
         client = Subscription(task_id)
         self._clients.add(client)
         if self._closed:

@@ -35,7 +35,7 @@ class Route(APIRoute):
         handle = super().get_route_handler()
         known = _query_names(self)
         takes_body = self.body_field is not None
-        changes = not self.methods <= _SAFE
+        changes = not set(self.methods or ()) <= _SAFE
 
         async def strict(request: Request) -> Response:
             if request.scope["query_string"]:

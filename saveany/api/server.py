@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
+from saveany.api.connections import Connection, Connections, most_connections
 from saveany.api.health import INSTANCE
 from saveany.config import Config
 from saveany.errors import ConfigError
@@ -44,7 +45,7 @@ async def serve(config: Config, url: str) -> None:
             log.info("the API listens", url=_url(sock))
             app = create_app(config, store, queue)
             app.state.instance = await store.instance()
-            await ApiServer(app).serve(sockets=[sock])
+            await ApiServer(app, most_connections(config.api.max_connections)).serve(sockets=[sock])
         finally:
             await store.db.close()
 
@@ -85,12 +86,14 @@ def error_of_other(port: int) -> str:
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn, but event streams end when it stops, and the signals stay with us."""
+    """uvicorn with bounded connections; event streams end when it stops, and the signals stay with us."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, most: int = 2048) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Connection,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -99,6 +102,13 @@ class ApiServer(uvicorn.Server):
             )
         )
         self._app = app
+        self.server_state: Connections = Connections(most)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            self.server_state.sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let requests finish."""

@@ -110,6 +110,14 @@ class Api(Table):
         examples=["127.0.0.1"],
     )
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_connections: int = Field(
+        default=2048,
+        ge=16,
+        description="Connections at a time. Fewer where the system lets a process open fewer files.",
+    )
+    max_event_streams: int = Field(
+        default=1000, ge=1, description="Event streams at a time, of all clients that use the token."
+    )
     webhook_url: Annotated[str, AfterValidator(_http_url)] = Field(
         default="",
         repr=False,

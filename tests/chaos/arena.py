@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from saveany.sandbox.samples import USER
 from saveany.sandbox.world import Chat, File, Message
 from saveany.store import Store
 from saveany.store.claims import LEASE_MS
-from tests.acceptance.promises.site import Role, Site, until
+from tests.acceptance.promises.site import Role, Site, descendants, until
 from tests.chaos.launch import SHORT_LEASE, SHORT_LEASE_SECONDS
 from tests.chaos.shelves import Shelf, local
 from tests.chaos.tally import Tally
@@ -86,6 +88,7 @@ class Arena(Site):
         self._public = Chat(id=1600000001, title="Chaos", username="chaos")
         self._private = Chat(id=1600000002, title="Private chaos", members={USER.id})
         self._store: Store
+        self.api_role: Role
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -104,7 +107,7 @@ class Arena(Site):
     async def open(self, workers: int, *patches: str) -> None:
         """An API and so many workers, all ready if there are any; the leases are short in the short form."""
         self._patches = [*patches, *([] if self.plan.long else [SHORT_LEASE])]
-        await self.spawn("api")
+        self.api_role = await self.spawn("api")
         for _ in range(workers):
             await self.add_worker()
         if workers:
@@ -119,6 +122,15 @@ class Arena(Site):
 
     def _env(self, more: Mapping[str, str]) -> dict[str, str]:
         return super()._env({**self.env, **more})
+
+    def redis_pid(self) -> int:
+        """The process of the Valkey, known by its folder."""
+        home = self.folder / "data" / "redis"
+        for pid in descendants(os.getpid()):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cwd").resolve() == home.resolve():
+                    return pid
+        raise AssertionError("no Valkey runs")
 
     async def busy_with(self, target: Target) -> Role:
         """The worker that works on a file."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.chaos.arena import Plan
-from tests.chaos.scenarios import clock, disk, faults, freeze, kills, redis, restarts, storages
+from tests.chaos.scenarios import clock, crowd, disk, faults, freeze, kills, redis, restarts, storages
 from tests.chaos.tally import Tally
 
 SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, Tally]]] = {
@@ -16,6 +16,7 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, Tally]]] = {
     "restarts": restarts.run,
     "freeze": freeze.run,
     "faults": faults.run,
+    "crowd": crowd.run,
     "disk": disk.run,
     "clock": clock.run,
 }

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import httpx
 
 from saveany.sandbox.content import MIB
 from saveany.supervisor import die_with_parent
-from tests.acceptance.promises.site import descendants, until
+from tests.acceptance.promises.site import until
 from tests.chaos.arena import Arena, Plan
 from tests.chaos.tally import Tally
 
@@ -44,7 +44,7 @@ async def run(plan: Plan) -> Tally:
         for _ in range(plan.pick(2, 20)):
             goal = len(arena.targets) + _BETWEEN
             await until(partial(load.reached, goal), 60, f"{goal} accepted tasks")
-            os.kill(_server(arena), signal.SIGKILL)
+            os.kill(arena.redis_pid(), signal.SIGKILL)
             tally.blows["Redis kills"] += 1
         load.over = True
         await asyncio.gather(*posting)
@@ -75,16 +75,6 @@ class Load:
     async def reached(self, goal: int) -> bool:
         """Whether so many have been accepted."""
         return len(self.arena.targets) >= goal
-
-
-def _server(arena: Arena) -> int:
-    """The process of the arena's own Valkey, known by its folder."""
-    home = arena.folder / "data" / "redis"
-    for pid in descendants(os.getpid()):
-        with suppress(OSError):
-            if Path(f"/proc/{pid}/cwd").resolve() == home.resolve():
-                return pid
-    raise AssertionError("no Valkey runs")
 
 
 @asynccontextmanager

@@ -68,8 +68,8 @@ async def server(app: FastAPI) -> AsyncIterator[ApiServer]:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[ApiServer]:
-    server = ApiServer(app)
+async def serving(app: FastAPI, most: int = 2048) -> AsyncIterator[ApiServer]:
+    server = ApiServer(app, most)
     with bind("127.0.0.1", 0) as sock:
         running = asyncio.create_task(server.serve(sockets=[sock]))
         await until(_is_started(server))

@@ -92,7 +92,17 @@ async def test_its_own_pages_behind_a_proxy(client: httpx.AsyncClient, headers: 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1", "api", "", "[::2]", "[", "\xff"],
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "10.0.0.1",
+        "api",
+        "",
+        "[::2]",
+        "[",
+        "\xff",
+    ],
 )
 async def test_a_name_that_others_control(open_client: httpx.AsyncClient, host: str) -> None:
     reply = await open_client.get("/api/v1/tasks", headers=[(b"Host", host.encode("latin-1"))])
@@ -114,7 +124,8 @@ async def test_any_name_does_with_a_token(client: httpx.AsyncClient) -> None:
     "type_", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json"]
 )
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/v1/tasks"), ("PUT", "/api/v1/limits"), ("POST", "/api/v1/queue/pause")]
+    ("method", "path"),
+    [("POST", "/api/v1/tasks"), ("PUT", "/api/v1/limits"), ("POST", "/api/v1/queue/pause")],
 )
 async def test_a_body_that_is_not_json_by_its_own_word(
     either: httpx.AsyncClient, store: Store, method: str, path: str, type_: str

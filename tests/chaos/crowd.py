@@ -1,0 +1,128 @@
+"""`python -m tests.chaos.crowd PORT IDLE SLOW HOSTILE`: so many connections to the API, without a token.
+
+Idle ones send nothing, slow ones a byte now and then, hostile ones as much as they can of what costs most.
+All come back when they are sent away. Half of them have the address of the owner, 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import resource
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+_ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3", "127.0.0.1", "127.0.0.4")
+_POST = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+_PIECE = 16384
+
+
+async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Sit there."""
+    await reader.read()
+
+
+async def slow_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A header that grows by a byte a second."""
+    await _drip(writer, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"x")
+
+
+async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A body that does."""
+    await _drip(writer, _POST + b"Content-Length: 1000000\r\n\r\n", b" ")
+
+
+async def endless_header(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One header, for ever."""
+    await _flood(writer, _POST + b"X: ", b"x" * _PIECE)
+
+
+async def endless_headers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Many."""
+    await _flood(writer, _POST, b"X-Y: z\r\n" * (_PIECE // 8))
+
+
+async def endless_trailers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Headers after a body."""
+    await _flood(writer, _POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Y: z\r\n" * (_PIECE // 8))
+
+
+async def big_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A gigabyte."""
+    await _flood(writer, _POST + b"Content-Length: 1000000000\r\n\r\n", b" " * _PIECE)
+
+
+async def guesses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Wrong tokens, one after the other."""
+    for number in itertools.count():
+        writer.write(
+            b"GET /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %d\r\n\r\n" % number
+        )
+        if not await reader.read(_PIECE):
+            return
+
+
+async def many_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Requests whose answers nobody reads."""
+    await _flood(writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+
+
+SLOW: tuple[Behaviour, ...] = (slow_head, slow_body)
+HOSTILE: tuple[Behaviour, ...] = (
+    endless_header,
+    endless_headers,
+    endless_trailers,
+    big_body,
+    guesses,
+    many_at_once,
+)
+
+
+async def _drip(writer: asyncio.StreamWriter, begin: bytes, drop: bytes) -> None:
+    writer.write(begin)
+    while not writer.is_closing():
+        writer.write(drop)
+        await writer.drain()
+        await asyncio.sleep(1)
+
+
+async def _flood(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None:
+    writer.write(begin)
+    while not writer.is_closing():
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+async def _for_ever(port: int, address: str, behave: Behaviour) -> None:
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+            with suppress(OSError):
+                await behave(reader, writer)
+            writer.transport.abort()
+        await asyncio.sleep(1)
+
+
+async def main(port: int, idle_ones: int, slow_ones: int, hostile_ones: int) -> None:
+    """Until it is killed; says so when all have begun."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    behaviours = [
+        *itertools.repeat(idle, idle_ones),
+        *itertools.islice(itertools.cycle(SLOW), slow_ones),
+        *itertools.islice(itertools.cycle(HOSTILE), hostile_ones),
+    ]
+    addresses = itertools.cycle(_ADDRESSES)
+    async with asyncio.TaskGroup() as group:
+        for behave in behaviours:
+            group.create_task(_for_ever(port, next(addresses), behave))
+        await asyncio.sleep(0)
+        print("all have begun", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*map(int, sys.argv[1:])))
