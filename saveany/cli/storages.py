@@ -34,8 +34,15 @@ def storages(
     ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
 ) -> None:
     """List, try, browse, add and remove storages. Alone it lists those that are configured."""
-    if ctx.invoked_subcommand:
-        return
+    if not ctx.invoked_subcommand:
+        list_(ctx, as_json, url, token)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """List the configured storages, and whether files can be saved there now."""
     found = ask(connect(ctx, url, token), lambda api: api.get("storages"))
     if as_json:
         typer.echo(json.dumps(found))

@@ -180,7 +180,8 @@ async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
 async def test_storages_are_listed_tried_and_browsed(running: Stack) -> None:
     done = (await run(running, "add", PDF, "--dir", "to browse")).strip()
     await running.ended(done)
-    assert re.search(r"^local1 local ready$", await run(running, "storages"), re.MULTILINE)
+    for words in (["storages"], ["storages", "list"]):
+        assert re.search(r"^local1 local ready$", await run(running, *words), re.MULTILINE)
     assert "local1 works" in await run(running, "storages", "test", "local1")
     assert "to browse/" in await run(running, "storages", "browse", "local1")
     entries = json.loads(await run(running, "storages", "browse", "local1", "to browse", "--json"))
