@@ -168,7 +168,7 @@ def _is_for_aria2(link: str) -> bool:
         path = urlsplit(link).path.lower()
     except ValueError:
         return False
-    return link.lower().startswith("magnet:") or (
+    return link.lower().startswith(("magnet:", "ftp://", "sftp://")) or (
         _is_web(link) and path.endswith((".torrent", ".metalink", ".meta4"))
     )
 

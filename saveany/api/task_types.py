@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from saveany import advice
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.config import Config
-from saveany.planning.intake import is_enabled
+from saveany.planning.available import source_problem
 from saveany.sources import SourceSpec, sources
 from saveany.store import WorkerInfo
 
@@ -36,11 +35,3 @@ def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> 
         error=problem,
         params=source.params.model_json_schema(),
     )
-
-
-def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
-    """Why no living worker can use that source; empty if one can."""
-    if not is_enabled(config, source):
-        return f"switched off: enable in [{source.table}] of config.toml"
-    told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
-    return min(told, default=f"no worker that can do it is running; start one: {advice.command('worker')}")

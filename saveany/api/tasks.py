@@ -26,11 +26,11 @@ from saveany.api.models import (
 from saveany.api.routes import Route
 from saveany.api.services import Services, Use
 from saveany.api.storages import storage_problem
-from saveany.api.task_types import source_problem
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, Task, TaskSpec
+from saveany.planning.available import source_problem
 from saveany.planning.intake import Wish, intake, source_of
 from saveany.sources import Params, ParamsModel, SourceSpec, sources
 from saveany.store.people import Prefs

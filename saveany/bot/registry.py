@@ -27,6 +27,7 @@ class Command:
     usage: Sequence[str] = ()  # what may stand behind it, a line each
     admin: bool = False
     private: bool = False  # not in groups
+    source: str = ""  # the task type without which it is of no use
 
 
 def commands(modules: Iterable[ModuleType]) -> dict[str, Command]:

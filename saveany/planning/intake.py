@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from saveany import advice
 from saveany.config import Config, User
 from saveany.config.hints import did_you_mean
 from saveany.config.schema import TALKS
@@ -58,7 +59,7 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
     unknown storage.
     """
     source = _source(config, wish)
-    canonical = _canonical(source, wish.links)
+    canonical = _canonical(config, source, wish.links)
     user = _user(config, wish.user_id)
     storage = TALKS if wish.send else _target(config, user, wish, prefs)
     _check_talks(canonical, user, wish)
@@ -96,11 +97,14 @@ def source_of(config: Config, type_: str) -> SourceSpec:
         hint = did_you_mean(type_, known) or f"there are: {usable}"
         raise InvalidInput(f"there is no task type {type_!r}; {hint}", "type")
     if not is_enabled(config, source):
-        raise InvalidInput(
-            f"task type {type_!r} is switched off; set enable = true in [{source.table}] of config.toml",
-            "type",
-        )
+        raise InvalidInput(f"task type {type_!r} is switched off; {how_to_enable(source)}", "type")
     return source
+
+
+def how_to_enable(source: SourceSpec) -> str:
+    """What to do so that a source can be used that is switched off."""
+    command = advice.command(f"config set {source.table}.enable true")
+    return f"set enable = true in [{source.table}] of config.toml ({command}), and start SaveAny again"
 
 
 def is_enabled(config: Config, source: SourceSpec) -> bool:
@@ -112,9 +116,11 @@ def _source(config: Config, wish: Wish) -> SourceSpec:
     if wish.type:
         return source_of(config, wish.type)
     link = wish.links[0]
-    for source in sources().values():
-        if is_enabled(config, source) and source.claims(link):
-            return source
+    claiming = [source for source in sources().values() if source.claims(link)]
+    if claiming and is_enabled(config, claiming[0]):
+        return claiming[0]
+    if claiming:
+        raise InvalidInput(_switched_off(config, *claiming), "telegram_url")
     raise InvalidInput(
         "nothing here can take this link; give the link of a Telegram message, such as "
         "https://t.me/channel/123, or the URL of a file",
@@ -122,19 +128,36 @@ def _source(config: Config, wish: Wish) -> SourceSpec:
     )
 
 
-def _canonical(source: SourceSpec, texts: Sequence[str]) -> tuple[str, ...]:
+def _switched_off(config: Config, source: SourceSpec, *others: SourceSpec) -> str:
+    """A source that is switched off is not replaced by another one without a word: that would save the page
+    of a video in place of the video."""
+    text = f"this link is for {source.type}, which is switched off; {how_to_enable(source)}"
+    other = next((each.type for each in others if is_enabled(config, each)), "")
+    return text + (f". Or choose the type {other}, to save what is at the URL itself" if other else "")
+
+
+def _canonical(config: Config, source: SourceSpec, texts: Sequence[str]) -> tuple[str, ...]:
     """The links in their usual spelling, each once: the same file is not fetched twice for one task."""
     alone = len(texts) == 1
-    return tuple(dict.fromkeys(_link(source, text, alone=alone) for text in texts))
+    return tuple(dict.fromkeys(_link(config, source, text, alone=alone) for text in texts))
 
 
-def _link(source: SourceSpec, text: str, *, alone: bool) -> str:
+def _link(config: Config, source: SourceSpec, text: str, *, alone: bool) -> str:
     try:
         return source.canonical(text)
     except InvalidInput as error:
-        if alone:
-            raise
-        raise InvalidInput(f"{text[:200]}: {error}", error.field) from error
+        message = " ".join(filter(None, [error.message, _belongs(config, source, text)]))
+        raise InvalidInput(message if alone else f"{text[:200]}: {message}", error.field) from error
+
+
+def _belongs(config: Config, source: SourceSpec, text: str) -> str:
+    """Which other source takes a link that this one refuses, and how; "" if none does."""
+    other = next((each for each in sources().values() if each.claims(text)), source)
+    if other is source:
+        return ""
+    if is_enabled(config, other):
+        return f"It is a link for {other.type}: give it as url, or choose that type."
+    return f"It is a link for {other.type}, which is switched off; {how_to_enable(other)}."
 
 
 def _target(config: Config, user: User, wish: Wish, prefs: Prefs) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from saveany.telegram import media
 from saveany.telegram.letters import File, Message, Person, Press
 from saveany.telegram.links import MessageLink, Talk
 from saveany.telegram.messages import public_name
+
+_MAGNET = re.compile(r"(?i)\bmagnet:\?\S+")
 
 #: People and chats by marked id, as `messages.around` finds them.
 Around = Mapping[int, Any]
@@ -109,6 +112,7 @@ def _urls(text: str, entities: Iterable[Any]) -> Iterable[str]:
         elif isinstance(entity, types.MessageEntityUrl):
             url = _cut(text, entity)
             yield url if "://" in url else f"https://{url}"
+    yield from _MAGNET.findall(text)  # which Telegram does not mark as links
 
 
 def _buttons(markup: Any) -> Iterable[str]:

@@ -12,6 +12,7 @@ from telethon import errors as tg
 from telethon import utils
 from telethon.tl import functions, types
 
+from saveany import advice
 from saveany.errors import Permanent
 from saveany.telegram.client import Client
 from saveany.telegram.errors import AccountRefused, describe
@@ -154,7 +155,7 @@ class Reader:
         if self._client.is_bot:
             raise Withheld(
                 "The message quotes a story, which no bot can read. Log in a user: /login in the "
-                "bot, or saveany login --phone"
+                f"bot, or {advice.command('login --phone')}"
             )
         marked = utils.get_peer_id(quoted.peer)
         access_hash = await self._client.session.access_hash(marked)

@@ -107,8 +107,8 @@ def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 COMMANDS = (
     Command("dl", dl, said("Save files from URLs"), usage=("URL …",)),
-    Command("ytdlp", ytdlp, said("Save videos by yt-dlp"), usage=("URL …", "-f mp4 URL")),
-    Command("aria2dl", aria2dl, said("Save torrents and magnets by aria2"), usage=("URL …",)),
+    Command("ytdlp", ytdlp, said("Save videos by yt-dlp"), usage=("URL …", "-f mp4 URL"), source="ytdlp"),
+    Command("aria2dl", aria2dl, said("Save torrents and magnets by aria2"), usage=("URL …",), source="aria2"),
     Command(
         "transfer",
         transfer,

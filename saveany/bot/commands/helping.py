@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from saveany import __version__
 from saveany.bot import commands
 from saveany.bot.registry import Command
 from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit
+from saveany.planning.available import source_problem
+from saveany.planning.intake import is_enabled
+from saveany.sources import sources
+from saveany.store import WorkerInfo
+
+#: What can be saved from where, in words; a source of another package has its title.
+_TAKES = {
+    "tgfiles": said("files of Telegram messages"),
+    "directlinks": said("files at plain URLs"),
+    "ytdlp": said("videos of YouTube and a thousand other sites, by yt-dlp"),
+    "parseditem": said("pictures of X, Pixiv and hundreds of other sites, by gallery-dl"),
+    "aria2": said("torrents and magnets, by aria2"),
+    "tphpics": said("pictures of telegra.ph articles"),
+    "transfer": said("files of another storage"),
+}
 
 
 async def start(visit: Visit, words: str) -> None:
@@ -25,7 +40,8 @@ async def help_(visit: Visit, words: str) -> None:
     """All commands, or one in detail."""
     name = words.removeprefix("/").lower()
     if not name:
-        await visit.say("\n".join(_all(visit)))
+        workers = await visit.services.store.workers.living()
+        await visit.say("\n".join(_all(visit, workers)))
         return
     command = commands.COMMANDS.get(name)
     if command is None:
@@ -33,14 +49,30 @@ async def help_(visit: Visit, words: str) -> None:
     await visit.say("\n".join(_one(visit, command)))
 
 
-def _all(visit: Visit) -> Iterator[str]:
+def _all(visit: Visit, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     yield f"SaveAny {__version__}"
     yield ""
     for command in commands.COMMANDS.values():
-        if visit.is_admin or not command.admin:
+        if (visit.is_admin or not command.admin) and _is_of_use(visit, command):
             yield f"/{command.name}: {plain(visit.t(command.about))}"
     yield ""
+    yield visit.t("What I can save here:")
+    yield from _takes(visit, workers)
+    yield ""
     yield visit.t("/help and the name of a command tell more about it.")
+
+
+def _is_of_use(visit: Visit, command: Command) -> bool:
+    source = sources().get(command.source)
+    return source is None or is_enabled(visit.services.config, source)
+
+
+def _takes(visit: Visit, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+    """What can be saved, and why the rest cannot."""
+    for source in sources().values():
+        words = plain(visit.t(_TAKES.get(source.type, source.title)))
+        problem = source_problem(visit.services.config, source, workers)
+        yield f"❌ {words}: {plain(problem)}" if problem else f"✅ {words}"
 
 
 def _one(visit: Visit, command: Command) -> Iterator[str]:

@@ -27,6 +27,9 @@ from tests.sandbox.clients import Person
         ("/storage local1:../x", "folder"),
         ("/dir del 3", "no folder"),
         ("/dl not-a-url", "URL"),
+        ("/aria2dl magnet:?xt=urn:btih:abc", "config set aria2.enable true"),
+        ("magnet:?xt=urn:btih:abc", "config set aria2.enable true"),
+        ("https://example.com/films.torrent", "config set aria2.enable true"),
         ("/ytdlp --exec evil https://example.com/", "--exec"),
         ("/transfer local9:x", "local9"),
         ("/task 00000000000000000000", "no task"),
@@ -41,3 +44,12 @@ async def test_one_answer_that_helps(anna: Person, sent: str, answer: str) -> No
     assert answer in heard.text
     assert "Traceback" not in heard.text
     assert len(anna.heard) == 1
+
+
+async def test_help_lists_what_works_here(anna: Person) -> None:
+    await anna.send(BOT, "/help")
+    text = (await anna.hears(lambda message: True)).text
+    assert "✅ files of Telegram messages" in text
+    assert "❌ torrents and magnets, by aria2: switched off; set enable = true in [aria2]" in text
+    assert "/dl:" in text
+    assert "/aria2dl:" not in text

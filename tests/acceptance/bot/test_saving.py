@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from telethon.tl import types as tl
+
 from saveany.sandbox import samples
-from saveany.sandbox.world import Account, Chat
+from saveany.sandbox.world import Account, Chat, Message
 from tests.acceptance.bot.conftest import BOT, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named, person
@@ -36,6 +39,41 @@ async def test_an_album_goes_into_its_own_folder(stack: Stack, anna: Person) -> 
     saved = [name for name in stack.files() if not name.startswith(".")]
     assert len(saved) == 4
     assert {name.partition("/")[0] for name in saved} == {"Four views of the harbour"}
+
+
+def buttons(*urls: str) -> tl.ReplyInlineMarkup:
+    row = [tl.KeyboardInlineButton("Get it", tl.InlineButtonTypeUrl(url)) for url in urls]
+    return tl.ReplyInlineMarkup([tl.KeyboardInlineButtonRow(row)])
+
+
+@pytest.mark.parametrize(
+    ("number", "urls"),
+    [
+        (301, ["https://t.me/channel/123"]),
+        (302, ["https://t.me/channel/124", "https://t.me/channel/123", "https://t.me/channel/124"]),
+    ],
+)
+async def test_buttons_of_a_forwarded_post_are_links(
+    stack: Stack, anna: Person, number: int, urls: list[str]
+) -> None:
+    world = stack.sandbox.world
+    world.post(world.chats[samples.CHANNEL], Message(id=number, text="New!", markup=buttons(*urls)))
+    [message] = await anna.client.get_messages("channel", ids=[number])
+    await anna.forward(BOT, message)
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    await anna.hears(says("Saved"))
+    saved = [name for name in stack.files() if not name.startswith(".")]
+    assert sorted(saved) == ["file.pdf", "one-byte.bin"][: len(set(urls))]
+
+
+async def test_a_file_counts_and_not_the_buttons_below_it(stack: Stack, anna: Person) -> None:
+    world, markup = stack.sandbox.world, buttons("https://t.me/channel/123")
+    world.post(world.chats[samples.CHANNEL], Message(id=303, file=world.files[1002], markup=markup))
+    [message] = await anna.client.get_messages("channel", ids=[303])
+    await anna.forward(BOT, message)
+    await anna.press(await anna.hears(offers("local1")), "local1")
+    await anna.hears(says("Saved"))
+    assert [name for name in stack.files() if not name.startswith(".")] == ["one-byte.bin"]
 
 
 async def test_links_to_messages_and_files_in_one_text(stack: Stack, anna: Person) -> None:

@@ -69,6 +69,8 @@ async def test_options_reach_the_task(running: Stack) -> None:
     assert "user 42 is not configured" in await fails(running, "add", PDF, "--user", "42")
     assert "'nope'" in await fails(running, "add", PDF, "--storage", "nope")
     assert "did you mean directlinks?" in await fails(running, "add", PDF, "--type", "directlink")
+    assert "config set aria2.enable true" in await fails(running, "add", "magnet:?xt=urn:btih:abc")
+    assert "config set aria2.enable true" in await fails(running, "add", "ftp://example.com/a")
     assert "10.0.0.1" in await fails(running, "add", PDF, "--webhook-url", "http://10.0.0.1/")
 
 

@@ -21,6 +21,12 @@ from tests.integration.api.conftest import AUTH, SEED_BODY, check_error, create
 
 TYPED: dict[str, Any] = {"type": "tgfiles", "params": {"message_links": ["https://t.me/channel/123"]}}
 
+#: However a link is given that a source takes which is switched off, the answer says how to enable it.
+ARIA2_IS_OFF = (
+    "for aria2, which is switched off; set enable = true in [aria2] of config.toml (saveany config set "
+    "aria2.enable true)"
+)
+
 # body as a change to the seed's one (None removes a field), status, field in `details`, words in the message
 ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"telegram_url": None}, 400, "body", "either telegram_url or url"),
@@ -50,7 +56,12 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"telegram_url": "https://t.me@evil.com/channel/1"}, 400, "telegram_url", "not a Telegram link"),
     ({"telegram_url": "https://t.me/+AbCdEf"}, 400, "telegram_url", "invite link"),
     ({"telegram_url": "https://t.me/channel"}, 400, "telegram_url", "no message"),
-    ({"telegram_url": None, "url": "magnet:?xt=urn:btih:abc"}, 400, "url", "nothing here can take this link"),
+    ({"telegram_url": None, "url": "ldap://example.com"}, 400, "url", "nothing here can take this link"),
+    ({"telegram_url": None, "url": "magnet:?xt=urn:btih:abc"}, 400, "url", ARIA2_IS_OFF),
+    ({"telegram_url": None, "url": "https://example.com/a.torrent"}, 400, "url", ARIA2_IS_OFF),
+    ({"telegram_url": None, "url": "https://example.com/a.torrent"}, 400, "url", "the type directlinks"),
+    ({"telegram_url": "magnet:?xt=urn:btih:abc"}, 400, "telegram_url", ARIA2_IS_OFF),
+    ({"telegram_url": "https://youtu.be/abc"}, 400, "telegram_url", "a link for ytdlp: give it as url"),
     ({"telegram_url": None, "url": "https://t.me/+AbCdEf"}, 400, "url", "invite link"),
     ({"user_id": 999}, 403, "", "user 999 is not configured"),
     ({"storage_name": "nas"}, 404, "", "there is no storage 'nas'"),
@@ -107,6 +118,7 @@ TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
         "params.headers.A",
         "a character that may not stand there",
     ),
+    ({"params": {"message_links": ["magnet:?xt=urn:btih:a"]}}, 400, "params.message_links", ARIA2_IS_OFF),
     ({"params": {"message_links": ["https://t.me/joinchat/x"]}}, 400, "params.message_links", "invite"),
     (
         {"params": {"message_links": ["https://t.me/channel/1", "https://x.com/1"]}},

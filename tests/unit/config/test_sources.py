@@ -37,7 +37,9 @@ def test_telegram_links_are_claimed_valid_or_not(url: str) -> None:
         ("https://notx.com/a/status/1", "directlinks"),
         ("magnet:?xt=urn:btih:1", "aria2"),
         ("https://example.com/a.torrent", "aria2"),
-        ("ftp://example.com/a", None),
+        ("ftp://example.com/a", "aria2"),
+        ("SFTP://example.com/a", "aria2"),
+        ("ldap://example.com/a", None),
         ("", None),
     ],
 )

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from saveany.config import Config
+from saveany.errors import InvalidInput
 from saveany.models import OnConflict, Rule, TaskSpec
 from saveany.planning.intake import Wish, intake
+from saveany.sources import SOURCES
 from saveany.store.people import Prefs
 
 RULES = (Rule(name="mkv", storage="nas", folder="Films"), Rule(storage="gone", folder="x"), Rule(name="z"))
@@ -85,3 +87,29 @@ def test_who_cannot_be_asked_keeps_both(kept: Any, meant: str) -> None:
 def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
     made = spec(type="transfer", links=["films"], params={"source_storage": "local1"})
     assert (made.storage, made.template, made.rules) == ("nas", "", ())
+
+
+@pytest.mark.parametrize(
+    ("off", "link"),
+    [
+        ("ytdlp", "https://youtu.be/abc"),
+        ("gallery", "https://x.com/a/status/1"),
+        ("aria2", "https://example.com/a.torrent"),
+    ],
+)
+def test_no_other_source_takes_the_link_of_one_that_is_switched_off(off: str, link: str) -> None:
+    storages = [{"name": "nas", "type": "memory", "space": "nas"}]
+
+    def installation(enable: bool) -> Config:
+        return Config.model_validate({"users": [{"id": 1}], "storages": storages, off: {"enable": enable}})
+
+    with pytest.raises(InvalidInput, match=rf"set enable = true in \[{off}\].*config set {off}\.enable true"):
+        intake(installation(False), Wish(links=[link]))
+    chosen = intake(installation(False), Wish(links=[link], type="directlinks"))
+    assert chosen.type == "directlinks"
+    assert intake(installation(True), Wish(links=[link])).type == installed(off)
+
+
+def installed(table: str) -> str:
+    """The task type that a table of the configuration switches."""
+    return next(source.type for source in SOURCES if source.table == table)
