@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from saveany.logs import get_logger
 from saveany.telegram.letters import Message
 
 _Who = tuple[int, int]  # chat and person
+
+#: Handles what somebody says who is being asked things, but not at this moment; False if it does not.
+Stray = Callable[[Message], Awaitable[bool]]
 
 log = get_logger("saveany.bot")
 
@@ -20,15 +23,21 @@ class Conversations:
     def __init__(self) -> None:
         self._awaited: dict[_Who, asyncio.Future[Message]] = {}
         self._running: dict[_Who, asyncio.Task[None]] = {}
+        self._strays: dict[_Who, Stray] = {}
 
-    def begin(self, chat: int, person: int, work: Coroutine[Any, Any, None]) -> None:
+    def begin(
+        self, chat: int, person: int, work: Coroutine[Any, Any, None], stray: Stray | None = None
+    ) -> None:
         """Run `work`, which asks one thing after the other, beside the handlers; what this person was asked
-        here before ends."""
+        here before ends. `stray` is given what they say in between, if that is neither a file nor a link."""
         self.end(chat, person)
         self._running[chat, person] = asyncio.create_task(_logged(work))
+        if stray is not None:
+            self._strays[chat, person] = stray
 
     def end(self, chat: int, person: int) -> bool:
         """Cancel what `begin` began; False if that has ended."""
+        self._strays.pop((chat, person), None)
         running = self._running.pop((chat, person), None)
         return running is not None and running.cancel()
 
@@ -40,16 +49,21 @@ class Conversations:
         await asyncio.gather(*running, return_exceptions=True)
 
     def awaits(self, message: Message) -> bool:
-        """Whether this is the answer to a question: that is never a file."""
-        return message.file is None and _who(message) in self._awaited
+        """Whether this is the answer to a question, or may be meant as one: that is never a file."""
+        return message.file is None and (_who(message) in self._awaited or self._is_stray(message))
 
-    def hears(self, message: Message) -> bool:
+    async def hears(self, message: Message) -> bool:
         """Hand an answer to who has asked; False if nobody has."""
         asked = self._awaited.pop(_who(message), None)
-        if asked is None or asked.done():
-            return False
-        asked.set_result(message)
-        return True
+        if asked is not None and not asked.done():
+            asked.set_result(message)
+            return True
+        return self._is_stray(message) and await self._strays[_who(message)](message)
+
+    def _is_stray(self, message: Message) -> bool:
+        running = self._running.get(_who(message))
+        asks = running is not None and not running.done() and _who(message) in self._strays
+        return asks and not message.urls
 
     async def answer(self, chat: int, person: int, seconds: float) -> Message | None:
         """The next message of a person that is no command; None if none comes in time, or something else is

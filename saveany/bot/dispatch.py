@@ -73,7 +73,7 @@ class Dispatcher:
             await self._pressed(visit, letter)
         elif letter.text.startswith("/") and not self._is_answer(letter):
             await self._command(visit, letter)
-        elif not self._services.conversations.hears(letter):
+        elif not await self._services.conversations.hears(letter):
             await visit.say(visit.t("Send me a file or a link to save. /help tells what else I can do."))
 
     def _is_answer(self, message: Message) -> bool:

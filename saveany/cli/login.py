@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
@@ -18,10 +18,15 @@ from saveany.cli import load_config
 from saveany.cli.role import prepare, run_async
 from saveany.config import Config, keys, write
 from saveany.config.schema import Log
-from saveany.errors import ConfigError
+from saveany.errors import ConfigError, NeedsLogin
 from saveany.telegram import qr as qrcode
+from saveany.telegram.codes import NoCode, Sent
 from saveany.telegram.login import BOT, Question, login_bot, login_phone, login_qr, login_session
+from saveany.telegram.settings import read as read_settings
 
+T = TypeVar("T")
+
+_TRIES = 3
 _TOKEN_KEY = "telegram.token"  # noqa: S105  its name
 
 
@@ -55,6 +60,7 @@ def login(
         raise ConfigError(f"say what to log in: {advice.command('login')} --bot, --phone, --qr or --session")
     config = load_config(ctx)
     prepare(config.model_copy(update={"log": Log(level="error")}))
+    read_settings(config.telegram, config.proxy)  # what is wrong in it is said before anything is asked
     if value == "-":
         value = sys.stdin.readline().strip()
     if bot:
@@ -67,10 +73,14 @@ def login(
 
 def _bot(config: Config, token: str) -> str:
     configured = config.telegram.token.get_secret_value()
-    token = token or configured or _ask("Bot token, from @BotFather", "--bot", hidden=True)
-    display = run_async(login_bot(config.telegram, config.data_dir, token, proxy=config.proxy))
-    if token != configured:
-        _keep_token(config, token)
+
+    def log_in(token: str) -> tuple[str, str]:
+        return run_async(login_bot(config.telegram, config.data_dir, token, proxy=config.proxy)), token
+
+    given = token or configured
+    display, used = log_in(given) if given else _asked("Bot token, from @BotFather", "--bot", log_in)
+    if used != configured:
+        _keep_token(config, used)
     return display
 
 
@@ -107,9 +117,16 @@ def _phone(config: Config, number: str, name: str) -> str:
     async def ask(question: Question) -> str:
         if question is Question.PHONE and number:
             return number
-        return _prompt(question.value, hidden=question is not Question.PHONE)
+        return _prompt(question.value, hidden=question not in (Question.PHONE, Question.PHONE_AGAIN))
 
-    return run_async(login_phone(config.telegram, config.data_dir, name, ask, proxy=config.proxy))
+    async def tell(sent: Sent) -> None:
+        typer.echo(sent.text)
+
+    try:
+        return run_async(login_phone(config.telegram, config.data_dir, name, ask, tell, proxy=config.proxy))
+    except NoCode as error:
+        typer.echo(f"{error.message} Here is one:")
+        return _qr(config, name)
 
 
 def _qr(config: Config, name: str) -> str:
@@ -130,8 +147,10 @@ def _qr(config: Config, name: str) -> str:
 
 
 def _session(config: Config, text: str, name: str) -> str:
-    text = text or _ask("Session string", f"--session --name {name}", hidden=True)
-    return run_async(login_session(config.telegram, config.data_dir, name, text, proxy=config.proxy))
+    def log_in(text: str) -> str:
+        return run_async(login_session(config.telegram, config.data_dir, name, text, proxy=config.proxy))
+
+    return log_in(text) if text else _asked("Session string", f"--session --name {name}", log_in)
 
 
 def _refuse_taken(config: Config, name: str) -> None:
@@ -145,6 +164,17 @@ def _refuse_taken(config: Config, name: str) -> None:
 def _ask(question: str, options: str, *, hidden: bool) -> str:
     _require_terminal(options)
     return _prompt(question, hidden=hidden)
+
+
+def _asked(question: str, options: str, use: Callable[[str], T]) -> T:
+    """Use what is typed; what is wrong is asked for again."""
+    _require_terminal(options)
+    for _ in range(_TRIES - 1):
+        try:
+            return use(_ask(question, options, hidden=True))
+        except (ConfigError, NeedsLogin) as error:
+            typer.echo(f"That was wrong: {error.message}", err=True)
+    return use(_ask(question, options, hidden=True))
 
 
 def _require_terminal(options: str) -> None:

@@ -22,6 +22,7 @@ class Account:
     phone: str = ""
     premium: bool = False
     password: str = ""  # of two-step verification; "": there is none
+    code_by: str = "app"  # how login codes are sent: a key of `handlers.auth.CODES`
     language: str = "en"  # of a person's client
     reads_groups: bool = False  # a bot without privacy mode: it is shown everything that is said in groups
     blocked: set[int] = field(default_factory=set)  # accounts that cannot write to this one

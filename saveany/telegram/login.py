@@ -19,6 +19,7 @@ from telethon.tl import functions, types
 
 from saveany import advice
 from saveany.errors import ConfigError, NeedsLogin, Permanent
+from saveany.telegram import codes
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
 from saveany.telegram.session import Folder, Login
@@ -39,13 +40,17 @@ class Question(StrEnum):
     """What a login by phone asks for; the value is the question."""
 
     PHONE = "Phone number (international, like +491701234567)"
-    CODE = "Login code that Telegram sent you"
+    PHONE_AGAIN = "Telegram knows no such number. Phone number"
+    CODE = "Login code"
     CODE_AGAIN = "That code was wrong. Login code"
     PASSWORD = "Password of your two-step verification"  # noqa: S105  # the question, not the answer
     PASSWORD_AGAIN = "That password was wrong. Password"  # noqa: S105  # the question, not the answer
 
 
 Ask = Callable[[Question], Awaitable[str]]
+
+#: Told where a code was sent, before it is asked for.
+Tell = Callable[[codes.Sent], Awaitable[None]]
 
 #: Shows a link, `tg://login?token=…`, as a QR code, in place of the one before; it is good until then.
 Show = Callable[[str, datetime], Awaitable[None]]
@@ -58,14 +63,23 @@ async def login_bot(table: TelegramTable, data_dir: Path, token: str = "", *, pr
         return (await bot(settings, folder, token or table.token.get_secret_value())).display
 
 
-async def login_phone(table: TelegramTable, data_dir: Path, name: str, ask: Ask, *, proxy: str = "") -> str:
+async def login_phone(
+    table: TelegramTable,
+    data_dir: Path,
+    name: str,
+    ask: Ask,
+    tell: Tell | None = None,
+    *,
+    proxy: str = "",
+) -> str:
     """Log a user in by phone number, code and (if the account has one) password; keep the login as `name`.
 
-    Returns the account's display name. A wrong code or password is asked for again, up to three times.
+    Returns the account's display name. A wrong number, code or password is asked for again, up to three
+    times. Raises `codes.NoCode` for an account that can only log in by QR code.
     """
     folder = _folder_for_user(data_dir, name)
     async with _fresh(name, read(table, proxy)) as client:
-        return _keep(folder, client, await _by_phone(client, ask))
+        return _keep(folder, client, await _by_phone(client, ask, tell))
 
 
 async def login_qr(
@@ -164,19 +178,39 @@ async def _fresh(
             await client.close()
 
 
-async def _by_phone(client: Client, ask: Ask) -> types.User:
-    phone = await ask(Question.PHONE)
-    settings = client.settings
-    sent = await client.call(
-        functions.auth.SendCodeRequest(phone, settings.app_id, settings.app_hash, types.CodeSettings())
-    )
+async def _by_phone(client: Client, ask: Ask, tell: Tell | None) -> types.User:
     try:
-        answer = await _sign_in(client, ask, phone, sent.phone_code_hash)
+        with codes.by_code():
+            phone, answer = await _send_code(client, ask)
+            if isinstance(answer, types.auth.SentCodeSuccess):
+                answer = answer.authorization
+            else:
+                sent = codes.sent(answer)
+                if tell:
+                    await tell(sent)
+                answer = await _sign_in(client, ask, phone, answer.phone_code_hash, sent.way)
     except tg.SessionPasswordNeededError:
         answer = await _check_password(client, ask)
     if isinstance(answer, types.auth.AuthorizationSignUpRequired):
         raise Permanent("No Telegram account has this phone number; make one in Telegram's app first.")
     return answer.user
+
+
+async def _send_code(client: Client, ask: Ask) -> tuple[str, Any]:
+    """The phone number, and what Telegram answers to it."""
+    settings, question = client.settings, Question.PHONE
+    for attempt in range(_TRIES):
+        phone = (await ask(question)).strip()
+        request = functions.auth.SendCodeRequest(
+            phone, settings.app_id, settings.app_hash, types.CodeSettings()
+        )
+        try:
+            return phone, await client.call(request)
+        except (tg.PhoneNumberInvalidError, tg.PhoneNumberUnoccupiedError):
+            if attempt == _TRIES - 1:
+                raise
+            question = Question.PHONE_AGAIN
+    raise AssertionError("the last try returns or raises")
 
 
 async def _by_qr(client: Client, show: Show, ask: Ask) -> types.User:
@@ -215,12 +249,15 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-async def _sign_in(client: Client, ask: Ask, phone: str, sent: str) -> Any:
+async def _sign_in(client: Client, ask: Ask, phone: str, sent: str, way: codes.Way) -> Any:
     question = Question.CODE
     for attempt in range(_TRIES):
+        code = (await ask(question)).strip()
+        email = types.EmailVerificationCode(code) if way is codes.Way.EMAIL else None
+        request = functions.auth.SignInRequest(phone, sent, None if email else code, email_verification=email)
         try:
-            return await client.call(functions.auth.SignInRequest(phone, sent, (await ask(question)).strip()))
-        except (tg.PhoneCodeInvalidError, tg.PhoneCodeEmptyError):
+            return await client.call(request)
+        except (tg.PhoneCodeInvalidError, tg.PhoneCodeEmptyError, tg.CodeInvalidError):
             if attempt == _TRIES - 1:
                 raise
             question = Question.CODE_AGAIN

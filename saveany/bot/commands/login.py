@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from saveany.bot.registry import Command
-from saveany.bot.texts import Refused, said, translator
+from saveany.bot.texts import Refused, plain, said, translator
 from saveany.bot.visit import Services, Visit, rows
 from saveany.errors import SaveAnyError
 from saveany.logs import get_logger
 from saveany.telegram import login as logins
 from saveany.telegram import qr
-from saveany.telegram.letters import Button, Keyboard
+from saveany.telegram.codes import NoCode, Sent, Way
+from saveany.telegram.letters import Button, Keyboard, Message
 from saveany.telegram.login import Question
 
 #: Who does not answer for so long has gone away.
@@ -29,19 +30,44 @@ _LATE_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _QUESTIONS = {
     Question.PHONE: said("Which phone number does the account have? In international form: +491701234567"),
+    Question.PHONE_AGAIN: said(
+        "Telegram knows no such number. Once more, in international form: +491701234567"
+    ),
     Question.CODE: said(
-        "Telegram has sent a code to the account's other devices. Send it to me with something between its "
-        "digits, like <b>1-2-3-4-5</b> or <b>1 2 3 4 5</b>: as it is, Telegram would not let it be used."
+        "Send it to me with something between its digits, like <b>1-2-3-4-5</b> or <b>1 2 3 4 5</b>: as it "
+        "is, Telegram would not let it be used."
     ),
     Question.CODE_AGAIN: said("That code was wrong. Once more, with something between its digits:"),
     Question.PASSWORD: said("Which password does the account have for its two-step verification?"),
     Question.PASSWORD_AGAIN: said("That password was wrong. Once more:"),
 }
-_NOT_IN: dict[Question, str] = {
-    Question.PHONE: r"[^+\d]",
-    Question.CODE: r"\D",
-    Question.CODE_AGAIN: r"\D",
+_WORDS = {
+    Question.CODE: said("Send it to me."),
+    Question.CODE_AGAIN: said("That code was wrong. Once more:"),
 }
+_WAYS = {
+    Way.APP: said(
+        "Telegram has sent a code to the account's other devices: it is in the chat named Telegram there."
+    ),
+    Way.SMS: said("Telegram has sent a code by SMS."),
+    Way.SMS_WORD: said("Telegram has sent a word by SMS; that word is the code."),
+    Way.SMS_PHRASE: said("Telegram has sent a few words by SMS; all of them are the code."),
+    Way.CALL: said("Telegram calls the account's phone and says the code."),
+    Way.FLASH_CALL: said(
+        "Telegram calls the account's phone for a moment; the code is the number that calls: {detail}."
+    ),
+    Way.MISSED_CALL: said(
+        "Telegram calls the account's phone and hangs up; the code is the last {length} digits of the number "
+        "that calls, which begins with {detail}."
+    ),
+    Way.FRAGMENT: said("Telegram has sent a code to the owner of the number at Fragment: {detail}"),
+    Way.EMAIL: said("Telegram has sent a code by e-mail to {detail}."),
+    Way.FIREBASE: said(
+        "Telegram sends a code by SMS, through a service that may serve its own apps only. If none comes, "
+        "press Cancel and log in by QR code."
+    ),
+}
+_NUMBERS = (Question.PHONE, Question.PHONE_AGAIN)
 
 log = get_logger("saveany.bot")
 
@@ -80,10 +106,18 @@ async def by_phone(visit: Visit, name: str) -> None:
 
 
 async def stop(visit: Visit, words: str) -> None:
-    """Ask no more."""
-    if visit.services.conversations.end(visit.chat, visit.person.id):
+    """Ask no more. The picture with a QR code is deleted with its button, so the answer is a message then."""
+    await give_up(visit)
+    text = visit.t("The login was given up.")
+    await (visit.say(text) if words else visit.show(text))
+
+
+async def give_up(visit: Visit) -> bool:
+    """End the login that the person has begun in this chat; False if there is none."""
+    running = visit.services.conversations.end(visit.chat, visit.person.id)
+    if running:
         await visit.services.store.bot.login_ends(visit.chat)
-    await visit.show(visit.t("The login was given up."))
+    return running
 
 
 async def logout(visit: Visit, words: str) -> None:
@@ -125,13 +159,15 @@ class _Login:
         self._name = name
         self._services = visit.services
         self._picture = 0
+        self._sent: Sent | None = None
+        self._asked = False
 
     async def begin(self, *, by_qr: bool) -> None:
         """Start it, in place of another one that this person began."""
         visit = self._visit
         await self._services.store.bot.login_begins(visit.chat, visit.person.id)
         how = self._by_qr if by_qr else self._by_phone
-        self._services.conversations.begin(visit.chat, visit.person.id, self._run(how))
+        self._services.conversations.begin(visit.chat, visit.person.id, self._run(how), self._stray)
 
     async def _run(self, how: Callable[[], Awaitable[str]]) -> None:
         t = self._visit.t
@@ -160,9 +196,16 @@ class _Login:
 
     async def _by_phone(self) -> str:
         config = self._services.config
-        return await logins.login_phone(
-            config.telegram, config.data_dir, self._name, self._ask, proxy=config.proxy
-        )
+        try:
+            return await logins.login_phone(
+                config.telegram, config.data_dir, self._name, self._ask, self._tell, proxy=config.proxy
+            )
+        except NoCode as error:
+            await self._visit.say(plain(error.message))
+        return await self._by_qr()
+
+    async def _tell(self, sent: Sent) -> None:
+        self._sent = sent
 
     async def _show(self, link: str, expires: datetime) -> None:
         t, talk = self._visit.t, self._services.talk
@@ -173,21 +216,43 @@ class _Login:
         before, self._picture = self._picture, 0
         if before:
             await talk.delete(self._visit.chat, [before])
-        self._picture = await talk.picture(self._visit.chat, qr.png(link), caption, self._cancel())
+        self._picture = await talk.picture(self._visit.chat, qr.png(link), caption, self._cancel("qr"))
 
     async def _ask(self, question: Question) -> str:
         await self._clear()
-        visit = self._visit
-        await visit.say(visit.t(_QUESTIONS[question]), self._cancel())
+        visit, self._asked = self._visit, True
+        await visit.say(self._words(question), self._cancel())
         answer = await self._services.conversations.answer(visit.chat, visit.person.id, ANSWER_SECONDS)
         if answer is None:
             raise _GivenUp
-        await self._delete(answer.id)
-        return re.sub(_NOT_IN[question], "", answer.text) if question in _NOT_IN else answer.text
+        await self._delete(answer)
+        return self._cleaned(question, answer.text)
 
-    async def _delete(self, message: int) -> None:
+    def _words(self, question: Question) -> str:
+        """What is asked; where a code was sent stands before it."""
+        t, sent = self._visit.t, self._sent
+        if sent is None or question not in _WORDS:
+            return t(_QUESTIONS[question])
+        asked = t((_QUESTIONS if sent.is_number else _WORDS)[question])
+        if question is not Question.CODE:
+            return asked
+        return "\n\n".join((t(_WAYS[sent.way], detail=sent.detail, length=sent.length), asked))
+
+    def _cleaned(self, question: Question, text: str) -> str:
+        if question in _NUMBERS:
+            return re.sub(r"[^+\d]", "", text)
+        is_code = question in _WORDS and self._sent is not None and self._sent.is_number
+        return re.sub(r"\D", "", text) if is_code else text
+
+    async def _stray(self, message: Message) -> bool:
+        """An answer that comes too soon, or twice, is as secret as the others."""
+        if self._asked:
+            await self._delete(message)
+        return self._asked
+
+    async def _delete(self, answer: Message) -> None:
         try:
-            await self._services.talk.delete(self._visit.chat, [message])
+            await self._services.talk.delete(self._visit.chat, [answer.id])
         except SaveAnyError:
             await self._visit.say(self._visit.t("I could not delete your answer. Please do it yourself."))
 
@@ -200,8 +265,8 @@ class _Login:
             except SaveAnyError as error:
                 log.warning("a QR code could not be deleted", reason=error.message)
 
-    def _cancel(self) -> Keyboard:
-        return ((Button(self._visit.t("Cancel"), "login-stop"),),)
+    def _cancel(self, picture: str = "") -> Keyboard:
+        return ((Button(self._visit.t("Cancel"), f"login-stop:{picture}".rstrip(":")),),)
 
 
 async def after_restart(services: Services) -> None:

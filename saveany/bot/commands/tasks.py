@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
+import msgspec
+
+from saveany.bot.commands import login
 from saveany.bot.registry import Command
 from saveany.bot.show import clip, size
 from saveany.bot.texts import Refused, plain, said
@@ -16,6 +20,8 @@ from saveany.telegram.letters import Button, Keyboard, Press
 
 #: Tasks in one message.
 PAGE = 10
+#: Such a word is no id of a task, but a place in a list.
+_NUMBER = re.compile(r"[0-9]{1,3}")
 _STATUS = {"c": Status.COMPLETED, "f": Status.FAILED, "x": Status.CANCELED, "-": None}
 _LETTERS = {status: letter for letter, status in _STATUS.items()}
 
@@ -31,7 +37,7 @@ async def task(visit: Visit, words: str) -> None:
         await visit.say(visit.t("Nothing is running or waiting."))
         return
     shown = live[:PAGE]
-    lines = [f"{n}. {_line(visit, each)}" for n, each in enumerate(shown, 1)]
+    lines = await _numbered(visit, shown)
     if len(live) > PAGE:
         lines.append(visit.t("… and {n} more", n=len(live) - PAGE))
     cancel = [Button(f"✖ {n}", f"cancel:{each.id}") for n, each in enumerate(shown, 1)]
@@ -65,9 +71,10 @@ async def _page(visit: Visit, status: Status | None, cursor: str) -> tuple[str, 
 
 
 async def cancel(visit: Visit, words: str) -> None:
-    """Cancel one task, or all of one's own."""
+    """Cancel one task, or all of one's own; or the login that is going on here."""
     if not words:
-        await task(visit, "")
+        given_up = await login.give_up(visit)
+        await (visit.say(visit.t("The login was given up.")) if given_up else task(visit, ""))
         return
     if words == "all":
         live = await visit.services.store.tasks.live(visit.user.id)
@@ -91,7 +98,7 @@ async def retry(visit: Visit, words: str) -> None:
     if not failed:
         await visit.say(visit.t("Nothing has failed."))
         return
-    lines = [f"{n}. {_line(visit, each)}" for n, each in enumerate(failed, 1)]
+    lines = await _numbered(visit, failed)
     again = [Button(f"↻ {n}", f"retry:{each.id}") for n, each in enumerate(failed, 1)]
     await visit.say("\n".join(lines), rows(again, 5))
 
@@ -179,11 +186,33 @@ async def _again(visit: Visit, found: Task) -> None:
 
 
 async def _own(visit: Visit, task_id: str) -> Task:
-    """The task of that id, if it is the person's; an admin may have any."""
+    """The task of that id, if it is the person's; an admin may have any. A number stands for a task of the
+    list that was shown here last, however the tasks have changed since."""
+    if _NUMBER.fullmatch(task_id):
+        task_id = await _listed(visit, int(task_id))
     found = await visit.services.store.tasks.get(task_id.strip())
     if found is None or not (found.spec.user_id == visit.user.id or visit.is_admin):
         raise Refused(said("there is no task {id}"), id=task_id[:40])
     return found
+
+
+async def _numbered(visit: Visit, tasks: Sequence[Task]) -> list[str]:
+    """The lines of a list; what its numbers mean is remembered."""
+    ids = msgspec.json.encode([each.id for each in tasks])
+    await visit.services.store.bot.keep_card(_list(visit), ids)
+    return [f"{n}. {_line(visit, each)}" for n, each in enumerate(tasks, 1)]
+
+
+async def _listed(visit: Visit, number: int) -> str:
+    kept = await visit.services.store.bot.card(_list(visit))
+    ids = msgspec.json.decode(kept, type=list[str]) if kept else []
+    if not 0 < number <= len(ids):
+        raise Refused(said("the list that I showed you last has no number {n}; /task shows it"), n=number)
+    return ids[number - 1]
+
+
+def _list(visit: Visit) -> str:
+    return f"list:{visit.chat}:{visit.user.id}"
 
 
 def _line(visit: Visit, task: Task) -> str:
@@ -198,10 +227,10 @@ def _line(visit: Visit, task: Task) -> str:
 
 
 COMMANDS = (
-    Command("task", task, said("What is running and waiting"), usage=("", "TASK", "all")),
+    Command("task", task, said("What is running and waiting"), usage=("", "TASK", "1", "all")),
     Command("history", history, said("What has ended"), usage=("", "completed|failed|canceled")),
-    Command("cancel", cancel, said("Cancel a task"), usage=("TASK", "all")),
-    Command("retry", retry, said("Try a failed task again"), usage=("", "TASK")),
+    Command("cancel", cancel, said("Cancel a task"), usage=("1", "TASK", "all")),
+    Command("retry", retry, said("Try a failed task again"), usage=("", "1", "TASK")),
     Command("stats", stats, said("How everything is")),
     Command("usage", usage, said("How full the storages are")),
 )

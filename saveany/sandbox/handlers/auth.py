@@ -19,6 +19,22 @@ from saveany.sandbox.world import Account
 #: Telegram's own test numbers, 99966XYYYY, get X five times as their code.
 LOGIN_CODE = "22222"
 
+#: How an account may want its login codes to be sent (`Account.code_by`), as Telegram tells the client.
+CODES: dict[str, Any] = {
+    "app": tl.auth.SentCodeTypeApp(len(LOGIN_CODE)),
+    "sms": tl.auth.SentCodeTypeSms(len(LOGIN_CODE)),
+    "word": tl.auth.SentCodeTypeSmsWord(),
+    "phrase": tl.auth.SentCodeTypeSmsPhrase(),
+    "call": tl.auth.SentCodeTypeCall(len(LOGIN_CODE)),
+    "flash call": tl.auth.SentCodeTypeFlashCall("+4430*****"),
+    "missed call": tl.auth.SentCodeTypeMissedCall("+4430", len(LOGIN_CODE)),
+    "fragment": tl.auth.SentCodeTypeFragmentSms("https://fragment.com/number/99966", len(LOGIN_CODE)),
+    "firebase": tl.auth.SentCodeTypeFirebaseSms(len(LOGIN_CODE)),
+    "email": tl.auth.SentCodeTypeEmailCode("s***y@example.org", len(LOGIN_CODE)),
+    "email setup": tl.auth.SentCodeTypeSetUpEmailRequired(),
+    "payment": None,
+}
+
 
 @answers(fn.auth.ImportBotAuthorizationRequest, login=False)
 def import_bot_authorization(context: Context, request: Any) -> Any:
@@ -34,22 +50,26 @@ def import_bot_authorization(context: Context, request: Any) -> Any:
 
 @answers(fn.auth.SendCodeRequest, login=False)
 def send_code(context: Context, request: Any) -> Any:
-    """Pretend to send a code to a user's other devices."""
+    """Pretend to send a code, in the way that the account wants."""
     user = _by_phone(context, request.phone_number)
     if context.dc != context.home:
         raise RpcFailure(303, f"PHONE_MIGRATE_{context.home}")
-    return tl.auth.SentCode(tl.auth.SentCodeTypeApp(len(LOGIN_CODE)), _code_hash(context, user))
+    way = CODES[user.code_by]
+    if way is None:
+        return tl.auth.SentCodePaymentRequired("product", _code_hash(context, user), "", "", 7, "USD", 99)
+    return tl.auth.SentCode(way, _code_hash(context, user))
 
 
 @answers(fn.auth.SignInRequest, login=False)
 def sign_in(context: Context, request: Any) -> Any:
     """Log a user in with the code."""
     user = _by_phone(context, request.phone_number)
-    if not request.phone_code:
+    code = _code(user, request)
+    if not code:
         raise RpcFailure(400, "PHONE_CODE_EMPTY")
     if request.phone_code_hash != _code_hash(context, user):
         raise RpcFailure(400, "PHONE_CODE_EXPIRED")
-    if request.phone_code != LOGIN_CODE:
+    if code != login_code(user):
         raise RpcFailure(400, "PHONE_CODE_INVALID")
     need_password(context, user)
     return log_in(context, user)
@@ -109,6 +129,19 @@ def log_in(context: Context, account: Account) -> Any:
     """Let the key be the account's."""
     context.vault.bind(context.key, account.id)
     return tl.auth.Authorization(user=View(context.world, account).user(account))
+
+
+def login_code(user: Account) -> str:
+    """The code that a user is sent."""
+    return {"word": "harbour", "phrase": "four views of the harbour"}.get(user.code_by, LOGIN_CODE)
+
+
+def _code(user: Account, request: Any) -> str:
+    """What the user has typed; a code that came by e-mail proves the e-mail address, not the number."""
+    proof = request.email_verification
+    if user.code_by == "email":
+        return proof.code if isinstance(proof, tl.EmailVerificationCode) else ""
+    return request.phone_code or ""
 
 
 def _by_phone(context: Context, phone: str) -> Account:

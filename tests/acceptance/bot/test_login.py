@@ -38,6 +38,9 @@ async def stack(without_accounts: Stack) -> AsyncIterator[Stack]:
     without_accounts.sandbox.counters.clear()
     yield without_accounts
     without_accounts.sandbox.world.accounts[OTHER].password = ""
+    without_accounts.sandbox.world.accounts[OTHER].code_by = "app"
+    without_accounts.sandbox.faults.clear()
+    without_accounts.sandbox.world.tokens.clear()
     without_accounts.sandbox.world.token_lifetime = 30.0
     async with person(without_accounts.sandbox) as anna:
         for name in kept(without_accounts):
@@ -95,8 +98,9 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     await choose(anna, "", "Phone number")
     phone = stack.sandbox.phone
-    await answer(anna, "phone number", f"{phone[:4]} {phone[4:]}")
-    await answer(anna, "sent a code", "1-1-1-1-1")
+    await answer(anna, "phone number", "+49 30 123456")
+    await answer(anna, "no such number", f"{phone[:4]} {phone[4:]}")
+    await answer(anna, "other devices", "1-1-1-1-1")
     await answer(anna, "code was wrong", " ".join(stack.sandbox.login_code))
     await answer(anna, "two-step verification", "wrong horse")
     await answer(anna, "password was wrong", PASSWORD)
@@ -114,7 +118,7 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     assert "me: Sandbox User" in (await anna.hears(says("Sandbox Bot"))).raw_text
     assert told
     said = await in_chat(anna)
-    for secret in (phone[4:], "2 2 2 2 2", "22222", "1-1-1-1-1", "wrong horse", "battery"):
+    for secret in (phone[4:], "30 123456", "2 2 2 2 2", "22222", "1-1-1-1-1", "wrong horse", "battery"):
         assert secret not in said + "\n".join(told) + logs(stack), secret
 
 
@@ -147,9 +151,82 @@ async def test_giving_up(stack: Stack, anna: Person) -> None:
     assert stack.sandbox.counters.requests(method="auth.sendCode") == 0
 
 
+async def test_a_qr_login_can_be_canceled(stack: Stack, anna: Person) -> None:
+    await choose(anna, "", "QR code")
+    await anna.press(await anna.hears(lambda message: message.photo), "Cancel")
+    await anna.hears(says("given up"))
+
+    async def is_gone() -> bool:
+        return not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
+
+    await until(is_gone)
+    asked = stack.sandbox.counters.requests(method="auth.exportLoginToken")
+    await anna.send(BOT, "just a word")
+    await anna.hears(says("/help tells"))
+    assert stack.sandbox.counters.requests(method="auth.exportLoginToken") == asked
+
+
+@pytest.mark.parametrize("how", ["QR code", "Phone number"])
+async def test_a_login_is_canceled_by_a_command(stack: Stack, anna: Person, how: str) -> None:
+    await choose(anna, "", how)
+    shown = says("Which phone number") if how == "Phone number" else lambda message: message.photo
+    await anna.hears(shown)
+    await anna.send(BOT, "/cancel")
+    await anna.hears(says("given up"))
+    assert kept(stack) == []
+
+
+async def test_a_code_by_e_mail(stack: Stack, anna: Person) -> None:
+    stack.sandbox.world.accounts[OTHER].code_by = "email"
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", stack.sandbox.phone)
+    await answer(anna, "by e-mail to s***y@example.org", " ".join(stack.sandbox.login_code))
+    await anna.hears(says("Sandbox User is logged in as me"))
+
+
+async def test_a_code_in_words(stack: Stack, anna: Person) -> None:
+    stack.sandbox.world.accounts[OTHER].code_by = "phrase"
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", stack.sandbox.phone)
+    await answer(anna, "few words by SMS", "four views of the harbour")
+    await anna.hears(says("Sandbox User is logged in as me"))
+    assert "harbour" not in await in_chat(anna)
+
+
+async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack, anna: Person) -> None:
+    stack.sandbox.faults.add("error=400:PASSKEY_REQUIRED,method=auth.sendCode")
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", stack.sandbox.phone)
+    await anna.hears(says("Use a QR code"))
+    await anna.hears(lambda message: message.photo)
+    [token] = stack.sandbox.world.tokens
+    async with user(stack.sandbox) as app:
+        await app(AcceptLoginTokenRequest(token))
+    await anna.hears(says("Sandbox User is logged in as me"))
+
+
+async def test_an_answer_that_comes_twice_is_deleted_too(stack: Stack, anna: Person, told: list[str]) -> None:
+    stack.sandbox.world.accounts[OTHER].password = PASSWORD
+    stack.sandbox.faults.add("delay=2,method=auth.signIn")
+    await choose(anna, "", "Phone number")
+    await answer(anna, "phone number", stack.sandbox.phone)
+    await answer(anna, "other devices", "2-2-2-2-2")
+    early = await anna.send(BOT, "my password already")  # while Telegram is asked
+    await answer(anna, "two-step verification", PASSWORD)
+    await anna.hears(says("Sandbox User is logged in as me"))
+    assert early
+    said = await in_chat(anna)
+    assert "already" not in said + "\n".join(told) + logs(stack)
+    assert "/help tells" not in said.split("two-step verification")[0]
+
+
 async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", "+49 123")
+    first = await anna.hears(says("no such number"))
+    await anna.send(BOT, "+49 123")
+    await anna.hears(lambda message: says("no such number")(message) and message.id > first.id)
+    await anna.send(BOT, "+49 123")
     await anna.hears(says("not a phone number Telegram knows"))
     assert kept(stack) == []
 
@@ -157,7 +234,7 @@ async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
 async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[str]) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
-    await anna.hears(says("sent a code"))
+    await anna.hears(says("has sent a code"))
     await kill_bot(stack)
     await anna.send(BOT, "2-2-2-2-2")
     await stack.start_bot()

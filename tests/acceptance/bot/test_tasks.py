@@ -6,7 +6,7 @@ from typing import Any
 
 from saveany.sandbox import samples
 from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person, person
 
 SLOW = "https://t.me/channel/128"  # 64 MiB at 8 MB/s
@@ -63,6 +63,27 @@ async def test_tasks_are_listed_and_canceled_by_id(stack: Stack, anna: Person) -
     await anna.hears(says("1 worker"))
     await anna.send(BOT, "/usage")
     await anna.hears(says("free"))
+
+
+async def test_tasks_are_named_by_their_number_in_the_list(stack: Stack, anna: Person) -> None:
+    stack.sandbox.faults.add("rate=1000,method=upload.getFile")
+    anna_id = samples.PERSON.id
+    tasks = [(await stack.add(SLOW, user_id=anna_id))["task_id"] for _ in range(2)]
+    await anna.send(BOT, "/task")
+    await anna.hears(offers("✖ 2"))
+    await anna.send(BOT, "/cancel 1")
+    assert (await stack.ended(tasks[0]))["status"] == "canceled"
+    await anna.send(BOT, "/cancel 2")  # of the list as it was shown, though only one task is left
+    assert (await stack.ended(tasks[1]))["status"] == "canceled"
+    await anna.send(BOT, "/cancel 3")
+    await anna.hears(says("has no number 3"))
+    stack.sandbox.faults.clear()
+    await anna.send(BOT, "/retry 2")
+
+    async def is_saved() -> bool:
+        return bool((await stack.task(tasks[1]))["status"] == "completed")
+
+    await until(is_saved)
 
 
 async def test_a_task_of_somebody_else_is_not_there(stack: Stack) -> None:

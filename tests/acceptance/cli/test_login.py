@@ -97,7 +97,8 @@ async def test_a_user_by_phone(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", "--name", "alice")) as terminal:
         await terminal.expect("Phone number")
         terminal.type(f"{stack.sandbox.phone}\n")
-        await terminal.expect("Login code that Telegram sent you")
+        await terminal.expect("other devices")
+        await terminal.expect("Login code")
         terminal.type("11111\n")
         await terminal.expect("That code was wrong")
         terminal.type(f"{stack.sandbox.login_code}\n")
@@ -108,6 +109,51 @@ async def test_a_user_by_phone(stack: Stack) -> None:
     assert kept(stack) == {"alice": 0o600}
     result = await stack.saveany("check")
     assert "telegram alice: logged in" in result.out
+
+
+async def test_a_wrong_number_is_asked_for_again(stack: Stack) -> None:
+    async with Terminal(stack.argv("login", "--phone", "+49123")) as terminal:
+        await terminal.expect("knows no such number")
+        terminal.type(f"{stack.sandbox.phone}\n")
+        await terminal.expect("Login code")
+        terminal.type(f"{stack.sandbox.login_code}\n")
+        assert await terminal.end() == 0
+    assert kept(stack) == {"me": 0o600}
+
+
+async def test_a_code_by_e_mail(stack: Stack) -> None:
+    stack.sandbox.world.accounts[samples.USER.id].code_by = "email"
+    async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
+        await terminal.expect("by e-mail to s***y@example.org")
+        await terminal.expect("Login code")
+        terminal.type(f"{stack.sandbox.login_code}\n")
+        assert await terminal.end() == 0
+    assert kept(stack) == {"me": 0o600}
+
+
+async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack) -> None:
+    stack.sandbox.world.accounts[samples.USER.id].code_by = "email setup"
+    async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
+        await terminal.expect("set up an e-mail address")
+        await terminal.expect("It changes by itself")
+        await scan(stack, terminal.shown)
+        await terminal.expect("Logged in as Sandbox User")
+        assert await terminal.end() == 0
+    assert kept(stack) == {"me": 0o600}
+
+
+@pytest.mark.parametrize(("words", "question"), [(["--bot"], "Bot token"), (["--session"], "Session string")])
+async def test_what_was_typed_wrong_is_asked_for_again(stack: Stack, words: list[str], question: str) -> None:
+    right = stack.sandbox.bot_token if words == ["--bot"] else stack.sandbox.user_session
+    async with Terminal(stack.argv("login", *words)) as terminal:
+        await terminal.expect(question)
+        terminal.type("7:WRONG\n")
+        await terminal.expect("That was wrong")
+        await terminal.expect(question)
+        terminal.type(f"{right}\n")
+        await terminal.expect("Logged in as Sandbox")
+        assert await terminal.end() == 0
+        assert "WRONG" not in terminal.shown
 
 
 async def scan(stack: Stack, shown: str) -> None:

@@ -32,7 +32,7 @@ def answers(phone: str, codes: Iterable[str]) -> tuple[login.Ask, list[Question]
 
     async def ask(question: Question) -> str:
         asked.append(question)
-        return phone if question is Question.PHONE else next(left)
+        return phone if question in (Question.PHONE, Question.PHONE_AGAIN) else next(left)
 
     return ask, asked
 

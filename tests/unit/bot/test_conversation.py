@@ -19,10 +19,10 @@ async def test_an_answer_goes_to_who_has_asked() -> None:
     asking = asyncio.create_task(talks.answer(7, 7, 10))
     await asyncio.sleep(0)
     assert not talks.awaits(message("x", chat=8))
-    assert not talks.hears(message("x", sender=8))
+    assert not await talks.hears(message("x", sender=8))
     assert talks.awaits(message("x"))
-    assert talks.hears(message("x"))
-    assert not talks.hears(message("y"))
+    assert await talks.hears(message("x"))
+    assert not await talks.hears(message("y"))
     assert await asking == message("x")
 
 
@@ -32,7 +32,7 @@ async def test_a_question_in_the_place_of_another() -> None:
     await asyncio.sleep(0)
     second = asyncio.create_task(talks.answer(7, 7, 10))
     assert await first is None
-    assert talks.hears(message("x"))
+    assert await talks.hears(message("x"))
     assert await second == message("x")
 
 
@@ -58,7 +58,7 @@ async def test_one_conversation_per_person() -> None:
     await asyncio.sleep(0)
     talks.begin(7, 7, ask("second"))
     await asyncio.sleep(0)
-    assert talks.hears(message("x"))
+    assert await talks.hears(message("x"))
     for _ in range(3):
         await asyncio.sleep(0)
     assert heard == ["first ended", "second: x"]

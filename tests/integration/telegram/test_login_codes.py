@@ -1,0 +1,123 @@
+"""Login codes: where they are sent, and what becomes of accounts that get none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saveany.errors import Permanent, TaskError
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.handlers.auth import login_code
+from saveany.sandbox.world import Account
+from saveany.telegram import login
+from saveany.telegram.codes import NoCode, Sent, Way
+from saveany.telegram.login import Question
+from tests.integration.telegram.conftest import Start, table
+from tests.integration.telegram.test_login import answers
+
+SENT = {
+    "app": (Way.APP, "other devices"),
+    "sms": (Way.SMS, "by SMS"),
+    "word": (Way.SMS_WORD, "a word by SMS"),
+    "phrase": (Way.SMS_PHRASE, "a few words by SMS"),
+    "call": (Way.CALL, "calls your phone and says"),
+    "flash call": (Way.FLASH_CALL, "+4430*****"),
+    "missed call": (Way.MISSED_CALL, "last 5 digits of the number that calls, which begins with +4430"),
+    "fragment": (Way.FRAGMENT, "https://fragment.com/number/99966"),
+    "firebase": (Way.FIREBASE, "log in by QR code"),
+    "email": (Way.EMAIL, "by e-mail to s***y@example.org"),
+}
+
+
+@pytest.fixture
+def account(sandbox: Sandbox) -> Iterator[Account]:
+    account = sandbox.world.accounts[samples.USER.id]
+    yield account
+    account.code_by = "app"
+
+
+@pytest.mark.parametrize("how", SENT)
+async def test_it_is_told_where_the_code_is(
+    sandbox: Sandbox, start: Start, tmp_path: Path, account: Account, how: str
+) -> None:
+    account.code_by = how
+    told: list[Sent] = []
+
+    async def tell(sent: Sent) -> None:
+        told.append(sent)
+
+    ask, asked = answers(sandbox.phone, ["11111", login_code(account)])
+    assert await login.login_phone(table(sandbox), tmp_path, "alice", ask, tell) == "Sandbox User"
+    assert asked == [Question.PHONE, Question.CODE, Question.CODE_AGAIN]
+    [sent] = told
+    assert sent.way is SENT[how][0]
+    assert SENT[how][1] in sent.text
+    assert "{" not in sent.text
+    assert (await start()).ready == ["alice"]
+
+
+@pytest.mark.parametrize("how", ["email setup", "payment"])
+async def test_an_account_that_gets_no_code_is_told_to_use_a_qr_code(
+    sandbox: Sandbox, tmp_path: Path, account: Account, how: str
+) -> None:
+    account.code_by = how
+    ask, asked = answers(sandbox.phone, [])
+    with pytest.raises(NoCode, match="Use a QR code"):
+        await login.login_phone(table(sandbox), tmp_path, "alice", ask)
+    assert asked == [Question.PHONE]
+
+
+@pytest.mark.parametrize("method", ["auth.sendCode", "auth.signIn"])
+@pytest.mark.parametrize(
+    "refusal", ["400:PASSKEY_REQUIRED", "406:UPDATE_APP_TO_LOGIN", "406:SEND_CODE_UNAVAILABLE"]
+)
+async def test_what_telegram_refuses_by_phone_may_work_by_qr_code(
+    sandbox: Sandbox, tmp_path: Path, refusal: str, method: str
+) -> None:
+    sandbox.faults.add(f"error={refusal},method={method}")
+    ask, _ = answers(sandbox.phone, [sandbox.login_code])
+    with pytest.raises(NoCode, match="Use a QR code"):
+        await login.login_phone(table(sandbox), tmp_path, "alice", ask)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ("400:PHONE_NUMBER_BANNED", "banned by Telegram"),
+        ("400:API_ID_INVALID", "https://my.telegram.org"),
+        ("420:FLOOD_WAIT_33", "wait 33 s"),
+    ],
+)
+async def test_a_qr_code_is_not_advised_where_it_cannot_help(
+    sandbox: Sandbox, tmp_path: Path, refusal: str, reason: str
+) -> None:
+    sandbox.faults.add(f"error={refusal},method=auth.sendCode")
+    ask, _ = answers(sandbox.phone, [])
+    with pytest.raises(TaskError, match=reason) as caught:
+        await login.login_phone(table(sandbox), tmp_path, "alice", ask)
+    assert not isinstance(caught.value, NoCode)
+
+
+async def test_a_wrong_number_is_asked_for_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    numbers, asked = iter(["+49 123", "", sandbox.phone]), list[Question]()
+
+    async def ask(question: Question) -> str:
+        asked.append(question)
+        return sandbox.login_code if question is Question.CODE else next(numbers)
+
+    assert await login.login_phone(table(sandbox), tmp_path, "alice", ask) == "Sandbox User"
+    assert asked == [Question.PHONE, Question.PHONE_AGAIN, Question.PHONE_AGAIN, Question.CODE]
+
+
+async def test_three_wrong_numbers_end_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    asked: list[Question] = []
+
+    async def ask(question: Question) -> str:
+        asked.append(question)
+        return "+49 123"
+
+    with pytest.raises(Permanent, match="not a phone number Telegram knows"):
+        await login.login_phone(table(sandbox), tmp_path, "alice", ask)
+    assert len(asked) == 3
