@@ -95,7 +95,12 @@ class WebdavStorage(RemoteStorage):
         theirs = _join(self._url, [*self._base, *below])
         if ours == theirs or await self._properties(ours, "0"):
             return ours
-        return theirs if await self._properties(theirs, "0") else ours
+        try:
+            return theirs if await self._properties(theirs, "0") else ours
+        except StorageUnavailable:
+            raise
+        except StorageError:  # lighttpd takes no control characters
+            return ours
 
     # The calls of RemoteStorage.
 

@@ -37,6 +37,24 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def chrooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    with sftp.chrooted(tmp_path_factory.mktemp("chrooted")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proftpd() -> Iterator[SftpServer]:
+    with sftp.proftpd() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def of_asyncssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    with sftp.asyncssh(tmp_path_factory.mktemp("asyncssh")) as server:
+        yield server
+
+
 @pytest.fixture
 def folder() -> str:
     return uuid4().hex
@@ -251,6 +269,24 @@ class TestRclone(Suite):
     @pytest.fixture
     def server(self, rclone: SftpServer) -> SftpServer:
         return rclone
+
+
+class TestChrooted(Suite):
+    @pytest.fixture
+    def server(self, chrooted: SftpServer) -> SftpServer:
+        return chrooted
+
+
+class TestProftpd(Suite):
+    @pytest.fixture
+    def server(self, proftpd: SftpServer) -> SftpServer:
+        return proftpd
+
+
+class TestAsyncSsh(Suite):
+    @pytest.fixture
+    def server(self, of_asyncssh: SftpServer) -> SftpServer:
+        return of_asyncssh
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ def nginx() -> Iterator[DavServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def lighttpd() -> Iterator[DavServer]:
+    with webdav.lighttpd() as server:
+        yield server
+
+
 class DavSuite(StorageSuite):
     @pytest.fixture
     def server(self) -> DavServer:
@@ -224,6 +230,12 @@ class TestApache(DavSuite):
             await upload.commit("a.bin", 3 * MIB, replace=False)
         assert await storage.size("a.bin") == 3 * MIB
         await storage.close()
+
+
+class TestLighttpd(DavSuite):
+    @pytest.fixture
+    def server(self, lighttpd: DavServer) -> DavServer:
+        return lighttpd
 
 
 class TestNginx(DavSuite):
