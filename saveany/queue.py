@@ -117,6 +117,11 @@ class Queue:
         _check(task_id, await self._store.tasks.resume(task_id))
         await self._bell.ring()
 
+    async def prioritize(self, task_id: str, priority: int) -> None:
+        """Change the priority of a task that has not ended. Raises as `pause` does."""
+        task = await self._store.tasks.get(task_id)
+        _check(task_id, await self._store.tasks.prioritize(task, priority) if task else "unknown")
+
     async def pause_all(self) -> None:
         """Begin no more tasks until `resume_all`; running ones go on."""
         await self._store.settings.pause()

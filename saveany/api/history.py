@@ -11,10 +11,12 @@ from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from saveany.api.errors import responses
-from saveany.api.models import HistoryPage
+from saveany.api.models import HistoryPage, Removed
 from saveany.api.routes import Route
 from saveany.api.services import Use
+from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
+from saveany.errors import NotFound, WrongState
 from saveany.store import HistoryFilter
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -57,6 +59,32 @@ async def history(
     )
     page = await use.store.history.page(wanted, limit, cursor)
     return HistoryPage(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
+
+
+@router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
+async def clear(use: Use) -> Removed:
+    """Forget all tasks that have ended, and their webhooks, those that wait for an attempt too. Their files
+    stay. A canceled task whose unfinished files a worker has not removed yet stays until it has."""
+    removed = await use.store.history.clear()
+    return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
+
+
+@router.delete(
+    "/{task_id}",
+    operation_id="removeFromHistory",
+    summary="Remove an ended task",
+    responses=responses(404, 409),
+)
+async def remove(use: Use, task_id: TaskId) -> Removed:
+    """Forget one task that has ended, as above."""
+    verdict = await use.store.history.remove(task_id)
+    if verdict == "unknown":
+        raise NotFound(f"there is no task {task_id}")
+    if verdict == "live":
+        raise WrongState(f"task {task_id} has not ended; cancel it first")
+    if verdict == "cleaning":
+        raise WrongState(f"a worker must remove what task {task_id} left first; try again in a moment")
+    return Removed(message="1 task removed", removed=1)
 
 
 def _ms(time: datetime | None) -> int | None:

@@ -176,6 +176,14 @@ NewTaskBody = Annotated[
 BODIES: dict[str, type[Strict]] = {"plain": NewTask, "typed": TypedTask}
 
 
+class TaskChange(Strict):
+    """What can be changed of a task."""
+
+    priority: int = Field(
+        ge=-100, le=100, description="Among the tasks of one user, higher ones go first.", examples=[10]
+    )
+
+
 Limit = Annotated[int | None, Field(ge=0, lt=2**53)]
 
 
@@ -271,6 +279,7 @@ class TaskSummary(Reply):
     path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])
     user_id: int = Field(examples=[123456789])
     progress: ProgressView
+    priority: int = Field(description="Among the tasks of one user, higher ones go first.")
     attempts: int = Field(
         description="How often a worker has begun it. One that was told to stop, or to wait, does not count."
     )
@@ -336,7 +345,11 @@ class TaskList(Reply):
     queued: list[QueuedTask]
     running: list[RunningTask]
     tasks: list[TaskSummary] = Field(description="Both together.")
-    total: int
+    total: int = Field(description="How many these are.")
+    next_cursor: str | None = Field(
+        description="Null if nothing more can follow. A page for one user may be short, and still have one.",
+        examples=["1705638600000-" + EXAMPLE_ID],
+    )
 
 
 class HistoryPage(Reply):
@@ -347,6 +360,13 @@ class HistoryPage(Reply):
         description="Null if nothing more can follow. A page may be short, even empty, and still have one.",
         examples=["1705638600000-" + EXAMPLE_ID],
     )
+
+
+class Removed(Reply):
+    """What was removed from the history."""
+
+    message: str = Field(examples=["2 tasks removed"])
+    removed: int = Field(examples=[2])
 
 
 class EventView(Reply):

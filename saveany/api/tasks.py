@@ -19,6 +19,7 @@ from saveany.api.models import (
     NewTaskBody,
     QueuedTask,
     RunningTask,
+    TaskChange,
     TaskList,
     TaskView,
     TypedTask,
@@ -50,6 +51,8 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+#: Tasks on a page of the list, where only its cursor was given.
+_PER_PAGE = 100
 #: The fields of a typed body by their names in the plain one.
 _TYPED_NAMES = {
     "storage_name": "storage",
@@ -82,9 +85,22 @@ async def create(
 
 
 @router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses())
-async def list_tasks(use: Use, user_id: UserId = None) -> TaskList:
-    """All tasks that have not ended, oldest first."""
-    tasks = await use.store.tasks.live(user_id)
+async def list_tasks(
+    use: Use,
+    user_id: UserId = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=1000, description="At most so many. Left out: all of them.")
+    ] = None,
+    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
+) -> TaskList:
+    """All tasks that have not ended, oldest first; with `limit` or `cursor` a page of them."""
+    if limit is None and not cursor:
+        return _task_list(await use.store.tasks.live(user_id))
+    page = await use.store.tasks.page(user_id, limit or _PER_PAGE, cursor)
+    return _task_list(page.tasks, page.cursor or None)
+
+
+def _task_list(tasks: list[Task], next_cursor: str | None = None) -> TaskList:
     running = [task for task in tasks if task.status is Status.RUNNING]
     queued = [task for task in tasks if task.status is Status.QUEUED]
     return TaskList(
@@ -95,6 +111,7 @@ async def list_tasks(use: Use, user_id: UserId = None) -> TaskList:
         ],
         tasks=[task_summary(task) for task in tasks],
         total=len(tasks),
+        next_cursor=next_cursor,
     )
 
 
@@ -123,6 +140,19 @@ async def _waits_for(use: Services, task: Task) -> str:
     if source := sources().get(spec.type):
         problems.insert(0, source_problem(use.config, source, workers))
     return next(filter(None, problems), "")
+
+
+@router.patch(
+    "/{task_id}",
+    operation_id="changeTask",
+    summary="Change a task",
+    responses=responses(404, 409, 413, 415),
+)
+async def change(use: Use, task_id: TaskId, body: TaskChange) -> TaskView:
+    """Change the priority of a task that has not ended. A running one goes on, and has it when it waits
+    again."""
+    await use.queue.prioritize(task_id, body.priority)
+    return await get_task(use, task_id)
 
 
 @router.delete(

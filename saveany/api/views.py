@@ -80,6 +80,7 @@ def _summary(task: Task) -> dict[str, Any]:
         "path": f"/{task.spec.path}",
         "user_id": task.spec.user_id,
         "progress": progress_view(task.progress),
+        "priority": task.spec.priority,
         "attempts": task.attempts,
         "started_at": None if task.started_at is None else rfc3339(task.started_at),
         "updated_at": rfc3339(task.updated_at),

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from saveany.errors import InvalidInput
 from saveany.models import ENDED, Status, Task
+from saveany.store.cursors import BATCH, MAX_EXAMINED, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Db
 from saveany.store.tasks import Tasks
-
-#: A request looks at no more records than this, and says with a cursor where to go on.
-MAX_EXAMINED = 5_000
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +59,21 @@ class History:
         match may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
         index = await self._smallest(wanted)
         found: list[Task] = []
-        examined, at = 0, _parse_cursor(cursor)
+        examined, at = 0, parse_cursor(cursor)
         exact = len(wanted.indexes()) == 1 and not wanted.q
-        batch_size = limit + 1 if exact else _BATCH
+        batch_size = limit + 1 if exact else BATCH
         while examined < MAX_EXAMINED:
             batch = await self._batch(index, wanted, at, batch_size)
             for task_id, task in zip(batch, await self._tasks_or_none([i for i, _ in batch]), strict=True):
                 if len(found) == limit:
-                    return Page(found, _cursor(at))
+                    return Page(found, make_cursor(at))
                 at = (task_id[1], task_id[0])
                 examined += 1
                 if task and wanted.matches(task):
                     found.append(task)
             if len(batch) < batch_size:
                 return Page(found, "")
-        return Page(found, _cursor(at))
+        return Page(found, make_cursor(at))
 
     async def _tasks_or_none(self, ids: list[str]) -> list[Task | None]:
         known = {task.id: task for task in await self._tasks.get_many(ids)}
@@ -115,23 +111,25 @@ class History:
 
     async def forget(self, before_ms: int, limit: int = 500) -> int:
         """Remove up to `limit` tasks that ended before `before_ms`; returns how many."""
-        return int(await self._db.script("forget", before_ms, limit))
+        removed, _ = await self._db.script("forget", before_ms, limit, 0)
+        return int(removed)
+
+    async def clear(self) -> int:
+        """Remove all tasks that have ended until now; returns how many. Those that a worker still cleans up
+        after stay."""
+        before, batch, removed, kept = await self._db.time_ms() + 1, (BATCH, 0), 0, 0
+        while sum(batch) == BATCH:
+            batch = await self._db.script("forget", before, BATCH, kept)
+            removed, kept = removed + batch[0], kept + batch[1]
+        return removed
+
+    async def remove(self, task_id: str) -> str:
+        """Remove an ended task: `ok`, `live` (it has not ended), `cleaning` (a worker must clean up after it
+        first) or `unknown`."""
+        return str((await self._db.script("erase", task_id)).decode())
 
     async def counts(self) -> dict[Status, int]:
         """How many ended tasks there are, by status."""
         ended = sorted(ENDED)
         sizes = await self._db.many([("ZCARD", f"{PREFIX}history:status:{status.value}") for status in ended])
         return dict(zip(ended, sizes, strict=True))
-
-
-def _cursor(at: tuple[int, str] | None) -> str:
-    return f"{at[0]}-{at[1]}" if at else ""
-
-
-def _parse_cursor(cursor: str) -> tuple[int, str] | None:
-    if not cursor:
-        return None
-    ended, _, task_id = cursor.partition("-")
-    if not ended.isascii() or not ended.isdigit() or len(ended) > 15 or not task_id.isalnum():
-        raise InvalidInput("this is no cursor of a history page; leave it out to start again", "cursor")
-    return int(ended), task_id

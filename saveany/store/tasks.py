@@ -11,6 +11,7 @@ import msgspec
 
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec
+from saveany.store.cursors import BATCH, MAX_EXAMINED, Place, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Arg, Db
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
@@ -44,6 +45,13 @@ class Accepted(msgspec.Struct, frozen=True):
     id: str
     created_at: int
     replayed: bool = False
+
+
+class LivePage(msgspec.Struct, frozen=True):
+    """Some tasks that have not ended, and where to go on: `cursor` is empty only if nothing more follows."""
+
+    tasks: list[Task]
+    cursor: str
 
 
 def delivery_args(deliveries: list[Delivery]) -> list[Arg]:
@@ -96,7 +104,9 @@ class Tasks:
             return Accepted(spec.id, int(reply[2]))
         first = reply[1].decode()
         return Accepted(
-            first, int(await self._db.do("HGET", self._key(first), "created_at") or 0), replayed=True
+            first,
+            int(await self._db.do("HGET", self._key(first), "created_at") or created_ms(first)),
+            replayed=True,
         )
 
     async def get(self, task_id: str) -> Task | None:
@@ -122,6 +132,52 @@ class Tasks:
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
 
+    async def page(self, user_id: int | None, limit: int, cursor: str) -> LivePage:
+        """At most `limit` of those, after `cursor`. Examines at most `MAX_EXAMINED` tasks, so a page of one
+        user may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
+        at = parse_cursor(cursor)
+        found: list[Task] = []
+        for _ in range(MAX_EXAMINED // BATCH):
+            size = limit + 1 - len(found) if user_id is None else BATCH
+            ids = await self._live_after(at, size)
+            for task in await self.get_many([task_id for _, task_id in ids]):
+                if task.status.ended or user_id not in (None, task.spec.user_id):
+                    continue
+                if len(found) == limit:
+                    return LivePage(found, make_cursor(at))
+                found.append(task)
+                at = (task.created_at, task.id)
+            if len(ids) < size:
+                return LivePage(found, "")
+            at = ids[-1] if len(found) < limit else at
+        return LivePage(found, make_cursor(at))
+
+    async def _live_after(self, at: Place | None, size: int) -> list[Place]:
+        """The next `size` (created at, id) after `at`, oldest first."""
+        low, skip = ("-inf", 0) if at is None else (at[0], 0)
+        while True:
+            # Of those that began in the millisecond of the cursor some are read again, and left out.
+            reach = skip + size
+            wanted = [
+                ("ZRANGEBYSCORE", PREFIX + k, low, "+inf", "WITHSCORES", "LIMIT", 0, reach) for k in LIVE
+            ]
+            parts = [
+                [(int(float(score)), i.decode()) for i, score in zip(flat[::2], flat[1::2], strict=True)]
+                for flat in await self._db.many(wanted)
+            ]
+            known = min((part[-1] for part in parts if len(part) == reach), default=None)  # up to here, all
+            rows = sorted(
+                {
+                    row
+                    for part in parts
+                    for row in part
+                    if (at is None or row > at) and (known is None or row <= known)
+                }
+            )
+            if known is None or len(rows) >= size:
+                return rows[:size]
+            skip = 2 * reach
+
     async def get_many(self, ids: list[str]) -> list[Task]:
         """The tasks of `ids` that exist, in their order."""
         records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
@@ -141,6 +197,11 @@ class Tasks:
     async def resume(self, task_id: str) -> str:
         """Undo a pause: `resumed` (or there was nothing to undo), `ended` or `unknown`."""
         return str((await self._db.script("resume", task_id)).decode())
+
+    async def prioritize(self, task: Task, priority: int) -> str:
+        """Change the priority: `ok`, `ended` or `unknown`."""
+        spec = msgspec.structs.replace(task.spec, priority=priority)
+        return str((await self._db.script("prioritize", task.id, codec.encode(spec), priority)).decode())
 
     async def retry(self, task: Task) -> bool:
         """Queue a failed or canceled task again; only items that did not finish are done again.

@@ -105,6 +105,26 @@ local function cleanup_keys(id)
   return keys
 end
 
+-- Whether files of an ended task wait to be removed: a worker needs its record for that.
+local function is_cleaned_up(id, status)
+  if status ~= 'canceled' then return false end
+  for _, key in ipairs(cleanup_keys(id)) do
+    if redis.call('SISMEMBER', key, id .. ':' .. field(id, 'epoch')) == 1 then return true end
+  end
+  return false
+end
+
+-- Removes an ended task for good, and its webhooks.
+local function erase(id, status)
+  for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
+  for _, delivery in ipairs(redis.call('SMEMBERS', P .. 'deliveries:' .. id)) do
+    redis.call('ZREM', P .. 'outbox', delivery)
+    redis.call('ZREM', P .. 'posted', delivery)
+    redis.call('DEL', P .. 'delivery:' .. delivery)
+  end
+  redis.call('DEL', task_key(id), P .. 'items:' .. id, P .. 'deliveries:' .. id)
+end
+
 -- The only way into a terminal state.
 local function finish(id, status, err, at)
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err, 'worker', '', 'cancel', 0,

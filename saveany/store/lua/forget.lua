@@ -1,15 +1,15 @@
--- Remove ended tasks for good (history.keep_days).
--- Touches: history…, task:<id>, items:<id>, deliveries:<task>, delivery:<id>, posted, outbox.
--- ARGV: ended before (ms), limit
--- Returns how many were removed
-local old = redis.call('ZRANGEBYSCORE', P .. 'history', '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
-for _, id in ipairs(old) do
-  for _, key in ipairs(history_keys(id, field(id, 'status'))) do redis.call('ZREM', key, id) end
-  for _, delivery in ipairs(redis.call('SMEMBERS', P .. 'deliveries:' .. id)) do
-    redis.call('ZREM', P .. 'outbox', delivery)
-    redis.call('ZREM', P .. 'posted', delivery)
-    redis.call('DEL', P .. 'delivery:' .. delivery)
+-- Remove ended tasks for good, oldest first, but for those whose remains a worker must remove before.
+-- Touches: history…, task:<id>, items:<id>, deliveries:<task>, delivery:<id>, posted, outbox; reads cleanup:<storage>.
+-- ARGV: ended before (ms), limit, how many of the oldest are passed over
+-- Returns {how many were removed, how many were kept}
+local removed, kept = 0, 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'history', '-inf', '(' .. ARGV[1], 'LIMIT', ARGV[3], ARGV[2])) do
+  local status = field(id, 'status')
+  if is_cleaned_up(id, status) then
+    kept = kept + 1
+  else
+    erase(id, status)
+    removed = removed + 1
   end
-  redis.call('DEL', task_key(id), P .. 'items:' .. id, P .. 'deliveries:' .. id)
 end
-return #old
+return { removed, kept }

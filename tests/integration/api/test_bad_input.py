@@ -313,10 +313,10 @@ async def test_two_tokens(client: httpx.AsyncClient) -> None:
     [
         ("PUT", "/api/v1/tasks", "GET, POST"),
         ("DELETE", "/api/v1/tasks", "GET, POST"),
-        ("PATCH", "/api/v1/tasks/x", "DELETE, GET"),
+        ("PUT", "/api/v1/tasks/x", "DELETE, GET, PATCH"),
         ("GET", "/api/v1/tasks/x/retry", "POST"),
         ("POST", "/health", "GET"),
-        ("OPTIONS", "/api/v1/history", "GET"),
+        ("OPTIONS", "/api/v1/history", "DELETE, GET"),
         ("POST", "/openapi.json", "GET, HEAD"),
     ],
 )

@@ -69,7 +69,7 @@ async def test_a_rare_match_ends_with_a_cursor_not_with_a_long_wait(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.store.history.MAX_EXAMINED", 4)
-    monkeypatch.setattr("saveany.store.history._BATCH", 2)
+    monkeypatch.setattr("saveany.store.history.BATCH", 2)
     ids = await fill(store, 12)
     page = await store.history.page(HistoryFilter(q="no 0"), 5)
     assert (page.tasks, bool(page.cursor)) == ([], True)
