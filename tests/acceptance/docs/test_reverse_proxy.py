@@ -86,7 +86,8 @@ async def test_events_come_as_they_happen_and_the_rest_works(
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
             task_id = await _event_arrives(client)
             assert (await client.get(f"/api/v1/tasks/{task_id}")).json()["status"] == "queued"
-            too_long = await client.post("/api/v1/tasks", content=b"x" * 2**21)
+            json_type = {"Content-Type": "application/json"}
+            too_long = await client.post("/api/v1/tasks", content=b"x" * 2**21, headers=json_type)
             assert too_long.status_code == 413
             refused = await client.get("/api/v1/tasks", headers={"Authorization": "Bearer wrong"})
             assert refused.json()["error"] == "Unauthorized"
