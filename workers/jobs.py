@@ -72,7 +72,8 @@ class Job:
         self._tries = tries
         self._task = claim.task
         self._ledger = Ledger(claim)
-        self._meter = Meter(self._ledger)
+        goes_on = self._task.run == 1 or self._ledger.begun
+        self._meter = Meter(self._ledger, self._task.progress if goes_on else Progress())
         self._keeper = Keeper(claim, self._meter)
         self._places = places
         self._scratch = scratch

@@ -20,6 +20,7 @@ from saveany.planning.plan import Found
 from saveany.store import Limits, Store
 from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
 from storages.base import Range, Storage
+from workers import pace
 from workers.sources.base import Report, Source, Write
 
 #: Who waits looks so often whether the limit has changed, in seconds.
@@ -95,6 +96,7 @@ class Watched(Source):
     throttle: Throttle
     counters: Counters
     user: int
+    patience: float = pace.SECONDS  # for a source that sends next to nothing
 
     @property
     def problem(self) -> str:
@@ -146,12 +148,15 @@ class Watched(Source):
 
         async def watched(offset: int, data: bytes | memoryview) -> None:
             self.counters.part(len(data), time.monotonic() - _free_since.get())
-            await write(offset, data)
-            await self.throttle.take(self.user, len(data))
+            with watch.taking(len(data)):
+                await write(offset, data)
+                await self.throttle.take(self.user, len(data))
             _free_since.set(time.monotonic())
 
+        watch = pace.Pace(self.patience)
         with self._counting_waits():
-            await self.source.fetch(item, watched, have)
+            async with watch.watching():
+                await self.source.fetch(item, watched, have)
 
     @contextmanager
     def _counting_waits(self) -> Iterator[None]:

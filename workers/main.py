@@ -10,7 +10,6 @@ import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -38,6 +37,7 @@ from workers.bell import BellWorker
 from workers.identity import Place
 from workers.jobs import Job
 from workers.limits import Throttle, Watched
+from workers.pace import waits
 from workers.reconcile import Reconciler
 from workers.sources import open_sources
 from workers.sources.base import Source, Tools
@@ -107,7 +107,7 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._places: dict[str, Place] = {}
         self._scratch = config.services.scratch
-        self._on_wait = partial(store.counters.add, FLOOD_WAIT_SECONDS)
+        self._on_wait = self._note_wait
         self._sources = self._open_sources()
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
@@ -222,6 +222,10 @@ class Worker:
             if not source.problem:
                 names += [f"{type_}@{name}" for name in storages] if type_ == "transfer" else [type_]
         return [f"{source}/{storage}" for source in names for storage in storages]
+
+    def _note_wait(self, seconds: float) -> None:
+        self._store.counters.add(FLOOD_WAIT_SECONDS, seconds)
+        waits(seconds)
 
     def _open_sources(self) -> dict[str, Source]:
         tools = Tools(

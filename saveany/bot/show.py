@@ -101,7 +101,7 @@ def _way(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterato
     yield _amount(t, task)
     if len(items) > 1:
         yield _counts(t, items)
-        yield from _active(items, running=task.status is Status.RUNNING)
+        yield from _active(items, running=task.status is Status.RUNNING and not task.paused)
     yield _place(task, items)
 
 
@@ -144,7 +144,7 @@ def _amount(t: Translator, task: Task) -> str:
         )
     elif progress.downloaded_bytes:
         parts.append(size(progress.downloaded_bytes))
-    if task.status is Status.RUNNING and progress.speed_bps > 0:
+    if task.status is Status.RUNNING and not task.paused and progress.speed_bps > 0:
         parts.append(f"{size(round(progress.speed_bps))}/s")
         if progress.eta_seconds is not None:
             parts.append(t("{time} left", time=span(progress.eta_seconds)))

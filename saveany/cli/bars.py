@@ -52,18 +52,24 @@ class _Screen(Progress):
     """The bars, and how many tasks have none yet."""
 
     waiting: Sized = ()
+    paused: Sized = ()
     idle = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.waiting:
-            yield Text(f"waiting: {len(self.waiting)}")
+        others = [
+            f"{name}: {len(some)}"
+            for name, some in (("waiting", self.waiting), ("paused", self.paused))
+            if some
+        ]
+        if others:
+            yield Text(", ".join(others))
         elif not self.tasks and self.idle:
             yield Text(self.idle)
 
 
 class Bars:
-    """A bar for each running task, a line for each that ended, and how many wait."""
+    """A bar for each running task, a line for each that ended, and how many wait or are paused."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -75,7 +81,8 @@ class Bars:
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
         self._waiting: set[str] = set()
-        self.progress.waiting = self._waiting
+        self._paused: set[str] = set()
+        self.progress.waiting, self.progress.paused = self._waiting, self._paused
 
     def show(self, event: Event) -> None:
         """Bring the screen up to date."""
@@ -91,11 +98,16 @@ class Bars:
             self._forget(task_id)
             self._tell_end(title, data)
         elif data["status"] == "running":
-            self._waiting.discard(task_id)
+            self._go_on(task_id)
             self._draw(task_id, data)
         else:
-            self._waiting.add(task_id)
+            self._go_on(task_id)
+            (self._paused if data.get("stage") == "paused" else self._waiting).add(task_id)
             self._drop_bar(task_id)
+
+    def _go_on(self, task_id: str) -> None:
+        self._waiting.discard(task_id)
+        self._paused.discard(task_id)
 
     def _draw(self, task_id: str, data: Json) -> None:
         if task_id not in self._bars:
@@ -115,7 +127,7 @@ class Bars:
     def _forget(self, *task_ids: str) -> None:
         for task_id in task_ids:
             self._titles.pop(task_id, None)
-            self._waiting.discard(task_id)
+            self._go_on(task_id)
             self._drop_bar(task_id)
 
     def _drop_bar(self, task_id: str) -> None:

@@ -19,16 +19,20 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
 
 
 def decode_task(record: dict[bytes, bytes]) -> Task:
-    """The task of a `task:<id>` hash."""
+    """The task of a `task:<id>` hash. One that is paused says so from then on, though its worker may take a
+    moment; what does not run has no speed."""
     get = record.get
-    progress = get(b"progress")
+    status, paused = Status(record[b"status"].decode()), get(b"paused") == b"1"
+    progress = _progress.decode(get(b"progress") or b"{}")
+    if progress.speed_bps and (paused or status is not Status.RUNNING):
+        progress = msgspec.structs.replace(progress, speed_bps=0.0)
     return Task(
         spec=_spec.decode(record[b"spec"]),
-        status=Status(record[b"status"].decode()),
+        status=status,
         title=record[b"title"].decode(),
         created_at=int(record[b"created_at"]),
         updated_at=int(record[b"updated_at"]),
-        stage=Stage(get(b"stage", b"").decode()),
+        stage=Stage.PAUSED if paused else Stage(get(b"stage", b"").decode()),
         error=get(b"error", b"").decode(),
         started_at=int(record[b"started_at"]) if get(b"started_at") else None,
         finished_at=int(record[b"finished_at"]) if get(b"finished_at") else None,
@@ -37,9 +41,9 @@ def decode_task(record: dict[bytes, bytes]) -> Task:
         run=int(record[b"run"]),
         worker=get(b"worker", b"").decode(),
         cancel_requested=get(b"cancel") == b"1",
-        paused=get(b"paused") == b"1",
+        paused=paused,
         items_total=int(get(b"items_total", 0)),
-        progress=_progress.decode(progress) if progress else Progress(),
+        progress=progress,
         webhook=msgspec.json.decode(get(b"webhook") or b"{}"),
     )
 

@@ -34,6 +34,7 @@ from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from saveany.supervisor import die_with_parent
 from storages.base import Range
+from workers import pace
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import end, environment, find
@@ -45,7 +46,7 @@ _AWAY_SECONDS = 60.0
 _DEAF = 10
 _START_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
 #: How long it may take to learn which files a link has, and how long nothing may come of a file.
-_METADATA_SECONDS, _SILENCE_SECONDS = 300.0, 900.0
+_METADATA_SECONDS, _SILENCE_SECONDS = 300.0, pace.SECONDS
 #: Links of a task about which we ask at a time.
 _AT_ONCE = 50
 #: A file of the web may turn out to be a torrent or metalink until it is whole, unless it is larger.
@@ -205,11 +206,12 @@ class Aria2Source(Source):
             report(done * file.size // total if file.size and total else done, file.size or total or None)
             if status["status"] == "complete" or (status.get("seeder") == "true" and done == total):
                 return
-            now = f"{done} {status.get('verifiedLength')}"
+            much = done // max(1, int(_SILENCE_SECONDS * pace.LEAST_BYTES_PER_SECOND))
+            now = f"{much} {status.get('verifiedLength')}"
             if now != last or status["status"] == "waiting":
                 last, moved = now, time.monotonic()
             if time.monotonic() - moved > _SILENCE_SECONDS:
-                raise Retryable(f"aria2: nothing has come for {_SILENCE_SECONDS / 60:.0f} minutes")
+                raise Retryable(f"aria2: next to nothing has come for {_SILENCE_SECONDS / 60:.0f} minutes")
             await asyncio.sleep(_POLL)
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:

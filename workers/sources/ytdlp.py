@@ -23,6 +23,7 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Range
+from workers import pace
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import OnLine, clear, cookies, find, run
@@ -244,6 +245,7 @@ class _Told:
     def __init__(self, report: Report) -> None:
         self.saved: _Saved | None = None
         self._report = report
+        self._pace = pace.Told()
         self._before = self._last = 0  # bytes of the parts before (the picture), and of this one (the sound)
 
     def line(self, text: str) -> None:
@@ -261,6 +263,7 @@ class _Told:
         if done < self._last:
             self._before += self._last
         self._last = done
+        self._pace.has(self._before + done)
         self._report(self._before + done, self._before + total if total else None)
 
 

@@ -218,9 +218,15 @@ def _list(visit: Visit) -> str:
 def _line(visit: Visit, task: Task) -> str:
     """A task in one line of a list."""
     name = plain(clip(task.title.partition("](")[2].rpartition("->")[0] or task.title, 60))
-    if task.status is Status.RUNNING:
+    if task.status is Status.RUNNING and not task.paused:
         return f"⬇️ {name} {task.progress.percent:.0f} %"
-    marks = {Status.QUEUED: "⏳", Status.COMPLETED: "✅", Status.FAILED: "❌", Status.CANCELED: "🚫"}
+    marks = {
+        Status.RUNNING: "⬇️",
+        Status.QUEUED: "⏳",
+        Status.COMPLETED: "✅",
+        Status.FAILED: "❌",
+        Status.CANCELED: "🚫",
+    }
     mark = "⏸" if task.paused else marks[task.status]
     reason = f": {plain(clip(task.error, 80))}" if task.error else ""
     return f"{mark} {name} <code>{task.id}</code>{reason}"

@@ -1,0 +1,192 @@
+"""Sources that send next to nothing, and what people see of how far and how fast a task is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from saveany.errors import Retryable
+from saveany.models import Item, Status, TaskSpec
+from saveany.planning.plan import Found
+from saveany.store import Limits, Store
+from storages.base import Range
+from tests.fixtures.site import Page, serve
+from tests.integration.sources.conftest import places, tools  # noqa: F401  (fixtures)
+from tests.integration.worker.conftest import PART, Bench, content, within
+from workers import lease, meter, pace
+from workers.limits import Throttle, Watched
+from workers.sources.base import Source, Tools, Write
+from workers.sources.directlinks import DirectLinksSource
+
+KIB = 1024
+
+
+class Dripping(Source):
+    """Sends `size` bytes again and again, `pause` seconds apart; `wait` is told of as a flood wait."""
+
+    def __init__(self, size: int, pause: float, times: int, wait: float = 0.0) -> None:
+        self.size, self.pause, self.times, self.wait = size, pause, times, wait
+
+    async def resolve(self, spec: TaskSpec) -> list[Found]:
+        return []
+
+    async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
+        pace.waits(self.wait)
+        for n in range(self.times):
+            await asyncio.sleep(self.pause)
+            await write(n * self.size, bytes(self.size))
+
+
+async def fetched(source: Source, store: Store, patience: float, *, rate: int = 0, taking: float = 0) -> None:
+    async def write(_: int, __: bytes | memoryview) -> None:
+        await asyncio.sleep(taking)
+
+    throttle = Throttle(store, "w", Limits(bytes_per_second=rate))
+    await throttle.refresh()
+    watched = Watched(source, throttle, store.counters, 1, patience)
+    await within(watched.fetch(Item(index=0, name="f", path="f"), write))
+
+
+async def test_a_source_that_drips_is_given_up(store: Store) -> None:
+    with pytest.raises(Retryable, match="next to nothing") as caught:
+        await fetched(Dripping(1, 0.05, 10_000), store, 0.5)
+    assert not caught.value.after, "such a try counts"
+
+
+@pytest.mark.parametrize(
+    ("source", "patience", "rate", "taking"),
+    [
+        (Dripping(400, 0.1, 12), 0.3, 0, 0.0),  # slow, but not so slow
+        (Dripping(1, 0, 3), 0.2, 0, 0.3),  # the storage is slow
+        (Dripping(100, 0, 5), 0.3, 500, 0.0),  # the limit is low
+        (Dripping(1, 0.6, 1, wait=30), 0.3, 0, 0.0),  # it was told to wait
+    ],
+)
+async def test_who_is_slow_for_another_reason_is_not(
+    store: Store, source: Source, patience: float, rate: int, taking: float
+) -> None:
+    await fetched(source, store, patience, rate=rate, taking=taking)
+
+
+async def test_a_web_server_that_drips(store: Store, tools: Tools) -> None:  # noqa: F811
+    async with serve() as site:
+        site.pages["/a"] = Page(bytes(10_000), hold_after=10)
+        source = DirectLinksSource(tools)
+        spec = TaskSpec(id="t", type="directlinks", links=(site.url("/a"),), user_id=1, storage="s")
+        item = Item(index=0, name="a", path="a", source={"url": site.url("/a")})
+        item = await source.prepare(item, spec, lambda *_: None)
+        watched = Watched(source, Throttle(store, "w", Limits()), store.counters, 1, 0.5)
+        with pytest.raises(Retryable, match="next to nothing"):
+            await within(watched.fetch(item, _nowhere))
+        await asyncio.wait_for(site.idle(), 10)
+        await source.close()
+
+
+async def _nowhere(_: int, __: bytes | memoryview) -> None:
+    return
+
+
+async def test_a_program_that_tells_of_little_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _clock(monkeypatch)
+    told = pace.Told(300)
+    for _ in range(1000):  # 5 KiB a second
+        clock.append(clock[-1] + 10)
+        told.has(len(clock) * 50 * KIB)
+    clock.append(clock[-1] + 3600)  # it joins what it has fetched
+    told.has(len(clock) * 50 * KIB)
+    done = len(clock) * 50 * KIB
+    for n in range(30):
+        clock.append(clock[-1] + 10)
+        told.has(done + n)
+    clock.append(clock[-1] + 10)
+    with pytest.raises(Retryable, match="next to nothing"):
+        told.has(done + 30)
+
+
+def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time is its last element."""
+    now = [time.monotonic()]
+    clock = SimpleNamespace(monotonic=lambda: now[-1])
+    monkeypatch.setattr(meter, "time", clock)  # not everybody's: the event loop needs the real one
+    monkeypatch.setattr(pace, "time", clock)
+    return now
+
+
+async def test_progress_does_not_go_back_after_a_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of it must be fetched again, as no checkpoint was made of it."""
+    monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
+    seen, go, held = list[int](), asyncio.Event(), asyncio.Event()
+
+    async def step(_: str, offset: int) -> None:
+        if offset == 3 * PART:
+            held.set()
+            await go.wait()
+
+    bench.source.files, bench.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
+    task_id = await bench.accept()
+    async with watching(bench.store, task_id, seen):
+        running = asyncio.create_task((await bench.job()).run())
+        await within(held.wait())
+        await until_seen(seen, 3 * PART)
+        running.cancel()
+        await asyncio.wait([running])
+        waiting = await bench.task(task_id)
+        assert (waiting.progress.speed_bps, waiting.progress.eta_seconds) == (0, None)
+        go.set()
+        await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+    assert seen == sorted(seen)
+
+
+@contextlib.asynccontextmanager
+async def watching(store: Store, task_id: str, seen: list[int]) -> AsyncIterator[None]:
+    async def look() -> None:
+        while True:
+            task = await store.tasks.get(task_id)
+            assert task is not None
+            seen.append(task.progress.downloaded_bytes)
+            await asyncio.sleep(0.005)
+
+    looking = asyncio.create_task(look())
+    yield
+    looking.cancel()
+    await asyncio.wait([looking])
+
+
+async def until_seen(seen: list[int], least: int) -> None:
+    async with asyncio.timeout(20):
+        while not seen or seen[-1] < least:  # noqa: ASYNC110  (the record rings no bell)
+            await asyncio.sleep(0.005)
+
+
+async def test_a_speed_is_shown_while_bytes_come_seldom(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
+    clock = _clock(monkeypatch)
+    speeds, arrived, go = list[float](), asyncio.Event(), asyncio.Event()
+
+    async def step(_: str, offset: int) -> None:
+        if offset == 2 * PART:
+            arrived.set()
+            await go.wait()
+        clock.append(clock[-1] + 20)  # seconds between two parts
+
+    bench.source.files, bench.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
+    task_id = await bench.accept()
+    running = asyncio.create_task((await bench.job()).run())
+    await within(arrived.wait())
+    for later in (0, 10, 30, 400):
+        clock.append(clock[-1] + later)
+        await asyncio.sleep(0.2)
+        speeds.append((await bench.task(task_id)).progress.speed_bps)
+    go.set()
+    await within(running)
+    assert [speed > 0 for speed in speeds] == [True, True, True, False]
+    assert speeds == sorted(speeds, reverse=True)
+    assert speeds[0] <= PART / 10
