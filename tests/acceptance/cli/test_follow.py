@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from saveany.config import places
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.stack import Stack
 
@@ -51,6 +52,12 @@ async def test_lines_of_json_in_a_pipe(running: Stack) -> None:
         assert own[1]["event"] == "snapshot"
         assert own[-1]["status"] == "completed"
         assert all(one["status"] != "completed" for one in own[1:-1])
+
+
+async def test_every_folder_of_data_dir_is_kept_from_storages(running: Stack) -> None:
+    result = await running.saveany("add", "--follow", PDF)
+    assert result.code == 0
+    assert {each.name for each in running.data_dir.iterdir()} <= set(places.OWN)
 
 
 async def test_a_failure_is_the_exit_code(running: Stack) -> None:
