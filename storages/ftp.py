@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import aioftp
@@ -24,6 +25,7 @@ from aioftp.common import SSLSessionBoundContext
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.net import trust
 from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.remote import Chunks, RemoteStorage
@@ -63,10 +65,10 @@ class FtpOptions(StorageOptions):
         description="`explicit` begins in the clear and changes to TLS before the login; `none` sends "
         "everything, the password too, in the clear.",
     )
-    ca_file: str = Field(
-        default="",
-        description="File with the certificate that the server's must be signed by; empty: those the system "
-        "trusts.",
+    ca_file: Path | None = Field(
+        default=None,
+        description="File with the certificate that the server's must be signed by, and no other; left out: "
+        "those that are trusted everywhere ([net] ca_file).",
         examples=["/etc/ssl/nas.pem"],
     )
     base_path: str = Field(
@@ -75,6 +77,11 @@ class FtpOptions(StorageOptions):
         examples=["/srv/films"],
     )
     encoding: str = Field(default="utf-8", description="Encoding of file names on the server.")
+
+    @field_validator("ca_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return value or None
 
     @field_validator("encoding")
     @classmethod
@@ -245,7 +252,7 @@ class FtpStorage(RemoteStorage):
 
     def _context(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self._options.ca_file or None)
+            return trust.new_context(self._options.ca_file)
         except OSError as error:
             raise StorageError(f"storage {self.name!r}: ca_file cannot be used: {error}") from error
 

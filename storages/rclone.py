@@ -30,6 +30,7 @@ import httpx
 from pydantic import Field, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.net import trust
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
@@ -374,6 +375,7 @@ class _Daemon:
         process = await asyncio.create_subprocess_exec(
             *command,
             *options.flags,
+            env=os.environ | trust.environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

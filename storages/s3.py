@@ -35,6 +35,7 @@ from botocore.handlers import add_expect_header
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.net import trust
 from storages.base import Capabilities, Entry, Range, Services, Storage, StorageOptions, Upload, UploadKey
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
@@ -132,6 +133,7 @@ class S3Storage(Storage):
                     aws_secret_access_key=options.secret_access_key.get_secret_value() or None,
                     aws_session_token=options.session_token.get_secret_value() or None,
                     config=_config(options, self._proxy),
+                    verify=str(trust.bundle()),
                 )
                 self._client = await self._stack.enter_async_context(made)
                 # aiohttp would wait for ever for the leave to send: not every server gives it.

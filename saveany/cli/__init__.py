@@ -152,8 +152,10 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 def load_config(ctx: typer.Context, *, warn: bool = True) -> Config:
     """The configuration that `--config` and the environment name; its warnings go to stderr."""
     from saveany.config import load  # pydantic takes a while; `--help` does without
+    from saveany.net import trust
 
     config = load(config_path(ctx))
+    trust.add(config.net.ca_file)
     for warning in config.warnings if warn else ():
         typer.echo(f"warning: {warning}", err=True)
     return config

@@ -18,6 +18,7 @@ from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
+from saveany.net import trust
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class Api:
         authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
         self._http = httpx.AsyncClient(
             base_url=url,
+            verify=trust.new_context(),
             headers=[
                 (b"User-Agent", f"SaveAny/{__version__}".encode()),
                 (b"Content-Type", b"application/json"),  # without a token every POST must say so

@@ -32,6 +32,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from saveany import proxies
 from saveany.config.hints import did_you_mean
 from storages import registry
 from storages.base import Services, StorageOptions
@@ -59,6 +60,12 @@ def _http_url(value: str) -> str:
 def _redis_url(value: str) -> str:
     if value != "embedded" and not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError('must be "embedded" or start with redis://, rediss:// or unix://')
+    return value
+
+
+def _proxy_url(value: str) -> str:
+    if value:
+        proxies.parse(value)
     return value
 
 
@@ -155,9 +162,14 @@ class Proxy(Table):
     url: str = Field(
         default="",
         repr=False,
-        description="socks5://… or http://…, with user:password@ where needed.",
+        description="socks5://…, socks4://…, http://… or https://…, with user:password@ where needed.",
         examples=["socks5://127.0.0.1:7890"],
     )
+
+    @field_validator("url")
+    @classmethod
+    def _usable(cls, url: str, info: ValidationInfo) -> str:
+        return _proxy_url(url) if info.data.get("enable") else url
 
 
 class Account(Table):
@@ -302,6 +314,13 @@ class Net(Table):
         "refused, for callers must not reach into your network.",
         examples=[["192.168.1.0/24"]],
     )
+    ca_file: Path | None = Field(
+        default=None,
+        description="File with certificates (PEM) that are trusted beside those of the system, by everything "
+        "that speaks TLS: storages, webhooks, downloads, proxies, programs. For servers with a certificate "
+        "of your own.",
+        examples=["/etc/ssl/home-ca.pem"],
+    )
 
 
 class History(Table):
@@ -423,10 +442,11 @@ class Config(Table):
         description="Folder for sessions, keys and the embedded server. Relative paths, here and elsewhere, "
         "count from the folder of the configuration file.",
     )
-    proxy: str = Field(
+    proxy: Annotated[str, AfterValidator(_proxy_url)] = Field(
         default="",
         repr=False,
-        description="Proxy for Telegram and for downloads from the web: http://…, https://…, socks5://…",
+        description="Proxy for Telegram and for downloads from the web: http://…, https://…, socks5://…, "
+        "socks4://… A % : / ? or # in user or password is written %25 %3A %2F %3F %23.",
         examples=["http://127.0.0.1:7890"],
     )
     lang: str = Field(

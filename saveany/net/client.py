@@ -19,8 +19,10 @@ import httpcore
 import httpx
 
 from saveany.errors import InvalidInput
-from saveany.net.dial import AHEAD, CONNECT_SECONDS, ProxyFailed, Streams, dial
-from saveany.net.guard import Address, AddressGuard
+from saveany.net import trust
+from saveany.net.dial import AHEAD, CONNECT_SECONDS, ProxyFailed, dial
+from saveany.net.guard import Address, AddressGuard, system_resolver
+from saveany.net.upstream import Streams
 
 
 def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> httpx.AsyncClient:
@@ -47,7 +49,7 @@ def describe(error: BaseException) -> str:
             return str(cause)
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate is not valid: {cause.verify_message}"
+            return f"the certificate is not valid: {trust.explained(cause)}"
         if text := next((text for kind, text in _REASONS if isinstance(cause, kind)), ""):
             return text
     return "the request failed"
@@ -90,10 +92,10 @@ class _Transport(httpx.AsyncHTTPTransport):
     """Over connections of ours."""
 
     def __init__(self, network: httpcore.AsyncNetworkBackend) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=trust.shared_context(), trust_env=False)
         # httpx has no option for how to connect; httpcore, which does the work for it, has.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=trust.new_context(),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=5,
@@ -134,8 +136,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 async def _resolve(host: str, port: int) -> Sequence[Address]:
     """All addresses of a name, in the order the system prefers."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(each[4][0]) for each in found]
+    return [ip_address(each) for each in await system_resolver(host, port)]
 
 
 class _Network(httpcore.AsyncNetworkBackend):
@@ -206,9 +207,13 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 @contextmanager
 def _mapped(late: Callable[[str], Exception], broken: Callable[[str], Exception]) -> Iterator[None]:
+    """Whatever a connection raises, besides a refusal of the guard's, is an error of httpcore's: the event
+    loops have others than `OSError`, too (uvloop's `RuntimeError` for a connection that was just closed)."""
     try:
         yield
+    except InvalidInput:
+        raise
     except TimeoutError as error:
         raise late("in time") from error
-    except OSError as error:
+    except Exception as error:
         raise broken("it failed") from error

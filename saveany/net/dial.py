@@ -5,27 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from urllib.parse import unquote, urlsplit
 
-from python_socks import ProxyError, ProxyType
-from python_socks.async_.asyncio.v2 import Proxy
-
+from saveany import proxies
+from saveany.net import trust, upstream
 from saveany.net.guard import Address
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from saveany.net.upstream import Streams
 
 #: Seconds until a connection must be there.
 CONNECT_SECONDS = 15.0
 #: Bytes that a connection reads ahead or writes behind: for big bodies, the system is asked less often.
 AHEAD = 256 << 10
-
-_TYPES = {
-    "socks5": ProxyType.SOCKS5,
-    "socks5h": ProxyType.SOCKS5,
-    "socks4": ProxyType.SOCKS4,
-    "http": ProxyType.HTTP,
-    "https": ProxyType.HTTP,
-}
 
 
 class ProxyFailed(ConnectionError):
@@ -43,47 +32,59 @@ async def dial(
     share = timeout and timeout / len(addresses)  # so that a dead address leaves time for the next
     for address in addresses[:-1]:
         try:
-            return await _connect(str(address), port, proxy, share)
+            return await connect(str(address), port, proxy, share)
         except ProxyFailed:
             raise
         except OSError:
             continue
-    return await _connect(str(addresses[-1]), port, proxy, share)
+    return await connect(str(addresses[-1]), port, proxy, share)
 
 
-async def _connect(host: str, port: int, proxy: str, timeout: float | None) -> Streams:
+async def connect(host: str, port: int, proxy: str = "", timeout: float | None = CONNECT_SECONDS) -> Streams:
+    """Connect to a host, by name or address; a name is resolved by the proxy, if there is one.
+
+    Raises `OSError`, which includes `TimeoutError` and `ProxyFailed`, and nothing else.
+    """
     async with asyncio.timeout(timeout):
-        if not proxy:
-            reader, writer = await asyncio.open_connection(host, port, limit=AHEAD)
-            writer.transport.set_write_buffer_limits(AHEAD)
-            return reader, writer
-        return await _through(proxy, host, port)
+        return await (_through(proxy, host, port) if proxy else _straight(host, port))
 
 
-async def _through(proxy: str, host: str, port: int) -> Streams:
-    way = _proxy(proxy)
+async def _straight(host: str, port: int, tls: ssl.SSLContext | None = None) -> Streams:
     try:
-        stream = await way.connect(host, port)
-    except ProxyError as error:  # it answers, with a refusal
-        raise ProxyFailed(f"the proxy refuses: {str(error)[:100]}") from error
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=AHEAD)
+    except UnicodeError as error:  # a label of the name is empty or too long
+        raise OSError("the host name is not valid") from error
+    writer.transport.set_write_buffer_limits(AHEAD)
+    return reader, writer
+
+
+async def _through(url: str, host: str, port: int) -> Streams:
+    try:
+        proxy = proxies.parse(url)
+    except ValueError as error:
+        raise ProxyFailed(f"`proxy` in the configuration {error}") from None
+    try:
+        streams = await _straight(proxy.host, proxy.port, trust.shared_context() if proxy.tls else None)
+    except ssl.SSLCertVerificationError as error:
+        raise ProxyFailed(f"the proxy's certificate is not valid: {trust.explained(error)}") from error
     except OSError as error:
         raise ProxyFailed("the proxy cannot be reached") from error
-    return stream.reader, stream.writer
-
-
-def _proxy(url: str) -> Proxy:
-    parts = urlsplit(url)
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in _TYPES or not parts.hostname or not port:
-        raise ProxyFailed("`proxy` in the configuration must look like socks5://user:password@host:1080")
-    return Proxy(
-        _TYPES[parts.scheme],
-        parts.hostname,
-        port,
-        username=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        proxy_ssl=ssl.create_default_context() if parts.scheme == "https" else None,
-    )
+        await upstream.ask(proxy, streams, host, port)
+    except BaseException as error:
+        streams[1].transport.abort()
+        if isinstance(error, Exception):
+            raise ProxyFailed(_why(error)) from error
+        raise
+    return streams
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a proxy that could be reached. Whatever it has sent is no mistake of ours."""
+    if isinstance(error, upstream.Refused):
+        return f"the proxy refuses: {error}"
+    if isinstance(error, ValueError):
+        return "the proxy cannot be asked: its user name or password is too long, or the host is not valid"
+    if isinstance(error, OSError | EOFError):
+        return "the proxy hangs up"
+    return "the proxy's answer makes no sense"

@@ -22,8 +22,9 @@ import httpx
 
 from saveany.errors import InvalidInput
 from saveany.net.client import describe
-from saveany.net.dial import CONNECT_SECONDS, Streams, dial
+from saveany.net.dial import CONNECT_SECONDS, dial
 from saveany.net.guard import AddressGuard
+from saveany.net.upstream import Streams
 
 #: A connection on which nothing passes for so many seconds is cut.
 _SILENCE = 120.0

@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from saveany.errors import ConfigError, StoreUnavailable, Unavailable
+from saveany.net import trust
 from saveany.store.refusals import Parser, Refused
 
 #: All keys of the store begin with this.
@@ -198,6 +199,7 @@ def _unavailable(error: Exception) -> StoreUnavailable:
 def connect(url: str) -> Db:
     """A lazy connection to `url` (redis://, rediss://, unix://); nothing is sent yet."""
     try:
-        return Db(Client.from_url(url, **client_options()))
+        tls: dict[str, Any] = {"ssl_ca_certs": str(trust.bundle())} if url.startswith("rediss://") else {}
+        return Db(Client.from_url(url, **client_options(), **tls))
     except ValueError as e:
         raise ConfigError(f"redis.url: {e}") from e

@@ -353,6 +353,10 @@ class Accounts:
             account.problem = error
         except SaveAnyError as error:
             account.problem = Permanent(f"Telegram account {account.name}: {error.message}")
+        except Exception as error:  # a bug, or an error of a library that nobody knows: the others go on
+            _log.exception("a telegram account failed unexpectedly", account=account.name)
+            what = f"internal error ({type(error).__name__}); the log tells more"
+            account.problem = Retryable(f"Telegram account {account.name}: {what}", after=_TEND_SECONDS)
         if account.problem and account.problem.message != before:
             _log.warning("telegram account not ready", account=account.name, reason=account.problem.message)
 

@@ -142,7 +142,7 @@ class CdnPool(Pool):
             sender = _Sender(self._key, self._salt, public_keys, loggers=loggers, connect_timeout=seconds)
             connection = Connection(*address, self._dc_id, loggers=loggers, proxy=proxy)
             try:
-                await connected(sender.connect(connection), seconds)
+                await connected(sender, sender.connect(connection), seconds)
             except BaseException:
                 await hang_up_line(sender)
                 raise

@@ -20,15 +20,16 @@ from redis.asyncio import Redis
 from telethon import TelegramClient
 from telethon import errors as tg
 from telethon.network import MTProtoSender
-from telethon.network.connection import ConnectionTcpIntermediate
 from telethon.tl import functions, types
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.tlobject import TLRequest
 
+from saveany.logs import get_logger
 from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
-from saveany.telegram.errors import NETWORK, flood_seconds, unknown_key
+from saveany.telegram.errors import NETWORK, Stumbled, Unreachable, flood_seconds, is_known, unknown_key
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import Settings
+from saveany.telegram.wire import Route
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ _CLOSE_SECONDS = 2.0
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
+_log = get_logger("saveany.telegram")
+
 # Telethon logs every lost connection as an error with a traceback; each of them reaches us as an exception
 # too, and is told once, in our words.
 _TELETHON_LOG = logging.getLogger("saveany.telethon")
@@ -50,7 +53,8 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     """The result of `work`, or `TimeoutError` after `seconds`.
 
     When a connection closes Telethon cancels the futures of its requests; that is a `ConnectionError` here,
-    so that `CancelledError` only ever means that the caller itself is being canceled.
+    so that `CancelledError` only ever means that the caller itself is being canceled. Whatever else it
+    stumbles over, in bytes that make no sense for example, is one, too: `Stumbled`.
     """
     future = asyncio.ensure_future(work)
     try:
@@ -59,23 +63,23 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
             raise TimeoutError(f"no answer within {seconds:.0f} s")
         if future.cancelled():
             raise ConnectionError("the connection was closed")
+        error = future.exception()
+        if isinstance(error, Exception) and not is_known(error):
+            _log.error("Telegram's library failed unexpectedly", exc_info=error)
+            raise Stumbled(type(error).__name__) from error
         return future.result()
     finally:
         future.cancel()
 
 
-class Unreachable(OSError):
-    """No connection could be made."""
-
-
-async def connected(work: Awaitable[Any], seconds: float) -> None:
-    """Wait for a connection to be made, not for ever."""
+async def connected(sender: MTProtoSender, work: Awaitable[Any], seconds: float) -> None:
+    """Wait for a sender's connection to be made, not for ever."""
     try:
         await within(seconds, work)
     except NETWORK as error:
         if unknown_key(error):
             raise
-        raise Unreachable(*error.args) from error
+        raise Unreachable(*error.args) from (getattr(sender._connection, "failure", None) or error)
 
 
 def alive(sender: MTProtoSender) -> bool:
@@ -232,7 +236,7 @@ class Client:
 
     @property
     def _proxied(self) -> bool:
-        return self.settings.proxy is not None
+        return bool(self.settings.proxy)
 
     async def main_address(self, dc_id: int) -> Address:
         """The address for the control connection to a data centre."""
@@ -295,7 +299,7 @@ class Client:
         self.session.set_dc(self.home, *address)
         self._telegram._use_ipv6 = ":" in address[0]  # else Telethon replaces the address by one of its own
         try:
-            await connected(self._telegram.connect(), seconds)
+            await connected(self._telegram._sender, self._telegram.connect(), seconds)
         except BaseException:
             await self._hang_up()
             raise
@@ -322,7 +326,7 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             owner.session,
             owner.settings.app_id,
             owner.settings.app_hash,
-            connection=ConnectionTcpIntermediate,
+            connection=Route,
             proxy=owner.settings.proxy,
             timeout=10,
             connection_retries=1,

@@ -17,6 +17,15 @@ from telethon.errors import common, rpcbaseerrors
 
 from saveany import advice
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+from saveany.net.dial import ProxyFailed
+
+
+class Unreachable(OSError):
+    """No connection could be made."""
+
+
+class Stumbled(ConnectionError):
+    """Telethon failed in a way that it does not know itself."""
 
 
 class AccountRefused(Permanent):
@@ -140,6 +149,7 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.LocationInvalidError: "Telegram does not know this file any more",
     tg.FileIdInvalidError: "Telegram does not know this file any more",
     TimeoutError: "Telegram did not answer in time",
+    Stumbled: "Telegram's library stumbled over what came, if it came from Telegram; the log tells more",
     ConnectionError: "the connection to Telegram was lost",
     EOFError: "the connection to Telegram was lost",
     common.SecurityError: "a reply of Telegram was damaged",
@@ -156,6 +166,11 @@ _DEFAULT_FLOOD_SECONDS = 60.0
 def kind(cls: type[BaseException]) -> Kind | None:
     """What to do after an error of this class; None if no entry reaches it."""
     return next((KINDS[base] for base in cls.__mro__ if base in KINDS), None)
+
+
+def is_known(error: BaseException) -> bool:
+    """Whether it is an answer of Telegram's, or trouble with the connection to it."""
+    return isinstance(error, tg.RPCError) or kind(type(error)) is not None
 
 
 def login_command(account: str, is_bot: bool) -> str:
@@ -177,6 +192,8 @@ def unknown_key(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """The error in words for a user, without secrets."""
+    if isinstance(error.__cause__, ProxyFailed):
+        return f"Telegram cannot be reached: {error.__cause__}"
     text = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), "")
     if text:
         return text
@@ -211,7 +228,7 @@ def translated(account: str = "", *, is_bot: bool = False) -> Iterator[None]:
     except (SaveAnyError, asyncio.CancelledError):
         raise
     except Exception as error:
-        if kind(type(error)) is None and not isinstance(error, tg.RPCError):
+        if not is_known(error):
             raise  # a bug of ours, not an answer of Telegram's
         raise translate(error, account, is_bot=is_bot) from error
 

@@ -252,7 +252,7 @@ class Pool:
         sender = Sender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
         connection = Connection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:
-            await connected(sender.connect(connection), seconds)
+            await connected(sender, sender.connect(connection), seconds)
             first = self._client.first_request(query or functions.help.GetConfigRequest())
             await within(seconds, sender.send(first))
             await self._company.news()  # asked for meanwhile: a flood wait of the others comes in time

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 from pydantic import SecretStr
 from telethon.crypto import rsa
@@ -63,7 +62,7 @@ class Settings:
 
     app_id: int
     app_hash: str = field(repr=False)
-    proxy: dict[str, Any] | None = field(default=None, repr=False)  # as Telethon takes it
+    proxy: str = field(default="", repr=False)  # its URL
     dc_id: int = 0  # 0: the real Telegram; else the number of the data centre at `address`
     address: tuple[str, int] = ("", 0)
 
@@ -91,7 +90,7 @@ def read(table: TelegramTable, proxy: str = "") -> Settings:
     return Settings(
         app_id,
         app_hash,
-        _proxy(table.proxy.url if table.proxy.enable else proxy),
+        table.proxy.url if table.proxy.enable else proxy,
         table.dc_id if table.dc_address else 0,
         _address(table.dc_address),
     )
@@ -112,24 +111,3 @@ def _trust(pem: str) -> None:
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return (host.strip("[]"), int(port)) if text else ("", 0)
-
-
-def _proxy(url: str) -> dict[str, Any] | None:
-    if not url:
-        return None
-    if find_spec("python_socks") is None:
-        raise ConfigError("a proxy for Telegram needs a package: pip install 'python-socks[asyncio]'")
-    parts = urlsplit(url)
-    kind = {"socks5h": "socks5", "https": "http"}.get(parts.scheme, parts.scheme)
-    if kind not in ("socks5", "socks4", "http") or not parts.hostname or not parts.port:
-        raise ConfigError(
-            "telegram.proxy.url must look like socks5://user:password@host:1080 or http://host:3128"
-        )
-    return {
-        "proxy_type": kind,
-        "addr": parts.hostname,
-        "port": parts.port,
-        "username": parts.username,
-        "password": parts.password,
-        "rdns": True,
-    }

@@ -6,7 +6,8 @@ it. Telethon's own classes copy it six times. What they check is checked here
 (https://core.telegram.org/mtproto/security_guidelines), and one thing more: an envelope that does not fit
 ends the connection, so that its requests fail at once instead of never being answered.
 
-    Connection  Intermediate transport, read by a BufferedProtocol
+    Route       Telethon's connection over the network, or the proxy, of `saveany.net`
+    Connection  a route that is read by a BufferedProtocol
     State       opens envelopes
     Sender      Telethon's sender with these two, which neither reconnects nor knows updates
 """
@@ -33,6 +34,8 @@ from telethon.network.mtprotostate import (
 )
 from telethon.tl.core import TLMessage
 from telethon.tl.types import BadMsgNotification, BadServerSalt
+
+from saveany.net import dial
 
 #: A longer packet answers nothing that is asked here: a part has 1 MiB at most.
 LONGEST_PACKET = 2 << 20
@@ -119,7 +122,28 @@ def _cut(packet: memoryview) -> Packet:
     return Sealed(key_id, message_key, bytes(packet[_KEYS.size :])) if key_id else bytes(packet)
 
 
-class Connection(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
+class Route(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
+    """A connection that is made like all others of ours. `_proxy` is the URL of a proxy, "" for none."""
+
+    #: Why it could not be made: Telethon logs that and raises an error of its own.
+    failure: OSError | None = None
+
+    async def _connect(self, timeout: float | None = None, ssl: Any = None) -> None:
+        try:
+            streams = await dial.connect(self._ip, self._port, self._proxy, timeout)
+        except OSError as error:
+            self.failure = error
+            raise
+        self._use(*streams)
+        self._codec = self.packet_codec(self)
+        self._init_conn()
+
+    def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader: Any = reader
+        self._writer: Any = writer
+
+
+class Connection(Route):
     """A connection read without a stream in between, and closed without waiting for the other side."""
 
     _packets: Packets
@@ -129,15 +153,14 @@ class Connection(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon i
         if self._writer is not None:
             self._writer.transport.abort()
 
-    async def _connect(self, timeout: float | None = None, ssl: Any = None) -> None:
-        where: dict[str, Any] = {"host": self._ip, "port": self._port}
-        if self._proxy:
-            where = {"sock": await self._proxy_connect(timeout=timeout)}
-        making = asyncio.get_running_loop().create_connection(Packets, **where)
-        transport, self._packets = await asyncio.wait_for(making, timeout)
-        self._writer = _Writer(transport)
-        self._codec = self.packet_codec(self)
-        self._init_conn()
+    def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Nothing has come yet: a server of Telegram's speaks when it is spoken to."""
+        transport, self._packets = cast(asyncio.Transport, writer.transport), Packets()
+        transport.pause_reading()
+        transport.set_protocol(self._packets)
+        self._packets.connection_made(transport)
+        transport.resume_reading()
+        self._writer = _Writer(writer)
 
     async def _recv(self) -> Packet:
         return await self._packets.next()
@@ -147,8 +170,9 @@ class _Writer:
     """What Telethon's connection needs of a stream to write to. Nothing is held back: a line has few requests
     on their way, of half a mebibyte at most."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def __init__(self, stream: asyncio.StreamWriter) -> None:
+        self._stream = stream  # which would close the connection when it is let go
+        self.transport = transport = cast(asyncio.Transport, stream.transport)
         self.write = transport.write
         self.close = transport.close
 

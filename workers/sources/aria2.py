@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
 from saveany.models import Item, TaskSpec
+from saveany.net import trust
 from saveany.net.client import describe, plain_client
 from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
@@ -335,7 +336,7 @@ class _Rpc:
         options += [f"--stop-with-process={os.getpid()}", f"--enable-dht={str(self._table.dht).lower()}"]
         options += ["--dht-entry-point=dht.transmissionbt.com:6881"] if self._table.dht else []
         options += ["--max-concurrent-downloads=100", "--file-allocation=none", "--dht-file-path=dht.dat"]
-        options += ["--auto-save-interval=10"]
+        options += ["--auto-save-interval=10", f"--ca-certificate={trust.bundle()}"]
         self._process = await asyncio.create_subprocess_exec(
             program,
             *options,

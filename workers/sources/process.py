@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
+from saveany.net import trust
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
 from saveany.supervisor import die_with_parent
@@ -122,7 +123,7 @@ def environment(folder: Path, proxy: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in os.environ}
     ways = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     private = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-    return kept | ways | private
+    return kept | ways | private | trust.environment()
 
 
 def cookies(data_dir: Path, user_id: int) -> Path | None:

@@ -47,6 +47,7 @@ _FIXED = (
     "--ignore-config",
     "--no-plugin-dirs",
     "--no-cache-dir",
+    "--compat-options=no-certifi",  # but the certificates that are trusted here
     "--no-colors",
     "--no-warnings",
     "--no-mtime",

@@ -260,26 +260,6 @@ async def test_without_cryptg_the_start_fails(
         await start(bot=True)
 
 
-def test_proxies(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = table(sandbox)
-    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "python_socks" else name)
-    with pytest.raises(ConfigError, match="python-socks"):
-        settings.read(config, "socks5://127.0.0.1:1080")
-    monkeypatch.setattr(settings, "find_spec", lambda name: name)
-    assert settings.read(config, "socks5://me:secret@127.0.0.1:1080").proxy == {
-        "proxy_type": "socks5",
-        "addr": "127.0.0.1",
-        "port": 1080,
-        "username": "me",
-        "password": "secret",
-        "rdns": True,
-    }
-    assert "secret" not in repr(settings.read(config, "socks5://me:secret@127.0.0.1:1080"))
-    for wrong in ("ftp://127.0.0.1:1", "socks5://127.0.0.1", "nonsense"):
-        with pytest.raises(ConfigError, match="must look like"):
-            settings.read(config, wrong)
-
-
 async def test_a_bot_whose_login_dies_later_comes_back_by_itself(
     sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

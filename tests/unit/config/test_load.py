@@ -325,3 +325,27 @@ class TestSaveAnyBot:
             number = int(warning.removeprefix(f"{self.FILE}:").split(":")[0])
             assert name.split(".")[-1] in lines[number - 1]
         assert len(warnings) == len(compat.IGNORED)
+
+
+@pytest.mark.parametrize("key", ["proxy", "telegram.proxy.url"])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("tg://proxy?server=x&port=443&secret=hunter2", "is an MTProto proxy"),
+        ("https://t.me/proxy?server=x&port=443&secret=hunter2", "is an MTProto proxy"),
+        ("mtproto://hunter2@x:443", "is an MTProto proxy"),
+        ("socks5://me:hunter2@x", "must look like socks5://"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_with_its_line(
+    tmp_path: Path, key: str, url: str, said: str
+) -> None:
+    file = write(tmp_path, f"telegram.proxy.enable = true\n{key} = '{url}'\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert caught.value.message.startswith(f"{file}:2: {key}: {said}")
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_proxy_that_is_not_used_may_be_anything(tmp_path: Path) -> None:
+    assert not load(write(tmp_path, "telegram.proxy.url = 'mtproto://x'"), {}).telegram.proxy.enable

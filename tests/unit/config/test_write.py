@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import tomli_w
@@ -250,6 +251,9 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NAMES = st.text("abcdefgh_-", min_size=1, max_size=8)
 
 
+PROXIES = st.just("") | TEXTS.map(lambda text: f"socks5://me:{quote(text, safe='')}@p:1080")
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, object]:
     names = draw(st.lists(NAMES, unique=True, max_size=4))
@@ -263,7 +267,7 @@ def configs(draw: st.DrawFn) -> dict[str, object]:
             optional={
                 "workers": st.integers(1, 10**6),
                 "data_dir": st.sampled_from(["data", "/var/lib/saveany", "a b/ü"]),
-                "proxy": TEXTS,
+                "proxy": PROXIES,
                 "api": st.fixed_dictionaries(
                     {"token": TEXTS.filter(bool)},
                     optional={
@@ -279,7 +283,7 @@ def configs(draw: st.DrawFn) -> dict[str, object]:
                         "app_id": st.integers(0, 2**40),
                         "app_hash": TEXTS,
                         "sessions": st.lists(TEXTS, max_size=2),
-                        "proxy": st.fixed_dictionaries({"enable": st.booleans(), "url": TEXTS}),
+                        "proxy": st.fixed_dictionaries({"enable": st.booleans(), "url": PROXIES}),
                         "accounts": st.just([{"name": name, "session": "s" + name} for name in names]),
                     },
                 ),

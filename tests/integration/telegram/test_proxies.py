@@ -1,0 +1,110 @@
+"""Telegram through proxies: a bad one ends nothing, whichever connection it fails, and is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from saveany.errors import Retryable
+from saveany.sandbox import Sandbox
+from saveany.telegram import accounts as accounts_module
+from saveany.telegram import client
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
+from tests.integration.telegram.conftest import LIMITS, fetch, table, until
+
+LINK = parse("https://t.me/channel/123")
+#: A proxy that lets everybody through to a web server of its own, as those of hotels do.
+PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://hotel.example/login\r\nContent-Length: 0\r\n\r\n"
+
+
+def accounts_through(sandbox: Sandbox, folder: Path, url: str, redis: Redis | None = None) -> Accounts:
+    return Accounts(table(sandbox, bot=True), folder, redis, proxy=url, limits=LIMITS)
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_proxy_is_a_problem_of_the_account(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    behaviour, said = BAD[name]
+    async with proxy(behaviour) as bad:
+        accounts = accounts_through(sandbox, tmp_path, bad.url())
+        await accounts.start()
+        try:
+            assert accounts.problems["bot"].startswith(
+                "Telegram account bot: Telegram cannot be reached: the pr"
+            )
+            with pytest.raises(Retryable, match=f"cannot be reached: {said}"):
+                await accounts.resolve(LINK)
+        finally:
+            await accounts.close()
+
+
+@pytest.mark.parametrize("noise", [PORTAL, b"\x00" * 4096, b"\xff" * 4096, b"\x28\x00\x00\x00" * 99])
+async def test_what_answers_in_place_of_telegram(sandbox: Sandbox, tmp_path: Path, noise: bytes) -> None:
+    said = (b"HTTP/1.1 200 Connection established\r\n\r\n", noise)
+    async with proxy(Says(said)) as bad:
+        accounts = accounts_through(sandbox, tmp_path, bad.url())
+        await accounts.start()
+        assert accounts.problems["bot"]
+        with pytest.raises(Retryable):
+            await accounts.resolve(LINK)
+        await accounts.close()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+async def test_a_proxy_that_stalls_is_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.3)
+    async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
+        accounts = accounts_through(sandbox, tmp_path, bad.url())
+        await accounts.start()
+        with pytest.raises(Retryable, match="check network and proxy"):
+            await accounts.resolve(LINK)
+        await accounts.close()
+
+
+@pytest.mark.parametrize(
+    ("good", "login"),
+    [
+        (Socks5(login="me:p@ss: wörd".encode()), "me:p%40ss%3A%20w%C3%B6rd"),
+        (Socks4(), ""),
+        (Http(login=b"me:p@ss"), "me:p%40ss"),
+    ],
+)
+async def test_a_file_comes_through(sandbox: Sandbox, tmp_path: Path, good: Behaviour, login: str) -> None:
+    async with proxy(good) as running:
+        accounts = accounts_through(sandbox, tmp_path, running.url(login))
+        await accounts.start()
+        [media] = await accounts.resolve(LINK)
+        await fetch(accounts, media)
+        assert running.connections >= 2  # for requests, and for parts of files
+        await accounts.close()
+
+
+@pytest.mark.parametrize("name", ["socks5 reply 2", "socks5 hangs up after its greeting", "socks4 refuses"])
+async def test_a_proxy_that_fails_in_the_middle_of_a_download(
+    sandbox: Sandbox, tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The connections for parts of files fail, and the one for requests: both come back with the proxy."""
+    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.1)
+    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.05)
+    bad, said = BAD[name]
+    good: Behaviour = Socks5() if bad.scheme == "socks5" else Socks4()
+    async with proxy(good) as running:
+        accounts = accounts_through(sandbox, tmp_path, running.url(), redis)
+        await accounts.start()
+        [media] = await accounts.resolve(LINK)
+        running.behaviour = bad
+        running.drop()
+        with pytest.raises(Retryable, match=f"cannot be reached: {said}"):
+            await asyncio.wait_for(fetch(accounts, media), 60)
+        with pytest.raises(Retryable, match=f"cannot be reached: {said}"):
+            await accounts.resolve(parse("https://t.me/channel/124"))
+        running.behaviour = good
+        await until(lambda: bool(accounts.ready))
+        await fetch(accounts, media)
+        await accounts.close()

@@ -1,0 +1,150 @@
+"""Proxies of every kind, good and bad: what they fail at is `ProxyFailed`, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import httpx
+import pytest
+
+from saveany import proxies
+from saveany.net import trust
+from saveany.net.client import describe, guarded_client
+from saveany.net.dial import ProxyFailed, connect, dial
+from tests.fixtures.certificates import certificate
+from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
+from tests.unit.net.servers import serving
+from tests.unit.net.test_dial import loopback
+
+LOOPBACK = [IPv4Address("127.0.0.1")]
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PASSWORD, ENCODED = "p@ss: /wörd%", "p%40ss%3A%20%2Fw%C3%B6rd%25"
+
+
+@pytest.fixture(autouse=True)
+def trusts_nobody_new() -> Iterator[None]:
+    yield
+    trust.add(None)
+
+
+async def answer(host: str, port: int, url: str) -> bytes:
+    """What a web server says through a proxy."""
+    reader, writer = await connect(host, port, url, 10)
+    with closing(writer):
+        writer.write(REQUEST)
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 10)
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_proxy(name: str) -> None:
+    behaviour, said = BAD[name]
+    async with proxy(behaviour) as bad:
+        with pytest.raises(ProxyFailed, match=f"^{said}") as caught:
+            await dial(LOOPBACK, 9, bad.url(), 10)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+        guard, _ = loopback()
+        async with guarded_client(guard, timeout=10, proxy=bad.url()) as client:
+            with pytest.raises(httpx.ConnectError) as failed:
+                await client.get("http://x.example/")
+        assert describe(failed.value) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "login"),
+    [
+        (Socks5(), ""),
+        (Socks5(), "not:wanted"),
+        (Socks5(login=f"me:{PASSWORD}".encode()), f"me:{ENCODED}"),
+        (Socks5(login=b"me@home:"), "me%40home"),
+        (Socks5(login=b"me:raw@password"), "me:raw@password"),
+        (Socks4(), ""),
+        (Socks4(user="mé".encode()), "m%C3%A9"),
+        (Http(), ""),
+        (Http(login=f"me:{PASSWORD}".encode()), f"me:{ENCODED}"),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_good_proxy(behaviour: Behaviour, login: str, host: str) -> None:
+    async with serving() as server, proxy(behaviour) as good:
+        assert await answer(host, server.port, good.url(login))
+        assert good.connections == 1
+
+
+async def test_an_https_proxy_needs_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    async with serving() as server, proxy(Http(login=b"me:x"), pem) as good:
+        with pytest.raises(ProxyFailed, match=r"^the proxy's certificate is not valid: .*\[net\] ca_file"):
+            await connect("127.0.0.1", server.port, good.url("me:x"))
+        trust.add(Path(pem))
+        assert await answer("127.0.0.1", server.port, good.url("me:x"))
+
+
+async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(pem)
+    trust.add(Path(pem))
+    guard, _ = loopback()
+    async with (
+        serving(tls=tls) as server,
+        proxy(Http(), pem) as good,
+        guarded_client(guard, timeout=10, proxy=good.url()) as client,
+    ):
+        assert (await client.get(f"https://127.0.0.1:{server.port}/")).text == "ok"
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks4", "http"])
+async def test_a_proxy_that_stalls(scheme: str) -> None:
+    async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
+        with pytest.raises(TimeoutError):
+            await dial(LOOPBACK, 9, bad.url(), 0.05)
+
+
+@pytest.mark.parametrize(("host", "login"), [("a" * 64 + ".example", ""), ("x", f"{'u' * 300}:x")])
+async def test_what_cannot_be_said_to_a_proxy(host: str, login: str) -> None:
+    async with proxy(Socks5(login=b"me:x" if login else b"")) as good:
+        with pytest.raises(ProxyFailed, match=r"^the proxy cannot be asked"):
+            await connect(host, 9, good.url(login))
+    with pytest.raises(OSError, match="host name is not valid"):
+        await connect("a" * 64 + ".example", 9)
+
+
+async def test_socks4_and_ipv6() -> None:
+    async with proxy(Socks4()) as good:
+        with pytest.raises(ProxyFailed, match="knows no IPv6"):
+            await connect("::1", 9, good.url())
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mtproto://x:443", "MTProto"),
+        ("tg://proxy?server=x&port=443&secret=ee", "MTProto"),
+        ("https://t.me/proxy?server=x&port=443&secret=ee", "MTProto"),
+        ("tg://socks?server=x&port=1080", "write the proxy as socks5://"),
+        ("https://t.me/socks?server=x&port=1080", "write the proxy as socks5://"),
+        ("socks5://x", "must look like"),
+        ("socks5://x:99999", "must look like"),
+        ("socks5://[::1:1080", "must look like"),
+        ("http://me:a/b@x:3128", "must look like"),
+        ("http://me:a#b@x:3128", "must look like"),
+        ("x:1080", "must look like"),
+        ("ftp://x:21", "must look like"),
+    ],
+)
+def test_what_is_no_proxy(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        proxies.parse(url)
+    assert url not in str(caught.value)
+
+
+def test_no_secret_is_shown() -> None:
+    found = proxies.parse(f"socks5://me:{ENCODED}@x:1080")
+    assert (found.user, found.password) == ("me", PASSWORD)
+    assert PASSWORD not in repr(found)
