@@ -24,6 +24,7 @@ import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.excerpt import excerpt
 from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED
@@ -419,7 +420,7 @@ _NAMES: Final = Encoder("\\")
 
 def _quotable(message: str) -> str:
     """A message of the server's, short and without addresses: those of drives carry keys."""
-    return re.sub(r"\w+://\S+", "…", message)[:200]
+    return excerpt(re.sub(r"\w+://\S+", "…", message), 200)
 
 
 def _json(body: Mapping[str, object] | None) -> bytes | None:

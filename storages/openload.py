@@ -25,6 +25,7 @@ import httpx
 from pydantic import Field, SecretStr, model_validator
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from saveany.excerpt import excerpt
 from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED, split
@@ -498,7 +499,7 @@ class _Api:
     def _quotable(self, message: object) -> str:
         """A message of the service's, short, without addresses and the key."""
         text = re.sub(r"\w+://\S+", "…", str(message or ""))
-        return text.replace(self._options.key.get_secret_value(), "…")[:200]
+        return excerpt(text.replace(self._options.key.get_secret_value(), "…"), 200)
 
     def _error(self, kind: type[StorageError], text: str) -> StorageError:
         return kind(f"storage {self._options.name!r}: {text}")

@@ -30,6 +30,7 @@ import httpx
 from pydantic import Field, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
@@ -171,7 +172,7 @@ class RcloneStorage(RemoteStorage):
         """Short, and without the passwords that a remote may be given with."""
         for secret in re.findall(r"(?:pass|key|secret|token)\w*=[\"']?([^,:\"']+)", self._options.remote):
             text = text.replace(secret, "…")
-        return re.sub(r"//[^/\s@]*@", "//…@", text)[:300]
+        return excerpt(re.sub(r"//[^/\s@]*@", "//…@", text), 300)
 
     def _at(self, path: str) -> str:
         """A path as the remote has it."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from saveany.bot.show import clip, task_view
+from saveany.bot.show import clip, reason, task_view
 from saveany.bot.texts import Translator, plain, translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
@@ -136,8 +136,8 @@ def _listed(t: Translator, watch: Watch, tasks: Sequence[Task]) -> Iterator[str]
     named = [*failed[:_NAMED], *saved][:_NAMED]
     for each in named:
         mark = "✅" if each.status is Status.COMPLETED else "❌"
-        reason = f": {plain(clip(each.error, 80))}" if each.error else ""
-        yield f"{mark} {plain(_name(each))}{reason}"
+        why = f": {plain(reason(each.error, 80))}" if each.error else ""
+        yield f"{mark} {plain(_name(each))}{why}"
     if len(tasks) > len(named):
         yield t("and {n} more", n=len(tasks) - len(named))
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from saveany.bot.texts import Translator
+from saveany.config.schema import TALKS
+from saveany.excerpt import excerpt
 from saveany.models import Item, ItemStatus, Stage, Status, Task
 from saveany.telegram.letters import Button, Keyboard
 
@@ -67,6 +69,11 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def reason(text: str, room: int) -> str:
+    """Why something has failed, in one line. What people never named is not named to them."""
+    return excerpt(text.replace(f"storage {TALKS!r}", "the talk with me"), room)
+
+
 def place(storage: str, path: str) -> str:
     """Where something is: `nas:/films/a.mkv`."""
     return f"{storage}:/{path}"
@@ -102,7 +109,7 @@ def _way(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterato
     if len(items) > 1:
         yield _counts(t, items)
         yield from _active(items, running=task.status is Status.RUNNING and not task.paused)
-    yield _place(task, items)
+    yield _place(t, task, items)
 
 
 def _phase(t: Translator, task: Task) -> str:
@@ -174,8 +181,10 @@ def _active(items: Sequence[Item], *, running: bool) -> Iterator[str]:
         yield f"{_ICONS.get(item.status, '▶️')} {_plain(shown)}"
 
 
-def _place(task: Task, items: Sequence[Item]) -> str:
+def _place(t: Translator, task: Task, items: Sequence[Item]) -> str:
     """Where it goes, or is."""
+    if task.spec.storage == TALKS:
+        return "💬 " + t("this talk")
     storage, path = task.spec.storage, task.spec.path
     if len(items) == 1:
         storage, path = items[0].storage or storage, items[0].final or items[0].path
@@ -190,10 +199,10 @@ def _end(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterato
         yield _saved(t, items)
     if done:
         yield _effort(t, task, items)
-        yield _place(task, items)
+        yield _place(t, task, items)
     failed = [item for item in items if item.status is ItemStatus.FAILED] if len(items) > 1 else []
     if task.error and not failed:
-        yield _plain(_reason(task.error, _REASON))
+        yield _plain(reason(task.error, _REASON))
     yield from _failures(t, failed)
     url = _url(task, items)
     if url and not _can_be_opened(url):
@@ -231,16 +240,10 @@ def _effort(t: Translator, task: Task, items: Sequence[Item]) -> str:
 
 def _failures(t: Translator, failed: Sequence[Item]) -> Iterator[str]:
     for item in failed[:_MOST_FAILED]:
-        line = f"❌ {clip(item.name, _LISTED_NAME)}: {_reason(item.error, _LISTED_REASON)}"
+        line = f"❌ {clip(item.name, _LISTED_NAME)}: {reason(item.error, _LISTED_REASON)}"
         yield _plain(line)
     if (more := len(failed) - _MOST_FAILED) > 0:
         yield t("and {n} more", n=more)
-
-
-def _reason(text: str, room: int) -> str:
-    """One line; what is too long loses its end."""
-    line = " ".join(text.split())
-    return line if len(line) <= room else line[: room - 1] + "…"
 
 
 def _keyboard(t: Translator, task: Task, items: Sequence[Item]) -> Keyboard:

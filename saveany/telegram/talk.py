@@ -17,6 +17,7 @@ from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import NeedsLogin, Permanent, Retryable
+from saveany.excerpt import excerpt
 from saveany.logs import get_logger
 from saveany.telegram import incoming
 from saveany.telegram import login as logins
@@ -175,7 +176,7 @@ class Talk:
     async def answer(self, press: Press, text: str = "", alert: bool = False) -> None:
         """End the waiting of who has pressed, with a short text or none; harmless if it has ended."""
         request = functions.messages.SetBotCallbackAnswerRequest(
-            press.query, 0, alert=alert, message=_cut(text, _LONGEST_ANSWER) or None
+            press.query, 0, alert=alert, message=excerpt(text, _LONGEST_ANSWER) or None
         )
         with self._speaking() as client, suppress(tg.QueryIdInvalidError):
             await client.post(request, patience=0)

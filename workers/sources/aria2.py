@@ -27,6 +27,7 @@ import msgspec
 from msgspec.structs import replace
 
 from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
+from saveany.excerpt import excerpt
 from saveany.models import Item, TaskSpec
 from saveany.net import trust
 from saveany.net.client import describe, plain_client
@@ -38,7 +39,7 @@ from storages.base import Range
 from workers import pace
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.process import end, environment, find
+from workers.sources.process import end, environment, find, without_proxy
 
 _POLL = 0.5
 #: After how many seconds an aria2 that does not answer is asked again. So long that others work meanwhile.
@@ -319,7 +320,7 @@ class _Rpc:
             raise Permanent("aria2 does not accept our secret; set `secret` in [aria2] to its rpc-secret")
         if "is not found" in answer.error.message:
             raise Retryable("aria2 does not know the download any more; was it started anew?")
-        raise Permanent(f"aria2: {answer.error.message[:200]}")
+        raise Permanent(f"aria2: {excerpt(answer.error.message, 200)}")
 
     async def _spawn(self) -> None:
         program = find(self._table.program)
@@ -397,11 +398,12 @@ def _problem(status: dict[str, Any], link: str, way: GuardedProxy) -> SaveAnyErr
     """What has become of a download that failed."""
     if status["status"] not in ("error", "removed"):
         return None
-    code, said = int(status.get("errorCode") or 1), str(status.get("errorMessage") or "")[:200]
+    code, said = int(status.get("errorCode") or 1), str(status.get("errorMessage") or "")
     host = urlsplit(link).hostname or ""
     refused = [each for each in way.refusals if host and host in each] or way.refusals
     if refused and ("403" in said or said.startswith("Proxy connection failed")):
         return Permanent(refused[-1])
+    said = excerpt(without_proxy(said, way.url), 200)
     if code == _FULL:
         return NoSpace("aria2 has no room on its disk; make some")
     if code in _LASTING and not _LATER.search(said):

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
+from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
@@ -33,8 +34,20 @@ _LAST_LINES = 20
 _END_SECONDS = 5.0
 _PASSING = re.compile(
     r"timed? ?out|time-?out|HTTP Error (408|425|429|5\d\d)|temporar|try again|connection|reset by|"
-    r"incomplete|more expected|EOF|rate.?limit|Errno 1[01]\d|network|Bad Gateway",
+    r"incomplete|cannot be reached|more expected|EOF|rate.?limit|Errno 1[01]\d|network|Bad Gateway",
     re.IGNORECASE,
+)
+
+#: Programs say this, and nothing of use after it, when our proxy could not connect to a server.
+_NO_WAY = re.compile(
+    r"(?:\(?caused by )?(?:\w*ProxyError)?[(\"']*"
+    r"(?:(?:unable to|cannot|could not|failed to) connect to (?:the )?proxy"
+    r"|tunnel connection failed|proxy connection failed)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How gallery-dl's library names a connection to the proxy, and then the URL that it wanted.
+_POOL = re.compile(
+    r"HTTPS?ConnectionPool\(host='127\.0\.0\.1', port=\d+\): Max retries exceeded with url: (\S+)"
 )
 
 OnLine = Callable[[str], None]
@@ -89,7 +102,7 @@ async def run(
         raise Permanent(meanings[code])
     if code:
         errors = [line for line in said if "error" in line.lower()] or [f"exit code {code}", *said]
-        raise failure(name, errors[-1], passing=code < 0)
+        raise failure(name, without_proxy(errors[-1], way.url), passing=code < 0)
     return refusals
 
 
@@ -222,14 +235,23 @@ async def _lines(stream: asyncio.StreamReader | None, on_line: OnLine, moved: _M
         on_line(line.decode(errors="replace").rstrip("\r\n"))
 
 
+def without_proxy(said: str, url: str = "") -> str:
+    """What a program said, without the proxy of ours (at `url`) that it has to use and that nobody else has
+    heard of: it could not reach a server through it."""
+    text = _POOL.sub(r"\1:", _NO_WAY.sub("the server cannot be reached", said))
+    address = re.escape(url.rpartition("@")[2]) if url else r"127\.0\.0\.1:\d+"
+    login = r"(?:[^\s/@'\"]*@)?" if url else r"saveany:[^\s/@'\"]*@"
+    return re.sub(rf"(?:\w+://)?{login}{address}[^\s'\")]*", "the network", text)
+
+
 def failure(name: str, said: str, *, passing: bool = False) -> SaveAnyError:
     """What a user should know of the last thing that a program said: nothing secret, nothing long."""
     if "No space left on device" in said:
         return NoSpace(f"{name} has no room on this machine's disk; make some")
     if "no such option" in said or "unrecognized arguments" in said:
         return Permanent(f"{name} is too old; update it: pip install -U {name}")
-    text = re.sub(r"(https?)://[^/@\s]*@", r"\1://", said)
+    text = re.sub(r"(https?)://[^/@\s]*@", r"\1://", without_proxy(said))
     text = re.sub(rf"^(ERROR|{re.escape(name)}: error|\[[\w-]+\]\[error\]):?\s*", "", text)
-    text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0][:300]
+    text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0]
     kind = Retryable if passing or _PASSING.search(text) else Permanent
-    return kind(f"{name}: {text}")
+    return kind(f"{name}: {excerpt(text, 300)}")

@@ -10,9 +10,10 @@ import msgspec
 
 from saveany.bot.commands import login
 from saveany.bot.registry import Command
-from saveany.bot.show import clip, size
+from saveany.bot.show import clip, reason, size
 from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit, rows
+from saveany.config.schema import TALKS
 from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
@@ -157,7 +158,8 @@ async def _stats(visit: Visit) -> AsyncIterator[str]:
         if problem
     }
     for name, problem in problems.items():
-        yield f"⚠ {plain(name)}: {plain(problem)}"
+        called = visit.t("talks with me") if name == TALKS else plain(name)
+        yield f"⚠ {called}: {plain(reason(problem, 400))}"
 
 
 async def _usage(visit: Visit, name: str) -> str:
@@ -228,8 +230,8 @@ def _line(visit: Visit, task: Task) -> str:
         Status.CANCELED: "🚫",
     }
     mark = "⏸" if task.paused else marks[task.status]
-    reason = f": {plain(clip(task.error, 80))}" if task.error else ""
-    return f"{mark} {name} <code>{task.id}</code>{reason}"
+    why = f": {plain(reason(task.error, 80))}" if task.error else ""
+    return f"{mark} {name} <code>{task.id}</code>{why}"
 
 
 COMMANDS = (

@@ -190,7 +190,9 @@ async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> 
     came = await anna.hears(lambda message: message.file is not None)
     assert came.file.name == "a b.txt"
     assert await anna.client.download_media(came, bytes) == DATA
-    await anna.hears(says("Saved"))
+    saved = await anna.hears(says("Saved"))
+    assert "this talk" in saved.raw_text
+    assert not [each.raw_text for each in anna.heard if "talks" in each.raw_text]
 
 
 async def test_a_link_is_sent_to_me(stack: Stack, anna: Person) -> None:

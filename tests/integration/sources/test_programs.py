@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +204,67 @@ async def test_ffmpeg_connects_to_nothing_by_itself(
         with pytest.raises(Permanent, match=words):
             await videos.prepared(item)
     assert called == []
+
+
+def nobody() -> int:
+    """A port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_server_that_is_away_is_what_is_told_and_not_our_proxy(videos: Bench, scheme: str) -> None:
+    link = f"{scheme}://127.0.0.1:{nobody()}/film"
+    item, _ = await videos.items(link, "http://127.0.0.1:1/other")  # of several one that is away is kept
+    with pytest.raises(Retryable) as caught:
+        await videos.prepared(item)
+    assert "proxy" not in caught.value.message.lower()
+    assert "tunnel" not in caught.value.message.lower()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "ERROR: [x] a: Unable to download webpage: ('Unable to connect to proxy', OSError('Tunnel "
+            "connection failed: 502 Bad Gateway')) (caused by ProxyError(\"('Unable to connect', …)\"))",
+            "yt-dlp: [x] a: Unable to download webpage: the server cannot be reached",
+        ),
+        (
+            "HTTPConnectionPool(host='127.0.0.1', port=4711): Max retries exceeded with url: http://a.test/b "
+            "(Caused by ProxyError('Cannot connect to proxy.', TimeoutError()))",
+            "yt-dlp: http://a.test/b: the server cannot be reached",
+        ),
+        (
+            "ERROR: cannot open http://saveany:hush@127.0.0.1:4711/a (refused)",
+            "yt-dlp: cannot open the network (refused)",
+        ),
+    ],
+)
+def test_what_a_program_says_of_our_proxy_is_not_told(said: str, told: str) -> None:
+    assert process.failure("yt-dlp", said).message == told
+
+
+def test_a_server_that_cannot_be_reached_is_tried_again() -> None:
+    said = "ERROR: ('Unable to connect to proxy', OSError('Tunnel connection failed: 502 Bad Gateway'))"
+    assert isinstance(process.failure("yt-dlp", said), Retryable)
+
+
+def test_the_address_of_our_proxy_is_not_told() -> None:
+    url = "http://saveany:hush@127.0.0.1:4711"
+    said = "[tcp @ 0x1] Connection to tcp://127.0.0.1:4711?timeout=1 failed: refused"
+    assert process.without_proxy(said, url) == "[tcp @ 0x1] Connection to the network failed: refused"
+    assert "4712" in process.without_proxy("http://127.0.0.1:4712/a", url)
+
+
+def test_what_a_program_says_ends_with_a_sentence() -> None:
+    said = (
+        "ERROR: This video is not for people of your age, or not in your country. "
+        + "Long advice that nobody reads to its end " * 20
+    )
+    assert process.failure("yt-dlp", said).message == (
+        "yt-dlp: This video is not for people of your age, or not in your country."
+    )
 
 
 async def test_flags_choose_among_videos_and_then_do_not_matter(site: Site, videos: Bench) -> None:

@@ -177,6 +177,31 @@ def test_a_failure_tells_its_reason_and_can_be_retried() -> None:
     assert view.keyboard == ((Button("Retry", f"retry:{ID}"),),)
 
 
+def test_what_was_sent_to_the_talk_names_no_storage() -> None:
+    sent = a_task(
+        Status.FAILED, path="1", error="storage 'talks': 'a.mkv' is empty, and Telegram takes no such files"
+    )
+    sent = replace(sent, spec=replace(sent.spec, storage="talks"))
+    done = an_item(0, ItemStatus.COMPLETED, path="1/film0.mkv", final="1/film0.mkv")
+    for task in (
+        sent,
+        replace(sent, status=Status.RUNNING, error=""),
+        replace(sent, status=Status.COMPLETED),
+    ):
+        text = task_view(T, task, [done]).text
+        assert "talks" not in text
+        assert "1/film0" not in text
+        assert "this talk" in text
+    assert "the talk with me: 'a.mkv' is empty" in task_view(T, sent, []).text
+
+
+def test_a_long_reason_ends_with_a_sentence() -> None:
+    task = a_task(
+        Status.FAILED, error="The server refuses the file, as its disk is full. " + "Much more " * 30
+    )
+    assert task_view(T, task, []).text.endswith("The server refuses the file, as its disk is full.")
+
+
 def test_a_batch_that_failed_in_part_lists_ten_of_its_failures() -> None:
     failed = [an_item(n, ItemStatus.FAILED, error="gone") for n in range(12)]
     shown = lines(

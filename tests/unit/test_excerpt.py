@@ -1,0 +1,37 @@
+"""Long texts in little room."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saveany.excerpt import excerpt
+
+
+def test_a_text_that_has_room_is_one_line() -> None:
+    assert excerpt(" a \n b\t c ", 5) == "a b c"
+
+
+def test_it_ends_with_a_sentence() -> None:
+    text = "The server refuses. See 1.2.3 of its manual for the reason. Then try it again."
+    assert excerpt(text, 70) == "The server refuses. See 1.2.3 of its manual for the reason."
+    assert excerpt(text, 58) == "The server refuses."
+
+
+def test_a_sentence_of_another_script_ends_without_a_space() -> None:
+    assert excerpt("\u670d\u52a1\u5668\u62d2\u7edd\u3002\u8bf7\u7a0d\u540e\u518d\u8bd5\u4e00\u6b21", 10) == (
+        "\u670d\u52a1\u5668\u62d2\u7edd\u3002"
+    )
+
+
+def test_a_sentence_that_is_too_long_ends_with_a_word() -> None:
+    assert excerpt("the quick brown fox, which jumps over the dog", 21) == "the quick brown fox…"
+    assert excerpt("x" * 30, 10) == "x" * 9 + "…"
+
+
+@given(st.text(max_size=200), st.integers(1, 120))
+def test_it_is_never_too_long_and_begins_as_the_text_does(text: str, room: int) -> None:
+    short, line = excerpt(text, room), " ".join(text.split())
+    assert len(short) <= room
+    assert line.startswith(short.removesuffix("…") if short != line else line)
+    assert bool(short) == bool(line)
