@@ -38,6 +38,8 @@ _PIECE: Final = 1 << 18
 #: An idle connection older than this is asked whether it still lives before it is used.
 _FRESH_SECONDS = 10.0
 _MOST_IDLE = 4
+#: A connection older than this is not used again: servers forget its TLS session, which data must go on with.
+_LONGEST_SECONDS = 600.0
 
 _CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
 #: Commands end with a line, servers trim what stands at the ends of a name, and `\` separates folders on
@@ -98,6 +100,16 @@ class _Client(aioftp.Client):
     home = "/"
     used = 0.0  # monotonic
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._born = time.monotonic()
+        self._ending: aioftp.ThrottleStreamIO | None = None  # the last data connection
+
+    @property
+    def old(self) -> bool:
+        """Whether it is not to be used for another transfer."""
+        return time.monotonic() - self._born > _LONGEST_SECONDS
+
     async def parse_line(self) -> tuple[aioftp.Code, str]:
         """A line of the server's. The library's own way breaks at a greeting in another encoding."""
         if not (line := await self.stream.readline()):
@@ -112,11 +124,10 @@ class _Client(aioftp.Client):
         self.stream.read_timeout = _SILENCE
 
     async def end(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
-        """End a data connection, once the server has said that all went well."""
-        try:
-            await stream.finish()
-        finally:
-            _cut(stream)
+        """End a data connection, and hear that all went well. TLS says goodbye meanwhile: a server forgets a
+        session that was cut off."""
+        self._ending = stream
+        await stream.finish()
 
     def stay_alive(self) -> None:
         """Routers forget what is silent for minutes, as this connection is while a file is on its way."""
@@ -127,13 +138,17 @@ class _Client(aioftp.Client):
 
     def hang_up(self) -> None:
         """Not `close`: it would wait for what the server still sends."""
-        if self._stream is not None:
-            _cut(self._stream)
+        for stream in (self._stream, self._ending):
+            if stream is not None:
+                _cut(stream)
 
     async def data(self, command: str, offset: int = 0) -> aioftp.DataConnectionThrottleStreamIO:
         """The connection for what a command sends or takes. The library's own way leaves it open when the
         server refuses the command, and begins TLS before it: most servers do not listen then."""
         reader, writer = await self.get_passive_connection()
+        if self._ending is not None:
+            _cut(self._ending)  # the server is ready for the next, so it has heard the goodbye
+            self._ending = None
         stream = aioftp.DataConnectionThrottleStreamIO(self, reader, writer, {}, timeout=_SILENCE)
         try:
             if offset:
@@ -195,6 +210,9 @@ class FtpStorage(RemoteStorage):
     async def _revived(self) -> _Client | None:
         while self._idle:
             client = self._idle.pop()
+            if client.old:
+                client.hang_up()
+                continue
             if time.monotonic() - client.used < _FRESH_SECONDS:
                 return client
             try:
@@ -207,6 +225,9 @@ class FtpStorage(RemoteStorage):
 
     def _keep(self, client: _Client) -> None:
         if client.stream.writer.is_closing():
+            return
+        if client.old:
+            client.hang_up()
             return
         client.used = time.monotonic()
         self._idle.append(client)

@@ -202,6 +202,20 @@ async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
         await storage.close()
 
 
+async def test_an_old_connection_is_not_used_again(
+    old: FtpServer, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have forgotten its TLS session."""
+    storage = FtpStorage(old.options(folder))
+    await save(storage, "a.bin", b"1")
+    (first,) = storage._idle
+    monkeypatch.setattr("storages.ftp._LONGEST_SECONDS", -1.0)
+    assert await load(storage, "a.bin") == b"1"
+    assert first.stream.writer.is_closing()
+    assert not storage._idle
+    await storage.close()
+
+
 @pytest.mark.parametrize("start", [partial(ftpd.vsftpd, "none"), partial(ftpd.pure_ftpd, "none")])
 async def test_names_of_others_that_we_would_spell(start: Start, folder: str) -> None:
     with start() as server:
