@@ -30,13 +30,22 @@ async def serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Sandbox(state=options.state, port=options.port) as sandbox:
-        if options.cdn:
-            await sandbox.open_cdn(*options.cdn)
+        await _open_more(sandbox, options)
         for fault in _faults(options):
             sandbox.faults.add(fault)
         facts = describe(sandbox)
         print(json.dumps(facts) if options.json else _prose(facts), flush=True)
         await stop.wait()
+
+
+async def _open_more(sandbox: Sandbox, options: argparse.Namespace) -> None:
+    """The CDN, and more addresses of data centres."""
+    if options.cdn:
+        await sandbox.open_cdn(*options.cdn)
+    for dc in options.dead_address:
+        await sandbox.add_silence(dc, media_only=True)
+    for dc in options.media_address:
+        await sandbox.listen(dc, media_only=True)
 
 
 def describe(sandbox: Sandbox) -> dict[str, Any]:
@@ -97,7 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print address, key, logins and samples as one line of JSON")
     add("--delay", type=float, default=0, metavar="MS", help="milliseconds by which every reply is late")
     add("--rate", type=int, default=0, metavar="BYTES/S", help="speed of each connection")
-    add("--cdn", type=int, action="append", default=[], metavar="FILE", help="have this file on a CDN")
+    number: dict[str, Any] = {"type": int, "action": "append", "default": []}
+    add("--cdn", metavar="FILE", help="have this file on a CDN", **number)
+    add("--media-address", metavar="DC", help="give a data centre another address, for files", **number)
+    add("--dead-address", metavar="DC", help="name another one for files, which never answers", **number)
     add(
         "--fault",
         type=_fault,

@@ -155,6 +155,18 @@ class Sandbox:
         self.advertise(dc, *address, **flags)
         return address
 
+    async def add_silence(self, dc: int, **flags: Any) -> None:
+        """Tell clients of another address of a data centre, at which they can connect and hear nothing."""
+
+        async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(1 << 16):
+                pass
+            writer.close()
+
+        server = await asyncio.start_server(ignore, HOST, 0)
+        self._running.callback(server.close)
+        self.advertise(dc, *server.sockets[0].getsockname(), **flags)
+
     async def open_cdn(self, *files: int) -> Cdn:
         """Send clients that can follow there to a CDN for these files."""
         rsa = self._shared.vault.cdn_rsa()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,27 @@ async def test_main_address_serves_when_all_media_addresses_are_dead(sandbox: Sa
     sandbox.advertise(2, "127.0.0.1", 9, media_only=True)
     sandbox.advertise(2, "::1", 9, media_only=True)
     await download(await start(bot=True), FILE)
+
+
+@pytest.mark.parametrize("command", ["--dead-address=4 --media-address=4", "--cdn=1013"])
+async def test_sandbox_command_has_more_addresses(
+    start: Start, sandbox: Sandbox, tmp_path: Path, command: str
+) -> None:
+    arguments = [sys.executable, "-m", "saveany.sandbox", "--json", *command.split()]
+    process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        facts = json.loads(await process.stdout.readline())["telegram"]
+        config = table(
+            sandbox,
+            dc_address=facts["address"],
+            dc_public_key=Path(facts["public_key_file"]).read_text(),
+            token=facts["bot_token"],
+        )
+        await download(await start(config, data_dir=tmp_path / "other"), ELSEWHERE)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def test_addresses_that_do_not_fit_are_left_alone(sandbox: Sandbox, start: Start) -> None:
