@@ -15,6 +15,7 @@ to these once, at the edge where they enter.
     │   ├── TooMany        429   more at once than is allowed
     │   └── Unavailable    503   what is needed for the answer is not there now
     │       └── StoreUnavailable  the task store (Redis) is away, or takes no commands now
+    │           └── StoreDamaged  a record in it stands in the way
     ├── TaskError                a task or one of its items cannot go on
     │   ├── Retryable            try the same again, after `after` seconds
     │   ├── Permanent            trying again cannot help; the message says what to do
@@ -114,6 +115,10 @@ class Unavailable(RequestError):
 
 class StoreUnavailable(Unavailable):
     """The task store (Redis) does not answer, or takes no commands now; wait for it."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """Something in the task store (Redis) is damaged, and this cannot be done because of it."""
 
 
 class TaskError(SaveAnyError):

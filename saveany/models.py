@@ -193,6 +193,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     items_total: int = 0
     progress: Progress = Progress()
+    #: why its specification cannot be read; such a task can only be canceled, or fail
+    unreadable: str = ""
     #: state, attempts and last_status of its newest webhook delivery; empty if there was none
     webhook: dict[str, Any] = msgspec.field(default_factory=dict)
 

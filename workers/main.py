@@ -13,10 +13,12 @@ from dataclasses import asdict, replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import msgspec
+
 from saveany.config import Config
 from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError, StorageUnavailable
 from saveany.logs import get_logger
-from saveany.models import ItemStatus, Status
+from saveany.models import ItemStatus, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.queue import Bell
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
@@ -184,6 +186,9 @@ class Worker:
 
     async def _run(self, claim: Claim) -> None:
         worked()
+        if problem := self._unfit(claim.task):
+            await self._fail(claim, problem)
+            return
         job = self._job(claim)
         self._jobs[claim.task.id] = job
         try:
@@ -194,6 +199,29 @@ class Worker:
                 await self._hand_back(claim, job)
         finally:
             del self._jobs[claim.task.id]
+
+    def _unfit(self, task: Task) -> str:
+        """Why a task can never be run, here or elsewhere; "" if it can."""
+        spec = task.spec
+        if task.unreadable:
+            return f"the record of this task cannot be read: {task.unreadable}; submit the link again"
+        if spec.type not in self._sources:
+            return f"there is no task type {spec.type!r} in this version of SaveAny"
+        if spec.storage not in self._places:
+            return f"there is no storage {spec.storage!r} any more; submit the link again for another one"
+        return ""
+
+    async def _fail(self, claim: Claim, error: str) -> None:
+        """End a task before anything of it was begun."""
+        log.warning("a task cannot be run", task=claim.task.id, reason=error)
+        ended = msgspec.structs.replace(claim.task, status=Status.FAILED, error=error)
+        try:
+            told = await self._announce(ended, claim.items, "task.failed")
+            await claim.finish(Status.FAILED, error, deliveries=told)
+        except CancelRequested:
+            await self._end_canceled(claim)
+        except Fenced:
+            log.info("somebody else ended it", task=claim.task.id)
 
     async def _hand_back(self, claim: Claim, job: Job) -> None:
         try:

@@ -51,7 +51,12 @@ class Reconciler:
             return
         found = await self._store.claims.reconcile(judge_leases=await self._settled())
         for task_id, epoch in found.canceled:
-            await self._end(task_id, epoch)
+            try:
+                await self._end(task_id, epoch)
+            except TROUBLE:
+                raise
+            except Exception:  # the others have their turn; this one comes again when its lease ends
+                log.exception("a canceled task could not be ended", task=task_id)
         if found.returned:
             log.warning("took tasks back from workers that went silent", tasks=found.returned)
         if found.waiting_users and not await self._bell.unanswered():

@@ -19,7 +19,14 @@ from saveany.api.errors import responses
 from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.store import Store, counters
-from saveany.store.counters import BUCKETS, OUTCOMES, PART_SECONDS, PART_SECONDS_SUM, WEBHOOK_ATTEMPTS
+from saveany.store.counters import (
+    BUCKETS,
+    OUTCOMES,
+    PART_SECONDS,
+    PART_SECONDS_SUM,
+    UNREADABLE,
+    WEBHOOK_ATTEMPTS,
+)
 
 router = APIRouter(tags=["service"], route_class=Route)
 
@@ -59,6 +66,7 @@ class Metric:
 )
 async def metrics(use: Use) -> Exposition:
     """Gauges are of this moment. Counters of the workers are up to five seconds old."""
+    await use.store.counters.flush()  # what this process could not read
     families = [*await _gauges(use.store), *_counted(await use.store.counters.read())]
     return Exposition("".join(f"{line}\n" for family in families for line in family.lines()))
 
@@ -114,6 +122,16 @@ def _counted(sums: Mapping[str, float]) -> list[Metric]:
             "counter",
             "Tasks taken back from workers that died or went silent.",
             sums.get(counters.LOST_LEASES, 0.0),
+        ),
+        Metric(
+            "saveany_unreadable_records_total",
+            "counter",
+            "Records that were skipped because they are damaged or of a newer version; each once an hour.",
+            [
+                ("", f'{{kind="{name.removeprefix(UNREADABLE)}"}}', amount)
+                for name, amount in sorted(sums.items())
+                if name.startswith(UNREADABLE)
+            ],
         ),
         Metric(
             "saveany_webhook_attempts_total",

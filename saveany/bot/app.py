@@ -137,6 +137,7 @@ async def _hold(store: Store, holder: str) -> None:
         try:
             if not await store.bot.hold(holder):
                 raise _Lost
+            await store.counters.flush()
         except TROUBLE as error:
             log.warning("redis is away or full", error=str(error))
 

@@ -25,6 +25,7 @@ from saveany.planning.intake import Wish, intake
 from saveany.planning.names import safe_name
 from saveany.planning.paths import join
 from saveany.store.bot import CARD_SECONDS
+from saveany.store.records import decoder
 from saveany.telegram.letters import Button, Keyboard, Message, Press
 
 _ANSWERS = tuple(OnConflict)
@@ -50,7 +51,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     send: bool = False  # to the person, not into a storage
 
 
-_cards = msgspec.json.Decoder(Card)
+_cards = decoder(Card)
 
 
 async def offer(visit: Visit, messages: Sequence[Message]) -> None:
@@ -141,14 +142,16 @@ PRESSES = {"to": to_storage, "in": to_folder, "back": back, "as": settle, "drop"
 
 async def _card(visit: Visit, words: str) -> Card | None:
     """The card of a button that was pressed, if it is there and the person's own."""
-    kept = await visit.services.store.bot.card(words.partition(":")[0])
-    if kept is None:
+    token, memory = words.partition(":")[0], visit.services.store.bot
+    kept = await memory.card(token)
+    cards = memory.readable("card", {token: kept}, lambda pair: _cards(pair[1])) if kept else []
+    if not cards:
         days = CARD_SECONDS // (24 * 3600)
         await visit.answer(
             visit.t("This is done, or older than {days} days. Send it again.", days=days), alert=True
         )
         return None
-    card = _cards.decode(kept)
+    (card,) = cards
     if card.user_id != visit.user.id:
         await visit.answer(visit.t("This is not for you."), alert=True)
         return None

@@ -20,6 +20,7 @@ from saveany.errors import Retryable, TaskError
 from saveany.logs import get_logger
 from saveany.store.bot import BotMemory
 from saveany.store.db import TROUBLE
+from saveany.store.records import decoder
 from saveany.telegram.letters import Letter, Message, Press
 from saveany.telegram.talk import Talk
 from saveany.telegram.updates import Position
@@ -51,8 +52,8 @@ class _Press(msgspec.Struct, frozen=True, tag=True):
     press: Press
 
 
-_kept = msgspec.json.Decoder(Bundle | _One | _Press)
-_position = msgspec.json.Decoder(Position)
+_kept = decoder(Bundle | _One | _Press)  # type: ignore[arg-type]  # a union is no type[T]
+_position = decoder(Position)
 
 Handle = Callable[[str, Letter | Bundle], Awaitable[None]]
 #: Whether a message is something to save, so that others may belong to it.
@@ -77,8 +78,9 @@ class Inbox:
 
     async def run(self) -> None:
         """For ever; while Redis is away nothing is read."""
-        left = {key: _decoded(value) for key, value in (await _until_done(self._memory.inbox)).items()}
-        for key, letter in sorted(left.items(), key=_order):
+        kept = await _until_done(self._memory.inbox)
+        left = self._memory.readable("letter", kept, lambda pair: (pair[0], _decoded(pair[1])))
+        for key, letter in sorted(left, key=_order):
             self._hand_out(key, letter)
         while True:
             try:
@@ -98,7 +100,8 @@ class Inbox:
 
     async def _read(self) -> None:
         kept = await _until_done(self._memory.position)
-        async for letters, position in self._talk.letters(_position.decode(kept) if kept else None):
+        (since,) = self._memory.readable("position", {"": kept}, _since) or (None,)
+        async for letters, position in self._talk.letters(since):
             fresh = {_key(letter): letter for letter in letters}
             await self._keep(fresh, msgspec.json.encode(position))
             for key, letter in fresh.items():
@@ -223,10 +226,14 @@ def _encoded(letter: Letter) -> bytes:
 
 
 def _decoded(data: bytes) -> Letter | Bundle:
-    kept = _kept.decode(data)
+    kept: Bundle | _One | _Press = _kept(data)
     if isinstance(kept, Bundle):
         return kept
     return kept.message if isinstance(kept, _One) else kept.press
+
+
+def _since(pair: tuple[str, bytes]) -> Position | None:
+    return _position(pair[1]) if pair[1] else None
 
 
 def _order(kept: tuple[str, Letter | Bundle]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import msgspec
 from saveany.errors import Unavailable
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import decoder
 
 #: How long somebody waits for an answer, and how long it is worth beginning one, in seconds.
 PATIENCE = 10
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-_ask, _answer = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Answer)
+_ask, _answer = decoder(Ask), decoder(Answer)
 
 
 class Asks:
@@ -55,7 +56,10 @@ class Asks:
         reply = await self._db.do("BLPOP", f"{PREFIX}answer:{ask.id}", PATIENCE)
         if reply is None:
             raise Unavailable(f"no worker that has storage {storage!r} answered within {PATIENCE} seconds")
-        return _answer.decode(reply[1])
+        answer = self._db.records.one("answer", ask.id, reply[1], _answer)
+        if answer is None:
+            raise Unavailable(f"the answer about storage {storage!r} cannot be read; try again")
+        return answer
 
     async def next(self, storages: Sequence[str]) -> Ask | None:
         """A question about one of these storages; None if nobody asks for a second."""
@@ -63,8 +67,8 @@ class Asks:
         reply = await self._db.do("BLPOP", *keys, _LOOK_SECONDS)
         if reply is None:
             return None
-        ask = _ask.decode(reply[1])
-        return ask if ask.until > await self._db.time_ms() else None
+        ask = self._db.records.one("ask", reply[0], reply[1], _ask)
+        return ask if ask and ask.until > await self._db.time_ms() else None
 
     async def reply(self, ask: Ask, answer: Answer) -> None:
         """Tell who has asked."""

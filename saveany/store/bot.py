@@ -11,14 +11,18 @@ sa:bot:told:<what>    string   something was said that is not to be said again f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import text
 
 #: How long the buttons of a card work.
 CARD_SECONDS = 7 * 24 * 3600
 #: The lock of a process that died is free after so long.
 LOCK_MS = 15_000
+
+T = TypeVar("T")
 
 _ID, _POSITION = PREFIX + "bot:id", PREFIX + "bot:position"
 _INBOX, _LOGINS = PREFIX + "bot:inbox", PREFIX + "bot:logins"
@@ -33,9 +37,15 @@ class BotMemory:
     async def belong_to(self, bot: int) -> None:
         """From now on it is the memory of this bot: what another one was told is forgotten."""
         before = await self._db.do("GET", _ID)
-        if before is not None and int(before) != bot:
+        if before is not None and before != str(bot).encode():
             await self._db.do("DEL", _POSITION, _INBOX)
         await self._db.do("SET", _ID, bot)  # last: whoever dies before begins anew
+
+    def readable(
+        self, kind: str, kept: Mapping[str, bytes], decode: Callable[[tuple[str, bytes]], T]
+    ) -> list[T]:
+        """What `decode` makes of each pair of key and record; without those that it cannot read."""
+        return self._db.records.all(kind, ((key, (key, value)) for key, value in kept.items()), decode)
 
     async def position(self) -> bytes:
         """Up to where updates are read; empty at first."""
@@ -50,7 +60,7 @@ class BotMemory:
     async def inbox(self) -> dict[str, bytes]:
         """All that is not handled yet."""
         found = await self._db.do("HGETALL", _INBOX)
-        return {key.decode(): value for key, value in found.items()}
+        return {text(key): value for key, value in found.items()}
 
     async def bundle(self, keys: Sequence[str], key: str, bundle: bytes) -> None:
         """Have one letter stand for several."""
@@ -88,7 +98,8 @@ class BotMemory:
     async def logins(self) -> dict[int, int]:
         """Who was being asked when the process ended, by chat."""
         found = await self._db.do("HGETALL", _LOGINS)
-        return {int(chat): int(person) for chat, person in found.items()}
+        named = ((chat, (chat, person)) for chat, person in found.items())
+        return dict(self._db.records.all("login", named, lambda pair: (int(pair[0]), int(pair[1]))))
 
     async def hold(self, holder: str) -> bool:
         """Take or renew the lock of the bot; False if another process has it."""

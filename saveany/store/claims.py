@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
 from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
 from saveany.store.db import PREFIX, Arg, Db
 from saveany.store.loops import patiently
-from saveany.store.tasks import delivery_args
+from saveany.store.records import Unreadable, decoder, text
+from saveany.store.tasks import delivery_args, read_items
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
 LEASE_MS = 15_000
@@ -26,7 +27,7 @@ RENEW_MS = 5_000
 #: A reserved path is nobody's again at the latest after this.
 _RESERVED_MS = 7 * 24 * 3600 * 1000
 
-_checkpoint = msgspec.json.Decoder(Checkpoint)
+_checkpoint = decoder(Checkpoint)
 
 
 class Claim:
@@ -65,13 +66,17 @@ class Claim:
     async def last_checkpoint(self, index: int) -> Checkpoint | None:
         """What was remembered of an item, by this claim or an earlier one."""
         found = await patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
-        return _checkpoint.decode(found) if found else None
+        return self._db.records.one("checkpoint", self.task.id, found, _checkpoint) if found else None
 
     async def next_suffix(self, storage: str, path: str) -> int:
         """A number that nobody else gets for `path` in a storage: 1, 2, 3 … (kept for 30 days)."""
         key = f"{PREFIX}suffix:{storage}:{path}"
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
-        number, _ = await patiently(lambda: self._db.many(count))
+        try:
+            number, _ = await patiently(lambda: self._db.many(count))
+        except StoreDamaged:
+            await patiently(lambda: self._db.do("DEL", key))
+            return await self.next_suffix(storage, path)
         return int(number)
 
     async def reserve(self, index: int, storage: str, path: str) -> bool:
@@ -139,8 +144,15 @@ class Claims:
         reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, *lanes)
         if not reply:
             return None
-        task, items = (codec.pairs(part) for part in reply)
-        return Claim(self._db, codec.decode_task(task), codec.decode_items(items))
+        task_id, record, kept = reply[0].decode(), codec.pairs(reply[1]), codec.pairs(reply[2])
+        task = codec.decode_task(task_id, record)
+        items = read_items(self._db, task_id, kept)
+        if not task.unreadable and [item.index for item in items] != list(range(task.items_total)):
+            why = "some of its files cannot be read" if items else "its list of files is lost"
+            task = msgspec.structs.replace(task, unreadable=why)
+        if task.unreadable:
+            self._db.records.report("task", task_id, Unreadable(task.unreadable))
+        return Claim(self._db, task, items)
 
     async def pass_on(self, worker: str) -> None:
         """Tell the other workers, if tasks are ready, that this one cannot run them."""
@@ -153,7 +165,7 @@ class Claims:
         returned, woken, users, flat = await self._db.script(
             "reconcile", limit, LEASE_MS, "1" if judge_leases else "0"
         )
-        canceled = [(i.decode(), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
+        canceled = [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
         return Reconciled(returned, woken, users, canceled)
 
     def take_over(self, task: Task, items: list[Item]) -> Claim:

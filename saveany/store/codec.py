@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from saveany.models import Item, Progress, Stage, Status, Task, TaskSpec
+from saveany.store.records import decoder, reason, text
 
-_spec = msgspec.json.Decoder(TaskSpec)
-_item = msgspec.json.Decoder(Item)
-_progress = msgspec.json.Decoder(Progress)
+_MOST = 253402300799999  # the last millisecond of the year 9999
+_NO_PROGRESS = Progress()
+
+T = TypeVar("T")
+
+
+class _Webhook(msgspec.Struct):
+    state: str
+    attempts: int
+    last_status: int
+
+
+_spec = decoder(TaskSpec)
+_item = decoder(Item)
+_progress = decoder(Progress)
+_webhook = decoder(_Webhook)
 
 encode = msgspec.json.encode
+decode_item = _item
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -18,44 +36,74 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def decode_task(record: dict[bytes, bytes]) -> Task:
-    """The task of a `task:<id>` hash. One that is paused says so from then on, though its worker may take a
-    moment; what does not run has no speed."""
+def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
+    """The task of a `task:<id>` hash. One whose specification cannot be read has what else is known of it,
+    and `unreadable` says why; raises `ValueError` if not even its status can be read.
+
+    One that is paused says so from then on, though its worker may take a moment; what does not run has no
+    speed.
+    """
     get = record.get
-    status, paused = Status(record[b"status"].decode()), get(b"paused") == b"1"
-    progress = _progress.decode(get(b"progress") or b"{}")
+    spec, unreadable = _specification(task_id, record)
+    status, paused = Status(get(b"status", b"").decode()), get(b"paused") == b"1"
+    progress = _read(_progress, get(b"progress"), _NO_PROGRESS)
     if progress.speed_bps and (paused or status is not Status.RUNNING):
         progress = msgspec.structs.replace(progress, speed_bps=0.0)
     return Task(
-        spec=_spec.decode(record[b"spec"]),
+        spec=spec,
+        unreadable=unreadable,
         status=status,
-        title=record[b"title"].decode(),
-        created_at=int(record[b"created_at"]),
-        updated_at=int(record[b"updated_at"]),
-        stage=Stage.PAUSED if paused else Stage(get(b"stage", b"").decode()),
-        error=get(b"error", b"").decode(),
-        started_at=int(record[b"started_at"]) if get(b"started_at") else None,
-        finished_at=int(record[b"finished_at"]) if get(b"finished_at") else None,
-        epoch=int(record[b"epoch"]),
-        attempts=int(get(b"attempts", 0)),
-        run=int(record[b"run"]),
-        worker=get(b"worker", b"").decode(),
+        title=text(get(b"title", b"")),
+        created_at=_int(get(b"created_at")),
+        updated_at=_int(get(b"updated_at")),
+        stage=Stage.PAUSED if paused else _read(_stage, get(b"stage"), Stage.NONE),
+        error=text(get(b"error", b"")),
+        started_at=_int(get(b"started_at")) or None,
+        finished_at=_int(get(b"finished_at")) or None,
+        epoch=_int(get(b"epoch")),
+        attempts=_int(get(b"attempts")),
+        run=_int(get(b"run")),
+        worker=text(get(b"worker", b"")),
         cancel_requested=get(b"cancel") == b"1",
         paused=paused,
-        items_total=int(get(b"items_total", 0)),
+        items_total=_int(get(b"items_total")),
         progress=progress,
-        webhook=msgspec.json.decode(get(b"webhook") or b"{}"),
+        webhook=_read(lambda raw: msgspec.to_builtins(_webhook(raw)), get(b"webhook"), {}),
     )
 
 
-def decode_items(record: dict[bytes, bytes]) -> list[Item]:
-    """The items of an `items:<id>` hash, by index."""
-    return sorted((_item.decode(value) for value in record.values()), key=lambda item: item.index)
+def _specification(task_id: str, record: dict[bytes, bytes]) -> tuple[TaskSpec, str]:
+    """What the user asked for, and why that cannot be read."""
+    try:
+        spec = _spec(record[b"spec"])
+        if spec.id == task_id:
+            return spec, ""
+        error: Exception = ValueError("it is another task's")
+    except (msgspec.MsgspecError, ValueError, KeyError) as e:
+        error = e
+    type_, storage = (text(record.get(name, b"")) for name in (b"type", b"storage"))
+    user_id = _int(record.get(b"user"))
+    spec = TaskSpec(id=task_id, type=type_, links=("unknown",), user_id=user_id, storage=storage)
+    return spec, reason(error)
 
 
-def decode_item(value: bytes) -> Item:
-    """One field of an `items:<id>` hash."""
-    return _item.decode(value)
+def _stage(raw: bytes) -> Stage:
+    return Stage(raw.decode())
+
+
+def _read(decode: Callable[[bytes], T], raw: bytes | None, default: T) -> T:
+    """A part that a task can do without."""
+    try:
+        return decode(raw) if raw else default
+    except (msgspec.MsgspecError, ValueError):
+        return default
+
+
+def _int(raw: bytes | None) -> int:
+    try:
+        return min(max(int(raw or 0), -_MOST), _MOST)
+    except ValueError:
+        return 0
 
 
 def item_args(items: list[Item]) -> list[str | bytes | int]:

@@ -12,6 +12,8 @@ LOST_LEASES = "lost_leases"
 #: Prefix; then what became of the attempt: delivered, failed (there will be another) or gave_up.
 WEBHOOK_ATTEMPTS = "webhook_attempts:"
 OUTCOMES = ("delivered", "failed", "gave_up")
+#: Prefix; then the kind of a record that could not be read.
+UNREADABLE = "unreadable:"
 #: Prefixes of the histogram of seconds a part took: one field per bucket (not cumulative), and their sum.
 PART_SECONDS = "part_seconds:"
 PART_SECONDS_SUM = "part_seconds_sum"
@@ -39,11 +41,12 @@ class Counters:
 
     async def flush(self) -> None:
         """Add what was counted since the last time."""
+        for kind, times in self._db.records.take_counts().items():
+            self.add(UNREADABLE + kind, times)
         fresh, self._fresh = self._fresh, defaultdict(float)
         try:
-            await self._db.many(
-                [("HINCRBYFLOAT", PREFIX + "counters", name, amount) for name, amount in fresh.items()]
-            )
+            if fresh:
+                await self._db.script("count", *(part for pair in fresh.items() for part in pair))
         except Exception:
             for name, amount in fresh.items():
                 self.add(name, amount)
@@ -52,4 +55,5 @@ class Counters:
     async def read(self) -> dict[str, float]:
         """All sums; what was never counted is not there."""
         found = await self._db.do("HGETALL", PREFIX + "counters")
-        return {name.decode(): float(value) for name, value in found.items()}
+        named = ((name, (name, value)) for name, value in found.items())
+        return dict(self._db.records.all("counter", named, lambda pair: (pair[0].decode(), float(pair[1]))))

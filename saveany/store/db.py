@@ -7,6 +7,7 @@ redis-py raises (`AWAY`).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib.resources import files
@@ -16,16 +17,18 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from saveany.errors import ConfigError, StoreUnavailable, Unavailable
+from saveany.errors import ConfigError, StoreDamaged, StoreUnavailable, Unavailable
 from saveany.net import trust
+from saveany.store import keys
+from saveany.store.records import Records
 from saveany.store.refusals import Parser, Refused
 
 #: All keys of the store begin with this.
-PREFIX = "sa:"
+PREFIX = keys.PREFIX
 #: Version of the key layout. A store written by a newer one is refused, an older one is migrated.
 SCHEMA = 1
 
@@ -35,6 +38,7 @@ Arg = str | bytes | int | float
 _LOST: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
 #: What redis-py raises while Redis restarts, is cut off, or refuses what it is asked.
 AWAY: tuple[type[Exception], ...] = (*_LOST, Refused, StoreUnavailable)
+_FAILURES: tuple[type[Exception], ...] = (*AWAY, ResponseError)
 #: The same; callers that must live through an outage catch these.
 OUTAGE: tuple[type[Exception], ...] = AWAY
 #: The same, with what a part of the service says that is not there now.
@@ -71,16 +75,21 @@ class Client(Redis):
 class Db:
     """One Redis: plain commands, batches of them, and the scripts of `lua/` by name."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, mends: bool = True) -> None:
         self.redis = redis
+        self.records = Records()
         self._scripts: dict[str, tuple[str, str]] = {}
+        self._mends = mends
+        self._mended = 0  # how often
+        self._mending = asyncio.Lock()
 
     async def do(self, *command: Arg) -> Any:
         """Run one command and return its raw reply (bytes, int, list, None)."""
         try:
             return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        except AWAY as e:
-            raise _unavailable(e) from e
+        except _FAILURES as e:
+            await self._handle(e)
+            return await self.do(*command)
 
     async def many(self, commands: Sequence[tuple[Arg, ...]], *, together: bool = False) -> list[Any]:
         """Run commands in one round trip; replies in their order. They are independent of each other unless
@@ -90,8 +99,9 @@ class Db:
                 for command in commands:
                     pipe.execute_command(*command)
                 return list(await pipe.execute())
-        except AWAY as e:
-            raise _unavailable(e) from e
+        except _FAILURES as e:
+            await self._handle(e)
+            return await self.many(commands, together=together)
 
     async def script(self, name: str, *args: Arg, then: Sequence[tuple[Arg, ...]] = ()) -> Any:
         """Run `lua/<name>.lua`, and in the same round trip `then` other commands, which may run twice."""
@@ -100,6 +110,21 @@ class Db:
             return (await self._in_one(("EVALSHA", sha, 0, *args), *then))[0]
         except NoScriptError:
             return (await self._in_one(("EVAL", source, 0, *args), *then))[0]
+
+    async def _handle(self, error: Exception) -> None:
+        """Return if the same may be tried again, because a key of a wrong type was put aside; else raise what
+        the error is to those who use the store."""
+        if isinstance(error, NoScriptError):
+            raise error
+        if isinstance(error, AWAY):
+            raise _unavailable(error) from error
+        if self._mends and "WRONGTYPE" in str(error):
+            before = self._mended
+            async with self._mending:
+                if self._mended != before or await keys.mend(Db(self.redis, mends=False)):
+                    self._mended += 1
+                    return
+        raise StoreDamaged(f"the task store (Redis) holds something that cannot be used: {error}") from error
 
     async def _in_one(self, *commands: tuple[Arg, ...]) -> list[Any]:
         return await self.many(commands) if len(commands) > 1 else [await self.do(*commands[0])]
@@ -175,7 +200,8 @@ class Db:
 
     async def _check_schema(self) -> None:
         await self.do("HSETNX", PREFIX + "meta", "schema", SCHEMA)
-        found = int(await self.do("HGET", PREFIX + "meta", "schema"))
+        raw = await self.do("HGET", PREFIX + "meta", "schema")
+        found = self.records.one("schema", "meta", raw, int) or SCHEMA
         if found > SCHEMA:
             raise ConfigError(
                 f"redis.url: this store was written by a newer SaveAny (schema {found}, this one knows "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
-from saveany.models import Progress, Stage
+from saveany.models import Progress, Stage, Status
 from saveany.store.db import PREFIX, Db
 
 _STREAM = PREFIX + "events"
@@ -50,32 +51,43 @@ class Events:
     async def after(self, event_id: str, limit: int = 1000) -> list[Event]:
         """Events newer than `event_id`, oldest first."""
         entries = await self._db.do("XRANGE", _STREAM, f"({event_id}", "+", "COUNT", limit)
-        return [_decode(entry_id, fields) for entry_id, fields in entries]
+        return self._read(entries)
 
     async def follow(self, event_id: str) -> AsyncIterator[Event]:
         """Events newer than `event_id`, for ever; ends with an outage error when Redis goes."""
         while True:
             reply = await self._db.do("XREAD", "BLOCK", 10_000, "COUNT", 500, "STREAMS", _STREAM, event_id)
             for _, entries in reply.items() if isinstance(reply, dict) else reply or []:
-                for entry_id, fields in entries[0] if isinstance(reply, dict) else entries:
-                    event_id = entry_id.decode()
-                    yield _decode(entry_id, fields)
+                read = entries[0] if isinstance(reply, dict) else entries
+                for event in self._read(read):
+                    event_id = event.id
+                    yield event
+                if read:
+                    event_id = read[-1][0].decode()
             await asyncio.sleep(_REST_SECONDS)
+
+    def _read(self, entries: list[Any]) -> list[Event]:
+        named = ((entry_id, (entry_id, fields)) for entry_id, fields in entries)
+        return self._db.records.all("event", named, lambda entry: _decode(*entry))
 
     async def progress(self) -> AsyncIterator[Event]:
         """Progress of all running tasks, from now on; ends with an outage error when Redis goes."""
         async for message in self._db.listen("progress"):
-            if not message:
-                continue
-            task_id, user, stage, body = message.decode().split(" ", 3)
-            yield Event(
-                type="task.progress",
-                task_id=task_id,
-                user_id=int(user),
-                status="running",
-                stage=Stage(stage).value,
-                progress=msgspec.json.decode(body, type=Progress),
-            )
+            event = self._db.records.one("progress", "published", message, _progress) if message else None
+            if event:
+                yield event
+
+
+def _progress(message: bytes) -> Event:
+    task_id, user, stage, body = message.decode().split(" ", 3)
+    return Event(
+        type="task.progress",
+        task_id=task_id,
+        user_id=int(user),
+        status="running",
+        stage=Stage(stage).value,
+        progress=msgspec.json.decode(body, type=Progress),
+    )
 
 
 def _key(event_id: str) -> tuple[int, int]:
@@ -92,8 +104,8 @@ def _decode(entry_id: bytes, fields: list[bytes] | dict[bytes, bytes]) -> Event:
         task_id=text["task"],
         user_id=int(text["user"]),
         at=int(text["at"]),
-        status=text["status"],
-        stage=text["stage"],
+        status=Status(text["status"]).value,
+        stage=Stage(text["stage"]).value,
         title=text["title"],
         error=text["error"],
     )

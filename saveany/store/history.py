@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from saveany.models import ENDED, Status, Task
 from saveany.store.cursors import BATCH, MAX_EXAMINED, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import text
 from saveany.store.tasks import Tasks
 
 
@@ -102,7 +103,7 @@ class History:
             flat = await self._db.do(
                 "ZREVRANGEBYSCORE", index, high, low, "WITHSCORES", "LIMIT", offset, size
             )
-            rows = [(i.decode(), int(s)) for i, s in zip(flat[::2], flat[1::2], strict=True)]
+            rows = [(text(i), int(float(s))) for i, s in zip(flat[::2], flat[1::2], strict=True)]
             out += [row for row in rows if at is None or (row[1], row[0]) < at]
             offset += size
             if len(rows) < size:

@@ -9,6 +9,7 @@ import msgspec
 
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import decoder
 
 _KEY = PREFIX + "live"
 
@@ -25,7 +26,7 @@ class LiveMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     shown: str = ""  # tells apart what it has shown; empty if that is not known
 
 
-_message = msgspec.json.Decoder(LiveMessage)
+_message = decoder(LiveMessage)
 
 
 class Live:
@@ -41,7 +42,8 @@ class Live:
     async def all(self) -> list[LiveMessage]:
         """All that are kept, oldest task first."""
         found = await self._db.do("HGETALL", _KEY)
-        return sorted(map(_message.decode, found.values()), key=lambda message: message.task_id)
+        messages = self._db.records.all("live message", found.items(), _message)
+        return sorted(messages, key=lambda message: message.task_id)
 
     async def remove(self, message: LiveMessage) -> None:
         """Forget a message."""

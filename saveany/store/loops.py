@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar
 
+from saveany.errors import StoreDamaged
 from saveany.logs import get_logger
 from saveany.store.db import TROUBLE
 
@@ -25,6 +26,8 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await call()
+        except StoreDamaged:
+            raise  # that does not pass by itself
         except TROUBLE:
             await asyncio.sleep(_RETRY_SECONDS)
 

@@ -10,9 +10,9 @@ from saveany.errors import InvalidInput
 from saveany.models import Delivery
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import Unreadable, decoder, text
 
-_delivery = msgspec.json.Decoder(Delivery)
-
+_delivery = decoder(Delivery)
 
 _ALL = PREFIX + "posted"
 
@@ -32,7 +32,22 @@ class Outbox:
 
     async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
         """Up to `limit` deliveries that are due; nobody else gets them for `lease_ms`."""
-        return [_delivery.decode(raw) for raw in await self._db.script("outbox_claim", limit, lease_ms)]
+        flat = await self._db.script("outbox_claim", limit, lease_ms)
+        due = dict(zip(flat[::2], flat[1::2], strict=True))
+        readable = self._db.records.all("webhook", due.items(), _delivery)
+        if len(readable) < len(due):
+            await self._put_aside(due)
+        return readable
+
+    async def _put_aside(self, due: dict[bytes, bytes]) -> None:
+        """Damaged deliveries are due no more; those of a newer version wait for a worker that knows it."""
+        for delivery_id, raw in due.items():
+            try:
+                _delivery(raw)
+            except Unreadable:
+                continue
+            except (msgspec.MsgspecError, ValueError):
+                await self._db.do("ZREM", PREFIX + "outbox", delivery_id)
 
     async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
         """The last attempt was made: `state` is `delivered` or `gave_up`."""
@@ -51,7 +66,7 @@ class Outbox:
 
     async def of_task(self, task_id: str) -> list[Delivery]:
         """All deliveries of a task, oldest first."""
-        found = await self._read([i.decode() for i in await self._db.do("SMEMBERS", _of_task(task_id))])
+        found = await self._read([text(i) for i in await self._db.do("SMEMBERS", _of_task(task_id))])
         return sorted(found, key=lambda d: (d.created_at, d.id))
 
     async def page(self, task_id: str = "", limit: int = 50, cursor: str = "") -> DeliveryPage:
@@ -67,7 +82,10 @@ class Outbox:
             read = await self._db.do("GET", f"{PREFIX}delivery:{delivery_id}")
             if read is None:
                 return None
-            again = msgspec.structs.replace(_delivery.decode(read), state="pending")
+            kept = self._db.records.one("webhook", delivery_id, read, _delivery)
+            if kept is None:
+                return None
+            again = msgspec.structs.replace(kept, state="pending")
             written = read, codec.encode(again), _summary(again)
             if await self._db.script("redeliver", delivery_id, again.task_id, *written):
                 return again
@@ -78,19 +96,20 @@ class Outbox:
         if cursor:
             rank = await self._db.do("ZREVRANK", _ALL, cursor)
             start = _known(rank) + 1
-        return [i.decode() for i in await self._db.do("ZREVRANGE", _ALL, start, start + limit)]
+        return [text(i) for i in await self._db.do("ZREVRANGE", _ALL, start, start + limit)]
 
     async def _ids_of_task(self, task_id: str, limit: int, cursor: str) -> list[str]:
-        members = [i.decode() for i in await self._db.do("SMEMBERS", _of_task(task_id))]
+        members = [text(i) for i in await self._db.do("SMEMBERS", _of_task(task_id))]
         scores = await self._db.do("ZMSCORE", _ALL, *members) if members else []
-        newest = sorted(zip(map(float, scores), members, strict=True), reverse=True)
+        newest = sorted(((float(s), i) for s, i in zip(scores, members, strict=True) if s), reverse=True)
         ids = [i for _, i in newest]
         start = _known(ids.index(cursor) if cursor in ids else None) + 1 if cursor else 0
         return ids[start : start + limit + 1]
 
     async def _read(self, ids: list[str]) -> list[Delivery]:
         raw = await self._db.many([("GET", f"{PREFIX}delivery:{i}") for i in ids]) if ids else []
-        return [_delivery.decode(r) for r in raw if r]
+        named = ((i, r) for i, r in zip(ids, raw, strict=True) if r)
+        return self._db.records.all("webhook", named, _delivery)
 
     async def _write(
         self, delivery: Delivery, state: str, status: int, error: str, delay_ms: int, outcome: str

@@ -8,9 +8,11 @@ from typing import Literal
 
 import msgspec
 
+from saveany.errors import Unavailable
 from saveany.models import Rule
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import Unreadable, check_version, decoder
 
 _KEY = PREFIX + "people"
 _KNOWN_MS = 24 * 3600 * 1000
@@ -39,7 +41,7 @@ class Prefs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shortcuts: tuple[Shortcut, ...] = ()
 
 
-_prefs = msgspec.json.Decoder(Prefs)
+_prefs = decoder(Prefs)
 _NONE = Prefs()
 
 
@@ -63,7 +65,7 @@ class People:
 
     async def get(self, user_id: int) -> Prefs:
         """What the user has set; the defaults for who never did."""
-        return _decoded(await self._read(user_id))
+        return self._decoded(user_id, await self._read(user_id))
 
     async def change(self, user_id: int, how: Callable[[Prefs], Prefs], *, once: str = "") -> Prefs:
         """Keep `how(prefs)`. It is called again with newer ones if somebody else changed them meanwhile, so
@@ -72,7 +74,8 @@ class People:
         name = (_changed(once), _KNOWN_MS) if once else ()
         while True:
             before = await self._read(user_id)
-            after = how(_decoded(before))
+            _must_be_known(before)
+            after = how(self._decoded(user_id, before))
             done = await self._db.script("change", _KEY, user_id, before, codec.encode(after), *name)
             if done:
                 return after if done == 1 else await self.get(user_id)
@@ -80,6 +83,10 @@ class People:
     async def changed(self, once: str) -> bool:
         """Whether the change of that name was made."""
         return bool(await self._db.do("EXISTS", _changed(once)))
+
+    def _decoded(self, user_id: int, record: bytes) -> Prefs:
+        found = self._db.records.one("preferences", user_id, record, _prefs) if record else None
+        return found or _NONE
 
     async def _read(self, user_id: int) -> bytes:
         return await self._db.do("HGET", _KEY, user_id) or b""
@@ -89,5 +96,8 @@ def _changed(once: str) -> str:
     return f"{_KEY}:changed:{once}"
 
 
-def _decoded(record: bytes) -> Prefs:
-    return _prefs.decode(record) if record else Prefs()
+def _must_be_known(record: bytes) -> None:
+    try:
+        check_version(record)
+    except Unreadable as error:
+        raise Unavailable(f"your preferences cannot be changed here: {error}; upgrade SaveAny") from error

@@ -63,14 +63,24 @@ class Settings:
 
     async def changed(self) -> dict[str, int]:
         """The limits that were changed, by name."""
-        return _limits(await self._db.do("HGETALL", _KEY))
+        return self._limits(await self._db.do("HGETALL", _KEY))
 
     async def sharers(self, worker: str) -> Sharers:
         """With how many others `worker` shares each limit now."""
         settings, workers, users = await self._db.script("sharers", worker)
-        by_user = {int(user): int(count) for user, count in codec.pairs(users).items()}
-        return Sharers(_limits(codec.pairs(settings)), workers, by_user)
+        named = ((user, (user, count)) for user, count in codec.pairs(users).items())
+        by_user = dict(self._db.records.all("user", named, lambda pair: (int(pair[0]), int(pair[1]))))
+        return Sharers(self._limits(codec.pairs(settings)), workers, by_user)
+
+    def _limits(self, record: Mapping[bytes, bytes]) -> dict[str, int]:
+        """A limit that cannot be read is as it is configured."""
+        known = {name: record[name.encode()] for name in Limits.__struct_fields__ if name.encode() in record}
+        named = ((name, (name, value)) for name, value in known.items())
+        return dict(self._db.records.all("setting", named, lambda pair: (pair[0], _limit(pair[1]))))
 
 
-def _limits(record: Mapping[bytes, bytes]) -> dict[str, int]:
-    return {name: int(record[name.encode()]) for name in Limits.__struct_fields__ if name.encode() in record}
+def _limit(raw: bytes) -> int:
+    value = int(raw)
+    if value < 0:
+        raise ValueError("a limit is not negative")
+    return value

@@ -17,6 +17,7 @@ from saveany.store.history import History
 from saveany.store.live import Live
 from saveany.store.outbox import Outbox
 from saveany.store.people import People
+from saveany.store.records import text
 from saveany.store.settings import Settings
 from saveany.store.tasks import Tasks
 from saveany.store.watches import Watches
@@ -52,7 +53,7 @@ class Store:
         """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on."""
         await self.db.do("HSETNX", PREFIX + "meta", name, fresh)
         kept = await self.db.do("HGET", PREFIX + "meta", name)
-        return str(kept.decode())
+        return text(kept)
 
 
 async def open_store(url: str) -> Store:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec
 from saveany.store.cursors import BATCH, MAX_EXAMINED, Place, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Arg, Db
+from saveany.store.records import text
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Where tasks that have not ended are; each in one of these.
@@ -62,6 +65,12 @@ def delivery_args(deliveries: list[Delivery]) -> list[Arg]:
     return args
 
 
+def read_items(db: Db, task_id: str, record: dict[bytes, bytes]) -> list[Item]:
+    """The items of an `items:<id>` hash that can be read, by index."""
+    named = ((f"{task_id}-{text(index)}", value) for index, value in record.items())
+    return sorted(db.records.all("item", named, codec.decode_item), key=attrgetter("index"))
+
+
 class Tasks:
     """Everything about tasks that does not need a claim."""
 
@@ -102,32 +111,34 @@ class Tasks:
             return None
         if verdict == "accepted":
             return Accepted(spec.id, int(reply[2]))
-        first = reply[1].decode()
-        return Accepted(
-            first,
-            int(await self._db.do("HGET", self._key(first), "created_at") or created_ms(first)),
-            replayed=True,
-        )
+        first = text(reply[1])
+        task = await self.get(first)
+        at = task.created_at if task else self._db.records.one("idempotency key", key, first, created_ms)
+        return Accepted(first, at or 0, replayed=True)
 
     async def get(self, task_id: str) -> Task | None:
         """The task, or None."""
         record = await self._db.do("HGETALL", self._key(task_id))
-        return codec.decode_task(record) if record else None
+        return self._decoded(task_id, record) if record else None
+
+    def _decoded(self, task_id: str, record: dict[bytes, bytes]) -> Task | None:
+        return self._db.records.one("task", task_id, record, partial(codec.decode_task, task_id))
 
     async def items(self, task_id: str, start: int = 0, limit: int = 100) -> list[Item]:
         """Items `start` … `start + limit` of a task, by index."""
         values = await self._db.do("HMGET", f"{PREFIX}items:{task_id}", *range(start, start + limit))
-        return [codec.decode_item(value) for value in values if value]
+        named = ((f"{task_id}-{n}", value) for n, value in enumerate(values, start) if value)
+        return self._db.records.all("item", named, codec.decode_item)
 
     async def all_items(self, task_id: str) -> list[Item]:
         """Every item of a task, by index."""
-        return codec.decode_items(await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
+        return read_items(self._db, task_id, await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
 
     async def live(self, user_id: int | None = None) -> list[Task]:
         """All queued, paused and running tasks, oldest first; only those of `user_id` if given."""
         members = await self._db.many([("ZRANGE", PREFIX + key, 0, -1) for key in LIVE])
         # A task that moves between these reads may be seen in two places.
-        ids = dict.fromkeys(member.decode() for part in members for member in part)
+        ids = dict.fromkeys(text(member) for part in members for member in part)
         tasks = await self.get_many(list(ids))
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
@@ -162,7 +173,7 @@ class Tasks:
                 ("ZRANGEBYSCORE", PREFIX + k, low, "+inf", "WITHSCORES", "LIMIT", 0, reach) for k in LIVE
             ]
             parts = [
-                [(int(float(score)), i.decode()) for i, score in zip(flat[::2], flat[1::2], strict=True)]
+                [(int(float(score)), text(i)) for i, score in zip(flat[::2], flat[1::2], strict=True)]
                 for flat in await self._db.many(wanted)
             ]
             known = min((part[-1] for part in parts if len(part) == reach), default=None)  # up to here, all
@@ -181,7 +192,8 @@ class Tasks:
     async def get_many(self, ids: list[str]) -> list[Task]:
         """The tasks of `ids` that exist, in their order."""
         records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
-        return [codec.decode_task(record) for record in records if record]
+        found = (self._decoded(i, record) for i, record in zip(ids, records, strict=True) if record)
+        return [task for task in found if task]
 
     async def cancel(self, task_id: str, deliveries: list[Delivery]) -> str:
         """Cancel: `canceled` (it was queued and has ended), `requested` (its worker will end it), `ended`

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import decoder
+from saveany.store.tasks import created_ms
 
 _KEY, _TASKS = PREFIX + "watches", PREFIX + "watches:tasks"
 
@@ -41,7 +43,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"@{self.username}" if self.username else str(self.chat)
 
 
-_decode = msgspec.json.Decoder(Watch).decode
+_decode = decoder(Watch)
 
 
 class Watches:
@@ -56,8 +58,9 @@ class Watches:
 
     async def all(self) -> list[Watch]:
         """Every watch, oldest first."""
-        found = map(_decode, await self._db.do("HVALS", _KEY))
-        return sorted(found, key=lambda watch: (watch.created_at, watch.id))
+        found = await self._db.do("HGETALL", _KEY)
+        watches = self._db.records.all("watch", found.items(), _decode)
+        return sorted(watches, key=lambda watch: (watch.created_at, watch.id))
 
     async def of_user(self, user_id: int) -> list[Watch]:
         """Those of one user, oldest first."""
@@ -66,7 +69,10 @@ class Watches:
     async def get(self, watch_id: str) -> Watch | None:
         """One, or None."""
         found = await self._db.do("HGET", _KEY, watch_id)
-        return _decode(found) if found else None
+        return self._read(watch_id, found) if found else None
+
+    def _read(self, watch_id: str, found: bytes) -> Watch | None:
+        return self._db.records.one("watch", watch_id, found, _decode)
 
     async def remove(self, watch_id: str) -> None:
         """End it; what it has made tasks of goes on."""
@@ -76,7 +82,10 @@ class Watches:
         """The watch as it is after `how`; None if there is none any more. Changes made at once by others are
         not lost: then `how` is asked again."""
         while found := await self._db.do("HGET", _KEY, watch_id):
-            changed = how(_decode(found))
+            watch = self._read(watch_id, found)
+            if watch is None:
+                return None
+            changed = how(watch)
             text = codec.encode(changed)
             if text == found or await self._db.script("change", _KEY, watch_id, found, text):
                 return changed
@@ -102,8 +111,15 @@ class Watches:
     async def untold(self) -> dict[str, str]:
         """Tasks of which their users have not been told, oldest first, and their watches."""
         found = await self._db.do("HGETALL", _TASKS)
-        return {task.decode(): watch.decode() for task, watch in sorted(found.items())}
+        named = ((task, (task, watch)) for task, watch in sorted(found.items()))
+        return dict(self._db.records.all("watched task", named, _untold))
 
     async def told(self, task_ids: Sequence[str]) -> None:
         """There is nothing more to tell of these."""
         await self._db.do("HDEL", _TASKS, *task_ids)
+
+
+def _untold(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    task_id, watch_id = (each.decode() for each in pair)
+    created_ms(task_id)  # raises for what is no id
+    return task_id, watch_id

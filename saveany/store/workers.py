@@ -7,6 +7,7 @@ import msgspec
 from saveany.models import Item, ItemStatus
 from saveany.store import codec
 from saveany.store.db import PREFIX, Db
+from saveany.store.records import decoder, text
 
 #: A worker that was silent for longer is not listed any more.
 SILENCE_MS = 15_000
@@ -30,7 +31,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     accounts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-_info = msgspec.json.Decoder(WorkerInfo)
+_info = decoder(WorkerInfo)
 
 
 class Workers:
@@ -54,18 +55,19 @@ class Workers:
 
     async def living(self) -> list[WorkerInfo]:
         """All workers that were heard of lately, by id."""
-        ids = sorted(member.decode() for member in await self._db.do("SMEMBERS", PREFIX + "workers"))
+        ids = sorted(text(member) for member in await self._db.do("SMEMBERS", PREFIX + "workers"))
         raw = await self._db.many([("GET", f"{PREFIX}worker:{i}") for i in ids]) if ids else []
         gone = [i for i, value in zip(ids, raw, strict=True) if not value]
         if gone:
             await self._db.do("SREM", PREFIX + "workers", *gone)
-        return [_info.decode(value) for value in raw if value]
+        named = ((i, value) for i, value in zip(ids, raw, strict=True) if value)
+        return self._db.records.all("worker", named, _info)
 
     async def remains(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
         """Some (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded. Several
         workers may be given the same ones, again and again until they are `cleaned`."""
         members = await self._db.do("SRANDMEMBER", f"{PREFIX}cleanup:{storage}", limit)
-        return [(m.decode().rpartition(":")[0], int(m.rpartition(b":")[2])) for m in members or []]
+        return self._db.records.all("remains", ((m, m) for m in members or []), _remains)
 
     async def disown(self, task_id: str, epoch: int, item: Item) -> bool:
         """Take the final name off an item of a canceled task, because its file will be deleted. False if that
@@ -83,7 +85,7 @@ class Workers:
     async def storage_identity(self, storage: str) -> str:
         """The id that the disk of `storage` must show; "" if none was established."""
         known: bytes | None = await self._db.do("HGET", PREFIX + "storages", storage)
-        return (known or b"").decode()
+        return text(known or b"")
 
     async def establish_storage(self, storage: str, identity: str) -> str:
         """A disk shows this id as that of `storage`: a disk without it is another one from now on, unless
@@ -94,3 +96,8 @@ class Workers:
     async def lock(self, name: str, ttl_ms: int) -> bool:
         """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""
         return bool(await self._db.do("SET", f"{PREFIX}lock:{name}", 1, "NX", "PX", ttl_ms))
+
+
+def _remains(member: bytes) -> tuple[str, int]:
+    task_id, _, epoch = member.decode().rpartition(":")
+    return task_id, int(epoch)

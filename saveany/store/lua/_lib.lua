@@ -43,19 +43,40 @@ local function task_key(id) return P .. 'task:' .. id end
 
 local function field(id, name) return redis.call('HGET', task_key(id), name) or '' end
 
+-- What ought to be a number, even if it is damaged.
+local function num(value)
+  local n = tonumber(value)
+  if not n or n ~= n or math.abs(n) > 2 ^ 53 then return 0 end
+  return n
+end
+
+-- Adds to a number of a task's record. Unlike HINCRBY it gets over a damaged one.
+local function bump(id, name, by)
+  local value = string.format('%d', num(field(id, name)) + by)
+  redis.call('HSET', task_key(id), name, value)
+  return value
+end
+
+local function next_turn()
+  local turn = string.format('%d', num(redis.call('GET', P .. 'turn')) + 1)
+  redis.call('SET', P .. 'turn', turn)
+  return turn
+end
+
 -- Appends a state change to the stream; what the API needs to tell of it travels in the entry.
 local function emit(type, id, at)
   local t = redis.call('HMGET', task_key(id), 'status', 'stage', 'title', 'error', 'user')
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', 20000, '*', 'type', type, 'task', id, 'at', at,
-    'status', t[1], 'stage', t[2] or '', 'title', t[3], 'error', t[4] or '', 'user', t[5])
+    'status', t[1] or '', 'stage', t[2] or '', 'title', t[3] or '', 'error', t[4] or '', 'user', t[5] or '0')
 end
 
 local function make_ready(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane', 'score')
-  redis.call('ZADD', P .. 'ready:' .. t[1] .. ':' .. t[2], t[3], id)
-  redis.call('SADD', P .. 'lanes:' .. t[1], t[2])
+  local user, lane = t[1] or '', t[2] or ''
+  redis.call('ZADD', P .. 'ready:' .. user .. ':' .. lane, num(t[3]), id)
+  redis.call('SADD', P .. 'lanes:' .. user, lane)
   -- Who joins the ring waits behind everyone who is in it already.
-  redis.call('ZADD', P .. 'users', 'NX', redis.call('GET', P .. 'turn') or 0, t[1])
+  redis.call('ZADD', P .. 'users', 'NX', num(redis.call('GET', P .. 'turn')), user)
 end
 
 -- Puts a task with status queued where it has to wait: `paused` and `wake` (not before) of its record decide.
@@ -63,24 +84,29 @@ local function place(id, at)
   local t = redis.call('HMGET', task_key(id), 'created_at', 'paused', 'wake')
   redis.call('HSET', task_key(id), 'stage', t[2] == '1' and 'paused' or '', 'updated_at', at)
   if t[2] == '1' then
-    redis.call('ZADD', P .. 'paused', t[1], id)
+    redis.call('ZADD', P .. 'paused', num(t[1]), id)
   else
-    redis.call('ZADD', P .. 'queued', t[1], id)
-    if tonumber(t[3] or 0) > at then redis.call('ZADD', P .. 'delayed', t[3], id) else make_ready(id) end
+    redis.call('ZADD', P .. 'queued', num(t[1]), id)
+    if num(t[3]) > at then redis.call('ZADD', P .. 'delayed', num(t[3]), id) else make_ready(id) end
   end
   emit('task.queued', id, at)
+end
+
+-- Takes a task out of every place it may wait in, and out of that lane of that user.
+local function take_out(id, user, lane)
+  local ready, lanes = P .. 'ready:' .. user .. ':' .. lane, P .. 'lanes:' .. user
+  redis.call('ZREM', ready, id)
+  redis.call('ZREM', P .. 'delayed', id)
+  redis.call('ZREM', P .. 'queued', id)
+  redis.call('ZREM', P .. 'paused', id)
+  if redis.call('ZCARD', ready) == 0 then redis.call('SREM', lanes, lane) end
+  if redis.call('SCARD', lanes) == 0 then redis.call('ZREM', P .. 'users', user) end
 end
 
 -- Takes a queued task out of every place it may wait in.
 local function displace(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane')
-  local ready, lanes = P .. 'ready:' .. t[1] .. ':' .. t[2], P .. 'lanes:' .. t[1]
-  redis.call('ZREM', ready, id)
-  redis.call('ZREM', P .. 'delayed', id)
-  redis.call('ZREM', P .. 'queued', id)
-  redis.call('ZREM', P .. 'paused', id)
-  if redis.call('ZCARD', ready) == 0 then redis.call('SREM', lanes, t[2]) end
-  if redis.call('SCARD', lanes) == 0 then redis.call('ZREM', P .. 'users', t[1]) end
+  take_out(id, t[1] or '', t[2] or '')
 end
 
 local function stop_running(id)
@@ -92,15 +118,19 @@ end
 local function history_keys(id, status)
   local t = redis.call('HMGET', task_key(id), 'type', 'user', 'storage')
   local all = P .. 'history'
-  return { all, all .. ':status:' .. status, all .. ':type:' .. t[1], all .. ':user:' .. t[2],
-    all .. ':storage:' .. t[3] }
+  return { all, all .. ':status:' .. status, all .. ':type:' .. (t[1] or ''), all .. ':user:' .. (t[2] or ''),
+    all .. ':storage:' .. (t[3] or '') }
 end
 
 -- Where files of a task may lie: keys of the clean-up of its own storage, and of those its rules lead into.
 local function cleanup_keys(id)
   local keys = { P .. 'cleanup:' .. field(id, 'storage') }
-  for _, rule in ipairs(cjson.decode(field(id, 'spec')).rules or {}) do
-    if rule.storage then table.insert(keys, P .. 'cleanup:' .. rule.storage) end
+  local readable, spec = pcall(cjson.decode, field(id, 'spec'))
+  local rules = readable and type(spec) == 'table' and spec.rules
+  for _, rule in ipairs(type(rules) == 'table' and rules or {}) do
+    if type(rule) == 'table' and type(rule.storage) == 'string' then
+      table.insert(keys, P .. 'cleanup:' .. rule.storage)
+    end
   end
   return keys
 end
@@ -132,7 +162,7 @@ local function finish(id, status, err, at)
   stop_running(id)
   redis.call('DEL', P .. 'checkpoints:' .. id)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
-  if status == 'canceled' and tonumber(field(id, 'epoch')) > 0 then
+  if status == 'canceled' and num(field(id, 'epoch')) > 0 then
     for _, key in ipairs(cleanup_keys(id)) do redis.call('SADD', key, id .. ':' .. field(id, 'epoch')) end
   end
   emit('task.' .. status, id, at)
@@ -164,7 +194,11 @@ local function put_items(id, at)
   return at + 2 * count + 1
 end
 
-local function count(name, amount) redis.call('HINCRBYFLOAT', P .. 'counters', name, amount) end
+-- Adds to a sum; one that is damaged begins again.
+local function count(name, amount)
+  local done = redis.pcall('HINCRBYFLOAT', P .. 'counters', name, amount)
+  if type(done) == 'table' and done.err then redis.call('HSET', P .. 'counters', name, amount) end
+end
 
 -- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended), 'cancel'
 -- or 'pause' (the user wants it to stop; a cancel goes first).

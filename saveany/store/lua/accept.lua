@@ -4,12 +4,12 @@
 -- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}
 local id, idem = ARGV[1], P .. 'idem:' .. ARGV[9]
 -- The reply to the first call was lost with the connection, and the client has sent it again.
-if redis.call('EXISTS', task_key(id)) == 1 then return { 'accepted', id, tonumber(field(id, 'created_at')) } end
+if redis.call('EXISTS', task_key(id)) == 1 then return { 'accepted', id, num(field(id, 'created_at')) } end
 if ARGV[9] ~= '' then
   local known = redis.call('HMGET', idem, 'hash', 'task')
   if known[1] then
     if known[1] ~= ARGV[10] then return { 'reused' } end
-    return { 'replayed', known[2] }
+    return { 'replayed', known[2] or '' }
   end
   redis.call('HSET', idem, 'hash', ARGV[10], 'task', id)
   redis.call('PEXPIRE', idem, ARGV[11])

@@ -8,11 +8,13 @@ local at, canceled, returned = now(), {}, 0
 local lapsed = {}
 if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
 for _, id in ipairs(lapsed) do
-  if field(id, 'cancel') == '1' then
-    local epoch = redis.call('HINCRBY', task_key(id), 'epoch', 1)
+  if field(id, 'status') ~= 'running' then
+    stop_running(id) -- its record is gone or damaged
+  elseif field(id, 'cancel') == '1' then
+    local epoch = bump(id, 'epoch', 1)
     redis.call('ZADD', P .. 'leases', at + ARGV[2], id)
     table.insert(canceled, id)
-    table.insert(canceled, tostring(epoch))
+    table.insert(canceled, epoch)
   else
     enqueue(id, at, 0)
     returned = returned + 1
@@ -22,7 +24,7 @@ if #lapsed > 0 then count('lost_leases', #lapsed) end
 local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', at, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delayed', id)
-  make_ready(id)
+  if field(id, 'status') == 'queued' then make_ready(id) else redis.call('ZREM', P .. 'queued', id) end
 end
 local waiting = redis.call('ZCARD', P .. 'users')
 if redis.call('HGET', P .. 'settings', 'paused') == '1' then waiting = 0 end

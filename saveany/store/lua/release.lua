@@ -4,7 +4,7 @@
 -- Returns 'ok' | 'fenced' | 'cancel'
 local verdict = may_end(ARGV[1], ARGV[2])
 if verdict == 'ok' then
-  redis.call('HINCRBY', task_key(ARGV[1]), 'attempts', -1)
+  bump(ARGV[1], 'attempts', -1)
   enqueue(ARGV[1], now(), tonumber(ARGV[3]))
 end
 return verdict

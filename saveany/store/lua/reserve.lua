@@ -6,7 +6,7 @@
 local key = P .. 'name:' .. ARGV[3] .. ':' .. ARGV[4]
 local owner, mine = redis.call('GET', key), ARGV[1] .. '-' .. ARGV[2]
 if owner and owner ~= mine then
-  local status = field(string.match(owner, '^(.*)%-%d+$'), 'status')
+  local status = field(string.match(owner, '^(.*)%-%d+$') or '', 'status')
   if status == 'running' or status == 'queued' then return 0 end
 end
 redis.call('SET', key, mine, 'PX', ARGV[5])

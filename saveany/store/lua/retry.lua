@@ -10,7 +10,7 @@ if (status ~= 'failed' and status ~= 'canceled') or field(id, 'run') ~= ARGV[2] 
 for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
 for _, key in ipairs(cleanup_keys(id)) do redis.call('SREM', key, id .. ':' .. field(id, 'epoch')) end
 put_items(id, 3)
-redis.call('HINCRBY', task_key(id), 'run', 1)
+bump(id, 'run', 1)
 redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)
 redis.call('HDEL', task_key(id), 'finished_at', 'started_at', 'webhook')
 enqueue(id, now(), 0)

@@ -6,13 +6,15 @@ local workers, mine, by_user, total = {}, {}, {}, 0
 for _, id in ipairs(redis.call('ZRANGE', P .. 'running', 0, -1)) do
   local t = redis.call('HMGET', task_key(id), 'worker', 'user')
   local worker, user = t[1], t[2]
-  if not workers[worker] then
-    workers[worker] = true
-    total = total + 1
+  if worker and user then
+    if not workers[worker] then
+      workers[worker] = true
+      total = total + 1
+    end
+    by_user[user] = by_user[user] or {}
+    by_user[user][worker] = true
+    if worker == ARGV[1] then mine[user] = true end
   end
-  by_user[user] = by_user[user] or {}
-  by_user[user][worker] = true
-  if worker == ARGV[1] then mine[user] = true end
 end
 local users = {}
 for user in pairs(mine) do

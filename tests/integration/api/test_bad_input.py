@@ -373,9 +373,12 @@ async def test_query(client: httpx.AsyncClient, path: str, field: str, words: st
 
 
 async def test_unforeseen_errors_keep_their_secrets(
-    client: httpx.AsyncClient, app: FastAPI, store: Store
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.db.do("SET", "sa:task:broken", "not a hash")
+    async def broken(task_id: str) -> None:
+        raise RuntimeError("WRONGTYPE")
+
+    monkeypatch.setattr(store.tasks, "get", broken)
     with capture_logs() as logs:
         error = check_error(await client.get("/api/v1/tasks/broken"), 500)
     assert f"error id {logs[-1]['error_id']}" in error["message"]

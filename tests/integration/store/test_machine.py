@@ -331,7 +331,9 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: any(m.status.ended for m in self.model.values()))
     @rule()
     def forget(self) -> None:
-        ended = [task for task, model in self.model.items() if model.status.ended]
+        remains = [self.do(self.store.workers.remains(storage, 1000)) for storage in STORAGES]
+        left = {task for each in remains for task, _ in each}
+        ended = [task for task, model in self.model.items() if model.status.ended and task not in left]
         self.do(self.store.history.forget(self.do(self.db.time_ms()) + 1))
         for task in ended:
             del self.model[task]

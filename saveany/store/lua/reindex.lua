@@ -1,0 +1,18 @@
+-- Put a task back where its record says that it belongs, after a key that led to it was lost.
+-- Touches: queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, running, running:<user>, leases,
+-- history…; reads task:<id>.
+-- ARGV: id …
+for _, id in ipairs(ARGV) do
+  local t = redis.call('HMGET', task_key(id), 'status', 'user', 'created_at', 'finished_at')
+  if t[1] == 'queued' then
+    displace(id)
+    place(id, now())
+  elseif t[1] == 'running' then
+    redis.call('ZADD', P .. 'running', num(t[3]), id)
+    redis.call('SADD', P .. 'running:' .. (t[2] or ''), id)
+    redis.call('ZADD', P .. 'leases', 'NX', now(), id)
+  elseif t[1] == 'completed' or t[1] == 'failed' or t[1] == 'canceled' then
+    for _, key in ipairs(history_keys(id, t[1])) do redis.call('ZADD', key, num(t[4]), id) end
+  end
+end
+return 0

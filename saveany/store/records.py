@@ -1,0 +1,111 @@
+"""Reading records one by one: one that nobody can read is skipped, logged and counted, and harms no other.
+
+A record is damaged, or of a newer version: a version that changes what a record means begins it with
+`{"v":N,`, and this one knows `VERSION`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from saveany.logs import get_logger
+
+VERSION = 1
+#: The same record is logged and counted once in so many seconds, and so many are remembered for that.
+_AGAIN_SECONDS, _MOST = 3600.0, 10_000
+#: So many are logged in a minute; all are counted.
+_LINES, _MINUTE = 20, 60.0
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_marked = re.compile(rb'\{"v":\s*(\d{1,9})')
+
+log = get_logger("saveany.store")
+
+
+class Unreadable(ValueError):
+    """Why a record cannot be read."""
+
+
+_BAD = (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
+def check_version(raw: bytes) -> None:
+    """Raise `Unreadable` for a record of a newer version."""
+    if raw.startswith(b'{"v":') and (found := _marked.match(raw)) and int(found[1]) > VERSION:
+        raise Unreadable(f"it was written by a newer version of SaveAny (format {int(found[1])})")
+
+
+def decoder(type_: type[T]) -> Callable[[bytes], T]:
+    """Reads a JSON record of that type; raises `Unreadable` for one of a newer version."""
+    decode = msgspec.json.Decoder(type_).decode
+
+    def read(raw: bytes) -> T:
+        check_version(raw)
+        return decode(raw)
+
+    return read
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a record, without a word of its content."""
+    if isinstance(error, Unreadable):
+        return str(error)
+    return "it is damaged"
+
+
+def text(raw: bytes) -> str:
+    """An id or a name, even if it is damaged."""
+    return raw.decode("utf-8", "replace")
+
+
+class Records:
+    """Reads records, and remembers which could not be read."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], float] = {}  # until when it is not told again
+        self._lines: list[float] = []  # when lines were logged lately
+        self._fresh: Counter[str] = Counter()
+
+    def all(self, kind: str, raw: Iterable[tuple[object, R]], decode: Callable[[R], T]) -> list[T]:
+        """What `decode` makes of each value; the keys tell them apart in the log."""
+        found = []
+        for key, value in raw:
+            try:
+                found.append(decode(value))
+            except _BAD as error:
+                self.report(kind, key, error)
+        return found
+
+    def one(self, kind: str, key: object, raw: R, decode: Callable[[R], T]) -> T | None:
+        """The same of one value; None if it cannot be read."""
+        found = self.all(kind, [(key, raw)], decode)
+        return found[0] if found else None
+
+    def report(self, kind: str, key: object, error: Exception) -> None:
+        """A record could not be read."""
+        name = text(key) if isinstance(key, bytes) else str(key)
+        now = time.monotonic()
+        if self._known.get((kind, name), 0.0) > now:
+            return
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[kind, name] = now + _AGAIN_SECONDS
+        self._fresh[kind] += 1
+        self._lines = [at for at in self._lines if at > now - _MINUTE]
+        if len(self._lines) < _LINES:
+            self._lines.append(now)
+            why = reason(error)
+            log.error("a record cannot be read and is skipped", kind=kind, key=name[:100], reason=why)
+
+    def take_counts(self) -> dict[str, int]:
+        """How many could not be read since the last call, by kind."""
+        fresh, self._fresh = self._fresh, Counter()
+        return dict(fresh)
