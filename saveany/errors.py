@@ -18,6 +18,7 @@ to these once, at the edge where they enter.
     │           └── StoreDamaged  a record in it stands in the way
     ├── TaskError                a task or one of its items cannot go on
     │   ├── Retryable            try the same again, after `after` seconds
+    │   │   └── Offline          the way out is closed, whatever is asked for: wait until it is open
     │   ├── Permanent            trying again cannot help; the message says what to do
     │   └── NeedsLogin           an account must be logged in again; the message names the command
     ├── Fenced                   another claim owns the task now: write nothing more, stop
@@ -131,6 +132,10 @@ class Retryable(TaskError):
     def __init__(self, message: str, after: float = 0.0) -> None:
         super().__init__(message)
         self.after = after  # seconds to wait before the next try
+
+
+class Offline(Retryable):
+    """Neither the task nor what it asks for is to blame: the network or the proxy does not let us out."""
 
 
 class Permanent(TaskError):

@@ -15,6 +15,7 @@ from saveany.errors import (
     CancelRequested,
     Fenced,
     NoSpace,
+    Offline,
     PauseRequested,
     Permanent,
     Retryable,
@@ -38,7 +39,8 @@ from workers.transfer import Transfer, gathers
 
 #: A task that must wait longer than this gives its slot to another meanwhile.
 _LONG_WAIT = 30.0
-#: How long a task waits for a storage that has gone away, before it asks for a worker that has it.
+#: How long a task waits for the network or the proxy, or for a storage that has gone away, before it asks for
+#: a worker that has it.
 _STORAGE_WAIT = 31.0
 
 replace = msgspec.structs.replace
@@ -263,6 +265,8 @@ class Job:
                 hopeless = isinstance(e, NoSpace | UnsafePath)
                 place = self._place(None if index is None else self._ledger.items[index])
                 if isinstance(e, StorageUnavailable) and not await place.works():
+                    raise Retryable(e.message, after=_STORAGE_WAIT) from e
+                if isinstance(e, Offline):
                     raise Retryable(e.message, after=_STORAGE_WAIT) from e
                 if hopeless or wait > _LONG_WAIT or failures >= self._tries:
                     raise

@@ -40,6 +40,11 @@ def plain_client(*, timeout: float) -> httpx.AsyncClient:
     return _client(_Transport(_Network(_resolve, "")), timeout)
 
 
+def is_offline(error: BaseException) -> bool:
+    """Whether a request failed at the operator's proxy, and not at the server that was asked."""
+    return any(isinstance(cause, ProxyFailed) for cause in _chain(error))
+
+
 def describe(error: BaseException) -> str:
     """Why a request failed, in words for a user; never the URL, which may hold secrets."""
     if isinstance(error, InvalidInput):

@@ -22,7 +22,7 @@ import httpx
 
 from saveany.errors import InvalidInput
 from saveany.net.client import describe
-from saveany.net.dial import CONNECT_SECONDS, dial
+from saveany.net.dial import CONNECT_SECONDS, ProxyFailed, dial
 from saveany.net.guard import AddressGuard
 from saveany.net.upstream import Streams
 
@@ -66,6 +66,8 @@ class GuardedProxy:
         self.connections, self.passed = 0, 0
         #: What the guard said to requests that it refused, each sentence once, oldest first.
         self.refusals: list[str] = []
+        #: What is wrong with the proxy behind this one, "" if a connection could be made through it since.
+        self.trouble = ""
 
     @property
     def url(self) -> str:
@@ -163,7 +165,9 @@ class GuardedProxy:
             self._guard.check_url(url)
             host, port = httpx.URL(url).raw_host.decode("ascii"), httpx.URL(url).port or _PORTS[scheme]
             async with asyncio.timeout(CONNECT_SECONDS):
-                return await dial(await self._guard.resolve(host, port), port, self._upstream)
+                server = await dial(await self._guard.resolve(host, port), port, self._upstream)
+            self.trouble = ""
+            return server
         except InvalidInput as error:
             if error.message not in self.refusals:
                 self.refusals = [*self.refusals, error.message][-_MOST_REFUSALS:]
@@ -171,6 +175,7 @@ class GuardedProxy:
         except TimeoutError as error:
             raise _Refused(HTTPStatus.GATEWAY_TIMEOUT, "The server could not be reached in time.") from error
         except OSError as error:
+            self.trouble = describe(error) if isinstance(error, ProxyFailed) else ""
             raise _Refused(
                 HTTPStatus.BAD_GATEWAY, f"The server cannot be reached: {describe(error)}."
             ) from error

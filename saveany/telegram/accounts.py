@@ -20,7 +20,7 @@ from telethon import utils
 from telethon.tl import types
 
 from saveany.advice import command
-from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import history
 from saveany.telegram import login as logins
@@ -448,7 +448,7 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
     """The one error for what every account refused."""
     if not refusals:
         return NeedsLogin(_nobody())
-    passing = [each.after for each in refusals.values() if isinstance(each, Retryable)]
+    passing = [each for each in refusals.values() if isinstance(each, Retryable)]
     missing = [each for each in refusals.values() if isinstance(each, NotThere)]
     if missing and not passing:
         best = max(missing, key=_seen)
@@ -461,7 +461,9 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
         for name, error in refusals.items()
     )
     if passing:
-        return Retryable(f"No Telegram account can read this now. {reasons}", after=min(passing))
+        way = Offline if all(isinstance(each, Offline) for each in passing) else Retryable
+        after = min(each.after for each in passing)
+        return way(f"No Telegram account can read this now. {reasons}", after=after)
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin(f"No Telegram account is ready. {reasons}")
     return Permanent(f"No Telegram account can read this. {reasons}. {advice}{command(_LOGIN)}")

@@ -16,7 +16,7 @@ from telethon import errors as tg
 from telethon.errors import common, rpcbaseerrors
 
 from saveany import advice
-from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.net.dial import ProxyFailed
 
 
@@ -215,7 +215,7 @@ def translate(error: BaseException, account: str = "", *, is_bot: bool = False) 
         seconds = flood_seconds(error)
         return Retryable(f"{who}Telegram asks to wait {seconds:.0f} s", after=seconds)
     if what is Kind.RETRY:
-        return Retryable(who + describe(error))
+        return (Offline if isinstance(error, Unreachable) else Retryable)(who + describe(error))
     refused = AccountRefused if isinstance(error, tg.RPCError) else Permanent
     return refused(who + describe(error))
 

@@ -20,9 +20,9 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
-from saveany.errors import InvalidInput, Permanent, Retryable
+from saveany.errors import InvalidInput, Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
-from saveany.net.client import describe, guarded_client
+from saveany.net.client import describe, guarded_client, is_offline
 from saveany.net.disposition import filename
 from saveany.net.text import decoded
 from saveany.planning.names import extension_for, safe_name
@@ -336,7 +336,8 @@ class DirectLinksSource(Source):
         except httpx.LocalProtocolError as error:
             raise Permanent("`headers` or `cookies` hold what HTTP does not allow there") from error
         except httpx.HTTPError as error:
-            raise Retryable(f"{urlsplit(url).hostname}: {describe(error)}") from error
+            kind = Offline if is_offline(error) else Retryable
+            raise kind(f"{urlsplit(url).hostname}: {describe(error)}") from error
         raise Permanent(f"the server redirects more than {_REDIRECTS} times")
 
     def _check(self, url: str, answer: httpx.Response) -> None:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
+from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.guard import AddressGuard
@@ -96,6 +96,8 @@ async def run(
     name = Path(command[0]).name
     if moved.over:
         raise Retryable(f"{name} did nothing for {SILENCE:.0f} s")
+    if code and way.trouble:
+        raise Offline(f"{name}: {way.trouble}")
     if code and refusals:
         raise Permanent(refusals[-1])
     if meanings and code in meanings:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from saveany.embedded import EmbeddedRedis
-from saveany.errors import NeedsLogin, Permanent, Retryable, StorageUnavailable
+from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, StorageUnavailable
 from saveany.models import ItemStatus, Status
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
@@ -261,3 +261,15 @@ async def test_a_saved_file_tells_its_page_if_that_can_be_known(bench: Bench, aw
     assert (await bench.task(task_id)).status is Status.COMPLETED
     (item,) = await bench.store.tasks.all_items(task_id)
     assert item.url == ("" if away else "https://host.example/d/a.bin")
+
+
+async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: Bench) -> None:
+    task_id = await bench.accept()
+
+    async def closed(name: str, offset: int) -> None:
+        raise Offline("the proxy refuses")
+
+    bench.source.step = closed
+    await within((await bench.job()).run())
+    assert (await bench.task(task_id)).status is Status.QUEUED
+    assert bench.source.fetched == ["a.bin"]  # once: then the slot is for another task
