@@ -30,6 +30,7 @@ from saveany.api.auth import OPEN_PATHS, SameOrigin, TokenAuth
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
 from saveany.api.services import Services
+from saveany.api.sse import encode
 from saveany.config import Config
 from saveany.queue import Queue
 from saveany.store import Store
@@ -53,7 +54,7 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
     `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
     connections.
     """
-    services = Services(config, store, queue, Hub(store.events, config.api.max_event_streams))
+    services = Services(config, store, queue, Hub(store.events, encode, config.api.max_event_streams))
     app = _App(
         title="SaveAny",
         version=__version__,

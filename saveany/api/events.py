@@ -9,22 +9,19 @@ The type of an event is its `event`: `task.queued`, `task.running`, `task.update
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from functools import lru_cache
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Header
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from saveany.api.errors import responses
-from saveany.api.hub import Subscription, event_key
+from saveany.api.hub import End, Subscription, Told, event_key
 from saveany.api.routes import Route
 from saveany.api.services import Use
+from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
-from saveany.api.views import event_view
 from saveany.errors import NotFound, StoreUnavailable
 from saveany.models import ENDED, Task
 from saveany.store import Event, Store
@@ -63,29 +60,29 @@ async def _one_task(
     "/events",
     operation_id="streamEvents",
     summary="What happens to all tasks",
-    response_class=EventSourceResponse,
-    responses=responses(429),
+    response_class=EventStream,
+    responses={**responses(429), 200: STREAMED},
 )
 async def all_events(
     use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """A stream of events, for ever: `task.queued`, `task.running`, `task.updated`, `task.progress`,
     `task.completed`, `task.failed`, `task.canceled`. The data is JSON: `task_id, status, stage, at`, and
     where they apply `title`, `error` and `progress`. Progress comes at most twice a second per task and has
     no id. After a `Last-Event-ID` that is too old comes `reset`, then a `snapshot` of each task that has not
     ended.
     """
-    async for event in _stream(use.store, client, "", last_event_id or ""):
-        yield event
+    return EventStream(_stream(use.store, client, "", last_event_id or ""))
 
 
 @router.get(
     "/tasks/{task_id}/events",
     operation_id="streamTaskEvents",
     summary="What happens to one task",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses={
         **responses(404, 429),
+        200: STREAMED,
         204: {"description": "The task has ended and its last event was seen."},
     },
 )
@@ -94,12 +91,11 @@ async def task_events(
     task_id: TaskId,
     client: Annotated[Subscription, Depends(_one_task)],
     last_event_id: LastEventId = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """As the stream of all tasks, but it begins with a `snapshot`, or after a `Last-Event-ID` with what was
     missed, and closes when the task has ended.
     """
-    async for event in _stream(use.store, client, task_id, last_event_id or ""):
-        yield event
+    return EventStream(_stream(use.store, client, task_id, last_event_id or ""))
 
 
 async def _seen_to_the_end(store: Store, task_id: str, last_id: str) -> bool:
@@ -110,28 +106,37 @@ async def _seen_to_the_end(store: Store, task_id: str, last_id: str) -> bool:
 
 async def _stream(
     store: Store, client: Subscription, task_id: str, last_id: str
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[bytes, None]:
+    """What one client is sent, in order and each event once: the past from the store, then what comes in."""
+    seen = (0, 0)
     try:
-        async for event in _events(store, client, task_id, last_id):
-            yield _sse(event)
-            if task_id and event.status in ENDED:
-                return
+        async for event in _past(store, task_id, last_id):
+            seen = event_key(event.id) if event.id else seen
+            if not task_id or event.task_id in ("", task_id):
+                yield encode(event)
+                if task_id and event.status in ENDED:
+                    return
     except StoreUnavailable as error:
-        yield _sse(_reset(error.message))
+        yield encode(_reset(error.message))
+        return
+    ended = False
+    while not ended:
+        pieces, ended = _news(await client.next(), seen, task_id)
+        yield b"".join(pieces) or PING
 
 
-async def _events(store: Store, client: Subscription, task_id: str, last_id: str) -> AsyncIterator[Event]:
-    """What one client is told, in order and each event once: the past from the store, then what comes in."""
-    seen = "0-0"
-    async for event in _past(store, task_id, last_id):
-        seen = event.id or seen
-        if not task_id or event.task_id in ("", task_id):
-            yield event
-    while isinstance(coming := await client.next(), Event):
-        if not coming.id or event_key(coming.id) > event_key(seen):
-            yield coming
-    if coming.reason:
-        yield _reset(coming.reason)
+def _news(waiting: Sequence[Told | End], seen: tuple[int, int], task_id: str) -> tuple[list[bytes], bool]:
+    """What of this is new to the client, and whether nothing follows."""
+    pieces: list[bytes] = []
+    for told in waiting:
+        if isinstance(told, End):
+            return [*pieces, encode(_reset(told.reason))] if told.reason else pieces, True
+        event = told.event
+        if not event.id or event_key(event.id) > seen:
+            pieces.append(told.wire)
+            if task_id and event.status in ENDED:
+                return pieces, True
+    return pieces, False
 
 
 async def _past(store: Store, task_id: str, last_id: str) -> AsyncIterator[Event]:
@@ -179,13 +184,3 @@ def _snapshot(task: Task) -> Event:
 
 def _reset(reason: str) -> Event:
     return Event(type="reset", task_id="", user_id=0, error=reason)
-
-
-@lru_cache(maxsize=256)
-def _sse(event: Event) -> ServerSentEvent:
-    """The event on the wire; many clients get the same one."""
-    if event.type == "reset":
-        data = json.dumps({"reason": event.error})
-    else:
-        data = event_view(event).model_dump_json()
-    return ServerSentEvent(event=event.type, id=event.id or None, raw_data=data)

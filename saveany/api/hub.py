@@ -1,4 +1,5 @@
 """Events for the clients of this process: one reader of the stream and one subscription to progress for all.
+Each event is encoded once, for all clients.
 
 Each client has a bounded queue. A client that does not keep up loses progress first; when even its state
 changes do not fit it is sent away with `reset`, and resumes or starts over when it comes back. When Redis is
@@ -26,6 +27,8 @@ from saveany.store.events import Events
 QUEUE_SIZE = 1000
 #: Progress of one task is told at most this often, in seconds.
 PROGRESS_INTERVAL = 0.5
+#: A stream is never silent for longer, in seconds.
+PING_SECONDS = 15.0
 _RETRY_DELAY = 0.5
 _ENDED_REMEMBERED = 1000
 
@@ -36,6 +39,14 @@ def event_key(event_id: str) -> tuple[int, int]:
     """Event ids in the order in which they happened."""
     ms, _, sequence = event_id.partition("-")
     return int(ms), int(sequence or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and how it is sent to every client."""
+
+    event: Event
+    wire: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +61,19 @@ class Subscription:
 
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
-        self._waiting: deque[Event | End] = deque()
+        self._waiting: deque[Told | End] = deque()
         self._ended = False
         self._arrived = asyncio.Event()
 
-    def offer(self, event: Event) -> None:
+    def offer(self, told: Told) -> None:
         """Put an event in, if it is for this client and there is room."""
+        event = told.event
         if self._ended or self._task_id not in ("", event.task_id):
             return
         if len(self._waiting) >= QUEUE_SIZE:
             self.end("this client reads too slowly and has missed events")
         elif event.id or len(self._waiting) < QUEUE_SIZE // 2:
-            self._waiting.append(event)
+            self._waiting.append(told)
             self._arrived.set()
 
     def end(self, reason: str = "") -> None:
@@ -73,19 +85,26 @@ class Subscription:
             self._waiting.append(End(reason))
             self._arrived.set()
 
-    async def next(self) -> Event | End:
-        """The next event; after an `End` do not ask again."""
-        while not self._waiting:
-            self._arrived.clear()
+    def ping(self) -> None:
+        """Have something sent if nothing else is: who sits between us and the client ends what is silent."""
+        self._arrived.set()
+
+    async def next(self) -> list[Told | End]:
+        """All that has come, maybe nothing after a `ping`; after an `End` do not ask again."""
+        if not self._waiting:
             await self._arrived.wait()
-        return self._waiting.popleft()
+        self._arrived.clear()
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
 
 
 class Hub:
     """Hands the events of the store to subscriptions while `running`."""
 
-    def __init__(self, events: Events, most_clients: int = 1000) -> None:
+    def __init__(self, events: Events, encode: Callable[[Event], bytes], most_clients: int = 1000) -> None:
         self._events = events
+        self._encode = encode
         self._most_clients = most_clients
         self._clients: set[Subscription] = set()
         self._position = ""  # id of the newest event that was handed out; empty before the first look
@@ -122,7 +141,8 @@ class Hub:
     async def running(self) -> AsyncIterator[None]:
         """Read events in here."""
         tasks = [
-            asyncio.create_task(_for_ever(step)) for step in (self._follow, self._listen, self._tell_progress)
+            asyncio.create_task(_for_ever(step))
+            for step in (self._follow, self._listen, self._tell_progress, self._ping)
         ]
         try:
             yield
@@ -172,9 +192,17 @@ class Hub:
             self._hand_out(event)
         await asyncio.sleep(PROGRESS_INTERVAL)
 
-    def _hand_out(self, event: Event) -> None:
+    async def _ping(self) -> None:
+        await asyncio.sleep(PING_SECONDS)
         for client in self._clients:
-            client.offer(event)
+            client.ping()
+
+    def _hand_out(self, event: Event) -> None:
+        if not self._clients:
+            return
+        told = Told(event, self._encode(event))
+        for client in self._clients:
+            client.offer(told)
 
 
 async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:

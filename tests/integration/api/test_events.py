@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi.sse import _PING_INTERVAL
+from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from saveany.api import hub as hub_module
 from saveany.api.app import create_app
 from saveany.api.hub import End, Hub, Subscription
+from saveany.api.models import EventView
 from saveany.api.server import ApiServer
+from saveany.api.sse import encode
+from saveany.api.views import event_view
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status
@@ -210,8 +213,8 @@ async def test_progress_at_most_twice_a_second(
 
 
 async def test_a_quiet_stream_is_kept_open(live: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _PING_INTERVAL == 15
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    assert hub_module.PING_SECONDS == 15
+    monkeypatch.setattr(hub_module, "PING_SECONDS", 0.05)
     async with live.stream("GET", "/api/v1/events") as response:
         lines = response.aiter_lines()
         assert [await anext(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
@@ -272,15 +275,20 @@ async def _contains(logs: Sequence[Mapping[str, Any]], words: str, times: int) -
 
 
 async def test_a_store_that_was_emptied_sends_everyone_away(store: Store) -> None:
-    hub = Hub(store.events)
+    hub = Hub(store.events, encode)
     await store.db.do("XADD", "sa:events", "99-1", "type", "x")
     await hub._find_position()
     with hub.subscription() as client:
         await store.db.do("DEL", "sa:events")
         await hub._find_position()
-        end = await client.next()
+        (end,) = await client.next()
     assert isinstance(end, End)
     assert end.reason
+
+
+def told(number: int, *, progress: bool = False, task: str = "t") -> hub_module.Told:
+    happened = event(number, progress=progress, task=task)
+    return hub_module.Told(happened, encode(happened))
 
 
 def event(number: int, *, progress: bool = False, task: str = "t") -> Event:
@@ -291,32 +299,74 @@ async def test_a_slow_client_loses_progress_first(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hub_module, "QUEUE_SIZE", 4)
     client = Subscription("")
     for n in range(5):
-        client.offer(event(n, progress=True))
+        client.offer(told(n, progress=True))
     for n in (1, 2):
-        client.offer(event(n))
-    got = [await client.next() for _ in range(4)]
-    assert [isinstance(e, Event) and e.id for e in got] == ["", "", "1-0", "2-0"]
+        client.offer(told(n))
+    got = await client.next()
+    assert [isinstance(e, hub_module.Told) and e.event.id for e in got] == ["", "", "1-0", "2-0"]
 
 
 async def test_a_client_that_is_too_slow_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "QUEUE_SIZE", 4)
     client = Subscription("")
     for n in range(6):
-        client.offer(event(n))
-    end = await client.next()
+        client.offer(told(n))
+    (end,) = await client.next()
     assert isinstance(end, End)
     assert "too slowly" in end.reason
 
 
 async def test_a_closed_hub_ends_new_streams_too(store: Store) -> None:
-    hub = Hub(store.events)
+    hub = Hub(store.events, encode)
     hub.close()
     with hub.subscription() as client:
-        assert await client.next() == End()
+        assert await client.next() == [End()]
+
+
+async def test_an_event_is_encoded_once_for_all_clients(
+    app: FastAPI, live: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = app.state.services.hub
+    encoded: list[Event] = []
+
+    def counted(event: Event) -> bytes:
+        encoded.append(event)
+        return encode(event)
+
+    monkeypatch.setattr(hub, "_encode", counted)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(streaming(live, "/api/v1/events")) for _ in range(20)]
+        made = [await create(live) for _ in range(3)]
+        for stream in streams:
+            got = [await stream.next() for _ in made]
+            assert [each and each.data["task_id"] for each in got] == made
+    assert [event.task_id for event in encoded] == made
+
+
+async def test_an_event_that_many_missed_is_encoded_once(
+    live: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        await create(live)
+    first = (await store.events.after("0-0"))[0].id
+    views: list[Event] = []
+
+    def counted(event: Event) -> EventView:
+        views.append(event)
+        return event_view(event)
+
+    monkeypatch.setattr("saveany.api.sse.event_view", counted)
+    encode.cache_clear()
+    for _ in range(4):
+        async with streaming(live, "/api/v1/events", first) as stream:
+            assert [each.type for each in [await stream.next() for _ in range(4)] if each] == [
+                "task.queued"
+            ] * 4
+    assert len(views) == 4
 
 
 async def test_no_progress_after_the_end(store: Store) -> None:
-    hub = Hub(store.events)
+    hub = Hub(store.events, encode)
     for n in range(2000):
         done = Event(type="task.completed", task_id=f"t{n}", user_id=1, id=f"{n + 1}-0", status="completed")
         hub._remember(done)

@@ -1,0 +1,79 @@
+"""Server-sent events on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from functools import lru_cache
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from saveany.api.views import event_view
+from saveany.store import Event
+
+#: A comment, which every client passes over.
+PING = b": ping\n\n"
+
+_TEXT = {"type": "string"}
+#: How openapi.json describes a stream (OpenAPI 3.2, "Special Considerations for Server-Sent Events").
+STREAMED: dict[str, Any] = {
+    "description": "Events, as they happen.",
+    "content": {
+        "text/event-stream": {
+            "itemSchema": {"type": "object", "properties": {"data": _TEXT, "event": _TEXT, "id": _TEXT}}
+        }
+    },
+}
+
+
+@lru_cache(maxsize=4096)
+def encode(event: Event) -> bytes:
+    """An event as it is sent. The last ones are remembered: many clients miss the same."""
+    if event.type == "reset":
+        data = json.dumps({"reason": event.error})
+    else:
+        data = event_view(event).model_dump_json()
+    # JSON has no line ends, and neither have types and ids.
+    lines = [f"event: {event.type}", f"data: {data}", *([f"id: {event.id}"] if event.id else []), "", ""]
+    return "\n".join(lines).encode()
+
+
+class EventStream(Response):
+    """An answer that goes on until its pieces end, or the client goes."""
+
+    media_type = "text/event-stream"
+    charset = "utf-8"
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+        self.status_code = 200
+        self.background = None
+        # nginx holds back what it may.
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what comes, and meanwhile look whether the client is still there."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        tasks = {asyncio.create_task(self._feed(send)), asyncio.create_task(_until_gone(receive))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._pieces.aclose()
+        for task in done:
+            task.result()
+
+    async def _feed(self, send: Send) -> None:
+        async for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
