@@ -47,9 +47,9 @@ class EventStream(Response):
     media_type = "text/event-stream"
     charset = "utf-8"
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], status_code: int = 200) -> None:
         self._pieces = pieces
-        self.status_code = 200
+        self.status_code = status_code
         self.background = None
         # nginx holds back what it may.
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
