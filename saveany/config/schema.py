@@ -105,8 +105,8 @@ class Api(Table):
     enable: bool = Field(default=True, description="Serve the API. (SaveAny-Bot's default is false.)")
     token: SecretStr = Field(
         default=SecretStr(""),
-        description="Clients send it as `Authorization: Bearer <token>`. Empty: no authentication, and then "
-        "only this machine may connect.",
+        description="Clients send it as `Authorization: Bearer <token>`. It acts as every user. Empty: no "
+        "authentication, and then only this machine may connect.",
         examples=["your-secret-token-here"],
     )
     host: str = Field(

@@ -9,6 +9,7 @@ from itertools import count
 from saveany.errors import InvalidInput
 from saveany.planning.characters import is_hidden
 from saveany.planning.names import numbered
+from storages.parts import is_reserved
 
 #: Limits of Linux: bytes in one part of a path, and in all of it.
 MAX_PART_BYTES = 255
@@ -60,6 +61,8 @@ def _check_part(part: str) -> None:
     # Windows and SMB drop trailing dots and spaces: ".. " and "..." would mean "..", or nothing, there.
     if not part.strip(". "):
         raise _refused('has a part of dots or spaces only; ".." cannot lead out of the storage')
+    if is_reserved(part):
+        raise _refused(f"has a part that SaveAny keeps for itself ({part[:40]}); choose another name")
     if len(part.encode()) > MAX_PART_BYTES:
         raise _refused(f"has a part longer than {MAX_PART_BYTES} bytes")
 

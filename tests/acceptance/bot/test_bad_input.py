@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from saveany.sandbox import samples
 from saveany.sandbox.world import Chat
 from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
@@ -52,3 +54,17 @@ async def test_a_file_that_was_deleted_meanwhile(stack: Stack, anna: Person) -> 
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
     await anna.press(card, "local1")
     await anna.hears(says("deleted"), 20)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "/storage local1:.saveany-storage",
+        "/dir add local1:a/.saveany-x",
+        "/rule add name=pdf -> local1:.saveany-storage",
+        "/watch @channel -> local1:.saveany-storage",
+    ],
+)
+async def test_folders_that_saveany_keeps_for_itself(stack: Stack, anna: Person, words: str) -> None:
+    await anna.send(BOT, words)
+    await anna.hears(says("keeps for itself"))

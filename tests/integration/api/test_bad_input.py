@@ -71,6 +71,7 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"dir_path": "a/../../b"}, 400, "dir_path", ".."),
     ({"dir_path": "a\x00b"}, 400, "dir_path", "control"),
     ({"dir_path": "a\\b"}, 400, "dir_path", "backslash"),
+    ({"dir_path": "a/.saveany-storage"}, 400, "dir_path", "keeps for itself"),
     ({"dir_path": "C:/x"}, 400, "dir_path", "drive letter"),
     ({"dir_path": "a/" + "b" * 256}, 400, "dir_path", "255"),
     ({"dir_path": None, "filename": "a/b.pdf"}, 400, "filename", "one name"),
