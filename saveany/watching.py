@@ -125,8 +125,13 @@ class Watcher:
         for _ in range(_PAGES):
             if (await self._store.tasks.counts())["queued"] >= _MOST_QUEUED:
                 return
+            user = self._config.user(watch.user_id)
             page = await self._accounts.after(
-                watch.chat, watch.seen, username=watch.username, prefer=watch.account
+                watch.chat,
+                watch.seen,
+                username=watch.username,
+                prefer=watch.account,
+                only=user.accounts if user else (),
             )
             kept = await self._take(watch, page)
             if kept is None or not page.full:

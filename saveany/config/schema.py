@@ -259,6 +259,12 @@ class User(Table):
         examples=[["local1"]],
     )
     blacklist: bool = Field(default=False, description="Turn the list around: all storages but these.")
+    accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Telegram accounts through which the user's links and watched chats are read: bot, or "
+        "names of user accounts. Empty: all, so that the user can save whatever your accounts can read.",
+        examples=[["bot"]],
+    )
     role: Literal["admin", "user"] | None = Field(
         default=None,
         description="An admin may log accounts in and see all tasks. Left out: the first user is one.",

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,23 +140,25 @@ class Accounts:
         """The display name of an account that is ready."""
         return utils.get_display_name(self._client(name).user) or name
 
-    async def resolve(self, link: MessageLink) -> list[Media]:
-        """The files a link means, an album's in order.
+    async def resolve(self, link: MessageLink, only: Sequence[str] = ()) -> list[Media]:
+        """The files a link means, an album's in order. `only` names the accounts that may read it, now and
+        later, if not every one may.
 
         Raises `Permanent` (no such message, nothing in it, no account may see it), `Retryable` (flood wait
         in `after`, network) or `NeedsLogin`; each says why and what to do.
         """
         try:
-            return await self._first(lambda reader: reader.resolve(link))
+            found = await self._first(lambda reader: reader.resolve(link), only=only)
         except Withheld as withheld:
             if not withheld.rest:
                 raise
-            return withheld.rest  # of a range, what any account may have
+            found = withheld.rest  # of a range, what any account may have
+        return [replace(media, only=tuple(only)) for media in found] if only else found
 
     async def find(self, source: Mapping[str, Any]) -> Media:
         """The file of `Media.source`, read again by whichever account can. Raises as `resolve` does, and
         `Permanent` if the message is deleted or has another file now."""
-        return await self._first(lambda reader: reader.find(source))
+        return await self._find(source)
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -235,10 +237,10 @@ class Accounts:
 
     # For those who watch chats.
 
-    async def look(self, chat: str) -> history.ChatNow:
-        """A chat by @name or -100…, as the first user account that may read it sees it. Raises as `resolve`
-        does."""
-        return await self._users(lambda reader: history.look(reader, chat))
+    async def look(self, chat: str, only: Collection[str] = ()) -> history.ChatNow:
+        """A chat by @name or -100…, as the first user account that may read it sees it; `only` as in
+        `resolve`, which raises the same."""
+        return await self._users(lambda reader: history.look(reader, chat), only=only)
 
     async def tops(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
         """Id of the newest message of each chat that the account can see; of none if it is not ready.
@@ -250,16 +252,20 @@ class Accounts:
             with translated(name):
                 return await history.tops(account.reader, chats)
 
-    async def after(self, chat: int, seen: int, *, username: str = "", prefer: str = "") -> history.Page:
-        """What follows a message in a chat, as the user account `prefer` sees it, or else another one. Raises
-        as `resolve` does."""
-        return await self._users(lambda reader: history.after(reader, chat, seen, username), prefer)
+    async def after(
+        self, chat: int, seen: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> history.Page:
+        """What follows a message in a chat, as the user account `prefer` sees it, or else another one; `only`
+        as in `resolve`, which raises the same."""
+        return await self._users(lambda reader: history.after(reader, chat, seen, username), prefer, only)
 
-    async def _users(self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "") -> T:
+    async def _users(
+        self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "", only: Collection[str] = ()
+    ) -> T:
         await self._started.wait()
         if all(each.is_bot for each in self._accounts.values()):
             raise NeedsLogin(f"A bot cannot watch chats. {_USER_ADVICE}{command(_LOGIN)}")
-        return await self._first(ask, prefer, without=[logins.BOT], advice=_USER_ADVICE)
+        return await self._first(ask, prefer, without=[logins.BOT], advice=_USER_ADVICE, only=only)
 
     @asynccontextmanager
     async def _watched(self, account: str) -> AsyncIterator[None]:
@@ -279,15 +285,19 @@ class Accounts:
         prefer: str = "",
         without: Collection[str] = (),
         advice: str = _ADVICE,
+        only: Collection[str] = (),
     ) -> T:
-        """The answer of the first account that has one."""
-        refusals: dict[str, TaskError] = {
-            each.name: each.problem
+        """The answer of the first account that has one, of those in `only` if there are some."""
+        asked = [
+            each
             for each in self._accounts.values()
-            if each.problem and each.name not in without
-        }
-        for account in sorted(self._accounts.values(), key=lambda each: each.name != prefer):
-            if account.reader is None or not account.ready or account.name in without:
+            if each.name not in without and (not only or each.name in only)
+        ]
+        if only and not asked:
+            raise NeedsLogin(_nobody_of(only))
+        refusals: dict[str, TaskError] = {each.name: each.problem for each in asked if each.problem}
+        for account in sorted(asked, key=lambda each: each.name != prefer):
+            if account.reader is None or not account.ready:
                 continue
             try:
                 with translated(account.name, is_bot=account.is_bot):
@@ -299,16 +309,21 @@ class Accounts:
         raise _verdict(refusals, advice)
 
     async def _read_again(self, media: Media) -> Media:
-        source = media.source()
-        return await self._first(lambda reader: reader.find(source), prefer=media.account)
+        return await self._find(media.source(), prefer=media.account)
 
     async def _elsewhere(self, media: Media, without: Collection[str]) -> Media | None:
         """File references and access hashes belong to an account: the other one reads the message itself."""
-        source = media.source()
         try:
-            return await self._first(lambda reader: reader.find(source), without=without)
+            return await self._find(media.source(), without=without)
         except TaskError:
             return None
+
+    async def _find(
+        self, source: Mapping[str, Any], prefer: str = "", without: Collection[str] = ()
+    ) -> Media:
+        only = tuple(source.get("only", ()))
+        found = await self._first(lambda reader: reader.find(source), prefer, without, only=only)
+        return replace(found, only=only) if only else found
 
     def _client(self, name: str) -> Client:
         account = self._accounts.get(name)
@@ -472,6 +487,13 @@ def _verdict(refusals: Mapping[str, TaskError], advice: str = _ADVICE) -> TaskEr
 def _seen(missing: NotThere) -> int:
     """How many files of a range an account sees that does not see all."""
     return len(missing.rest) if isinstance(missing, Withheld) else 0
+
+
+def _nobody_of(only: Collection[str]) -> str:
+    return (
+        f"This user's links are read through {', '.join(only)} only (accounts in [[users]]), and no such "
+        "Telegram account can read this"
+    )
 
 
 def _nobody() -> str:

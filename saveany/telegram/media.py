@@ -44,6 +44,7 @@ class Media:
     chat_username: str = ""
     origin_id: int = 0  # where a forwarded message comes from, marked; 0 if Telegram does not tell
     origin_username: str = ""
+    only: tuple[str, ...] = ()  # the accounts that may read it for this user; none: every account
 
     def source(self) -> dict[str, Any]:
         """How any account finds this file again: plain data, for `Accounts.find`."""
@@ -53,6 +54,7 @@ class Media:
             "message": self.message_id,
             "document": self.document_id,
             "kind": self.kind,
+            **({"only": list(self.only)} if self.only else {}),
         }
 
     @property

@@ -29,6 +29,7 @@ class TelegramSource(Source):
     """`tgfiles`: the media of one or several messages."""
 
     def __init__(self, tools: Tools) -> None:
+        self._config = tools.config
         self._accounts = tools.accounts
         self._on_wait = tools.on_wait
         # What was read while resolving, so that the first fetch need not read the message again.
@@ -45,8 +46,11 @@ class TelegramSource(Source):
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """The files of every link that pass the filter; a message linked twice counts once."""
         found: dict[_Key, Media] = {}
-        for link in spec.links:
-            for media in await self._accounts.resolve(links.parse(link)):
+        user = self._config.user(spec.user_id)
+        for link in map(links.parse, spec.links):
+            # What the user has sent to the bot is the user's own; only the bot can read it.
+            only = user.accounts if user and not link.talk_id else ()
+            for media in await self._accounts.resolve(link, only):
                 found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())
         wanted = Filter.model_validate(spec.params.get("filter", {}))

@@ -65,7 +65,7 @@ async def watch(visit: Visit, words: str) -> None:
 
 async def _look(visit: Visit, chat: str) -> ChatNow:
     try:
-        return await visit.services.accounts.look(chat)
+        return await visit.services.accounts.look(chat, visit.user.accounts)
     except Retryable as error:
         raise Refused(said("{reason}; try it again later"), reason=error.message) from error
 

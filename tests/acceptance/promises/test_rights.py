@@ -1,0 +1,64 @@
+"""Through which Telegram accounts a user's links are read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from saveany.sandbox import samples
+from saveany.sandbox.content import Literal
+from saveany.sandbox.world import Chat, File, Message
+from tests.fixtures.stack import USER_ID, Stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FREE, OTHER = 7, 8
+PUBLIC, PRIVATE = "https://t.me/channel/123", "https://t.me/c/1600000077/2"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder: Path = tmp_path_factory.mktemp("rights")
+    users = [
+        {"id": USER_ID, "accounts": ["bot"]},
+        {"id": FREE},
+        {"id": OTHER, "accounts": ["nobody"]},
+    ]
+    stack = Stack(folder, workers=1, tables={"users": users})
+    world = stack.sandbox.world
+    private = world.add_chat(Chat(id=1600000077, title="Private", members={samples.USER.id}))
+    file = world.add_file(File(id=90_077, content=Literal(b"secret"), name="private.bin"))
+    assert world.send(private, Message(id=0, file=file)).id == 2
+    async with stack:
+        yield stack
+
+
+async def ended(stack: Stack, link: str, user: int) -> tuple[str, str]:
+    task = await stack.ended((await stack.add(link, user_id=user, dir_path=str(user)))["task_id"])
+    return task["status"], task["error"]
+
+
+async def test_a_restricted_user_reads_only_what_the_bot_sees(stack: Stack) -> None:
+    assert await ended(stack, PRIVATE, FREE) == ("completed", "")
+    status, error = await ended(stack, PRIVATE, USER_ID)
+    assert status == "failed"
+    assert "bot: " in error
+    assert "user: " not in error, "the other account was not asked"
+    assert await ended(stack, PUBLIC, USER_ID) == ("completed", "")
+
+
+async def test_an_account_that_is_not_there_reads_nothing(stack: Stack) -> None:
+    status, error = await ended(stack, PUBLIC, OTHER)
+    assert status == "failed"
+    assert "read through nobody only" in error
+
+
+async def test_a_file_that_is_read_again_is_read_by_the_same_accounts(stack: Stack) -> None:
+    """Its reference expires in the middle: the message is read again, and not by the account that may not."""
+    stack.sandbox.faults.add("error=400:FILE_REFERENCE_EXPIRED,method=upload.getFile,count=2")
+    before = stack.sandbox.counters.requests(account=USER_ID)
+    assert await ended(stack, PUBLIC, USER_ID) == ("completed", "")
+    assert stack.sandbox.counters.requests(account=USER_ID) == before
