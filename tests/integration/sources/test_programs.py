@@ -479,8 +479,8 @@ async def test_what_its_servers_want_to_see(site: Site, tools: Tools, tmp_path: 
     pictures = Bench(GallerySource(with_cookies(tools, tmp_path, COOKIES)))
     (item,) = await pictures.items(site.url("/one.jpg"))
     assert list(tools.scratch.iterdir())
-    ready = await pictures.prepared(item)
     site.asked.clear()
+    ready = await pictures.prepared(item)
     assert await pictures.fetched(ready) == b"1"
     assert site.asked[0][1]["cookie"] == "login=hush"
     assert "hush" not in str(ready)
