@@ -28,8 +28,9 @@ from uvicorn.server import ServerState
 from saveany.api.errors import error_body, kind
 from saveany.logs import get_logger
 
-#: Bytes of the head of a request, and how many headers it may have.
-MAX_HEAD = 32 * 1024
+#: Bytes of the head of a request, and how many headers it may have. The longest parameters that the API takes,
+#: percent-encoded, need 52 KiB.
+MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
 #: Seconds for the head of a request, for its body, and for an answer to be read.
 HEAD_SECONDS = 10.0

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from saveany.net import trust
 from storages.base import Entry, Storage, Usage
 from storages.webdav import NAMES, WebdavOptions, WebdavStorage, _Multistatus
 from tests.contract.suite import (
@@ -206,11 +207,11 @@ class TestApache(DavSuite):
         await storage.close()
 
     async def test_behind_a_proxy_that_ends_tls(
-        self, server: DavServer, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, server: DavServer, base: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         pem = certificate(tmp_path)
-        trusting = ssl.create_default_context(cafile=pem)
-        monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+        request.addfinalizer(partial(trust.add, None))
+        trust.add(pem)
         async with fault_proxy(server.port, pem) as link:
             storage = WebdavStorage(server.options(base, url=f"https://127.0.0.1:{link.port}"))
             await save(storage, "d/a.bin", b"x")

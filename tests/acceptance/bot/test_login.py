@@ -142,7 +142,7 @@ async def test_by_qr_code(stack: Stack, anna: Person) -> None:
 
 async def test_giving_up(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
-    question = await anna.hears(says("phone number"))
+    question = await anna.hears(lambda message: says("phone number")(message) and offers("Cancel")(message))
     await anna.press(question, "Cancel")
     await anna.hears(says("given up"))
     await anna.send(BOT, "just a word")

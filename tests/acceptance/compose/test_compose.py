@@ -76,6 +76,7 @@ class Machine:
             ),
             "SAVEANY_API_HOST": "127.0.0.1",
             "SAVEANY_API_PORT": str(self.ports["api"]),
+            "SAVEANY_COMMAND": given["SAVEANY_COMMAND"],
         }
         assert given.keys() == ours.keys()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
