@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 from saveany.api.errors import error_body, kind
 from saveany.logs import get_logger
 
-#: Bytes of the head of a request, and how many headers it may have. The longest parameters that the API takes,
+#: Bytes of the head of a request, and how many headers it may have. The longest parameters of the API, when
 #: percent-encoded, need 52 KiB.
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
