@@ -211,7 +211,7 @@ class TestApache(DavSuite):
     ) -> None:
         pem = certificate(tmp_path)
         request.addfinalizer(partial(trust.add, None))
-        trust.add(pem)
+        trust.add(Path(pem))
         async with fault_proxy(server.port, pem) as link:
             storage = WebdavStorage(server.options(base, url=f"https://127.0.0.1:{link.port}"))
             await save(storage, "d/a.bin", b"x")
