@@ -189,6 +189,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1  # 1, and one more for each retry by the user
     worker: str = ""
     cancel_requested: bool = False
+    wake: int = 0  # queued, it is begun not before this
+    reason: str = ""  # why it waits for that
     #: it waits in the queue until it is resumed, or will as soon as its worker has stopped
     paused: bool = False
     items_total: int = 0

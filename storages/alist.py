@@ -29,7 +29,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED
 from storages.remote import Chunks, RemoteStorage
-from storages.web import Web, as_body
+from storages.web import Web, as_body, knock
 
 #: States of a task of the server's (tache.State).
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
@@ -85,6 +85,10 @@ class AlistStorage(RemoteStorage):
         self._web = Web(options.name)
         self._api = _Api(options, self._web)
         self._base = "/" + options.base_path.strip("/")
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        await knock(self.name, self._api.url("/"))
 
     async def close(self) -> None:
         """Hang up."""

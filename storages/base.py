@@ -225,6 +225,11 @@ class Storage(abc.ABC):
     async def probe(self) -> None:
         """Write a small file, read it back, delete it. Raises what went wrong, in words for a user."""
 
+    async def reach(self) -> None:
+        """Raise `StorageUnavailable` if the server is evidently away. Quick, and harmless every 2 s; whatever
+        cannot tell without a `probe` says nothing."""
+        return
+
     async def identity(self) -> str | None:
         """The random id that the disk of this storage shows, None if it shows none. Makes and writes nothing.
 

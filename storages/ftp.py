@@ -309,6 +309,12 @@ class FtpStorage(RemoteStorage):
             return ours
         return theirs if await self._entry(client, path, theirs) else ours
 
+    async def reach(self) -> None:
+        """As in the contract."""
+        if self._idle:  # else transfers use all there are, and a server may allow no more
+            async with self._client("") as client:
+                await client.command("NOOP", "xxx")
+
     async def close(self) -> None:
         """Hang up."""
         while self._idle:

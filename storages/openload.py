@@ -30,7 +30,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED, split
 from storages.remote import Chunk, Chunks, RemoteStorage
-from storages.web import Web, as_body
+from storages.web import Web, as_body, knock
 
 #: Seconds between two looks at something that takes time: the first pause, and the longest.
 _FIRST_LOOK, _LAST_LOOK = 0.05, 10.0
@@ -98,11 +98,16 @@ class OpenloadStorage(RemoteStorage):
     def __init__(self, options: OpenloadOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._web = Web(options.name)
+        self._address = options.address
         self._api = _Api(options, self._web)
         self._base = "/" + options.base_path.strip("/")
         self._pulls = options.pull
         self._ids = {"": ""}  # of folders, by path there; the root has none
         self._making = asyncio.Lock()  # they would make a folder twice
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        await knock(self.name, self._address)
 
     async def close(self) -> None:
         """Hang up."""

@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final
+from urllib.request import getproxies
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -39,6 +40,7 @@ from saveany.net import trust
 from storages.base import Capabilities, Entry, Range, Services, Storage, StorageOptions, Upload, UploadKey
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
+from storages.web import knock
 
 MIB: Final = 1 << 20
 #: The most parts of a multipart upload, and how many of one are on their way at once.
@@ -300,6 +302,12 @@ class S3Storage(Storage):
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract."""
         await self._abort(self.key(path), await self._uploads(self.key(path)))
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        url = _endpoint(self._options)
+        if url and not (self._proxy or getproxies()):  # one of the environment is used, too
+            await knock(self.name, url)
 
     async def probe(self) -> None:
         """As in the contract."""

@@ -165,6 +165,11 @@ class SftpStorage(RemoteStorage):
         base = self._options.base_path or "."
         return posixpath.join(base, path) if path else base
 
+    async def reach(self) -> None:
+        """As in the contract."""
+        async with self._session("") as sftp:
+            await sftp.realpath(".")
+
     async def close(self) -> None:
         """Hang up."""
         if self._connection is not None:

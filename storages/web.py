@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from saveany.errors import StorageError, StorageUnavailable
+from saveany.excerpt import excerpt
 from saveany.net.client import describe, plain_client
+from saveany.net.dial import connect
 from storages.remote import Chunks
 
 _CONNECT, _SILENCE = 15.0, 60.0
+#: Seconds in which a server that works accepts a connection.
+_KNOCK: Final = 3.0
 #: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
 _BIG: Final = 1 << 20
+
+
+async def knock(name: str, url: str) -> None:
+    """Raise `StorageUnavailable` if nothing answers at the host and port of `url`. Sends no request."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return  # the next request says what is wrong with it
+    try:
+        _, writer = await connect(host, port, timeout=_KNOCK)
+    except OSError as error:
+        why = "it does not answer" if isinstance(error, TimeoutError) else excerpt(str(error), 200)
+        raise StorageUnavailable(f"storage {name!r}: {host}:{port} cannot be reached: {why}") from error
+    writer.transport.abort()
 
 
 class Web:

@@ -27,7 +27,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
 from storages.parts import is_reserved
 from storages.remote import Chunks, RemoteStorage
-from storages.web import Web, as_body
+from storages.web import Web, as_body, knock
 
 
 class WebdavOptions(StorageOptions):
@@ -74,6 +74,10 @@ class WebdavStorage(RemoteStorage):
         self._base = [part for part in options.base_path.split("/") if part]
         self._folders: set[str] = set()  # URLs of folders that were there
         self._broken: set[str] = set()  # files whose PUT was broken off
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        await knock(self.name, self._url)
 
     async def close(self) -> None:
         """Hang up."""

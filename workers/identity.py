@@ -37,8 +37,8 @@ class Place:
         """Find out whether there is a problem."""
         if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
             await self.works()
-        else:
-            await self.still_here()
+        elif await self.still_here():
+            await self._reach()
 
     async def works(self) -> bool:
         """Try it now: whether files can be saved."""
@@ -55,6 +55,14 @@ class Place:
         self._probed_at = time.monotonic()
         self._note("")
         return True
+
+    async def _reach(self) -> None:
+        try:
+            await self.storage.reach()
+        except StorageUnavailable as e:
+            self._note(e.message)
+        except StorageError:
+            pass  # something answers; what is wrong is the next probe's to tell
 
     async def still_here(self) -> bool:
         """Look at the mark only, which is quick. Without it the storage has a problem from now on."""

@@ -310,13 +310,13 @@ class Job:
     async def _wait_or_fail(self, error: Retryable) -> None:
         if error.after > _LONG_WAIT:
             log.info("waiting", task=self._task.id, seconds=error.after, reason=error.message)
-            await self._give_back(error.after)
+            await self._give_back(error.after, error.message)
         else:
             await self._fail(error.message)
 
-    async def _give_back(self, after: float = 0.0) -> None:
+    async def _give_back(self, after: float = 0.0, why: str = "") -> None:
         try:
-            await self._claim.release(round(after * 1000))
+            await self._claim.release(round(after * 1000), why)
         except CancelRequested:
             await self.cancel()
         except Fenced:

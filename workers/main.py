@@ -46,7 +46,7 @@ from workers.sources.base import Source, Tools
 
 _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
-_PLACE_SECONDS = 5.0
+_PLACE_SECONDS = 2.0
 _CLEAN_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
 _LIMITS_SECONDS = 1.0
@@ -308,6 +308,7 @@ class Worker:
             pid=os.getpid(),
             started_at=self._started_at,
             tasks=sorted(self._jobs),
+            slots=self._config.workers,
             storages={name: place.problem for name, place in self._places.items()},
             capabilities={name: asdict(each.storage.capabilities) for name, each in self._places.items()},
             sources={name: source.problem for name, source in self._sources.items()},

@@ -15,9 +15,9 @@ from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
 from saveany.api.routes import Route
 from saveany.api.services import Services, Use
-from saveany.api.storages import storage_problem
 from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
+from saveany.planning.available import storage_problem
 from saveany.store import WorkerInfo
 
 #: Header of `/health` that tells installations apart: a random id, the same for all machines of one.

@@ -275,6 +275,11 @@ class TaskSummary(Reply):
     stage: Literal["", "resolving", "downloading", "uploading", "verifying", "paused"] = Field(
         description="What a running task is doing; `paused` for a queued one that waits to be resumed."
     )
+    waiting: str = Field(
+        default="",
+        exclude_if=_empty,
+        description="Why a queued task is not begun; missing if it is about to be.",
+    )
     storage: str = Field(examples=["local1"])
     path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])
     user_id: int = Field(examples=[123456789])
@@ -317,9 +322,6 @@ class WebhookView(Reply):
 class TaskView(TaskSummary):
     """A task with its files, at most 100 at a time."""
 
-    waiting: str = Field(
-        default="", exclude_if=_empty, description="Why no worker can begin it now, if none can."
-    )
     items: list[ItemView]
     items_total: int
     items_cursor: int | None = Field(description="The `items_cursor` of the next files; null after the last.")

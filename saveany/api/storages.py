@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from saveany import advice
 from saveany.api.errors import responses
 from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import Route
 from saveany.api.services import Services, Use
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
+from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
 from saveany.store import WorkerInfo
 from saveany.timefmt import rfc3339
@@ -83,18 +83,6 @@ _ERRORS: dict[str, type[RequestError]] = {
 def _entry(entry: dict[str, Any]) -> FileEntry:
     at = entry.pop("modified_at")
     return FileEntry(**entry, modified_at=rfc3339(at) if at else None)
-
-
-def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> str:
-    """Why no living worker can use that storage; empty if one can."""
-    told = [worker.storages[name] for worker in workers if name in worker.storages]
-    if not told:
-        return (
-            "no running worker has this storage"
-            if workers
-            else f"no worker is running; start one: {advice.command('worker')}"
-        )
-    return min(told)  # an empty one comes first: it is ready somewhere
 
 
 def _view(storage: StorageOptions, workers: Sequence[WorkerInfo]) -> StorageView:

@@ -26,14 +26,13 @@ from saveany.api.models import (
 )
 from saveany.api.routes import Route
 from saveany.api.services import Services, Use
-from saveany.api.storages import storage_problem
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, Task, TaskSpec
-from saveany.planning.available import source_problem
 from saveany.planning.intake import Wish, intake, source_of
-from saveany.sources import Params, ParamsModel, SourceSpec, sources
+from saveany.planning.waiting import read_outlook
+from saveany.sources import Params, ParamsModel, SourceSpec
 from saveany.store.people import Prefs
 from saveany.timefmt import rfc3339
 
@@ -95,12 +94,13 @@ async def list_tasks(
 ) -> TaskList:
     """All tasks that have not ended, oldest first; with `limit` or `cursor` a page of them."""
     if limit is None and not cursor:
-        return _task_list(await use.store.tasks.live(user_id))
+        return await _task_list(use, await use.store.tasks.live(user_id))
     page = await use.store.tasks.page(user_id, limit or _PER_PAGE, cursor)
-    return _task_list(page.tasks, page.cursor or None)
+    return await _task_list(use, page.tasks, page.cursor or None)
 
 
-def _task_list(tasks: list[Task], next_cursor: str | None = None) -> TaskList:
+async def _task_list(use: Services, tasks: list[Task], next_cursor: str | None = None) -> TaskList:
+    outlook = await read_outlook(use.config, use.store, tasks)
     running = [task for task in tasks if task.status is Status.RUNNING]
     queued = [task for task in tasks if task.status is Status.QUEUED]
     return TaskList(
@@ -109,7 +109,7 @@ def _task_list(tasks: list[Task], next_cursor: str | None = None) -> TaskList:
             RunningTask(id=task.id, title=task.title, progress=progress_view(task.progress))
             for task in running
         ],
-        tasks=[task_summary(task) for task in tasks],
+        tasks=[task_summary(task, outlook.waiting(task)) for task in tasks],
         total=len(tasks),
         next_cursor=next_cursor,
     )
@@ -128,18 +128,8 @@ async def get_task(
     if task is None:
         raise NotFound(f"there is no task {task_id}")
     items = await use.store.tasks.items(task_id, items_cursor, ITEMS_PER_PAGE)
-    return task_view(task, items, items_cursor, await _waits_for(use, task))
-
-
-async def _waits_for(use: Services, task: Task) -> str:
-    """Why no worker can begin a queued task now; "" if one can."""
-    if task.status is not Status.QUEUED or task.paused:
-        return ""
-    workers, spec = await use.store.workers.living(), task.spec
-    problems = [storage_problem(name, workers) for name in (spec.source_storage, spec.storage) if name]
-    if source := sources().get(spec.type):
-        problems.insert(0, source_problem(use.config, source, workers))
-    return next(filter(None, problems), "")
+    outlook = await read_outlook(use.config, use.store, [task])
+    return task_view(task, items, items_cursor, outlook.waiting(task))
 
 
 @router.patch(

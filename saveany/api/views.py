@@ -36,9 +36,9 @@ def progress_view(progress: Progress) -> ProgressView:
     )
 
 
-def task_summary(task: Task) -> TaskSummary:
-    """A task in a list."""
-    return TaskSummary(**_summary(task))
+def task_summary(task: Task, waiting: str = "") -> TaskSummary:
+    """A task in a list, and why it is not begun."""
+    return TaskSummary(**_summary(task), waiting=waiting)
 
 
 def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskView:

@@ -16,6 +16,7 @@ from saveany.cli import FAILED, INTERRUPTED, load_config
 from saveany.cli.bars import display
 from saveany.cli.client import Api, Json, JsonOption, Refused, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_tasks
+from saveany.cli.reasons import each_of, with_reasons
 from saveany.errors import ConfigError
 from saveany.models import OnConflict
 
@@ -56,8 +57,10 @@ def add(
     "stage": "downloading", "progress": {…}, "at": "…"}
 
     `event` is created (with `link`), snapshot, task.queued, task.running,
-    task.updated, task.progress, task.completed, task.failed or task.canceled.
-    The last event of a task has its final `status`, whatever its name is.
+    task.updated, task.progress, task.completed, task.failed, task.canceled or
+    waiting, which says in `waiting` why a queued task is not begun, each time
+    that changes. The last event of a task has its final `status`, whatever its
+    name is.
     Without --follow, --json prints {"task_id": "…", "link": "…"} per link.
 
     Exit codes: 0 all accepted, with --follow all completed; 1 a link was
@@ -121,7 +124,7 @@ async def _follow(api: Api, ids: Sequence[str], *, as_json: bool) -> bool:
     """Show the tasks until all have ended; whether all completed."""
     ends: list[str] = []
     with display(as_json=as_json) as screen:
-        async with aclosing(follow_tasks(api, ids)) as events:
+        async with aclosing(with_reasons(follow_tasks(api, ids), each_of(api))) as events:
             async for event in events:
                 screen.show(event)
                 if event.ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from rich.text import Text
 from saveany.cli.client import Event, Json, printable
 
 _NAME_WIDTH = 36
+#: So many reasons why tasks wait are shown, the most frequent ones.
+_REASONS = 3
 _COLORS = {"completed": "green", "failed": "red", "canceled": "yellow"}
 
 
@@ -51,7 +54,7 @@ class Lines:
 class _Screen(Progress):
     """The bars, and how many tasks have none yet."""
 
-    waiting: Sized = ()
+    waiting: Mapping[str, str] = {}
     paused: Sized = ()
     idle = ""
 
@@ -64,6 +67,8 @@ class _Screen(Progress):
         ]
         if others:
             yield Text(", ".join(others))
+            for why, count in Counter(filter(None, self.waiting.values())).most_common(_REASONS):
+                yield Text(f"waiting{f' ({count})' * (count > 1)}: {why}", style="yellow")
         elif not self.tasks and self.idle:
             yield Text(self.idle)
 
@@ -80,7 +85,7 @@ class Bars:
         self.progress = _Screen(*columns, console=console, transient=True)
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, str] = {}  # why each waits, as far as it is known
         self._paused: set[str] = set()
         self.progress.waiting, self.progress.paused = self._waiting, self._paused
 
@@ -90,6 +95,10 @@ class Bars:
         if event.type == "reset":
             self._forget(*self._titles)
         if not task_id:
+            return
+        if event.type == "waiting":
+            if task_id in self._waiting:
+                self._waiting[task_id] = printable(data["waiting"])
             return
         if title := data.get("title"):
             self._titles[task_id] = printable(title)
@@ -101,12 +110,19 @@ class Bars:
             self._go_on(task_id)
             self._draw(task_id, data)
         else:
-            self._go_on(task_id)
-            (self._paused if data.get("stage") == "paused" else self._waiting).add(task_id)
+            self._wait(task_id, paused=data.get("stage") == "paused")
             self._drop_bar(task_id)
 
+    def _wait(self, task_id: str, *, paused: bool) -> None:
+        why = self._waiting.get(task_id, "")
+        self._go_on(task_id)
+        if paused:
+            self._paused.add(task_id)
+        else:
+            self._waiting[task_id] = why
+
     def _go_on(self, task_id: str) -> None:
-        self._waiting.discard(task_id)
+        self._waiting.pop(task_id, None)
         self._paused.discard(task_id)
 
     def _draw(self, task_id: str, data: Json) -> None:

@@ -10,6 +10,7 @@ import typer
 from saveany.cli.bars import display
 from saveany.cli.client import Api, JsonOption, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_all
+from saveany.cli.reasons import all_of, with_reasons
 
 _IDLE = "No task is queued or running. New ones appear here; Ctrl-C ends this."
 
@@ -30,6 +31,6 @@ async def _watch(api: Api, *, as_json: bool) -> None:
     async with api:
         await api.live()  # says at once what is wrong, before anything is tried again
         with display(as_json=as_json, idle=_IDLE) as screen:
-            async with aclosing(follow_all(api)) as events:
+            async with aclosing(with_reasons(follow_all(api), all_of(api))) as events:
                 async for event in events:
                     screen.show(event)

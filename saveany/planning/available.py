@@ -17,3 +17,15 @@ def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerI
         return f"switched off; {how_to_enable(source)}"
     told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
     return min(told, default=f"no worker that can do it is running; start one: {advice.command('worker')}")
+
+
+def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> str:
+    """Why no living worker can use that storage; empty if one can."""
+    told = [worker.storages[name] for worker in workers if name in worker.storages]
+    if not told:
+        return (
+            "no running worker has this storage"
+            if workers
+            else f"no worker is running; start one: {advice.command('worker')}"
+        )
+    return min(told)  # an empty one comes first: it is ready somewhere

@@ -104,9 +104,10 @@ class Claim:
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("finish", status.value, error, shown, *args)
 
-    async def release(self, delay_ms: int = 0) -> None:
-        """Give the task back to the queue, to be claimed again not before `delay_ms` from now."""
-        await self._write("release", delay_ms)
+    async def release(self, delay_ms: int = 0, reason: str = "") -> None:
+        """Give the task back to the queue, to be claimed again not before `delay_ms` from now. `reason` says
+        why it waits, in words for a user."""
+        await self._write("release", delay_ms, reason)
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.

@@ -65,6 +65,8 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         run=_int(get(b"run")),
         worker=text(get(b"worker", b"")),
         cancel_requested=get(b"cancel") == b"1",
+        wake=_int(get(b"wake")),
+        reason=text(get(b"reason", b"")),
         paused=paused,
         items_total=_int(get(b"items_total")),
         progress=progress,

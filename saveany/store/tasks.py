@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -234,6 +234,12 @@ class Tasks:
         """How many tasks are queued, paused and running now; a paused one is not counted as queued."""
         sizes = await self._db.many([("ZCARD", PREFIX + key) for key in LIVE])
         return dict(zip(LIVE, sizes, strict=True))
+
+    async def running(self, users: Iterable[int]) -> dict[int, int]:
+        """How many tasks of each of these users run now."""
+        wanted = list(users)
+        counts = await self._db.many([("SCARD", f"{PREFIX}running:{user}") for user in wanted])
+        return dict(zip(wanted, counts, strict=True))
 
     async def queued_since(self) -> int | None:
         """When the oldest queued task was created (ms); None if none is queued."""

@@ -21,6 +21,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at: int
     tasks: list[str] = msgspec.field(default_factory=list)
+    #: how many tasks it can run at a time; 0 if it does not say
+    slots: int = 0
     #: storage name -> "" if it is usable there, else what is wrong
     storages: dict[str, str] = msgspec.field(default_factory=dict)
     #: storage name -> what it can do, by the names of `storages.base.Capabilities`

@@ -16,6 +16,7 @@ from saveany.bot.visit import Visit, rows
 from saveany.config.schema import TALKS
 from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
+from saveany.planning.waiting import read_outlook
 from saveany.store.history import HistoryFilter
 from saveany.telegram.letters import Button, Keyboard, Press
 
@@ -178,7 +179,8 @@ async def _usage(visit: Visit, name: str) -> str:
 
 
 async def _follow(visit: Visit, found: Task) -> None:
-    message = await visit.say(_line(visit, found))
+    outlook = await read_outlook(visit.services.config, visit.services.store, [found])
+    message = await visit.say(_line(visit, found, outlook.waiting(found)))
     await visit.follow(message, found.id)
 
 
@@ -202,7 +204,8 @@ async def _numbered(visit: Visit, tasks: Sequence[Task]) -> list[str]:
     """The lines of a list; what its numbers mean is remembered."""
     ids = msgspec.json.encode([each.id for each in tasks])
     await visit.services.store.bot.keep_card(_list(visit), ids)
-    return [f"{n}. {_line(visit, each)}" for n, each in enumerate(tasks, 1)]
+    outlook = await read_outlook(visit.services.config, visit.services.store, tasks)
+    return [f"{n}. {_line(visit, each, outlook.waiting(each))}" for n, each in enumerate(tasks, 1)]
 
 
 async def _listed(visit: Visit, number: int) -> str:
@@ -217,8 +220,8 @@ def _list(visit: Visit) -> str:
     return f"list:{visit.chat}:{visit.user.id}"
 
 
-def _line(visit: Visit, task: Task) -> str:
-    """A task in one line of a list."""
+def _line(visit: Visit, task: Task, waiting: str = "") -> str:
+    """A task in one line of a list, and why it is not begun or has failed."""
     name = plain(clip(task.title.partition("](")[2].rpartition("->")[0] or task.title, 60))
     if task.status is Status.RUNNING and not task.paused:
         return f"⬇️ {name} {task.progress.percent:.0f} %"
@@ -230,7 +233,8 @@ def _line(visit: Visit, task: Task) -> str:
         Status.CANCELED: "🚫",
     }
     mark = "⏸" if task.paused else marks[task.status]
-    why = f": {plain(reason(task.error, 80))}" if task.error else ""
+    told = "" if task.paused else task.error or waiting
+    why = f": {plain(reason(told, 120))}" if told else ""
     return f"{mark} {name} <code>{task.id}</code>{why}"
 
 

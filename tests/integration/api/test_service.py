@@ -75,11 +75,42 @@ async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, 
     assert await waiting() == "no account"
     await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})
     assert await waiting() == "disk full"
-    await client.post(f"/api/v1/tasks/{task_id}/pause")
-    assert await waiting() is None
-    await client.post(f"/api/v1/tasks/{task_id}/resume")
     await beat(store, "w2", storages={"local1": ""})
+    assert "no running worker has all" in str(await waiting())
+    await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=1)
+    assert await waiting() == "all 1 slots are busy; it begins when one is free"
+    await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=2)
     assert await waiting() is None
+    await client.post(f"/api/v1/tasks/{task_id}/pause")
+    assert "the task is paused" in str(await waiting())
+    await client.post(f"/api/v1/tasks/{task_id}/resume")
+    await client.post("/api/v1/queue/pause")
+    assert "the queue is paused" in str(await waiting())
+    await client.post("/api/v1/queue/resume")
+    assert await waiting() is None
+
+
+async def test_the_list_says_why_tasks_wait(client: httpx.AsyncClient, store: Store) -> None:
+    await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": ""}, slots=4)
+    first, second = await create(client), await create(client)
+    claim = await store.claims.claim("w1", ["tgfiles/local1"])
+    assert claim is not None
+    assert claim.task.id == first
+    await client.put("/api/v1/limits", json={"tasks_per_user": 1})
+
+    async def listed() -> dict[str, str | None]:
+        tasks = (await client.get("/api/v1/tasks")).json()["tasks"]
+        return {task["task_id"]: task.get("waiting") for task in tasks}
+
+    assert await listed() == {
+        first: None,
+        second: "user 123456789 has 1 running tasks, as many as tasks_per_user allows",
+    }
+    await client.put("/api/v1/limits", json={})
+    await claim.release(60_000, "Telegram asks to wait 60 s")
+    told = await listed()
+    assert told[second] is None
+    assert str(told[first]).startswith("Telegram asks to wait 60 s; it goes on in ")
 
 
 async def test_ready(client: httpx.AsyncClient, store: Store) -> None:

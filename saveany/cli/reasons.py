@@ -1,0 +1,109 @@
+"""Why tasks that are followed do not go on: asked for beside their events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+import typer
+
+from saveany.cli.client import Api, Event, Json
+from saveany.errors import RequestError, SaveAnyError, Unavailable
+
+#: Seconds between two questions.
+_QUIET_SECONDS = 2.5
+#: Tasks that are asked for at a time.
+_AT_ONCE = 20
+_PAGE = 200
+
+Look = Callable[[Sequence[str]], Awaitable[list[Json]]]
+_Heard = asyncio.Queue[Event | SaveAnyError | None]
+
+
+async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> AsyncGenerator[Event, None]:
+    """The events, and `waiting` events between them: why a queued task is not begun, once per change.
+
+    An API that does not answer is told on stderr, once per outage. `look` gives tasks, some of those that are
+    queued as far as is known.
+    """
+    queued: dict[str, str] = {}  # task -> what was said of it
+    heard: _Heard = asyncio.Queue()
+
+    working = [asyncio.create_task(_listen(events, heard)), asyncio.create_task(_ask(look, queued, heard))]
+    try:
+        while (event := await heard.get()) is not None:
+            if isinstance(event, SaveAnyError):
+                raise event
+            if _is_news(event, queued):
+                yield event
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+async def _listen(events: AsyncGenerator[Event, None], heard: _Heard) -> None:
+    try:
+        async with aclosing(events):
+            async for event in events:
+                heard.put_nowait(event)
+        heard.put_nowait(None)
+    except SaveAnyError as error:
+        heard.put_nowait(error)
+
+
+async def _ask(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
+    answers = True
+    while True:
+        await asyncio.sleep(_QUIET_SECONDS)
+        try:
+            tasks = await look(list(queued))
+        except Unavailable as error:
+            if answers:
+                typer.echo(f"the API does not answer; trying again: {error.message}", err=True)
+            answers = False
+            continue
+        except RequestError:
+            continue  # a task was removed: the stream tells
+        answers = True
+        for task in tasks:
+            told = {"task_id": task["task_id"], "waiting": task.get("waiting", "")}
+            heard.put_nowait(Event("waiting", told))
+
+
+def _is_news(event: Event, queued: dict[str, str]) -> bool:
+    """Whether to pass an event on; remembers which tasks are queued, and what was said of each."""
+    task_id = event.task_id
+    if event.type == "waiting":
+        if task_id not in queued or queued[task_id] == event.data["waiting"]:
+            return False
+        queued[task_id] = event.data["waiting"]
+    elif event.data.get("status") == "queued":
+        queued.setdefault(task_id, "")
+    elif task_id:
+        queued.pop(task_id, None)
+    elif event.type == "reset":
+        queued.clear()
+    return True
+
+
+def each_of(api: Api) -> Look:
+    """Looks at the first of the tasks, one by one."""
+
+    async def look(ids: Sequence[str]) -> list[Json]:
+        if not ids:
+            await api.get("queue")  # only whether it answers
+        return [await api.get(f"tasks/{task_id}") for task_id in ids[:_AT_ONCE]]
+
+    return look
+
+
+def all_of(api: Api) -> Look:
+    """Looks at the first page of the list."""
+
+    async def look(ids: Sequence[str]) -> list[Json]:
+        tasks: list[Json] = (await api.get("tasks", limit=_PAGE if ids else 1))["tasks"]
+        return tasks
+
+    return look

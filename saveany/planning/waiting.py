@@ -1,0 +1,89 @@
+"""Why a queued task is not begun, in words for a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from saveany import advice
+from saveany.config import Config
+from saveany.models import Status, Task
+from saveany.planning.available import source_problem, storage_problem
+from saveany.sources import sources
+from saveany.store import Store, WorkerInfo
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What decides when tasks are begun, as it is now. Read once for any number of tasks."""
+
+    config: Config
+    now: int = 0
+    queue_paused: bool = False
+    tasks_per_user: int = 0
+    workers: Sequence[WorkerInfo] = ()
+    running: Mapping[int, int] = {}  # user -> running tasks
+
+    def waiting(self, task: Task) -> str:
+        """Why a task is queued; "" if it is not, or is about to be begun."""
+        if task.status is not Status.QUEUED:
+            return ""
+        told = (self._held(task), self._delayed(task), self._missing(task), self._busy(task))
+        return next(filter(None, told), "")
+
+    def _held(self, task: Task) -> str:
+        if task.paused:
+            return f"the task is paused; resume it: {advice.command(f'resume {task.id}')}"
+        if self.queue_paused:
+            return f"the queue is paused; resume it: {advice.command('queue resume')}"
+        return ""
+
+    def _delayed(self, task: Task) -> str:
+        if task.wake <= self.now:
+            return ""
+        seconds = -((self.now - task.wake) // 1000)
+        return f"{task.reason or 'it was put off'}; it goes on in {seconds} s"
+
+    def _missing(self, task: Task) -> str:
+        """What no worker has that the task needs."""
+        spec = task.spec
+        problems = [
+            storage_problem(name, self.workers) for name in (spec.source_storage, spec.storage) if name
+        ]
+        if source := sources().get(spec.type):
+            problems.insert(0, source_problem(self.config, source, self.workers))
+        return next(filter(None, problems), "")
+
+    def _busy(self, task: Task) -> str:
+        user = task.spec.user_id
+        count = self.running.get(user, 0)
+        if 0 < self.tasks_per_user <= count:
+            return f"user {user} has {count} running tasks, as many as tasks_per_user allows"
+        able = [worker for worker in self.workers if _can_run(worker, task)]
+        if not able:
+            return "no running worker has all that this task needs: its source and its storage"
+        if all(0 < worker.slots <= len(worker.tasks) for worker in able):
+            return f"all {sum(worker.slots for worker in able)} slots are busy; it begins when one is free"
+        return ""
+
+
+async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> Outlook:
+    """What decides when these tasks are begun."""
+    users = {task.spec.user_id for task in tasks if task.status is Status.QUEUED}
+    if not users:
+        return Outlook(config)
+    changed = await store.settings.changed()
+    return Outlook(
+        config,
+        now=await store.db.time_ms(),
+        queue_paused=await store.settings.paused(),
+        tasks_per_user=changed.get("tasks_per_user", config.limits.tasks_per_user),
+        workers=await store.workers.living(),
+        running=await store.tasks.running(users),
+    )
+
+
+def _can_run(worker: WorkerInfo, task: Task) -> bool:
+    spec = task.spec
+    needed = [worker.storages.get(name) for name in (spec.source_storage, spec.storage) if name]
+    return all(problem == "" for problem in [*needed, worker.sources.get(spec.type)])
