@@ -279,9 +279,14 @@ class WebdavStorage(RemoteStorage):
                 return await self._properties(f"{url}/", depth, which)
             if answer.status_code != httpx.codes.MULTI_STATUS:
                 raise self._refusal(answer)
-            listing = _Multistatus()
+            listing, size = _Multistatus(), 0
             try:
                 async for piece in answer.aiter_bytes():
+                    size += len(piece)
+                    if size > _LONGEST_LISTING:
+                        raise StorageError(
+                            f"storage {self.name!r}: the server's list of a folder does not end"
+                        )
                     listing.feed(piece)
                 listing.feed(b"", last=True)
             except expat.ExpatError as error:
@@ -396,6 +401,8 @@ class _Multistatus:
             self.found[-1].is_dir = True
 
     def _data(self, text: str) -> None:
+        if len(self._text) + len(text) > _LONGEST_TEXT:
+            raise expat.ExpatError("a text longer than any path")
         self._text += text
 
     def _end(self, tag: str) -> None:
@@ -404,6 +411,9 @@ class _Multistatus:
         self._text = ""
 
 
+#: Bytes of a listing, a million files and more, and characters of one value in it.
+_LONGEST_LISTING: Final = 1 << 30
+_LONGEST_TEXT: Final = 1 << 16
 _PROPFIND: Final = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>%s</prop></propfind>'
 _WANTED: Final = "<resourcetype/><getcontentlength/><getlastmodified/>"
 _QUOTA: Final = "<quota-used-bytes/><quota-available-bytes/>"

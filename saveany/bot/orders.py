@@ -44,10 +44,10 @@ class Found:
 def look(config: Config, messages: Sequence[Message]) -> Found:
     """What messages ask for. A message with a file means the file, whatever its text links to."""
     found = Found()
-    by_type: dict[str, list[str]] = {}
+    by_type: dict[str, dict[str, None]] = {}  # the links of each type, in order
     for message in messages:
         if message.file is not None:
-            by_type.setdefault(_TELEGRAM, []).append(alone(message.link))
+            by_type.setdefault(_TELEGRAM, {})[alone(message.link)] = None
             found.sent = True
             _add(found, name_of(message, message.file), message.file.size)
             continue
@@ -57,8 +57,8 @@ def look(config: Config, messages: Sequence[Message]) -> Found:
             except SaveAnyError as error:
                 found.refused[url] = error.message
                 continue
-            if link not in by_type.setdefault(type_, []):
-                by_type[type_].append(link)
+            if link not in by_type.setdefault(type_, {}):
+                by_type[type_][link] = None
                 _add(found, link, 0)
     found.orders = [Order(type_, tuple(links_)) for type_, links_ in by_type.items()]
     found.album = _album(messages)

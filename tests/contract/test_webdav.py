@@ -408,3 +408,40 @@ async def test_quotas(body: str, usage: Usage) -> None:
         storage = WebdavStorage(WebdavOptions(name="dav", type="webdav", url=url))
         assert await storage.usage() == usage
         await storage.close()
+
+
+@pytest.mark.parametrize(
+    ("repeated", "most", "words"),
+    [
+        (b"<response><href>/a</href></response>", 1 << 20, "does not end"),
+        (b"x" * 4096, 1 << 30, "not WebDAV"),
+    ],
+    ids=["files", "text"],
+)
+async def test_a_listing_without_end(
+    repeated: bytes, most: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither read nor kept for ever."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 207 Multi-Status\r\nConnection: close\r\n\r\n")
+        writer.write(b'<multistatus xmlns="DAV:"><response><href>')
+        if repeated.startswith(b"<"):
+            writer.write(b"/</href></response>")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(repeated * 64)
+                await writer.drain()
+        writer.close()
+
+    monkeypatch.setattr("storages.webdav._LONGEST_LISTING", most)
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        options = WebdavOptions.model_validate(
+            {"name": "dav", "type": "webdav", "url": f"http://127.0.0.1:{port}/"}
+        )
+        storage = WebdavStorage(options)
+        with pytest.raises(StorageError, match=words):
+            await storage.list("", after="", limit=10)
+        await storage.close()
