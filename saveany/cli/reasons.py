@@ -67,8 +67,9 @@ async def _ask(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
         except RequestError:
             continue  # a task was removed: the stream tells
         answers = True
-        for task in tasks:
-            told = {"task_id": task["task_id"], "waiting": task.get("waiting", "")}
+        for task in (each for each in tasks if each["status"] == "queued"):
+            told = {name: task[name] for name in ("task_id", "status")}
+            told["waiting"] = task.get("waiting", "")
             heard.put_nowait(Event("waiting", told))
 
 

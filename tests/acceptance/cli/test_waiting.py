@@ -1,0 +1,150 @@
+"""What goes away is told: by the API, the list, and the commands that follow tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.acceptance.cli.terminal import Terminal
+from tests.fixtures import ftp, s3, sftp, webdav
+from tests.fixtures.faultproxy import FaultProxy, fault_proxy
+from tests.fixtures.stack import STORAGE, Stack, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PDF = "https://t.me/channel/123"
+REMOTE = ("box", "dav", "bucket", "site")
+
+
+@dataclass
+class Installation:
+    """A SaveAny whose storages are on servers behind doors that can be shut."""
+
+    running: Stack
+    doors: dict[str, FaultProxy]
+
+    async def problem(self, name: str) -> str:
+        """What the list of storages says of one."""
+        found = (await self.running.client.get("/api/v1/storages")).json()["storages"]
+        return next(str(each.get("error", "")) for each in found if each["name"] == name)
+
+    async def waiting(self, task_id: str) -> str:
+        """Why a task waits, as the list says; the task itself says the same."""
+        listed = (await self.running.client.get("/api/v1/tasks")).json()["tasks"]
+        return next((str(each.get("waiting", "")) for each in listed if each["task_id"] == task_id), "")
+
+
+@asynccontextmanager
+async def servers(folder: Path) -> AsyncIterator[tuple[dict[str, FaultProxy], list[dict[str, Any]]]]:
+    """Servers of four protocols, each behind a door, and our storages there."""
+    for name in ("ssh", "s3", "ftp"):
+        (folder / name).mkdir(parents=True)
+    async with AsyncExitStack() as stack:
+        ssh = stack.enter_context(sftp.asyncssh(folder / "ssh"))
+        dav = stack.enter_context(webdav.wsgidav())
+        bucket = stack.enter_context(s3.moto(folder / "s3"))
+        site = stack.enter_context(ftp.pyftpdlib(folder / "ftp"))
+        ports = {"box": ssh.port, "dav": dav.port, "bucket": bucket.port, "site": site.port}
+        doors = {name: await stack.enter_async_context(fault_proxy(port)) for name, port in ports.items()}
+        at = {name: {"name": name, "host": "127.0.0.1", "port": door.port} for name, door in doors.items()}
+        web = {name: f"http://127.0.0.1:{door.port}" for name, door in doors.items()}
+        box = at["box"] | ssh.login | {"type": "sftp", "base_path": "a"}
+        login = {"username": ftp.USER, "password": ftp.PASSWORD}
+        yield (
+            doors,
+            [
+                box,
+                at["site"] | login | {"type": "ftp", "base_path": "a", "tls": "none"},
+                {"name": "dav", "type": "webdav", "url": web["dav"], "base_path": "a"}
+                | {"username": webdav.USER, "password": webdav.PASSWORD},
+                {"name": "bucket", "type": "s3", "endpoint": web["bucket"], "bucket_name": bucket.bucket()}
+                | {"access_key_id": s3.KEY, "secret_access_key": s3.SECRET},
+            ],
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    folder = tmp_path_factory.mktemp("stack")
+    async with servers(folder / "servers") as (doors, remote):
+        local = {"name": STORAGE, "type": "local", "base_path": str(folder / "files")}
+        async with Stack(folder, tables={"storages": [local, *remote], "workers": 2}) as stack:
+            installation = Installation(stack, doors)
+            yield installation
+            for task in (await stack.client.get("/api/v1/tasks")).json()["tasks"]:
+                await stack.client.delete(f"/api/v1/tasks/{task['task_id']}")
+
+
+async def told(process: Process) -> str:
+    """What the next `waiting` event of a command says."""
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "waiting" and event["waiting"]:
+                return str(event["waiting"])
+    raise AssertionError("it ended without a word")
+
+
+@pytest.mark.parametrize("name", REMOTE)
+async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_back(
+    there: Installation, name: str
+) -> None:
+    there.doors[name].shut()
+
+    async def away() -> bool:
+        return "127.0.0.1" in await there.problem(name)
+
+    await until(away, 30)  # far sooner than the next test file would be written
+    task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
+    assert await there.waiting(task_id) == await there.problem(name)
+    assert (await there.running.task(task_id))["waiting"] == await there.problem(name)
+    await there.doors[name].open()
+    assert (await there.running.ended(task_id))["status"] == "completed"
+
+
+async def test_a_disk_that_is_away_is_told_by_who_follows(there: Installation) -> None:
+    away = there.running.storage_dir.with_name("away")
+    there.running.storage_dir.rename(away)
+    watching = await there.running.popen("watch", "--json")
+    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+    try:
+        assert "is the disk mounted?" in await told(following)
+        assert "is the disk mounted?" in await told(watching)
+    finally:
+        shutil.rmtree(there.running.storage_dir, ignore_errors=True)
+        away.rename(there.running.storage_dir)
+        watching.kill()
+    await asyncio.wait_for(following.communicate(), 90)
+    await watching.communicate()
+    assert following.returncode == 0
+
+
+async def test_bars_say_that_the_queue_is_paused(there: Installation) -> None:
+    await there.running.client.post("/api/v1/queue/pause")
+    try:
+        async with Terminal(there.running.argv("add", "--follow", PDF, "--storage", STORAGE)) as terminal:
+            await terminal.expect("waiting: the queue is paused")
+            await there.running.client.post("/api/v1/queue/resume")
+            await terminal.expect("completed")
+            assert await terminal.end() == 0
+    finally:
+        await there.running.client.post("/api/v1/queue/resume")
+
+
+async def test_a_flood_wait_is_told_with_its_end(there: Installation) -> None:
+    there.running.sandbox.faults.add("flood_wait=3000,file=1006")
+    task_id = (await there.running.add("https://t.me/channel/128", storage_name=STORAGE))["task_id"]
+    task = await there.running.wait(task_id, lambda task: "goes on in" in task.get("waiting", ""))
+    assert "Telegram asks to wait" in task["waiting"]
+    await there.running.client.delete(f"/api/v1/tasks/{task_id}")
