@@ -148,3 +148,34 @@ async def test_a_flood_wait_is_told_with_its_end(there: Installation) -> None:
     task = await there.running.wait(task_id, lambda task: "goes on in" in task.get("waiting", ""))
     assert "Telegram asks to wait" in task["waiting"]
     await there.running.client.delete(f"/api/v1/tasks/{task_id}")
+
+
+async def test_an_api_that_does_not_answer_is_told_once(there: Installation) -> None:
+    watching = await there.running.popen("watch", "--json")
+    assert watching.stdout
+    assert watching.stderr
+    await there.running.client.post("/api/v1/queue/pause")
+    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+    await told(following)
+    assert there.running.api
+    await there.running.kill(there.running.api)
+    line = (await asyncio.wait_for(watching.stderr.readline(), 60)).decode()
+    assert "the API does not answer; trying again" in line
+    await there.running.start_api()
+    await there.running.ready()
+    await there.running.client.post("/api/v1/queue/resume")
+    _, err = await asyncio.wait_for(following.communicate(), 90)
+    assert following.returncode == 0
+    assert err.decode().count("does not answer") == 1
+    watching.kill()
+    await watching.communicate()
+
+
+async def test_no_worker_is_told(there: Installation) -> None:
+    for worker in list(there.running.workers):
+        await there.running.terminate(worker)
+    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+    assert "no worker that can do it is running" in await told(following)
+    await there.running.start_worker()
+    await asyncio.wait_for(following.communicate(), 90)
+    assert following.returncode == 0
