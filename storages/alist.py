@@ -82,7 +82,7 @@ class AlistStorage(RemoteStorage):
 
     def __init__(self, options: AlistOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._web = Web(options.name)
+        self._web = Web(options.name, own=options.url, allow=(services or Services()).allow)
         self._api = _Api(options, self._web)
         self._base = "/" + options.base_path.strip("/")
 
@@ -167,13 +167,18 @@ class AlistStorage(RemoteStorage):
             raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
         found = []
         for each in listing.get("content") or []:
-            name = _NAMES.decode(each["name"])
-            found.append(_entry(f"{path}/{name}" if path else name, each))
+            with suppress(KeyError, TypeError, ValueError, AttributeError):  # what is no file is not listed
+                name = _NAMES.decode(each["name"])
+                if "/" not in name:
+                    found.append(_entry(f"{path}/{name}" if path else name, each))
         return found
 
     async def _stat(self, path: str) -> Entry | None:
         found = await self._get(path)
-        return None if found is None else _entry(path, found)
+        try:
+            return None if found is None else _entry(path, found)
+        except (KeyError, TypeError, ValueError):
+            raise StorageError(f"storage {self.name!r}: what the server says of {path!r} cannot be") from None
 
     async def _get(self, path: str) -> dict[str, Any] | None:
         """Of what we have put there, or else of what others have, under a name that we would spell."""

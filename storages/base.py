@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from saveany.net.guard import Network
 
 #: A half-open range of bytes, (start, end).
 Range = tuple[int, int]
@@ -73,6 +75,8 @@ class Services:
     scratch: Path = Path("data/scratch")
     #: Proxy for the outside world: http://, https:// or socks5:// URL, "" for none.
     proxy: str = ""
+    #: Private networks that a server may send us to: what it says is not the operator's word.
+    allow: Sequence[Network] = ()
     #: Sends files to Telegram (`storages.telegram.Courier`), None where no account is configured.
     courier: Any = None
 
@@ -106,6 +110,21 @@ class Entry:
     size: int  # bytes; 0 for a folder
     is_dir: bool
     modified_at: int  # milliseconds since the epoch; 0 if the storage does not tell
+
+
+#: No file is larger, and no time later (the end of the year 9999): a server that says so is broken, or worse.
+_MOST_BYTES, _LAST_TIME = 1 << 62, 253_402_300_799_999
+
+
+def believed(entry: Entry) -> Entry | None:
+    """An entry as a server has told it, None if there can be no such file or folder."""
+    try:
+        named = entry.name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    if entry.name in ("", ".", "..") or b"/" in named or b"\0" in named or not 0 <= entry.size <= _MOST_BYTES:
+        return None
+    return entry if 0 <= entry.modified_at <= _LAST_TIME else replace(entry, modified_at=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class OpenloadStorage(RemoteStorage):
 
     def __init__(self, options: OpenloadOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._web = Web(options.name)
+        self._web = Web(options.name, own=options.address, allow=(services or Services()).allow)
         self._address = options.address
         self._api = _Api(options, self._web)
         self._base = "/" + options.base_path.strip("/")

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Storage, Upload, UploadKey
+from storages.base import Entry, Range, Storage, Upload, UploadKey, believed
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
 #: The mark of a part whose writer must not commit it any more.
@@ -179,7 +179,10 @@ class RemoteStorage(Storage):
     async def stat(self, path: str) -> Entry | None:
         """As in the contract."""
         split(path)
-        return await self._stat(path)
+        entry = await self._stat(path)
+        if entry and not (entry := believed(entry)):
+            raise StorageError(f"storage {self.name!r}: what the server says of {path!r} cannot be")
+        return entry
 
     async def delete(self, path: str) -> None:
         """As in the contract."""
@@ -199,7 +202,8 @@ class RemoteStorage(Storage):
             if path:
                 raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
             return []  # nothing was saved yet
-        shown = (entry for entry in entries if not is_reserved(entry.name) and entry.name > after)
+        real = (entry for each in entries if (entry := believed(each)))
+        shown = (entry for entry in real if not is_reserved(entry.name) and entry.name > after)
         return sorted(shown, key=lambda entry: entry.name)[:limit]
 
     async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:

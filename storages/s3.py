@@ -37,7 +37,17 @@ from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
-from storages.base import Capabilities, Entry, Range, Services, Storage, StorageOptions, Upload, UploadKey
+from storages.base import (
+    Capabilities,
+    Entry,
+    Range,
+    Services,
+    Storage,
+    StorageOptions,
+    Upload,
+    UploadKey,
+    believed,
+)
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
 from storages.web import knock
@@ -356,7 +366,8 @@ class S3Storage(Storage):
         start = f"{prefix}{NAMES.encode(after)}" if after else ""
         found: list[Entry] = []
         async for last, page in self._pages(prefix, start, "/"):
-            found += (entry for entry in page if entry.name > after and not is_reserved(entry.name))
+            real = (entry for each in page if (entry := believed(each)))
+            found += (entry for entry in real if entry.name > after and not is_reserved(entry.name))
             if limit is not None and len(found) >= limit > 0:
                 found = sorted(found, key=lambda entry: entry.name)[:limit]
                 if not _precedes(last, found[-1].name):
@@ -369,7 +380,7 @@ class S3Storage(Storage):
         """As in the contract, in one pass whatever the folders."""
         async for _, page in self._pages(f"{self.key(path)}/" if path else self._prefix, "", ""):
             for entry in page:
-                if not is_reserved(entry.name):
+                if believed(entry) and not is_reserved(entry.name):
                     yield entry
 
     async def _pages(

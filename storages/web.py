@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from saveany.errors import StorageError, StorageUnavailable
+from saveany.errors import InvalidInput, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
-from saveany.net.client import describe, plain_client
+from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.dial import connect
+from saveany.net.guard import AddressGuard, Network
 from storages.remote import Chunks
 
 _CONNECT, _SILENCE = 15.0, 60.0
@@ -22,6 +23,7 @@ _KNOCK: Final = 3.0
 #: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
 _BIG: Final = 1 << 20
+_REDIRECTS: Final = 10
 
 
 async def knock(name: str, url: str) -> None:
@@ -40,12 +42,21 @@ async def knock(name: str, url: str) -> None:
 
 
 class Web:
-    """Requests to the operator's own server. Connects at first use, in the running event loop."""
+    """Requests to the operator's own server. Connects at first use, in the running event loop.
 
-    def __init__(self, name: str, auth: httpx.Auth | None = None) -> None:
+    With `own`, the address of that server, its answers may name others: those are guarded, as URLs of users
+    are, and of private networks only those in `allow` are reached.
+    """
+
+    def __init__(
+        self, name: str, auth: httpx.Auth | None = None, own: str = "", allow: Sequence[Network] = ()
+    ) -> None:
         self._name = name
         self._auth = auth
+        self._own = _origin(httpx.URL(own)) if own else None
+        self._guard = AddressGuard(allow, what="address that the server names")
         self._client: httpx.AsyncClient | None = None
+        self._theirs: httpx.AsyncClient | None = None
 
     @asynccontextmanager
     async def request(
@@ -63,27 +74,36 @@ class Web:
         `slow` is for what a server may take minutes to do, `follow` goes where the server sends us.
         """
         try:
-            client = self._open()
-            request = client.build_request(
+            request = self._for(httpx.URL(url)).build_request(
                 method,
                 url,
                 headers=headers,
                 content=content,
                 timeout=httpx.Timeout(_SILENCE, connect=_CONNECT, read=_THINK if slow else _SILENCE),
             )
-            answer = await client.send(request, auth=self._auth, stream=True, follow_redirects=follow)
+            answer = await self._for(request.url).send(request, auth=self._auth, stream=True)
+            for _ in range(_REDIRECTS if follow else 0):
+                if answer.next_request is None:
+                    break
+                await answer.aclose()
+                request = answer.next_request
+                answer = await self._for(request.url).send(request, stream=True)
             try:
                 yield answer
             finally:
                 await answer.aclose()
+        except InvalidInput as error:
+            raise StorageError(f"storage {self._name!r}: {error.message}") from error
         except httpx.LocalProtocolError as error:
             raise StorageError(f"storage {self._name!r}: the file has not the size it should have") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             raise StorageUnavailable(f"storage {self._name!r}: {describe(error)}") from error
 
-    def _open(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = plain_client(timeout=_SILENCE)
+    def _for(self, url: httpx.URL) -> httpx.AsyncClient:
+        if self._own and _origin(url) != self._own:
+            self._theirs = self._theirs or guarded_client(self._guard, timeout=_SILENCE)
+            return self._theirs
+        self._client = self._client or plain_client(timeout=_SILENCE)
         return self._client
 
     async def file(self, answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -92,6 +112,12 @@ class Web:
         A server that knows no ranges sends the whole file (RFC 9110, 14.2): what comes before is skipped.
         Raises `StorageUnavailable` if the answer ends too early.
         """
+        coding = answer.headers.get("Content-Encoding", "").lower()
+        if coding not in ("", "identity") and "Content-Length" not in answer.headers:
+            raise StorageError(  # what is stored so has its length; what is packed on the way has none
+                f"storage {self._name!r}: the server compresses files on their way ({coding[:40]}) though it "
+                "was asked not to; have it or its gateway leave that"
+            )
         at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
         async with aclosing(body(answer)) as pieces:
             async for piece in pieces:
@@ -105,9 +131,14 @@ class Web:
 
     async def close(self) -> None:
         """Hang up."""
-        client, self._client = self._client, None
-        if client:
-            await client.aclose()
+        clients, self._client, self._theirs = (self._client, self._theirs), None, None
+        for client in clients:
+            if client:
+                await client.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host.lower(), url.port
 
 
 async def body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -513,7 +513,7 @@ class Config(Table):
     @property
     def services(self) -> Services:
         """What is lent to storages on this machine."""
-        return Services(scratch=self.data_dir / "scratch", proxy=self.proxy)
+        return Services(scratch=self.data_dir / "scratch", proxy=self.proxy, allow=self.net.allow)
 
     def allowed_storages(self, user: User) -> list[str]:
         """Names of the enabled storages the user may use, best first."""

@@ -84,13 +84,23 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
+    return _Client(
         transport=transport,
         timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         follow_redirects=False,
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+
+
+class _Client(httpx.AsyncClient):
+    """httpx with an error of its own for every address that a server redirects to and that is none."""
+
+    def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:
+        try:
+            return super()._build_redirect_request(request, response)
+        except (httpx.InvalidURL, ValueError) as error:  # as of a bad xn-- label
+            raise httpx.RemoteProtocolError("it redirects to something that is no URL") from error
 
 
 class _Transport(httpx.AsyncHTTPTransport):

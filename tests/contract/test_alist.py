@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.alist import AlistStorage
+from storages.base import Services
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
 from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, Refused, alist
 from tests.fixtures.faultproxy import fault_proxy
@@ -17,6 +19,10 @@ from tests.fixtures.servers import free_port
 from tests.fixtures.webdav import canned
 
 BASE = "drive/telegram"
+
+
+#: Where the server sends us to is on this machine, too.
+LOOPBACK = Services(allow=[ip_network("127.0.0.0/8")])
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def server(tmp_path: Path) -> Iterator[AlistServer]:
 class TestAlist(StorageSuite):
     @pytest.fixture
     def open_storage(self, server: AlistServer) -> Open:
-        return lambda: AlistStorage(server.options(BASE))
+        return lambda: AlistStorage(server.options(BASE), LOOPBACK)
 
     @pytest.fixture
     def everything(self, server: AlistServer) -> Callable[[], set[str]]:
@@ -37,7 +43,7 @@ class TestAlist(StorageSuite):
 
 @pytest.fixture
 async def storage(server: AlistServer) -> AsyncIterator[AlistStorage]:
-    storage = AlistStorage(server.options(BASE))
+    storage = AlistStorage(server.options(BASE), LOOPBACK)
     yield storage
     await storage.close()
 
@@ -198,7 +204,7 @@ async def test_one_login_is_enough_for_many(server: AlistServer, storage: AlistS
 
 
 async def test_a_token_needs_no_login(server: AlistServer) -> None:
-    storage = AlistStorage(server.options(BASE, token=TOKEN, username="", password=""))
+    storage = AlistStorage(server.options(BASE, token=TOKEN, username="", password=""), LOOPBACK)
     await storage.probe()
     assert server.logins == 0
     await storage.close()
@@ -277,3 +283,39 @@ async def test_others_read_and_write(server: AlistServer, storage: AlistStorage)
     (server.files / BASE / "d/x? 100%41.bin").write_bytes(data)
     assert [entry.name for entry in await storage.list("d")] == ["x? 100%41.bin", "ä b#c.bin"]
     assert await load(storage, "d/x? 100%41.bin") == data
+
+
+async def test_where_the_server_sends_us_is_guarded(
+    server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(storage, "a.bin", b"hello")
+    strict = AlistStorage(server.options(BASE))
+    with pytest.raises(StorageError, match="not on the public internet") as caught:
+        await load(strict, "a.bin")  # by a redirect
+    assert not isinstance(caught.value, StorageUnavailable), "that does not pass"
+    get = server.get
+    for raw in ("http://169.254.169.254/latest", f"http://127.0.0.1:{free_port()}/", "file:///etc/passwd"):
+        monkeypatch.setattr(server, "get", lambda asked, raw=raw: {**get(asked), "raw_url": raw})
+        with pytest.raises(StorageError):
+            await load(strict, "a.bin")
+    await strict.close()
+
+
+async def test_what_cannot_be_a_file_is_not_listed(
+    server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(storage, "a.bin", b"hello")
+    shown = server.shown
+
+    def lies(place: Path) -> list[dict[str, Any]]:
+        true = shown(place)
+        names = ["..", ".", "", "a/b", "../c", "n\0l", "\ud800", None, "good"]
+        odd = [true | {"name": name} for name in names]
+        return [*odd, *(true | {"name": "x", "size": size} for size in (-5, 10**30, "many", None)), {}]
+
+    true = shown(server.files / BASE / "a.bin")
+    monkeypatch.setattr(server, "list", lambda asked: {"content": lies(server.files / BASE / "a.bin")})
+    assert [entry.name for entry in await storage.list("")] == ["good"]
+    monkeypatch.setattr(server, "get", lambda asked: true | {"size": -5, "raw_url": ""})
+    with pytest.raises(StorageError, match="cannot be"):
+        await storage.stat("a.bin")

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from ipaddress import ip_network
 
 import pytest
 from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
-from storages.base import UploadKey
+from storages.base import Services, UploadKey
 from storages.openload import NAMES, OpenloadStorage
 from storages.parts import split
 from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, names, save
@@ -34,6 +35,10 @@ class Watched(OpenloadStorage):
         if data is None:
             raise StorageError(f"nothing at {path!r}")
         yield data[offset : None if size is None else offset + size]
+
+
+#: Where the server sends us to is on this machine, too.
+LOOPBACK = Services(allow=[ip_network("127.0.0.0/8")])
 
 
 @pytest.fixture(params=[False, True], ids=["streamtape", "pstream"])
@@ -64,7 +69,7 @@ class TestStreamtape(StorageSuite):
 
 @pytest.fixture
 async def storage(server: OpenloadServer) -> AsyncIterator[OpenloadStorage]:
-    storage = OpenloadStorage(server.options(BASE))
+    storage = OpenloadStorage(server.options(BASE), LOOPBACK)
     yield storage
     await storage.close()
 
@@ -197,7 +202,7 @@ async def pull(storage: OpenloadStorage, url: str, path: str, size: int, *, repl
 
 
 def test_nothing_is_pulled_unless_the_operator_wishes(server: OpenloadServer) -> None:
-    assert not OpenloadStorage(server.options(BASE)).pulls
+    assert not OpenloadStorage(server.options(BASE), LOOPBACK).pulls
     assert OpenloadStorage(server.options(BASE, pull=True)).pulls
 
 
@@ -275,7 +280,7 @@ async def test_a_wrong_login_is_told(server: OpenloadServer, changes: dict[str, 
 
 async def test_a_cut_connection_is_told(server: OpenloadServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fault_proxy(server.port) as link:
-        storage = OpenloadStorage(server.options(BASE))
+        storage = OpenloadStorage(server.options(BASE), LOOPBACK)
         await storage.mkdir("")
         monkeypatch.setattr(server, "port", link.port)  # where the service sends uploads to
         link.cut_after = 6 * MIB
@@ -343,3 +348,19 @@ def test_options_that_cannot_work_are_refused(
 def test_each_service_has_its_address(server: OpenloadServer) -> None:
     expected = "https://api.pstream.net/v1" if server.pstream else "https://api.streamtape.com"
     assert server.options(BASE, base_url="").address == expected
+
+
+@pytest.mark.parametrize("port", [None, 1])
+async def test_where_uploads_are_sent_to_is_guarded(
+    server: OpenloadServer, monkeypatch: pytest.MonkeyPatch, port: int | None
+) -> None:
+    """The service itself may be on a private network; where it sends us may not, unless that is allowed."""
+    storage = OpenloadStorage(server.options(BASE))
+    await storage.mkdir("")
+    if port:
+        monkeypatch.setattr(server, "port", port)
+        with pytest.raises(StorageError, match="not on the public internet"):
+            await save(storage, "a.bin", b"hello")
+    else:
+        await save(storage, "a.bin", b"hello")
+    await storage.close()

@@ -445,3 +445,12 @@ async def test_a_listing_without_end(
         with pytest.raises(StorageError, match=words):
             await storage.list("", after="", limit=10)
         await storage.close()
+
+
+@pytest.mark.parametrize("location", ["http://xn--a/", "http://a:b/", "http://[", "//"])
+async def test_a_redirect_to_what_is_no_url(location: str) -> None:
+    async with canned(302, b"", {"Location": location}) as url:
+        storage = WebdavStorage(WebdavOptions(name="cloud", type="webdav", url=url))
+        with pytest.raises(StorageError):
+            await storage.probe()
+        await storage.close()

@@ -445,6 +445,16 @@ async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str
         await bench.prepared(item)
 
 
+@pytest.mark.parametrize(
+    "location", ["http://xn--a/", "http://xn--zzzzzzzzzz99999/", "http://a:b/", "http://\x7f/"]
+)
+async def test_redirects_to_what_is_no_url(site: Site, bench: Bench, location: str) -> None:
+    site.pages["/a"] = Page(status=302, headers={"Location": location})
+    (item,) = await bench.items(site.url("/a"))
+    with pytest.raises((Permanent, Retryable), match=r"URL|not valid"):
+        await bench.prepared(item)
+
+
 async def test_ten_redirects_are_followed(site: Site, bench: Bench) -> None:
     for n in range(10):
         site.pages[f"/{n}"] = Page(status=307, headers={"Location": f"{n + 1}"})
