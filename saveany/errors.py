@@ -23,7 +23,7 @@ to these once, at the edge where they enter.
     │   └── NeedsLogin           an account must be logged in again; the message names the command
     ├── Fenced                   another claim owns the task now: write nothing more, stop
     ├── CancelRequested          the user canceled the task: stop and clean up
-    ├── PauseRequested           the user paused the task: stop, keep what there is, give it back
+    ├── PauseRequested           the task is paused, or makes room: stop, keep what there is, give it back
     └── StorageError             a storage refused
         ├── NameTaken            the final name exists already
         ├── UnsafePath           the path leaves the storage
@@ -155,7 +155,7 @@ class CancelRequested(SaveAnyError):
 
 
 class PauseRequested(SaveAnyError):
-    """The task was paused."""
+    """The task was paused, or makes room for one of another user."""
 
 
 class StorageError(SaveAnyError):

@@ -50,6 +50,7 @@ _PLACE_SECONDS = 2.0
 _CLEAN_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
 _LIMITS_SECONDS = 1.0
+_ROOM_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -130,6 +131,7 @@ class Worker:
                 for name, loop in {
                     "watch": for_ever("watch", self._watch_self, _RETRY_SECONDS),
                     "limits": for_ever("limits", self._throttle.refresh, _LIMITS_SECONDS),
+                    "room": for_ever("room", self._make_room, _ROOM_SECONDS),
                     "clean": for_ever("clean", self._clean, _CLEAN_SECONDS),
                     "tidy": for_ever("tidy", self._tidy, _TIDY_SECONDS),
                     "control": for_ever("control", self._hear_cancels, _RETRY_SECONDS),
@@ -183,6 +185,16 @@ class Worker:
             if claim is None:
                 return
             await self._run(claim)
+
+    async def _make_room(self) -> None:
+        """When all slots are busy: share them with users who wait for one."""
+        if len(self._jobs) < self._config.workers or not self._bells.allow_pick_jobs:
+            return
+        told = await self._store.claims.make_room(
+            self._id, self._lanes(), list(self._jobs), tasks_per_user=self._tasks_per_user
+        )
+        for task_id in told:
+            log.info("stopping for now: another user's turn", task=task_id)
 
     async def _run(self, claim: Claim) -> None:
         worked()

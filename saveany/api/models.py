@@ -192,7 +192,10 @@ class NewLimits(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"bytes_per_second": 5_000_000}]})
 
-    tasks_per_user: Limit = Field(default=None, description="Tasks of one user that run at a time.")
+    tasks_per_user: Limit = Field(
+        default=None,
+        description="Tasks of one user that run at a time. 0: no fixed limit; slots are shared fairly.",
+    )
     bytes_per_second: Limit = Field(default=None, description="Speed of all downloads together.")
     bytes_per_second_per_user: Limit = Field(
         default=None, description="Speed of all downloads of one user together."

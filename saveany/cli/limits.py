@@ -23,7 +23,7 @@ def limits(
         str, typer.Option(help=f"Bytes per second of all downloads of one user, {_SPEED_HELP}")
     ] = "",
     user_tasks: Annotated[
-        int | None, typer.Option(min=0, help="Tasks of one user that run at a time; 0: no limit.")
+        int | None, typer.Option(min=0, help="Tasks of one user that run at a time; 0: shared fairly.")
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Go back to what is configured.")] = False,
     as_json: JsonOption = False,
@@ -53,7 +53,7 @@ def limits(
         return
     typer.echo(f"Speed of all downloads:       {_shown(found['bytes_per_second'])}")
     typer.echo(f"Speed of one user's:          {_shown(found['bytes_per_second_per_user'])}")
-    typer.echo(f"Tasks of one user at a time:  {found['tasks_per_user'] or 'no limit'}")
+    typer.echo(f"Tasks of one user at a time:  {found['tasks_per_user'] or 'shared fairly'}")
 
 
 async def _limits(api: Api, changes: Json, *, reset: bool) -> Json:

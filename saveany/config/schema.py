@@ -304,7 +304,11 @@ class Limits(Table):
     """How much is done at once, by all workers together; 0 is no limit. `PUT /api/v1/limits` changes these
     while everything runs."""
 
-    tasks_per_user: int = Field(default=0, ge=0, description="Tasks of one user that run at a time.")
+    tasks_per_user: int = Field(
+        default=0,
+        ge=0,
+        description="Tasks of one user that run at a time. 0: no fixed limit; slots are shared fairly.",
+    )
     bytes_per_second: int = Field(default=0, ge=0, description="Speed of all downloads together.")
     bytes_per_second_per_user: int = Field(
         default=0, ge=0, description="Speed of all downloads of one user together."

@@ -2,8 +2,9 @@
 
 Every write of a claim is compare-and-set on the epoch, so a worker that was frozen while its lease ran out,
 and whose task another worker has taken, can write nothing: it gets `Fenced`. If the user canceled the task
-every write but `finish(CANCELED)` raises `CancelRequested`. If the user paused it, whatever would begin more
-work raises `PauseRequested`; `release`, `finish` and `checkpoint` go through.
+every write but `finish(CANCELED)` raises `CancelRequested`. If the user paused it, or it is to make room for
+a task of another user, whatever would begin more work raises `PauseRequested`; `release`, `finish` and
+`checkpoint` go through.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from saveany.store.tasks import delivery_args, read_items
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
 LEASE_MS = 15_000
 RENEW_MS = 5_000
+#: How long a user's task waits before one of another user is stopped for it, and how long a task may run
+#: before a user who has none running gets its slot; each stop doubles that, up to 32 times this.
+PATIENCE_MS = 5_000
+SLICE_MS = 60_000
 #: A reserved path is nobody's again at the latest after this.
 _RESERVED_MS = 7 * 24 * 3600 * 1000
 
@@ -117,7 +122,7 @@ class Claim:
         if verdict == b"cancel":
             raise CancelRequested(f"task {self.task.id} was canceled")
         if verdict == b"pause":
-            raise PauseRequested(f"task {self.task.id} was paused")
+            raise PauseRequested(f"task {self.task.id} was paused, or makes room for another")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,8 @@ class Claims:
     async def claim(self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0) -> Claim | None:
         """The next task that a worker with these lanes may run, or None.
 
-        `tasks_per_user` is how many tasks of a user may run at once, 0 for any number; what `Settings.set`
-        was told goes first.
+        The user with the fewest running tasks goes first. `tasks_per_user` is how many tasks of a user may
+        run at once, 0 for any number; what `Settings.set` was told goes first.
         """
         reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, *lanes)
         if not reply:
@@ -154,6 +159,19 @@ class Claims:
         if task.unreadable:
             self._db.records.report("task", task_id, Unreadable(task.unreadable))
         return Claim(self._db, task, items)
+
+    async def make_room(
+        self, worker: str, lanes: Sequence[str], tasks: Sequence[str], *, tasks_per_user: int = 0
+    ) -> list[str]:
+        """Share the slots of a worker that is busy with `tasks` among the users who wait for these lanes.
+
+        Returns the tasks that are to stop: their claims are answered `PauseRequested` and are to be
+        released.
+        """
+        told = await self._db.script(
+            "make_room", worker, tasks_per_user, PATIENCE_MS, SLICE_MS, len(lanes), *lanes, *tasks
+        )
+        return [text(task) for task in told]
 
     async def pass_on(self, worker: str) -> None:
         """Tell the other workers, if tasks are ready, that this one cannot run them."""

@@ -23,6 +23,7 @@
 --   counters                hash    sums for /metrics, by name
 --   idem:<key>              hash    an Idempotency-Key: hash of its body, id of its task
 --   turn                    string  counter behind the ring
+--   room:<user>             string  a task has just been told to make room for one of this user; ends by itself
 --   suffix:<storage>:<path> string  counter behind file_1, file_2 …
 --   name:<storage>:<path>   string  <task>-<item> that may use this path, where the storage cannot tell
 --   asks:<storage>, answer:<id>  list  questions about a storage, and what a worker replies; seconds old at most
@@ -76,7 +77,7 @@ local function make_ready(id)
   redis.call('ZADD', P .. 'ready:' .. user .. ':' .. lane, num(t[3]), id)
   redis.call('SADD', P .. 'lanes:' .. user, lane)
   -- Who joins the ring waits behind everyone who is in it already.
-  redis.call('ZADD', P .. 'users', 'NX', num(redis.call('GET', P .. 'turn')), user)
+  if not redis.call('ZSCORE', P .. 'users', user) then redis.call('ZADD', P .. 'users', next_turn(), user) end
 end
 
 -- Puts a task with status queued where it has to wait: `paused` and `wake` (not before) of its record decide.
@@ -107,6 +108,38 @@ end
 local function displace(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane')
   take_out(id, t[1] or '', t[2] or '')
+end
+
+-- The first task of a lane, and its score. What is there by mistake, its record gone or damaged, is taken out.
+local function first(user, lane)
+  while true do
+    local found = redis.call('ZRANGE', P .. 'ready:' .. user .. ':' .. lane, 0, 0, 'WITHSCORES')
+    local id = found[1]
+    if not id or field(id, 'status') == 'queued' then return id, num(found[2]) end
+    take_out(id, user, lane)
+  end
+end
+
+-- The task of a user that goes first in those lanes (a set), and its lane; nothing if there is none.
+local function head(user, lanes)
+  local best, best_score, best_lane
+  for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
+    if lanes[lane] then
+      local id, score = first(user, lane)
+      if id and (not best or score < best_score) then best, best_score, best_lane = id, score, lane end
+    end
+  end
+  return best, best_lane
+end
+
+local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
+
+-- How many tasks of a user may run, as the settings say, else as configured: 0 while the queue is paused.
+local function most_per_user(configured)
+  local settings = redis.call('HMGET', P .. 'settings', 'paused', 'tasks_per_user')
+  if settings[1] == '1' then return 0 end
+  local most = tonumber(settings[2]) or num(configured)
+  return most > 0 and most or math.huge
 end
 
 local function stop_running(id)
@@ -170,9 +203,12 @@ end
 
 -- The only way back to the queue, out of running or (by a retry) out of a terminal state.
 local function enqueue(id, at, delay)
-  redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay)
+  local made_room = field(id, 'yield') == '1'
+  redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay, 'yield', 0)
   stop_running(id)
   place(id, at)
+  -- Whoever it made room for is served first.
+  if made_room then redis.call('ZADD', P .. 'users', 'XX', next_turn(), field(id, 'user')) end
 end
 
 -- Deliveries come as id, task, JSON triples from ARGV[first] on. One that was written before stays as it is.
@@ -201,12 +237,12 @@ local function count(name, amount)
 end
 
 -- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended), 'cancel'
--- or 'pause' (the user wants it to stop; a cancel goes first).
+-- or 'pause' (the user wants it to stop, or it must make room for a task of another; a cancel goes first).
 local function may_write(id, epoch)
-  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused')
+  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield')
   if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
   if t[3] == '1' then return 'cancel' end
-  if t[4] == '1' then return 'pause' end
+  if t[4] == '1' or t[5] == '1' then return 'pause' end
   return 'ok'
 end
 

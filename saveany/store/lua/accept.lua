@@ -1,5 +1,5 @@
 -- Accept a task: record, index, idempotency key and first event in one step. 201 is answered only after this.
--- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, idem:<key>, events; reads turn.
+-- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, idem:<key>, events, turn.
 -- ARGV: id, spec JSON, type, storage, user, lane, title, priority, idempotency key ('' for none), body hash, ttl ms
 -- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}
 local id, idem = ARGV[1], P .. 'idem:' .. ARGV[9]

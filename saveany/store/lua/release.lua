@@ -1,5 +1,5 @@
--- Give a claimed task back: it was paused, its worker is told to stop, or it must wait. Spends no attempt.
--- Touches: task:<id>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, events.
+-- Give a claimed task back: it was paused, it makes room, its worker is told to stop, or it must wait. Spends no attempt.
+-- Touches: task:<id>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, turn, events.
 -- ARGV: id, epoch, delay ms, why it waits
 -- Returns 'ok' | 'fenced' | 'cancel'
 local verdict = may_end(ARGV[1], ARGV[2])

@@ -1,5 +1,5 @@
 -- Let a paused task go on. One whose worker has not stopped yet goes on there, or is given back to the queue.
--- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events; reads turn.
+-- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events, turn.
 -- ARGV: id
 -- Returns 'resumed' (also if it was not paused) | 'ended' (or it will: it was canceled) | 'unknown'
 local id = ARGV[1]

@@ -12,6 +12,6 @@ for _, key in ipairs(cleanup_keys(id)) do redis.call('SREM', key, id .. ':' .. f
 put_items(id, 3)
 bump(id, 'run', 1)
 redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)
-redis.call('HDEL', task_key(id), 'finished_at', 'started_at', 'webhook')
+redis.call('HDEL', task_key(id), 'finished_at', 'started_at', 'webhook', 'yields')
 enqueue(id, now(), 0)
 return 'ok'

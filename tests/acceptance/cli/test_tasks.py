@@ -154,14 +154,14 @@ async def test_limits_are_changed_one_by_one_and_reset(running: Stack) -> None:
     assert await run(running, "limits") == (
         "Speed of all downloads:       no limit\n"
         "Speed of one user's:          no limit\n"
-        "Tasks of one user at a time:  no limit\n"
+        "Tasks of one user at a time:  shared fairly\n"
     )
     await run(running, "limits", "--speed", "2.5M")
     assert "2.5 MB/s" in await run(running, "limits", "--user-tasks", "3")
     assert json.loads(await run(running, "limits", "--json"))["bytes_per_second"] == 2_500_000
     assert "must be like 500k" in await fails(running, "limits", "--speed", "fast", code=2)
     await run(running, "limits", "--reset")
-    assert (await run(running, "limits")).count("no limit") == 3
+    assert (await run(running, "limits")).count("no limit") == 2
 
 
 async def test_history_filters_by_text_status_and_time(running: Stack) -> None:

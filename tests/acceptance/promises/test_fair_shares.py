@@ -1,0 +1,111 @@
+"""A user whose slow tasks hold every slot does not hold up another user, and loses nothing by that."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from saveany.models import Checkpoint
+from storages.base import Range
+from tests.acceptance.promises.site import BIG, BIG_FILE, ENDS, ONE_MIB, Site, until
+from tests.fixtures.site import Page, serve
+from tests.fixtures.stack import STORAGE, USER_ID
+
+SLOTS = 3
+OTHER = USER_ID + 1
+#: A task waits 5 s before another is stopped for it. On an idle machine it is done after 7.
+SOON = 30.0
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[Site]:
+    """One worker process of few slots, two users."""
+    tables: dict[str, Any] = {"workers": SLOTS, "users": [{"id": USER_ID}, {"id": OTHER}]}
+    async with Site(tmp_path, tables=tables) as site:
+        await site.start(1)
+        yield site
+        site.print_logs()  # shown if the test failed
+
+
+async def hold_every_slot(site: Site, tasks: Sequence[str], least: int) -> dict[str, Sequence[Range]]:
+    """Wait until each of the tasks has so many bytes that are remembered; which these are."""
+    store = await site.store()
+    kept: dict[str, Sequence[Range]] = {}
+
+    async def all_have() -> bool:
+        for task_id in tasks:
+            assert (await site.task(task_id))["status"] not in ENDS
+            known = await store.db.do("HGET", f"sa:checkpoints:{task_id}", 0)
+            kept[task_id] = msgspec.json.decode(known, type=Checkpoint).durable if known else ()
+        return all(sum(end - start for start, end in ranges) >= least for ranges in kept.values())
+
+    await until(all_have, 60, "slow tasks that run")
+    return kept
+
+
+async def other_user_is_served(site: Site, tasks: Sequence[str]) -> None:
+    small = await site.post(ONE_MIB, "other", user_id=OTHER)
+    end = await site.ended(small, SOON)
+    assert (end["status"], end["error"]) == ("completed", "")
+    states = [(await site.task(task_id))["status"] for task_id in tasks]
+    assert not set(states) & set(ENDS), "no slot became free by itself"
+    site.holds("other/1MiB.bin", ONE_MIB)
+
+
+async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
+    ends = [await site.ended(task_id, 90) for task_id in tasks]
+    assert Counter((end["status"], end["error"], end["attempts"]) for end in ends) == {
+        ("completed", "", 1): len(tasks)
+    }
+    claims = Counter(task.epoch for task in await (await site.store()).tasks.get_many(list(tasks)))
+    assert claims == {1: len(tasks) - 1, 2: 1}, "one task made room, once"
+
+
+@pytest.mark.timeout(240)
+async def test_slow_telegram_files_make_room(shared: Site) -> None:
+    fast = shared.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
+    tasks = [await shared.post(BIG, f"{n}") for n in range(SLOTS)]
+    await hold_every_slot(shared, tasks, 24 << 20)
+    slow = shared.sandbox.faults.add(f"total_rate=3000000,file={BIG_FILE}")
+    shared.sandbox.faults.remove(fast)
+    await other_user_is_served(shared, tasks)
+    shared.sandbox.faults.remove(slow)
+    await all_are_whole(shared, tasks)
+    sent = shared.sandbox.counters.bytes(file=BIG_FILE)
+    size = shared.sample(BIG).files[0].size
+    # What is under way when a task stops is asked for again, but not the 24 MiB that it had.
+    assert sent < SLOTS * size + (24 << 20)
+    for n in range(SLOTS):
+        shared.holds(f"{n}/64MiB.bin", BIG)
+
+
+@pytest.mark.timeout(240)
+async def test_dripping_web_servers_make_room(shared: Site) -> None:
+    async with serve() as web:
+        for n in range(SLOTS):
+            web.pages[f"/{n}.bin"] = Page(os.urandom(24 << 20), headers={"ETag": f'"{n}"'}, pause=0.2)
+        tasks = []
+        for n in range(SLOTS):
+            params = {"urls": [web.url(f"/{n}.bin")]}
+            body = {"type": "directlinks", "params": params, "storage": STORAGE, "path": "drip"}
+            reply = await shared.client.post("/api/v1/tasks", json={**body, "user_id": USER_ID})
+            assert reply.is_success, reply.text
+            tasks.append(reply.json()["task_id"])
+        kept = await hold_every_slot(shared, tasks, 1 << 20)
+        before = len(web.asked)
+        await other_user_is_served(shared, tasks)
+        for page in web.pages.values():
+            page.pause = 0.0
+        await all_are_whole(shared, tasks)
+        for n, task_id in enumerate(tasks):
+            again = [headers["range"] for path, headers in web.asked[before:] if path == f"/{n}.bin"]
+            # The first request of all asks whether the file is still the same, and for ranges.
+            starts = [int(each[6:].partition("-")[0]) for each in again if each != "bytes=0-"]
+            assert not [at for at in starts for first, end in kept[task_id] if first <= at < end]
+            assert (shared.storage_dir / f"drip/{n}.bin").read_bytes() == web.pages[f"/{n}.bin"].data

@@ -1,0 +1,355 @@
+"""Users share the slots of busy workers: nobody waits for ever, no task starves, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from saveany.errors import CancelRequested, PauseRequested
+from saveany.models import Checkpoint, Status
+from saveany.store import Claim, Store, connect
+from saveany.store.claims import PATIENCE_MS, SLICE_MS
+from tests.integration.store.test_lifecycle import LANE, accept, claim, expire
+from tests.integration.store.test_queue import record
+
+
+async def let_pass(store: Store, ms: int) -> None:
+    """As if so much time had passed for all that waits or runs."""
+    for key in await store.db.do("KEYS", "sa:task:*"):
+        known = await store.db.do("HMGET", key, "created_at", "wake", "claimed_at")
+        for name, value in zip(("created_at", "wake", "claimed_at"), known, strict=True):
+            if value:
+                await store.db.do("HSET", key, name, int(value) - ms)
+    for key in await store.db.do("KEYS", "sa:room:*"):
+        left = await store.db.do("PTTL", key)
+        await store.db.do("PEXPIRE", key, max(0, left - ms))
+
+
+async def make_room(store: Store, tasks: list[Claim], worker: str = "w1", **limits: int) -> list[str]:
+    return await store.claims.make_room(worker, [LANE], [each.task.id for each in tasks], **limits)
+
+
+async def busy(store: Store, *users: int) -> list[Claim]:
+    """Each of the users has a running task more."""
+    for user in users:
+        await accept(store, user_id=user)
+    return [await claim(store) for _ in users]
+
+
+async def owners(store: Store, count: int) -> list[int]:
+    return [(await claim(store)).task.spec.user_id for _ in range(count)]
+
+
+async def test_a_free_slot_goes_to_the_user_with_the_fewest_running(store: Store) -> None:
+    for user in (1, 1, 1, 1, 2):
+        await accept(store, user_id=user)
+    assert await owners(store, 3) == [1, 2, 1]
+    await accept(store, user_id=2)
+    assert await owners(store, 1) == [2], "user 1 has two running, and stands before user 2 in the ring"
+
+
+async def test_who_joins_the_queue_stands_behind_all_others(store: Store) -> None:
+    """Also behind one with a greater number who joined before anybody was served since."""
+    await accept(store, user_id=2)
+    await accept(store, user_id=1)
+    assert await owners(store, 2) == [2, 1]
+
+
+async def test_a_greedy_user_makes_room_with_the_task_begun_last(store: Store) -> None:
+    running = await busy(store, 1, 1, 1)
+    waiting = await accept(store, user_id=2)
+    assert await make_room(store, running) == [], "a slot may become free by itself"
+    await let_pass(store, PATIENCE_MS)
+    assert await make_room(store, running) == [running[2].task.id]
+    assert await make_room(store, running) == [], "one at a time"
+    with pytest.raises(PauseRequested):
+        await running[2].renew()
+    await running[2].release()
+    assert (await claim(store)).task.id == waiting
+
+
+async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
+    for priority in (0, -1, 1):
+        await accept(store, user_id=1, priority=priority)
+    running = [await claim(store) for _ in range(3)]
+    await accept(store, user_id=2, priority=-100)
+    await let_pass(store, PATIENCE_MS)
+    assert await make_room(store, running) == [running[2].task.id]
+    assert running[2].task.spec.priority == -1
+
+
+async def test_a_task_that_made_room_keeps_its_bytes_and_its_tries(store: Store) -> None:
+    running = await busy(store, 1, 1)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (stopped,) = await make_room(store, running)
+    known = Checkpoint(source={}, size=9, durable=((0, 4),))
+    await running[1].checkpoint(0, known)
+    await running[1].release()
+    assert ((await record(store, stopped)).status, (await record(store, stopped)).paused) == ("queued", False)
+    await (await claim(store)).finish(Status.COMPLETED)
+    again = await claim(store)
+    assert (again.task.id, again.task.attempts) == (stopped, 1)
+    assert await again.last_checkpoint(0) == known
+    await again.renew()
+
+
+async def test_a_task_that_is_done_when_it_should_make_room_is_done(store: Store) -> None:
+    running = await busy(store, 1, 1)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (stopped,) = await make_room(store, running)
+    await running[1].finish(Status.FAILED)
+    assert await store.tasks.retry(await record(store, stopped))
+    await claim(store)
+    again = await claim(store)
+    assert again.task.id == stopped
+    await again.renew()
+
+
+async def test_the_worker_that_dies_before_it_has_made_room_has_made_room(store: Store) -> None:
+    running = await busy(store, 1, 1)
+    waiting = await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (stopped,) = await make_room(store, running)
+    await expire(store, stopped)
+    assert (await store.claims.reconcile(judge_leases=True)).returned == 1
+    assert (await claim(store)).task.id == waiting
+    await (await claim(store)).renew()
+
+
+async def test_a_cancel_goes_before_making_room(store: Store) -> None:
+    running = await busy(store, 1, 1)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (stopped,) = await make_room(store, running)
+    assert await store.tasks.cancel(stopped, []) == "requested"
+    with pytest.raises(CancelRequested):
+        await running[1].release()
+    await running[1].finish(Status.CANCELED)
+
+
+async def test_a_pause_outlasts_making_room(store: Store) -> None:
+    running = await busy(store, 1, 1)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (stopped,) = await make_room(store, running)
+    await store.tasks.pause(stopped)
+    await running[1].release()
+    assert (await record(store, stopped)).paused
+    assert await owners(store, 1) == [2]
+    assert await store.claims.claim("w1", [LANE]) is None
+
+
+async def test_more_users_than_slots_take_turns(store: Store) -> None:
+    (running,) = await busy(store, 1)
+    await accept(store, user_id=1)  # who stays in the ring, and was there first
+    waiting = await accept(store, user_id=2)
+    await let_pass(store, SLICE_MS - 1_000)
+    assert await make_room(store, [running]) == []
+    await let_pass(store, 1_000)
+    assert await make_room(store, [running]) == [running.task.id]
+    await running.release()
+    other = await claim(store)
+    assert other.task.id == waiting
+    await let_pass(store, SLICE_MS)
+    assert await make_room(store, [other]) == [waiting]
+    await other.release()
+    again = await claim(store)
+    assert again.task.id == running.task.id
+    await let_pass(store, SLICE_MS)
+    assert await make_room(store, [again]) == [], "a task that was stopped before has more time"
+    await let_pass(store, SLICE_MS)
+    assert await make_room(store, [again]) == [running.task.id]
+
+
+async def test_nobody_is_stopped_in_vain(store: Store) -> None:
+    """For a task of the same user, one that runs elsewhere, one that may not run, or in a paused queue."""
+    running = await busy(store, 1, 1, 1)
+    await accept(store, user_id=1)
+    await let_pass(store, SLICE_MS)
+    assert await make_room(store, running) == []
+    await accept(store, user_id=2, storage="elsewhere")
+    await let_pass(store, SLICE_MS)
+    assert await make_room(store, running) == []
+    await accept(store, user_id=2)
+    await let_pass(store, SLICE_MS)
+    await store.settings.pause()
+    assert await make_room(store, running) == []
+    await store.settings.resume()
+    assert await make_room(store, running, worker="another") == [], "it does not run these"
+    assert len(await make_room(store, running)) == 1
+
+
+async def test_the_limit_of_a_user_holds_for_making_room(store: Store) -> None:
+    running = await busy(store, 1, 1, 1, 2)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    assert await make_room(store, running, tasks_per_user=1) == []
+    assert len(await make_room(store, running)) == 1
+
+
+async def test_several_users_get_their_shares_in_one_round(store: Store) -> None:
+    running = await busy(store, *[1] * 8)
+    for user in (2, 3, 4):
+        for _ in range(4):
+            await accept(store, user_id=user)
+    for _ in range(4):
+        await let_pass(store, PATIENCE_MS)
+        stopped = await make_room(store, running)
+        for each in [each for each in running if each.task.id in stopped]:
+            await each.release()
+            running.remove(each)
+            running.append(await claim(store))
+    users = [each.task.spec.user_id for each in running]
+    assert {user: users.count(user) for user in set(users)} == {1: 2, 2: 2, 3: 2, 4: 2}
+
+
+# Any number of users and tasks, in steps of five seconds.
+
+STEP_MS = 5_000
+STEPS_OF_SLICE = SLICE_MS // STEP_MS
+
+
+@dataclass
+class Work:
+    """A task: the step it is submitted in, and how many it takes. One that cannot go on begins again."""
+
+    user: int
+    at: int
+    steps: int
+    goes_on: bool
+    priority: int
+    id: str = ""
+    done: int = 0
+
+
+@dataclass
+class Farm:
+    """One worker with so many slots, whose time is what the test says."""
+
+    store: Store
+    slots: int
+    works: list[Work]
+    running: list[tuple[Claim, Work]] = field(default_factory=list)
+    served: dict[int, int] = field(default_factory=dict)  # user -> step of the first claim
+    ended: int = 0
+
+    async def step(self, now: int) -> None:
+        for work in self.works:
+            if work.at == now:
+                work.id = await accept(self.store, user_id=work.user, priority=work.priority)
+        await self._fill(now)
+        for each in list(self.running):
+            await self._advance(*each)
+        await self._fill(now)
+        await let_pass(self.store, STEP_MS)
+        if len(self.running) == self.slots:
+            await make_room(self.store, [claim for claim, _ in self.running])
+
+    async def _advance(self, claim: Claim, work: Work) -> None:
+        try:
+            await claim.renew()
+            work.done += 1
+        except PauseRequested:
+            work.done = work.done if work.goes_on else 0
+            self.running.remove((claim, work))
+            await claim.release()
+            return
+        if work.done == work.steps:
+            self.running.remove((claim, work))
+            self.ended += 1
+            await claim.finish(Status.COMPLETED)
+
+    async def _fill(self, now: int) -> None:
+        while len(self.running) < self.slots and (claim := await self.store.claims.claim("w1", [LANE])):
+            work = next(work for work in self.works if work.id == claim.task.id)
+            assert claim.task.attempts == 1, "making room spends no try"
+            assert work.id not in [each.id for _, each in self.running]
+            self.served.setdefault(work.user, now)
+            self.running.append((claim, work))
+
+
+def works(users: int, longest: int) -> st.SearchStrategy[list[Work]]:
+    one = st.builds(
+        Work,
+        user=st.integers(1, users),
+        at=st.integers(0, 10),
+        steps=st.integers(1, longest),
+        goes_on=st.booleans(),
+        priority=st.integers(-1, 1),
+    )
+    return st.lists(one, min_size=2, max_size=10)
+
+
+def anew(valkey_url: str, run: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        db = connect(valkey_url)
+        try:
+            await db.do("FLUSHALL")
+            await run(Store(db))
+        finally:
+            await db.close()
+
+    asyncio.run(main())
+
+
+SOME = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.mark.timeout(600)
+@SOME
+@given(slots=st.integers(1, 3), wanted=works(users=4, longest=3 * STEPS_OF_SLICE))
+def test_everybody_is_served_and_everything_ends(valkey_url: str, slots: int, wanted: list[Work]) -> None:
+    users = {work.user for work in wanted}
+    # With every slot taken by others a user waits for a slice, and for the users who came before.
+    soon = max(work.at for work in wanted) + (len(users) + 1) * 2 * STEPS_OF_SLICE
+    # One that begins again did work for nothing, at most as long as it takes, and once more per slice.
+    late = soon + 4 * sum(work.steps + STEPS_OF_SLICE for work in wanted)
+
+    async def run(store: Store) -> None:
+        works = [Work(w.user, w.at, w.steps, w.goes_on, w.priority) for w in wanted]
+        farm = Farm(store, slots, works)
+        now = 0
+        while farm.ended < len(works):
+            await farm.step(now)
+            now += 1
+            assert now < soon or farm.served.keys() == users, "a user waits for ever"
+            assert now < late, "a task starves"
+        assert await store.tasks.counts() == {"queued": 0, "paused": 0, "running": 0}
+
+    anew(valkey_url, run)
+
+
+@pytest.mark.timeout(600)
+@SOME
+@given(hogs=st.integers(2, 4), every=st.integers(1, 6), goes_on=st.booleans(), steps=st.integers(10, 40))
+def test_newcomers_are_served_at_once_and_starve_nobody(
+    valkey_url: str, hogs: int, every: int, goes_on: bool, steps: int
+) -> None:
+    """A user has as many long tasks as there are slots, while other users submit short ones without end."""
+
+    async def run(store: Store) -> None:
+        works = [Work(1, 0, steps, goes_on, 0) for _ in range(hogs)]
+        works += [Work(user, every * user, 1, goes_on, 0) for user in range(2, 2 + hogs * steps * 4 // every)]
+        farm = Farm(store, hogs, works)
+        for now in range(steps * (hogs + 1) * 4):
+            await farm.step(now)
+            if all(work.done == steps for work in works[:hogs]):
+                break
+            for work in works[hogs:]:
+                if work.at + 4 < now:
+                    assert farm.served.get(work.user, now) <= work.at + 4, "one who came waits long"
+        assert all(work.done == steps for work in works[:hogs]), "the long tasks starve"
+
+    anew(valkey_url, run)
