@@ -294,7 +294,8 @@ class FtpStorage(RemoteStorage):
                 f"{where}: the server's certificate is not trusted ({error.verify_message}); "
                 "set ca_file, or host to a name that the certificate is for"
             ) from error
-        except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError) as error:
+        # The library takes replies apart without looking whether they are FTP: hence the last two.
+        except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError, ValueError, LookupError) as error:
             what = f"{self._options.host} cannot be reached, or the connection broke"
             raise StorageUnavailable(f"{where}: {what} ({type(error).__name__})") from error
 

@@ -25,6 +25,8 @@ from urllib.request import getproxies
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from aiohttp import ClientError as ClientHttpError
+from aiohttp.http_exceptions import HttpProcessingError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -33,6 +35,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.handlers import add_expect_header
+from botocore.parsers import ResponseParserError
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
@@ -113,6 +116,10 @@ class MinioOptions(S3Options):
     """Options of a `minio` storage, as in older configurations."""
 
 
+#: What aiohttp and botocore's parsers raise beside botocore's own errors.
+_BROKEN = (ClientHttpError, HttpProcessingError, ResponseParserError)
+
+
 class S3Storage(Storage):
     """A bucket, or a folder in one."""
 
@@ -167,6 +174,11 @@ class S3Storage(Storage):
         except NoCredentialsError as error:
             raise StorageError(
                 f"storage {self.name!r}: no credentials; set access_key_id and secret_access_key"
+            ) from error
+        except _BROKEN as error:
+            raise StorageUnavailable(
+                f"storage {self.name!r}: the connection broke, or the reply is not that of S3 "
+                f"({type(error).__name__})"
             ) from error
         except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
             raise StorageError(f"storage {self.name!r} cannot work with these options: {error}") from error

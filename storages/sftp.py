@@ -151,7 +151,7 @@ class SftpStorage(RemoteStorage):
             yield
         except (asyncssh.SFTPNoSuchFile, FileNotFoundError):
             raise FileNotFoundError(path) from None
-        except (asyncssh.Error, OSError, TimeoutError) as error:
+        except _LIBRARY as error:
             for library, ours, text in _MEANINGS:
                 if isinstance(error, library):
                     raise ours(f"{where}: {text}") from error
@@ -307,6 +307,11 @@ _CIPHERS: Final = (
 _FULL: Final = "the disk of the server is full; make some room"
 #: The server, or the program there that knows SFTP, does not answer any more.
 _GONE: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, TimeoutError)
+#: Everything that the library raises. It takes packets and keys apart with errors that are not its own kind.
+_LIBRARY: Final = (
+    *(asyncssh.Error, asyncssh.ChannelListenError, asyncssh.PasswordChangeRequired),
+    *(OSError, TimeoutError, EOFError, ValueError),
+)
 _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
     (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, _FULL),
     (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; make some room"),
