@@ -51,8 +51,9 @@ def errors_of(package: str) -> Iterator[type[Exception]]:
             with suppress(ImportError):  # it needs what is not installed
                 modules.append(importlib.import_module(found.name))
     for kind in {each for module in modules for each in vars(module).values() if inspect.isclass(each)}:
-        ours = issubclass(kind, Exception) and not issubclass(kind, Warning)
-        if ours and kind.__module__.startswith(package) and kind.__name__ not in _LEFT_OUT:
+        if not issubclass(kind, Exception) or issubclass(kind, Warning):
+            continue
+        if kind.__module__.startswith(package) and kind.__name__ not in _LEFT_OUT:
             yield kind
 
 
