@@ -211,12 +211,12 @@ async def test_an_answer_that_comes_twice_is_deleted_too(stack: Stack, anna: Per
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
     await answer(anna, "other devices", "2-2-2-2-2")
-    early = await anna.send(BOT, "my password already")  # while Telegram is asked
+    early = await anna.send(BOT, "swordfish, too early")  # while Telegram is asked
     await answer(anna, "two-step verification", PASSWORD)
     await anna.hears(says("Sandbox User is logged in as me"))
     assert early
     said = await in_chat(anna)
-    assert "already" not in said + "\n".join(told) + logs(stack)
+    assert "swordfish" not in said + "\n".join(told) + logs(stack)
     assert "/help tells" not in said.split("two-step verification")[0]
 
 
