@@ -47,7 +47,7 @@ class Case:
 
 async def history_1m() -> list[Measurement]:
     """The worst ratio of all one-filter pages, first and deep; milliseconds."""
-    async with _store(_FEW) as few, _store(_MANY) as many:
+    async with filled_store(_FEW) as few, filled_store(_MANY) as many:
         costs = [await _costs(few, many, Case(wanted, deep)) for wanted in _FILTERS for deep in (False, True)]
     reference, value = max(costs, key=lambda pair: pair[1] / pair[0])
     note = f"the worst of {len(costs)} kinds of pages; ratio = at {_MANY:,} / at {_FEW:,}"
@@ -68,7 +68,7 @@ async def _costs(few: Store, many: Store, case: Case) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def _store(count: int) -> AsyncIterator[Store]:
+async def filled_store(count: int) -> AsyncIterator[Store]:
     """A store with that many ended tasks, in memory only: what is measured reads."""
     with TemporaryDirectory(prefix="saveany-bench-") as name:
         redis = EmbeddedRedis(Path(name))
