@@ -177,6 +177,7 @@ class Watcher:
             user_id=watch.user_id,
             storage=watch.storage,
             folder=watch.folder,
+            params={"username": files[0].chat_username},
         )
         spec = intake(self._config, wish, await self._store.people.get(watch.user_id))
         accepted = await self._queue.submit(spec, key=f"watch:{watch.id}:{post[0].message_id}")
@@ -190,12 +191,13 @@ def _post(media: Media) -> int:
 
 
 def _links(files: Iterable[Media]) -> Iterable[str]:
-    """Links to exactly these files: one for each row of neighbouring messages."""
+    """Links to exactly these files: one for each row of neighbouring messages. They name the chat by its id,
+    as its username may belong to another chat when the task is begun."""
     numbered = enumerate({each.message_id: each for each in files}.values())
     for _, row in groupby(numbered, key=lambda pair: pair[1].message_id - pair[0]):
         first, *_, last = [*(media for _, media in row)] * 2
         yield MessageLink(
-            chat=first.chat_username or -first.chat_id - 10**12,
+            chat=-first.chat_id - 10**12,
             message=first.message_id,
             last=last.message_id if last is not first else None,
             single=last is first and first.grouped_id is not None,

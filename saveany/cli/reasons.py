@@ -9,7 +9,7 @@ from contextlib import aclosing
 import typer
 
 from saveany.cli.client import Api, Event, Json
-from saveany.errors import RequestError, SaveAnyError, Unavailable
+from saveany.errors import RequestError, Unavailable
 
 #: Seconds between two questions.
 _QUIET_SECONDS = 2.5
@@ -18,7 +18,7 @@ _AT_ONCE = 20
 _PAGE = 200
 
 Look = Callable[[Sequence[str]], Awaitable[list[Json]]]
-_Heard = asyncio.Queue[Event | SaveAnyError | None]
+_Heard = asyncio.Queue[Event | Exception | None]
 
 
 async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> AsyncGenerator[Event, None]:
@@ -33,7 +33,7 @@ async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> Async
     working = [asyncio.create_task(_listen(events, heard)), asyncio.create_task(_ask(look, queued, heard))]
     try:
         while (event := await heard.get()) is not None:
-            if isinstance(event, SaveAnyError):
+            if isinstance(event, Exception):
                 raise event
             if _is_news(event, queued):
                 yield event
@@ -49,11 +49,18 @@ async def _listen(events: AsyncGenerator[Event, None], heard: _Heard) -> None:
             async for event in events:
                 heard.put_nowait(event)
         heard.put_nowait(None)
-    except SaveAnyError as error:
+    except Exception as error:  # raised where the events are read
         heard.put_nowait(error)
 
 
 async def _ask(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
+    try:
+        await _ask_on(look, queued, heard)
+    except Exception as error:  # as above
+        heard.put_nowait(error)
+
+
+async def _ask_on(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
     answers = True
     while True:
         await asyncio.sleep(_QUIET_SECONDS)

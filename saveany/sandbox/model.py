@@ -74,6 +74,7 @@ class File:
 Wrapper = Literal[
     "paid",
     "invoice",
+    "product",
     "preview",
     "game",
     "story",

@@ -122,13 +122,18 @@ class View:
         users = {m.sender for m in chosen if m.sender is not None and not chat.broadcast}
         users |= {o.account for o in origins if o.account}
         told = {m.wrapped.story[0] for m in chosen if m.wrapped and m.wrapped.story}
-        users, chats = users | (told & self.world.accounts.keys()), chats | (told & self.world.chats.keys())
         if chat.private and not chat.group:
             users |= {chat.id, self.account.id}
         own = [self.chat(chat)] if chat.group or not chat.private else []
+        chats -= {chat.id}
+        told -= users | chats | {chat.id}
+        world = self.world
         return {
-            "chats": own + [self.chat(self.world.chats[id_]) for id_ in sorted(chats - {chat.id})],
-            "users": [self.user(self.world.accounts[id_]) for id_ in sorted(users)],
+            "chats": own
+            + [self.chat(world.chats[id_]) for id_ in sorted(chats)]
+            + [_as_stranger(self.chat(world.chats[id_])) for id_ in sorted(told & world.chats.keys())],
+            "users": [self.user(world.accounts[id_]) for id_ in sorted(users)]
+            + [_as_stranger(self.user(world.accounts[id_])) for id_ in sorted(told & world.accounts.keys())],
         }
 
     def _replies(self, chat: Chat, message: Message) -> Any:
@@ -147,7 +152,8 @@ class View:
         all_: dict[str, dict[int, Any]] = {"chats": {}, "users": {}}
         for chat, messages in found:
             for kind, things in self.around(chat, messages).items():
-                all_[kind] |= {thing.id: thing for thing in things}
+                full = {thing.id: thing for thing in things if not getattr(thing, "min", False)}
+                all_[kind] = {thing.id: thing for thing in things} | all_[kind] | full
         return {kind: list(things.values()) for kind, things in all_.items()}
 
     def _author(self, chat: Chat, message: Message) -> Any:
@@ -157,6 +163,13 @@ class View:
         of_two = chat.private and not chat.group
         hidden = chat.broadcast or (of_two and message.sender != self.account.id)
         return None if hidden or message.sender is None else tl.PeerUser(message.sender)
+
+
+def _as_stranger(shown: Any) -> Any:
+    """A user or channel as Telegram shows it to an account that may not have met it: with an access hash that
+    is worth nothing (https://core.telegram.org/api/min)."""
+    shown.min, shown.access_hash = True, shown.access_hash ^ 1
+    return shown
 
 
 def peer_of(chat: Chat) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.model import EPOCH, Wrapping
+from saveany.sandbox.model import EPOCH, File, Wrapping
 
 if TYPE_CHECKING:
     from saveany.sandbox.view import View
@@ -62,6 +62,19 @@ def _invoice(view: View, wrapping: Wrapping) -> Any:
     return tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", extended_media=extended)
 
 
+def _product(view: View, wrapping: Wrapping) -> Any:
+    """An invoice with a picture of what it is for, which lies in the web."""
+    (file,) = wrapping.files
+    access_hash = view.world.access_hash(view.account, file.id)
+    shown = tl.WebDocument(web_url(file), access_hash, file.content.size, file.mime, list(file.attributes))
+    return tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", photo=shown)
+
+
+def web_url(file: File) -> str:
+    """Where a file lies in the web."""
+    return f"https://shop.example/{file.id}"
+
+
 def _shown(view: View, wrapping: Wrapping) -> dict[str, list[Any]]:
     """Its photos and its documents."""
     found: dict[str, list[Any]] = {"photo": [], "document": []}
@@ -107,6 +120,7 @@ def _poll(view: View, wrapping: Wrapping) -> Any:
 _MEDIA: Mapping[str, Callable[[View, Wrapping], Any]] = {
     "paid": _paid,
     "invoice": _invoice,
+    "product": _product,
     "preview": _preview,
     "game": _game,
     "story": _story,

@@ -140,15 +140,18 @@ class Accounts:
         """The display name of an account that is ready."""
         return utils.get_display_name(self._client(name).user) or name
 
-    async def resolve(self, link: MessageLink, only: Sequence[str] = ()) -> list[Media]:
+    async def resolve(
+        self, link: MessageLink, only: Sequence[str] = (), *, username: str = ""
+    ) -> list[Media]:
         """The files a link means, an album's in order. `only` names the accounts that may read it, now and
-        later, if not every one may.
+        later, if not every one may. `username` is one that the chat of the link had: a second way to it for
+        accounts that do not know its id.
 
         Raises `Permanent` (no such message, nothing in it, no account may see it), `Retryable` (flood wait
         in `after`, network) or `NeedsLogin`; each says why and what to do.
         """
         try:
-            found = await self._first(lambda reader: reader.resolve(link), only=only)
+            found = await self._first(lambda reader: reader.resolve(link, username), only=only)
         except Withheld as withheld:
             if not withheld.rest:
                 raise

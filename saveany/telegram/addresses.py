@@ -19,6 +19,7 @@ Address = tuple[str, int]
 #: Seconds for which an address that failed is tried after the others. They double with each failure more.
 _AVOIDED_SECONDS = 600.0
 _LONGEST_AVOIDED = 86_400.0
+_MOST_DOUBLINGS = 8  # enough to reach the longest time
 #: The part of the time for a connection that an address is given while there are others.
 _SHARE = 0.5
 
@@ -102,5 +103,5 @@ class AddressBook:
     def _avoided(self, address: Address) -> float:
         """When it failed, 0 if that was long ago or never."""
         times, when = self._failed.get(address, (0, 0.0))
-        avoided = min(_LONGEST_AVOIDED, _AVOIDED_SECONDS * 2.0 ** (times - 1))
+        avoided = min(_LONGEST_AVOIDED, _AVOIDED_SECONDS * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
         return when if times and self._clock() - when < avoided else 0.0

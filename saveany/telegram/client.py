@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from telethon import TelegramClient
+from telethon import TelegramClient, utils
 from telethon import errors as tg
 from telethon.network import MTProtoSender
 from telethon.tl import functions, types
@@ -26,7 +26,15 @@ from telethon.tl.tlobject import TLRequest
 
 from saveany.logs import get_logger
 from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
-from saveany.telegram.errors import NETWORK, Stumbled, Unreachable, flood_seconds, is_known, unknown_key
+from saveany.telegram.errors import (
+    NETWORK,
+    WRONG_HASH,
+    Stumbled,
+    Unreachable,
+    flood_seconds,
+    is_known,
+    unknown_key,
+)
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import Settings
 from saveany.telegram.wire import Route
@@ -40,6 +48,8 @@ CALL_PATIENCE = 10.0
 _CLOSE_SECONDS = 2.0
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+#: The fields in which requests name chats and people.
+_PEERS = ("peer", "peers", "channel", "id")
 
 _log = get_logger("saveany.telegram")
 
@@ -207,7 +217,21 @@ class Client:
                 if attempt == _TRIES - 1 or flood_seconds(error) > patience:
                     raise
                 await asyncio.sleep(flood_seconds(error))
+            except WRONG_HASH as error:
+                if peer := refused_peer(error):
+                    await self.session.forget_hash(_marked(peer), peer.access_hash)
+                raise
         raise AssertionError("the last try returns or raises")
+
+    async def afresh(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives. If Telegram refuses an access hash that was remembered, which is forgotten then,
+        it is done once more."""
+        try:
+            return await work()
+        except Exception as error:
+            if refused_peer(error) is None:
+                raise
+        return await work()
 
     async def reach(
         self, dc_id: int, purpose: Purpose, connect: Callable[[Address, float], Awaitable[T]]
@@ -284,9 +308,11 @@ class Client:
                 return
             await self._hang_up()
             await self._backoff.pause()
+            main = (self.session.server_address, self.session.port)
             try:
                 await self.addresses.first(await self._homes(), self._connect_to, CONNECT_SECONDS)
-            except Exception:
+            except BaseException:
+                self.session.set_dc(self.home, *main)  # it may be known from the login only
                 self._backoff.failed()
                 raise
             self._backoff.succeeded()
@@ -316,6 +342,34 @@ class Client:
         state = self._telegram._sender._state
         state.reset()
         state.time_offset = 0
+
+
+def refused_peer(error: BaseException) -> Any:
+    """The chat or person whose access hash was refused, as the request named it.
+
+    None if neither the error nor its cause is about that, or the request named several, or none by a hash.
+    """
+    while not isinstance(error, WRONG_HASH):
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+    request = vars(error)["request"]
+    while hasattr(request, "query"):
+        request = request.query
+    named = [found for name in _PEERS for found in _peers_in(getattr(request, name, None))]
+    return named[0] if len(named) == 1 and named[0].access_hash else None
+
+
+def _peers_in(named: Any) -> list[Any]:
+    """The chats and people in a field of a request that are named by an access hash."""
+    several = named if isinstance(named, list) else [named]
+    peers = [each.peer if isinstance(each, types.InputDialogPeer) else each for each in several]
+    return [each for each in peers if hasattr(each, "access_hash")]
+
+
+def _marked(peer: Any) -> int:
+    number = getattr(peer, "channel_id", None)
+    return int(peer.user_id if number is None else utils.get_peer_id(types.PeerChannel(number)))
 
 
 class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed

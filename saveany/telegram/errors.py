@@ -85,6 +85,16 @@ NETWORK: tuple[type[BaseException], ...] = (
     common.BadMessageError,
 )
 
+#: Errors that say: the access hash of a chat or a person is wrong, or there is no such chat or person.
+WRONG_HASH: tuple[type[BaseException], ...] = (
+    tg.ChannelInvalidError,
+    tg.PeerIdInvalidError,
+    tg.UserIdInvalidError,
+)
+
+#: The same for the access hash of a file.
+WRONG_LOCATION: tuple[type[BaseException], ...] = (tg.FileIdInvalidError, tg.LocationInvalidError)
+
 #: Errors that say: read the message again, the file reference is too old.
 STALE_REFERENCE: tuple[type[BaseException], ...] = (
     tg.FileReferenceEmptyError,
@@ -127,6 +137,7 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.UserBannedInChannelError: "this account is banned in the chat",
     tg.ChatIdInvalidError: "the chat does not exist",
     tg.PeerIdInvalidError: "the chat does not exist or this account has never met it",
+    tg.UserIdInvalidError: "there is no such person or this account has never met them",
     tg.UserIsBlockedError: "the person has blocked the bot",
     tg.InputUserDeactivatedError: "the person's Telegram account was deleted",
     tg.ChatWriteForbiddenError: "this account may not write in the chat",

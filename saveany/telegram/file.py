@@ -17,6 +17,7 @@ from saveany.logs import get_logger
 from saveany.telegram.cdn import Redirect
 from saveany.telegram.errors import (
     STALE_REFERENCE,
+    WRONG_LOCATION,
     AccountRefused,
     Kind,
     describe,
@@ -180,7 +181,11 @@ class RemoteFile:
     async def _sent(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
         """What Telegram sends for a part, however much it is. Raises `_Redirected` if that is a redirect."""
         cdn = self._cdn_failures < _CDN_TRIES
-        request = functions.upload.GetFileRequest(media.tl_location, *part, cdn_supported=cdn)
+        request = (
+            functions.upload.GetWebFileRequest(media.tl_location, part.offset, part.limit)
+            if media.is_web
+            else functions.upload.GetFileRequest(media.tl_location, *part, cdn_supported=cdn)
+        )
         answer = await self._send(pool, request, seconds)
         if isinstance(answer, types.upload.FileCdnRedirect):
             if not cdn:
@@ -234,7 +239,11 @@ class RemoteFile:
     async def _send(self, pool: Pool, request: TLRequest, seconds: float) -> Any:
         # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
         line = self._line(pool)
-        return await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
+        try:
+            return await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
+        except tg.FloodError as error:
+            pool.flood(flood_seconds(error))
+            raise
 
     def _answered(self, pool: Pool, size: int) -> None:
         lines = self._lines[pool]
@@ -250,7 +259,9 @@ class RemoteFile:
         elif isinstance(error, STALE_REFERENCE):
             await self._renew(media)
         elif what is Kind.FLOOD:
-            pool.flood(flood_seconds(error))
+            pass  # the next try waits
+        elif isinstance(error, WRONG_LOCATION) and not self._refreshed:
+            await self._renew(media)
         elif (what is Kind.LOGIN or unknown_key(error)) and not pool.at_home:
             await pool.renew_key(generation)
         elif what is Kind.FAIL and isinstance(error, tg.RPCError):

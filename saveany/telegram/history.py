@@ -41,6 +41,10 @@ class Page:
 
 async def look(reader: Reader, chat: str) -> ChatNow:
     """A chat by @name or -100…"""
+    return await reader.afresh(lambda: _look(reader, chat))
+
+
+async def _look(reader: Reader, chat: str) -> ChatNow:
     peer = await reader.chat(chat)
     answer = await reader.ask(_history(peer, offset_id=0, add_offset=0, limit=1))
     found = next(each for each in answer.chats if each.id == peer.channel_id)
@@ -82,6 +86,10 @@ async def _tops(reader: Reader, peers: list[types.InputChannel]) -> dict[int, in
 
 async def after(reader: Reader, chat: int, seen: int, username: str = "") -> Page:
     """The first `PAGE` messages of a chat after the one with the id `seen`."""
+    return await reader.afresh(lambda: _after(reader, chat, seen, username))
+
+
+async def _after(reader: Reader, chat: int, seen: int, username: str) -> Page:
     peer = await _peer(reader, chat, username)
     # The page ends before `offset_id`; moved by its own length towards newer ones it begins there. Telegram
     # answers nothing to a `min_id` that is far back, so what is too old is left out here.

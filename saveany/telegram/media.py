@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
@@ -22,6 +23,7 @@ class Location:
     access_hash: int
     file_reference: bytes
     thumb: str = ""  # for a photo: which of its sizes
+    url: str = ""  # of a file of the web that Telegram hands on
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,15 @@ class Media:
         }
 
     @property
-    def tl_location(self) -> types.InputDocumentFileLocation | types.InputPhotoFileLocation:
+    def is_web(self) -> bool:
+        """Whether it is a file of the web that Telegram hands on (upload.getWebFile)."""
+        return bool(self.location.url)
+
+    @property
+    def tl_location(self) -> Any:
         """The location in Telegram's own type."""
+        if self.is_web:
+            return types.InputWebFileLocation(self.location.url, self.location.access_hash)
         cls = types.InputPhotoFileLocation if self.kind == "photo" else types.InputDocumentFileLocation
         where = self.location
         return cls(self.document_id, where.access_hash, where.file_reference, where.thumb)
@@ -75,7 +84,8 @@ def files_in(
     media = getattr(message, "media", None)
     if isinstance(media, types.MessageMediaWebPage) and not previews:
         return []
-    files = {(type(each), each.id): each for each in _files(message)}
+    described = map(_described, _files(message))
+    files = {(each["kind"] == "photo", each["document_id"]): each for each in described}
     if not files:
         return []
     chat, origin = utils.get_peer_id(message.peer_id), _origin(message)
@@ -91,7 +101,7 @@ def files_in(
     }
     captions = chain([getattr(message, "message", None) or ""], repeat(""))
     return [
-        Media(caption=caption, **common, **_described(each))
+        Media(caption=caption, **common, **each)
         for each, caption in zip(files.values(), captions, strict=False)
     ]
 
@@ -114,6 +124,11 @@ def unread_story(message: Any) -> types.MessageMediaStory | None:
     return None
 
 
+def product_picture(message: Any) -> types.WebDocument | None:
+    """The picture of what an invoice is for, which Telegram hands on from the web."""
+    return next((each for each in _leaves(message) if isinstance(each, types.WebDocument)), None)
+
+
 def _one_of(thing: Any) -> list[Any]:
     """A file and the picture that is shown in its place, or the picture alone."""
     return [thing.document or thing.photo]
@@ -127,7 +142,7 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     types.MessageMediaPhoto: lambda media: [media.photo],
     types.MessageMediaDocument: lambda media: [media.document],
     types.MessageMediaPaidMedia: lambda media: media.extended_media,
-    types.MessageMediaInvoice: lambda media: [media.extended_media],
+    types.MessageMediaInvoice: lambda media: [media.extended_media or media.photo],
     types.MessageExtendedMedia: lambda bought: [bought.media],
     types.MessageMediaWebPage: lambda media: [media.webpage],
     types.WebPage: _one_of,
@@ -155,12 +170,12 @@ def _leaves(thing: Any) -> Iterator[Any]:
         yield from _leaves(each)
 
 
-def _files(message: Any) -> Iterator[types.Photo | types.Document]:
-    return (each for each in _leaves(message) if isinstance(each, types.Photo | types.Document))
+def _files(message: Any) -> Iterator[Any]:
+    return (each for each in _leaves(message) if type(each) in _DESCRIBED)
 
 
-def _described(file: types.Photo | types.Document) -> dict[str, Any]:
-    return _photo(file) if isinstance(file, types.Photo) else _document(file)
+def _described(file: Any) -> dict[str, Any]:
+    return _DESCRIBED[type(file)](file)
 
 
 def _origin(message: Any) -> int:
@@ -198,6 +213,28 @@ def _photo(photo: types.Photo) -> dict[str, Any]:
         "dc_id": photo.dc_id,
         "location": Location(photo.access_hash, photo.file_reference, thumb),
     }
+
+
+def _web(document: types.WebDocument) -> dict[str, Any]:
+    """It has no id, so its URL becomes one; in which data centre it is asked for is told elsewhere."""
+    digest = hashlib.sha256(document.url.encode()).digest()
+    is_picture = document.mime_type.startswith("image/")
+    return {
+        "document_id": int.from_bytes(digest[:8], "big") >> 1,
+        "kind": "photo" if is_picture else _kind(document.attributes),
+        "size": document.size,
+        "name": _file_name(document.attributes),
+        "mime_type": document.mime_type or "application/octet-stream",
+        "dc_id": 0,
+        "location": Location(document.access_hash, b"", url=document.url),
+    }
+
+
+_DESCRIBED: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    types.Photo: _photo,
+    types.Document: _document,
+    types.WebDocument: _web,
+}
 
 
 def _photo_size(size: Any) -> tuple[int, int, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from telethon import errors as tg
@@ -14,10 +15,10 @@ from telethon.tl import functions, types
 
 from saveany import advice
 from saveany.errors import Permanent
-from saveany.telegram.client import Client
-from saveany.telegram.errors import AccountRefused, describe
+from saveany.telegram.client import Client, refused_peer
+from saveany.telegram.errors import AccountRefused, Kind, describe, kind
 from saveany.telegram.links import MessageLink
-from saveany.telegram.media import Media, files_in, price, unread_story
+from saveany.telegram.media import Media, files_in, price, product_picture, unread_story
 
 #: An album has at most 10 files, with neighbouring message ids.
 _ALBUM = 10
@@ -77,16 +78,20 @@ class Reader:
         self._dialogs_lock = asyncio.Lock()
         self._dialogs_read = -_DIALOGS_SECONDS
 
-    async def resolve(self, link: MessageLink) -> list[Media]:
-        """The files of a link, an album's in order. Raises `NotHere`, `NotThere`, `Withheld`, `Permanent`
-        (there is nothing to download in the message) and Telethon's errors."""
-        name = link.chat if isinstance(link.chat, str) else ""
-        return await self._afresh(name, lambda: self._resolve(link))
+    async def resolve(self, link: MessageLink, username: str = "") -> list[Media]:
+        """The files of a link, an album's in order. `username` is a second way to a chat that the link names
+        by its id.
 
-    async def _resolve(self, link: MessageLink) -> list[Media]:
+        Raises `NotHere`, `NotThere`, `Withheld`, `Permanent` (there is nothing to download in the message)
+        and Telethon's errors.
+        """
+        name = link.chat if isinstance(link.chat, str) else ""
+        return await self.afresh(lambda: self._resolve(link, username), name)
+
+    async def _resolve(self, link: MessageLink, username: str) -> list[Media]:
         if link.last is not None:
-            return await self._range(link, link.last)
-        chat, number = await self._place(link)
+            return await self._range(link, link.last, username)
+        chat, number = await self._place(link, username)
         around = [number] if link.single else neighbours(number, in_talk=isinstance(chat, int))
         messages, answer = await self._fetch(chat, around)
         _check_name(link, chat, answer)
@@ -97,18 +102,18 @@ class Reader:
             raise Permanent(_why_empty(message))
         return media
 
-    async def _place(self, link: MessageLink) -> tuple[_Chat, int]:
+    async def _place(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
         """The chat and the number in it."""
         if link.talk_id:
             return link.talk_id, link.message
-        chat = await self._chat(link.chat)
+        chat = await self._chat(link.chat, username)
         if link.comment is not None:
             return await self._discussion(link, chat), link.comment
         return chat, link.message
 
-    async def _range(self, link: MessageLink, last: int) -> list[Media]:
+    async def _range(self, link: MessageLink, last: int, username: str) -> list[Media]:
         """The files of all messages from one to another, those of one topic if the link names it."""
-        chat, topic = await self._chat(link.chat), link.topic or link.thread
+        chat, topic = await self._chat(link.chat, username), link.topic or link.thread
         media: list[Media] = []
         withheld = ""
         for first in range(link.message, last + 1, _BATCH):
@@ -135,7 +140,11 @@ class Reader:
                 await self._complete(message)
             except Withheld as error:
                 withheld = withheld or error.message
-            media += files_in(message, self._client.name, names, previews=previews)
+            else:
+                media += files_in(message, self._client.name, names, previews=previews)
+        if any(each.is_web for each in media):
+            center = (await self._client.config()).webfile_dc_id
+            media = [replace(each, dc_id=center) if each.is_web else each for each in media]
         if withheld:
             raise Withheld(withheld, media)
         return media
@@ -148,37 +157,47 @@ class Reader:
                 "a user account that is logged in here, and send the link again."
             )
         if story := unread_story(message):
-            story.story = await self._story(story)
+            self._check_user("The message quotes a story")
+            story.story = await self._client.afresh(lambda: self._story(message, story))
+        if product_picture(message):
+            self._check_user("The message is an invoice with a picture of the product")
 
-    async def _story(self, quoted: types.MessageMediaStory) -> Any:
-        """The story that a message quotes; None if it is over."""
+    def _check_user(self, what: str) -> None:
         if self._client.is_bot:
-            raise Withheld(
-                "The message quotes a story, which no bot can read. Log in a user: /login in the "
-                f"bot, or {advice.command('login --phone')}"
-            )
-        marked = utils.get_peer_id(quoted.peer)
-        access_hash = await self._client.session.access_hash(marked)
-        if access_hash is None:
-            raise Withheld("This account cannot see whose story the message quotes.")
-        peer = (
-            types.InputPeerUser(marked, access_hash)
-            if marked > 0
-            else types.InputPeerChannel(utils.resolve_id(marked)[0], access_hash)
-        )
+            login = advice.command("login --phone")
+            raise Withheld(f"{what}, which no bot can read. Log in a user: /login in the bot, or {login}")
+
+    async def _story(self, message: Any, quoted: types.MessageMediaStory) -> Any:
+        """The story that a message quotes; None if it is over."""
+        peer = await self._met_in(message, quoted.peer)
         try:
-            answer = await self.ask(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
-        except NotHere as error:
-            raise Withheld(f"This account cannot see the story that the message quotes: {error}") from error
+            answer = await self._client.call(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
+        except tg.RPCError as error:
+            if kind(type(error)) is not Kind.FAIL:
+                raise
+            why = describe(error)
+            raise Withheld(f"This account cannot see the story that the message quotes: {why}.") from error
         return next((each for each in answer.stories if each.id == quoted.id), None)
 
-    async def _afresh(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives. Where a username leads is remembered, and may be another chat now: if `work`
-        fails then, it is done once more without that memory."""
+    async def _met_in(self, message: Any, peer: Any) -> Any:
+        """Somebody, or a channel, that a message names. Without an access hash Telegram knows them by the
+        message (https://core.telegram.org/api/min)."""
+        marked = utils.get_peer_id(peer)
+        number, access_hash = utils.resolve_id(marked)[0], await self._client.session.access_hash(marked)
+        if access_hash is not None:
+            return (types.InputPeerUser if marked > 0 else types.InputPeerChannel)(number, access_hash)
+        chat = await self._chat(utils.get_peer_id(message.peer_id))
+        place = types.InputPeerChannel(chat.channel_id, chat.access_hash)
+        by_message = types.InputPeerUserFromMessage if marked > 0 else types.InputPeerChannelFromMessage
+        return by_message(place, message.id, number)
+
+    async def afresh(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
+        """What `work` gives. A chat's access hash, and where the username `name` leads, are remembered and
+        may be wrong: if `work` fails then, it is done once more without that memory."""
         try:
             return await work()
-        except NotHere:
-            if not name or not await self._client.session.forget_name(name):
+        except NotHere as error:
+            if not refused_peer(error) and not (name and await self._client.session.forget_name(name)):
                 raise
         return await work()
 
@@ -193,7 +212,7 @@ class Reader:
         if text.startswith("-"):
             return await self._chat(int(text), username)
         name = text.removeprefix("@")
-        return await self._afresh(name, lambda: self._confirmed(name))
+        return await self.afresh(lambda: self._confirmed(name), name)
 
     async def _confirmed(self, name: str) -> types.InputChannel:
         chat = await self._by_username(name)
@@ -203,6 +222,9 @@ class Reader:
     async def find(self, source: Mapping[str, Any]) -> Media:
         """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
         another one now."""
+        return await self.afresh(lambda: self._find(source))
+
+    async def _find(self, source: Mapping[str, Any]) -> Media:
         chat = await self._marked(source["chat"], source.get("chat_username", ""))
         messages, answer = await self._fetch(chat, [source["message"]])
         found = await self.files([_existing(messages, source["message"])], answer, previews=True)
@@ -214,6 +236,9 @@ class Reader:
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The messages of a chat, named by its marked id, that are there; and who and what goes with them, by
         marked id. Raises `NotHere` and Telethon's errors."""
+        return await self.afresh(lambda: self._read(chat, numbers))
+
+    async def _read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         place = await self._marked(chat)
         messages: dict[int, Any] = {}
         known: dict[int, Any] = {}
@@ -260,7 +285,7 @@ class Reader:
         moved = ""
         if access_hash is None and username:
             try:
-                return await self._afresh(username, lambda: self._same(number, username))
+                return await self.afresh(lambda: self._same(number, username), username)
             except Permanent as error:  # nobody has the name any more, or somebody else
                 moved = error.message
         if access_hash is None and not self._client.is_bot:
@@ -408,4 +433,6 @@ def _why_empty(message: Any) -> str:
         return "The message's file has expired; Telegram does not have it any more."
     if isinstance(media, types.MessageMediaStory):
         return "The story that the message quotes is over, or this account may not see it."
+    if isinstance(media, types.MessageMediaInvoice) and media.photo:
+        return f"The picture of the product is not at Telegram. Send its link to save it: {media.photo.url}"
     return "The message has no file: only photos, videos, documents and the like can be saved."

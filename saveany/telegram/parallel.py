@@ -123,8 +123,8 @@ class Downloader:
 
     async def forget(self, account: str) -> None:
         """Hang up the lines of an account, whose login will be another one if it comes back."""
-        for key in [key for key in self._pools if key[0] == account]:
-            await self._pools.pop(key).close()
+        pools = [self._pools.pop(key) for key in list(self._pools) if key[0] == account]
+        await asyncio.gather(*(pool.close() for pool in pools))
 
     async def close(self) -> None:
         """Hang up everywhere."""

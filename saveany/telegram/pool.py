@@ -78,7 +78,7 @@ class Line:
             try:
                 return await within(seconds, sender.send(request))
             except NETWORK as error:
-                if isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError) and self._sender is sender:  # once for all its requests
                     self._silent(sender)
                 await self._drop(sender)
                 raise

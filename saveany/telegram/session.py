@@ -220,17 +220,27 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
         """The access hash this account has for a chat, None if it has never met it."""
         if marked_id not in self._hashes and self._shared:
             with suppress(*REDIS_AWAY):
-                found = await _answer(self._shared.hget(self._key("peers"), str(marked_id)))
+                found = _number(await _answer(self._shared.hget(self._key("peers"), str(marked_id))))
                 if found is not None:
-                    self._hashes[marked_id] = int(found)
+                    self._hashes[marked_id] = found
         return self._hashes.get(marked_id)
+
+    async def forget_hash(self, marked_id: int, wrong: int) -> None:
+        """Drop an access hash that Telegram has refused, unless another one is known by now."""
+        for known in (self._hashes, self._news):
+            if known.get(marked_id) == wrong:
+                del known[marked_id]
+        if self._shared:
+            with suppress(*REDIS_AWAY):
+                found = await _answer(self._shared.hget(self._key("peers"), str(marked_id)))
+                if _number(found) in (wrong, None):
+                    await _answer(self._shared.hdel(self._key("peers"), str(marked_id)))
 
     async def chat_of(self, username: str) -> int | None:
         """The marked id a username led to within the last 24 h."""
         if self._shared:
             with suppress(*REDIS_AWAY):
-                found = await self._shared.get(self._key(f"name:{username.lower()}"))
-                return int(found) if found is not None else None
+                return _number(await self._shared.get(self._key(f"name:{username.lower()}")))
         return None
 
     async def remember_name(self, username: str, marked_id: int) -> None:
@@ -313,6 +323,14 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _number(kept: bytes | str | None) -> int | None:
+    """What Redis has kept; None for nothing, and for what is no number."""
+    try:
+        return None if kept is None else int(kept)
+    except ValueError:
+        return None
 
 
 async def _answer(command: Any) -> Any:

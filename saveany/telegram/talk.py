@@ -34,6 +34,8 @@ __all__ = ["Gone", "Position", "Talk"]
 #: Characters of a text, and of the answer to a press.
 _LONGEST, _LONGEST_ANSWER = 4096, 200
 _RETRY_SECONDS = 5.0
+#: Stands in a request until it is sent (`Talk._post`).
+_ANY_PEER = types.InputPeerEmpty()
 
 _log = get_logger(__name__)
 
@@ -107,7 +109,7 @@ class Talk:
         """
         said, entities = _parsed(text)
         request = functions.messages.SendMessageRequest(
-            await self._peer(chat),
+            _ANY_PEER,
             said,
             no_webpage=True,
             reply_to=types.InputReplyToMessage(reply_to) if reply_to else None,
@@ -117,21 +119,21 @@ class Talk:
         )
         with self._speaking() as client:
             try:
-                return _sent(await client.post(request, patience=0))
+                return _sent(await self._post(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
             except tg.BadRequestError as error:
                 if not reply_to or not _names_no_message(error):
                     raise
             request.reply_to = None
-            return _sent(await client.post(request, patience=0))
+            return _sent(await self._post(client, chat, request))
 
     async def picture(self, chat: int, png: bytes, caption: str, keyboard: Keyboard = ()) -> int:
         """Send a small picture (at most 512 KiB) and return its message id; 0 if the answer was lost."""
         said, entities = _parsed(caption)
         file = types.InputFile(secrets.randbits(63), 1, "picture.png", "")
         request = functions.messages.SendMediaRequest(
-            await self._peer(chat),
+            _ANY_PEER,
             types.InputMediaUploadedPhoto(file),
             said,
             reply_markup=_markup(keyboard),
@@ -140,7 +142,7 @@ class Talk:
         with self._speaking() as client:
             await client.call(functions.upload.SaveFilePartRequest(file.id, 0, png))
             try:
-                return _sent(await client.post(request, patience=0))
+                return _sent(await self._post(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
 
@@ -148,7 +150,7 @@ class Talk:
         """Replace text and keyboard of an own message. Raises `Gone` if it was deleted."""
         said, entities = _parsed(text)
         request = functions.messages.EditMessageRequest(
-            await self._peer(chat),
+            _ANY_PEER,
             message,
             no_webpage=True,
             message=said,
@@ -157,7 +159,7 @@ class Talk:
         )
         with self._speaking() as client:
             try:
-                await client.post(request, patience=0)
+                await self._post(client, chat, request)
             except tg.MessageNotModifiedError:
                 pass
             except tg.MessageIdInvalidError as error:
@@ -165,13 +167,16 @@ class Talk:
 
     async def delete(self, chat: int, messages: Sequence[int]) -> None:
         """Delete messages for everybody; one that is gone is no error."""
+        with self._speaking() as client:
+            await client.afresh(lambda: self._delete(client, chat, messages))
+
+    async def _delete(self, client: Client, chat: int, messages: Sequence[int]) -> None:
         peer = await self._peer(chat)
         request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
         if isinstance(peer, types.InputPeerChannel):
             channel = types.InputChannel(peer.channel_id, peer.access_hash)
             request = functions.channels.DeleteMessagesRequest(channel, list(messages))
-        with self._speaking() as client:
-            await client.post(request, patience=0)
+        await client.post(request, patience=0)
 
     async def answer(self, press: Press, text: str = "", alert: bool = False) -> None:
         """End the waiting of who has pressed, with a short text or none; harmless if it has ended."""
@@ -227,6 +232,15 @@ class Talk:
         except NeedsLogin as error:
             client.heard(types.UpdatesTooLong())
             raise Retryable(error.message, after=_RETRY_SECONDS) from error
+
+    async def _post(self, client: Client, chat: int, request: Any) -> Any:
+        """The answer to a request that is about a chat."""
+
+        async def ask() -> Any:
+            request.peer = await self._peer(chat)
+            return await client.post(request, patience=0)
+
+        return await client.afresh(ask)
 
     async def _peer(self, chat: int) -> Any:
         """A bot may write to whom it has met, also without knowing the access hash any more."""

@@ -198,7 +198,7 @@ class Feed:
         """The next part of what was said in a supergroup."""
         since = self._groups[group] = self._groups.pop(group)  # the last in the row now, should this fail
         try:
-            answer = await self._difference(group, position.channels.get(group))
+            answer = await self._client.afresh(lambda: self._difference(group, position.channels.get(group)))
         except tg.RPCError as error:
             if kind(type(error)) is not Kind.FAIL:
                 raise

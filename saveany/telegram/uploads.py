@@ -124,15 +124,18 @@ class Uploads:
         """As in `Courier`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            chat = _Chat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
             try:
-                if len(documents) > 1:
-                    return await self._album(chat, documents)
-                return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
+                return await client.afresh(lambda: self._send(name, client, target, documents))
             except _MISSING:
                 for each in documents:
                     self._made.pop((name, each.file), None)
                 return None
+
+    async def _send(self, name: str, client: Client, target: Target, documents: Sequence[Document]) -> Ids:
+        chat = _Chat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
+        if len(documents) > 1:
+            return await self._album(chat, documents)
+        return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
 
     async def _message(self, chat: _Chat, document: Document, made: Any = None) -> Ids:
         """Send one by itself, of its parts or `made` of them; no id if it was sent before."""
@@ -217,22 +220,28 @@ class Uploads:
         """As in `Courier`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            peer = await self._accounts.peer(name, target.chat)
-            request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
-            if isinstance(peer, types.InputPeerChannel):
-                request = functions.channels.DeleteMessagesRequest(_channel(peer), list(messages))
-            await client.call(request)
+            await client.afresh(lambda: self._delete(name, client, target, messages))
+
+    async def _delete(self, name: str, client: Client, target: Target, messages: Sequence[int]) -> None:
+        peer = await self._accounts.peer(name, target.chat)
+        request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
+        if isinstance(peer, types.InputPeerChannel):
+            request = functions.channels.DeleteMessagesRequest(_channel(peer), list(messages))
+        await client.call(request)
 
     async def check(self, target: Target) -> None:
         """As in `Courier`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            peer = await self._accounts.peer(name, target.chat)
-            if not isinstance(peer, types.InputPeerChannel):
-                return
-            found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
-        if why := _no_posting(found.chats[0] if found.chats else None):
-            raise Permanent(f"{name} {why} {target.chat}; add it, with the right to post")
+            if why := await client.afresh(lambda: self._unfit(name, client, target)):
+                raise Permanent(f"{name} {why} {target.chat}; add it, with the right to post")
+
+    async def _unfit(self, name: str, client: Client, target: Target) -> str:
+        peer = await self._accounts.peer(name, target.chat)
+        if not isinstance(peer, types.InputPeerChannel):
+            return ""
+        found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
+        return _no_posting(found.chats[0] if found.chats else None)
 
 
 def _ids(answer: Any) -> Ids:

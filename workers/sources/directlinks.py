@@ -408,6 +408,8 @@ async def _inflated(
                 unpack = zlib.decompressobj(window(rest))
             yield unpack.decompress(rest, _PIECE)
             rest = unpack.unconsumed_tail or unpack.unused_data
+    while unpack and not unpack.eof and (more := unpack.decompress(b"", _PIECE)):
+        yield more  # all has been read, but not all given out
     if rest or (unpack and not unpack.eof):
         raise zlib.error("it ends too early")
 

@@ -10,6 +10,7 @@ from telethon.tl import types as tl
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.wrappings import web_url
 
 _KINDS = {
     "image/jpeg": tl.storage.FileJpeg,
@@ -56,6 +57,21 @@ def get_file(context: Context, request: Any) -> Any:
     kind = _KINDS.get(file.mime, tl.storage.FileUnknown)
     head = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0)
     return Part(head, content.read(request.offset, request.limit))
+
+
+@answers(fn.upload.GetWebFileRequest, bots=False)
+def get_web_file(context: Context, request: Any) -> Any:
+    """A part of a file of the web (https://core.telegram.org/api/files#downloading-webfiles)."""
+    location = request.location
+    file = next((each for each in context.world.files.values() if web_url(each) == location.url), None)
+    if file is None or location.access_hash != context.world.access_hash(context.account, file.id):
+        raise RpcFailure(400, "LOCATION_INVALID")
+    if context.dc != context.home:
+        raise RpcFailure(303, f"FILE_MIGRATE_{context.home}")
+    check_range(request.offset, request.limit, True)
+    data = file.content.read(request.offset, request.limit)
+    kind = _KINDS.get(file.mime, tl.storage.FileUnknown)()
+    return tl.upload.WebFile(file.content.size, file.mime, kind, 0, data)
 
 
 def check_range(offset: int, limit: int, precise: bool) -> None:

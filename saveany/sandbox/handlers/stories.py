@@ -21,6 +21,8 @@ def get_stories_by_id(context: Context, request: Any) -> Any:
 
 def _owner(context: Context, peer: Any) -> int:
     """The account or channel of a peer, if who asks knows it."""
+    if isinstance(peer, tl.InputPeerUserFromMessage | tl.InputPeerChannelFromMessage):
+        return _named_in(context, peer)
     if isinstance(peer, tl.InputPeerChannel):
         return context.chat(peer).id
     if not isinstance(peer, tl.InputPeerUser):
@@ -28,3 +30,15 @@ def _owner(context: Context, peer: Any) -> int:
     if peer.access_hash != context.world.access_hash(context.account, peer.user_id):
         raise RpcFailure(400, "USER_ID_INVALID")
     return int(peer.user_id)
+
+
+def _named_in(context: Context, peer: Any) -> int:
+    """Who has posted the story that a message quotes (https://core.telegram.org/api/min)."""
+    message = context.peer(peer.peer).messages.get(peer.msg_id)
+    if message is None:
+        raise RpcFailure(400, "MSG_ID_INVALID")
+    wanted = peer.user_id if isinstance(peer, tl.InputPeerUserFromMessage) else peer.channel_id
+    owner, _ = message.wrapped.story if message.wrapped and message.wrapped.story else (0, 0)
+    if owner != wanted:
+        raise RpcFailure(400, "PEER_ID_INVALID")
+    return int(wanted)

@@ -198,6 +198,15 @@ async def test_what_a_server_deflates_unasked(site: Site, bench: Bench, packed: 
     assert (item.size, data) == (None, DATA)
 
 
+@pytest.mark.parametrize("more", range(1, 16))
+async def test_what_comes_out_after_all_has_gone_in(site: Site, bench: Bench, more: int) -> None:
+    """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
+    data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(data) + packer.flush()
+    site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
+    assert (await bench.get(site.url("/a")))[1] == data
+
+
 @pytest.mark.parametrize(
     "packed", [zlib.compress(DATA)[:-5], b"no zlib", b"x", zlib.compress(b"a") + b"more"]
 )

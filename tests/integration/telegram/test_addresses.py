@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from telethon.tl import types as tl
 
+from saveany.errors import Offline
 from saveany.sandbox import Sandbox
 from saveany.telegram import client
 from saveany.telegram.accounts import Accounts
@@ -132,6 +133,22 @@ async def test_login_at_an_ipv6_address_stays_there(sandbox: Sandbox, start: Sta
     await download(accounts, FILE)
 
 
+async def test_the_address_of_the_login_is_tried_again_after_all_were_dead(
+    sandbox: Sandbox, start: Start
+) -> None:
+    """Telegram does not list it, so it is known from the login only."""
+    center = sandbox.centers[2]
+    port = await center.start(0)
+    accounts = await start(table(sandbox, user=True, dc_address=f"127.0.0.1:{port}"))
+    assert accounts.ready == ["me"]
+    await center.unplug()
+    await center.unplug()
+    with pytest.raises(Offline):
+        await accounts.resolve(FILE)
+    await center.start(port)
+    await accounts.resolve(FILE)
+
+
 def option(port: int, **flags: Any) -> Any:
     host = "::1" if flags.get("ipv6") else "127.0.0.1"
     return tl.DcOption(flags.pop("dc", 2), host, port, **flags)
@@ -176,3 +193,10 @@ def test_what_failed_is_tried_last_for_a_while(history: list[tuple[str, Address]
     assert book.ordered(ADDRESSES + ADDRESSES) == order
     now += 10 * 86_400
     assert book.ordered(ADDRESSES) == ADDRESSES
+
+
+def test_what_fails_for_days_is_still_tried() -> None:
+    book = AddressBook(lambda: 1.0)
+    for _ in range(5000):
+        book.failed(ADDRESSES[0])
+    assert book.ordered(ADDRESSES) == [*ADDRESSES[1:], ADDRESSES[0]]

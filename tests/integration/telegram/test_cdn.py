@@ -15,7 +15,7 @@ from saveany.sandbox.content import MIB
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from tests.integration.telegram.conftest import Start, fetch
+from tests.integration.telegram.conftest import Sink, Start, fetch
 from tests.integration.telegram.test_network import bad_server
 
 BIG, SMALL, ELSEWHERE, PHOTO = 1005, 1004, 1013, 1008
@@ -103,6 +103,16 @@ async def test_failing_cdn(sandbox: Sandbox, cdn: Cdn, start: Start, fault: str,
     await download(accounts, SMALL)
     assert made.fired >= 2
     assert (from_home(sandbox) > 0) is (count == 1000)
+
+
+@pytest.mark.parametrize("method", ["upload.getCdnFile", "upload.getCdnFileHashes"])
+async def test_waits_are_kept(sandbox: Sandbox, cdn: Cdn, start: Start, method: str) -> None:
+    accounts = await start(bot=True)
+    media, waits, sink = await media_of(accounts, BIG), list[float](), Sink(64 * MIB)
+    made = sandbox.faults.add(f"flood_wait=2,method={method},count=1")
+    await accounts.download(media, sink.write, on_wait=waits.append)
+    assert made.fired == 1
+    assert [round(wait) for wait in waits] == [2]
 
 
 async def test_cdn_that_cannot_be_reached(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:

@@ -19,6 +19,7 @@ from saveany.sandbox.world import Chat, File, Message, Picture, Wrapping
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media, files_in
+from saveany.telegram.messages import _why_empty
 from tests.integration.telegram.conftest import Start, fetch
 
 CHAT = 1600000005
@@ -60,9 +61,10 @@ def right(*files: File) -> list[tuple[int, str]]:
     return [(each.id, hashlib.sha256(each.content.read(0, each.content.size)).hexdigest()) for each in files]
 
 
+OF_TELEGRAM = [how for how in get_args(Wrapper) if how != "product"]
 FORMS = [
-    *((how, photo) for how in get_args(Wrapper) if how != "wallpaper"),
-    *((how, video) for how in get_args(Wrapper) if how not in ("chat photo", "suggested photo")),
+    *((how, photo) for how in OF_TELEGRAM if how != "wallpaper"),
+    *((how, video) for how in OF_TELEGRAM if how not in ("chat photo", "suggested photo")),
 ]
 
 
@@ -134,6 +136,30 @@ async def test_a_story_is_asked_for(sandbox: Sandbox, accounts: Accounts, owner:
     assert sandbox.counters.requests(method="stories.getStoriesByID")
 
 
+async def test_a_story_of_a_channel_that_the_account_knows(sandbox: Sandbox, accounts: Accounts) -> None:
+    await accounts.resolve(parse("https://t.me/channel/126"))
+    file = video(3001)
+    sandbox.world.stories[samples.CHANNEL, 9] = sandbox.world.add_file(file)
+    post(sandbox, "story", story=(samples.CHANNEL, 9))
+    assert await contents(accounts) == right(file)
+
+
+@pytest.mark.parametrize("error", ["400:STORIES_NEVER_CREATED", "400:PEER_ID_INVALID", "403:PRIVACY"])
+async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
+    sandbox: Sandbox, start: Start, inbox: Chat, error: str
+) -> None:
+    accounts = await start(user=True)
+    sandbox.faults.add(f"error={error},method=stories.getStoriesByID")
+    post(sandbox, "story", story=(samples.PERSON.id, 9))
+    plain = sandbox.world.add_file(video(3002))
+    sandbox.world.post(inbox, Message(id=6, file=plain))
+    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == right(plain)
+    page = await accounts.after(-(10**12) - CHAT, 4)
+    assert [media.document_id for media in page.media] == [3002]
+    with pytest.raises(Permanent, match="cannot see the story"):
+        await accounts.resolve(parse(LINK))
+
+
 async def test_a_story_that_is_over_is_said_to_be(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, "story", story=(samples.PERSON.id, 9))
     with pytest.raises(Permanent, match="story that the message quotes is over"):
@@ -146,6 +172,42 @@ async def test_a_bot_alone_says_what_a_story_needs(sandbox: Sandbox, start: Star
     post(sandbox, "story", story=(samples.PERSON.id, 9))
     with pytest.raises(Permanent, match="saveany login --phone"):
         await bot.resolve(parse(LINK))
+
+
+@pytest.mark.parametrize("make", [photo, video])
+async def test_the_picture_of_a_product_comes_from_the_web(
+    sandbox: Sandbox, accounts: Accounts, make: Any
+) -> None:
+    file = make(3001)
+    post(sandbox, "product", file)
+    [(_, digest)] = await contents(accounts)
+    assert digest == right(file)[0][1]
+    [media] = await accounts.resolve(parse(LINK))
+    assert (media.account, media.mime_type, media.caption) == ("me", file.mime, "Look")
+    assert sandbox.counters.requests(method="upload.getWebFile")
+    assert not sandbox.counters.requests(method="upload.getFile")
+
+
+async def test_a_bot_alone_says_what_the_picture_of_a_product_needs(
+    sandbox: Sandbox, start: Start, inbox: Chat
+) -> None:
+    bot = await start(bot=True)
+    post(sandbox, "product", photo(3001))
+    with pytest.raises(Permanent, match=r"invoice with a picture .* no bot can read"):
+        await bot.resolve(parse(LINK))
+    plain = sandbox.world.add_file(video(3002))
+    sandbox.world.post(inbox, Message(id=6, file=plain))
+    assert await contents(bot, f"https://t.me/c/{CHAT}/5-6") == right(plain)
+
+
+def test_a_picture_that_is_not_at_telegram_is_named() -> None:
+    picture = tl.WebDocumentNoProxy("https://shop.example/a.jpg", 5, "image/jpeg", [])
+    invoice = tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", photo=picture)
+    message = tl.Message(
+        id=5, peer_id=tl.PeerChannel(CHAT), date=datetime.now(UTC), message="", media=invoice
+    )
+    assert files_in(message, "me") == []
+    assert "https://shop.example/a.jpg" in _why_empty(message)
 
 
 async def test_references_of_such_files_are_renewed(sandbox: Sandbox, accounts: Accounts) -> None:

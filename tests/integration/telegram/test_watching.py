@@ -6,7 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -21,9 +22,11 @@ from saveany.sandbox.world import Chat, File, Message
 from saveany.store import Store
 from saveany.store.watches import Watch
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
 from saveany.watching import Watcher
 from storages.local import LocalOptions
 from tests.integration.telegram.conftest import Start, table
+from workers.sources.telegram import TelegramSource
 
 OWNER = 42
 CHAT = 1600000001
@@ -241,19 +244,42 @@ async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
     assert len(await bench.tasks()) == 4
 
 
-async def test_a_public_chat_that_nobody_has_joined(bench: Bench) -> None:
+async def test_a_public_chat_that_nobody_has_joined(bench: Bench, start: Start) -> None:
     chat = bench.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
     watch = await bench.watch(chat="@open_news")
     assert (watch.name, watch.title, watch.seen) == ("@open_news", "Open", 1)
     bench.post(chat)
     await bench.rounds(1)
-    assert [task.spec.links for task in await bench.tasks()] == [("https://t.me/open_news/2",)]
+    (first,) = await bench.tasks()
+    assert first.spec.links == (f"https://t.me/c/{chat.id}/2",)
     chat.username = "other_name"
     bench.world.add_chat(Chat(id=CHAT + 2, title="Squatter", username="open_news"))
     bench.post(chat)
     await bench.rounds(1)
-    assert (await bench.tasks())[-1].spec.links == ("https://t.me/other_name/3",)
+    assert (await bench.tasks())[-1].spec.links == (f"https://t.me/c/{chat.id}/3",)
     assert (await bench.kept()).username == "other_name"
+    (wanted,) = bench.world.chats[chat.id].messages[2].files
+    bench.post(bench.world.chats[CHAT + 2])  # number 2, too
+    link = parse(first.spec.links[0])
+    [media] = await (await start(user=True)).resolve(link, username="open_news")
+    assert media.document_id == wanted.id
+    with pytest.raises(Permanent):  # it has not met the chat, and the name leads to another one
+        await (await start(bot=True)).resolve(link, username="open_news")
+
+
+async def test_an_account_that_has_not_met_the_chat_finds_it_by_its_name(
+    bench: Bench, sandbox: Sandbox, start: Start
+) -> None:
+    chat = bench.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
+    await bench.watch(chat="@open_news")
+    bench.post(chat)
+    await bench.rounds(1)
+    (task,) = await bench.tasks()
+    stranger = await start(table(sandbox, accounts=[{"name": "you", "session": sandbox.person_session}]))
+    tools = SimpleNamespace(config=bench.config, accounts=stranger, on_wait=None)
+    (found,) = await TelegramSource(cast(Any, tools)).resolve(task.spec)
+    assert found.source["chat"] == -(10**12) - chat.id
+    assert not sandbox.counters.requests(method="messages.getDialogs", account=samples.PERSON.id)
 
 
 async def test_a_username_that_leads_to_another_chat_now(bench: Bench, start: Start) -> None:

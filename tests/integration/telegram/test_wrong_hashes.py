@@ -1,0 +1,205 @@
+"""An access hash that is remembered wrongly, as from a backup of Redis, is dropped and asked for anew."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from telethon import errors as tg
+from telethon.tl import functions as fn
+from telethon.tl import types as tl
+
+from saveany.errors import Permanent
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.content import Stream
+from saveany.sandbox.world import Chat, File, Group, Message, Wrapping
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.client import refused_peer
+from saveany.telegram.links import parse
+from saveany.telegram.session import PREFIX
+from saveany.telegram.talk import Position, Talk
+from saveany.telegram.uploads import Uploads
+from storages.telegram import Document, Part, Target
+from tests.integration.telegram.conftest import Start, fetch, table
+from tests.integration.telegram.ears import Ear
+
+CHAT, FILE, GROUP, FEW = 1600000021, 4101, 1600000022, 4102
+MARKED = -(10**12) - CHAT
+USER, BOT, ANNA = samples.USER.id, samples.BOT.id, samples.PERSON.id
+TARGET = Target("", str(MARKED))
+
+
+@pytest.fixture
+def chat(sandbox: Sandbox) -> Chat:
+    world = sandbox.world
+    group = Chat(id=GROUP, title="Talk", broadcast=False, members={USER, BOT, ANNA}, linked=CHAT)
+    world.add_chat(group)
+    chat = Chat(id=CHAT, title="Open", username="opened", members={USER, BOT}, linked=GROUP)
+    world.add_chat(chat)
+    file = world.add_file(File(id=FILE, content=Stream(FILE, 5000), name="a.bin"))
+    for each in (chat, group):
+        world.post(each, Message(id=5, file=file))
+    return chat
+
+
+@pytest.fixture
+async def wrong(redis: Redis, chat: Chat) -> None:
+    """Both accounts have wrong hashes of everything that they may have met."""
+    for account in (USER, BOT):
+        met = (MARKED, -(10**12) - GROUP, -(10**12) - samples.CHANNEL, USER, ANNA)
+        await redis.hset(f"{PREFIX}{account}:peers", mapping={str(each): 4711 for each in met})  # type: ignore[misc]
+        await redis.set(f"{PREFIX}{account}:name:opened", MARKED)
+
+
+async def _found(accounts: Accounts, link: str) -> None:
+    [media] = await accounts.resolve(parse(link))
+    assert media.document_id == FILE
+
+
+async def _send(accounts: Accounts) -> None:
+    uploads = Uploads(accounts)
+    await uploads.upload(TARGET, Part(1, 0, 1, b"bytes", False))
+    ids = await uploads.send(TARGET, [Document(1, 1, 1, False, "a.bin", "", "")])
+    assert ids is not None
+
+
+async def _find(accounts: Accounts) -> None:
+    source = {"chat": MARKED, "message": 5, "document": FILE, "kind": "document"}
+    assert (await accounts.find(source)).message_id == 5
+
+
+Way = Callable[[Accounts], Awaitable[Any]]
+WAYS: dict[str, Way] = {
+    "link by id": lambda accounts: _found(accounts, f"https://t.me/c/{CHAT}/5"),
+    "link by name": lambda accounts: _found(accounts, "https://t.me/opened/5"),
+    "range": lambda accounts: _found(accounts, f"https://t.me/c/{CHAT}/4-6"),
+    "comment": lambda accounts: _found(accounts, "https://t.me/opened/5?comment=5"),
+    "found again": _find,
+    "sent to": _send,
+    "deleted": lambda accounts: Uploads(accounts).delete(TARGET, [5]),
+    "checked": lambda accounts: Uploads(accounts).check(TARGET),
+}
+OF_USERS: dict[str, Way] = {
+    "looked at": lambda accounts: accounts.look(str(MARKED)),
+    "looked at by name": lambda accounts: accounts.look("@opened"),
+    "watched": lambda accounts: accounts.after(MARKED, 1),
+}
+
+
+@pytest.mark.usefixtures("wrong")
+@pytest.mark.parametrize("way", [*WAYS, *OF_USERS])
+async def test_a_user_asks_anew(start: Start, way: str, redis: Redis) -> None:
+    accounts = await start(user=True)
+    await (WAYS | OF_USERS)[way](accounts)
+    await accounts.client("me").session.flush()
+    again = await start(user=True)  # and it is kept
+    await (WAYS | OF_USERS)[way](again)
+    assert await redis.hget(f"{PREFIX}{USER}:peers", str(MARKED)) not in (None, b"4711")  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("wrong")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_bot_asks_anew(start: Start, way: str) -> None:
+    await WAYS[way](await start(bot=True))
+
+
+@pytest.mark.usefixtures("chat")
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_no_number_is_none(start: Start, redis: Redis, way: str) -> None:
+    for account in (USER, BOT):
+        await redis.hset(f"{PREFIX}{account}:peers", str(MARKED), "broken")  # type: ignore[misc]
+        await redis.set(f"{PREFIX}{account}:name:opened", "broken")
+    await WAYS[way](await start(user=True))
+
+
+@pytest.mark.usefixtures("wrong")
+async def test_what_cannot_be_helped_is_said(sandbox: Sandbox, start: Start, chat: Chat) -> None:
+    chat.members.clear()
+    chat.username = ""
+    accounts = await start(user=True, bot=True)
+    with pytest.raises(Permanent, match="not a member"):
+        await accounts.resolve(parse(f"https://t.me/c/{CHAT}/5"))
+    assert sandbox.counters.requests(method="channels.getMessages") <= 4
+
+
+@pytest.mark.usefixtures("wrong")
+async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat) -> None:
+    world = sandbox.world
+    world.stories[ANNA, 9] = world.files[FILE]
+    world.post(chat, Message(id=6, wrapped=Wrapping(how="story", files=(), story=(ANNA, 9))))
+    [media] = await (await start(user=True)).resolve(parse(f"https://t.me/c/{CHAT}/6"))
+    assert media.document_id == FILE
+
+
+@pytest.mark.usefixtures("wrong")
+@pytest.mark.parametrize("where", [ANNA, -(10**12) - GROUP, -FEW])
+async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int) -> None:
+    world = sandbox.world
+    world.talks.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
+    side = world.talks.of(world.accounts[ANNA], world.accounts[BOT])
+    world.send(side, Message(id=0, text="hello", sender=ANNA))
+    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+    await talk.open()
+    number = await talk.say(where, "hi")
+    await talk.edit(where, number, "ho")
+    assert await talk.picture(where, b"png", "look")
+    await talk.delete(where, [number])
+    await talk.close()
+
+
+async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
+    sandbox: Sandbox, tmp_path: Path, redis: Redis, wrong: None
+) -> None:
+    group = sandbox.world.chats[GROUP]
+    state = Position(pts=1, qts=0, date=1, channels={GROUP: group.box.pts})
+    sandbox.world.accounts[BOT].reads_groups = True
+    sandbox.world.send(group, Message(id=0, text="meanwhile", sender=ANNA))
+    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+    await talk.open()
+    async with Ear(talk, state) as ear:
+        await ear.hears("meanwhile")
+    await talk.close()
+
+
+async def test_a_file_whose_hash_is_wrong_is_read_by_its_message_again(start: Start, chat: Chat) -> None:
+    accounts = await start(user=True)
+    [media] = await accounts.resolve(parse(f"https://t.me/c/{CHAT}/5"))
+    spoiled = replace(media, location=replace(media.location, access_hash=4711))
+    await fetch(accounts, spoiled)
+
+
+async def test_another_hash_than_the_refused_one_stays(start: Start, chat: Chat) -> None:
+    accounts = await start(user=True)
+    await accounts.resolve(parse("https://t.me/opened/5"))
+    session = accounts.client("me").session
+    right = await session.access_hash(MARKED)
+    await session.forget_hash(MARKED, 4711)
+    assert await session.access_hash(MARKED) == right
+
+
+_CHANNEL, _USER = tl.InputChannel(1, 5), tl.InputPeerUser(2, 6)
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (fn.channels.GetMessagesRequest(_CHANNEL, [tl.InputMessageID(1)]), _CHANNEL),
+        (fn.InvokeWithoutUpdatesRequest(fn.messages.SendMessageRequest(_USER, "x")), _USER),
+        (fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(_USER)]), _USER),
+        (fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(_USER)] * 2), None),
+        (fn.channels.GetChannelsRequest([_CHANNEL]), _CHANNEL),
+        (fn.channels.GetChannelsRequest([tl.InputChannel(1, 0)]), None),
+        (fn.messages.SendMessageRequest(tl.InputPeerSelf(), "x"), None),
+        (fn.stories.GetStoriesByIDRequest(tl.InputPeerUserFromMessage(_USER, 1, 3), [1]), None),
+    ],
+)
+def test_which_hash_was_refused(request_: Any, named: Any) -> None:
+    assert refused_peer(tg.PeerIdInvalidError(request_)) is named
+    outer = Permanent("no")
+    outer.__cause__ = tg.ChannelInvalidError(request_)
+    assert refused_peer(outer) is named
+    assert refused_peer(tg.ChannelPrivateError(request_)) is None

@@ -1,0 +1,50 @@
+"""Why followed tasks wait is asked for beside their events, and neither side hides what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from saveany.cli import reasons
+from saveany.cli.client import Event, Json
+from saveany.errors import SaveAnyError
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasons, "_QUIET_SECONDS", 0.0)
+
+
+async def _quiet() -> AsyncGenerator[Event, None]:
+    yield Event("status", {"task_id": "a", "status": "queued"})
+    await asyncio.Event().wait()
+
+
+async def _nothing(ids: Sequence[str]) -> list[Json]:
+    return []
+
+
+async def _read(events: AsyncGenerator[Event, None], look: reasons.Look) -> list[str]:
+    async with asyncio.timeout(20):
+        return [event.type async for event in reasons.with_reasons(events, look)]
+
+
+@pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), OSError("gone")])
+async def test_an_error_of_the_events_ends_them(error: Exception) -> None:
+    async def broken() -> AsyncGenerator[Event, None]:
+        yield Event("status", {"task_id": "a", "status": "queued"})
+        raise error
+
+    with pytest.raises(type(error)):
+        await _read(broken(), _nothing)
+
+
+@pytest.mark.parametrize("error", [KeyError("tasks"), SaveAnyError("no")])
+async def test_an_error_of_the_question_ends_them(error: Exception) -> None:
+    async def broken(ids: Sequence[str]) -> list[Json]:
+        raise error
+
+    with pytest.raises(type(error)):
+        await _read(_quiet(), broken)
