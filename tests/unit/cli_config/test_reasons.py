@@ -31,7 +31,7 @@ async def _read(events: AsyncGenerator[Event, None], look: reasons.Look) -> list
         return [event.type async for event in reasons.with_reasons(events, look)]
 
 
-@pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), OSError("gone")])
+@pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), ValueError("odd")])
 async def test_an_error_of_the_events_ends_them(error: Exception) -> None:
     async def broken() -> AsyncGenerator[Event, None]:
         yield Event("status", {"task_id": "a", "status": "queued"})
