@@ -6,6 +6,7 @@ Times are integers: milliseconds since the epoch by the clock of Redis. Sizes ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -222,6 +223,16 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_error: str = ""
 
 
+#: Names of files, before and behind the storage's, may have an arrow in them.
+_SUBJECT = re.compile(r"\[[^\]]*\]\((.+?)->(?:(?!->)[^:])+:/", re.DOTALL)
+
+
 def title(type_: str, subject: str, storage: str, path: str) -> str:
     """The one-line title of seed 002: `[tgfiles](file.pdf->local1:/downloads/file.pdf)`."""
     return f"[{type_}]({subject}->{storage}:/{path})"
+
+
+def subject_of(title: str) -> str:
+    """What a `title` is about; a title of another form is that itself."""
+    found = _SUBJECT.match(title)
+    return found[1] if found else title

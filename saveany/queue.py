@@ -118,8 +118,11 @@ class Queue:
         await self._bell.ring()
 
     async def prioritize(self, task_id: str, priority: int) -> None:
-        """Change the priority of a task that has not ended. Raises as `pause` does."""
+        """Change the priority of a task that has not ended. Raises as `pause` does, and `WrongState` for one
+        whose record cannot be read: nothing of it may be written over."""
         task = await self._store.tasks.get(task_id)
+        if task and task.unreadable:
+            raise WrongState(f"the record of task {task_id} cannot be read: {task.unreadable}")
         _check(task_id, await self._store.tasks.prioritize(task, priority) if task else "unknown")
 
     async def pause_all(self) -> None:

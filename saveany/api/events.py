@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Header
 from starlette.exceptions import HTTPException
 
 from saveany.api.errors import responses
-from saveany.api.hub import End, Subscription, Told, event_key
+from saveany.api.hub import End, Subscription, Told
 from saveany.api.routes import Route
 from saveany.api.services import Use
 from saveany.api.sse import PING, STREAMED, EventStream, encode
@@ -25,6 +25,7 @@ from saveany.api.tasks import TaskId
 from saveany.errors import NotFound, StoreUnavailable
 from saveany.models import ENDED, Task
 from saveany.store import Event, Store
+from saveany.store.events import event_key
 
 router = APIRouter(prefix="/api/v1", tags=["events"], route_class=Route)
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import msgspec
 
 from saveany.errors import TooMany
-from saveany.logs import get_logger
 from saveany.models import Status
 from saveany.store import Event
-from saveany.store.events import Events
+from saveany.store.events import Events, event_key
+from saveany.store.loops import for_ever
 
 #: Events that may wait for one client; progress takes no more than half of it.
 QUEUE_SIZE = 1000
@@ -31,14 +31,6 @@ PROGRESS_INTERVAL = 0.5
 PING_SECONDS = 15.0
 _RETRY_DELAY = 0.5
 _ENDED_REMEMBERED = 1000
-
-log = get_logger("saveany.api.events")
-
-
-def event_key(event_id: str) -> tuple[int, int]:
-    """Event ids in the order in which they happened."""
-    ms, _, sequence = event_id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +133,7 @@ class Hub:
     async def running(self) -> AsyncIterator[None]:
         """Read events in here."""
         tasks = [
-            asyncio.create_task(_for_ever(step))
+            asyncio.create_task(for_ever("events", step, _RETRY_DELAY))
             for step in (self._follow, self._listen, self._tell_progress, self._ping)
         ]
         try:
@@ -185,17 +177,19 @@ class Hub:
                 self._has_progress.set()
 
     async def _tell_progress(self) -> None:
-        await self._has_progress.wait()
-        self._has_progress.clear()
-        newest, self._progress = self._progress, {}
-        for event in newest.values():
-            self._hand_out(event)
-        await asyncio.sleep(PROGRESS_INTERVAL)
+        while True:
+            await self._has_progress.wait()
+            self._has_progress.clear()
+            newest, self._progress = self._progress, {}
+            for event in newest.values():
+                self._hand_out(event)
+            await asyncio.sleep(PROGRESS_INTERVAL)
 
     async def _ping(self) -> None:
-        await asyncio.sleep(PING_SECONDS)
-        for client in self._clients:
-            client.ping()
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            for client in self._clients:
+                client.ping()
 
     def _hand_out(self, event: Event) -> None:
         if not self._clients:
@@ -203,13 +197,3 @@ class Hub:
         told = Told(event, self._encode(event))
         for client in self._clients:
             client.offer(told)
-
-
-async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
-    """Do `step` again and again. Nothing may stop it: without the hub every stream would go silent."""
-    while True:
-        try:
-            await step()
-        except Exception as error:
-            log.warning("events are interrupted, trying again", error=str(error))
-            await asyncio.sleep(_RETRY_DELAY)

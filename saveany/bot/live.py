@@ -8,7 +8,6 @@ state afterwards, and a task never waits for a chat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.db import TROUBLE
 from saveany.store.live import LiveMessage
+from saveany.store.loops import for_ever
 from saveany.telegram.letters import Keyboard
 
 #: Seconds between two edits in one chat.
@@ -102,7 +102,7 @@ class LiveMessages:
         """Edit messages, for ever. Everything that is kept is looked at once."""
         async with asyncio.TaskGroup() as self._group:
             for step in (self._watch, self._listen):
-                self._group.create_task(_for_ever(step))
+                self._group.create_task(for_ever("live messages", step, _RETRY_DELAY))
 
     async def _watch(self) -> None:
         position = await self._store.events.last_id()
@@ -206,13 +206,3 @@ class LiveMessages:
                 return
             await self._store.live.remove(message)
             self._drop(message.chat, message.message)
-
-
-async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
-    """Do `step` again and again. Nothing may stop it: every message would stand still."""
-    while True:
-        try:
-            await step()
-        except Exception as error:
-            log.warning("progress is interrupted, trying again", error=str(error))
-            await asyncio.sleep(_RETRY_DELAY)

@@ -12,7 +12,7 @@ from saveany.bot.show import clip, reason, task_view
 from saveany.bot.texts import Translator, plain, translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
-from saveany.models import Status, Task
+from saveany.models import Status, Task, subject_of
 from saveany.store import Store
 from saveany.store.db import TROUBLE
 from saveany.store.tasks import created_ms
@@ -143,7 +143,7 @@ def _listed(t: Translator, watch: Watch, tasks: Sequence[Task]) -> Iterator[str]
 
 
 def _name(task: Task) -> str:
-    return clip(task.title.partition("](")[2].rpartition("->")[0], 60)
+    return clip(subject_of(task.title), 60)
 
 
 def _now() -> int:

@@ -10,6 +10,7 @@ To add a command, write a plain function with typer's annotations and add its ro
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -165,6 +166,17 @@ def config_path(ctx: typer.Context) -> Path | None:
     """The value of `--config`, wherever on the command line it stands."""
     path: Path | None = ctx.find_root().params.get("config")
     return path
+
+
+def file_to_change(ctx: typer.Context) -> Path:
+    """The configuration file that `--config` and the environment name. `ConfigError` if there is none."""
+    from saveany.config import loader
+
+    file = loader.find(config_path(ctx), os.environ)
+    if file is None or not file.exists():
+        missing = f"there is no {file}" if file else "there is no configuration file"
+        raise ConfigError(f"{missing}; `{advice.command('init')}` writes one")
+    return file
 
 
 app = typer.Typer(

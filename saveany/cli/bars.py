@@ -16,11 +16,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from saveany.cli.client import Event, Json, printable
+from saveany.cli.tables import COLORS
+from saveany.models import subject_of
 
 _NAME_WIDTH = 36
 #: So many reasons why tasks wait are shown, the most frequent ones.
 _REASONS = 3
-_COLORS = {"completed": "green", "failed": "red", "canceled": "yellow"}
 
 
 class Display(Protocol):
@@ -137,7 +138,7 @@ class Bars:
 
     def _tell_end(self, title: str, data: Json) -> None:
         status, error = data["status"], printable(data.get("error") or "")
-        line = Text.assemble((f"{status:10}", _COLORS[status]), title, f": {error}" if error else "")
+        line = Text.assemble((f"{status:10}", COLORS[status]), title, f": {error}" if error else "")
         self.progress.console.print(line, soft_wrap=True)
 
     def _forget(self, *task_ids: str) -> None:
@@ -164,6 +165,6 @@ def _detail(progress: Json) -> str:
 
 
 def _name(title: str) -> str:
-    """What a title `[type](name->storage:/path)` is about."""
-    name = title.partition("](")[2].partition("->")[0] or title
+    """What a title is about, in what room there is."""
+    name = subject_of(title)
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

@@ -15,7 +15,7 @@ import typer
 from saveany import __version__, advice
 from saveany.cli import FAILED, load_config
 from saveany.config import Config
-from saveany.config.schema import is_loopback
+from saveany.config.schema import is_loopback, own_address
 from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
 from saveany.net import trust
@@ -259,10 +259,9 @@ def connect(ctx: typer.Context, url: str, token: str) -> Api:
 
 
 def _own_url(config: Config) -> str:
-    host, port = config.api.host, config.api.port
+    host, port = own_address(config.api.host), config.api.port
     if not port:
         raise ConfigError("api.port is 0, so the port is not known here; name the address with --url")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  every network: then this one
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

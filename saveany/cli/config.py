@@ -12,9 +12,8 @@ import typer
 from pydantic import SecretStr
 
 from saveany import advice
-from saveany.cli import config_path, fail, load_config
+from saveany.cli import config_path, fail, file_to_change, load_config
 from saveany.config import Config, keys, loader, write
-from saveany.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and change the configuration.")
 
@@ -83,10 +82,7 @@ def set_(
     value: Annotated[str, typer.Argument(help="Lists: comma separated, or JSON. users and storages: JSON.")],
 ) -> None:
     """Change one key in the file, if the result is valid. Comments in the file are kept."""
-    file = loader.find(config_path(ctx), os.environ)
-    if file is None or not file.exists():
-        missing = f"there is no {file}" if file else "there is no configuration file"
-        raise ConfigError(f"{missing}; `{advice.command('init')}` writes one")
+    file = file_to_change(ctx)
     found = keys.find(key, loader.toml(loader.read(file), file))
     write.set_key(file, key, found.parse(value))
     for variable in (found.variable, f"{found.variable}_FILE"):

@@ -16,7 +16,7 @@ from saveany.errors import SaveAnyError, Unavailable
 
 T = TypeVar("T")
 
-#: Streams in a row that end without an event before the tasks are polled.
+#: Streams in a row that end without an event, though the API answers, before the tasks are polled.
 _TRIES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
 _POLL_SECONDS = 1.0
@@ -99,8 +99,18 @@ async def _stream(
                     failures, last_id = 0, event.id or last_id
                     yield event
         except Unavailable:
-            pass  # down for a moment, or for good: the tries tell
+            if not await _answers(api):  # it is down, which says nothing about its streams
+                failures = 0
+                await _patiently(lambda: api.get("queue"))
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures))
+
+
+async def _answers(api: Api) -> bool:
+    try:
+        await api.get("queue")
+    except Unavailable:
+        return False
+    return True
 
 
 async def _poll(look: Callable[[], Awaitable[list[Event]]]) -> AsyncGenerator[Event, None]:

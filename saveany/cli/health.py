@@ -18,6 +18,7 @@ import httpx
 
 from saveany.cli.role import redis_server
 from saveany.config import Config, load
+from saveany.config.schema import own_address
 from saveany.errors import SaveAnyError, Unavailable
 from saveany.store import connect
 from saveany.store.db import PREFIX, Db
@@ -25,14 +26,10 @@ from saveany.store.workers import Workers
 
 T = TypeVar("T")
 
-#: Where a server that listens on every address is reached from the same machine.
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not bound to, only recognised
-
 
 async def api_alive(config: Config) -> None:
     """Return if the API of this host answers; raise `Unavailable` if not."""
-    host = _ANY.get(config.api.host, config.api.host)
-    url = httpx.URL(scheme="http", host=host, port=config.api.port, path="/health")
+    url = httpx.URL(scheme="http", host=own_address(config.api.host), port=config.api.port, path="/health")
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             reply = await client.get(url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from saveany.cli.client import (
     TokenOption,
     UrlOption,
     UserOption,
+    ask,
     connect,
 )
 from saveany.cli.tables import print_tasks
@@ -42,7 +42,7 @@ def ls(
     task_id, status, title, created_at, error, type, stage, storage, path,
     user_id, progress, attempts, started_at, updated_at, finished_at.
     """
-    tasks = asyncio.run(_tasks(connect(ctx, url, token), status, user, limit, ended=everything))
+    tasks = ask(connect(ctx, url, token), lambda api: _tasks(api, status, user, limit, ended=everything))
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
     elif tasks:
@@ -62,9 +62,8 @@ def _nothing(status: Status | None, *, ended: bool) -> str:
 async def _tasks(api: Api, status: Status | None, user: int | None, limit: int, *, ended: bool) -> list[Json]:
     """Live tasks, then with `ended` at most `limit` that have ended; of one status only if it is given."""
     found: list[Json] = []
-    async with api:
-        if not status or not status.ended:
-            found += [task for task in await api.live(user) if status in (None, task["status"])]
-        if status.ended if status else ended:
-            found += await api.history(limit, status=status, user_id=user)
+    if not status or not status.ended:
+        found += [task for task in await api.live(user) if status in (None, task["status"])]
+    if status.ended if status else ended:
+        found += await api.history(limit, status=status, user_id=user)
     return found

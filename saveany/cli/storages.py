@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,10 +11,10 @@ import typer
 from rich.text import Text
 
 from saveany import advice
-from saveany.cli import config_path
+from saveany.cli import file_to_change
 from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
 from saveany.cli.tables import new_table, print_table, short_size
-from saveany.config import keys, loader, write
+from saveany.config import keys, write
 from saveany.errors import ConfigError
 from storages import registry
 
@@ -135,7 +133,7 @@ def add(
         field = model.model_fields.get(key)
         text = _asked(key) if text == "-" else text
         values[key] = keys.Key((key,), field).parse(text) if field else text
-    file = _file(ctx)
+    file = file_to_change(ctx)
     write.add_storage(file, values)
     typer.echo(f"Added {name} to {file}. Try it with `{advice.command('check')}`, then restart SaveAny.")
 
@@ -149,18 +147,11 @@ def _asked(key: str) -> str:
 @app.command()
 def remove(ctx: typer.Context, name: NameArgument) -> None:
     """Remove a storage from the configuration file. Its files stay where they are."""
-    file = _file(ctx)
+    file = file_to_change(ctx)
     config = write.remove_storage(file, name)
     for warning in config.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"Removed {name} from {file}; its files stay. Restart SaveAny.")
-
-
-def _file(ctx: typer.Context) -> Path:
-    file = loader.find(config_path(ctx), os.environ)
-    if file is None or not file.exists():
-        raise ConfigError(f"there is no configuration file; `{advice.command('init')}` writes one")
-    return file
 
 
 def _quoted(name: str) -> str:

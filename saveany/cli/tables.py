@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from saveany.cli.client import ID_LENGTH, Json, printable
+from saveany.models import subject_of
 
-_COLORS = {"completed": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
+COLORS = {"completed": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
 #: Letters of an id that are shown at least, so that it stays unique for a while.
 _SHORTEST_ID = 8
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -45,7 +46,7 @@ def print_tasks(tasks: Sequence[Json]) -> None:
         running = task["status"] == "running"
         table.add_row(
             task["task_id"][:length],
-            Text(state(task), style=_COLORS.get(state(task), "")),
+            Text(state(task), style=COLORS.get(state(task), "")),
             Text(_about(task)),
             short_size(progress["total_bytes"]) if progress["total_bytes"] else "",
             f"{int(progress['percent'])}%",
@@ -86,11 +87,6 @@ def state(task: Json) -> str:
     return "paused" if task.get("stage") == "paused" else str(task["status"])
 
 
-def name_of(title: str) -> str:
-    """What a title `[type](name->storage:/path)` is about."""
-    return printable(title.partition("](")[2].partition("->")[0] or title)
-
-
 def short_size(size: float) -> str:
     """A number of bytes in at most five characters: `64M`, `1.2G`."""
     text = filesize.decimal(round(size), precision=0 if size < 1e9 else 1)
@@ -106,7 +102,7 @@ def age(moment: str) -> str:
 
 def _about(task: Json) -> str:
     error = f": {printable(task['error'])}" if task["error"] else ""
-    return name_of(task["title"]) + error
+    return printable(subject_of(task["title"])) + error
 
 
 def _id_length(ids: Sequence[str]) -> int:

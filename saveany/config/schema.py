@@ -95,6 +95,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def own_address(host: str) -> str:
+    """Where this machine reaches a server bound to `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  only recognised
+
+
 def _default_host(values: Mapping[str, Any]) -> str:
     return "0.0.0.0" if values["token"].get_secret_value() else "127.0.0.1"  # noqa: S104  a token guards it
 

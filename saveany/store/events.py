@@ -16,6 +16,12 @@ _STREAM = PREFIX + "events"
 _REST_SECONDS = 0.02
 
 
+def event_key(event_id: str) -> tuple[int, int]:
+    """Event ids in the order in which they happened."""
+    ms, _, sequence = event_id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened to a task. `id` is empty for progress, which cannot be resumed."""
 
@@ -46,7 +52,7 @@ class Events:
         """Whether events after `event_id` are gone already: a client that stopped there needs a snapshot."""
         info = await self._db.many([("XRANGE", _STREAM, "-", "+", "COUNT", 1), ("XLEN", _STREAM)])
         oldest = info[0][0][0].decode() if info[0] else "0-0"
-        return _key(event_id) < _key(oldest) and event_id != "0-0"
+        return event_key(event_id) < event_key(oldest) and event_id != "0-0"
 
     async def after(self, event_id: str, limit: int = 1000) -> list[Event]:
         """Events newer than `event_id`, oldest first."""
@@ -88,11 +94,6 @@ def _progress(message: bytes) -> Event:
         stage=Stage(stage).value,
         progress=msgspec.json.decode(body, type=Progress),
     )
-
-
-def _key(event_id: str) -> tuple[int, int]:
-    ms, _, seq = event_id.partition("-")
-    return int(ms), int(seq or 0)
 
 
 def _decode(entry_id: bytes, fields: list[bytes] | dict[bytes, bytes]) -> Event:

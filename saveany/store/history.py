@@ -110,19 +110,18 @@ class History:
                 break
         return out[:size]
 
-    async def forget(self, before_ms: int, limit: int = 500) -> int:
-        """Remove up to `limit` tasks that ended before `before_ms`; returns how many."""
-        removed, _ = await self._db.script("forget", before_ms, limit, 0)
-        return int(removed)
-
-    async def clear(self) -> int:
-        """Remove all tasks that have ended until now; returns how many. Those that a worker still cleans up
-        after stay."""
-        before, batch, removed, kept = await self._db.time_ms() + 1, (BATCH, 0), 0, 0
+    async def forget(self, before_ms: int) -> int:
+        """Remove all tasks that ended before `before_ms`; returns how many. Those that a worker still cleans
+        up after stay."""
+        batch, removed, kept = (BATCH, 0), 0, 0
         while sum(batch) == BATCH:
-            batch = await self._db.script("forget", before, BATCH, kept)
+            batch = await self._db.script("forget", before_ms, BATCH, kept)
             removed, kept = removed + batch[0], kept + batch[1]
         return removed
+
+    async def clear(self) -> int:
+        """Remove all tasks that have ended until now; returns how many, as `forget` does."""
+        return await self.forget(await self._db.time_ms() + 1)
 
     async def remove(self, task_id: str) -> str:
         """Remove an ended task: `ok`, `live` (it has not ended), `cleaning` (a worker must clean up after it

@@ -53,6 +53,7 @@ TYPES: Mapping[str, str] = {
     "queued": "zset",
     "ready:": "zset",
     "running": "zset",
+    "room:": "string",
     "running:": "set",
     "settings": "hash",
     "storages": "hash",

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3", "127.0.0.1", "127.0.0.4")
 _POST = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+_GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n"
 _PIECE = 16384
+_LINES = b"X-Y: z\r\n" * (_PIECE // 8)
 
 
 async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -26,34 +27,30 @@ async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-async def slow_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A header that grows by a byte a second."""
-    await _drip(writer, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"x")
+def dripping(begin: bytes, drop: bytes) -> Behaviour:
+    """What grows by a drop a second, for ever."""
+
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while not writer.is_closing():
+            writer.write(drop)
+            await writer.drain()
+            await asyncio.sleep(1)
+
+    return behave
 
 
-async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A body that does."""
-    await _drip(writer, _POST + b"Content-Length: 1000000\r\n\r\n", b" ")
+def flooding(begin: bytes, piece: bytes) -> Behaviour:
+    """What grows as fast as the server takes it, for ever."""
 
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
 
-async def endless_header(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One header, for ever."""
-    await _flood(writer, _POST + b"X: ", b"x" * _PIECE)
-
-
-async def endless_headers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Many."""
-    await _flood(writer, _POST, b"X-Y: z\r\n" * (_PIECE // 8))
-
-
-async def endless_trailers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Headers after a body."""
-    await _flood(writer, _POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Y: z\r\n" * (_PIECE // 8))
-
-
-async def big_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A gigabyte."""
-    await _flood(writer, _POST + b"Content-Length: 1000000000\r\n\r\n", b" " * _PIECE)
+    return behave
 
 
 async def guesses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,36 +63,18 @@ async def guesses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             return
 
 
-async def many_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Requests whose answers nobody reads."""
-    await _flood(writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
-
-
-SLOW: tuple[Behaviour, ...] = (slow_head, slow_body)
-HOSTILE: tuple[Behaviour, ...] = (
-    endless_header,
-    endless_headers,
-    endless_trailers,
-    big_body,
-    guesses,
-    many_at_once,
-)
-
-
-async def _drip(writer: asyncio.StreamWriter, begin: bytes, drop: bytes) -> None:
-    writer.write(begin)
-    while not writer.is_closing():
-        writer.write(drop)
-        await writer.drain()
-        await asyncio.sleep(1)
-
-
-async def _flood(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None:
-    writer.write(begin)
-    while not writer.is_closing():
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0)
+SLOW: dict[str, Behaviour] = {
+    "a head": dripping(_GET % b"health" + b"X: ", b"x"),
+    "a body": dripping(_POST + b"Content-Length: 1000000\r\n\r\n", b" "),
+}
+HOSTILE: dict[str, Behaviour] = {
+    "one header": flooding(_POST + b"X: ", b"x" * _PIECE),
+    "many headers": flooding(_POST, _LINES),
+    "headers after a body": flooding(_POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", _LINES),
+    "a body of a gigabyte": flooding(_POST + b"Content-Length: 1000000000\r\n\r\n", b" " * _PIECE),
+    "wrong tokens": guesses,
+    "requests whose answers nobody reads": flooding(b"", (_GET % b"openapi.json" + b"\r\n") * 300),
+}
 
 
 async def _for_ever(port: int, address: str, behave: Behaviour) -> None:
@@ -113,8 +92,8 @@ async def main(port: int, idle_ones: int, slow_ones: int, hostile_ones: int) -> 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     behaviours = [
         *itertools.repeat(idle, idle_ones),
-        *itertools.islice(itertools.cycle(SLOW), slow_ones),
-        *itertools.islice(itertools.cycle(HOSTILE), hostile_ones),
+        *itertools.islice(itertools.cycle(SLOW.values()), slow_ones),
+        *itertools.islice(itertools.cycle(HOSTILE.values()), hostile_ones),
     ]
     addresses = itertools.cycle(_ADDRESSES)
     async with asyncio.TaskGroup() as group:

@@ -15,7 +15,7 @@ from saveany.bot.texts import Refused, plain, said
 from saveany.bot.visit import Visit, rows
 from saveany.config.schema import TALKS
 from saveany.errors import SaveAnyError, WrongState
-from saveany.models import ENDED, Status, Task
+from saveany.models import ENDED, Status, Task, subject_of
 from saveany.planning.waiting import read_outlook
 from saveany.store.history import HistoryFilter
 from saveany.telegram.letters import Button, Keyboard, Press
@@ -222,7 +222,7 @@ def _list(visit: Visit) -> str:
 
 def _line(visit: Visit, task: Task, waiting: str = "") -> str:
     """A task in one line of a list, and why it is not begun or has failed."""
-    name = plain(clip(task.title.partition("](")[2].rpartition("->")[0] or task.title, 60))
+    name = plain(clip(subject_of(task.title), 60))
     if task.status is Status.RUNNING and not task.paused:
         return f"⬇️ {name} {task.progress.percent:.0f} %"
     marks = {

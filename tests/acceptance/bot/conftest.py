@@ -121,7 +121,7 @@ async def _tidy(stack: Stack) -> None:
 
         await until(is_quiet)
         await db.do("DEL", "sa:people", "sa:watches", "sa:watches:tasks")
-    stack.sandbox.faults.add(f"total_rate={samples.SLOW_RATE},file=1006")
+    stack.sandbox.faults.add("total_rate=1000000,file=1006")  # over a minute: a busy machine is in time
     for folder in (stack.storage_dir, stack.folder / "more"):
         for path in folder.glob("[!.]*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -48,6 +48,7 @@ def test_a_task_from_its_begin_to_its_end() -> None:
     assert screen.below().strip() == "waiting: 1"
     screen.show("task.running", task_id="1", status="running", stage="resolving", title=title)
     assert "resolving" in screen.below()
+    assert "a->b.bin " in screen.below()
     assert "waiting" not in screen.below()
     screen.show(
         "task.progress", task_id="1", status="running", stage="downloading", progress=progress(1_000_000)

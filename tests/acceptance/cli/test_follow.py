@@ -14,7 +14,8 @@ import pytest
 
 from saveany.config import places
 from tests.acceptance.cli.terminal import Terminal
-from tests.fixtures.stack import Stack
+from tests.fixtures.faultproxy import fault_proxy
+from tests.fixtures.stack import Stack, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -107,15 +108,41 @@ async def test_ctrl_c_leaves_the_tasks(running: Stack) -> None:
 
 async def test_the_api_may_restart_meanwhile(running: Stack) -> None:
     process = await running.popen("add", "--follow", SLOW)
-    seen = await event(process, "task.progress")
+    task_id = (await event(process, "task.progress"))["task_id"]
+    await running.client.post(f"/api/v1/tasks/{task_id}/pause")  # so the file lasts as long as the API needs
+    await event(process, "task.queued")
     assert running.api is not None
     await running.kill(running.api)
     await running.start_api()
     await running.ready()
+    await running.client.post(f"/api/v1/tasks/{task_id}/resume")
     await event(process, "task.progress")
-    await running.client.delete(f"/api/v1/tasks/{seen['task_id']}")
-    assert (await event(process, "task.canceled"))["task_id"] == seen["task_id"]
+    await running.client.delete(f"/api/v1/tasks/{task_id}")
+    assert (await event(process, "task.canceled"))["task_id"] == task_id
     assert await end(process) == 1
+
+
+@pytest.mark.parametrize("command", ["add", "watch"])
+async def test_an_api_that_is_away_for_long_sends_events_again(running: Stack, command: str) -> None:
+    async with fault_proxy(running.port) as door:
+        words = ("add", "--follow", SLOW) if command == "add" else ("watch",)
+        process = await running.popen(*words, "--url", f"http://127.0.0.1:{door.port}")
+        if command == "watch":
+            await running.add(SLOW)
+        task_id = (await event(process, "task.progress"))["task_id"]
+        door.cut_after, before = 0, door.connections
+        door.drop()
+
+        async def was_tried_often() -> bool:
+            return door.connections >= before + 14  # by then streams that do not work would be given up
+
+        await until(was_tried_often, 90)
+        door.cut_after = None
+        await event(process, "task.progress")
+        await running.client.delete(f"/api/v1/tasks/{task_id}")
+        assert (await event(process, "task.canceled"))["task_id"] == task_id
+        process.kill()
+        await process.communicate()
 
 
 async def test_watch(running: Stack) -> None:

@@ -10,6 +10,7 @@ import pytest
 from saveany.errors import CancelRequested, Fenced
 from saveany.models import TRANSITIONS, Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store
+from saveany.store.cursors import BATCH
 from saveany.store.tasks import new_id
 
 LANE = "tgfiles/local1"
@@ -364,6 +365,19 @@ async def test_events_tell_every_state_in_order(store: Store) -> None:
     assert followed == events[1:]
     assert not await store.events.trimmed(events[0].id)
     assert await store.events.trimmed("1-1")
+
+
+async def test_pruning_passes_over_what_a_worker_must_clean_up(store: Store) -> None:
+    """However many of these there are, as of a storage that was removed: newer tasks are forgotten."""
+    for _ in range(BATCH):
+        await accept(store)
+        claimed = await claim(store)
+        await store.tasks.cancel(claimed.task.id, [])
+        await claimed.finish(Status.CANCELED)
+    await accept(store)
+    await (await claim(store)).finish(Status.COMPLETED)
+    assert await store.history.forget(await store.db.time_ms() + 1000) == 1
+    assert (await store.history.counts())[Status.CANCELED] == BATCH
 
 
 async def test_pruning_forgets_everything_of_a_task(store: Store) -> None:

@@ -62,6 +62,7 @@ async def furnish(store: Store) -> dict[str, str]:
     await running.next_suffix("local1", "a")
     await running.reserve(0, "local1", "a")
     await store.db.do("HSET", f"sa:checkpoints:{running.task.id}", 0, "{}")
+    await store.db.do("SET", f"sa:room:{USER}", 1)
     await _end(store, named)
     await store.workers.beat(WorkerInfo(id="w1", host="h", pid=1, started_at=1, storages={"local1": ""}))
     await store.workers.establish_storage("local1", "mark")
@@ -130,6 +131,7 @@ async def use_the_store(store: Store) -> None:
     """What workers, the API and the bot do again and again; nothing of it may raise."""
     await store.claims.reconcile(judge_leases=True)
     await store.claims.bury("nobody")
+    await store.claims.make_room("w1", [LANE], [])
     await store.outbox.claim(50, 1)
     await store.outbox.wait(0)
     await store.workers.living()
@@ -284,6 +286,11 @@ async def test_a_task_whose_specification_is_unreadable(
         task_ids.append(wish.id)
     listed = (await client.get("/api/v1/tasks")).json()["tasks"]
     assert [each["task_id"] for each in listed] == task_ids
+    reply = await client.patch(f"/api/v1/tasks/{task_ids[1]}", json={"priority": 1})
+    assert reply.status_code == 409
+    assert "cannot be read" in reply.json()["message"]
+    kept = await store.db.do("HGET", f"sa:task:{task_ids[1]}", "spec")
+    assert kept == GARBAGE[how], "it may be of a newer version, which can read it"
     assert (await client.delete(f"/api/v1/tasks/{task_ids[0]}")).status_code == 200
     claimed = await claim(store)
     assert claimed.task.id == task_ids[1]

@@ -7,7 +7,9 @@ import pytest
 from saveany.errors import NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Account
-from saveany.telegram.links import parse
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import MessageLink, parse
+from saveany.telegram.media import Media
 from tests.integration.telegram.conftest import Sink, Start, fetch
 
 PUBLIC = parse("https://t.me/channel/123")
@@ -50,39 +52,46 @@ async def test_a_frozen_account_blocks_no_other(sandbox: Sandbox, start: Start, 
     await fetch(accounts, media)
 
 
-async def test_the_error_names_each_account_and_its_reason(sandbox: Sandbox, start: Start) -> None:
-    accounts = await start(bot=True, user=True)
-    sandbox.faults.add(f"error=400:CHANNEL_PRIVATE,method=channels.getMessages,account={samples.BOT.id}")
-    sandbox.faults.add(f"frozen,account={samples.USER.id}")
-    with pytest.raises(Permanent) as caught:
-        await accounts.resolve(PUBLIC)
-    assert "bot: the chat is private and this account is not a member" in caught.value.message
-    assert "me: the account is frozen by Telegram" in caught.value.message
-
-
-async def test_one_that_only_has_to_wait_is_named_beside_one_that_cannot(
-    sandbox: Sandbox, start: Start
+@pytest.mark.parametrize(
+    ("fault", "link", "kind", "after", "bot"),
+    [
+        (
+            "error=400:CHANNEL_PRIVATE,method=channels.getMessages",
+            PUBLIC,
+            Permanent,
+            0,
+            "the chat is private and this account is not a member",
+        ),
+        (
+            "flood_wait=33,method=contacts.resolveUsername",
+            PUBLIC,
+            Retryable,
+            33,
+            "Telegram asks to wait 33 s",
+        ),
+        # Telegram answers a bot nothing where it may not see a message.
+        ("", parse("https://t.me/channel/199"), Permanent, 0, "Message 199 does not exist"),
+    ],
+    ids=["refused", "has to wait", "sees nothing"],
+)
+async def test_the_error_names_each_account_and_its_reason(
+    sandbox: Sandbox,
+    start: Start,
+    fault: str,
+    link: MessageLink,
+    kind: type[Permanent | Retryable],
+    after: float,
+    bot: str,
 ) -> None:
     accounts = await start(bot=True, user=True)
-    sandbox.faults.add(f"flood_wait=33,method=contacts.resolveUsername,account={samples.BOT.id}")
+    if fault:
+        sandbox.faults.add(f"{fault},account={samples.BOT.id}")
     sandbox.faults.add(f"frozen,account={samples.USER.id}")
-    with pytest.raises(Retryable) as caught:
-        await accounts.resolve(PUBLIC)
-    assert caught.value.after == 33
-    assert "bot: Telegram asks to wait 33 s" in caught.value.message
+    with pytest.raises(kind) as caught:
+        await accounts.resolve(link)
+    assert getattr(caught.value, "after", 0) == after
+    assert f"bot: {bot}" in caught.value.message
     assert "me: the account is frozen by Telegram" in caught.value.message
-
-
-async def test_a_message_that_is_missing_for_one_may_be_there_for_another(
-    sandbox: Sandbox, start: Start
-) -> None:
-    """Telegram answers a bot nothing where it may not see a message."""
-    accounts = await start(bot=True, user=True)
-    sandbox.faults.add(f"frozen,account={samples.USER.id}")
-    with pytest.raises(Permanent) as caught:
-        await accounts.resolve(parse("https://t.me/channel/199"))
-    assert "bot: Message 199 does not exist" in caught.value.message
-    assert "me: the account is frozen" in caught.value.message
 
 
 async def test_a_banned_account_is_not_told_to_log_in_again(sandbox: Sandbox, start: Start) -> None:
@@ -111,20 +120,30 @@ async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start
     assert page.account == "fine"
 
 
-@pytest.mark.parametrize("refusal", ["420:FROZEN_METHOD_INVALID", "403:PREMIUM_ACCOUNT_REQUIRED"])
-async def test_another_account_goes_on_with_a_download(sandbox: Sandbox, start: Start, refusal: str) -> None:
+@pytest.fixture
+async def held(start: Start) -> tuple[Accounts, Media]:
+    """A file that the bot has found."""
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(LARGE)
     assert media.account == "bot"
+    return accounts, media
+
+
+@pytest.mark.parametrize("refusal", ["420:FROZEN_METHOD_INVALID", "403:PREMIUM_ACCOUNT_REQUIRED"])
+async def test_another_account_goes_on_with_a_download(
+    sandbox: Sandbox, held: tuple[Accounts, Media], refusal: str
+) -> None:
+    accounts, media = held
     sandbox.faults.add(f"error={refusal},method=upload.getFile,account={samples.BOT.id}")
     sink = await fetch(accounts, media)
     assert bytes(sink.data) == sandbox.world.files[media.document_id].content.read(0, media.size)
     assert sandbox.counters.requests(method="upload.getFile", account=samples.USER.id) > 0
 
 
-async def test_a_download_that_nobody_may_do_names_each(sandbox: Sandbox, start: Start) -> None:
-    accounts = await start(bot=True, user=True)
-    [media] = await accounts.resolve(LARGE)
+async def test_a_download_that_nobody_may_do_names_each(
+    sandbox: Sandbox, held: tuple[Accounts, Media]
+) -> None:
+    accounts, media = held
     sandbox.faults.add(f"error=420:FROZEN_METHOD_INVALID,method=upload.getFile,account={samples.BOT.id}")
     sandbox.faults.add(f"error=403:USER_RESTRICTED,method=upload.getFile,account={samples.USER.id}")
     with pytest.raises(Permanent) as caught:
