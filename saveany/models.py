@@ -156,6 +156,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_files: int = 0
     done_files: int = 0
     speed_bps: float = 0.0  # bytes per second over the last few seconds
+    stalled: str = ""  # why nothing moves, in words for a user
 
     @property
     def percent(self) -> float:
@@ -192,6 +193,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     wake: int = 0  # queued, it is begun not before this
     reason: str = ""  # why it waits for that
+    yields: int = 0  # how often it was stopped to make room for a task of another user
     #: it waits in the queue until it is resumed, or will as soon as its worker has stopped
     paused: bool = False
     items_total: int = 0

@@ -29,7 +29,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED
 from storages.remote import Chunks, RemoteStorage
-from storages.web import Web, as_body, knock
+from storages.web import Web, as_body
 
 #: States of a task of the server's (tache.State).
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
@@ -88,7 +88,7 @@ class AlistStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        await knock(self.name, self._api.url("/"))
+        await self._web.reach(self._api.url("/"))
 
     async def close(self) -> None:
         """Hang up."""
@@ -353,9 +353,9 @@ class _Api:
         ) as answer:
             if not answer.is_success:
                 raise self._gateway(answer)
-            await answer.aread()
+            text = await self._web.text(answer)
             try:
-                said = answer.json()
+                said = json.loads(text)
                 return int(said["code"]), str(said.get("message", "")), said.get("data") or {}
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise self._error(

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from saveany.errors import StorageError
 from saveany.net.guard import Network
 
 #: A half-open range of bytes, (start, end).
@@ -114,6 +115,15 @@ class Entry:
 
 #: No file is larger, and no time later (the end of the year 9999): a server that says so is broken, or worse.
 _MOST_BYTES, _LAST_TIME = 1 << 62, 253_402_300_799_999
+
+
+#: No list of a folder, and no folder in folders, is longer: a server that goes on is broken, or worse.
+MOST_ENTRIES, MOST_FOLDERS = 1_000_000, 100
+
+
+def endless(name: str, path: str) -> StorageError:
+    """What is wrong with a list that goes on."""
+    return StorageError(f"storage {name!r}: the server's list of {path or 'the root'!r} does not end")
 
 
 def believed(entry: Entry) -> Entry | None:
@@ -245,8 +255,8 @@ class Storage(abc.ABC):
         """Write a small file, read it back, delete it. Raises what went wrong, in words for a user."""
 
     async def reach(self) -> None:
-        """Raise `StorageUnavailable` if the server is evidently away. Quick, and harmless every 2 s; whatever
-        cannot tell without a `probe` says nothing."""
+        """Raise `StorageUnavailable` if the server is evidently away, or takes connections and says nothing.
+        Quick, and harmless every 2 s; whatever cannot tell without a `probe` says nothing."""
         return
 
     async def identity(self) -> str | None:
@@ -288,6 +298,8 @@ class Storage(abc.ABC):
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
         """Every file below folder `path`, depth first, by name (capability `lists`)."""
+        if path.count("/") >= MOST_FOLDERS:
+            raise endless(self.name, path)
         for entry in await self.list(path):
             if not entry.is_dir:
                 yield entry

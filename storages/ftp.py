@@ -26,7 +26,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
-from storages.base import Capabilities, Entry, Services, StorageOptions
+from storages.base import MOST_ENTRIES, Capabilities, Entry, Services, StorageOptions, endless
+from storages.door import ANSWER, Pulse, knock_at, silent
 from storages.names import Encoder
 from storages.remote import Chunks, RemoteStorage
 
@@ -189,6 +190,7 @@ class FtpStorage(RemoteStorage):
         super().__init__(options.name)
         self._options = options
         self._idle: list[_Client] = []
+        self._pulse = Pulse()
         self._tells_entries = True  # the server knows MLST and MLSD, as far as we know
 
     # Talking to the server.
@@ -196,7 +198,7 @@ class FtpStorage(RemoteStorage):
     @asynccontextmanager
     async def _client(self, path: str = "") -> AsyncIterator[_Client]:
         """A connection for this caller alone. What goes wrong in the block gets its meaning, and ends it."""
-        with self._edge(path):
+        with self._edge(path), self._pulse.asking():
             client = await self._revived() or await self._connect()
             try:
                 yield client
@@ -312,9 +314,16 @@ class FtpStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        if self._idle:  # else transfers use all there are, and a server may allow no more
-            async with self._client("") as client:
-                await client.command("NOOP", "xxx")
+        if self._idle:
+            try:
+                async with asyncio.timeout(ANSWER), self._client("") as client:
+                    await client.command("NOOP", "xxx")
+            except TimeoutError:
+                raise silent(self.name, self._options.host) from None
+        elif self._pulse.is_quiet:  # else transfers use all there are, and a server may allow no more
+            implicit = self._options.tls == "implicit"
+            port = self._options.port or (990 if implicit else 21)
+            await knock_at(self.name, self._options.host, port, greets=not implicit)
 
     async def close(self) -> None:
         """Hang up."""
@@ -332,6 +341,7 @@ class FtpStorage(RemoteStorage):
             try:
                 async for chunk in chunks:
                     await stream.write(bytes(chunk))
+                    self._pulse.beat()
             except BaseException:
                 # What was handed over shall be there: a later try may go on with it.
                 with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
@@ -441,6 +451,8 @@ class FtpStorage(RemoteStorage):
         try:
             while line := await stream.readline():
                 lines.append(line.decode(self._options.encoding, "replace").rstrip("\r\n"))
+                if len(lines) > MOST_ENTRIES:
+                    raise endless(self.name, command)
             await client.end(stream)
         except BaseException:
             _cut(stream)
@@ -505,6 +517,7 @@ class FtpStorage(RemoteStorage):
                             f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
                         )
                     offset += len(piece)
+                    self._pulse.beat()
                     yield piece
                 if end < entry.size:  # to be asked to stop, many servers want to have sent everything
                     _cut(stream)

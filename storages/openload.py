@@ -12,6 +12,7 @@ Their documentation: https://streamtape.com/api and https://pstream.net/api-docu
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import time
@@ -30,7 +31,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED, split
 from storages.remote import Chunk, Chunks, RemoteStorage
-from storages.web import Web, as_body, knock
+from storages.web import Web, as_body
 
 #: Seconds between two looks at something that takes time: the first pause, and the longest.
 _FIRST_LOOK, _LAST_LOOK = 0.05, 10.0
@@ -107,7 +108,7 @@ class OpenloadStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        await knock(self.name, self._address)
+        await self._web.reach(self._address)
 
     async def close(self) -> None:
         """Hang up."""
@@ -451,9 +452,9 @@ class _Api:
         content: AsyncGenerator[bytes, None] | None = None,
     ) -> Any:
         async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
-            await answer.aread()
+            text = await self._web.text(answer)
         try:
-            said = answer.json()
+            said = json.loads(text)
             status, message = int(said["status"]), self._quotable(said.get("msg"))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._no_envelope(answer) from None

@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
+from urllib.request import getproxies
 
 import httpx
 from pydantic import Field, field_validator
@@ -34,9 +35,10 @@ from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
+from storages.door import knock_at
 from storages.names import Encoder
 from storages.offer import offered
-from storages.rclone_here import folders
+from storages.rclone_here import folders, servers
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
@@ -59,6 +61,8 @@ _OF_BACKENDS: Final = re.compile(
     seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
     re.VERBOSE,
 )
+#: They name another server than the remote does.
+_ELSEWHERE: Final = re.compile(r"--[\w-]+-(host|port|url|endpoint|proxy|ssh)\b")
 #: They only say what rclone prints, and nobody reads that.
 _SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
 
@@ -131,6 +135,14 @@ class RcloneStorage(RemoteStorage):
         daemon, self._daemon = self._daemon, None
         if daemon:
             await daemon.give_back()
+
+    async def reach(self) -> None:
+        """As in the contract, where the remote is a server of its own: what the big services are asked is
+        counted."""
+        if getproxies() or any(_ELSEWHERE.match(flag) for flag in self._options.flags):
+            return  # where rclone connects to then is not known here
+        for host, port in await asyncio.to_thread(servers, self._fs, self._options.config_path):
+            await knock_at(self.name, host, port)
 
     # Talking to rclone.
 

@@ -1,4 +1,4 @@
-"""Which folders of this machine a remote of rclone leads to: some remotes are only another name for them."""
+"""Where a remote of rclone leads to: servers, or folders of this machine under another name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 #: `name,key=value,key="value":path`, where a name that begins with `:` is that of a backend.
 _REMOTE: Final = re.compile(
@@ -21,16 +22,45 @@ _OPTION: Final = re.compile(r""",([\w-]+)(?:=("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:
 _ONE: Final = ("alias", "archive", "cache", "chunker", "compress", "crypt", "hasher")
 _SEVERAL: Final = ("combine", "union")
 _DEEPEST: Final = 10
+#: The usual port of backends that are told a host, and what those that are told an address call it.
+_PORTS: Final = {"sftp": 22, "ftp": 21, "smb": 445}
+_ADDRESSES: Final = {"webdav": "url", "http": "url", "seafile": "url", "s3": "endpoint"}
+#: With these, rclone connects to something else first.
+_BY_ANOTHER_WAY: Final = ("ssh", "socks_proxy", "http_proxy")
 
 Sections = Mapping[str, Mapping[str, str]]
 
 
+class _End(NamedTuple):
+    """What stands behind all names: a backend, its settings and a path there."""
+
+    keys: Mapping[str, str]
+    path: str
+
+
 def folders(remote: str, base: str, config: Path | None) -> list[Path]:
     """Those of the folder `base` of a remote, as far as rclone.conf and the environment tell."""
-    return [
-        Path(each).expanduser().absolute()
-        for each in _resolve(_join(remote, base.strip("/")), _sections(config), 0)
-    ]
+    ends = _resolve(_join(remote, base.strip("/")), _sections(config), 0)
+    return [Path(end.path or ".").expanduser().absolute() for end in ends if end.keys["type"] == "local"]
+
+
+def servers(remote: str, config: Path | None) -> list[tuple[str, int]]:
+    """Host and port of those that a remote leads to, as far as the same tell; none of one behind a proxy."""
+    ends = [end.keys for end in _resolve(remote, _sections(config), 0)]
+    found = [_server(keys) for keys in ends if not any(keys.get(name) for name in _BY_ANOTHER_WAY)]
+    return [each for each in dict.fromkeys(found) if each]
+
+
+def _server(keys: Mapping[str, str]) -> tuple[str, int] | None:
+    port = _PORTS.get(keys["type"], 0)
+    try:
+        if host := keys.get("host", "") if port else "":
+            return host, int(keys.get("port") or (990 if keys.get("tls") == "true" else port))
+        address = keys.get(_ADDRESSES.get(keys["type"], ""), "")
+        url = urlsplit(address if "://" in address else f"https://{address}")
+        return (url.hostname, url.port or (80 if url.scheme == "http" else 443)) if url.hostname else None
+    except ValueError:
+        return None
 
 
 def _sections(config: Path | None) -> Sections:
@@ -43,16 +73,16 @@ def _sections(config: Path | None) -> Sections:
     return {name: dict(found[name]) for name in found.sections()}
 
 
-def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[str]:
+def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[_End]:
     if (found := _REMOTE.fullmatch(remote)) is None:
-        yield remote  # a path
+        yield _End({"type": "local"}, remote)
         return
     name, path = found["name"], found["path"]
     keys = _keys(name, sections) | {
         key.replace("-", "_"): _unquoted(value) for key, value in _OPTION.findall(found["options"])
     }
-    if keys.get("type") == "local":
-        yield path or "."
+    if keys.get("type") not in (None, *_ONE, *_SEVERAL):
+        yield _End(keys, path)
     elif depth < _DEEPEST:
         for below in _below(keys, path):
             yield from _resolve(below, sections, depth + 1)

@@ -41,6 +41,7 @@ from pydantic import Field, SecretStr, field_validator
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import (
+    MOST_ENTRIES,
     Capabilities,
     Entry,
     Range,
@@ -50,10 +51,11 @@ from storages.base import (
     Upload,
     UploadKey,
     believed,
+    endless,
 )
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
-from storages.web import knock
+from storages.web import Web
 
 MIB: Final = 1 << 20
 #: The most parts of a multipart upload, and how many of one are on their way at once.
@@ -66,6 +68,8 @@ _OWNER: Final = "saveany-task"
 _BUCKET: Final = re.compile(r"[\w.-]{1,255}|arn:\S+", re.ASCII)
 _ENDPOINT: Final = re.compile(r"((https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?)?")
 _PIECE: Final = 1 << 20
+#: Entries of a page of a listing.
+_PAGE: Final = 1000
 #: Seconds in which nothing of a part could be sent: the library waits for ever.
 STALL = 120.0
 #: Fewer bytes are copied into a part; aiohttp is given so many at a time.
@@ -135,6 +139,7 @@ class S3Storage(Storage):
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._opening = asyncio.Lock()
+        self._door = Web(options.name)
         self.conditional = True  # whether the service understands `If-None-Match: *`
 
     # Talking to the service.
@@ -161,7 +166,7 @@ class S3Storage(Storage):
 
     async def call(self, operation: str, **arguments: Any) -> Any:
         """One request; its errors are those of the contract."""
-        with self.edge():
+        with self._door.pulse.asking(), self.edge():
             return await getattr(await self.client(), operation)(Bucket=self.bucket, **arguments)
 
     @contextmanager
@@ -205,6 +210,7 @@ class S3Storage(Storage):
     async def close(self) -> None:
         """Hang up."""
         await self._stack.aclose()
+        await self._door.close()
         self._client = None
 
     # Names.
@@ -253,6 +259,8 @@ class S3Storage(Storage):
                 found[part["PartNumber"]] = part["ETag"], part["Size"]
             if not page.get("IsTruncated"):
                 return found
+            if page["NextPartNumberMarker"] <= marker:
+                raise endless(self.name, f"the parts of {key}")
             marker = page["NextPartNumberMarker"]
 
     async def _uploads(self, key: str) -> list[str]:
@@ -329,7 +337,7 @@ class S3Storage(Storage):
         """As in the contract."""
         url = _endpoint(self._options)
         if url and not (self._proxy or getproxies()):  # one of the environment is used, too
-            await knock(self.name, url)
+            await self._door.reach(url)
 
     async def probe(self) -> None:
         """As in the contract."""
@@ -400,6 +408,7 @@ class S3Storage(Storage):
     ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
         """Pages of a listing, each with its last key without the prefix."""
         more: dict[str, Any] = {"StartAfter": start} if start else {}
+        count = 0
         while True:
             page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
             files, folders = page.get("Contents") or [], page.get("CommonPrefixes") or []
@@ -409,6 +418,9 @@ class S3Storage(Storage):
             yield max(ends, default="").removeprefix(prefix), [*shown, *map(self._folder, folders)]
             if not page.get("IsTruncated"):
                 return
+            count += len(files) + len(folders) or _PAGE  # one of nothing counts as a whole
+            if count > MOST_ENTRIES:
+                raise endless(self.name, prefix)
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _file(self, listed: Mapping[str, Any]) -> Entry:

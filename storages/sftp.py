@@ -20,10 +20,12 @@ import asyncssh
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
-from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
+from storages.base import MOST_ENTRIES, Capabilities, Entry, Services, StorageOptions, Usage, endless
+from storages.door import knock_at
 from storages.remote import Chunks, RemoteStorage
 
 _CONNECT, _SILENCE = 15, 60
+_SHORT: Final = 1.0  # seconds after which a server that has not answered is asked in another way
 _SLOW: Final = 600  # seconds that a big folder may take, or a disk that has much to write
 _PIECE: Final = 1 << 20  # bytes of one read or write, if the server takes that many
 _AHEAD: Final = 5 << 19  # bytes of reads or writes that are on their way at once: more than OpenSSH's window
@@ -167,7 +169,20 @@ class SftpStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        async with self._session("") as sftp:
+        asking = asyncio.create_task(self._ask())
+        done, _ = await asyncio.wait([asking], timeout=_SHORT)
+        if done:
+            await asking
+            return
+        # The answer may only wait behind others, on a slow line: that is no reason to break those off.
+        asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        try:
+            await knock_at(self.name, self._options.host, self._options.port, greets=True)
+        finally:
+            asking.cancel()
+
+    async def _ask(self) -> None:
+        async with self._session("", None) as sftp:
             await sftp.realpath(".")
 
     async def close(self) -> None:
@@ -247,7 +262,11 @@ class SftpStorage(RemoteStorage):
     async def _scan(self, path: str) -> list[Entry]:
         async with self._session(path, _SLOW) as sftp:
             try:
-                found = [each async for each in sftp.scandir(self._full(path).encode())]
+                found = []
+                async for each in sftp.scandir(self._full(path).encode()):
+                    found.append(each)
+                    if len(found) > MOST_ENTRIES:
+                        raise endless(self.name, path)
             except asyncssh.SFTPFailure:  # OpenSSH's word for a file that is no folder
                 raise StorageError(f"storage {self.name!r}: {path!r} is not a folder") from None
         folder = f"{path}/" if path else ""

@@ -118,6 +118,10 @@ class Courier(Protocol):
     async def check(self, target: Target) -> None:
         """Raises if the account does not see the chat."""
 
+    async def reach(self, account: str, *, user: bool) -> None:
+        """Raises if that account (as in `Target`; a user's, if it must be) has no connection now, and gets
+        none at once."""
+
 
 class TelegramOptions(StorageOptions):
     """Options of a `telegram` storage."""
@@ -322,6 +326,11 @@ class TelegramStorage(Contract):
                 await self.courier.largest(Target(self._options.account, ""))
             else:
                 await self.courier.check(self.place("probe").target)
+
+    async def reach(self) -> None:
+        """As in the contract: whether the account that sends is connected. Telegram is asked nothing."""
+        with self.edge():
+            await self.courier.reach(self._options.account, user=self._options.chat_id == "me")
 
     async def stat(self, path: str) -> Entry | None:
         """Nothing: messages have no paths."""

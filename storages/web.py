@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from saveany.errors import InvalidInput, StorageError, StorageUnavailable
-from saveany.excerpt import excerpt
 from saveany.net.client import describe, guarded_client, plain_client
-from saveany.net.dial import connect
 from saveany.net.guard import AddressGuard, Network
+from storages.door import ANSWER, Pulse, knock, silent
 from storages.remote import Chunks
 
 _CONNECT, _SILENCE = 15.0, 60.0
-#: Seconds in which a server that works accepts a connection.
-_KNOCK: Final = 3.0
 #: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
 _THINK: Final = 600.0
 _BIG: Final = 1 << 20
 _REDIRECTS: Final = 10
-
-
-async def knock(name: str, url: str) -> None:
-    """Raise `StorageUnavailable` if nothing answers at the host and port of `url`. Sends no request."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return  # the next request says what is wrong with it
-    try:
-        _, writer = await connect(host, port, timeout=_KNOCK)
-    except OSError as error:
-        why = "it does not answer" if isinstance(error, TimeoutError) else excerpt(str(error), 200)
-        raise StorageUnavailable(f"storage {name!r}: {host}:{port} cannot be reached: {why}") from error
-    writer.transport.abort()
+#: Bytes of a list of files, some hundred thousand of them.
+_LONGEST: Final = 128 << 20
 
 
 class Web:
@@ -57,6 +41,24 @@ class Web:
         self._guard = AddressGuard(allow, what="address that the server names")
         self._client: httpx.AsyncClient | None = None
         self._theirs: httpx.AsyncClient | None = None
+        #: For requests that others make to the same server.
+        self.pulse = Pulse()
+
+    async def reach(self, url: str) -> None:
+        """As `Storage.reach`. A request is sent only while the server owes us an answer to another one."""
+        await knock(self._name, url)
+        if not self.pulse.is_quiet:
+            return
+        where = httpx.URL(url)
+        client = self._for(where)
+        try:
+            async with asyncio.timeout(ANSWER):
+                answer = await client.send(client.build_request("HEAD", where), auth=self._auth, stream=True)
+                await answer.aclose()
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise silent(self._name, where.netloc.decode("ascii", "replace")) from error
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return  # something answers; what is wrong the others will be told
 
     @asynccontextmanager
     async def request(
@@ -73,7 +75,7 @@ class Web:
 
         `slow` is for what a server may take minutes to do, `follow` goes where the server sends us.
         """
-        try:
+        with self.pulse.asking(), self._errors():
             request = self._for(httpx.URL(url)).build_request(
                 method,
                 url,
@@ -92,6 +94,11 @@ class Web:
                 yield answer
             finally:
                 await answer.aclose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except InvalidInput as error:
             raise StorageError(f"storage {self._name!r}: {error.message}") from error
         except httpx.LocalProtocolError as error:
@@ -105,6 +112,16 @@ class Web:
             return self._theirs
         self._client = self._client or plain_client(timeout=_SILENCE)
         return self._client
+
+    async def text(self, answer: httpx.Response) -> bytes:
+        """A body that is read in one: a list, an error. Raises `StorageError` if it has no end in sight."""
+        pieces, size = [], 0
+        async for piece in answer.aiter_bytes():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _LONGEST:
+                raise StorageError(f"storage {self._name!r}: the server's answer does not end")
+        return b"".join(pieces)
 
     async def file(self, answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to `end` of a file, of an answer to a request for them.

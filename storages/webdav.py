@@ -27,7 +27,7 @@ from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.names import Encoder
 from storages.parts import is_reserved
 from storages.remote import Chunks, RemoteStorage
-from storages.web import Web, as_body, knock
+from storages.web import Web, as_body
 
 
 class WebdavOptions(StorageOptions):
@@ -77,7 +77,7 @@ class WebdavStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        await knock(self.name, self._url)
+        await self._web.reach(self._url)
 
     async def close(self) -> None:
         """Hang up."""
@@ -264,7 +264,7 @@ class WebdavStorage(RemoteStorage):
             if not done and answer.status_code not in also:
                 self._folders.clear()  # somebody may have removed one
                 raise self._refusal(answer)
-            await answer.aread()  # the connection can be used again
+            await self._web.text(answer)  # the connection can be used again
             return answer.status_code
 
     async def _properties(self, url: str, depth: str, which: str = "") -> list[_Resource]:

@@ -41,6 +41,8 @@ async def _reply(asks: Asks, ask: Ask, place: Place) -> None:
         log.exception("a question about a storage failed unexpectedly", storage=ask.storage, kind=ask.kind)
         answer = Answer(error="SaveAnyError", message="internal error; the worker's log tells more")
     await asks.reply(ask, answer)
+    if answer.error == StorageUnavailable.__name__:
+        await place.works()  # whoever has tasks for it learns that now
 
 
 async def _list(storage: Storage, path: str, after: str, limit: int) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from storages.base import Storage
 
 #: A storage that works writes its test file this often, in seconds; one with a problem at each look.
 _PROBE_SECONDS = 60.0
+#: A server that leaves a test file waiting is asked this often whether it is there at all.
+_REACH_SECONDS = 2.0
 #: Who marks the first disk of a storage has this long before another may try.
 _MARKING_MS = 10_000
 
@@ -32,37 +34,54 @@ class Place:
         self.here = False
         self._store = store
         self._probed_at = 0.0
+        self._trying: asyncio.Task[bool] | None = None
 
     async def look(self) -> None:
         """Find out whether there is a problem."""
-        if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
+        due = bool(self.problem) or time.monotonic() - self._probed_at > _PROBE_SECONDS
+        if await self.still_here() and await self._reachable() and due:
             await self.works()
-        elif await self.still_here():
-            await self._reach()
 
     async def works(self) -> bool:
-        """Try it now: whether files can be saved."""
+        """Try it now: whether files can be saved. Who asks meanwhile gets the same answer."""
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.create_task(self._try())
+        return await asyncio.shield(self._trying)
+
+    async def _try(self) -> bool:
         if not await self.still_here():
             return False
+        probing = asyncio.create_task(self.storage.probe())
         try:
-            await self.storage.probe()
+            while not probing.done():
+                await asyncio.wait([probing], timeout=_REACH_SECONDS)
+                if not probing.done() and not await self._reachable():
+                    return False
+            await probing
         except StorageError as e:
             self._note(e.message)
             return False
         except Exception as e:  # a bug of this storage, or of its library: the others must go on
             self._broke(e)
             return False
+        finally:
+            # It may take its time to end, at a server that does not answer: nobody waits for that.
+            probing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            probing.cancel()
         self._probed_at = time.monotonic()
         self._note("")
         return True
 
-    async def _reach(self) -> None:
+    async def _reachable(self) -> bool:
+        """Ask the server whether it is there, which is quick. Else the storage has a problem from now on."""
         try:
             await self.storage.reach()
         except StorageUnavailable as e:
             self._note(e.message)
+            return False
         except StorageError:
             pass  # something answers; what is wrong is the next probe's to tell
+        return True
 
     async def still_here(self) -> bool:
         """Look at the mark only, which is quick. Without it the storage has a problem from now on."""

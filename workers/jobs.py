@@ -40,12 +40,20 @@ from workers.transfer import Transfer, gathers
 #: A task that must wait longer than this gives its slot to another meanwhile.
 _LONG_WAIT = 30.0
 #: How long a task waits for the network or the proxy, or for a storage that has gone away, before it asks for
-#: a worker that has it.
+#: a worker that has it; for a storage no longer than until it works again.
 _STORAGE_WAIT = 31.0
 
 replace = msgspec.structs.replace
 log = get_logger("saveany.job")
 T = TypeVar("T")
+
+
+class _Away(Retryable):
+    """A storage that the task needs does not work now."""
+
+    def __init__(self, message: str, storage: str) -> None:
+        super().__init__(message, after=_STORAGE_WAIT)
+        self.storage = storage
 
 
 class Announce(Protocol):
@@ -263,15 +271,25 @@ class Job:
                 wait = e.after if isinstance(e, Retryable) else 0.0
                 failures += not wait
                 hopeless = isinstance(e, NoSpace | UnsafePath)
-                place = self._place(None if index is None else self._ledger.items[index])
-                if isinstance(e, StorageUnavailable) and not await place.works():
-                    raise Retryable(e.message, after=_STORAGE_WAIT) from e
+                for place in self._suspects(e, index):
+                    if not await place.works():
+                        raise _Away(e.message, place.storage.name) from e
                 if isinstance(e, Offline):
                     raise Retryable(e.message, after=_STORAGE_WAIT) from e
                 if hopeless or wait > _LONG_WAIT or failures >= self._tries:
                     raise
                 log.info("trying again", task=self._task.id, reason=e.message, after=wait)
+                self._meter.trouble = e.message
             await asyncio.sleep(wait or min(8.0, 0.5 * 2**failures))
+            self._meter.trouble = ""
+
+    def _suspects(self, error: Exception, index: int | None) -> list[Place]:
+        """Storages that may have gone away, as far as an error tells: whoever reads from one calls that
+        passing."""
+        target = self._place(None if index is None else self._ledger.items[index])
+        places = [target] if isinstance(error, StorageUnavailable) else []
+        origin = self._places.get(self._task.spec.source_storage)
+        return [*places, origin] if origin and not isinstance(error, NoSpace | UnsafePath) else places
 
     async def _finish(self, last: list[Item]) -> None:
         """The last items and the end of the task in one step: a cancel comes before both or after both."""
@@ -310,13 +328,17 @@ class Job:
     async def _wait_or_fail(self, error: Retryable) -> None:
         if error.after > _LONG_WAIT:
             log.info("waiting", task=self._task.id, seconds=error.after, reason=error.message)
-            await self._give_back(error.after, error.message)
+            await self._give_back(error)
         else:
             await self._fail(error.message)
 
-    async def _give_back(self, after: float = 0.0, why: str = "") -> None:
+    async def _give_back(self, wait: Retryable | None = None) -> None:
+        storage = wait.storage if isinstance(wait, _Away) else ""
         try:
-            await self._claim.release(round(after * 1000), why)
+            if wait:
+                await self._claim.release(round(wait.after * 1000), wait.message, storage)
+            else:
+                await self._claim.release()
         except CancelRequested:
             await self.cancel()
         except Fenced:

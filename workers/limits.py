@@ -25,6 +25,8 @@ from workers.sources.base import Report, Source, Write
 
 #: Who waits looks so often whether the limit has changed, in seconds.
 _PATIENCE = 0.25
+#: With a limit, so many bytes are asked for before their turn.
+_AHEAD = 8 << 20
 #: Since when the task that fetches parts here, one after the other, could ask for the next one. A source runs
 #: several of them; one that is started by another begins with the other's value.
 _free_since: ContextVar[float] = ContextVar("free_since")
@@ -78,6 +80,20 @@ class Throttle:
         for user, bucket in self._users.items():
             bucket.rate = self._share / sharers.by_user[user]
 
+    def rate(self, user: int, among: Sequence[int]) -> float:
+        """How many bytes per second a download of that user may have, which is one of several of these users
+        that share what there is; 0 for any number."""
+        shares = self._all.rate / len(among), self._bucket(user).rate / among.count(user)
+        return min(filter(None, shares), default=0.0)
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes may be on their way here, 0 for any number: what was asked for comes, and passes,
+        however low the limit is. More than pass in a second help nobody."""
+        if self._share:
+            return max(1, len(self._users)) * max(_AHEAD, int(self._share))
+        return max(_AHEAD, int(self._all.rate)) if self._all.rate else 0
+
     async def take(self, user: int, size: int) -> None:
         """Return when there was time for so many bytes of that user."""
         bucket = self._bucket(user)
@@ -118,6 +134,11 @@ class Watched(Source):
         """As the source does."""
         return self.source.ahead
 
+    @property
+    def is_local(self) -> bool:
+        """As the source has it."""
+        return self.source.is_local
+
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """As the source has it."""
         return self.source.origin(item)
@@ -150,7 +171,8 @@ class Watched(Source):
             self.counters.part(len(data), time.monotonic() - _free_since.get())
             with watch.taking(len(data)):
                 await write(offset, data)
-                await self.throttle.take(self.user, len(data))
+                if not self.source.is_local:
+                    await self.throttle.take(self.user, len(data))
             _free_since.set(time.monotonic())
 
         watch = pace.Pace(self.patience)

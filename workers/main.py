@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
+from saveany import advice
 from saveany.config import Config
 from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError, StorageUnavailable
 from saveany.logs import get_logger
@@ -31,7 +32,7 @@ from saveany.telegram.uploads import Uploads
 from saveany.webhooks.announce import Announcer
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import Sender
-from saveany.webhooks.signing import new_secret
+from saveany.webhooks.signing import is_secret, new_secret
 from storages import registry
 from storages.base import Storage, UploadKey
 from workers.answers import answer_forever
@@ -43,12 +44,16 @@ from workers.pace import waits
 from workers.reconcile import Reconciler
 from workers.sources import open_sources
 from workers.sources.base import Source, Tools
+from workers.strays import Strays
 
 _BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _PLACE_SECONDS = 2.0
 _CLEAN_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
+_STRAYS_SECONDS = 10.0
+#: What no worker knew for so many seconds is gone for good.
+_STRAYS_PATIENCE = 300.0
 _LIMITS_SECONDS = 1.0
 _ROOM_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
@@ -111,14 +116,15 @@ class Worker:
         self._places: dict[str, Place] = {}
         self._scratch = config.services.scratch
         self._on_wait = self._note_wait
-        self._sources = self._open_sources()
         api = config.api
         self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
         limits = Limits(**config.limits.model_dump())
         self._throttle = Throttle(store, self._id, limits)
         self._tasks_per_user = limits.tasks_per_user
+        self._sources = self._open_sources()
         self._bells = BellWorker(store.db, self._answer, config.workers)
         self._stop_sending = asyncio.Event()
+        self._strays = Strays(_STRAYS_PATIENCE)
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Until `stop`; then drain, faster if `hurry`."""
@@ -130,10 +136,11 @@ class Worker:
                 group.create_task(loop, name=name)
                 for name, loop in {
                     "watch": for_ever("watch", self._watch_self, _RETRY_SECONDS),
-                    "limits": for_ever("limits", self._throttle.refresh, _LIMITS_SECONDS),
+                    "limits": for_ever("limits", self._heed_limits, _LIMITS_SECONDS),
                     "room": for_ever("room", self._make_room, _ROOM_SECONDS),
                     "clean": for_ever("clean", self._clean, _CLEAN_SECONDS),
                     "tidy": for_ever("tidy", self._tidy, _TIDY_SECONDS),
+                    "strays": for_ever("strays", self._end_strays, _STRAYS_SECONDS),
                     "control": for_ever("control", self._hear_cancels, _RETRY_SECONDS),
                     "passes": for_ever("passes", self._hear_passes, _RETRY_SECONDS),
                     "reconcile": reconciler.run(),
@@ -186,6 +193,10 @@ class Worker:
                 return
             await self._run(claim)
 
+    async def _heed_limits(self) -> None:
+        await self._throttle.refresh()
+        self._accounts.ask_for(self._throttle.ahead)
+
     async def _make_room(self) -> None:
         """When all slots are busy: share them with users who wait for one."""
         if len(self._jobs) < self._config.workers or not self._bells.allow_pick_jobs:
@@ -219,9 +230,23 @@ class Worker:
             return f"the record of this task cannot be read: {task.unreadable}; submit the link again"
         if spec.type not in self._sources:
             return f"there is no task type {spec.type!r} in this version of SaveAny"
-        if spec.storage not in self._places:
-            return f"there is no storage {spec.storage!r} any more; submit the link again for another one"
+        for name in filter(None, (spec.source_storage, spec.storage)):
+            if name not in self._places:
+                again = advice.command(f"retry {task.id}")
+                return (
+                    f"storage {name!r} is in the configuration of no running worker any more; put it back "
+                    f"and retry the task: {again}, or submit it again for another storage"
+                )
         return ""
+
+    async def _end_strays(self) -> None:
+        """End tasks whose storage or kind no worker knows any more: nobody would ever begin them."""
+        lanes = self._strays.look(await self._store.claims.lanes(), await self._store.workers.living())
+        while lanes and (claim := await self._store.claims.claim(self._id, lanes)):
+            if not (problem := self._unfit(claim.task)):
+                await claim.release()  # it is known here by now
+                return
+            await self._fail(claim, problem)
 
     async def _fail(self, claim: Claim, error: str) -> None:
         """End a task before anything of it was begun."""
@@ -275,6 +300,8 @@ class Worker:
             accounts=self._accounts,
             storage=self._storage,
             on_wait=self._on_wait,
+            take=self._throttle.take,
+            rate=self._throttle.rate,
         )
         opened = open_sources(tools)
         for source in opened.values():
@@ -306,12 +333,19 @@ class Worker:
             info, clock = self._info(), time.monotonic()
             if info != said or clock >= beat_at:
                 await self._store.workers.beat(info)
+                await self._wake()
                 await self._store.counters.flush()
                 said, beat_at = info, clock + _BEAT_SECONDS
             if set(self._lanes()) - lanes:
                 await Bell(self._store.db).ring()
             lanes = set(self._lanes())
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _wake(self) -> None:
+        """Have tasks go on that wait for a storage which works."""
+        woken = await self._store.claims.wake([n for n, place in self._places.items() if not place.problem])
+        for _ in range(min(woken, self._config.workers)):
+            await Bell(self._store.db).ring()
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -385,7 +419,7 @@ class Worker:
 
     async def _sender(self) -> Sender:
         own = self._config.api.webhook_secret.get_secret_value()
-        secret = own or await patiently(lambda: self._store.secret("webhook_secret", new_secret()))
+        secret = own or await patiently(lambda: self._store.secret("webhook_secret", new_secret(), is_secret))
         sender = Sender(
             secret,
             self._config.api.token.get_secret_value(),

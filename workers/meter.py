@@ -22,6 +22,8 @@ class Meter:
     def __init__(self, ledger: Ledger, shown: Progress | None = None) -> None:
         """`shown` is how far the task was before, as people have seen it: it never goes back behind that."""
         self.stage = Stage.RESOLVING
+        #: Why nothing is done for the moment.
+        self.trouble = ""
         self._shown = shown or Progress()
         self._ledger = ledger
         self._stored = 0  # bytes of the item in flight that are in the storage …
@@ -81,8 +83,15 @@ class Meter:
             total_files=len(items),
             done_files=len(done),
             speed_bps=self._speed(),
+            stalled=self.trouble or self._stalled(),
         )
         return self._shown
+
+    def _stalled(self) -> str:
+        moves = self.stage in (Stage.DOWNLOADING, Stage.UPLOADING)
+        if moves and time.monotonic() - self._recent[-1][0] > _WINDOW:
+            return f"no bytes have come for more than {_WINDOW:.0f} s"
+        return ""
 
     def _begin_anew(self) -> None:
         """If nothing has come for a while: it was not waited for."""

@@ -91,6 +91,15 @@ class Told:
         self._since = self._at = 0.0
         self._before = 0
 
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """It is given nothing until the block ends: that time does not count."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since += time.monotonic() - began
+
     def has(self, done: int) -> None:
         """It has so many bytes now."""
         now, earlier = time.monotonic(), self._at

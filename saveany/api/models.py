@@ -281,7 +281,7 @@ class TaskSummary(Reply):
     waiting: str = Field(
         default="",
         exclude_if=_empty,
-        description="Why a queued task is not begun; missing if it is about to be.",
+        description="Why a queued task is not begun, or a running one stands still; missing otherwise.",
     )
     storage: str = Field(examples=["local1"])
     path: str = Field(description="Folder inside the storage, from its root `/`.", examples=["/downloads"])

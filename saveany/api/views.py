@@ -37,12 +37,12 @@ def progress_view(progress: Progress) -> ProgressView:
 
 
 def task_summary(task: Task, waiting: str = "") -> TaskSummary:
-    """A task in a list, and why it is not begun."""
+    """A task in a list, and why it does not get on."""
     return TaskSummary(**_summary(task), waiting=waiting)
 
 
 def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskView:
-    """A task with the page of its items that begins at `start`, and why it cannot begin."""
+    """A task with the page of its items that begins at `start`, and why it does not get on."""
     end = start + ITEMS_PER_PAGE
     return TaskView(
         **_summary(task),

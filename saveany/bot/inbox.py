@@ -228,6 +228,8 @@ def _encoded(letter: Letter) -> bytes:
 def _decoded(data: bytes) -> Letter | Bundle:
     kept: Bundle | _One | _Press = _kept(data)
     if isinstance(kept, Bundle):
+        if not kept.messages:
+            raise ValueError("a bundle of nothing")
         return kept
     return kept.message if isinstance(kept, _One) else kept.press
 

@@ -106,6 +106,8 @@ def _way(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterato
     if progress.total_bytes or len(items) > 1:
         yield f"{bar(progress.percent)} {int(progress.percent)} %"
     yield _amount(t, task)
+    if task.progress.stalled:
+        yield f"⏳ {_plain(reason(task.progress.stalled, 120))}"
     if len(items) > 1:
         yield _counts(t, items)
         yield from _active(items, running=task.status is Status.RUNNING and not task.paused)

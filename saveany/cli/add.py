@@ -58,8 +58,8 @@ def add(
 
     `event` is created (with `link`), snapshot, task.queued, task.running,
     task.updated, task.progress, task.completed, task.failed, task.canceled or
-    waiting, which says in `waiting` why a queued task is not begun, each time
-    that changes. The last event of a task has its final `status`, whatever its
+    waiting, which says in `waiting` why a queued task is not begun or a running
+    one stands still, each time that changes. The last event of a task has its final `status`, whatever its
     name is.
     Without --follow, --json prints {"task_id": "…", "link": "…"} per link.
 

@@ -56,6 +56,7 @@ class _Screen(Progress):
     """The bars, and how many tasks have none yet."""
 
     waiting: Mapping[str, str] = {}
+    stalled: Mapping[str, str] = {}
     paused: Sized = ()
     idle = ""
 
@@ -68,10 +69,11 @@ class _Screen(Progress):
         ]
         if others:
             yield Text(", ".join(others))
-            for why, count in Counter(filter(None, self.waiting.values())).most_common(_REASONS):
-                yield Text(f"waiting{f' ({count})' * (count > 1)}: {why}", style="yellow")
         elif not self.tasks and self.idle:
             yield Text(self.idle)
+        for name, tasks in (("waiting", self.waiting), ("stalled", self.stalled)):
+            for why, count in Counter(filter(None, tasks.values())).most_common(_REASONS):
+                yield Text(f"{name}{f' ({count})' * (count > 1)}: {why}", style="yellow")
 
 
 class Bars:
@@ -87,8 +89,10 @@ class Bars:
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
         self._waiting: dict[str, str] = {}  # why each waits, as far as it is known
+        self._stalled: dict[str, str] = {}  # why running ones stand still
         self._paused: set[str] = set()
         self.progress.waiting, self.progress.paused = self._waiting, self._paused
+        self.progress.stalled = self._stalled
 
     def show(self, event: Event) -> None:
         """Bring the screen up to date."""
@@ -98,8 +102,9 @@ class Bars:
         if not task_id:
             return
         if event.type == "waiting":
-            if task_id in self._waiting:
-                self._waiting[task_id] = printable(data["waiting"])
+            for tasks, reasons in ((self._waiting, self._waiting), (self._bars, self._stalled)):
+                if task_id in tasks:
+                    reasons[task_id] = printable(data["waiting"])
             return
         if title := data.get("title"):
             self._titles[task_id] = printable(title)
@@ -148,6 +153,7 @@ class Bars:
             self._drop_bar(task_id)
 
     def _drop_bar(self, task_id: str) -> None:
+        self._stalled.pop(task_id, None)
         if (bar := self._bars.pop(task_id, None)) is not None:
             self.progress.remove_task(bar)
 

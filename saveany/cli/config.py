@@ -49,12 +49,12 @@ def _shared_webhook_secret(config: Config) -> str:
     """The one that was made for all machines; it is in Redis."""
     from saveany.cli.role import redis_server, run_async
     from saveany.store import open_store
-    from saveany.webhooks.signing import new_secret
+    from saveany.webhooks.signing import is_secret, new_secret
 
     async def read(url: str) -> str:
         store = await open_store(url)
         try:
-            return await store.secret("webhook_secret", new_secret())
+            return await store.secret("webhook_secret", new_secret(), is_secret)
         finally:
             await store.db.close()
 

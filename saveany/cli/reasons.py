@@ -16,26 +16,27 @@ _QUIET_SECONDS = 2.5
 #: Tasks that are asked for at a time.
 _AT_ONCE = 20
 _PAGE = 200
+_LIVE = ("queued", "running")
 
 Look = Callable[[Sequence[str]], Awaitable[list[Json]]]
 _Heard = asyncio.Queue[Event | Exception | None]
 
 
 async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> AsyncGenerator[Event, None]:
-    """The events, and `waiting` events between them: why a queued task is not begun, once per change.
+    """The events, and `waiting` events between them: why a task does not get on, once per change.
 
-    An API that does not answer is told on stderr, once per outage. `look` gives tasks, some of those that are
-    queued as far as is known.
+    An API that does not answer is told on stderr, once per outage. `look` gives tasks, some of those that
+    have not ended as far as is known.
     """
-    queued: dict[str, str] = {}  # task -> what was said of it
+    live: dict[str, str] = {}  # task -> what was said of it
     heard: _Heard = asyncio.Queue()
 
-    working = [asyncio.create_task(_listen(events, heard)), asyncio.create_task(_ask(look, queued, heard))]
+    working = [asyncio.create_task(_listen(events, heard)), asyncio.create_task(_ask(look, live, heard))]
     try:
         while (event := await heard.get()) is not None:
             if isinstance(event, Exception):
                 raise event
-            if _is_news(event, queued):
+            if _is_news(event, live):
                 yield event
     finally:
         for task in working:
@@ -53,19 +54,19 @@ async def _listen(events: AsyncGenerator[Event, None], heard: _Heard) -> None:
         heard.put_nowait(error)
 
 
-async def _ask(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
+async def _ask(look: Look, live: Mapping[str, str], heard: _Heard) -> None:
     try:
-        await _ask_on(look, queued, heard)
+        await _ask_on(look, live, heard)
     except Exception as error:  # as above
         heard.put_nowait(error)
 
 
-async def _ask_on(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
+async def _ask_on(look: Look, live: Mapping[str, str], heard: _Heard) -> None:
     answers = True
     while True:
         await asyncio.sleep(_QUIET_SECONDS)
         try:
-            tasks = await look(list(queued))
+            tasks = await look(list(live))
         except Unavailable as error:
             if answers:
                 typer.echo(f"the API does not answer; trying again: {error.message}", err=True)
@@ -74,25 +75,25 @@ async def _ask_on(look: Look, queued: Mapping[str, str], heard: _Heard) -> None:
         except RequestError:
             continue  # a task was removed: the stream tells
         answers = True
-        for task in (each for each in tasks if each["status"] == "queued"):
+        for task in (each for each in tasks if each["status"] in _LIVE):
             told = {name: task[name] for name in ("task_id", "status")}
             told["waiting"] = task.get("waiting", "")
             heard.put_nowait(Event("waiting", told))
 
 
-def _is_news(event: Event, queued: dict[str, str]) -> bool:
-    """Whether to pass an event on; remembers which tasks are queued, and what was said of each."""
+def _is_news(event: Event, live: dict[str, str]) -> bool:
+    """Whether to pass an event on; remembers which tasks have not ended, and what was said of each."""
     task_id = event.task_id
     if event.type == "waiting":
-        if task_id not in queued or queued[task_id] == event.data["waiting"]:
+        if task_id not in live or live[task_id] == event.data["waiting"]:
             return False
-        queued[task_id] = event.data["waiting"]
-    elif event.data.get("status") == "queued":
-        queued.setdefault(task_id, "")
+        live[task_id] = event.data["waiting"]
+    elif event.data.get("status") in _LIVE:
+        live.setdefault(task_id, "")
     elif task_id:
-        queued.pop(task_id, None)
+        live.pop(task_id, None)
     elif event.type == "reset":
-        queued.clear()
+        live.clear()
     return True
 
 

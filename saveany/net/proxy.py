@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -29,6 +29,8 @@ from saveany.net.upstream import Streams
 #: A connection on which nothing passes for so many seconds is cut.
 _SILENCE = 120.0
 _PIECE = 1 << 16
+#: So much at a time is held back by a limit of speed.
+_SLICE = 1 << 12
 _MOST_REFUSALS = 20
 
 _PORTS = {"http": 80, "https": 443}
@@ -41,6 +43,8 @@ _HOPS = ("connection", "keep-alive", "te", "upgrade", "expect", "proxy-connectio
 _RESET = struct.pack("ii", 1, 0)
 
 Alive = Callable[[int], None]
+#: Returns when there was time for so many bytes that came from a server: a limit of speed.
+Take = Callable[[int], Awaitable[None]]
 
 
 class GuardedProxy:
@@ -50,12 +54,20 @@ class GuardedProxy:
             await run("yt-dlp", env={"http_proxy": proxy.url, "https_proxy": proxy.url})
 
     Every host is resolved and checked here, and the connection goes to the address that was checked, through
-    `upstream` (the URL of a SOCKS or HTTP proxy) if there is one. At the end of the block all connections are
-    cut.
+    `upstream` (the URL of a SOCKS or HTTP proxy) if there is one. What servers send is passed on no faster
+    than `take` lets it. At the end of the block all connections are cut.
     """
 
-    def __init__(self, guard: AddressGuard, upstream: str = "", *, silence: float = _SILENCE) -> None:
+    def __init__(
+        self,
+        guard: AddressGuard,
+        upstream: str = "",
+        *,
+        silence: float = _SILENCE,
+        take: Take | None = None,
+    ) -> None:
         self._guard = guard
+        self._take = take
         self._upstream = upstream
         self._silence = silence
         self._user = f"saveany:{secrets.token_urlsafe(24)}"
@@ -132,7 +144,8 @@ class GuardedProxy:
     async def _tunnel(self, authority: str, client: Streams, alive: Alive) -> None:
         async with self._connection("https", authority) as server:
             client[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await _until_one_ends(_pump(client[0], server[1], alive), _pump(server[0], client[1], alive))
+            down = _pump(server[0], client[1], alive, self._take)
+            await _until_one_ends(_pump(client[0], server[1], alive), down)
 
     async def _forward(self, method: str, target: str, head: _Head, client: Streams, alive: Alive) -> None:
         url = _ABSOLUTE.fullmatch(target)
@@ -146,7 +159,7 @@ class GuardedProxy:
         async with self._connection("http", authority) as server:
             server[1].write(head.passed_on(first, f"Host: {authority}", "Connection: close", without="host"))
             await _until_one_ends(
-                _upload(client[0], server[1], length, alive), _download(server, client, alive)
+                _upload(client[0], server[1], length, alive), _download(server, client, alive, self._take)
             )
 
     @asynccontextmanager
@@ -233,11 +246,18 @@ def _name(line: bytes) -> str:
     return line.partition(b":")[0].strip().lower().decode("latin-1")
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: Alive) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: Alive, take: Take | None = None
+) -> None:
     while piece := await reader.read(_PIECE):
+        left = len(piece)
+        while take and left:  # in slices: what we hold back is no silence of the server's
+            await take(min(_SLICE, left))
+            alive(min(_SLICE, left))
+            left -= min(_SLICE, left)
         writer.write(piece)
         await writer.drain()
-        alive(len(piece))
+        alive(left)
 
 
 async def _upload(
@@ -251,7 +271,7 @@ async def _upload(
         alive(len(piece))
 
 
-async def _download(server: Streams, client: Streams, alive: Alive) -> None:
+async def _download(server: Streams, client: Streams, alive: Alive, take: Take | None) -> None:
     """The answer. It tells the client that this connection ends with it: the next host is another one."""
     while True:
         try:
@@ -261,7 +281,7 @@ async def _download(server: Streams, client: Streams, alive: Alive) -> None:
         interim = head.first.partition(" ")[2].startswith("1")
         client[1].write(head.passed_on(head.first, *([] if interim else ["Connection: close"])))
         if not interim:
-            return await _pump(server[0], client[1], alive)
+            return await _pump(server[0], client[1], alive, take)
 
 
 async def _until_one_ends(*work: Coroutine[None, None, None]) -> None:

@@ -129,10 +129,11 @@ def _distinct(named: Iterable[tuple[str, str]]) -> Iterator[str]:
     taken: set[tuple[str, str]] = set()
     tried: dict[tuple[str, str], int] = {}  # so that a thousand equal names are not probed from 0 each
     for folder, name in named:
-        n = tried.get((folder, name), 0)
-        while (key := (folder.casefold(), (candidate := numbered(name, n)).casefold())) in taken:
+        place = folder.casefold()
+        n = tried.get((place, name.casefold()), 0)
+        while (key := (place, (candidate := numbered(name, n)).casefold())) in taken:
             n += 1
-        tried[folder, name] = n + 1
+        tried[place, name.casefold()] = n + 1
         taken.add(key)
         yield candidate
 

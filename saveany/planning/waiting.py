@@ -1,4 +1,4 @@
-"""Why a queued task is not begun, in words for a user."""
+"""Why a queued task is not begun, and why a running one stands still, in words for a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saveany.store import Store, WorkerInfo
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """What decides when tasks are begun, as it is now. Read once for any number of tasks."""
+    """What decides when tasks are begun and go on, as it is now. Read once for any number of tasks."""
 
     config: Config
     now: int = 0
@@ -25,11 +25,21 @@ class Outlook(msgspec.Struct, frozen=True):
     running: Mapping[int, int] = {}  # user -> running tasks
 
     def waiting(self, task: Task) -> str:
-        """Why a task is queued; "" if it is not, or is about to be begun."""
+        """Why a task is queued, or running without getting on; "" if it has ended, gets on, or is about to be
+        begun."""
+        if task.status is Status.RUNNING and not task.paused and not task.cancel_requested:
+            return self._stalled(task)
         if task.status is not Status.QUEUED:
             return ""
         told = (self._held(task), self._delayed(task), self._missing(task), self._busy(task))
         return next(filter(None, told), "")
+
+    def _stalled(self, task: Task) -> str:
+        worker = next((each for each in self.workers if each.id == task.worker), None)
+        if worker is None:
+            return "its worker has gone silent; another one takes the task over when it has been for 15 s"
+        problems = [worker.storages.get(name, "") for name in _storages(task)]
+        return next(filter(None, problems), task.progress.stalled)
 
     def _held(self, task: Task) -> str:
         if task.paused:
@@ -47,9 +57,7 @@ class Outlook(msgspec.Struct, frozen=True):
     def _missing(self, task: Task) -> str:
         """What no worker has that the task needs."""
         spec = task.spec
-        problems = [
-            storage_problem(name, self.workers) for name in (spec.source_storage, spec.storage) if name
-        ]
+        problems = [storage_problem(name, self.workers) for name in _storages(task)]
         if source := sources().get(spec.type):
             problems.insert(0, source_problem(self.config, source, self.workers))
         return next(filter(None, problems), "")
@@ -62,16 +70,24 @@ class Outlook(msgspec.Struct, frozen=True):
         able = [worker for worker in self.workers if _can_run(worker, task)]
         if not able:
             return "no running worker has all that this task needs: its source and its storage"
-        if all(0 < worker.slots <= len(worker.tasks) for worker in able):
+        busy = all(0 < worker.slots <= len(worker.tasks) for worker in able)
+        if busy and task.yields:
+            return (
+                "it made room for a task of another user; it goes on, from where it was, when a slot is free"
+            )
+        if busy:
             return f"all {sum(worker.slots for worker in able)} slots are busy; it begins when one is free"
         return ""
 
 
 async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> Outlook:
-    """What decides when these tasks are begun."""
-    users = {task.spec.user_id for task in tasks if task.status is Status.QUEUED}
-    if not users:
+    """What decides when these tasks are begun and go on."""
+    live = [task for task in tasks if not task.status.ended]
+    users = {task.spec.user_id for task in live if task.status is Status.QUEUED}
+    if not live:
         return Outlook(config)
+    if not users:
+        return Outlook(config, workers=await store.workers.living())
     changed = await store.settings.changed()
     return Outlook(
         config,
@@ -85,5 +101,9 @@ async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> O
 
 def _can_run(worker: WorkerInfo, task: Task) -> bool:
     spec = task.spec
-    needed = [worker.storages.get(name) for name in (spec.source_storage, spec.storage) if name]
+    needed = [worker.storages.get(name) for name in _storages(task)]
     return all(problem == "" for problem in [*needed, worker.sources.get(spec.type)])
+
+
+def _storages(task: Task) -> list[str]:
+    return [name for name in (task.spec.source_storage, task.spec.storage) if name]

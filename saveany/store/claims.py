@@ -109,10 +109,10 @@ class Claim:
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("finish", status.value, error, shown, *args)
 
-    async def release(self, delay_ms: int = 0, reason: str = "") -> None:
+    async def release(self, delay_ms: int = 0, reason: str = "", storage: str = "") -> None:
         """Give the task back to the queue, to be claimed again not before `delay_ms` from now. `reason` says
-        why it waits, in words for a user."""
-        await self._write("release", delay_ms, reason)
+        why it waits, in words for a user. If it waits for a `storage`, `Claims.wake` ends that."""
+        await self._write("release", delay_ms, reason, storage)
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.
@@ -172,6 +172,16 @@ class Claims:
             "make_room", worker, tasks_per_user, PATIENCE_MS, SLICE_MS, len(lanes), *lanes, *tasks
         )
         return [text(task) for task in told]
+
+    async def wake(self, storages: Sequence[str]) -> int:
+        """These storages work: what was put off because one did not waits no longer. Returns how many."""
+        return int(await self._db.script("wake", *storages)) if storages else 0
+
+    async def lanes(self) -> set[str]:
+        """Lanes in which tasks are ready."""
+        users = await self._db.do("ZRANGE", PREFIX + "users", 0, -1)
+        found = await self._db.many([("SMEMBERS", f"{PREFIX}lanes:{text(user)}") for user in users])
+        return {text(lane) for lanes in found for lane in lanes}
 
     async def pass_on(self, worker: str) -> None:
         """Tell the other workers, if tasks are ready, that this one cannot run them."""

@@ -47,8 +47,8 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
     spec, unreadable = _specification(task_id, record)
     status, paused = Status(get(b"status", b"").decode()), get(b"paused") == b"1"
     progress = _read(_progress, get(b"progress"), _NO_PROGRESS)
-    if progress.speed_bps and (paused or status is not Status.RUNNING):
-        progress = msgspec.structs.replace(progress, speed_bps=0.0)
+    if (progress.speed_bps or progress.stalled) and (paused or status is not Status.RUNNING):
+        progress = msgspec.structs.replace(progress, speed_bps=0.0, stalled="")
     return Task(
         spec=spec,
         unreadable=unreadable,
@@ -67,6 +67,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         cancel_requested=get(b"cancel") == b"1",
         wake=_int(get(b"wake")),
         reason=text(get(b"reason", b"")),
+        yields=_int(get(b"yields")),
         paused=paused,
         items_total=_int(get(b"items_total")),
         progress=progress,

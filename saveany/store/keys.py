@@ -21,6 +21,7 @@ DAMAGED = "damaged:"
 TYPES: Mapping[str, str] = {
     "answer:": "list",
     "asks:": "list",
+    "away:": "set",
     "bot:card:": "string",
     "bot:id": "string",
     "bot:inbox": "hash",

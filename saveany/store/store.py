@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from uuid import uuid4
 
 from saveany.errors import Unavailable
@@ -11,7 +12,7 @@ from saveany.store.asks import Asks
 from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
-from saveany.store.db import PREFIX, Db, connect
+from saveany.store.db import Db, connect
 from saveany.store.events import Events
 from saveany.store.history import History
 from saveany.store.live import Live
@@ -49,10 +50,13 @@ class Store:
         """The random id of this installation: of everything that works on this store."""
         return await self.secret("instance", uuid4().hex)
 
-    async def secret(self, name: str, fresh: str) -> str:
-        """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on."""
-        await self.db.do("HSETNX", PREFIX + "meta", name, fresh)
-        kept = await self.db.do("HGET", PREFIX + "meta", name)
+    async def secret(self, name: str, fresh: str, is_good: Callable[[str], bool] = bool) -> str:
+        """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on. So
+        it is in place of one that is damaged, which `is_good` tells."""
+        kept = await self.db.script("secret", name, fresh, "")
+        if not is_good(text(kept)):
+            log.error("a secret in redis is damaged; a new one takes its place", name=name)
+            kept = await self.db.script("secret", name, fresh, kept)
         return text(kept)
 
 

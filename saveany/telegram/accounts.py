@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -172,6 +173,10 @@ class Accounts:
         """
         async with self._watched(media.account):
             await self._downloader.download(media, write, have=have, on_wait=on_wait)
+
+    def ask_for(self, most: int) -> None:
+        """Of all that is downloaded, ask for so many bytes at a time from now on; 0 for as many as help."""
+        self._downloader.most = most or sys.maxsize
 
     async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from `offset` on, at most `length`, in order; see `Downloader.read`.

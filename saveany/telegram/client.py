@@ -205,7 +205,7 @@ class Client:
     async def _tried(self, ask: Callable[[], Awaitable[Any]], patience: float = CALL_PATIENCE) -> Any:
         for attempt in range(_TRIES):
             try:
-                await self._connect()
+                await self.connect()
                 answer = await within(CALL_SECONDS, ask())
                 await self.session.flush()
                 return answer
@@ -302,7 +302,13 @@ class Client:
         )
         return functions.InvokeWithLayerRequest(LAYER, functions.InvokeWithoutUpdatesRequest(init))
 
-    async def _connect(self) -> None:
+    @property
+    def is_connected(self) -> bool:
+        """Whether a request would be sent now."""
+        return alive(self._telegram._sender)
+
+    async def connect(self) -> None:
+        """Be connected, anew if the connection is gone."""
         async with self._lock:
             if alive(self._telegram._sender):
                 return

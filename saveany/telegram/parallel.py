@@ -62,8 +62,10 @@ class Downloader:
         self._folder = folder
         self._redis = redis
         self._pools: dict[tuple[str, int], Pool] = {}
+        #: The most bytes that are asked for or being written at a time.
+        self.most = self._limits.memory
         # First come, first served: of one file the earlier parts get their place before the later ones.
-        self._places = Turns(lambda: self._limits.memory // PART)
+        self._places = Turns(lambda: max(1, min(self.most, self._limits.memory) // PART))
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None

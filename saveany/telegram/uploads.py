@@ -29,6 +29,8 @@ _PARTS, _PREMIUM_PARTS = 4000, 8000
 #: The topic that every forum has (https://core.telegram.org/api/forum).
 _GENERAL = 1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+#: Seconds that a lost connection may take to be there again.
+_REACH_SECONDS = 3.0
 #: Answers that mean: not all parts of the file are there, or what was made of them is not any more.
 _MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError, *STALE_REFERENCE)
 #: Files that are made for albums and kept until those are sent.
@@ -58,10 +60,29 @@ class Uploads:
         self._limits = limits or Limits()
         self._on_wait = on_wait
         self._told = 0.0  # the end of the last wait that was told of, of all the parts that sleep it
+        self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
         self._made: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and number
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
+
+    async def reach(self, account: str, *, user: bool) -> None:
+        """As in `Courier`."""
+        name = self._accounts.sender(account, user=user)
+        if self._accounts.client(name).is_connected:
+            return
+        # It is not broken off when it takes longer: pauses grow between tries, and one must come to its end.
+        connecting = self._connecting.get(name)
+        if connecting is None or connecting.done():
+            connecting = self._connecting[name] = asyncio.create_task(self._connect(name))
+            connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not (await asyncio.wait([connecting], timeout=_REACH_SECONDS))[0]:
+            raise Retryable(f"Telegram account {name}: Telegram cannot be reached")
+        await connecting
+
+    async def _connect(self, name: str) -> None:
+        async with self._accounts.using(name) as client:
+            await client.connect()
 
     async def largest(self, target: Target) -> int:
         """As in `Courier`."""

@@ -19,6 +19,15 @@ def new_secret() -> str:
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def is_secret(text: str) -> bool:
+    """Whether it can be signed with."""
+    try:
+        _key(text)
+    except ConfigError:
+        return False
+    return True
+
+
 class Signer:
     """Signs with one secret, `whsec_` and 24 to 64 bytes in base64; raises `ConfigError` for any other."""
 

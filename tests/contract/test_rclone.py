@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -308,3 +309,46 @@ def test_flags_that_could_hurt_are_refused(tmp_path: Path, flag: str) -> None:
 def test_flags_are_taken_as_people_write_them(tmp_path: Path) -> None:
     written = ["--transfers", "4", "-P", "--stats", "5s", "-vv", "--b2-chunk-size=64M", "--checkers", "8"]
     assert options(tmp_path, flags=written).flags == ("--transfers=4", "--b2-chunk-size=64M", "--checkers=8")
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        ":sftp,host=127.0.0.1,port={port}:",
+        ":ftp,host=127.0.0.1,port={port}:x/y",
+        ':webdav,url="http://127.0.0.1:{port}/dav":',
+        ':s3,endpoint="http://127.0.0.1:{port}":bucket',
+        "vault:",
+    ],
+)
+async def test_a_remote_whose_server_is_away(remote: str, tmp_path: Path) -> None:
+    """It is noticed without a request: also behind other remotes, as a vault is a crypt of a union of it."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    conf = tmp_path / "rclone.conf"
+    conf.write_text(
+        f"[box]\ntype = smb\nhost = 127.0.0.1\nport = {port}\n"
+        "[all]\ntype = union\nupstreams = box:a /tmp\n[vault]\ntype = crypt\nremote = all:b\n"
+    )
+    storage = RcloneStorage(options(tmp_path, remote=remote.format(port=port), config_path=conf))
+    await storage.reach()
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(StorageUnavailable, match=f"127.0.0.1:{port} cannot be reached"):
+        await storage.reach()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"remote": "gdrive:"},
+        {"remote": ":local:/tmp"},
+        {"remote": ':sftp,host=127.0.0.1,port=1,ssh="ssh me@box":'},
+        {"remote": ":sftp,host=127.0.0.1,port=x:"},
+        {"remote": ":sftp,host=127.0.0.1,port=1:", "flags": ["--sftp-host=elsewhere"]},
+    ],
+)
+async def test_a_remote_whose_server_is_not_known_is_left_to_rclone(
+    more: dict[str, object], tmp_path: Path
+) -> None:
+    await RcloneStorage(options(tmp_path, config_path=tmp_path / "none", **more)).reach()

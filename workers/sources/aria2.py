@@ -17,6 +17,8 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +88,14 @@ class _File(NamedTuple):
     size: int
 
 
+@dataclass
+class _Speed:
+    """Whose download it is, and the limit that aria2 knows of."""
+
+    user: int
+    limit: int = 0
+
+
 class Aria2Source(Source):
     """`aria2`: all files of a link, in their folders."""
 
@@ -96,6 +106,8 @@ class Aria2Source(Source):
         self._rpc = _Rpc(tools)
         self._files: dict[str, list[_File]] = {}  # by the link's number
         self._ways: dict[str, GuardedProxy] = {}  # by task, so that none learns what another was refused
+        self._speeds: dict[str, _Speed] = {}  # of downloads, by their number
+        self._heeding: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str:
@@ -106,6 +118,8 @@ class Aria2Source(Source):
 
     async def close(self) -> None:
         """Stop the aria2 that was started here."""
+        if self._heeding:
+            self._heeding.cancel()
         for task_id in list(self._ways):
             await self._shut(task_id)
         await self._rpc.close()
@@ -114,7 +128,7 @@ class Aria2Source(Source):
         """The files of every link, when aria2 knows them; downloading goes on meanwhile. A link that leads
         nowhere stays, to fail with its reason when its turn comes."""
         await self._rpc.start()
-        await self._way(spec.id)
+        await self._way(spec)
         some = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             looks = {
@@ -145,19 +159,48 @@ class Aria2Source(Source):
         gid = _number(spec.id, link)
         if gid not in self._files:
             place = self._place(spec.id, link)
-            way = await self._way(spec.id)
+            way = await self._way(spec)
             await self._rpc.start()
             await self._rpc.remove(gid)  # of an earlier try, or of a worker that died
             await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
             await self._rpc.add(gid, link, place, way.url, spec.params.get("options", {}))
-            self._files[gid] = await self._list(gid, link, place, way)
+            self._speeds.pop(gid, None)
+            self._heed(spec.user_id, gid)
+            files = await self._list(gid, link, place, way)
+            self._speeds.pop(gid, None)  # it may have been only what told of those
+            self._heed(spec.user_id, *(file.gid for file in files))
+            self._files[gid] = files
         return self._files[gid]
 
-    async def _way(self, task_id: str) -> GuardedProxy:
-        if task_id not in self._ways:
-            way = GuardedProxy(self._tools.guard, self._tools.config.proxy)
-            self._ways[task_id] = await way.__aenter__()
-        return self._ways[task_id]
+    async def _way(self, spec: TaskSpec) -> GuardedProxy:
+        if spec.id not in self._ways:
+            take = partial(self._tools.take, spec.user_id)
+            way = GuardedProxy(self._tools.guard, self._tools.config.proxy, take=take)
+            self._ways[spec.id] = await way.__aenter__()
+        return self._ways[spec.id]
+
+    # Limits of speed. What comes over HTTP and FTP is held back by our proxy, but not what peers send.
+
+    def _heed(self, user: int, *gids: str) -> None:
+        """Have these downloads keep to the limit of their user from now on, whatever it becomes."""
+        for gid in gids:
+            self._speeds.setdefault(gid, _Speed(user))
+        if self._heeding is None or self._heeding.done():
+            self._heeding = asyncio.create_task(self._heed_limits())
+
+    def _is_held_back(self, spec: TaskSpec, came: int) -> bool:
+        """Whether it may be slow because of a limit."""
+        return came > 0 and self._tools.rate(spec.user_id, [spec.user_id]) > 0
+
+    async def _heed_limits(self) -> None:
+        while self._speeds:
+            users = [speed.user for speed in self._speeds.values()]
+            for gid, speed in list(self._speeds.items()):
+                rate = self._tools.rate(speed.user, users)
+                limit = max(1, round(rate)) if rate else 0
+                if limit != speed.limit and await self._rpc.limit(gid, limit):
+                    speed.limit = limit
+            await asyncio.sleep(_POLL)
 
     async def _shut(self, task_id: str) -> None:
         if way := self._ways.pop(task_id, None):
@@ -189,17 +232,20 @@ class Aria2Source(Source):
         place = self._place(spec.id, link)
         try:
             file = _chosen(await self._known(spec, link), place, item.source.get("path", ""))
-            await self._complete(file, link, place, await self._way(spec.id), report)
+            await self._complete(file, link, place, spec, report)
+            self._speeds.pop(file.gid, None)
         except Retryable:
             self._files.pop(_number(spec.id, link), None)  # the next try asks anew
+            self._speeds.pop(_number(spec.id, link), None)
             raise
         there = await asyncio.to_thread(_inside, file.path, place)
         source = item.source | {"file": str(file.path), "written": there.st_mtime_ns}
         return replace(item, size=there.st_size, source=source)
 
-    async def _complete(self, file: _File, link: str, place: Path, way: GuardedProxy, report: Report) -> None:
+    async def _complete(self, file: _File, link: str, place: Path, spec: TaskSpec, report: Report) -> None:
         """Return when the download is whole, not when aria2 has ended giving it away."""
-        last, moved = "", time.monotonic()
+        way = await self._way(spec)
+        last, moved, before = "", time.monotonic(), 0
         while True:
             status = await self._rpc.status(file.gid, _STATE)
             await _check(status, link, place, way)
@@ -210,11 +256,17 @@ class Aria2Source(Source):
                 return
             much = done // max(1, int(_SILENCE_SECONDS * pace.LEAST_BYTES_PER_SECOND))
             now = f"{much} {status.get('verifiedLength')}"
-            if now != last or status["status"] == "waiting":
+            if now != last or status["status"] == "waiting" or self._is_held_back(spec, done - before):
                 last, moved = now, time.monotonic()
+            before = done
             if time.monotonic() - moved > _SILENCE_SECONDS:
                 raise Retryable(f"aria2: next to nothing has come for {_SILENCE_SECONDS / 60:.0f} minutes")
             await asyncio.sleep(_POLL)
+
+    @property
+    def is_local(self) -> bool:
+        """As in the contract."""
+        return True
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """The file, from this machine's disk."""
@@ -224,7 +276,8 @@ class Aria2Source(Source):
         """End the task's downloads. aria2 goes on with what is there."""
         for gid in await asyncio.to_thread(disk.names, self._folder / task_id):
             await self._rpc.remove(gid)
-            self._files.pop(gid, None)
+            for each in (gid, *(file.gid for file in self._files.pop(gid, ()))):
+                self._speeds.pop(each, None)
         await self._shut(task_id)
 
     async def forget(self, task_id: str) -> None:
@@ -295,6 +348,16 @@ class _Rpc:
                     raise
                 await asyncio.sleep(_POLL)
         return status
+
+    async def limit(self, gid: str, rate: int) -> bool:
+        """Let a download have so many bytes per second, 0 for any number. False if aria2 does not answer."""
+        try:
+            await self._call("changeOption", gid, {"max-download-limit": str(rate)})
+        except _Deaf:
+            return False
+        except (Retryable, Permanent):
+            pass  # it has ended
+        return True
 
     async def remove(self, gid: str) -> None:
         """End a download and what it led to, and forget them, whatever has become of them."""

@@ -23,6 +23,12 @@ from storages.base import Range, Storage
 #: be held for a while: they never change afterwards.
 Write = Callable[[int, bytes | memoryview], Awaitable[None]]
 
+#: Waits until a user's limit of speed leaves time for so many more bytes.
+Take = Callable[[int, int], Awaitable[None]]
+
+#: How many bytes per second a download of a user may have, as one among those of these users; 0: any number.
+Rate = Callable[[int, Sequence[int]], float]
+
 #: Told while something is fetched to this machine first: bytes so far, and how many there will be if known.
 Report = Callable[[int, int | None], None]
 
@@ -40,6 +46,9 @@ class Tools:
     storage: Callable[[str], Storage]
     #: Told the seconds of each flood wait that is slept.
     on_wait: Callable[[float], None]
+    #: For what does not come through `fetch`: programs download by themselves.
+    take: Take
+    rate: Rate
 
 
 class Source(abc.ABC):
@@ -77,6 +86,11 @@ class Source(abc.ABC):
         Parts are begun in ascending order, and a part that failed is tried again by whoever began it: `write`
         may wait until the earlier ones have come.
         """
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `fetch` only copies what came in `prepare`, and kept to the limits of speed there."""
+        return False
 
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """The storage that the file lies in, and its path there, if it lies in one: a storage that can reach

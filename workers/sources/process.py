@@ -24,7 +24,7 @@ from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.guard import AddressGuard
-from saveany.net.proxy import GuardedProxy
+from saveany.net.proxy import GuardedProxy, Take
 from saveany.supervisor import die_with_parent
 
 #: A program that says nothing, moves no bytes and writes to no file for so many seconds is killed.
@@ -68,15 +68,17 @@ async def run(
     proxy: str,
     on_line: OnLine,
     meanings: Mapping[int, str] | None = None,
+    take: Take | None = None,
 ) -> list[str]:
-    """Run a program to its end in `folder`; `on_line` is told each line of its output.
+    """Run a program to its end in `folder`; `on_line` is told each line of its output. It is given what it
+    downloads no faster than `take` lets it.
 
     If it fails, raises `Permanent` with the reason where the guard refused an address it wanted, or with what
     `meanings` has for its exit code; otherwise `Retryable`, `Permanent` or `NoSpace` by what it said last.
     Returns what was refused to a program that went well.
     """
     said: deque[str] = deque(maxlen=_LAST_LINES)
-    async with GuardedProxy(guard, proxy) as way:
+    async with GuardedProxy(guard, proxy, take=take) as way:
         async with _running(command, folder, way.url) as process:
             # A program that merges or recodes is silent for long, but writes.
             moved = _Moved(lambda: (way.passed, _last_written(folder)))

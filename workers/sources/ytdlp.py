@@ -11,6 +11,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from saveany.allowed import WHICH_VIDEOS
 from saveany.errors import Permanent, Retryable
 from saveany.models import Item, TaskSpec
+from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
 from saveany.planning.plan import Found
 from storages.base import Range
@@ -155,7 +157,12 @@ class YtDlpSource(Source):
             f"--playlist-items={number}" if number else "--no-playlist",
             *(flag for flag in spec.params.get("flags", ()) if flag.partition("=")[0] not in WHICH_VIDEOS),
         ]
-        await self._run(spec, folder, options, item.source["url"], told.line)
+
+        async def take(size: int) -> None:
+            with told.held_back():
+                await self._tools.take(spec.user_id, size)
+
+        await self._run(spec, folder, options, item.source["url"], told.line, take)
         if told.saved is None:
             raise Permanent("yt-dlp took nothing: the video is not what the flags ask for")
         if not await asyncio.to_thread(told.saved.inside, folder):
@@ -177,7 +184,13 @@ class YtDlpSource(Source):
         return form
 
     async def _run(
-        self, spec: TaskSpec, folder: Path, options: Sequence[str], link: str, on_line: OnLine
+        self,
+        spec: TaskSpec,
+        folder: Path,
+        options: Sequence[str],
+        link: str,
+        on_line: OnLine,
+        take: Take | None = None,
     ) -> None:
         program = find(self._table.program)
         if program is None:
@@ -191,6 +204,7 @@ class YtDlpSource(Source):
             proxy=self._tools.config.proxy,
             on_line=on_line,
             meanings={_REJECTED: "the video comes by a protocol that cannot be guarded, such as RTMP"},
+            take=take,
         )
 
     def _cookies(self, user_id: int, folder: Path) -> list[str]:
@@ -203,6 +217,11 @@ class YtDlpSource(Source):
         copy.touch(mode=0o600)
         shutil.copyfile(file, copy)
         return [f"--cookies={copy}"]
+
+    @property
+    def is_local(self) -> bool:
+        """As in the contract."""
+        return True
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """The file, from this machine's disk."""
@@ -248,6 +267,10 @@ class _Told:
         self._report = report
         self._pace = pace.Told()
         self._before = self._last = 0  # bytes of the parts before (the picture), and of this one (the sound)
+
+    def held_back(self) -> AbstractContextManager[None]:
+        """It gets nothing until the block ends, and is not slow by that."""
+        return self._pace.held_back()
 
     def line(self, text: str) -> None:
         """Take a line of its output."""

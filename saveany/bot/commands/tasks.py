@@ -209,11 +209,16 @@ async def _numbered(visit: Visit, tasks: Sequence[Task]) -> list[str]:
 
 
 async def _listed(visit: Visit, number: int) -> str:
-    kept = await visit.services.store.bot.card(_list(visit))
-    ids = msgspec.json.decode(kept, type=list[str]) if kept else []
+    memory = visit.services.store.bot
+    kept = await memory.card(_list(visit))
+    lists = memory.readable("list", {_list(visit): kept}, lambda pair: _ids(pair[1])) if kept else []
+    ids = lists[0] if lists else []
     if not 0 < number <= len(ids):
         raise Refused(said("the list that I showed you last has no number {n}; /task shows it"), n=number)
     return ids[number - 1]
+
+
+_ids = msgspec.json.Decoder(list[str]).decode
 
 
 def _list(visit: Visit) -> str:
@@ -221,10 +226,11 @@ def _list(visit: Visit) -> str:
 
 
 def _line(visit: Visit, task: Task, waiting: str = "") -> str:
-    """A task in one line of a list, and why it is not begun or has failed."""
+    """A task in one line of a list, and why it does not get on or has failed."""
     name = plain(clip(subject_of(task.title), 60))
     if task.status is Status.RUNNING and not task.paused:
-        return f"⬇️ {name} {task.progress.percent:.0f} %"
+        why = f": {plain(reason(waiting, 120))}" if waiting else ""
+        return f"⬇️ {name} {task.progress.percent:.0f} %{why}"
     marks = {
         Status.RUNNING: "⬇️",
         Status.QUEUED: "⏳",

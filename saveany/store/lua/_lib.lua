@@ -11,6 +11,7 @@
 --   lanes:<user>            set     lanes in which the user has ready tasks
 --   ready:<user>:<lane>     zset    tasks ready to be claimed, by priority, then time
 --   delayed                 zset    queued tasks that wait, by the time they become ready
+--   away:<storage>          set     tasks that were put off until that storage works again, or for another reason since
 --   leases                  zset    running tasks by the time their lease ends
 --   history[:<index>]       zset    ended tasks by the time they ended: all, by status, type, user, storage
 --   cleanup:<storage>       set     <id>:<epoch> of canceled tasks whose remains a worker must remove

@@ -189,3 +189,19 @@ async def test_many_tasks_are_listed_in_part(stack: Stack, anna: Person) -> None
     await anna.send(BOT, "/cancel all")
     await anna.hears(says("12 tasks are canceled"))
     await stack.client.post("/api/v1/queue/resume")
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff", b"{", b"[7]", b"{}", b'{"v":9}', b'{"token":7}'])
+async def test_a_card_or_list_that_cannot_be_read_is_as_one_that_is_gone(
+    stack: Stack, anna: Person, spoilt: bytes
+) -> None:
+    await anna.client.send_message(BOT, "https://t.me/channel/124")
+    card = await anna.hears(offers("local1"))
+    async with database(stack) as db:
+        for key in await db.do("KEYS", "sa:bot:card:*"):
+            await db.do("SET", key, spoilt)
+        person = samples.PERSON.id
+        await db.do("SET", f"sa:bot:card:list:{person}:{person}", spoilt)
+    assert "Send it again" in str((await anna.press(card, "local1")).message)
+    await anna.client.send_message(BOT, "/cancel 1")
+    await anna.hears(says("has no number 1"))

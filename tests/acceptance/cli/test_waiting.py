@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from saveany.store import open_store
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures import ftp, s3, sftp, webdav
 from tests.fixtures.faultproxy import FaultProxy, fault_proxy
@@ -23,6 +24,7 @@ from tests.fixtures.stack import STORAGE, Stack, until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PDF = "https://t.me/channel/123"
+SLOW = "https://t.me/channel/128"
 REMOTE = ("box", "dav", "bucket", "site")
 
 
@@ -115,6 +117,69 @@ async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_bac
 
     await until(all_say_the_same, 30)
     await there.doors[name].open()
+    assert (await there.running.ended(task_id))["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", REMOTE)
+async def test_a_server_that_hangs_is_named_and_its_tasks_go_on_when_it_works_again(
+    there: Installation, name: str
+) -> None:
+    """It takes connections as before. Who waits for it is enough to find that out: here, a list of files."""
+    there.doors[name].hang()
+    listing = asyncio.create_task(there.running.client.get(f"/api/v1/storages/{name}/files"))
+    try:
+
+        async def hangs() -> bool:
+            return "does not answer" in await there.problem(name)
+
+        await until(hangs, 40)  # the next test file could be a minute away, and would wait for a minute
+        task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
+        assert "does not answer" in await there.waiting(task_id)
+    finally:
+        there.doors[name].flows.set()
+        await listing
+    assert (await there.running.ended(task_id))["status"] == "completed"
+
+
+async def test_a_running_task_says_that_its_server_hangs(there: Installation) -> None:
+    slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
+    following = await there.running.popen("add", "--follow", "--json", SLOW, "--storage", "dav")
+    listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
+
+    async def runs() -> bool:
+        nonlocal listed
+        listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
+        return any(each["progress"]["downloaded_bytes"] for each in listed)
+
+    await until(runs, 60)
+    there.doors["dav"].hang()
+    task = await there.running.wait(
+        listed[0]["task_id"], lambda task: "does not answer" in task.get("waiting", "")
+    )
+    assert task["status"] == "running"
+    assert "does not answer" in await told(following)
+    there.running.sandbox.faults.remove(slow)
+    there.doors["dav"].flows.set()
+    await asyncio.wait_for(following.communicate(), 90)
+    assert following.returncode == 0
+
+
+async def test_a_task_that_was_put_off_goes_on_as_soon_as_its_server_is_back(there: Installation) -> None:
+    slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
+    task_id = (await there.running.add(SLOW, storage_name="dav"))["task_id"]
+    await there.running.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
+    there.doors["dav"].shut()
+    await there.running.wait(task_id, lambda task: "goes on in" in task.get("waiting", ""))
+    there.running.sandbox.faults.remove(slow)
+    store = await open_store(there.running.redis_url)
+    try:
+        # Only the server can be what wakes it: by itself it would wait for an hour.
+        later = await store.db.time_ms() + 3_600_000
+        await store.db.do("ZADD", "sa:delayed", "XX", later, task_id)
+        await store.db.do("HSET", f"sa:task:{task_id}", "wake", later)
+    finally:
+        await store.db.close()
+    await there.doors["dav"].open()
     assert (await there.running.ended(task_id))["status"] == "completed"
 
 

@@ -159,6 +159,40 @@ async def test_configured_limits_hold_until_they_are_changed(store: Store) -> No
     assert await seconds(watched) < 0.2
 
 
+class Copied(Parts):
+    """A source whose program has downloaded all before, and kept to the limit."""
+
+    @property
+    def is_local(self) -> bool:
+        return True
+
+
+async def test_what_was_held_back_when_it_was_downloaded_is_not_again(store: Store) -> None:
+    throttle = Throttle(store, "a", Limits(bytes_per_second=1))
+    await throttle.refresh()
+    watched = Watched(Copied(), throttle, store.counters, 1)
+    await asyncio.wait_for(watched.fetch(ITEM, nowhere), 20)
+    assert watched.is_local
+
+
+@pytest.mark.parametrize(
+    ("limits", "rate", "among_two", "ahead"),
+    [
+        (Limits(), 0, 0, 0),
+        (Limits(bytes_per_second=1000), 1000, 500, 8 << 20),
+        (Limits(bytes_per_second_per_user=1000), 1000, 1000, 8 << 20),
+        (Limits(bytes_per_second=1000, bytes_per_second_per_user=600), 600, 500, 8 << 20),
+        (Limits(bytes_per_second=50_000_000), 50_000_000, 25_000_000, 50_000_000),
+    ],
+)
+async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, ahead: int) -> None:
+    throttle = Throttle(store, "a", limits)
+    await throttle.refresh()
+    assert throttle.rate(1, [1]) == rate
+    assert throttle.rate(1, [1, 2]) == among_two
+    assert throttle.ahead == ahead
+
+
 async def test_what_passes_is_counted(store: Store) -> None:
     watched = Watched(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
     await watched.fetch(ITEM, nowhere)

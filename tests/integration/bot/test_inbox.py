@@ -208,3 +208,59 @@ async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
     finally:
         await store.db.close()
         server.stop()
+
+
+#: What a letter that is kept may have become, and where the reader was.
+SPOILT = (
+    b"",
+    b"\xff\x00",
+    b"{",
+    b"7",
+    b"[]",
+    b"null",
+    b'{"v":9}',
+    b'{"type":"Hologram"}',
+    b'{"type":"Bundle","messages":[]}',
+    b'{"type":"Bundle","messages":[{"chat":7}]}',
+    b'{"type":"_One","message":{"chat":"x","id":1}}',
+    b'{"type":"_Press","press":{}}',
+)
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+async def test_a_letter_or_position_that_cannot_be_read_holds_up_no_other(
+    store: Store, spoilt: bytes
+) -> None:
+    line = Line()
+    handled: Handled = []
+    async with listening(store, line, handled):
+        line.say(word(1))
+        await until(come(handled, 1))
+    (kept,) = await _kept_of(store, word(2))
+    await store.bot.receive({"7/0": spoilt, "7/2": kept, "press/x": spoilt}, spoilt)
+    handled.clear()
+    async with listening(store, line, handled):
+        await until(come(handled, 1))
+        line.say(word(3))
+        await until(come(handled, 2))
+    assert [key for key, _ in handled] == ["7/2", "7/3"]
+    assert line.begun == [None, None], "it begins to read where a new bot would"
+
+
+async def _kept_of(store: Store, message: Message) -> list[bytes]:
+    """How a letter is kept, as long as nobody has handled it."""
+    line, wait = Line(), asyncio.Event()
+
+    async def never() -> None:
+        await wait.wait()
+
+    async with listening(store, line, [], never):
+        line.say(message)
+        kept: dict[str, bytes] = {}
+
+        async def is_kept() -> bool:
+            kept.update(await store.bot.inbox())
+            return bool(kept)
+
+        await until(is_kept)
+    return list(kept.values())

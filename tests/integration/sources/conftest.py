@@ -37,6 +37,27 @@ async def all_gone(folder: Path, seconds: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
+async def at_once(user: int, size: int) -> None:
+    """There is no limit of speed."""
+
+
+class Gate:
+    """A limit that lets so many bytes pass until it is opened."""
+
+    def __init__(self, least: int) -> None:
+        self.taken = 0
+        self.shut = asyncio.Event()  # somebody waits before it
+        self.open = asyncio.Event()
+        self._least = least
+
+    async def take(self, user: int, size: int) -> None:
+        assert user == 1
+        self.taken += size
+        if self.taken > self._least:
+            self.shut.set()
+            await self.open.wait()
+
+
 class Sink:
     """What a source writes, byte by byte where it belongs."""
 
@@ -96,4 +117,6 @@ def tools(tmp_path: Path, places: dict[str, Storage]) -> Tools:
         accounts=cast(Any, None),
         storage=places.__getitem__,
         on_wait=lambda seconds: None,
+        take=at_once,
+        rate=lambda user, among: 0.0,
     )

@@ -8,7 +8,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from saveany.planning.plan import plan
 from saveany.sources import Aria2, sources
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
+from tests.fixtures.stack import until
 from tests.fixtures.torrents import Swarm, info, seeder, swarm
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import Bench, Gate
 from workers.sources import aria2
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
@@ -87,6 +88,55 @@ async def test_each_link_is_a_download_of_its_own(site: Site, downloads: Bench) 
     assert await everything(downloads, items[:2]) == {"a.bin": b"1", "a_1.bin": b"2"}
     with pytest.raises(Permanent, match="no such file"):
         await downloads.prepared(items[2])
+
+
+async def test_a_limit_of_speed_holds_a_file_back(site: Site, tools: Tools, tmp_path: Path) -> None:
+    gate = Gate(100_000)
+    downloads = Bench(Aria2Source(replace(tools_with(tools, tmp_path), take=gate.take)))
+    site.pages["/a.bin"] = Page(DATA)
+    getting = asyncio.create_task(downloads.get(site.url("/a.bin")))
+    await asyncio.wait_for(gate.shut.wait(), 60)
+    assert not getting.done()
+    gate.open.set()
+    assert (await getting)[1] == DATA
+    assert gate.taken >= len(DATA)
+    await downloads.source.forget("t")
+    await downloads.source.close()
+
+
+async def test_a_limit_of_speed_holds_for_torrents_as_it_changes(
+    tools: Tools, peers: Swarm, tmp_path: Path
+) -> None:
+    """What peers send does not come through our proxy: aria2 is told the limit, and each change of it."""
+    rates, shares = [1000.0], []
+
+    def rate(user: int, among: Sequence[int]) -> float:
+        shares.append(list(among))
+        return rates[-1]
+
+    source = Aria2Source(replace(tools_with(tools, tmp_path), rate=rate))
+    downloads, about = Bench(source), info("", [("", DATA)]) | {"name": "a.bin"}
+    getting = asyncio.create_task(downloads.get(peers.magnet(about)))
+
+    async def limit() -> str:
+        for gid in list(source._speeds):
+            with suppress(Permanent, Retryable):
+                return str((await source._rpc._call("getOption", gid))["max-download-limit"])
+        return ""
+
+    async def is_limited() -> bool:
+        return await limit() == str(round(rates[-1]))
+
+    await until(is_limited, 60)
+    async with seeder(tmp_path, peers, "a.bin", [("", DATA)]):
+        rates.append(2000.0)
+        await until(is_limited, 60)
+        assert not getting.done()
+        rates.append(0.0)
+        assert (await asyncio.wait_for(getting, 120))[1] == DATA
+    assert shares[0] == [1]
+    await source.forget("t")
+    await source.close()
 
 
 @pytest.mark.parametrize("kind", ["torrent", "magnet"])

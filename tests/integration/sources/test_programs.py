@@ -19,7 +19,7 @@ from saveany.errors import Permanent, Retryable, TaskError
 from saveany.sources import YtDlp
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench, all_gone, leftovers
+from tests.integration.sources.conftest import Bench, Gate, all_gone, leftovers
 from workers.sources import process
 from workers.sources.base import Tools
 from workers.sources.gallery import GallerySource
@@ -78,6 +78,25 @@ async def test_a_video_is_fetched_under_its_title(site: Site, videos: Bench, too
     assert await videos.fetched(item, [(0, 100), (5000, 600_000)]) == VIDEO[100:5000] + VIDEO[600_000:]
     await videos.source.forget("t")
     assert list(tools.scratch.iterdir()) == []
+
+
+async def test_a_limit_of_speed_holds_a_video_back(site: Site, tools: Tools) -> None:
+    gate = Gate(200_000)
+    videos = Bench(YtDlpSource(replace(tools, take=gate.take)))
+    site.pages |= {"/film": Page(PAGE % b"", headers={"Content-Type": "text/html"}), "/a.mp4": Page(VIDEO)}
+    (item,) = await videos.items(site.url("/film"))
+    done: list[int] = [0]
+    preparing = asyncio.create_task(
+        videos.source.prepare(item, videos.spec, lambda bytes_, total: done.append(bytes_))
+    )
+    await asyncio.wait_for(gate.shut.wait(), 60)
+    assert not preparing.done()
+    assert max(done) <= 200_000
+    gate.open.set()
+    assert await videos.fetched(await preparing) == VIDEO
+    assert gate.taken >= len(VIDEO)
+    assert videos.source.is_local, "what it has downloaded so is not held back a second time"
+    await videos.source.forget("t")
 
 
 async def test_a_playlist_is_a_folder_and_takes_the_room_of_one_video(

@@ -87,7 +87,7 @@ async def _end(store: Store, named: Mapping[str, TaskSpec]) -> None:
         claimed = await claim(store)
         task_id = claimed.task.id
         if task_id == named["late"].id:
-            await claimed.release(3_600_000)
+            await claimed.release(3_600_000, "away", "local1")
         elif task_id == named["failed"].id:
             await claimed.finish(Status.FAILED, "why", deliveries=[delivery(task_id)])
         else:
@@ -134,6 +134,7 @@ async def use_the_store(store: Store) -> None:
     await store.claims.make_room("w1", [LANE], [])
     await store.outbox.claim(50, 1)
     await store.outbox.wait(0)
+    await store.claims.wake(["local1"])
     await store.workers.living()
     await store.workers.remains("local1")
     await store.workers.storage_identity("local1")

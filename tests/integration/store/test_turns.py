@@ -353,3 +353,22 @@ def test_newcomers_are_served_at_once_and_starve_nobody(
         assert all(work.done == steps for work in works[:hogs]), "the long tasks starve"
 
     anew(valkey_url, run)
+
+
+async def test_a_task_that_made_room_remembers_that(store: Store) -> None:
+    """Until its user begins it again."""
+    (first, _) = await busy(store, 1, 1)
+    await accept(store, user_id=2)
+    await let_pass(store, PATIENCE_MS)
+    (told,) = await make_room(store, [first])
+    await first.release()
+    task = await store.tasks.get(told)
+    assert task
+    assert (task.status, task.yields) == (Status.QUEUED, 1)
+    await store.tasks.cancel(told, [])
+    task = await store.tasks.get(told)
+    assert task
+    assert await store.tasks.retry(task)
+    again = await store.tasks.get(told)
+    assert again
+    assert again.yields == 0

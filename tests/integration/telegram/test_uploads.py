@@ -23,6 +23,7 @@ from saveany.telegram.uploads import Uploads, _no_posting
 from storages.base import Services, UploadKey
 from storages.telegram import PART, Busy, TelegramOptions, TelegramStorage
 from tests.fixtures.films import make_film
+from tests.fixtures.stack import until
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.sandbox.clients import named, user
 
@@ -510,3 +511,37 @@ async def test_messages_keep_their_pace(opened: Open, inbox: Chat) -> None:
         await save(storage, f"{item}.bin", b"x", key(item=item))
     assert asyncio.get_running_loop().time() - began >= 0.55
     assert len(sent(inbox)) == 4
+
+
+async def test_a_chat_is_away_while_telegram_is(opened: Open, sandbox: Sandbox) -> None:
+    """Nobody has to send anything to find that out; and when it is back, so is the storage."""
+    storage = opened()
+    await storage.reach()
+    center = sandbox.centers[sandbox.dc_id]
+    port = int(sandbox.address.rpartition(":")[2])
+    await center.unplug()
+
+    async def works() -> bool:
+        try:
+            await storage.reach()
+        except StorageUnavailable:
+            return False
+        return True
+
+    async def is_away() -> bool:
+        return not await works()
+
+    await until(is_away)
+    await center.start(port)
+    await until(works, 60)
+    await save(storage, "a.bin", SMALL)
+
+
+@pytest.mark.parametrize(("account", "why"), [("nobody", "no Telegram account"), ("", "")])
+async def test_a_storage_of_an_account_that_is_not_there(opened: Open, account: str, why: str) -> None:
+    storage = opened(account=account)
+    if not why:
+        await storage.reach()
+        return
+    with pytest.raises(StorageError, match=why):
+        await storage.reach()

@@ -18,6 +18,7 @@ from saveany.store import open_store
 from saveany.store.db import OUTAGE
 from storages.local import LocalOptions, LocalStorage
 from tests.integration.worker.conftest import PART, Bench, content, within
+from workers import identity
 from workers.identity import Place
 
 Step = Callable[[str, int], Awaitable[None]]
@@ -226,8 +227,8 @@ async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
     marker.write_text(mark)
     bench.source.step = None
     assert await bench.place.works()
-    await bench.store.db.do("ZADD", "sa:delayed", 1, task_id)
-    await bench.store.claims.reconcile(judge_leases=True)
+    assert await bench.store.claims.wake(["another"]) == 0
+    assert await bench.store.claims.wake(["local1"]) == 1, "it waits no longer"
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert bench.files()["a.bin"] == content("a.bin")
@@ -273,3 +274,63 @@ async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: 
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.QUEUED
     assert bench.source.fetched == ["a.bin"]  # once: then the slot is for another task
+
+
+async def test_a_wait_for_telegram_does_not_end_when_a_storage_is_back(bench: Bench) -> None:
+    """Though the task waited for that storage before."""
+    task_id = await bench.accept()
+    await (await bench.claim()).release(60_000, "the disk is away", "local1")
+    await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await bench.store.claims.reconcile(judge_leases=True)
+    await (await bench.claim()).release(60_000, "flood")
+    assert await bench.store.claims.wake(["local1"]) == 0
+    assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None
+
+
+async def test_a_task_waits_for_the_storage_that_it_reads_from(bench: Bench) -> None:
+    """What cannot be read there is passing, and the target works: still the task is not to blame."""
+    nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=bench.folder.parent / "nas"))
+    bench.others["nas"] = Place(bench.store, nas)
+    assert await bench.others["nas"].works()
+    (bench.folder.parent / "nas/.saveany-storage").unlink()
+    bench.source.step = failing(Retryable("it broke off"))
+    task_id = await bench.accept(source_storage="nas", type="transfer")
+    claim = await bench.store.claims.claim("w", ["transfer@nas/local1"])
+    assert claim is not None
+    await within(bench.job_of(claim).run())
+    task = await bench.task(task_id)
+    assert (task.status, task.error, task.reason) == (Status.QUEUED, "", "it broke off")
+    assert bench.source.fetched == ["a.bin"]
+    assert await bench.store.claims.wake(["nas"]) == 1
+
+
+class Hanging(LocalStorage):
+    """Its server takes connections, and answers to nothing."""
+
+    async def probe(self) -> None:
+        await asyncio.Event().wait()
+
+    async def reach(self) -> None:
+        raise StorageUnavailable("it does not answer")
+
+
+async def test_a_test_file_that_a_server_does_not_take_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "_REACH_SECONDS", 0.01)
+    place = Place(bench.store, Hanging(LocalOptions(name="nas", type="local", base_path=bench.folder)))
+    looks = await within(asyncio.gather(place.works(), place.works(), place.look()))
+    assert looks == [False, False, None]
+    assert place.problem == "it does not answer"
+
+
+async def test_a_task_that_tries_again_or_gets_nothing_says_so(bench: Bench) -> None:
+    bench.source.step = failing(Retryable("the line broke"), times=1)
+    task_id = await bench.accept()
+    running = asyncio.create_task((await bench.job()).run())
+    seen = set()
+    while not running.done():
+        seen.add((await bench.task(task_id)).progress.stalled)
+        await asyncio.sleep(0)
+    await running
+    assert seen == {"", "the line broke"}

@@ -55,6 +55,8 @@ class Bench(worker.Bench):
             accounts=cast(Any, None),
             storage=self.storages.__getitem__,
             on_wait=lambda seconds: None,
+            take=cast(Any, None),
+            rate=cast(Any, None),
         )
         self.source = cast(Any, TransferSource(tools))
 

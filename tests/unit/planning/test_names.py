@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saveany.planning import names as names_module
 from saveany.planning.names import MAX_BYTES, distinct, extension_for, name_for, numbered, safe_name
 
 NAMES = {
@@ -214,3 +216,21 @@ def test_names_from_messages_are_safe(original: str | None, caption: str, mime_t
 )
 def test_extension_for(mime_type: str, extension: str) -> None:
     assert extension_for(mime_type) == extension
+
+
+def test_many_names_that_differ_in_case_only_are_not_tried_each_from_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On many disks they are one name. The work grows with their number, not with its square."""
+    tries = 0
+
+    def counted(name: str, n: int) -> str:
+        nonlocal tries
+        tries += 1
+        return numbered(name, n)
+
+    monkeypatch.setattr(names_module, "numbered", counted)
+    shapes = ["".join(letters) for letters in product(*((c, c.upper()) for c in "abcdefghij"))]
+    found = distinct(shapes)
+    assert len({each.casefold() for each in found}) == len(shapes) == 1024
+    assert tries < 3 * len(shapes)

@@ -1,0 +1,196 @@
+"""Lists that do not end, of servers that are broken, or worse: they are neither read nor kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+
+from saveany.errors import StorageError
+from storages.alist import AlistOptions, AlistStorage
+from storages.base import Entry, Services, Storage
+from storages.ftp import FtpOptions, FtpStorage
+from storages.memory import MemoryOptions, MemoryStorage
+from storages.openload import OpenloadOptions, OpenloadStorage
+from storages.s3 import S3Options, S3Storage
+from storages.sftp import SftpOptions, SftpStorage
+from storages.webdav import WebdavOptions, WebdavStorage
+from tests.fixtures import ftp, sftp
+
+Answer = Callable[[asyncio.StreamWriter], Any]
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[str]:
+    """The URL of a server that answers every request so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await answer(writer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def without_end(status: bytes = b"200 OK", first: bytes = b'{"code":200,"status":200,"data":"') -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n" + first)
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    return answer
+
+
+def pages_for_ever(entry: str) -> Answer:
+    """Pages of S3, always another one."""
+    count = 0
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        body = (
+            "<ListBucketResult><IsTruncated>true</IsTruncated>"
+            f"<NextContinuationToken>{count}</NextContinuationToken>{entry}</ListBucketResult>"
+        ).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+        await writer.drain()
+
+    return answer
+
+
+FILE = (
+    f"<Contents><Key>{escape('a')}</Key><Size>1</Size>"
+    "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+)
+
+
+def bucket(url: str) -> S3Storage:
+    fields = {"endpoint": url, "bucket_name": "b", "access_key_id": "a", "secret_access_key": "b"}
+    return S3Storage(S3Options.model_validate({"name": "box", "type": "s3", **fields}))
+
+
+@pytest.mark.parametrize("entry", [FILE, ""], ids=["files", "nothing"])
+async def test_pages_of_a_bucket(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storages.s3.MOST_ENTRIES", 5)
+    async with serving(pages_for_ever(entry)) as url:
+        storage = bucket(url)
+        with pytest.raises(StorageError, match="does not end"):
+            await asyncio.wait_for(storage.list(""), 60)
+        with pytest.raises(StorageError, match="does not end"):
+            async for _ in storage.walk(""):
+                pass
+        await storage.close()
+
+
+async def test_parts_of_an_upload() -> None:
+    """The same page again and again, each with a next one."""
+    body = b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>0</NextPartNumberMarker>"
+    body += b"</ListPartsResult>"
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+    async with serving(answer) as url:
+        storage = bucket(url)
+        with pytest.raises(StorageError, match="does not end"):
+            await asyncio.wait_for(storage.parts("a", "upload"), 60)
+        await storage.close()
+
+
+def alist(url: str) -> Storage:
+    return AlistStorage(
+        AlistOptions.model_validate(
+            {"name": "box", "type": "alist", "url": url, "token": "t", "base_path": ""}
+        )
+    )
+
+
+def openload(url: str) -> Storage:
+    fields = {"name": "box", "type": "openload", "login": "a", "key": "b", "base_url": url, "base_path": "a"}
+    return OpenloadStorage(OpenloadOptions.model_validate(fields))
+
+
+@pytest.mark.parametrize("make", [alist, openload])
+async def test_an_answer_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storages.web._LONGEST", 1 << 20)
+    async with serving(without_end()) as url:
+        storage = make(url)
+        with pytest.raises(StorageError, match="does not end"):
+            await asyncio.wait_for(storage.list(""), 60)
+        await storage.close()
+
+
+async def test_an_answer_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storages.web._LONGEST", 1 << 20)
+    endless = without_end(b"201 Created", b"")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.startswith(b"MKCOL"):
+                    await endless(writer)
+                size = int((re.search(rb"content-length: (\d+)", head, re.IGNORECASE) or [0, 0])[1])
+                await reader.readexactly(size)
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        storage = WebdavStorage(WebdavOptions.model_validate({"name": "box", "type": "webdav", "url": url}))
+        with pytest.raises(StorageError, match="does not end"):
+            await asyncio.wait_for(storage.mkdir("a"), 60)
+        await storage.close()
+
+
+async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storages.sftp.MOST_ENTRIES", 5)
+    with sftp.asyncssh(tmp_path) as server:
+        fields = {"name": "box", "type": "sftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
+        options = SftpOptions.model_validate(fields | dict(server.login))
+        storage = SftpStorage(options, Services(scratch=tmp_path / "scratch"))
+        await lists_five_and_not_six(storage)
+
+
+async def test_files_over_ftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storages.ftp.MOST_ENTRIES", 7)  # with "." and ".."
+    with ftp.pyftpdlib(tmp_path) as server:
+        fields = {"name": "box", "type": "ftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
+        login = {"username": ftp.USER, "password": ftp.PASSWORD, "tls": "none"}
+        await lists_five_and_not_six(FtpStorage(FtpOptions.model_validate(fields | login)))
+
+
+async def lists_five_and_not_six(storage: Storage) -> None:
+    for n in range(3):
+        await storage.mkdir(f"{n}")
+    assert len(await storage.list("")) == 3
+    for n in range(20):
+        await storage.mkdir(f"{n}")
+    with pytest.raises(StorageError, match="does not end"):
+        await storage.list("")
+    await storage.close()
+
+
+class Deep(MemoryStorage):
+    """Every folder has a folder in it."""
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        return [Entry("d", f"{path}/d" if path else "d", 0, True, 0)]
+
+
+async def test_folders_in_folders() -> None:
+    storage = Deep(MemoryOptions(name="box", type="memory"))
+    with pytest.raises(StorageError, match="does not end"):
+        async for _ in Storage.walk(storage, ""):
+            pass

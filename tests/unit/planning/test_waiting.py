@@ -1,0 +1,59 @@
+"""Why a task does not get on, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saveany.config import Config
+from saveany.models import Progress, Status, Task, TaskSpec
+from saveany.planning.waiting import Outlook
+from saveany.store import WorkerInfo
+
+STALLED = Progress(stalled="no bytes have come")
+
+
+def task(status: Status, **more: Any) -> Task:
+    spec = TaskSpec(id="1", type="transfer", links=("a",), user_id=1, storage="box", source_storage="nas")
+    return Task(spec=spec, status=status, title="", created_at=1, updated_at=1, worker="w", **more)
+
+
+def outlook(**storages: str) -> Outlook:
+    worker = WorkerInfo(
+        id="w",
+        host="h",
+        pid=1,
+        started_at=1,
+        slots=1,
+        tasks=["2"],
+        storages={"box": "", "nas": "", **storages},
+        sources={"transfer": ""},
+    )
+    return Outlook(Config(), workers=[worker])
+
+
+@pytest.mark.parametrize(
+    ("running", "storages", "told"),
+    [
+        (task(Status.RUNNING), {}, ""),
+        (task(Status.RUNNING, progress=STALLED), {}, "no bytes have come"),
+        (task(Status.RUNNING, progress=STALLED), {"box": "the box hangs"}, "the box hangs"),
+        (task(Status.RUNNING), {"nas": "the nas hangs"}, "the nas hangs"),
+        (task(Status.RUNNING, progress=STALLED, paused=True), {"nas": "the nas hangs"}, ""),
+        (task(Status.RUNNING, cancel_requested=True), {"nas": "the nas hangs"}, ""),
+        (task(Status.COMPLETED, progress=STALLED), {"nas": "the nas hangs"}, ""),
+    ],
+)
+def test_a_running_task_stands_still(running: Task, storages: dict[str, str], told: str) -> None:
+    assert outlook(**storages).waiting(running) == told
+
+
+def test_a_worker_that_went_silent_is_told() -> None:
+    assert "gone silent" in Outlook(Config()).waiting(task(Status.RUNNING))
+
+
+def test_a_task_that_made_room_says_so() -> None:
+    assert "made room for a task of another user" in outlook().waiting(task(Status.QUEUED, yields=1))
+    assert "slots are busy" in outlook().waiting(task(Status.QUEUED))
+    assert "the box hangs" in outlook(box="the box hangs").waiting(task(Status.QUEUED, yields=1))
