@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.stack import Stack
@@ -105,3 +106,16 @@ async def _event_arrives(client: httpx.AsyncClient) -> str:
                 if task_id in line:
                     return task_id
     raise AssertionError("the stream ended")
+
+
+def test_the_labels_for_traefik_are_well_formed() -> None:
+    """No package has Traefik for tests, so its block is only read: all is about one router and one
+    service, and leads to where the API listens in its container."""
+    labels = yaml.safe_load(BLOCKS["traefik"])["labels"]
+    assert all(isinstance(value, str) for value in labels.values()), "Docker takes texts only"
+    names = [re.fullmatch(r"traefik\.http\.(routers|services)\.saveany\.[\w.]+", name) for name in labels]
+    assert [name for name, fits in zip(labels, names, strict=True) if not fits] == ["traefik.enable"]
+    assert re.fullmatch(r"Host\(`[\w.]+`\)", labels["traefik.http.routers.saveany.rule"])
+    composed = yaml.safe_load((pages.ROOT / "docker-compose.yml").read_text())["services"]["api"]
+    port = labels["traefik.http.services.saveany.loadbalancer.server.port"]
+    assert any(str(each).endswith(f":{port}") for each in composed["ports"])
