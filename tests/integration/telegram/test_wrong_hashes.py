@@ -155,7 +155,7 @@ async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, wrong: None
 ) -> None:
     group = sandbox.world.chats[GROUP]
-    state = Position(pts=1, qts=0, date=1, channels={GROUP: group.box.pts})
+    state = Position(pts=1, qts=0, date=2**31 - 1, channels={GROUP: group.box.pts})
     sandbox.world.accounts[BOT].reads_groups = True
     sandbox.world.send(group, Message(id=0, text="meanwhile", sender=ANNA))
     talk = Talk(table(sandbox, bot=True), tmp_path, redis)
