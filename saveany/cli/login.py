@@ -141,7 +141,8 @@ def _qr(config: Config, name: str) -> str:
         )
 
     async def ask(question: Question) -> str:
-        return _ask(question.value, f"--qr --name {name}", hidden=True)
+        _require_terminal(f"--qr --name {name}")
+        return _prompt(question.value, hidden=True)
 
     return run_async(login_qr(config.telegram, config.data_dir, name, show, ask, proxy=config.proxy))
 
@@ -161,20 +162,15 @@ def _refuse_taken(config: Config, name: str) -> None:
         )
 
 
-def _ask(question: str, options: str, *, hidden: bool) -> str:
-    _require_terminal(options)
-    return _prompt(question, hidden=hidden)
-
-
 def _asked(question: str, options: str, use: Callable[[str], T]) -> T:
     """Use what is typed; what is wrong is asked for again."""
     _require_terminal(options)
     for _ in range(_TRIES - 1):
         try:
-            return use(_ask(question, options, hidden=True))
+            return use(_prompt(question, hidden=True).strip())
         except (ConfigError, NeedsLogin) as error:
             typer.echo(f"That was wrong: {error.message}", err=True)
-    return use(_ask(question, options, hidden=True))
+    return use(_prompt(question, hidden=True).strip())
 
 
 def _require_terminal(options: str) -> None:
@@ -183,9 +179,10 @@ def _require_terminal(options: str) -> None:
 
 
 def _prompt(question: str, *, hidden: bool) -> str:
+    """What is typed, as it is: a password may begin or end with a space."""
     with _interruptible():
         answer: str = typer.prompt(question, hide_input=hidden)
-    return answer.strip()
+    return answer
 
 
 @contextmanager

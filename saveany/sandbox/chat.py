@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
@@ -99,6 +101,10 @@ class TerminalChat:
 
 async def typed_lines() -> AsyncIterator[str]:
     """The lines that are typed on stdin, until its end."""
+    if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):  # asyncio cannot wait for a file
+        for typed in sys.stdin:
+            yield typed
+        return
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -61,9 +61,7 @@ class Redirect:
         start, length = _covering(offset, limit)
         request = _anonymous(functions.upload.GetCdnFileRequest(self._token, start, length))
         answer = await ask_cdn(request)
-        if isinstance(
-            answer, types.upload.CdnFileReuploadNeeded
-        ):  # it has dropped the file, and gets it anew
+        if isinstance(answer, types.upload.CdnFileReuploadNeeded):  # the CDN has dropped the file
             again = functions.upload.ReuploadCdnFileRequest(self._token, bytes(answer.request_token))
             self._learn(await ask_home(again))
             answer = await ask_cdn(request)

@@ -45,9 +45,8 @@ class Sent:
     """A code that was sent."""
 
     way: Way
-    detail: str = (
-        ""  # where to, or where from: an e-mail address with stars, a URL, the beginning of a number
-    )
+    #: Where it went, or comes from: an e-mail address with stars, a URL, the beginning of a number.
+    detail: str = ""
     length: int = 0  # digits of the code; 0 if Telegram does not tell
 
     @property

@@ -76,6 +76,15 @@ class Terminal:
         """Press keys; "\\n" is Enter and "\\x03" Ctrl-C."""
         os.write(self._master, text.encode())
 
+    async def type_hidden(self, text: str) -> None:
+        """The same for what is not to be seen: what is typed between the question and that is thrown away."""
+
+        async def is_hidden() -> bool:
+            return not self.echoes
+
+        await until(is_hidden)
+        self.type(text)
+
     async def end(self) -> int:
         """Wait for the command's end; its exit code."""
         return await asyncio.wait_for(self.process.wait(), 30)

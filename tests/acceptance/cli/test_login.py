@@ -86,7 +86,7 @@ async def test_a_wrong_bot_token(stack: Stack) -> None:
 async def test_a_bot_on_a_terminal(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--bot")) as terminal:
         await terminal.expect("Bot token, from @BotFather")
-        terminal.type(f"{stack.sandbox.bot_token}\n")
+        await terminal.type_hidden(f"{stack.sandbox.bot_token}\n")
         await terminal.expect("Logged in as Sandbox Bot")
         assert await terminal.end() == 0
         assert stack.sandbox.bot_token not in terminal.shown
@@ -99,9 +99,9 @@ async def test_a_user_by_phone(stack: Stack) -> None:
         terminal.type(f"{stack.sandbox.phone}\n")
         await terminal.expect("other devices")
         await terminal.expect("Login code")
-        terminal.type("11111\n")
+        await terminal.type_hidden("11111\n")
         await terminal.expect("That code was wrong")
-        terminal.type(f"{stack.sandbox.login_code}\n")
+        await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         await terminal.expect("Logged in as Sandbox User; the login is kept as 'alice'")
         assert await terminal.end() == 0
         assert stack.sandbox.login_code not in terminal.shown
@@ -116,9 +116,20 @@ async def test_a_wrong_number_is_asked_for_again(stack: Stack) -> None:
         await terminal.expect("knows no such number")
         terminal.type(f"{stack.sandbox.phone}\n")
         await terminal.expect("Login code")
-        terminal.type(f"{stack.sandbox.login_code}\n")
+        await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
     assert kept(stack) == {"me": 0o600}
+
+
+async def test_a_password_is_taken_as_it_is_typed(stack: Stack) -> None:
+    stack.sandbox.world.accounts[samples.USER.id].password = " with spaces "
+    async with Terminal(stack.argv("login", "--phone", f" {stack.sandbox.phone} ")) as terminal:
+        await terminal.expect("Login code")
+        await terminal.type_hidden(f" {stack.sandbox.login_code} \n")
+        await terminal.expect("Password")
+        await terminal.type_hidden(" with spaces \n")
+        await terminal.expect("Logged in as Sandbox User")
+        assert await terminal.end() == 0
 
 
 async def test_a_code_by_e_mail(stack: Stack) -> None:
@@ -126,7 +137,7 @@ async def test_a_code_by_e_mail(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
         await terminal.expect("by e-mail to s***y@example.org")
         await terminal.expect("Login code")
-        terminal.type(f"{stack.sandbox.login_code}\n")
+        await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
     assert kept(stack) == {"me": 0o600}
 
@@ -147,10 +158,10 @@ async def test_what_was_typed_wrong_is_asked_for_again(stack: Stack, words: list
     right = stack.sandbox.bot_token if words == ["--bot"] else stack.sandbox.user_session
     async with Terminal(stack.argv("login", *words)) as terminal:
         await terminal.expect(question)
-        terminal.type("7:WRONG\n")
+        await terminal.type_hidden("7:WRONG\n")
         await terminal.expect("That was wrong")
         await terminal.expect(question)
-        terminal.type(f"{right}\n")
+        await terminal.type_hidden(f"{right}\n")
         await terminal.expect("Logged in as Sandbox")
         assert await terminal.end() == 0
         assert "WRONG" not in terminal.shown
@@ -186,7 +197,7 @@ async def test_a_user_with_a_password_by_qr_code(stack: Stack) -> None:
         await terminal.expect("It changes by itself")
         await scan(stack, terminal.shown)
         await terminal.expect("Password of your two-step verification")
-        terminal.type("correct horse\n")
+        await terminal.type_hidden("correct horse\n")
         await terminal.expect("Logged in as Sandbox User; the login is kept as 'me'")
         assert await terminal.end() == 0
         assert "correct" not in terminal.shown
@@ -218,7 +229,7 @@ async def test_ctrl_c_ends_the_waiting_for_a_scan(stack: Stack) -> None:
 async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
         await terminal.expect("Login code")
-        terminal.type(f"{stack.sandbox.login_code}\n")
+        await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
         assert "Phone number" not in terminal.shown
     assert kept(stack) == {"me": 0o600}

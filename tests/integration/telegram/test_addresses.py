@@ -99,7 +99,7 @@ async def test_an_address_with_ipv6_is_used(sandbox: Sandbox, start: Start) -> N
 
 async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start) -> None:
     """One at which connections can be made, but no part comes."""
-    await sandbox.listen(2, media_only=True)
+    address, main = await sandbox.listen(2, media_only=True), sandbox.addresses[2]
     accounts = await start(bot=True, limits=LIMITS.__class__(part=1.0, idle=0.1, flood=3.0, tries=5))
     await download(accounts, parse("https://t.me/channel/123"))
     before = sandbox.counters.by("connection", method="upload.getFile")
@@ -107,6 +107,7 @@ async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start)
     await download(accounts, FILE)
     after = sandbox.counters.by("connection", method="upload.getFile")
     assert len(after) > len(before)
+    assert accounts.client("bot").addresses.ordered([address, main]) == [main, address]
 
 
 async def test_main_address_that_dies_is_replaced_also_at_the_next_start(

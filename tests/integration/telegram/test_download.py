@@ -215,6 +215,18 @@ async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, f
     assert "ended from another device" in accounts.problems["me"]
 
 
+async def test_several_downloads_find_the_login_dead_at_once(sandbox: Sandbox, start: Start) -> None:
+    """Each of them hangs up at all data centres."""
+    accounts = await start(user=True)
+    here, elsewhere = [(await accounts.resolve(parse(f"https://t.me/channel/{n}")))[0] for n in (126, 135)]
+    for media in (here, elsewhere):
+        await fetch(accounts, media)
+    sandbox.faults.add("revoke=AUTH_KEY_UNREGISTERED,method=upload.getFile")
+    downloads = (fetch(accounts, here) for _ in range(4))
+    for error in await asyncio.gather(*downloads, return_exceptions=True):
+        assert isinstance(error, NeedsLogin | Retryable), error
+
+
 async def test_connections_stay_warm_then_close(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
     for _ in range(3):
         await fetch(accounts, media)
