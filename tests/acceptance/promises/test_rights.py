@@ -59,6 +59,22 @@ async def test_an_account_that_is_not_there_reads_nothing(stack: Stack) -> None:
 async def test_a_file_that_is_read_again_is_read_by_the_same_accounts(stack: Stack) -> None:
     """Its reference expires in the middle: the message is read again, and not by the account that may not."""
     stack.sandbox.faults.add("error=400:FILE_REFERENCE_EXPIRED,method=upload.getFile,count=2")
-    before = stack.sandbox.counters.requests(account=USER_ID)
+    before = stack.sandbox.counters.requests(account=samples.USER.id)
     assert await ended(stack, PUBLIC, USER_ID) == ("completed", "")
-    assert stack.sandbox.counters.requests(account=USER_ID) == before
+    assert stack.sandbox.counters.requests(account=samples.USER.id) == before
+
+
+async def test_so_is_one_that_is_read_again_and_again(stack: Stack) -> None:
+    """The second time its account may not read it any more, and the other one still may not either."""
+    faults = [
+        stack.sandbox.faults.add(fault)
+        for fault in (
+            "error=400:FILE_REFERENCE_EXPIRED,method=upload.getFile,count=2",
+            f"error=400:CHANNEL_PRIVATE,method=channels.getMessages,account={samples.BOT.id},every=3,count=1",
+        )
+    ]
+    before = stack.sandbox.counters.requests(account=samples.USER.id)
+    status, error = await ended(stack, PUBLIC, USER_ID)
+    assert [fault.fired for fault in faults] == [2, 1]
+    assert (status, "bot: the chat is private" in error) == ("failed", True)
+    assert stack.sandbox.counters.requests(account=samples.USER.id) == before

@@ -9,7 +9,7 @@ import pytest
 
 from saveany.cli import reasons
 from saveany.cli.client import Event, Json
-from saveany.errors import SaveAnyError
+from saveany.errors import SaveAnyError, Unavailable
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,17 @@ async def test_an_error_of_the_question_ends_them(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         await _read(_quiet(), broken)
+
+
+async def test_an_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = iter([None, Unavailable("no"), Unavailable("no"), None, Unavailable("no"), Unavailable("no")])
+
+    async def look(ids: Sequence[str]) -> list[Json]:
+        answer = next(answers, SaveAnyError("the end"))
+        if answer is not None:
+            raise answer
+        return []
+
+    with pytest.raises(SaveAnyError, match="the end"):
+        await _read(_quiet(), look)
+    assert capsys.readouterr().err.count("does not answer") == 2
