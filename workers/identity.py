@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from uuid import uuid4
 
 from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
@@ -16,6 +17,8 @@ from storages.base import Storage
 
 #: A storage that works writes its test file this often, in seconds; one with a problem at each look.
 _PROBE_SECONDS = 60.0
+#: A disk that has not answered for so long hangs, as a network's does whose server is away.
+_HANG_SECONDS = 4.0
 #: A server that leaves a test file waiting is asked this often whether it is there at all.
 _REACH_SECONDS = 2.0
 #: Who marks the first disk of a storage has this long before another may try.
@@ -39,8 +42,22 @@ class Place:
     async def look(self) -> None:
         """Find out whether there is a problem."""
         due = bool(self.problem) or time.monotonic() - self._probed_at > _PROBE_SECONDS
-        if await self.still_here() and await self._reachable() and due:
-            await self.works()
+        if await self._answered(self.still_here()) and await self._reachable() and due:
+            await self._answered(self.works())
+
+    async def _answered(self, question: Coroutine[None, None, bool]) -> bool:
+        """The answer, however long it takes; a disk of this machine that hangs meanwhile is a problem."""
+        asking = asyncio.create_task(question)
+        try:
+            if self.storage.capabilities.this_machine_only:
+                await asyncio.wait([asking], timeout=_HANG_SECONDS)
+                if not asking.done():
+                    self._note(
+                        f"storage {self.storage.name!r}: its folder does not answer; does the disk hang?"
+                    )
+            return await asking
+        finally:
+            asking.cancel()
 
     async def works(self) -> bool:
         """Try it now: whether files can be saved. Who asks meanwhile gets the same answer."""

@@ -25,6 +25,8 @@ INSTANCE = "SaveAny-Instance"
 
 _NOT_READY = "not ready; with the token of the API the answer says what is missing"
 _RECENT_SECONDS = 1.0
+#: Redis answers in milliseconds, or not at all.
+_ANSWER_SECONDS = 4.0
 
 router = APIRouter(tags=["service"], route_class=Route)
 
@@ -74,10 +76,13 @@ async def _is_ready(use: Services) -> bool:
 
 async def _missing(use: Services) -> list[Detail]:
     try:
-        await use.store.db.check_writable()
-        return _problems(use.config, await use.store.workers.living())
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await use.store.db.check_writable()
+            return _problems(use.config, await use.store.workers.living())
     except StoreUnavailable as error:
         return [("redis", error.message)]
+    except TimeoutError:
+        return [("redis", "the task store (Redis) takes connections but does not answer; does it hang?")]
 
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:

@@ -180,6 +180,26 @@ async def test_redis_is_away(config: Config) -> None:
     await store.db.close()
 
 
+async def test_redis_hangs(config: Config) -> None:
+    """It takes connections, and answers to nothing: that is told, and not waited for."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        store = Store(connect(f"redis://127.0.0.1:{port}"))
+        app = create_app(config, store, Queue(store, announce_nothing))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
+            reply = await asyncio.wait_for(client.get("/readyz"), 60)
+        (detail,) = check_error(reply, 503)["details"]
+        assert detail["field"] == "redis"
+        assert "does it hang?" in detail["message"]
+        await store.db.close()
+
+
 async def test_without_a_token_nobody_is_asked_for_one(store: Store) -> None:
     app = create_app(Config(), store, Queue(store, announce_nothing))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

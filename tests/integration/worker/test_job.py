@@ -17,6 +17,7 @@ from saveany.models import ItemStatus, Status
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
 from storages.local import LocalOptions, LocalStorage
+from tests.fixtures.stack import until
 from tests.integration.worker.conftest import PART, Bench, content, within
 from workers import identity
 from workers.identity import Place
@@ -334,3 +335,41 @@ async def test_a_task_that_tries_again_or_gets_nothing_says_so(bench: Bench) -> 
         await asyncio.sleep(0)
     await running
     assert seen == {"", "the line broke"}
+
+
+class Stuck(LocalStorage):
+    """A disk behind a network: while that is away, whoever touches it waits."""
+
+    answers: asyncio.Event
+    at: str
+
+    async def identity(self) -> str | None:
+        if self.at == "mark":
+            await self.answers.wait()
+        return await super().identity()
+
+    async def probe(self) -> None:
+        if self.at == "test file":
+            await self.answers.wait()
+        await super().probe()
+
+
+@pytest.mark.parametrize("at", ["mark", "test file"])
+async def test_a_disk_that_hangs_is_told_while_it_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    monkeypatch.setattr(identity, "_HANG_SECONDS", 0.05)
+    storage = Stuck(LocalOptions(name="nas", type="local", base_path=bench.folder))
+    storage.answers, storage.at = asyncio.Event(), at
+    place = Place(bench.store, storage)
+    looking = asyncio.create_task(place.look())
+
+    async def hangs() -> bool:
+        return "does the disk hang?" in place.problem
+
+    await until(hangs)
+    assert not looking.done()
+    storage.answers.set()
+    await within(looking)
+    await within(place.look())
+    assert place.problem == ""
