@@ -157,15 +157,19 @@ class Reader:
                 "a user account that is logged in here, and send the link again."
             )
         if story := unread_story(message):
-            self._check_user("The message quotes a story")
+            self._check_user(message, "The message quotes a story")
             story.story = await self._client.afresh(lambda: self._story(message, story))
         if product_picture(message):
-            self._check_user("The message is an invoice with a picture of the product")
+            self._check_user(message, "The message is an invoice with a picture of the product")
 
-    def _check_user(self, what: str) -> None:
+    def _check_user(self, message: Any, what: str) -> None:
+        """Raises `Withheld` for a bot, which may not fetch that."""
         if self._client.is_bot:
-            login = advice.command("login --phone")
-            raise Withheld(f"{what}, which no bot can read. Log in a user: /login in the bot, or {login}")
+            text = f"{what}, which no bot can read. Log in a user: /login in the bot, or "
+            text += advice.command("login --phone")
+            if not isinstance(message.peer_id, types.PeerChannel):  # users do not see what is said to the bot
+                text += ". Then send the link of the original message"
+            raise Withheld(text)
 
     async def _story(self, message: Any, quoted: types.MessageMediaStory) -> Any:
         """The story that a message quotes; None if it is over."""

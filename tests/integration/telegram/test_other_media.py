@@ -17,7 +17,7 @@ from saveany.sandbox.model import Wrapper
 from saveany.sandbox.view import View
 from saveany.sandbox.world import Chat, File, Message, Picture, Wrapping
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.links import parse
+from saveany.telegram.links import MessageLink, parse
 from saveany.telegram.media import Media, files_in
 from saveany.telegram.messages import _why_empty
 from tests.integration.telegram.conftest import Start, fetch
@@ -198,6 +198,21 @@ async def test_a_bot_alone_says_what_the_picture_of_a_product_needs(
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(inbox, Message(id=6, file=plain))
     assert await contents(bot, f"https://t.me/c/{CHAT}/5-6") == right(plain)
+
+
+@pytest.mark.parametrize("how", ["story", "product"])
+async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
+    sandbox: Sandbox, accounts: Accounts, how: Wrapper
+) -> None:
+    """The bot alone sees it there, and may not fetch it."""
+    world, anna = sandbox.world, samples.PERSON
+    side = world.talks.of(world.accounts[anna.id], world.accounts[BOT])
+    story = (anna.id, 9) if how == "story" else None
+    files = (world.add_file(photo(3001)),) if how == "product" else ()
+    world.send(side, Message(id=0, sender=anna.id, wrapped=Wrapping(how=how, files=files, story=story)))
+    heard = world.talks.of(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
+    with pytest.raises(Permanent, match="Then send the link of the original message"):
+        await accounts.resolve(MessageLink(anna.id, heard.id, talk="user"))
 
 
 def test_a_picture_that_is_not_at_telegram_is_named() -> None:
