@@ -31,14 +31,29 @@ to these once, at the edge where they enter.
         └── StorageUnavailable   the storage is not reachable, or not on this machine
 """
 
+from __future__ import annotations
+
+from saveany.texts import Field, Text
+
 
 class SaveAnyError(Exception):
     """Something went wrong in SaveAny."""
 
+    def __init__(self, text: str | Text = "", **fields: Field) -> None:
+        """`text` is a template for `fields`, or a whole text; "" stands for the docstring of the class."""
+        found = text if isinstance(text, Text) else Text(text, fields)
+        super().__init__(str(found))
+        self._text = found
+
+    @property
+    def text(self) -> Text:
+        """What is wrong and what to do, for a user, ready to be translated. It contains no secret."""
+        return self._text if self._text.template else Text((type(self).__doc__ or "").strip())
+
     @property
     def message(self) -> str:
-        """What is wrong and what to do, in words for a user; never contains a secret."""
-        return str(self) or (type(self).__doc__ or "").strip()
+        """The text in English."""
+        return str(self.text)
 
 
 class ConfigError(SaveAnyError):
@@ -55,8 +70,8 @@ class RequestError(SaveAnyError):
 class InvalidInput(RequestError):
     """The request is not valid."""
 
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, text: str | Text, field: str = "", **fields: Field) -> None:
+        super().__init__(text, **fields)
         self.field = field
 
 
@@ -101,8 +116,8 @@ class TooMany(RequestError):
     status = 429
     error = "Too many requests"
 
-    def __init__(self, message: str, most: int, after: int = 10) -> None:
-        super().__init__(message)
+    def __init__(self, text: str | Text, most: int, after: int = 10, **fields: Field) -> None:
+        super().__init__(text, **fields)
         self.most = most
         self.after = after  # seconds to wait before the next try
 
@@ -129,8 +144,8 @@ class TaskError(SaveAnyError):
 class Retryable(TaskError):
     """A passing failure: the same step may work later."""
 
-    def __init__(self, message: str, after: float = 0.0) -> None:
-        super().__init__(message)
+    def __init__(self, text: str | Text, after: float = 0.0, **fields: Field) -> None:
+        super().__init__(text, **fields)
         self.after = after  # seconds to wait before the next try
 
 

@@ -18,6 +18,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from saveany.errors import SaveAnyError
+from saveany.texts import Field, Text
 
 #: Languages by their tag, and how they call themselves.
 LANGUAGES: Final = {"en": "English", "zh-Hans": "简体中文"}
@@ -29,12 +30,7 @@ def said(text: str) -> str:
 
 
 class Refused(SaveAnyError):
-    """What a person asked for cannot be; `text` says why, and is one that the catalogs translate."""
-
-    def __init__(self, text: str, /, **values: object) -> None:
-        super().__init__(text.format(**values))
-        self.text = text
-        self.values = values
+    """A command cannot do what it was asked for."""
 
 
 class Translator:
@@ -49,10 +45,16 @@ class Translator:
         return _filled(self._catalog.gettext(text), values)
 
     def reason(self, error: SaveAnyError) -> str:
-        """Why something cannot be, as plain text. What comes from elsewhere than the bot is in English."""
-        if isinstance(error, Refused):
-            return self._catalog.gettext(error.text).format(**error.values)
-        return error.message
+        """Why something failed, as plain text. A text that no catalog has stays English."""
+        return self.text(error.text)
+
+    def text(self, text: Text) -> str:
+        """A text as plain text, the texts in its fields translated, too."""
+        fields: dict[str, Field] = {
+            name: self.text(value) if isinstance(value, Text) else value
+            for name, value in text.fields.items()
+        }
+        return str(Text(self._catalog.gettext(text.template), fields))
 
     def n(self, one: str, many: str, count: int, /, **values: object) -> str:
         """The form for so many; `{n}` is the count."""

@@ -84,7 +84,7 @@ def _split(words: str) -> list[str]:
     try:
         return shlex.split(words)
     except ValueError as error:
-        raise Refused(said("this cannot be read: {reason}"), reason=error) from None
+        raise Refused(said("this cannot be read: {reason}"), reason=str(error)) from None
 
 
 def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
