@@ -26,6 +26,7 @@ from saveany.api.server import bind, error_of_other, running_instance
 from saveany.config import Config
 from saveany.config.schema import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
+from saveany.logs import get_logger
 from saveany.planning.intake import is_enabled
 from saveany.sources import sources
 from saveany.store import Db, Store
@@ -48,6 +49,8 @@ _CLOCK_WARNING, _CLOCK_WRONG = 30.0, 300.0
 _SHORT_TOKEN = 16
 _PUBLIC_TOKEN = "your-secret-token-here"  # noqa: S105  it stands in the documentation
 _FEW_BYTES = 12  # a random secret of 24 bytes has hardly ever fewer different ones
+
+log = get_logger("saveany.check")
 
 
 class Area(IntEnum):
@@ -97,17 +100,16 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
     """Redis, the API's port, the storages and the Telegram accounts."""
     redis = await _redis(config, db)
     yield redis
-    async for check in port(config, None if redis.status == "failed" else Store(db)):
+    store = None if redis.status == "failed" else Store(db)
+    async for check in _all_of(Area.CONFIG, "api.port", port(config, store)):
         yield check
-    if redis.status != "failed":
-        with suppress(StoreUnavailable):
-            yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
-    async for check in storages(config, None if redis.status == "failed" else Store(db)):
+    if store:
+        async for check in _all_of(Area.MACHINE, "clock of redis", _clock_of_redis(db)):
+            yield check
+    async for check in _all_of(Area.STORAGE, "storages", storages(config, store)):
         yield check
-    if redis.status == "failed":
-        yield telegram_unknown()
-        return
-    async for check in _telegram(config, db):
+    telegram = _telegram(config, db) if store else _telegram_unknown()
+    async for check in _all_of(Area.TELEGRAM, "telegram", telegram):
         yield check
 
 
@@ -157,10 +159,30 @@ def no_redis(error: SaveAnyError) -> Check:
     return Check(Area.REDIS, "redis", "failed", error.message)
 
 
+async def _telegram_unknown() -> AsyncIterator[Check]:
+    yield telegram_unknown()
+
+
 def telegram_unknown() -> Check:
     """Telegram is left alone while there is no Redis."""
     detail = "not checked: without Redis nobody knows whether another machine uses the logins"
     return Check(Area.TELEGRAM, "telegram", "warning", detail)
+
+
+async def _all_of(area: Area, name: str, checks: AsyncIterator[Check]) -> AsyncIterator[Check]:
+    """The checks, and a failed one in place of those that nobody foresaw the end of: the others go on."""
+    try:
+        async for check in checks:
+            yield check
+    except SaveAnyError as error:
+        yield Check(area, name, "failed", error.message)
+    except Exception as error:
+        yield Check(area, name, "failed", _internal(error))
+
+
+def _internal(error: Exception) -> str:
+    log.error("a check failed unexpectedly", exc_info=error)
+    return f"internal error ({type(error).__name__}); a worker's log tells more"
 
 
 # The parts.
@@ -216,6 +238,8 @@ async def _redis(config: Config, db: Db) -> Check:
         info = await db.redis.info()
     except SaveAnyError as error:
         return Check(Area.REDIS, "redis", "failed", error.message)
+    except Exception as error:
+        return Check(Area.REDIS, "redis", "failed", _internal(error))
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
     where = "embedded" if config.redis.url == "embedded" else "at redis.url"
@@ -233,6 +257,11 @@ async def _fsync(db: Db) -> str:
         found = await db.do("CONFIG", "GET", "appendfsync")
         return str((found[b"appendfsync"] if isinstance(found, dict) else found[1]).decode())
     return "unknown"
+
+
+async def _clock_of_redis(db: Db) -> AsyncIterator[Check]:
+    with suppress(StoreUnavailable):
+        yield Check(Area.MACHINE, "clock of redis", *_clock("Redis's", await _redis_offset(db)))
 
 
 async def _redis_offset(db: Db) -> float:
@@ -271,7 +300,7 @@ async def _storage(options: StorageOptions, services: Services, store: Store | N
     except SaveAnyError as error:
         return "failed", error.message
     except Exception as error:  # a bug of this storage, or of its library: the other checks go on
-        return "failed", f"{options.type}: internal error ({type(error).__name__}); a worker's log tells more"
+        return "failed", f"{options.type}: {_internal(error)}"
     if can.needs_account:
         return "ok", f"{options.type}: the account sees the chat and may write there"
     return "ok", f"{options.type}: a file was written{', read back' if can.reads else ''} and deleted"

@@ -105,8 +105,11 @@ class EmbeddedRedis:
             try:
                 self._socket()  # a cleaner of temporary files may have taken the short path
                 died = self._begin()
-            except (SaveAnyError, OSError) as error:
-                log.error("the embedded Valkey server cannot be started", error=str(error))
+            except Exception as error:
+                foreseen = isinstance(error, SaveAnyError | OSError)
+                log.error(
+                    "the embedded Valkey server cannot be started", error=str(error), exc_info=not foreseen
+                )
                 died = True
             if died:
                 log.warning("the embedded Valkey server was gone", log=str(self._dir / _LOG), after_s=delay)

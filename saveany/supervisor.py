@@ -129,7 +129,11 @@ class Supervisor:
         delay = _FIRST_DELAY_S
         while not self._stopping.is_set():
             started = clock()
-            code = await self._run_once(program)
+            try:
+                code = await self._run_once(program)
+            except Exception:  # the others must not end with it
+                log.exception("process cannot be kept", name=program.name)
+                code = 1
             if code == CONFIG_EXIT and program.name not in self._worked:
                 self._exit_code = CONFIG_EXIT
                 self._stopping.set()

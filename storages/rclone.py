@@ -178,7 +178,7 @@ class RcloneStorage(RemoteStorage):
             if any(each in text.lower() for each in words):
                 kind, advice = meaning, what_to_do
                 break
-        return kind(f"storage {self.name!r}: rclone says: {self._quotable(text)}{advice}")
+        return kind(f"storage {self.name!r}: rclone says: {trust.advised(self._quotable(text))}{advice}")
 
     def _quotable(self, text: str) -> str:
         """Short, and without the passwords that a remote may be given with."""

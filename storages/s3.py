@@ -40,6 +40,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
+from saveany.net.client import describe, is_offline
+from saveany.net.dial import CONNECT_SECONDS
 from storages.base import (
     MOST_ENTRIES,
     Capabilities,
@@ -55,6 +57,7 @@ from storages.base import (
 )
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
+from storages.s3_http import session_class
 from storages.web import Web
 
 MIB: Final = 1 << 20
@@ -162,6 +165,8 @@ class S3Storage(Storage):
                 self._client = await self._stack.enter_async_context(made)
                 # aiohttp would wait for ever for the leave to send: not every server gives it.
                 self._client.meta.events.unregister("before-call.s3", add_expect_header)
+                # The library asks so for the region when it is sent elsewhere, and again about the answer.
+                self._client.meta.events.register("before-call.s3.HeadBucket", _no_region)
         return self._client
 
     async def call(self, operation: str, **arguments: Any) -> Any:
@@ -190,12 +195,17 @@ class S3Storage(Storage):
         except KeyError as error:
             raise StorageError(f"storage {self.name!r}: that is no answer of S3; correct endpoint") from error
         except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:  # the last: sent in a circle
-            where = _endpoint(self._options) or "Amazon"
-            hint = "; does it speak https? Else write http:// before endpoint" * isinstance(error, SSLError)
-            raise StorageUnavailable(
-                f"storage {self.name!r}: the service at {where} cannot be reached, or broke off "
-                f"({type(error).__name__}){hint}"
-            ) from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> StorageUnavailable:
+        said = describe(error)
+        if is_offline(error):
+            return StorageUnavailable(f"storage {self.name!r}: {said}")
+        text = f"the service at {_endpoint(self._options) or 'Amazon'} cannot be reached, or broke off "
+        if not isinstance(error, SSLError):
+            return StorageUnavailable(f"storage {self.name!r}: {text}({type(error).__name__})")
+        hint = "" if "certificate" in said else "; does it speak https? Else write http:// before endpoint"
+        return StorageUnavailable(f"storage {self.name!r}: {text}({said}{hint})")
 
     def _refusal(self, error: ClientError) -> Exception:
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -775,6 +785,7 @@ class S3Upload(Upload):
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
 
 _KEYS = "check access_key_id and secret_access_key"
+_ELSEWHERE = "the service sends us to another address, which is not followed; correct endpoint"
 _MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "NoSuchBucket": (StorageError, "there is no such bucket; make it, or correct bucket_name"),
     "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),
@@ -785,6 +796,11 @@ _MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "AuthorizationHeaderMalformed": (StorageError, "the region is wrong; correct region"),
     "PermanentRedirect": (StorageError, "the bucket is in another region; correct region or endpoint"),
     "301": (StorageError, "the bucket is in another region; correct region or endpoint"),
+    "302": (StorageError, _ELSEWHERE),
+    "303": (StorageError, _ELSEWHERE),
+    "307": (StorageError, _ELSEWHERE),
+    "308": (StorageError, _ELSEWHERE),
+    "TemporaryRedirect": (StorageError, _ELSEWHERE),
     "400": (StorageError, f"the service refuses the request; {_KEYS}, session_token and region"),
     "PreconditionFailed": (StorageUnavailable, "the file was changed meanwhile"),
     "RequestTimeout": (StorageUnavailable, "the service waited too long for the bytes"),
@@ -796,6 +812,11 @@ _MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "KeyTooLongError": (StorageError, "the path is longer than the 1,024 bytes that S3 allows"),
     "SlowDown": (StorageUnavailable, "the service asks to slow down"),
 }
+
+
+def _no_region(**_: Any) -> None:
+    """In place of a request: the service would have told the region."""
+    raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")
 
 
 def _code(error: BaseException | None) -> str:
@@ -820,10 +841,11 @@ def _config(options: S3Options, proxy: str) -> AioConfig:
         # Many services refuse the checksums that newer clients add by themselves.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        connect_timeout=15,
+        connect_timeout=CONNECT_SECONDS,
         read_timeout=60,
         retries={"total_max_attempts": 3, "mode": "standard"},
-        proxies={"http": proxy, "https": proxy} if proxy.startswith("http") else None,
+        http_session_cls=session_class(proxy),
+        proxies={} if proxy else None,  # ours alone, else that of the environment
         max_pool_connections=32,
     )
 

@@ -10,6 +10,7 @@ from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.models import Progress, Stage
 from saveany.store import Claim
 from saveany.store.claims import RENEW_MS
+from saveany.store.loops import for_ever
 from workers.meter import Meter
 
 #: Progress is published at most this often; the API promises two events a second at most.
@@ -55,12 +56,17 @@ class Keeper:
             raise self._reason from None
 
     async def _keep(self) -> None:
+        """Whatever nobody foresaw, the claim is kept: else another worker would take the task, too."""
+        await for_ever("keep", self._until_stopped, _PUBLISH_SECONDS)
+
+    async def _until_stopped(self) -> None:
         try:
             await self._renew_and_publish()
         except (Fenced, CancelRequested, PauseRequested) as e:
             self._reason = e
             if self._body is not None:
                 self._body.cancel()
+            await asyncio.Event().wait()  # there is nothing to keep any more
 
     async def _renew_and_publish(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -10,6 +10,7 @@ import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from saveany.queue import Bell
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.db import TROUBLE
-from saveany.store.loops import for_ever, patiently
+from saveany.store.loops import each, for_ever, patiently, until_done
 from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploads
@@ -57,6 +58,7 @@ _STRAYS_PATIENCE = 300.0
 _LIMITS_SECONDS = 1.0
 _ROOM_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
+_ACCOUNTS_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -166,7 +168,7 @@ class Worker:
             await self._store.workers.leave(self._id)
 
     async def _start_accounts(self) -> None:
-        await self._accounts.start()
+        await until_done("accounts", self._accounts.start, _ACCOUNTS_SECONDS)
         worked()  # their settings are the last that may turn out to be wrong
 
     async def _drain(self, hurry: asyncio.Event) -> None:
@@ -363,24 +365,32 @@ class Worker:
 
     async def _clean(self) -> None:
         """Remove what canceled tasks of workers that died left on our storages."""
-        for name, place in self._places.items():
-            for task_id, epoch in await self._store.workers.remains(name) if place.here else []:
-                try:
-                    await self._discard(place.storage, task_id, epoch)
-                except StorageError as e:
-                    log.warning("could not clean up", task=task_id, storage=name, reason=e.message)
-                    continue
-                except Fenced:
-                    log.info("it was retried, there is nothing to clean up", task=task_id)
-                await self._store.workers.cleaned(name, task_id, epoch)
+        await each((place for place in self._places.values() if place.here), self._clean_place)
+
+    async def _clean_place(self, place: Place) -> None:
+        remains = await self._store.workers.remains(place.storage.name)
+        await each(remains, partial(self._clean_after, place.storage))
+
+    async def _clean_after(self, storage: Storage, left: tuple[str, int]) -> None:
+        task_id, epoch = left
+        try:
+            await self._discard(storage, task_id, epoch)
+        except StorageError as e:
+            log.warning("could not clean up", task=task_id, storage=storage.name, reason=e.message)
+            return
+        except Fenced:
+            log.info("it was retried, there is nothing to clean up", task=task_id)
+        await self._store.workers.cleaned(storage.name, task_id, epoch)
 
     async def _tidy(self) -> None:
         """Remove what workers that were killed left on this machine of tasks that have ended since."""
-        for source in self._sources.values():
-            for task_id in await source.kept():
-                task = await self._store.tasks.get(task_id)
-                if task and task.status.ended and task_id not in self._jobs:
-                    await source.forget(task_id)
+        await each(self._sources.values(), self._tidy_source)
+
+    async def _tidy_source(self, source: Source) -> None:
+        for task_id in await source.kept():
+            task = await self._store.tasks.get(task_id)
+            if task and task.status.ended and task_id not in self._jobs:
+                await source.forget(task_id)
 
     async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from uuid import uuid4
 
 from saveany.bot.commands import menu
@@ -24,6 +25,7 @@ from saveany.queue import Queue
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.store.db import TROUBLE
+from saveany.store.loops import until_done
 from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.talk import Talk
@@ -32,7 +34,8 @@ from saveany.webhooks.announce import Announcer
 
 _RENEW_SECONDS = LOCK_MS / 1000 / 3
 _LOOK_SECONDS = 1.0
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_ACCOUNTS_SECONDS = 10.0
 
 log = get_logger("saveany.bot")
 
@@ -59,15 +62,14 @@ async def _serve(config: Config, url: str) -> None:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)
         while True:
-            try:
-                await _be_the_bot(config, store)
-            except* _Lost:
-                log.warning("another process is the bot now")
-            except* TROUBLE as group:
-                log.warning("waiting for redis", reason=str(group.exceptions[0]))
-                await asyncio.sleep(_LOOK_SECONDS)
-            except* ConfigError as group:
-                raise group.exceptions[0] from None
+            await until_done("bot", partial(_one_term, config, store), _LOOK_SECONDS)
+
+
+async def _one_term(config: Config, store: Store) -> None:
+    try:
+        await _be_the_bot(config, store)
+    except* _Lost:
+        log.warning("another process is the bot now")
 
 
 async def _be_the_bot(config: Config, store: Store) -> None:
@@ -102,7 +104,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     worked()
     log.info("the bot listens", name=talk.me.username)
     async with asyncio.TaskGroup() as group:
-        group.create_task(accounts.start())
+        group.create_task(until_done("accounts", accounts.start, _ACCOUNTS_SECONDS))
         group.create_task(_publish_menu(talk))
         group.create_task(services.live.run())
         group.create_task(inbox.run())
@@ -144,7 +146,7 @@ async def _hold(store: Store, holder: str) -> None:
 
 async def _opened(config: Config, store: Store) -> Talk:
     """Log in, as often as it takes: what is missing, a network or an app_id, must not stop the rest."""
-    pause = 1.0
+    pause = _FIRST_PAUSE
     while True:
         try:
             talk = Talk(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
@@ -153,6 +155,11 @@ async def _opened(config: Config, store: Store) -> Talk:
         except TaskError as error:
             wait = max(pause, error.after if isinstance(error, Retryable) else 0.0)
             log.warning("the bot cannot log in", reason=error.message, again_in=wait)
+        except ConfigError:
+            raise
+        except Exception:
+            wait = pause
+            log.exception("the bot failed unexpectedly when it logged in", again_in=wait)
         await asyncio.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -162,3 +169,5 @@ async def _publish_menu(talk: Talk) -> None:
         await talk.menu(menu())
     except TaskError as error:
         log.warning("the list of commands could not be published", reason=error.message)
+    except Exception:
+        log.exception("the list of commands could not be published")

@@ -92,6 +92,9 @@ class Inbox:
                 wait = error.after if isinstance(error, Retryable) else 0.0
                 log.warning("updates cannot be read", reason=error.message)
                 await asyncio.sleep(max(_PAUSE_SECONDS, wait))
+            except Exception:
+                log.exception("updates cannot be read")
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def close(self) -> None:
         """Stop; what is not handled waits for the next start."""
@@ -149,16 +152,23 @@ class _Lane:
 
     async def _work(self) -> None:
         while self._waiting:
-            key, letter = self._waiting[0]
-            if isinstance(letter, Message) and self._collects(letter):
-                key, letter = await self._bundled()
-            else:
-                self._waiting.popleft()
             try:
-                await _until_done(partial(self._handle, key, letter))
-            except Exception:
+                await self._next()
+            except Exception:  # what follows has its turn
                 log.exception("a message could not be handled")
-            await _until_done(partial(self._memory.handled, key))
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _next(self) -> None:
+        key, letter = self._waiting[0]
+        if isinstance(letter, Message) and self._collects(letter):
+            key, letter = await self._bundled()
+        else:
+            self._waiting.popleft()
+        try:
+            await _until_done(partial(self._handle, key, letter))
+        except Exception:
+            log.exception("a message could not be handled")
+        await _until_done(partial(self._memory.handled, key))
 
     async def _bundled(self) -> tuple[str, Bundle]:
         """The burst that begins with the first letter."""

@@ -460,7 +460,7 @@ class Config(Table):
     proxy: Annotated[str, AfterValidator(_proxy_url)] = Field(
         default="",
         repr=False,
-        description="Proxy for Telegram and for downloads from the web: http://…, https://…, socks5://…, "
+        description="Proxy for Telegram, downloads from the web and s3: http://…, https://…, socks5://…, "
         "socks4://… A % : / ? or # in user or password is written %25 %3A %2F %3F %23.",
         examples=["http://127.0.0.1:7890"],
     )

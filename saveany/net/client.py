@@ -172,7 +172,7 @@ class _Network(httpcore.AsyncNetworkBackend):
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
                 addresses = await self._resolve(host, port)
-                return _Stream(await dial(addresses, port, self._proxy, timeout))
+            return _Stream(await dial(addresses, port, self._proxy, timeout))
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

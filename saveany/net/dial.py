@@ -15,6 +15,8 @@ from saveany.net.upstream import Streams
 CONNECT_SECONDS = 15.0
 #: Bytes that a connection reads ahead or writes behind: for big bodies, the system is asked less often.
 AHEAD = 256 << 10
+#: What is said of a proxy that is silent for too long.
+STALLED = "the proxy does not answer in time"
 
 
 class ProxyFailed(ConnectionError):
@@ -27,14 +29,13 @@ async def dial(
     """Connect to the first of `addresses` that answers, in `timeout` seconds for all.
 
     Raises `OSError`: that of the last address, `TimeoutError`, or `ProxyFailed`. `proxy` is the URL of a
-    SOCKS or HTTP proxy, which is handed the address and resolves nothing.
+    SOCKS or HTTP proxy, which is handed the address and resolves nothing. One that cannot reach an address
+    (of IPv6, often) is asked for the next.
     """
     share = timeout and timeout / len(addresses)  # so that a dead address leaves time for the next
     for address in addresses[:-1]:
         try:
             return await connect(str(address), port, proxy, share)
-        except ProxyFailed:
-            raise
         except OSError:
             continue
     return await connect(str(addresses[-1]), port, proxy, share)
@@ -43,10 +44,16 @@ async def dial(
 async def connect(host: str, port: int, proxy: str = "", timeout: float | None = CONNECT_SECONDS) -> Streams:
     """Connect to a host, by name or address; a name is resolved by the proxy, if there is one.
 
-    Raises `OSError`, which includes `TimeoutError` and `ProxyFailed`, and nothing else.
+    Raises `OSError`, which includes `TimeoutError` and `ProxyFailed`, and nothing else. The caller sets no
+    time limit of its own around this, which would hide that it was the proxy that did not answer.
     """
-    async with asyncio.timeout(timeout):
-        return await (_through(proxy, host, port) if proxy else _straight(host, port))
+    try:
+        async with asyncio.timeout(timeout):
+            return await (_through(proxy, host, port) if proxy else _straight(host, port))
+    except TimeoutError as error:
+        if proxy:
+            raise ProxyFailed(STALLED) from error
+        raise
 
 
 async def _straight(host: str, port: int, tls: ssl.SSLContext | None = None) -> Streams:

@@ -178,7 +178,8 @@ class GuardedProxy:
             self._guard.check_url(url)
             host, port = httpx.URL(url).raw_host.decode("ascii"), httpx.URL(url).port or _PORTS[scheme]
             async with asyncio.timeout(CONNECT_SECONDS):
-                server = await dial(await self._guard.resolve(host, port), port, self._upstream)
+                addresses = await self._guard.resolve(host, port)
+            server = await dial(addresses, port, self._upstream, CONNECT_SECONDS)
             self.trouble = ""
             return server
         except InvalidInput as error:

@@ -9,6 +9,7 @@ places are tried, then the certificates that come with Python's certifi.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tempfile
 from functools import cache
@@ -22,6 +23,12 @@ from saveany.errors import ConfigError
 _ADVICE = "if it is your own, name the certificate that signed it in the configuration: [net] ca_file"
 #: What OpenSSL calls a certificate that nobody whom it trusts has signed.
 _UNKNOWN_SIGNER = (18, 19, 20, 21)
+#: The same in the words of OpenSSL, Go and GnuTLS.
+_UNKNOWN_SIGNER_WORDS = re.compile(
+    r"unable to (get (local )?issuer|verify the first) certificate|self[- ]signed certificate|unknown ca\b"
+    r"|certificate signed by unknown authority|not signed by known authorities|issuer is unknown",
+    re.IGNORECASE,
+)
 
 _USUAL = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
@@ -89,6 +96,11 @@ def bundle() -> Path:
 def explained(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a server's certificate, and what to do."""
     return error.verify_message + (f"; {_ADVICE}" if error.verify_code in _UNKNOWN_SIGNER else "")
+
+
+def advised(said: str) -> str:
+    """What a program or a library said; with what to do, if it does not know who signed a certificate."""
+    return f"{said}; {_ADVICE}" if _UNKNOWN_SIGNER_WORDS.search(said) else said
 
 
 def environment() -> dict[str, str]:

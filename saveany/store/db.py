@@ -183,7 +183,7 @@ class Db:
         except Refused as e:
             raise _unavailable(e) from e
         except _LOST as e:
-            raise StoreUnavailable(f"redis.url: no Redis answers there ({e})") from e
+            raise StoreUnavailable(f"redis.url: no Redis answers there ({trust.advised(str(e))})") from e
         except RedisError as e:
             raise ConfigError(f"redis.url: the server cannot be used ({e})") from e
         if info.get("cluster_enabled"):

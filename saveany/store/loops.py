@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Never, TypeVar
 
-from saveany.errors import StoreDamaged
+from saveany.errors import ConfigError, StoreDamaged
 from saveany.logs import get_logger
 from saveany.store.db import TROUBLE
 
@@ -44,6 +44,32 @@ async def for_ever(name: str, step: Callable[[], Awaitable[None]], pause: float)
         await asyncio.sleep(pause)
 
 
+async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) -> T:
+    """What `step` returns, tried again after a pause when it fails, as in `for_ever`. Only a setting that
+    cannot work gets out: `ConfigError`."""
+    said: dict[str, float] = {}
+    while True:
+        try:
+            return await step()
+        except Exception as error:
+            if setting := _setting(error):
+                raise setting from None
+            _tell(name, error, said)
+        await asyncio.sleep(pause)
+
+
+async def each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+    """`step` for each of several, also after one that fails; then raises what has failed, as a group."""
+    failed: list[Exception] = []
+    for thing in things:
+        try:
+            await step(thing)
+        except Exception as error:
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup(f"{type(failed[0]).__name__}: {failed[0]}", failed)
+
+
 def _tell(name: str, error: Exception, said: dict[str, float]) -> None:
     """Log why a step failed, unless that was said just now."""
     away = _trouble(error)
@@ -57,6 +83,13 @@ def _tell(name: str, error: Exception, said: dict[str, float]) -> None:
         log.warning("waiting for redis", loop=name, reason=words)
     else:
         log.error("a step of a loop failed; the loop goes on", loop=name, exc_info=error)
+
+
+def _setting(error: Exception) -> ConfigError | None:
+    """The setting that cannot work, if that is what an error or a part of a group is."""
+    if isinstance(error, ExceptionGroup):
+        return next((found for part in error.exceptions if (found := _setting(part))), None)
+    return error if isinstance(error, ConfigError) else None
 
 
 def _trouble(error: Exception) -> Exception | None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from redis.asyncio import Redis
 
+from saveany.logs import get_logger
 from saveany.telegram.pace import FloodClock
 from saveany.telegram.session import PREFIX, REDIS_AWAY
 
@@ -31,6 +32,8 @@ _LEAVE_SECONDS = 1.0
 _NEWS_SECONDS = 0.5
 #: Two ends of a flood wait that are no farther apart are the same one, told over different ways.
 _SAME_SECONDS = 0.5
+
+_log = get_logger(__name__)
 
 # A wait is only ever extended: whoever was told a shorter one must not shorten that of the others.
 _MEET = """
@@ -108,10 +111,13 @@ class Company:
 
     async def _keep(self, redis: Redis) -> None:
         while self._wanted():
-            with suppress(*REDIS_AWAY):
-                await self._meet(redis)
-            self._informed.set()
-            await self._met()
+            try:
+                with suppress(*REDIS_AWAY):
+                    await self._meet(redis)
+                self._informed.set()
+                await self._met()
+            except Exception:  # the others would not hear of us any more
+                _log.exception("what the processes share could not be told")
             await _within(RENEW_SECONDS, self._wake)
             if not self._wanted():
                 await self._leave(redis)

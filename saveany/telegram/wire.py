@@ -129,11 +129,14 @@ class Route(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not
     failure: OSError | None = None
 
     async def _connect(self, timeout: float | None = None, ssl: Any = None) -> None:
+        if self._proxy:  # until it has answered: Telethon may give up before `dial` does
+            self.failure = dial.ProxyFailed(dial.STALLED)
         try:
             streams = await dial.connect(self._ip, self._port, self._proxy, timeout)
         except OSError as error:
             self.failure = error
             raise
+        self.failure = None
         self._use(*streams)
         self._codec = self.packet_codec(self)
         self._init_conn()

@@ -58,7 +58,11 @@ async def deliver_forever(outbox: Outbox, sender: Sends, stop: asyncio.Event, co
     courier = _Courier(outbox, sender, stop, concurrency)
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
-            await courier.round(group)
+            try:
+                await courier.round(group)
+            except Exception as error:
+                log.error("the webhook outbox cannot be read", error=str(error))
+                await _set_within(stop, _TROUBLE_S)
 
 
 class _Host:
@@ -98,14 +102,9 @@ class _Courier:
     async def round(self, group: asyncio.TaskGroup) -> None:
         """Take what is due and start it, or wait until something is."""
         leased_until = time.monotonic() + LEASE_MS / 1000
-        try:
-            due = await self._outbox.claim(self._concurrency, LEASE_MS)
-            if not due:
-                await self._idle()
-        except Exception as error:
-            log.error("the webhook outbox cannot be read", error=str(error))
-            await _set_within(self._stop, _TROUBLE_S)
-            return
+        due = await self._outbox.claim(self._concurrency, LEASE_MS)
+        if not due:
+            await self._idle()
         for delivery in due:
             await self._accept(delivery, leased_until, group)
 

@@ -28,7 +28,7 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
-from saveany.errors import NoSpace, Permanent, Retryable, SaveAnyError
+from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
 from saveany.models import Item, TaskSpec
 from saveany.net import trust
@@ -72,6 +72,9 @@ _LASTING = {
     28: "an option makes no sense to aria2",
     32: "the checksum is wrong",
 }
+
+#: Those that come of what a server has sent.
+_OF_CONTENT = (3, 4, 26, 27, 28, 32)
 
 #: Answers of a server that may be others the next time.
 _LATER = re.compile(r"status=(408|425|429|5\d\d)\b")
@@ -130,16 +133,23 @@ class Aria2Source(Source):
         await self._rpc.start()
         await self._way(spec)
         some = asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            looks = {
-                link: group.create_task(self._behind(spec, link, some)) for link in dict.fromkeys(spec.links)
-            }
+        try:
+            async with asyncio.TaskGroup() as group:
+                looks = {
+                    link: group.create_task(self._behind(spec, link, some))
+                    for link in dict.fromkeys(spec.links)
+                }
+        except* Offline as errors:
+            raise errors.exceptions[0] from None
         return [found for link in spec.links for found in looks[link].result()]
 
     async def _behind(self, spec: TaskSpec, link: str, some: asyncio.Semaphore) -> list[Found]:
         try:
             async with some:
                 files = await self._known(spec, link)
+        except Offline:  # what is behind it will be known when there is a way out again
+            self._files.pop(_number(spec.id, link), None)
+            raise
         except SaveAnyError:
             return [Found(safe_name(urlsplit(link).path.rpartition("/")[2]), None, {"link": link})]
         return [self._found(spec, link, file) for file in files]
@@ -466,9 +476,11 @@ def _problem(status: dict[str, Any], link: str, way: GuardedProxy) -> SaveAnyErr
     refused = [each for each in way.refusals if host and host in each] or way.refusals
     if refused and ("403" in said or said.startswith("Proxy connection failed")):
         return Permanent(refused[-1])
-    said = excerpt(without_proxy(said, way.url), 200)
+    said = trust.advised(excerpt(without_proxy(said, way.url), 200))
     if code == _FULL:
         return NoSpace("aria2 has no room on its disk; make some")
+    if way.trouble and code not in _OF_CONTENT:
+        return Offline(f"aria2: {way.trouble}")
     if code in _LASTING and not _LATER.search(said):
         return Permanent(f"aria2: {_LASTING[code]}" + (f" ({said})" if said else ""))
     return Retryable(f"aria2: {said or f'error {code}'}")

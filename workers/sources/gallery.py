@@ -21,7 +21,7 @@ from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.directlinks import DirectLinksSource, name_of
-from workers.sources.process import clear, cookies, failure, find, run
+from workers.sources.process import WayOut, clear, cookies, failure, find, run
 
 _MOST_CHARACTERS = 64 << 20
 _FILE = 3  # gallery-dl's number of a message with a URL of a file
@@ -69,14 +69,14 @@ class GallerySource(Source):
         settings = ["output.private=true", "extractor.cookies-update=false"]
         for setting in [*settings, *self._cookies(spec.user_id)]:
             options += ["--option", setting]
-        refused = await run(
+        out = await run(
             [program, *options, "--", *spec.links],
             folder=self._scratch / spec.id,
             guard=self._tools.guard,
             proxy=self._tools.config.proxy,
             on_line=line,
         )
-        files = _files(said.getvalue(), refused)
+        files = _files(said.getvalue(), out)
         return [_found(spec, url, about, several=len(files) > 1) for url, about in files]
 
     def _cookies(self, user_id: int) -> list[str]:
@@ -131,13 +131,12 @@ class GallerySource(Source):
         return await asyncio.to_thread(disk.names, self._scratch)
 
 
-def _files(said: str, refused: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+def _files(said: str, out: WayOut) -> list[tuple[str, dict[str, Any]]]:
     """URL and metadata of each file that gallery-dl has found."""
     files = []
     for kind, *rest in _messages(said):
         if kind == _ERROR:
-            if refused:
-                raise Permanent(refused[-1])
+            out.check("gallery-dl")
             raise failure("gallery-dl", str(rest[0].get("message") or rest[0].get("error")).strip())
         if kind == _FILE and rest[0].startswith(("http://", "https://", _FOR_YTDLP)):
             files.append((rest[0], rest[1]))

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
@@ -53,6 +54,21 @@ _POOL = re.compile(
 OnLine = Callable[[str], None]
 
 
+class WayOut(NamedTuple):
+    """What was said to a program that wanted to connect: what the guard refused, and what is wrong with the
+    operator's proxy."""
+
+    refusals: list[str]
+    trouble: str
+
+    def check(self, name: str) -> None:
+        """Raise why the program failed, if that was on the way out."""
+        if self.trouble:
+            raise Offline(f"{name}: {self.trouble}")
+        if self.refusals:
+            raise Permanent(self.refusals[-1])
+
+
 def find(program: str) -> str | None:
     """Where a program is: beside our own Python, as pip installs it, or on the path. What a system brings by
     itself is often too old."""
@@ -69,13 +85,13 @@ async def run(
     on_line: OnLine,
     meanings: Mapping[int, str] | None = None,
     take: Take | None = None,
-) -> list[str]:
+) -> WayOut:
     """Run a program to its end in `folder`; `on_line` is told each line of its output. It is given what it
     downloads no faster than `take` lets it.
 
     If it fails, raises `Permanent` with the reason where the guard refused an address it wanted, or with what
     `meanings` has for its exit code; otherwise `Retryable`, `Permanent` or `NoSpace` by what it said last.
-    Returns what was refused to a program that went well.
+    Returns what became of the connections of a program that went well.
     """
     said: deque[str] = deque(maxlen=_LAST_LINES)
     async with GuardedProxy(guard, proxy, take=take) as way:
@@ -94,20 +110,18 @@ async def run(
                 for task in (watch, *reading):
                     task.cancel()
                 await asyncio.gather(watch, *reading, return_exceptions=True)
-        refusals = way.refusals
+        out = WayOut(way.refusals, way.trouble)
     name = Path(command[0]).name
     if moved.over:
         raise Retryable(f"{name} did nothing for {SILENCE:.0f} s")
-    if code and way.trouble:
-        raise Offline(f"{name}: {way.trouble}")
-    if code and refusals:
-        raise Permanent(refusals[-1])
+    if code:
+        out.check(name)
     if meanings and code in meanings:
         raise Permanent(meanings[code])
     if code:
         errors = [line for line in said if "error" in line.lower()] or [f"exit code {code}", *said]
         raise failure(name, without_proxy(errors[-1], way.url), passing=code < 0)
-    return refusals
+    return out
 
 
 @asynccontextmanager
@@ -258,4 +272,4 @@ def failure(name: str, said: str, *, passing: bool = False) -> SaveAnyError:
     text = re.sub(rf"^(ERROR|{re.escape(name)}: error|\[[\w-]+\]\[error\]):?\s*", "", text)
     text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0]
     kind = Retryable if passing or _PASSING.search(text) else Permanent
-    return kind(f"{name}: {excerpt(text, 300)}")
+    return kind(f"{name}: {trust.advised(excerpt(text, 300))}")

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from saveany.allowed import WHICH_VIDEOS
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
@@ -79,14 +79,15 @@ class YtDlpSource(Source):
 
     async def resolve(self, spec: TaskSpec) -> list[Found]:
         """The videos of every link. One without any stays, to fail with its reason when its turn comes. So
-        does one of several whose server is away: the others need not wait for it."""
+        does one of several whose server is away: the others need not wait for it. Without a way out they
+        do."""
         found = []
         for number, link in enumerate(spec.links):
             folder = self._scratch / spec.id / f"list-{number}"
             try:
                 found += await self._entries(spec, link, folder)
             except (Permanent, Retryable) as error:
-                if isinstance(error, Retryable) and len(spec.links) == 1:
+                if isinstance(error, Offline) or (isinstance(error, Retryable) and len(spec.links) == 1):
                     raise
                 found.append(Found(safe_name(link.rpartition("/")[2]), None, {"url": link, "untitled": True}))
         return found

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -264,3 +264,35 @@ async def _kept_of(store: Store, message: Message) -> list[bytes]:
 
         await until(is_kept)
     return list(kept.values())
+
+
+async def test_a_mistake_ends_neither_reading_nor_a_chat(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with what came, or with keeping it, the next letter is handled."""
+
+    class Stumbles(Line):
+        async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+            if not self.begun:
+                self.begun.append(position)
+                raise KeyError("a mistake")
+            async for batch in super().letters(position):
+                yield batch
+
+    keep = store.bot.bundle
+    failed: list[tuple[Any, ...]] = []
+
+    async def bundle(*args: Any) -> None:
+        if not failed:
+            failed.append(args)
+            raise KeyError("a mistake")
+        await keep(*args)
+
+    monkeypatch.setattr(store.bot, "bundle", bundle)
+    line, handled = Stumbles(), Handled()
+    async with listening(store, line, handled):
+        line.say(file(1))
+        line.say(word(2))
+        await until(come(handled, 1))
+    assert failed
+    assert [key for key, _ in handled] == ["7/2"]

@@ -102,7 +102,7 @@ async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["socks5", "socks4", "http"])
 async def test_a_proxy_that_stalls(scheme: str) -> None:
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(ProxyFailed, match=r"^the proxy does not answer in time$"):
             await dial(LOOPBACK, 9, bad.url(), 0.05)
 
 

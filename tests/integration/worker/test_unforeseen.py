@@ -1,0 +1,265 @@
+"""What nobody foresaw ends no process: it is logged, and what it happened to is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from saveany import checks
+from saveany.bot import app
+from saveany.config import Config
+from saveany.embedded import EmbeddedRedis
+from saveany.errors import ConfigError
+from saveany.models import Status
+from saveany.store import Db, Store
+from saveany.store.loops import each, until_done
+from saveany.supervisor import Program, Supervisor
+from saveany.telegram.accounts import Accounts
+from saveany.webhooks.deliver import Outbox, Sends, deliver_forever
+from storages.base import UploadKey
+from storages.local import LocalOptions, LocalStorage
+from tests.fixtures.stack import until
+from tests.integration.worker.conftest import Bench, within
+from workers.identity import Place
+from workers.main import Worker
+
+
+class Odd(Exception):
+    """Of a kind that no table of errors knows."""
+
+
+class FailsFirst:
+    """A call that fails so many times before it does its work."""
+
+    def __init__(self, work: Callable[..., Awaitable[Any]], times: int = 1) -> None:
+        self._work = work
+        self.left = times
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise Odd("a mistake")
+        return await self._work(*args, **kwargs)
+
+    async def is_over(self) -> bool:
+        """Whether it has failed as often as it should."""
+        return not self.left
+
+
+async def test_what_fails_does_not_keep_the_others_from_their_turn() -> None:
+    done: list[int] = []
+
+    async def step(number: int) -> None:
+        if number % 2:
+            raise Odd(str(number))
+        done.append(number)
+
+    with pytest.raises(ExceptionGroup, match="Odd: 1"):
+        await each(range(5), step)
+    assert done == [0, 2, 4]
+
+
+async def test_only_a_setting_that_cannot_work_ends_a_start() -> None:
+    async def setting() -> None:
+        raise ExceptionGroup("", [Odd(), ExceptionGroup("", [ConfigError("no such thing")])])
+
+    with pytest.raises(ConfigError, match="no such thing"):
+        await within(until_done("x", setting, 0))
+
+    async def works() -> str:
+        return "at last"
+
+    assert await within(until_done("x", FailsFirst(works, 3), 0)) == "at last"
+
+
+class Broken(LocalStorage):
+    """Has a mistake."""
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        raise Odd
+
+
+async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """What a dead worker left is removed from the one storage, and stays for later in the other."""
+    broken = Broken(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
+    worker = Worker.__new__(Worker)
+    worker._store = bench.store
+    worker._places = {"broken": Place(bench.store, broken), "local1": bench.place}
+    for name in worker._places:
+        await worker._places[name].works()
+        task_id = await bench.accept(storage=name)
+        claim = await bench.store.claims.claim("dead", [f"tgfiles/{name}"])
+        assert claim is not None
+        job = bench.job_of(claim)
+        job._places = worker._places
+        stuck = asyncio.Event()
+
+        async def hold(_: str, offset: int, stuck: asyncio.Event = stuck) -> None:
+            if offset:
+                stuck.set()
+                await asyncio.Event().wait()
+
+        bench.source.step = hold
+        running = asyncio.create_task(job.run())
+        await within(stuck.wait())
+        await bench.lose(task_id)
+        await bench.store.tasks.cancel(task_id, [])
+        running.cancel()
+        await asyncio.wait([running])
+    assert len(bench.files()) == 2  # a part, and the mark
+    with pytest.raises(ExceptionGroup, match="Odd"):
+        await worker._clean()
+    assert list(bench.files()) == [".saveany-storage"]
+    assert await bench.store.workers.remains("local1") == []
+    assert len(await bench.store.workers.remains("broken")) == 1
+
+
+async def test_a_claim_is_kept_after_a_mistake(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another worker would take the task while it is being worked on."""
+    monkeypatch.setattr("workers.lease._PUBLISH_SECONDS", 0.01)
+    monkeypatch.setattr("workers.lease.RENEW_MS", 10)
+    task_id = await bench.accept()
+    claim = await bench.claim()
+    renewed = asyncio.Event()
+    fails = FailsFirst(claim.renew)
+
+    async def renew() -> None:
+        await fails()
+        renewed.set()
+
+    monkeypatch.setattr(type(claim), "renew", lambda _: renew())
+
+    async def wait(_: str, offset: int) -> None:
+        await within(renewed.wait())
+
+    bench.source.step = wait
+    await within(bench.job_of(claim).run())
+    assert (await bench.task(task_id)).status is Status.COMPLETED
+
+
+async def test_the_bot_logs_in_after_a_mistake(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Talk:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        open = FailsFirst(lambda: asyncio.sleep(0), 2)
+
+    monkeypatch.setattr(app, "Talk", Talk)
+    monkeypatch.setattr(app, "_FIRST_PAUSE", 0.0)
+    assert isinstance(await within(app._opened(Config(data_dir=tmp_path), store)), Talk)
+
+    async def wrong(*_: Any) -> None:
+        raise ConfigError("telegram.token")
+
+    monkeypatch.setattr(Talk, "open", wrong)
+    with pytest.raises(ConfigError):
+        await within(app._opened(Config(data_dir=tmp_path), store))
+
+
+async def test_the_bot_begins_anew_after_a_mistake(
+    valkey_url: str, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def be(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    fails = FailsFirst(be)
+
+    async def in_a_group(*args: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(*args))
+
+    monkeypatch.setattr(app, "_be_the_bot", in_a_group)
+    monkeypatch.setattr(app, "_LOOK_SECONDS", 0.0)
+    serving = asyncio.create_task(app._serve(Config(), valkey_url))
+    await within(begun.wait())
+    serving.cancel()
+    await asyncio.wait([serving])
+
+
+async def test_check_goes_on_after_a_mistake(db: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any) -> Any:
+        raise Odd
+
+    monkeypatch.setattr(Accounts, "start", fails)
+    monkeypatch.setattr(checks, "_redis_offset", fails)
+    table = {"name": "a", "type": "local", "base_path": tmp_path / "a"}
+    config = Config.model_validate({"data_dir": tmp_path, "storages": [table], "api": {"enable": False}})
+    found = {check.name: (check.status, check.detail) async for check in checks.services(config, db)}
+    assert found["storage a"][0] == "ok"
+    for name in ("telegram", "clock of redis"):
+        assert found[name] == ("failed", "internal error (Odd); a worker's log tells more")
+
+
+async def test_a_program_that_cannot_be_started_at_all_leaves_the_others_alone(tmp_path: Path) -> None:
+    trace = tmp_path / "runs"
+    script = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
+    odd = Program("odd", ["/bin/true", "\0"])
+    supervisor = Supervisor([odd, Program("good", [sys.executable, "-c", script, str(trace)])])
+    running = asyncio.create_task(supervisor.run())
+
+    async def runs() -> bool:
+        assert not running.done()
+        return trace.exists()
+
+    await until(runs)
+    supervisor.stop()
+    supervisor.stop()
+    assert await within(running) == 0
+
+
+async def test_the_embedded_server_is_kept_after_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saveany.embedded._WATCH_S", 0.01)
+    server = EmbeddedRedis(tmp_path)
+
+    async def began() -> bool:
+        return False
+
+    fails = FailsFirst(began, 2)
+
+    def begin() -> bool:
+        if fails.left:
+            fails.left -= 1
+            raise Odd
+        fails.left = -1
+        return False
+
+    monkeypatch.setattr(server, "_begin", begin)
+    keeping = asyncio.create_task(server.keep())
+
+    async def goes_on() -> bool:
+        assert not keeping.done()
+        return fails.left == -1
+
+    await until(goes_on)
+    keeping.cancel()
+
+
+async def test_webhooks_go_on_after_a_mistake() -> None:
+    stop = asyncio.Event()
+
+    class Box:
+        async def settle(self, *_: Any) -> None: ...
+
+        async def claim(self, *_: Any) -> list[Any]:
+            await claims()
+            return [object()]  # that is no delivery
+
+    async def none() -> None:
+        stop.set()
+
+    claims = FailsFirst(none)
+    await within(deliver_forever(cast(Outbox, Box()), cast(Sends, None), stop))
+    assert await claims.is_over()

@@ -1,0 +1,95 @@
+"""Every loop of a process that runs for long goes on after an error that nobody foresaw."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+#: The programs that stay; commands end with their work, and the sandbox is for tests.
+PARTS = ("saveany", "workers", "storages")
+LEFT_OUT = ("saveany/cli", "saveany/sandbox")
+
+#: Loops that need not go on: they belong to one thing, whose own error it is, and end with it.
+OF_ONE = {
+    "answer, file or connection": """
+        saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
+        storages.jail.Disk.run storages.ftp.FtpStorage.close storages.sftp._ahead
+        storages.rclone._Daemon._start""",
+    "task or upload": """
+        workers.jobs.Job._tried workers.lease.Keeper._renew_and_publish workers.limits.Bucket.take
+        workers.main.Worker._work_off workers.sources.aria2.Aria2Source._list
+        workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
+        workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
+        workers.transfer.Transfer._save workers.transfer.Transfer._placed workers.transfer.Transfer._named
+        storages.alist._Api._follow storages.openload._Api._follow
+        storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
+        storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
+        storages.telegram._Sending.all_there""",
+    "call of the store, which waits for Redis or reads in pieces": """
+        saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.patiently
+        saveany.store.outbox.Outbox.redeliver saveany.store.people.People.change
+        saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
+        saveany.queue.Queue._until_stopped workers.identity._first_mark""",
+    "start or login, with somebody who waits for it": """
+        saveany.store.store.open_store saveany.telegram.login._scanned saveany.telegram.session._take""",
+    "letter to the bot": "saveany.bot.dispatch.Dispatcher._through_outages",
+}
+#: Somebody outside goes on with them.
+WITHIN = {
+    "for_ever, in workers.main": """
+        workers.main.Worker._watch_self workers.answers.answer_forever""",
+    "until_done, in saveany.bot.app._serve: the bot begins anew": """
+        saveany.bot.app._wait_for saveany.bot.app._hold""",
+    "saveany.bot.inbox.Inbox.run": """
+        saveany.telegram.talk.Talk.letters saveany.telegram.updates.Feed.letters""",
+    "saveany.bot.live.LiveMessages._look, which catches everything": """
+        saveany.bot.live.LiveMessages._serve saveany.bot.live._Chat.next""",
+    "nobody: it only hands on what came, and asks nobody": "saveany.telegram.client._Telegram._update_loop",
+}
+
+
+def loops() -> Iterator[tuple[str, bool]]:
+    """Each `while` of a coroutine that does not end by itself, and whether it catches everything."""
+    for part in PARTS:
+        for file in sorted((ROOT / part).rglob("*.py")):
+            place = file.relative_to(ROOT).as_posix()
+            if not place.startswith(LEFT_OUT):
+                tree = ast.parse(file.read_text())
+                yield from _in(tree, place.removesuffix(".py").replace("/", "."))
+
+
+def _in(node: ast.AST, name: str, *, coroutine: bool = False) -> Iterator[tuple[str, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            is_coroutine = isinstance(child, ast.AsyncFunctionDef)
+            yield from _in(child, f"{name}.{child.name}", coroutine=is_coroutine)
+            continue
+        if coroutine and isinstance(child, ast.While) and _is_endless(child):
+            yield name, _catches_all(child)
+        yield from _in(child, name, coroutine=coroutine)
+
+
+def _is_endless(loop: ast.While) -> bool:
+    """`while True`, or as long as nobody says stop: with something to wait for inside."""
+    waits = any(isinstance(each, ast.Await | ast.AsyncFor | ast.AsyncWith) for each in ast.walk(loop))
+    return waits and not (isinstance(loop.test, ast.Compare | ast.BoolOp | ast.NamedExpr))
+
+
+def _catches_all(loop: ast.While) -> bool:
+    if any(isinstance(each, ast.Expr) and "until_done(" in ast.unparse(each) for each in loop.body):
+        return True
+    tries = [each for each in loop.body if isinstance(each, ast.Try | ast.TryStar)]
+    return any(
+        "Exception" in ast.unparse(handler.type or each) for each in tries for handler in each.handlers
+    )
+
+
+def test_each_goes_on_or_ends_with_its_work() -> None:
+    found = dict(loops())
+    unprotected = {name for name, catches_all in found.items() if not catches_all}
+    known = {name for names in (OF_ONE | WITHIN).values() for name in names.split()}
+    assert unprotected - known == set(), "let it catch Exception, log it, and go on"
+    assert known - unprotected == set(), "there is no such loop any more"
+    assert len(found) - len(unprotected) >= 10
