@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import httpx
@@ -148,3 +148,20 @@ def test_no_secret_is_shown() -> None:
     found = proxies.parse(f"socks5://me:{ENCODED}@x:1080")
     assert (found.user, found.password) == ("me", PASSWORD)
     assert PASSWORD not in repr(found)
+
+
+class Socks5Without6(Socks5):
+    """Knows no IPv6."""
+
+    async def _host(self, reader: asyncio.StreamReader, kind: int) -> str:
+        self.refusal = 8 if kind == 4 else 0
+        return await super()._host(reader, kind)
+
+
+@pytest.mark.parametrize("way", [Socks4(), Socks5Without6()], ids=["socks4", "socks5"])
+async def test_an_address_that_the_proxy_cannot_reach_does_not_hide_the_next(way: Behaviour) -> None:
+    """Many proxies have no IPv6, and what the system knows of a host begins with that."""
+    async with serving() as server, proxy(way) as good:
+        both = [IPv6Address("::1"), IPv4Address("127.0.0.1")]
+        _, writer = await dial(both, server.port, good.url())
+        writer.close()
