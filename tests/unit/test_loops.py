@@ -26,7 +26,7 @@ OF_ONE = {
         storages.alist._Api._follow storages.openload._Api._follow
         storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
         storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
-        storages.telegram._Sending.all_there""",
+        storages.telegram._Sending.all_there workers.identity.Place._try""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.patiently
         saveany.store.outbox.Outbox.redeliver saveany.store.people.People.change
@@ -42,6 +42,7 @@ WITHIN = {
         workers.main.Worker._watch_self workers.answers.answer_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
         saveany.bot.app._wait_for saveany.bot.app._hold""",
+    "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",
     "saveany.bot.inbox.Inbox.run": """
         saveany.telegram.talk.Talk.letters saveany.telegram.updates.Feed.letters""",
     "saveany.bot.live.LiveMessages._look, which catches everything": """

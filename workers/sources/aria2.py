@@ -30,6 +30,7 @@ from msgspec.structs import replace
 
 from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
+from saveany.logs import get_logger
 from saveany.models import Item, TaskSpec
 from saveany.net import trust
 from saveany.net.client import describe, plain_client
@@ -81,6 +82,9 @@ _LATER = re.compile(r"status=(408|425|429|5\d\d)\b")
 
 #: The way out of an aria2 that we start, but for downloads, which are given one of their own each.
 _NOWHERE = "http://127.0.0.1:1"
+
+
+log = get_logger("saveany.aria2")
 
 
 class _File(NamedTuple):
@@ -204,13 +208,19 @@ class Aria2Source(Source):
 
     async def _heed_limits(self) -> None:
         while self._speeds:
-            users = [speed.user for speed in self._speeds.values()]
-            for gid, speed in list(self._speeds.items()):
-                rate = self._tools.rate(speed.user, users)
-                limit = max(1, round(rate)) if rate else 0
-                if limit != speed.limit and await self._rpc.limit(gid, limit):
-                    speed.limit = limit
+            try:
+                await self._pass_limits_on()
+            except Exception:  # else the limits of all tasks would stay as they are
+                log.exception("limits could not be passed on to aria2")
             await asyncio.sleep(_POLL)
+
+    async def _pass_limits_on(self) -> None:
+        users = [speed.user for speed in self._speeds.values()]
+        for gid, speed in list(self._speeds.items()):
+            rate = self._tools.rate(speed.user, users)
+            limit = max(1, round(rate)) if rate else 0
+            if limit != speed.limit and await self._rpc.limit(gid, limit):
+                speed.limit = limit
 
     async def _shut(self, task_id: str) -> None:
         if way := self._ways.pop(task_id, None):

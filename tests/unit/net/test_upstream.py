@@ -162,6 +162,6 @@ class Socks5Without6(Socks5):
 async def test_an_address_that_the_proxy_cannot_reach_does_not_hide_the_next(way: Behaviour) -> None:
     """Many proxies have no IPv6, and what the system knows of a host begins with that."""
     async with serving() as server, proxy(way) as good:
-        both = [IPv6Address("::1"), IPv4Address("127.0.0.1")]
+        both: list[IPv4Address | IPv6Address] = [IPv6Address("::1"), IPv4Address("127.0.0.1")]
         _, writer = await dial(both, server.port, good.url())
         writer.close()
