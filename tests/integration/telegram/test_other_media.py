@@ -81,7 +81,7 @@ async def test_several_in_one_message_are_an_album(sandbox: Sandbox, accounts: A
     post(sandbox, how, *files)
     assert await contents(accounts) == right(*files)
     found = await accounts.resolve(parse(LINK))
-    assert len({media.grouped_id for media in found}) == 1
+    assert [media.grouped_id for media in found] == [5, 5, 5]
     assert [media.caption for media in found] == ["Look", "", ""]
 
 
@@ -231,6 +231,33 @@ async def test_references_of_such_files_are_renewed(sandbox: Sandbox, accounts: 
     [media] = await accounts.resolve(parse(LINK))
     sandbox.world.expire(file)
     assert (await fetch(accounts, media)).sha256 == right(file)[0][1]
+
+
+SIZES = {
+    "plain": [
+        tl.PhotoSize("s", 80, 60, 9000),
+        tl.PhotoSize("y", 1280, 960, 500),
+        tl.PhotoSize("m", 320, 240, 700),
+    ],
+    "progressive": [tl.PhotoSize("x", 80, 60, 9000), tl.PhotoSizeProgressive("y", 1280, 960, [100, 500])],
+    "cached": [tl.PhotoSize("s", 8, 6, 9000), tl.PhotoCachedSize("y", 80, 60, b"x" * 500)],
+    "no file": [tl.PhotoStrippedSize("i", b"x" * 9000), tl.PhotoSize("y", 8, 6, 500)],
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_largest_size_of_a_photo_has_the_most_pixels(sizes: list[Any], order: int) -> None:
+    shown = tl.Photo(1, 2, b"reference", datetime.now(UTC), sizes[::order], 2)
+    message = tl.Message(
+        id=5,
+        peer_id=tl.PeerChannel(CHAT),
+        date=datetime.now(UTC),
+        message="",
+        media=tl.MessageMediaPhoto(photo=shown),
+    )
+    [media] = files_in(message, "me")
+    assert (media.location.thumb, media.size) == ("y", 500)
 
 
 async def test_moving_photos_and_other_versions_count_once(sandbox: Sandbox) -> None:

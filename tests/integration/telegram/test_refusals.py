@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saveany.errors import NeedsLogin, Permanent, Retryable
+from saveany.errors import NeedsLogin, Offline, Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Account
 from saveany.telegram.accounts import Accounts
@@ -50,6 +50,31 @@ async def test_a_frozen_account_blocks_no_other(sandbox: Sandbox, start: Start, 
     [media] = await accounts.resolve(PUBLIC)
     assert media.account == ("me" if frozen == samples.BOT.id else "bot")
     await fetch(accounts, media)
+
+
+async def test_that_telegram_is_away_is_offline_whoever_asks(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    await sandbox.centers[2].unplug()
+    with pytest.raises(Offline, match=r"bot: .*; me: "):
+        await accounts.resolve(PUBLIC)
+
+
+async def test_that_one_account_only_has_to_wait_is_not_offline(sandbox: Sandbox, start: Start) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"flood_wait=33,method=contacts.resolveUsername,account={samples.USER.id}")
+    sandbox.faults.add(f"drop,method=contacts.resolveUsername,account={samples.BOT.id}")
+    with pytest.raises(Retryable) as caught:
+        await accounts.resolve(PUBLIC)
+    assert type(caught.value) is Retryable
+
+
+async def test_a_message_that_one_account_cannot_see_waits_for_the_other(
+    sandbox: Sandbox, start: Start
+) -> None:
+    accounts = await start(bot=True, user=True)
+    sandbox.faults.add(f"flood_wait=33,method=channels.getMessages,account={samples.USER.id}")
+    with pytest.raises(Retryable, match="bot: Message 199 does not exist"):
+        await accounts.resolve(parse("https://t.me/channel/199"))
 
 
 @pytest.mark.parametrize(
