@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from telethon.tl import types as tl
 
-from saveany.errors import Permanent
+from saveany.errors import Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import Literal, Stream
 from saveany.sandbox.documents import jpeg
@@ -125,6 +125,17 @@ async def test_of_a_range_that_is_taken_which_an_account_may_have(
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == right(bought, plain)
     with pytest.raises(Permanent, match="not bought"):
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
+
+
+async def test_a_range_waits_for_the_account_that_may_have_more_of_it(
+    sandbox: Sandbox, accounts: Accounts
+) -> None:
+    post(sandbox, "paid", photo(3001), buyers=frozenset({USER}))
+    plain = sandbox.world.add_file(video(3002))
+    sandbox.world.post(sandbox.world.chats[CHAT], Message(id=6, file=plain))
+    sandbox.faults.add(f"flood_wait=33,method=channels.getMessages,account={USER}")
+    with pytest.raises(Retryable, match="Telegram asks to wait 33 s"):
+        await accounts.resolve(parse(f"https://t.me/c/{CHAT}/5-6"))
 
 
 @pytest.mark.parametrize("owner", [samples.PERSON.id, samples.CHANNEL])
