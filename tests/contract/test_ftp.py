@@ -43,6 +43,13 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
+    the tests look for it."""
+    monkeypatch.setattr("storages.ftp._LAST_WORD", 60)
+
+
 @pytest.fixture
 def folder() -> str:
     return uuid4().hex
