@@ -70,6 +70,22 @@ async def test_another_site(
     assert (await store.tasks.counts())["queued"] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Origin", ["http://127.0.0.1:8080", "https://evil.example"]),
+        ("Origin", ["https://evil.example", "http://127.0.0.1:8080"]),
+        ("Host", ["127.0.0.1:8080", "evil.example"]),
+        ("Host", ["evil.example", "127.0.0.1:8080"]),
+    ],
+)
+async def test_a_good_header_does_not_hide_a_bad_one(
+    open_client: httpx.AsyncClient, name: str, values: list[str]
+) -> None:
+    headers = [(name, value) for value in values]
+    check_error(await open_client.get("/api/v1/tasks", headers=headers), 403)
+
+
 @pytest.mark.parametrize("site", ["same-origin", "none"])
 async def test_its_own_pages(either: httpx.AsyncClient, site: str) -> None:
     url = either.base_url

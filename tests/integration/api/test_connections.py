@@ -307,6 +307,17 @@ async def test_whoever_asks_without_the_token_is_still_a_stranger(peers: Peers) 
 
 
 @pytest.mark.usefixtures("few")
+async def test_a_stranger_that_asks_goes_after_those_that_sit_there(peers: Peers) -> None:
+    asking, *idle = [await peers.connect() for _ in range(5)]
+    await asking.send(HEALTH + b"\r\n")
+    assert (await asking.answer())[0] == 200
+    await peers.connect()
+    assert (await idle[0].answer())[0] == 429
+    await asking.send(HEALTH + b"\r\n")
+    assert (await asking.answer())[0] == 200
+
+
+@pytest.mark.usefixtures("few")
 async def test_the_address_with_most_strangers_makes_room_for_others(peers: Peers) -> None:
     first = await peers.connect("127.0.0.2")
     crowd = [await peers.connect("127.0.0.3") for _ in range(5)]
