@@ -74,6 +74,18 @@ async def test_a_greedy_user_makes_room_with_the_task_begun_last(store: Store) -
     assert (await claim(store)).task.id == waiting
 
 
+async def test_a_slot_that_becomes_free_counts_before_it_is(store: Store) -> None:
+    """A worker that takes long to stop its tasks does not stop more of them than is fair."""
+    running = await busy(store, 1, 1, 1)
+    for _ in range(2):
+        await accept(store, user_id=2)
+    told = []
+    for _ in range(4):
+        await let_pass(store, PATIENCE_MS)
+        told += await make_room(store, running)
+    assert told == [running[2].task.id, running[1].task.id]
+
+
 async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
     for priority in (0, -1, 1):
         await accept(store, user_id=1, priority=priority)

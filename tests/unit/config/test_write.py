@@ -208,6 +208,8 @@ def test_storages_are_added_and_removed_as_blocks(commented: Path) -> None:
         'type = "local"',
         'base_path = "/mnt/usb"',
     ]
+    text = commented.read_text()
+    assert text.index('"/mnt/usb"') < text.index("# --- the rest ---") < text.index("[log]")
     with pytest.raises(ConfigError, match="usb is there twice"):
         add_storage(commented, {"name": "usb", "type": "local", "base_path": "/x"}, {})
     remove_storage(commented, "usb", {})
