@@ -190,7 +190,10 @@ async def test_nothing_is_pushed_in_a_new_session_until_the_client_asks(sandbox:
         await writer.send_message("sandbox_person", "first")
         await other.hears(lambda message: message.text == "first")
         sandbox.renew_sessions(samples.PERSON.id)
+        pushed = sandbox.counters.requests(method="updates", account=samples.PERSON.id)
+        assert pushed
         await writer.send_message("sandbox_person", "second")
+        assert sandbox.counters.requests(method="updates", account=samples.PERSON.id) == pushed
         await other.client.get_me()
         await writer.send_message("sandbox_person", "third")
         await other.hears(lambda message: message.text == "third")
