@@ -18,6 +18,11 @@ def test_it_ends_with_a_sentence() -> None:
     assert excerpt(text, 58) == "The server refuses."
 
 
+def test_an_abbreviation_at_its_begin_is_no_sentence() -> None:
+    text = "No. 7 of the disks in the cupboard does not spin up"
+    assert excerpt(text, 40) == "No. 7 of the disks in the cupboard does…"
+
+
 def test_a_sentence_of_another_script_ends_without_a_space() -> None:
     assert excerpt("\u670d\u52a1\u5668\u62d2\u7edd\u3002\u8bf7\u7a0d\u540e\u518d\u8bd5\u4e00\u6b21", 10) == (
         "\u670d\u52a1\u5668\u62d2\u7edd\u3002"

@@ -139,6 +139,19 @@ def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
         assert str(error) == REASONS[code]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ACL failure in script: User x has no permissions to run the 'get' command",
+        "The user executing the script can't run this command or subcommand",
+    ],
+)
+def test_rights_that_a_script_lacks_in_the_words_of_other_versions(words: str) -> None:
+    error = Parser.parse_error(f"ERR {words}, {CANARY}")
+    assert isinstance(error, Refused)
+    assert str(error) == REASONS["NOPERM"]
+
+
 def test_what_a_server_quotes_of_a_command_is_cut_off() -> None:
     quoted = Parser.parse_error(f"ERR unknown command 'EVALSHA', with args beginning with: '1' '{CANARY}'")
     assert not isinstance(quoted, Refused)
