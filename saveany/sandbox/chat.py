@@ -101,7 +101,9 @@ class TerminalChat:
 
 async def typed_lines() -> AsyncIterator[str]:
     """The lines that are typed on stdin, until its end."""
-    if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):  # asyncio cannot wait for a file
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    # epoll refuses files and /dev/null
+    if not (sys.stdin.isatty() or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         for typed in sys.stdin:
             yield typed
         return

@@ -59,9 +59,15 @@ class DataCenter:
         self._servers: list[asyncio.Server] = []
         self._tasks: dict[asyncio.Task[None], Connection] = {}
 
-    async def start(self, port: int, host: str = HOST) -> int:
-        """Listen on a port, 0 for a free one, beside those that there are; returns it."""
-        server = await asyncio.start_server(self._accept, host, port)
+    async def start(self, port: int, host: str = HOST, *, fixed: bool = True) -> int:
+        """Listen on one more port, 0 for a free one, and return it. If the port is taken, listen on a free
+        one unless it is `fixed`; raises `OSError` then."""
+        try:
+            server = await asyncio.start_server(self._accept, host, port)
+        except OSError:
+            if fixed or not port:
+                raise
+            server = await asyncio.start_server(self._accept, host, 0)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
@@ -136,7 +142,8 @@ class Sandbox:
             self.centers = {id_: DataCenter(id_, shared) for id_ in self._ids}
             ports = vault.ports() | ({self.dc_id: self._port} if self._port else {})
             for id_, center in self.centers.items():
-                shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0)))
+                fixed = bool(self._port) and id_ == self.dc_id
+                shared.addresses[id_] = (HOST, await center.start(ports.get(id_, 0), fixed=fixed))
                 stack.push_async_callback(center.stop)
             vault.save_ports({id_: port for id_, (_, port) in shared.addresses.items()})
             stack.callback(self.world.store.close)

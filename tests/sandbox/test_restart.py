@@ -21,6 +21,15 @@ from saveany.sandbox.world import Message
 from tests.sandbox.clients import telethon, user
 
 
+async def test_a_port_that_another_program_has_taken_since_is_replaced(tmp_path: Path) -> None:
+    async with Sandbox(state=tmp_path) as first:
+        taken = first.addresses[first.dc_id]
+    other = await asyncio.start_server(lambda reader, writer: None, *taken)
+    async with other, Sandbox(state=tmp_path) as second, telethon(second, second.user_session) as client:
+        assert second.addresses[second.dc_id] != taken
+        assert not (await client.get_me()).bot
+
+
 async def test_clients_go_on_after_a_restart(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as first:
         addresses, session, key = first.addresses, first.user_session, first.public_key

@@ -78,3 +78,11 @@ async def test_a_chat_with_the_bot_saves_a_file(tmp_path: Path) -> None:
     assert await process.wait() == 0
     logs = (tmp_path / "a/logs").glob("*.log")
     assert all("Traceback" not in log.read_text() for log in logs)
+
+
+async def test_a_chat_without_anybody_who_types_ends(tmp_path: Path) -> None:
+    process = await demo("--chat", "--data", str(tmp_path / "a"), "--port", "0")
+    async with asyncio.timeout(90):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"You are chatting with the bot." in out
