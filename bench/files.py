@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from bench.results import MIB
-from saveany.sandbox.content import Stream, sha256
+from saveany.sandbox.content import ContentStream, sha256
 
 CHANNEL = "benchmark"
 
@@ -35,9 +35,9 @@ def size(number: int) -> int:
     return _SIZES.get(number, _SMALL_SIZE if number in SMALL else 256 * MIB)
 
 
-def content(number: int) -> Stream:
+def content(number: int) -> ContentStream:
     """The bytes of a file; made 20 times faster than they can be encrypted, so nothing need be kept."""
-    return Stream(_FIRST_ID + number, size(number))
+    return ContentStream(_FIRST_ID + number, size(number))
 
 
 @cache

@@ -13,7 +13,7 @@ import sys
 from bench import files
 from saveany.sandbox import Sandbox
 from saveany.sandbox.__main__ import describe
-from saveany.sandbox.world import Chat, File, Message, World
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage, World
 
 _CHAT_ID = 1600000001
 
@@ -34,8 +34,8 @@ def fill(world: World, dc: int) -> None:
     chat = world.add_chat(Chat(id=_CHAT_ID, title="Benchmark", username=files.CHANNEL))
     for number in files.numbers():
         content = files.content(number)
-        file = world.add_file(File(id=content.seed, content=content, name=f"{number}.bin", dc=dc))
-        world.post(chat, Message(id=number, file=file))
+        file = world.add_file(StoredFile(id=content.seed, content=content, name=f"{number}.bin", dc=dc))
+        world.post(chat, StoredMessage(id=number, file=file))
 
 
 if __name__ == "__main__":

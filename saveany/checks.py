@@ -34,7 +34,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
 from saveany.telegram.settings import read
-from saveany.telegram.uploads import Uploads
+from saveany.telegram.uploads import Uploader
 from storages import registry
 from storages.base import Services, StorageOptions
 from workers.sources.process import find
@@ -315,7 +315,7 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
         try:
             await accounts.start()
             ready, problems = accounts.ready, accounts.problems
-            services = replace(config.services, courier=Uploads(accounts))
+            services = replace(config.services, message_sender=Uploader(accounts))
             for options in config.storages:
                 if _needs_account(options):
                     found = await _storage(options, services, Store(db))

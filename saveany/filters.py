@@ -14,7 +14,7 @@ Kind = Literal["document", "photo", "video", "voice", "audio", "sticker", "anima
 _MOST = 8192
 
 
-class File(Protocol):
+class FileFacts(Protocol):
     """What a filter asks of a file."""
 
     @property
@@ -98,7 +98,7 @@ class Filter(BaseModel):
     )
     before: Moment | None = Field(default=None, description="Posted earlier than then.")
 
-    def accepts(self, file: File) -> bool:
+    def accepts(self, file: FileFacts) -> bool:
         """Whether a file is wanted."""
         return (
             (not self.kinds or file.kind in self.kinds)

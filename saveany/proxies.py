@@ -25,7 +25,7 @@ _PROTOCOLS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class ProxyUrl:
     """Where a proxy is, and how to speak to it."""
 
     protocol: str  # socks5, socks4 or http
@@ -37,7 +37,7 @@ class Proxy:
 
 
 @lru_cache(maxsize=16)
-def parse(url: str) -> Proxy:
+def parse(url: str) -> ProxyUrl:
     """The proxy that a URL means. `ValueError` says what is wrong with it, and does not repeat it."""
     try:
         parts = urlsplit(url.strip())
@@ -48,7 +48,7 @@ def parse(url: str) -> Proxy:
         raise ValueError(problem)
     if parts.scheme not in _PROTOCOLS or not host or not port or parts.path.strip("/") or parts.query:
         raise ValueError(_LOOKS)
-    return Proxy(
+    return ProxyUrl(
         _PROTOCOLS[parts.scheme],
         host,
         port,

@@ -38,7 +38,7 @@ _BELLS = 32
 Announce = Callable[[Task, list[Item]], Awaitable[list[Delivery]]]
 
 
-class Bell:
+class WakeUp:
     """Rings for workers."""
 
     def __init__(self, db: Db) -> None:
@@ -71,7 +71,7 @@ class Queue:
     def __init__(self, store: Store, announce_canceled: Announce) -> None:
         self._store = store
         self._announce = announce_canceled
-        self._bell = Bell(store.db)
+        self._bell = WakeUp(store.db)
 
     async def submit(self, spec: TaskSpec, *, key: str = "", body_hash: str = "") -> Accepted:
         """Accept a task. Raises `KeyReused` if the idempotency `key` came with another body before."""

@@ -59,7 +59,7 @@ class Params(BaseModel):
         return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True)
 
 
-class TgFiles(Params):
+class TgFilesParams(Params):
     """Media of Telegram messages."""
 
     link_field = "message_links"
@@ -74,7 +74,7 @@ class TgFiles(Params):
     filter: Filter = Field(default=Filter(), description="Which of the files behind the links to save.")
 
 
-class DirectLinks(Params):
+class DirectLinksParams(Params):
     """Files at plain URLs."""
 
     urls: Links = Field(description="URLs of files.", examples=[["https://example.com/file.zip"]])
@@ -83,7 +83,7 @@ class DirectLinks(Params):
     max_bytes: int = Field(default=0, ge=0, description="Refuse a larger file; 0 takes any.")
 
 
-class YtDlp(Params):
+class YtDlpParams(Params):
     """Videos of the sites that yt-dlp knows."""
 
     urls: Links = Field(description="Pages of videos or playlists.", examples=[["https://example.com/watch"]])
@@ -96,14 +96,14 @@ class YtDlp(Params):
     playlist: bool = Field(default=True, description="Take all videos of a playlist.")
 
 
-class Gallery(Params):
+class GalleryParams(Params):
     """Pictures and files of the sites that gallery-dl knows: X, Kemono, Danbooru and hundreds more."""
 
     link_field = "url"
     url: Link = Field(description="A post, album or gallery.", examples=["https://example.com/post/1"])
 
 
-class Aria2(Params):
+class Aria2Params(Params):
     """Torrents, magnets, metalinks and files, by aria2."""
 
     urls: Links = Field(description="Each is a download of its own.", examples=[["magnet:?xt=urn:btih:…"]])
@@ -112,14 +112,14 @@ class Aria2(Params):
     )
 
 
-class Telegraph(Params):
+class TelegraphParams(Params):
     """Pictures of a telegra.ph article."""
 
     link_field = "telegraph_url"
     telegraph_url: Link = Field(description="The article.", examples=["https://telegra.ph/Title-01-31"])
 
 
-class Transfer(Params):
+class TransferParams(Params):
     """Files of another storage."""
 
     link_field = "source_path"
@@ -253,7 +253,7 @@ SOURCES: tuple[SourceSpec, ...] = (
     SourceSpec(
         "tgfiles",
         "Files of Telegram messages",
-        TgFiles,
+        TgFilesParams,
         "workers.sources.telegram:TelegramSource",
         telegram.looks_like,
         lambda link: telegram.parse(link).url,
@@ -261,14 +261,14 @@ SOURCES: tuple[SourceSpec, ...] = (
     SourceSpec(
         "tphpics",
         "Pictures of a telegra.ph page",
-        Telegraph,
+        TelegraphParams,
         "workers.sources.telegraph:TelegraphSource",
         _on_hosts("telegra.ph", "graph.org", "te.legra.ph"),
     ),
     SourceSpec(
         "parseditem",
         "Media of a page, by gallery-dl",
-        Gallery,
+        GalleryParams,
         "workers.sources.gallery:GallerySource",
         _on_hosts(*_GALLERY_HOSTS),
         table="gallery",
@@ -276,7 +276,7 @@ SOURCES: tuple[SourceSpec, ...] = (
     SourceSpec(
         "ytdlp",
         "Videos, by yt-dlp",
-        YtDlp,
+        YtDlpParams,
         "workers.sources.ytdlp:YtDlpSource",
         _on_hosts(*_VIDEO_HOSTS),
         table="ytdlp",
@@ -284,7 +284,7 @@ SOURCES: tuple[SourceSpec, ...] = (
     SourceSpec(
         "aria2",
         "Torrents, magnets and files, by aria2",
-        Aria2,
+        Aria2Params,
         "workers.sources.aria2:Aria2Source",
         _is_for_aria2,
         _aria2_link,
@@ -293,14 +293,14 @@ SOURCES: tuple[SourceSpec, ...] = (
     SourceSpec(
         "directlinks",
         "Files at plain URLs",
-        DirectLinks,
+        DirectLinksParams,
         "workers.sources.directlinks:DirectLinksSource",
         _is_web,
     ),
     SourceSpec(
         "transfer",
         "Files of another storage",
-        Transfer,
+        TransferParams,
         "workers.sources.transfer:TransferSource",
         canonical=lambda path: path.strip("/"),
     ),

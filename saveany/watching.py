@@ -18,13 +18,13 @@ from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError
 from saveany.filters import Filter
 from saveany.logs import get_logger
-from saveany.planning.intake import Wish, intake
+from saveany.planning.intake import TaskRequest, plan_request
 from saveany.queue import Queue
 from saveany.store import Store
 from saveany.store.db import TROUBLE
-from saveany.store.watches import Watch
+from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import Page
+from saveany.telegram.history import MessagePage
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, captioned
 
@@ -42,7 +42,7 @@ _NOT_TOLD = 2**31
 _log = get_logger(__name__)
 
 
-class Watcher:
+class ChatWatcher:
     """Watches all chats. One process may do so at a time."""
 
     def __init__(
@@ -76,13 +76,15 @@ class Watcher:
     async def round(self) -> None:
         """Look once. Raises `TROUBLE`, alone or in a group, if Redis fails."""
         now = time.monotonic()
-        watches = [each for each in await self._store.watches.all() if self._rests.get(each.id, 0) <= now]
+        watches = [
+            each for each in await self._store.watched_chats.all() if self._rests.get(each.id, 0) <= now
+        ]
         watches.sort(key=lambda watch: watch.account)
         async with asyncio.TaskGroup() as group:
             for account, its in groupby(watches, key=lambda watch: watch.account):
                 group.create_task(self._look(account, list(its)))
 
-    async def _look(self, account: str, watches: Sequence[Watch]) -> None:
+    async def _look(self, account: str, watches: Sequence[WatchedChat]) -> None:
         """Handle what is new in the chats of one account. What it cannot see another one reads, if it can."""
         try:
             tops = await self._accounts.tops(account, {each.chat: each.username for each in watches})
@@ -98,7 +100,7 @@ class Watcher:
             elif watch.problem:
                 await self._note(watch, "")
 
-    async def _handle(self, watch: Watch) -> None:
+    async def _handle(self, watch: WatchedChat) -> None:
         try:
             await self._read(watch)
             problem = ""
@@ -114,13 +116,13 @@ class Watcher:
         if problem != watch.problem:
             await self._note(watch, problem)
 
-    def _rest(self, watch: Watch, seconds: float) -> None:
+    def _rest(self, watch: WatchedChat, seconds: float) -> None:
         self._rests[watch.id] = time.monotonic() + seconds
 
-    async def _note(self, watch: Watch, problem: str) -> None:
-        await self._store.watches.note(watch.id, problem, time.time_ns() // 1_000_000)
+    async def _note(self, watch: WatchedChat, problem: str) -> None:
+        await self._store.watched_chats.note(watch.id, problem, time.time_ns() // 1_000_000)
 
-    async def _read(self, watch: Watch) -> None:
+    async def _read(self, watch: WatchedChat) -> None:
         """Handle the messages after the last one that was."""
         for _ in range(_PAGES):
             if (await self._store.tasks.counts())["queued"] >= _MOST_QUEUED:
@@ -138,18 +140,18 @@ class Watcher:
                 return
             watch = kept
 
-    async def _take(self, watch: Watch, page: Page) -> Watch | None:
+    async def _take(self, watch: WatchedChat, page: MessagePage) -> WatchedChat | None:
         """Handle a page. The watch as it is then, None if it was ended."""
         posts, last = self._whole(watch, page)
         for post in posts:
             await self._save(watch, post)
-            if not await self._store.watches.advance(watch.id, post[-1].message_id):
+            if not await self._store.watched_chats.advance(watch.id, post[-1].message_id):
                 return None
-        await self._store.watches.advance(watch.id, last)
+        await self._store.watched_chats.advance(watch.id, last)
         seen_by = {"account": page.account, "username": page.username}
-        return await self._store.watches.change(watch.id, lambda now: replace(now, **seen_by))
+        return await self._store.watched_chats.change(watch.id, lambda now: replace(now, **seen_by))
 
-    def _whole(self, watch: Watch, page: Page) -> tuple[list[list[Media]], int]:
+    def _whole(self, watch: WatchedChat, page: MessagePage) -> tuple[list[list[Media]], int]:
         """The files by post, an album's together, and the last message that is handled with them.
 
         An album at the end of what there is may still be growing: it waits until it has not in one round.
@@ -165,13 +167,13 @@ class Watcher:
             self._growing[watch.id] = page.last
         return posts[:-1], end[0].message_id - 1
 
-    async def _save(self, watch: Watch, post: Sequence[Media]) -> None:
+    async def _save(self, watch: WatchedChat, post: Sequence[Media]) -> None:
         """Make a task of what the watch wants of a message or an album."""
         wanted = Filter.model_validate(watch.filter)
         files = [each for each in captioned(post) if wanted.accepts(each)]
         if not files:
             return
-        wish = Wish(
+        wish = TaskRequest(
             links=list(_links(files)),
             type="tgfiles",
             user_id=watch.user_id,
@@ -179,10 +181,10 @@ class Watcher:
             folder=watch.folder,
             params={"username": files[0].chat_username},
         )
-        spec = intake(self._config, wish, await self._store.people.get(watch.user_id))
+        spec = plan_request(self._config, wish, await self._store.preferences.get(watch.user_id))
         accepted = await self._queue.submit(spec, key=f"watch:{watch.id}:{post[0].message_id}")
         if watch.notify != "none":
-            await self._store.watches.made(accepted.id, watch.id)
+            await self._store.watched_chats.made(accepted.id, watch.id)
 
 
 def _post(media: Media) -> int:

@@ -83,7 +83,7 @@ class AlistStorage(RemoteStorage):
     def __init__(self, options: AlistOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._web = Web(options.name, own=options.url, allow=(services or Services()).allow)
-        self._api = _Api(options, self._web)
+        self._api = _AlistApi(options, self._web)
         self._base = "/" + options.base_path.strip("/")
 
     async def reach(self) -> None:
@@ -241,7 +241,7 @@ class AlistStorage(RemoteStorage):
             raise NameTaken(f"storage {self.name!r}: {path!r} exists already") from None
 
 
-class _Api:
+class _AlistApi:
     """The server's API, logged in.
 
     Raises `FileNotFoundError`, `NotADirectoryError` and `NameTaken`, which the caller knows the path for, and

@@ -64,7 +64,7 @@ class Capabilities:
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
-    needs_account: bool = False  # a Telegram account of the worker brings the files: `Services.courier`
+    needs_account: bool = False  # a Telegram account of the worker sends the files
     albums: bool = False  # `gather` works: files that belong together are shown together
 
 
@@ -78,8 +78,8 @@ class Services:
     proxy: str = ""
     #: Private networks that a server may send us to: what it says is not the operator's word.
     allow: Sequence[Network] = ()
-    #: Sends files to Telegram (`storages.telegram.Courier`), None where no account is configured.
-    courier: Any = None
+    #: Sends files to Telegram (`storages.telegram.MessageSender`), None where no account is configured.
+    message_sender: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class UploadKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class AlbumFile:
     """A file of an album: whose upload it is, the path and the bytes it has, and what is said beside it."""
 
     key: UploadKey
@@ -240,7 +240,7 @@ class Storage(abc.ABC):
         missing of the commit is done and the answer is True.
         """
 
-    async def gather(self, members: Sequence[Member]) -> bool:
+    async def gather(self, members: Sequence[AlbumFile]) -> bool:
         """Make sealed uploads of one task visible as an album, in this order (capability `albums`). In place
         of the `commit` of each, and of `finished`: asked again, by a later epoch too, what is visible stays
         so, once, and what an earlier epoch has sealed becomes visible. False if one of them is neither."""

@@ -95,7 +95,7 @@ class FtpOptions(StorageOptions):
             raise ValueError("must be the name of an encoding, such as utf-8 or latin-1") from None
 
 
-class _Client(aioftp.Client):
+class _FtpClient(aioftp.Client):
     """A connection that is logged in."""
 
     home = "/"
@@ -189,14 +189,14 @@ class FtpStorage(RemoteStorage):
     def __init__(self, options: FtpOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._options = options
-        self._idle: list[_Client] = []
+        self._idle: list[_FtpClient] = []
         self._pulse = Pulse()
         self._tells_entries = True  # the server knows MLST and MLSD, as far as we know
 
     # Talking to the server.
 
     @asynccontextmanager
-    async def _client(self, path: str = "") -> AsyncIterator[_Client]:
+    async def _client(self, path: str = "") -> AsyncIterator[_FtpClient]:
         """A connection for this caller alone. What goes wrong in the block gets its meaning, and ends it."""
         with self._edge(path), self._pulse.asking():
             client = await self._revived() or await self._connect()
@@ -209,7 +209,7 @@ class FtpStorage(RemoteStorage):
             finally:
                 self._keep(client)
 
-    async def _revived(self) -> _Client | None:
+    async def _revived(self) -> _FtpClient | None:
         while self._idle:
             client = self._idle.pop()
             if client.old:
@@ -225,7 +225,7 @@ class FtpStorage(RemoteStorage):
                 return client
         return None
 
-    def _keep(self, client: _Client) -> None:
+    def _keep(self, client: _FtpClient) -> None:
         if client.stream.writer.is_closing():
             return
         if client.old:
@@ -236,10 +236,10 @@ class FtpStorage(RemoteStorage):
         if len(self._idle) > _MOST_IDLE:
             self._idle.pop(0).hang_up()
 
-    async def _connect(self) -> _Client:
+    async def _connect(self) -> _FtpClient:
         options = self._options
         implicit = options.tls == "implicit"
-        client = _Client(
+        client = _FtpClient(
             socket_timeout=_SILENCE,
             connection_timeout=_CONNECT,
             encoding=options.encoding,
@@ -264,7 +264,7 @@ class FtpStorage(RemoteStorage):
             raise
         return client
 
-    async def _secure(self, client: _Client) -> None:
+    async def _secure(self, client: _FtpClient) -> None:
         try:
             await client.upgrade_to_tls(self._context())
         except aioftp.StatusCodeError as error:
@@ -301,11 +301,11 @@ class FtpStorage(RemoteStorage):
             what = f"{self._options.host} cannot be reached, or the connection broke"
             raise StorageUnavailable(f"{where}: {what} ({type(error).__name__})") from error
 
-    def _full(self, client: _Client, path: str, names: Encoder = NAMES) -> str:
+    def _full(self, client: _FtpClient, path: str, names: Encoder = NAMES) -> str:
         spelled = "/".join(map(names.encode, path.split("/"))) if path else ""
         return posixpath.join(client.home, self._options.base_path, spelled).rstrip("/") or "/"
 
-    async def _place(self, client: _Client, path: str) -> str:
+    async def _place(self, client: _FtpClient, path: str) -> str:
         """The full path of what is at a path: others may have given a name that we would spell."""
         ours, theirs = self._full(client, path), self._full(client, path, _THEIRS)
         if ours == theirs or await self._entry(client, path, ours):
@@ -349,7 +349,7 @@ class FtpStorage(RemoteStorage):
                 raise
             await client.taken(stream)
 
-    async def _to(self, client: _Client, path: str, offset: int) -> aioftp.DataConnectionThrottleStreamIO:
+    async def _to(self, client: _FtpClient, path: str, offset: int) -> aioftp.DataConnectionThrottleStreamIO:
         full = self._full(client, path)
         try:
             return await client.data(f"STOR {full}", offset)
@@ -410,7 +410,7 @@ class FtpStorage(RemoteStorage):
                     "name, or is the user not allowed to?"
                 )
 
-    async def _is_folder(self, client: _Client, full: str) -> bool:
+    async def _is_folder(self, client: _FtpClient, full: str) -> bool:
         try:
             await client.command(f"CWD {full}", "2xx")
         except aioftp.StatusCodeError as error:
@@ -432,7 +432,7 @@ class FtpStorage(RemoteStorage):
         entries = (_entry(f"{folder}{name}", facts) for name, facts in named)
         return [entry for entry in entries if entry]
 
-    async def _lines(self, client: _Client, full: str) -> list[tuple[str, dict[str, Any]]]:
+    async def _lines(self, client: _FtpClient, full: str) -> list[tuple[str, dict[str, Any]]]:
         """What is in a folder, which is the current one."""
         if self._tells_entries:
             try:
@@ -445,7 +445,7 @@ class FtpStorage(RemoteStorage):
         lines = await self._listing(client, "LIST -a")
         return [_old_facts(client, line) for line in lines if not line.startswith("total ")]
 
-    async def _listing(self, client: _Client, command: str) -> list[str]:
+    async def _listing(self, client: _FtpClient, command: str) -> list[str]:
         stream = await client.data(command)
         lines = []
         try:
@@ -463,7 +463,7 @@ class FtpStorage(RemoteStorage):
         async with self._client(path) as client:
             return await self._entry(client, path, await self._place(client, path))
 
-    async def _entry(self, client: _Client, path: str, full: str) -> Entry | None:
+    async def _entry(self, client: _FtpClient, path: str, full: str) -> Entry | None:
         if self._tells_entries:
             try:
                 _, lines = await client.command(f"MLST {full}", "2xx")
@@ -478,7 +478,7 @@ class FtpStorage(RemoteStorage):
                 self._tells_entries = False
         return await self._old_entry(client, path, full)
 
-    async def _old_entry(self, client: _Client, path: str, full: str) -> Entry | None:
+    async def _old_entry(self, client: _FtpClient, path: str, full: str) -> Entry | None:
         """Asks for the size first: to list a big folder for each of its files takes long."""
         if await self._is_folder(client, full):
             return _entry(path, {"type": "dir"})
@@ -548,7 +548,7 @@ def _meaning(where: str, error: aioftp.StatusCodeError) -> StorageError:
     return StorageError(f"{where}: the server says {code}: {said}")
 
 
-async def _time(client: _Client, full: str) -> str:
+async def _time(client: _FtpClient, full: str) -> str:
     try:
         _, said = await client.command(f"MDTM {full}", "213")
     except aioftp.StatusCodeError:
@@ -573,7 +573,7 @@ def _facts(line: str) -> tuple[str, dict[str, Any]]:
     return name, {key.lower(): value for key, _, value in pairs}
 
 
-def _old_facts(client: _Client, line: str) -> tuple[str, dict[str, Any]]:
+def _old_facts(client: _FtpClient, line: str) -> tuple[str, dict[str, Any]]:
     """Of a line of LIST, for which there is no standard but `ls -l`."""
     try:
         name, facts = client.parse_list_line(line.encode(client.encoding))

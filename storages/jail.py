@@ -95,14 +95,14 @@ class Disk:
         return kind(f"storage {self.name!r}: {path or str(self._base)!r}: {text}")
 
     @contextmanager
-    def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[Folder, str]]:
+    def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[FolderHandle, str]]:
         """The open folder a file is in, and the file's name in it."""
         *folders, name = split(path)
         with self.folder(folders, create=create) as folder:
             yield folder, name
 
     @contextmanager
-    def folder(self, parts: list[str], *, create: bool = False) -> Iterator[Folder]:
+    def folder(self, parts: list[str], *, create: bool = False) -> Iterator[FolderHandle]:
         """The open folder; missing ones are made if `create`, else they are a `FileNotFoundError`."""
         folder = self._open_base(create)
         try:
@@ -115,11 +115,11 @@ class Disk:
         finally:
             os.close(folder.fd)
 
-    def _open_base(self, create: bool) -> Folder:
+    def _open_base(self, create: bool) -> FolderHandle:
         try:
             if create and self._identity is None:
                 self._base.mkdir(parents=True, exist_ok=True)
-            return Folder(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
+            return FolderHandle(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
         except (FileExistsError, NotADirectoryError):
             raise self._unavailable(f"base_path {self._base} is not a folder") from None
         except FileNotFoundError:
@@ -127,9 +127,9 @@ class Disk:
                 raise
             raise self._not_here(None) from None
 
-    def _step(self, folder: Folder, name: str, path: str, create: bool) -> Folder:
+    def _step(self, folder: FolderHandle, name: str, path: str, create: bool) -> FolderHandle:
         try:
-            return Folder(os.open(name, _FOLDER, dir_fd=folder.fd))
+            return FolderHandle(os.open(name, _FOLDER, dir_fd=folder.fd))
         except NotADirectoryError:
             there = folder.stat(name)
             if there and stat.S_ISLNK(there.st_mode):
@@ -143,7 +143,7 @@ class Disk:
         with suppress(FileExistsError):  # another upload was faster
             os.mkdir(name, dir_fd=folder.fd)
         folder.sync()
-        return Folder(os.open(name, _FOLDER, dir_fd=folder.fd))
+        return FolderHandle(os.open(name, _FOLDER, dir_fd=folder.fd))
 
     def open_file(self, path: str, stack: ExitStack) -> int:
         """Open a regular file for reading; `stack` owns it from then on, so a cancel cannot lose it."""
@@ -157,7 +157,7 @@ class Disk:
     def identity(self) -> str | None:
         """What the marker says, None without one; makes nothing. The first seen is expected from then on."""
         try:
-            base = Folder(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
+            base = FolderHandle(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
         except FileNotFoundError:
             return None
         try:
@@ -190,11 +190,11 @@ class Disk:
             os.close(base.fd)
         self._identity = identity
 
-    def _check_marker(self, base: Folder) -> None:
+    def _check_marker(self, base: FolderHandle) -> None:
         if self._identity is not None and (found := self._read_marker(base)) != self._identity:
             raise self._not_here(found)
 
-    def _read_marker(self, base: Folder) -> str | None:
+    def _read_marker(self, base: FolderHandle) -> str | None:
         try:
             fd = base.open(MARKER)
         except FileNotFoundError:
@@ -220,7 +220,7 @@ class Disk:
         return StorageUnavailable(f"storage {self.name!r}: {text}")
 
 
-class Folder:
+class FolderHandle:
     """An open folder. A name is one part of a path; a link of that name is meant itself, never its target.
 
     What the operating system refuses is an `OSError` here; `Disk.run` gives it its meaning.
@@ -248,11 +248,11 @@ class Folder:
         """A descriptor of what is there."""
         return os.open(name, how | _FILE, dir_fd=self.fd)
 
-    def rename(self, old: str, new: str, to: Folder | None = None) -> None:
+    def rename(self, old: str, new: str, to: FolderHandle | None = None) -> None:
         """Rename, into folder `to` if given; a file called `new` is replaced."""
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd)
 
-    def publish(self, old: str, new: str, to: Folder | None = None) -> None:
+    def publish(self, old: str, new: str, to: FolderHandle | None = None) -> None:
         """Give the file the name `new`, here or in folder `to`, in one step, or raise `FileExistsError`;
         `old` may be gone then.
 
@@ -268,7 +268,7 @@ class Folder:
                 raise
             self._link(old, new, there)
 
-    def _link(self, old: str, new: str, to: Folder) -> None:
+    def _link(self, old: str, new: str, to: FolderHandle) -> None:
         """For NFS and others where a rename always replaces."""
         try:
             os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
@@ -294,7 +294,7 @@ class Folder:
                 raise
 
 
-class Lent:
+class SharedDescriptor:
     """A descriptor that is closed when its owner and every thread it is lent to are done with it.
 
     Closed under a thread's hands, its number could be another file's by the time the thread writes.
@@ -386,7 +386,7 @@ def reserve(fd: int, size: int) -> None:
             raise
 
 
-def _write_marker(base: Folder, identity: str) -> None:
+def _write_marker(base: FolderHandle, identity: str) -> None:
     """Whole from its first moment; if somebody else's appears meanwhile, that one stays."""
     draft = f"{MARKER}-{secrets.token_hex(8)}"
     fd = base.create(draft, 0o644)

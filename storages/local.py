@@ -57,8 +57,8 @@ from storages.base import (
 )
 from storages.jail import (
     Disk,
-    Folder,
-    Lent,
+    FolderHandle,
+    SharedDescriptor,
     copy_all,
     copy_piece,
     has_hole,
@@ -159,7 +159,7 @@ class LocalStorage(Storage):
     async def probe(self) -> None:
         """As in the contract; makes the base folder if it is missing."""
 
-        def echo(folder: Folder, name: str, sent: bytes) -> bytes:
+        def echo(folder: FolderHandle, name: str, sent: bytes) -> bytes:
             fd = folder.create(name, 0o600)
             try:
                 write_all(fd, 0, sent)
@@ -259,7 +259,9 @@ class LocalStorage(Storage):
 
         await self._disk.run(path, duplicate)
 
-    def _give_name(self, folder: Folder, name: str, there: Folder, new: str, *, replace: bool) -> None:
+    def _give_name(
+        self, folder: FolderHandle, name: str, there: FolderHandle, new: str, *, replace: bool
+    ) -> None:
         taken = there.stat(new)
         if taken and (not replace or not is_file(taken)):
             raise NameTaken(f"storage {self.name!r}: {new!r} exists already")
@@ -319,7 +321,7 @@ class _Resumable(NamedTuple):
     keep: tuple[Range, ...]
     may_be_own: bool  # whether a part of the same epoch has no writer any more
 
-    def open(self, folder: Folder, part: PartName, epoch: int) -> int | None:
+    def open(self, folder: FolderHandle, part: PartName, epoch: int) -> int | None:
         """A descriptor of the part if all of `keep` is there, and nothing of another length or owner."""
         there = folder.stat(str(part))
         if there is None or not self._fits(there) or (part.epoch == epoch and not self.may_be_own):
@@ -344,7 +346,7 @@ class LocalUpload(Upload):
         self._key = key
         self._path = path
         self._part = str(part_name(key, split(path)[-1]))
-        self._file: Lent | None = None  # None before `open`, and when the upload is over
+        self._file: SharedDescriptor | None = None  # None before `open`, and when the upload is over
         self._written = _Spans()
         self._reserved = 0
         self._sealed: int | None = None  # the size that was found right, and durable
@@ -358,16 +360,16 @@ class LocalUpload(Upload):
             # Before epoch 1 there can only be an earlier try of the same claim, whose part had the same name:
             # a folder of 100,000 files is not read for each new one.
             if self._key.epoch == 1 and folder.stat(self._part) is None:
-                self._file = Lent(folder.create(self._part))
+                self._file = SharedDescriptor(folder.create(self._part))
             else:
                 self._follow(folder, resumable)
         if size:
             self._reserve(size)
 
-    def _follow(self, folder: Folder, resumable: _Resumable) -> None:
+    def _follow(self, folder: FolderHandle, resumable: _Resumable) -> None:
         newest = max(_fence(folder, self._key), key=lambda part: part.epoch, default=None)
         fd = newest and resumable.open(folder, newest, self._key.epoch)
-        self._file = Lent(folder.create(self._part) if fd is None else fd)
+        self._file = SharedDescriptor(folder.create(self._part) if fd is None else fd)
         if newest and fd is not None:
             folder.rename(str(newest), self._part)
             self.kept = resumable.keep
@@ -463,16 +465,16 @@ class LocalUpload(Upload):
             self._sync_folder(folder)
         self._close()
 
-    def _link(self, folder: Folder, name: str, replace: bool) -> None:
+    def _link(self, folder: FolderHandle, name: str, replace: bool) -> None:
         if replace:
             folder.rename(self._part, name)
         else:
             folder.publish(self._part, name)
 
-    def _drop_part(self, folder: Folder) -> None:
+    def _drop_part(self, folder: FolderHandle) -> None:
         folder.unlink([self._part])
 
-    def _sync_folder(self, folder: Folder) -> None:
+    def _sync_folder(self, folder: FolderHandle) -> None:
         folder.sync()
 
     async def abort(self) -> None:
@@ -492,14 +494,14 @@ class LocalUpload(Upload):
         """Close the part; it stays."""
         await self._disk.run(self._path, self._close)
 
-    def _owns_part(self, folder: Folder) -> bool:
+    def _owns_part(self, folder: FolderHandle) -> bool:
         """Whether the part's name still means the file this upload writes to."""
         return self._file is not None and _same(os.fstat(self._file.fd), folder.stat(self._part))
 
     def _use(self, work: Callable[[int], T]) -> Callable[[], T]:
         return self._open_file().lend(work)
 
-    def _open_file(self) -> Lent:
+    def _open_file(self) -> SharedDescriptor:
         if self._file is None:
             raise StorageError(f"storage {self._disk.name!r}: the upload of {self._path!r} is over")
         return self._file
@@ -549,7 +551,7 @@ def _sibling(disk: Disk, path: str, final: str) -> str:
     return name
 
 
-def _parts(folder: Folder, key: UploadKey) -> Iterator[PartName]:
+def _parts(folder: FolderHandle, key: UploadKey) -> Iterator[PartName]:
     """The parts of that task and item, of every epoch."""
     for name in folder.names():
         part = parse(name)
@@ -557,7 +559,7 @@ def _parts(folder: Folder, key: UploadKey) -> Iterator[PartName]:
             yield part
 
 
-def _leftovers(folder: Folder, key: UploadKey) -> list[PartName]:
+def _leftovers(folder: FolderHandle, key: UploadKey) -> list[PartName]:
     """The parts of this upload; `Fenced` if one is of a later claim."""
     found = list(_parts(folder, key))
     if any(part.epoch > key.epoch for part in found):
@@ -565,7 +567,7 @@ def _leftovers(folder: Folder, key: UploadKey) -> list[PartName]:
     return found
 
 
-def _fence(folder: Folder, key: UploadKey) -> list[PartName]:
+def _fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
     """Rename all parts of this upload, so that none can be committed; returns them as they are now."""
     fenced = []
     for part in _leftovers(folder, key):

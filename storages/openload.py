@@ -100,7 +100,7 @@ class OpenloadStorage(RemoteStorage):
         super().__init__(options.name)
         self._web = Web(options.name, own=options.address, allow=(services or Services()).allow)
         self._address = options.address
-        self._api = _Api(options, self._web)
+        self._api = _OpenloadApi(options, self._web)
         self._base = "/" + options.base_path.strip("/")
         self._pulls = options.pull
         self._ids = {"": ""}  # of folders, by path there; the root has none
@@ -145,7 +145,7 @@ class OpenloadStorage(RemoteStorage):
         self._ids = {"": ""}  # it was removed, perhaps made anew
         return await self._listing(place)
 
-    async def _files(self, path: str) -> tuple[_Listing, list[_File]]:
+    async def _files(self, path: str) -> tuple[_Listing, list[_RemoteFile]]:
         """What is in the folder of a path, and the files of its name, newest first."""
         folder, _, name = self._at(path).rpartition("/")
         listing = await self._listing(folder)
@@ -236,7 +236,7 @@ class OpenloadStorage(RemoteStorage):
             await self._move(file, there, name)
         await self._remove_all([each for each in taken if each.id != file.id])
 
-    async def _move(self, file: _File, there: str, before: str) -> None:
+    async def _move(self, file: _RemoteFile, there: str, before: str) -> None:
         """To another folder; in the old one, it has the new name already."""
         try:
             await self._api.ask("file/move", file=file.id, folder=await self._id(there))
@@ -250,7 +250,7 @@ class OpenloadStorage(RemoteStorage):
             _, files = await self._files(path)
             await self._remove_all(files)
 
-    async def _remove_all(self, files: Sequence[_File]) -> None:
+    async def _remove_all(self, files: Sequence[_RemoteFile]) -> None:
         for file in files:
             with suppress(FileNotFoundError):
                 await self._api.ask("file/delete", file=file.id)
@@ -336,7 +336,7 @@ class OpenloadStorage(RemoteStorage):
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _RemoteFile:
     """A file as a listing shows it."""
 
     id: str
@@ -351,9 +351,9 @@ class _Listing:
     """What is in a folder, under the names that were given."""
 
     folders: dict[str, str]  # their ids; of several with one name the oldest, as their numbers go up
-    files: list[_File]
+    files: list[_RemoteFile]
 
-    def named(self, name: str) -> list[_File]:
+    def named(self, name: str) -> list[_RemoteFile]:
         """The files of that name, newest first."""
         files = (file for file in self.files if file.name == name)
         return sorted(files, key=lambda file: file.when, reverse=True)
@@ -368,7 +368,7 @@ class _Listing:
         return None
 
 
-class _Api:
+class _OpenloadApi:
     """The service's API. Raises `FileNotFoundError` for 404, and errors of the contract."""
 
     def __init__(self, options: OpenloadOptions, web: Web) -> None:
@@ -528,9 +528,9 @@ def _listing(told: Mapping[str, Any]) -> _Listing:
     return _Listing(folders, [_file(each) for each in (files.values() if isinstance(files, dict) else files)])
 
 
-def _file(told: Mapping[str, Any]) -> _File:
+def _file(told: Mapping[str, Any]) -> _RemoteFile:
     when = int(told["created_at"]) if "created_at" in told else int(told.get("upload_at") or 0) * 1000
     number = told["linkid"] if "linkid" in told else told["linkextid"]
-    return _File(
+    return _RemoteFile(
         str(number), NAMES.decode(str(told["name"])), int(told["size"]), str(told.get("link") or ""), when
     )

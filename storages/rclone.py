@@ -37,7 +37,7 @@ from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
 from storages.door import knock_at
 from storages.names import Encoder
-from storages.offer import offered
+from storages.one_time_url import offered
 from storages.rclone_here import folders, servers
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body

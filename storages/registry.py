@@ -91,7 +91,9 @@ TYPES = table(
     (
         "telegram",
         Backend(
-            "storages.telegram:TelegramOptions", "storages.telegram:TelegramStorage", "a chat of Telegram"
+            "storages.telegram:TelegramStorageOptions",
+            "storages.telegram:TelegramStorage",
+            "a chat of Telegram",
         ),
     ),
     (

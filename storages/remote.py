@@ -289,7 +289,7 @@ class RemoteUpload(Upload):
         self._at = start  # so many bytes are written, or handed over
         self._sealed: int | None = None
         self._over = False
-        self._chunks = _HandOver()
+        self._chunks = _ChunkChannel()
         self._putting: asyncio.Task[None] | None = None
         self.kept = ((0, start),) if start else ()
 
@@ -401,7 +401,7 @@ class RemoteUpload(Upload):
             await asyncio.gather(self._putting, return_exceptions=True)
 
 
-class _HandOver(AsyncIterator[Chunk]):
+class _ChunkChannel(AsyncIterator[Chunk]):
     """Chunks from a writer to a put: one is out of the writer's hands when the next one is asked for."""
 
     def __init__(self) -> None:

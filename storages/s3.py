@@ -522,7 +522,7 @@ class S3Storage(Storage):
         return link
 
 
-class _Part:
+class _UploadPart:
     """A part of an upload, sent from where its bytes lie: botocore reads it as a file, to know its length and
     to sign it, and aiohttp iterates over it."""
 
@@ -600,7 +600,7 @@ class S3Upload(Upload):
         self._part_size = part_size
         self._upload = upload
         self._etags: dict[int, str] = dict(kept or {})
-        self._part = _Part()  # the one that fills up
+        self._part = _UploadPart()  # the one that fills up
         self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
@@ -631,7 +631,7 @@ class S3Upload(Upload):
                 f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
                 "set a larger part_size"
             )
-        part, self._part = self._part, _Part()
+        part, self._part = self._part, _UploadPart()
         self._sent += len(part)
         while len(self._sending) >= AT_ONCE:
             await self._settle(asyncio.FIRST_COMPLETED)
@@ -693,7 +693,7 @@ class S3Upload(Upload):
         with self._storage.edge():
             self._upload = made["UploadId"]
 
-    async def _put(self, number: int, part: _Part) -> None:
+    async def _put(self, number: int, part: _UploadPart) -> None:
         with self._storage.edge():
             async with part.patience():
                 answer = await self._storage.call(
@@ -778,7 +778,7 @@ class S3Upload(Upload):
         waiting = [*self._sending, *([self._creating] if self._creating else [])]
         await asyncio.gather(*waiting, return_exceptions=True)
         self._sending = set()
-        self._part = _Part()
+        self._part = _UploadPart()
 
 
 #: What XML, in which listings come, cannot hold.

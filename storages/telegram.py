@@ -21,10 +21,10 @@ from pydantic import Field, field_validator
 
 from saveany import advice
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
-from storages.base import Capabilities, Entry, Member, Range, Services, StorageOptions, Upload, UploadKey
+from storages.base import AlbumFile, Capabilities, Entry, Range, Services, StorageOptions, Upload, UploadKey
 from storages.base import Storage as Contract
 from storages.parts import split
-from storages.video import Peek, Video
+from storages.video import Video, VideoProbe
 
 #: The largest part that Telegram takes, in bytes (https://core.telegram.org/api/files).
 PART: Final = 512 << 10
@@ -53,7 +53,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Busy(StorageUnavailable, Retryable):
+class FloodWait(StorageUnavailable, Retryable):
     """Telegram asks to wait; `after` says how long."""
 
 
@@ -74,7 +74,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DocumentPart:
     """A piece of a file: `PART` bytes, or the last ones."""
 
     file: int  # the number under which the parts of the file are uploaded
@@ -99,13 +99,13 @@ class Document:
     video: Video | None = None  # to be shown as a video
 
 
-class Courier(Protocol):
+class MessageSender(Protocol):
     """Brings files to Telegram: `saveany.telegram.uploads`. Raises `TaskError`s."""
 
     async def largest(self, target: Target) -> int:
         """Bytes of the largest file that the account may send."""
 
-    async def upload(self, target: Target, part: Part) -> None:
+    async def upload(self, target: Target, part: DocumentPart) -> None:
         """Bring one part; again is harmless."""
 
     async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, int] | None:
@@ -123,7 +123,7 @@ class Courier(Protocol):
         none at once."""
 
 
-class TelegramOptions(StorageOptions):
+class TelegramStorageOptions(StorageOptions):
     """Options of a `telegram` storage."""
 
     chat_id: str | int = Field(
@@ -169,11 +169,11 @@ class TelegramStorage(Contract):
 
     capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True, albums=True)
 
-    def __init__(self, options: TelegramOptions, services: Services | None = None) -> None:
+    def __init__(self, options: TelegramStorageOptions, services: Services | None = None) -> None:
         self.name = options.name
         self._options = options
         services = services or Services()
-        self._courier: Courier | None = services.courier
+        self._courier: MessageSender | None = services.message_sender
         self._scratch = services.scratch
         self._pace = _Pace(options.rate_limit, options.rate_burst)
         # What this process sent last: messages by random id, and what belongs to a path.
@@ -182,7 +182,7 @@ class TelegramStorage(Contract):
         self._looks: dict[int, tuple[str, Video | None]] = {}  # of what it has uploaded, by its number
 
     @property
-    def courier(self) -> Courier:
+    def message_sender(self) -> MessageSender:
         """Who brings the files."""
         if self._courier is None:
             raise StorageUnavailable(
@@ -197,24 +197,24 @@ class TelegramStorage(Contract):
         try:
             yield
         except Retryable as error:
-            raise Busy(f"{where}: {error.message}", error.after) from error
+            raise FloodWait(f"{where}: {error.message}", error.after) from error
         except NeedsLogin as error:
             raise StorageUnavailable(f"{where}: {error.message}") from error
         except TaskError as error:
             raise StorageError(f"{where}: {error.message}") from error
 
-    def place(self, path: str) -> _Place:
+    def place(self, path: str) -> _Message:
         """Where a path leads."""
         *folders, name = split(path)
         options = self._options
         if options.chat_id == _FROM_PATH:
             if not (folders and _ANYBODY.fullmatch(folders[0])):
                 raise StorageError(f"storage {self.name!r}: {path!r} does not begin with the id of a chat")
-            return _Place(Target(options.account, folders[0]), "/".join(folders[1:]), name)
+            return _Message(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         if options.chat_in_path and folders and _CHAT.fullmatch(folders[0]):
-            return _Place(Target(options.account, folders[0]), "/".join(folders[1:]), name)
+            return _Message(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         target = Target(options.account, str(options.chat_id), options.topic)
-        return _Place(target, "/".join(folders), name)
+        return _Message(target, "/".join(folders), name)
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
         """As in the contract; always from the start."""
@@ -225,11 +225,11 @@ class TelegramStorage(Contract):
             raise StorageError(f"storage {self.name!r}: {path!r} is empty, and Telegram takes no empty files")
         volumes = await self._volumes(key, path, size)
         shown = place.name if len(volumes) == 1 and not self._options.force_file else ""
-        return TelegramUpload(self, path, volumes, Peek(shown, size, self._scratch))
+        return TelegramUpload(self, path, volumes, VideoProbe(shown, size, self._scratch))
 
     async def _volumes(self, key: UploadKey, path: str, size: int) -> list[_Volume]:
         with self.edge(path):
-            largest = await self.courier.largest(self.place(path).target)
+            largest = await self.message_sender.largest(self.place(path).target)
         if size > largest and self._options.skip_large:
             raise StorageError(
                 f"storage {self.name!r}: {path!r} has {size} bytes, and the account may send {largest}; "
@@ -239,10 +239,10 @@ class TelegramStorage(Contract):
         count = -(-size // each)
         return [_Volume(key, n, count, min(each, size - n * each)) for n in range(count)]
 
-    async def bring(self, path: str, part: Part) -> None:
+    async def bring(self, path: str, part: DocumentPart) -> None:
         """Upload one part."""
         with self.edge(path):
-            await self.courier.upload(self.place(path).target, part)
+            await self.message_sender.upload(self.place(path).target, part)
 
     def note_looks(self, volume: _Volume, md5: str, video: Video | None) -> None:
         """What was seen of an upload: how it is sent and shown, by this process."""
@@ -275,7 +275,7 @@ class TelegramStorage(Contract):
         return True
 
     async def _ask_for(self, target: Target, documents: Sequence[Document]) -> bool:
-        ids = await self.courier.send(target, documents)
+        ids = await self.message_sender.send(target, documents)
         for random_id, message in (ids or {}).items():
             _remember(self._messages, random_id, message, _REMEMBERED)
         return ids is not None
@@ -289,9 +289,9 @@ class TelegramStorage(Contract):
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
         """As in the contract. Asks Telegram to send it again, which it does not do twice: so, if all parts of
         an earlier claim are there, the commit is done now if it was not."""
-        return bool(size) and await self._sent_by_any([Member(key, final, size, None)])
+        return bool(size) and await self._sent_by_any([AlbumFile(key, final, size, None)])
 
-    async def _sent_by_any(self, members: Sequence[Member]) -> bool:
+    async def _sent_by_any(self, members: Sequence[AlbumFile]) -> bool:
         """Whether what this claim has uploaded is sent, or what the latest has of which all is there."""
         latest = members[0].key.epoch
         for epoch in range(latest, max(0, latest - _EPOCHS), -1):
@@ -303,9 +303,9 @@ class TelegramStorage(Contract):
                 return True
         return False
 
-    async def gather(self, members: Sequence[Member]) -> bool:
+    async def gather(self, members: Sequence[AlbumFile]) -> bool:
         """As in the contract. Each chat gets an album of its own, and so does a file of several volumes."""
-        albums: dict[object, list[Member]] = {}
+        albums: dict[object, list[AlbumFile]] = {}
         for each in members:
             alone = len(await self._volumes(each.key, each.path, each.size)) > 1
             albums.setdefault(each.path if alone else self.place(each.path).target, []).append(each)
@@ -323,14 +323,14 @@ class TelegramStorage(Contract):
         """Whether the account sees the chat. Nothing is sent: every member would see it."""
         with self.edge():
             if self._options.chat_id == _FROM_PATH:
-                await self.courier.largest(Target(self._options.account, ""))
+                await self.message_sender.largest(Target(self._options.account, ""))
             else:
-                await self.courier.check(self.place("probe").target)
+                await self.message_sender.check(self.place("probe").target)
 
     async def reach(self) -> None:
         """As in the contract: whether the account that sends is connected. Telegram is asked nothing."""
         with self.edge():
-            await self.courier.reach(self._options.account, user=self._options.chat_id == "me")
+            await self.message_sender.reach(self._options.account, user=self._options.chat_id == "me")
 
     async def stat(self, path: str) -> Entry | None:
         """Nothing: messages have no paths."""
@@ -348,7 +348,7 @@ class TelegramStorage(Contract):
         target, ids = self._sent_for(path)
         if ids:
             with self.edge(path):
-                await self.courier.delete(target, ids)
+                await self.message_sender.delete(target, ids)
             self._sent.pop(path, None)
 
     def _sent_for(self, path: str) -> tuple[Target, list[int]]:
@@ -357,7 +357,7 @@ class TelegramStorage(Contract):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Message:
     """Where a path leads: a chat, a line of the caption, the name of the file."""
 
     target: Target
@@ -397,11 +397,11 @@ class _Volume:
         """Which bytes of which file: another split, when limits have changed meanwhile, makes others."""
         return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}"
 
-    def part(self, number: int, data: bytes) -> Part:
+    def part(self, number: int, data: bytes) -> DocumentPart:
         """One part of it."""
-        return Part(self.file, number, self.parts, data, self.big)
+        return DocumentPart(self.file, number, self.parts, data, self.big)
 
-    def document(self, place: _Place, caption: str | None, md5: str, video: Video | None) -> Document:
+    def document(self, place: _Message, caption: str | None, md5: str, video: Video | None) -> Document:
         """How it is shown in the chat. Without a caption, and if it is a piece, by its name and folder."""
         name = f"{place.name}.{self.number + 1:03}" if self.count > 1 else place.name
         folder = place.folder.replace("#", "")  # it would be a tag, and a link
@@ -423,7 +423,7 @@ class _Volume:
 class TelegramUpload(Upload):
     """A file on its way: parts go up as they fill, several at once."""
 
-    def __init__(self, storage: TelegramStorage, path: str, volumes: list[_Volume], peek: Peek) -> None:
+    def __init__(self, storage: TelegramStorage, path: str, volumes: list[_Volume], peek: VideoProbe) -> None:
         self._storage = storage
         self._path = path
         self._volumes = volumes

@@ -41,7 +41,7 @@ class Video:
     picture: bytes = field(default=b"", repr=False)  # JPEG, empty if there is none
 
 
-class Peek:
+class VideoProbe:
     """The two ends of a file of `size` bytes that is named `name`. Takes 16 MiB of disk at most."""
 
     def __init__(self, name: str, size: int, folder: Path) -> None:

@@ -68,7 +68,7 @@ class WebdavStorage(RemoteStorage):
 
     def __init__(self, options: WebdavOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._login = _Login(options)
+        self._login = _Credentials(options)
         self._web = Web(options.name, self._login)
         self._url = options.url
         self._base = [part for part in options.base_path.split("/") if part]
@@ -309,7 +309,7 @@ class WebdavStorage(RemoteStorage):
         return NameTaken(f"storage {self.name!r}: {path!r} exists already")
 
 
-class _Login(httpx.Auth):
+class _Credentials(httpx.Auth):
     """Basic or Digest, by the options or by what the server asks for first."""
 
     def __init__(self, options: WebdavOptions) -> None:

@@ -30,11 +30,11 @@ from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.planning.plan import plan, planned_title
 from saveany.store import Claim
 from storages.base import Storage
-from workers.identity import Place
-from workers.lease import Keeper
-from workers.ledger import Ledger
-from workers.meter import Meter
+from workers.item_records import ItemRecords
+from workers.lease import LeaseRenewer
+from workers.progress import ProgressMeter
 from workers.sources.base import Source
+from workers.storage_set import StorageHandle
 from workers.transfer import Transfer, gathers
 
 #: A task that must wait longer than this gives its slot to another meanwhile.
@@ -56,7 +56,7 @@ class _Away(Retryable):
         self.storage = storage
 
 
-class Announce(Protocol):
+class BuildDeliveries(Protocol):
     """Builds the webhooks of an event (`saveany.webhooks.announce`)."""
 
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
@@ -71,8 +71,8 @@ class Job:
         claim: Claim,
         *,
         source: Source,
-        places: Mapping[str, Place],
-        announce: Announce,
+        places: Mapping[str, StorageHandle],
+        announce: BuildDeliveries,
         tries: int,
         scratch: Path,
     ) -> None:
@@ -81,10 +81,10 @@ class Job:
         self._announce = announce
         self._tries = tries
         self._task = claim.task
-        self._ledger = Ledger(claim)
+        self._ledger = ItemRecords(claim)
         goes_on = self._task.run == 1 or self._ledger.begun
-        self._meter = Meter(self._ledger, self._task.progress if goes_on else Progress())
-        self._keeper = Keeper(claim, self._meter)
+        self._meter = ProgressMeter(self._ledger, self._task.progress if goes_on else Progress())
+        self._keeper = LeaseRenewer(claim, self._meter)
         self._places = places
         self._scratch = scratch
         self._over = False  # whether this job has ended the task
@@ -249,7 +249,7 @@ class Job:
             raise StorageUnavailable(place.problem)
         return place.storage
 
-    def _place(self, item: Item | None) -> Place:
+    def _place(self, item: Item | None) -> StorageHandle:
         """Where an item goes; without one, the task's own storage."""
         name = self._storage_name(item)
         if name not in self._places:
@@ -283,7 +283,7 @@ class Job:
             await asyncio.sleep(wait or min(8.0, 0.5 * 2**failures))
             self._meter.trouble = ""
 
-    def _suspects(self, error: Exception, index: int | None) -> list[Place]:
+    def _suspects(self, error: Exception, index: int | None) -> list[StorageHandle]:
         """Storages that may have gone away, as far as an error tells: whoever reads from one calls that
         passing."""
         target = self._place(None if index is None else self._ledger.items[index])

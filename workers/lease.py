@@ -10,14 +10,14 @@ from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.models import Progress, Stage
 from saveany.store import Claim
 from saveany.store.claims import RENEW_MS
-from saveany.store.loops import for_ever
-from workers.meter import Meter
+from saveany.store.loops import repeat
+from workers.progress import ProgressMeter
 
 #: Progress is published at most this often; the API promises two events a second at most.
 _PUBLISH_SECONDS = 0.5
 
 
-class Keeper:
+class LeaseRenewer:
     """`async with Keeper(claim, meter):` renews the lease and publishes progress while the body runs.
 
     If the claim is lost or the task is canceled or paused, the body is cancelled, and `Fenced`,
@@ -25,7 +25,7 @@ class Keeper:
     outage of Redis stops nothing: the claim holds as long as nobody else has taken the task.
     """
 
-    def __init__(self, claim: Claim, meter: Meter) -> None:
+    def __init__(self, claim: Claim, meter: ProgressMeter) -> None:
         self._claim = claim
         self._meter = meter
         self._reason: Fenced | CancelRequested | PauseRequested | None = None
@@ -35,7 +35,7 @@ class Keeper:
         """Ask the store at once whether the task was canceled or paused."""
         self._look_now.set()
 
-    async def __aenter__(self) -> Keeper:
+    async def __aenter__(self) -> LeaseRenewer:
         self._body = asyncio.current_task()
         self._task = asyncio.create_task(self._keep(), name=f"keep {self._claim.task.id}")
         return self
@@ -57,7 +57,7 @@ class Keeper:
 
     async def _keep(self) -> None:
         """Whatever nobody foresaw, the claim is kept: else another worker would take the task, too."""
-        await for_ever("keep", self._until_stopped, _PUBLISH_SECONDS)
+        await repeat("keep", self._until_stopped, _PUBLISH_SECONDS)
 
     async def _until_stopped(self) -> None:
         try:

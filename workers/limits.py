@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.store import Limits, Store
 from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
 from storages.base import Range, Storage
-from workers import pace
+from workers import stall
 from workers.sources.base import Report, Source, Write
 
 #: Who waits looks so often whether the limit has changed, in seconds.
@@ -32,7 +32,7 @@ _AHEAD = 8 << 20
 _free_since: ContextVar[float] = ContextVar("free_since")
 
 
-class Bucket:
+class TokenBucket:
     """Lets so many bytes per second pass, 0 for any number. `rate` may change while others wait."""
 
     def __init__(self, rate: float = 0.0) -> None:
@@ -67,8 +67,8 @@ class Throttle:
         self._worker = worker
         self._configured = configured
         self._share: float = configured.bytes_per_second_per_user
-        self._all = Bucket(configured.bytes_per_second)
-        self._users: dict[int, Bucket] = {}
+        self._all = TokenBucket(configured.bytes_per_second)
+        self._users: dict[int, TokenBucket] = {}
 
     async def refresh(self) -> None:
         """Look at the limits, and among how many workers they are divided."""
@@ -100,26 +100,26 @@ class Throttle:
         if self._all.rate or bucket.rate:
             await asyncio.gather(self._all.take(size), bucket.take(size))
 
-    def _bucket(self, user: int) -> Bucket:
-        return self._users.setdefault(user, Bucket(self._share))
+    def _bucket(self, user: int) -> TokenBucket:
+        return self._users.setdefault(user, TokenBucket(self._share))
 
 
 @dataclass(frozen=True, slots=True)
-class Watched(Source):
+class ThrottledSource(Source):
     """A source whose parts are counted and held back, for the tasks of one user."""
 
     source: Source
     throttle: Throttle
     counters: Counters
     user: int
-    patience: float = pace.SECONDS  # for a source that sends next to nothing
+    patience: float = stall.SECONDS  # for a source that sends next to nothing
 
     @property
     def problem(self) -> str:
         """As the source has it."""
         return self.source.problem
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """As the source does."""
         with self._counting_waits():
             return await self.source.resolve(spec)
@@ -175,7 +175,7 @@ class Watched(Source):
                     await self.throttle.take(self.user, len(data))
             _free_since.set(time.monotonic())
 
-        watch = pace.Pace(self.patience)
+        watch = stall.StallDetector(self.patience)
         with self._counting_waits():
             async with watch.watching():
                 await self.source.fetch(item, watched, have)

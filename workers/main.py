@@ -22,29 +22,29 @@ from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError, S
 from saveany.logs import get_logger
 from saveany.models import ItemStatus, Status, Task
 from saveany.net.guard import AddressGuard
-from saveany.queue import Bell
+from saveany.queue import WakeUp
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.db import TROUBLE
-from saveany.store.loops import each, for_ever, patiently, until_done
+from saveany.store.loops import each, repeat, until_done, wait_out_outages
 from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.uploads import Uploads
-from saveany.webhooks.announce import Announcer
+from saveany.telegram.uploads import Uploader
+from saveany.webhooks.announce import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
-from saveany.webhooks.send import Sender
+from saveany.webhooks.send import WebhookSender
 from saveany.webhooks.signing import is_secret, new_secret
 from storages import registry
 from storages.base import Storage, UploadKey
-from workers.answers import answer_forever
-from workers.bell import BellWorker
-from workers.identity import Place
+from workers.arq_worker import ArqWorker
 from workers.jobs import Job
-from workers.limits import Throttle, Watched
-from workers.pace import waits
+from workers.limits import Throttle, ThrottledSource
 from workers.reconcile import Reconciler
 from workers.sources import open_sources
 from workers.sources.base import Source, Tools
+from workers.stall import waits
+from workers.storage_queries import answer_forever
+from workers.storage_set import StorageHandle
 from workers.strays import Strays
 
 _BEAT_SECONDS = 5.0
@@ -115,16 +115,16 @@ class Worker:
         self._id = os.environ.get("SAVEANY_WORKER_ID") or worker_id()
         self._started_at = time.time_ns() // 1_000_000
         self._jobs: dict[str, Job] = {}
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, StorageHandle] = {}
         self._scratch = config.services.scratch
         self._on_wait = self._note_wait
         api = config.api
-        self._announce = Announcer(api.webhook_url, api.webhook_events, store.claims.time_ms)
+        self._announce = DeliveryBuilder(api.webhook_url, api.webhook_events, store.claims.time_ms)
         limits = Limits(**config.limits.model_dump())
         self._throttle = Throttle(store, self._id, limits)
         self._tasks_per_user = limits.tasks_per_user
         self._sources = self._open_sources()
-        self._bells = BellWorker(store.db, self._answer, config.workers)
+        self._bells = ArqWorker(store.db, self._answer, config.workers)
         self._stop_sending = asyncio.Event()
         self._strays = Strays(_STRAYS_PATIENCE)
 
@@ -137,22 +137,22 @@ class Worker:
             loops = [
                 group.create_task(loop, name=name)
                 for name, loop in {
-                    "watch": for_ever("watch", self._watch_self, _RETRY_SECONDS),
-                    "limits": for_ever("limits", self._heed_limits, _LIMITS_SECONDS),
-                    "room": for_ever("room", self._make_room, _ROOM_SECONDS),
-                    "clean": for_ever("clean", self._clean, _CLEAN_SECONDS),
-                    "tidy": for_ever("tidy", self._tidy, _TIDY_SECONDS),
-                    "strays": for_ever("strays", self._end_strays, _STRAYS_SECONDS),
-                    "control": for_ever("control", self._hear_cancels, _RETRY_SECONDS),
-                    "passes": for_ever("passes", self._hear_passes, _RETRY_SECONDS),
+                    "watch": repeat("watch", self._watch_self, _RETRY_SECONDS),
+                    "limits": repeat("limits", self._heed_limits, _LIMITS_SECONDS),
+                    "room": repeat("room", self._make_room, _ROOM_SECONDS),
+                    "clean": repeat("clean", self._clean, _CLEAN_SECONDS),
+                    "tidy": repeat("tidy", self._tidy, _TIDY_SECONDS),
+                    "strays": repeat("strays", self._end_strays, _STRAYS_SECONDS),
+                    "control": repeat("control", self._hear_cancels, _RETRY_SECONDS),
+                    "passes": repeat("passes", self._hear_passes, _RETRY_SECONDS),
                     "reconcile": reconciler.run(),
                     "bells": self._bells.main(),
                     "accounts": self._start_accounts(),
-                    "answers": for_ever("answers", self._answer_asks, _RETRY_SECONDS),
+                    "answers": repeat("answers", self._answer_asks, _RETRY_SECONDS),
                 }.items()
             ]
             for place in self._places.values():  # each for itself: a disk that hangs must not hide the others
-                loops.append(group.create_task(for_ever("storage", place.look, _PLACE_SECONDS)))
+                loops.append(group.create_task(repeat("storage", place.look, _PLACE_SECONDS)))
             sending = group.create_task(deliver_forever(self._store.outbox, sender, self._stop_sending))
             log.info("ready", worker=self._id, slots=self._config.workers)
             await stop.wait()
@@ -274,7 +274,9 @@ class Worker:
         spec = claim.task.spec
         return Job(
             claim,
-            source=Watched(self._sources[spec.type], self._throttle, self._store.counters, spec.user_id),
+            source=ThrottledSource(
+                self._sources[spec.type], self._throttle, self._store.counters, spec.user_id
+            ),
             places=self._places,
             announce=self._announce,
             tries=self._config.retry,
@@ -317,12 +319,12 @@ class Worker:
         return place.storage
 
     def _open_storages(self) -> None:
-        courier = Uploads(self._accounts, on_wait=self._on_wait)
-        services = replace(self._config.services, courier=courier)
-        talks = self._config.talks
+        message_sender = Uploader(self._accounts, on_wait=self._on_wait)
+        services = replace(self._config.services, message_sender=message_sender)
+        talks = self._config.private_chats
         for options in (*self._config.storages, *([talks] if talks else [])):
             storage = registry.open_storage(options, services)
-            self._places[options.name] = Place(self._store, storage)
+            self._places[options.name] = StorageHandle(self._store, storage)
             self._stack.push_async_callback(storage.close)
 
     async def _watch_self(self) -> None:
@@ -339,7 +341,7 @@ class Worker:
                 await self._store.counters.flush()
                 said, beat_at = info, clock + _BEAT_SECONDS
             if set(self._lanes()) - lanes:
-                await Bell(self._store.db).ring()
+                await WakeUp(self._store.db).ring()
             lanes = set(self._lanes())
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -347,7 +349,7 @@ class Worker:
         """Have tasks go on that wait for a storage which works."""
         woken = await self._store.claims.wake([n for n, place in self._places.items() if not place.problem])
         for _ in range(min(woken, self._config.workers)):
-            await Bell(self._store.db).ring()
+            await WakeUp(self._store.db).ring()
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -367,7 +369,7 @@ class Worker:
         """Remove what canceled tasks of workers that died left on our storages."""
         await each((place for place in self._places.values() if place.here), self._clean_place)
 
-    async def _clean_place(self, place: Place) -> None:
+    async def _clean_place(self, place: StorageHandle) -> None:
         remains = await self._store.workers.remains(place.storage.name)
         await each(remains, partial(self._clean_after, place.storage))
 
@@ -425,12 +427,14 @@ class Worker:
                 self._bells.answer_too(self._work_off)
 
     async def _answer_asks(self) -> None:
-        await answer_forever(self._store.asks, self._places)
+        await answer_forever(self._store.queries, self._places)
 
-    async def _sender(self) -> Sender:
+    async def _sender(self) -> WebhookSender:
         own = self._config.api.webhook_secret.get_secret_value()
-        secret = own or await patiently(lambda: self._store.secret("webhook_secret", new_secret(), is_secret))
-        sender = Sender(
+        secret = own or await wait_out_outages(
+            lambda: self._store.secret("webhook_secret", new_secret(), is_secret)
+        )
+        sender = WebhookSender(
             secret,
             self._config.api.token.get_secret_value(),
             AddressGuard(self._config.net.allow, what="webhook URL"),

@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from saveany.logs import get_logger
-from saveany.queue import Bell
+from saveany.queue import WakeUp
 from saveany.store import Claim, Store
 from saveany.store.claims import RENEW_MS
 from saveany.store.db import TROUBLE
-from saveany.store.loops import for_ever
+from saveany.store.loops import repeat
 
 _EVERY = 2.0
 #: Leases are judged only after Redis has been there for so long: everybody alive has renewed by then.
@@ -29,14 +29,14 @@ class Reconciler:
         self, store: Store, end_canceled: Callable[[Claim], Awaitable[None]], *, keep_days: int = 0
     ) -> None:
         self._store = store
-        self._bell = Bell(store.db)
+        self._bell = WakeUp(store.db)
         self._end_canceled = end_canceled
         self._keep_days = keep_days
         self._steady_since = time.monotonic()
 
     async def run(self) -> None:
         """For ever."""
-        await for_ever("reconcile", self._round, _EVERY)
+        await repeat("reconcile", self._round, _EVERY)
 
     async def _round(self) -> None:
         try:

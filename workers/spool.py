@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from saveany.errors import NoSpace, Retryable
 from saveany.models import Item
 from storages.base import Range
-from workers.meter import Meter
+from workers.progress import ProgressMeter
 from workers.sources.base import Source, Write
 
 _PIECE = 1 << 20
@@ -42,7 +42,7 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
 
-    async def fill(self, source: Source, meter: Meter) -> int:
+    async def fill(self, source: Source, meter: ProgressMeter) -> int:
         """Fetch the whole file; returns its size."""
 
         async def write(offset: int, data: bytes | memoryview) -> None:

@@ -38,11 +38,11 @@ from saveany.planning import paths
 from saveany.planning.names import numbered
 from saveany.planning.plan import found_name, settled
 from saveany.store import Claim
-from storages.base import Member, Range, Storage, Upload, UploadKey
+from storages.base import AlbumFile, Range, Storage, Upload, UploadKey
 from workers.checkpoint import Checkpoints
-from workers.intake import Intake
-from workers.ledger import Ledger
-from workers.meter import Meter
+from workers.item_records import ItemRecords
+from workers.part_writer import PartWriter
+from workers.progress import ProgressMeter
 from workers.sources.base import Source, Write
 from workers.spool import Spool
 
@@ -62,11 +62,11 @@ class Transfer:
     """Saves items of one claimed task in the storage where they are to go."""
 
     claim: Claim
-    ledger: Ledger
+    ledger: ItemRecords
     source: Source
     storage: Storage
     storage_of: Callable[[Item], Storage]
-    meter: Meter
+    meter: ProgressMeter
     scratch: Path  # a folder of this machine for what must be spooled
 
     async def save(self, item: Item) -> Item:
@@ -266,8 +266,8 @@ class Transfer:
         origin = self.source.origin(item)
         return origin[1] if origin and origin[0] is self.storage else ""
 
-    def _member(self, item: Item) -> Member:
-        return Member(self._key(item), item.final, item.size or 0, item.caption)
+    def _member(self, item: Item) -> AlbumFile:
+        return AlbumFile(self._key(item), item.final, item.size or 0, item.caption)
 
     async def _finished(self, item: Item) -> bool:
         if gathers(self.storage, item):
@@ -295,7 +295,7 @@ class Transfer:
     async def _fetch(self, item: Item, upload: Upload, fetch: Fetch) -> Item:
         self.meter.stage = Stage.UPLOADING if self.meter.fetched else Stage.DOWNLOADING
         checkpoints = Checkpoints(self.claim, item, upload, self.storage)
-        async with Intake(self.storage, upload, self.meter, checkpoints, self.source.ahead) as intake:
+        async with PartWriter(self.storage, upload, self.meter, checkpoints, self.source.ahead) as intake:
             await fetch(item, intake.write, upload.kept)
             digest = await intake.sha256()
         if item.size is not None and intake.size != item.size:

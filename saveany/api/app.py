@@ -29,7 +29,7 @@ from saveany.api import (
 from saveany.api.auth import OPEN_PATHS, SameOrigin, TokenAuth
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
-from saveany.api.services import Services
+from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.config import Config
 from saveany.queue import Queue
@@ -54,7 +54,7 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
     `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
     connections.
     """
-    services = Services(config, store, queue, Hub(store.events, encode, config.api.max_event_streams))
+    services = ApiServices(config, store, queue, Hub(store.events, encode, config.api.max_event_streams))
     app = _App(
         title="SaveAny",
         version=__version__,
@@ -84,7 +84,7 @@ def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    services: Services = app.state.services
+    services: ApiServices = app.state.services
     async with services.hub.running():
         yield
 

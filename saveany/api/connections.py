@@ -76,14 +76,14 @@ class Connections(ServerState):
         super().__init__()
         self._most = most
         self._strangers: dict[
-            str, OrderedDict[Connection, None]
+            str, OrderedDict[HttpConnection, None]
         ] = {}  # by address; the next to go comes first
         self._stranger_count = 0
-        self._lingering: OrderedDict[Connection, None] = OrderedDict()
+        self._lingering: OrderedDict[HttpConnection, None] = OrderedDict()
         self._refused: Counter[str] = Counter()  # why, since the last line of the log
         self._logged = 0.0
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: HttpConnection) -> None:
         """A connection was made. Makes room for it, or refuses it."""
         mine = self._strangers.setdefault(connection.address, OrderedDict())
         mine[connection] = None
@@ -96,11 +96,11 @@ class Connections(ServerState):
             most = max(self._strangers.values(), key=len)
             next(iter(most)).refuse(503, "the API has too many connections; try again in a moment")
 
-    def renew(self, connection: Connection) -> None:
+    def renew(self, connection: HttpConnection) -> None:
         """A stranger has asked something: others go before it."""
         self._strangers[connection.address].move_to_end(connection)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: HttpConnection) -> None:
         """A connection is no stranger's any more, or is gone. It may have left before."""
         mine = self._strangers.get(connection.address)
         if mine and connection in mine:
@@ -109,13 +109,13 @@ class Connections(ServerState):
         if not mine:
             self._strangers.pop(connection.address, None)
 
-    def linger(self, connection: Connection) -> None:
+    def linger(self, connection: HttpConnection) -> None:
         """A refused connection stays a moment; too many of them do not."""
         self._lingering[connection] = None
         if len(self._lingering) > _MAX_LINGERING:
             self._lingering.popitem(last=False)[0].abort()
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: HttpConnection) -> None:
         """A connection has ended."""
         self.leave(connection)
         self._lingering.pop(connection, None)
@@ -128,7 +128,7 @@ class Connections(ServerState):
         """End what took too long; call it about once a second."""
         now = time.monotonic()
         for connection in list(self.connections):
-            if isinstance(connection, Connection) and connection.deadline < now:
+            if isinstance(connection, HttpConnection) and connection.deadline < now:
                 connection.expire()
         if self._refused and now - self._logged >= _LOG_SECONDS:
             for reason, count in self._refused.items():
@@ -137,7 +137,7 @@ class Connections(ServerState):
             self._logged = now
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """One connection: uvicorn's, with an end to everything."""
 
     server_state: Connections

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from saveany.api.models import BODIES, Error
+from saveany.api.models import BODIES, ErrorReply
 from saveany.config.hints import did_you_mean
 from saveany.errors import InvalidInput, RequestError, StoreUnavailable, TooMany, Unauthorized
 from saveany.logs import get_logger
@@ -110,7 +110,7 @@ def _described(status: int) -> dict[str, Any]:
 
 def schemas() -> dict[str, Any]:
     """The schemas that `responses` refers to, by name."""
-    schema = Error.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    schema = ErrorReply.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs"), "Error": schema}
 
 

@@ -17,8 +17,8 @@ from fastapi import APIRouter, Depends, Header
 from starlette.exceptions import HTTPException
 
 from saveany.api.errors import responses
-from saveany.api.hub import End, Subscription, Told
-from saveany.api.routes import Route
+from saveany.api.hub import EncodedEvent, End, Subscription
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
@@ -27,7 +27,7 @@ from saveany.models import ENDED, Task
 from saveany.store import Event, Store
 from saveany.store.events import event_key
 
-router = APIRouter(prefix="/api/v1", tags=["events"], route_class=Route)
+router = APIRouter(prefix="/api/v1", tags=["events"], route_class=JsonRoute)
 
 LastEventId = Annotated[
     str | None,
@@ -126,7 +126,9 @@ async def _stream(
         yield b"".join(pieces) or PING
 
 
-def _news(waiting: Sequence[Told | End], seen: tuple[int, int], task_id: str) -> tuple[list[bytes], bool]:
+def _news(
+    waiting: Sequence[EncodedEvent | End], seen: tuple[int, int], task_id: str
+) -> tuple[list[bytes], bool]:
     """What of this is new to the client, and whether nothing follows."""
     pieces: list[bytes] = []
     for told in waiting:

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from saveany import advice
 from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
-from saveany.api.routes import Route
-from saveany.api.services import Services, Use
+from saveany.api.routes import JsonRoute
+from saveany.api.services import ApiServices, Use
 from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
 from saveany.planning.available import storage_problem
@@ -28,7 +28,7 @@ _RECENT_SECONDS = 1.0
 #: Redis answers in milliseconds, or not at all.
 _ANSWER_SECONDS = 4.0
 
-router = APIRouter(tags=["service"], route_class=Route)
+router = APIRouter(tags=["service"], route_class=JsonRoute)
 
 
 @router.get("/health", operation_id="health", summary="Sign of life", responses=responses())
@@ -70,11 +70,11 @@ class Recent:
         return await asyncio.shield(self._answer)
 
 
-async def _is_ready(use: Services) -> bool:
+async def _is_ready(use: ApiServices) -> bool:
     return not await _missing(use)
 
 
-async def _missing(use: Services) -> list[Detail]:
+async def _missing(use: ApiServices) -> list[Detail]:
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             await use.store.db.check_writable()

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from saveany.api.errors import responses
-from saveany.api.models import HistoryPage, Removed
-from saveany.api.routes import Route
+from saveany.api.models import HistoryPageView, Removed
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
@@ -31,7 +31,7 @@ def _check_format(text: str) -> str:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_check_format)]
 
-router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=Route)
+router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses())
@@ -46,7 +46,7 @@ async def history(
     until: Annotated[Moment | None, Query(alias="to", description="Ended before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
-) -> HistoryPage:
+) -> HistoryPageView:
     """Newest first. A page of a rare match may be short, even empty, and still have a `next_cursor`."""
     wanted = HistoryFilter(
         status=status or "",
@@ -58,7 +58,7 @@ async def history(
         until=_ms(until),
     )
     page = await use.store.history.page(wanted, limit, cursor)
-    return HistoryPage(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
+    return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
 @router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())

@@ -21,7 +21,7 @@ from saveany.errors import TooMany
 from saveany.models import Status
 from saveany.store import Event
 from saveany.store.events import Events, event_key
-from saveany.store.loops import for_ever
+from saveany.store.loops import repeat
 
 #: Events that may wait for one client; progress takes no more than half of it.
 QUEUE_SIZE = 1000
@@ -34,7 +34,7 @@ _ENDED_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EncodedEvent:
     """An event, and how it is sent to every client."""
 
     event: Event
@@ -53,11 +53,11 @@ class Subscription:
 
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
-        self._waiting: deque[Told | End] = deque()
+        self._waiting: deque[EncodedEvent | End] = deque()
         self._ended = False
         self._arrived = asyncio.Event()
 
-    def offer(self, told: Told) -> None:
+    def offer(self, told: EncodedEvent) -> None:
         """Put an event in, if it is for this client and there is room."""
         event = told.event
         if self._ended or self._task_id not in ("", event.task_id):
@@ -81,7 +81,7 @@ class Subscription:
         """Have something sent if nothing else is: who sits between us and the client ends what is silent."""
         self._arrived.set()
 
-    async def next(self) -> list[Told | End]:
+    async def next(self) -> list[EncodedEvent | End]:
         """All that has come, maybe nothing after a `ping`; after an `End` do not ask again."""
         if not self._waiting:
             await self._arrived.wait()
@@ -133,7 +133,7 @@ class Hub:
     async def running(self) -> AsyncIterator[None]:
         """Read events in here."""
         tasks = [
-            asyncio.create_task(for_ever("events", step, _RETRY_DELAY))
+            asyncio.create_task(repeat("events", step, _RETRY_DELAY))
             for step in (self._follow, self._listen, self._tell_progress, self._ping)
         ]
         try:
@@ -194,6 +194,6 @@ class Hub:
     def _hand_out(self, event: Event) -> None:
         if not self._clients:
             return
-        told = Told(event, self._encode(event))
+        told = EncodedEvent(event, self._encode(event))
         for client in self._clients:
             client.offer(told)

@@ -16,7 +16,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
 from saveany.api.errors import responses
-from saveany.api.routes import Route
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.store import Store, counters
 from saveany.store.counters import (
@@ -28,7 +28,7 @@ from saveany.store.counters import (
     WEBHOOK_ATTEMPTS,
 )
 
-router = APIRouter(tags=["service"], route_class=Route)
+router = APIRouter(tags=["service"], route_class=JsonRoute)
 
 #: Suffix of the name, labels as text, value.
 Sample = tuple[str, str, float]

@@ -40,7 +40,7 @@ class Reply(BaseModel):
 # --- requests
 
 
-class Wanted(Strict):
+class TaskOptions(Strict):
     """What both bodies of a new task may say."""
 
     filename: str = Field(
@@ -59,7 +59,7 @@ class Wanted(Strict):
     )
 
 
-class NewTask(Wanted):
+class NewTask(TaskOptions):
     """A file to save. Give `telegram_url`, or `url` in its place."""
 
     model_config = ConfigDict(
@@ -121,7 +121,7 @@ class NewTask(Wanted):
         return self
 
 
-class TypedTask(Wanted):
+class TypedTask(TaskOptions):
     """The body of newer SaveAny-Bot releases; `path` is always a folder."""
 
     model_config = ConfigDict(
@@ -214,7 +214,7 @@ class Problem(Reply):
     message: str = Field(examples=["is required"])
 
 
-class Error(Reply):
+class ErrorReply(Reply):
     """Every error, of every route."""
 
     error: str = Field(description="The kind of error in a few words.", examples=["Bad request"])
@@ -235,7 +235,7 @@ class Ready(Reply):
     status: Literal["ready"] = "ready"
 
 
-class Message(Reply):
+class MessageReply(Reply):
     """What was done."""
 
     message: str = Field(examples=["task canceled"])
@@ -357,7 +357,7 @@ class TaskList(Reply):
     )
 
 
-class HistoryPage(Reply):
+class HistoryPageView(Reply):
     """Ended tasks, newest first."""
 
     tasks: list[TaskSummary]
@@ -480,7 +480,7 @@ class DeliveryView(Reply):
     created_at: Time
 
 
-class DeliveryPage(Reply):
+class DeliveryPageView(Reply):
     """Webhooks, newest first."""
 
     deliveries: list[DeliveryView]

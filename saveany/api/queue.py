@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from saveany.api.errors import responses
-from saveany.api.models import LimitsView, Message, NewLimits, QueueView
-from saveany.api.routes import Route
+from saveany.api.models import LimitsView, MessageReply, NewLimits, QueueView
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.store import Limits
 
-router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=Route)
+router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=JsonRoute)
 
 
 @router.get("/queue", operation_id="getQueue", summary="The queue", responses=responses())
@@ -26,17 +26,17 @@ async def get_queue(use: Use) -> QueueView:
 
 
 @router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue", responses=responses())
-async def pause(use: Use) -> Message:
+async def pause(use: Use) -> MessageReply:
     """Begin no more tasks until the queue is resumed. New ones are accepted, running ones go on."""
     await use.queue.pause_all()
-    return Message(message="queue paused")
+    return MessageReply(message="queue paused")
 
 
 @router.post("/queue/resume", operation_id="resumeQueue", summary="Resume the queue", responses=responses())
-async def resume(use: Use) -> Message:
+async def resume(use: Use) -> MessageReply:
     """Begin tasks again, but for those that are paused themselves."""
     await use.queue.resume_all()
-    return Message(message="queue resumed")
+    return MessageReply(message="queue resumed")
 
 
 @router.get("/limits", operation_id="getLimits", summary="Limits", responses=responses())

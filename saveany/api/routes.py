@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from saveany.api.errors import MAX_PROBLEMS, shortened
-from saveany.api.services import Services
+from saveany.api.services import ApiServices
 from saveany.config.hints import did_you_mean
 
 #: An object of a body may have so many names; the largest that makes sense has the headers of a download.
@@ -27,7 +27,7 @@ _SAFE = frozenset({"GET", "HEAD"})
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class Route(APIRoute):
+class JsonRoute(APIRoute):
     """A route that refuses query parameters it does not know, and bodies that are not exactly JSON."""
 
     def get_route_handler(self) -> Handler:
@@ -115,7 +115,7 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _anybody_could_post(request: Request) -> bool:
-    services: Services = request.app.state.services
+    services: ApiServices = request.app.state.services
     return request.method == "POST" and not services.config.api.token.get_secret_value()
 
 

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
-from saveany.api.connections import Connection, Connections, most_connections
+from saveany.api.connections import Connections, HttpConnection, most_connections
 from saveany.api.health import INSTANCE
 from saveany.config import Config
 from saveany.config.schema import own_address
@@ -24,7 +24,7 @@ from saveany.logs import get_logger
 from saveany.queue import Queue
 from saveany.store import open_store
 from saveany.supervisor import worked
-from saveany.webhooks.announce import Announcer
+from saveany.webhooks.announce import DeliveryBuilder
 
 #: How long requests may go on after a stop was asked for; event streams are ended at once.
 DRAIN_SECONDS = 10
@@ -40,7 +40,7 @@ async def serve(config: Config, url: str) -> None:
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
         try:
-            announcer = Announcer(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
+            announcer = DeliveryBuilder(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
             queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
             worked()
             log.info("the API listens", url=_url(sock))
@@ -92,7 +92,7 @@ class ApiServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=HttpConnection,
                 ws="none",
                 log_config=None,
                 access_log=False,

@@ -14,7 +14,7 @@ from saveany.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class ApiServices:
     """The parts of the application that the API needs."""
 
     config: Config
@@ -23,9 +23,9 @@ class Services:
     hub: Hub
 
 
-async def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
+async def _services(request: Request) -> ApiServices:
+    services: ApiServices = request.app.state.services
     return services
 
 
-Use = Annotated[Services, Depends(_services)]
+Use = Annotated[ApiServices, Depends(_services)]

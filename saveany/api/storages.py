@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query
 
 from saveany.api.errors import responses
 from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
-from saveany.api.routes import Route
-from saveany.api.services import Services, Use
+from saveany.api.routes import JsonRoute
+from saveany.api.services import ApiServices, Use
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
@@ -18,7 +18,7 @@ from saveany.store import WorkerInfo
 from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 
-router = APIRouter(prefix="/api/v1/storages", tags=["service"], route_class=Route)
+router = APIRouter(prefix="/api/v1/storages", tags=["service"], route_class=JsonRoute)
 
 StorageName = Annotated[str, Path(max_length=255, description="Name of the storage.", examples=["local1"])]
 
@@ -61,13 +61,13 @@ async def test_storage(use: Use, name: StorageName) -> StorageTest:
     return StorageTest(seconds=await _ask(use, name, "probe"))
 
 
-async def _ask(use: Services, name: str, kind: str, **args: object) -> Any:
+async def _ask(use: ApiServices, name: str, kind: str, **args: object) -> Any:
     if use.config.storage(name) is None:
         raise NotFound(f"there is no storage {name!r}")
     workers = await use.store.workers.living()
     if not any(name in worker.storages for worker in workers):
         raise Unavailable(f"storage {name!r}: {storage_problem(name, workers)}")
-    answer = await use.store.asks.ask(name, kind, args)
+    answer = await use.store.queries.ask(name, kind, args)
     if answer.error:
         raise _ERRORS.get(answer.error, Unavailable)(answer.message)
     return answer.result

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
-from saveany.api.routes import Route
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.config import Config
 from saveany.planning.available import source_problem
 from saveany.sources import SourceSpec, sources
 from saveany.store import WorkerInfo
 
-router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=Route)
+router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="listTaskTypes", summary="Kinds of tasks", responses=responses())

@@ -14,7 +14,7 @@ from saveany.api.errors import responses
 from saveany.api.models import (
     EXAMPLE_ID,
     Created,
-    Message,
+    MessageReply,
     NewTask,
     NewTaskBody,
     QueuedTask,
@@ -24,19 +24,19 @@ from saveany.api.models import (
     TaskView,
     TypedTask,
 )
-from saveany.api.routes import Route
-from saveany.api.services import Services, Use
+from saveany.api.routes import JsonRoute
+from saveany.api.services import ApiServices, Use
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound
 from saveany.models import OnConflict, Status, Task, TaskSpec
-from saveany.planning.intake import Wish, intake, source_of
+from saveany.planning.intake import TaskRequest, plan_request, source_of
 from saveany.planning.waiting import read_outlook
 from saveany.sources import Params, ParamsModel, SourceSpec
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Route)
+router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=JsonRoute)
 
 TaskId = Annotated[str, Path(description="Id of the task.", examples=[EXAMPLE_ID])]
 UserId = Annotated[int | None, Query(ge=1, lt=2**53, description="Only tasks of this user.")]
@@ -99,7 +99,7 @@ async def list_tasks(
     return await _task_list(use, page.tasks, page.cursor or None)
 
 
-async def _task_list(use: Services, tasks: list[Task], next_cursor: str | None = None) -> TaskList:
+async def _task_list(use: ApiServices, tasks: list[Task], next_cursor: str | None = None) -> TaskList:
     outlook = await read_outlook(use.config, use.store, tasks)
     running = [task for task in tasks if task.status is Status.RUNNING]
     queued = [task for task in tasks if task.status is Status.QUEUED]
@@ -148,29 +148,29 @@ async def change(use: Use, task_id: TaskId, body: TaskChange) -> TaskView:
 @router.delete(
     "/{task_id}", operation_id="cancelTask", summary="Cancel a task", responses=responses(404, 409)
 )
-async def cancel(use: Use, task_id: TaskId) -> Message:
+async def cancel(use: Use, task_id: TaskId) -> MessageReply:
     """End a queued or running task as `canceled`; what it had written of unfinished files is removed."""
     await use.queue.cancel(task_id)
-    return Message(message="task canceled")
+    return MessageReply(message="task canceled")
 
 
 @router.post(
     "/{task_id}/pause", operation_id="pauseTask", summary="Pause a task", responses=responses(404, 409)
 )
-async def pause(use: Use, task_id: TaskId) -> Message:
+async def pause(use: Use, task_id: TaskId) -> MessageReply:
     """Have a task wait, `queued` with the stage `paused`, until it is resumed. A running one stops and keeps
     what it has of its files."""
     await use.queue.pause(task_id)
-    return Message(message="task paused")
+    return MessageReply(message="task paused")
 
 
 @router.post(
     "/{task_id}/resume", operation_id="resumeTask", summary="Resume a task", responses=responses(404, 409)
 )
-async def resume(use: Use, task_id: TaskId) -> Message:
+async def resume(use: Use, task_id: TaskId) -> MessageReply:
     """Let a paused task go on where it was."""
     await use.queue.resume(task_id)
-    return Message(message="task resumed")
+    return MessageReply(message="task resumed")
 
 
 @router.post(
@@ -192,13 +192,13 @@ async def retry(use: Use, task_id: TaskId) -> Created:
     )
 
 
-async def _prefs(use: Services, user_id: int | None) -> Prefs:
-    """What the user of the task likes; left out is the first configured one, as `Wish` has it."""
+async def _prefs(use: ApiServices, user_id: int | None) -> Preferences:
+    """What the user of the task likes; left out is the first configured one, as `TaskRequest` has it."""
     users = [user.id for user in use.config.users[:1]] if user_id is None else [user_id]
-    return await use.store.people.recent(users[0]) if users else Prefs()
+    return await use.store.preferences.recent(users[0]) if users else Preferences()
 
 
-def _spec(config: Config, body: NewTask | TypedTask, prefs: Prefs) -> TaskSpec:
+def _spec(config: Config, body: NewTask | TypedTask, prefs: Preferences) -> TaskSpec:
     if isinstance(body, TypedTask):
         return _typed_spec(config, body, prefs)
     names = {"telegram_url": "url"} if body.url else {}
@@ -215,16 +215,16 @@ def _check_takes_a_link(source: SourceSpec) -> None:
         )
 
 
-def _renamed(names: Mapping[str, str], config: Config, wish: Wish, prefs: Prefs) -> TaskSpec:
-    """`intake`, speaking of fields by the names they have in this body."""
+def _renamed(names: Mapping[str, str], config: Config, wish: TaskRequest, prefs: Preferences) -> TaskSpec:
+    """`plan_request`, speaking of fields by the names they have in this body."""
     try:
-        return intake(config, wish, prefs)
+        return plan_request(config, wish, prefs)
     except InvalidInput as error:
         raise InvalidInput(error.message, names.get(error.field, error.field)) from error
 
 
-def _wish(body: NewTask) -> Wish:
-    return Wish(
+def _wish(body: NewTask) -> TaskRequest:
+    return TaskRequest(
         type=body.type or ("tgfiles" if body.telegram_url else ""),
         links=[body.telegram_url or body.url],
         user_id=body.user_id,
@@ -241,12 +241,12 @@ def _policy(body: NewTask | TypedTask) -> OnConflict | None:
     return OnConflict(body.on_conflict) if "on_conflict" in body.model_fields_set else None
 
 
-def _typed_spec(config: Config, body: TypedTask, prefs: Prefs) -> TaskSpec:
+def _typed_spec(config: Config, body: TypedTask, prefs: Preferences) -> TaskSpec:
     model = source_of(config, body.type).params
     params = _params(model, body)
     names = {**_TYPED_NAMES, **dict.fromkeys(("telegram_url", "url"), f"params.{model.link_field}")}
     extras = params.extras()
-    wish = Wish(
+    wish = TaskRequest(
         type=body.type,
         links=params.links(),
         user_id=body.user_id,

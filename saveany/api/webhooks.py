@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Path, Query
 
 from saveany.api.errors import responses
-from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPage, DeliveryView
-from saveany.api.routes import Route
+from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.errors import NotFound
 from saveany.models import Delivery
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=Route)
+router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="listDeliveries", summary="Webhooks that were sent", responses=responses())
@@ -24,10 +24,10 @@ async def list_deliveries(
     task_id: Annotated[str, Query(max_length=64, description="Only those of this task.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the page before.")] = "",
-) -> DeliveryPage:
+) -> DeliveryPageView:
     """Newest first; with those that wait for an attempt. They are kept as long as their task."""
     page = await use.store.outbox.page(task_id, limit, cursor)
-    return DeliveryPage(
+    return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
     )
 

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 
 from saveany.api.errors import responses
 from saveany.api.models import WorkerList, WorkerView
-from saveany.api.routes import Route
+from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=Route)
+router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="listWorkers", summary="Workers", responses=responses())

@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from saveany.bot.commands import menu
 from saveany.bot.commands.login import after_restart
+from saveany.bot.context import BotServices
 from saveany.bot.conversation import Conversations
 from saveany.bot.dispatch import Dispatcher
 from saveany.bot.inbox import Inbox
-from saveany.bot.live import LiveMessages
-from saveany.bot.news import News
-from saveany.bot.visit import Services
+from saveany.bot.progress import ProgressUpdater
+from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
 from saveany.errors import ConfigError, Retryable, TaskError
 from saveany.logs import get_logger
@@ -28,9 +28,9 @@ from saveany.store.db import TROUBLE
 from saveany.store.loops import until_done
 from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.talk import Talk
-from saveany.watching import Watcher
-from saveany.webhooks.announce import Announcer
+from saveany.telegram.bot_client import BotClient
+from saveany.watching import ChatWatcher
+from saveany.webhooks.announce import DeliveryBuilder
 
 _RENEW_SECONDS = LOCK_MS / 1000 / 3
 _LOOK_SECONDS = 1.0
@@ -100,7 +100,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     stack.push_async_callback(inbox.close)
     stack.push_async_callback(services.conversations.close)
     await after_restart(services)
-    watcher = Watcher(accounts, store, services.queue, config)
+    watcher = ChatWatcher(accounts, store, services.queue, config)
     worked()
     log.info("the bot listens", name=talk.me.username)
     async with asyncio.TaskGroup() as group:
@@ -109,13 +109,13 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
         group.create_task(services.live.run())
         group.create_task(inbox.run())
         group.create_task(watcher.run())
-        group.create_task(News(store, talk, config.lang).run())
+        group.create_task(WatchNotifier(store, talk, config.lang).run())
 
 
-def _services(config: Config, store: Store, accounts: Accounts, talk: Talk) -> Services:
-    announcer = Announcer(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
+def _services(config: Config, store: Store, accounts: Accounts, talk: BotClient) -> BotServices:
+    announcer = DeliveryBuilder(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
     queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
-    return Services(config, store, queue, accounts, talk, LiveMessages(store, talk), Conversations())
+    return BotServices(config, store, queue, accounts, talk, ProgressUpdater(store, talk), Conversations())
 
 
 async def _wait_for(store: Store, holder: str) -> None:
@@ -144,12 +144,12 @@ async def _hold(store: Store, holder: str) -> None:
             log.warning("redis is away or full", error=str(error))
 
 
-async def _opened(config: Config, store: Store) -> Talk:
+async def _opened(config: Config, store: Store) -> BotClient:
     """Log in, as often as it takes: what is missing, a network or an app_id, must not stop the rest."""
     pause = _FIRST_PAUSE
     while True:
         try:
-            talk = Talk(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+            talk = BotClient(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
             await talk.open()
             return talk
         except TaskError as error:
@@ -164,7 +164,7 @@ async def _opened(config: Config, store: Store) -> Talk:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def _publish_menu(talk: Talk) -> None:
+async def _publish_menu(talk: BotClient) -> None:
     try:
         await talk.menu(menu())
     except TaskError as error:

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from saveany.bot import orders
-from saveany.bot.orders import Found, Order
-from saveany.bot.show import clip
-from saveany.bot.show import size as shown_size
+from saveany.bot import drafts
+from saveany.bot.context import Context, folder_button, mark, marked, rows, storage_button
+from saveany.bot.drafts import MessageContents, TaskDraft
+from saveany.bot.render import clip
+from saveany.bot.render import size as shown_size
 from saveany.bot.texts import plain
-from saveany.bot.visit import Visit, folder_button, mark, marked, rows, storage_button
 from saveany.errors import SaveAnyError
 from saveany.models import OnConflict
-from saveany.planning.intake import Wish, intake
+from saveany.planning.intake import TaskRequest, plan_request
 from saveany.planning.names import safe_name
 from saveany.planning.paths import join
 from saveany.store.bot import CARD_SECONDS
 from saveany.store.records import decoder
-from saveany.telegram.letters import Button, Keyboard, Message, Press
+from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard
 
 _ANSWERS = tuple(OnConflict)
 #: Folders that fit below a card.
@@ -40,7 +40,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
 
     token: str
     user_id: int
-    orders: tuple[Order, ...]
+    drafts: tuple[TaskDraft, ...]
     head: str  # HTML that says what it is
     name: str = ""  # of the one file, if it is one
     album: str = ""
@@ -54,157 +54,157 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
 _cards = decoder(Card)
 
 
-async def offer(visit: Visit, messages: Sequence[Message]) -> None:
+async def offer(ctx: Context, messages: Sequence[ChatMessage]) -> None:
     """Answer what was sent with a card; save at once in silent mode."""
-    found = orders.look(visit.services.config, await visit.whole(messages))
+    found = drafts.look(ctx.services.config, await ctx.whole(messages))
     if found.refused:
-        await visit.say(_refusals(visit, found))
-    if found.orders:
-        await propose(visit, found)
+        await ctx.say(_refusals(ctx, found))
+    if found.drafts:
+        await propose(ctx, found)
 
 
-async def propose(visit: Visit, found: Found) -> None:
+async def propose(ctx: Context, found: MessageContents) -> None:
     """A card for what was found; a task at once in silent mode."""
-    card = _new(visit, found)
-    if not visit.storages:
-        await visit.say(visit.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
-    elif visit.prefs.silent:
-        await _submit(visit, card)
+    card = _new(ctx, found)
+    if not ctx.storages:
+        await ctx.say(ctx.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
+    elif ctx.prefs.silent:
+        await _submit(ctx, card)
     else:
-        await _keep(visit, card)
-        await visit.say(*_where(visit, card))
+        await _keep(ctx, card)
+        await ctx.say(*_where(ctx, card))
 
 
-async def send(visit: Visit, found: Found) -> None:
+async def send(ctx: Context, found: MessageContents) -> None:
     """Send what was found to the person, into the talk with the bot."""
-    await _submit(visit, replace(_new(visit, found), send=True))
+    await _submit(ctx, replace(_new(ctx, found), send=True))
 
 
-def _new(visit: Visit, found: Found) -> Card:
+def _new(ctx: Context, found: MessageContents) -> Card:
     return Card(
-        token=hashlib.sha256(visit.key.encode()).hexdigest()[:16],
-        user_id=visit.user.id,
-        orders=tuple(found.orders),
-        head=_head(visit, found),
+        token=hashlib.sha256(ctx.key.encode()).hexdigest()[:16],
+        user_id=ctx.user.id,
+        drafts=tuple(found.drafts),
+        head=_head(ctx, found),
         name=found.names[0] if found.count == 1 and found.names else "",
         album=found.album,
-        can_send=visit.chat > 0 and not found.sent,
+        can_send=ctx.chat > 0 and not found.sent,
     )
 
 
 # Buttons.
 
 
-async def to_storage(visit: Visit, words: str) -> None:
+async def to_storage(ctx: Context, words: str) -> None:
     """A storage was chosen, by its mark. `-` leaves it to the user's rules and defaults, `@` is
     the talk with the bot."""
-    if (card := await _card(visit, words)) is None:
+    if (card := await _card(ctx, words)) is None:
         return
     choice = words.partition(":")[2]
     if choice in ("-", "@"):
-        await _submit(visit, replace(card, send=choice == "@"))
+        await _submit(ctx, replace(card, send=choice == "@"))
         return
-    card = replace(card, storage=marked(visit.storages, choice))
-    if len(_folders(visit, card)) > 1:
-        await _keep(visit, card)
-        await visit.show(*_which_folder(visit, card))
+    card = replace(card, storage=marked(ctx.storages, choice))
+    if len(_folders(ctx, card)) > 1:
+        await _keep(ctx, card)
+        await ctx.show(*_which_folder(ctx, card))
     else:
-        await _check(visit, replace(card, folder=_folders(visit, card)[0]))
+        await _check(ctx, replace(card, folder=_folders(ctx, card)[0]))
 
 
-async def to_folder(visit: Visit, words: str) -> None:
+async def to_folder(ctx: Context, words: str) -> None:
     """A folder was chosen, by its mark."""
-    if (card := await _card(visit, words)) is not None:
-        await _check(visit, replace(card, folder=marked(_folders(visit, card), words.partition(":")[2])))
+    if (card := await _card(ctx, words)) is not None:
+        await _check(ctx, replace(card, folder=marked(_folders(ctx, card), words.partition(":")[2])))
 
 
-async def back(visit: Visit, words: str) -> None:
+async def back(ctx: Context, words: str) -> None:
     """Another storage, after all."""
-    if (card := await _card(visit, words)) is not None:
-        await visit.show(*_where(visit, replace(card, storage="")))
+    if (card := await _card(ctx, words)) is not None:
+        await ctx.show(*_where(ctx, replace(card, storage="")))
 
 
-async def settle(visit: Visit, words: str) -> None:
+async def settle(ctx: Context, words: str) -> None:
     """It was said what to do with a file of that name."""
-    if (card := await _card(visit, words)) is not None:
-        await _submit(visit, replace(card, on_conflict=marked(_ANSWERS, words.partition(":")[2])))
+    if (card := await _card(ctx, words)) is not None:
+        await _submit(ctx, replace(card, on_conflict=marked(_ANSWERS, words.partition(":")[2])))
 
 
-async def drop(visit: Visit, words: str) -> None:
+async def drop(ctx: Context, words: str) -> None:
     """Nothing is to be saved."""
-    if (card := await _card(visit, words)) is not None:
-        await visit.services.store.bot.drop_card(card.token)
-        await visit.show(card.head + "\n\n" + visit.t("Not saved."))
+    if (card := await _card(ctx, words)) is not None:
+        await ctx.services.store.bot.drop_card(card.token)
+        await ctx.show(card.head + "\n\n" + ctx.t("Not saved."))
 
 
 PRESSES = {"to": to_storage, "in": to_folder, "back": back, "as": settle, "drop": drop}
 
 
-async def _card(visit: Visit, words: str) -> Card | None:
+async def _card(ctx: Context, words: str) -> Card | None:
     """The card of a button that was pressed, if it is there and the person's own."""
-    token, memory = words.partition(":")[0], visit.services.store.bot
+    token, memory = words.partition(":")[0], ctx.services.store.bot
     kept = await memory.card(token)
     cards = memory.readable("card", {token: kept}, lambda pair: _cards(pair[1])) if kept else []
     if not cards:
         days = CARD_SECONDS // (24 * 3600)
-        await visit.answer(
-            visit.t("This is done, or older than {days} days. Send it again.", days=days), alert=True
+        await ctx.answer(
+            ctx.t("This is done, or older than {days} days. Send it again.", days=days), alert=True
         )
         return None
     (card,) = cards
-    if card.user_id != visit.user.id:
-        await visit.answer(visit.t("This is not for you."), alert=True)
+    if card.user_id != ctx.user.id:
+        await ctx.answer(ctx.t("This is not for you."), alert=True)
         return None
     return card
 
 
-async def _keep(visit: Visit, card: Card) -> None:
-    await visit.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
+async def _keep(ctx: Context, card: Card) -> None:
+    await ctx.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
 
 
-async def _check(visit: Visit, card: Card) -> None:
+async def _check(ctx: Context, card: Card) -> None:
     """Ask what to do if there is a file of that name, if the user wants to be asked; then save."""
-    if visit.prefs.on_conflict == "ask" and card.name and await _is_taken(visit, card):
-        await _keep(visit, card)
-        await visit.show(*_which_name(visit, card))
+    if ctx.prefs.on_conflict == "ask" and card.name and await _is_taken(ctx, card):
+        await _keep(ctx, card)
+        await ctx.show(*_which_name(ctx, card))
     else:
-        await _submit(visit, card)
+        await _submit(ctx, card)
 
 
-async def _is_taken(visit: Visit, card: Card) -> bool:
+async def _is_taken(ctx: Context, card: Card) -> bool:
     path = join(card.folder or "", safe_name(card.name))
     try:
-        answer = await visit.services.store.asks.ask(card.storage, "stat", {"path": path})
+        answer = await ctx.services.store.queries.ask(card.storage, "stat", {"path": path})
     except SaveAnyError:
         return False  # nobody can tell now; then the file gets another name
     return bool(answer.result)
 
 
-async def _submit(visit: Visit, card: Card) -> None:
+async def _submit(ctx: Context, card: Card) -> None:
     """Make the tasks, each once, and show how they go on."""
-    config, queue = visit.services.config, visit.services.queue
-    specs = [intake(config, _wish(visit, card, order), visit.prefs) for order in card.orders]
+    config, queue = ctx.services.config, ctx.services.queue
+    specs = [plan_request(config, _wish(ctx, card, order), ctx.prefs) for order in card.drafts]
     accepted = [await queue.submit(spec, key=f"card:{card.token}:{n}") for n, spec in enumerate(specs)]
     # Nothing can be lost any more, however long Telegram lets us wait to say so.
     for n, task in enumerate(accepted):
-        if n == 0 and isinstance(visit.letter, Press):
-            message = visit.letter.message
+        if n == 0 and isinstance(ctx.letter, CallbackQuery):
+            message = ctx.letter.message
         else:
-            waiting = card.head + "\n\n" + visit.t("Waiting for a worker …"), _cancel(visit, task.id)
-            message = await visit.say(*waiting) or await visit.say(*waiting)  # it must be known to be edited
-        await visit.follow(message, task.id, card.album or card.name)
-    await visit.services.store.bot.drop_card(card.token)
+            waiting = card.head + "\n\n" + ctx.t("Waiting for a worker …"), _cancel(ctx, task.id)
+            message = await ctx.say(*waiting) or await ctx.say(*waiting)  # it must be known to be edited
+        await ctx.follow(message, task.id, card.album or card.name)
+    await ctx.services.store.bot.drop_card(card.token)
 
 
-def _wish(visit: Visit, card: Card, order: Order) -> Wish:
-    return Wish(
+def _wish(ctx: Context, card: Card, order: TaskDraft) -> TaskRequest:
+    return TaskRequest(
         links=order.links,
         type=order.type,
-        user_id=visit.user.id,
+        user_id=ctx.user.id,
         storage=card.storage,
         folder="/" if card.folder == "" else card.folder or "",
         filename=order.filename,
-        talk=min(0, visit.chat),
+        talk=min(0, ctx.chat),
         send=card.send,
         on_conflict=OnConflict(card.on_conflict) if card.on_conflict else None,
         params=order.params,
@@ -214,8 +214,8 @@ def _wish(visit: Visit, card: Card, order: Order) -> Wish:
 # What is shown.
 
 
-def _head(visit: Visit, found: Found) -> str:
-    t = visit.t
+def _head(ctx: Context, found: MessageContents) -> str:
+    t = ctx.t
     if found.count == 1:
         name = f"<b>{plain(clip(found.names[0], _NAME))}</b>"
         return f"{name}\n{shown_size(found.size)}" if found.size else name
@@ -228,10 +228,10 @@ def _head(visit: Visit, found: Found) -> str:
     return "\n".join(lines)
 
 
-def _where(visit: Visit, card: Card) -> tuple[str, Keyboard]:
-    t, key = visit.t, card.token
-    by_rules = bool(visit.prefs.rules and visit.prefs.rules_on)
-    choices = [storage_button(name, f"to:{key}:{mark(name)}") for name in visit.storages]
+def _where(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, key = ctx.t, card.token
+    by_rules = bool(ctx.prefs.rules and ctx.prefs.rules_on)
+    choices = [storage_button(name, f"to:{key}:{mark(name)}") for name in ctx.storages]
     first = [Button(t("By my rules"), f"to:{key}:-")] if by_rules else []
     send = [Button(t("Send it to me"), f"to:{key}:@")] if card.can_send else []
     last = [Button(t("Do not save"), f"drop:{key}")]
@@ -239,9 +239,9 @@ def _where(visit: Visit, card: Card) -> tuple[str, Keyboard]:
     return text, (*rows(first), *rows(choices), *rows(send), *rows(last))
 
 
-def _which_folder(visit: Visit, card: Card) -> tuple[str, Keyboard]:
-    t, key = visit.t, card.token
-    folders = dict.fromkeys([*_folders(visit, card)[: _FOLDERS - 1], ""])
+def _which_folder(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, key = ctx.t, card.token
+    folders = dict.fromkeys([*_folders(ctx, card)[: _FOLDERS - 1], ""])
     choices = [folder_button(name, f"in:{key}:{mark(name)}") for name in folders]
     last = ((Button(t("« Back"), f"back:{key}"), Button(t("Do not save"), f"drop:{key}")),)
     return card.head + "\n\n" + t("Into which folder of {storage}?", storage=card.storage), (
@@ -250,8 +250,8 @@ def _which_folder(visit: Visit, card: Card) -> tuple[str, Keyboard]:
     )
 
 
-def _which_name(visit: Visit, card: Card) -> tuple[str, Keyboard]:
-    t, key = visit.t, card.token
+def _which_name(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, key = ctx.t, card.token
     labels = {
         OnConflict.RENAME: t("Keep both"),
         OnConflict.OVERWRITE: t("Replace it"),
@@ -262,9 +262,9 @@ def _which_name(visit: Visit, card: Card) -> tuple[str, Keyboard]:
     return text, tuple((Button(labels[each], f"as:{key}:{mark(each)}"),) for each in _ANSWERS)
 
 
-def _folders(visit: Visit, card: Card) -> list[str]:
+def _folders(ctx: Context, card: Card) -> list[str]:
     """Folders to choose from: the default one, one for the album, the user's shortcuts, the root."""
-    prefs = visit.prefs
+    prefs = ctx.prefs
     usual = [prefs.folder] if prefs.folder and card.storage in (prefs.storage, "") else []
     shortcuts = [each.folder for each in prefs.shortcuts if each.storage == card.storage]
     parents = [*usual, *shortcuts]
@@ -272,14 +272,14 @@ def _folders(visit: Visit, card: Card) -> list[str]:
     return list(dict.fromkeys([*albums, *parents, ""]))
 
 
-def _cancel(visit: Visit, task_id: str) -> Keyboard:
-    return ((Button(visit.t("Cancel"), f"cancel:{task_id}"),),)
+def _cancel(ctx: Context, task_id: str) -> Keyboard:
+    return ((Button(ctx.t("Cancel"), f"cancel:{task_id}"),),)
 
 
-def _refusals(visit: Visit, found: Found) -> str:
+def _refusals(ctx: Context, found: MessageContents) -> str:
     lines = [
         f"<code>{plain(link[:100])}</code>: {plain(reason)}"
-        for link, reason in list(found.refused.items())[: orders.SHOWN]
+        for link, reason in list(found.refused.items())[: drafts.SHOWN]
     ]
     more = len(found.refused) - len(lines)
-    return "\n".join([*lines, visit.t("… and {n} more", n=more)] if more > 0 else lines)
+    return "\n".join([*lines, ctx.t("… and {n} more", n=more)] if more > 0 else lines)

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from saveany.logs import get_logger
-from saveany.telegram.letters import Message
+from saveany.telegram.update_types import ChatMessage
 
 _Who = tuple[int, int]  # chat and person
 
 #: Handles what somebody says who is being asked things, but not at this moment; False if it does not.
-Stray = Callable[[Message], Awaitable[bool]]
+Stray = Callable[[ChatMessage], Awaitable[bool]]
 
 log = get_logger("saveany.bot")
 
@@ -21,7 +21,7 @@ class Conversations:
     """Who is expected to say something."""
 
     def __init__(self) -> None:
-        self._awaited: dict[_Who, asyncio.Future[Message]] = {}
+        self._awaited: dict[_Who, asyncio.Future[ChatMessage]] = {}
         self._running: dict[_Who, asyncio.Task[None]] = {}
         self._strays: dict[_Who, Stray] = {}
 
@@ -48,11 +48,11 @@ class Conversations:
             each.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def awaits(self, message: Message) -> bool:
+    def awaits(self, message: ChatMessage) -> bool:
         """Whether this is the answer to a question, or may be meant as one: that is never a file."""
         return message.file is None and (_who(message) in self._awaited or self._is_stray(message))
 
-    async def hears(self, message: Message) -> bool:
+    async def hears(self, message: ChatMessage) -> bool:
         """Hand an answer to who has asked; False if nobody has."""
         asked = self._awaited.pop(_who(message), None)
         if asked is not None and not asked.done():
@@ -60,12 +60,12 @@ class Conversations:
             return True
         return self._is_stray(message) and await self._strays[_who(message)](message)
 
-    def _is_stray(self, message: Message) -> bool:
+    def _is_stray(self, message: ChatMessage) -> bool:
         running = self._running.get(_who(message))
         asks = running is not None and not running.done() and _who(message) in self._strays
         return asks and not message.urls
 
-    async def answer(self, chat: int, person: int, seconds: float) -> Message | None:
+    async def answer(self, chat: int, person: int, seconds: float) -> ChatMessage | None:
         """The next message of a person that is no command; None if none comes in time, or something else is
         asked meanwhile. Wait for it in what `begin` runs, not in a handler: a chat has one at a time."""
         who = (chat, person)
@@ -92,5 +92,5 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         log.exception("a conversation failed unexpectedly")
 
 
-def _who(message: Message) -> _Who:
+def _who(message: ChatMessage) -> _Who:
     return message.chat, message.sender.id

@@ -21,8 +21,8 @@ from saveany.logs import get_logger
 from saveany.store.bot import BotMemory
 from saveany.store.db import TROUBLE
 from saveany.store.records import decoder
-from saveany.telegram.letters import Letter, Message, Press
-from saveany.telegram.talk import Talk
+from saveany.telegram.bot_client import BotClient
+from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
 from saveany.telegram.updates import Position
 
 #: A burst is over when nothing came for so many seconds.
@@ -38,28 +38,28 @@ T = TypeVar("T")
 log = get_logger("saveany.bot")
 
 
-class Bundle(msgspec.Struct, frozen=True, tag=True):
+class MessageGroup(msgspec.Struct, frozen=True, tag=True):
     """Messages with files or links that came together."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
 
 
-class _One(msgspec.Struct, frozen=True, tag=True):
-    message: Message
+class _SingleUpdate(msgspec.Struct, frozen=True, tag=True):
+    message: ChatMessage
 
 
-class _Press(msgspec.Struct, frozen=True, tag=True):
-    press: Press
+class _CallbackQuery(msgspec.Struct, frozen=True, tag=True):
+    press: CallbackQuery
 
 
-_kept = decoder(Bundle | _One | _Press)  # type: ignore[arg-type]  # a union is no type[T]
+_kept = decoder(MessageGroup | _SingleUpdate | _CallbackQuery)  # type: ignore[arg-type]  # a union is no type[T]
 _position = decoder(Position)
 
-Handle = Callable[[str, Letter | Bundle], Awaitable[None]]
+Handle = Callable[[str, Update | MessageGroup], Awaitable[None]]
 #: Whether a message is something to save, so that others may belong to it.
-Collects = Callable[[Message], bool]
+Collects = Callable[[ChatMessage], bool]
 #: Whether a message answers a question: that may be a password, and its text is not kept.
-Answers = Callable[[Message], bool]
+Answers = Callable[[ChatMessage], bool]
 
 
 class Inbox:
@@ -67,7 +67,7 @@ class Inbox:
     crash or if it raised `TROUBLE`; if it raises anything else the letter is gone."""
 
     def __init__(
-        self, memory: BotMemory, talk: Talk, collects: Collects, answers: Answers, handle: Handle
+        self, memory: BotMemory, talk: BotClient, collects: Collects, answers: Answers, handle: Handle
     ) -> None:
         self._memory = memory
         self._talk = talk
@@ -110,19 +110,19 @@ class Inbox:
             for key, letter in fresh.items():
                 self._hand_out(key, letter)
 
-    async def _keep(self, letters: Mapping[str, Letter], position: bytes) -> None:
+    async def _keep(self, letters: Mapping[str, Update], position: bytes) -> None:
         """Until it is kept nothing else is read: presses do not come again."""
         encoded = {key: _encoded(self._without_secret(letter)) for key, letter in letters.items()}
         await _until_done(lambda: self._memory.receive(encoded, position))
 
-    def _without_secret(self, letter: Letter) -> Letter:
-        if isinstance(letter, Message) and self._answers(letter):
+    def _without_secret(self, letter: Update) -> Update:
+        if isinstance(letter, ChatMessage) and self._answers(letter):
             return msgspec.structs.replace(letter, text="", urls=())
         return letter
 
-    def _hand_out(self, key: str, letter: Letter | Bundle) -> None:
-        chat = letter.messages[0].chat if isinstance(letter, Bundle) else letter.chat
-        where = chat, isinstance(letter, Press)  # Cancel does not wait until Telegram takes an answer
+    def _hand_out(self, key: str, letter: Update | MessageGroup) -> None:
+        chat = letter.messages[0].chat if isinstance(letter, MessageGroup) else letter.chat
+        where = chat, isinstance(letter, CallbackQuery)  # Cancel does not wait until Telegram takes an answer
         if where not in self._lanes:
             self._lanes[where] = _Lane(self._memory, self._collects, self._handle)
         self._lanes[where].add(key, letter)
@@ -135,11 +135,11 @@ class _Lane:
         self._memory = memory
         self._collects = collects
         self._handle = handle
-        self._waiting: deque[tuple[str, Letter | Bundle]] = deque()
+        self._waiting: deque[tuple[str, Update | MessageGroup]] = deque()
         self._came = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
 
-    def add(self, key: str, letter: Letter | Bundle) -> None:
+    def add(self, key: str, letter: Update | MessageGroup) -> None:
         self._waiting.append((key, letter))
         self._came.set()
         if self._working is None or self._working.done():
@@ -160,7 +160,7 @@ class _Lane:
 
     async def _next(self) -> None:
         key, letter = self._waiting[0]
-        if isinstance(letter, Message) and self._collects(letter):
+        if isinstance(letter, ChatMessage) and self._collects(letter):
             key, letter = await self._bundled()
         else:
             self._waiting.popleft()
@@ -170,13 +170,13 @@ class _Lane:
             log.exception("a message could not be handled")
         await _until_done(partial(self._memory.handled, key))
 
-    async def _bundled(self) -> tuple[str, Bundle]:
+    async def _bundled(self) -> tuple[str, MessageGroup]:
         """The burst that begins with the first letter."""
         over = await self._is_over()
         burst = self._burst() if over else _without_last_album(self._burst(), self._waiting)
         for _ in burst:
             self._waiting.popleft()
-        bundle = Bundle(tuple(message for _, message in burst))
+        bundle = MessageGroup(tuple(message for _, message in burst))
         key = f"bundle/{burst[0][0]}"
         encoded = msgspec.json.encode(bundle)
         await _until_done(lambda: self._memory.bundle([key for key, _ in burst], key, encoded))
@@ -195,10 +195,10 @@ class _Lane:
                 return False
         return len(self._burst()) < BUNDLE
 
-    def _burst(self) -> list[tuple[str, Message]]:
-        burst: list[tuple[str, Message]] = []
+    def _burst(self) -> list[tuple[str, ChatMessage]]:
+        burst: list[tuple[str, ChatMessage]] = []
         for key, letter in self._waiting:
-            if not isinstance(letter, Message) or not self._collects(letter) or len(burst) == BUNDLE:
+            if not isinstance(letter, ChatMessage) or not self._collects(letter) or len(burst) == BUNDLE:
                 break
             if burst and letter.sender.id != burst[0][1].sender.id:
                 break
@@ -207,8 +207,8 @@ class _Lane:
 
 
 def _without_last_album(
-    burst: list[tuple[str, Message]], waiting: Sequence[tuple[str, Letter | Bundle]]
-) -> list[tuple[str, Message]]:
+    burst: list[tuple[str, ChatMessage]], waiting: Sequence[tuple[str, Update | MessageGroup]]
+) -> list[tuple[str, ChatMessage]]:
     """A burst that goes on ends before an album of which more may come."""
     album = burst[-1][1].album
     following = waiting[len(burst)][1] if len(waiting) > len(burst) else None
@@ -227,30 +227,32 @@ async def _until_done(step: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _key(letter: Letter) -> str:
-    return f"{letter.chat}/{letter.id}" if isinstance(letter, Message) else f"press/{letter.query}"
+def _key(letter: Update) -> str:
+    return f"{letter.chat}/{letter.id}" if isinstance(letter, ChatMessage) else f"press/{letter.query}"
 
 
-def _encoded(letter: Letter) -> bytes:
-    return msgspec.json.encode(_One(letter) if isinstance(letter, Message) else _Press(letter))
+def _encoded(letter: Update) -> bytes:
+    return msgspec.json.encode(
+        _SingleUpdate(letter) if isinstance(letter, ChatMessage) else _CallbackQuery(letter)
+    )
 
 
-def _decoded(data: bytes) -> Letter | Bundle:
-    kept: Bundle | _One | _Press = _kept(data)
-    if isinstance(kept, Bundle):
+def _decoded(data: bytes) -> Update | MessageGroup:
+    kept: MessageGroup | _SingleUpdate | _CallbackQuery = _kept(data)
+    if isinstance(kept, MessageGroup):
         if not kept.messages:
             raise ValueError("a bundle of nothing")
         return kept
-    return kept.message if isinstance(kept, _One) else kept.press
+    return kept.message if isinstance(kept, _SingleUpdate) else kept.press
 
 
 def _since(pair: tuple[str, bytes]) -> Position | None:
     return _position(pair[1]) if pair[1] else None
 
 
-def _order(kept: tuple[str, Letter | Bundle]) -> tuple[int, int]:
+def _order(kept: tuple[str, Update | MessageGroup]) -> tuple[int, int]:
     """Bundles first: they are older than what is not in one yet."""
     letter = kept[1]
-    if isinstance(letter, Bundle):
+    if isinstance(letter, MessageGroup):
         return 0, letter.messages[0].id
-    return 1, letter.id if isinstance(letter, Message) else letter.query
+    return 1, letter.id if isinstance(letter, ChatMessage) else letter.query

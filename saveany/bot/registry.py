@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from saveany.bot.visit import Visit
+from saveany.bot.context import Context
 
 #: Does what was asked for; `words` is what stands behind the command, or behind the verb of a button.
-Handler = Callable[[Visit, str], Awaitable[None]]
+Handler = Callable[[Context, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

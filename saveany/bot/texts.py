@@ -29,7 +29,7 @@ def said(text: str) -> str:
     return text
 
 
-class Refused(SaveAnyError):
+class CommandError(SaveAnyError):
     """A command cannot do what it was asked for."""
 
 

@@ -14,7 +14,7 @@ import typer
 from saveany import advice
 from saveany.cli import FAILED, INTERRUPTED, load_config
 from saveany.cli.bars import display
-from saveany.cli.client import Api, Json, JsonOption, Refused, TokenOption, UrlOption, connect
+from saveany.cli.client import ApiClient, Json, JsonOption, RequestRefused, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_tasks
 from saveany.cli.reasons import each_of, with_reasons
 from saveany.errors import ConfigError
@@ -98,7 +98,7 @@ def _first_user(ctx: typer.Context) -> int:
     return users[0].id
 
 
-async def _add(api: Api, links: Sequence[str], body: Json, *, follow: bool, as_json: bool) -> bool:
+async def _add(api: ApiClient, links: Sequence[str], body: Json, *, follow: bool, as_json: bool) -> bool:
     """Whether all went well."""
     as_json = as_json or (follow and not sys.stdout.isatty())
     async with api:
@@ -108,11 +108,11 @@ async def _add(api: Api, links: Sequence[str], body: Json, *, follow: bool, as_j
     return completed and len(accepted) == len(ids)
 
 
-async def _create(api: Api, link: str, body: Json, *, follow: bool, as_json: bool) -> str:
+async def _create(api: ApiClient, link: str, body: Json, *, follow: bool, as_json: bool) -> str:
     """The id of the new task; empty if it was refused, which is said."""
     try:
         task_id: str = (await api.add(body | {"url": link}))["task_id"]
-    except Refused as error:
+    except RequestRefused as error:
         typer.echo(f"error: {link}: {error.message}", err=True)
         return ""
     event = {"event": "created"} if follow else {}
@@ -120,7 +120,7 @@ async def _create(api: Api, link: str, body: Json, *, follow: bool, as_json: boo
     return task_id
 
 
-async def _follow(api: Api, ids: Sequence[str], *, as_json: bool) -> bool:
+async def _follow(api: ApiClient, ids: Sequence[str], *, as_json: bool) -> bool:
     """Show the tasks until all have ended; whether all completed."""
     ends: list[str] = []
     with display(as_json=as_json) as screen:

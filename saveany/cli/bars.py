@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from saveany.cli.client import Event, Json, printable
+from saveany.cli.client import Json, ServerEvent, printable
 from saveany.cli.tables import COLORS
 from saveany.models import subject_of
 
@@ -27,7 +27,7 @@ _REASONS = 3
 class Display(Protocol):
     """Something that shows events."""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: ServerEvent) -> None:
         """Show one event."""
 
 
@@ -46,7 +46,7 @@ def display(*, as_json: bool, idle: str = "") -> Iterator[Display]:
 class Lines:
     """One JSON object per event: `event`, `id` where it has one, and the fields of the API's event."""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: ServerEvent) -> None:
         """Print it."""
         head = {"event": event.type} | ({"id": event.id} if event.id else {})
         typer.echo(json.dumps(head | event.data))
@@ -94,7 +94,7 @@ class Bars:
         self.progress.waiting, self.progress.paused = self._waiting, self._paused
         self.progress.stalled = self._stalled
 
-    def show(self, event: Event) -> None:
+    def show(self, event: ServerEvent) -> None:
         """Bring the screen up to date."""
         task_id, data = event.task_id, event.data
         if event.type == "reset":

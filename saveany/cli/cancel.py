@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli.client import Api, IdsArgument, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def cancel(
@@ -17,4 +17,4 @@ def cancel(
 
     Exit codes: 0 all canceled; 1 one was refused, which is said on stderr.
     """
-    for_each(connect(ctx, url, token), ids, Api.cancel, "canceled")
+    for_each(connect(ctx, url, token), ids, ApiClient.cancel, "canceled")

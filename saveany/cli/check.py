@@ -14,7 +14,7 @@ from saveany.checks import Check
 from saveany.cli import load_config
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.config import Config
-from saveany.config.schema import Log
+from saveany.config.schema import LogConfig
 from saveany.errors import ConfigError, SaveAnyError
 from saveany.store import connect
 
@@ -43,7 +43,7 @@ def check(
         _print_lines(found, as_json)
     else:
         # what the parts would log is in the lines
-        prepare(config.model_copy(update={"log": Log(level="critical")}))
+        prepare(config.model_copy(update={"log": LogConfig(level="critical")}))
         found = run_async(_run(config, as_json))
     failed = [each.area for each in found if each.status == "failed"]
     if as_json:

@@ -47,7 +47,7 @@ ID_LENGTH = 20
 _SEARCHED = 1000
 
 
-class Refused(RequestError):
+class RequestRefused(RequestError):
     """The API refused the request; `status` is its HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -56,7 +56,7 @@ class Refused(RequestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerEvent:
     """Something happened to a task. `type` is the API's, or `open`: the stream stands."""
 
     type: str
@@ -98,9 +98,9 @@ class EventParser:
         return found.get("event", ["message"])[-1], "\n".join(found["data"]), found.get("id", [""])[-1]
 
 
-class Api:
-    """The API at `url`. Every method raises `Refused` with the API's own words, and `Unavailable` if it does
-    not answer or cannot now."""
+class ApiClient:
+    """The API at `url`. Every method raises `RequestRefused` with the API's own words, and `Unavailable` if
+    it does not answer or cannot now."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
@@ -173,16 +173,18 @@ class Api:
 
     async def find(self, prefix: str) -> str:
         """The id of the one task whose id begins with `prefix`, among the queued, the running and the newest
-        ended ones. Raises `Refused` if there is none, or more than one."""
+        ended ones. Raises `RequestRefused` if there is none, or more than one."""
         if len(prefix) >= ID_LENGTH:
             return prefix
         tasks = [*await self.live(), *await self.history(_SEARCHED)]
         ids = sorted({task["task_id"] for task in tasks if task["task_id"].startswith(prefix)})
         if not ids:
-            raise Refused(f"there is no task {prefix}", httpx.codes.NOT_FOUND)
+            raise RequestRefused(f"there is no task {prefix}", httpx.codes.NOT_FOUND)
         if len(ids) > 1:
             some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
-            raise Refused(f"{len(ids)} tasks begin with {prefix!r} ({some}); type more", httpx.codes.CONFLICT)
+            raise RequestRefused(
+                f"{len(ids)} tasks begin with {prefix!r} ({some}); type more", httpx.codes.CONFLICT
+            )
         return str(ids[0])
 
     async def get(self, route: str, **params: str | int | None) -> Json:
@@ -197,7 +199,7 @@ class Api:
         """Change the limits; those that are left out are as configured."""
         return await self._ask("PUT", "/api/v1/limits", json=limits)
 
-    async def events(self, task_id: str = "", last_id: str = "") -> AsyncGenerator[Event, None]:
+    async def events(self, task_id: str = "", last_id: str = "") -> AsyncGenerator[ServerEvent, None]:
         """Events of one task, or of all: first `open`, then what the API sends until the stream ends."""
         path = f"{_path(task_id)}/events" if task_id else "/api/v1/events"
         headers = {"Last-Event-ID": last_id} if last_id else {}
@@ -206,10 +208,10 @@ class Api:
         try:
             async with self._http.stream("GET", path, headers=headers, timeout=timeout) as reply:
                 await self._expect_stream(reply)
-                yield Event("open")
+                yield ServerEvent("open")
                 async for piece in reply.aiter_bytes():
                     for kind, data, id_ in parser.feed(piece):
-                        yield Event(kind, _object(data) or {}, id_)
+                        yield ServerEvent(kind, _object(data) or {}, id_)
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
@@ -234,7 +236,7 @@ class Api:
             raise Unavailable(text)
         if status == httpx.codes.UNAUTHORIZED:
             text += "; give it with --token or SAVEANY_TOKEN"
-        raise Refused(text, status)
+        raise RequestRefused(text, status)
 
     def _unreachable(self, error: httpx.TransportError) -> Unavailable:
         # by its class: the text of a wrong header quotes the token
@@ -246,7 +248,7 @@ class Api:
         return Unavailable(f"the connection to {self._shown} failed ({type(error).__name__}); try again")
 
 
-def connect(ctx: typer.Context, url: str, token: str) -> Api:
+def connect(ctx: typer.Context, url: str, token: str) -> ApiClient:
     """The API that the options name, else the configuration."""
     if not (url and token):
         config = load_config(ctx, warn=False)
@@ -255,7 +257,7 @@ def connect(ctx: typer.Context, url: str, token: str) -> Api:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--url must look like http://127.0.0.1:8080, not {url!r}")
-    return Api(url, token)
+    return ApiClient(url, token)
 
 
 def _own_url(config: Config) -> str:
@@ -265,7 +267,7 @@ def _own_url(config: Config) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def ask(api: Api, question: Callable[[Api], Awaitable[T]]) -> T:
+def ask(api: ApiClient, question: Callable[[ApiClient], Awaitable[T]]) -> T:
     """What the API replies: `ask(api, lambda api: api.get("queue"))`."""
 
     async def main() -> T:
@@ -275,7 +277,9 @@ def ask(api: Api, question: Callable[[Api], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
-def for_each(api: Api, ids: Sequence[str], act: Callable[[Api, str], Awaitable[None]], done: str) -> None:
+def for_each(
+    api: ApiClient, ids: Sequence[str], act: Callable[[ApiClient, str], Awaitable[None]], done: str
+) -> None:
     """Do something to each task and say so; what is refused is said on stderr, and the exit code is 1."""
 
     async def main() -> bool:
@@ -286,7 +290,7 @@ def for_each(api: Api, ids: Sequence[str], act: Callable[[Api, str], Awaitable[N
                     task_id = await api.find(task_id)
                     await act(api, task_id)
                     typer.echo(f"{task_id} {done}")
-                except Refused as error:
+                except RequestRefused as error:
                     typer.echo(f"error: {task_id}: {error.message}", err=True)
                     refused = True
         return refused

@@ -19,7 +19,7 @@ import typer
 
 from saveany.api.server import bind
 from saveany.cli.bars import display
-from saveany.cli.client import Api
+from saveany.cli.client import ApiClient
 from saveany.cli.follow import follow_tasks
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.cli.run import roles
@@ -148,7 +148,7 @@ class Demo:
     async def _show(self, config: Config, sandbox: Sandbox) -> None:
         base = f"http://{_HOST}:{config.api.port}"
         await self._until_ready(base)
-        async with Api(base, TOKEN) as api:
+        async with ApiClient(base, TOKEN) as api:
             if self.json_output:
                 print(json.dumps(self._facts(base, sandbox)), flush=True)
                 if not self.once:
@@ -184,7 +184,7 @@ class Demo:
             **describe(sandbox),
         }
 
-    async def _save_sample(self, api: Api, sandbox: Sandbox) -> None:
+    async def _save_sample(self, api: ApiClient, sandbox: Sandbox) -> None:
         sample = next(each for each in sandbox.samples if each.note == _SHOWN)
         wish = {
             "telegram_url": sample.link,

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from saveany.cli.client import Api, Event, Json
+from saveany.cli.client import ApiClient, Json, ServerEvent
 from saveany.errors import SaveAnyError, Unavailable
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _PATIENCE = 60
 _AT_ONCE = 50
 
 
-async def follow_all(api: Api) -> AsyncGenerator[Event, None]:
+async def follow_all(api: ApiClient) -> AsyncGenerator[ServerEvent, None]:
     """What happens to all tasks, for ever; first a `snapshot` of each that is there.
 
     After a `reset` events are missing; a `snapshot` of each live task follows.
@@ -37,9 +37,9 @@ async def follow_all(api: Api) -> AsyncGenerator[Event, None]:
                 yield event
 
 
-async def follow_tasks(api: Api, ids: Sequence[str]) -> AsyncGenerator[Event, None]:
+async def follow_tasks(api: ApiClient, ids: Sequence[str]) -> AsyncGenerator[ServerEvent, None]:
     """What happens to these tasks, until all have ended."""
-    arrived: asyncio.Queue[Event | SaveAnyError | None] = asyncio.Queue()
+    arrived: asyncio.Queue[ServerEvent | SaveAnyError | None] = asyncio.Queue()
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def follow(task_id: str) -> None:
@@ -58,7 +58,7 @@ async def follow_tasks(api: Api, ids: Sequence[str]) -> AsyncGenerator[Event, No
             match await arrived.get():
                 case None:
                     left -= 1
-                case Event() as event:
+                case ServerEvent() as event:
                     yield event
                 case SaveAnyError() as error:
                     raise error
@@ -68,7 +68,7 @@ async def follow_tasks(api: Api, ids: Sequence[str]) -> AsyncGenerator[Event, No
         await asyncio.gather(*following, return_exceptions=True)
 
 
-async def _follow_task(api: Api, task_id: str) -> AsyncGenerator[Event, None]:
+async def _follow_task(api: ApiClient, task_id: str) -> AsyncGenerator[ServerEvent, None]:
     """What happens to one task, its end last."""
     for events in (_stream(api, task_id, _nothing), _poll(_look_at_one(api, task_id))):
         async with aclosing(events):
@@ -80,8 +80,8 @@ async def _follow_task(api: Api, task_id: str) -> AsyncGenerator[Event, None]:
 
 
 async def _stream(
-    api: Api, task_id: str, begin: Callable[[], Awaitable[list[Event]]]
-) -> AsyncGenerator[Event, None]:
+    api: ApiClient, task_id: str, begin: Callable[[], Awaitable[list[ServerEvent]]]
+) -> AsyncGenerator[ServerEvent, None]:
     """Events from the API's stream, over any number of connections; ends when streams do not work.
 
     `begin` tells what comes first on a connection that does not continue an earlier one.
@@ -105,7 +105,7 @@ async def _stream(
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures))
 
 
-async def _answers(api: Api) -> bool:
+async def _answers(api: ApiClient) -> bool:
     try:
         await api.get("queue")
     except Unavailable:
@@ -113,9 +113,9 @@ async def _answers(api: Api) -> bool:
     return True
 
 
-async def _poll(look: Callable[[], Awaitable[list[Event]]]) -> AsyncGenerator[Event, None]:
+async def _poll(look: Callable[[], Awaitable[list[ServerEvent]]]) -> AsyncGenerator[ServerEvent, None]:
     """What has changed since the last look, for ever. Raises `Unavailable` when nobody answers for long."""
-    known: dict[str, Event] = {}
+    known: dict[str, ServerEvent] = {}
     while True:
         for event in await _patiently(look):
             if known.get(event.task_id) != event:
@@ -133,17 +133,17 @@ async def _patiently(look: Callable[[], Awaitable[T]]) -> T:
     return await look()
 
 
-def _look_at_one(api: Api, task_id: str) -> Callable[[], Awaitable[list[Event]]]:
-    async def look() -> list[Event]:
+def _look_at_one(api: ApiClient, task_id: str) -> Callable[[], Awaitable[list[ServerEvent]]]:
+    async def look() -> list[ServerEvent]:
         return [_snapshot(await api.task(task_id))]
 
     return look
 
 
-def _look_at_all(api: Api) -> Callable[[], Awaitable[list[Event]]]:
+def _look_at_all(api: ApiClient) -> Callable[[], Awaitable[list[ServerEvent]]]:
     seen: set[str] = set()
 
-    async def look() -> list[Event]:
+    async def look() -> list[ServerEvent]:
         live = await _live(api)
         ids = {event.task_id for event in live}
         ended = [_snapshot(await api.task(task_id)) for task_id in sorted(seen - ids)]
@@ -154,14 +154,14 @@ def _look_at_all(api: Api) -> Callable[[], Awaitable[list[Event]]]:
     return look
 
 
-async def _live(api: Api) -> list[Event]:
+async def _live(api: ApiClient) -> list[ServerEvent]:
     return [_snapshot(task) for task in await api.live()]
 
 
-async def _nothing() -> list[Event]:
+async def _nothing() -> list[ServerEvent]:
     return []  # the stream of one task begins with its snapshot
 
 
-def _snapshot(task: Json) -> Event:
+def _snapshot(task: Json) -> ServerEvent:
     names = ("task_id", "status", "stage", "title", "error", "progress")
-    return Event("snapshot", {name: task[name] for name in names} | {"at": task["updated_at"]})
+    return ServerEvent("snapshot", {name: task[name] for name in names} | {"at": task["updated_at"]})

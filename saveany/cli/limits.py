@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich import filesize
 
-from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, ask, connect
+from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, ask, connect
 from saveany.errors import ConfigError
 
 _SPEED_HELP = "as in 500k, 10M or 2.5M; 0: no limit."
@@ -56,7 +56,7 @@ def limits(
     typer.echo(f"Tasks of one user at a time:  {found['tasks_per_user'] or 'shared fairly'}")
 
 
-async def _limits(api: Api, changes: Json, *, reset: bool) -> Json:
+async def _limits(api: ApiClient, changes: Json, *, reset: bool) -> Json:
     if reset:
         return await api.set_limits({})
     found = await api.get("limits")

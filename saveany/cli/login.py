@@ -17,10 +17,10 @@ from saveany import advice
 from saveany.cli import load_config
 from saveany.cli.role import prepare, run_async
 from saveany.config import Config, keys, write
-from saveany.config.schema import Log
+from saveany.config.schema import LogConfig
 from saveany.errors import ConfigError, NeedsLogin
 from saveany.telegram import qr as qrcode
-from saveany.telegram.codes import NoCode, Sent
+from saveany.telegram.codes import CodeSent, NoCode
 from saveany.telegram.login import BOT, Question, login_bot, login_phone, login_qr, login_session
 from saveany.telegram.settings import read as read_settings
 
@@ -59,7 +59,7 @@ def login(
     if bot + phone + qr + session != 1:
         raise ConfigError(f"say what to log in: {advice.command('login')} --bot, --phone, --qr or --session")
     config = load_config(ctx)
-    prepare(config.model_copy(update={"log": Log(level="error")}))
+    prepare(config.model_copy(update={"log": LogConfig(level="error")}))
     read_settings(config.telegram, config.proxy)  # what is wrong in it is said before anything is asked
     if value == "-":
         value = sys.stdin.readline().strip()
@@ -106,7 +106,7 @@ def _user(config: Config, value: str, name: str, *, phone: bool, qr: bool) -> st
 
 def log_in_user(config: Config, method: Literal["phone", "qr"], name: str = "me") -> str:
     """Log a user in on the terminal and keep the login; the name of the account."""
-    prepare(config.model_copy(update={"log": Log(level="error")}))
+    prepare(config.model_copy(update={"log": LogConfig(level="error")}))
     _refuse_taken(config, name)
     return _user(config, "", name, phone=method == "phone", qr=method == "qr")
 
@@ -119,7 +119,7 @@ def _phone(config: Config, number: str, name: str) -> str:
             return number
         return _prompt(question.value, hidden=question not in (Question.PHONE, Question.PHONE_AGAIN))
 
-    async def tell(sent: Sent) -> None:
+    async def tell(sent: CodeSent) -> None:
         typer.echo(sent.text)
 
     try:

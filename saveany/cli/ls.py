@@ -9,7 +9,7 @@ import typer
 
 from saveany import advice
 from saveany.cli.client import (
-    Api,
+    ApiClient,
     Json,
     JsonOption,
     TokenOption,
@@ -59,7 +59,9 @@ def _nothing(status: Status | None, *, ended: bool) -> str:
     return f"No task is queued or running. With ended ones: {advice.command('ls --all')}"
 
 
-async def _tasks(api: Api, status: Status | None, user: int | None, limit: int, *, ended: bool) -> list[Json]:
+async def _tasks(
+    api: ApiClient, status: Status | None, user: int | None, limit: int, *, ended: bool
+) -> list[Json]:
     """Live tasks, then with `ended` at most `limit` that have ended; of one status only if it is given."""
     found: list[Json] = []
     if not status or not status.ended:

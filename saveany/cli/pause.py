@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli.client import Api, IdsArgument, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def pause(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: TokenOption = "") -> None:
@@ -12,4 +12,4 @@ def pause(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: Toke
 
     Exit codes: 0 all are paused; 1 one was refused, which is said on stderr.
     """
-    for_each(connect(ctx, url, token), ids, Api.pause, "paused")
+    for_each(connect(ctx, url, token), ids, ApiClient.pause, "paused")

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import typer
 
-from saveany.cli.client import Api, Event, Json
+from saveany.cli.client import ApiClient, Json, ServerEvent
 from saveany.errors import RequestError, Unavailable
 
 #: Seconds between two questions.
@@ -19,10 +19,12 @@ _PAGE = 200
 _LIVE = ("queued", "running")
 
 Look = Callable[[Sequence[str]], Awaitable[list[Json]]]
-_Heard = asyncio.Queue[Event | Exception | None]
+_Heard = asyncio.Queue[ServerEvent | Exception | None]
 
 
-async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> AsyncGenerator[Event, None]:
+async def with_reasons(
+    events: AsyncGenerator[ServerEvent, None], look: Look
+) -> AsyncGenerator[ServerEvent, None]:
     """The events, and `waiting` events between them: why a task does not get on, once per change.
 
     An API that does not answer is told on stderr, once per outage. `look` gives tasks, some of those that
@@ -44,7 +46,7 @@ async def with_reasons(events: AsyncGenerator[Event, None], look: Look) -> Async
         await asyncio.gather(*working, return_exceptions=True)
 
 
-async def _listen(events: AsyncGenerator[Event, None], heard: _Heard) -> None:
+async def _listen(events: AsyncGenerator[ServerEvent, None], heard: _Heard) -> None:
     try:
         async with aclosing(events):
             async for event in events:
@@ -78,10 +80,10 @@ async def _ask_on(look: Look, live: Mapping[str, str], heard: _Heard) -> None:
         for task in (each for each in tasks if each["status"] in _LIVE):
             told = {name: task[name] for name in ("task_id", "status")}
             told["waiting"] = task.get("waiting", "")
-            heard.put_nowait(Event("waiting", told))
+            heard.put_nowait(ServerEvent("waiting", told))
 
 
-def _is_news(event: Event, live: dict[str, str]) -> bool:
+def _is_news(event: ServerEvent, live: dict[str, str]) -> bool:
     """Whether to pass an event on; remembers which tasks have not ended, and what was said of each."""
     task_id = event.task_id
     if event.type == "waiting":
@@ -97,7 +99,7 @@ def _is_news(event: Event, live: dict[str, str]) -> bool:
     return True
 
 
-def each_of(api: Api) -> Look:
+def each_of(api: ApiClient) -> Look:
     """Looks at the first of the tasks, one by one."""
 
     async def look(ids: Sequence[str]) -> list[Json]:
@@ -108,7 +110,7 @@ def each_of(api: Api) -> Look:
     return look
 
 
-def all_of(api: Api) -> Look:
+def all_of(api: ApiClient) -> Look:
     """Looks at the first page of the list."""
 
     async def look(ids: Sequence[str]) -> list[Json]:

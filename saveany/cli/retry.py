@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli.client import Api, IdsArgument, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def retry(
@@ -17,4 +17,4 @@ def retry(
 
     Exit codes: 0 all are queued; 1 one was refused, which is said on stderr.
     """
-    for_each(connect(ctx, url, token), ids, Api.retry, "queued again")
+    for_each(connect(ctx, url, token), ids, ApiClient.retry, "queued again")

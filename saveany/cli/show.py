@@ -10,7 +10,7 @@ import typer
 from rich import filesize
 
 from saveany.cli.bars import amount
-from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
+from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
 
 
 def show(
@@ -37,7 +37,7 @@ def show(
         typer.echo(printable(_item(item)))
 
 
-async def _task(api: Api, task_id: str) -> Json:
+async def _task(api: ApiClient, task_id: str) -> Json:
     return await api.task(await api.find(task_id))
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from saveany import advice
 from saveany.cli import file_to_change
-from saveany.cli.client import Api, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
+from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
 from saveany.cli.tables import new_table, print_table, short_size
 from saveany.config import keys, write
 from saveany.errors import ConfigError
@@ -95,7 +95,7 @@ def browse(
     print_table(table)
 
 
-async def _entries(api: Api, name: str, path: str) -> list[Json]:
+async def _entries(api: ApiClient, name: str, path: str) -> list[Json]:
     found: list[Json] = []
     after: str | None = ""
     while after is not None:
@@ -132,7 +132,7 @@ def add(
             raise ConfigError(f"{setting!r} must look like KEY=VALUE, as in base_path=/srv/files")
         field = model.model_fields.get(key)
         text = _asked(key) if text == "-" else text
-        values[key] = keys.Key((key,), field).parse(text) if field else text
+        values[key] = keys.ConfigKey((key,), field).parse(text) if field else text
     file = file_to_change(ctx)
     write.add_storage(file, values)
     typer.echo(f"Added {name} to {file}. Try it with `{advice.command('check')}`, then restart SaveAny.")

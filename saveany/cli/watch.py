@@ -8,7 +8,7 @@ from contextlib import aclosing
 import typer
 
 from saveany.cli.bars import display
-from saveany.cli.client import Api, JsonOption, TokenOption, UrlOption, connect
+from saveany.cli.client import ApiClient, JsonOption, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_all
 from saveany.cli.reasons import all_of, with_reasons
 
@@ -27,7 +27,7 @@ def watch(
     asyncio.run(_watch(connect(ctx, url, token), as_json=as_json))
 
 
-async def _watch(api: Api, *, as_json: bool) -> None:
+async def _watch(api: ApiClient, *, as_json: bool) -> None:
     async with api:
         await api.live()  # says at once what is wrong, before anything is tried again
         with display(as_json=as_json, idle=_IDLE) as screen:

@@ -11,6 +11,6 @@ docs.py    config.example.toml and docs/reference/config.md
 """
 
 from saveany.config.loader import load
-from saveany.config.schema import Account, Api, Config, Telegram, User
+from saveany.config.schema import AccountConfig, ApiConfig, Config, TelegramConfig, User
 
-__all__ = ["Account", "Api", "Config", "Telegram", "User", "load"]
+__all__ = ["AccountConfig", "ApiConfig", "Config", "TelegramConfig", "User", "load"]

@@ -31,7 +31,7 @@ _URL_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]+@")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ConfigKey:
     """One key of the configuration."""
 
     path: tuple[str | int, ...]
@@ -87,22 +87,22 @@ def element(annotation: object) -> type[BaseModel] | None:
     return None
 
 
-def _walk(model: type[Table], path: tuple[str, ...] = ()) -> Iterator[Key]:
+def _walk(model: type[Table], path: tuple[str, ...] = ()) -> Iterator[ConfigKey]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Table):
             yield from _walk(field.annotation, (*path, name))
         else:
-            yield Key((*path, name), field)
+            yield ConfigKey((*path, name), field)
 
 
 #: Every key outside `[[arrays of tables]]`, which are one key each, by its dotted name.
-KEYS: Mapping[str, Key] = {key.dotted: key for key in _walk(Config)}
+KEYS: Mapping[str, ConfigKey] = {key.dotted: key for key in _walk(Config)}
 
 #: The `[[arrays of tables]]`.
 TABLE_LISTS = frozenset(name for name, key in KEYS.items() if element(key.field.annotation))
 
 
-def find(dotted: str, data: Mapping[str, Any] | None = None) -> Key:
+def find(dotted: str, data: Mapping[str, Any] | None = None) -> ConfigKey:
     """The key of that name. Raises `ConfigError` with a did-you-mean.
 
     With the values of a file it finds keys inside its lists of tables too: `storages.0.base_path`.
@@ -116,7 +116,7 @@ def find(dotted: str, data: Mapping[str, Any] | None = None) -> Key:
     return _inside(KEYS[name].path, int(number), rest[0], data)
 
 
-def _inside(path: tuple[str | int, ...], number: int, name: str, data: Mapping[str, Any]) -> Key:
+def _inside(path: tuple[str | int, ...], number: int, name: str, data: Mapping[str, Any]) -> ConfigKey:
     """A key inside a table of a list of tables."""
     tables: Any = data
     for part in path:
@@ -130,7 +130,7 @@ def _inside(path: tuple[str | int, ...], number: int, name: str, data: Mapping[s
     if name not in model.model_fields:
         near = did_you_mean(name, model.model_fields)
         raise ConfigError(f"there is no key {title}.{number}.{name}" + (f"; {near}" if near else ""))
-    return Key((*place, name), model.model_fields[name])
+    return ConfigKey((*place, name), model.model_fields[name])
 
 
 def unknown(dotted: str) -> ConfigError:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 #: Name of the storage that is people's talks with the bot.
-TALKS = "talks"
+PRIVATE_CHATS = "talks"
 
 
 class Table(BaseModel):
@@ -104,7 +104,7 @@ def _default_host(values: Mapping[str, Any]) -> str:
     return "0.0.0.0" if values["token"].get_secret_value() else "127.0.0.1"  # noqa: S104  a token guards it
 
 
-class Api(Table):
+class ApiConfig(Table):
     """The HTTP API. Without a token it answers to this machine only."""
 
     enable: bool = Field(default=True, description="Serve the API. (SaveAny-Bot's default is false.)")
@@ -160,7 +160,7 @@ class Api(Table):
         return host
 
 
-class Proxy(Table):
+class ProxyConfig(Table):
     """A proxy for Telegram only, in place of the top-level `proxy`."""
 
     enable: bool = Field(default=False, description="Use it.")
@@ -177,7 +177,7 @@ class Proxy(Table):
         return _proxy_url(url) if info.data.get("enable") else url
 
 
-class Account(Table):
+class AccountConfig(Table):
     """A Telegram user account, for chats that a bot cannot read. `saveany login` writes these."""
 
     name: str = Field(
@@ -190,7 +190,7 @@ class Account(Table):
     )
 
 
-class Telegram(Table):
+class TelegramConfig(Table):
     """Telegram: a bot, user accounts, or both."""
 
     token: SecretStr = Field(
@@ -226,18 +226,18 @@ class Telegram(Table):
         description="For test servers: the data centre's RSA public key, or the path of its PEM file. Read "
         "when the configuration is loaded.",
     )
-    proxy: Proxy = Field(default=Proxy(), description="A proxy for Telegram only.")
-    accounts: tuple[Account, ...] = Field(default=(), description="User accounts by name.")
+    proxy: ProxyConfig = Field(default=ProxyConfig(), description="A proxy for Telegram only.")
+    accounts: tuple[AccountConfig, ...] = Field(default=(), description="User accounts by name.")
 
     @property
-    def user_accounts(self) -> tuple[Account, ...]:
+    def user_accounts(self) -> tuple[AccountConfig, ...]:
         """Every user account: `accounts`, then `sessions` under the names session1, session2 …"""
-        unnamed = (Account(name=f"session{n}", session=text) for n, text in enumerate(self.sessions, 1))
+        unnamed = (AccountConfig(name=f"session{n}", session=text) for n, text in enumerate(self.sessions, 1))
         return (*self.accounts, *unnamed)
 
     @field_validator("accounts")
     @classmethod
-    def _names(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+    def _names(cls, accounts: tuple[AccountConfig, ...]) -> tuple[AccountConfig, ...]:
         return _distinct(accounts, "name", lambda account: account.name)
 
     @field_validator("dc_public_key")
@@ -277,7 +277,7 @@ class User(Table):
     )
 
 
-class Redis(Table):
+class RedisConfig(Table):
     """Where tasks are kept."""
 
     url: Annotated[str, AfterValidator(_redis_url)] = Field(
@@ -293,7 +293,7 @@ class Redis(Table):
     )
 
 
-class Worker(Table):
+class WorkerConfig(Table):
     """The processes that download."""
 
     processes: int = Field(default=2, ge=1, description="Worker processes that `saveany run` starts.")
@@ -305,7 +305,7 @@ class Worker(Table):
     )
 
 
-class Limits(Table):
+class LimitsConfig(Table):
     """How much is done at once, by all workers together; 0 is no limit. `PUT /api/v1/limits` changes these
     while everything runs."""
 
@@ -320,7 +320,7 @@ class Limits(Table):
     )
 
 
-class Net(Table):
+class NetConfig(Table):
     """What may be reached over the network."""
 
     allow: tuple[IPvAnyNetwork, ...] = Field(
@@ -338,7 +338,7 @@ class Net(Table):
     )
 
 
-class History(Table):
+class HistoryConfig(Table):
     """Ended tasks."""
 
     keep_days: int = Field(default=0, ge=0, description="Days an ended task is kept; 0 keeps it for ever.")
@@ -351,7 +351,7 @@ def _level(value: object) -> object:
     return {"warn": "warning", "fatal": "critical"}.get(value.lower(), value.lower())
 
 
-class Log(Table):
+class LogConfig(Table):
     """What the program writes about itself, to stderr."""
 
     level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = (
@@ -399,7 +399,7 @@ def _distinct(tables: tuple[T, ...], key: str, of: Callable[[T], object]) -> tup
     return tables
 
 
-class Ytdlp(Table):
+class YtdlpConfig(Table):
     """Videos of many sites, by yt-dlp."""
 
     enable: bool = Field(default=True, description="Take videos with yt-dlp, where it is installed.")
@@ -421,14 +421,14 @@ class Ytdlp(Table):
     program: str = Field(default="yt-dlp", description="The program to run.")
 
 
-class Gallery(Table):
+class GalleryConfig(Table):
     """Pictures and files of many sites, by gallery-dl."""
 
     enable: bool = Field(default=True, description="Use gallery-dl, where it is installed.")
     program: str = Field(default="gallery-dl", description="The program to run.")
 
 
-class Aria2(Table):
+class Aria2Config(Table):
     """Torrents, magnets and metalinks, by aria2. Its peer-to-peer traffic goes past the address guard."""
 
     enable: bool = Field(default=False, description="Use aria2.")
@@ -469,17 +469,17 @@ class Config(Table):
         description="Language of the bot, as in en or zh-Hans. Left out: that of each person's Telegram app.",
         examples=["zh-Hans"],
     )
-    api: Api = Field(default_factory=Api)
-    telegram: Telegram = Field(default_factory=Telegram)
-    redis: Redis = Field(default_factory=Redis)
-    worker: Worker = Field(default_factory=Worker)
-    limits: Limits = Field(default_factory=Limits)
-    net: Net = Field(default_factory=Net)
-    history: History = Field(default_factory=History)
-    ytdlp: Ytdlp = Field(default_factory=Ytdlp)
-    gallery: Gallery = Field(default_factory=Gallery)
-    aria2: Aria2 = Field(default_factory=Aria2)
-    log: Log = Field(default_factory=Log)
+    api: ApiConfig = Field(default_factory=ApiConfig)
+    telegram: TelegramConfig = Field(default_factory=TelegramConfig)
+    redis: RedisConfig = Field(default_factory=RedisConfig)
+    worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    net: NetConfig = Field(default_factory=NetConfig)
+    history: HistoryConfig = Field(default_factory=HistoryConfig)
+    ytdlp: YtdlpConfig = Field(default_factory=YtdlpConfig)
+    gallery: GalleryConfig = Field(default_factory=GalleryConfig)
+    aria2: Aria2Config = Field(default_factory=Aria2Config)
+    log: LogConfig = Field(default_factory=LogConfig)
     users: tuple[User, ...] = Field(default=(), description="Who may use this SaveAny.")
     storages: tuple[AnyStorage, ...] = Field(
         default=(), description="Where files go. Only enabled ones are left here after loading."
@@ -503,13 +503,13 @@ class Config(Table):
         return next((user for user in self.users if user.id == id_), None)
 
     @property
-    def talks(self) -> StorageOptions | None:
+    def private_chats(self) -> StorageOptions | None:
         """A storage beside those that are configured: the talks of people with the bot, by their ids. None
         without a bot."""
         model = registry.options_model("telegram")
         if model is None or not self.telegram.token.get_secret_value():
             return None
-        return model.model_validate({"name": TALKS, "type": "telegram", "chat_id": "*"})
+        return model.model_validate({"name": PRIVATE_CHATS, "type": "telegram", "chat_id": "*"})
 
     def is_admin(self, user: User) -> bool:
         """Whether the user may do what concerns everybody."""
@@ -541,6 +541,6 @@ class Config(Table):
     def _usable(cls, storages: tuple[StorageOptions, ...]) -> tuple[StorageOptions, ...]:
         distinct = _distinct(storages, "name", lambda storage: storage.name)
         for index, storage in enumerate(storages):
-            if storage.name == TALKS:
-                raise _at([(index, "name")], f"{TALKS} is the name of people's talks with the bot")
+            if storage.name == PRIVATE_CHATS:
+                raise _at([(index, "name")], f"{PRIVATE_CHATS} is the name of people's talks with the bot")
         return tuple(storage for storage in distinct if storage.enable)

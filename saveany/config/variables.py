@@ -8,7 +8,7 @@ from pathlib import Path
 
 from saveany.config import compat
 from saveany.config.hints import did_you_mean
-from saveany.config.keys import KEYS, Key
+from saveany.config.keys import KEYS, ConfigKey
 
 PREFIX = "SAVEANY_"
 
@@ -22,7 +22,7 @@ OTHERS: Mapping[str, str] = {
 }
 
 #: Every variable that sets a key. A secret may also come from a file (Docker secrets): `…_FILE` is its path.
-VARIABLES: Mapping[str, Key] = {
+VARIABLES: Mapping[str, ConfigKey] = {
     name: key
     for key in KEYS.values()
     for name in ([key.variable, f"{key.variable}_FILE"] if key.is_secret else [key.variable])
@@ -33,13 +33,13 @@ VARIABLES: Mapping[str, Key] = {
 class Setting:
     """One key's value, and the variable that gave it."""
 
-    key: Key
+    key: ConfigKey
     variable: str
     value: object
 
 
 @dataclass(slots=True)
-class Settings:
+class Variables:
     """What the environment says."""
 
     settings: list[Setting] = field(default_factory=list)
@@ -47,12 +47,12 @@ class Settings:
     problems: list[str] = field(default_factory=list)
 
 
-def read_variables(env: Mapping[str, str]) -> Settings:
+def read_variables(env: Mapping[str, str]) -> Variables:
     """Every `SAVEANY_…` variable of `env`.
 
     An empty one is as good as none: that is how compose files leave something out.
     """
-    found = Settings()
+    found = Variables()
     for variable in sorted(env):
         text = env[variable]
         if not variable.startswith(PREFIX) or variable in OTHERS or not text:
@@ -75,7 +75,7 @@ def _hint(variable: str) -> str:
     )
 
 
-def _add(found: Settings, variable: str, text: str) -> None:
+def _add(found: Variables, variable: str, text: str) -> None:
     key = VARIABLES[variable]
     if variable != key.variable:
         try:

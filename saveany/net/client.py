@@ -84,7 +84,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
-    return _Client(
+    return _GuardedClient(
         transport=transport,
         timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         follow_redirects=False,
@@ -93,7 +93,7 @@ def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncC
     )
 
 
-class _Client(httpx.AsyncClient):
+class _GuardedClient(httpx.AsyncClient):
     """httpx with an error of its own for every address that a server redirects to and that is none."""
 
     def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:

@@ -88,7 +88,7 @@ async def _through(url: str, host: str, port: int) -> Streams:
 
 def _why(error: Exception) -> str:
     """What is wrong with a proxy that could be reached. Whatever it has sent is no mistake of ours."""
-    if isinstance(error, upstream.Refused):
+    if isinstance(error, upstream.ProxyRefused):
         return f"the proxy refuses: {error}"
     if isinstance(error, ValueError):
         return "the proxy cannot be asked: its user name or password is too long, or the host is not valid"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from saveany.proxies import Proxy
+from saveany.proxies import ProxyUrl
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -28,59 +28,61 @@ _WRONG_LOGIN: Final = "it does not accept the user name or the password"
 _LONGEST_WORDS = 100
 
 
-class Refused(Exception):
+class ProxyRefused(Exception):
     """The proxy says no; why, in its words or ours."""
 
 
-async def ask(proxy: Proxy, streams: Streams, host: str, port: int) -> None:
-    """Have the proxy connect to a host. Raises `Refused`, `EOFError`, `OSError`, `ValueError` for what cannot
-    be said in its protocol, and `asyncio.LimitOverrunError` for an answer without end."""
+async def ask(proxy: ProxyUrl, streams: Streams, host: str, port: int) -> None:
+    """Have the proxy connect to a host. Raises `ProxyRefused`, `EOFError`, `OSError`, `ValueError` for what
+    cannot be said in its protocol, and `asyncio.LimitOverrunError` for an answer without end."""
     await {"socks5": _socks5, "socks4": _socks4, "http": _http}[proxy.protocol](proxy, *streams, host, port)
 
 
 async def _socks5(
-    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+    proxy: ProxyUrl, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
 ) -> None:
     login = proxy.user or proxy.password
     writer.write(bytes([5, 2, _NO_LOGIN, _BY_PASSWORD] if login else [5, 1, _NO_LOGIN]))
     version, way = await reader.readexactly(2)
     if version != 5:
-        raise Refused("its answer is not SOCKS5")
+        raise ProxyRefused("its answer is not SOCKS5")
     if way == _BY_PASSWORD and login:
         writer.write(b"\x01" + _counted(proxy.user) + _counted(proxy.password))
         if (await reader.readexactly(2))[1]:
-            raise Refused(_WRONG_LOGIN)
+            raise ProxyRefused(_WRONG_LOGIN)
     elif way != _NO_LOGIN:
         wants = "another way to log in" if login else "a user name and a password"
-        raise Refused(f"it wants {wants}" if way == _NO_WAY_IN else "its answer is not SOCKS5")
+        raise ProxyRefused(f"it wants {wants}" if way == _NO_WAY_IN else "its answer is not SOCKS5")
     writer.write(b"\x05\x01\x00" + _spelled(host) + struct.pack("!H", port))
     version, refusal = await reader.readexactly(2)  # some say no more when they refuse
     if version != 5:
-        raise Refused("its answer is not SOCKS5")
+        raise ProxyRefused("its answer is not SOCKS5")
     if refusal:
-        raise Refused(_SOCKS5_REFUSALS[refusal] if refusal < len(_SOCKS5_REFUSALS) else f"code {refusal}")
+        raise ProxyRefused(
+            _SOCKS5_REFUSALS[refusal] if refusal < len(_SOCKS5_REFUSALS) else f"code {refusal}"
+        )
     _, kind = await reader.readexactly(2)
     await reader.readexactly((_ADDRESS_BYTES.get(kind) or (await reader.readexactly(1))[0]) + 2)
 
 
 async def _socks4(
-    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+    proxy: ProxyUrl, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
 ) -> None:
     address = _literal(host)
     if isinstance(address, IPv6Address):
-        raise Refused("SOCKS4 knows no IPv6 addresses")
+        raise ProxyRefused("SOCKS4 knows no IPv6 addresses")
     number = address.packed if address else b"\x00\x00\x00\x01"  # which means that the name follows
     name = b"" if address else host.encode("idna") + b"\x00"
     writer.write(struct.pack("!BBH", 4, 1, port) + number + proxy.user.encode() + b"\x00" + name)
     version, code = (await reader.readexactly(8))[:2]
     if version not in (0, 4):
-        raise Refused("its answer is not SOCKS4")
+        raise ProxyRefused("its answer is not SOCKS4")
     if code != 0x5A:
-        raise Refused(_WRONG_LOGIN if code in (0x5C, 0x5D) else "it does not connect there")
+        raise ProxyRefused(_WRONG_LOGIN if code in (0x5C, 0x5D) else "it does not connect there")
 
 
 async def _http(
-    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+    proxy: ProxyUrl, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
 ) -> None:
     where = f"[{host}]:{port}" if isinstance(_literal(host), IPv6Address) else f"{host}:{port}"
     login = ""
@@ -91,10 +93,10 @@ async def _http(
     head = await reader.readuntil(b"\r\n\r\n")
     version, _, answer = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     if not version.startswith("HTTP/1.") or not answer[:3].isdecimal():
-        raise Refused("its answer is not HTTP")
+        raise ProxyRefused("its answer is not HTTP")
     if not answer.startswith("2"):
         words = "".join(filter(str.isprintable, answer)).strip()[:_LONGEST_WORDS]
-        raise Refused(f"{words} ({_WRONG_LOGIN})" if answer.startswith("407") else words)
+        raise ProxyRefused(f"{words} ({_WRONG_LOGIN})" if answer.startswith("407") else words)
 
 
 def _counted(text: str) -> bytes:

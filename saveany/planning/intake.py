@@ -15,22 +15,22 @@ from msgspec.structs import replace
 from saveany import advice
 from saveany.config import Config, User
 from saveany.config.hints import did_you_mean
-from saveany.config.schema import TALKS
+from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import Forbidden, InvalidInput, NotFound
 from saveany.models import OnConflict, Rule, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.sources import SourceSpec, sources
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
 from saveany.store.tasks import new_id
 from saveany.telegram import links as telegram
 
-_NO_PREFS = Prefs()
+_NO_PREFS = Preferences()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class TaskRequest:
     """What someone asked for, in their own words; the defaults stand for what they left out."""
 
     links: Sequence[str]  # at least one
@@ -51,7 +51,7 @@ class Wish:
     send: bool = False
 
 
-def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
+def plan_request(config: Config, wish: TaskRequest, prefs: Preferences = _NO_PREFS) -> TaskSpec:
     """The task that fulfils `wish` of a user with these preferences, with a fresh id; nothing is stored yet.
 
     Raises `InvalidInput` (its `field` is named as in the API: `telegram_url`, `type`, `dir_path`,
@@ -61,7 +61,7 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
     source = _source(config, wish)
     canonical = _canonical(config, source, wish.links)
     user = _user(config, wish.user_id)
-    storage = TALKS if wish.send else _target(config, user, wish, prefs)
+    storage = PRIVATE_CHATS if wish.send else _target(config, user, wish, prefs)
     _check_talks(canonical, user, wish)
     taken_from = _source_storage(config, user, wish.params)
     mine = prefs if not taken_from else replace(prefs, template="", rules=())  # a tree stays as it is
@@ -85,7 +85,7 @@ def intake(config: Config, wish: Wish, prefs: Prefs = _NO_PREFS) -> TaskSpec:
 
 def source_for(config: Config, link: str) -> SourceSpec:
     """The first source that takes the link. Raises `InvalidInput` if there is none."""
-    return _source(config, Wish(links=[link]))
+    return _source(config, TaskRequest(links=[link]))
 
 
 def source_of(config: Config, type_: str) -> SourceSpec:
@@ -112,7 +112,7 @@ def is_enabled(config: Config, source: SourceSpec) -> bool:
     return not source.table or bool(getattr(config, source.table).enable)
 
 
-def _source(config: Config, wish: Wish) -> SourceSpec:
+def _source(config: Config, wish: TaskRequest) -> SourceSpec:
     if wish.type:
         return source_of(config, wish.type)
     link = wish.links[0]
@@ -160,24 +160,24 @@ def _belongs(config: Config, source: SourceSpec, text: str) -> str:
     return f"It is a link for {other.type}, which is switched off; {how_to_enable(other)}."
 
 
-def _target(config: Config, user: User, wish: Wish, prefs: Prefs) -> str:
+def _target(config: Config, user: User, wish: TaskRequest, prefs: Preferences) -> str:
     """The storage that was asked for, else the user's own choice as long as it may be used."""
     usual = prefs.storage if prefs.storage in config.allowed_storages(user) else ""
     return _storage(config, user, wish.storage or usual)
 
 
-def _path(wish: Wish, prefs: Prefs, storage: str) -> str:
+def _path(wish: TaskRequest, prefs: Preferences, storage: str) -> str:
     """The folder that was asked for, else the user's own, which is in the user's own storage."""
     usual = prefs.folder if prefs.storage in (wish.storage, storage) else ""
     return folder(wish.folder or usual)
 
 
-def _policy(prefs: Prefs) -> OnConflict:
+def _policy(prefs: Preferences) -> OnConflict:
     """Who wants to be asked, and cannot be, keeps both."""
     return OnConflict.RENAME if prefs.on_conflict in ("", "ask") else OnConflict(prefs.on_conflict)
 
 
-def _rules(allowed: Sequence[str], wish: Wish, prefs: Prefs) -> tuple[Rule, ...]:
+def _rules(allowed: Sequence[str], wish: TaskRequest, prefs: Preferences) -> tuple[Rule, ...]:
     """The user's rules, as far as nobody has asked for something else. None leads into a storage that the
     user may not use any more."""
     if wish.send or not prefs.rules_on or (wish.storage and wish.folder):
@@ -193,7 +193,7 @@ def _rules(allowed: Sequence[str], wish: Wish, prefs: Prefs) -> tuple[Rule, ...]
     )
 
 
-def _check_talks(canonical: Sequence[str], user: User, wish: Wish) -> None:
+def _check_talks(canonical: Sequence[str], user: User, wish: TaskRequest) -> None:
     """What somebody has said to the bot is nobody else's, whatever role they have."""
     talks = {telegram.parse(link).talk_id for link in canonical if link.startswith(telegram.TALK)}
     if talks - {user.id, wish.talk}:
@@ -235,7 +235,7 @@ def _storage(config: Config, user: User, name: str) -> str:
     return name
 
 
-def _filename(wish: Wish) -> str:
+def _filename(wish: TaskRequest) -> str:
     name = wish.filename
     if not name:
         return ""

@@ -18,7 +18,7 @@ from saveany.store.tasks import created_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedFile:
     """One file behind a link, as a source sees it."""
 
     name: str  # safe: made by `names.name_for` or `names.safe_name`
@@ -31,7 +31,7 @@ class Found:
     facts: Facts = field(default_factory=Facts)
 
 
-def plan(spec: TaskSpec, found: Sequence[Found]) -> list[Item]:
+def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
     """The items of a task. Paths within one storage differ, whatever the files are called."""
     items = [_item(spec, each, index) for index, each in enumerate(found)]
     folders = [f"{item.storage}:{_folder(item)}" for item in items]
@@ -43,7 +43,7 @@ def plan(spec: TaskSpec, found: Sequence[Found]) -> list[Item]:
     ]
 
 
-def _company(found: Found, posted: Counter[str]) -> dict[str, str]:
+def _company(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
     """The album of a file, if there is another file of it."""
     return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
@@ -58,7 +58,7 @@ def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
     folder, _, name = before.found.rpartition("/")
     if ready.name == name and (before.size is not None or ready.size is None):
         return replace(ready, name=before.name)
-    there = _item(spec, Found(ready.name, ready.size, ready.source, folder), before.index)
+    there = _item(spec, ResolvedFile(ready.name, ready.size, ready.source, folder), before.index)
     return replace(ready, name=there.name, path=there.path, storage=there.storage, found=there.found)
 
 
@@ -67,7 +67,7 @@ def found_name(item: Item) -> str:
     return item.found.rpartition("/")[2] or item.name
 
 
-def _item(spec: TaskSpec, found: Found, index: int) -> Item:
+def _item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
     """One file of a task by itself: named by the user's template, then placed by the first of the rules."""
     facts = _facts(spec, found, index)
     below, name = templates.file_path(spec.template, facts) if spec.template else ("", found.name)
@@ -86,7 +86,7 @@ def _item(spec: TaskSpec, found: Found, index: int) -> Item:
     )
 
 
-def _facts(spec: TaskSpec, found: Found, index: int) -> Facts:
+def _facts(spec: TaskSpec, found: ResolvedFile, index: int) -> Facts:
     return dataclasses.replace(
         found.facts,
         name=found.name,

@@ -14,7 +14,7 @@ from saveany.sources import sources
 from saveany.store import Store, WorkerInfo
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class WaitingReasons(msgspec.Struct, frozen=True):
     """What decides when tasks are begun and go on, as it is now. Read once for any number of tasks."""
 
     config: Config
@@ -80,16 +80,16 @@ class Outlook(msgspec.Struct, frozen=True):
         return ""
 
 
-async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> Outlook:
+async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> WaitingReasons:
     """What decides when these tasks are begun and go on."""
     live = [task for task in tasks if not task.status.ended]
     users = {task.spec.user_id for task in live if task.status is Status.QUEUED}
     if not live:
-        return Outlook(config)
+        return WaitingReasons(config)
     if not users:
-        return Outlook(config, workers=await store.workers.living())
+        return WaitingReasons(config, workers=await store.workers.living())
     changed = await store.settings.changed()
-    return Outlook(
+    return WaitingReasons(
         config,
         now=await store.db.time_ms(),
         queue_paused=await store.settings.paused(),

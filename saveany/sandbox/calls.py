@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from saveany.sandbox.vault import Key
+from saveany.sandbox.key_store import StoredKey
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Call:
     connection: int  # counted from 1 over all data centres
     account: int | None = None
     file: int | None = None
-    key: Key | None = field(default=None, compare=False, repr=False)
+    key: StoredKey | None = field(default=None, compare=False, repr=False)
 
 
 def method_name(request: Any) -> str:
@@ -27,7 +27,7 @@ def method_name(request: Any) -> str:
     return f"{namespace}.{name}" if namespace else name
 
 
-class Counters:
+class CallCounters:
     """How often each method was called and how many bytes of files were sent, by any of a call's fields."""
 
     def __init__(self) -> None:

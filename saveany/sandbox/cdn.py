@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.model import File
+from saveany.sandbox.model import StoredFile
 
 #: The number of the first of Telegram's own.
 CDN_DC = 203
@@ -37,7 +37,7 @@ class Cdn:
     generation: int = 1  # tokens of an earlier one are refused
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
-    def redirect(self, file: File, offset: int) -> Any:
+    def redirect(self, file: StoredFile, offset: int) -> Any:
         """What a client is told that asks for a part of such a file elsewhere."""
         key, iv = self._cipher(file)
         hashes = self.hashes(file, offset)
@@ -52,14 +52,14 @@ class Cdn:
             raise RpcFailure(400, "FILE_TOKEN_INVALID")
         return int(file)
 
-    def hashes(self, file: File, offset: int) -> list[Any]:
+    def hashes(self, file: StoredFile, offset: int) -> list[Any]:
         """Those of some blocks from an offset on."""
         first = offset - offset % _HASHED
         starts = range(first, min(file.content.size, first + _HASHES * _HASHED), _HASHED)
         blocks = ((start, file.content.read(start, _HASHED)) for start in starts)
         return [tl.FileHash(start, len(data), hashlib.sha256(data).digest()) for start, data in blocks]
 
-    def part(self, file: File, offset: int, limit: int) -> bytes:
+    def part(self, file: StoredFile, offset: int, limit: int) -> bytes:
         """The encrypted bytes of a part."""
         key, iv = self._cipher(file)
         counter = iv[:12] + (offset // 16).to_bytes(4, "big")
@@ -74,7 +74,7 @@ class Cdn:
         """Have files no more in memory."""
         self.held -= set(files)
 
-    def _cipher(self, file: File) -> tuple[bytes, bytes]:
+    def _cipher(self, file: StoredFile) -> tuple[bytes, bytes]:
         digest = hmac.digest(self.secret, b"key %d" % file.id, "sha512")
         return digest[:32], digest[32:48]
 

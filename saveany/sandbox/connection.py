@@ -18,9 +18,9 @@ from saveany.sandbox import envelope, handlers, transport
 from saveany.sandbox.calls import Call, method_name
 from saveany.sandbox.errors import ProtocolError, RpcFailure
 from saveany.sandbox.faults import Outcome
-from saveany.sandbox.handlers.files import Part
+from saveany.sandbox.handlers.files import FilePart
 from saveany.sandbox.handshake import Handshake, plain_message
-from saveany.sandbox.vault import Key
+from saveany.sandbox.key_store import StoredKey
 
 if TYPE_CHECKING:
     from saveany.sandbox.server import DataCenter
@@ -48,7 +48,7 @@ Body = tuple[bytes, ...]
 Answer = Body | asyncio.Future[Body]
 
 
-class Connection:
+class ClientConnection:
     """Serves one client until it goes away; `number` counts the connections of a sandbox from 1."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Connection:
         self._writer = writer
         self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
         self._handshake = Handshake(center.rsa, center.id, lambda key: self._shared.vault.add(key, center.id))
-        self.key: Key | None = None
+        self.key: StoredKey | None = None
         self.listens = False
         self._pending: set[asyncio.Future[Body]] = set()
         self._session = 0
@@ -114,7 +114,7 @@ class Connection:
         self._use(key)
         self._open(key, envelope.unseal(key.auth.key, packet[8:]))
 
-    def _open(self, key: Key, letter: envelope.Letter) -> None:
+    def _open(self, key: StoredKey, letter: envelope.Envelope) -> None:
         if letter.session != self._session:
             self._session, self._sequence = letter.session, 0
             self._announced = self.listens = False
@@ -139,7 +139,7 @@ class Connection:
         unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
         self._send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
 
-    def _use(self, key: Key | None) -> None:
+    def _use(self, key: StoredKey | None) -> None:
         """Note from where which key is in use."""
         if key is self.key:
             return
@@ -160,7 +160,7 @@ class Connection:
 
         self._answer(Call(method_name(request), self.number), make, send)
 
-    def _serve(self, key: Key, message_id: int, request: Any, quiet: bool) -> bool:
+    def _serve(self, key: StoredKey, message_id: int, request: Any, quiet: bool) -> bool:
         """Answer a request; returns whether the answer comes later, so that it must be acknowledged now."""
         if isinstance(request, _NO_ANSWER):
             return False
@@ -236,7 +236,7 @@ class Connection:
             send(body, outcome.corrupt)
         return wait > 0
 
-    def _result(self, outcome: Outcome, key: Key, request: Any) -> Body | asyncio.Future[Any]:
+    def _result(self, outcome: Outcome, key: StoredKey, request: Any) -> Body | asyncio.Future[Any]:
         try:
             if outcome.error is not None:
                 raise outcome.error
@@ -246,7 +246,7 @@ class Connection:
             return _refusal(failure)
         if isinstance(result, asyncio.Future):
             return result
-        if not isinstance(result, Part):
+        if not isinstance(result, FilePart):
             return (_serialise(result),)
         body = result.serialise(outcome.short, tamper=outcome.tamper)
         self._shared.counters.sent(outcome.call, len(body[1]))

@@ -46,7 +46,7 @@ class Literal:
         return self.data[offset : offset + length]
 
 
-class Store:
+class ContentStore:
     """Bytes that were sent here: on disk, in one file without a name that goes away with the process."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Store:
 class Parts(Mapping[int, bytes]):
     """The parts of a file that have come so far, by number."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ContentStore) -> None:
         self._store = store
         self.lengths: dict[int, int] = {}
         self._starts: dict[int, int] = {}
@@ -120,7 +120,7 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class Stream:
+class ContentStream:
     """A file of any size whose bytes are a function of (seed, offset)."""
 
     seed: int

@@ -23,7 +23,7 @@ _FROM_CLIENT, _FROM_SERVER = 88, 96  # where in the key the hash of each directi
 
 
 @dataclass(frozen=True)
-class Letter:
+class Envelope:
     """What was in an envelope from a client."""
 
     salt: int
@@ -33,7 +33,7 @@ class Letter:
     body: bytes
 
 
-def unseal(key: bytes, packet: bytes) -> Letter:
+def unseal(key: bytes, packet: bytes) -> Envelope:
     """Open a client's packet (without the key id before it)."""
     message_key, sealed = packet[:16], packet[16:]
     if not sealed or len(sealed) % 16:
@@ -45,7 +45,7 @@ def unseal(key: bytes, packet: bytes) -> Letter:
     end = HEADER.size + length
     if length < 0 or length % 4 or not 12 <= len(plain) - end <= 1024:
         raise ProtocolError("the message has a wrong length")
-    return Letter(salt, session, message_id, sequence, plain[HEADER.size : end])
+    return Envelope(salt, session, message_id, sequence, plain[HEADER.size : end])
 
 
 def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...]) -> tuple[bytes, bytes]:

@@ -158,7 +158,7 @@ class Outcome:
 Effect = Callable[[Fault, Outcome, World], None]
 
 
-class Kind(NamedTuple):
+class FaultKind(NamedTuple):
     """What a kind of fault does, which values it takes, and for which requests it makes sense."""
 
     effect: Effect
@@ -166,7 +166,7 @@ class Kind(NamedTuple):
     scope: Scope
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, FaultKind] = {}
 
 
 class Faults:
@@ -209,7 +209,7 @@ def _kind(name: str, value: str = "", scope: Scope = ALL) -> Callable[[Effect], 
     """Name an effect: the pattern its value must have, and the requests it makes sense for."""
 
     def register(effect: Effect) -> Effect:
-        KINDS[name] = Kind(effect, value, scope)
+        KINDS[name] = FaultKind(effect, value, scope)
         return effect
 
     return register

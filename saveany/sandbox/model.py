@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from saveany.sandbox.boxes import Box
 from saveany.sandbox.content import Content
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.message_boxes import MessageBox
 
 EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # when a message is from that names no date
 
 
 @dataclass(eq=False, kw_only=True)
-class Account:
+class SandboxAccount:
     """A bot (it has a token) or a user (a phone number)."""
 
     id: int
@@ -28,7 +28,9 @@ class Account:
     blocked: set[int] = field(default_factory=set)  # accounts that cannot write to this one
     commands: dict[tuple[bytes, str], tuple[Any, ...]] = field(default_factory=dict)  # by scope, language
     qts: int = 1  # of what only bots are told: `stops`
-    stops: list[tuple["Account", Any]] = field(default_factory=list)  # who blocked the bot, the TL update
+    stops: list[tuple["SandboxAccount", Any]] = field(
+        default_factory=list
+    )  # who blocked the bot, the TL update
 
     @property
     def bot(self) -> bool:
@@ -48,7 +50,7 @@ class Picture:
 
 
 @dataclass(eq=False, kw_only=True)
-class File:
+class StoredFile:
     """A document, or a photo if it has pictures (then `content` is the largest of them)."""
 
     id: int
@@ -91,7 +93,7 @@ class Wrapping:
     """Files that a message carries in another way than as its own media."""
 
     how: Wrapper
-    files: tuple[File, ...]
+    files: tuple[StoredFile, ...]
     buyers: frozenset[int] | None = None  # accounts that have paid for them; None: nobody has to
     story: tuple[int, int] | None = None  # who has posted it (an account or a channel), and its number
 
@@ -106,7 +108,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Message:
+class StoredMessage:
     """A message in a chat. `thread` is the topic, or the post that this comments; `topic` tells which.
 
     Outside of channels each side has a copy with an id of its own; `letter` is the same in all of them.
@@ -114,7 +116,7 @@ class Message:
 
     id: int
     text: str = ""
-    file: File | None = None
+    file: StoredFile | None = None
     wrapped: Wrapping | None = None
     date: datetime = EPOCH
     edited: datetime | None = None
@@ -133,7 +135,7 @@ class Message:
     letter: int = 0
 
     @property
-    def files(self) -> tuple[File, ...]:
+    def files(self) -> tuple[StoredFile, ...]:
         """All files that it carries."""
         own = (self.file,) if self.file else ()
         return own + (self.wrapped.files if self.wrapped else ())
@@ -164,8 +166,8 @@ class Chat:
     linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
     owner: int | None = None
     group: bool = False  # the talk is a small group
-    messages: dict[int, Message] = field(default_factory=dict)
-    box: Box = field(default_factory=Box)
+    messages: dict[int, StoredMessage] = field(default_factory=dict)
+    box: MessageBox = field(default_factory=MessageBox)
 
     @property
     def private(self) -> bool:
@@ -177,11 +179,11 @@ class Chat:
         admins = (self.members if self.broadcast else set()) if self.admins is None else self.admins
         return account in admins & self.members
 
-    def newest_first(self) -> list[Message]:
+    def newest_first(self) -> list[StoredMessage]:
         """All messages, highest id first."""
         return [self.messages[id_] for id_ in sorted(self.messages, reverse=True)]
 
-    def comments(self, post: int) -> Message | None:
+    def comments(self, post: int) -> StoredMessage | None:
         """The automatic forward of a channel's post in this discussion group, under which comments go."""
         return next((m for m in self.messages.values() if m.forwarded == (self.linked, post)), None)
 

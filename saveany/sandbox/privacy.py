@@ -4,10 +4,10 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.model import Account, Chat, Message
+from saveany.sandbox.model import Chat, SandboxAccount, StoredMessage
 
 
-def meant_for(account: Account, chat: Chat, message: Message) -> bool:
+def meant_for(account: SandboxAccount, chat: Chat, message: StoredMessage) -> bool:
     """Whether a message in a chat is shown to a member.
 
     A bot in privacy mode reads of a group: service messages, commands, mentions, and answers to its messages.
@@ -20,7 +20,7 @@ def meant_for(account: Account, chat: Chat, message: Message) -> bool:
     return message.service or message.sender == account.id or reply or addressed(account, message)
 
 
-def addressed(account: Account, message: Message) -> bool:
+def addressed(account: SandboxAccount, message: StoredMessage) -> bool:
     """Whether a text names an account, or is a command that any bot, or this one, may take."""
     name = f"@{account.username.lower()}"
     for entity in message.entities:

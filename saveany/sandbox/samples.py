@@ -11,20 +11,20 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.content import MIB, Content, Literal, Stream
+from saveany.sandbox.content import MIB, Content, ContentStream, Literal
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.faults import Faults
-from saveany.sandbox.world import EPOCH, Account, Chat, File, Message, Picture, World
+from saveany.sandbox.world import EPOCH, Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
 
-BOT = Account(
+BOT = SandboxAccount(
     id=7000000001,
     name="Sandbox Bot",
     username="sandbox_bot",
     token="7000000001:SANDBOX-token-works-on-loopback-onl",  # noqa: S106 - public: it opens only sandboxes
 )
-USER = Account(id=123456789, name="Sandbox User", username="sandbox_user", phone="+9996621234")
+USER = SandboxAccount(id=123456789, name="Sandbox User", username="sandbox_user", phone="+9996621234")
 #: Somebody who writes to the bot; not an account that a configuration should name.
-PERSON = Account(id=234567890, name="Sandbox Person", username="sandbox_person", phone="+9996624321")
+PERSON = SandboxAccount(id=234567890, name="Sandbox Person", username="sandbox_person", phone="+9996624321")
 
 SLOW_RATE = 8_000_000  # bytes per second, all connections together
 
@@ -151,38 +151,38 @@ def fill(world: World, faults: Faults, home: int, second: int) -> list[Sample]:
     ]
 
 
-def _expected(file: File) -> SampleFile:
+def _expected(file: StoredFile) -> SampleFile:
     saved_as = _SAVED_AS.get(file.id) or file.name or ""
     return SampleFile(saved_as, file.content.size, SHA256[file.id], file.name)
 
 
-def _files(home: int, second: int) -> list[File]:
+def _files(home: int, second: int) -> list[StoredFile]:
     plain: dict[int, tuple[str, Content]] = {
-        1002: ("one-byte.bin", Stream(1002, 1)),
-        1003: ("1MiB.bin", Stream(1003, MIB)),
-        1004: ("1MiB-and-1.bin", Stream(1004, MIB + 1)),
-        1005: ("64MiB.bin", Stream(1005, 64 * MIB)),
-        1006: ("slow-64MiB.bin", Stream(1005, 64 * MIB)),
-        1007: ("2GiB.bin", Stream(1007, 2048 * MIB)),
-        **{1014 + n: (name, Stream(1014 + n, 1000 + n)) for n, name in enumerate(_HOSTILE)},
-        1022: ("comment.bin", Stream(1022, 70_001)),
-        1023: ("private.bin", Stream(1023, 300_007)),
-        1024: ("topic.bin", Stream(1024, 200_003)),
-        1025: ("topic-2.bin", Stream(1025, 5_003)),
-        1026: ("protected.bin", Stream(1026, 150_001)),
+        1002: ("one-byte.bin", ContentStream(1002, 1)),
+        1003: ("1MiB.bin", ContentStream(1003, MIB)),
+        1004: ("1MiB-and-1.bin", ContentStream(1004, MIB + 1)),
+        1005: ("64MiB.bin", ContentStream(1005, 64 * MIB)),
+        1006: ("slow-64MiB.bin", ContentStream(1005, 64 * MIB)),
+        1007: ("2GiB.bin", ContentStream(1007, 2048 * MIB)),
+        **{1014 + n: (name, ContentStream(1014 + n, 1000 + n)) for n, name in enumerate(_HOSTILE)},
+        1022: ("comment.bin", ContentStream(1022, 70_001)),
+        1023: ("private.bin", ContentStream(1023, 300_007)),
+        1024: ("topic.bin", ContentStream(1024, 200_003)),
+        1025: ("topic-2.bin", ContentStream(1025, 5_003)),
+        1026: ("protected.bin", ContentStream(1026, 150_001)),
     }
     return [
-        File(
+        StoredFile(
             id=1001,
             content=Literal(pdf("Saved by SaveAny.")),
             name="file.pdf",
             mime="application/pdf",
             dc=home,
         ),
-        *(File(id=id_, content=content, name=name, dc=home) for id_, (name, content) in plain.items()),
+        *(StoredFile(id=id_, content=content, name=name, dc=home) for id_, (name, content) in plain.items()),
         *(_photo(id_, dc=home) for id_ in (1008, 1009, 1010, 1011)),
         _nameless(1012, 123_456, "video/mp4", tl.DocumentAttributeVideo(3.0, 640, 360), home),
-        File(id=1013, content=Stream(1013, 3 * MIB + 17), name="second-dc.bin", dc=second),
+        StoredFile(id=1013, content=ContentStream(1013, 3 * MIB + 17), name="second-dc.bin", dc=second),
         _nameless(1019, 9_876, "audio/ogg", tl.DocumentAttributeAudio(4, voice=True), home),
         _nameless(1020, 2_345_678, "video/mp4", tl.DocumentAttributeVideo(12.5, 1280, 720), home),
         _nameless(
@@ -195,15 +195,15 @@ def _files(home: int, second: int) -> list[File]:
     ]
 
 
-def _nameless(id_: int, size: int, mime: str, attribute: Any, dc: int) -> File:
-    return File(id=id_, content=Stream(id_, size), mime=mime, attributes=(attribute,), dc=dc)
+def _nameless(id_: int, size: int, mime: str, attribute: Any, dc: int) -> StoredFile:
+    return StoredFile(id=id_, content=ContentStream(id_, size), mime=mime, attributes=(attribute,), dc=dc)
 
 
-def _photo(id_: int, dc: int) -> File:
+def _photo(id_: int, dc: int) -> StoredFile:
     """Three sizes, told apart by their bytes; the largest is what a download must bring."""
     sizes = (("s", 80, 60), ("m", 320, 240), ("y", 640, 480))
     pictures = tuple(Picture(t, w, h, Literal(jpeg(w, h, 40 * (id_ - 1007)))) for t, w, h in sizes)
-    return File(id=id_, content=pictures[-1].content, mime="image/jpeg", pictures=pictures, dc=dc)
+    return StoredFile(id=id_, content=pictures[-1].content, mime="image/jpeg", pictures=pictures, dc=dc)
 
 
 def _chats() -> list[Chat]:
@@ -219,9 +219,9 @@ def _chats() -> list[Chat]:
     ]
 
 
-def _message(id_: int, text: str = "", **fields: Any) -> Message:
+def _message(id_: int, text: str = "", **fields: Any) -> StoredMessage:
     """A message with a date of its own, always the same."""
-    return Message(id=id_, text=text, date=EPOCH + timedelta(minutes=id_), **fields)
+    return StoredMessage(id=id_, text=text, date=EPOCH + timedelta(minutes=id_), **fields)
 
 
 def _write_channel(world: World) -> None:

@@ -17,15 +17,15 @@ from telethon.sessions import StringSession
 from telethon.tl import types as tl
 
 from saveany.sandbox import samples
-from saveany.sandbox.boxes import Event
-from saveany.sandbox.calls import Counters
+from saveany.sandbox.broadcast import UpdateBroadcaster
+from saveany.sandbox.calls import CallCounters
 from saveany.sandbox.cdn import CDN_DC, Cdn
-from saveany.sandbox.connection import Connection
+from saveany.sandbox.connection import ClientConnection
 from saveany.sandbox.faults import Faults
-from saveany.sandbox.handlers import Context
+from saveany.sandbox.handlers import RequestContext
 from saveany.sandbox.handlers.auth import LOGIN_CODE
-from saveany.sandbox.news import News
-from saveany.sandbox.vault import Key, Vault, pem
+from saveany.sandbox.key_store import KeyStore, StoredKey, pem
+from saveany.sandbox.message_boxes import MessageEvent
 from saveany.sandbox.world import World
 
 HOST = "127.0.0.1"
@@ -37,10 +37,10 @@ class Shared:
 
     home: int  # the data centre of every account
     world: World
-    vault: Vault
+    vault: KeyStore
     faults: Faults
-    counters: Counters
-    news: News
+    counters: CallCounters
+    news: UpdateBroadcaster
     addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
     options: list[Any] = field(default_factory=list)  # TL dcOption: other addresses that clients are told of
     cdn: Cdn | None = None
@@ -57,7 +57,7 @@ class DataCenter:
         self._salts = 0  # how many there have been
         self.change_salt()
         self._servers: list[asyncio.Server] = []
-        self._tasks: dict[asyncio.Task[None], Connection] = {}
+        self._tasks: dict[asyncio.Task[None], ClientConnection] = {}
 
     async def start(self, port: int, host: str = HOST, *, fixed: bool = True) -> int:
         """Listen on one more port, 0 for a free one, and return it. If the port is taken, listen on a free
@@ -93,18 +93,18 @@ class DataCenter:
         self._salts += 1
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[ClientConnection]:
         """The clients that are connected now."""
         return list(self._tasks.values())
 
-    def context(self, key: Key, events: list[Event]) -> Context:
+    def context(self, key: StoredKey, events: list[MessageEvent]) -> RequestContext:
         """What a handler needs to know besides the request; `events` grows by what it makes happen."""
         shared = self.shared
         places = (self.id, shared.home, shared.addresses, shared.options)
-        return Context(shared.world, shared.vault, shared.news, key, *places, shared.cdn, events)
+        return RequestContext(shared.world, shared.vault, shared.news, key, *places, shared.cdn, events)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(self, next(self.shared.numbers), reader, writer)
+        connection = ClientConnection(self, next(self.shared.numbers), reader, writer)
         task = asyncio.create_task(connection.run())
         self._tasks[task] = connection
         task.add_done_callback(self._tasks.pop)
@@ -124,8 +124,8 @@ class Sandbox:
         self.dc_id = dcs[0]
         self.world = World()
         self.faults = Faults(self.world)
-        self.counters = Counters()
-        self.news = News(self.world)
+        self.counters = CallCounters()
+        self.news = UpdateBroadcaster(self.world)
         self.samples = samples.fill(self.world, self.faults, self.dc_id, dcs[-1])
         self.bot_token = samples.BOT.token
         self.phone = samples.USER.phone
@@ -134,7 +134,7 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             folder = self._state or Path(stack.enter_context(TemporaryDirectory(prefix="saveany-sandbox-")))
-            vault = Vault(folder)
+            vault = KeyStore(folder)
             self.world.go_on(vault.count_run())
             shared = self._shared = Shared(
                 self.dc_id, self.world, vault, self.faults, self.counters, self.news

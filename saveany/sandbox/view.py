@@ -7,17 +7,17 @@ from typing import Any
 from telethon.tl import types as tl
 
 from saveany.sandbox import wrappings
-from saveany.sandbox.world import Account, Chat, File, Message, Picture, World
+from saveany.sandbox.world import Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
 
 
 @dataclass(frozen=True)
-class View:
+class AccountView:
     """The world as `account` sees it."""
 
     world: World
-    account: Account
+    account: SandboxAccount
 
-    def user(self, user: Account) -> Any:
+    def user(self, user: SandboxAccount) -> Any:
         """A `user`; the account itself is shown its own phone number."""
         me = user is self.account
         return tl.User(
@@ -54,7 +54,7 @@ class View:
             else None,
         )
 
-    def message(self, chat: Chat, message: Message) -> Any:
+    def message(self, chat: Chat, message: StoredMessage) -> Any:
         """A `message`, or a `messageService`."""
         peer = peer_of(chat)
         if message.service:
@@ -80,25 +80,25 @@ class View:
             grouped_id=message.album,
         )
 
-    def _action(self, chat: Chat, message: Message) -> Any:
+    def _action(self, chat: Chat, message: StoredMessage) -> Any:
         if message.wrapped:
             return wrappings.action(self, message.wrapped)
         if message.opens_topic:
             return tl.MessageActionTopicCreate(message.opens_topic, 0x6FB9F0)
         return tl.MessageActionChannelCreate(chat.title)
 
-    def _media(self, message: Message) -> Any:
+    def _media(self, message: StoredMessage) -> Any:
         if message.file:
             return self.media(message.file)
         return wrappings.media(self, message.wrapped) if message.wrapped else None
 
-    def media(self, file: File) -> Any:
+    def media(self, file: StoredFile) -> Any:
         """A `messageMediaPhoto` or `messageMediaDocument`."""
         if file.pictures:
             return tl.MessageMediaPhoto(photo=self.file(file))
         return tl.MessageMediaDocument(document=self.file(file))
 
-    def file(self, file: File) -> Any:
+    def file(self, file: StoredFile) -> Any:
         """A `photo` or `document`."""
         access = {
             "id": file.id,
@@ -114,7 +114,7 @@ class View:
             mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **access
         )
 
-    def around(self, chat: Chat, messages: Iterable[Message]) -> dict[str, list[Any]]:
+    def around(self, chat: Chat, messages: Iterable[StoredMessage]) -> dict[str, list[Any]]:
         """The `chats` and `users` that go with messages of a chat."""
         chosen = list(messages)
         origins = [m.origin for m in chosen if m.origin]
@@ -136,7 +136,7 @@ class View:
             + [_as_stranger(self.user(world.accounts[id_])) for id_ in sorted(told & world.accounts.keys())],
         }
 
-    def _replies(self, chat: Chat, message: Message) -> Any:
+    def _replies(self, chat: Chat, message: StoredMessage) -> Any:
         """The comment counter of a channel's post that has a discussion."""
         group = self.world.chats.get(chat.linked) if chat.broadcast and chat.linked else None
         root = group.comments(message.id) if group else None
@@ -147,7 +147,7 @@ class View:
             len(comments), 1, comments=True, channel_id=group.id, max_id=max(comments, default=root.id)
         )
 
-    def around_all(self, found: Iterable[tuple[Chat, Iterable[Message]]]) -> dict[str, list[Any]]:
+    def around_all(self, found: Iterable[tuple[Chat, Iterable[StoredMessage]]]) -> dict[str, list[Any]]:
         """The same for messages of several chats."""
         all_: dict[str, dict[int, Any]] = {"chats": {}, "users": {}}
         for chat, messages in found:
@@ -156,7 +156,7 @@ class View:
                 all_[kind] = {thing.id: thing for thing in things} | all_[kind] | full
         return {kind: list(things.values()) for kind, things in all_.items()}
 
-    def _author(self, chat: Chat, message: Message) -> Any:
+    def _author(self, chat: Chat, message: StoredMessage) -> Any:
         """Posts have none, and what comes in a talk of two can only be from the other side."""
         if message.forwarded:
             return tl.PeerChannel(message.forwarded[0])
@@ -179,7 +179,7 @@ def peer_of(chat: Chat) -> Any:
     return tl.PeerUser(chat.id) if chat.private else tl.PeerChannel(chat.id)
 
 
-def _forward(chat: Chat, message: Message) -> Any:
+def _forward(chat: Chat, message: StoredMessage) -> Any:
     if message.forwarded:
         channel, post = message.forwarded
         peer = tl.PeerChannel(channel)
@@ -200,7 +200,7 @@ def _forward(chat: Chat, message: Message) -> Any:
     )
 
 
-def _reply(message: Message) -> Any:
+def _reply(message: StoredMessage) -> Any:
     """As the service does: the thread is named apart only when the message answers another one in it."""
     target = message.reply_to or message.thread
     if target is None:

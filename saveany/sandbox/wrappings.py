@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.model import EPOCH, File, Wrapping
+from saveany.sandbox.model import EPOCH, StoredFile, Wrapping
 
 if TYPE_CHECKING:
-    from saveany.sandbox.view import View
+    from saveany.sandbox.view import AccountView
 
 #: What the service messages say.
 _ACTIONS = ("chat photo", "suggested photo", "wallpaper")
 _PRICE = 50
 
 
-def media(view: View, wrapping: Wrapping) -> Any:
+def media(view: AccountView, wrapping: Wrapping) -> Any:
     """The media of a message that carries files so; None if they are not its media."""
     show = _MEDIA.get(wrapping.how)
     return show(view, wrapping) if show else None
 
 
-def action(view: View, wrapping: Wrapping) -> Any:
+def action(view: AccountView, wrapping: Wrapping) -> Any:
     """What a service message that carries files says has happened."""
     file = view.file(wrapping.files[0])
     if wrapping.how == "chat photo":
@@ -33,7 +33,7 @@ def action(view: View, wrapping: Wrapping) -> Any:
     return tl.MessageActionSetChatWallPaper(tl.WallPaper(1, 1, "paper", file))
 
 
-def rich_text(view: View, wrapping: Wrapping) -> Any:
+def rich_text(view: AccountView, wrapping: Wrapping) -> Any:
     """The text of a message that has pictures and files within it."""
     if wrapping.how != "rich text":
         return None
@@ -41,28 +41,28 @@ def rich_text(view: View, wrapping: Wrapping) -> Any:
     return tl.RichMessage([], shown["photo"], shown["document"])
 
 
-def story(view: View, number: int, file: Any) -> Any:
+def story(view: AccountView, number: int, file: Any) -> Any:
     """A `storyItem`."""
     return tl.StoryItem(number, EPOCH, EPOCH, view.media(file))
 
 
-def _extended(view: View, wrapping: Wrapping) -> list[Any]:
+def _extended(view: AccountView, wrapping: Wrapping) -> list[Any]:
     """What has to be paid for: as such to those who have."""
     if wrapping.buyers is None or view.account.id in wrapping.buyers:
         return [tl.MessageExtendedMedia(view.media(file)) for file in wrapping.files]
     return [tl.MessageExtendedMediaPreview(640, 480) for _ in wrapping.files]
 
 
-def _paid(view: View, wrapping: Wrapping) -> Any:
+def _paid(view: AccountView, wrapping: Wrapping) -> Any:
     return tl.MessageMediaPaidMedia(_PRICE, _extended(view, wrapping))
 
 
-def _invoice(view: View, wrapping: Wrapping) -> Any:
+def _invoice(view: AccountView, wrapping: Wrapping) -> Any:
     (extended,) = _extended(view, wrapping)
     return tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", extended_media=extended)
 
 
-def _product(view: View, wrapping: Wrapping) -> Any:
+def _product(view: AccountView, wrapping: Wrapping) -> Any:
     """An invoice with a picture of what it is for, which lies in the web."""
     (file,) = wrapping.files
     access_hash = view.world.access_hash(view.account, file.id)
@@ -70,12 +70,12 @@ def _product(view: View, wrapping: Wrapping) -> Any:
     return tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", photo=shown)
 
 
-def web_url(file: File) -> str:
+def web_url(file: StoredFile) -> str:
     """Where a file lies in the web."""
     return f"https://shop.example/{file.id}"
 
 
-def _shown(view: View, wrapping: Wrapping) -> dict[str, list[Any]]:
+def _shown(view: AccountView, wrapping: Wrapping) -> dict[str, list[Any]]:
     """Its photos and its documents."""
     found: dict[str, list[Any]] = {"photo": [], "document": []}
     for file in wrapping.files:
@@ -83,22 +83,22 @@ def _shown(view: View, wrapping: Wrapping) -> dict[str, list[Any]]:
     return found
 
 
-def _one_each(view: View, wrapping: Wrapping) -> dict[str, Any]:
+def _one_each(view: AccountView, wrapping: Wrapping) -> dict[str, Any]:
     return {kind: (files or [None])[0] for kind, files in _shown(view, wrapping).items()}
 
 
-def _preview(view: View, wrapping: Wrapping) -> Any:
+def _preview(view: AccountView, wrapping: Wrapping) -> Any:
     page = tl.WebPage(1, "https://example.com/", "example.com", 0, **_one_each(view, wrapping))
     return tl.MessageMediaWebPage(page)
 
 
-def _game(view: View, wrapping: Wrapping) -> Any:
+def _game(view: AccountView, wrapping: Wrapping) -> Any:
     shown = _one_each(view, wrapping)
     photo = shown["photo"] or tl.PhotoEmpty(0)
     return tl.MessageMediaGame(tl.Game(1, 1, "game", "A game", "About it", photo, shown["document"]))
 
 
-def _story(view: View, wrapping: Wrapping) -> Any:
+def _story(view: AccountView, wrapping: Wrapping) -> Any:
     """As the service sends it mostly: without what it shows, which has to be asked for."""
     owner, number = wrapping.story or (0, 0)
     peer = tl.PeerUser(owner) if owner in view.world.accounts else tl.PeerChannel(owner)
@@ -106,7 +106,7 @@ def _story(view: View, wrapping: Wrapping) -> Any:
     return tl.MessageMediaStory(peer, number, story=shown)
 
 
-def _poll(view: View, wrapping: Wrapping) -> Any:
+def _poll(view: AccountView, wrapping: Wrapping) -> Any:
     attached, *others = map(view.media, wrapping.files)
     texts = (tl.TextWithEntities(f"Answer {number}", []) for number in range(1, 100))
     answers = [
@@ -117,7 +117,7 @@ def _poll(view: View, wrapping: Wrapping) -> Any:
     return tl.MessageMediaPoll(poll, tl.PollResults(), attached_media=attached)
 
 
-_MEDIA: Mapping[str, Callable[[View, Wrapping], Any]] = {
+_MEDIA: Mapping[str, Callable[[AccountView, Wrapping], Any]] = {
     "paid": _paid,
     "invoice": _invoice,
     "product": _product,

@@ -7,7 +7,7 @@ keys.
 from saveany.store.claims import Claim
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
-from saveany.store.history import HistoryFilter, Page
+from saveany.store.history import HistoryFilter, HistoryPage
 from saveany.store.settings import Limits
 from saveany.store.store import Store, open_store
 from saveany.store.tasks import Accepted
@@ -19,8 +19,8 @@ __all__ = [
     "Db",
     "Event",
     "HistoryFilter",
+    "HistoryPage",
     "Limits",
-    "Page",
     "Store",
     "WorkerInfo",
     "connect",

@@ -18,7 +18,7 @@ from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
 from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec
 from saveany.store.db import PREFIX, Arg, Db
-from saveany.store.loops import patiently
+from saveany.store.loops import wait_out_outages
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.tasks import delivery_args, read_items
 
@@ -70,7 +70,9 @@ class Claim:
 
     async def last_checkpoint(self, index: int) -> Checkpoint | None:
         """What was remembered of an item, by this claim or an earlier one."""
-        found = await patiently(lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index))
+        found = await wait_out_outages(
+            lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index)
+        )
         return self._db.records.one("checkpoint", self.task.id, found, _checkpoint) if found else None
 
     async def next_suffix(self, storage: str, path: str) -> int:
@@ -78,9 +80,9 @@ class Claim:
         key = f"{PREFIX}suffix:{storage}:{path}"
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
         try:
-            number, _ = await patiently(lambda: self._db.many(count))
+            number, _ = await wait_out_outages(lambda: self._db.many(count))
         except StoreDamaged:
-            await patiently(lambda: self._db.do("DEL", key))
+            await wait_out_outages(lambda: self._db.do("DEL", key))
             return await self.next_suffix(storage, path)
         return int(number)
 
@@ -88,12 +90,12 @@ class Claim:
         """Have `path` of a storage for one item, against all other tasks; False if another has it. It is free
         again when the task has ended."""
         args = (self.task.id, index, storage, path, _RESERVED_MS)
-        return bool(await patiently(lambda: self._db.script("reserve", *args)))
+        return bool(await wait_out_outages(lambda: self._db.script("reserve", *args)))
 
     async def vacate(self, index: int, storage: str, path: str) -> None:
         """Give a reserved path back: the file is there now, for everyone to see."""
         args = (self.task.id, index, storage, path)
-        await patiently(lambda: self._db.script("vacate", *args))
+        await wait_out_outages(lambda: self._db.script("vacate", *args))
 
     async def finish(
         self,
@@ -116,7 +118,9 @@ class Claim:
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.
-        verdict = await patiently(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
+        verdict = await wait_out_outages(
+            lambda: self._db.script(script, self.task.id, self.task.epoch, *args)
+        )
         if verdict == b"fenced":
             raise Fenced(f"epoch {self.task.epoch} is over")
         if verdict == b"cancel":
@@ -203,7 +207,7 @@ class Claims:
 
     async def time_ms(self) -> int:
         """The clock of Redis; an outage is waited out, as by every write of a claim."""
-        return await patiently(self._db.time_ms)
+        return await wait_out_outages(self._db.time_ms)
 
     async def bury(self, worker: str) -> int:
         """End the leases of a worker that is known to be dead; returns how many."""

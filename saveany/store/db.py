@@ -25,7 +25,7 @@ from saveany.errors import ConfigError, StoreDamaged, StoreUnavailable, Unavaila
 from saveany.net import trust
 from saveany.store import keys
 from saveany.store.records import Records
-from saveany.store.refusals import Parser, Refused
+from saveany.store.refusals import CommandRefused, Parser
 
 #: All keys of the store begin with this.
 PREFIX = keys.PREFIX
@@ -37,7 +37,7 @@ Arg = str | bytes | int | float
 
 _LOST: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
 #: What redis-py raises while Redis restarts, is cut off, or refuses what it is asked.
-AWAY: tuple[type[Exception], ...] = (*_LOST, Refused, StoreUnavailable)
+AWAY: tuple[type[Exception], ...] = (*_LOST, CommandRefused, StoreUnavailable)
 _FAILURES: tuple[type[Exception], ...] = (*AWAY, ResponseError)
 #: The same; callers that must live through an outage catch these.
 OUTAGE: tuple[type[Exception], ...] = AWAY
@@ -64,7 +64,7 @@ class _Pipeline(Pipeline):
         """Leave an error as it is: redis-py would write the whole command into it, secrets included."""
 
 
-class Client(Redis):
+class RedisClient(Redis):
     """redis-py's client, but no error of it holds a command."""
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
@@ -180,7 +180,7 @@ class Db:
             info: dict[str, Any] = await self.redis.info()
         except AuthenticationError as e:
             raise ConfigError(f"redis.url: the server refused the credentials ({e})") from e
-        except Refused as e:
+        except CommandRefused as e:
             raise _unavailable(e) from e
         except _LOST as e:
             raise StoreUnavailable(f"redis.url: no Redis answers there ({trust.advised(str(e))})") from e
@@ -217,7 +217,7 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     """What an outage is to those who use the store."""
     if isinstance(error, StoreUnavailable):
         return error
-    if isinstance(error, Refused):
+    if isinstance(error, CommandRefused):
         return StoreUnavailable(f"the task store (Redis) takes no commands now: {error}")
     return StoreUnavailable("the task store (Redis) does not answer; try again in a moment")
 
@@ -226,6 +226,6 @@ def connect(url: str) -> Db:
     """A lazy connection to `url` (redis://, rediss://, unix://); nothing is sent yet."""
     try:
         tls: dict[str, Any] = {"ssl_ca_certs": str(trust.bundle())} if url.startswith("rediss://") else {}
-        return Db(Client.from_url(url, **client_options(), **tls))
+        return Db(RedisClient.from_url(url, **client_options(), **tls))
     except ValueError as e:
         raise ConfigError(f"redis.url: {e}") from e

@@ -41,7 +41,7 @@ class HistoryFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HistoryPage:
     """Some ended tasks, and where to go on: `cursor` is empty only if nothing more can follow."""
 
     tasks: list[Task]
@@ -55,7 +55,7 @@ class History:
         self._db = db
         self._tasks = tasks
 
-    async def page(self, wanted: HistoryFilter, limit: int = 50, cursor: str = "") -> Page:
+    async def page(self, wanted: HistoryFilter, limit: int = 50, cursor: str = "") -> HistoryPage:
         """At most `limit` tasks after `cursor`. Examines at most `MAX_EXAMINED` records, so a page of a rare
         match may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
         index = await self._smallest(wanted)
@@ -67,14 +67,14 @@ class History:
             batch = await self._batch(index, wanted, at, batch_size)
             for task_id, task in zip(batch, await self._tasks_or_none([i for i, _ in batch]), strict=True):
                 if len(found) == limit:
-                    return Page(found, make_cursor(at))
+                    return HistoryPage(found, make_cursor(at))
                 at = (task_id[1], task_id[0])
                 examined += 1
                 if task and wanted.matches(task):
                     found.append(task)
             if len(batch) < batch_size:
-                return Page(found, "")
-        return Page(found, make_cursor(at))
+                return HistoryPage(found, "")
+        return HistoryPage(found, make_cursor(at))
 
     async def _tasks_or_none(self, ids: list[str]) -> list[Task | None]:
         known = {task.id: task for task in await self._tasks.get_many(ids)}

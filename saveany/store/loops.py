@@ -20,7 +20,7 @@ T = TypeVar("T")
 log = get_logger("saveany.store")
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
     """What `call` returns. Without Redis nothing can be recorded, and nobody else can take a task either, so
     an outage is waited out."""
     while True:
@@ -32,7 +32,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def for_ever(name: str, step: Callable[[], Awaitable[None]], pause: float) -> Never:
+async def repeat(name: str, step: Callable[[], Awaitable[None]], pause: float) -> Never:
     """`step` again and again, with a pause after each. Nothing ends the loop: an outage makes it wait, and
     what nobody foresaw is logged, with a traceback."""
     said: dict[str, float] = {}
@@ -45,7 +45,7 @@ async def for_ever(name: str, step: Callable[[], Awaitable[None]], pause: float)
 
 
 async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) -> T:
-    """What `step` returns, tried again after a pause when it fails, as in `for_ever`. Only a setting that
+    """What `step` returns, tried again after a pause when it fails, as in `repeat`. Only a setting that
     cannot work gets out: `ConfigError`."""
     said: dict[str, float] = {}
     while True:

@@ -17,7 +17,7 @@ _delivery = decoder(Delivery)
 _ALL = PREFIX + "posted"
 
 
-class DeliveryPage(msgspec.Struct, frozen=True):
+class DeliveryBatch(msgspec.Struct, frozen=True):
     """Some deliveries, and where to go on: `cursor` is empty if nothing follows."""
 
     deliveries: list[Delivery]
@@ -69,12 +69,12 @@ class Outbox:
         found = await self._read([text(i) for i in await self._db.do("SMEMBERS", _of_task(task_id))])
         return sorted(found, key=lambda d: (d.created_at, d.id))
 
-    async def page(self, task_id: str = "", limit: int = 50, cursor: str = "") -> DeliveryPage:
+    async def page(self, task_id: str = "", limit: int = 50, cursor: str = "") -> DeliveryBatch:
         """At most `limit` deliveries after `cursor`, newest first; only those of a task if it is given.
         Raises `InvalidInput` for a cursor of no page."""
         ids = await (self._ids_of_task(task_id, limit, cursor) if task_id else self._ids(limit, cursor))
         more = ids[limit - 1] if len(ids) > limit else ""
-        return DeliveryPage(await self._read(ids[:limit]), more)
+        return DeliveryBatch(await self._read(ids[:limit]), more)
 
     async def redeliver(self, delivery_id: str) -> Delivery | None:
         """Have a delivery sent again at once, whatever became of it; None if there is none of that id."""

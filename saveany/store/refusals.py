@@ -1,7 +1,7 @@
 """Replies by which Redis refuses to work now: an outage, not a mistake of who asked.
 
 redis-py knows some of them by classes of its own, and raises a plain `ResponseError` for the rest. `Parser`
-makes all of them `Refused`, and cuts out of every other error what the server quotes of the command.
+makes all of them `CommandRefused`, and cuts out of every other error what the server quotes of the command.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NO_RIGHTS = ("ERR ACL failure in script", "ERR The user executing the script ca
 _QUOTED = re.compile(r",? with args beginning with.*", re.DOTALL)
 
 
-class Refused(ResponseError):
+class CommandRefused(ResponseError):
     """The server answers, but does not do what it is asked: for a while, or until somebody mends it."""
 
 
@@ -53,7 +53,7 @@ class Parser(DefaultParser):  # type: ignore[misc,valid-type]  # one of two, as 
     def parse_error(cls, response: str) -> Exception:
         """The exception that an error reply becomes."""
         if reason := REASONS.get(_code(response)):
-            return Refused(reason)
+            return CommandRefused(reason)
         error: Exception = super().parse_error(_QUOTED.sub("", response))
         return error
 

@@ -27,14 +27,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Sharers(msgspec.Struct, frozen=True):
     """Among how many workers a limit is divided now."""
 
-    changed: dict[str, int]  # the limits that `Settings.set` has changed
+    changed: dict[str, int]  # the limits that `RuntimeSettings.set` has changed
     workers: int  # with running tasks
     by_user: dict[
         int, int
     ]  # for users who have running tasks on the worker that asks: workers with any of theirs
 
 
-class Settings:
+class RuntimeSettings:
     """Reading and writing them; everybody sees a change within two seconds."""
 
     def __init__(self, db: Db) -> None:

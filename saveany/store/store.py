@@ -8,20 +8,20 @@ from uuid import uuid4
 
 from saveany.errors import Unavailable
 from saveany.logs import get_logger
-from saveany.store.asks import Asks
 from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
 from saveany.store.events import Events
 from saveany.store.history import History
-from saveany.store.live import Live
 from saveany.store.outbox import Outbox
-from saveany.store.people import People
+from saveany.store.preferences import PreferencesStore
+from saveany.store.progress_messages import ProgressMessages
+from saveany.store.queries import StorageQueries
 from saveany.store.records import text
-from saveany.store.settings import Settings
+from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
-from saveany.store.watches import Watches
+from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
 
 log = get_logger("saveany.store")
@@ -38,13 +38,13 @@ class Store:
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)
-        self.asks = Asks(db)
+        self.queries = StorageQueries(db)
         self.counters = Counters(db)
-        self.settings = Settings(db)
-        self.people = People(db)
+        self.settings = RuntimeSettings(db)
+        self.preferences = PreferencesStore(db)
         self.bot = BotMemory(db)
-        self.live = Live(db)
-        self.watches = Watches(db)
+        self.live = ProgressMessages(db)
+        self.watched_chats = WatchedChats(db)
 
     async def instance(self) -> str:
         """The random id of this installation: of everything that works on this store."""

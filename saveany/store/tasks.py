@@ -50,7 +50,7 @@ class Accepted(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-class LivePage(msgspec.Struct, frozen=True):
+class TaskPage(msgspec.Struct, frozen=True):
     """Some tasks that have not ended, and where to go on: `cursor` is empty only if nothing more follows."""
 
     tasks: list[Task]
@@ -143,7 +143,7 @@ class Tasks:
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
 
-    async def page(self, user_id: int | None, limit: int, cursor: str) -> LivePage:
+    async def page(self, user_id: int | None, limit: int, cursor: str) -> TaskPage:
         """At most `limit` of those, after `cursor`. Examines at most `MAX_EXAMINED` tasks, so a page of one
         user may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
         at = parse_cursor(cursor)
@@ -155,13 +155,13 @@ class Tasks:
                 if task.status.ended or user_id not in (None, task.spec.user_id):
                     continue
                 if len(found) == limit:
-                    return LivePage(found, make_cursor(at))
+                    return TaskPage(found, make_cursor(at))
                 found.append(task)
                 at = (task.created_at, task.id)
             if len(ids) < size:
-                return LivePage(found, "")
+                return TaskPage(found, "")
             at = ids[-1] if len(found) < limit else at
-        return LivePage(found, make_cursor(at))
+        return TaskPage(found, make_cursor(at))
 
     async def _live_after(self, at: Place | None, size: int) -> list[Place]:
         """The next `size` (created at, id) after `at`, oldest first."""

@@ -32,9 +32,9 @@ from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import NotThere, Reader, Withheld
 from saveany.telegram.parallel import Downloader, Range, Write
-from saveany.telegram.pool import Limits, Pool
-from saveany.telegram.session import PREFIX, REDIS_AWAY, Folder, Login
-from saveany.telegram.settings import Settings, TelegramTable, read
+from saveany.telegram.pool import ConnectionPool, PoolLimits
+from saveany.telegram.session import PREFIX, REDIS_AWAY, Login, SessionFolder
+from saveany.telegram.settings import ClientSettings, TelegramTable, read
 
 T = TypeVar("T")
 
@@ -83,11 +83,11 @@ class Accounts:
         redis: Redis | None = None,
         *,
         proxy: str = "",
-        limits: Limits | None = None,
+        limits: PoolLimits | None = None,
     ) -> None:
         self._table = table
         self._proxy = proxy
-        self._folder = Folder(data_dir)
+        self._folder = SessionFolder(data_dir)
         self._redis = redis
         self._accounts: dict[str, _Account] = {}
         self._downloader = Downloader(
@@ -221,7 +221,7 @@ class Accounts:
         """The connection of an account; raises `Retryable` if it is not ready."""
         return self._client(name)
 
-    def pool(self, name: str) -> Pool:
+    def pool(self, name: str) -> ConnectionPool:
         """Connections of an account to its own data centre that carry parts of files."""
         return self._downloader.pool(name, self._client(name).home)
 
@@ -262,7 +262,7 @@ class Accounts:
 
     async def after(
         self, chat: int, seen: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
-    ) -> history.Page:
+    ) -> history.MessagePage:
         """What follows a message in a chat, as the user account `prefer` sees it, or else another one; `only`
         as in `resolve`, which raises the same."""
         return await self._users(lambda reader: history.after(reader, chat, seen, username), prefer, only)
@@ -364,7 +364,7 @@ class Accounts:
         users = [_Account(name, text) for name, text in named.items()] + [_Account(name) for name in kept]
         return [_Account(logins.BOT, token), *users] if token else users
 
-    async def _open(self, account: _Account, settings: Settings) -> None:
+    async def _open(self, account: _Account, settings: ClientSettings) -> None:
         """Make the account usable, or note why it is not."""
         before = account.problem.message if account.problem else ""
         try:
@@ -383,7 +383,7 @@ class Accounts:
         if account.problem and account.problem.message != before:
             _log.warning("telegram account not ready", account=account.name, reason=account.problem.message)
 
-    async def _open_user(self, account: _Account, settings: Settings) -> None:
+    async def _open_user(self, account: _Account, settings: ClientSettings) -> None:
         account.version = self._kept(account)  # taken first: what comes meanwhile counts as new
         login = Login.from_string(account.text) if account.text else self._folder.load(account.name)
         if login is None:
@@ -391,10 +391,10 @@ class Accounts:
         await self._claim(account.name, login)
         await self._connect(account, settings, login)
 
-    async def _open_bot(self, account: _Account, settings: Settings) -> None:
+    async def _open_bot(self, account: _Account, settings: ClientSettings) -> None:
         await logins.open_bot(settings, self._folder, account.text, partial(self._connect, account, settings))
 
-    async def _connect(self, account: _Account, settings: Settings, login: Login) -> None:
+    async def _connect(self, account: _Account, settings: ClientSettings, login: Login) -> None:
         client = Client(account.name, settings, login, self._redis)
         try:
             await client.open()
@@ -405,17 +405,17 @@ class Accounts:
 
     # Over time.
 
-    async def _tend(self, settings: Settings) -> None:
+    async def _tend(self, settings: ClientSettings) -> None:
         await asyncio.gather(*(self._look_after(each, settings) for each in self._accounts.values()))
 
-    async def _look_after(self, account: _Account, settings: Settings) -> None:
+    async def _look_after(self, account: _Account, settings: ClientSettings) -> None:
         async with account.changing:
             if isinstance(account.problem, Retryable):
                 await self._open(account, settings)
             elif account.client and account.ready and not account.is_bot:
                 await self._keep(account, account.client)
 
-    async def _follow(self, settings: Settings) -> None:
+    async def _follow(self, settings: ClientSettings) -> None:
         """Use the logins that are kept in the folder now."""
         before = self._accounts
         self._accounts = {each.name: before.get(each.name, each) for each in self._configured()}
@@ -429,7 +429,7 @@ class Accounts:
     def _kept(self, account: _Account) -> int:
         return 0 if account.text else self._folder.version(account.name)
 
-    async def _reopen(self, account: _Account, settings: Settings) -> None:
+    async def _reopen(self, account: _Account, settings: ClientSettings) -> None:
         async with account.changing:
             await self._put_aside(account, Retryable(f"Telegram account {account.name} is logging in"))
             await self._open(account, settings)

@@ -27,8 +27,8 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import Retryable
 from saveany.telegram.addresses import Address, Purpose
 from saveany.telegram.client import connected
-from saveany.telegram.pool import Pool, hang_up_line
-from saveany.telegram.wire import Connection, Sender
+from saveany.telegram.pool import ConnectionPool, hang_up_line
+from saveany.telegram.wire import MtprotoSender, TcpConnection
 
 #: The smallest part that is asked for; hashes are for pieces of this size.
 _SMALLEST = 128 << 10
@@ -110,7 +110,7 @@ def _anonymous(query: TLRequest) -> TLRequest:
     return functions.InvokeWithLayerRequest(LAYER, init)
 
 
-class CdnPool(Pool):
+class CdnPool(ConnectionPool):
     """The connections to a CDN data centre. They share a key that belongs to no account and is not kept."""
 
     def __init__(self, *args: Any) -> None:
@@ -119,13 +119,13 @@ class CdnPool(Pool):
         self._making = asyncio.Lock()
 
     async def renew_key(self, generation: int) -> None:
-        """As in `Pool`."""
+        """As in `ConnectionPool`."""
         if generation == self.generation:
             self.generation += 1
             self._key = None
             await self._hang_up()
 
-    async def _connect(self) -> Sender:
+    async def _connect(self) -> MtprotoSender:
         if self._key is not None:
             return await self._open(())
         async with self._making:
@@ -134,11 +134,11 @@ class CdnPool(Pool):
             self._key = sender.auth_key.key
             return sender
 
-    async def _open(self, public_keys: Iterable[str]) -> Sender:
-        async def connect(address: Address, seconds: float) -> Sender:
+    async def _open(self, public_keys: Iterable[str]) -> MtprotoSender:
+        async def connect(address: Address, seconds: float) -> MtprotoSender:
             loggers, proxy = self._client.loggers, self._client.settings.proxy
             sender = _Sender(self._key, self._salt, public_keys, loggers=loggers, connect_timeout=seconds)
-            connection = Connection(*address, self._dc_id, loggers=loggers, proxy=proxy)
+            connection = TcpConnection(*address, self._dc_id, loggers=loggers, proxy=proxy)
             try:
                 await connected(sender, sender.connect(connection), seconds)
             except BaseException:
@@ -149,7 +149,7 @@ class CdnPool(Pool):
         return await self._client.reach(self._dc_id, Purpose.CDN, connect)
 
 
-class _Sender(Sender):
+class _Sender(MtprotoSender):
     """A sender that agrees on a key with whoever has one of these RSA keys, and none of Telegram's own."""
 
     def __init__(self, key: bytes | None, salt: int, public_keys: Iterable[str], **options: Any) -> None:

@@ -29,15 +29,15 @@ from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
 from saveany.telegram.errors import (
     NETWORK,
     WRONG_HASH,
-    Stumbled,
+    LibraryError,
     Unreachable,
     flood_seconds,
     is_known,
     unknown_key,
 )
 from saveany.telegram.session import Login, Session
-from saveany.telegram.settings import Settings
-from saveany.telegram.wire import Route
+from saveany.telegram.settings import ClientSettings
+from saveany.telegram.wire import ConnectionRoute
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 
     When a connection closes Telethon cancels the futures of its requests; that is a `ConnectionError` here,
     so that `CancelledError` only ever means that the caller itself is being canceled. Whatever else it
-    stumbles over, in bytes that make no sense for example, is one, too: `Stumbled`.
+    stumbles over, in bytes that make no sense for example, is one, too: `LibraryError`.
     """
     future = asyncio.ensure_future(work)
     try:
@@ -76,7 +76,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
         error = future.exception()
         if isinstance(error, Exception) and not is_known(error):
             _log.error("Telegram's library failed unexpectedly", exc_info=error)
-            raise Stumbled(type(error).__name__) from error
+            raise LibraryError(type(error).__name__) from error
         return future.result()
     finally:
         future.cancel()
@@ -134,7 +134,7 @@ class Client:
     def __init__(
         self,
         name: str,
-        settings: Settings,
+        settings: ClientSettings,
         login: Login | None,
         redis: Redis | None = None,
         *,
@@ -386,7 +386,7 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             owner.session,
             owner.settings.app_id,
             owner.settings.app_hash,
-            connection=Route,
+            connection=ConnectionRoute,
             proxy=owner.settings.proxy,
             timeout=10,
             connection_retries=1,

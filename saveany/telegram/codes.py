@@ -16,11 +16,11 @@ from telethon import errors as tg
 from telethon.tl import types
 
 from saveany.errors import Permanent
-from saveany.telegram.errors import Kind, describe, kind
+from saveany.telegram.errors import ErrorKind, describe, kind
 
 
-class Way(StrEnum):
-    """How a code is sent; the value says so, with `Sent.detail` and `Sent.length` filled in."""
+class DeliveryMethod(StrEnum):
+    """How a code is sent; the value says so, with `CodeSent.detail` and `CodeSent.length` filled in."""
 
     APP = "Telegram has sent a login code to your other devices: it is in the chat named Telegram there."
     SMS = "Telegram has sent a login code by SMS."
@@ -41,10 +41,10 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class CodeSent:
     """A code that was sent."""
 
-    way: Way
+    way: DeliveryMethod
     #: Where it went, or comes from: an e-mail address with stars, a URL, the beginning of a number.
     detail: str = ""
     length: int = 0  # digits of the code; 0 if Telegram does not tell
@@ -57,7 +57,7 @@ class Sent:
     @property
     def is_number(self) -> bool:
         """Whether the code has digits only."""
-        return self.way not in (Way.SMS_WORD, Way.SMS_PHRASE)
+        return self.way not in (DeliveryMethod.SMS_WORD, DeliveryMethod.SMS_PHRASE)
 
 
 class NoCode(Permanent):
@@ -70,17 +70,17 @@ class NoCode(Permanent):
 
 
 #: By the class of `SentCode.type`: the way, and which of the type's fields says more.
-_WAYS: dict[type, tuple[Way, str]] = {
-    types.auth.SentCodeTypeApp: (Way.APP, ""),
-    types.auth.SentCodeTypeSms: (Way.SMS, ""),
-    types.auth.SentCodeTypeSmsWord: (Way.SMS_WORD, ""),
-    types.auth.SentCodeTypeSmsPhrase: (Way.SMS_PHRASE, ""),
-    types.auth.SentCodeTypeCall: (Way.CALL, ""),
-    types.auth.SentCodeTypeFlashCall: (Way.FLASH_CALL, "pattern"),
-    types.auth.SentCodeTypeMissedCall: (Way.MISSED_CALL, "prefix"),
-    types.auth.SentCodeTypeFragmentSms: (Way.FRAGMENT, "url"),
-    types.auth.SentCodeTypeEmailCode: (Way.EMAIL, "email_pattern"),
-    types.auth.SentCodeTypeFirebaseSms: (Way.FIREBASE, ""),
+_WAYS: dict[type, tuple[DeliveryMethod, str]] = {
+    types.auth.SentCodeTypeApp: (DeliveryMethod.APP, ""),
+    types.auth.SentCodeTypeSms: (DeliveryMethod.SMS, ""),
+    types.auth.SentCodeTypeSmsWord: (DeliveryMethod.SMS_WORD, ""),
+    types.auth.SentCodeTypeSmsPhrase: (DeliveryMethod.SMS_PHRASE, ""),
+    types.auth.SentCodeTypeCall: (DeliveryMethod.CALL, ""),
+    types.auth.SentCodeTypeFlashCall: (DeliveryMethod.FLASH_CALL, "pattern"),
+    types.auth.SentCodeTypeMissedCall: (DeliveryMethod.MISSED_CALL, "prefix"),
+    types.auth.SentCodeTypeFragmentSms: (DeliveryMethod.FRAGMENT, "url"),
+    types.auth.SentCodeTypeEmailCode: (DeliveryMethod.EMAIL, "email_pattern"),
+    types.auth.SentCodeTypeFirebaseSms: (DeliveryMethod.FIREBASE, ""),
 }
 
 #: Refusals for which a QR code would be no help, or that have an advice of their own.
@@ -100,7 +100,7 @@ _NOT_ABOUT_CODES: tuple[type[BaseException], ...] = (
 )
 
 
-def sent(answer: Any) -> Sent:
+def sent(answer: Any) -> CodeSent:
     """Where the code is that auth.sendCode has sent. Raises `NoCode`."""
     if isinstance(answer, types.auth.SentCodePaymentRequired):
         raise NoCode("it wants to be paid for the SMS, in its own app")
@@ -109,7 +109,7 @@ def sent(answer: Any) -> Sent:
     if type(answer.type) not in _WAYS:
         raise NoCode("it sends the code in a way that SaveAny does not know")
     way, field = _WAYS[type(answer.type)]
-    return Sent(way, getattr(answer.type, field) if field else "", getattr(answer.type, "length", 0) or 0)
+    return CodeSent(way, getattr(answer.type, field) if field else "", getattr(answer.type, "length", 0) or 0)
 
 
 @contextmanager
@@ -121,6 +121,6 @@ def by_code() -> Iterator[None]:
     except _NOT_ABOUT_CODES:
         raise
     except tg.RPCError as error:
-        if kind(type(error)) is Kind.FAIL:
+        if kind(type(error)) is ErrorKind.FAIL:
             raise NoCode(describe(error)) from error
         raise

@@ -24,7 +24,7 @@ class Unreachable(OSError):
     """No connection could be made."""
 
 
-class Stumbled(ConnectionError):
+class LibraryError(ConnectionError):
     """Telethon failed in a way that it does not know itself."""
 
 
@@ -32,7 +32,7 @@ class AccountRefused(Permanent):
     """Telegram does not let this account do it; it may let another one."""
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """What to do after an error."""
 
     RETRY = "retry"
@@ -42,37 +42,37 @@ class Kind(Enum):
 
 
 #: Error class or family -> what to do. The nearest entry along the base classes decides.
-KINDS: Mapping[type[BaseException], Kind] = {
-    rpcbaseerrors.InvalidDCError: Kind.RETRY,
-    rpcbaseerrors.BadRequestError: Kind.FAIL,
-    rpcbaseerrors.UnauthorizedError: Kind.LOGIN,
-    rpcbaseerrors.ForbiddenError: Kind.FAIL,
-    rpcbaseerrors.NotFoundError: Kind.FAIL,
-    rpcbaseerrors.AuthKeyError: Kind.FAIL,  # code 406, "not acceptable"; most are not about keys at all
-    rpcbaseerrors.FloodError: Kind.FLOOD,
-    rpcbaseerrors.ServerError: Kind.RETRY,
-    rpcbaseerrors.TimedOutError: Kind.RETRY,
-    tg.AuthKeyDuplicatedError: Kind.LOGIN,
-    tg.AccessTokenExpiredError: Kind.LOGIN,
-    tg.AccessTokenInvalidError: Kind.LOGIN,
-    tg.FilerefUpgradeNeededError: Kind.RETRY,
-    tg.FileReferenceEmptyError: Kind.RETRY,
-    tg.FileReferenceExpiredError: Kind.RETRY,
-    tg.FileReferenceInvalidError: Kind.RETRY,
-    tg.AuthBytesInvalidError: Kind.RETRY,
-    tg.ConnectionNotInitedError: Kind.RETRY,
-    tg.FrozenMethodInvalidError: Kind.FAIL,
-    common.AuthKeyNotFound: Kind.LOGIN,
-    common.ReadCancelledError: Kind.RETRY,
-    common.TypeNotFoundError: Kind.RETRY,
-    common.InvalidChecksumError: Kind.RETRY,
-    common.InvalidBufferError: Kind.RETRY,
-    common.SecurityError: Kind.RETRY,
-    common.BadMessageError: Kind.RETRY,
-    common.MultiError: Kind.RETRY,
-    common.AlreadyInConversationError: Kind.FAIL,
-    OSError: Kind.RETRY,  # includes ConnectionError and TimeoutError
-    EOFError: Kind.RETRY,  # includes asyncio.IncompleteReadError
+KINDS: Mapping[type[BaseException], ErrorKind] = {
+    rpcbaseerrors.InvalidDCError: ErrorKind.RETRY,
+    rpcbaseerrors.BadRequestError: ErrorKind.FAIL,
+    rpcbaseerrors.UnauthorizedError: ErrorKind.LOGIN,
+    rpcbaseerrors.ForbiddenError: ErrorKind.FAIL,
+    rpcbaseerrors.NotFoundError: ErrorKind.FAIL,
+    rpcbaseerrors.AuthKeyError: ErrorKind.FAIL,  # code 406, "not acceptable"; most are not about keys at all
+    rpcbaseerrors.FloodError: ErrorKind.FLOOD,
+    rpcbaseerrors.ServerError: ErrorKind.RETRY,
+    rpcbaseerrors.TimedOutError: ErrorKind.RETRY,
+    tg.AuthKeyDuplicatedError: ErrorKind.LOGIN,
+    tg.AccessTokenExpiredError: ErrorKind.LOGIN,
+    tg.AccessTokenInvalidError: ErrorKind.LOGIN,
+    tg.FilerefUpgradeNeededError: ErrorKind.RETRY,
+    tg.FileReferenceEmptyError: ErrorKind.RETRY,
+    tg.FileReferenceExpiredError: ErrorKind.RETRY,
+    tg.FileReferenceInvalidError: ErrorKind.RETRY,
+    tg.AuthBytesInvalidError: ErrorKind.RETRY,
+    tg.ConnectionNotInitedError: ErrorKind.RETRY,
+    tg.FrozenMethodInvalidError: ErrorKind.FAIL,
+    common.AuthKeyNotFound: ErrorKind.LOGIN,
+    common.ReadCancelledError: ErrorKind.RETRY,
+    common.TypeNotFoundError: ErrorKind.RETRY,
+    common.InvalidChecksumError: ErrorKind.RETRY,
+    common.InvalidBufferError: ErrorKind.RETRY,
+    common.SecurityError: ErrorKind.RETRY,
+    common.BadMessageError: ErrorKind.RETRY,
+    common.MultiError: ErrorKind.RETRY,
+    common.AlreadyInConversationError: ErrorKind.FAIL,
+    OSError: ErrorKind.RETRY,  # includes ConnectionError and TimeoutError
+    EOFError: ErrorKind.RETRY,  # includes asyncio.IncompleteReadError
 }
 
 #: Errors that say: this connection is of no use any more, open another one.
@@ -160,7 +160,7 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.LocationInvalidError: "Telegram does not know this file any more",
     tg.FileIdInvalidError: "Telegram does not know this file any more",
     TimeoutError: "Telegram did not answer in time",
-    Stumbled: "Telegram's library stumbled over what came, if it came from Telegram; the log tells more",
+    LibraryError: "Telegram's library stumbled over what came, if it came from Telegram; the log tells more",
     ConnectionError: "the connection to Telegram was lost",
     EOFError: "the connection to Telegram was lost",
     common.SecurityError: "a reply of Telegram was damaged",
@@ -174,7 +174,7 @@ _GONE = (tg.UserDeactivatedError, tg.UserDeactivatedBanError)
 _DEFAULT_FLOOD_SECONDS = 60.0
 
 
-def kind(cls: type[BaseException]) -> Kind | None:
+def kind(cls: type[BaseException]) -> ErrorKind | None:
     """What to do after an error of this class; None if no entry reaches it."""
     return next((KINDS[base] for base in cls.__mro__ if base in KINDS), None)
 
@@ -218,14 +218,14 @@ def translate(error: BaseException, account: str = "", *, is_bot: bool = False) 
     if isinstance(error, TaskError):
         return error
     who = f"Telegram account {account}: " if account else ""
-    what = Kind.LOGIN if unknown_key(error) else kind(type(error)) or Kind.RETRY
-    if what is Kind.LOGIN:
+    what = ErrorKind.LOGIN if unknown_key(error) else kind(type(error)) or ErrorKind.RETRY
+    if what is ErrorKind.LOGIN:
         text = describe(common.AuthKeyNotFound()) if unknown_key(error) else describe(error)
         return NeedsLogin(f"{who}{text}. {_login_advice(error, account, is_bot=is_bot)}")
-    if what is Kind.FLOOD:
+    if what is ErrorKind.FLOOD:
         seconds = flood_seconds(error)
         return Retryable(f"{who}Telegram asks to wait {seconds:.0f} s", after=seconds)
-    if what is Kind.RETRY:
+    if what is ErrorKind.RETRY:
         return (Offline if isinstance(error, Unreachable) else Retryable)(who + describe(error))
     refused = AccountRefused if isinstance(error, tg.RPCError) else Permanent
     return refused(who + describe(error))

@@ -19,7 +19,7 @@ from saveany.telegram.errors import (
     STALE_REFERENCE,
     WRONG_LOCATION,
     AccountRefused,
-    Kind,
+    ErrorKind,
     describe,
     flood_seconds,
     kind,
@@ -27,9 +27,9 @@ from saveany.telegram.errors import (
     translated,
     unknown_key,
 )
+from saveany.telegram.flow import FloodClock
 from saveany.telegram.media import Media
-from saveany.telegram.pace import FloodClock
-from saveany.telegram.pool import Limits, Line, Pool
+from saveany.telegram.pool import Connection, ConnectionPool, PoolLimits
 
 #: The most bytes of a part, and the block that a part must not cross.
 PART = 1 << 20
@@ -43,7 +43,7 @@ Elsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 class GetPool(Protocol):
     """Finds the lines of an account to a data centre, which may be one of a CDN."""
 
-    def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> Pool:
+    def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
         """See `parallel.Downloader.pool`."""
 
 
@@ -74,7 +74,7 @@ class _Redirected(Exception):
     """The part is to be read from a CDN."""
 
 
-class _Part(NamedTuple):
+class _PartRequest(NamedTuple):
     """In the order of upload.getFile's parameters."""
 
     offset: int
@@ -93,7 +93,7 @@ class RemoteFile:
         refresh: Callable[[Media], Awaitable[Media]],
         elsewhere: Elsewhere,
         on_wait: OnWait | None,
-        limits: Limits,
+        limits: PoolLimits,
         leases: ExitStack,
         *,
         urgent: bool,
@@ -108,7 +108,7 @@ class RemoteFile:
         self._on_wait = on_wait
         self._limits = limits
         self._leases = leases
-        self._lines: dict[Pool, list[Line]] = {}  # in use by this file until `leases` ends
+        self._lines: dict[ConnectionPool, list[Connection]] = {}  # in use by this file until `leases` ends
         self._redirect: Redirect | None = None  # the file is read there now
         self._cdn_failures = 0
         self._told = 0.0
@@ -127,13 +127,13 @@ class RemoteFile:
         Both are multiples of 4 KiB, and `limit` divides 1 MiB; if `precise`, multiples of 1 KiB are enough.
         Raises `Retryable`, `Permanent` and `NeedsLogin`.
         """
-        part = _Part(offset, limit, precise)
+        part = _PartRequest(offset, limit, precise)
         with translated(self._media.account, is_bot=self._pool().is_bot):
             data = await self._try(part)
         self._refreshed = 0
         return data
 
-    async def _try(self, part: _Part) -> Bytes:
+    async def _try(self, part: _PartRequest) -> Bytes:
         tries = 0
         while True:
             media, pool = self._media, self._pool()
@@ -160,16 +160,16 @@ class RemoteFile:
                     await self._recover(pool, generation, media, error)
                 await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries) if tries else 0)
 
-    def _pool(self) -> Pool:
+    def _pool(self) -> ConnectionPool:
         return self._get_pool(self._media.account, self._media.dc_id)
 
-    def _line(self, pool: Pool) -> Line:
+    def _line(self, pool: ConnectionPool) -> Connection:
         """The line that has the least to do: a slow one gets fewer parts."""
         if pool not in self._lines:
             self._lines[pool] = self._leases.enter_context(pool.lines(self._width))
         return min(self._lines[pool], key=lambda line: line.busy)
 
-    async def _ask(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
+    async def _ask(self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float) -> Bytes:
         data = await self._sent(pool, media, part, seconds)
         expected = min(part.limit, media.size - part.offset)
         if len(data) != expected:
@@ -178,7 +178,7 @@ class RemoteFile:
         self._answered(pool, len(data))
         return data
 
-    async def _sent(self, pool: Pool, media: Media, part: _Part, seconds: float) -> Bytes:
+    async def _sent(self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float) -> Bytes:
         """What Telegram sends for a part, however much it is. Raises `_Redirected` if that is a redirect."""
         cdn = self._cdn_failures < _CDN_TRIES
         request = (
@@ -195,20 +195,22 @@ class RemoteFile:
         data: Bytes = answer.bytes
         return data
 
-    async def _measure(self, pool: Pool, media: Media) -> None:
+    async def _measure(self, pool: ConnectionPool, media: Media) -> None:
         """Raises `OtherSize` for a photo that has its end, but not where Telegram says."""
         if media.kind != "photo":
             return
         offset, end = 0, b""
         while offset < _LARGEST_PHOTO:
-            data = await self._sent(pool, media, _Part(offset, PART, False), self._limits.part)
+            data = await self._sent(pool, media, _PartRequest(offset, PART, False), self._limits.part)
             offset, end = offset + len(data), (end + bytes(data[-_PADDING:]))[-_PADDING:]
             if len(data) < PART:
                 break
         if offset not in (media.size, 0) and end.rstrip(b"\0").endswith(_JPEG_END):
             raise OtherSize(offset, media.size)
 
-    async def _ask_cdn(self, redirect: Redirect, home: Pool, part: _Part, seconds: float) -> Bytes:
+    async def _ask_cdn(
+        self, redirect: Redirect, home: ConnectionPool, part: _PartRequest, seconds: float
+    ) -> Bytes:
         pool = self._cdn_pool(redirect)
         generation = pool.generation
         try:
@@ -225,7 +227,7 @@ class RemoteFile:
         self._answered(pool, len(data))
         return data
 
-    def _cdn_pool(self, redirect: Redirect) -> Pool:
+    def _cdn_pool(self, redirect: Redirect) -> ConnectionPool:
         return self._get_pool(self._media.account, redirect.dc_id, cdn=True)
 
     def _leave_cdn(self, redirect: Redirect, error: Exception) -> None:
@@ -236,7 +238,7 @@ class RemoteFile:
             self._redirect = None
             self._cdn_failures += 1
 
-    async def _send(self, pool: Pool, request: TLRequest, seconds: float) -> Any:
+    async def _send(self, pool: ConnectionPool, request: TLRequest, seconds: float) -> Any:
         # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
         line = self._line(pool)
         try:
@@ -245,28 +247,28 @@ class RemoteFile:
             pool.flood(flood_seconds(error))
             raise
 
-    def _answered(self, pool: Pool, size: int) -> None:
+    def _answered(self, pool: ConnectionPool, size: int) -> None:
         lines = self._lines[pool]
         pool.depth.answered(size, idle=sum(line.busy for line in lines) < len(lines) / 2)
 
-    async def _recover(self, pool: Pool, generation: int, media: Media, error: Exception) -> None:
+    async def _recover(self, pool: ConnectionPool, generation: int, media: Media, error: Exception) -> None:
         """Do what makes another try worth it, or raise."""
         what = kind(type(error))
-        if what is Kind.FLOOD or isinstance(error, TimeoutError | tg.TimedOutError):
+        if what is ErrorKind.FLOOD or isinstance(error, TimeoutError | tg.TimedOutError):
             pool.depth.trouble()
         if isinstance(error, tg.FileMigrateError):
             self._media = replace(self._media, dc_id=error.new_dc)
         elif isinstance(error, STALE_REFERENCE):
             await self._renew(media)
-        elif what is Kind.FLOOD:
+        elif what is ErrorKind.FLOOD:
             pass  # the next try waits
         elif isinstance(error, WRONG_LOCATION) and not self._refreshed:
             await self._renew(media)
-        elif (what is Kind.LOGIN or unknown_key(error)) and not pool.at_home:
+        elif (what is ErrorKind.LOGIN or unknown_key(error)) and not pool.at_home:
             await pool.renew_key(generation)
-        elif what is Kind.FAIL and isinstance(error, tg.RPCError):
+        elif what is ErrorKind.FAIL and isinstance(error, tg.RPCError):
             await self._move(media, translate(error, media.account))
-        elif unknown_key(error) or not (what is Kind.RETRY or isinstance(error, Retryable)):
+        elif unknown_key(error) or not (what is ErrorKind.RETRY or isinstance(error, Retryable)):
             raise error
 
     async def _renew(self, used: Media) -> None:

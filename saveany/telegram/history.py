@@ -29,7 +29,7 @@ class ChatNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class MessagePage:
     """Messages that follow each other in a chat."""
 
     media: list[Media]  # the files in them, oldest first
@@ -84,12 +84,12 @@ async def _tops(reader: Reader, peers: list[types.InputChannel]) -> dict[int, in
     return {utils.get_peer_id(each.peer): each.top_message for each in answer.dialogs}
 
 
-async def after(reader: Reader, chat: int, seen: int, username: str = "") -> Page:
+async def after(reader: Reader, chat: int, seen: int, username: str = "") -> MessagePage:
     """The first `PAGE` messages of a chat after the one with the id `seen`."""
     return await reader.afresh(lambda: _after(reader, chat, seen, username))
 
 
-async def _after(reader: Reader, chat: int, seen: int, username: str) -> Page:
+async def _after(reader: Reader, chat: int, seen: int, username: str) -> MessagePage:
     peer = await _peer(reader, chat, username)
     # The page ends before `offset_id`; moved by its own length towards newer ones it begins there. Telegram
     # answers nothing to a `min_id` that is far back, so what is too old is left out here.
@@ -99,7 +99,7 @@ async def _after(reader: Reader, chat: int, seen: int, username: str) -> Page:
         media = await reader.files(messages, answer)
     except Withheld as error:
         media = error.rest
-    return Page(
+    return MessagePage(
         media=media,
         last=messages[-1].id if messages else seen,
         full=len(messages) >= PAGE,

@@ -11,9 +11,9 @@ from telethon.helpers import add_surrogate, del_surrogate
 from telethon.tl import types
 
 from saveany.telegram import media
-from saveany.telegram.letters import File, Message, Person, Press
 from saveany.telegram.links import MessageLink, Talk
 from saveany.telegram.messages import public_name
+from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser
 
 _MAGNET = re.compile(r"(?i)\bmagnet:\?\S+")
 
@@ -21,10 +21,10 @@ _MAGNET = re.compile(r"(?i)\bmagnet:\?\S+")
 Around = Mapping[int, Any]
 
 
-def person(marked: int, known: Around) -> Person:
+def person(marked: int, known: Around) -> TelegramUser:
     """Somebody, or a chat in whose name somebody writes; without a name if Telegram did not tell it."""
     found = known.get(marked)
-    return Person(
+    return TelegramUser(
         id=marked,
         name=utils.get_display_name(found),
         username=public_name(found),
@@ -32,13 +32,13 @@ def person(marked: int, known: Around) -> Person:
     )
 
 
-def message(found: types.Message, known: Around, me: Person) -> Message:
+def message(found: types.Message, known: Around, me: TelegramUser) -> ChatMessage:
     """A message as `me` sees it. Whether it answers one of mine is not known here."""
     chat = utils.get_peer_id(found.peer_id)
     text, forward = found.message or "", found.fwd_from
     origin = utils.get_peer_id(forward.from_id) if forward and forward.from_id else 0
     hidden = (forward.from_name or "") if forward else ""
-    return Message(
+    return ChatMessage(
         chat=chat,
         id=found.id,
         sender=me if found.out else person(_sender(found), known),
@@ -55,9 +55,9 @@ def message(found: types.Message, known: Around, me: Person) -> Message:
     )
 
 
-def press(update: types.UpdateBotCallbackQuery, known: Around) -> Press:
+def press(update: types.UpdateBotCallbackQuery, known: Around) -> CallbackQuery:
     """A button was pressed."""
-    return Press(
+    return CallbackQuery(
         query=update.query_id,
         chat=utils.get_peer_id(update.peer),
         message=update.msg_id,
@@ -77,14 +77,14 @@ def _sender(found: types.Message) -> int:
     return marked
 
 
-def _file(found: types.Message) -> File | None:
+def _file(found: types.Message) -> Attachment | None:
     """The file that was sent, the first if there are several. What cannot be seen from here a worker
     finds, or it says why not."""
     file = next(iter(media.files_in(found, "", previews=False)), None)
     if file is not None:
-        return File(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
+        return Attachment(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
     if media.price(found) or media.unread_story(found):
-        return File(kind="document", size=0)
+        return Attachment(kind="document", size=0)
     return None
 
 
@@ -123,7 +123,7 @@ def _buttons(markup: Any) -> Iterable[str]:
                 yield button.type.url
 
 
-def _names(text: str, entities: Iterable[Any], me: Person) -> bool:
+def _names(text: str, entities: Iterable[Any], me: TelegramUser) -> bool:
     """Whether a text mentions me, or is a command to me by name."""
     at = f"@{me.username}".lower()
     for entity in entities:

@@ -22,8 +22,8 @@ from saveany.errors import ConfigError, NeedsLogin, Permanent
 from saveany.telegram import codes
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
-from saveany.telegram.session import Folder, Login
-from saveany.telegram.settings import Settings, TelegramTable, read
+from saveany.telegram.session import Login, SessionFolder
+from saveany.telegram.settings import ClientSettings, TelegramTable, read
 
 #: The name of the bot among the accounts; there is one.
 BOT = "bot"
@@ -50,7 +50,7 @@ class Question(StrEnum):
 Ask = Callable[[Question], Awaitable[str]]
 
 #: Told where a code was sent, before it is asked for.
-Tell = Callable[[codes.Sent], Awaitable[None]]
+Tell = Callable[[codes.CodeSent], Awaitable[None]]
 
 #: Shows a link, `tg://login?token=…`, as a QR code, in place of the one before; it is good until then.
 Show = Callable[[str, datetime], Awaitable[None]]
@@ -58,7 +58,7 @@ Show = Callable[[str, datetime], Awaitable[None]]
 
 async def login_bot(table: TelegramTable, data_dir: Path, token: str = "", *, proxy: str = "") -> str:
     """Log the bot in with `token` (or the configured one), keep the login, return the bot's display name."""
-    folder, settings = Folder(data_dir), read(table, proxy)
+    folder, settings = SessionFolder(data_dir), read(table, proxy)
     async with folder.lock(BOT):
         return (await bot(settings, folder, token or table.token.get_secret_value())).display
 
@@ -110,7 +110,7 @@ async def login_session(
 
 def users(data_dir: Path) -> list[str]:
     """Names of the users' logins that are kept on this machine."""
-    return [name for name in Folder(data_dir).names() if name not in BOTS]
+    return [name for name in SessionFolder(data_dir).names() if name not in BOTS]
 
 
 async def logout(table: TelegramTable, data_dir: Path, name: str, *, proxy: str = "") -> str:
@@ -118,7 +118,7 @@ async def logout(table: TelegramTable, data_dir: Path, name: str, *, proxy: str 
 
     Raises `Permanent` if there is none of this name. If Telegram cannot be reached the login is kept.
     """
-    folder, names = Folder(data_dir), users(data_dir)
+    folder, names = SessionFolder(data_dir), users(data_dir)
     login = folder.load(name) if name in names else None
     if login is None:
         raise Permanent(f"there is no login {name!r} here; there are: {', '.join(names) or 'none'}")
@@ -130,8 +130,8 @@ async def logout(table: TelegramTable, data_dir: Path, name: str, *, proxy: str 
 
 
 async def open_bot(
-    settings: Settings,
-    folder: Folder,
+    settings: ClientSettings,
+    folder: SessionFolder,
     token: str,
     connect: Callable[[Login], Awaitable[None]],
     name: str = BOT,
@@ -153,7 +153,7 @@ async def open_bot(
         await connect(kept)
 
 
-async def bot(settings: Settings, folder: Folder, token: str, name: str = BOT) -> Login:
+async def bot(settings: ClientSettings, folder: SessionFolder, token: str, name: str = BOT) -> Login:
     """Log the bot in and keep the login. The caller holds its lock: logins are flood-limited."""
     if not token:
         raise ConfigError("telegram.token is not set: take it from @BotFather")
@@ -168,7 +168,7 @@ async def bot(settings: Settings, folder: Folder, token: str, name: str = BOT) -
 
 @asynccontextmanager
 async def _fresh(
-    name: str, settings: Settings, login: Login | None = None, *, is_bot: bool = False
+    name: str, settings: ClientSettings, login: Login | None = None, *, is_bot: bool = False
 ) -> AsyncIterator[Client]:
     client = Client(name, settings, login)
     with translated(name, is_bot=is_bot):
@@ -249,11 +249,11 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-async def _sign_in(client: Client, ask: Ask, phone: str, sent: str, way: codes.Way) -> Any:
+async def _sign_in(client: Client, ask: Ask, phone: str, sent: str, way: codes.DeliveryMethod) -> Any:
     question = Question.CODE
     for attempt in range(_TRIES):
         code = (await ask(question)).strip()
-        email = types.EmailVerificationCode(code) if way is codes.Way.EMAIL else None
+        email = types.EmailVerificationCode(code) if way is codes.DeliveryMethod.EMAIL else None
         request = functions.auth.SignInRequest(phone, sent, None if email else code, email_verification=email)
         try:
             return await client.call(request)
@@ -278,13 +278,13 @@ async def _check_password(client: Client, ask: Ask) -> Any:
     raise AssertionError("the last try returns or raises")
 
 
-def _folder_for_user(data_dir: Path, name: str) -> Folder:
+def _folder_for_user(data_dir: Path, name: str) -> SessionFolder:
     if name in BOTS:
         raise ConfigError(f'the name "{name}" is taken by the bot; choose another one with --name')
-    return Folder(data_dir)
+    return SessionFolder(data_dir)
 
 
-def _keep(folder: Folder, client: Client, user: types.User) -> str:
+def _keep(folder: SessionFolder, client: Client, user: types.User) -> str:
     login = client.session.login(user.id, utils.get_display_name(user))
     folder.save(client.name, login)
     return login.display

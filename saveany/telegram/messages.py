@@ -16,7 +16,7 @@ from telethon.tl import functions, types
 from saveany import advice
 from saveany.errors import Permanent
 from saveany.telegram.client import Client, refused_peer
-from saveany.telegram.errors import AccountRefused, Kind, describe, kind
+from saveany.telegram.errors import AccountRefused, ErrorKind, describe, kind
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, unread_story
 
@@ -177,7 +177,7 @@ class Reader:
         try:
             answer = await self._client.call(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
         except tg.RPCError as error:
-            if kind(type(error)) is not Kind.FAIL:
+            if kind(type(error)) is not ErrorKind.FAIL:
                 raise
             why = describe(error)
             raise Withheld(f"This account cannot see the story that the message quotes: {why}.") from error

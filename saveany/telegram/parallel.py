@@ -25,10 +25,10 @@ from redis.asyncio import Redis
 from saveany.telegram.cdn import CdnPool
 from saveany.telegram.client import Client
 from saveany.telegram.file import PART, Bytes, Elsewhere, OnWait, RemoteFile
+from saveany.telegram.flow import FairSemaphore
 from saveany.telegram.media import Media
-from saveany.telegram.pace import Turns
-from saveany.telegram.pool import Limits, Pool
-from saveany.telegram.session import Folder
+from saveany.telegram.pool import ConnectionPool, PoolLimits
+from saveany.telegram.session import SessionFolder
 
 Write = Callable[[int, Bytes], Awaitable[None]]
 Range = tuple[int, int]  # half-open, bytes
@@ -49,23 +49,23 @@ class Downloader:
     def __init__(
         self,
         client: Callable[[str], Client],
-        folder: Folder,
+        folder: SessionFolder,
         refresh: Refresh,
         elsewhere: Elsewhere,
-        limits: Limits | None = None,
+        limits: PoolLimits | None = None,
         redis: Redis | None = None,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or PoolLimits()
         self._refresh = refresh
         self._elsewhere = elsewhere
         self._client = client
         self._folder = folder
         self._redis = redis
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[tuple[str, int], ConnectionPool] = {}
         #: The most bytes that are asked for or being written at a time.
         self.most = self._limits.memory
         # First come, first served: of one file the earlier parts get their place before the later ones.
-        self._places = Turns(lambda: max(1, min(self.most, self._limits.memory) // PART))
+        self._places = FairSemaphore(lambda: max(1, min(self.most, self._limits.memory) // PART))
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -114,12 +114,12 @@ class Downloader:
             urgent=urgent,
         )
 
-    def pool(self, account: str, dc_id: int, *, cdn: bool = False) -> Pool:
+    def pool(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
         """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
         client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:
-            kind = CdnPool if cdn else Pool
+            kind = CdnPool if cdn else ConnectionPool
             self._pools[key] = kind(client, dc_id, self._folder, self._limits, self._redis)
         return self._pools[key]
 
@@ -136,7 +136,7 @@ class Downloader:
 class _Download:
     """One file on its way."""
 
-    def __init__(self, file: RemoteFile, write: Write, todo: Sequence[int], places: Turns) -> None:
+    def __init__(self, file: RemoteFile, write: Write, todo: Sequence[int], places: FairSemaphore) -> None:
         self._file = file
         self._write = write
         self._offsets = iter(todo)  # shared: whoever is free takes the next
@@ -172,7 +172,7 @@ class _Download:
 
 
 async def _read(
-    file: RemoteFile, start: int, end: int, ahead: int, places: Turns
+    file: RemoteFile, start: int, end: int, ahead: int, places: FairSemaphore
 ) -> AsyncGenerator[bytes, None]:
     """The bytes from `start` to `end`, in pieces."""
 

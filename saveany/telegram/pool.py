@@ -19,14 +19,14 @@ from telethon.tl.tlobject import TLRequest
 from saveany.telegram.addresses import Address, Purpose
 from saveany.telegram.client import Backoff, Client, alive, connected, hang_up, within
 from saveany.telegram.errors import NETWORK
-from saveany.telegram.pace import Depth, FloodClock, Turns
-from saveany.telegram.session import Folder, Login
-from saveany.telegram.shared import Company
-from saveany.telegram.wire import Connection, Sender
+from saveany.telegram.flow import FairSemaphore, FloodClock, Window
+from saveany.telegram.session import Login, SessionFolder
+from saveany.telegram.shared_account import SharedAccount
+from saveany.telegram.wire import MtprotoSender, TcpConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolLimits:
     """Bounds of the downloader; seconds unless said otherwise."""
 
     lines: int = 8  # connections per account and data centre, of all processes that share a Redis
@@ -39,17 +39,20 @@ class Limits:
     idle: float = 60.0  # an unused connection is closed
 
 
-class Line:
+class Connection:
     """One connection to a data centre. Connects with the first request, and again after it was lost."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Sender]], silent: Callable[[Sender], None], depth: Depth
+        self,
+        connect: Callable[[], Awaitable[MtprotoSender]],
+        silent: Callable[[MtprotoSender], None],
+        depth: Window,
     ) -> None:
         self._connect = connect
         self._silent = silent  # told of a connection that does not answer
-        self._turns = Turns(lambda: depth.now)
+        self._turns = FairSemaphore(lambda: depth.now)
         self._lock = asyncio.Lock()
-        self._sender: Sender | None = None
+        self._sender: MtprotoSender | None = None
         self._backoff = Backoff()
         self.users = 0  # files
 
@@ -88,7 +91,7 @@ class Line:
         if self._sender is not None:
             await self._drop(self._sender)
 
-    async def _connected(self) -> Sender:
+    async def _connected(self) -> MtprotoSender:
         async with self._lock:
             if self._sender is None or not alive(self._sender):
                 await self.close()
@@ -101,7 +104,7 @@ class Line:
                 self._backoff.succeeded()
             return self._sender
 
-    async def _drop(self, sender: Sender) -> None:
+    async def _drop(self, sender: MtprotoSender) -> None:
         if self._sender is sender:
             self._sender = None
         await hang_up_line(sender)
@@ -112,32 +115,37 @@ class _Lease:
     """What one file has: up to `count` lines."""
 
     count: int
-    lines: list[Line] = field(default_factory=list)
+    lines: list[Connection] = field(default_factory=list)
 
 
-class Pool:
+class ConnectionPool:
     """The lines of one account to one data centre."""
 
     def __init__(
-        self, client: Client, dc_id: int, folder: Folder, limits: Limits, redis: Redis | None = None
+        self,
+        client: Client,
+        dc_id: int,
+        folder: SessionFolder,
+        limits: PoolLimits,
+        redis: Redis | None = None,
     ) -> None:
         self.clock = FloodClock()
-        self.depth = Depth(limits.window, limits.deepest)
+        self.depth = Window(limits.window, limits.deepest)
         self.generation = 0  # of the key to a foreign data centre
         self._client = client
         self._dc_id = dc_id
         self._folder = folder
         self._limits = limits
         self.share = limits.lines  # how many of the account's connections are for this process, at least 1
-        self._lines = [Line(self._connect, self._silent, self.depth) for _ in range(limits.lines)]
+        self._lines = [Connection(self._connect, self._silent, self.depth) for _ in range(limits.lines)]
         self._leases: list[_Lease] = []
-        self._company = Company(redis, client.session.user_id, dc_id, self.clock, self._take_share)
+        self._company = SharedAccount(redis, client.session.user_id, dc_id, self.clock, self._take_share)
         self._salt = 0
         self._reaper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @contextmanager
-    def lines(self, count: int) -> Iterator[list[Line]]:
+    def lines(self, count: int) -> Iterator[list[Connection]]:
         """Up to `count` lines for one file, those with the fewest users; at least one. They are others, more
         or fewer after the share has changed. Unused lines stay connected for a while."""
         lease = _Lease(count)
@@ -212,16 +220,16 @@ class Pool:
     def _start_closing(self) -> None:
         self._closing = asyncio.get_running_loop().create_task(self._hang_up())
 
-    async def _connect(self) -> Sender:
+    async def _connect(self) -> MtprotoSender:
         login = self._client.session.login(0, "")
         key = login.key if self.at_home else self._folder.load_key(self._client.name, self._dc_id, login)
         return await (self._introduce(key) if key else self._import(login))
 
-    def _silent(self, sender: Sender) -> None:
+    def _silent(self, sender: MtprotoSender) -> None:
         """Try other addresses first when connecting anew."""
         self._client.addresses.failed((sender._connection._ip, sender._connection._port))
 
-    async def _import(self, login: Login) -> Sender:
+    async def _import(self, login: Login) -> MtprotoSender:
         """Make a key for this data centre and have the account's authorization copied to it, once per
         machine: exporting it for each connection would soon be answered with waits of minutes."""
         async with self._folder.lock(self._client.name):
@@ -234,10 +242,10 @@ class Pool:
                 return sender
         return await self._introduce(key)  # outside the lock: the other lines need not wait for it
 
-    async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> Sender:
+    async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> MtprotoSender:
         """A connection that has said who it is. Without `key` it agrees on a new one."""
 
-        async def connect(address: Address, seconds: float) -> Sender:
+        async def connect(address: Address, seconds: float) -> MtprotoSender:
             return await self._introduce_at(address, seconds, key, query)
 
         sender = await self._client.reach(self._dc_id, Purpose.FILES, connect)
@@ -246,11 +254,11 @@ class Pool:
 
     async def _introduce_at(
         self, address: Address, seconds: float, key: bytes | None, query: TLRequest | None
-    ) -> Sender:
+    ) -> MtprotoSender:
         loggers = self._client.loggers
         # A salt is tied to a key; one of a key that was replaced is just corrected by the data centre.
-        sender = Sender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
-        connection = Connection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
+        sender = MtprotoSender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
+        connection = TcpConnection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:
             await connected(sender, sender.connect(connection), seconds)
             first = self._client.first_request(query or functions.help.GetConfigRequest())
@@ -262,7 +270,7 @@ class Pool:
         return sender
 
 
-async def hang_up_line(sender: Sender) -> None:
+async def hang_up_line(sender: MtprotoSender) -> None:
     """Close a connection now."""
     if sender._connection is not None:
         sender._connection.abort()

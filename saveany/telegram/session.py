@@ -101,7 +101,7 @@ class _ForeignKey:
 _Kept = TypeVar("_Kept", Login, _ForeignKey)
 
 
-class Folder:
+class SessionFolder:
     """The sessions folder of this machine."""
 
     def __init__(self, data_dir: Path) -> None:

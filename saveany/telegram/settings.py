@@ -57,7 +57,7 @@ class TelegramTable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ClientSettings:
     """How to reach Telegram, whichever account it is."""
 
     app_id: int
@@ -71,7 +71,7 @@ class Settings:
         return self.address if self.dc_id == login.dc_id else (login.host, login.port)
 
 
-def read(table: TelegramTable, proxy: str = "") -> Settings:
+def read(table: TelegramTable, proxy: str = "") -> ClientSettings:
     """Settings from `[telegram]`; `proxy` is the proxy for everything, which the table's own replaces.
 
     A test server's public key becomes known to this process. Raises `ConfigError` for what cannot work and
@@ -87,7 +87,7 @@ def read(table: TelegramTable, proxy: str = "") -> Settings:
         )
     if table.dc_public_key:
         _trust(table.dc_public_key)
-    return Settings(
+    return ClientSettings(
         app_id,
         app_hash,
         table.proxy.url if table.proxy.enable else proxy,

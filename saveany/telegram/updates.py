@@ -26,10 +26,10 @@ from saveany.errors import NeedsLogin, Retryable, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
 from saveany.telegram.client import Backoff, Client
-from saveany.telegram.errors import Kind, describe, kind, translated
+from saveany.telegram.errors import ErrorKind, describe, kind, translated
 from saveany.telegram.incoming import Around
-from saveany.telegram.letters import Letter, Person
 from saveany.telegram.messages import NotHere, Reader, around
+from saveany.telegram.update_types import TelegramUser, Update
 
 #: Who has heard nothing for so long asks.
 _EVERY = 300.0
@@ -63,13 +63,13 @@ class Position(msgspec.Struct, frozen=True):
     channels: dict[int, int] = {}  # id of a supergroup -> its pts
 
 
-Batch = tuple[list[Letter], Position]
+Batch = tuple[list[Update], Position]
 
 
 class Feed:
     """Reads letters with a client that listens."""
 
-    def __init__(self, client: Client, me: Person) -> None:
+    def __init__(self, client: Client, me: TelegramUser) -> None:
         self._client = client
         self._me = me
         self._reader = Reader(client)
@@ -77,7 +77,7 @@ class Feed:
         self._behind = False  # read private talks and small groups
         self._groups: dict[int, int] = {}  # to be read, and from when on what is said there counts
         self._met: dict[int, int] = {}  # pts before what was pushed first of a group
-        self._presses: list[Letter] = []
+        self._presses: list[Update] = []
         self._pressed: deque[int] = deque(maxlen=_REMEMBERED)
 
     async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
@@ -200,7 +200,7 @@ class Feed:
         try:
             answer = await self._client.afresh(lambda: self._difference(group, position.channels.get(group)))
         except tg.RPCError as error:
-            if kind(type(error)) is not Kind.FAIL:
+            if kind(type(error)) is not ErrorKind.FAIL:
                 raise
             return [], self._refused(position, group, error)
         if isinstance(answer, types.updates.ChannelDifferenceEmpty):
@@ -235,7 +235,7 @@ class Feed:
             functions.updates.GetChannelDifferenceRequest(channel, everything, pts or 1, most)
         )
 
-    async def _letters(self, messages: Sequence[Any], answer: Any, since: int = 0) -> list[Letter]:
+    async def _letters(self, messages: Sequence[Any], answer: Any, since: int = 0) -> list[Update]:
         """Those that somebody wrote; in a group, what answers the bot is for it too."""
         known = around(answer)
         found = [

@@ -1,4 +1,4 @@
-"""Files on their way to Telegram: `storages.telegram.Courier`, by the accounts of this process.
+"""Files on their way to Telegram: `storages.telegram.MessageSender`, by the accounts of this process.
 
 Parts go over the connections that carry nothing but parts of files, and share their flood waits with
 downloads. Messages go over the account's own connection, and their flood waits hold nobody else up.
@@ -19,10 +19,10 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import Permanent, Retryable
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
-from saveany.telegram.errors import STALE_REFERENCE, Kind, flood_seconds, kind, unknown_key
+from saveany.telegram.errors import STALE_REFERENCE, ErrorKind, flood_seconds, kind, unknown_key
 from saveany.telegram.file import OnWait
-from saveany.telegram.pool import Limits, Pool
-from storages.telegram import PART, Document, Part, Target
+from saveany.telegram.pool import ConnectionPool, PoolLimits
+from storages.telegram import PART, Document, DocumentPart, Target
 
 #: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _PARTS, _PREMIUM_PARTS = 4000, 8000
@@ -41,7 +41,7 @@ Ids = dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Chat:
+class _TargetChat:
     """Who sends, and where to."""
 
     account: str
@@ -50,14 +50,14 @@ class _Chat:
     topic: types.InputReplyToMessage | None
 
 
-class Uploads:
+class Uploader:
     """Brings parts and sends messages. `on_wait(seconds)` is told of flood waits that are slept."""
 
     def __init__(
-        self, accounts: Accounts, limits: Limits | None = None, on_wait: OnWait | None = None
+        self, accounts: Accounts, limits: PoolLimits | None = None, on_wait: OnWait | None = None
     ) -> None:
         self._accounts = accounts
-        self._limits = limits or Limits()
+        self._limits = limits or PoolLimits()
         self._on_wait = on_wait
         self._told = 0.0  # the end of the last wait that was told of, of all the parts that sleep it
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
@@ -91,7 +91,7 @@ class Uploads:
 
     # Parts.
 
-    async def upload(self, target: Target, part: Part) -> None:
+    async def upload(self, target: Target, part: DocumentPart) -> None:
         """As in `Courier`."""
         request = (
             functions.upload.SaveBigFilePartRequest(part.file, part.number, part.total, part.data)
@@ -102,7 +102,7 @@ class Uploads:
         async with self._accounts.using(name):
             await self._bring(self._accounts.pool(name), request)
 
-    async def _bring(self, pool: Pool, request: TLRequest) -> None:
+    async def _bring(self, pool: ConnectionPool, request: TLRequest) -> None:
         tries = 0
         while True:
             try:
@@ -123,11 +123,11 @@ class Uploads:
         """Before another try; raises the error if that would not help."""
         if isinstance(error, tg.RandomIdDuplicateError) or unknown_key(error):
             raise error
-        if kind(type(error)) is not Kind.RETRY or tries == self._limits.tries:
+        if kind(type(error)) is not ErrorKind.RETRY or tries == self._limits.tries:
             raise error
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
 
-    async def _wait(self, pool: Pool) -> None:
+    async def _wait(self, pool: ConnectionPool) -> None:
         while (left := pool.clock.left) > 0:
             told, self._told = self._told, max(self._told, pool.clock.until)
             await self._sleep(left, told=pool.clock.until <= told)
@@ -153,12 +153,12 @@ class Uploads:
                 return None
 
     async def _send(self, name: str, client: Client, target: Target, documents: Sequence[Document]) -> Ids:
-        chat = _Chat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
+        chat = _TargetChat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
         if len(documents) > 1:
             return await self._album(chat, documents)
         return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
 
-    async def _message(self, chat: _Chat, document: Document, made: Any = None) -> Ids:
+    async def _message(self, chat: _TargetChat, document: Document, made: Any = None) -> Ids:
         """Send one by itself, of its parts or `made` of them; no id if it was sent before."""
         media = made or await self._media(chat.account, document)
         request = functions.messages.SendMediaRequest(
@@ -168,7 +168,7 @@ class Uploads:
             return _ids(await self._post(chat.client, request))
         return {}
 
-    async def _album(self, chat: _Chat, documents: Sequence[Document]) -> Ids:
+    async def _album(self, chat: _TargetChat, documents: Sequence[Document]) -> Ids:
         """Send together what was not sent before."""
         left: list[tuple[Document, Any]] = []
         for each in documents:
@@ -188,7 +188,7 @@ class Uploads:
             ids |= await self._message(chat, each, made)
         return ids
 
-    async def _make(self, chat: _Chat, document: Document) -> types.InputMediaDocument:
+    async def _make(self, chat: _TargetChat, document: Document) -> types.InputMediaDocument:
         """A file of an album is made of its parts before it is sent. They are used up by that, so it is kept
         until the next claim, which may have to wait for a while."""
         key = chat.account, document.file

@@ -122,7 +122,7 @@ def _cut(packet: memoryview) -> Packet:
     return Sealed(key_id, message_key, bytes(packet[_KEYS.size :])) if key_id else bytes(packet)
 
 
-class Route(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
+class ConnectionRoute(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
     """A connection that is made like all others of ours. `_proxy` is the URL of a proxy, "" for none."""
 
     #: Why it could not be made: Telethon logs that and raises an error of its own.
@@ -146,7 +146,7 @@ class Route(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not
         self._writer: Any = writer
 
 
-class Connection(Route):
+class TcpConnection(ConnectionRoute):
     """A connection read without a stream in between, and closed without waiting for the other side."""
 
     _packets: Packets
@@ -249,8 +249,9 @@ class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
         return TLMessage(message_id, sequence, obj)
 
 
-class Sender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typed
-    """Sends requests over one `Connection`. `upload.File.bytes` in an answer is a `memoryview`, or `bytes`.
+class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typed
+    """Sends requests over one `TcpConnection`. `upload.File.bytes` in an answer is a `memoryview`, or
+    `bytes`.
 
     Without `key` connecting agrees on a new one. `salt` is the one last heard of, 0 if none: a wrong one
     costs one more round trip.

@@ -11,7 +11,7 @@ from saveany.webhooks.payload import task_payload
 _ENDS = frozenset(f"task.{status}" for status in ENDED)
 
 
-class Announcer:
+class DeliveryBuilder:
     """Builds deliveries; they are written by the store together with what they tell of."""
 
     def __init__(self, url: str, events: Sequence[str], clock: Callable[[], Awaitable[int]]) -> None:

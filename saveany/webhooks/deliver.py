@@ -24,7 +24,7 @@ _TROUBLE_S = 1.0
 log = get_logger(__name__)
 
 
-class Outbox(Protocol):
+class DeliveryQueue(Protocol):
     """Where deliveries wait until they are settled (`saveany.store.outbox`)."""
 
     async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
@@ -43,23 +43,25 @@ class Outbox(Protocol):
 
 
 class Sends(Protocol):
-    """What makes one attempt (`saveany.webhooks.send.Sender`)."""
+    """What makes one attempt (`saveany.webhooks.send.WebhookSender`)."""
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """Make one attempt; `Delivery.attempts` were made before."""
 
 
-async def deliver_forever(outbox: Outbox, sender: Sends, stop: asyncio.Event, concurrency: int = 8) -> None:
+async def deliver_forever(
+    outbox: DeliveryQueue, sender: Sends, stop: asyncio.Event, concurrency: int = 8
+) -> None:
     """Deliver what is due until `stop`, then finish what was begun and return.
 
     At most `concurrency` attempts run at once, `PER_HOST` to one host. No failure ends the loop: what could
     not be settled is due again when its lease ends, so a receiver may get it twice, under one id.
     """
-    courier = _Courier(outbox, sender, stop, concurrency)
+    message_sender = _HostSender(outbox, sender, stop, concurrency)
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             try:
-                await courier.round(group)
+                await message_sender.round(group)
             except Exception as error:
                 log.error("the webhook outbox cannot be read", error=str(error))
                 await _set_within(stop, _TROUBLE_S)
@@ -89,8 +91,8 @@ class _Host:
         return True
 
 
-class _Courier:
-    def __init__(self, outbox: Outbox, sender: Sends, stop: asyncio.Event, concurrency: int) -> None:
+class _HostSender:
+    def __init__(self, outbox: DeliveryQueue, sender: Sends, stop: asyncio.Event, concurrency: int) -> None:
         self._outbox = outbox
         self._sender = sender
         self._stop = stop

@@ -55,7 +55,7 @@ class GiveUp:
 Outcome = Delivered | Retry | GiveUp
 
 
-class Sender:
+class WebhookSender:
     """Sends deliveries, signed with `secret`; share one per process and close it at the end.
 
     `api_token` goes along as a bearer token to the operator's own URL (`Delivery.trusted`) and to no other;

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from saveany.models import ItemStatus, Status
 from saveany.sandbox import content
-from saveany.sandbox.content import MIB, Stream
+from saveany.sandbox.content import MIB, ContentStream
 from saveany.sandbox.samples import USER
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.store import Store
 from saveany.store.claims import LEASE_MS
 from tests.acceptance.promises.site import Role, Site, descendants, until
@@ -55,7 +55,7 @@ class Plan:
 class Target:
     """A file to be saved by a task of its own, into a folder of its own."""
 
-    file: File
+    file: StoredFile
     link: str
     folder: str
     storage: str
@@ -149,10 +149,10 @@ class Arena(Site):
         """A new file in a message of its own."""
         number = next(self._numbers)
         id_ = _FIRST_FILE + number
-        file = File(id=id_, content=Stream(id_, size), name=f"{size}.bin", dc=self.sandbox.dc_id)
+        file = StoredFile(id=id_, content=ContentStream(id_, size), name=f"{size}.bin", dc=self.sandbox.dc_id)
         self.sandbox.world.add_file(file)
         chat = self._private if private else self._public
-        self.sandbox.world.post(chat, Message(id=number + 1, file=file))
+        self.sandbox.world.post(chat, StoredMessage(id=number + 1, file=file))
         link = f"https://t.me/c/{chat.id}/{number + 1}" if private else f"https://t.me/chaos/{number + 1}"
         return Target(file, link, f"{number:04}", storage, error)
 

@@ -33,7 +33,7 @@ def _short_patience() -> None:
     from saveany.telegram import accounts, pool
 
     vars(accounts).update(_TEND_SECONDS=2.0)
-    vars(workers.main).update(Accounts=partial(accounts.Accounts, limits=pool.Limits(part=3.0)))
+    vars(workers.main).update(Accounts=partial(accounts.Accounts, limits=pool.PoolLimits(part=3.0)))
 
 
 def _no_reserve() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saveany.sandbox import content
 from saveany.sandbox.samples import BOT
-from saveany.sandbox.world import Chat, File
+from saveany.sandbox.world import Chat, StoredFile
 from tests.chaos.shelves import Shelf
 
 _ID = 1600000009
@@ -24,8 +24,8 @@ class Room(Shelf):
     def sha256(self, path: str) -> str:
         return content.sha256(self._files()[path].content)
 
-    def _files(self) -> dict[str, File]:
-        found: dict[str, File] = {}
+    def _files(self) -> dict[str, StoredFile]:
+        found: dict[str, StoredFile] = {}
         for message in list(self.chat.messages.values()):
             if message.file:
                 name, _, folder = message.text.partition("\n")

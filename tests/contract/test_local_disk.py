@@ -105,15 +105,15 @@ class TestJail:
     async def test_a_link_in_place_of_the_part_at_the_last_moment(
         self, storage: LocalStorage, base: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        really = jail.Folder.stat
+        really = jail.FolderHandle.stat
 
-        def lay_link(folder: jail.Folder, name: str) -> os.stat_result | None:
+        def lay_link(folder: jail.FolderHandle, name: str) -> os.stat_result | None:
             there = really(folder, name)
             if name.endswith(".partial") and there is None:
                 (base / name).symlink_to(outside / "new")
             return there
 
-        monkeypatch.setattr(jail.Folder, "stat", lay_link)
+        monkeypatch.setattr(jail.FolderHandle, "stat", lay_link)
         with pytest.raises(StorageError):
             await storage.begin(key(), "a.bin", 1)
         assert files(outside) == {"secret"}
@@ -272,7 +272,7 @@ class TestPart:
             pass
         fence = local._fence
 
-        def die_after(folder: jail.Folder, claim: UploadKey) -> list[PartName]:
+        def die_after(folder: jail.FolderHandle, claim: UploadKey) -> list[PartName]:
             monkeypatch.setattr(os, "open", crash)
             return fence(folder, claim)
 
@@ -393,11 +393,11 @@ class TestPart:
         assert await load(storage, "d/a.bin") == b"x"
 
 
-def meanwhile(happens: Callable[[], None]) -> Callable[[jail.Folder, UploadKey], list[PartName]]:
+def meanwhile(happens: Callable[[], None]) -> Callable[[jail.FolderHandle, UploadKey], list[PartName]]:
     """`_fence`, and right after it something happens."""
     fence = local._fence
 
-    def call(folder: jail.Folder, claim: UploadKey) -> list[PartName]:
+    def call(folder: jail.FolderHandle, claim: UploadKey) -> list[PartName]:
         found = fence(folder, claim)
         happens()
         return found
@@ -695,14 +695,14 @@ class TestErrors:
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Encrypted folders of a NAS end names at 143 bytes; that must be known before the transfer."""
-        really = jail.Folder.stat
+        really = jail.FolderHandle.stat
 
-        def short_names(folder: jail.Folder, name: str) -> os.stat_result | None:
+        def short_names(folder: jail.FolderHandle, name: str) -> os.stat_result | None:
             if len(name.encode()) > 143:
                 raise OSError(errno.ENAMETOOLONG, "too long")
             return really(folder, name)
 
-        monkeypatch.setattr(jail.Folder, "stat", short_names)
+        monkeypatch.setattr(jail.FolderHandle, "stat", short_names)
         with pytest.raises(UnsafePath, match="too long for this disk"):
             await storage.begin(key(), "x" * 200, 1)
         assert list(base.iterdir()) == []

@@ -11,7 +11,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Account, Chat
+from saveany.sandbox.world import Chat, SandboxAccount
 from tests.sandbox.clients import Person, bot, person, telethon, user
 
 BOT = "sandbox_bot"
@@ -182,7 +182,9 @@ async def test_a_bot_is_told_who_stops_it(sandbox: Sandbox, anna: Person, robot:
 
 
 async def test_bots_do_not_talk_to_bots(sandbox: Sandbox) -> None:
-    other = sandbox.world.add_account(Account(id=7000000002, name="B", username="other_bot", token="7:b"))
+    other = sandbox.world.add_account(
+        SandboxAccount(id=7000000002, name="B", username="other_bot", token="7:b")
+    )
     async with bot(sandbox) as client:
         with pytest.raises(tg.UserIsBotError):
             await client.send_message("other_bot", "hello")

@@ -19,7 +19,7 @@ from telethon.tl import types as tl
 from saveany.sandbox import Sandbox
 from saveany.sandbox.cdn import CDN_DC
 from saveany.sandbox.handshake import fingerprint
-from saveany.sandbox.vault import pem
+from saveany.sandbox.key_store import pem
 from tests.sandbox.clients import bot, location, part
 
 FILE, BLOCK = 1004, 128 << 10

@@ -13,7 +13,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples, texts
 from saveany.sandbox.privacy import cut
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from tests.sandbox.clients import Person, bot, named, person, user
 
 
@@ -79,7 +79,7 @@ async def test_captions_are_shorter(client: Any) -> None:
 
 
 async def test_only_authors_edit_and_delete(sandbox: Sandbox, group: Chat, client: Any) -> None:
-    theirs = sandbox.world.send(group, Message(id=0, text="mine", sender=samples.PERSON.id))
+    theirs = sandbox.world.send(group, StoredMessage(id=0, text="mine", sender=samples.PERSON.id))
     with pytest.raises(tg.MessageAuthorRequiredError):
         await client.edit_message("thegroup", theirs.id, "ours")
     with pytest.raises(tg.MessageDeleteForbiddenError):

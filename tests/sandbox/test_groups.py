@@ -20,7 +20,7 @@ GROUP = tl.InputPeerChat(4001)
 @pytest.fixture(autouse=True)
 def group(sandbox: Sandbox) -> Group:
     members = {samples.BOT.id, samples.USER.id, samples.PERSON.id}
-    return sandbox.world.talks.add_group(Group(id=GROUP.chat_id, title="Few", members=members))
+    return sandbox.world.private_chats.add_group(Group(id=GROUP.chat_id, title="Few", members=members))
 
 
 @pytest.fixture

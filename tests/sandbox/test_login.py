@@ -14,7 +14,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Account, Chat
+from saveany.sandbox.world import Chat, SandboxAccount
 from tests.sandbox.clients import bot, telethon, user
 
 TRANSPORTS = [
@@ -51,7 +51,7 @@ async def test_session_string_is_logged_in(sandbox: Sandbox) -> None:
 
 
 async def test_session_of_an_account_that_a_test_adds(sandbox: Sandbox) -> None:
-    other = sandbox.world.add_account(Account(id=42, name="Other", phone="+9996620042"))
+    other = sandbox.world.add_account(SandboxAccount(id=42, name="Other", phone="+9996620042"))
     sandbox.world.add_chat(Chat(id=1800000001, title="Theirs", members={other.id}))
     async with telethon(sandbox, sandbox.session(other.id)) as client:
         assert (await client.get_me()).id == 42

@@ -8,7 +8,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from tests.sandbox.clients import user
 
 
@@ -30,7 +30,7 @@ async def test_tops_and_what_belongs_to_them(sandbox: Sandbox) -> None:
         assert {chat.title for chat in answer.chats} == {"Sample channel", "Private channel"}
         assert {message.id for message in answer.messages} == {144, 5}
         assert answer.state.pts
-        sandbox.world.send(private, Message(id=0, text="news"))
+        sandbox.world.send(private, StoredMessage(id=0, text="news"))
         sandbox.world.delete(sandbox.world.chats[samples.CHANNEL], 144, 143)
         assert tops(await client(of(*peers))) == {samples.CHANNEL: 142, samples.PRIVATE: 6}
 

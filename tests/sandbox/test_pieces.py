@@ -13,29 +13,29 @@ from telethon.tl import functions as fn
 
 from saveany.sandbox import Sandbox, samples, transport
 from saveany.sandbox.calls import method_name
-from saveany.sandbox.content import MIB, Literal, Parts, Pieces, Store, Stream
+from saveany.sandbox.content import MIB, ContentStore, ContentStream, Literal, Parts, Pieces
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.errors import ProtocolError, RpcFailure
 from saveany.sandbox.handlers.messages import page
-from saveany.sandbox.world import EPOCH, Chat, File, Message, World
+from saveany.sandbox.world import EPOCH, Chat, StoredFile, StoredMessage, World
 from tests.sandbox.clients import user
 
-WHOLE = Stream(7, 100_003).read(0, 200_000)
+WHOLE = ContentStream(7, 100_003).read(0, 200_000)
 
 
 @given(st.integers(0, 101_000), st.integers(0, 101_000))
 def test_any_part_of_a_stream_is_that_part(offset: int, length: int) -> None:
-    assert Stream(7, 100_003).read(offset, length) == WHOLE[offset : offset + length]
+    assert ContentStream(7, 100_003).read(offset, length) == WHOLE[offset : offset + length]
 
 
 @given(st.integers(0, 8), st.integers(0, 8))
 def test_literal_and_stream_agree_on_ends(offset: int, length: int) -> None:
-    assert Literal(WHOLE[:5]).read(offset, length) == Stream(7, 5).read(offset, length)
+    assert Literal(WHOLE[:5]).read(offset, length) == ContentStream(7, 5).read(offset, length)
 
 
 @given(st.integers(1, 40), st.binary(max_size=200), st.integers(0, 210), st.integers(0, 210))
 def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int, length: int) -> None:
-    store = Store()
+    store = ContentStore()
     parts = Parts(store)
     for number, start in enumerate(range(0, len(data) or 1, each)):
         parts.keep(number, b"an older form")
@@ -48,8 +48,8 @@ def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int,
 
 def test_streams_differ_and_long_reads_work() -> None:
     assert len(WHOLE) == 100_003
-    assert Stream(7, 64).read(0, 64) != Stream(8, 64).read(0, 64)
-    long = Stream(7, 5 * MIB).read(3, 4 * MIB)
+    assert ContentStream(7, 64).read(0, 64) != ContentStream(8, 64).read(0, 64)
+    long = ContentStream(7, 5 * MIB).read(3, 4 * MIB)
     assert (len(long), long[: 100_003 - 3]) == (4 * MIB, WHOLE[3:])
 
 
@@ -143,10 +143,10 @@ def test_method_names(request_: Any, name: str) -> None:
 
 def test_world_knows_its_holders_and_edits() -> None:
     world = World()
-    file = world.add_file(File(id=1, content=Stream(1, 9), name="a"))
-    text = world.add_file(File(id=2, content=Literal(b"words")))
+    file = world.add_file(StoredFile(id=1, content=ContentStream(1, 9), name="a"))
+    text = world.add_file(StoredFile(id=2, content=Literal(b"words")))
     chat = world.add_chat(Chat(id=5, title="Chat"))
-    world.post(chat, Message(id=2, file=file))
+    world.post(chat, StoredMessage(id=2, file=file))
     assert list(world.holders(1)) == [(chat, chat.messages[2])]
     edited = world.edit(chat, 2, file=text)
     assert (edited.file, edited.date) == (text, EPOCH)
@@ -164,7 +164,7 @@ def test_world_knows_its_holders_and_edits() -> None:
     st.integers(1, 20),
 )
 def test_pages_are_windows_on_the_list(ids: set[int], offset: int, shift: int, limit: int) -> None:
-    newest = [Message(id=id_) for id_ in sorted(ids, reverse=True)]
+    newest = [StoredMessage(id=id_) for id_ in sorted(ids, reverse=True)]
     request = fn.messages.GetHistoryRequest(None, offset, None, shift, limit, 0, 0, 0)
     found = [message.id for message in page(newest, request)]
     older = [m.id for m in newest if not offset or m.id < offset]
@@ -177,7 +177,7 @@ def test_pages_are_windows_on_the_list(ids: set[int], offset: int, shift: int, l
 async def test_client_pages_through_a_long_chat(sandbox: Sandbox) -> None:
     chat = sandbox.world.chats[samples.PROTECTED]
     for number in range(10, 310):
-        sandbox.world.post(chat, Message(id=number, text=f"number {number}"))
+        sandbox.world.post(chat, StoredMessage(id=number, text=f"number {number}"))
     async with user(sandbox) as client:
         ids = [m.id async for m in client.iter_messages("protected", min_id=9, wait_time=0)]
         assert ids == list(range(309, 9, -1))

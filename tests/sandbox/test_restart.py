@@ -17,7 +17,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox
-from saveany.sandbox.world import Message
+from saveany.sandbox.world import StoredMessage
 from tests.sandbox.clients import telethon, user
 
 
@@ -72,7 +72,7 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
         assert (await client.send_message("me", "note")).id > before.id
         missed = await client(fn.updates.GetDifferenceRequest(state.pts, state.date, state.qts))
         assert [message.message for message in missed.new_messages] == ["note"]
-        second.world.send(second.world.chats[1500000001], Message(id=0, text="post"))
+        second.world.send(second.world.chats[1500000001], StoredMessage(id=0, text="post"))
         late = fn.updates.GetChannelDifferenceRequest("channel", tl.ChannelMessagesFilterEmpty(), 24, 100)
         assert isinstance(await client(late), tl.updates.ChannelDifferenceTooLong)
 

@@ -11,7 +11,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from tests.sandbox.clients import Person, bot, named, person, telethon, user
 
 BOT, GROUP = "sandbox_bot", 1600000010
@@ -89,7 +89,7 @@ async def test_every_session_is_told_except_those_that_do_not_listen(sandbox: Sa
 async def test_posts_are_told_to_members_only(sandbox: Sandbox, anna: Person, group: Chat) -> None:
     other = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Other", members={samples.USER.id}))
     for chat in (other, group):
-        sandbox.world.send(chat, Message(id=0, text=chat.title, sender=samples.USER.id))
+        sandbox.world.send(chat, StoredMessage(id=0, text=chat.title, sender=samples.USER.id))
     await anna.hears(says("Group"))
     assert [message.text for message in anna.heard] == ["Group"]
 
@@ -126,8 +126,8 @@ async def test_what_was_said_meanwhile_is_caught_up(sandbox: Sandbox, anna: Pers
         session = client.session
     for number in range(250):  # more than fit into one answer
         sandbox.world.send(
-            sandbox.world.talks.of(account(sandbox, samples.PERSON), account(sandbox, samples.BOT)),
-            Message(id=0, text=f"{number}", sender=samples.PERSON.id),
+            sandbox.world.private_chats.of(account(sandbox, samples.PERSON), account(sandbox, samples.BOT)),
+            StoredMessage(id=0, text=f"{number}", sender=samples.PERSON.id),
         )
     async with telethon(
         sandbox, session=session, receive_updates=True, catch_up=True, sequential_updates=True
@@ -223,4 +223,4 @@ def account(sandbox: Sandbox, sample: Any) -> Any:
 
 
 def say(sandbox: Sandbox, chat: Chat, text: str) -> None:
-    sandbox.world.send(chat, Message(id=0, text=text, sender=samples.USER.id))
+    sandbox.world.send(chat, StoredMessage(id=0, text=text, sender=samples.USER.id))

@@ -18,20 +18,20 @@ OF_ONE = {
         storages.jail.Disk.run storages.ftp.FtpStorage.close storages.sftp._ahead
         storages.rclone._Daemon._start""",
     "task or upload": """
-        workers.jobs.Job._tried workers.lease.Keeper._renew_and_publish workers.limits.Bucket.take
+        workers.jobs.Job._tried workers.lease.LeaseRenewer._renew_and_publish workers.limits.TokenBucket.take
         workers.main.Worker._work_off workers.sources.aria2.Aria2Source._list
         workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
         workers.transfer.Transfer._save workers.transfer.Transfer._placed workers.transfer.Transfer._named
-        storages.alist._Api._follow storages.openload._Api._follow
+        storages.alist._AlistApi._follow storages.openload._OpenloadApi._follow
         storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
         storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
-        storages.telegram._Sending.all_there workers.identity.Place._try""",
+        storages.telegram._Sending.all_there workers.storage_set.StorageHandle._try""",
     "call of the store, which waits for Redis or reads in pieces": """
-        saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.patiently
-        saveany.store.outbox.Outbox.redeliver saveany.store.people.People.change
+        saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.wait_out_outages
+        saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
-        saveany.queue.Queue._until_stopped workers.identity._first_mark""",
+        saveany.queue.Queue._until_stopped workers.storage_set._first_mark""",
     "start or login, with somebody who waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned saveany.telegram.session._take""",
     "letter to the bot": "saveany.bot.dispatch.Dispatcher._through_outages",
@@ -39,14 +39,14 @@ OF_ONE = {
 #: Somebody outside goes on with them.
 WITHIN = {
     "for_ever, in workers.main": """
-        workers.main.Worker._watch_self workers.answers.answer_forever""",
+        workers.main.Worker._watch_self workers.storage_queries.answer_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
         saveany.bot.app._wait_for saveany.bot.app._hold""",
     "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",
     "saveany.bot.inbox.Inbox.run": """
-        saveany.telegram.talk.Talk.letters saveany.telegram.updates.Feed.letters""",
-    "saveany.bot.live.LiveMessages._look, which catches everything": """
-        saveany.bot.live.LiveMessages._serve saveany.bot.live._Chat.next""",
+        saveany.telegram.bot_client.BotClient.letters saveany.telegram.updates.Feed.letters""",
+    "saveany.bot.progress.ProgressUpdater._look, which catches everything": """
+        saveany.bot.progress.ProgressUpdater._serve saveany.bot.progress._ChatQueue.next""",
     "nobody: it only hands on what came, and asks nobody": "saveany.telegram.client._Telegram._update_loop",
 }
 

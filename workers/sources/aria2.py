@@ -36,10 +36,10 @@ from saveany.net import trust
 from saveany.net.client import describe, plain_client
 from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.supervisor import die_with_parent
 from storages.base import Range
-from workers import pace
+from workers import stall
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import end, environment, find, without_proxy
@@ -51,7 +51,7 @@ _AWAY_SECONDS = 60.0
 _DEAF = 10
 _START_SECONDS, _ANSWER_SECONDS = 10.0, 30.0
 #: How long it may take to learn which files a link has, and how long nothing may come of a file.
-_METADATA_SECONDS, _SILENCE_SECONDS = 300.0, pace.SECONDS
+_METADATA_SECONDS, _SILENCE_SECONDS = 300.0, stall.SECONDS
 #: Links of a task about which we ask at a time.
 _AT_ONCE = 50
 #: A file of the web may turn out to be a torrent or metalink until it is whole, unless it is larger.
@@ -131,7 +131,7 @@ class Aria2Source(Source):
             await self._shut(task_id)
         await self._rpc.close()
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of every link, when aria2 knows them; downloading goes on meanwhile. A link that leads
         nowhere stays, to fail with its reason when its turn comes."""
         await self._rpc.start()
@@ -147,7 +147,7 @@ class Aria2Source(Source):
             raise errors.exceptions[0] from None
         return [found for link in spec.links for found in looks[link].result()]
 
-    async def _behind(self, spec: TaskSpec, link: str, some: asyncio.Semaphore) -> list[Found]:
+    async def _behind(self, spec: TaskSpec, link: str, some: asyncio.Semaphore) -> list[ResolvedFile]:
         try:
             async with some:
                 files = await self._known(spec, link)
@@ -155,13 +155,15 @@ class Aria2Source(Source):
             self._files.pop(_number(spec.id, link), None)
             raise
         except SaveAnyError:
-            return [Found(safe_name(urlsplit(link).path.rpartition("/")[2]), None, {"link": link})]
+            return [ResolvedFile(safe_name(urlsplit(link).path.rpartition("/")[2]), None, {"link": link})]
         return [self._found(spec, link, file) for file in files]
 
-    def _found(self, spec: TaskSpec, link: str, file: _File) -> Found:
+    def _found(self, spec: TaskSpec, link: str, file: _File) -> ResolvedFile:
         place = file.path.relative_to(self._place(spec.id, link))
         folder = "/".join(map(safe_name, place.parts[:-1]))
-        return Found(safe_name(place.name), file.size or None, {"link": link, "path": str(place)}, folder)
+        return ResolvedFile(
+            safe_name(place.name), file.size or None, {"link": link, "path": str(place)}, folder
+        )
 
     def _place(self, task_id: str, link: str) -> Path:
         """Each link has a folder, so that files of one name do not meet. It is called as the download is,
@@ -274,7 +276,7 @@ class Aria2Source(Source):
             report(done * file.size // total if file.size and total else done, file.size or total or None)
             if status["status"] == "complete" or (status.get("seeder") == "true" and done == total):
                 return
-            much = done // max(1, int(_SILENCE_SECONDS * pace.LEAST_BYTES_PER_SECOND))
+            much = done // max(1, int(_SILENCE_SECONDS * stall.LEAST_BYTES_PER_SECOND))
             now = f"{much} {status.get('verifiedLength')}"
             if now != last or status["status"] == "waiting" or self._is_held_back(spec, done - before):
                 last, moved = now, time.monotonic()
@@ -363,7 +365,7 @@ class _Rpc:
             try:
                 status: dict[str, Any] = await self._call("tellStatus", gid, keys)
                 break
-            except _Deaf:
+            except _DaemonUnreachable:
                 if failures == _DEAF - 1:
                     raise
                 await asyncio.sleep(_POLL)
@@ -373,7 +375,7 @@ class _Rpc:
         """Let a download have so many bytes per second, 0 for any number. False if aria2 does not answer."""
         try:
             await self._call("changeOption", gid, {"max-download-limit": str(rate)})
-        except _Deaf:
+        except _DaemonUnreachable:
             return False
         except (Retryable, Permanent):
             pass  # it has ended
@@ -396,7 +398,9 @@ class _Rpc:
             reply = await self._http.post(self._url, json=body)
             answer = msgspec.json.decode(reply.content, type=_Answer)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
-            raise _Deaf(f"aria2 does not answer: {describe(error)}", after=_AWAY_SECONDS) from error
+            raise _DaemonUnreachable(
+                f"aria2 does not answer: {describe(error)}", after=_AWAY_SECONDS
+            ) from error
         if answer.error is None:
             return answer.result
         if answer.error.message == "Unauthorized":
@@ -460,7 +464,7 @@ class _Answer(msgspec.Struct):
     error: _Error | None = None
 
 
-class _Deaf(Retryable):
+class _DaemonUnreachable(Retryable):
     """aria2 itself does not answer."""
 
 

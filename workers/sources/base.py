@@ -15,7 +15,7 @@ from pathlib import Path
 from saveany.config import Config
 from saveany.models import Item, TaskSpec
 from saveany.net.guard import AddressGuard
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.telegram.accounts import Accounts
 from storages.base import Range, Storage
 
@@ -66,7 +66,7 @@ class Source(abc.ABC):
         return ""
 
     @abc.abstractmethod
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """All files behind the links of a task, in order; never empty (that is a `Permanent` error)."""
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:

@@ -26,7 +26,7 @@ from saveany.net.client import describe, guarded_client, is_offline
 from saveany.net.disposition import filename
 from saveany.net.text import decoded
 from saveany.planning.names import extension_for, safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
 
@@ -84,7 +84,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DownloadRequest:
     """What to ask a server for."""
 
     url: str
@@ -136,12 +136,12 @@ class DirectLinksSource(Source):
             await _hang_up(begun)
         await self._client.aclose()
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """One file for each URL; whether it is there shows when its turn comes."""
         extras: dict[str, Any] = {
             key: spec.params[key] for key in ("headers", "cookies", "max_bytes") if key in spec.params
         }
-        return [Found(name_of(url), None, {"url": url, **extras}) for url in spec.links]
+        return [ResolvedFile(name_of(url), None, {"url": url, **extras}) for url in spec.links]
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report, *, pages: bool = True) -> Item:
         """Ask for the file, and see what the server says of it. The answer is kept for `fetch`: there are
@@ -193,7 +193,7 @@ class DirectLinksSource(Source):
         else:
             await self._blocks(item, item.size, write, have)
 
-    async def read(self, wanted: Wanted, most: int) -> bytes:
+    async def read(self, wanted: DownloadRequest, most: int) -> bytes:
         """A short text of the web, whole; `Permanent` if it has more than `most` bytes."""
         found = b""
         async with self._ask(wanted, {}) as answer:
@@ -312,7 +312,7 @@ class DirectLinksSource(Source):
             raise Retryable(f"{item.name}: {offset - start} of {block.end - start} bytes of a part arrived")
 
     @asynccontextmanager
-    async def _ask(self, wanted: Wanted, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+    async def _ask(self, wanted: DownloadRequest, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """The server's answer, its body not read yet. Follows redirects; raises for an error."""
         url, jar = wanted.url, httpx.Cookies()
         own = {"Accept-Encoding": "identity", **headers}
@@ -424,14 +424,14 @@ async def _hang_up(begun: _Begun | None) -> None:
         await begun.stack.aclose()
 
 
-def _wanted(item: Item) -> Wanted:
+def _wanted(item: Item) -> DownloadRequest:
     source = item.source
-    return Wanted(
+    return DownloadRequest(
         source["url"], source.get("headers", {}), source.get("cookies", {}), source.get("max_bytes", 0)
     )
 
 
-def _for_host(wanted: Wanted, url: str) -> httpx.Headers:
+def _for_host(wanted: DownloadRequest, url: str) -> httpx.Headers:
     """The user's headers and cookies, which may hold a login: for the host they were given for, no other."""
     if urlsplit(url)[:2] != urlsplit(wanted.url)[:2]:
         return httpx.Headers()

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from saveany.errors import Permanent
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
@@ -54,7 +54,7 @@ class GallerySource(Source):
         """Hang up."""
         await self._web.close()
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of the page, with what their servers want to see."""
         program = find(self._program)
         if program is None:
@@ -152,12 +152,12 @@ def _messages(said: str) -> list[list[Any]]:
         raise Permanent("gallery-dl says something that SaveAny does not understand; update both") from error
 
 
-def _found(spec: TaskSpec, url: str, about: dict[str, Any], *, several: bool) -> Found:
+def _found(spec: TaskSpec, url: str, about: dict[str, Any], *, several: bool) -> ResolvedFile:
     stem, extension = str(about.get("filename") or ""), str(about.get("extension") or "")
     name = safe_name(f"{stem}.{extension}" if extension else stem or name_of(url))
     headers = {"Referer": spec.links[0], **_headers(about)}
     source = {"url": url, "headers": headers, "user": spec.user_id}
-    return Found(name, None, source, _title(about) if several else "")
+    return ResolvedFile(name, None, source, _title(about) if several else "")
 
 
 def _headers(about: dict[str, Any]) -> dict[str, str]:

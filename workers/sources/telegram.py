@@ -12,7 +12,7 @@ from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
 from saveany.planning.facts import Facts
 from saveany.planning.names import name_for, split
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import OtherSize
 from saveany.telegram.media import Media
@@ -43,7 +43,7 @@ class TelegramSource(Source):
             return ""
         return min(self._accounts.problems.values(), default="no Telegram account is configured")
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of every link that pass the filter; a message linked twice counts once."""
         found: dict[_Key, Media] = {}
         user = self._config.user(spec.user_id)
@@ -106,7 +106,7 @@ def _told(media: Media, albums: _Albums) -> Media:
     return replace(media, caption=media.caption or text)
 
 
-def _found(media: Media, albums: _Albums) -> Found:
+def _found(media: Media, albums: _Albums) -> ResolvedFile:
     facts = Facts(
         text=_told(media, albums).caption,
         kind=media.kind,
@@ -116,7 +116,7 @@ def _found(media: Media, albums: _Albums) -> Found:
         message_id=media.message_id,
         date_ms=media.date_ms,
     )
-    return Found(
+    return ResolvedFile(
         _name(media),
         media.size,
         media.source(),

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from saveany.errors import Permanent
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.directlinks import DirectLinksSource, Wanted, name_of, unquoted
+from workers.sources.directlinks import DirectLinksSource, DownloadRequest, name_of, unquoted
 
 #: No article is longer.
 _MOST_BYTES = 8 << 20
@@ -35,13 +35,13 @@ class TelegraphSource(Source):
         """Hang up."""
         await self._web.close()
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The pictures of the articles: 01.jpg, 02.jpg …"""
         return [found for url in spec.links for found in await self._article(url)]
 
-    async def _article(self, url: str) -> list[Found]:
+    async def _article(self, url: str) -> list[ResolvedFile]:
         page = _Page()
-        text = (await self._web.read(Wanted(url, {}, {}), _MOST_BYTES)).decode(errors="replace")
+        text = (await self._web.read(DownloadRequest(url, {}, {}), _MOST_BYTES)).decode(errors="replace")
         try:
             page.feed(text)
         except AssertionError as error:  # so the parser calls a declaration that is none
@@ -52,7 +52,7 @@ class TelegraphSource(Source):
         folder = safe_name(unquoted(urlsplit(url).path.strip("/")).rpartition("/")[2])
         width = max(2, len(str(len(files))))
         return [
-            Found(f"{number:0{width}}{_extension(target)}", None, {"url": target}, folder)
+            ResolvedFile(f"{number:0{width}}{_extension(target)}", None, {"url": target}, folder)
             for number, target in enumerate(files, 1)
         ]
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from saveany.errors import Permanent, Retryable, StorageError
 from saveany.models import Item, OnConflict, TaskSpec
 from saveany.planning.names import safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from storages.base import Entry, Range, Storage
 from storages.parts import is_reserved
 from workers.sources.base import Report, Source, Tools, Write
@@ -24,7 +24,7 @@ class TransferSource(Source):
     def __init__(self, tools: Tools) -> None:
         self._storage = tools.storage
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The file; or the files of the folder whose name or path matches, in order of their paths."""
         storage, (root,) = self._storage(spec.source_storage), spec.links
         if not storage.capabilities.reads:
@@ -118,10 +118,10 @@ async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
             yield entry
 
 
-def _found(storage: Storage, root: str, entry: Entry) -> Found:
+def _found(storage: Storage, root: str, entry: Entry) -> ResolvedFile:
     below = "" if entry.path == root else entry.path.removeprefix(root).strip("/")
     folders = [_kept(part) for part in below.split("/")[:-1]]
-    return Found(_kept(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+    return ResolvedFile(_kept(entry.name), entry.size, _source(storage, entry), "/".join(folders))
 
 
 def _kept(name: str) -> str:

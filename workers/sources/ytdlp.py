@@ -23,9 +23,9 @@ from saveany.errors import Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from storages.base import Range
-from workers import pace
+from workers import stall
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import OnLine, clear, cookies, find, run
@@ -77,7 +77,7 @@ class YtDlpSource(Source):
             return ""
         return f"{self._table.program} is not installed; pip install yt-dlp"
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The videos of every link. One without any stays, to fail with its reason when its turn comes. So
         does one of several whose server is away: the others need not wait for it. Without a way out they
         do."""
@@ -89,10 +89,12 @@ class YtDlpSource(Source):
             except (Permanent, Retryable) as error:
                 if isinstance(error, Offline) or (isinstance(error, Retryable) and len(spec.links) == 1):
                     raise
-                found.append(Found(safe_name(link.rpartition("/")[2]), None, {"url": link, "untitled": True}))
+                found.append(
+                    ResolvedFile(safe_name(link.rpartition("/")[2]), None, {"url": link, "untitled": True})
+                )
         return found
 
-    async def _entries(self, spec: TaskSpec, link: str, folder: Path) -> list[Found]:
+    async def _entries(self, spec: TaskSpec, link: str, folder: Path) -> list[ResolvedFile]:
         """The videos of a link, and those of the lists among them."""
         entries = await self._listed(spec, link, folder)
         found = []
@@ -101,7 +103,7 @@ class YtDlpSource(Source):
             _check_length(found)
         return found
 
-    async def _inner(self, spec: TaskSpec, entry: dict[str, Any], folder: Path) -> list[Found]:
+    async def _inner(self, spec: TaskSpec, entry: dict[str, Any], folder: Path) -> list[ResolvedFile]:
         """The videos of an entry that is a list; nothing for a video, and for a list that leads nowhere."""
         if not (_is_page(entry) and _LIST.search(entry["ie_key"])):
             return []
@@ -143,7 +145,7 @@ class YtDlpSource(Source):
         )
 
     async def _download(self, item: Item, spec: TaskSpec, folder: Path, report: Report) -> _Saved:
-        told = _Told(report)
+        told = _Output(report)
         number = item.source.get("number")
         options = [
             "--newline",
@@ -260,13 +262,13 @@ class _Saved(msgspec.Struct):
         return Path(self.filepath).resolve().is_relative_to(folder.resolve())
 
 
-class _Told:
+class _Output:
     """What yt-dlp says while it fetches a video."""
 
     def __init__(self, report: Report) -> None:
         self.saved: _Saved | None = None
         self._report = report
-        self._pace = pace.Told()
+        self._pace = stall.ProgramStallDetector()
         self._before = self._last = 0  # bytes of the parts before (the picture), and of this one (the sound)
 
     def held_back(self) -> AbstractContextManager[None]:
@@ -309,16 +311,16 @@ def _is_page(entry: dict[str, Any]) -> bool:
     return bool(entry.get("ie_key")) and str(entry.get("url")).startswith(("http://", "https://"))
 
 
-def _found(link: str, entry: dict[str, Any], count: int) -> Found:
+def _found(link: str, entry: dict[str, Any], count: int) -> ResolvedFile:
     title = entry.get("title")
     name = safe_name(str(title or entry.get("id") or link.rpartition("/")[2]))
     folder = safe_name(str(entry["playlist_title"])) if count > 1 and entry.get("playlist_title") else ""
     source = {} if title else {"untitled": True}
     if _is_page(entry):
-        return Found(name, None, source | {"url": entry["url"]}, folder)
+        return ResolvedFile(name, None, source | {"url": entry["url"]}, folder)
     if number := entry.get("playlist_index") or entry.get("playlist_autonumber"):
         source |= {"number": number}
-    return Found(name, None, source | {"url": link}, folder)
+    return ResolvedFile(name, None, source | {"url": link}, folder)
 
 
 def _kept(folder: Path) -> _Saved | None:

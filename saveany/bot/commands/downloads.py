@@ -9,61 +9,61 @@ from typing import Any
 from pydantic import ValidationError
 
 from saveany.bot import cards
-from saveany.bot.orders import SHOWN, Found, Order
+from saveany.bot.context import Context
+from saveany.bot.drafts import SHOWN, MessageContents, TaskDraft
 from saveany.bot.registry import Command
-from saveany.bot.texts import Refused, said
-from saveany.bot.visit import Visit
+from saveany.bot.texts import CommandError, said
 from saveany.errors import InvalidInput
 from saveany.planning.intake import source_of
 
 
-async def dl(visit: Visit, words: str) -> None:
+async def dl(ctx: Context, words: str) -> None:
     """Files at plain URLs."""
-    await _propose(visit, "directlinks", {"urls": _some(words.split())})
+    await _propose(ctx, "directlinks", {"urls": _some(words.split())})
 
 
-async def ytdlp(visit: Visit, words: str) -> None:
+async def ytdlp(ctx: Context, words: str) -> None:
     """Videos; words that begin with a dash are options, with the word that follows as their value."""
     urls, flags = _flags(_split(words))
-    await _propose(visit, "ytdlp", {"urls": _some(urls)} | ({"flags": flags} if flags else {}))
+    await _propose(ctx, "ytdlp", {"urls": _some(urls)} | ({"flags": flags} if flags else {}))
 
 
-async def aria2dl(visit: Visit, words: str) -> None:
+async def aria2dl(ctx: Context, words: str) -> None:
     """Torrents, magnets and files by aria2; each is a download of its own."""
-    await _propose(visit, "aria2", {"urls": _some(words.split())})
+    await _propose(ctx, "aria2", {"urls": _some(words.split())})
 
 
-async def transfer(visit: Visit, words: str) -> None:
+async def transfer(ctx: Context, words: str) -> None:
     """Files of a storage to another."""
-    await _propose(visit, "transfer", _files_of(visit, words, "transfer"))
+    await _propose(ctx, "transfer", _files_of(ctx, words, "transfer"))
 
 
-async def send(visit: Visit, words: str) -> None:
+async def send(ctx: Context, words: str) -> None:
     """Files of a storage into the person's talk with the bot."""
-    await cards.send(visit, _found(visit, "transfer", _files_of(visit, words, "send")))
+    await cards.send(ctx, _found(ctx, "transfer", _files_of(ctx, words, "send")))
 
 
-def _files_of(visit: Visit, words: str, command: str) -> dict[str, Any]:
+def _files_of(ctx: Context, words: str, command: str) -> dict[str, Any]:
     """`STORAGE:FOLDER PATTERN`, as the parameters of a transfer; what has spaces stands in quotes."""
     place, *patterns = _split(words) or [""]
     storage, colon, path = place.partition(":")
     if not colon:
-        raise Refused(
+        raise CommandError(
             said("say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted"),
             command=command,
         )
-    visit.check_storage(storage)
+    ctx.check_storage(storage)
     params = {"source_storage": storage, "source_path": path.strip("/")}
     return params | ({"pattern": " ".join(patterns)} if patterns else {})
 
 
-async def _propose(visit: Visit, type_: str, given: Mapping[str, Any]) -> None:
-    await cards.propose(visit, _found(visit, type_, given))
+async def _propose(ctx: Context, type_: str, given: Mapping[str, Any]) -> None:
+    await cards.propose(ctx, _found(ctx, type_, given))
 
 
-def _found(visit: Visit, type_: str, given: Mapping[str, Any]) -> Found:
+def _found(ctx: Context, type_: str, given: Mapping[str, Any]) -> MessageContents:
     """What one source is asked for."""
-    source = source_of(visit.services.config, type_)
+    source = source_of(ctx.services.config, type_)
     try:
         params = source.params.model_validate(given)
     except ValidationError as error:
@@ -71,12 +71,12 @@ def _found(visit: Visit, type_: str, given: Mapping[str, Any]) -> Found:
         raise InvalidInput(str(first["msg"]).removeprefix("Value error, ")) from None
     found = tuple(source.canonical(link) for link in params.links())
     names = [f"{given['source_storage']}:/{link}" for link in found] if type_ == "transfer" else list(found)
-    return Found([Order(type_, found, params.extras())], names[:SHOWN], count=len(found))
+    return MessageContents([TaskDraft(type_, found, params.extras())], names[:SHOWN], count=len(found))
 
 
 def _some(urls: Sequence[str]) -> list[str]:
     if not urls:
-        raise Refused(said("give at least one URL"))
+        raise CommandError(said("give at least one URL"))
     return list(urls)
 
 
@@ -84,7 +84,7 @@ def _split(words: str) -> list[str]:
     try:
         return shlex.split(words)
     except ValueError as error:
-        raise Refused(said("this cannot be read: {reason}"), reason=str(error)) from None
+        raise CommandError(said("this cannot be read: {reason}"), reason=str(error)) from None
 
 
 def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:

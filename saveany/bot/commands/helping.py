@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from saveany import __version__
 from saveany.bot import commands
+from saveany.bot.context import Context
 from saveany.bot.registry import Command
-from saveany.bot.texts import Refused, plain, said
-from saveany.bot.visit import Visit
+from saveany.bot.texts import CommandError, plain, said
 from saveany.planning.available import source_problem
 from saveany.planning.intake import is_enabled
 from saveany.sources import sources
@@ -26,57 +26,57 @@ _TAKES = {
 }
 
 
-async def start(visit: Visit, words: str) -> None:
+async def start(ctx: Context, words: str) -> None:
     """Who the bot is."""
-    t = visit.t
-    await visit.say(
+    t = ctx.t
+    await ctx.say(
         t("Send me files, forward messages to me, or paste links: I save them for you.")
         + "\n\n"
         + t("/help lists what I can do.")
     )
 
 
-async def help_(visit: Visit, words: str) -> None:
+async def help_(ctx: Context, words: str) -> None:
     """All commands, or one in detail."""
     name = words.removeprefix("/").lower()
     if not name:
-        workers = await visit.services.store.workers.living()
-        await visit.say("\n".join(_all(visit, workers)))
+        workers = await ctx.services.store.workers.living()
+        await ctx.say("\n".join(_all(ctx, workers)))
         return
     command = commands.COMMANDS.get(name)
     if command is None:
-        raise Refused(said("there is no command /{name}"), name=name)
-    await visit.say("\n".join(_one(visit, command)))
+        raise CommandError(said("there is no command /{name}"), name=name)
+    await ctx.say("\n".join(_one(ctx, command)))
 
 
-def _all(visit: Visit, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+def _all(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     yield f"SaveAny {__version__}"
     yield ""
     for command in commands.COMMANDS.values():
-        if (visit.is_admin or not command.admin) and _is_of_use(visit, command):
-            yield f"/{command.name}: {plain(visit.t(command.about))}"
+        if (ctx.is_admin or not command.admin) and _is_of_use(ctx, command):
+            yield f"/{command.name}: {plain(ctx.t(command.about))}"
     yield ""
-    yield visit.t("What I can save here:")
-    yield from _takes(visit, workers)
+    yield ctx.t("What I can save here:")
+    yield from _takes(ctx, workers)
     yield ""
-    yield visit.t("/help and the name of a command tell more about it.")
+    yield ctx.t("/help and the name of a command tell more about it.")
 
 
-def _is_of_use(visit: Visit, command: Command) -> bool:
+def _is_of_use(ctx: Context, command: Command) -> bool:
     source = sources().get(command.source)
-    return source is None or is_enabled(visit.services.config, source)
+    return source is None or is_enabled(ctx.services.config, source)
 
 
-def _takes(visit: Visit, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+def _takes(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     """What can be saved, and why the rest cannot."""
     for source in sources().values():
-        words = plain(visit.t(_TAKES.get(source.type, source.title)))
-        problem = source_problem(visit.services.config, source, workers)
+        words = plain(ctx.t(_TAKES.get(source.type, source.title)))
+        problem = source_problem(ctx.services.config, source, workers)
         yield f"❌ {words}: {plain(problem)}" if problem else f"✅ {words}"
 
 
-def _one(visit: Visit, command: Command) -> Iterator[str]:
-    yield f"<b>/{command.name}</b>: {plain(visit.t(command.about))}"
+def _one(ctx: Context, command: Command) -> Iterator[str]:
+    yield f"<b>/{command.name}</b>: {plain(ctx.t(command.about))}"
     for line in command.usage:
         yield f"<code>/{plain(f'{command.name} {line}'.strip())}</code>"
 

@@ -11,16 +11,16 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from saveany.bot.context import BotServices, Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import Refused, plain, said, translator
-from saveany.bot.visit import Services, Visit, rows
+from saveany.bot.texts import CommandError, plain, said, translator
 from saveany.errors import SaveAnyError
 from saveany.logs import get_logger
 from saveany.telegram import login as logins
 from saveany.telegram import qr
-from saveany.telegram.codes import NoCode, Sent, Way
-from saveany.telegram.letters import Button, Keyboard, Message
+from saveany.telegram.codes import CodeSent, DeliveryMethod, NoCode
 from saveany.telegram.login import Question
+from saveany.telegram.update_types import Button, ChatMessage, Keyboard
 
 #: Who does not answer for so long has gone away.
 ANSWER_SECONDS = 300.0
@@ -46,23 +46,25 @@ _WORDS = {
     Question.CODE_AGAIN: said("That code was wrong. Once more:"),
 }
 _WAYS = {
-    Way.APP: said(
+    DeliveryMethod.APP: said(
         "Telegram has sent a code to the account's other devices: it is in the chat named Telegram there."
     ),
-    Way.SMS: said("Telegram has sent a code by SMS."),
-    Way.SMS_WORD: said("Telegram has sent a word by SMS; that word is the code."),
-    Way.SMS_PHRASE: said("Telegram has sent a few words by SMS; all of them are the code."),
-    Way.CALL: said("Telegram calls the account's phone and says the code."),
-    Way.FLASH_CALL: said(
+    DeliveryMethod.SMS: said("Telegram has sent a code by SMS."),
+    DeliveryMethod.SMS_WORD: said("Telegram has sent a word by SMS; that word is the code."),
+    DeliveryMethod.SMS_PHRASE: said("Telegram has sent a few words by SMS; all of them are the code."),
+    DeliveryMethod.CALL: said("Telegram calls the account's phone and says the code."),
+    DeliveryMethod.FLASH_CALL: said(
         "Telegram calls the account's phone for a moment; the code is the number that calls: {detail}."
     ),
-    Way.MISSED_CALL: said(
+    DeliveryMethod.MISSED_CALL: said(
         "Telegram calls the account's phone and hangs up; the code is the last {length} digits of the number "
         "that calls, which begins with {detail}."
     ),
-    Way.FRAGMENT: said("Telegram has sent a code to the owner of the number at Fragment: {detail}"),
-    Way.EMAIL: said("Telegram has sent a code by e-mail to {detail}."),
-    Way.FIREBASE: said(
+    DeliveryMethod.FRAGMENT: said(
+        "Telegram has sent a code to the owner of the number at Fragment: {detail}"
+    ),
+    DeliveryMethod.EMAIL: said("Telegram has sent a code by e-mail to {detail}."),
+    DeliveryMethod.FIREBASE: said(
         "Telegram sends a code by SMS, through a service that may serve its own apps only. If none comes, "
         "press Cancel and log in by QR code."
     ),
@@ -76,98 +78,98 @@ class _GivenUp(Exception):
     """An answer did not come."""
 
 
-async def login(visit: Visit, words: str) -> None:
+async def login(ctx: Context, words: str) -> None:
     """Ask how an account is to be logged in."""
     name = words or "me"
-    _check(visit, name)
-    t = visit.t
+    _check(ctx, name)
+    t = ctx.t
     buttons = [
         Button(t("QR code"), f"login-qr:{name}"),
         Button(t("Phone number and code"), f"login-phone:{name}"),
     ]
     text = t("How do you want to log in the account that is called {name} here?", name=name)
-    again = t("It takes the place of the login of this name.") if name in _kept(visit) else ""
+    again = t("It takes the place of the login of this name.") if name in _kept(ctx) else ""
     hint = t("A QR code is scanned with another device, on which Telegram is logged in to that account.")
-    await visit.say("\n\n".join(filter(None, (text, again, hint))), rows(buttons, 1))
+    await ctx.say("\n\n".join(filter(None, (text, again, hint))), rows(buttons, 1))
 
 
-async def by_qr(visit: Visit, name: str) -> None:
+async def by_qr(ctx: Context, name: str) -> None:
     """Show QR codes until one is scanned."""
-    _check(visit, name)
-    await visit.show(visit.t("Logging in by QR code…"))
-    await _Login(visit, name).begin(by_qr=True)
+    _check(ctx, name)
+    await ctx.show(ctx.t("Logging in by QR code…"))
+    await _LoginDialog(ctx, name).begin(by_qr=True)
 
 
-async def by_phone(visit: Visit, name: str) -> None:
+async def by_phone(ctx: Context, name: str) -> None:
     """Ask for the number, the code and maybe the password."""
-    _check(visit, name)
-    await visit.show(visit.t("Logging in by phone number…"))
-    await _Login(visit, name).begin(by_qr=False)
+    _check(ctx, name)
+    await ctx.show(ctx.t("Logging in by phone number…"))
+    await _LoginDialog(ctx, name).begin(by_qr=False)
 
 
-async def stop(visit: Visit, words: str) -> None:
+async def stop(ctx: Context, words: str) -> None:
     """Ask no more. The picture with a QR code is deleted with its button, so the answer is a message then."""
-    await give_up(visit)
-    text = visit.t("The login was given up.")
-    await (visit.say(text) if words else visit.show(text))
+    await give_up(ctx)
+    text = ctx.t("The login was given up.")
+    await (ctx.say(text) if words else ctx.show(text))
 
 
-async def give_up(visit: Visit) -> bool:
+async def give_up(ctx: Context) -> bool:
     """End the login that the person has begun in this chat; False if there is none."""
-    running = visit.services.conversations.end(visit.chat, visit.person.id)
+    running = ctx.services.conversations.end(ctx.chat, ctx.person.id)
     if running:
-        await visit.services.store.bot.login_ends(visit.chat)
+        await ctx.services.store.bot.login_ends(ctx.chat)
     return running
 
 
-async def logout(visit: Visit, words: str) -> None:
+async def logout(ctx: Context, words: str) -> None:
     """End a login; without a name, ask which."""
     if words:
-        await _end(visit, words)
+        await _end(ctx, words)
         return
-    buttons = [Button(name, f"logout:{name}") for name in _kept(visit)]
+    buttons = [Button(name, f"logout:{name}") for name in _kept(ctx)]
     if not buttons:
-        await visit.say(visit.t("Nobody is logged in here but the bot."))
+        await ctx.say(ctx.t("Nobody is logged in here but the bot."))
         return
-    await visit.say(visit.t("Which login shall end?"), rows(buttons))
+    await ctx.say(ctx.t("Which login shall end?"), rows(buttons))
 
 
-async def accounts(visit: Visit, words: str) -> None:
+async def accounts(ctx: Context, words: str) -> None:
     """All accounts, and why one cannot be used."""
-    t, those = visit.t, visit.services.accounts
+    t, those = ctx.t, ctx.services.accounts
     ready = [t("✅ <b>{name}</b>: {who}", name=name, who=those.shown(name)) for name in those.ready]
     others = [
         t("⚠️ <b>{name}</b>: {problem}", name=name, problem=problem)
         for name, problem in those.problems.items()
     ]
-    await visit.say("\n".join(ready + others))
+    await ctx.say("\n".join(ready + others))
 
 
-async def _end(visit: Visit, name: str) -> None:
-    _check_place(visit)
-    config = visit.services.config
+async def _end(ctx: Context, name: str) -> None:
+    _check_place(ctx)
+    config = ctx.services.config
     who = await logins.logout(config.telegram, config.data_dir, name, proxy=config.proxy)
-    log.info("an account was logged out", account=name, by=visit.user.id)
-    await visit.show(visit.t("{who} is logged out; the login {name} is gone.", who=who, name=name))
+    log.info("an account was logged out", account=name, by=ctx.user.id)
+    await ctx.show(ctx.t("{who} is logged out; the login {name} is gone.", who=who, name=name))
 
 
-class _Login:
+class _LoginDialog:
     """One login, beside the handlers: what it asks is answered by messages that come to them."""
 
-    def __init__(self, visit: Visit, name: str) -> None:
-        self._visit = visit
+    def __init__(self, ctx: Context, name: str) -> None:
+        self._visit = ctx
         self._name = name
-        self._services = visit.services
+        self._services = ctx.services
         self._picture = 0
-        self._sent: Sent | None = None
+        self._sent: CodeSent | None = None
         self._asked = False
 
     async def begin(self, *, by_qr: bool) -> None:
         """Start it, in place of another one that this person began."""
-        visit = self._visit
-        await self._services.store.bot.login_begins(visit.chat, visit.person.id)
+        ctx = self._visit
+        await self._services.store.bot.login_begins(ctx.chat, ctx.person.id)
         how = self._by_qr if by_qr else self._by_phone
-        self._services.conversations.begin(visit.chat, visit.person.id, self._run(how), self._stray)
+        self._services.conversations.begin(ctx.chat, ctx.person.id, self._run(how), self._stray)
 
     async def _run(self, how: Callable[[], Awaitable[str]]) -> None:
         t = self._visit.t
@@ -204,7 +206,7 @@ class _Login:
             await self._visit.say(plain(error.message))
         return await self._by_qr()
 
-    async def _tell(self, sent: Sent) -> None:
+    async def _tell(self, sent: CodeSent) -> None:
         self._sent = sent
 
     async def _show(self, link: str, expires: datetime) -> None:
@@ -220,9 +222,9 @@ class _Login:
 
     async def _ask(self, question: Question) -> str:
         await self._clear()
-        visit, self._asked = self._visit, True
-        await visit.say(self._words(question), self._cancel())
-        answer = await self._services.conversations.answer(visit.chat, visit.person.id, ANSWER_SECONDS)
+        ctx, self._asked = self._visit, True
+        await ctx.say(self._words(question), self._cancel())
+        answer = await self._services.conversations.answer(ctx.chat, ctx.person.id, ANSWER_SECONDS)
         if answer is None:
             raise _GivenUp
         await self._delete(answer)
@@ -244,13 +246,13 @@ class _Login:
         is_code = question in _WORDS and self._sent is not None and self._sent.is_number
         return re.sub(r"\D", "", text) if is_code else text
 
-    async def _stray(self, message: Message) -> bool:
+    async def _stray(self, message: ChatMessage) -> bool:
         """An answer that comes too soon, or twice, is as secret as the others."""
         if self._asked:
             await self._delete(message)
         return self._asked
 
-    async def _delete(self, answer: Message) -> None:
+    async def _delete(self, answer: ChatMessage) -> None:
         try:
             await self._services.talk.delete(self._visit.chat, [answer.id])
         except SaveAnyError:
@@ -269,7 +271,7 @@ class _Login:
         return ((Button(self._visit.t("Cancel"), f"login-stop:{picture}".rstrip(":")),),)
 
 
-async def after_restart(services: Services) -> None:
+async def after_restart(services: BotServices) -> None:
     """Tell those whom an earlier process was asking for secrets, and delete what they have answered since.
     To be called before the first letter is read."""
     started = time.time_ns() // 1_000_000
@@ -277,9 +279,9 @@ async def after_restart(services: Services) -> None:
         services.conversations.begin(chat, who, _interrupted(services, chat, who, started))
 
 
-async def _interrupted(services: Services, chat: int, who: int, started: int) -> None:
+async def _interrupted(services: BotServices, chat: int, who: int, started: int) -> None:
     late = await services.conversations.answer(chat, who, _LATE_SECONDS)
-    t = translator((await services.store.people.get(who)).language or services.config.lang)
+    t = translator((await services.store.preferences.get(who)).language or services.config.lang)
     if late is not None and late.date_ms <= started:
         await services.talk.delete(chat, [late.id])
     await services.talk.say(
@@ -292,22 +294,22 @@ async def _interrupted(services: Services, chat: int, who: int, started: int) ->
     await services.store.bot.login_ends(chat)
 
 
-def _check(visit: Visit, name: str) -> None:
-    _check_place(visit)
+def _check(ctx: Context, name: str) -> None:
+    _check_place(ctx)
     if not _NAME.fullmatch(name):
-        raise Refused(said("the name of an account has up to 32 letters, digits, - and _"))
-    if name in logins.BOTS or name in (each.name for each in visit.services.config.telegram.user_accounts):
-        raise Refused(said("{name} is taken by the configuration; choose another name"), name=name)
+        raise CommandError(said("the name of an account has up to 32 letters, digits, - and _"))
+    if name in logins.BOTS or name in (each.name for each in ctx.services.config.telegram.user_accounts):
+        raise CommandError(said("{name} is taken by the configuration; choose another name"), name=name)
 
 
-def _check_place(visit: Visit) -> None:
+def _check_place(ctx: Context) -> None:
     """Buttons too: who was an admin when they were shown may be none now."""
-    if not visit.is_admin or visit.chat != visit.person.id:
-        raise Refused(said("only an admin may do that, in a private talk with me"))
+    if not ctx.is_admin or ctx.chat != ctx.person.id:
+        raise CommandError(said("only an admin may do that, in a private talk with me"))
 
 
-def _kept(visit: Visit) -> list[str]:
-    return logins.users(visit.services.config.data_dir)
+def _kept(ctx: Context) -> list[str]:
+    return logins.users(ctx.services.config.data_dir)
 
 
 COMMANDS = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from saveany.bot.context import Context, folder_button, mark, marked, rows, storage_button
 from saveany.bot.registry import Command
-from saveany.bot.texts import LANGUAGES, Refused, plain, said
-from saveany.bot.visit import Visit, folder_button, mark, marked, rows, storage_button
+from saveany.bot.texts import LANGUAGES, CommandError, plain, said
 from saveany.planning.paths import folder
-from saveany.store.people import Prefs, Shortcut
-from saveany.telegram.letters import Button, Keyboard
+from saveany.store.preferences import Preferences, Shortcut
+from saveany.telegram.update_types import Button, Keyboard
 
 _POLICIES = ("rename", "ask", "overwrite", "skip")
 #: Folders that fit below a message.
@@ -19,33 +19,33 @@ _FOLDERS = 30
 # /config
 
 
-async def config(visit: Visit, words: str) -> None:
+async def config(ctx: Context, words: str) -> None:
     """Everything that is set, and buttons to change it."""
-    await visit.say(*_config(visit))
+    await ctx.say(*_config(ctx))
 
 
-async def set_policy(visit: Visit, words: str) -> None:
+async def set_policy(ctx: Context, words: str) -> None:
     """What happens when a name is taken."""
     if words in _POLICIES:
-        await visit.change(lambda prefs: replace(prefs, on_conflict=words))
-    await visit.show(*_config(visit))
+        await ctx.change(lambda prefs: replace(prefs, on_conflict=words))
+    await ctx.show(*_config(ctx))
 
 
-async def set_language(visit: Visit, words: str) -> None:
+async def set_language(ctx: Context, words: str) -> None:
     """In which language the bot speaks."""
     if words in LANGUAGES or not words:
-        await visit.change(lambda prefs: replace(prefs, language=words))
-    await visit.show(*_config(visit))
+        await ctx.change(lambda prefs: replace(prefs, language=words))
+    await ctx.show(*_config(ctx))
 
 
-async def set_silent(visit: Visit, words: str) -> None:
+async def set_silent(ctx: Context, words: str) -> None:
     """Whether a card is shown first."""
-    await visit.change(lambda prefs: replace(prefs, silent=words == "on"))
-    await visit.show(*_config(visit))
+    await ctx.change(lambda prefs: replace(prefs, silent=words == "on"))
+    await ctx.show(*_config(ctx))
 
 
-def _config(visit: Visit) -> tuple[str, Keyboard]:
-    t, prefs = visit.t, visit.prefs
+def _config(ctx: Context) -> tuple[str, Keyboard]:
+    t, prefs = ctx.t, ctx.prefs
     policies = {
         "rename": t("keep both"),
         "ask": t("ask me"),
@@ -54,7 +54,7 @@ def _config(visit: Visit) -> tuple[str, Keyboard]:
     }
     policy = prefs.on_conflict or "rename"
     lines = [
-        t("Storage: {place}", place=_place(visit)),
+        t("Storage: {place}", place=_place(ctx)),
         t("Silent mode: {state}", state=t("on") if prefs.silent else t("off")),
         t("When a name is taken: {policy}", policy=policies[policy]),
         t("Names: {template}", template=prefs.template or t("as they are")),
@@ -67,96 +67,94 @@ def _config(visit: Visit) -> tuple[str, Keyboard]:
     return "\n".join(lines), ((silent,), *rows(names), *rows(languages))
 
 
-def _toggle(verb: str, prefs: Prefs) -> str:
+def _toggle(verb: str, prefs: Preferences) -> str:
     return f"{verb}:{'off' if prefs.silent else 'on'}"
 
 
-def _place(visit: Visit) -> str:
-    name = visit.prefs.storage if visit.prefs.storage in visit.storages else (visit.storages or ["-"])[0]
-    return f"{name}:/{visit.prefs.folder if name == visit.prefs.storage else ''}"
+def _place(ctx: Context) -> str:
+    name = ctx.prefs.storage if ctx.prefs.storage in ctx.storages else (ctx.storages or ["-"])[0]
+    return f"{name}:/{ctx.prefs.folder if name == ctx.prefs.storage else ''}"
 
 
 # /silent
 
 
-async def silent(visit: Visit, words: str) -> None:
+async def silent(ctx: Context, words: str) -> None:
     """Turn silent mode on or off."""
     if words not in ("", "on", "off"):
-        raise Refused(said("say /silent on or /silent off"))
-    on = not visit.prefs.silent if not words else words == "on"
-    await visit.change(lambda prefs: replace(prefs, silent=on))
+        raise CommandError(said("say /silent on or /silent off"))
+    on = not ctx.prefs.silent if not words else words == "on"
+    await ctx.change(lambda prefs: replace(prefs, silent=on))
     if on:
-        await visit.say(visit.t("From now on I save at once, into {place}.", place=_place(visit)))
+        await ctx.say(ctx.t("From now on I save at once, into {place}.", place=_place(ctx)))
     else:
-        await visit.say(visit.t("From now on I ask where to save."))
+        await ctx.say(ctx.t("From now on I ask where to save."))
 
 
 # /storage
 
 
-async def storage(visit: Visit, words: str) -> None:
+async def storage(ctx: Context, words: str) -> None:
     """Choose where files go if nothing else is said."""
     if words:
         name, _, path = words.partition(":")
-        await _set_storage(visit, name, folder(path))
-        await visit.say(visit.t("Files go into {place} now.", place=_place(visit)))
+        await _set_storage(ctx, name, folder(path))
+        await ctx.say(ctx.t("Files go into {place} now.", place=_place(ctx)))
         return
-    choices = [storage_button(name, f"store:{mark(name)}") for name in visit.storages]
-    await visit.say(
-        visit.t("Files go into {place}. Where shall they go?", place=_place(visit)), rows(choices)
-    )
+    choices = [storage_button(name, f"store:{mark(name)}") for name in ctx.storages]
+    await ctx.say(ctx.t("Files go into {place}. Where shall they go?", place=_place(ctx)), rows(choices))
 
 
-async def press_storage(visit: Visit, words: str) -> None:
+async def press_storage(ctx: Context, words: str) -> None:
     """A storage of the list; then one of its folders, if there are any to choose from."""
     wanted, _, choice = words.partition(":")
-    name = marked(visit.storages, wanted)
-    folders = ["", *(each.folder for each in visit.prefs.shortcuts if each.storage == name)]
+    name = marked(ctx.storages, wanted)
+    folders = ["", *(each.folder for each in ctx.prefs.shortcuts if each.storage == name)]
     if len(folders) > 1 and not choice:
         buttons = [folder_button(path, f"store:{wanted}:{mark(path)}") for path in folders[:_FOLDERS]]
-        await visit.show(visit.t("Into which folder of {storage}?", storage=name), rows(buttons, 2))
+        await ctx.show(ctx.t("Into which folder of {storage}?", storage=name), rows(buttons, 2))
         return
-    await _set_storage(visit, name, marked(folders, choice) if choice else "")
-    await visit.show(visit.t("Files go into {place} now.", place=_place(visit)))
+    await _set_storage(ctx, name, marked(folders, choice) if choice else "")
+    await ctx.show(ctx.t("Files go into {place} now.", place=_place(ctx)))
 
 
-async def _set_storage(visit: Visit, name: str, path: str) -> None:
-    visit.check_storage(name)
-    await visit.change(lambda prefs: replace(prefs, storage=name, folder=path))
+async def _set_storage(ctx: Context, name: str, path: str) -> None:
+    ctx.check_storage(name)
+    await ctx.change(lambda prefs: replace(prefs, storage=name, folder=path))
 
 
 # /dir
 
 
-async def dir_(visit: Visit, words: str) -> None:
+async def dir_(ctx: Context, words: str) -> None:
     """Folders that are offered when a storage was chosen."""
     verb, _, rest = words.partition(" ")
     if verb == "add":
-        await _add_folder(visit, rest)
+        await _add_folder(ctx, rest)
     elif verb in ("del", "rm"):
-        await _remove_folder(visit, rest)
+        await _remove_folder(ctx, rest)
     elif verb:
-        raise Refused(said("say /dir, /dir add STORAGE:FOLDER or /dir del NUMBER"))
-    places = [f"{each.storage}:/{each.folder}" for each in visit.prefs.shortcuts]
+        raise CommandError(said("say /dir, /dir add STORAGE:FOLDER or /dir del NUMBER"))
+    places = [f"{each.storage}:/{each.folder}" for each in ctx.prefs.shortcuts]
     lines = [f"{n}. <code>{plain(each)}</code>" for n, each in enumerate(places, 1)]
-    await visit.say("\n".join(lines) or visit.t("No folders yet: /dir add STORAGE:FOLDER"))
+    await ctx.say("\n".join(lines) or ctx.t("No folders yet: /dir add STORAGE:FOLDER"))
 
 
-async def _add_folder(visit: Visit, words: str) -> None:
+async def _add_folder(ctx: Context, words: str) -> None:
     name, _, path = words.partition(":") if ":" in words else words.partition(" ")
-    visit.check_storage(name)
+    ctx.check_storage(name)
     made = Shortcut(name, folder(path.strip()))
     if not made.folder:
-        raise Refused(said("say /dir add STORAGE:FOLDER"))
-    await visit.change(lambda prefs: replace(prefs, shortcuts=tuple(dict.fromkeys((*prefs.shortcuts, made)))))
+        raise CommandError(said("say /dir add STORAGE:FOLDER"))
+    await ctx.change(lambda prefs: replace(prefs, shortcuts=tuple(dict.fromkeys((*prefs.shortcuts, made)))))
 
 
-async def _remove_folder(visit: Visit, words: str) -> None:
-    shortcuts = visit.prefs.shortcuts
+async def _remove_folder(ctx: Context, words: str) -> None:
+    shortcuts = ctx.prefs.shortcuts
     if not words.isdecimal() or not 0 < int(words) <= len(shortcuts):
-        raise Refused(said("there is no folder of that number; /dir lists them"))
+        raise CommandError(said("there is no folder of that number; /dir lists them"))
     gone = shortcuts[int(words) - 1]
-    await visit.change(
+    await ctx.change(
         lambda prefs: replace(prefs, shortcuts=tuple(each for each in prefs.shortcuts if each != gone))
     )
 

@@ -9,16 +9,16 @@ from contextlib import suppress
 import msgspec
 
 from saveany.bot.commands import login
+from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.show import clip, reason, size
-from saveany.bot.texts import Refused, plain, said
-from saveany.bot.visit import Visit, rows
-from saveany.config.schema import TALKS
+from saveany.bot.render import clip, reason, size
+from saveany.bot.texts import CommandError, plain, said
+from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task, subject_of
 from saveany.planning.waiting import read_outlook
 from saveany.store.history import HistoryFilter
-from saveany.telegram.letters import Button, Keyboard, Press
+from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
 
 #: Tasks in one message.
 PAGE = 10
@@ -28,118 +28,118 @@ _STATUS = {"c": Status.COMPLETED, "f": Status.FAILED, "x": Status.CANCELED, "-":
 _LETTERS = {status: letter for letter, status in _STATUS.items()}
 
 
-async def task(visit: Visit, words: str) -> None:
+async def task(ctx: Context, words: str) -> None:
     """The tasks that have not ended, or one of them."""
     if words and words != "all":
-        await _follow(visit, await _own(visit, words))
+        await _follow(ctx, await _own(ctx, words))
         return
-    everybody = words == "all" and visit.is_admin
-    live = await visit.services.store.tasks.live(None if everybody else visit.user.id)
+    everybody = words == "all" and ctx.is_admin
+    live = await ctx.services.store.tasks.live(None if everybody else ctx.user.id)
     if not live:
-        await visit.say(visit.t("Nothing is running or waiting."))
+        await ctx.say(ctx.t("Nothing is running or waiting."))
         return
     shown = live[:PAGE]
-    lines = await _numbered(visit, shown)
+    lines = await _numbered(ctx, shown)
     if len(live) > PAGE:
-        lines.append(visit.t("… and {n} more", n=len(live) - PAGE))
+        lines.append(ctx.t("… and {n} more", n=len(live) - PAGE))
     cancel = [Button(f"✖ {n}", f"cancel:{each.id}") for n, each in enumerate(shown, 1)]
-    await visit.say("\n".join(lines), rows(cancel, 5))
+    await ctx.say("\n".join(lines), rows(cancel, 5))
 
 
-async def history(visit: Visit, words: str) -> None:
+async def history(ctx: Context, words: str) -> None:
     """What has ended, newest first; a status leaves only those."""
     status = next((each for each in ENDED if each == words.lower()), None)
     if words and status is None:
-        raise Refused(said("say completed, failed or canceled, or nothing"))
-    await visit.say(*await _page(visit, status, ""))
+        raise CommandError(said("say completed, failed or canceled, or nothing"))
+    await ctx.say(*await _page(ctx, status, ""))
 
 
-async def turn(visit: Visit, words: str) -> None:
+async def turn(ctx: Context, words: str) -> None:
     """Another page of the history."""
     letter, _, cursor = words.partition(":")
-    await visit.show(*await _page(visit, _STATUS.get(letter), cursor))
+    await ctx.show(*await _page(ctx, _STATUS.get(letter), cursor))
 
 
-async def _page(visit: Visit, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
-    wanted = HistoryFilter(status=status or "", user_id=visit.user.id)
-    page = await visit.services.store.history.page(wanted, PAGE, cursor)
+async def _page(ctx: Context, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
+    wanted = HistoryFilter(status=status or "", user_id=ctx.user.id)
+    page = await ctx.services.store.history.page(wanted, PAGE, cursor)
     while page.cursor and not page.tasks:  # a page looks only at so many tasks, and others have tasks, too
-        page = await visit.services.store.history.page(wanted, PAGE, page.cursor)
+        page = await ctx.services.store.history.page(wanted, PAGE, page.cursor)
     if not page.tasks:
-        return visit.t("Nothing has ended yet."), ()
-    older = Button(visit.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
-    text = "\n".join(_line(visit, each) for each in page.tasks)
+        return ctx.t("Nothing has ended yet."), ()
+    older = Button(ctx.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
+    text = "\n".join(_line(ctx, each) for each in page.tasks)
     return text, ((older,),) if page.cursor else ()
 
 
-async def cancel(visit: Visit, words: str) -> None:
+async def cancel(ctx: Context, words: str) -> None:
     """Cancel one task, or all of one's own; or the login that is going on here."""
     if not words:
-        given_up = await login.give_up(visit)
-        await (visit.say(visit.t("The login was given up.")) if given_up else task(visit, ""))
+        given_up = await login.give_up(ctx)
+        await (ctx.say(ctx.t("The login was given up.")) if given_up else task(ctx, ""))
         return
     if words == "all":
-        live = await visit.services.store.tasks.live(visit.user.id)
+        live = await ctx.services.store.tasks.live(ctx.user.id)
         for each in live:
             with suppress(WrongState):  # it has ended meanwhile
-                await visit.services.queue.cancel(each.id)
-        await visit.say(visit.t.n("{n} task is canceled.", "{n} tasks are canceled.", len(live)))
+                await ctx.services.queue.cancel(each.id)
+        await ctx.say(ctx.t.n("{n} task is canceled.", "{n} tasks are canceled.", len(live)))
         return
-    found = await _own(visit, words)
-    await visit.services.queue.cancel(found.id)
-    await visit.say(visit.t("Canceled."))
+    found = await _own(ctx, words)
+    await ctx.services.queue.cancel(found.id)
+    await ctx.say(ctx.t("Canceled."))
 
 
-async def retry(visit: Visit, words: str) -> None:
+async def retry(ctx: Context, words: str) -> None:
     """Try what failed again, one task or all of one's own that are in the history's first page."""
     if words:
-        await _again(visit, await _own(visit, words))
+        await _again(ctx, await _own(ctx, words))
         return
-    wanted = HistoryFilter(status=Status.FAILED, user_id=visit.user.id)
-    failed = (await visit.services.store.history.page(wanted, PAGE)).tasks
+    wanted = HistoryFilter(status=Status.FAILED, user_id=ctx.user.id)
+    failed = (await ctx.services.store.history.page(wanted, PAGE)).tasks
     if not failed:
-        await visit.say(visit.t("Nothing has failed."))
+        await ctx.say(ctx.t("Nothing has failed."))
         return
-    lines = await _numbered(visit, failed)
+    lines = await _numbered(ctx, failed)
     again = [Button(f"↻ {n}", f"retry:{each.id}") for n, each in enumerate(failed, 1)]
-    await visit.say("\n".join(lines), rows(again, 5))
+    await ctx.say("\n".join(lines), rows(again, 5))
 
 
-async def press_cancel(visit: Visit, words: str) -> None:
+async def press_cancel(ctx: Context, words: str) -> None:
     """The Cancel button below a task."""
-    found = await _own(visit, words)
+    found = await _own(ctx, words)
     if found.status.ended:
-        await visit.answer(visit.t("It has ended already."), alert=True)
+        await ctx.answer(ctx.t("It has ended already."), alert=True)
         return
-    await visit.services.queue.cancel(found.id)
-    await visit.answer(visit.t("Canceled."))
+    await ctx.services.queue.cancel(found.id)
+    await ctx.answer(ctx.t("Canceled."))
 
 
-async def press_retry(visit: Visit, words: str) -> None:
+async def press_retry(ctx: Context, words: str) -> None:
     """The Retry button below a task: its message shows how it goes on."""
-    found = await _own(visit, words)
+    found = await _own(ctx, words)
     if found.status in (Status.FAILED, Status.CANCELED):
-        await visit.services.queue.retry(found.id)
-        await visit.answer(visit.t("Trying again."))
+        await ctx.services.queue.retry(found.id)
+        await ctx.answer(ctx.t("Trying again."))
     else:
-        await visit.answer(visit.t("It was tried again already."), alert=True)
-    if isinstance(visit.letter, Press):
-        await visit.follow(visit.letter.message, found.id)
+        await ctx.answer(ctx.t("It was tried again already."), alert=True)
+    if isinstance(ctx.letter, CallbackQuery):
+        await ctx.follow(ctx.letter.message, found.id)
 
 
-async def stats(visit: Visit, words: str) -> None:
+async def stats(ctx: Context, words: str) -> None:
     """How the whole thing is."""
-    await visit.say("\n".join([line async for line in _stats(visit)]))
+    await ctx.say("\n".join([line async for line in _stats(ctx)]))
 
 
-async def usage(visit: Visit, words: str) -> None:
+async def usage(ctx: Context, words: str) -> None:
     """How full the storages are that tell it."""
-    lines = [await _usage(visit, name) for name in visit.storages]
-    await visit.say("\n".join(lines) or visit.t("You may use no storage."))
+    lines = [await _usage(ctx, name) for name in ctx.storages]
+    await ctx.say("\n".join(lines) or ctx.t("You may use no storage."))
 
 
-async def _stats(visit: Visit) -> AsyncIterator[str]:
-    t, store = visit.t, visit.services.store
+async def _stats(ctx: Context) -> AsyncIterator[str]:
+    t, store = ctx.t, ctx.services.store
     counts = await store.tasks.counts()
     yield t("Running {running}, waiting {queued}, paused {paused}", **counts)
     ended = await store.history.counts()
@@ -149,7 +149,7 @@ async def _stats(visit: Visit) -> AsyncIterator[str]:
     )
     workers = await store.workers.living()
     yield t.n("{n} worker", "{n} workers", len(workers))
-    if not visit.is_admin:
+    if not ctx.is_admin:
         return
     problems = {
         name: problem
@@ -159,14 +159,14 @@ async def _stats(visit: Visit) -> AsyncIterator[str]:
         if problem
     }
     for name, problem in problems.items():
-        called = visit.t("talks with me") if name == TALKS else plain(name)
+        called = ctx.t("talks with me") if name == PRIVATE_CHATS else plain(name)
         yield f"⚠ {called}: {plain(reason(problem, 400))}"
 
 
-async def _usage(visit: Visit, name: str) -> str:
-    t = visit.t
+async def _usage(ctx: Context, name: str) -> str:
+    t = ctx.t
     try:
-        answer = await visit.services.store.asks.ask(name, "usage", {})
+        answer = await ctx.services.store.queries.ask(name, "usage", {})
     except SaveAnyError as error:
         return f"{plain(name)}: {plain(error.message)}"
     if answer.error:
@@ -178,54 +178,56 @@ async def _usage(visit: Visit, name: str) -> str:
     return f"{plain(name)}: {what}"
 
 
-async def _follow(visit: Visit, found: Task) -> None:
-    outlook = await read_outlook(visit.services.config, visit.services.store, [found])
-    message = await visit.say(_line(visit, found, outlook.waiting(found)))
-    await visit.follow(message, found.id)
+async def _follow(ctx: Context, found: Task) -> None:
+    outlook = await read_outlook(ctx.services.config, ctx.services.store, [found])
+    message = await ctx.say(_line(ctx, found, outlook.waiting(found)))
+    await ctx.follow(message, found.id)
 
 
-async def _again(visit: Visit, found: Task) -> None:
-    await visit.services.queue.retry(found.id)
-    await _follow(visit, found)
+async def _again(ctx: Context, found: Task) -> None:
+    await ctx.services.queue.retry(found.id)
+    await _follow(ctx, found)
 
 
-async def _own(visit: Visit, task_id: str) -> Task:
+async def _own(ctx: Context, task_id: str) -> Task:
     """The task of that id, if it is the person's; an admin may have any. A number stands for a task of the
     list that was shown here last, however the tasks have changed since."""
     if _NUMBER.fullmatch(task_id):
-        task_id = await _listed(visit, int(task_id))
-    found = await visit.services.store.tasks.get(task_id.strip())
-    if found is None or not (found.spec.user_id == visit.user.id or visit.is_admin):
-        raise Refused(said("there is no task {id}"), id=task_id[:40])
+        task_id = await _listed(ctx, int(task_id))
+    found = await ctx.services.store.tasks.get(task_id.strip())
+    if found is None or not (found.spec.user_id == ctx.user.id or ctx.is_admin):
+        raise CommandError(said("there is no task {id}"), id=task_id[:40])
     return found
 
 
-async def _numbered(visit: Visit, tasks: Sequence[Task]) -> list[str]:
+async def _numbered(ctx: Context, tasks: Sequence[Task]) -> list[str]:
     """The lines of a list; what its numbers mean is remembered."""
     ids = msgspec.json.encode([each.id for each in tasks])
-    await visit.services.store.bot.keep_card(_list(visit), ids)
-    outlook = await read_outlook(visit.services.config, visit.services.store, tasks)
-    return [f"{n}. {_line(visit, each, outlook.waiting(each))}" for n, each in enumerate(tasks, 1)]
+    await ctx.services.store.bot.keep_card(_list(ctx), ids)
+    outlook = await read_outlook(ctx.services.config, ctx.services.store, tasks)
+    return [f"{n}. {_line(ctx, each, outlook.waiting(each))}" for n, each in enumerate(tasks, 1)]
 
 
-async def _listed(visit: Visit, number: int) -> str:
-    memory = visit.services.store.bot
-    kept = await memory.card(_list(visit))
-    lists = memory.readable("list", {_list(visit): kept}, lambda pair: _ids(pair[1])) if kept else []
+async def _listed(ctx: Context, number: int) -> str:
+    memory = ctx.services.store.bot
+    kept = await memory.card(_list(ctx))
+    lists = memory.readable("list", {_list(ctx): kept}, lambda pair: _ids(pair[1])) if kept else []
     ids = lists[0] if lists else []
     if not 0 < number <= len(ids):
-        raise Refused(said("the list that I showed you last has no number {n}; /task shows it"), n=number)
+        raise CommandError(
+            said("the list that I showed you last has no number {n}; /task shows it"), n=number
+        )
     return ids[number - 1]
 
 
 _ids = msgspec.json.Decoder(list[str]).decode
 
 
-def _list(visit: Visit) -> str:
-    return f"list:{visit.chat}:{visit.user.id}"
+def _list(ctx: Context) -> str:
+    return f"list:{ctx.chat}:{ctx.user.id}"
 
 
-def _line(visit: Visit, task: Task, waiting: str = "") -> str:
+def _line(ctx: Context, task: Task, waiting: str = "") -> str:
     """A task in one line of a list, and why it does not get on or has failed."""
     name = plain(clip(subject_of(task.title), 60))
     if task.status is Status.RUNNING and not task.paused:

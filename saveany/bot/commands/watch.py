@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
+from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import Refused, Translator, plain, said
-from saveany.bot.visit import Visit, rows
+from saveany.bot.texts import CommandError, Translator, plain, said
 from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
 from saveany.planning.paths import folder
 from saveany.planning.words import filter_of
-from saveany.store.watches import Notify, Watch
+from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
 from saveany.telegram.history import ChatNow
-from saveany.telegram.letters import Button, Keyboard
+from saveany.telegram.update_types import Button, Keyboard
 
 #: A user may watch no more chats.
 MAX_WATCHES = 100
@@ -32,7 +32,7 @@ _LARGEST_MESSAGE = 2**31 - 1
 
 
 @dataclass(slots=True)
-class _Asked:
+class _WatchArguments:
     """What stands behind /watch and the chat."""
 
     filter: dict[str, Any] = field(default_factory=dict)
@@ -42,70 +42,70 @@ class _Asked:
     notify: Notify = "each"
 
 
-async def watch(visit: Visit, words: str) -> None:
+async def watch(ctx: Context, words: str) -> None:
     """Watch a chat."""
     if not words:
-        await lswatch(visit, "")
+        await lswatch(ctx, "")
         return
     chat, _, rest = words.partition(" ")
-    asked = _asked(visit, rest.strip())
-    now = await _look(visit, links.chat_of(chat))
-    made = _made(visit, now, asked)
+    asked = _asked(ctx, rest.strip())
+    now = await _look(ctx, links.chat_of(chat))
+    made = _made(ctx, now, asked)
     others = [
-        each for each in await visit.services.store.watches.of_user(visit.user.id) if each.id != made.id
+        each for each in await ctx.services.store.watched_chats.of_user(ctx.user.id) if each.id != made.id
     ]
     if len(others) >= MAX_WATCHES:
-        raise Refused(said("you watch {n} chats already; /unwatch ends one"), n=MAX_WATCHES)
+        raise CommandError(said("you watch {n} chats already; /unwatch ends one"), n=MAX_WATCHES)
     for n, each in enumerate(others, 1):
         if _same(each, made):
-            raise Refused(said("you watch that already: it is number {n} of /lswatch"), n=n)
-    await visit.services.store.watches.add(made)
-    await visit.say("\n".join(_begun(visit.t, made, now.top)))
+            raise CommandError(said("you watch that already: it is number {n} of /lswatch"), n=n)
+    await ctx.services.store.watched_chats.add(made)
+    await ctx.say("\n".join(_begun(ctx.t, made, now.top)))
 
 
-async def _look(visit: Visit, chat: str) -> ChatNow:
+async def _look(ctx: Context, chat: str) -> ChatNow:
     try:
-        return await visit.services.accounts.look(chat, visit.user.accounts)
+        return await ctx.services.accounts.look(chat, ctx.user.accounts)
     except Retryable as error:
-        raise Refused(said("{reason}; try it again later"), reason=error.message) from error
+        raise CommandError(said("{reason}; try it again later"), reason=error.message) from error
 
 
-async def unwatch(visit: Visit, words: str) -> None:
+async def unwatch(ctx: Context, words: str) -> None:
     """End one watch, by its number, or all of a chat."""
     if not words:
-        await lswatch(visit, "")
+        await lswatch(ctx, "")
         return
-    mine = await visit.services.store.watches.of_user(visit.user.id)
+    mine = await ctx.services.store.watched_chats.of_user(ctx.user.id)
     if words.isdecimal():
         found = mine[int(words) - 1 : int(words)] if int(words) else []
     else:
         name = links.chat_of(words).casefold()
         found = [each for each in mine if name in (each.name.casefold(), str(each.chat))]
     if not found:
-        raise Refused(said("you do not watch that; /lswatch lists what you watch"))
+        raise CommandError(said("you do not watch that; /lswatch lists what you watch"))
     for each in found:
-        await visit.services.store.watches.remove(each.id)
-    await visit.say(visit.t("{title} is not watched any more.", title=found[0].title))
+        await ctx.services.store.watched_chats.remove(each.id)
+    await ctx.say(ctx.t("{title} is not watched any more.", title=found[0].title))
 
 
-async def lswatch(visit: Visit, words: str) -> None:
+async def lswatch(ctx: Context, words: str) -> None:
     """What is watched, and buttons to end it."""
-    text, keyboard = await _list(visit)
-    await visit.say(text, keyboard)
+    text, keyboard = await _list(ctx)
+    await ctx.say(text, keyboard)
 
 
-async def press_unwatch(visit: Visit, words: str) -> None:
+async def press_unwatch(ctx: Context, words: str) -> None:
     """A button of the list."""
-    found = await visit.services.store.watches.get(words)
-    if found is not None and found.user_id == visit.user.id:
-        await visit.services.store.watches.remove(found.id)
-        await visit.answer(visit.t("{title} is not watched any more.", title=found.title))
-    await visit.show(*await _list(visit))
+    found = await ctx.services.store.watched_chats.get(words)
+    if found is not None and found.user_id == ctx.user.id:
+        await ctx.services.store.watched_chats.remove(found.id)
+        await ctx.answer(ctx.t("{title} is not watched any more.", title=found.title))
+    await ctx.show(*await _list(ctx))
 
 
-async def _list(visit: Visit) -> tuple[str, Keyboard]:
-    t = visit.t
-    mine = await visit.services.store.watches.of_user(visit.user.id)
+async def _list(ctx: Context) -> tuple[str, Keyboard]:
+    t = ctx.t
+    mine = await ctx.services.store.watched_chats.of_user(ctx.user.id)
     if not mine:
         return t("You watch no chat yet: /watch @channel saves what is posted there from now on."), ()
     parts = [f"{n}. " + "\n".join(_shown(t, each)) for n, each in enumerate(mine, 1)]
@@ -113,7 +113,7 @@ async def _list(visit: Visit) -> tuple[str, Keyboard]:
     return "\n".join(parts), rows(buttons, 5)
 
 
-def _shown(t: Translator, watch: Watch) -> Iterator[str]:
+def _shown(t: Translator, watch: WatchedChat) -> Iterator[str]:
     yield f"<b>{plain(watch.title)}</b> ({plain(watch.name)})"
     if watch.filter or watch.storage or watch.folder:
         yield f"<code>{plain(_line(watch))}</code>"
@@ -125,7 +125,7 @@ def _shown(t: Translator, watch: Watch) -> Iterator[str]:
         yield f"⚠️ {plain(watch.problem)}"
 
 
-def _line(watch: Watch) -> str:
+def _line(watch: WatchedChat) -> str:
     """Conditions and place, as they may be typed."""
     wanted = watch.filter
     rule = Rule(
@@ -139,18 +139,18 @@ def _line(watch: Watch) -> str:
     return rules.shown(rule).removesuffix(" -> :")
 
 
-def _begun(t: Translator, watch: Watch, top: int) -> Iterator[str]:
+def _begun(t: Translator, watch: WatchedChat, top: int) -> Iterator[str]:
     yield t("I watch <b>{title}</b> now.", title=watch.title)
     yield from list(_shown(t, watch))[1:]
     if watch.seen < top:
         yield t("I begin with what is there already, from message {n} on.", n=watch.seen + 1)
 
 
-def _made(visit: Visit, now: ChatNow, asked: _Asked) -> Watch:
+def _made(ctx: Context, now: ChatNow, asked: _WatchArguments) -> WatchedChat:
     """The same for the same letter, so that one that is handled twice makes one watch."""
-    return Watch(
-        id=hashlib.sha256(visit.key.encode()).hexdigest()[:10],
-        user_id=visit.user.id,
+    return WatchedChat(
+        id=hashlib.sha256(ctx.key.encode()).hexdigest()[:10],
+        user_id=ctx.user.id,
         chat=now.id,
         title=now.title,
         username=now.username,
@@ -160,12 +160,12 @@ def _made(visit: Visit, now: ChatNow, asked: _Asked) -> Watch:
         filter=asked.filter,
         seen=now.top if asked.seen is None else asked.seen,
         notify=asked.notify,
-        language=visit.t.language,
+        language=ctx.t.language,
         created_at=time.time_ns() // 1_000_000,
     )
 
 
-def _same(one: Watch, other: Watch) -> bool:
+def _same(one: WatchedChat, other: WatchedChat) -> bool:
     return (one.chat, one.filter, one.storage, one.folder) == (
         other.chat,
         other.filter,
@@ -174,11 +174,11 @@ def _same(one: Watch, other: Watch) -> bool:
     )
 
 
-def _asked(visit: Visit, words: str) -> _Asked:
-    asked = _Asked()
+def _asked(ctx: Context, words: str) -> _WatchArguments:
+    asked = _WatchArguments()
     if arrow := _ARROW.search(words):
         words = words[: arrow.start()]
-        asked.storage, asked.folder = _place(visit, arrow["place"].strip())
+        asked.storage, asked.folder = _place(ctx, arrow["place"].strip())
     tokens = iter(_TOKEN.findall(words))
     conditions = []
     for token in tokens:
@@ -194,13 +194,13 @@ def _asked(visit: Visit, words: str) -> _Asked:
     return asked
 
 
-def _place(visit: Visit, text: str) -> tuple[str, str]:
+def _place(ctx: Context, text: str) -> tuple[str, str]:
     storage, colon, path = text.partition(":")
     storage, path = storage.strip(), path.strip()
     if not colon:
-        raise Refused(said("behind the arrow stands STORAGE:FOLDER; {form}"), form=_FORM)
+        raise CommandError(said("behind the arrow stands STORAGE:FOLDER; {form}"), form=_FORM)
     if storage:
-        visit.check_storage(storage)
+        ctx.check_storage(storage)
     return storage, folder(path) or ("/" if path else "")
 
 
@@ -208,13 +208,13 @@ def _before(word: str) -> int:
     if word == "all":
         return 0
     if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= _LARGEST_MESSAGE:
-        raise Refused(said("behind from stands the number of a message, or all"))
+        raise CommandError(said("behind from stands the number of a message, or all"))
     return int(word) - 1
 
 
 def _notify(word: str) -> Notify:
     if word not in get_args(Notify):
-        raise Refused(said("say notify=each, notify=digest or notify=none"))
+        raise CommandError(said("say notify=each, notify=digest or notify=none"))
     return cast(Notify, word)
 
 

@@ -27,9 +27,9 @@ from saveany.sandbox.handlers import (
     updates,
     uploads,
 )
-from saveany.sandbox.handlers.registry import METHODS, Context
+from saveany.sandbox.handlers.registry import METHODS, RequestContext
 
-__all__ = ["Context", "answer"]
+__all__ = ["RequestContext", "answer"]
 #: Importing them fills METHODS.
 _FAMILIES = (
     *(auth, bots, buttons, cdn, chats, config, editing, files),
@@ -38,7 +38,7 @@ _FAMILIES = (
 )
 
 
-def answer(context: Context, request: Any) -> Any:
+def answer(context: RequestContext, request: Any) -> Any:
     """The result of a request, as TL object, list, bool or `files.Part`; RpcFailure if it is refused."""
     if context.key.refused is not None:
         raise RpcFailure(*context.key.refused)

@@ -12,14 +12,15 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.bots import bot_info
-from saveany.sandbox.handlers.registry import Context, answers
-from saveany.sandbox.view import View
-from saveany.sandbox.world import Account
+from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.view import AccountView
+from saveany.sandbox.world import SandboxAccount
 
 #: Telegram's own test numbers, 99966XYYYY, get X five times as their code.
 LOGIN_CODE = "22222"
 
-#: How an account may want its login codes to be sent (`Account.code_by`), as Telegram tells the client.
+#: How an account may want its login codes to be sent (`SandboxAccount.code_by`), as Telegram tells the
+#: client.
 CODES: dict[str, Any] = {
     "app": tl.auth.SentCodeTypeApp(len(LOGIN_CODE)),
     "sms": tl.auth.SentCodeTypeSms(len(LOGIN_CODE)),
@@ -37,7 +38,7 @@ CODES: dict[str, Any] = {
 
 
 @answers(fn.auth.ImportBotAuthorizationRequest, login=False)
-def import_bot_authorization(context: Context, request: Any) -> Any:
+def import_bot_authorization(context: RequestContext, request: Any) -> Any:
     """Log a bot in."""
     token = request.bot_auth_token
     bot = next((a for a in context.world.accounts.values() if a.bot and a.token == token), None)
@@ -49,7 +50,7 @@ def import_bot_authorization(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.SendCodeRequest, login=False)
-def send_code(context: Context, request: Any) -> Any:
+def send_code(context: RequestContext, request: Any) -> Any:
     """Pretend to send a code, in the way that the account wants."""
     user = _by_phone(context, request.phone_number)
     if context.dc != context.home:
@@ -61,7 +62,7 @@ def send_code(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.SignInRequest, login=False)
-def sign_in(context: Context, request: Any) -> Any:
+def sign_in(context: RequestContext, request: Any) -> Any:
     """Log a user in with the code."""
     user = _by_phone(context, request.phone_number)
     code = _code(user, request)
@@ -76,7 +77,7 @@ def sign_in(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.ExportAuthorizationRequest)
-def export_authorization(context: Context, request: Any) -> Any:
+def export_authorization(context: RequestContext, request: Any) -> Any:
     """A ticket with which the same client may log in at another data centre."""
     if request.dc_id == context.dc or request.dc_id not in context.addresses:
         raise RpcFailure(400, "DC_ID_INVALID")
@@ -86,7 +87,7 @@ def export_authorization(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.ImportAuthorizationRequest, login=False)
-def import_authorization(context: Context, request: Any) -> Any:
+def import_authorization(context: RequestContext, request: Any) -> Any:
     """Log in with such a ticket."""
     account = context.world.accounts.get(request.id)
     if account is None or not hmac.compare_digest(request.bytes, _ticket(context, account.id, context.dc)):
@@ -95,20 +96,20 @@ def import_authorization(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.LogOutRequest)
-def log_out(context: Context, request: Any) -> Any:
+def log_out(context: RequestContext, request: Any) -> Any:
     """Forget who this key belongs to."""
     context.vault.bind(context.key, None)
     return tl.auth.LoggedOut()
 
 
 @answers(fn.users.GetUsersRequest)
-def get_users(context: Context, request: Any) -> Any:
+def get_users(context: RequestContext, request: Any) -> Any:
     """Users; unknown ones, and wrong hashes, are left out."""
     return [context.view.user(user) for user in map(context.user, request.id) if user is not None]
 
 
 @answers(fn.users.GetFullUserRequest)
-def get_full_user(context: Context, request: Any) -> Any:
+def get_full_user(context: RequestContext, request: Any) -> Any:
     """One user."""
     user = context.user(request.id)
     if user is None:
@@ -118,25 +119,25 @@ def get_full_user(context: Context, request: Any) -> Any:
     return tl.users.UserFull(full, [], [context.view.user(user)])
 
 
-def need_password(context: Context, account: Account) -> None:
+def need_password(context: RequestContext, account: SandboxAccount) -> None:
     """Refuse to go on if the account has a password; the key is then the one that may say it."""
     if account.password:
         context.key.half_in = account.id
         raise RpcFailure(401, "SESSION_PASSWORD_NEEDED")
 
 
-def log_in(context: Context, account: Account) -> Any:
+def log_in(context: RequestContext, account: SandboxAccount) -> Any:
     """Let the key be the account's."""
     context.vault.bind(context.key, account.id)
-    return tl.auth.Authorization(user=View(context.world, account).user(account))
+    return tl.auth.Authorization(user=AccountView(context.world, account).user(account))
 
 
-def login_code(user: Account) -> str:
+def login_code(user: SandboxAccount) -> str:
     """The code that a user is sent."""
     return {"word": "harbour", "phrase": "four views of the harbour"}.get(user.code_by, LOGIN_CODE)
 
 
-def _code(user: Account, request: Any) -> str:
+def _code(user: SandboxAccount, request: Any) -> str:
     """What the user has typed; a code that came by e-mail proves the e-mail address, not the number."""
     proof = request.email_verification
     if user.code_by == "email":
@@ -144,7 +145,7 @@ def _code(user: Account, request: Any) -> str:
     return request.phone_code or ""
 
 
-def _by_phone(context: Context, phone: str) -> Account:
+def _by_phone(context: RequestContext, phone: str) -> SandboxAccount:
     digits = phone.lstrip("+").replace(" ", "")
     for account in context.world.accounts.values():
         if account.phone and account.phone.lstrip("+") == digits:
@@ -152,12 +153,12 @@ def _by_phone(context: Context, phone: str) -> Account:
     raise RpcFailure(400, "PHONE_NUMBER_INVALID")
 
 
-def _code_hash(context: Context, user: Account) -> str:
+def _code_hash(context: RequestContext, user: SandboxAccount) -> str:
     """Belongs to the key that asked for the code."""
     return hmac.digest(context.key.auth.key, b"code %d" % user.id, "sha256").hex()[:18]
 
 
-def _ticket(context: Context, account: int, dc: int) -> bytes:
+def _ticket(context: RequestContext, account: int, dc: int) -> bytes:
     """Any of our data centres can make and check it, no client can."""
     secret = context.vault.ticket_secret
     return hmac.digest(secret, b"%d %d" % (account, dc), "sha256")

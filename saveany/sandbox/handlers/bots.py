@@ -8,9 +8,9 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.handlers.sending import send_message
-from saveany.sandbox.world import Account
+from saveany.sandbox.world import SandboxAccount
 
 _COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 _LANGUAGE = re.compile(r"([a-z]{2})?")
@@ -19,7 +19,7 @@ _LONGEST_START = 64
 
 
 @answers(fn.bots.SetBotCommandsRequest)
-def set_bot_commands(context: Context, request: Any) -> bool:
+def set_bot_commands(context: RequestContext, request: Any) -> bool:
     """Publish commands to those in the scope whose client speaks the language; "" is any other language."""
     if len(request.commands) > _MOST_COMMANDS:
         raise RpcFailure(400, "BOT_COMMANDS_TOO_MUCH")
@@ -33,20 +33,20 @@ def set_bot_commands(context: Context, request: Any) -> bool:
 
 
 @answers(fn.bots.GetBotCommandsRequest)
-def get_bot_commands(context: Context, request: Any) -> list[Any]:
+def get_bot_commands(context: RequestContext, request: Any) -> list[Any]:
     """What was published for exactly this scope and language."""
     return list(context.account.commands.get(_place(context, request), ()))
 
 
 @answers(fn.bots.ResetBotCommandsRequest)
-def reset_bot_commands(context: Context, request: Any) -> bool:
+def reset_bot_commands(context: RequestContext, request: Any) -> bool:
     """Publish none any more."""
     context.account.commands.pop(_place(context, request), None)
     return True
 
 
 @answers(fn.messages.StartBotRequest, bots=False)
-def start_bot(context: Context, request: Any) -> Any:
+def start_bot(context: RequestContext, request: Any) -> Any:
     """What a link `t.me/bot?start=…` does: says /start to it."""
     bot = context.user(request.bot)
     if bot is None or not bot.bot:
@@ -57,7 +57,7 @@ def start_bot(context: Context, request: Any) -> Any:
     return send_message(context, fn.messages.SendMessageRequest(request.peer, said, None, request.random_id))
 
 
-def bot_info(bot: Account, reader: Account) -> Any:
+def bot_info(bot: SandboxAccount, reader: SandboxAccount) -> Any:
     """What somebody is shown of a bot in a private talk: the nearest scope's commands, in their language."""
     scopes = (b"peer %d" % reader.id, bytes(tl.BotCommandScopeUsers()), bytes(tl.BotCommandScopeDefault()))
     places = [(scope, language) for scope in scopes for language in (reader.language, "")]
@@ -65,7 +65,7 @@ def bot_info(bot: Account, reader: Account) -> Any:
     return tl.BotInfo(user_id=bot.id, commands=list(found) or None)
 
 
-def _place(context: Context, request: Any) -> tuple[bytes, str]:
+def _place(context: RequestContext, request: Any) -> tuple[bytes, str]:
     if not context.account.bot:
         raise RpcFailure(400, "USER_BOT_REQUIRED")
     if not _LANGUAGE.fullmatch(request.lang_code):

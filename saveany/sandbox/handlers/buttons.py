@@ -9,9 +9,9 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.view import peer_of
-from saveany.sandbox.world import Account, Chat, Message
+from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage
 
 _LONGEST_DATA = 64  # bytes
 _MOST_BUTTONS = 100
@@ -28,7 +28,7 @@ class Query:
 
 
 @answers(fn.messages.GetBotCallbackAnswerRequest, bots=False)
-def get_bot_callback_answer(context: Context, request: Any) -> Any:
+def get_bot_callback_answer(context: RequestContext, request: Any) -> Any:
     """Press a button: the bot is told, and its answer is the result."""
     chat = context.peer(request.peer)
     message = chat.messages.get(request.msg_id)
@@ -43,7 +43,7 @@ def get_bot_callback_answer(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.SetBotCallbackAnswerRequest)
-def set_bot_callback_answer(context: Context, request: Any) -> bool:
+def set_bot_callback_answer(context: RequestContext, request: Any) -> bool:
     """What the person who pressed is shown; once for each press, and in time."""
     if not context.account.bot:
         raise RpcFailure(400, "USER_BOT_REQUIRED")
@@ -65,7 +65,7 @@ def set_bot_callback_answer(context: Context, request: Any) -> bool:
     return True
 
 
-def check_markup(context: Context, markup: Any) -> None:
+def check_markup(context: RequestContext, markup: Any) -> None:
     """Refuse a keyboard that the service would refuse; people have none."""
     if markup is None:
         return
@@ -83,7 +83,9 @@ def check_markup(context: Context, markup: Any) -> None:
             raise RpcFailure(400, "BUTTON_URL_INVALID")
 
 
-def _press(context: Context, bot: Account, chat: Chat, message: Message, data: bytes) -> Any:
+def _press(
+    context: RequestContext, bot: SandboxAccount, chat: Chat, message: StoredMessage, data: bytes
+) -> Any:
     """Tell the bot's sessions. A press that nobody hears is lost, and ends as one that nobody answers."""
     loop, world, number = asyncio.get_running_loop(), context.world, context.world.new_id()
     answer = loop.create_future()
@@ -112,11 +114,13 @@ def _give_up(answer: asyncio.Future[Any]) -> None:
         answer.set_exception(RpcFailure(400, "BOT_RESPONSE_TIMEOUT"))
 
 
-def _as_seen_by(context: Context, bot: Account, chat: Chat, message: Message) -> tuple[Chat, Message]:
+def _as_seen_by(
+    context: RequestContext, bot: SandboxAccount, chat: Chat, message: StoredMessage
+) -> tuple[Chat, StoredMessage]:
     """The bot's copy of a private message; it has gone if the bot deleted it only for itself."""
     if not chat.private:
         return chat, message
-    for side, copy in context.world.talks.copies(chat, message.id):
+    for side, copy in context.world.private_chats.copies(chat, message.id):
         if side.owner == bot.id:
             return side, copy
     raise RpcFailure(400, "MESSAGE_ID_INVALID")

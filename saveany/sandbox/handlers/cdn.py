@@ -9,20 +9,20 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.cdn import CDN_DC, Cdn
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.files import Part, check_range
-from saveany.sandbox.handlers.registry import Context, answers
-from saveany.sandbox.model import File
+from saveany.sandbox.handlers.files import FilePart, check_range
+from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.model import StoredFile
 
 
 @answers(fn.help.GetCdnConfigRequest)
-def get_cdn_config(context: Context, request: Any) -> Any:
+def get_cdn_config(context: RequestContext, request: Any) -> Any:
     """The keys of CDN data centres."""
     keys = [tl.CdnPublicKey(CDN_DC, context.cdn.public_key)] if context.cdn else []
     return tl.CdnConfig(keys)
 
 
 @answers(fn.upload.GetCdnFileRequest, login=False)
-def get_cdn_file(context: Context, request: Any) -> Any:
+def get_cdn_file(context: RequestContext, request: Any) -> Any:
     """A part of an encrypted file; only in the CDN."""
     if context.dc != CDN_DC:
         raise RpcFailure(400, "METHOD_INVALID")
@@ -31,11 +31,11 @@ def get_cdn_file(context: Context, request: Any) -> Any:
     if file.id not in cdn.held:
         return tl.upload.CdnFileReuploadNeeded(cdn.request_token(file.id))
     head = struct.pack("<I", tl.upload.CdnFile.CONSTRUCTOR_ID)
-    return Part(head, cdn.part(file, request.offset, request.limit))
+    return FilePart(head, cdn.part(file, request.offset, request.limit))
 
 
 @answers(fn.upload.ReuploadCdnFileRequest)
-def reupload_cdn_file(context: Context, request: Any) -> Any:
+def reupload_cdn_file(context: RequestContext, request: Any) -> Any:
     """Give the CDN a file that it has not in memory."""
     cdn, file = _file(context, request.file_token)
     if not hmac.compare_digest(request.request_token, cdn.request_token(file.id)):
@@ -45,13 +45,13 @@ def reupload_cdn_file(context: Context, request: Any) -> Any:
 
 
 @answers(fn.upload.GetCdnFileHashesRequest)
-def get_cdn_file_hashes(context: Context, request: Any) -> Any:
+def get_cdn_file_hashes(context: RequestContext, request: Any) -> Any:
     """Hashes of what is at an offset, and after it."""
     cdn, file = _file(context, request.file_token)
     return cdn.hashes(file, request.offset)
 
 
-def _file(context: Context, token: bytes) -> tuple[Cdn, File]:
+def _file(context: RequestContext, token: bytes) -> tuple[Cdn, StoredFile]:
     if context.cdn is None:
         raise RpcFailure(400, "FILE_TOKEN_INVALID")
     file = context.world.files[context.cdn.file(token)]

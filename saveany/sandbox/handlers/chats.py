@@ -8,9 +8,9 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.view import peer_of
-from saveany.sandbox.world import Account, Chat, Message
+from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage
 
 _USERNAME = re.compile(r"[a-z](?!\w*__)\w{2,30}[a-z0-9]", re.ASCII | re.IGNORECASE)
 _MAX_DIALOGS = 100
@@ -18,33 +18,33 @@ _PEER_IDS = ("channel_id", "chat_id", "user_id")
 
 
 @answers(fn.contacts.ResolveUsernameRequest)
-def resolve_username(context: Context, request: Any) -> Any:
+def resolve_username(context: RequestContext, request: Any) -> Any:
     """The chat or user of a public name."""
     if not _USERNAME.fullmatch(request.username):
         raise RpcFailure(400, "USERNAME_INVALID")
     found = context.world.by_username(request.username)
     if isinstance(found, Chat):
         return tl.contacts.ResolvedPeer(tl.PeerChannel(found.id), [context.view.chat(found)], [])
-    if isinstance(found, Account):
+    if isinstance(found, SandboxAccount):
         return tl.contacts.ResolvedPeer(tl.PeerUser(found.id), [], [context.view.user(found)])
     raise RpcFailure(400, "USERNAME_NOT_OCCUPIED")
 
 
 @answers(fn.channels.GetChannelsRequest)
-def get_channels(context: Context, request: Any) -> Any:
+def get_channels(context: RequestContext, request: Any) -> Any:
     """Channels and supergroups by id and hash."""
     return tl.messages.Chats([context.view.chat(context.chat(peer)) for peer in request.id])
 
 
 @answers(fn.messages.GetChatsRequest)
-def get_chats(context: Context, request: Any) -> Any:
+def get_chats(context: RequestContext, request: Any) -> Any:
     """Small groups by id."""
     chats = [context.peer(tl.InputPeerChat(id_)) for id_ in request.id]
     return tl.messages.Chats([context.view.chat(chat) for chat in chats])
 
 
 @answers(fn.channels.GetFullChannelRequest)
-def get_full_channel(context: Context, request: Any) -> Any:
+def get_full_channel(context: RequestContext, request: Any) -> Any:
     """A channel with its discussion group."""
     chat = context.chat(request.channel)
     full = tl.ChannelFull(
@@ -65,10 +65,10 @@ def get_full_channel(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.GetDialogsRequest, bots=False)
-def get_dialogs(context: Context, request: Any) -> Any:
+def get_dialogs(context: RequestContext, request: Any) -> Any:
     """The chats that a user is in, the one with the newest message first, from an offset on."""
     world, me = context.world, context.account
-    mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.talks.held(me)
+    mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.private_chats.held(me)
     tops = sorted(((chat, chat.newest_first()[0]) for chat in mine), key=_recency, reverse=True)
     date, offset = request.offset_date, request.offset_peer
     peer = next((getattr(offset, name) for name in _PEER_IDS if hasattr(offset, name)), 0)
@@ -86,7 +86,7 @@ def get_dialogs(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.GetPeerDialogsRequest, bots=False)
-def get_peer_dialogs(context: Context, request: Any) -> Any:
+def get_peer_dialogs(context: RequestContext, request: Any) -> Any:
     """The newest message of each of some chats."""
     if not request.peers:
         raise RpcFailure(400, "INPUT_PEERS_EMPTY")
@@ -94,7 +94,7 @@ def get_peer_dialogs(context: Context, request: Any) -> Any:
         raise RpcFailure(400, "LIMIT_INVALID")
     chats = [context.peer(each.peer) for each in request.peers]
     tops = [(chat, chat.newest_first()[0]) for chat in chats if chat.messages]
-    box = context.world.talks.box(context.account)
+    box = context.world.private_chats.box(context.account)
     return tl.messages.PeerDialogs(
         dialogs=[dialog(chat, top) for chat, top in tops],
         messages=[context.view.message(chat, top) for chat, top in tops],
@@ -103,12 +103,12 @@ def get_peer_dialogs(context: Context, request: Any) -> Any:
     )
 
 
-def _recency(top: tuple[Chat, Message]) -> tuple[Any, int]:
+def _recency(top: tuple[Chat, StoredMessage]) -> tuple[Any, int]:
     chat, message = top
     return message.date, chat.id
 
 
-def dialog(chat: Chat, top: Message) -> Any:
+def dialog(chat: Chat, top: StoredMessage) -> Any:
     """A `dialog`, with everything read."""
     return tl.Dialog(
         peer=peer_of(chat),

@@ -6,7 +6,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 
 #: Numbers that a client of files has no use for; all the same, for they must be there.
 _LIMITS = (
@@ -37,7 +37,7 @@ _LIMITS = (
 
 
 @answers(fn.help.GetConfigRequest, login=False)
-def get_config(context: Context, request: Any) -> Any:
+def get_config(context: RequestContext, request: Any) -> Any:
     """The addresses of all data centres."""
     now = datetime.now(UTC)
     options = [
@@ -57,6 +57,6 @@ def get_config(context: Context, request: Any) -> Any:
 
 
 @answers(fn.help.GetNearestDcRequest, login=False)
-def get_nearest_dc(context: Context, request: Any) -> Any:
+def get_nearest_dc(context: RequestContext, request: Any) -> Any:
     """The home of every account."""
     return tl.NearestDc("XX", context.dc, context.home)

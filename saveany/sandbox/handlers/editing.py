@@ -8,13 +8,13 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.handlers.sending import caption, media_file, words
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 
 
 @answers(fn.messages.EditMessageRequest)
-def edit_message(context: Context, request: Any) -> Any:
+def edit_message(context: RequestContext, request: Any) -> Any:
     """Another text, file or keyboard; without a keyboard in the request the old one goes."""
     chat = context.peer(request.peer)
     message = chat.messages.get(request.id)
@@ -30,7 +30,7 @@ def edit_message(context: Context, request: Any) -> Any:
 
 
 @answers(fn.channels.DeleteMessagesRequest)
-def delete_channel_messages(context: Context, request: Any) -> Any:
+def delete_channel_messages(context: RequestContext, request: Any) -> Any:
     """Delete messages of a channel or group."""
     chat = context.chat(request.channel)
     found = [chat.messages[id_] for id_ in request.id if id_ in chat.messages]
@@ -40,9 +40,9 @@ def delete_channel_messages(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.DeleteMessagesRequest)
-def delete_messages(context: Context, request: Any) -> Any:
+def delete_messages(context: RequestContext, request: Any) -> Any:
     """Delete private messages; with `revoke`, and for bots always, on the other side too."""
-    talks = context.world.talks
+    talks = context.world.private_chats
     wanted = [(chat, [i for i in request.id if i in chat.messages]) for chat in talks.held(context.account)]
     mine = [(chat, ids) for chat, ids in wanted if ids]
     if request.revoke or context.account.bot:
@@ -51,20 +51,20 @@ def delete_messages(context: Context, request: Any) -> Any:
     return _delete(context, mine, talks.box(context.account).pts)
 
 
-def _delete(context: Context, chosen: Sequence[tuple[Chat, Sequence[int]]], before: int) -> Any:
+def _delete(context: RequestContext, chosen: Sequence[tuple[Chat, Sequence[int]]], before: int) -> Any:
     for chat, ids in chosen:
         context.world.delete(chat, *ids)
     count = sum(len(ids) for _, ids in chosen)
     return tl.messages.AffectedMessages(pts=before + count, pts_count=count)
 
 
-def _check_author(context: Context, chat: Chat, message: Message) -> None:
+def _check_author(context: RequestContext, chat: Chat, message: StoredMessage) -> None:
     posted = chat.broadcast and chat.governed_by(context.account.id)
     if message.origin is not None or (message.sender != context.account.id and not posted):
         raise RpcFailure(403, "MESSAGE_AUTHOR_REQUIRED")
 
 
-def _changes(context: Context, request: Any, message: Message) -> dict[str, Any]:
+def _changes(context: RequestContext, request: Any, message: StoredMessage) -> dict[str, Any]:
     changes: dict[str, Any] = {"markup": request.reply_markup}
     if request.media is not None:
         changes["file"] = media_file(context, request.media)

@@ -9,7 +9,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.wrappings import web_url
 
 _KINDS = {
@@ -23,7 +23,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """An `upload.file` or `upload.cdnFile`; serialised here, without the copies a TL object would make."""
 
     types: bytes  # what comes before the data
@@ -40,7 +40,7 @@ class Part:
 
 
 @answers(fn.upload.GetFileRequest)
-def get_file(context: Context, request: Any) -> Any:
+def get_file(context: RequestContext, request: Any) -> Any:
     """A part of a document or photo."""
     location = request.location
     if not isinstance(location, (tl.InputDocumentFileLocation, tl.InputPhotoFileLocation)):
@@ -56,11 +56,11 @@ def get_file(context: Context, request: Any) -> Any:
         return context.cdn.redirect(file, request.offset)
     kind = _KINDS.get(file.mime, tl.storage.FileUnknown)
     head = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0)
-    return Part(head, content.read(request.offset, request.limit))
+    return FilePart(head, content.read(request.offset, request.limit))
 
 
 @answers(fn.upload.GetWebFileRequest, bots=False)
-def get_web_file(context: Context, request: Any) -> Any:
+def get_web_file(context: RequestContext, request: Any) -> Any:
     """A part of a file of the web (https://core.telegram.org/api/files#downloading-webfiles)."""
     location = request.location
     file = next((each for each in context.world.files.values() if web_url(each) == location.url), None)

@@ -7,17 +7,17 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.world import Chat, StoredMessage
 
 _MAX_MESSAGES = 100
 
 _URLS = (tl.MessageEntityUrl, tl.MessageEntityTextUrl)
-_Get = Callable[[int], Message | None]
+_Get = Callable[[int], StoredMessage | None]
 
 
 @answers(fn.channels.GetMessagesRequest)
-def get_channel_messages(context: Context, request: Any) -> Any:
+def get_channel_messages(context: RequestContext, request: Any) -> Any:
     """Messages by id; an empty one where there is none."""
     chat = context.chat(request.channel)
     if not request.id:
@@ -28,11 +28,11 @@ def get_channel_messages(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.GetMessagesRequest)
-def get_messages(context: Context, request: Any) -> Any:
+def get_messages(context: RequestContext, request: Any) -> Any:
     """Messages outside of channels."""
-    talks = {id_: chat for chat in context.world.talks.held(context.account) for id_ in chat.messages}
+    talks = {id_: chat for chat in context.world.private_chats.held(context.account) for id_ in chat.messages}
 
-    def get(id_: int) -> Message | None:
+    def get(id_: int) -> StoredMessage | None:
         return talks[id_].messages[id_] if id_ in talks else None
 
     found = _chosen(get, request.id)
@@ -42,26 +42,26 @@ def get_messages(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.GetHistoryRequest, bots=False)
-def get_history(context: Context, request: Any) -> Any:
+def get_history(context: RequestContext, request: Any) -> Any:
     """A page of a chat's messages, newest first."""
     return _page(context, context.peer(request.peer), request, lambda message: True)
 
 
 @answers(fn.messages.GetRepliesRequest, bots=False)
-def get_replies(context: Context, request: Any) -> Any:
+def get_replies(context: RequestContext, request: Any) -> Any:
     """A page of a topic, or of the comments on a post."""
     chat, thread = _thread(context, context.chat(request.peer), request.msg_id)
     return _page(context, chat, request, lambda message: thread in message.threads)
 
 
 @answers(fn.messages.SearchRequest, bots=False)
-def search(context: Context, request: Any) -> Any:
+def search(context: RequestContext, request: Any) -> Any:
     """A page of the messages with some text, with some kind of media, in some topic."""
     words, kind = request.q.lower(), _FILTERS.get(type(request.filter))
     if kind is None:
         raise RpcFailure(400, "INPUT_FILTER_INVALID")
 
-    def fits(message: Message) -> bool:
+    def fits(message: StoredMessage) -> bool:
         in_thread = not request.top_msg_id or request.top_msg_id in message.threads
         return in_thread and words in message.text.lower() and kind(message)
 
@@ -69,7 +69,7 @@ def search(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.GetDiscussionMessageRequest, bots=False)
-def get_discussion_message(context: Context, request: Any) -> Any:
+def get_discussion_message(context: RequestContext, request: Any) -> Any:
     """The message of the discussion group under which the comments on a post are."""
     channel = context.chat(request.peer)
     group, thread = _thread(context, channel, request.msg_id)
@@ -84,13 +84,13 @@ def get_discussion_message(context: Context, request: Any) -> Any:
     )
 
 
-def _has(attribute: type) -> Callable[[Message], bool]:
+def _has(attribute: type) -> Callable[[StoredMessage], bool]:
     return lambda message: bool(
         message.file and any(isinstance(a, attribute) for a in message.file.attributes)
     )
 
 
-_FILTERS: dict[type, Callable[[Message], bool]] = {
+_FILTERS: dict[type, Callable[[StoredMessage], bool]] = {
     tl.InputMessagesFilterEmpty: lambda message: True,
     tl.InputMessagesFilterPhotos: lambda message: bool(message.file and message.file.pictures),
     tl.InputMessagesFilterDocument: lambda message: bool(message.file and not message.file.pictures),
@@ -100,7 +100,7 @@ _FILTERS: dict[type, Callable[[Message], bool]] = {
 }
 
 
-def _chosen(get: _Get, entries: Sequence[Any]) -> list[tuple[int, Message | None]]:
+def _chosen(get: _Get, entries: Sequence[Any]) -> list[tuple[int, StoredMessage | None]]:
     """Ids and messages that `inputMessage`s name: by id, or as what another message answers."""
     ids = []
     for entry in entries[:_MAX_MESSAGES]:
@@ -112,13 +112,13 @@ def _chosen(get: _Get, entries: Sequence[Any]) -> list[tuple[int, Message | None
     return [(id_, get(id_)) for id_ in ids]
 
 
-def _shown(context: Context, chat: Chat | None, id_: int, message: Message | None) -> Any:
+def _shown(context: RequestContext, chat: Chat | None, id_: int, message: StoredMessage | None) -> Any:
     if chat is None or message is None:
         return tl.MessageEmpty(id=id_, peer_id=None)
     return context.view.message(chat, message)
 
 
-def _thread(context: Context, chat: Chat, message: int) -> tuple[Chat, int]:
+def _thread(context: RequestContext, chat: Chat, message: int) -> tuple[Chat, int]:
     """Where the replies to a message are: a post's are in the discussion group."""
     if message not in chat.messages:
         raise RpcFailure(400, "MSG_ID_INVALID")
@@ -127,14 +127,14 @@ def _thread(context: Context, chat: Chat, message: int) -> tuple[Chat, int]:
     return (group, root.id) if group and root else (chat, message)
 
 
-def _page(context: Context, chat: Chat, request: Any, fits: Callable[[Message], bool]) -> Any:
+def _page(context: RequestContext, chat: Chat, request: Any, fits: Callable[[StoredMessage], bool]) -> Any:
     every = [message for message in chat.newest_first() if fits(message)]
     chosen = page(every, request)
     shown = [context.view.message(chat, message) for message in chosen]
     return _messages(context, chat, chosen, shown, len(every))
 
 
-def page(newest_first: list[Message], request: Any) -> list[Message]:
+def page(newest_first: list[StoredMessage], request: Any) -> list[StoredMessage]:
     """What the offsets and limits of a request choose (https://core.telegram.org/api/offsets)."""
     start = _start(newest_first, request) + request.add_offset
     end = start + min(request.limit, _MAX_MESSAGES)
@@ -142,7 +142,7 @@ def page(newest_first: list[Message], request: Any) -> list[Message]:
     return [message for message in window if _between(message.id, request.min_id, request.max_id)]
 
 
-def _start(newest_first: list[Message], request: Any) -> int:
+def _start(newest_first: list[StoredMessage], request: Any) -> int:
     """Index of the first message older than the offset: the id, or else the date."""
     date = getattr(request, "offset_date", None)
     if request.offset_id:
@@ -158,7 +158,9 @@ def _between(id_: int, low: int, high: int) -> bool:
     return id_ > low and (not high or id_ < high)
 
 
-def _messages(context: Context, chat: Chat, messages: Iterable[Message], shown: list[Any], count: int) -> Any:
+def _messages(
+    context: RequestContext, chat: Chat, messages: Iterable[StoredMessage], shown: list[Any], count: int
+) -> Any:
     found: dict[str, Any] = {"messages": shown, "topics": [], **context.view.around(chat, messages)}
     if not chat.private:
         return tl.messages.ChannelMessages(pts=chat.box.pts, count=count, **found)

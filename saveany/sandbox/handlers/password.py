@@ -11,16 +11,16 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.auth import log_in
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.handshake import PRIME, G
-from saveany.sandbox.vault import Challenge
-from saveany.sandbox.world import Account
+from saveany.sandbox.key_store import Challenge
+from saveany.sandbox.world import SandboxAccount
 
 _SIZE = 256  # bytes of a number
 
 
 @answers(fn.account.GetPasswordRequest, login=False)
-def get_password(context: Context, request: Any) -> Any:
+def get_password(context: RequestContext, request: Any) -> Any:
     """How to prove that one knows the password, without saying it; each challenge is good for one try."""
     account = _account(context)
     plain: dict[str, Any] = {
@@ -47,7 +47,7 @@ def get_password(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.CheckPasswordRequest, login=False)
-def check_password(context: Context, request: Any) -> Any:
+def check_password(context: RequestContext, request: Any) -> Any:
     """Finish a login that the code, or a scanned token, has begun."""
     account, challenge, proof = _account(context), context.key.challenge, request.password
     context.key.challenge = None
@@ -61,7 +61,7 @@ def check_password(context: Context, request: Any) -> Any:
     return log_in(context, account)
 
 
-def _account(context: Context) -> Account:
+def _account(context: RequestContext) -> SandboxAccount:
     """Who is logged in with this key, or has yet to say the password."""
     half = context.key.half_in
     return context.account if half is None else context.world.accounts[half]

@@ -7,44 +7,44 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
-from saveany.sandbox.world import Account
+from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.world import SandboxAccount
 
 
 @answers(fn.contacts.BlockRequest, bots=False)
-def block(context: Context, request: Any) -> bool:
+def block(context: RequestContext, request: Any) -> bool:
     """Hear no more of somebody; a bot is told that it was stopped."""
     return _set_blocked(context, request, True)
 
 
 @answers(fn.contacts.UnblockRequest, bots=False)
-def unblock(context: Context, request: Any) -> bool:
+def unblock(context: RequestContext, request: Any) -> bool:
     """Let somebody write again."""
     return _set_blocked(context, request, False)
 
 
 @answers(fn.messages.SetTypingRequest)
-def set_typing(context: Context, request: Any) -> bool:
+def set_typing(context: RequestContext, request: Any) -> bool:
     """Say that one is typing, or sending a file; nobody is told here."""
     context.peer(request.peer)
     return True
 
 
 @answers(fn.messages.ReadHistoryRequest, bots=False)
-def read_history(context: Context, request: Any) -> Any:
+def read_history(context: RequestContext, request: Any) -> Any:
     """Have read private messages."""
     context.peer(request.peer)
-    return tl.messages.AffectedMessages(pts=context.world.talks.box(context.account).pts, pts_count=0)
+    return tl.messages.AffectedMessages(pts=context.world.private_chats.box(context.account).pts, pts_count=0)
 
 
 @answers(fn.channels.ReadHistoryRequest, bots=False)
-def read_channel_history(context: Context, request: Any) -> bool:
+def read_channel_history(context: RequestContext, request: Any) -> bool:
     """Have read messages of a channel."""
     context.chat(request.channel)
     return True
 
 
-def _set_blocked(context: Context, request: Any, stopped: bool) -> bool:
+def _set_blocked(context: RequestContext, request: Any, stopped: bool) -> bool:
     other, me = context.user(request.id), context.account
     if other is None or other is me:
         raise RpcFailure(400, "CONTACT_ID_INVALID")
@@ -55,9 +55,9 @@ def _set_blocked(context: Context, request: Any, stopped: bool) -> bool:
     return True
 
 
-def _tell(context: Context, bot: Account, stopped: bool) -> None:
+def _tell(context: RequestContext, bot: SandboxAccount, stopped: bool) -> None:
     me = context.account
     bot.qts += 1
     update = tl.UpdateBotStopped(me.id, datetime.now(UTC), stopped, bot.qts)
     bot.stops.append((me, update))
-    context.news.push_to(bot, update, context.world.talks.of(bot, me), [me])
+    context.news.push_to(bot, update, context.world.private_chats.of(bot, me), [me])

@@ -7,41 +7,41 @@ from typing import Any, NamedTuple
 
 from telethon.tl import types as tl
 
-from saveany.sandbox import news
-from saveany.sandbox.boxes import Event
+from saveany.sandbox import broadcast
 from saveany.sandbox.cdn import Cdn
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.vault import Key, Vault
-from saveany.sandbox.view import View
-from saveany.sandbox.world import Account, Chat, World
+from saveany.sandbox.key_store import KeyStore, StoredKey
+from saveany.sandbox.message_boxes import MessageEvent
+from saveany.sandbox.view import AccountView
+from saveany.sandbox.world import Chat, SandboxAccount, World
 
 
 @dataclass
-class Context:
+class RequestContext:
     """Where and by whom a request is asked."""
 
     world: World
-    vault: Vault
-    news: news.News
-    key: Key
+    vault: KeyStore
+    news: broadcast.UpdateBroadcaster
+    key: StoredKey
     dc: int
     home: int  # the data centre of every account
     addresses: Mapping[int, tuple[str, int]]
     options: Sequence[Any]  # TL dcOption: addresses beside those
     cdn: Cdn | None
-    events: list[Event]  # what the request has made happen
+    events: list[MessageEvent]  # what the request has made happen
 
     @cached_property
-    def account(self) -> Account:
+    def account(self) -> SandboxAccount:
         """The account that is logged in with this key."""
         if self.key.account is None:
             raise RpcFailure(401, "AUTH_KEY_UNREGISTERED")
         return self.world.accounts[self.key.account]
 
     @cached_property
-    def view(self) -> View:
+    def view(self) -> AccountView:
         """The world as this account sees it."""
-        return View(self.world, self.account)
+        return AccountView(self.world, self.account)
 
     def chat(self, peer: Any) -> Chat:
         """The chat of an `inputChannel` or `inputPeerChannel`."""
@@ -55,12 +55,12 @@ class Context:
             other = self.user(peer)
             if other is None or (other is self.account and self.account.bot):
                 raise RpcFailure(400, "PEER_ID_INVALID")
-            return self.world.talks.of(self.account, other)
+            return self.world.private_chats.of(self.account, other)
         if isinstance(peer, tl.InputPeerChat):
             return self._group(peer.chat_id)
         return self.chat(peer)
 
-    def user(self, peer: Any) -> Account | None:
+    def user(self, peer: Any) -> SandboxAccount | None:
         """The account of an `inputUser` or `inputPeerUser`, if the hash is right.
 
         A bot may say 0 for the hash of somebody who has written to it.
@@ -74,20 +74,20 @@ class Context:
         return user if user is self.account or (met and self._has_met(user)) else None
 
     def _group(self, group_id: int) -> Chat:
-        group = self.world.talks.groups.get(group_id)
+        group = self.world.private_chats.groups.get(group_id)
         if group is None or self.account.id not in group.members:
             raise RpcFailure(400, "PEER_ID_INVALID")
-        return self.world.talks.of(self.account, group)
+        return self.world.private_chats.of(self.account, group)
 
-    def _has_met(self, user: Account) -> bool:
-        return any(user.id in chat.members for chat in self.world.talks.held(self.account))
+    def _has_met(self, user: SandboxAccount) -> bool:
+        return any(user.id in chat.members for chat in self.world.private_chats.held(self.account))
 
     def updates(self, *extra: Any) -> Any:
         """TL `updates` with what the request has made happen, after `extra`."""
-        return news.updates(self.view, self.events, *extra)
+        return broadcast.updates(self.view, self.events, *extra)
 
 
-Handler = Callable[[Context, Any], Any]
+Handler = Callable[[RequestContext, Any], Any]
 
 
 class Method(NamedTuple):

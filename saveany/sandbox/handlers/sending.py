@@ -15,23 +15,23 @@ from telethon.tl import types as tl
 from saveany.sandbox import texts
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 from saveany.sandbox.handlers.uploads import uploaded
-from saveany.sandbox.world import Account, Chat, File, Message, Origin, Picture
+from saveany.sandbox.world import Chat, Origin, Picture, SandboxAccount, StoredFile, StoredMessage
 
 _LONGEST_CAPTION, _LONGEST_TEXT = 1024, 4096
 _MOST_IN_ALBUM, _MOST_FORWARDED = 10, 100
 
 
-class _Letter(NamedTuple):
+class _OutgoingMessage(NamedTuple):
     """One message to be sent."""
 
     random_id: int
-    message: Message
+    message: StoredMessage
 
 
 @answers(fn.messages.SendMessageRequest)
-def send_message(context: Context, request: Any) -> Any:
+def send_message(context: RequestContext, request: Any) -> Any:
     """A message of words."""
     check_markup(context, request.reply_markup)
     said = words(request.message, request.entities)
@@ -39,7 +39,7 @@ def send_message(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.SendMediaRequest)
-def send_media(context: Context, request: Any) -> Any:
+def send_media(context: RequestContext, request: Any) -> Any:
     """A message with a file."""
     check_markup(context, request.reply_markup)
     _writable(context, request.peer)
@@ -50,7 +50,7 @@ def send_media(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.SendMultiMediaRequest)
-def send_multi_media(context: Context, request: Any) -> Any:
+def send_multi_media(context: RequestContext, request: Any) -> Any:
     """An album."""
     if not 0 < len(request.multi_media) <= _MOST_IN_ALBUM:
         raise RpcFailure(400, "MULTI_MEDIA_TOO_LONG" if request.multi_media else "MEDIA_EMPTY")
@@ -68,14 +68,14 @@ def send_multi_media(context: Context, request: Any) -> Any:
 
 
 @answers(fn.messages.UploadMediaRequest)
-def upload_media(context: Context, request: Any) -> Any:
+def upload_media(context: RequestContext, request: Any) -> Any:
     """Make a file of uploaded parts, for an album."""
     context.peer(request.peer)
     return context.view.media(media_file(context, request.media))
 
 
 @answers(fn.messages.ForwardMessagesRequest)
-def forward_messages(context: Context, request: Any) -> Any:
+def forward_messages(context: RequestContext, request: Any) -> Any:
     """Messages from one chat to another; albums stay albums."""
     source = context.peer(request.from_peer)
     if source.protected:
@@ -94,7 +94,7 @@ def forward_messages(context: Context, request: Any) -> Any:
             albums[original.album] = context.world.new_id()
         album = albums.get(original.album or 0)
         copy = replace(_forwarded(source, original, request), album=album, sender=context.account.id)
-        letters.append(_Letter(random_id, copy))
+        letters.append(_OutgoingMessage(random_id, copy))
     chosen = tl.InputReplyToMessage(request.top_msg_id) if request.top_msg_id else None
     return _send(context, request, letters, to=request.to_peer, reply=chosen)
 
@@ -120,7 +120,7 @@ def caption(text: str, entities: Sequence[Any] | None) -> texts.Text:
     return said
 
 
-def media_file(context: Context, media: Any) -> File:
+def media_file(context: RequestContext, media: Any) -> StoredFile:
     """The file that an account names, or makes of what it has uploaded."""
     world = context.world
     if isinstance(media, tl.InputMediaDocument | tl.InputMediaPhoto):
@@ -128,12 +128,12 @@ def media_file(context: Context, media: Any) -> File:
     if isinstance(media, _UPLOADED_PHOTO):
         content = uploaded(context, media.file)
         picture = Picture("y", 1280, 720, content)
-        made = File(id=world.new_id(), content=content, mime="image/jpeg", pictures=(picture,))
+        made = StoredFile(id=world.new_id(), content=content, mime="image/jpeg", pictures=(picture,))
     elif isinstance(media, _UPLOADED_DOCUMENT):
         named = (each for each in media.attributes if isinstance(each, tl.DocumentAttributeFilename))
         others = (each for each in media.attributes if not isinstance(each, tl.DocumentAttributeFilename))
         name = next((each.file_name for each in named), media.file.name or None)
-        made = File(
+        made = StoredFile(
             id=world.new_id(),
             content=uploaded(context, media.file),
             name=name,
@@ -147,18 +147,22 @@ def media_file(context: Context, media: Any) -> File:
     return world.add_file(made)
 
 
-def _letter(request: Any, random_id: int, said: texts.Text, file: File | None = None) -> _Letter:
+def _letter(
+    request: Any, random_id: int, said: texts.Text, file: StoredFile | None = None
+) -> _OutgoingMessage:
     text, entities = said
     markup = getattr(request, "reply_markup", None)
-    return _Letter(random_id, Message(id=0, text=text, entities=entities, markup=markup, file=file))
+    return _OutgoingMessage(
+        random_id, StoredMessage(id=0, text=text, entities=entities, markup=markup, file=file)
+    )
 
 
-def _grouped(context: Context, letters: Sequence[_Letter]) -> list[_Letter]:
+def _grouped(context: RequestContext, letters: Sequence[_OutgoingMessage]) -> list[_OutgoingMessage]:
     album = context.world.new_id() if len(letters) > 1 else None
     return [letter._replace(message=replace(letter.message, album=album)) for letter in letters]
 
 
-def _album_kind(file: File) -> str:
+def _album_kind(file: StoredFile) -> str:
     """Photos and videos may be together, documents and music only with their like."""
     kinds = {type(attribute) for attribute in file.attributes}
     if file.pictures or tl.DocumentAttributeVideo in kinds:
@@ -166,7 +170,7 @@ def _album_kind(file: File) -> str:
     return "audio" if tl.DocumentAttributeAudio in kinds else "document"
 
 
-def _forwarded(source: Chat, original: Message, request: Any) -> Message:
+def _forwarded(source: Chat, original: StoredMessage, request: Any) -> StoredMessage:
     channel = source.id if source.broadcast else None
     post = original.id if channel else None
     account = None if channel else original.sender
@@ -174,7 +178,7 @@ def _forwarded(source: Chat, original: Message, request: Any) -> Message:
     if origin.account is None and origin.channel is None:
         origin = origin._replace(channel=source.id)
     bare = request.drop_media_captions and original.file
-    return Message(
+    return StoredMessage(
         id=0,
         text="" if bare else original.text,
         entities=() if bare else original.entities,
@@ -191,13 +195,13 @@ def _links_only(markup: Any) -> Any:
     return markup if all(isinstance(each.type, tl.InlineButtonTypeUrl) for each in buttons) else None
 
 
-def _check_new(context: Context, random_ids: Sequence[int]) -> None:
+def _check_new(context: RequestContext, random_ids: Sequence[int]) -> None:
     known = any((context.account.id, random_id) in context.world.sent for random_id in random_ids)
     if known or len(set(random_ids)) != len(random_ids):
         raise RpcFailure(500, "RANDOM_ID_DUPLICATE")
 
 
-def _writable(context: Context, peer: Any) -> Chat:
+def _writable(context: RequestContext, peer: Any) -> Chat:
     """The chat of a peer, if the account may write there."""
     chat, me = context.peer(peer), context.account
     if chat.group:
@@ -212,19 +216,23 @@ def _writable(context: Context, peer: Any) -> Chat:
     return chat
 
 
-def _check_reachable(context: Context, me: Account, other: Account) -> None:
+def _check_reachable(context: RequestContext, me: SandboxAccount, other: SandboxAccount) -> None:
     if me.bot and other.bot:
         raise RpcFailure(400, "USER_IS_BOT")
     if me.id in other.blocked:
         raise RpcFailure(400, "USER_IS_BLOCKED")
     if other.id in me.blocked:
         raise RpcFailure(400, "YOU_BLOCKED_USER")
-    if me.bot and not context.world.talks.of(me, other).messages:
+    if me.bot and not context.world.private_chats.of(me, other).messages:
         raise RpcFailure(400, "PEER_ID_INVALID")  # a bot cannot begin a talk
 
 
 def _send(
-    context: Context, request: Any, letters: Sequence[_Letter], to: Any = None, reply: Any = None
+    context: RequestContext,
+    request: Any,
+    letters: Sequence[_OutgoingMessage],
+    to: Any = None,
+    reply: Any = None,
 ) -> Any:
     chat = _writable(context, to or request.peer)
     _check_new(context, [letter.random_id for letter in letters])

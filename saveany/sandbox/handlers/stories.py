@@ -7,11 +7,11 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import wrappings
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 
 
 @answers(fn.stories.GetStoriesByIDRequest, bots=False)
-def get_stories_by_id(context: Context, request: Any) -> Any:
+def get_stories_by_id(context: RequestContext, request: Any) -> Any:
     """The stories of somebody that are not over."""
     owner = _owner(context, request.peer)
     found = {id_: context.world.stories.get((owner, id_)) for id_ in request.id}
@@ -19,7 +19,7 @@ def get_stories_by_id(context: Context, request: Any) -> Any:
     return tl.stories.Stories(count=len(shown), stories=shown, chats=[], users=[])
 
 
-def _owner(context: Context, peer: Any) -> int:
+def _owner(context: RequestContext, peer: Any) -> int:
     """The account or channel of a peer, if who asks knows it."""
     if isinstance(peer, tl.InputPeerUserFromMessage | tl.InputPeerChannelFromMessage):
         return _named_in(context, peer)
@@ -32,7 +32,7 @@ def _owner(context: Context, peer: Any) -> int:
     return int(peer.user_id)
 
 
-def _named_in(context: Context, peer: Any) -> int:
+def _named_in(context: RequestContext, peer: Any) -> int:
     """Who has posted the story that a message quotes (https://core.telegram.org/api/min)."""
     message = context.peer(peer.peer).messages.get(peer.msg_id)
     if message is None:

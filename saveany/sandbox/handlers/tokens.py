@@ -10,22 +10,22 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.auth import log_in, need_password
-from saveany.sandbox.handlers.registry import Context, answers
-from saveany.sandbox.vault import Key
-from saveany.sandbox.world import Account
+from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.key_store import StoredKey
+from saveany.sandbox.world import SandboxAccount
 
 
 @dataclass(eq=False)
 class Token:
     """A QR code: shown by the session with `key` until it expires or somebody accepts it."""
 
-    key: Key
+    key: StoredKey
     expires: datetime
-    account: Account | None = None  # who has accepted it
+    account: SandboxAccount | None = None  # who has accepted it
 
 
 @answers(fn.auth.ExportLoginTokenRequest, login=False)
-def export_login_token(context: Context, request: Any) -> Any:
+def export_login_token(context: RequestContext, request: Any) -> Any:
     """A token to show, the same until it expires; or, after it was accepted, the login."""
     tokens, now = context.world.tokens, datetime.now(UTC)
     for content, token in list(tokens.items()):
@@ -42,7 +42,7 @@ def export_login_token(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.ImportLoginTokenRequest, login=False)
-def import_login_token(context: Context, request: Any) -> Any:
+def import_login_token(context: RequestContext, request: Any) -> Any:
     """Log in at the account's data centre with a token that was accepted."""
     token = context.world.tokens.pop(request.token, None)
     if token is None or token.account is None:
@@ -51,7 +51,7 @@ def import_login_token(context: Context, request: Any) -> Any:
 
 
 @answers(fn.auth.AcceptLoginTokenRequest, bots=False)
-def accept_login_token(context: Context, request: Any) -> Any:
+def accept_login_token(context: RequestContext, request: Any) -> Any:
     """Let the session that shows a token in: what scanning the code does."""
     token = context.world.tokens.get(request.token)
     if token is None:
@@ -65,7 +65,7 @@ def accept_login_token(context: Context, request: Any) -> Any:
     return _authorization(token.key)
 
 
-def _accepted(context: Context, account: Account) -> Any:
+def _accepted(context: RequestContext, account: SandboxAccount) -> Any:
     if context.dc == context.home:
         return _success(context, account)
     content = secrets.token_bytes(16)
@@ -73,12 +73,12 @@ def _accepted(context: Context, account: Account) -> Any:
     return tl.auth.LoginTokenMigrateTo(context.home, content)
 
 
-def _success(context: Context, account: Account) -> Any:
+def _success(context: RequestContext, account: SandboxAccount) -> Any:
     need_password(context, account)
     return tl.auth.LoginTokenSuccess(log_in(context, account))
 
 
-def _authorization(key: Key) -> Any:
+def _authorization(key: StoredKey) -> Any:
     """What the one who scanned is told of the new session."""
     now = datetime.now(UTC)
     unknown = dict.fromkeys(("device_model", "platform", "system_version", "app_name", "app_version"), "")

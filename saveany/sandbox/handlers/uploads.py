@@ -8,7 +8,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.content import Parts, Pieces
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import Context, answers
+from saveany.sandbox.handlers.registry import RequestContext, answers
 
 _LARGEST_PART = 512 << 10
 _MOST_PARTS = {False: 4000, True: 8000}  # without and with Premium
@@ -16,20 +16,20 @@ _BIG = 10 << 20  # bytes from which a file must be sent with saveBigFilePart
 
 
 @answers(fn.upload.SaveFilePartRequest)
-def save_file_part(context: Context, request: Any) -> bool:
+def save_file_part(context: RequestContext, request: Any) -> bool:
     """A part of a small file."""
     return _save(context, request, None)
 
 
 @answers(fn.upload.SaveBigFilePartRequest)
-def save_big_file_part(context: Context, request: Any) -> bool:
+def save_big_file_part(context: RequestContext, request: Any) -> bool:
     """A part of a big file; the total is -1 while the sender does not know it."""
     if request.file_total_parts != -1 and not 0 < request.file_total_parts <= _most(context):
         raise RpcFailure(400, "FILE_PARTS_INVALID")
     return _save(context, request, request.file_total_parts)
 
 
-def uploaded(context: Context, file: Any) -> Pieces:
+def uploaded(context: RequestContext, file: Any) -> Pieces:
     """What was sent for an `inputFile` or `inputFileBig`."""
     if not 1 <= file.parts <= _most(context):
         raise RpcFailure(400, "FILE_PARTS_INVALID")
@@ -56,11 +56,11 @@ def _check_small(content: Pieces, checksum: str) -> None:
         raise RpcFailure(400, "MD5_CHECKSUM_INVALID")
 
 
-def _most(context: Context) -> int:
+def _most(context: RequestContext) -> int:
     return _MOST_PARTS[context.account.premium]
 
 
-def _save(context: Context, request: Any, total: int | None) -> bool:
+def _save(context: RequestContext, request: Any, total: int | None) -> bool:
     number, data = request.file_part, request.bytes
     if not 0 <= number < _most(context) or (total is not None and 0 <= total <= number):
         raise RpcFailure(400, "FILE_PART_INVALID")

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from telethon.tl.functions.auth import AcceptLoginTokenRequest
 
 from saveany.sandbox import samples
-from saveany.sandbox.world import Account
+from saveany.sandbox.world import SandboxAccount
 from saveany.telegram import qr
 from tests.acceptance.bot.conftest import BOT, OTHER, kill_bot, offers, says, usual
 from tests.fixtures.stack import Stack, until
@@ -246,7 +246,9 @@ async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[st
 async def test_logging_out(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/logout")
     await anna.hears(says("Nobody is logged in"))
-    third = stack.sandbox.world.add_account(Account(id=345678902, name="Third User", phone="+9996627777"))
+    third = stack.sandbox.world.add_account(
+        SandboxAccount(id=345678902, name="Third User", phone="+9996627777")
+    )
     session = stack.sandbox.session(third.id)  # no other test may need it: it ends here
     result = await stack.saveany("login", "--session", "-", stdin=f"{session}\n".encode())
     assert result.code == 0, result.err

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from saveany.sandbox import samples
-from saveany.sandbox.boxes import Event, Kind
 from saveany.sandbox.content import Literal
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.message_boxes import MessageEvent, MessageEventKind
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, says
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person
@@ -30,8 +30,8 @@ def fill(stack: Stack) -> None:
     chat = world.add_chat(Chat(id=CHAT, title="Lots", username="lots_of_files", members=members))
     for n in range(FILES):
         content = Literal(b"file number %d" % n)
-        file = world.add_file(File(id=2_000_000 + n, content=content, name=f"file {n // 2}.txt"))
-        world.post(chat, Message(id=n + 2, file=file))
+        file = world.add_file(StoredFile(id=2_000_000 + n, content=content, name=f"file {n // 2}.txt"))
+        world.post(chat, StoredMessage(id=n + 2, file=file))
 
 
 class Watched:
@@ -42,12 +42,12 @@ class Watched:
         self.edited: list[float] = []
         stack.sandbox.world.watchers.append(self.note)
 
-    def note(self, event: Event) -> None:
+    def note(self, event: MessageEvent) -> None:
         """Something happened somewhere."""
         if event.chat.owner == samples.PERSON.id and event.chat.id == samples.BOT.id:
             message: Any = event.chat.messages.get(event.ids[0])
             if message and message.sender == samples.BOT.id:
-                (self.said if event.kind is Kind.NEW else self.edited).append(time.monotonic())
+                (self.said if event.kind is MessageEventKind.NEW else self.edited).append(time.monotonic())
 
 
 def memory(pid: int) -> int:

@@ -10,8 +10,8 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
-from saveany.sandbox.world import Chat, File, Group, Message
-from saveany.store.people import People, Prefs, Shortcut
+from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage
+from saveany.store.preferences import Preferences, PreferencesStore, Shortcut
 from tests.acceptance.bot.conftest import BOT, database, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
@@ -19,10 +19,10 @@ from tests.sandbox.clients import Person, named
 DATA = b"all of it" * 100
 
 
-async def prefer(stack: Stack, prefs: Prefs) -> None:
+async def prefer(stack: Stack, prefs: Preferences) -> None:
     """Set what would take a hundred commands."""
     async with database(stack) as db:
-        await People(db).change(samples.PERSON.id, lambda old: prefs)
+        await PreferencesStore(db).change(samples.PERSON.id, lambda old: prefs)
 
 
 def saved(folder: Path) -> list[str]:
@@ -69,10 +69,12 @@ async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
             forwards.append([])
         for n in range(size):
             number += 1
-            file = File(id=2_100_000 + number, content=Literal(b"%d" % number), name=f"{album}-{n}.txt")
+            file = StoredFile(id=2_100_000 + number, content=Literal(b"%d" % number), name=f"{album}-{n}.txt")
             stack.sandbox.world.add_file(file)
             text = f"Album {album}" if n == 0 else ""
-            stack.sandbox.world.post(chat, Message(id=number, text=text, file=file, album=5_000 + album))
+            stack.sandbox.world.post(
+                chat, StoredMessage(id=number, text=text, file=file, album=5_000 + album)
+            )
             forwards[-1].append(number)
     await anna.send(BOT, "/rule add album=yes -> local1:Albums/{{ album }}")
     await anna.hears(says("1."))
@@ -97,7 +99,7 @@ async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
 async def test_a_small_group(stack: Stack, anna: Person) -> None:
     group = tl.InputPeerChat(4001)
     members = {samples.BOT.id, samples.PERSON.id}
-    stack.sandbox.world.talks.add_group(Group(id=group.chat_id, title="Few", members=members))
+    stack.sandbox.world.private_chats.add_group(Group(id=group.chat_id, title="Few", members=members))
     await anna.send(group, named(DATA, "not for you.txt"))
     await anna.send(group, named(DATA, "mention.txt"), caption="@sandbox_bot please")
     card = await anna.hears(offers("local1"))
@@ -152,13 +154,13 @@ async def test_a_hundred_folders(stack: Stack, anna: Person) -> None:
     folders = tuple(
         Shortcut("local2", f"some <b>long</b> folder & more/{n:03} {'x' * 60}") for n in range(100)
     )
-    await prefer(stack, Prefs(shortcuts=folders))
+    await prefer(stack, Preferences(shortcuts=folders))
     await anna.send(BOT, "/dir")
     assert "some <b>long</b> folder & more/000" in (await anna.hears(says("local2:/"))).raw_text
     await anna.send(BOT, named(DATA, "notes.txt"))
     await anna.press(await anna.hears(offers("local2")), "local2")
     card = await anna.hears(offers("/"))
-    await prefer(stack, Prefs(shortcuts=folders[5:]))
+    await prefer(stack, Preferences(shortcuts=folders[5:]))
     answer = await anna.press(card, "more/003")
     assert "not there any more" in answer.message
     await anna.press(card, "more/007")
@@ -171,7 +173,9 @@ async def test_a_hundred_folders(stack: Stack, anna: Person) -> None:
 
 
 async def test_what_was_preferred_is_gone(stack: Stack, anna: Person) -> None:
-    await prefer(stack, Prefs(storage="nas", folder="films", silent=True, shortcuts=(Shortcut("nas", "x"),)))
+    await prefer(
+        stack, Preferences(storage="nas", folder="films", silent=True, shortcuts=(Shortcut("nas", "x"),))
+    )
     await anna.send(BOT, "/config")
     assert "local1:/\n" in (await anna.hears(says("Storage"))).raw_text
     await anna.send(BOT, named(DATA, "notes.txt"))

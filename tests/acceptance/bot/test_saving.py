@@ -8,7 +8,7 @@ import pytest
 from telethon.tl import types as tl
 
 from saveany.sandbox import samples
-from saveany.sandbox.world import Account, Chat, Message
+from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage
 from tests.acceptance.bot.conftest import BOT, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named, person
@@ -57,7 +57,7 @@ async def test_buttons_of_a_forwarded_post_are_links(
     stack: Stack, anna: Person, number: int, urls: list[str]
 ) -> None:
     world = stack.sandbox.world
-    world.post(world.chats[samples.CHANNEL], Message(id=number, text="New!", markup=buttons(*urls)))
+    world.post(world.chats[samples.CHANNEL], StoredMessage(id=number, text="New!", markup=buttons(*urls)))
     [message] = await anna.client.get_messages("channel", ids=[number])
     await anna.forward(BOT, message)
     await anna.press(await anna.hears(offers("local1")), "local1")
@@ -68,7 +68,7 @@ async def test_buttons_of_a_forwarded_post_are_links(
 
 async def test_a_file_counts_and_not_the_buttons_below_it(stack: Stack, anna: Person) -> None:
     world, markup = stack.sandbox.world, buttons("https://t.me/channel/123")
-    world.post(world.chats[samples.CHANNEL], Message(id=303, file=world.files[1002], markup=markup))
+    world.post(world.chats[samples.CHANNEL], StoredMessage(id=303, file=world.files[1002], markup=markup))
     [message] = await anna.client.get_messages("channel", ids=[303])
     await anna.forward(BOT, message)
     await anna.press(await anna.hears(offers("local1")), "local1")
@@ -171,7 +171,9 @@ async def test_in_a_group_it_answers_who_names_it(stack: Stack, anna: Person) ->
 
 
 async def test_a_stranger_is_told_his_id_once(stack: Stack) -> None:
-    stranger = stack.sandbox.world.add_account(Account(id=345678901, name="Stranger", phone="+9996625555"))
+    stranger = stack.sandbox.world.add_account(
+        SandboxAccount(id=345678901, name="Stranger", phone="+9996625555")
+    )
     async with person(stack.sandbox, stranger.id) as one:
         await one.send(BOT, "hello")
         heard: Any = await one.hears(says("[[users]]"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from saveany.sandbox.content import Literal
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, WATCHED, kill_bot, offers, says
 from tests.fixtures.stack import Stack, until
 from tests.sandbox.clients import Person
@@ -30,8 +30,10 @@ def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | 
     """A message, with a file if that has a name."""
     world = stack.sandbox.world
     content = Literal(f"the bytes of {name}".encode())
-    file = world.add_file(File(id=90_000 + next(_numbers), content=content, name=name)) if name else None
-    return world.send(chat, Message(id=0, text=text, file=file, album=album)).id
+    file = (
+        world.add_file(StoredFile(id=90_000 + next(_numbers), content=content, name=name)) if name else None
+    )
+    return world.send(chat, StoredMessage(id=0, text=text, file=file, album=album)).id
 
 
 def saved(stack: Stack) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from saveany.cli.bars import Bars
-from saveany.cli.client import Event, printable
+from saveany.cli.client import ServerEvent, printable
 
 
 class Screen:
@@ -21,7 +21,7 @@ class Screen:
         self.bars = Bars(console)
 
     def show(self, kind: str, **data: Any) -> None:
-        self.bars.show(Event(kind, data))
+        self.bars.show(ServerEvent(kind, data))
 
     def below(self) -> str:
         """What stands below the lines of ended tasks."""

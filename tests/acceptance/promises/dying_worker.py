@@ -12,7 +12,7 @@ from saveany.cli import main
 from saveany.models import ItemStatus
 from saveany.store import Claim
 from storages.local import LocalUpload
-from workers.ledger import Ledger
+from workers.item_records import ItemRecords
 
 
 def die(*_: object) -> None:
@@ -53,8 +53,8 @@ def _after(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
 
 #: The steps of transfer.md's "Finish", and where each begins or ends.
 BOUNDARIES: dict[str, Callable[[], None]] = {
-    "before-finishing-recorded": lambda: _before(Ledger, "put", _finishing),
-    "after-finishing-recorded": lambda: _after(Ledger, "put", _finishing),
+    "before-finishing-recorded": lambda: _before(ItemRecords, "put", _finishing),
+    "after-finishing-recorded": lambda: _after(ItemRecords, "put", _finishing),
     "before-link": lambda: _before(LocalUpload, "_link"),
     "after-link-before-unlink": lambda: _before(LocalUpload, "_drop_part"),
     "after-unlink-before-folder-fsync": lambda: _before(LocalUpload, "_sync_folder"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from saveany.sandbox.content import Stream
+from saveany.sandbox.content import ContentStream
 from saveany.sandbox.samples import CHANNEL
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.promises.site import ONE_MIB, PDF, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,7 +24,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     async with Site(tmp_path_factory.mktemp("bad")) as site:
         world = site.sandbox.world
         closed = world.add_chat(Chat(id=CLOSED, title="Of others"))
-        world.post(closed, Message(id=5, file=world.files[1001]))
+        world.post(closed, StoredMessage(id=5, file=world.files[1001]))
         await site.start(1)
         yield site
 
@@ -61,18 +61,18 @@ async def test_link_that_leads_nowhere(site: Site, link: str, says: str) -> None
     assert site.files() == before
 
 
-def write(site: Site, number: int, file: File) -> None:
+def write(site: Site, number: int, file: StoredFile) -> None:
     """Put a message with a file into the sample channel."""
     world = site.sandbox.world
-    world.post(world.chats[CHANNEL], Message(id=number, file=world.add_file(file)))
+    world.post(world.chats[CHANNEL], StoredMessage(id=number, file=world.add_file(file)))
 
 
 async def test_message_deleted_during_the_transfer(site: Site) -> None:
     world = site.sandbox.world
     file = world.add_file(
-        File(id=9001, content=Stream(9001, 8 << 20), name="gone.bin", dc=site.sandbox.dc_id)
+        StoredFile(id=9001, content=ContentStream(9001, 8 << 20), name="gone.bin", dc=site.sandbox.dc_id)
     )
-    world.post(world.chats[CHANNEL], Message(id=901, file=file))
+    world.post(world.chats[CHANNEL], StoredMessage(id=901, file=file))
     site.sandbox.faults.add("rate=4000000,file=9001")
     site.sandbox.faults.add(f"delete,file=9001,after={2 << 20},count=1")
     before = site.files()
@@ -132,7 +132,11 @@ async def test_name_that_is_a_folder(site: Site) -> None:
 
 
 async def test_disk_without_room(site: Site) -> None:
-    write(site, 902, File(id=9002, content=Stream(9002, 1 << 60), name="huge.bin", dc=site.sandbox.dc_id))
+    write(
+        site,
+        902,
+        StoredFile(id=9002, content=ContentStream(9002, 1 << 60), name="huge.bin", dc=site.sandbox.dc_id),
+    )
     before = site.files()
     task = await site.ended(await site.post("https://t.me/channel/902"))
     assert task["status"] == "failed"

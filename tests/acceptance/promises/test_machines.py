@@ -19,7 +19,7 @@ from saveany.telegram.session import PREFIX
 from storages.local import LocalOptions, LocalStorage
 from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
 from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
-from workers.identity import check_identity
+from workers.storage_set import check_identity
 
 MARK = ".saveany-storage"
 #: After the right folder is back: a look every 5 s, then a bell that a worker with the disk must answer.

@@ -11,7 +11,7 @@ import pytest
 from saveany.planning.rules import parse_rule
 from saveany.planning.templates import checked
 from saveany.store import Store, connect
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
 from tests.fixtures import site
 from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import STORAGE, USER_ID, Stack
@@ -38,10 +38,10 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     ]
     async with Stack(tmp_path, tables={"storages": storages, "users": [{"id": USER_ID}, {"id": 7}]}) as stack:
         store = Store(connect(stack.redis_url))
-        prefs = Prefs(
+        prefs = Preferences(
             folder="mine", template=checked("{{ msgid }} {{ name }}"), rules=tuple(map(parse_rule, RULES))
         )
-        await store.people.change(USER_ID, lambda _: prefs)
+        await store.preferences.change(USER_ID, lambda _: prefs)
         await store.db.close()
         yield stack
 

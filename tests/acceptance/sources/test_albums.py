@@ -10,7 +10,7 @@ import pytest
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import sha256
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from tests.fixtures.stack import Stack, until
 
 ALBUM = "https://t.me/channel/131"
@@ -33,7 +33,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         yield stack
 
 
-def sent(stack: Stack) -> list[Message]:
+def sent(stack: Stack) -> list[StoredMessage]:
     return [each for each in reversed(stack.sandbox.world.chats[INBOX].newest_first()) if not each.service]
 
 

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from saveany.sandbox import samples
-from saveany.sandbox.content import MIB, Literal, Stream, sha256
+from saveany.sandbox.content import MIB, ContentStream, Literal, sha256
 from saveany.sandbox.documents import jpeg
 from saveany.sandbox.model import Wrapper
-from saveany.sandbox.world import Chat, File, Message, Picture, Wrapping
+from saveany.sandbox.world import Chat, Picture, StoredFile, StoredMessage, Wrapping
 from tests.fixtures.stack import Stack
 
 CHAT = 1600000005
@@ -32,22 +32,22 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield stack
 
 
-def photo(stack: Stack, content: bytes = _JPEG, declared: int | None = None) -> File:
+def photo(stack: Stack, content: bytes = _JPEG, declared: int | None = None) -> StoredFile:
     world = stack.sandbox.world
     small = Picture("s", 80, 60, Literal(jpeg(80, 60, 3)))
     large = Picture("x", 320, 240, Literal(content), declared)
     return world.add_file(
-        File(id=world.new_id(), content=large.content, mime="image/jpeg", pictures=(small, large))
+        StoredFile(id=world.new_id(), content=large.content, mime="image/jpeg", pictures=(small, large))
     )
 
 
 def post(stack: Stack, **fields: Any) -> str:
     """The link of a new message."""
     world = stack.sandbox.world
-    return f"https://t.me/inbox/{world.send(world.chats[CHAT], Message(id=0, **fields)).id}"
+    return f"https://t.me/inbox/{world.send(world.chats[CHAT], StoredMessage(id=0, **fields)).id}"
 
 
-def wrapped(stack: Stack, how: Wrapper, *files: File, **more: Any) -> str:
+def wrapped(stack: Stack, how: Wrapper, *files: StoredFile, **more: Any) -> str:
     return post(stack, service=how in SERVICE, wrapped=Wrapping(how=how, files=files, **more))
 
 
@@ -56,7 +56,7 @@ async def save(stack: Stack, link: str) -> dict[str, Any]:
     return task
 
 
-async def is_saved(stack: Stack, link: str, *files: File) -> None:
+async def is_saved(stack: Stack, link: str, *files: StoredFile) -> None:
     task = await save(stack, link)
     assert (task["status"], task["error"]) == ("completed", "")
     for item, file in zip(task["items"], files, strict=True):
@@ -70,7 +70,9 @@ async def test_every_form_is_saved(stack: Stack, how: Wrapper) -> None:
     file = photo(stack)
     if how == "wallpaper":
         world = stack.sandbox.world
-        file = world.add_file(File(id=world.new_id(), content=Stream(1, 70_001), mime="image/png"))
+        file = world.add_file(
+            StoredFile(id=world.new_id(), content=ContentStream(1, 70_001), mime="image/png")
+        )
     await is_saved(stack, wrapped(stack, how, file), file)
 
 
@@ -119,7 +121,7 @@ async def test_a_photo_without_its_end_is_not(stack: Stack, declared: int) -> No
 async def test_a_document_must_have_the_size_that_was_said(stack: Stack) -> None:
     """It has no end that one could look for."""
     world = stack.sandbox.world
-    file = world.add_file(File(id=world.new_id(), content=Literal(_JPEG), name="a.jpg"))
+    file = world.add_file(StoredFile(id=world.new_id(), content=Literal(_JPEG), name="a.jpg"))
     stack.sandbox.faults.add(f"short=9,file={file.id}")
     task = await save(stack, post(stack, file=file))
     assert (task["status"], "bytes where" in task["error"]) == ("failed", True)

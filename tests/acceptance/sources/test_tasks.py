@@ -14,7 +14,7 @@ import pytest
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import sha256
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from tests.fixtures import s3, site
 from tests.fixtures.openload import OpenloadServer, openload
 from tests.fixtures.s3 import S3Server
@@ -322,7 +322,7 @@ async def test_what_a_killed_worker_left_on_its_disk_is_removed(stack: Stack, we
     assert all(folder.exists() for folder in others)
 
 
-def sent(stack: Stack) -> list[Message]:
+def sent(stack: Stack) -> list[StoredMessage]:
     chat = stack.sandbox.world.chats[1600000005]
     return [message for message in reversed(chat.newest_first()) if not message.service]
 

@@ -286,9 +286,9 @@ async def test_a_store_that_was_emptied_sends_everyone_away(store: Store) -> Non
     assert end.reason
 
 
-def told(number: int, *, progress: bool = False, task: str = "t") -> hub_module.Told:
+def told(number: int, *, progress: bool = False, task: str = "t") -> hub_module.EncodedEvent:
     happened = event(number, progress=progress, task=task)
-    return hub_module.Told(happened, encode(happened))
+    return hub_module.EncodedEvent(happened, encode(happened))
 
 
 def event(number: int, *, progress: bool = False, task: str = "t") -> Event:
@@ -303,7 +303,7 @@ async def test_a_slow_client_loses_progress_first(monkeypatch: pytest.MonkeyPatc
     for n in (1, 2):
         client.offer(told(n))
     got = await client.next()
-    assert [isinstance(e, hub_module.Told) and e.event.id for e in got] == ["", "", "1-0", "2-0"]
+    assert [isinstance(e, hub_module.EncodedEvent) and e.event.id for e in got] == ["", "", "1-0", "2-0"]
 
 
 async def test_a_client_that_is_too_slow_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:

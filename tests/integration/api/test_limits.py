@@ -15,12 +15,12 @@ from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.queue import Queue
 from saveany.store import Limits, Store
 from storages.base import Range
 from tests.integration.api.conftest import announce_nothing, check_error, claim, create
-from workers.limits import Bucket, Throttle, Watched
+from workers.limits import Throttle, ThrottledSource, TokenBucket
 from workers.sources.base import Source, Write
 
 URL = "/api/v1/limits"
@@ -69,13 +69,13 @@ async def test_more_tasks_per_user_wake_workers(client: httpx.AsyncClient, store
 
 
 async def test_a_bucket_lets_pass_what_it_may() -> None:
-    bucket, began = Bucket(100_000), time.monotonic()
+    bucket, began = TokenBucket(100_000), time.monotonic()
     await asyncio.gather(*(bucket.take(5_000) for _ in range(4)))
     assert time.monotonic() - began >= 0.2
 
 
 async def test_who_waits_notices_a_new_rate() -> None:
-    bucket = Bucket(1)
+    bucket = TokenBucket(1)
     waiting = asyncio.create_task(bucket.take(1_000_000))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -84,14 +84,14 @@ async def test_who_waits_notices_a_new_rate() -> None:
 
 
 async def test_without_a_limit_nobody_waits() -> None:
-    bucket = Bucket()
+    bucket = TokenBucket()
     for _ in range(3):
         await asyncio.wait_for(bucket.take(1 << 40), 0.2)
 
 
 async def test_a_pause_is_not_made_up_for() -> None:
     """However long nothing came, the next bytes take their time."""
-    bucket = Bucket(100_000)
+    bucket = TokenBucket(100_000)
     bucket._at -= 3600
     began = time.monotonic()
     await bucket.take(10_000)
@@ -104,7 +104,7 @@ class Parts(Source):
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         return []
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
@@ -126,7 +126,7 @@ async def nowhere(_: int, __: bytes | memoryview) -> None:
 ITEM = Item(index=0, name="f", path="f")
 
 
-async def seconds(watched: Watched) -> float:
+async def seconds(watched: ThrottledSource) -> float:
     began = time.monotonic()
     await watched.fetch(ITEM, nowhere)
     return time.monotonic() - began
@@ -140,18 +140,20 @@ async def test_a_worker_keeps_to_its_share(client: httpx.AsyncClient, store: Sto
     user = 123456789
     throttle = Throttle(store, "a", Limits())
     await throttle.refresh()
-    watched = Watched(Parts(), throttle, store.counters, user)
+    watched = ThrottledSource(Parts(), throttle, store.counters, user)
     assert await seconds(watched) < 0.2
     await client.put(URL, json={name: 100_000})
     await throttle.refresh()
     assert await seconds(watched) >= 0.4, "20,000 bytes at half of 100,000 a second"
     if name == "bytes_per_second_per_user":
-        assert await seconds(Watched(Parts(), throttle, store.counters, 42)) < 0.4, "others have their own"
+        assert await seconds(ThrottledSource(Parts(), throttle, store.counters, 42)) < 0.4, (
+            "others have their own"
+        )
 
 
 async def test_configured_limits_hold_until_they_are_changed(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=100_000))
-    watched = Watched(Parts(), throttle, store.counters, 1)
+    watched = ThrottledSource(Parts(), throttle, store.counters, 1)
     await throttle.refresh()
     assert await seconds(watched) >= 0.2
     await store.settings.set({"bytes_per_second": 0})
@@ -170,7 +172,7 @@ class Copied(Parts):
 async def test_what_was_held_back_when_it_was_downloaded_is_not_again(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=1))
     await throttle.refresh()
-    watched = Watched(Copied(), throttle, store.counters, 1)
+    watched = ThrottledSource(Copied(), throttle, store.counters, 1)
     await asyncio.wait_for(watched.fetch(ITEM, nowhere), 20)
     assert watched.is_local
 
@@ -194,7 +196,7 @@ async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, a
 
 
 async def test_what_passes_is_counted(store: Store) -> None:
-    watched = Watched(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
+    watched = ThrottledSource(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
     await watched.fetch(ITEM, nowhere)
     await store.counters.flush()
     await watched.fetch(ITEM, nowhere)
@@ -219,7 +221,7 @@ class Late(Parts):
 
 
 async def test_a_part_takes_as_long_as_its_own_fetcher_waited(store: Store) -> None:
-    await Watched(Late(), Throttle(store, "a", Limits()), store.counters, 1).fetch(ITEM, nowhere)
+    await ThrottledSource(Late(), Throttle(store, "a", Limits()), store.counters, 1).fetch(ITEM, nowhere)
     await store.counters.flush()
     assert 0.3 <= (await store.counters.read())["part_seconds_sum"] < 0.55
 
@@ -227,7 +229,7 @@ async def test_a_part_takes_as_long_as_its_own_fetcher_waited(store: Store) -> N
 async def test_waits_that_were_told_are_counted(store: Store) -> None:
     told = Retryable("flood", after=30)
     for error in (told, Retryable("the line broke")):
-        watched = Watched(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)
+        watched = ThrottledSource(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)
         with pytest.raises(Retryable):
             await watched.fetch(ITEM, nowhere)
     await store.counters.flush()

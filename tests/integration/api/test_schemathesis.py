@@ -15,8 +15,8 @@ from saveany.store import Store, WorkerInfo
 from saveany.store.workers import SILENCE_MS
 from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.api.conftest import TOKEN, url_of
-from workers.answers import answer_forever
-from workers.identity import Place
+from workers.storage_queries import answer_forever
+from workers.storage_set import StorageHandle
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
 MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "15")
@@ -48,10 +48,13 @@ async def worker(store: Store) -> AsyncIterator[None]:
             await asyncio.sleep(SILENCE_MS / 3000)
 
     await store.workers.beat(info)
-    places = {name: Place(store, MemoryStorage(MemoryOptions(name=name, type="memory"))) for name in storages}
+    places = {
+        name: StorageHandle(store, MemoryStorage(MemoryOptions(name=name, type="memory")))
+        for name in storages
+    }
     for place in places.values():
         assert await place.works()
-    living = asyncio.gather(beat_for_ever(), answer_forever(store.asks, places))
+    living = asyncio.gather(beat_for_ever(), answer_forever(store.queries, places))
     yield
     living.cancel()
     await asyncio.wait([living])

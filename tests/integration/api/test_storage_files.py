@@ -12,8 +12,8 @@ import pytest
 from saveany.store import Store, WorkerInfo
 from storages.base import UploadKey
 from storages.local import LocalOptions, LocalStorage
-from workers.answers import answer_forever
-from workers.identity import Place
+from workers.storage_queries import answer_forever
+from workers.storage_set import StorageHandle
 
 
 async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
@@ -25,11 +25,11 @@ async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
 @pytest.fixture
 async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
     storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=tmp_path / "files"))
-    place = Place(store, storage)
+    place = StorageHandle(store, storage)
     await place.look()
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages={"local1": ""})
     await store.workers.beat(info)
-    answering = asyncio.create_task(answer_forever(store.asks, {"local1": place}))
+    answering = asyncio.create_task(answer_forever(store.queries, {"local1": place}))
     yield storage
     answering.cancel()
     await asyncio.wait([answering])

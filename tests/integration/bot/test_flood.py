@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from saveany.bot.live import LiveMessages
+from saveany.bot.progress import ProgressUpdater
 from saveany.sandbox import samples
 from saveany.store import Store, connect
-from saveany.store.live import LiveMessage
-from saveany.telegram.talk import Talk
+from saveany.store.progress_messages import ProgressMessage
+from saveany.telegram.bot_client import BotClient
 from tests.fixtures.stack import Stack, until
 from tests.integration.telegram.conftest import table
 from tests.sandbox.clients import Person, person
@@ -22,8 +22,8 @@ BOT, ANNA = "sandbox_bot", samples.PERSON.id
 
 
 @asynccontextmanager
-async def talking(stack: Stack, store: Store) -> AsyncIterator[tuple[Talk, Person]]:
-    talk = Talk(table(stack.sandbox, bot=True), stack.folder / "bot", store.db.redis)
+async def talking(stack: Stack, store: Store) -> AsyncIterator[tuple[BotClient, Person]]:
+    talk = BotClient(table(stack.sandbox, bot=True), stack.folder / "bot", store.db.redis)
     async with person(stack.sandbox) as anna:
         await talk.open()
         await anna.send(BOT, "hello")
@@ -32,7 +32,7 @@ async def talking(stack: Stack, store: Store) -> AsyncIterator[tuple[Talk, Perso
 
 
 @asynccontextmanager
-async def running(live: LiveMessages) -> AsyncIterator[None]:
+async def running(live: ProgressUpdater) -> AsyncIterator[None]:
     task = asyncio.create_task(live.run())
     yield
     task.cancel()
@@ -43,13 +43,13 @@ async def running(live: LiveMessages) -> AsyncIterator[None]:
 async def test_a_flood_wait_on_edits_delays_no_download(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
         store = Store(connect(stack.redis_url))
-        async with talking(stack, store) as (talk, anna), running(live := LiveMessages(store, talk)):
+        async with talking(stack, store) as (talk, anna), running(live := ProgressUpdater(store, talk)):
             flood = stack.sandbox.faults.add(f"flood_wait={FLOOD},method=messages.editMessage")
             await stack.client.post("/api/v1/queue/pause")
             task_id = (await stack.add("https://t.me/channel/123"))["task_id"]
             number = await talk.say(ANNA, "…")
             await live.follow(
-                LiveMessage(chat=ANNA, message=number, task_id=task_id, user_id=ANNA, language="en")
+                ProgressMessage(chat=ANNA, message=number, task_id=task_id, user_id=ANNA, language="en")
             )
 
             async def waits() -> bool:

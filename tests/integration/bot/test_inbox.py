@@ -11,57 +11,57 @@ from typing import Any, cast
 import pytest
 
 from saveany.bot import inbox as module
-from saveany.bot.inbox import BUNDLE, Bundle, Inbox
+from saveany.bot.inbox import BUNDLE, Inbox, MessageGroup
 from saveany.embedded import EmbeddedRedis
 from saveany.store import Store, connect
 from saveany.store.db import AWAY
-from saveany.telegram.letters import File, Letter, Message, Person, Press
-from saveany.telegram.talk import Talk
+from saveany.telegram.bot_client import BotClient
+from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser, Update
 from saveany.telegram.updates import Batch, Position
 from tests.fixtures.stack import until
 
-ANNA = Person(id=7)
+ANNA = TelegramUser(id=7)
 
-Handled = list[tuple[str, Letter | Bundle]]
+Handled = list[tuple[str, Update | MessageGroup]]
 
 
 class Line:
     """What comes from Telegram: the test says it."""
 
     def __init__(self) -> None:
-        self.comes: asyncio.Queue[list[Letter]] = asyncio.Queue()
+        self.comes: asyncio.Queue[list[Update]] = asyncio.Queue()
         self.begun: list[Position | None] = []
         self.pts = 0
 
     async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
-        """As `Talk` does it."""
+        """As `BotClient` does it."""
         self.begun.append(position)
         while True:
             letters = await self.comes.get()
             self.pts += len(letters)
             yield letters, Position(self.pts, 0, 0)
 
-    def say(self, *letters: Letter) -> None:
+    def say(self, *letters: Update) -> None:
         """In one batch."""
         self.comes.put_nowait(list(letters))
 
 
-def file(number: int, album: int = 0, sender: Person = ANNA) -> Message:
-    sent = File(kind="document", size=1)
-    return Message(chat=7, id=number, sender=sender, date_ms=0, file=sent, album=album)
+def file(number: int, album: int = 0, sender: TelegramUser = ANNA) -> ChatMessage:
+    sent = Attachment(kind="document", size=1)
+    return ChatMessage(chat=7, id=number, sender=sender, date_ms=0, file=sent, album=album)
 
 
-def word(number: int) -> Message:
-    return Message(chat=7, id=number, sender=ANNA, date_ms=0, text="word")
+def word(number: int) -> ChatMessage:
+    return ChatMessage(chat=7, id=number, sender=ANNA, date_ms=0, text="word")
 
 
-def press(query: int) -> Press:
-    return Press(query=query, chat=7, message=1, sender=ANNA, data="to:x")
+def press(query: int) -> CallbackQuery:
+    return CallbackQuery(query=query, chat=7, message=1, sender=ANNA, data="to:x")
 
 
 def sizes(handled: Handled) -> list[int]:
     """Of bundles; 0 is a letter by itself."""
-    return [len(letter.messages) if isinstance(letter, Bundle) else 0 for _, letter in handled]
+    return [len(letter.messages) if isinstance(letter, MessageGroup) else 0 for _, letter in handled]
 
 
 @pytest.fixture(autouse=True)
@@ -76,13 +76,17 @@ async def listening(
 ) -> AsyncIterator[None]:
     """An inbox that runs; `handle` may fail before a letter counts as handled."""
 
-    async def note(key: str, letter: Letter | Bundle) -> None:
+    async def note(key: str, letter: Update | MessageGroup) -> None:
         if handle:
             await handle()
         handled.append((key, letter))
 
     inbox = Inbox(
-        store.bot, cast(Talk, line), lambda message: message.file is not None, lambda message: False, note
+        store.bot,
+        cast(BotClient, line),
+        lambda message: message.file is not None,
+        lambda message: False,
+        note,
     )
     running = asyncio.create_task(inbox.run())
     yield
@@ -153,7 +157,7 @@ async def test_a_burst_without_end_is_cut_between_albums(
 async def test_two_people_in_a_group_are_two_bundles(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1), file(2), file(3, sender=Person(id=8)))
+        line.say(file(1), file(2), file(3, sender=TelegramUser(id=8)))
         await until(come(handled, 3))
     assert sizes(handled) == [2, 1]
 
@@ -188,7 +192,7 @@ async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
     line, handled = Line(), Handled()
 
     async def needs_redis() -> None:
-        await store.people.get(7)
+        await store.preferences.get(7)
 
     try:
         async with listening(store, line, handled, needs_redis):
@@ -199,7 +203,7 @@ async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
             line.say(word(2))
             await asyncio.sleep(0)  # the inbox tries to
             with pytest.raises(AWAY):  # the inbox has given up before
-                await store.people.get(7)
+                await store.preferences.get(7)
             server.start()
             await until(come(handled, 3))
         assert {key for key, _ in handled} == {"7/1", "press/5", "7/2"}
@@ -247,7 +251,7 @@ async def test_a_letter_or_position_that_cannot_be_read_holds_up_no_other(
     assert line.begun == [None, None], "it begins to read where a new bot would"
 
 
-async def _kept_of(store: Store, message: Message) -> list[bytes]:
+async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
     """How a letter is kept, as long as nobody has handled it."""
     line, wait = Line(), asyncio.Event()
 

@@ -15,17 +15,17 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from saveany.bot.live import LiveMessages, _Card
-from saveany.bot.show import task_view
+from saveany.bot.progress import ProgressUpdater, _Card
+from saveany.bot.render import task_view
 from saveany.bot.texts import translator
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import Permanent, Retryable
 from saveany.models import Item, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store, connect
-from saveany.store.live import LiveMessage
+from saveany.store.progress_messages import ProgressMessage
 from saveany.store.tasks import new_id
-from saveany.telegram.letters import Keyboard
-from saveany.telegram.talk import Gone
+from saveany.telegram.bot_client import ChatGone
+from saveany.telegram.update_types import Keyboard
 from tests.integration.api.conftest import until
 
 CHAT, OTHER = 1000, -2000
@@ -95,8 +95,8 @@ async def progress(claimed: Claim, done: int) -> None:
     await claimed.progress(Stage.DOWNLOADING, Progress(total_bytes=TOTAL, downloaded_bytes=done))
 
 
-def message(task_id: str, number: int = 1, chat: int = CHAT, **more: str) -> LiveMessage:
-    return LiveMessage(chat=chat, message=number, task_id=task_id, user_id=1, language="en", **more)
+def message(task_id: str, number: int = 1, chat: int = CHAT, **more: str) -> ProgressMessage:
+    return ProgressMessage(chat=chat, message=number, task_id=task_id, user_id=1, language="en", **more)
 
 
 async def shown_now(store: Store, task_id: str) -> str:
@@ -106,7 +106,7 @@ async def shown_now(store: Store, task_id: str) -> str:
 
 
 @asynccontextmanager
-async def running(live: LiveMessages, store: Store) -> AsyncIterator[None]:
+async def running(live: ProgressUpdater, store: Store) -> AsyncIterator[None]:
     """It runs, and hears what happens."""
     task = asyncio.create_task(live.run())
     try:
@@ -131,7 +131,7 @@ async def forgets(store: Store) -> None:
 
 async def test_a_task_is_shown_until_its_end(store: Store) -> None:
     voice = Voice()
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
@@ -149,7 +149,7 @@ async def test_a_task_is_shown_until_its_end(store: Store) -> None:
 
 async def test_what_is_followed_before_it_runs_is_shown_too(store: Store) -> None:
     voice = Voice()
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     await live.follow(message(await accept(store), name="Holiday"))
     async with running(live, store):
         await voice.until_shown(1, "Waiting")
@@ -158,7 +158,7 @@ async def test_what_is_followed_before_it_runs_is_shown_too(store: Store) -> Non
 
 async def test_nothing_is_edited_to_what_it_shows(store: Store) -> None:
     voice = Voice()
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     first, second = await accept(store), await accept(store)
     async with running(live, store):
         await live.follow(message(first, 1, shown=await shown_now(store, first)))
@@ -179,7 +179,7 @@ async def test_nothing_is_edited_to_what_it_shows(store: Store) -> None:
 
 async def test_a_chat_is_edited_once_per_interval_and_the_others_do_not_wait_for_it(store: Store) -> None:
     voice = Voice()
-    live = LiveMessages(store, voice, interval=0.1)
+    live = ProgressUpdater(store, voice, interval=0.1)
     ids = [await accept(store) for _ in range(8)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number, chat=CHAT))
@@ -209,7 +209,7 @@ class Gate:
 async def test_ends_go_first_then_who_has_waited_longest(store: Store) -> None:
     gate = Gate()
     voice = Voice(before=gate)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     numbers = [0, 4, 2, 3, 1]
     ids = [await accept(store) for _ in numbers]
     for number, task_id in zip(numbers, ids, strict=True):
@@ -224,7 +224,7 @@ async def test_ends_go_first_then_who_has_waited_longest(store: Store) -> None:
     assert [edit.message for edit in voice.edits][:5] == [0, 3, 4, 2, 1]
 
 
-async def _has_heard(live: LiveMessages, *, of_end: int) -> bool:
+async def _has_heard(live: ProgressUpdater, *, of_end: int) -> bool:
     return any(of_end in chat._ended for chat in live._chats.values())
 
 
@@ -238,7 +238,7 @@ async def test_a_flood_wait_stops_one_chat_which_then_shows_the_newest_state(sto
                 raise Retryable("Telegram asks to wait", after=0.6)
 
     voice = Voice(before=flood)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id, 1))
@@ -258,7 +258,7 @@ async def test_a_flood_wait_stops_one_chat_which_then_shows_the_newest_state(sto
 
 
 async def test_a_message_that_cannot_be_edited_is_left_alone(store: Store) -> None:
-    refusals = {1: Gone("the message was deleted"), 2: Permanent("the bot was removed from the chat")}
+    refusals = {1: ChatGone("the message was deleted"), 2: Permanent("the bot was removed from the chat")}
     asked: dict[int, int] = defaultdict(int)
 
     async def refuse(edit: Edit) -> None:
@@ -267,7 +267,7 @@ async def test_a_message_that_cannot_be_edited_is_left_alone(store: Store) -> No
             raise error
 
     voice = Voice(before=refuse)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         for number in (1, 2, 3):
@@ -288,7 +288,7 @@ async def test_an_edit_that_fails_unexpectedly_is_made_again(store: Store) -> No
             raise error
 
     voice = Voice(before=fail)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     async with running(live, store):
         await live.follow(message(await accept(store)))
         await voice.until_shown(1, "Waiting")
@@ -297,14 +297,14 @@ async def test_an_edit_that_fails_unexpectedly_is_made_again(store: Store) -> No
 async def test_what_ended_while_the_bot_was_away_is_shown_at_its_start(store: Store) -> None:
     voice = Voice()
     ended, waiting = await accept(store), await accept(store)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     async with running(live, store):
         await live.follow(message(ended, 1))
         await live.follow(message(waiting, 2))
         await voice.until_shown(2, "Waiting")
         await until(lambda: _all_known(store))
     await (await claim(store)).finish(Status.COMPLETED)
-    async with running(LiveMessages(store, voice, interval=FAST), store):
+    async with running(ProgressUpdater(store, voice, interval=FAST), store):
         await voice.until_shown(1, "Saved")
         await store.tasks.cancel(waiting, [])
         await forgets(store)
@@ -318,7 +318,7 @@ async def _all_known(store: Store) -> bool:
 
 async def test_a_task_that_is_not_kept_any_more_is_let_go(store: Store) -> None:
     voice = Voice()
-    async with running(live := LiveMessages(store, voice, interval=FAST), store):
+    async with running(live := ProgressUpdater(store, voice, interval=FAST), store):
         await live.follow(message(new_id()))
         await forgets(store)
     assert voice.edits == []
@@ -335,7 +335,7 @@ async def test_a_message_whose_task_is_retried_while_its_end_is_shown_goes_on(st
             await live.follow(message(task_id))
 
     voice = Voice(before=press_retry)
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     async with running(live, store):
         await live.follow(message(task_id))
         await voice.until_shown(1, "Waiting")
@@ -352,7 +352,7 @@ async def test_an_outage_of_redis_is_waited_out(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
     voice = Voice()
-    live = LiveMessages(store, voice, interval=FAST)
+    live = ProgressUpdater(store, voice, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
@@ -375,7 +375,7 @@ async def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
 async def test_a_thousand_tasks_cost_little_and_leave_nothing(store: Store) -> None:
     gate = Gate()
     voice = Voice(before=gate)
-    live = LiveMessages(store, voice, interval=0)
+    live = ProgressUpdater(store, voice, interval=0)
     ids = [await accept(store) for _ in range(1000)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number))

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from saveany.bot.news import News
+from saveany.bot.watch_notifier import WatchNotifier
 from saveany.errors import Permanent, Retryable
 from saveany.models import Item, ItemStatus, Progress, Status, TaskSpec
 from saveany.store import Store
 from saveany.store.tasks import new_id
-from saveany.store.watches import Watch
-from saveany.telegram.letters import Keyboard
+from saveany.store.watched_chats import WatchedChat
+from saveany.telegram.update_types import Keyboard
 
 OWNER = 42
 HOUR = 3600 * 1000
@@ -46,11 +46,11 @@ def voice() -> Voice:
 
 
 @pytest.fixture
-def news(store: Store, voice: Voice) -> News:
-    return News(store, voice, "")
+def news(store: Store, voice: Voice) -> WatchNotifier:
+    return WatchNotifier(store, voice, "")
 
 
-async def watched(store: Store, id_: str = "w1", **changes: object) -> Watch:
+async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedChat:
     fields = {
         "user_id": OWNER,
         "chat": -1001600000001,
@@ -58,8 +58,8 @@ async def watched(store: Store, id_: str = "w1", **changes: object) -> Watch:
         "account": "me",
         "created_at": 1,
     }
-    watch = Watch(id=id_, **{**fields, **changes})  # type: ignore[arg-type] # a test's own fields
-    await store.watches.add(watch)
+    watch = WatchedChat(id=id_, **{**fields, **changes})  # type: ignore[arg-type] # a test's own fields
+    await store.watched_chats.add(watch)
     return watch
 
 
@@ -67,7 +67,7 @@ async def made(store: Store, watch_id: str = "w1") -> str:
     """A task of a watch that waits in the queue."""
     spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
     assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
-    await store.watches.made(spec.id, watch_id)
+    await store.watched_chats.made(spec.id, watch_id)
     return spec.id
 
 
@@ -93,7 +93,9 @@ async def end(store: Store, error: str = "") -> str:
     return name
 
 
-async def test_one_file_is_told_as_soon_as_it_is_saved(store: Store, news: News, voice: Voice) -> None:
+async def test_one_file_is_told_as_soon_as_it_is_saved(
+    store: Store, news: WatchNotifier, voice: Voice
+) -> None:
     await watched(store)
     await made(store)
     await news.round()
@@ -105,10 +107,10 @@ async def test_one_file_is_told_as_soon_as_it_is_saved(store: Store, news: News,
     assert chat == OWNER
     assert "Rock &amp; Roll" in text
     assert f"nas:/{name}" in text
-    assert await store.watches.untold() == {}
+    assert await store.watched_chats.untold() == {}
 
 
-async def test_a_failure_can_be_tried_again(store: Store, news: News, voice: Voice) -> None:
+async def test_a_failure_can_be_tried_again(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     task = await made(store)
     await end(store, error="the disk <is> full")
@@ -117,7 +119,7 @@ async def test_a_failure_can_be_tried_again(store: Store, news: News, voice: Voi
     assert voice.keyboards[0][0][0].data == f"retry:{task}"
 
 
-async def test_many_are_told_together(store: Store, news: News, voice: Voice) -> None:
+async def test_many_are_told_together(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     for _ in range(14):
         await made(store)
@@ -129,10 +131,10 @@ async def test_many_are_told_together(store: Store, news: News, voice: Voice) ->
     assert lines[2] == f"❌ {names[-1]}: too large"
     assert lines[3:12] == [f"✅ {name}" for name in names[:9]]
     assert lines[12] == "and 3 more"
-    assert len(await store.watches.untold()) == 1
+    assert len(await store.watched_chats.untold()) == 1
 
 
-async def test_not_too_often(store: Store, news: News, voice: Voice) -> None:
+async def test_not_too_often(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     for _ in range(3):
         await made(store)
@@ -145,7 +147,7 @@ async def test_not_too_often(store: Store, news: News, voice: Voice) -> None:
 
 
 async def test_a_digest_comes_after_an_hour(
-    store: Store, news: News, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    store: Store, news: WatchNotifier, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await watched(store, notify="digest")
     for _ in range(2):
@@ -153,57 +155,59 @@ async def test_a_digest_comes_after_an_hour(
         await end(store)
     await news.round()
     assert voice.said == []
-    monkeypatch.setattr("saveany.bot.news._now", lambda: time.time_ns() // 1_000_000 + HOUR + 1000)
+    monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: time.time_ns() // 1_000_000 + HOUR + 1000)
     await news.round()
     assert [text.splitlines()[1] for _, text in voice.said] == ["2 files saved"]
     assert await store.db.do("TTL", "sa:bot:told:watch:w1") > 3500
 
 
-async def test_who_does_not_want_to_know_is_not_told(store: Store, news: News, voice: Voice) -> None:
+async def test_who_does_not_want_to_know_is_not_told(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store, notify="none")
     for watch in ("w1", "ended"):
         await made(store, watch)
         await end(store)
     await news.round()
     assert voice.said == []
-    assert await store.watches.untold() == {}
+    assert await store.watched_chats.untold() == {}
 
 
-async def test_a_flood_wait_loses_nothing_and_hinders_nobody(store: Store, news: News, voice: Voice) -> None:
+async def test_a_flood_wait_loses_nothing_and_hinders_nobody(
+    store: Store, news: WatchNotifier, voice: Voice
+) -> None:
     await watched(store)
     await made(store)
     await end(store)
     voice.error = Retryable("wait", after=30)
     await news.round()
-    assert len(await store.watches.untold()) == 1
+    assert len(await store.watched_chats.untold()) == 1
     voice.error = Permanent("the user has blocked the bot")
     await store.db.do("DEL", "sa:bot:told:watch:w1")
     await news.round()
-    assert await store.watches.untold() == {}
+    assert await store.watched_chats.untold() == {}
 
 
 async def test_what_stays_broken_is_told_once(
-    store: Store, news: News, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    store: Store, news: WatchNotifier, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await watched(store)
     now = time.time_ns() // 1_000_000
-    await store.watches.note("w1", "it is <gone>.", now - 300_000)
+    await store.watched_chats.note("w1", "it is <gone>.", now - 300_000)
     await news.round()
     assert voice.said == []
-    await store.watches.note("w1", "it is <gone>.", now)
-    monkeypatch.setattr("saveany.bot.news._now", lambda: now + 400_000)
+    await store.watched_chats.note("w1", "it is <gone>.", now)
+    monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 400_000)
     for _ in range(2):
         await news.round()
     ((_, text),) = voice.said
     assert "Rock &amp; Roll" in text
     assert "it is &lt;gone&gt;. I go on" in text
-    await store.watches.note("w1", "", now)
-    watch = await store.watches.get("w1")
+    await store.watched_chats.note("w1", "", now)
+    watch = await store.watched_chats.get("w1")
     assert watch is not None
     assert (watch.problem, watch.problem_since) == ("", 0)
 
 
-async def test_in_the_users_language(store: Store, news: News, voice: Voice) -> None:
+async def test_in_the_users_language(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store, language="zh-Hans")
     for _ in range(2):
         await made(store)

@@ -21,7 +21,7 @@ from saveany.config import Config
 from saveany.errors import InvalidInput, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.planning.plan import plan
-from saveany.sources import Aria2, sources
+from saveany.sources import Aria2Params, sources
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import until
@@ -469,7 +469,7 @@ def test_a_missing_program_is_told(tools: Tools, tmp_path: Path) -> None:
 )
 def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        Aria2(urls=["magnet:?x"], options=options)
+        Aria2Params(urls=["magnet:?x"], options=options)
 
 
 @pytest.mark.parametrize(

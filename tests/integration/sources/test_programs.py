@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from saveany.config import Config
 from saveany.errors import Permanent, Retryable, TaskError
-from saveany.sources import YtDlp
+from saveany.sources import YtDlpParams
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
 from tests.integration.sources.conftest import Bench, Gate, all_gone, leftovers
@@ -413,11 +413,11 @@ async def test_only_the_sound(site: Site, videos: Bench, tmp_path: Path) -> None
 )
 def test_flags_that_are_not_for_users(flags: list[str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        YtDlp(urls=["https://example.com/"], flags=flags)
+        YtDlpParams(urls=["https://example.com/"], flags=flags)
 
 
 def test_flags_are_kept_in_one_word() -> None:
-    given = YtDlp(urls=["https://example.com/"], flags=["-f", "--exec", "-x", "--sub-langs=en"])
+    given = YtDlpParams(urls=["https://example.com/"], flags=["-f", "--exec", "-x", "--sub-langs=en"])
     assert given.flags == ["--format=--exec", "--extract-audio", "--sub-langs=en"]
 
 

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from saveany.models import Rule
 from saveany.store import Store
-from saveany.store.people import Prefs, Shortcut
+from saveany.store.preferences import Preferences, Shortcut
 
-ALL = Prefs(
+ALL = Preferences(
     language="zh-Hans",
     silent=True,
     storage="nas",
@@ -25,39 +25,41 @@ ALL = Prefs(
 
 
 async def test_who_never_set_anything_has_the_defaults(store: Store) -> None:
-    assert await store.people.get(1) == Prefs()
+    assert await store.preferences.get(1) == Preferences()
 
 
 async def test_what_is_set_is_kept_for_that_user(store: Store) -> None:
-    assert await store.people.change(1, lambda prefs: ALL) == ALL
-    assert await store.people.get(1) == ALL
-    assert await store.people.get(2) == Prefs()
+    assert await store.preferences.change(1, lambda prefs: ALL) == ALL
+    assert await store.preferences.get(1) == ALL
+    assert await store.preferences.get(2) == Preferences()
 
 
 async def test_changes_at_once_lose_nothing(store: Store) -> None:
     async def one(n: int) -> None:
-        await store.people.change(1, lambda prefs: replace(prefs, rules=(*prefs.rules, Rule(name=str(n)))))
+        await store.preferences.change(
+            1, lambda prefs: replace(prefs, rules=(*prefs.rules, Rule(name=str(n))))
+        )
 
     await asyncio.gather(*map(one, range(30)))
-    assert sorted(int(rule.name) for rule in (await store.people.get(1)).rules) == list(range(30))
+    assert sorted(int(rule.name) for rule in (await store.preferences.get(1)).rules) == list(range(30))
 
 
 async def test_a_change_that_fails_changes_nothing(store: Store) -> None:
-    def refuse(prefs: Prefs) -> Prefs:
+    def refuse(prefs: Preferences) -> Preferences:
         raise ValueError("no")
 
-    await store.people.change(1, lambda prefs: ALL)
+    await store.preferences.change(1, lambda prefs: ALL)
     with pytest.raises(ValueError, match="no"):
-        await store.people.change(1, refuse)
-    assert await store.people.get(1) == ALL
+        await store.preferences.change(1, refuse)
+    assert await store.preferences.get(1) == ALL
 
 
 async def test_a_change_with_a_name_is_made_once(store: Store) -> None:
-    def toggled(prefs: Prefs) -> Prefs:
+    def toggled(prefs: Preferences) -> Preferences:
         return replace(prefs, silent=not prefs.silent)
 
-    assert not await store.people.changed("7/1")
-    assert (await store.people.change(1, toggled, once="7/1")).silent
-    assert await store.people.changed("7/1")
-    assert (await store.people.change(1, toggled, once="7/1")).silent
-    assert not (await store.people.change(1, toggled, once="7/2")).silent
+    assert not await store.preferences.changed("7/1")
+    assert (await store.preferences.change(1, toggled, once="7/1")).silent
+    assert await store.preferences.changed("7/1")
+    assert (await store.preferences.change(1, toggled, once="7/1")).silent
+    assert not (await store.preferences.change(1, toggled, once="7/2")).silent

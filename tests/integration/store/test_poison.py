@@ -14,10 +14,10 @@ from saveany.models import Delivery, Item, Progress, Status, TaskSpec
 from saveany.queue import Queue
 from saveany.store import HistoryFilter, Store, WorkerInfo
 from saveany.store.keys import TYPES, expected_type
-from saveany.store.live import LiveMessage
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
+from saveany.store.progress_messages import ProgressMessage
 from saveany.store.tasks import new_id
-from saveany.store.watches import Watch
+from saveany.store.watched_chats import WatchedChat
 from tests.integration.api.conftest import AUTH, USER, announce_nothing, config
 from tests.integration.store.test_lifecycle import LANE, claim, delivery, spec
 
@@ -42,8 +42,8 @@ async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
-def watch(watch_id: str) -> Watch:
-    return Watch(id=watch_id, user_id=USER, chat=-1001, title="t", account="user", created_at=1)
+def watch(watch_id: str) -> WatchedChat:
+    return WatchedChat(id=watch_id, user_id=USER, chat=-1001, title="t", account="user", created_at=1)
 
 
 async def furnish(store: Store) -> dict[str, str]:
@@ -67,9 +67,9 @@ async def furnish(store: Store) -> dict[str, str]:
     await store.workers.beat(WorkerInfo(id="w1", host="h", pid=1, started_at=1, storages={"local1": ""}))
     await store.workers.establish_storage("local1", "mark")
     await store.workers.lock("tidy", 60_000)
-    await store.watches.add(watch("w"))
-    await store.watches.made(named["queued"].id, "w")
-    await store.people.change(USER, lambda prefs: Prefs(language="zh"), once="key")
+    await store.watched_chats.add(watch("w"))
+    await store.watched_chats.made(named["queued"].id, "w")
+    await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
     await store.settings.set({"tasks_per_user": 50})
     await _furnish_bot(store)
     store.counters.add("downloaded_bytes", 1)
@@ -102,7 +102,7 @@ async def _furnish_bot(store: Store) -> None:
     await store.bot.first_time("x", 60)
     await store.bot.login_begins(1, 2)
     await store.bot.hold("me")
-    await store.live.keep(LiveMessage(chat=1, message=2, task_id=new_id(), user_id=USER, language="en"))
+    await store.live.keep(ProgressMessage(chat=1, message=2, task_id=new_id(), user_id=USER, language="en"))
 
 
 async def spoil(store: Store, key: bytes, how: bytes | None) -> None:
@@ -145,10 +145,10 @@ async def use_the_store(store: Store) -> None:
     await store.history.counts()
     await store.tasks.live()
     await store.events.after("0-0")
-    await store.watches.all()
-    await store.watches.untold()
-    await store.watches.note("w", "why", 1)
-    await store.people.get(USER)
+    await store.watched_chats.all()
+    await store.watched_chats.untold()
+    await store.watched_chats.note("w", "why", 1)
+    await store.preferences.get(USER)
     await store.live.all()
     await store.bot.inbox()
     await store.bot.position()
@@ -156,7 +156,7 @@ async def use_the_store(store: Store) -> None:
     await store.bot.belong_to(7)
     await store.bot.hold("me")
     if await store.db.do("EXISTS", "sa:asks:local1"):  # else it would wait for one
-        await store.asks.next(["local1"])
+        await store.queries.next(["local1"])
     store.counters.add("downloaded_bytes", 1)
     await store.counters.flush()
     await store.counters.read()
@@ -263,11 +263,11 @@ async def test_a_queue_of_a_wrong_type_is_made_again_from_the_tasks(store: Store
 async def test_a_skipped_record_is_counted_and_told_once(
     client: httpx.AsyncClient, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await store.watches.add(watch("good"))
+    await store.watched_chats.add(watch("good"))
     await store.db.do("HSET", "sa:watches", "newer", GARBAGE["newer"])
     await store.db.do("HSET", "sa:watches", "bad", GARBAGE["cut"])
     for _ in range(3):
-        assert [each.id for each in await store.watches.all()] == ["good"]
+        assert [each.id for each in await store.watched_chats.all()] == ["good"]
     assert 'saveany_unreadable_records_total{kind="watch"} 2' in (await client.get("/metrics")).text
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be read" in line]
     assert len(lines) == 2
@@ -315,7 +315,7 @@ async def test_a_damaged_webhook_is_put_aside_and_a_newer_one_waits(store: Store
 async def test_preferences_of_a_newer_version_are_not_overwritten(store: Store) -> None:
     kept = json.dumps({"v": 2, "language": 7}).encode()
     await store.db.do("HSET", "sa:people", 5, kept)
-    assert await store.people.get(5) == Prefs()
+    assert await store.preferences.get(5) == Preferences()
     with pytest.raises(Exception, match="newer version"):
-        await store.people.change(5, lambda prefs: prefs)
+        await store.preferences.change(5, lambda prefs: prefs)
     assert await store.db.do("HGET", "sa:people", 5) == kept

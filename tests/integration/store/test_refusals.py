@@ -19,7 +19,7 @@ from saveany.errors import StoreDamaged, StoreUnavailable
 from saveany.models import Delivery, Status
 from saveany.queue import Queue
 from saveany.store import Store, connect
-from saveany.store.refusals import REASONS, Parser, Refused
+from saveany.store.refusals import REASONS, CommandRefused, Parser
 from tests.fixtures.refusals import REFUSALS, administrator
 from tests.integration.api.conftest import AUTH, LANES, announce_nothing, config
 from tests.integration.store.test_lifecycle import accept
@@ -135,7 +135,7 @@ def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
     alone = Parser.parse_error(f"{code} anything at all, {CANARY}")
     within = Parser.parse_error(f"ERR Error running script (call to f_1): @user_script:7: -{code} {CANARY}")
     for error in (alone, within):
-        assert isinstance(error, Refused)
+        assert isinstance(error, CommandRefused)
         assert str(error) == REASONS[code]
 
 
@@ -148,13 +148,13 @@ def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
 )
 def test_rights_that_a_script_lacks_in_the_words_of_other_versions(words: str) -> None:
     error = Parser.parse_error(f"ERR {words}, {CANARY}")
-    assert isinstance(error, Refused)
+    assert isinstance(error, CommandRefused)
     assert str(error) == REASONS["NOPERM"]
 
 
 def test_what_a_server_quotes_of_a_command_is_cut_off() -> None:
     quoted = Parser.parse_error(f"ERR unknown command 'EVALSHA', with args beginning with: '1' '{CANARY}'")
-    assert not isinstance(quoted, Refused)
+    assert not isinstance(quoted, CommandRefused)
     assert str(quoted) == "unknown command 'EVALSHA'"
 
 

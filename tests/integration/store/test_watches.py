@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from saveany.store import Store
-from saveany.store.watches import Watch
+from saveany.store.watched_chats import WatchedChat
 
-WATCH = Watch(
+WATCH = WatchedChat(
     id="w1",
     user_id=1,
     chat=-1001600000001,
@@ -25,37 +25,37 @@ WATCH = Watch(
 
 @pytest.fixture(autouse=True)
 async def watch(store: Store) -> None:
-    await store.watches.add(WATCH)
+    await store.watched_chats.add(WATCH)
 
 
 async def test_what_is_kept_is_read(store: Store) -> None:
     older = replace(WATCH, id="w0", user_id=7, created_at=1, username="news")
-    await store.watches.add(older)
-    assert await store.watches.all() == [older, WATCH]
-    assert await store.watches.of_user(1) == [WATCH]
-    assert await store.watches.get("w0") == older
+    await store.watched_chats.add(older)
+    assert await store.watched_chats.all() == [older, WATCH]
+    assert await store.watched_chats.of_user(1) == [WATCH]
+    assert await store.watched_chats.get("w0") == older
     assert (older.name, WATCH.name) == ("@news", "-1001600000001")
 
 
 async def test_it_never_goes_back(store: Store) -> None:
     for seen, kept in ((9, 9), (7, 9), (9, 9), (12, 12)):
-        now = await store.watches.advance("w1", seen)
+        now = await store.watched_chats.advance("w1", seen)
         assert now is not None
         assert now.seen == kept
-        assert await store.watches.get("w1") == now
+        assert await store.watched_chats.get("w1") == now
 
 
-def _filtered(number: int, watch: Watch) -> Watch:
+def _filtered(number: int, watch: WatchedChat) -> WatchedChat:
     return replace(watch, filter={**watch.filter, f"{number}": 1})
 
 
 async def test_changes_at_once_lose_nothing(store: Store) -> None:
     await asyncio.gather(
-        *(store.watches.advance("w1", seen) for seen in range(30)),
-        *(store.watches.note("w1", f"problem {n}", n + 1) for n in range(30)),
-        *(store.watches.change("w1", partial(_filtered, n)) for n in range(30)),
+        *(store.watched_chats.advance("w1", seen) for seen in range(30)),
+        *(store.watched_chats.note("w1", f"problem {n}", n + 1) for n in range(30)),
+        *(store.watched_chats.change("w1", partial(_filtered, n)) for n in range(30)),
     )
-    now = await store.watches.get("w1")
+    now = await store.watched_chats.get("w1")
     assert now is not None
     assert now.seen == 29
     assert len(now.filter) == 31
@@ -63,16 +63,16 @@ async def test_changes_at_once_lose_nothing(store: Store) -> None:
 
 
 async def test_one_that_was_ended_stays_so(store: Store) -> None:
-    await store.watches.remove("w1")
-    assert await store.watches.advance("w1", 9) is None
-    await store.watches.note("w1", "gone", 1)
-    assert await store.watches.all() == []
-    assert await store.watches.get("w1") is None
+    await store.watched_chats.remove("w1")
+    assert await store.watched_chats.advance("w1", 9) is None
+    await store.watched_chats.note("w1", "gone", 1)
+    assert await store.watched_chats.all() == []
+    assert await store.watched_chats.get("w1") is None
 
 
 async def test_how_long_a_problem_lasts(store: Store) -> None:
     for problem, at, since in (("a", 10, 10), ("b", 20, 10), ("", 30, 0), ("c", 40, 40)):
-        await store.watches.note("w1", problem, at)
-        now = await store.watches.get("w1")
+        await store.watched_chats.note("w1", problem, at)
+        now = await store.watched_chats.get("w1")
         assert now is not None
         assert (now.problem, now.problem_since) == (problem, since)

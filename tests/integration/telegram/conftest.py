@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from saveany.config.schema import Telegram
+from saveany.config.schema import TelegramConfig
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.vault import Vault
+from saveany.sandbox.key_store import KeyStore
 from saveany.sandbox.world import Chat
 from saveany.store import Db
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
-from saveany.telegram.pool import Limits
+from saveany.telegram.pool import PoolLimits
 
 #: As in use, but a test never waits long.
-LIMITS = Limits(part=15.0, idle=0.1, flood=3.0, tries=5)
+LIMITS = PoolLimits(part=15.0, idle=0.1, flood=3.0, tries=5)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def redis(db: Db) -> Redis:
 def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Making an RSA key takes longer than most of the tests, so they share one."""
     folder = tmp_path_factory.mktemp("vault")
-    return Vault(folder).folder / "rsa.pem"
+    return KeyStore(folder).folder / "rsa.pem"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come true")
 
 
-def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes: Any) -> Telegram:
+def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes: Any) -> TelegramConfig:
     """The `[telegram]` table that reaches the sandbox."""
     fields: dict[str, Any] = {
         "dc_id": sandbox.dc_id,
@@ -67,7 +67,7 @@ def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes:
         fields["token"] = sandbox.bot_token
     if user:
         fields["accounts"] = [{"name": "me", "session": sandbox.user_session}]
-    return Telegram.model_validate(fields | changes)
+    return TelegramConfig.model_validate(fields | changes)
 
 
 Start = Callable[..., Any]
@@ -79,7 +79,11 @@ async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator
     running: list[Accounts] = []
 
     async def make(
-        config: Telegram | None = None, *, data_dir: Path = tmp_path, limits: Limits = LIMITS, **which: Any
+        config: TelegramConfig | None = None,
+        *,
+        data_dir: Path = tmp_path,
+        limits: PoolLimits = LIMITS,
+        **which: Any,
     ) -> Accounts:
         accounts = Accounts(config or table(sandbox, **which), data_dir, redis, limits=limits)
         running.append(accounts)

@@ -1,4 +1,4 @@
-"""Somebody who listens to what a `Talk` hears."""
+"""Somebody who listens to what a `BotClient` hears."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from saveany.telegram.letters import Letter, Message, Press
-from saveany.telegram.talk import Position, Talk
+from saveany.telegram.bot_client import BotClient, Position
+from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
 
 
 class Ear:
     """Collects letters, and keeps the position after them."""
 
-    def __init__(self, talk: Talk, position: Position | None = None) -> None:
-        self.letters: list[Letter] = []
+    def __init__(self, talk: BotClient, position: Position | None = None) -> None:
+        self.letters: list[Update] = []
         self.position = position
         self._batches = talk.letters(position)
         self._new = asyncio.Condition()
@@ -35,18 +35,18 @@ class Ear:
                 assert not self._task.done(), self._task.result()
                 await self._new.wait()
 
-    async def hears(self, *texts: str) -> list[Message]:
+    async def hears(self, *texts: str) -> list[ChatMessage]:
         """Exactly these, in this order, since the last time."""
         await self.until(lambda: len(self.letters) >= len(texts))
         heard, self.letters = self.letters, []
-        messages = [each for each in heard if isinstance(each, Message)]
+        messages = [each for each in heard if isinstance(each, ChatMessage)]
         assert [each.text for each in messages] == list(texts)
         return messages
 
-    async def hears_press(self) -> Press:
+    async def hears_press(self) -> CallbackQuery:
         await self.until(lambda: self.letters)
         (press,), self.letters = self.letters, []
-        assert isinstance(press, Press)
+        assert isinstance(press, CallbackQuery)
         return press
 
     async def _listen(self) -> None:

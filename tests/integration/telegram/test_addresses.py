@@ -20,7 +20,7 @@ from saveany.telegram import client
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
 from saveany.telegram.links import parse
-from saveany.telegram.session import Folder, Login
+from saveany.telegram.session import Login, SessionFolder
 from tests.integration.telegram.conftest import LIMITS, Start, fetch, table
 from tests.integration.telegram.test_network import bad_server
 
@@ -127,7 +127,7 @@ async def test_login_at_an_ipv6_address_stays_there(sandbox: Sandbox, start: Sta
     """Telethon would go to an address of its own, of the real Telegram."""
     host, port = await sandbox.listen(2, "::1")
     given = Login.from_string(sandbox.user_session)
-    Folder(tmp_path).save("me", Login(2, host, port, given.key, given.user_id))
+    SessionFolder(tmp_path).save("me", Login(2, host, port, given.key, given.user_id))
     config = table(sandbox, user=True, dc_address=f"[{host}]:{port}")
     accounts = await start(config)
     await sandbox.centers[2].unplug()

@@ -16,19 +16,19 @@ from telethon.tl import types as tl
 
 from saveany.errors import Permanent
 from saveany.models import ItemStatus, Rule, Status, TaskSpec
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.sandbox import Sandbox
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.uploads import Uploads
-from storages.base import Member, Services, UploadKey
-from storages.telegram import TelegramOptions, TelegramStorage
+from saveany.telegram.uploads import Uploader
+from storages.base import AlbumFile, Services, UploadKey
+from storages.telegram import TelegramStorage, TelegramStorageOptions
 from tests.fixtures.films import make_film
 from tests.integration.telegram.conftest import LIMITS
 from tests.integration.worker.conftest import PART, Bench, Files, within
-from workers.identity import Place
-from workers.ledger import Ledger
+from workers.item_records import ItemRecords
+from workers.storage_set import StorageHandle
 
 FILES = {name: random.Random(name).randbytes(700_001) for name in ("a.bin", "b.bin", "c.bin")}
 CAPTIONS = {"a.bin": "first", "b.bin": "", "c.bin": "last"}
@@ -42,9 +42,9 @@ class Posts(Files):
 
     captions: dict[str, str] = field(default_factory=lambda: CAPTIONS)
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         return [
-            Found(name, len(data), {"name": name}, album="-100/1", caption=self.captions.get(name, ""))
+            ResolvedFile(name, len(data), {"name": name}, album="-100/1", caption=self.captions.get(name, ""))
             for name, data in self.files.items()
         ]
 
@@ -90,9 +90,9 @@ class Desk(Bench):
     async def worker(self, **options: Any) -> None:
         """From now on jobs are those of another process."""
         fields = {"name": "chat", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0, **options}
-        services = Services(scratch=self.scratch, courier=Uploads(self.accounts, LIMITS))
-        self.others["chat"] = Place(
-            self.store, TelegramStorage(TelegramOptions.model_validate(fields), services)
+        services = Services(scratch=self.scratch, message_sender=Uploader(self.accounts, LIMITS))
+        self.others["chat"] = StorageHandle(
+            self.store, TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
         )
         await self.others["chat"].look()
         await self.place.look()
@@ -104,7 +104,7 @@ class Desk(Bench):
         await within((await self.job()).run())
 
     @property
-    def sent(self) -> list[Message]:
+    def sent(self) -> list[StoredMessage]:
         return [message for message in reversed(self.inbox.newest_first()) if not message.service]
 
     @property
@@ -175,11 +175,11 @@ def _completed(args: Any) -> bool:
 
 
 BOUNDARIES: dict[str, tuple[type, str, Callable[[Any], bool], str]] = {
-    "before-finishing-recorded": (Ledger, "put", _finishing, "before"),
-    "after-finishing-recorded": (Ledger, "put", _finishing, "after"),
-    "one-made-of-its-parts": (Uploads, "_post", _one_made, "after"),
-    "before-sent": (Uploads, "_post", _many, "before"),
-    "after-sent": (Uploads, "_post", _many, "after"),
+    "before-finishing-recorded": (ItemRecords, "put", _finishing, "before"),
+    "after-finishing-recorded": (ItemRecords, "put", _finishing, "after"),
+    "one-made-of-its-parts": (Uploader, "_post", _one_made, "after"),
+    "before-sent": (Uploader, "_post", _many, "before"),
+    "after-sent": (Uploader, "_post", _many, "after"),
     "before-finish-recorded": (Claim, "finish", _completed, "before"),
 }
 
@@ -418,7 +418,7 @@ async def test_members_of_another_album_that_was_sent_are_left_out(desk: Desk) -
         async with await storage.begin(key, name, len(data)) as upload:
             await upload.write(0, data)
             await upload.seal(len(data))
-        members.append(Member(key, name, len(data), CAPTIONS[name]))
+        members.append(AlbumFile(key, name, len(data), CAPTIONS[name]))
     assert await storage.gather([members[0], members[2]])
     for _ in range(2):
         assert await storage.gather(members)

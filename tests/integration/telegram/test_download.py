@@ -11,8 +11,8 @@ import pytest
 
 from saveany.errors import NeedsLogin, NoSpace, Permanent, Retryable
 from saveany.sandbox import Sandbox
-from saveany.sandbox.content import Stream
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
@@ -25,12 +25,14 @@ GET = "method=upload.getFile"
 
 
 @pytest.fixture
-def file(sandbox: Sandbox) -> File:
+def file(sandbox: Sandbox) -> StoredFile:
     """A file in a public channel, at home."""
     world = sandbox.world
     channel = world.add_chat(Chat(id=1600000000, title="files", username="files"))
-    made = world.add_file(File(id=FILE, content=Stream(FILE, SIZE), name="file.bin", dc=sandbox.dc_id))
-    world.post(channel, Message(id=5, file=made))
+    made = world.add_file(
+        StoredFile(id=FILE, content=ContentStream(FILE, SIZE), name="file.bin", dc=sandbox.dc_id)
+    )
+    world.post(channel, StoredMessage(id=5, file=made))
     return made
 
 
@@ -42,12 +44,12 @@ async def accounts(start: Start) -> Accounts:
 
 
 @pytest.fixture
-async def media(file: File, accounts: Accounts) -> Media:
+async def media(file: StoredFile, accounts: Accounts) -> Media:
     [found] = await accounts.resolve(parse("https://t.me/files/5"))
     return found
 
 
-def right(file: File, sink: Sink) -> bool:
+def right(file: StoredFile, sink: Sink) -> bool:
     return bytes(sink.data) == file.content.read(0, SIZE)
 
 
@@ -65,7 +67,7 @@ def right(file: File, sink: Sink) -> bool:
     ],
 )
 async def test_passing_faults_are_overcome(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File, fault: str
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
     assert right(file, await fetch(accounts, media))
@@ -74,7 +76,7 @@ async def test_passing_faults_are_overcome(
 
 @pytest.mark.parametrize("fault", ["corrupt", "silent"])
 async def test_a_part_that_never_comes_is_asked_for_again(
-    sandbox: Sandbox, start: Start, file: File, fault: str
+    sandbox: Sandbox, start: Start, file: StoredFile, fault: str
 ) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, part=1.0))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
@@ -111,7 +113,7 @@ async def test_references_that_never_work_end_as_retryable(
 
 
 async def test_an_expired_reference_is_renewed_once_for_all_parts(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     before = sandbox.counters.requests(method="channels.getMessages")
     sandbox.world.expire(file)
@@ -136,7 +138,7 @@ async def test_a_message_edited_meanwhile_is_permanent(
 
 
 async def test_short_floods_are_slept_and_told(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"flood_wait=2,file={FILE},count=1")
     told: list[float] = []
@@ -159,7 +161,7 @@ async def test_long_floods_are_handed_on(sandbox: Sandbox, accounts: Accounts, m
 
 @pytest.mark.parametrize("after", [0, 3 * PART])
 async def test_another_account_goes_on_while_one_must_wait(
-    sandbox: Sandbox, start: Start, file: File, after: int
+    sandbox: Sandbox, start: Start, file: StoredFile, after: int
 ) -> None:
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
@@ -172,7 +174,7 @@ async def test_another_account_goes_on_while_one_must_wait(
 
 
 async def test_a_file_that_moved_is_followed(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     file.dc = 4
     assert media.dc_id == 2
@@ -181,7 +183,7 @@ async def test_a_file_that_moved_is_followed(
 
 
 async def test_the_key_of_another_data_centre_is_kept(
-    sandbox: Sandbox, start: Start, file: File, tmp_path: Path
+    sandbox: Sandbox, start: Start, file: StoredFile, tmp_path: Path
 ) -> None:
     file.dc = 4
     for _ in range(2):
@@ -194,7 +196,7 @@ async def test_the_key_of_another_data_centre_is_kept(
 
 
 async def test_a_dead_key_of_another_data_centre_is_replaced(
-    sandbox: Sandbox, accounts: Accounts, file: File
+    sandbox: Sandbox, accounts: Accounts, file: StoredFile
 ) -> None:
     file.dc = 4
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
@@ -205,7 +207,7 @@ async def test_a_dead_key_of_another_data_centre_is_replaced(
     assert accounts.ready == ["me"]
 
 
-async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, file: File) -> None:
+async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
     accounts = await start(user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     sandbox.faults.add(f"revoke=SESSION_REVOKED,{GET},count=1")
@@ -256,7 +258,7 @@ async def test_a_slow_writer_holds_the_download_back(
 
 
 async def test_an_ordered_writer_is_never_stuck(
-    accounts: Accounts, media: Media, file: File, sandbox: Sandbox
+    accounts: Accounts, media: Media, file: StoredFile, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(f"drop,every=4,count=2,file={FILE}")
     turn = asyncio.Condition()
@@ -274,7 +276,7 @@ async def test_an_ordered_writer_is_never_stuck(
 
 
 async def test_resuming_fetches_only_the_rest(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sink = Sink(media.size)
     await accounts.download(media, sink.write, have=[(0, 4 * PART)])
@@ -306,7 +308,7 @@ async def test_a_cancel_takes_less_than_a_second(
 
 
 async def test_after_a_cancel_the_same_connections_go_on(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     slow = sandbox.faults.add(f"delay=0.5,file={FILE}")
     task = asyncio.create_task(accounts.download(media, Sink(media.size).write))
@@ -324,7 +326,9 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
     assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8
 
 
-async def test_a_download_goes_on_with_another_account(sandbox: Sandbox, start: Start, file: File) -> None:
+async def test_a_download_goes_on_with_another_account(
+    sandbox: Sandbox, start: Start, file: StoredFile
+) -> None:
     """The bot is thrown out in the middle; its reference expires, and the user reads the message again."""
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
@@ -336,7 +340,7 @@ async def test_a_download_goes_on_with_another_account(sandbox: Sandbox, start: 
 
 
 async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     turn = asyncio.Condition()
     stream = bytearray()
@@ -359,9 +363,9 @@ async def test_a_small_file_does_not_wait_for_the_queue_of_a_big_one(sandbox: Sa
     world, most = sandbox.world, 2 * 2
     chat = world.add_chat(Chat(id=1600000009, title="both", username="both"))
     for number, size in ((1, 60 * PART), (2, 1000)):
-        content = Stream(7100 + number, size)
-        file = world.add_file(File(id=7100 + number, content=content, name="x.bin", dc=sandbox.dc_id))
-        world.post(chat, Message(id=number, file=file))
+        content = ContentStream(7100 + number, size)
+        file = world.add_file(StoredFile(id=7100 + number, content=content, name="x.bin", dc=sandbox.dc_id))
+        world.post(chat, StoredMessage(id=number, file=file))
     sandbox.faults.add("rate=20000000")
     accounts = await start(user=True, limits=replace(LIMITS, lines=2, window=2, deepest=2))
     [big] = await accounts.resolve(parse("https://t.me/both/1"))

@@ -12,7 +12,7 @@ from telethon.errors import common, rpcbaseerrors, rpcerrorlist
 from telethon.tl import functions, types
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, TaskError
-from saveany.telegram.errors import Kind, describe, kind, translate, translated
+from saveany.telegram.errors import ErrorKind, describe, kind, translate, translated
 
 REQUEST = functions.help.GetConfigRequest()
 
@@ -93,6 +93,6 @@ def test_the_edge_lets_ours_and_bugs_through() -> None:
             raise error
         assert caught.value is error
     assert kind(ZeroDivisionError) is None
-    assert kind(ConnectionResetError) is Kind.RETRY
+    assert kind(ConnectionResetError) is ErrorKind.RETRY
     with pytest.raises(Retryable), translated("me"):
         raise ConnectionResetError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from saveany.config.schema import Telegram
+from saveany.config.schema import TelegramConfig
 from saveany.errors import ConfigError, NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox
 from saveany.telegram import accounts as accounts_module
@@ -18,7 +18,7 @@ from saveany.telegram import login, settings
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
-from saveany.telegram.session import Folder
+from saveany.telegram.session import SessionFolder
 from tests.integration.telegram.conftest import Start, fetch, table, until
 
 LINK = parse("https://t.me/channel/123")
@@ -138,7 +138,7 @@ async def test_a_phone_login_that_fails_keeps_nothing(
     ask, _ = answers(phone, codes)
     with pytest.raises(Permanent, match=reason):
         await login.login_phone(table(sandbox), tmp_path, "alice", ask)
-    assert Folder(tmp_path).names() == []
+    assert SessionFolder(tmp_path).names() == []
 
 
 @pytest.mark.parametrize("who", ["bot", "user"])
@@ -156,7 +156,7 @@ async def test_a_login_at_the_wrong_data_centre_is_led_home(
         [media] = await accounts.resolve(LINK)
         await fetch(accounts, media)
         await accounts.close()
-    kept = Folder(tmp_path).load(who)
+    kept = SessionFolder(tmp_path).load(who)
     assert kept is not None
     assert (kept.dc_id, kept.host, kept.port) == (2, *sandbox.addresses[2])
 
@@ -231,7 +231,7 @@ async def test_a_user_login_stays_on_one_machine(sandbox: Sandbox, start: Start,
 async def test_a_damaged_session_file_is_a_problem_not_a_crash(
     sandbox: Sandbox, start: Start, tmp_path: Path
 ) -> None:
-    folder = Folder(tmp_path)
+    folder = SessionFolder(tmp_path)
     (tmp_path / "sessions" / "carol.session").write_text('{"dc_id": ')
     accounts = await start(bot=True)
     assert accounts.ready == ["bot"]
@@ -247,7 +247,7 @@ async def test_a_bad_session_string_is_a_problem_not_a_crash(sandbox: Sandbox, s
 
 
 async def test_without_an_application_id_nothing_is_asked(start: Start) -> None:
-    accounts = await start(Telegram.model_validate({"token": "1:abc"}))
+    accounts = await start(TelegramConfig.model_validate({"token": "1:abc"}))
     assert accounts.ready == []
     assert "https://my.telegram.org" in accounts.problems["bot"]
 

@@ -10,29 +10,32 @@ import pytest
 from saveany.errors import Permanent, TaskError
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.handlers.auth import login_code
-from saveany.sandbox.world import Account
+from saveany.sandbox.world import SandboxAccount
 from saveany.telegram import login
-from saveany.telegram.codes import NoCode, Sent, Way
+from saveany.telegram.codes import CodeSent, DeliveryMethod, NoCode
 from saveany.telegram.login import Question
 from tests.integration.telegram.conftest import Start, table
 from tests.integration.telegram.test_login import answers
 
 SENT = {
-    "app": (Way.APP, "other devices"),
-    "sms": (Way.SMS, "by SMS"),
-    "word": (Way.SMS_WORD, "a word by SMS"),
-    "phrase": (Way.SMS_PHRASE, "a few words by SMS"),
-    "call": (Way.CALL, "calls your phone and says"),
-    "flash call": (Way.FLASH_CALL, "+4430*****"),
-    "missed call": (Way.MISSED_CALL, "last 5 digits of the number that calls, which begins with +4430"),
-    "fragment": (Way.FRAGMENT, "https://fragment.com/number/99966"),
-    "firebase": (Way.FIREBASE, "log in by QR code"),
-    "email": (Way.EMAIL, "by e-mail to s***y@example.org"),
+    "app": (DeliveryMethod.APP, "other devices"),
+    "sms": (DeliveryMethod.SMS, "by SMS"),
+    "word": (DeliveryMethod.SMS_WORD, "a word by SMS"),
+    "phrase": (DeliveryMethod.SMS_PHRASE, "a few words by SMS"),
+    "call": (DeliveryMethod.CALL, "calls your phone and says"),
+    "flash call": (DeliveryMethod.FLASH_CALL, "+4430*****"),
+    "missed call": (
+        DeliveryMethod.MISSED_CALL,
+        "last 5 digits of the number that calls, which begins with +4430",
+    ),
+    "fragment": (DeliveryMethod.FRAGMENT, "https://fragment.com/number/99966"),
+    "firebase": (DeliveryMethod.FIREBASE, "log in by QR code"),
+    "email": (DeliveryMethod.EMAIL, "by e-mail to s***y@example.org"),
 }
 
 
 @pytest.fixture
-def account(sandbox: Sandbox) -> Iterator[Account]:
+def account(sandbox: Sandbox) -> Iterator[SandboxAccount]:
     account = sandbox.world.accounts[samples.USER.id]
     yield account
     account.code_by = "app"
@@ -40,12 +43,12 @@ def account(sandbox: Sandbox) -> Iterator[Account]:
 
 @pytest.mark.parametrize("how", SENT)
 async def test_it_is_told_where_the_code_is(
-    sandbox: Sandbox, start: Start, tmp_path: Path, account: Account, how: str
+    sandbox: Sandbox, start: Start, tmp_path: Path, account: SandboxAccount, how: str
 ) -> None:
     account.code_by = how
-    told: list[Sent] = []
+    told: list[CodeSent] = []
 
-    async def tell(sent: Sent) -> None:
+    async def tell(sent: CodeSent) -> None:
         told.append(sent)
 
     ask, asked = answers(sandbox.phone, ["11111", login_code(account)])
@@ -60,7 +63,7 @@ async def test_it_is_told_where_the_code_is(
 
 @pytest.mark.parametrize("how", ["email setup", "payment"])
 async def test_an_account_that_gets_no_code_is_told_to_use_a_qr_code(
-    sandbox: Sandbox, tmp_path: Path, account: Account, how: str
+    sandbox: Sandbox, tmp_path: Path, account: SandboxAccount, how: str
 ) -> None:
     account.code_by = how
     ask, asked = answers(sandbox.phone, [])

@@ -22,7 +22,7 @@ from saveany.telegram import accounts as accounts_module
 from saveany.telegram import login
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
-from saveany.telegram.session import Folder
+from saveany.telegram.session import SessionFolder
 from tests.integration.telegram.conftest import Start, fetch, table, until
 from tests.integration.telegram.test_login import answers
 
@@ -125,7 +125,7 @@ async def test_a_scan_at_the_wrong_data_centre_is_led_home(
     waiting = asyncio.create_task(login.login_qr(config, tmp_path, "alice", screen.show, ask))
     await screen.scan(phone)
     assert await waiting == "Sandbox User"
-    kept = Folder(tmp_path).load("alice")
+    kept = SessionFolder(tmp_path).load("alice")
     assert kept is not None
     assert (kept.dc_id, kept.host, kept.port) == (2, *sandbox.addresses[2])
     accounts = await start(config)
@@ -139,7 +139,7 @@ async def test_nobody_scans(
     monkeypatch.setattr(login, "_SCAN_SECONDS", 0.3)
     with pytest.raises(Permanent, match="Nobody scanned"):
         await login.login_qr(table(sandbox), tmp_path, "alice", screen.show, never)
-    assert Folder(tmp_path).names() == []
+    assert SessionFolder(tmp_path).names() == []
 
 
 async def test_a_server_that_refuses_is_told_from_nobody_scanning(
@@ -156,7 +156,7 @@ async def test_waiting_for_a_scan_can_be_cancelled(sandbox: Sandbox, tmp_path: P
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert Folder(tmp_path).names() == []
+    assert SessionFolder(tmp_path).names() == []
 
 
 # Processes that run see logins come and go.
@@ -235,7 +235,7 @@ async def test_logging_out_of_a_login_that_has_ended(sandbox: Sandbox, tmp_path:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     sandbox.faults.add("revoke,method=auth.logOut,count=1")
     assert await login.logout(table(sandbox), tmp_path, "bob") == "Sandbox User"
-    assert Folder(tmp_path).names() == []
+    assert SessionFolder(tmp_path).names() == []
 
 
 async def test_a_login_that_cannot_be_ended_now_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_a_login_that_cannot_be_ended_now_is_kept(sandbox: Sandbox, tmp_pa
     sandbox.faults.add("flood_wait=30,method=auth.logOut")
     with pytest.raises(Retryable):
         await login.logout(table(sandbox), tmp_path, "bob")
-    assert Folder(tmp_path).names() == ["bob"]
+    assert SessionFolder(tmp_path).names() == ["bob"]
 
 
 async def test_only_users_are_logged_out(sandbox: Sandbox, tmp_path: Path) -> None:

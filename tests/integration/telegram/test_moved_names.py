@@ -6,12 +6,12 @@ import pytest
 
 from saveany.errors import Permanent
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.content import Stream
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from saveany.telegram.uploads import Uploads
-from storages.telegram import Document, Part, Target
+from saveany.telegram.uploads import Uploader
+from storages.telegram import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start
 
 OLD, NEW = 1600000011, 1600000012
@@ -37,9 +37,9 @@ def _chat(sandbox: Sandbox, id_: int, file: int, username: str) -> Chat:
         Chat(id=id_, title=str(id_), username=username, members={USER}, admins={USER}, linked=id_ + 10)
     )
     group = world.add_chat(Chat(id=id_ + 10, title="group", broadcast=False, members={USER}, linked=id_))
-    made = world.add_file(File(id=file, content=Stream(file, 1000 + file), name=f"{file}.bin"))
-    world.post(chat, Message(id=5, file=made))
-    world.post(group, Message(id=5, file=made))
+    made = world.add_file(StoredFile(id=file, content=ContentStream(file, 1000 + file), name=f"{file}.bin"))
+    world.post(chat, StoredMessage(id=5, file=made))
+    world.post(group, StoredMessage(id=5, file=made))
     return chat
 
 
@@ -79,10 +79,10 @@ async def test_who_watches_a_name_watches_who_has_it_now(sandbox: Sandbox, user:
 
 
 async def test_files_are_sent_to_who_has_the_name_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
-    uploads, target = Uploads(user), Target("me", "@moving")
+    uploads, target = Uploader(user), Target("me", "@moving")
 
     async def send(number: int) -> None:
-        await uploads.upload(target, Part(number, 0, 1, b"bytes", False))
+        await uploads.upload(target, DocumentPart(number, 0, 1, b"bytes", False))
         assert await uploads.send(target, [Document(number, number, 1, False, "a.bin", "", "")])
 
     await send(1)

@@ -11,11 +11,11 @@ from telethon.tl import types as tl
 
 from saveany.errors import Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.content import Literal, Stream
+from saveany.sandbox.content import ContentStream, Literal
 from saveany.sandbox.documents import jpeg
 from saveany.sandbox.model import Wrapper
-from saveany.sandbox.view import View
-from saveany.sandbox.world import Chat, File, Message, Picture, Wrapping
+from saveany.sandbox.view import AccountView
+from saveany.sandbox.world import Chat, Picture, StoredFile, StoredMessage, Wrapping
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import MessageLink, parse
 from saveany.telegram.media import Media, files_in
@@ -28,23 +28,25 @@ USER, BOT = samples.USER.id, samples.BOT.id
 SERVICE = ("chat photo", "suggested photo", "wallpaper")
 
 
-def photo(id_: int, declared: int | None = None) -> File:
+def photo(id_: int, declared: int | None = None) -> StoredFile:
     content = Literal(jpeg(320, 240, id_ % 200))
     small = Picture("s", 80, 60, Literal(jpeg(80, 60, 3)))
     large = Picture("x", 320, 240, content, declared)
-    return File(id=id_, content=content, mime="image/jpeg", pictures=(small, large))
+    return StoredFile(id=id_, content=content, mime="image/jpeg", pictures=(small, large))
 
 
-def video(id_: int) -> File:
-    return File(id=id_, content=Stream(id_, 70_001), name=f"{id_}.mp4", mime="video/mp4")
+def video(id_: int) -> StoredFile:
+    return StoredFile(id=id_, content=ContentStream(id_, 70_001), name=f"{id_}.mp4", mime="video/mp4")
 
 
-def post(sandbox: Sandbox, how: Wrapper, *files: File, **more: Any) -> Message:
+def post(sandbox: Sandbox, how: Wrapper, *files: StoredFile, **more: Any) -> StoredMessage:
     """A message with files in that form, as number 5 of the chat."""
     for each in files:
         sandbox.world.add_file(each)
     wrapped = Wrapping(how=how, files=files, **more)
-    message = Message(id=5, text="" if how in SERVICE else "Look", service=how in SERVICE, wrapped=wrapped)
+    message = StoredMessage(
+        id=5, text="" if how in SERVICE else "Look", service=how in SERVICE, wrapped=wrapped
+    )
     return sandbox.world.post(sandbox.world.chats[CHAT], message)
 
 
@@ -57,7 +59,7 @@ async def contents(accounts: Accounts, link: str = LINK) -> list[tuple[int, str]
     return found
 
 
-def right(*files: File) -> list[tuple[int, str]]:
+def right(*files: StoredFile) -> list[tuple[int, str]]:
     return [(each.id, hashlib.sha256(each.content.read(0, each.content.size)).hexdigest()) for each in files]
 
 
@@ -117,11 +119,11 @@ async def test_of_a_range_that_is_taken_which_an_account_may_have(
     bought = photo(3001)
     post(sandbox, "paid", bought, buyers=frozenset({USER}))
     plain, locked = world.add_file(video(3002)), photo(3003)
-    world.post(chat, Message(id=6, file=plain))
+    world.post(chat, StoredMessage(id=6, file=plain))
     nobody = Wrapping(how="paid", files=(world.add_file(locked),), buyers=frozenset())
-    world.post(chat, Message(id=7, wrapped=nobody))
+    world.post(chat, StoredMessage(id=7, wrapped=nobody))
     preview = Wrapping(how="preview", files=(world.add_file(photo(3004)),))
-    world.post(chat, Message(id=8, text="https://example.com", wrapped=preview))
+    world.post(chat, StoredMessage(id=8, text="https://example.com", wrapped=preview))
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == right(bought, plain)
     with pytest.raises(Permanent, match="not bought"):
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
@@ -132,7 +134,7 @@ async def test_a_range_waits_for_the_account_that_may_have_more_of_it(
 ) -> None:
     post(sandbox, "paid", photo(3001), buyers=frozenset({USER}))
     plain = sandbox.world.add_file(video(3002))
-    sandbox.world.post(sandbox.world.chats[CHAT], Message(id=6, file=plain))
+    sandbox.world.post(sandbox.world.chats[CHAT], StoredMessage(id=6, file=plain))
     sandbox.faults.add(f"flood_wait=33,method=channels.getMessages,account={USER}")
     with pytest.raises(Retryable, match="Telegram asks to wait 33 s"):
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/5-6"))
@@ -163,7 +165,7 @@ async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
     sandbox.faults.add(f"error={error},method=stories.getStoriesByID")
     post(sandbox, "story", story=(samples.PERSON.id, 9))
     plain = sandbox.world.add_file(video(3002))
-    sandbox.world.post(inbox, Message(id=6, file=plain))
+    sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == right(plain)
     page = await accounts.after(-(10**12) - CHAT, 4)
     assert [media.document_id for media in page.media] == [3002]
@@ -207,7 +209,7 @@ async def test_a_bot_alone_says_what_the_picture_of_a_product_needs(
     with pytest.raises(Permanent, match=r"invoice with a picture .* no bot can read"):
         await bot.resolve(parse(LINK))
     plain = sandbox.world.add_file(video(3002))
-    sandbox.world.post(inbox, Message(id=6, file=plain))
+    sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
     assert await contents(bot, f"https://t.me/c/{CHAT}/5-6") == right(plain)
 
 
@@ -217,11 +219,11 @@ async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
 ) -> None:
     """The bot alone sees it there, and may not fetch it."""
     world, anna = sandbox.world, samples.PERSON
-    side = world.talks.of(world.accounts[anna.id], world.accounts[BOT])
+    side = world.private_chats.of(world.accounts[anna.id], world.accounts[BOT])
     story = (anna.id, 9) if how == "story" else None
     files = (world.add_file(photo(3001)),) if how == "product" else ()
-    world.send(side, Message(id=0, sender=anna.id, wrapped=Wrapping(how=how, files=files, story=story)))
-    heard = world.talks.of(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
+    world.send(side, StoredMessage(id=0, sender=anna.id, wrapped=Wrapping(how=how, files=files, story=story)))
+    heard = world.private_chats.of(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
     with pytest.raises(Permanent, match="Then send the link of the original message"):
         await accounts.resolve(MessageLink(anna.id, heard.id, talk="user"))
 
@@ -272,7 +274,7 @@ def test_the_largest_size_of_a_photo_has_the_most_pixels(sizes: list[Any], order
 
 
 async def test_moving_photos_and_other_versions_count_once(sandbox: Sandbox) -> None:
-    view = View(sandbox.world, sandbox.world.accounts[USER])
+    view = AccountView(sandbox.world, sandbox.world.accounts[USER])
     still, moving, main, other = photo(1), video(2), video(3), video(4)
     live = tl.MessageMediaPhoto(photo=view.file(still), video=view.file(moving), live_photo=True)
     several = tl.MessageMediaDocument(document=view.file(main), alt_documents=[view.file(other)])

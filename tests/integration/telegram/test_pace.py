@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saveany.telegram.pace import Depth, Turns
+from saveany.telegram.flow import FairSemaphore, Window
 from tests.integration.telegram.conftest import until
 
 
@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-def run(depth: Depth, clock: Clock, speeds: dict[int, float], seconds: int) -> list[int]:
+def run(depth: Window, clock: Clock, speeds: dict[int, float], seconds: int) -> list[int]:
     """The depths while parts arrive, at a speed that follows from the depth."""
     seen = [depth.now]
     for _ in range(seconds * 10):
@@ -33,24 +33,24 @@ def run(depth: Depth, clock: Clock, speeds: dict[int, float], seconds: int) -> l
 
 def test_it_grows_while_that_gains() -> None:
     clock = Clock()
-    assert run(Depth(2, 4, clock), clock, {2: 20e6, 3: 30e6, 4: 40e6}, 10) == [2, 3, 4]
+    assert run(Window(2, 4, clock), clock, {2: 20e6, 3: 30e6, 4: 40e6}, 10) == [2, 3, 4]
 
 
 def test_it_goes_back_when_more_gains_nothing() -> None:
     clock = Clock()
-    assert run(Depth(2, 4, clock), clock, {2: 48e6, 3: 48e6, 4: 48e6}, 20) == [2, 3, 2]
+    assert run(Window(2, 4, clock), clock, {2: 48e6, 3: 48e6, 4: 48e6}, 20) == [2, 3, 2]
 
 
 def test_it_looks_again_after_a_while() -> None:
     clock = Clock()
-    depth = Depth(2, 4, clock)
+    depth = Window(2, 4, clock)
     run(depth, clock, {2: 48e6, 3: 48e6}, 10)
     assert run(depth, clock, {2: 20e6, 3: 40e6, 4: 40e6}, 50)[:2] == [2, 3]
 
 
 def test_it_does_not_grow_for_one_who_is_slower_than_the_connections() -> None:
     clock = Clock()
-    depth = Depth(2, 4, clock)
+    depth = Window(2, 4, clock)
     for _ in range(100):
         clock.now += 0.1
         depth.answered(1 << 20, idle=True)
@@ -59,7 +59,7 @@ def test_it_does_not_grow_for_one_who_is_slower_than_the_connections() -> None:
 
 def test_trouble_halves_it_at_once_and_what_comes_together_counts_once() -> None:
     clock = Clock()
-    depth = Depth(4, 4, clock)
+    depth = Window(4, 4, clock)
     for _ in range(16):
         depth.trouble()
     assert depth.now == 2
@@ -73,7 +73,7 @@ def test_trouble_halves_it_at_once_and_what_comes_together_counts_once() -> None
 
 def test_after_trouble_it_rests_then_grows_again() -> None:
     clock = Clock()
-    depth = Depth(2, 4, clock)
+    depth = Window(2, 4, clock)
     depth.trouble()
     speeds = {1: 10e6, 2: 20e6, 3: 20e6}
     assert run(depth, clock, speeds, 20) == [1]
@@ -82,7 +82,7 @@ def test_after_trouble_it_rests_then_grows_again() -> None:
 
 def test_idle_time_is_no_lack_of_speed() -> None:
     clock = Clock()
-    depth = Depth(2, 4, clock)
+    depth = Window(2, 4, clock)
     for _ in range(20):
         clock.now += 60
         depth.answered(1 << 20)
@@ -95,7 +95,7 @@ def test_idle_time_is_no_lack_of_speed() -> None:
 )
 def test_it_stays_in_its_bounds(first: int, steps: list[tuple[float, int, bool]]) -> None:
     clock = Clock()
-    depth = Depth(first, 4, clock)
+    depth = Window(first, 4, clock)
     for seconds, size, trouble in steps:
         clock.now += seconds
         if trouble:
@@ -106,7 +106,7 @@ def test_it_stays_in_its_bounds(first: int, steps: list[tuple[float, int, bool]]
 
 
 async def test_turns_are_given_in_order_and_never_more_than_the_depth() -> None:
-    turns = Turns(lambda: 2)
+    turns = FairSemaphore(lambda: 2)
     gates = [asyncio.Event() for _ in range(6)]
     inside: list[int] = []
 
@@ -130,7 +130,7 @@ async def test_turns_are_given_in_order_and_never_more_than_the_depth() -> None:
 
 
 async def test_a_turn_given_to_one_who_left_goes_to_the_next() -> None:
-    turns = Turns(lambda: 1)
+    turns = FairSemaphore(lambda: 1)
     done: list[int] = []
 
     async def user(number: int) -> None:
@@ -149,7 +149,7 @@ async def test_a_turn_given_to_one_who_left_goes_to_the_next() -> None:
 
 async def test_nobody_overtakes_those_that_wait() -> None:
     """One who gives a turn back and wants another one at once has to wait like all."""
-    turns = Turns(lambda: 1)
+    turns = FairSemaphore(lambda: 1)
     order: list[str] = []
 
     async def again_and_again() -> None:
@@ -167,7 +167,7 @@ async def test_nobody_overtakes_those_that_wait() -> None:
 
 
 async def test_urgent_ones_go_first_and_one_of_them_beside_the_others() -> None:
-    turns = Turns(lambda: 2)
+    turns = FairSemaphore(lambda: 2)
     gates = {name: asyncio.Event() for name in "abcdxyz"}
     inside: list[str] = []
 

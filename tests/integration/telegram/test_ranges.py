@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
-from saveany.sandbox.content import Stream
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
@@ -29,11 +29,13 @@ GET = {"method": "upload.getFile"}
 
 
 @pytest.fixture
-def file(sandbox: Sandbox) -> File:
+def file(sandbox: Sandbox) -> StoredFile:
     world = sandbox.world
     channel = world.add_chat(Chat(id=1600000000, title="files", username="files"))
-    made = world.add_file(File(id=FILE, content=Stream(FILE, SIZE), name="film.mkv", dc=sandbox.dc_id))
-    world.post(channel, Message(id=5, file=made))
+    made = world.add_file(
+        StoredFile(id=FILE, content=ContentStream(FILE, SIZE), name="film.mkv", dc=sandbox.dc_id)
+    )
+    world.post(channel, StoredMessage(id=5, file=made))
     return made
 
 
@@ -44,7 +46,7 @@ async def accounts(start: Start) -> Accounts:
 
 
 @pytest.fixture
-async def media(file: File, accounts: Accounts) -> Media:
+async def media(file: StoredFile, accounts: Accounts) -> Media:
     [found] = await accounts.resolve(parse("https://t.me/files/5"))
     return found
 
@@ -70,7 +72,7 @@ def test_parts_cover_a_range_and_keep_telegrams_rules(start: int, length: int) -
     assert sum(limit for _, limit in parts) < length + 2 * 1024 + 1
 
 
-async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: File) -> None:
+async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: StoredFile) -> None:
     chance = random.Random(1)
     for _ in range(100):
         offset = chance.randrange(SIZE)
@@ -96,7 +98,7 @@ async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: F
     ],
 )
 async def test_edges_are_exact(
-    accounts: Accounts, media: Media, file: File, offset: int, length: int
+    accounts: Accounts, media: Media, file: StoredFile, offset: int, length: int
 ) -> None:
     assert await read(accounts, media, offset, length) == file.content.read(offset, min(length, SIZE))
 
@@ -108,7 +110,7 @@ async def test_only_what_is_wanted_is_fetched(sandbox: Sandbox, accounts: Accoun
 
 
 async def test_the_first_piece_comes_before_the_rest(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"silent,file={FILE},after={FIRST_PART}")
     async with aclosing(accounts.read(media, 5000, SIZE)) as pieces:
@@ -118,7 +120,7 @@ async def test_the_first_piece_comes_before_the_rest(
 
 
 async def test_a_consumer_that_takes_its_time_holds_it_back(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
         got = await anext(pieces)
@@ -130,7 +132,9 @@ async def test_a_consumer_that_takes_its_time_holds_it_back(
     assert got == file.content.read(0, SIZE)
 
 
-async def test_readers_that_stand_still_hold_up_nobody(sandbox: Sandbox, start: Start, file: File) -> None:
+async def test_readers_that_stand_still_hold_up_nobody(
+    sandbox: Sandbox, start: Start, file: StoredFile
+) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, memory=4 * PART))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     paused = [accounts.read(media, each * PART, SIZE) for each in range(3)]
@@ -168,7 +172,7 @@ async def test_a_cancel_while_waiting_comes_out(sandbox: Sandbox, accounts: Acco
     ["drop,every=3,count=3", "short=17,every=4,count=2", "expire,after=2000000,count=2", "corrupt,count=2"],
 )
 async def test_passing_faults_are_overcome(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File, fault: str
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
     assert await read(accounts, media, 12345, 12 * PART) == file.content.read(12345, 12 * PART)
@@ -176,7 +180,7 @@ async def test_passing_faults_are_overcome(
 
 
 async def test_an_error_comes_after_the_bytes_before_it(
-    sandbox: Sandbox, accounts: Accounts, media: Media, file: File
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"flood_wait=500,file={FILE},after={FIRST_PART}")
     got = b""

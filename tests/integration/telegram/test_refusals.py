@@ -6,7 +6,7 @@ import pytest
 
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Account
+from saveany.sandbox.world import SandboxAccount
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import MessageLink, parse
 from saveany.telegram.media import Media
@@ -129,7 +129,7 @@ async def test_a_banned_account_is_not_told_to_log_in_again(sandbox: Sandbox, st
 
 
 async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start: Start) -> None:
-    other = sandbox.world.add_account(Account(id=42, name="Other", phone="+9996620042"))
+    other = sandbox.world.add_account(SandboxAccount(id=42, name="Other", phone="+9996620042"))
     for chat in sandbox.world.chats.values():
         if chat.username == "channel":
             chat.members.add(other.id)

@@ -9,7 +9,7 @@ import pytest
 from saveany.errors import NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox
 from saveany.sandbox.samples import DISCUSSION
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from saveany.telegram.links import parse
 from tests.integration.telegram.conftest import Start, fetch, table
 
@@ -106,7 +106,7 @@ async def test_dialogs_are_paged(sandbox: Sandbox, start: Start) -> None:
 
 async def test_a_user_helps_where_the_bot_cannot(sandbox: Sandbox, start: Start) -> None:
     chat = sandbox.world.add_chat(Chat(id=1600000001, title="users only", members={USER_ID}))
-    sandbox.world.post(chat, Message(id=7, file=sandbox.world.files[1001]))
+    sandbox.world.post(chat, StoredMessage(id=7, file=sandbox.world.files[1001]))
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(parse("https://t.me/c/1600000001/7"))
     assert media.account == "me"

@@ -16,7 +16,7 @@ from saveany.sandbox import Sandbox
 from saveany.telegram import session
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from saveany.telegram.session import Folder, Login, Session
+from saveany.telegram.session import Login, Session, SessionFolder
 from tests.integration.telegram.conftest import fetch, table
 
 HOME = Login(2, "127.0.0.1", 443, b"k" * 256, 5, "Someone")
@@ -35,7 +35,7 @@ OTHER = Login(2, "127.0.0.1", 443, b"o" * 256, 5, "Someone")
     )
 )
 def test_a_login_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, login: Login) -> None:
-    folder = Folder(tmp_path_factory.getbasetemp() / "kept")
+    folder = SessionFolder(tmp_path_factory.getbasetemp() / "kept")
     folder.save("me", login)
     assert folder.load("me") == login
     assert folder.names() == ["me"]
@@ -46,7 +46,7 @@ def test_a_key_is_never_shown() -> None:
 
 
 def test_a_foreign_key_belongs_to_its_login(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = SessionFolder(tmp_path)
     folder.save_key("me", 4, HOME, b"foreign")
     assert folder.load_key("me", 4, HOME) == b"foreign"
     assert folder.load_key("me", 4, OTHER) is None
@@ -57,9 +57,9 @@ def test_a_foreign_key_belongs_to_its_login(tmp_path: Path) -> None:
 
 
 def test_a_folder_names_one_machine(tmp_path: Path) -> None:
-    names = {Folder(tmp_path).machine() for _ in range(3)}
+    names = {SessionFolder(tmp_path).machine() for _ in range(3)}
     assert len(names) == 1
-    assert names != {Folder(tmp_path / "other").machine()}
+    assert names != {SessionFolder(tmp_path / "other").machine()}
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == ["machine"]
 
 
@@ -68,7 +68,7 @@ async def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pyte
 
     async def enter() -> None:
         nonlocal inside, most
-        async with Folder(tmp_path).lock("me"):
+        async with SessionFolder(tmp_path).lock("me"):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pyte
     await asyncio.gather(*(enter() for _ in range(5)))
     assert most == 1
     monkeypatch.setattr(session, "_LOCK_SECONDS", 0.1)
-    async with Folder(tmp_path).lock("me"):
+    async with SessionFolder(tmp_path).lock("me"):
         with pytest.raises(Retryable, match="another process holds the login lock"):
             await enter()
     await enter()

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
-from saveany.sandbox.world import File
-from saveany.telegram import shared
+from saveany.sandbox.world import StoredFile
+from saveany.telegram import shared_account
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
-from saveany.telegram.pace import FloodClock
-from saveany.telegram.shared import Company
+from saveany.telegram.flow import FloodClock
+from saveany.telegram.shared_account import SharedAccount
 from tests.integration.telegram.conftest import LIMITS, Start, fetch, table, until
 from tests.integration.telegram.test_width import GET, post, resolved
 
@@ -30,8 +30,8 @@ FLOOD = f"sa:telegram:flood:{ACCOUNT}:{DC}"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(shared, "EXPIRE_SECONDS", 30.0)
+    monkeypatch.setattr(shared_account, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(shared_account, "EXPIRE_SECONDS", 30.0)
 
 
 async def answer(ask: Callable[[], Awaitable[T]]) -> T:
@@ -62,14 +62,14 @@ async def now_ms(redis: Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-async def lines_in_use(sandbox: Sandbox, file: File) -> int:
+async def lines_in_use(sandbox: Sandbox, file: StoredFile) -> int:
     """Connections that the next parts of a file are asked for over."""
     sandbox.counters.clear()
     await until(lambda: sandbox.counters.requests(file=file.id) >= 24)
     return len(sandbox.counters.by("connection", file=file.id))
 
 
-async def uses(sandbox: Sandbox, file: File, lines: int) -> None:
+async def uses(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
     """Wait until a download uses so many connections, and see that it stays so."""
     async with asyncio.timeout(10):
         while await lines_in_use(sandbox, file) != lines:
@@ -89,7 +89,7 @@ class Met(asyncio.Event):
 
 
 @asynccontextmanager
-async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> AsyncIterator[File]:
+async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> AsyncIterator[StoredFile]:
     """A download that outlasts the block."""
     file = post(sandbox, 4096 * PART, number)
     sandbox.faults.add(f"delay=0.1,file={file.id}")
@@ -147,9 +147,9 @@ async def test_a_process_that_died_frees_its_share(
         [living] = await redis.zrange(key, 0, -1)
         _, account, dc_id = key.removeprefix("sa:telegram:").split(":")
         met = Met()
-        frozen = Company(redis, int(account), int(dc_id), FloodClock(), met.tell)
+        frozen = SharedAccount(redis, int(account), int(dc_id), FloodClock(), met.tell)
         with monkeypatch.context() as patch:
-            patch.setattr(shared, "RENEW_SECONDS", 600.0)
+            patch.setattr(shared_account, "RENEW_SECONDS", 600.0)
             frozen.enter()
             await met.wait()
         assert frozen.size == 2
@@ -175,7 +175,7 @@ async def test_who_has_nothing_to_download_leaves(sandbox: Sandbox, start: Start
 async def test_who_closes_leaves_at_once(
     sandbox: Sandbox, start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "RENEW_SECONDS", 600.0)
+    monkeypatch.setattr(shared_account, "RENEW_SECONDS", 600.0)
     accounts = await start(user=True)
     async with downloading(sandbox, accounts, 5):
         key = await key_of(redis, "lines")
@@ -239,7 +239,7 @@ async def test_a_wait_is_only_ever_extended(redis: Redis) -> None:
     met = Met()
     for seconds, left in ((100, 100), (5, 100), (200, 200), (150, 200)):
         clock = FloodClock()
-        company = Company(redis, ACCOUNT, DC, clock, met.tell)
+        company = SharedAccount(redis, ACCOUNT, DC, clock, met.tell)
         met.clear()
         company.flood(seconds)
         company.enter()

@@ -15,10 +15,10 @@ from telethon.tl import types as tl
 from saveany.errors import ConfigError, Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat, Group
-from saveany.sandbox.world import Message as Said
-from saveany.telegram.letters import Button, Message, Person, Press
+from saveany.sandbox.world import StoredMessage as Said
+from saveany.telegram.bot_client import BotClient, ChatGone
 from saveany.telegram.links import parse
-from saveany.telegram.talk import Gone, Talk
+from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, TelegramUser
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person as Somebody
@@ -29,8 +29,8 @@ CHOICE = ((Button("Left", "pick:l"), Button("Right", "pick:r")), (Button("Help",
 
 
 @pytest.fixture
-async def talk(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[Talk]:
-    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+async def talk(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
+    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
     await talk.open()
     yield talk
     await talk.close()
@@ -43,7 +43,7 @@ async def anna(sandbox: Sandbox) -> AsyncIterator[Somebody]:
 
 
 @pytest.fixture
-async def ear(talk: Talk, anna: Somebody) -> AsyncIterator[Ear]:
+async def ear(talk: BotClient, anna: Somebody) -> AsyncIterator[Ear]:
     """Listens; Anna has begun the talk."""
     async with Ear(talk) as ear:
         await anna.send(BOT, "/start")
@@ -55,19 +55,19 @@ def says(text: str) -> Any:
     return lambda message: message.text == text
 
 
-async def test_a_person_and_the_bot_talk(talk: Talk, anna: Somebody) -> None:
+async def test_a_person_and_the_bot_talk(talk: BotClient, anna: Somebody) -> None:
     assert (talk.me.id, talk.me.username) == (ME, BOT)
     async with Ear(talk) as ear:
         await anna.send(BOT, "hello")
         (heard,) = await ear.hears("hello")
-        assert heard.sender == Person(id=ANNA, name="Sandbox Person", username="sandbox_person")
+        assert heard.sender == TelegramUser(id=ANNA, name="Sandbox Person", username="sandbox_person")
         assert (heard.chat, heard.private, heard.for_me, heard.file) == (ANNA, True, True, None)
         number = await talk.say(ANNA, "<b>hi</b>, you &amp; me", reply_to=heard.id)
         answer = await anna.hears(says("**hi**, you & me"))
         assert (number, answer.is_reply) == (heard.id + 1, True)
 
 
-async def test_what_a_message_says(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_what_a_message_says(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     text = "看 https://example.com/a, t.me/channel/5 and this"
     here = tl.MessageEntityTextUrl(text.index("this"), 4, "https://example.com/hidden")
     await anna.client.send_message(BOT, text, formatting_entities=[here])
@@ -105,7 +105,7 @@ async def test_where_a_message_was_forwarded_from(sandbox: Sandbox, anna: Somebo
 # Speaking.
 
 
-async def test_what_was_said_with_a_key_is_not_said_again(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_what_was_said_with_a_key_is_not_said_again(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.say(ANNA, "once", key="card:1")
     assert number > 0
     assert await talk.say(ANNA, "twice", key="card:1") == 0
@@ -115,7 +115,7 @@ async def test_what_was_said_with_a_key_is_not_said_again(talk: Talk, anna: Some
 
 
 async def test_a_lost_answer_says_nothing_twice(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     sandbox.faults.add(f"drop,method=messages.sendMessage,account={ME},count=1")
     await talk.say(ANNA, "one")
@@ -124,7 +124,7 @@ async def test_a_lost_answer_says_nothing_twice(
     assert [message.text for message in anna.heard] == ["one", "two"]
 
 
-async def test_a_long_text_is_cut(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_a_long_text_is_cut(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await talk.say(ANNA, "<b>" + "😀" * 3000 + "<i>" + "x" * 3000 + "</i></b><code>gone</code>")
     heard = await anna.hears(lambda message: message.raw_text.endswith("…"))
     assert len(heard.raw_text) == 4096
@@ -132,7 +132,7 @@ async def test_a_long_text_is_cut(talk: Talk, anna: Somebody, ear: Ear) -> None:
     assert ends == {tl.MessageEntityBold: 3000 + 4096, tl.MessageEntityItalic: 3000 + 4096}
 
 
-async def test_an_answer_to_what_was_deleted(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_an_answer_to_what_was_deleted(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     sent = await anna.send(BOT, "never mind")
     (heard,) = await ear.hears("never mind")
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
@@ -140,7 +140,7 @@ async def test_an_answer_to_what_was_deleted(talk: Talk, anna: Somebody, ear: Ea
     assert not (await anna.hears(says("yes?"))).is_reply
 
 
-async def test_edits(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_edits(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.say(ANNA, "1 %", CHOICE)
     assert (await anna.hears(says("1 %"))).button_count == 3
     await talk.edit(ANNA, number, "2 %")
@@ -148,13 +148,13 @@ async def test_edits(talk: Talk, anna: Somebody, ear: Ear) -> None:
     assert (await anna.hears(says("2 %"))).button_count == 0
     await talk.delete(ANNA, [number])
     await talk.delete(ANNA, [number])
-    with pytest.raises(Gone):
+    with pytest.raises(ChatGone):
         await talk.edit(ANNA, number, "3 %")
 
 
 @pytest.mark.parametrize("method", ["messages.sendMessage", "messages.editMessage"])
 async def test_floods_are_the_callers_to_wait_for(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, method: str
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, method: str
 ) -> None:
     number = await talk.say(ANNA, "1 %")
     sandbox.faults.add(f"flood_wait=7,method={method},account={ME},count=1")
@@ -165,13 +165,13 @@ async def test_floods_are_the_callers_to_wait_for(
     assert await talk.say(ANNA, "next") == number + 1
 
 
-async def test_who_has_blocked_the_bot(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_who_has_blocked_the_bot(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await anna.client(fn.contacts.BlockRequest(BOT))
     with pytest.raises(Permanent, match="blocked the bot"):
         await talk.say(ANNA, "hello?")
 
 
-async def test_the_menu(sandbox: Sandbox, talk: Talk, anna: Somebody) -> None:
+async def test_the_menu(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> None:
     await talk.menu({"": [("help", "Help")], "zh": [("help", "帮助")]})
     sandbox.world.accounts[ANNA].language = "zh"
     full = await anna.client(fn.users.GetFullUserRequest(BOT))
@@ -181,21 +181,21 @@ async def test_the_menu(sandbox: Sandbox, talk: Talk, anna: Somebody) -> None:
 # Buttons.
 
 
-async def test_a_button(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_a_button(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.say(ANNA, "choose", CHOICE)
     pressing = asyncio.create_task(anna.press(await anna.hears(says("choose")), "Right"))
     press = await ear.hears_press()
-    sender = Person(id=ANNA, name="Sandbox Person", username="sandbox_person")
-    assert press == Press(query=press.query, chat=ANNA, message=number, sender=sender, data="pick:r")
+    sender = TelegramUser(id=ANNA, name="Sandbox Person", username="sandbox_person")
+    assert press == CallbackQuery(query=press.query, chat=ANNA, message=number, sender=sender, data="pick:r")
     await talk.answer(press, "x" * 300, alert=True)
     answer = await pressing
     assert (answer.message, answer.alert) == ("x" * 199 + "…", True)
     await talk.answer(press)  # it has ended; that is no error
 
 
-async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: Talk, ear: Ear) -> None:
+async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: BotClient, ear: Ear) -> None:
     members = {ME, samples.USER.id, ANNA}
-    sandbox.world.talks.add_group(Group(id=4001, title="Few", members=members))
+    sandbox.world.private_chats.add_group(Group(id=4001, title="Few", members=members))
     await talk.say(-4001, "choose", CHOICE)
     async with person(sandbox, samples.USER.id) as bert:
         await bert.send(tl.InputPeerChat(4001), f"@{BOT} where?")
@@ -209,7 +209,7 @@ async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: Talk,
 
 
 async def test_a_press_is_one_although_it_is_pushed_twice(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     await talk.say(ANNA, "choose", CHOICE)
     shown = await anna.hears(says("choose"))
@@ -228,7 +228,7 @@ async def test_a_press_is_one_although_it_is_pushed_twice(
 # Reading, and files.
 
 
-async def test_reading_messages(talk: Talk, anna: Somebody, ear: Ear) -> None:
+async def test_reading_messages(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.say(ANNA, "mine")
     found = await talk.read(ANNA, [1, number, 99])
     assert {n: each.text for n, each in found.items()} == {1: "/start", number: "mine"}
@@ -245,7 +245,7 @@ async def album(anna: Somebody, to: Any, files: int = 3) -> list[bytes]:
 
 
 async def test_a_file_that_was_said_to_the_bot_is_downloaded(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     data = bytes(range(256)) * 9000
     await anna.send(BOT, named(data, "a.bin"), caption="look")
@@ -259,11 +259,11 @@ async def test_a_file_that_was_said_to_the_bot_is_downloaded(
     assert bytes((await fetch(accounts, again)).data) == data
 
 
-async def test_albums(sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start) -> None:
+async def test_albums(sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start) -> None:
     accounts = await start(bot=True)
     sizes = [len(data) for data in await album(anna, BOT)]
     await ear.until(lambda: len(ear.letters) == 3)
-    first, second, _ = [each for each in ear.letters if isinstance(each, Message)]
+    first, second, _ = [each for each in ear.letters if isinstance(each, ChatMessage)]
     assert first.album == second.album != 0
     files = [each.file for each in await talk.album(second)]
     assert [file.size for file in files if file] == sizes
@@ -272,12 +272,14 @@ async def test_albums(sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, st
 
 
 async def test_an_album_between_what_others_say(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     """Everything that is said to a bot is numbered together."""
     accounts = await start(bot=True)
-    side = sandbox.world.talks.of(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
-    other = sandbox.world.talks.of(sandbox.world.accounts[samples.USER.id], sandbox.world.accounts[ME])
+    side = sandbox.world.private_chats.of(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
+    other = sandbox.world.private_chats.of(
+        sandbox.world.accounts[samples.USER.id], sandbox.world.accounts[ME]
+    )
     await anna.send(BOT, named(b"x", "a.bin"))
     (heard,) = await ear.hears("")
     file = next(message.file for message in side.messages.values() if message.file)
@@ -286,16 +288,18 @@ async def test_an_album_between_what_others_say(
         for _ in range(8):
             sandbox.world.send(other, Said(id=0, text=f"{number}", sender=samples.USER.id))
     await ear.until(lambda: len(ear.letters) == 36)
-    parts = [each for each in ear.letters if isinstance(each, Message) and each.album == 77]
+    parts = [each for each in ear.letters if isinstance(each, ChatMessage) and each.album == 77]
     for part in parts:
         assert await talk.album(part) == parts
         assert len(await accounts.resolve(parse(part.link))) == 4
     assert await talk.album(heard) == [heard]
 
 
-async def test_files_of_groups(sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear, start: Start) -> None:
+async def test_files_of_groups(
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
+) -> None:
     members = {ME, samples.USER.id, ANNA}
-    sandbox.world.talks.add_group(Group(id=4001, title="Few", members=members))
+    sandbox.world.private_chats.add_group(Group(id=4001, title="Few", members=members))
     sandbox.world.add_chat(
         Chat(id=1600000010, title="G", username="g_many", broadcast=False, members=members)
     )
@@ -332,9 +336,9 @@ async def test_a_link_into_another_talk_finds_nothing(
 
 
 async def test_the_login_is_kept_and_no_account(
-    sandbox: Sandbox, talk: Talk, tmp_path: Path, start: Start
+    sandbox: Sandbox, talk: BotClient, tmp_path: Path, start: Start
 ) -> None:
-    again = Talk(table(sandbox, bot=True), tmp_path)
+    again = BotClient(table(sandbox, bot=True), tmp_path)
     await again.open()
     await again.close()
     assert sandbox.counters.requests(method="auth.importBotAuthorization") == 1
@@ -345,18 +349,18 @@ async def test_the_login_is_kept_and_no_account(
 
 async def test_without_a_token(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="token"):
-        await Talk(table(sandbox), tmp_path).open()
+        await BotClient(table(sandbox), tmp_path).open()
 
 
 async def test_before_it_is_open(sandbox: Sandbox, tmp_path: Path) -> None:
-    talk = Talk(table(sandbox, bot=True), tmp_path)
+    talk = BotClient(table(sandbox, bot=True), tmp_path)
     with pytest.raises(Retryable):
         await talk.say(ANNA, "hi")
     await talk.close()
 
 
 async def test_a_login_that_dies_while_speaking(
-    sandbox: Sandbox, talk: Talk, anna: Somebody, ear: Ear
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=messages.sendMessage")
     with pytest.raises(Retryable):

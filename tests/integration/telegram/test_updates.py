@@ -14,11 +14,11 @@ from telethon.tl import types as tl
 
 from saveany.errors import NeedsLogin
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Account, Chat, Group, Message
+from saveany.sandbox.world import Chat, Group, SandboxAccount, StoredMessage
 from saveany.telegram import client, updates
-from saveany.telegram.letters import Button, Press
-from saveany.telegram.letters import Message as Letter
-from saveany.telegram.talk import Position, Talk
+from saveany.telegram.bot_client import BotClient, Position
+from saveany.telegram.update_types import Button, CallbackQuery
+from saveany.telegram.update_types import ChatMessage as Letter
 from tests.integration.telegram.conftest import table, until
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person, person
@@ -33,8 +33,8 @@ def config(sandbox: Sandbox) -> Any:
 
 
 @pytest.fixture
-async def talk(config: Any, tmp_path: Path, redis: Redis) -> AsyncIterator[Talk]:
-    talk = Talk(config, tmp_path, redis)
+async def talk(config: Any, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
+    talk = BotClient(config, tmp_path, redis)
     await talk.open()
     yield talk
     await talk.close()
@@ -53,15 +53,15 @@ def group(sandbox: Sandbox) -> Chat:
     return sandbox.world.add_chat(chat)
 
 
-def account(sandbox: Sandbox, id_: int) -> Account:
+def account(sandbox: Sandbox, id_: int) -> SandboxAccount:
     return sandbox.world.accounts[id_]
 
 
 def whisper(sandbox: Sandbox, *texts: str) -> None:
     """Anna says something to the bot."""
-    side = sandbox.world.talks.of(account(sandbox, ANNA), account(sandbox, ME))
+    side = sandbox.world.private_chats.of(account(sandbox, ANNA), account(sandbox, ME))
     for text in texts:
-        sandbox.world.send(side, Message(id=0, text=text, sender=ANNA))
+        sandbox.world.send(side, StoredMessage(id=0, text=text, sender=ANNA))
 
 
 def call(sandbox: Sandbox, chat: Chat, *texts: str, sender: int = ANNA, hours_ago: int = 0) -> None:
@@ -70,7 +70,9 @@ def call(sandbox: Sandbox, chat: Chat, *texts: str, sender: int = ANNA, hours_ag
         said = f"@{BOT} {text}"
         mention = tl.MessageEntityMention(0, len(BOT) + 1)
         date = datetime.now(UTC) - timedelta(hours=hours_ago)
-        sandbox.world.send(chat, Message(id=0, text=said, entities=(mention,), sender=sender, date=date))
+        sandbox.world.send(
+            chat, StoredMessage(id=0, text=said, entities=(mention,), sender=sender, date=date)
+        )
 
 
 def numbers(last: int, first: int = 0) -> list[str]:
@@ -84,7 +86,7 @@ def to_bot(texts: list[str]) -> list[str]:
 async def test_what_was_said_while_away_is_told_later(
     sandbox: Sandbox, config: Any, tmp_path: Path, redis: Redis
 ) -> None:
-    first, second = Talk(config, tmp_path, redis), Talk(config, tmp_path, redis)
+    first, second = BotClient(config, tmp_path, redis), BotClient(config, tmp_path, redis)
     await first.open()
     async with Ear(first) as ear:
         whisper(sandbox, "before")
@@ -99,7 +101,7 @@ async def test_what_was_said_while_away_is_told_later(
     await second.close()
 
 
-async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
+async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
     """Whoever is killed after any batch hears the rest, and nothing again."""
     position, heard, batches = await _start(talk), list[str](), 0
     account(sandbox, ME).reads_groups = True
@@ -116,12 +118,12 @@ async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: Talk,
     assert [each for each in heard if not each.isdigit()] == to_bot(numbers(360))
 
 
-async def _start(talk: Talk) -> Position:
+async def _start(talk: BotClient) -> Position:
     _, position = await anext(talk.letters(None))
     return position
 
 
-async def test_a_dropped_connection_loses_nothing(sandbox: Sandbox, talk: Talk) -> None:
+async def test_a_dropped_connection_loses_nothing(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         whisper(sandbox, "0")
         await ear.hears("0")
@@ -133,14 +135,16 @@ async def test_a_dropped_connection_loses_nothing(sandbox: Sandbox, talk: Talk) 
         await ear.hears(*numbers(60, 1))
 
 
-async def test_lost_pushes_are_made_good_by_the_next(sandbox: Sandbox, talk: Talk) -> None:
+async def test_lost_pushes_are_made_good_by_the_next(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         sandbox.faults.add(f"lose,method=updates,account={ME},count=2")
         whisper(sandbox, "one", "two", "three")
         await ear.hears("one", "two", "three")
 
 
-async def test_who_hears_nothing_asks(sandbox: Sandbox, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_hears_nothing_asks(
+    sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(updates, "_EVERY", 0.2)
     sandbox.faults.add(f"lose,method=updates,account={ME}")
     async with Ear(talk) as ear:
@@ -148,14 +152,14 @@ async def test_who_hears_nothing_asks(sandbox: Sandbox, talk: Talk, monkeypatch:
         await ear.hears("one")
 
 
-async def test_many_rings_are_few_reads(sandbox: Sandbox, talk: Talk) -> None:
+async def test_many_rings_are_few_reads(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         whisper(sandbox, *numbers(90))
         await ear.hears(*numbers(90))
     assert sandbox.counters.requests(method="updates.getDifference", account=ME) < 15
 
 
-async def test_groups_are_heard(sandbox: Sandbox, talk: Talk, group: Chat, anna: Person) -> None:
+async def test_groups_are_heard(sandbox: Sandbox, talk: BotClient, group: Chat, anna: Person) -> None:
     async with Ear(talk) as ear:
         await anna.send("thegroup", "not for the bot")
         asked = await anna.send("thegroup", f"@{BOT} one")
@@ -174,7 +178,7 @@ async def test_groups_are_heard(sandbox: Sandbox, talk: Talk, group: Chat, anna:
 
 
 async def test_what_is_for_the_bot_in_a_group(
-    sandbox: Sandbox, talk: Talk, group: Chat, anna: Person
+    sandbox: Sandbox, talk: BotClient, group: Chat, anna: Person
 ) -> None:
     account(sandbox, ME).reads_groups = True
     async with Ear(talk) as ear:
@@ -187,9 +191,9 @@ async def test_what_is_for_the_bot_in_a_group(
         assert for_me == [f"hey @{BOT}!", f"/save@{BOT} x"]
 
 
-async def test_small_groups_are_heard(sandbox: Sandbox, talk: Talk, anna: Person) -> None:
+async def test_small_groups_are_heard(sandbox: Sandbox, talk: BotClient, anna: Person) -> None:
     members = {ME, samples.USER.id, ANNA}
-    sandbox.world.talks.add_group(Group(id=FEW, title="Few", members=members))
+    sandbox.world.private_chats.add_group(Group(id=FEW, title="Few", members=members))
     peer = tl.InputPeerChat(FEW)
     async with Ear(talk) as ear:
         await anna.send(peer, f"@{BOT} hi")
@@ -202,7 +206,7 @@ async def test_small_groups_are_heard(sandbox: Sandbox, talk: Talk, anna: Person
         assert that.for_me
 
 
-async def test_a_group_met_while_away(sandbox: Sandbox, talk: Talk) -> None:
+async def test_a_group_met_while_away(sandbox: Sandbox, talk: BotClient) -> None:
     """What was said before the bot listened is not told."""
     members = {ME, samples.USER.id, ANNA}
     old = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Old", broadcast=False, members=members))
@@ -222,7 +226,7 @@ async def test_a_group_met_while_away(sandbox: Sandbox, talk: Talk) -> None:
         )
 
 
-async def test_a_group_with_a_long_past_is_read_from_its_end(sandbox: Sandbox, talk: Talk) -> None:
+async def test_a_group_with_a_long_past_is_read_from_its_end(sandbox: Sandbox, talk: BotClient) -> None:
     position = await _start(talk)
     await talk.close()
     members = {ME, samples.USER.id, ANNA}
@@ -240,7 +244,7 @@ async def test_a_group_with_a_long_past_is_read_from_its_end(sandbox: Sandbox, t
 
 
 async def test_a_group_whose_position_is_refused_is_read_from_its_end(
-    sandbox: Sandbox, talk: Talk, group: Chat
+    sandbox: Sandbox, talk: BotClient, group: Chat
 ) -> None:
     call(sandbox, group, *numbers(1000), hours_ago=1)
     position = await _start(talk)
@@ -252,13 +256,13 @@ async def test_a_group_whose_position_is_refused_is_read_from_its_end(
 
 
 async def test_a_new_session_costs_no_press_and_no_letter(
-    sandbox: Sandbox, talk: Talk, anna: Person, group: Chat
+    sandbox: Sandbox, talk: BotClient, anna: Person, group: Chat
 ) -> None:
     async with Ear(talk) as ear:
         await anna.send(BOT, "/start")
         (start,) = await ear.hears("/start")
-        await talk.say(start.chat, "Press", ((Button("Now", "now"),),))
-        shown = await anna.hears(lambda message: message.text == "Press")
+        await talk.say(start.chat, "CallbackQuery", ((Button("Now", "now"),),))
+        shown = await anna.hears(lambda message: message.text == "CallbackQuery")
         call(sandbox, group, "one")
         await ear.hears(*to_bot(["one"]))
         listening = [each for each in sandbox.centers[2].connections if each.listens and each.key]
@@ -271,13 +275,13 @@ async def test_a_new_session_costs_no_press_and_no_letter(
         await ear.until(lambda: len(ear.letters) == 3)
         said = sorted(each.text for each in ear.letters if isinstance(each, Letter))
         assert said == sorted(["two", *to_bot(["three"])])  # … and is heard all the same
-        (pressed,) = (each for each in ear.letters if isinstance(each, Press))
+        (pressed,) = (each for each in ear.letters if isinstance(each, CallbackQuery))
         await talk.answer(pressed)
         await press
 
 
 async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
-    sandbox: Sandbox, talk: Talk, group: Chat
+    sandbox: Sandbox, talk: BotClient, group: Chat
 ) -> None:
     async with Ear(talk) as ear:
         call(sandbox, group, "one")
@@ -294,7 +298,7 @@ async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
 
 @pytest.mark.parametrize("error", ["400:WHO_KNOWS", "500:PERSISTENT_TIMESTAMP_OUTDATED"])
 async def test_a_group_that_is_out_of_order_is_read_later(
-    sandbox: Sandbox, talk: Talk, group: Chat, error: str
+    sandbox: Sandbox, talk: BotClient, group: Chat, error: str
 ) -> None:
     fault = sandbox.faults.add(f"error={error},method=updates.getChannelDifference")
     async with Ear(talk) as ear:
@@ -309,7 +313,7 @@ async def test_a_group_that_is_out_of_order_is_read_later(
 
 
 async def test_when_far_too_much_was_missed_the_newest_are_told(
-    sandbox: Sandbox, talk: Talk, group: Chat, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, talk: BotClient, group: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "_MOST", 20)
     async with Ear(talk) as ear:
@@ -323,7 +327,7 @@ async def test_when_far_too_much_was_missed_the_newest_are_told(
 
 
 async def test_a_connection_that_went_silent_is_replaced(
-    sandbox: Sandbox, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "_EVERY", 0.5)
     monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
@@ -333,7 +337,7 @@ async def test_a_connection_that_went_silent_is_replaced(
         await ear.hears("one")
 
 
-async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
+async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
     """Such as that of another bot: it begins anew."""
     call(sandbox, group, *numbers(250), hours_ago=1)
     position = Position(999_999, 1, 1, {GROUP: 999_999})
@@ -345,7 +349,7 @@ async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: Ta
         await ear.hears(*to_bot(["two"]))
 
 
-async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: Talk) -> None:
+async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         whisper(sandbox, "one")
         await ear.hears("one")
@@ -355,7 +359,7 @@ async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: Talk) -> None:
         assert sandbox.counters.requests(method="auth.importBotAuthorization") == 2
 
 
-async def test_a_dead_token_is_said(sandbox: Sandbox, talk: Talk) -> None:
+async def test_a_dead_token_is_said(sandbox: Sandbox, talk: BotClient) -> None:
     position = await _start(talk)
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=updates.getDifference")
     account(sandbox, ME).token = "7:other"
@@ -364,8 +368,8 @@ async def test_a_dead_token_is_said(sandbox: Sandbox, talk: Talk) -> None:
             pass
 
 
-async def test_only_people_write_letters(sandbox: Sandbox, talk: Talk, group: Chat) -> None:
-    other = Account(id=7000000002, name="B", username="other_bot", token="7:b")
+async def test_only_people_write_letters(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
+    other = SandboxAccount(id=7000000002, name="B", username="other_bot", token="7:b")
     sandbox.world.add_account(other)
     group.members.add(other.id)
     async with Ear(talk) as ear:

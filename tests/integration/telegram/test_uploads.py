@@ -15,13 +15,13 @@ from telethon.tl import types as tl
 
 from saveany.errors import StorageError, StorageUnavailable, UnsafePath
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.world import Chat, Message
+from saveany.sandbox.world import Chat, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from saveany.telegram.pool import Limits
-from saveany.telegram.uploads import Uploads, _no_posting
+from saveany.telegram.pool import PoolLimits
+from saveany.telegram.uploads import Uploader, _no_posting
 from storages.base import Services, UploadKey
-from storages.telegram import PART, Busy, TelegramOptions, TelegramStorage
+from storages.telegram import PART, FloodWait, TelegramStorage, TelegramStorageOptions
 from tests.fixtures.films import make_film
 from tests.fixtures.stack import until
 from tests.integration.telegram.conftest import Start, fetch, table
@@ -29,7 +29,7 @@ from tests.sandbox.clients import named, user
 
 MIB = 1 << 20
 SMALL, BIG = random.Random(1).randbytes(700_001), random.Random(2).randbytes(21 * MIB + 7)
-LIMITS = Limits(part=15.0, idle=0.1, flood=3.0, tries=5)
+LIMITS = PoolLimits(part=15.0, idle=0.1, flood=3.0, tries=5)
 
 Open = Callable[..., TelegramStorage]
 
@@ -38,8 +38,8 @@ Open = Callable[..., TelegramStorage]
 def opened(accounts: Accounts, tmp_path: Path) -> Open:
     def make(chat: str | int = "@inbox", **options: Any) -> TelegramStorage:
         fields = {"name": "tg", "type": "telegram", "chat_id": chat, "rate_limit": 0, **options}
-        services = Services(scratch=tmp_path / "scratch", courier=Uploads(accounts, LIMITS))
-        return TelegramStorage(TelegramOptions.model_validate(fields), services)
+        services = Services(scratch=tmp_path / "scratch", message_sender=Uploader(accounts, LIMITS))
+        return TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
 
     return make
 
@@ -55,11 +55,11 @@ async def save(storage: TelegramStorage, path: str, data: bytes, owner: UploadKe
         await upload.commit(path, len(data), replace=False)
 
 
-def sent(chat: Chat) -> list[Message]:
+def sent(chat: Chat) -> list[StoredMessage]:
     return [message for message in reversed(chat.newest_first()) if not message.service]
 
 
-def content(message: Message) -> bytes:
+def content(message: StoredMessage) -> bytes:
     assert message.file
     return message.file.content.read(0, message.file.content.size)
 
@@ -285,7 +285,7 @@ async def test_passing_faults_are_overcome(opened: Open, inbox: Chat, sandbox: S
 
 async def test_a_long_flood_wait_is_for_later(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
     sandbox.faults.add("flood_wait=300,method=upload.saveBigFilePart")
-    with pytest.raises(Busy, match="asks to wait") as caught:
+    with pytest.raises(FloodWait, match="asks to wait") as caught:
         await save(opened(), "a.bin", BIG)
     assert 290 < caught.value.after <= 300
 
@@ -294,7 +294,7 @@ async def test_a_message_that_must_wait_is_sent_later_without_its_bytes(
     opened: Open, inbox: Chat, sandbox: Sandbox
 ) -> None:
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
-    with pytest.raises(Busy, match="asks to wait 300 s") as caught:
+    with pytest.raises(FloodWait, match="asks to wait 300 s") as caught:
         await save(opened(), "a.bin", BIG)
     assert caught.value.after == 300
     sandbox.faults.remove(fault)
@@ -309,10 +309,14 @@ async def test_each_wait_is_told_once(accounts: Accounts, inbox: Chat, sandbox: 
     sandbox.faults.add("flood_wait=1,method=upload.saveBigFilePart,count=1")
     sandbox.faults.add("flood_wait=20,method=messages.sendMedia,count=1")
     table = {"name": "tg", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0}
-    courier = Uploads(accounts, LIMITS, waits.append)
-    with pytest.raises(Busy, match="asks to wait 20 s"):
+    message_sender = Uploader(accounts, LIMITS, waits.append)
+    with pytest.raises(FloodWait, match="asks to wait 20 s"):
         await save(
-            TelegramStorage(TelegramOptions.model_validate(table), Services(courier=courier)), "a.bin", BIG
+            TelegramStorage(
+                TelegramStorageOptions.model_validate(table), Services(message_sender=message_sender)
+            ),
+            "a.bin",
+            BIG,
         )
     assert [round(wait) for wait in waits] == [1]
 
@@ -321,7 +325,7 @@ async def test_waits_for_messages_do_not_hold_downloads_up(
     opened: Open, accounts: Accounts, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
-    with pytest.raises(Busy):
+    with pytest.raises(FloodWait):
         await save(opened(account="bot"), "a.bin", SMALL)
     [media] = await accounts.resolve(parse("https://t.me/channel/126"))
     await fetch(accounts, media)
@@ -335,7 +339,9 @@ async def test_an_account_that_is_not_ready_is_not_replaced(
     accounts = await start(table(sandbox, user=True, token="7000000001:wrong"))
     assert accounts.ready == ["me"]
     fields = {"name": "tg", "type": "telegram", "chat_id": "@inbox"}
-    storage = TelegramStorage(TelegramOptions.model_validate(fields), Services(courier=Uploads(accounts)))
+    storage = TelegramStorage(
+        TelegramStorageOptions.model_validate(fields), Services(message_sender=Uploader(accounts))
+    )
     with pytest.raises(StorageUnavailable, match="bot token"):
         await save(storage, "a.bin", SMALL)
     with pytest.raises(StorageUnavailable, match="bot token"):
@@ -403,7 +409,7 @@ async def test_a_path_may_name_the_chat(opened: Open, sandbox: Sandbox, inbox: C
 @pytest.mark.parametrize("chat", ["", "You", "a b", "@1abc", "https://t.me/x", 0, "--1", "me\n"])
 def test_what_is_no_chat_is_refused(chat: str | int) -> None:
     with pytest.raises(ValidationError, match="chat_id must be"):
-        TelegramOptions.model_validate({"name": "tg", "type": "telegram", "chat_id": chat})
+        TelegramStorageOptions.model_validate({"name": "tg", "type": "telegram", "chat_id": chat})
 
 
 def test_old_tables_load() -> None:
@@ -419,7 +425,7 @@ def test_old_tables_load() -> None:
         "split_large_video": True,
         "split_size_mb": 2000,
     }
-    assert TelegramOptions.model_validate(table).split_size_mb == 2000
+    assert TelegramStorageOptions.model_validate(table).split_size_mb == 2000
 
 
 # What goes wrong.
@@ -460,7 +466,7 @@ def test_a_channel_that_has_thrown_the_account_out() -> None:
 
 
 async def test_without_an_account() -> None:
-    storage = TelegramStorage(TelegramOptions(name="tg", type="telegram", chat_id="me"))
+    storage = TelegramStorage(TelegramStorageOptions(name="tg", type="telegram", chat_id="me"))
     with pytest.raises(StorageUnavailable, match="needs a Telegram account"):
         await storage.probe()
 

@@ -18,12 +18,12 @@ from saveany.models import Task
 from saveany.queue import Queue
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import Literal
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.store import Store
-from saveany.store.watches import Watch
+from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from saveany.watching import Watcher
+from saveany.watching import ChatWatcher
 from storages.local import LocalOptions
 from tests.integration.telegram.conftest import Start, table
 from workers.sources.telegram import TelegramSource
@@ -47,7 +47,7 @@ def chat(sandbox: Sandbox) -> Chat:
     world = sandbox.world
     chat = world.add_chat(Chat(id=CHAT, title="News", members={samples.USER.id}))
     for _ in range(4):
-        world.send(chat, Message(id=0, text="old"))
+        world.send(chat, StoredMessage(id=0, text="old"))
     return chat
 
 
@@ -63,21 +63,23 @@ class Bench:
         self.queue = Queue(store, _nothing)
         self.watcher = self.again()
 
-    def again(self) -> Watcher:
+    def again(self) -> ChatWatcher:
         """A watcher that knows only what is kept."""
-        self.watcher = Watcher(self.accounts, self.store, self.queue, self.config)
+        self.watcher = ChatWatcher(self.accounts, self.store, self.queue, self.config)
         return self.watcher
 
     def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
         """A message with a file; its id."""
-        file = File(id=90_000 + next(_numbers), content=Literal(b"x" * size), name=name)
-        return self.world.send(chat, Message(id=0, text=text, file=self.world.add_file(file), **fields)).id
+        file = StoredFile(id=90_000 + next(_numbers), content=Literal(b"x" * size), name=name)
+        return self.world.send(
+            chat, StoredMessage(id=0, text=text, file=self.world.add_file(file), **fields)
+        ).id
 
     def say(self, chat: Chat) -> int:
         """A message without a file."""
-        return self.world.send(chat, Message(id=0, text="words")).id
+        return self.world.send(chat, StoredMessage(id=0, text="words")).id
 
-    async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> Watch:
+    async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> WatchedChat:
         now = await self.accounts.look(chat)
         fields = {
             "user_id": OWNER,
@@ -88,12 +90,12 @@ class Bench:
             "seen": now.top,
             "created_at": 1,
         }
-        watch = Watch(id=id_, **{**fields, **changes})
-        await self.store.watches.add(watch)
+        watch = WatchedChat(id=id_, **{**fields, **changes})
+        await self.store.watched_chats.add(watch)
         return watch
 
-    async def kept(self, id_: str = "w1") -> Watch:
-        watch = await self.store.watches.get(id_)
+    async def kept(self, id_: str = "w1") -> WatchedChat:
+        watch = await self.store.watched_chats.get(id_)
         assert watch is not None
         return watch
 
@@ -210,7 +212,7 @@ async def test_a_crash_loses_nothing_and_doubles_nothing(
     await bench.watch()
     posted = [bench.post(chat) for _ in range(4)]
     calls = itertools.count(1)
-    whose = bench.queue if step == "submit" else bench.store.watches
+    whose = bench.queue if step == "submit" else bench.store.watched_chats
     real = getattr(whose, step)
 
     async def dies(*args: Any, **options: Any) -> Any:
@@ -226,7 +228,7 @@ async def test_a_crash_loses_nothing_and_doubles_nothing(
     bench.again()
     await bench.rounds(1)
     assert await bench.links() == [str(id_) for id_ in posted]
-    assert list(await bench.store.watches.untold()) == [task.id for task in await bench.tasks()]
+    assert list(await bench.store.watched_chats.untold()) == [task.id for task in await bench.tasks()]
 
 
 async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
@@ -236,11 +238,11 @@ async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
     await bench.rounds(1)
     found = sorted((task.spec.user_id, task.spec.links[0].rpartition("/")[2]) for task in await bench.tasks())
     assert found == [(7, str(big)), (OWNER, str(small)), (OWNER, str(big))]
-    assert list((await bench.store.watches.untold()).values()) == ["big"]
-    await bench.store.watches.remove("all")
+    assert list((await bench.store.watched_chats.untold()).values()) == ["big"]
+    await bench.store.watched_chats.remove("all")
     bench.post(chat, size=200)
     await bench.rounds(1)
-    assert [each.id for each in await bench.store.watches.of_user(OWNER)] == []
+    assert [each.id for each in await bench.store.watched_chats.of_user(OWNER)] == []
     assert len(await bench.tasks()) == 4
 
 
@@ -299,7 +301,7 @@ async def test_a_username_that_leads_to_another_chat_now(bench: Bench, start: St
 
 
 async def test_what_the_user_has_set_holds(bench: Bench, chat: Chat) -> None:
-    await bench.store.people.change(
+    await bench.store.preferences.change(
         OWNER, lambda prefs: replace(prefs, storage="usb", folder="Inbox", template="{{ msgid }}")
     )
     await bench.watch()
@@ -381,7 +383,7 @@ async def test_a_storage_that_is_gone(bench: Bench, chat: Chat) -> None:
     gone = await bench.kept("gone")
     assert gone.seen < post
     assert "there is no storage 'cloud'" in gone.problem
-    await bench.store.watches.change("gone", lambda watch: replace(watch, storage="usb"))
+    await bench.store.watched_chats.change("gone", lambda watch: replace(watch, storage="usb"))
     bench.again()
     await bench.rounds(1)
     assert (await bench.tasks())[-1].spec.storage == "usb"
@@ -443,16 +445,16 @@ async def test_it_goes_on_after_whatever_happens(
 ) -> None:
     await bench.watch()
     bench.post(chat)
-    real, failures = bench.store.watches.all, [error]
+    real, failures = bench.store.watched_chats.all, [error]
 
     async def all_() -> Any:
         if failures:
             raise failures.pop()
         return await real()
 
-    monkeypatch.setattr(bench.store.watches, "all", all_)
+    monkeypatch.setattr(bench.store.watched_chats, "all", all_)
     watching = asyncio.create_task(
-        Watcher(bench.accounts, bench.store, bench.queue, bench.config, every=0.01).run()
+        ChatWatcher(bench.accounts, bench.store, bench.queue, bench.config, every=0.01).run()
     )
     await until(bench.tasks)
     watching.cancel()

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from saveany.sandbox import Sandbox
-from saveany.sandbox.content import Stream
-from saveany.sandbox.world import Chat, File, Message
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
@@ -21,13 +21,15 @@ LINK = parse("https://t.me/files/5")
 ANSWERS_NOTHING = "delay=600,method=upload.getFile"
 
 
-def post(sandbox: Sandbox, size: int, number: int = 5, dc: int | None = None) -> File:
+def post(sandbox: Sandbox, size: int, number: int = 5, dc: int | None = None) -> StoredFile:
     world = sandbox.world
     channel = next((chat for chat in world.chats.values() if chat.username == "files"), None)
     channel = channel or world.add_chat(Chat(id=1600000000, title="files", username="files"))
-    content = Stream(3000 + number, size)
-    made = world.add_file(File(id=content.seed, content=content, name="file.bin", dc=dc or sandbox.dc_id))
-    world.post(channel, Message(id=number, file=made))
+    content = ContentStream(3000 + number, size)
+    made = world.add_file(
+        StoredFile(id=content.seed, content=content, name="file.bin", dc=dc or sandbox.dc_id)
+    )
+    world.post(channel, StoredMessage(id=number, file=made))
     return made
 
 

@@ -15,15 +15,15 @@ from telethon.tl import types as tl
 
 from saveany.errors import Permanent
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.content import Stream
-from saveany.sandbox.world import Chat, File, Group, Message, Wrapping
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage, Wrapping
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.client import refused_peer
 from saveany.telegram.links import parse
 from saveany.telegram.session import PREFIX
-from saveany.telegram.talk import Position, Talk
-from saveany.telegram.uploads import Uploads
-from storages.telegram import Document, Part, Target
+from saveany.telegram.uploads import Uploader
+from storages.telegram import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.ears import Ear
 
@@ -36,13 +36,13 @@ TARGET = Target("", str(MARKED))
 @pytest.fixture
 def chat(sandbox: Sandbox) -> Chat:
     world = sandbox.world
-    group = Chat(id=GROUP, title="Talk", broadcast=False, members={USER, BOT, ANNA}, linked=CHAT)
+    group = Chat(id=GROUP, title="BotClient", broadcast=False, members={USER, BOT, ANNA}, linked=CHAT)
     world.add_chat(group)
     chat = Chat(id=CHAT, title="Open", username="opened", members={USER, BOT}, linked=GROUP)
     world.add_chat(chat)
-    file = world.add_file(File(id=FILE, content=Stream(FILE, 5000), name="a.bin"))
+    file = world.add_file(StoredFile(id=FILE, content=ContentStream(FILE, 5000), name="a.bin"))
     for each in (chat, group):
-        world.post(each, Message(id=5, file=file))
+        world.post(each, StoredMessage(id=5, file=file))
     return chat
 
 
@@ -61,8 +61,8 @@ async def _found(accounts: Accounts, link: str) -> None:
 
 
 async def _send(accounts: Accounts) -> None:
-    uploads = Uploads(accounts)
-    await uploads.upload(TARGET, Part(1, 0, 1, b"bytes", False))
+    uploads = Uploader(accounts)
+    await uploads.upload(TARGET, DocumentPart(1, 0, 1, b"bytes", False))
     ids = await uploads.send(TARGET, [Document(1, 1, 1, False, "a.bin", "", "")])
     assert ids is not None
 
@@ -80,8 +80,8 @@ WAYS: dict[str, Way] = {
     "comment": lambda accounts: _found(accounts, "https://t.me/opened/5?comment=5"),
     "found again": _find,
     "sent to": _send,
-    "deleted": lambda accounts: Uploads(accounts).delete(TARGET, [5]),
-    "checked": lambda accounts: Uploads(accounts).check(TARGET),
+    "deleted": lambda accounts: Uploader(accounts).delete(TARGET, [5]),
+    "checked": lambda accounts: Uploader(accounts).check(TARGET),
 }
 OF_USERS: dict[str, Way] = {
     "looked at": lambda accounts: accounts.look(str(MARKED)),
@@ -130,7 +130,7 @@ async def test_what_cannot_be_helped_is_said(sandbox: Sandbox, start: Start, cha
 async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat) -> None:
     world = sandbox.world
     world.stories[ANNA, 9] = world.files[FILE]
-    world.post(chat, Message(id=6, wrapped=Wrapping(how="story", files=(), story=(ANNA, 9))))
+    world.post(chat, StoredMessage(id=6, wrapped=Wrapping(how="story", files=(), story=(ANNA, 9))))
     [media] = await (await start(user=True)).resolve(parse(f"https://t.me/c/{CHAT}/6"))
     assert media.document_id == FILE
 
@@ -139,10 +139,10 @@ async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat
 @pytest.mark.parametrize("where", [ANNA, -(10**12) - GROUP, -FEW])
 async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int) -> None:
     world = sandbox.world
-    world.talks.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
-    side = world.talks.of(world.accounts[ANNA], world.accounts[BOT])
-    world.send(side, Message(id=0, text="hello", sender=ANNA))
-    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+    world.private_chats.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
+    side = world.private_chats.of(world.accounts[ANNA], world.accounts[BOT])
+    world.send(side, StoredMessage(id=0, text="hello", sender=ANNA))
+    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
     await talk.open()
     number = await talk.say(where, "hi")
     await talk.edit(where, number, "ho")
@@ -157,8 +157,8 @@ async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
     group = sandbox.world.chats[GROUP]
     state = Position(pts=1, qts=0, date=2**31 - 1, channels={GROUP: group.box.pts})
     sandbox.world.accounts[BOT].reads_groups = True
-    sandbox.world.send(group, Message(id=0, text="meanwhile", sender=ANNA))
-    talk = Talk(table(sandbox, bot=True), tmp_path, redis)
+    sandbox.world.send(group, StoredMessage(id=0, text="meanwhile", sender=ANNA))
+    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
     await talk.open()
     async with Ear(talk, state) as ear:
         await ear.hears("meanwhile")

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from saveany.models import Item, Task, TaskSpec
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.store import Claim, Store
 from saveany.store.tasks import new_id
-from saveany.webhooks.announce import Announcer
+from saveany.webhooks.announce import DeliveryBuilder
 from storages.base import Range
 from storages.local import LocalOptions, LocalStorage
-from workers.identity import Place
 from workers.jobs import Job
 from workers.sources.base import Source, Write
+from workers.storage_set import StorageHandle
 
 LANE = "tgfiles/local1"
 PART = 1 << 16
@@ -47,9 +47,9 @@ class Files(Source):
     async def forget(self, task_id: str) -> None:
         self.left.append("forgotten")
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         self.resolved += 1
-        return [Found(name, len(data), {"name": name}) for name, data in self.files.items()]
+        return [ResolvedFile(name, len(data), {"name": name}) for name, data in self.files.items()]
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         name = item.source["name"]
@@ -71,10 +71,10 @@ class Bench:
         self.folder = folder
         self.storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=folder))
         self.scratch = folder.parent / "scratch"
-        self.place = Place(store, self.storage)
-        self.others: dict[str, Place] = {}
+        self.place = StorageHandle(store, self.storage)
+        self.others: dict[str, StorageHandle] = {}
         self.source = Files({"a.bin": content("a.bin")})
-        self.announce = Announcer(
+        self.announce = DeliveryBuilder(
             "http://127.0.0.1:9/hook", ["completed", "failed", "canceled"], store.claims.time_ms
         )
 

@@ -13,7 +13,7 @@ from saveany.models import ItemStatus, Status
 from saveany.store import Claim
 from storages.local import LocalUpload
 from tests.integration.worker.conftest import Bench, content, within
-from workers.ledger import Ledger
+from workers.item_records import ItemRecords
 
 
 class Gate:
@@ -91,8 +91,8 @@ def _record(owner: type, name: str, only: Callable[..., bool], *, after: bool) -
 
 
 BOUNDARIES: dict[str, Callable[[Gate], Patch]] = {
-    "before-finishing-recorded": _record(Ledger, "put", _finishing, after=False),
-    "after-finishing-recorded": _record(Ledger, "put", _finishing, after=True),
+    "before-finishing-recorded": _record(ItemRecords, "put", _finishing, after=False),
+    "after-finishing-recorded": _record(ItemRecords, "put", _finishing, after=True),
     "before-link": _disk("_link"),
     "after-link-before-unlink": _disk("_drop_part"),
     "after-unlink-before-folder-fsync": _disk("_sync_folder"),

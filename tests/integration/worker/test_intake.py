@@ -18,8 +18,8 @@ from storages.base import Range, Storage, Upload, UploadKey
 from storages.local import LocalOptions, LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from workers.checkpoint import Checkpoints
-from workers.intake import Intake
-from workers.meter import Meter
+from workers.part_writer import PartWriter
+from workers.progress import ProgressMeter
 
 PART = 1 << 20
 AHEAD = 4 * PART
@@ -32,10 +32,12 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path))
 
 
-def intake_of(upload: Upload, storage: Storage) -> Intake:
+def intake_of(upload: Upload, storage: Storage) -> PartWriter:
     nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
-    return Intake(storage, upload, Meter(nowhere), Checkpoints(nowhere, item, upload, storage), AHEAD)
+    return PartWriter(
+        storage, upload, ProgressMeter(nowhere), Checkpoints(nowhere, item, upload, storage), AHEAD
+    )
 
 
 async def begin(storage: LocalStorage, epoch: int = 1, keep: list[Range] | None = None) -> Upload:
@@ -106,7 +108,7 @@ def ordered() -> MemoryStorage:
     return MemoryStorage(MemoryOptions(name=uuid4().hex, type="memory"))
 
 
-async def bring(intake: Intake, offsets: Sequence[int]) -> None:
+async def bring(intake: PartWriter, offsets: Sequence[int]) -> None:
     """As sources do: parts begun in ascending order come in this one, and nobody waits for a later one."""
     await asyncio.gather(*(intake.write(offset, part(offset)) for offset in offsets))
 

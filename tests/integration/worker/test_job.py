@@ -19,8 +19,8 @@ from saveany.store.db import OUTAGE
 from storages.local import LocalOptions, LocalStorage
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import PART, Bench, content, within
-from workers import identity
-from workers.identity import Place
+from workers import storage_set
+from workers.storage_set import StorageHandle
 
 Step = Callable[[str, int], Awaitable[None]]
 
@@ -241,7 +241,7 @@ async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Benc
             raise ValueError("Invalid endpoint: swordfish")
 
     storage = Faulty(LocalOptions(name="nas", type="local", base_path=bench.folder))
-    place = Place(bench.store, storage)
+    place = StorageHandle(bench.store, storage)
     await place.look()
     assert place.problem == "storage 'nas': internal error (ValueError); the log tells more"
     assert not place.here
@@ -256,7 +256,7 @@ async def test_a_saved_file_tells_its_page_if_that_can_be_known(bench: Bench, aw
             return f"https://host.example/{path}"
 
     bench.storage = Host(LocalOptions(name="local1", type="local", base_path=bench.folder))
-    bench.place = Place(bench.store, bench.storage)
+    bench.place = StorageHandle(bench.store, bench.storage)
     await bench.place.look()
     task_id = await bench.accept(path="d")
     await within((await bench.job()).run())
@@ -291,7 +291,7 @@ async def test_a_wait_for_telegram_does_not_end_when_a_storage_is_back(bench: Be
 async def test_a_task_waits_for_the_storage_that_it_reads_from(bench: Bench) -> None:
     """What cannot be read there is passing, and the target works: still the task is not to blame."""
     nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=bench.folder.parent / "nas"))
-    bench.others["nas"] = Place(bench.store, nas)
+    bench.others["nas"] = StorageHandle(bench.store, nas)
     assert await bench.others["nas"].works()
     (bench.folder.parent / "nas/.saveany-storage").unlink()
     bench.source.step = failing(Retryable("it broke off"))
@@ -318,8 +318,10 @@ class Hanging(LocalStorage):
 async def test_a_test_file_that_a_server_does_not_take_is_not_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "_REACH_SECONDS", 0.01)
-    place = Place(bench.store, Hanging(LocalOptions(name="nas", type="local", base_path=bench.folder)))
+    monkeypatch.setattr(storage_set, "_REACH_SECONDS", 0.01)
+    place = StorageHandle(
+        bench.store, Hanging(LocalOptions(name="nas", type="local", base_path=bench.folder))
+    )
     looks = await within(asyncio.gather(place.works(), place.works(), place.look()))
     assert looks == [False, False, None]
     assert place.problem == "it does not answer"
@@ -343,7 +345,7 @@ class Stuck(LocalStorage):
     answers: asyncio.Event
     at: str
 
-    async def identity(self) -> str | None:
+    async def storage_set(self) -> str | None:
         if self.at == "mark":
             await self.answers.wait()
         return await super().identity()
@@ -358,10 +360,10 @@ class Stuck(LocalStorage):
 async def test_a_disk_that_hangs_is_told_while_it_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    monkeypatch.setattr(identity, "_HANG_SECONDS", 0.05)
+    monkeypatch.setattr(storage_set, "_HANG_SECONDS", 0.05)
     storage = Stuck(LocalOptions(name="nas", type="local", base_path=bench.folder))
     storage.answers, storage.at = asyncio.Event(), at
-    place = Place(bench.store, storage)
+    place = StorageHandle(bench.store, storage)
     looking = asyncio.create_task(place.look())
 
     async def hangs() -> bool:

@@ -21,7 +21,7 @@ from saveany.models import Item, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.store import Store
 from storages.base import Storage, UploadKey
-from storages.jail import Folder
+from storages.jail import FolderHandle
 from storages.local import LocalOptions, LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from storages.rclone import RcloneOptions, RcloneStorage
@@ -32,12 +32,12 @@ from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import DavServer
 from tests.integration.worker import conftest as worker
 from tests.integration.worker.conftest import content, within
-from workers.identity import Place
+from workers.item_records import ItemRecords
 from workers.jobs import Job
-from workers.ledger import Ledger
 from workers.main import Worker
 from workers.sources.base import Tools
 from workers.sources.transfer import TransferSource
+from workers.storage_set import StorageHandle
 
 
 class Bench(worker.Bench):
@@ -47,7 +47,7 @@ class Bench(worker.Bench):
         super().__init__(store, folder)
         self.storages = {storage.name: storage for storage in storages}
         self.storage = cast(Any, self.storages["here"])
-        self.place = Place(store, self.storage)
+        self.place = StorageHandle(store, self.storage)
         tools = Tools(
             config=Config(),
             scratch=folder,
@@ -154,14 +154,14 @@ async def test_between_two_disks_of_one_storage(
     storage = LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path / "here"))
     bench = Bench(store, tmp_path, storage)
     await save(storage, "from/a.bin", DATA)
-    rename = Folder.publish
+    rename = FolderHandle.publish
 
-    def publish(self: Folder, old: str, new: str, to: Folder | None = None) -> None:
+    def publish(self: FolderHandle, old: str, new: str, to: FolderHandle | None = None) -> None:
         if to and os.fstat(to.fd).st_ino != os.fstat(self.fd).st_ino:
             raise OSError(errno.EXDEV, "two disks")
         rename(self, old, new, to)
 
-    monkeypatch.setattr(Folder, "publish", publish)
+    monkeypatch.setattr(FolderHandle, "publish", publish)
     task, (item,) = await bench.done(await bench.transfer("from", params={"move": True}))
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
     assert await load(storage, "to/a.bin") == DATA
@@ -362,16 +362,16 @@ class Bucket(MemoryStorage):
 
 #: How the file comes to its place, and what happens on the way.
 WAYS: dict[str, list[tuple[type, str]]] = {
-    "renamed": [(Ledger, "put"), (MemoryStorage, "move"), (TransferSource, "remove")],
+    "renamed": [(ItemRecords, "put"), (MemoryStorage, "move"), (TransferSource, "remove")],
     "copied": [
         (MemoryStorage, "_copy"),
-        (Ledger, "put"),
+        (ItemRecords, "put"),
         (MemoryStorage, "_rename"),
         (TransferSource, "remove"),
         (MemoryStorage, "delete"),
     ],
     "fetched": [
-        (Ledger, "put"),
+        (ItemRecords, "put"),
         (MemoryStorage, "_rename"),
         (TransferSource, "remove"),
         (MemoryStorage, "delete"),

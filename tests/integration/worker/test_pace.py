@@ -12,14 +12,14 @@ import pytest
 
 from saveany.errors import Retryable
 from saveany.models import Item, Status, TaskSpec
-from saveany.planning.plan import Found
+from saveany.planning.plan import ResolvedFile
 from saveany.store import Limits, Store
 from storages.base import Range
 from tests.fixtures.site import Page, serve
 from tests.integration.sources.conftest import places, tools  # noqa: F401  (fixtures)
 from tests.integration.worker.conftest import PART, Bench, content, within
-from workers import lease, meter, pace
-from workers.limits import Throttle, Watched
+from workers import lease, progress, stall
+from workers.limits import Throttle, ThrottledSource
 from workers.sources.base import Source, Tools, Write
 from workers.sources.directlinks import DirectLinksSource
 
@@ -32,11 +32,11 @@ class Dripping(Source):
     def __init__(self, size: int, pause: float, times: int, wait: float = 0.0) -> None:
         self.size, self.pause, self.times, self.wait = size, pause, times, wait
 
-    async def resolve(self, spec: TaskSpec) -> list[Found]:
+    async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         return []
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        pace.waits(self.wait)
+        stall.waits(self.wait)
         for n in range(self.times):
             await asyncio.sleep(self.pause)
             await write(n * self.size, bytes(self.size))
@@ -48,7 +48,7 @@ async def fetched(source: Source, store: Store, patience: float, *, rate: int = 
 
     throttle = Throttle(store, "w", Limits(bytes_per_second=rate))
     await throttle.refresh()
-    watched = Watched(source, throttle, store.counters, 1, patience)
+    watched = ThrottledSource(source, throttle, store.counters, 1, patience)
     await within(watched.fetch(Item(index=0, name="f", path="f"), write))
 
 
@@ -80,7 +80,7 @@ async def test_a_web_server_that_drips(store: Store, tools: Tools) -> None:  # n
         spec = TaskSpec(id="t", type="directlinks", links=(site.url("/a"),), user_id=1, storage="s")
         item = Item(index=0, name="a", path="a", source={"url": site.url("/a")})
         item = await source.prepare(item, spec, lambda *_: None)
-        watched = Watched(source, Throttle(store, "w", Limits()), store.counters, 1, 0.5)
+        watched = ThrottledSource(source, Throttle(store, "w", Limits()), store.counters, 1, 0.5)
         with pytest.raises(Retryable, match="next to nothing"):
             await within(watched.fetch(item, _nowhere))
         await asyncio.wait_for(site.idle(), 10)
@@ -93,7 +93,7 @@ async def _nowhere(_: int, __: bytes | memoryview) -> None:
 
 async def test_a_program_that_tells_of_little_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _clock(monkeypatch)
-    told = pace.Told(300)
+    told = stall.ProgramStallDetector(300)
     for _ in range(1000):  # 5 KiB a second
         clock.append(clock[-1] + 10)
         told.has(len(clock) * 50 * KIB)
@@ -112,8 +112,8 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time is its last element."""
     now = [time.monotonic()]
     clock = SimpleNamespace(monotonic=lambda: now[-1])
-    monkeypatch.setattr(meter, "time", clock)  # not everybody's: the event loop needs the real one
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)  # not everybody's: the event loop needs the real one
+    monkeypatch.setattr(stall, "time", clock)
     return now
 
 

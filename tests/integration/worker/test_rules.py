@@ -14,10 +14,10 @@ from saveany.models import Item, ItemStatus, Rule, Status, TaskSpec
 from saveany.store import Store
 from storages.local import LocalOptions, LocalStorage
 from tests.integration.worker.conftest import PART, Bench, Files, content, within
-from workers.identity import Place
 from workers.jobs import Job
 from workers.main import Worker
 from workers.sources.base import Report
+from workers.storage_set import StorageHandle
 
 RULES = (Rule(name="^b", storage="nas", folder="B"),)
 NAMES = ["a.bin", "b.bin"]
@@ -35,7 +35,7 @@ async def bench(store: Store, tmp_path: Path) -> Bench:
     bench = Bench(store, tmp_path / "files" / "local1")
     bench.source.files = {name: content(name) for name in NAMES}
     nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=tmp_path / "files" / "nas"))
-    bench.others["nas"] = Place(store, nas)
+    bench.others["nas"] = StorageHandle(store, nas)
     await bench.place.look()
     await bench.others["nas"].look()
     bench.folder = tmp_path / "files"
@@ -113,7 +113,7 @@ async def test_a_storage_that_is_away_is_waited_for(bench: Bench, tmp_path: Path
 
 
 async def test_nothing_is_written_to_a_disk_that_nobody_has_looked_at(bench: Bench, tmp_path: Path) -> None:
-    bench.others["nas"] = Place(
+    bench.others["nas"] = StorageHandle(
         bench.store, LocalStorage(LocalOptions(name="nas", type="local", base_path=tmp_path / "other"))
     )
     task_id = await bench.accept(rules=RULES)

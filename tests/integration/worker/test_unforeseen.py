@@ -20,13 +20,13 @@ from saveany.store import Db, Store
 from saveany.store.loops import each, until_done
 from saveany.supervisor import Program, Supervisor
 from saveany.telegram.accounts import Accounts
-from saveany.webhooks.deliver import Outbox, Sends, deliver_forever
+from saveany.webhooks.deliver import DeliveryQueue, Sends, deliver_forever
 from storages.base import UploadKey
 from storages.local import LocalOptions, LocalStorage
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import Bench, within
-from workers.identity import Place
 from workers.main import Worker
+from workers.storage_set import StorageHandle
 
 
 class Odd(Exception):
@@ -91,7 +91,7 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
     broken = Broken(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
     worker = Worker.__new__(Worker)
     worker._store = bench.store
-    worker._places = {"broken": Place(bench.store, broken), "local1": bench.place}
+    worker._places = {"broken": StorageHandle(bench.store, broken), "local1": bench.place}
     for name in worker._places:
         await worker._places[name].works()
         task_id = await bench.accept(storage=name)
@@ -152,7 +152,7 @@ async def test_the_bot_logs_in_after_a_mistake(
 
         open = FailsFirst(lambda: asyncio.sleep(0), 2)
 
-    monkeypatch.setattr(app, "Talk", Talk)
+    monkeypatch.setattr(app, "BotClient", Talk)
     monkeypatch.setattr(app, "_FIRST_PAUSE", 0.0)
     assert isinstance(await within(app._opened(Config(data_dir=tmp_path), store)), Talk)
 
@@ -261,5 +261,5 @@ async def test_webhooks_go_on_after_a_mistake() -> None:
         stop.set()
 
     claims = FailsFirst(none)
-    await within(deliver_forever(cast(Outbox, Box()), cast(Sends, None), stop))
+    await within(deliver_forever(cast(DeliveryQueue, Box()), cast(Sends, None), stop))
     assert await claims.is_over()

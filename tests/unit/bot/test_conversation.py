@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from saveany.bot.conversation import Conversations
-from saveany.telegram.letters import Message, Person
+from saveany.telegram.update_types import ChatMessage, TelegramUser
 
 
-def message(text: str, *, chat: int = 7, sender: int = 7) -> Message:
-    return Message(chat=chat, id=1, sender=Person(id=sender), date_ms=0, text=text)
+def message(text: str, *, chat: int = 7, sender: int = 7) -> ChatMessage:
+    return ChatMessage(chat=chat, id=1, sender=TelegramUser(id=sender), date_ms=0, text=text)
 
 
 async def test_an_answer_goes_to_who_has_asked() -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from telethon.extensions import html as telegram_html
 
-from saveany.bot.show import View, bar, clip, size, span, task_view
+from saveany.bot.render import RenderedMessage, bar, clip, size, span, task_view
 from saveany.bot.texts import translator
 from saveany.models import Item, ItemStatus, Progress, Stage, Status, Task, TaskSpec
-from saveany.telegram.letters import Button
+from saveany.telegram.update_types import Button
 
 T = translator("en")
 ID = "0123456789abcdefghij"
@@ -345,7 +345,7 @@ def test_the_longest_of_everything_fits() -> None:
         check_fits(task_view(T, task, [], much))
 
 
-def check_fits(view: View) -> None:
+def check_fits(view: RenderedMessage) -> None:
     shown, entities = telegram_html.parse(view.text)
     assert 0 < len(shown.encode("utf-16-le")) // 2 <= 4096
     assert {type(entity).__name__ for entity in entities} <= {"MessageEntityBold", "MessageEntityCode"}

@@ -10,7 +10,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import saveany.bot
-from saveany.bot.texts import LANGUAGES, Refused, closest, translator
+from saveany.bot.texts import LANGUAGES, CommandError, closest, translator
 from saveany.errors import NotFound
 
 FOLDER = Path(saveany.bot.__file__).parent
@@ -78,7 +78,7 @@ def test_the_closest_language(tag: str, closest_: str) -> None:
 
 
 def test_why_something_cannot_be_is_said_in_the_language_of_the_person() -> None:
-    error = Refused("there is no task {id}", id="<7>")
+    error = CommandError("there is no task {id}", id="<7>")
     assert error.message == "there is no task <7>"
     assert translator("zh-Hans").reason(error) == "没有任务 <7>"
     assert translator("zh-Hans").reason(NotFound("there is no planet")) == "there is no planet"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from saveany.bot import visit
-from saveany.bot.texts import Refused
-from saveany.bot.visit import folder_button, mark, marked, patiently, storage_button
+from saveany.bot import context
+from saveany.bot.context import folder_button, mark, marked, patiently, storage_button
+from saveany.bot.texts import CommandError
 from saveany.errors import Permanent, Retryable
 
 
 def test_a_mark_means_the_same_choice_in_another_list() -> None:
     assert marked(["c", "b"], mark("b")) == "b"
-    with pytest.raises(Refused, match="not there any more"):
+    with pytest.raises(CommandError, match="not there any more"):
         marked(["c", "b"], mark("a"))
 
 
@@ -26,7 +26,7 @@ def test_a_button_has_room_for_every_name(name: str) -> None:
 
 
 async def test_a_step_is_tried_again_while_telegram_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(context, "_PAUSE_SECONDS", 0.0)
     errors: list[Exception] = [Retryable("wait", after=0.01), Retryable("wait")]
 
     async def step() -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from saveany.cli import reasons
-from saveany.cli.client import Event, Json
+from saveany.cli.client import Json, ServerEvent
 from saveany.errors import SaveAnyError, Unavailable
 
 
@@ -17,8 +17,8 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "_QUIET_SECONDS", 0.0)
 
 
-async def _quiet() -> AsyncGenerator[Event, None]:
-    yield Event("status", {"task_id": "a", "status": "queued"})
+async def _quiet() -> AsyncGenerator[ServerEvent, None]:
+    yield ServerEvent("status", {"task_id": "a", "status": "queued"})
     await asyncio.Event().wait()
 
 
@@ -26,15 +26,15 @@ async def _nothing(ids: Sequence[str]) -> list[Json]:
     return []
 
 
-async def _read(events: AsyncGenerator[Event, None], look: reasons.Look) -> list[str]:
+async def _read(events: AsyncGenerator[ServerEvent, None], look: reasons.Look) -> list[str]:
     async with asyncio.timeout(20):
         return [event.type async for event in reasons.with_reasons(events, look)]
 
 
 @pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), ValueError("odd")])
 async def test_an_error_of_the_events_ends_them(error: Exception) -> None:
-    async def broken() -> AsyncGenerator[Event, None]:
-        yield Event("status", {"task_id": "a", "status": "queued"})
+    async def broken() -> AsyncGenerator[ServerEvent, None]:
+        yield ServerEvent("status", {"task_id": "a", "status": "queued"})
         raise error
 
     with pytest.raises(type(error)):

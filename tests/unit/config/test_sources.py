@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.errors import ConfigError, InvalidInput
-from saveany.sources import GROUP, SOURCES, SourceSpec, TgFiles, sources
+from saveany.sources import GROUP, SOURCES, SourceSpec, TgFilesParams, sources
 
-TAPE = SourceSpec("tape", "Tapes", TgFiles, "tape:Tape")
+TAPE = SourceSpec("tape", "Tapes", TgFilesParams, "tape:Tape")
 
 
 def test_the_names_are_those_of_the_api() -> None:
@@ -49,14 +49,14 @@ def test_who_is_asked_for_a_url(url: str, type_: str | None) -> None:
 
 @pytest.mark.parametrize("links", [[], ["t.me/a/1"] * 101, [""], ["x" * 2049], [1], "t.me/a/1", None])
 def test_tgfiles_takes_1_to_100_links(links: object) -> None:
-    assert TgFiles(message_links=["t.me/a/1"] * 100).message_links
+    assert TgFilesParams(message_links=["t.me/a/1"] * 100).message_links
     with pytest.raises(ValidationError):
-        TgFiles.model_validate({"message_links": links})
+        TgFilesParams.model_validate({"message_links": links})
 
 
 def test_params_know_their_fields_only() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
-        TgFiles.model_validate({"message_links": ["t.me/a/1"], "link": "x"})
+        TgFilesParams.model_validate({"message_links": ["t.me/a/1"], "link": "x"})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_source_of_another_package(fresh: None, monkeypatch: pytest.MonkeyPatc
     [
         (["no_such_package:TAPE"], "cannot be loaded: No module named 'no_such_package'"),
         ([f"{__name__}:NOTHING"], "cannot be loaded"),
-        ([f"{__name__}:TgFiles"], "is not a saveany.sources.SourceSpec"),
+        ([f"{__name__}:TgFilesParams"], "is not a saveany.sources.SourceSpec"),
         ([f"{__name__}:TAPE", f"{__name__}:TAPE"], "registered twice"),
     ],
 )

@@ -17,7 +17,7 @@ from saveany.bot import commands as bot
 from saveany.bot import reference as bot_reference
 from saveany.cli import COMMANDS
 from saveany.cli.reference import REFERENCE, reference, write
-from saveany.config.schema import Api
+from saveany.config.schema import ApiConfig
 from saveany.config.variables import OTHERS, VARIABLES
 from saveany.errors import InvalidInput, RequestError, SaveAnyError
 from saveany.models import TRANSITIONS, Status
@@ -157,9 +157,11 @@ def test_every_event_is_documented() -> None:
 def test_the_table_of_webhook_events_is_true() -> None:
     table = rows(section("reference/events-and-webhooks.md", "Webhooks"))
     words = {row[1].split("`")[1]: row for row in table}
-    annotation = str(Api.model_fields["webhook_events"].annotation)
+    annotation = str(ApiConfig.model_fields["webhook_events"].annotation)
     assert set(re.findall(r"'(\w+)'", annotation)) == words.keys()
-    assert {word for word, row in words.items() if "on by default" in row[1]} == set(Api().webhook_events)
+    assert {word for word, row in words.items() if "on by default" in row[1]} == set(
+        ApiConfig().webhook_events
+    )
 
 
 def test_the_webhook_schedule_is_true() -> None:

@@ -9,12 +9,12 @@ import pytest
 from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import OnConflict, Rule, TaskSpec
-from saveany.planning.intake import Wish, intake
+from saveany.planning.intake import TaskRequest, plan_request
 from saveany.sources import SOURCES
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
 
 RULES = (Rule(name="mkv", storage="nas", folder="Films"), Rule(storage="gone", folder="x"), Rule(name="z"))
-PREFS = Prefs(
+PREFS = Preferences(
     storage="nas", folder="mine", on_conflict="skip", template="{{ n }}", rules=RULES, rules_on=True
 )
 
@@ -24,9 +24,9 @@ def config(**user: Any) -> Config:
     return Config.model_validate({"users": [{"id": 1, **user}], "storages": storages})
 
 
-def spec(prefs: Prefs = PREFS, user: dict[str, Any] | None = None, **wish: Any) -> TaskSpec:
+def spec(prefs: Preferences = PREFS, user: dict[str, Any] | None = None, **wish: Any) -> TaskSpec:
     wish = {"links": ["https://t.me/channel/1"], **wish}
-    return intake(config(**(user or {})), Wish(**wish), prefs)
+    return plan_request(config(**(user or {})), TaskRequest(**wish), prefs)
 
 
 def test_all_that_is_left_out_is_as_the_user_likes_it() -> None:
@@ -36,7 +36,7 @@ def test_all_that_is_left_out_is_as_the_user_likes_it() -> None:
 
 
 def test_without_preferences_it_is_the_first_storage() -> None:
-    made = spec(Prefs())
+    made = spec(Preferences())
     assert (made.storage, made.path, made.on_conflict) == ("local1", "", OnConflict.RENAME)
     assert (made.template, made.rules) == ("", ())
 
@@ -67,7 +67,7 @@ def test_rules_decide_only_on_what_nobody_asked_for() -> None:
 
 
 def test_rules_that_are_off_decide_nothing() -> None:
-    assert spec(Prefs(rules=RULES, rules_on=False)).rules == ()
+    assert spec(Preferences(rules=RULES, rules_on=False)).rules == ()
 
 
 def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
@@ -80,8 +80,8 @@ def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
     ("kept", "meant"), [("", "rename"), ("ask", "rename"), ("overwrite", "overwrite"), ("skip", "skip")]
 )
 def test_who_cannot_be_asked_keeps_both(kept: Any, meant: str) -> None:
-    assert spec(Prefs(on_conflict=kept)).on_conflict == meant
-    assert spec(Prefs(on_conflict=kept), on_conflict=OnConflict.RENAME).on_conflict == "rename"
+    assert spec(Preferences(on_conflict=kept)).on_conflict == meant
+    assert spec(Preferences(on_conflict=kept), on_conflict=OnConflict.RENAME).on_conflict == "rename"
 
 
 def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
@@ -104,10 +104,10 @@ def test_no_other_source_takes_the_link_of_one_that_is_switched_off(off: str, li
         return Config.model_validate({"users": [{"id": 1}], "storages": storages, off: {"enable": enable}})
 
     with pytest.raises(InvalidInput, match=rf"set enable = true in \[{off}\].*config set {off}\.enable true"):
-        intake(installation(False), Wish(links=[link]))
-    chosen = intake(installation(False), Wish(links=[link], type="directlinks"))
+        plan_request(installation(False), TaskRequest(links=[link]))
+    chosen = plan_request(installation(False), TaskRequest(links=[link], type="directlinks"))
     assert chosen.type == "directlinks"
-    assert intake(installation(True), Wish(links=[link])).type == installed(off)
+    assert plan_request(installation(True), TaskRequest(links=[link])).type == installed(off)
 
 
 def installed(table: str) -> str:

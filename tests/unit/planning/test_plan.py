@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from saveany.models import Item, Rule, TaskSpec
 from saveany.planning.facts import Facts
-from saveany.planning.plan import Found, found_name, plan, planned_title, settled
+from saveany.planning.plan import ResolvedFile, found_name, plan, planned_title, settled
 from saveany.store.tasks import created_ms, new_id
 
 ALBUM = Facts(text="Our trip", album="Our trip", kind="photo", date_ms=1_785_585_600_000)
@@ -26,30 +26,39 @@ def spec(**changes: Any) -> TaskSpec:
     return TaskSpec(**(fields | changes))
 
 
-def places(spec: TaskSpec, *found: Found) -> list[str]:
+def places(spec: TaskSpec, *found: ResolvedFile) -> list[str]:
     return [f"{item.storage}:{item.path}" for item in plan(spec, found)]
 
 
 def test_nothing_but_names() -> None:
-    (item,) = plan(spec(), [Found("a.bin", 5, {"x": 1}, "sub")])
+    (item,) = plan(spec(), [ResolvedFile("a.bin", 5, {"x": 1}, "sub")])
     assert item == Item(index=0, name="a.bin", path="in/sub/a.bin", size=5, source={"x": 1})
 
 
 def test_files_that_were_posted_together_are_known_as_such() -> None:
-    found = [Found(name, 1, album=name[0], caption=f"text of {name}") for name in ("a1", "b", "a2")]
+    found = [ResolvedFile(name, 1, album=name[0], caption=f"text of {name}") for name in ("a1", "b", "a2")]
     together = [(item.album, item.caption) for item in plan(spec(), found)]
     assert together == [("a", "text of a1"), ("", ""), ("a", "text of a2")]
 
 
 def test_a_template_names_files_and_makes_folders() -> None:
     made = spec(template="{{ album }}/{{ n|pad(2) }}")
-    found = [Found("a.jpg", 1, facts=ALBUM), Found("b.jpg", 1, facts=ALBUM), Found("c.bin", 1, {}, "sub")]
+    found = [
+        ResolvedFile("a.jpg", 1, facts=ALBUM),
+        ResolvedFile("b.jpg", 1, facts=ALBUM),
+        ResolvedFile("c.bin", 1, {}, "sub"),
+    ]
     assert places(made, *found) == [":in/Our trip/01.jpg", ":in/Our trip/02.jpg", ":in/sub/03.bin"]
 
 
 def test_equal_names_get_numbers_in_each_storage() -> None:
     made = spec(template="x", rules=(Rule(name="jpg", storage="nas", folder="in"),))
-    found = [Found("a.jpg", 1), Found("b.jpg", 1), Found("c.bin", 1), Found("d.bin", 1)]
+    found = [
+        ResolvedFile("a.jpg", 1),
+        ResolvedFile("b.jpg", 1),
+        ResolvedFile("c.bin", 1),
+        ResolvedFile("d.bin", 1),
+    ]
     assert places(made, *found) == ["nas:in/x.jpg", "nas:in/x_1.jpg", ":in/x.bin", ":in/x_1.bin"]
 
 
@@ -63,12 +72,12 @@ def test_the_first_rule_decides_on_storage_and_folder() -> None:
         Rule(storage="local1", folder="{{ album }}"),
     )
     expected = [
-        (Found("secret.mkv", 1000), ":in/secret.mkv"),
-        (Found("a.mkv", 1, facts=ALBUM), ":in/Our trip 2026/a.mkv"),
-        (Found("a.mkv", 1), "nas:Films/a.mkv"),
-        (Found("a.bin", 100, {}, "list"), "nas:in/list/a.bin"),
-        (Found("a.bin", 1), ":a.bin"),
-        (Found("a.bin", 50), ":in/a.bin"),
+        (ResolvedFile("secret.mkv", 1000), ":in/secret.mkv"),
+        (ResolvedFile("a.mkv", 1, facts=ALBUM), ":in/Our trip 2026/a.mkv"),
+        (ResolvedFile("a.mkv", 1), "nas:Films/a.mkv"),
+        (ResolvedFile("a.bin", 100, {}, "list"), "nas:in/list/a.bin"),
+        (ResolvedFile("a.bin", 1), ":a.bin"),
+        (ResolvedFile("a.bin", 50), ":in/a.bin"),
     ]
     for found, place in expected:
         assert places(spec(rules=rules), found) == [place]
@@ -76,22 +85,24 @@ def test_the_first_rule_decides_on_storage_and_folder() -> None:
 
 def test_rules_see_the_name_that_the_template_made() -> None:
     made = spec(template="{{ kind }}", rules=(Rule(name="^photo", folder="P"),))
-    assert places(made, Found("a.jpg", 1)) == [":P/photo.jpg"]
-    assert places(replace(made, template="", filename="photo"), Found("a.bin", 1)) == [":P/photo"]
+    assert places(made, ResolvedFile("a.jpg", 1)) == [":P/photo.jpg"]
+    assert places(replace(made, template="", filename="photo"), ResolvedFile("a.bin", 1)) == [":P/photo"]
 
 
 def test_a_file_of_no_date_has_that_of_its_task() -> None:
     made = spec(template='{{ date|date("%Y%m%d%H%M%S") }}')
     assert created_ms(made.id) > 1_700_000_000_000
-    (item,) = plan(made, [Found("a.bin", 1)])
-    assert item.name == plan(made, [Found("a.bin", 1, facts=Facts(date_ms=created_ms(made.id)))])[0].name
+    (item,) = plan(made, [ResolvedFile("a.bin", 1)])
+    assert (
+        item.name == plan(made, [ResolvedFile("a.bin", 1, facts=Facts(date_ms=created_ms(made.id)))])[0].name
+    )
 
 
 def test_a_late_name_and_size_are_placed_again() -> None:
     made = spec(
         template="{{ name }} x", rules=(Rule(name=r"\.mp4$", min_size=10, storage="nas", folder="F"),)
     )
-    (item,) = plan(made, [Found("watch", None, {"u": 1}, "list")])
+    (item,) = plan(made, [ResolvedFile("watch", None, {"u": 1}, "list")])
     assert (item.path, item.storage, found_name(item)) == ("in/list/watch x", "", "watch")
     ready = settled(made, item, replace(item, name="Film.mp4", size=10, source={"u": 2}))
     assert (ready.storage, ready.path, ready.name) == ("nas", "F/list/Film x.mp4", "Film x.mp4")
@@ -102,20 +113,20 @@ def test_a_late_name_and_size_are_placed_again() -> None:
 
 def test_what_a_source_knew_from_the_start_stays_where_it_is() -> None:
     made = spec(rules=(Rule(text="trip", storage="nas"),))
-    (item,) = plan(made, [Found("a.jpg", 5, facts=ALBUM)])
+    (item,) = plan(made, [ResolvedFile("a.jpg", 5, facts=ALBUM)])
     assert item.storage == "nas"
     assert settled(made, item, replace(item, name=found_name(item))) == item
 
 
 def test_a_late_name_without_rules() -> None:
-    (item,) = plan(spec(), [Found("a", None)])
+    (item,) = plan(spec(), [ResolvedFile("a", None)])
     ready = settled(spec(), item, replace(item, name="b.txt", size=1))
     assert (ready.name, ready.path) == ("b.txt", "in/b.txt")
     named = spec(filename="mine")
-    (item,) = plan(named, [Found("a", None)])
+    (item,) = plan(named, [ResolvedFile("a", None)])
     assert settled(named, item, replace(item, name="b.txt")).path == "in/mine"
 
 
 def test_the_title_tells_where_a_rule_sends_the_file() -> None:
     made = spec(rules=(Rule(storage="nas", folder="F"),))
-    assert planned_title(made, plan(made, [Found("a.bin", 1)])) == "[tgfiles](a.bin->nas:/F/a.bin)"
+    assert planned_title(made, plan(made, [ResolvedFile("a.bin", 1)])) == "[tgfiles](a.bin->nas:/F/a.bin)"

@@ -8,7 +8,7 @@ import pytest
 
 from saveany.config import Config
 from saveany.models import Progress, Status, Task, TaskSpec
-from saveany.planning.waiting import Outlook
+from saveany.planning.waiting import WaitingReasons
 from saveany.store import WorkerInfo
 
 STALLED = Progress(stalled="no bytes have come")
@@ -19,7 +19,7 @@ def task(status: Status, **more: Any) -> Task:
     return Task(spec=spec, status=status, title="", created_at=1, updated_at=1, worker="w", **more)
 
 
-def outlook(**storages: str) -> Outlook:
+def outlook(**storages: str) -> WaitingReasons:
     worker = WorkerInfo(
         id="w",
         host="h",
@@ -30,7 +30,7 @@ def outlook(**storages: str) -> Outlook:
         storages={"box": "", "nas": "", **storages},
         sources={"transfer": ""},
     )
-    return Outlook(Config(), workers=[worker])
+    return WaitingReasons(Config(), workers=[worker])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_running_task_stands_still(running: Task, storages: dict[str, str], to
 
 
 def test_a_worker_that_went_silent_is_told() -> None:
-    assert "gone silent" in Outlook(Config()).waiting(task(Status.RUNNING))
+    assert "gone silent" in WaitingReasons(Config()).waiting(task(Status.RUNNING))
 
 
 def test_a_task_that_made_room_says_so() -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvloop
 
-from storages.offer import offered
+from storages.one_time_url import offered
 
 MIB = 1 << 20
 BODY = random.Random(1).randbytes(3 * MIB + 5)

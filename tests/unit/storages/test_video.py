@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storages import video
-from storages.video import Peek, Video
+from storages.video import Video, VideoProbe
 from tests.fixtures.films import make_film
 from tests.fixtures.servers import program
 
@@ -17,7 +17,7 @@ JPEG = b"\xff\xd8\xff"
 
 
 async def look(name: str, data: bytes, folder: Path, step: int = 100_003) -> Video | None:
-    peek = Peek(name, len(data), folder)
+    peek = VideoProbe(name, len(data), folder)
     try:
         for offset in range(0, len(data), step):
             peek.add(offset, memoryview(data)[offset : offset + step])
@@ -72,7 +72,7 @@ async def test_a_small_picture(tmp_path: Path) -> None:
 
 async def test_a_disk_that_holds_no_such_file(tmp_path: Path) -> None:
     program("ffprobe")
-    peek = Peek("a.mp4", 1 << 62, tmp_path)
+    peek = VideoProbe("a.mp4", 1 << 62, tmp_path)
     assert await peek.video() is None
     peek.close()
 

@@ -80,7 +80,7 @@ async def ok(_: Delivery) -> Outcome:
 
 @asynccontextmanager
 async def running(
-    outbox: deliver.Outbox, sender: Sender, concurrency: int = 8
+    outbox: deliver.DeliveryQueue, sender: Sender, concurrency: int = 8
 ) -> AsyncIterator[asyncio.Event]:
     stop = asyncio.Event()
     task = asyncio.create_task(deliver_forever(outbox, sender, stop, concurrency))

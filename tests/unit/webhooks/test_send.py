@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 from saveany import __version__
 from saveany.models import Delivery
 from saveany.net.guard import AddressGuard
-from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, Sender, retry_after_s
+from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, WebhookSender, retry_after_s
 from saveany.webhooks.signing import new_secret
 from tests.unit.webhooks.receiver import Receiver, receiving, reply
 
@@ -34,8 +34,8 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    sender = Sender(SECRET, TOKEN, AddressGuard([ip_network("127.0.0.0/8")]), timeout_s=5)
+async def sender() -> AsyncIterator[WebhookSender]:
+    sender = WebhookSender(SECRET, TOKEN, AddressGuard([ip_network("127.0.0.0/8")]), timeout_s=5)
     yield sender
     await sender.aclose()
 
@@ -61,7 +61,7 @@ def assert_failed(outcome: Outcome, status: int, text: str) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_the_request_is_json_signed_and_carries_the_token_only_to_the_operators_url(
-    trusted: bool, sender: Sender, receiver: Receiver
+    trusted: bool, sender: WebhookSender, receiver: Receiver
 ) -> None:
     assert await sender.send(to(receiver.url, trusted=trusted), time.time_ns() // 1_000_000) == Delivered(200)
     (request,) = receiver.requests
@@ -75,13 +75,13 @@ async def test_the_request_is_json_signed_and_carries_the_token_only_to_the_oper
 
 
 async def test_without_a_token_there_is_no_header(receiver: Receiver) -> None:
-    sender = Sender(SECRET, "", AddressGuard([]))
+    sender = WebhookSender(SECRET, "", AddressGuard([]))
     await sender.send(to(receiver.url, trusted=True), NOW_MS)
     await sender.aclose()
     assert "authorization" not in receiver.requests[0].headers
 
 
-async def test_a_retry_has_the_same_id_and_a_fresh_time(sender: Sender, receiver: Receiver) -> None:
+async def test_a_retry_has_the_same_id_and_a_fresh_time(sender: WebhookSender, receiver: Receiver) -> None:
     for attempt in (0, 1):
         await sender.send(to(receiver.url, attempts=attempt), NOW_MS + 5000 * attempt)
     first, second = (request.headers for request in receiver.requests)
@@ -91,13 +91,13 @@ async def test_a_retry_has_the_same_id_and_a_fresh_time(sender: Sender, receiver
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-async def test_every_2xx_is_a_success(status: int, sender: Sender, receiver: Receiver) -> None:
+async def test_every_2xx_is_a_success(status: int, sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(status)
     assert await sender.send(to(receiver.url), NOW_MS) == Delivered(status)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 429, 500, 502, 503, 504])
-async def test_other_answers_are_tried_again(status: int, sender: Sender, receiver: Receiver) -> None:
+async def test_other_answers_are_tried_again(status: int, sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(status)
     assert_failed(await sender.send(to(receiver.url), NOW_MS), status, f"answered {status}")
 
@@ -105,7 +105,7 @@ async def test_other_answers_are_tried_again(status: int, sender: Sender, receiv
 @pytest.mark.parametrize("trusted", [True, False])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_failures_and_not_followed(
-    status: int, trusted: bool, sender: Sender, receiver: Receiver
+    status: int, trusted: bool, sender: WebhookSender, receiver: Receiver
 ) -> None:
     async with receiving() as target:
         receiver.answer = reply(status, Location=target.url)
@@ -114,14 +114,14 @@ async def test_redirects_are_failures_and_not_followed(
         assert target.requests == []
 
 
-async def test_410_ends_it(sender: Sender, receiver: Receiver) -> None:
+async def test_410_ends_it(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(410)
     outcome = await sender.send(to(receiver.url), NOW_MS)
     assert isinstance(outcome, GiveUp)
     assert outcome.status == 410
 
 
-async def test_the_tenth_failure_ends_it(sender: Sender, receiver: Receiver) -> None:
+async def test_the_tenth_failure_ends_it(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(500)
     ninth = await sender.send(to(receiver.url, attempts=8), NOW_MS)
     assert isinstance(ninth, Retry)
@@ -130,19 +130,23 @@ async def test_the_tenth_failure_ends_it(sender: Sender, receiver: Receiver) -> 
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_puts_the_next_attempt_off(status: int, sender: Sender, receiver: Receiver) -> None:
+async def test_retry_after_puts_the_next_attempt_off(
+    status: int, sender: WebhookSender, receiver: Receiver
+) -> None:
     receiver.answer = reply(status, Retry_After="120")
     outcome = await sender.send(to(receiver.url), NOW_MS)
     assert isinstance(outcome, Retry)
     assert outcome.after_s == 120
 
 
-async def test_retry_after_never_brings_it_forward(sender: Sender, receiver: Receiver) -> None:
+async def test_retry_after_never_brings_it_forward(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(503, Retry_After="0")
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 503, "503")
 
 
-async def test_retry_after_means_nothing_with_other_answers(sender: Sender, receiver: Receiver) -> None:
+async def test_retry_after_means_nothing_with_other_answers(
+    sender: WebhookSender, receiver: Receiver
+) -> None:
     receiver.answer = reply(500, Retry_After="120")
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 500, "500")
 
@@ -194,7 +198,7 @@ async def test_a_receiver_that_drips_its_headers_times_out_too(receiver: Receive
 
 
 async def assert_times_out(receiver: Receiver) -> None:
-    sender = Sender(SECRET, TOKEN, AddressGuard([ip_network("127.0.0.0/8")]), timeout_s=0.3)
+    sender = WebhookSender(SECRET, TOKEN, AddressGuard([ip_network("127.0.0.0/8")]), timeout_s=0.3)
     started = time.monotonic()
     outcome = await sender.send(to(receiver.url), NOW_MS)
     await sender.aclose()
@@ -204,7 +208,7 @@ async def assert_times_out(receiver: Receiver) -> None:
     assert time.monotonic() - started < 3
 
 
-async def test_an_endless_answer_is_not_read(sender: Sender, receiver: Receiver) -> None:
+async def test_an_endless_answer_is_not_read(sender: WebhookSender, receiver: Receiver) -> None:
     written = 0
 
     async def endless(writer: asyncio.StreamWriter) -> None:
@@ -220,7 +224,9 @@ async def test_an_endless_answer_is_not_read(sender: Sender, receiver: Receiver)
     assert written < 64 * 1024 * 1024, "only what fits into the buffers between us"
 
 
-async def test_an_answer_that_breaks_off_counts_by_its_status(sender: Sender, receiver: Receiver) -> None:
+async def test_an_answer_that_breaks_off_counts_by_its_status(
+    sender: WebhookSender, receiver: Receiver
+) -> None:
     async def broken(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
         await writer.drain()
@@ -230,7 +236,7 @@ async def test_an_answer_that_breaks_off_counts_by_its_status(sender: Sender, re
     assert await sender.send(to(receiver.url), NOW_MS) == Delivered(200)
 
 
-async def test_a_connection_that_closes_without_an_answer(sender: Sender, receiver: Receiver) -> None:
+async def test_a_connection_that_closes_without_an_answer(sender: WebhookSender, receiver: Receiver) -> None:
     async def hang_up(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -238,7 +244,7 @@ async def test_a_connection_that_closes_without_an_answer(sender: Sender, receiv
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 0, "not valid HTTP")
 
 
-async def test_nobody_listens(sender: Sender) -> None:
+async def test_nobody_listens(sender: WebhookSender) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/?key=canary"
@@ -249,14 +255,16 @@ async def test_nobody_listens(sender: Sender) -> None:
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1/", "http://[::1"])
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_a_url_that_is_none_is_a_failure_like_others(url: str, trusted: bool, sender: Sender) -> None:
+async def test_a_url_that_is_none_is_a_failure_like_others(
+    url: str, trusted: bool, sender: WebhookSender
+) -> None:
     outcome = await sender.send(to(url, trusted=trusted), NOW_MS)
     assert isinstance(outcome, Retry)
     assert outcome.error
 
 
 async def test_the_guard_stands_before_urls_from_requests_only(receiver: Receiver) -> None:
-    sender = Sender(SECRET, TOKEN, AddressGuard([]))
+    sender = WebhookSender(SECRET, TOKEN, AddressGuard([]))
     outcome = await sender.send(to(receiver.url), NOW_MS)
     assert_failed(outcome, 0, "[net] allow")
     assert receiver.requests == []

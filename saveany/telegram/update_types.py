@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TelegramUser(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Somebody with an account."""
 
     id: int
@@ -14,7 +14,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     language: str = ""  # of the person's app, as `en` or `zh-hans`; Telegram does not always tell
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attachment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The file in a message."""
 
     kind: str  # one of `saveany.filters.Kind`
@@ -23,16 +23,16 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mime_type: str = ""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message to the bot, or in a group where it is."""
 
     chat: int  # marked: the person's id in a private talk, negative for a group
     id: int
-    sender: Person
+    sender: TelegramUser
     date_ms: int
     text: str = ""  # or the caption
     urls: tuple[str, ...] = ()  # all that its text and buttons link to, in order, hidden ones too
-    file: File | None = None
+    file: Attachment | None = None
     album: int = 0  # the same for all messages of an album
     reply_to: int = 0  # message id
     for_me: bool = True  # private; or names the bot, or answers it
@@ -46,17 +46,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.chat > 0
 
 
-class Press(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CallbackQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A button was pressed."""
 
     query: int  # what the answer goes to
     chat: int
     message: int  # the button is below it
-    sender: Person
+    sender: TelegramUser
     data: str
 
 
-Letter = Message | Press
+Update = ChatMessage | CallbackQuery
 
 
 class Button(msgspec.Struct, frozen=True):

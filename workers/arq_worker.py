@@ -17,7 +17,7 @@ from saveany.logs import get_logger
 from saveany.queue import JOB, WAKE_CHANNEL, arq_pool
 from saveany.store import Db
 from saveany.store.db import TROUBLE
-from saveany.store.loops import for_ever
+from saveany.store.loops import repeat
 
 #: A worker that heard nothing looks for bells this often, in seconds.
 _POLL = 1.0
@@ -30,7 +30,7 @@ _AWAY: tuple[type[Exception], ...] = (*TROUBLE, WatchError)
 log = get_logger("saveany.worker")
 
 
-class BellWorker(Worker):
+class ArqWorker(Worker):
     """An arq worker that runs `answer` for each bell, `slots` at a time.
 
     It is woken by PUBLISH in place of polling, it takes a bell out of the queue when it starts on it (running
@@ -60,7 +60,7 @@ class BellWorker(Worker):
 
     async def main(self) -> None:
         """Answer bells until cancelled."""
-        listener = asyncio.create_task(for_ever("wake", self._listen, _POLL), name="wake")
+        listener = asyncio.create_task(repeat("wake", self._listen, _POLL), name="wake")
         try:
             while True:
                 self._wake.clear()

@@ -27,7 +27,7 @@ _MARKING_MS = 10_000
 log = get_logger("saveany.worker")
 
 
-class Place:
+class StorageHandle:
     """A storage in this process. `problem` says, in words for a user, why it takes no task; "" if it does."""
 
     def __init__(self, store: Store, storage: Storage) -> None:

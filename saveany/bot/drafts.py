@@ -12,14 +12,14 @@ from saveany.errors import SaveAnyError
 from saveany.planning.intake import source_for
 from saveany.planning.names import safe_name
 from saveany.telegram import links
-from saveany.telegram.letters import File, Message
+from saveany.telegram.update_types import Attachment, ChatMessage
 
 #: Of so many things the names are shown.
 SHOWN = 5
 _TELEGRAM = "tgfiles"
 
 
-class Order(msgspec.Struct, frozen=True):
+class TaskDraft(msgspec.Struct, frozen=True):
     """What will be one task."""
 
     type: str
@@ -29,10 +29,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Found:
+class MessageContents:
     """What there is in some messages."""
 
-    orders: list[Order] = field(default_factory=list)
+    drafts: list[TaskDraft] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the first things, for people
     count: int = 0
     size: int = 0  # bytes, as far as they are known
@@ -41,9 +41,9 @@ class Found:
     refused: dict[str, str] = field(default_factory=dict)  # link -> why
 
 
-def look(config: Config, messages: Sequence[Message]) -> Found:
+def look(config: Config, messages: Sequence[ChatMessage]) -> MessageContents:
     """What messages ask for. A message with a file means the file, whatever its text links to."""
-    found = Found()
+    found = MessageContents()
     by_type: dict[str, dict[str, None]] = {}  # the links of each type, in order
     for message in messages:
         if message.file is not None:
@@ -60,12 +60,12 @@ def look(config: Config, messages: Sequence[Message]) -> Found:
             if link not in by_type.setdefault(type_, {}):
                 by_type[type_][link] = None
                 _add(found, link, 0)
-    found.orders = [Order(type_, tuple(links_)) for type_, links_ in by_type.items()]
+    found.drafts = [TaskDraft(type_, tuple(links_)) for type_, links_ in by_type.items()]
     found.album = _album(messages)
     return found
 
 
-def name_of(message: Message, file: File) -> str:
+def name_of(message: ChatMessage, file: Attachment) -> str:
     """What a file is called in front of people."""
     return file.name or message.text.partition("\n")[0][:60] or f"{file.kind} {message.id}"
 
@@ -80,14 +80,14 @@ def _source(config: Config, url: str) -> tuple[str, str]:
     return source.type, source.canonical(url)
 
 
-def _add(found: Found, name: str, size: int) -> None:
+def _add(found: MessageContents, name: str, size: int) -> None:
     found.count += 1
     found.size += size
     if len(found.names) < SHOWN:
         found.names.append(name)
 
 
-def _album(messages: Iterable[Message]) -> str:
+def _album(messages: Iterable[ChatMessage]) -> str:
     """The name of the album that all of the messages are, "" if they are none."""
     several = list(messages)
     if len(several) < 2 or not several[0].album or len({message.album for message in several}) > 1:

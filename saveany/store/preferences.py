@@ -27,7 +27,7 @@ class Shortcut(msgspec.Struct, frozen=True):
     folder: str  # as `planning.paths.folder` returns it
 
 
-class Prefs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Preferences(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The preferences of one user. A storage may be gone, or not be the user's any more."""
 
     language: str = ""  # a tag such as `zh-Hans`; "": as the user's app has it
@@ -41,18 +41,18 @@ class Prefs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shortcuts: tuple[Shortcut, ...] = ()
 
 
-_prefs = decoder(Prefs)
-_NONE = Prefs()
+_prefs = decoder(Preferences)
+_NONE = Preferences()
 
 
-class People:
+class PreferencesStore:
     """The preferences of everybody, by user id."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
-        self._fresh: dict[int, tuple[float, Prefs]] = {}  # until when, by the monotonic clock
+        self._fresh: dict[int, tuple[float, Preferences]] = {}  # until when, by the monotonic clock
 
-    async def recent(self, user_id: int) -> Prefs:
+    async def recent(self, user_id: int) -> Preferences:
         """As `get`, but as they were a second ago at most: for who asks all the time."""
         until, prefs = self._fresh.get(user_id, (0.0, _NONE))
         if until > time.monotonic():
@@ -63,11 +63,13 @@ class People:
         self._fresh[user_id] = time.monotonic() + _FRESH_SECONDS, prefs
         return prefs
 
-    async def get(self, user_id: int) -> Prefs:
+    async def get(self, user_id: int) -> Preferences:
         """What the user has set; the defaults for who never did."""
         return self._decoded(user_id, await self._read(user_id))
 
-    async def change(self, user_id: int, how: Callable[[Prefs], Prefs], *, once: str = "") -> Prefs:
+    async def change(
+        self, user_id: int, how: Callable[[Preferences], Preferences], *, once: str = ""
+    ) -> Preferences:
         """Keep `how(prefs)`. It is called again with newer ones if somebody else changed them meanwhile, so
         no change is lost; one with a name `once` is made once in a day. Returns what is kept now; what `how`
         raises comes out, and nothing is changed."""
@@ -84,7 +86,7 @@ class People:
         """Whether the change of that name was made."""
         return bool(await self._db.do("EXISTS", _changed(once)))
 
-    def _decoded(self, user_id: int, record: bytes) -> Prefs:
+    def _decoded(self, user_id: int, record: bytes) -> Preferences:
         found = self._db.records.one("preferences", user_id, record, _prefs) if record else None
         return found or _NONE
 

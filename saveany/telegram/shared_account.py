@@ -18,7 +18,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 from saveany.logs import get_logger
-from saveany.telegram.pace import FloodClock
+from saveany.telegram.flow import FloodClock
 from saveany.telegram.session import PREFIX, REDIS_AWAY
 
 #: How often a process that downloads renews its announcement, and learns of the others.
@@ -50,7 +50,7 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('PTTL', KEYS[2])}
 """
 
 
-class Company:
+class SharedAccount:
     """The processes that use an account at a data centre now, this one among them while it has downloads.
 
     Redis only informs: without it, or while it is away, everything stays as it was last known.

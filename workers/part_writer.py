@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from saveany.errors import Permanent
 from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
-from workers.meter import Meter
+from workers.progress import ProgressMeter
 
 #: Bytes that are read back at once to be hashed.
 _PIECE = 1 << 20
@@ -24,11 +24,11 @@ _HOLD = 16 << 20
 _SHORT = 256 << 10
 
 
-class Intake:
+class PartWriter:
     """The way of one file from its source into its upload."""
 
     def __init__(
-        self, storage: Storage, upload: Upload, meter: Meter, checkpoints: Checkpoints, window: int
+        self, storage: Storage, upload: Upload, meter: ProgressMeter, checkpoints: Checkpoints, window: int
     ) -> None:
         self._window = window
         self._anywhere = storage.capabilities.random_writes
@@ -51,7 +51,7 @@ class Intake:
             self._hash = None  # what cannot be read again cannot be hashed: better no hash than half of one
             self._settled, self._ahead = self.size, {}
 
-    async def __aenter__(self) -> Intake:
+    async def __aenter__(self) -> PartWriter:
         return self
 
     async def __aexit__(self, *exc: object) -> None:

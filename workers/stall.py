@@ -16,10 +16,10 @@ SECONDS = 300.0
 #: A program that says nothing for so long is not downloading, but connecting or joining parts.
 _BUSY_SECONDS = 30.0
 
-_current: ContextVar[Pace | None] = ContextVar("pace", default=None)
+_current: ContextVar[StallDetector | None] = ContextVar("pace", default=None)
 
 
-class Pace:
+class StallDetector:
     """Raises `Retryable` inside of `watching` when a source is too slow. The time in which it cannot send,
     because we have not taken yet what it sent, does not count."""
 
@@ -82,7 +82,7 @@ def waits(seconds: float) -> None:
         pace.allow(seconds)
 
 
-class Told:
+class ProgramStallDetector:
     """The same for a program that tells how many bytes it has: `Retryable` comes out of `has`. While it tells
     nothing it does something else, and there is no hurry."""
 

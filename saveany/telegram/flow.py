@@ -32,7 +32,7 @@ class FloodClock:
         return max(0.0, self.until - time.monotonic())
 
 
-class Depth:
+class Window:
     """How many parts each connection is asked for at once: one more while that makes it faster, half as many
     at once when Telegram objects or does not answer."""
 
@@ -86,7 +86,7 @@ class Depth:
         self._began, self._bytes = now, 0
 
 
-class Turns:
+class FairSemaphore:
     """Lets so many through at once as there is `room` for, in the order in which they came.
 
     Urgent ones go before the others, and find room for one of them beside what is under way: a small file

@@ -18,7 +18,7 @@ _HEAD: Final = (
 )
 
 
-class Offer:
+class OneTimeUrl:
     """What is offered: `url` cannot be guessed, and is good for one GET."""
 
     def __init__(self, chunks: Chunks, size: int) -> None:
@@ -85,9 +85,9 @@ async def _arrived(writer: StreamWriter) -> bool:
 
 
 @asynccontextmanager
-async def offered(chunks: Chunks, size: int) -> AsyncIterator[Offer]:
+async def offered(chunks: Chunks, size: int) -> AsyncIterator[OneTimeUrl]:
     """Offers the chunks, `size` bytes in all, while the block runs."""
-    offer = Offer(chunks, size)
+    offer = OneTimeUrl(chunks, size)
     server = await offer.open()
     try:
         yield offer

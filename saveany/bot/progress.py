@@ -12,25 +12,25 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from saveany.bot.show import task_view
+from saveany.bot.render import task_view
 from saveany.bot.texts import translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
 from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.db import TROUBLE
-from saveany.store.live import LiveMessage
-from saveany.store.loops import for_ever
-from saveany.telegram.letters import Keyboard
+from saveany.store.loops import repeat
+from saveany.store.progress_messages import ProgressMessage
+from saveany.telegram.update_types import Keyboard
 
 #: Seconds between two edits in one chat.
 INTERVAL: Final = 1.0
 _RETRY_DELAY = 0.5
 
-log = get_logger("saveany.bot.live")
+log = get_logger("saveany.bot.progress")
 
 
-class Voice(Protocol):
+class MessageEditor(Protocol):
     """What edits messages."""
 
     async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
@@ -41,13 +41,13 @@ class Voice(Protocol):
 class _Card:
     """One message."""
 
-    def __init__(self, message: LiveMessage) -> None:
+    def __init__(self, message: ProgressMessage) -> None:
         self.message = message
         self.ended = False  # its task, when that was read last
         self.gone = False  # it can be edited no more
 
 
-class _Chat:
+class _ChatQueue:
     """The messages of one chat, and which of them may have to be edited, oldest first."""
 
     def __init__(self) -> None:
@@ -78,19 +78,19 @@ class _Chat:
             await self._woken.wait()
 
 
-class LiveMessages:
+class ProgressUpdater:
     """Follows tasks while it runs; what it follows is kept over restarts."""
 
-    def __init__(self, store: Store, voice: Voice, *, interval: float = INTERVAL) -> None:
+    def __init__(self, store: Store, voice: MessageEditor, *, interval: float = INTERVAL) -> None:
         self._store = store
         self._voice = voice
         self._interval = interval
-        self._chats: dict[int, _Chat] = {}
+        self._chats: dict[int, _ChatQueue] = {}
         self._by_task: dict[str, dict[tuple[int, int], None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._changing = asyncio.Lock()  # what is followed, here and in the store
 
-    async def follow(self, message: LiveMessage) -> None:
+    async def follow(self, message: ProgressMessage) -> None:
         """Keep a message up to date until the end of its task is shown. A message that is followed already
         shows another task from now on, or the same once more."""
         async with self._changing:
@@ -102,7 +102,7 @@ class LiveMessages:
         """Edit messages, for ever. Everything that is kept is looked at once."""
         async with asyncio.TaskGroup() as self._group:
             for step in (self._watch, self._listen):
-                self._group.create_task(for_ever("live messages", step, _RETRY_DELAY))
+                self._group.create_task(repeat("live messages", step, _RETRY_DELAY))
 
     async def _watch(self) -> None:
         position = await self._store.events.last_id()
@@ -128,11 +128,11 @@ class LiveMessages:
         for chat, message in self._by_task.get(task_id, ()):
             self._chats[chat].touch(message, ended=ended)
 
-    def _take(self, message: LiveMessage) -> None:
+    def _take(self, message: ProgressMessage) -> None:
         if self._group is None:
             return  # `run` finds it in the store
         if message.chat not in self._chats:
-            self._chats[message.chat] = _Chat()
+            self._chats[message.chat] = _ChatQueue()
             self._group.create_task(self._serve(message.chat))
         chat = self._chats[message.chat]
         chat.cards[message.message] = _Card(message)
@@ -155,7 +155,7 @@ class LiveMessages:
             await asyncio.sleep(await self._look(chat, card))
         del self._chats[chat_id]
 
-    async def _look(self, chat: _Chat, card: _Card) -> float:
+    async def _look(self, chat: _ChatQueue, card: _Card) -> float:
         """Bring a message up to date. Returns how long to leave the chat alone."""
         try:
             return self._interval if await self._bring_up(card) else 0.0

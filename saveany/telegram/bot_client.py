@@ -23,28 +23,28 @@ from saveany.telegram import incoming
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
-from saveany.telegram.letters import Button, Keyboard, Message, Person, Press
 from saveany.telegram.messages import Reader, neighbours
-from saveany.telegram.session import Folder, Login
+from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import TelegramTable, read
+from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser
 from saveany.telegram.updates import Batch, Feed, Position
 
-__all__ = ["Gone", "Position", "Talk"]
+__all__ = ["BotClient", "ChatGone", "Position"]
 
 #: Characters of a text, and of the answer to a press.
 _LONGEST, _LONGEST_ANSWER = 4096, 200
 _RETRY_SECONDS = 5.0
-#: Stands in a request until it is sent (`Talk._post`).
+#: Stands in a request until it is sent (`BotClient._post`).
 _ANY_PEER = types.InputPeerEmpty()
 
 _log = get_logger(__name__)
 
 
-class Gone(Permanent):
+class ChatGone(Permanent):
     """The message is not there any more."""
 
 
-class Talk:
+class BotClient:
     """One bot's talks. Its methods raise `Retryable` (with `after`, at once, when Telegram asks to wait; the
     network; a login that is made anew), `Permanent` (the bot may not write there) and `NeedsLogin`.
 
@@ -56,10 +56,10 @@ class Talk:
     ) -> None:
         self._token = table.token.get_secret_value()
         self._settings = read(table, proxy)
-        self._folder = Folder(data_dir)
+        self._folder = SessionFolder(data_dir)
         self._redis = redis
         self._client: Client | None = None
-        self.me = Person(id=0)  # known once it is open
+        self.me = TelegramUser(id=0)  # known once it is open
 
     async def open(self) -> None:
         """Log in. Raises `ConfigError` without a token."""
@@ -147,7 +147,7 @@ class Talk:
                 return 0
 
     async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
-        """Replace text and keyboard of an own message. Raises `Gone` if it was deleted."""
+        """Replace text and keyboard of an own message. Raises `ChatGone` if it was deleted."""
         said, entities = _parsed(text)
         request = functions.messages.EditMessageRequest(
             _ANY_PEER,
@@ -163,7 +163,7 @@ class Talk:
             except tg.MessageNotModifiedError:
                 pass
             except tg.MessageIdInvalidError as error:
-                raise Gone("the message was deleted") from error
+                raise ChatGone("the message was deleted") from error
 
     async def delete(self, chat: int, messages: Sequence[int]) -> None:
         """Delete messages for everybody; one that is gone is no error."""
@@ -178,7 +178,7 @@ class Talk:
             request = functions.channels.DeleteMessagesRequest(channel, list(messages))
         await client.post(request, patience=0)
 
-    async def answer(self, press: Press, text: str = "", alert: bool = False) -> None:
+    async def answer(self, press: CallbackQuery, text: str = "", alert: bool = False) -> None:
         """End the waiting of who has pressed, with a short text or none; harmless if it has ended."""
         request = functions.messages.SetBotCallbackAnswerRequest(
             press.query, 0, alert=alert, message=excerpt(text, _LONGEST_ANSWER) or None
@@ -196,7 +196,7 @@ class Talk:
 
     # Reading.
 
-    async def read(self, chat: int, ids: Sequence[int]) -> dict[int, Message]:
+    async def read(self, chat: int, ids: Sequence[int]) -> dict[int, ChatMessage]:
         """Messages that are there, by id, whoever wrote them."""
         with self._speaking() as client:
             messages, known = await Reader(client).read(chat, ids)
@@ -206,7 +206,7 @@ class Talk:
             if isinstance(each, types.Message)
         }
 
-    async def album(self, message: Message) -> list[Message]:
+    async def album(self, message: ChatMessage) -> list[ChatMessage]:
         """The messages of its album, in order; itself alone if there is none."""
         if not message.album:
             return [message]

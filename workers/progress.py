@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 from saveany.models import Progress, Stage
-from workers.ledger import Ledger
+from workers.item_records import ItemRecords
 
 #: The speed shown is the mean over this many seconds; over more of them where less often something comes.
 _WINDOW = 5.0
@@ -16,10 +16,10 @@ _STANDSTILL = 300.0
 _LEAP = 16 << 20
 
 
-class Meter:
+class ProgressMeter:
     """Counts the bytes of a task as they pass."""
 
-    def __init__(self, ledger: Ledger, shown: Progress | None = None) -> None:
+    def __init__(self, ledger: ItemRecords, shown: Progress | None = None) -> None:
         """`shown` is how far the task was before, as people have seen it: it never goes back behind that."""
         self.stage = Stage.RESOLVING
         #: Why nothing is done for the moment.

@@ -18,7 +18,7 @@ PATIENCE = 10
 _LOOK_SECONDS = 1
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A question."""
 
     id: str
@@ -28,7 +28,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     until: int  # nobody waits for the answer any more from then on, by the clock of Redis
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class QueryResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker replied: a result, or an error by the name of its class and what it says."""
 
     result: Any = None
@@ -36,19 +36,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-_ask, _answer = decoder(Ask), decoder(Answer)
+_ask, _answer = decoder(StorageQuery), decoder(QueryResult)
 
 
-class Asks:
+class StorageQueries:
     """Both ends of the conversation."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def ask(self, storage: str, kind: str, args: dict[str, Any]) -> Answer:
+    async def ask(self, storage: str, kind: str, args: dict[str, Any]) -> QueryResult:
         """What some worker that has the storage replies. Raises `Unavailable` if none does in time."""
         until = await self._db.time_ms() + PATIENCE * 1000
-        ask = Ask(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
+        ask = StorageQuery(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
         queue = f"{PREFIX}asks:{storage}"
         await self._db.many(
             [("RPUSH", queue, codec.encode(ask)), ("EXPIRE", queue, PATIENCE)],
@@ -61,7 +61,7 @@ class Asks:
             raise Unavailable(f"the answer about storage {storage!r} cannot be read; try again")
         return answer
 
-    async def next(self, storages: Sequence[str]) -> Ask | None:
+    async def next(self, storages: Sequence[str]) -> StorageQuery | None:
         """A question about one of these storages; None if nobody asks for a second."""
         keys = [f"{PREFIX}asks:{name}" for name in storages]
         reply = await self._db.do("BLPOP", *keys, _LOOK_SECONDS)
@@ -70,7 +70,7 @@ class Asks:
         ask = self._db.records.one("ask", reply[0], reply[1], _ask)
         return ask if ask and ask.until > await self._db.time_ms() else None
 
-    async def reply(self, ask: Ask, answer: Answer) -> None:
+    async def reply(self, ask: StorageQuery, answer: QueryResult) -> None:
         """Tell who has asked."""
         key = f"{PREFIX}answer:{ask.id}"
         await self._db.many([("RPUSH", key, codec.encode(answer)), ("EXPIRE", key, PATIENCE)])

@@ -10,14 +10,14 @@ from typing import Any
 
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
-from saveany.store.asks import PATIENCE, Answer, Ask, Asks
+from saveany.store.queries import PATIENCE, QueryResult, StorageQueries, StorageQuery
 from storages.base import Storage, Usage
-from workers.identity import Place
+from workers.storage_set import StorageHandle
 
 log = get_logger("saveany.worker")
 
 
-async def answer_forever(asks: Asks, places: Mapping[str, Place]) -> None:
+async def answer_forever(asks: StorageQueries, places: Mapping[str, StorageHandle]) -> None:
     """Answer one question after the other, each in a task of its own: one that hangs holds up nobody."""
     async with asyncio.TaskGroup() as group:
         while True:
@@ -28,18 +28,18 @@ async def answer_forever(asks: Asks, places: Mapping[str, Place]) -> None:
                 group.create_task(_reply(asks, ask, places[ask.storage]))
 
 
-async def _reply(asks: Asks, ask: Ask, place: Place) -> None:
+async def _reply(asks: StorageQueries, ask: StorageQuery, place: StorageHandle) -> None:
     try:
         async with asyncio.timeout(PATIENCE - 1):
-            answer = Answer(result=await _KINDS[ask.kind](place.storage, **ask.args))
+            answer = QueryResult(result=await _KINDS[ask.kind](place.storage, **ask.args))
     except SaveAnyError as error:
-        answer = Answer(error=type(error).__name__, message=error.message)
+        answer = QueryResult(error=type(error).__name__, message=error.message)
     except TimeoutError:
         message = f"storage {ask.storage!r} did not answer within {PATIENCE - 1} seconds"
-        answer = Answer(error=StorageUnavailable.__name__, message=message)
+        answer = QueryResult(error=StorageUnavailable.__name__, message=message)
     except Exception:
         log.exception("a question about a storage failed unexpectedly", storage=ask.storage, kind=ask.kind)
-        answer = Answer(error="SaveAnyError", message="internal error; the worker's log tells more")
+        answer = QueryResult(error="SaveAnyError", message="internal error; the worker's log tells more")
     await asks.reply(ask, answer)
     if answer.error == StorageUnavailable.__name__:
         await place.works()  # whoever has tasks for it learns that now

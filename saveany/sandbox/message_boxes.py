@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from saveany.sandbox.world import Chat
 
 
-class Kind(Enum):
+class MessageEventKind(Enum):
     """What has happened to messages."""
 
     NEW = "new"
@@ -23,10 +23,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Event:
+class MessageEvent:
     """Something happened to messages of a chat; `pts` is the state of the box after it."""
 
-    kind: Kind
+    kind: MessageEventKind
     chat: "Chat"
     ids: tuple[int, ...]
     pts: int
@@ -39,21 +39,21 @@ class Event:
 
 
 @dataclass(eq=False)
-class Box:
+class MessageBox:
     """Messages whose ids, and whose events, are numbered together."""
 
     pts: int = 1
     last_id: int = 0
-    events: list[Event] = field(default_factory=list)
+    events: list[MessageEvent] = field(default_factory=list)
 
-    def log(self, kind: Kind, chat: "Chat", *ids: int) -> Event:
+    def log(self, kind: MessageEventKind, chat: "Chat", *ids: int) -> MessageEvent:
         """Note that something happened just now."""
         self.pts += len(ids)
         self.last_id = max(self.last_id, *ids)
-        event = Event(kind, chat, ids, self.pts, datetime.now(UTC))
+        event = MessageEvent(kind, chat, ids, self.pts, datetime.now(UTC))
         self.events.append(event)
         return event
 
-    def since(self, pts: int) -> list[Event]:
+    def since(self, pts: int) -> list[MessageEvent]:
         """What has happened since a state."""
         return [event for event in self.events if event.pts > pts]

@@ -10,19 +10,19 @@ from functools import partial
 from typing import TypeVar
 
 from saveany.bot.conversation import Conversations
-from saveany.bot.live import LiveMessages
-from saveany.bot.show import clip
-from saveany.bot.texts import Refused, Translator, said, translator
+from saveany.bot.progress import ProgressUpdater
+from saveany.bot.render import clip
+from saveany.bot.texts import CommandError, Translator, said, translator
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
 from saveany.queue import Queue
 from saveany.store import Store
-from saveany.store.live import LiveMessage
-from saveany.store.people import Prefs
+from saveany.store.preferences import Preferences
+from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.letters import Button, Keyboard, Letter, Message, Person, Press
-from saveany.telegram.talk import Talk
+from saveany.telegram.bot_client import BotClient
+from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser, Update
 
 #: So often something is said until Telegram takes it.
 _TRIES = 5
@@ -35,37 +35,37 @@ log = get_logger("saveany.bot")
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class BotServices:
     """The parts of the application that the bot needs."""
 
     config: Config
     store: Store
     queue: Queue
     accounts: Accounts
-    talk: Talk
-    live: LiveMessages
+    talk: BotClient
+    live: ProgressUpdater
     conversations: Conversations
 
 
 @dataclass(slots=True)
-class Visit:
+class Context:
     """Somebody who may use the bot has written, or pressed a button."""
 
-    services: Services
-    letter: Letter
+    services: BotServices
+    letter: Update
     key: str  # of the letter: what is said with it is said once, however often the letter is handled
     user: User
-    prefs: Prefs
+    prefs: Preferences
     t: Translator
     _counted: int = 0
     _said: dict[str, int] = field(default_factory=dict)  # message ids
 
-    def again(self) -> Visit:
+    def again(self) -> Context:
         """The same from the start, so that what was said already is not said again."""
         return replace(self, _counted=0)
 
     @property
-    def person(self) -> Person:
+    def person(self) -> TelegramUser:
         """Who it is."""
         return self.letter.sender
 
@@ -85,9 +85,9 @@ class Visit:
         return self.services.config.allowed_storages(self.user)
 
     def check_storage(self, name: str) -> None:
-        """Raises `Refused` for a storage that the user may not use."""
+        """Raises `CommandError` for a storage that the user may not use."""
         if name not in self.storages:
-            raise Refused(
+            raise CommandError(
                 said("you may not use a storage {name}; yours are: {storages}"),
                 name=name,
                 storages=", ".join(self.storages),
@@ -99,7 +99,7 @@ class Visit:
         self._counted += 1
         key = f"{self.key}:{self._counted}"
         if key not in self._said:
-            reply = self.letter.id if isinstance(self.letter, Message) and not self.letter.private else 0
+            reply = self.letter.id if isinstance(self.letter, ChatMessage) and not self.letter.private else 0
             talk = self.services.talk
             self._said[key] = await patiently(
                 lambda: talk.say(self.chat, text, keyboard, reply_to=reply, key=key)
@@ -108,7 +108,7 @@ class Visit:
 
     async def show(self, text: str, keyboard: Keyboard = ()) -> int:
         """The text in place of the message whose button was pressed; else as `say`."""
-        if not isinstance(self.letter, Press):
+        if not isinstance(self.letter, CallbackQuery):
             return await self.say(text, keyboard)
         message = self.letter.message
         await patiently(lambda: self.services.talk.edit(self.chat, message, text, keyboard))
@@ -116,14 +116,14 @@ class Visit:
 
     async def answer(self, text: str = "", *, alert: bool = False) -> None:
         """What appears for a moment when a button was pressed."""
-        if isinstance(press := self.letter, Press):
+        if isinstance(press := self.letter, CallbackQuery):
             await patiently(lambda: self.services.talk.answer(press, text, alert))
 
-    async def read(self, number: int) -> Message | None:
+    async def read(self, number: int) -> ChatMessage | None:
         """A message of this chat, if it is there."""
         return (await patiently(lambda: self.services.talk.read(self.chat, [number]))).get(number)
 
-    async def whole(self, messages: Sequence[Message]) -> list[Message]:
+    async def whole(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         """Messages with the rest of their albums: in a group the bot hears only of the one that names it."""
         found = {message.id: message for message in messages}
         for message in messages:
@@ -132,14 +132,14 @@ class Visit:
                 found |= {each.id: each for each in album}
         return [found[number] for number in sorted(found)]
 
-    async def change(self, how: Callable[[Prefs], Prefs]) -> None:
+    async def change(self, how: Callable[[Preferences], Preferences]) -> None:
         """Change the user's preferences, once however often the letter is handled."""
-        self.prefs = await self.services.store.people.change(self.user.id, how, once=self.key)
+        self.prefs = await self.services.store.preferences.change(self.user.id, how, once=self.key)
         self.t = translator(self.prefs.language or self.services.config.lang or self.person.language)
 
     async def follow(self, message: int, task_id: str, name: str = "") -> None:
         """Show from now on in one of our messages how a task is; `name` is for as long as it has no files."""
-        shown = LiveMessage(
+        shown = ProgressMessage(
             chat=self.chat,
             message=message,
             task_id=task_id,
@@ -172,10 +172,10 @@ def mark(choice: str) -> str:
 
 
 def marked(choices: Iterable[str], wanted: str) -> str:
-    """The choice with this mark. Raises `Refused` if there is none any more."""
+    """The choice with this mark. Raises `CommandError` if there is none any more."""
     found = next((each for each in choices if mark(each) == wanted), None)
     if found is None:
-        raise Refused(said("that choice is not there any more; send it again"))
+        raise CommandError(said("that choice is not there any more; send it again"))
     return found
 
 

@@ -8,7 +8,7 @@ from saveany.models import Delivery, Item, ItemStatus
 from saveany.store import Claim
 
 
-class Ledger:
+class ItemRecords:
     """In memory what is recorded, never more: an item changes here only after the store has taken it."""
 
     def __init__(self, claim: Claim) -> None:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from saveany.bot.texts import Translator
-from saveany.config.schema import TALKS
+from saveany.config.schema import PRIVATE_CHATS
 from saveany.excerpt import excerpt
 from saveany.models import Item, ItemStatus, Stage, Status, Task
-from saveany.telegram.letters import Button, Keyboard
+from saveany.telegram.update_types import Button, Keyboard
 
 #: A reason longer than this is cut.
 _REASON = 240
@@ -31,7 +31,7 @@ _ICONS = {
 }
 
 
-class View(msgspec.Struct, frozen=True):
+class RenderedMessage(msgspec.Struct, frozen=True):
     """What a message shows."""
 
     text: str
@@ -43,11 +43,11 @@ class View(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
 
-def task_view(t: Translator, task: Task, items: Sequence[Item], name: str = "") -> View:
+def task_view(t: Translator, task: Task, items: Sequence[Item], name: str = "") -> RenderedMessage:
     """How far a task is, or how it ended. `items` are all it has; `name` is what to call it until they are
     known, and what to call several together."""
     lines = _end(t, task, items, name) if task.status.ended else _way(t, task, items, name)
-    return View("\n".join(line for line in lines if line), _keyboard(t, task, items))
+    return RenderedMessage("\n".join(line for line in lines if line), _keyboard(t, task, items))
 
 
 def size(count: int) -> str:
@@ -71,7 +71,7 @@ def span(seconds: float) -> str:
 
 def reason(text: str, room: int) -> str:
     """Why something has failed, in one line. What people never named is not named to them."""
-    return excerpt(text.replace(f"storage {TALKS!r}", "the talk with me"), room)
+    return excerpt(text.replace(f"storage {PRIVATE_CHATS!r}", "the talk with me"), room)
 
 
 def place(storage: str, path: str) -> str:
@@ -185,7 +185,7 @@ def _active(items: Sequence[Item], *, running: bool) -> Iterator[str]:
 
 def _place(t: Translator, task: Task, items: Sequence[Item]) -> str:
     """Where it goes, or is."""
-    if task.spec.storage == TALKS:
+    if task.spec.storage == PRIVATE_CHATS:
         return "💬 " + t("this talk")
     storage, path = task.spec.storage, task.spec.path
     if len(items) == 1:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from saveany.bot.show import clip, reason, task_view
+from saveany.bot.render import clip, reason, task_view
 from saveany.bot.texts import Translator, plain, translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
@@ -16,8 +16,8 @@ from saveany.models import Status, Task, subject_of
 from saveany.store import Store
 from saveany.store.db import TROUBLE
 from saveany.store.tasks import created_ms
-from saveany.store.watches import Watch
-from saveany.telegram.letters import Keyboard
+from saveany.store.watched_chats import WatchedChat
+from saveany.telegram.update_types import Keyboard
 
 _EVERY_SECONDS = 5.0
 #: How old the first news is when it is told, and how often any is: seconds.
@@ -31,21 +31,23 @@ _WEEK = 7 * 24 * 3600
 log = get_logger("saveany.bot")
 
 
-class Voice(Protocol):
+class MessageApi(Protocol):
     """Says it: `Talk`."""
 
     async def say(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
         """A message; what has the same key is said once. Raises `Retryable` or `Permanent`."""
 
 
-class News:
+class WatchNotifier:
     """What there is to tell of watched chats. It is kept in the store until it is told."""
 
-    def __init__(self, store: Store, voice: Voice, language: str, *, every: float = _EVERY_SECONDS) -> None:
+    def __init__(
+        self, store: Store, voice: MessageApi, language: str, *, every: float = _EVERY_SECONDS
+    ) -> None:
         self._store = store
         self._voice = voice
         self._language = language  # of the bot, for who has not chosen one
-        self._watches = store.watches
+        self._watches = store.watched_chats
         self._every = every
 
     async def run(self) -> None:
@@ -74,7 +76,7 @@ class News:
             except Retryable as error:
                 log.warning("news could not be told yet", user=watch.user_id, reason=error.message)
 
-    async def _look(self, watch: Watch, task_ids: Sequence[str]) -> None:
+    async def _look(self, watch: WatchedChat, task_ids: Sequence[str]) -> None:
         """Tell what there is to tell of one chat, unless something was told just now."""
         if watch.problem and watch.problem_since + _PROBLEM_MS < _now():
             await self._complain(watch)
@@ -92,7 +94,7 @@ class News:
         if over or gone:
             await self._watches.told([*gone, *(each.id for each in over)])
 
-    async def _tell(self, watch: Watch, tasks: Sequence[Task]) -> None:
+    async def _tell(self, watch: WatchedChat, tasks: Sequence[Task]) -> None:
         t = await self._translator(watch)
         keyboard: Keyboard = ()
         if len(tasks) == 1:
@@ -103,7 +105,7 @@ class News:
             text = "\n".join(_listed(t, watch, tasks))
         await self._say(watch, text, keyboard, key=",".join(each.id for each in tasks))
 
-    async def _complain(self, watch: Watch) -> None:
+    async def _complain(self, watch: WatchedChat) -> None:
         if await self._store.bot.first_time(f"trouble:{watch.id}:{watch.problem_since}", _WEEK):
             t = await self._translator(watch)
             text = t(
@@ -113,7 +115,7 @@ class News:
             )
             await self._say(watch, text, (), key=f"{watch.id}:{watch.problem_since}")
 
-    async def _say(self, watch: Watch, text: str, keyboard: Keyboard, key: str) -> None:
+    async def _say(self, watch: WatchedChat, text: str, keyboard: Keyboard, key: str) -> None:
         """Say it to who has watched the chat. Who has blocked the bot does not want to know."""
         try:
             once = hashlib.sha256(key.encode()).hexdigest()
@@ -121,12 +123,12 @@ class News:
         except Permanent as error:
             log.warning("news could not be told", user=watch.user_id, reason=error.message)
 
-    async def _translator(self, watch: Watch) -> Translator:
-        prefs = await self._store.people.get(watch.user_id)
+    async def _translator(self, watch: WatchedChat) -> Translator:
+        prefs = await self._store.preferences.get(watch.user_id)
         return translator(prefs.language or self._language or watch.language)
 
 
-def _listed(t: Translator, watch: Watch, tasks: Sequence[Task]) -> Iterator[str]:
+def _listed(t: Translator, watch: WatchedChat, tasks: Sequence[Task]) -> Iterator[str]:
     """Counts, and the names of some; those that failed first."""
     failed = [each for each in tasks if each.status is not Status.COMPLETED]
     saved = [each for each in tasks if each.status is Status.COMPLETED]

@@ -18,7 +18,7 @@ _KEY, _TASKS = PREFIX + "watches", PREFIX + "watches:tasks"
 Notify = Literal["each", "digest", "none"]
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WatchedChat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One chat that one user has watched."""
 
     id: str  # short, unique; new with every watch
@@ -43,42 +43,42 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"@{self.username}" if self.username else str(self.chat)
 
 
-_decode = decoder(Watch)
+_decode = decoder(WatchedChat)
 
 
-class Watches:
+class WatchedChats:
     """All of them."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def add(self, watch: Watch) -> None:
+    async def add(self, watch: WatchedChat) -> None:
         """Keep a new watch."""
         await self._db.do("HSET", _KEY, watch.id, codec.encode(watch))
 
-    async def all(self) -> list[Watch]:
+    async def all(self) -> list[WatchedChat]:
         """Every watch, oldest first."""
         found = await self._db.do("HGETALL", _KEY)
         watches = self._db.records.all("watch", found.items(), _decode)
         return sorted(watches, key=lambda watch: (watch.created_at, watch.id))
 
-    async def of_user(self, user_id: int) -> list[Watch]:
+    async def of_user(self, user_id: int) -> list[WatchedChat]:
         """Those of one user, oldest first."""
         return [watch for watch in await self.all() if watch.user_id == user_id]
 
-    async def get(self, watch_id: str) -> Watch | None:
+    async def get(self, watch_id: str) -> WatchedChat | None:
         """One, or None."""
         found = await self._db.do("HGET", _KEY, watch_id)
         return self._read(watch_id, found) if found else None
 
-    def _read(self, watch_id: str, found: bytes) -> Watch | None:
+    def _read(self, watch_id: str, found: bytes) -> WatchedChat | None:
         return self._db.records.one("watch", watch_id, found, _decode)
 
     async def remove(self, watch_id: str) -> None:
         """End it; what it has made tasks of goes on."""
         await self._db.do("HDEL", _KEY, watch_id)
 
-    async def change(self, watch_id: str, how: Callable[[Watch], Watch]) -> Watch | None:
+    async def change(self, watch_id: str, how: Callable[[WatchedChat], WatchedChat]) -> WatchedChat | None:
         """The watch as it is after `how`; None if there is none any more. Changes made at once by others are
         not lost: then `how` is asked again."""
         while found := await self._db.do("HGET", _KEY, watch_id):
@@ -91,14 +91,14 @@ class Watches:
                 return changed
         return None
 
-    async def advance(self, watch_id: str, seen: int) -> Watch | None:
+    async def advance(self, watch_id: str, seen: int) -> WatchedChat | None:
         """All messages up to `seen` are handled; never goes back. Returns as `change`."""
         return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
 
     async def note(self, watch_id: str, problem: str, now_ms: int) -> None:
         """Why it does not go on; empty: it does."""
 
-        def noted(watch: Watch) -> Watch:
+        def noted(watch: WatchedChat) -> WatchedChat:
             since = watch.problem_since or now_ms if problem else 0
             return replace(watch, problem=problem, problem_since=since)
 

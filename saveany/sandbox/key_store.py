@@ -31,7 +31,7 @@ class Challenge:
 
 
 @dataclass(eq=False)
-class Key:
+class StoredKey:
     """An authorization key: it belongs to one data centre and at most one account."""
 
     auth: Any
@@ -48,7 +48,7 @@ class Key:
         return int(self.auth.key_id)
 
 
-class Vault:
+class KeyStore:
     """Keys and ports, kept in `folder`."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,31 +69,31 @@ class Vault:
         """The RSA key of the CDN."""
         return self._rsa("cdn.pem")
 
-    def key(self, key_id: int, dc: int) -> Key | None:
+    def key(self, key_id: int, dc: int) -> StoredKey | None:
         """The key of that id if it was made with this data centre."""
         key = self._keys.get(key_id)
         return key if key is not None and key.dc == dc else None
 
-    def add(self, secret: bytes, dc: int) -> Key:
+    def add(self, secret: bytes, dc: int) -> StoredKey:
         """Keep a new key."""
-        key = Key(AuthKey(secret), dc)
+        key = StoredKey(AuthKey(secret), dc)
         self._keys[key.id] = key
         self.save(key)
         return key
 
-    def bind(self, key: Key, account: int | None) -> None:
+    def bind(self, key: StoredKey, account: int | None) -> None:
         """Log a key in, or out with None."""
         key.account = account
         self.save(key)
 
-    def refuse(self, key: Key, code: int, text: str) -> None:
+    def refuse(self, key: StoredKey, code: int, text: str) -> None:
         """End a key's session. One that is merely logged out can be logged in again, others are dead."""
         key.account = None
         if text != "AUTH_KEY_UNREGISTERED":
             key.refused = (code, text)
         self.save(key)
 
-    def save(self, key: Key) -> None:
+    def save(self, key: StoredKey) -> None:
         """Write a key down as it is now."""
         record = {"key": key.auth.key.hex(), "dc": key.dc, "account": key.account, "refused": key.refused}
         _replace(self.folder / "keys" / f"{key.id:016x}.json", json.dumps(record).encode())
@@ -133,10 +133,10 @@ class Vault:
             raise TypeError(f"{path} holds no RSA key")
         return key
 
-    def _load(self, path: Path) -> Key:
+    def _load(self, path: Path) -> StoredKey:
         record = json.loads(path.read_text())
         refused = record["refused"]
-        return Key(
+        return StoredKey(
             AuthKey(bytes.fromhex(record["key"])),
             record["dc"],
             record["account"],
