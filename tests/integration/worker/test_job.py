@@ -345,7 +345,7 @@ class Stuck(LocalStorage):
     answers: asyncio.Event
     at: str
 
-    async def storage_set(self) -> str | None:
+    async def identity(self) -> str | None:
         if self.at == "mark":
             await self.answers.wait()
         return await super().identity()

@@ -224,26 +224,23 @@ async def test_the_embedded_server_is_kept_after_a_mistake(
     monkeypatch.setattr("saveany.embedded._WATCH_S", 0.01)
     server = EmbeddedRedis(tmp_path)
 
-    async def began() -> bool:
-        return False
-
-    fails = FailsFirst(began, 2)
+    calls = 0
 
     def begin() -> bool:
-        if fails.left:
-            fails.left -= 1
+        nonlocal calls
+        calls += 1
+        if calls <= 2:
             raise Odd
-        fails.left = -1
         return False
 
     monkeypatch.setattr(server, "_begin", begin)
     keeping = asyncio.create_task(server.keep())
 
-    async def goes_on() -> bool:
+    async def continues() -> bool:
         assert not keeping.done()
-        return fails.left == -1
+        return calls > 2
 
-    await until(goes_on)
+    await until(continues)
     keeping.cancel()
 
 
