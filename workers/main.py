@@ -197,7 +197,7 @@ class Worker:
 
     async def _heed_limits(self) -> None:
         await self._throttle.refresh()
-        self._accounts.ask_for(self._throttle.ahead)
+        self._accounts.limit_memory(self._throttle.ahead)
 
     async def _make_room(self) -> None:
         """When all slots are busy: share them with users who wait for one."""

@@ -166,7 +166,7 @@ async def _opened(config: Config, store: Store) -> BotClient:
 
 async def _publish_menu(talk: BotClient) -> None:
     try:
-        await talk.menu(menu())
+        await talk.set_commands(menu())
     except TaskError as error:
         log.warning("the list of commands could not be published", reason=error.message)
     except Exception:

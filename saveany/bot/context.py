@@ -102,7 +102,7 @@ class Context:
             reply = self.letter.id if isinstance(self.letter, ChatMessage) and not self.letter.private else 0
             talk = self.services.talk
             self._said[key] = await patiently(
-                lambda: talk.say(self.chat, text, keyboard, reply_to=reply, key=key)
+                lambda: talk.send_text(self.chat, text, keyboard, reply_to=reply, key=key)
             )
         return self._said[key]
 
@@ -117,7 +117,7 @@ class Context:
     async def answer(self, text: str = "", *, alert: bool = False) -> None:
         """What appears for a moment when a button was pressed."""
         if isinstance(press := self.letter, CallbackQuery):
-            await patiently(lambda: self.services.talk.answer(press, text, alert))
+            await patiently(lambda: self.services.talk.answer_callback(press, text, alert))
 
     async def read(self, number: int) -> ChatMessage | None:
         """A message of this chat, if it is there."""

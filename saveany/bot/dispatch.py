@@ -89,7 +89,7 @@ class Dispatcher:
             return
         await run(ctx, words)
         with suppress(Retryable):  # harmless if it was answered: else the button would go on waiting
-            await self._services.talk.answer(press)
+            await self._services.talk.answer_callback(press)
 
     async def _command(self, ctx: Context, message: ChatMessage) -> None:
         name, words = split(message.text, self._services.talk.me.username)
@@ -127,14 +127,14 @@ class Dispatcher:
         t, talk = translator(self._services.config.lang or letter.sender.language), self._services.talk
         try:
             if isinstance(letter, CallbackQuery):
-                await talk.answer(letter, t("This is not for you."), True)
+                await talk.answer_callback(letter, t("This is not for you."), True)
             elif letter.private and await self._first_time(letter.sender):
                 text = t(
                     "You are not allowed to use this bot. If its owner wants you to, your id is <code>{id}"
                     "</code>: it belongs into a [[users]] table of config.toml.",
                     id=letter.sender.id,
                 )
-                await patiently(lambda: talk.say(letter.chat, text, key=key))
+                await patiently(lambda: talk.send_text(letter.chat, text, key=key))
         except SaveAnyError as error:
             log.warning("a stranger could not be told", reason=error.message)
 

@@ -104,7 +104,7 @@ class Inbox:
     async def _read(self) -> None:
         kept = await _until_done(self._memory.position)
         (since,) = self._memory.readable("position", {"": kept}, _since) or (None,)
-        async for letters, position in self._talk.letters(since):
+        async for letters, position in self._talk.updates(since):
             fresh = {_key(letter): letter for letter in letters}
             await self._keep(fresh, msgspec.json.encode(position))
             for key, letter in fresh.items():

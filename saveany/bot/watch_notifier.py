@@ -34,7 +34,7 @@ log = get_logger("saveany.bot")
 class MessageApi(Protocol):
     """Says it: `Talk`."""
 
-    async def say(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
+    async def send_text(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
         """A message; what has the same key is said once. Raises `Retryable` or `Permanent`."""
 
 
@@ -119,7 +119,7 @@ class WatchNotifier:
         """Say it to who has watched the chat. Who has blocked the bot does not want to know."""
         try:
             once = hashlib.sha256(key.encode()).hexdigest()
-            await self._voice.say(watch.user_id, text, keyboard, key=f"news:{once}")
+            await self._voice.send_text(watch.user_id, text, keyboard, key=f"news:{once}")
         except Permanent as error:
             log.warning("news could not be told", user=watch.user_id, reason=error.message)
 

@@ -195,7 +195,9 @@ def _rules(allowed: Sequence[str], wish: TaskRequest, prefs: Preferences) -> tup
 
 def _check_talks(canonical: Sequence[str], user: User, wish: TaskRequest) -> None:
     """What somebody has said to the bot is nobody else's, whatever role they have."""
-    talks = {telegram.parse(link).talk_id for link in canonical if link.startswith(telegram.TALK)}
+    talks = {
+        telegram.parse(link).bot_chat_id for link in canonical if link.startswith(telegram.BOT_CHAT_PREFIX)
+    }
     if talks - {user.id, wish.talk}:
         raise Forbidden(
             "this link leads into somebody else's talk with the bot; send the message to the bot yourself"

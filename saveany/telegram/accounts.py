@@ -137,7 +137,7 @@ class Accounts:
             return {"telegram": _nobody()}
         return {each.name: each.problem.message for each in self._accounts.values() if each.problem}
 
-    def shown(self, name: str) -> str:
+    def display_name(self, name: str) -> str:
         """The display name of an account that is ready."""
         return utils.get_display_name(self._client(name).user) or name
 
@@ -174,7 +174,7 @@ class Accounts:
         async with self._watched(media.account):
             await self._downloader.download(media, write, have=have, on_wait=on_wait)
 
-    def ask_for(self, most: int) -> None:
+    def limit_memory(self, most: int) -> None:
         """Of all that is downloaded, ask for so many bytes at a time from now on; 0 for as many as help."""
         self._downloader.most = most or sys.maxsize
 
@@ -245,12 +245,12 @@ class Accounts:
 
     # For those who watch chats.
 
-    async def look(self, chat: str, only: Collection[str] = ()) -> history.ChatNow:
+    async def chat_state(self, chat: str, only: Collection[str] = ()) -> history.ChatState:
         """A chat by @name or -100…, as the first user account that may read it sees it; `only` as in
         `resolve`, which raises the same."""
-        return await self._users(lambda reader: history.look(reader, chat), only=only)
+        return await self._users(lambda reader: history.chat_state(reader, chat), only=only)
 
-    async def tops(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
+    async def newest_ids(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
         """Id of the newest message of each chat that the account can see; of none if it is not ready.
         `chats`: marked id -> username. Raises `Retryable`."""
         account = self._accounts.get(name)
@@ -258,14 +258,16 @@ class Accounts:
             return {}
         async with self._watched(name):
             with translated(name):
-                return await history.tops(account.reader, chats)
+                return await history.newest_ids(account.reader, chats)
 
-    async def after(
+    async def messages_after(
         self, chat: int, seen: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
     ) -> history.MessagePage:
         """What follows a message in a chat, as the user account `prefer` sees it, or else another one; `only`
         as in `resolve`, which raises the same."""
-        return await self._users(lambda reader: history.after(reader, chat, seen, username), prefer, only)
+        return await self._users(
+            lambda reader: history.messages_after(reader, chat, seen, username), prefer, only
+        )
 
     async def _users(
         self, ask: Callable[[Reader], Awaitable[T]], prefer: str = "", only: Collection[str] = ()

@@ -84,12 +84,12 @@ class BotClient:
 
     # Listening.
 
-    async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+    async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
         """What people say and press, for ever: each batch with the position after it, to be kept in one step
         with the letters. None begins now, with an empty batch."""
         while True:
             try:
-                async with aclosing(Feed(self._opened, self.me).letters(position)) as batches:
+                async with aclosing(Feed(self._opened, self.me).updates(position)) as batches:
                     async for batch in batches:
                         position = batch[1]
                         yield batch
@@ -99,7 +99,7 @@ class BotClient:
 
     # Speaking.
 
-    async def say(
+    async def send_text(
         self, chat: int, text: str, keyboard: Keyboard = (), *, reply_to: int = 0, key: str = ""
     ) -> int:
         """Send a text in Telegram's HTML, cut if it is too long, and return its message id.
@@ -128,7 +128,7 @@ class BotClient:
             request.reply_to = None
             return _sent(await self._post(client, chat, request))
 
-    async def picture(self, chat: int, png: bytes, caption: str, keyboard: Keyboard = ()) -> int:
+    async def send_picture(self, chat: int, png: bytes, caption: str, keyboard: Keyboard = ()) -> int:
         """Send a small picture (at most 512 KiB) and return its message id; 0 if the answer was lost."""
         said, entities = _parsed(caption)
         file = types.InputFile(secrets.randbits(63), 1, "picture.png", "")
@@ -178,7 +178,7 @@ class BotClient:
             request = functions.channels.DeleteMessagesRequest(channel, list(messages))
         await client.post(request, patience=0)
 
-    async def answer(self, press: CallbackQuery, text: str = "", alert: bool = False) -> None:
+    async def answer_callback(self, press: CallbackQuery, text: str = "", alert: bool = False) -> None:
         """End the waiting of who has pressed, with a short text or none; harmless if it has ended."""
         request = functions.messages.SetBotCallbackAnswerRequest(
             press.query, 0, alert=alert, message=excerpt(text, _LONGEST_ANSWER) or None
@@ -186,7 +186,7 @@ class BotClient:
         with self._speaking() as client, suppress(tg.QueryIdInvalidError):
             await client.post(request, patience=0)
 
-    async def menu(self, commands: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    async def set_commands(self, commands: Mapping[str, Sequence[tuple[str, str]]]) -> None:
         """Publish commands with their descriptions, by language code; "" is for all other languages."""
         everywhere = types.BotCommandScopeDefault()
         with self._speaking() as client:

@@ -18,7 +18,7 @@ PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class ChatNow:
+class ChatState:
     """A channel or group, as an account sees it now."""
 
     id: int  # marked: -100…
@@ -39,16 +39,16 @@ class MessagePage:
     account: str  # who read it
 
 
-async def look(reader: Reader, chat: str) -> ChatNow:
+async def chat_state(reader: Reader, chat: str) -> ChatState:
     """A chat by @name or -100…"""
-    return await reader.afresh(lambda: _look(reader, chat))
+    return await reader.afresh(lambda: _chat_state(reader, chat))
 
 
-async def _look(reader: Reader, chat: str) -> ChatNow:
+async def _chat_state(reader: Reader, chat: str) -> ChatState:
     peer = await reader.chat(chat)
     answer = await reader.ask(_history(peer, offset_id=0, add_offset=0, limit=1))
     found = next(each for each in answer.chats if each.id == peer.channel_id)
-    return ChatNow(
+    return ChatState(
         id=utils.get_peer_id(types.PeerChannel(peer.channel_id)),
         title=found.title,
         username=public_name(found),
@@ -57,7 +57,7 @@ async def _look(reader: Reader, chat: str) -> ChatNow:
     )
 
 
-async def tops(reader: Reader, chats: Mapping[int, str]) -> dict[int, int]:
+async def newest_ids(reader: Reader, chats: Mapping[int, str]) -> dict[int, int]:
     """Id of the newest message of each chat that the account sees. `chats`: marked id -> username."""
     peers = []
     for chat, username in chats.items():
@@ -67,11 +67,11 @@ async def tops(reader: Reader, chats: Mapping[int, str]) -> dict[int, int]:
             continue
     found: dict[int, int] = {}
     for start in range(0, len(peers), PAGE):
-        found |= await _tops(reader, peers[start : start + PAGE])
+        found |= await _newest_ids(reader, peers[start : start + PAGE])
     return found
 
 
-async def _tops(reader: Reader, peers: list[types.InputChannel]) -> dict[int, int]:
+async def _newest_ids(reader: Reader, peers: list[types.InputChannel]) -> dict[int, int]:
     """One chat that the account may not see spoils the answer for all, so then it asks for each half."""
     named = [types.InputDialogPeer(_input_peer(each)) for each in peers]
     try:
@@ -80,16 +80,16 @@ async def _tops(reader: Reader, peers: list[types.InputChannel]) -> dict[int, in
         if len(peers) == 1:
             return {}
         middle = len(peers) // 2
-        return await _tops(reader, peers[:middle]) | await _tops(reader, peers[middle:])
+        return await _newest_ids(reader, peers[:middle]) | await _newest_ids(reader, peers[middle:])
     return {utils.get_peer_id(each.peer): each.top_message for each in answer.dialogs}
 
 
-async def after(reader: Reader, chat: int, seen: int, username: str = "") -> MessagePage:
+async def messages_after(reader: Reader, chat: int, seen: int, username: str = "") -> MessagePage:
     """The first `PAGE` messages of a chat after the one with the id `seen`."""
-    return await reader.afresh(lambda: _after(reader, chat, seen, username))
+    return await reader.afresh(lambda: _messages_after(reader, chat, seen, username))
 
 
-async def _after(reader: Reader, chat: int, seen: int, username: str) -> MessagePage:
+async def _messages_after(reader: Reader, chat: int, seen: int, username: str) -> MessagePage:
     peer = await _peer(reader, chat, username)
     # The page ends before `offset_id`; moved by its own length towards newer ones it begins there. Telegram
     # answers nothing to a `min_id` that is far back, so what is too old is left out here.

@@ -11,7 +11,7 @@ from telethon.helpers import add_surrogate, del_surrogate
 from telethon.tl import types
 
 from saveany.telegram import media
-from saveany.telegram.links import MessageLink, Talk
+from saveany.telegram.links import MessageLink, BotChatKind
 from saveany.telegram.messages import public_name
 from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser
 
@@ -101,8 +101,8 @@ def _reply_to(found: types.Message) -> int:
 def _link(chat: int, number: int) -> str:
     """By which a `Reader` finds the message."""
     plain, kind = utils.resolve_id(chat)
-    talks: Mapping[Any, Talk] = {types.PeerUser: "user", types.PeerChat: "chat"}
-    return MessageLink(plain, number, talk=talks.get(kind)).url
+    kinds: Mapping[Any, BotChatKind] = {types.PeerUser: "user", types.PeerChat: "chat"}
+    return MessageLink(plain, number, bot_chat=kinds.get(kind)).url
 
 
 def _urls(text: str, entities: Iterable[Any]) -> Iterable[str]:

@@ -21,7 +21,7 @@ MAX_RANGE = 10_000
 #: The largest channel id there is (https://core.telegram.org/api/bots/ids).
 MAX_CHANNEL = 997_852_516_352
 #: Begins the canonical links to what was said to the bot.
-TALK = "tg://openmessage?"
+BOT_CHAT_PREFIX = "tg://openmessage?"
 #: The largest id of a person (https://core.telegram.org/api/bots/ids).
 MAX_PERSON = 2**40 - 1
 
@@ -75,7 +75,7 @@ _TIMES = (
 )
 
 
-Talk = Literal["user", "chat"]
+BotChatKind = Literal["user", "chat"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,21 +91,23 @@ class MessageLink:
     single: bool = False  # this file alone, not the album around it
     thread: int | None = None  # ?thread=, the other spelling of a topic or a thread of replies
     timestamp: int | None = None  # seconds into the video
-    talk: Talk | None = None  # said to the bot: `chat` is the id of the person, or of the small group
+    bot_chat: BotChatKind | None = (
+        None  # said to the bot: `chat` is the id of the person, or of the small group
+    )
 
     @property
-    def talk_id(self) -> int:
+    def bot_chat_id(self) -> int:
         """Of what was said to the bot, the marked id of the person or small group; else 0."""
-        if self.talk is None:
+        if self.bot_chat is None:
             return 0
-        return int(self.chat) if self.talk == "user" else -int(self.chat)
+        return int(self.chat) if self.bot_chat == "user" else -int(self.chat)
 
     @property
     def url(self) -> str:
         """The canonical form; parsing it gives this link again."""
-        if self.talk:
+        if self.bot_chat:
             single = "&single" if self.single else ""
-            return f"{TALK}{self.talk}_id={self.chat}&message_id={self.message}{single}"
+            return f"{BOT_CHAT_PREFIX}{self.bot_chat}_id={self.chat}&message_id={self.message}{single}"
         chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
         messages = self.message if self.last is None else f"{self.message}-{self.last}"
         path = "/".join(str(part) for part in (chat, self.topic, messages) if part is not None)
@@ -154,8 +156,8 @@ def chat_of(text: str) -> str:
         link = parse(word)
     except InvalidInput:
         link = parse(f"{word}/1")  # the link of a chat lacks only the message
-    if link.talk:
-        raise _refused("This is a talk with the bot, not a channel or group.")
+    if link.bot_chat:
+        raise _refused("This is a bot_chat with the bot, not a channel or group.")
     return f"@{link.chat}" if isinstance(link.chat, str) else f"-{_BOT_API_OFFSET + link.chat}"
 
 
@@ -198,13 +200,13 @@ def _app_link(match: re.Match[str]) -> MessageLink:
 
 
 def _said(options: Mapping[str, str]) -> MessageLink:
-    """A message of a talk with the bot, in the form that Telegram's apps have for talks."""
-    talk: Talk = "user" if "user_id" in options else "chat"
-    chat = _number(options.get(f"{talk}_id", ""))
+    """A message of a chat with the bot, in the form that Telegram's apps have for talks."""
+    bot_chat: BotChatKind = "user" if "user_id" in options else "chat"
+    chat = _number(options.get(f"{bot_chat}_id", ""))
     if not 0 < chat <= MAX_PERSON:
         raise _refused("This link names no chat.")
     message = _message(options.get("message_id", ""), "message")
-    return MessageLink(chat, message, single="single" in options, talk=talk)
+    return MessageLink(chat, message, single="single" in options, bot_chat=bot_chat)
 
 
 def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -> MessageLink:

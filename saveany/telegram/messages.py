@@ -104,8 +104,8 @@ class Reader:
 
     async def _place(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
         """The chat and the number in it."""
-        if link.talk_id:
-            return link.talk_id, link.message
+        if link.bot_chat_id:
+            return link.bot_chat_id, link.message
         chat = await self._chat(link.chat, username)
         if link.comment is not None:
             return await self._discussion(link, chat), link.comment

@@ -80,7 +80,7 @@ class Feed:
         self._presses: list[Update] = []
         self._pressed: deque[int] = deque(maxlen=_REMEMBERED)
 
-    async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+    async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
         """For ever: letters, with the position after them, which is to be kept together with them. Without a
         position it begins now, and the first batch is empty.
 

@@ -49,7 +49,7 @@ class TelegramSource(Source):
         user = self._config.user(spec.user_id)
         for link in map(links.parse, spec.links):
             # What the user has sent to the bot is the user's own; only the bot can read it.
-            only = user.accounts if user and not link.talk_id else ()
+            only = user.accounts if user and not link.bot_chat_id else ()
             for media in await self._accounts.resolve(link, only, username=spec.params.get("username", "")):
                 found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())

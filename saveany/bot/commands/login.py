@@ -137,7 +137,7 @@ async def logout(ctx: Context, words: str) -> None:
 async def accounts(ctx: Context, words: str) -> None:
     """All accounts, and why one cannot be used."""
     t, those = ctx.t, ctx.services.accounts
-    ready = [t("✅ <b>{name}</b>: {who}", name=name, who=those.shown(name)) for name in those.ready]
+    ready = [t("✅ <b>{name}</b>: {who}", name=name, who=those.display_name(name)) for name in those.ready]
     others = [
         t("⚠️ <b>{name}</b>: {problem}", name=name, problem=problem)
         for name, problem in those.problems.items()
@@ -218,7 +218,7 @@ class _LoginDialog:
         before, self._picture = self._picture, 0
         if before:
             await talk.delete(self._visit.chat, [before])
-        self._picture = await talk.picture(self._visit.chat, qr.png(link), caption, self._cancel("qr"))
+        self._picture = await talk.send_picture(self._visit.chat, qr.png(link), caption, self._cancel("qr"))
 
     async def _ask(self, question: Question) -> str:
         await self._clear()
@@ -284,7 +284,7 @@ async def _interrupted(services: BotServices, chat: int, who: int, started: int)
     t = translator((await services.store.preferences.get(who)).language or services.config.lang)
     if late is not None and late.date_ms <= started:
         await services.talk.delete(chat, [late.id])
-    await services.talk.say(
+    await services.talk.send_text(
         chat,
         t(
             "I was started again, which ended the login. Begin again with /login. If your last answer is "

@@ -19,7 +19,7 @@ from saveany.planning.paths import folder
 from saveany.planning.words import filter_of
 from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
-from saveany.telegram.history import ChatNow
+from saveany.telegram.history import ChatState
 from saveany.telegram.update_types import Button, Keyboard
 
 #: A user may watch no more chats.
@@ -63,9 +63,9 @@ async def watch(ctx: Context, words: str) -> None:
     await ctx.say("\n".join(_begun(ctx.t, made, now.top)))
 
 
-async def _look(ctx: Context, chat: str) -> ChatNow:
+async def _look(ctx: Context, chat: str) -> ChatState:
     try:
-        return await ctx.services.accounts.look(chat, ctx.user.accounts)
+        return await ctx.services.accounts.chat_state(chat, ctx.user.accounts)
     except Retryable as error:
         raise CommandError(said("{reason}; try it again later"), reason=error.message) from error
 
@@ -146,7 +146,7 @@ def _begun(t: Translator, watch: WatchedChat, top: int) -> Iterator[str]:
         yield t("I begin with what is there already, from message {n} on.", n=watch.seen + 1)
 
 
-def _made(ctx: Context, now: ChatNow, asked: _WatchArguments) -> WatchedChat:
+def _made(ctx: Context, now: ChatState, asked: _WatchArguments) -> WatchedChat:
     """The same for the same letter, so that one that is handled twice makes one watch."""
     return WatchedChat(
         id=hashlib.sha256(ctx.key.encode()).hexdigest()[:10],

@@ -47,7 +47,7 @@ async def test_a_flood_wait_on_edits_delays_no_download(tmp_path: Path) -> None:
             flood = stack.sandbox.faults.add(f"flood_wait={FLOOD},method=messages.editMessage")
             await stack.client.post("/api/v1/queue/pause")
             task_id = (await stack.add("https://t.me/channel/123"))["task_id"]
-            number = await talk.say(ANNA, "…")
+            number = await talk.send_text(ANNA, "…")
             await live.follow(
                 ProgressMessage(chat=ANNA, message=number, task_id=task_id, user_id=ANNA, language="en")
             )

@@ -33,7 +33,7 @@ class Line:
         self.begun: list[Position | None] = []
         self.pts = 0
 
-    async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+    async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
         """As `BotClient` does it."""
         self.begun.append(position)
         while True:
@@ -276,11 +276,11 @@ async def test_a_mistake_ends_neither_reading_nor_a_chat(
     """Whatever is wrong with what came, or with keeping it, the next letter is handled."""
 
     class Stumbles(Line):
-        async def letters(self, position: Position | None) -> AsyncGenerator[Batch, None]:
+        async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
             if not self.begun:
                 self.begun.append(position)
                 raise KeyError("a mistake")
-            async for batch in super().letters(position):
+            async for batch in super().updates(position):
                 yield batch
 
     keep = store.bot.bundle

@@ -31,7 +31,7 @@ class Voice:
     keys: list[str] = field(default_factory=list)
     error: Exception | None = None
 
-    async def say(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
+    async def send_text(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
         if self.error:
             raise self.error
         self.said.append((chat, text))

@@ -16,7 +16,7 @@ class Ear:
     def __init__(self, talk: BotClient, position: Position | None = None) -> None:
         self.letters: list[Update] = []
         self.position = position
-        self._batches = talk.letters(position)
+        self._batches = talk.updates(position)
         self._new = asyncio.Condition()
         self._task: asyncio.Task[None]
 

@@ -167,7 +167,7 @@ async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == right(plain)
-    page = await accounts.after(-(10**12) - CHAT, 4)
+    page = await accounts.messages_after(-(10**12) - CHAT, 4)
     assert [media.document_id for media in page.media] == [3002]
     with pytest.raises(Permanent, match="cannot see the story"):
         await accounts.resolve(parse(LINK))
@@ -225,7 +225,7 @@ async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
     world.send(side, StoredMessage(id=0, sender=anna.id, wrapped=Wrapping(how=how, files=files, story=story)))
     heard = world.private_chats.of(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
     with pytest.raises(Permanent, match="Then send the link of the original message"):
-        await accounts.resolve(MessageLink(anna.id, heard.id, talk="user"))
+        await accounts.resolve(MessageLink(anna.id, heard.id, bot_chat="user"))
 
 
 def test_a_picture_that_is_not_at_telegram_is_named() -> None:

@@ -139,9 +139,9 @@ async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start
     ]
     accounts = await start(user=True, accounts=sessions)
     sandbox.faults.add(f"frozen,account={samples.USER.id}")
-    now = await accounts.look("@channel")
+    now = await accounts.chat_state("@channel")
     assert now.account == "fine"
-    page = await accounts.after(now.id, now.top - 3, username="channel", prefer="frozen")
+    page = await accounts.messages_after(now.id, now.top - 3, username="channel", prefer="frozen")
     assert page.account == "fine"
 
 

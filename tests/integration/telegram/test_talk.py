@@ -62,7 +62,7 @@ async def test_a_person_and_the_bot_talk(talk: BotClient, anna: Somebody) -> Non
         (heard,) = await ear.hears("hello")
         assert heard.sender == TelegramUser(id=ANNA, name="Sandbox Person", username="sandbox_person")
         assert (heard.chat, heard.private, heard.for_me, heard.file) == (ANNA, True, True, None)
-        number = await talk.say(ANNA, "<b>hi</b>, you &amp; me", reply_to=heard.id)
+        number = await talk.send_text(ANNA, "<b>hi</b>, you &amp; me", reply_to=heard.id)
         answer = await anna.hears(says("**hi**, you & me"))
         assert (number, answer.is_reply) == (heard.id + 1, True)
 
@@ -106,10 +106,10 @@ async def test_where_a_message_was_forwarded_from(sandbox: Sandbox, anna: Somebo
 
 
 async def test_what_was_said_with_a_key_is_not_said_again(talk: BotClient, anna: Somebody, ear: Ear) -> None:
-    number = await talk.say(ANNA, "once", key="card:1")
+    number = await talk.send_text(ANNA, "once", key="card:1")
     assert number > 0
-    assert await talk.say(ANNA, "twice", key="card:1") == 0
-    assert await talk.say(ANNA, "other", key="card:2") == number + 1
+    assert await talk.send_text(ANNA, "twice", key="card:1") == 0
+    assert await talk.send_text(ANNA, "other", key="card:2") == number + 1
     await anna.hears(says("other"))
     assert [message.text for message in anna.heard] == ["once", "other"]
 
@@ -118,14 +118,14 @@ async def test_a_lost_answer_says_nothing_twice(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     sandbox.faults.add(f"drop,method=messages.sendMessage,account={ME},count=1")
-    await talk.say(ANNA, "one")
-    await talk.say(ANNA, "two")
+    await talk.send_text(ANNA, "one")
+    await talk.send_text(ANNA, "two")
     await anna.hears(says("two"))
     assert [message.text for message in anna.heard] == ["one", "two"]
 
 
 async def test_a_long_text_is_cut(talk: BotClient, anna: Somebody, ear: Ear) -> None:
-    await talk.say(ANNA, "<b>" + "😀" * 3000 + "<i>" + "x" * 3000 + "</i></b><code>gone</code>")
+    await talk.send_text(ANNA, "<b>" + "😀" * 3000 + "<i>" + "x" * 3000 + "</i></b><code>gone</code>")
     heard = await anna.hears(lambda message: message.raw_text.endswith("…"))
     assert len(heard.raw_text) == 4096
     ends = {type(each): each.offset + each.length for each in heard.entities}
@@ -136,12 +136,12 @@ async def test_an_answer_to_what_was_deleted(talk: BotClient, anna: Somebody, ea
     sent = await anna.send(BOT, "never mind")
     (heard,) = await ear.hears("never mind")
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
-    assert await talk.say(ANNA, "yes?", reply_to=heard.id, key="k") > 0
+    assert await talk.send_text(ANNA, "yes?", reply_to=heard.id, key="k") > 0
     assert not (await anna.hears(says("yes?"))).is_reply
 
 
 async def test_edits(talk: BotClient, anna: Somebody, ear: Ear) -> None:
-    number = await talk.say(ANNA, "1 %", CHOICE)
+    number = await talk.send_text(ANNA, "1 %", CHOICE)
     assert (await anna.hears(says("1 %"))).button_count == 3
     await talk.edit(ANNA, number, "2 %")
     await talk.edit(ANNA, number, "2 %")
@@ -156,23 +156,23 @@ async def test_edits(talk: BotClient, anna: Somebody, ear: Ear) -> None:
 async def test_floods_are_the_callers_to_wait_for(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, method: str
 ) -> None:
-    number = await talk.say(ANNA, "1 %")
+    number = await talk.send_text(ANNA, "1 %")
     sandbox.faults.add(f"flood_wait=7,method={method},account={ME},count=1")
     with pytest.raises(Retryable) as caught:
-        await (talk.say(ANNA, "2 %") if "send" in method else talk.edit(ANNA, number, "2 %"))
+        await (talk.send_text(ANNA, "2 %") if "send" in method else talk.edit(ANNA, number, "2 %"))
     assert caught.value.after == 7
     await talk.edit(ANNA, number, "3 %")  # another chat may be edited meanwhile
-    assert await talk.say(ANNA, "next") == number + 1
+    assert await talk.send_text(ANNA, "next") == number + 1
 
 
 async def test_who_has_blocked_the_bot(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await anna.client(fn.contacts.BlockRequest(BOT))
     with pytest.raises(Permanent, match="blocked the bot"):
-        await talk.say(ANNA, "hello?")
+        await talk.send_text(ANNA, "hello?")
 
 
 async def test_the_menu(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> None:
-    await talk.menu({"": [("help", "Help")], "zh": [("help", "帮助")]})
+    await talk.set_commands({"": [("help", "Help")], "zh": [("help", "帮助")]})
     sandbox.world.accounts[ANNA].language = "zh"
     full = await anna.client(fn.users.GetFullUserRequest(BOT))
     assert [each.description for each in full.full_user.bot_info.commands] == ["帮助"]
@@ -182,36 +182,36 @@ async def test_the_menu(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> No
 
 
 async def test_a_button(talk: BotClient, anna: Somebody, ear: Ear) -> None:
-    number = await talk.say(ANNA, "choose", CHOICE)
+    number = await talk.send_text(ANNA, "choose", CHOICE)
     pressing = asyncio.create_task(anna.press(await anna.hears(says("choose")), "Right"))
     press = await ear.hears_press()
     sender = TelegramUser(id=ANNA, name="Sandbox Person", username="sandbox_person")
     assert press == CallbackQuery(query=press.query, chat=ANNA, message=number, sender=sender, data="pick:r")
-    await talk.answer(press, "x" * 300, alert=True)
+    await talk.answer_callback(press, "x" * 300, alert=True)
     answer = await pressing
     assert (answer.message, answer.alert) == ("x" * 199 + "…", True)
-    await talk.answer(press)  # it has ended; that is no error
+    await talk.answer_callback(press)  # it has ended; that is no error
 
 
 async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: BotClient, ear: Ear) -> None:
     members = {ME, samples.USER.id, ANNA}
     sandbox.world.private_chats.add_group(Group(id=4001, title="Few", members=members))
-    await talk.say(-4001, "choose", CHOICE)
+    await talk.send_text(-4001, "choose", CHOICE)
     async with person(sandbox, samples.USER.id) as bert:
         await bert.send(tl.InputPeerChat(4001), f"@{BOT} where?")
         await ear.hears(f"@{BOT} where?")
-        await talk.say(-4001, "here", CHOICE)
+        await talk.send_text(-4001, "here", CHOICE)
         pressing = asyncio.create_task(bert.press(await bert.hears(says("here")), "Left"))
         press = await ear.hears_press()
         assert (press.chat, press.sender.id, press.data) == (-4001, samples.USER.id, "pick:l")
-        await talk.answer(press, "fine")
+        await talk.answer_callback(press, "fine")
         assert (await pressing).message == "fine"
 
 
 async def test_a_press_is_one_although_it_is_pushed_twice(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
-    await talk.say(ANNA, "choose", CHOICE)
+    await talk.send_text(ANNA, "choose", CHOICE)
     shown = await anna.hears(says("choose"))
     pressing = asyncio.create_task(anna.press(shown, "Left"))
     press = await ear.hears_press()
@@ -221,7 +221,7 @@ async def test_a_press_is_one_although_it_is_pushed_twice(
         heard.put_nowait(tl.UpdateShort(update, None))
     await anna.send(BOT, "after")
     await ear.hears("after")
-    await talk.answer(press)
+    await talk.answer_callback(press)
     await pressing
 
 
@@ -229,7 +229,7 @@ async def test_a_press_is_one_although_it_is_pushed_twice(
 
 
 async def test_reading_messages(talk: BotClient, anna: Somebody, ear: Ear) -> None:
-    number = await talk.say(ANNA, "mine")
+    number = await talk.send_text(ANNA, "mine")
     found = await talk.read(ANNA, [1, number, 99])
     assert {n: each.text for n, each in found.items()} == {1: "/start", number: "mine"}
     assert found[number].sender.id == ME
@@ -355,7 +355,7 @@ async def test_without_a_token(sandbox: Sandbox, tmp_path: Path) -> None:
 async def test_before_it_is_open(sandbox: Sandbox, tmp_path: Path) -> None:
     talk = BotClient(table(sandbox, bot=True), tmp_path)
     with pytest.raises(Retryable):
-        await talk.say(ANNA, "hi")
+        await talk.send_text(ANNA, "hi")
     await talk.close()
 
 
@@ -364,11 +364,11 @@ async def test_a_login_that_dies_while_speaking(
 ) -> None:
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=messages.sendMessage")
     with pytest.raises(Retryable):
-        await talk.say(ANNA, "one")
+        await talk.send_text(ANNA, "one")
     async with asyncio.timeout(10):
         while True:
             try:
-                await talk.say(ANNA, "two", key="two")
+                await talk.send_text(ANNA, "two", key="two")
                 break
             except Retryable:
                 await asyncio.sleep(0.05)

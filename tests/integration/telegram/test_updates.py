@@ -110,7 +110,7 @@ async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: BotCl
         call(sandbox, group, *numbers(first + 120, first))
     while len(heard) < 720:
         async with asyncio.timeout(20):
-            letters, position = await anext(talk.letters(position))
+            letters, position = await anext(talk.updates(position))
         heard += [letter.text for letter in letters if isinstance(letter, Letter)]
         batches += 1
     assert batches >= 8
@@ -119,7 +119,7 @@ async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: BotCl
 
 
 async def _start(talk: BotClient) -> Position:
-    _, position = await anext(talk.letters(None))
+    _, position = await anext(talk.updates(None))
     return position
 
 
@@ -169,7 +169,7 @@ async def test_groups_are_heard(sandbox: Sandbox, talk: BotClient, group: Chat, 
         assert (one.chat, one.sender.id, one.sender.name) == (-1001600000010, ANNA, "Sandbox Person")
         assert isinstance(one, type(ear.letters[0]))
         ear.letters.clear()
-        number = await talk.say(one.chat, "yes?", reply_to=asked.id)
+        number = await talk.send_text(one.chat, "yes?", reply_to=asked.id)
         assert number == asked.id + 1
         shown = await anna.hears(lambda message: message.text == "yes?")
         await shown.reply("this")
@@ -200,7 +200,7 @@ async def test_small_groups_are_heard(sandbox: Sandbox, talk: BotClient, anna: P
         (hi,) = await ear.hears(f"@{BOT} hi")
         assert (hi.chat, hi.for_me, hi.private) == (-FEW, True, False)
         assert hi.link == f"tg://openmessage?chat_id={FEW}&message_id={hi.id}"
-        await talk.say(hi.chat, "yes?")
+        await talk.send_text(hi.chat, "yes?")
         await (await anna.hears(lambda message: message.text == "yes?")).reply("that")
         (that,) = await ear.hears("that")
         assert that.for_me
@@ -261,7 +261,7 @@ async def test_a_new_session_costs_no_press_and_no_letter(
     async with Ear(talk) as ear:
         await anna.send(BOT, "/start")
         (start,) = await ear.hears("/start")
-        await talk.say(start.chat, "CallbackQuery", ((Button("Now", "now"),),))
+        await talk.send_text(start.chat, "CallbackQuery", ((Button("Now", "now"),),))
         shown = await anna.hears(lambda message: message.text == "CallbackQuery")
         call(sandbox, group, "one")
         await ear.hears(*to_bot(["one"]))
@@ -276,7 +276,7 @@ async def test_a_new_session_costs_no_press_and_no_letter(
         said = sorted(each.text for each in ear.letters if isinstance(each, Letter))
         assert said == sorted(["two", *to_bot(["three"])])  # … and is heard all the same
         (pressed,) = (each for each in ear.letters if isinstance(each, CallbackQuery))
-        await talk.answer(pressed)
+        await talk.answer_callback(pressed)
         await press
 
 
@@ -364,7 +364,7 @@ async def test_a_dead_token_is_said(sandbox: Sandbox, talk: BotClient) -> None:
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=updates.getDifference")
     account(sandbox, ME).token = "7:other"
     with pytest.raises(NeedsLogin, match="token"):
-        async for _ in talk.letters(position):
+        async for _ in talk.updates(position):
             pass
 
 

@@ -84,9 +84,9 @@ WAYS: dict[str, Way] = {
     "checked": lambda accounts: Uploader(accounts).check(TARGET),
 }
 OF_USERS: dict[str, Way] = {
-    "looked at": lambda accounts: accounts.look(str(MARKED)),
-    "looked at by name": lambda accounts: accounts.look("@opened"),
-    "watched": lambda accounts: accounts.after(MARKED, 1),
+    "looked at": lambda accounts: accounts.chat_state(str(MARKED)),
+    "looked at by name": lambda accounts: accounts.chat_state("@opened"),
+    "watched": lambda accounts: accounts.messages_after(MARKED, 1),
 }
 
 
@@ -144,9 +144,9 @@ async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, wh
     world.send(side, StoredMessage(id=0, text="hello", sender=ANNA))
     talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
     await talk.open()
-    number = await talk.say(where, "hi")
+    number = await talk.send_text(where, "hi")
     await talk.edit(where, number, "ho")
-    assert await talk.picture(where, b"png", "look")
+    assert await talk.send_picture(where, b"png", "look")
     await talk.delete(where, [number])
     await talk.close()
 

@@ -263,10 +263,10 @@ def test_the_canonical_form_of_a_range(first: int, more: int, topic: int | None)
 
 
 TALKS = {
-    "tg://openmessage?user_id=123&message_id=5": MessageLink(123, 5, talk="user"),
-    "tg:openmessage?message_id=5&user_id=123": MessageLink(123, 5, talk="user"),
-    "TG://OpenMessage?chat_id=9&message_id=5&single": MessageLink(9, 5, talk="chat", single=True),
-    f"tg://openmessage?user_id={MAX_PERSON}&message_id=5": MessageLink(MAX_PERSON, 5, talk="user"),
+    "tg://openmessage?user_id=123&message_id=5": MessageLink(123, 5, bot_chat="user"),
+    "tg:openmessage?message_id=5&user_id=123": MessageLink(123, 5, bot_chat="user"),
+    "TG://OpenMessage?chat_id=9&message_id=5&single": MessageLink(9, 5, bot_chat="chat", single=True),
+    f"tg://openmessage?user_id={MAX_PERSON}&message_id=5": MessageLink(MAX_PERSON, 5, bot_chat="user"),
 }
 
 
@@ -292,10 +292,12 @@ def test_talks_that_are_refused(query: str, reason: str) -> None:
 
 
 def test_whose_talk_it_is() -> None:
-    assert MessageLink(123, 5, talk="user").talk_id == 123
-    assert MessageLink(123, 5, talk="chat").talk_id == -123
-    assert PRIVATE.talk_id == PUBLIC.talk_id == 0
-    assert len({MessageLink(5, 5), MessageLink(5, 5, talk="user"), MessageLink(5, 5, talk="chat")}) == 3
+    assert MessageLink(123, 5, bot_chat="user").bot_chat_id == 123
+    assert MessageLink(123, 5, bot_chat="chat").bot_chat_id == -123
+    assert PRIVATE.bot_chat_id == PUBLIC.bot_chat_id == 0
+    assert (
+        len({MessageLink(5, 5), MessageLink(5, 5, bot_chat="user"), MessageLink(5, 5, bot_chat="chat")}) == 3
+    )
 
 
 messages = st.integers(1, MAX_MESSAGE)
@@ -304,7 +306,7 @@ talks = st.builds(
     chat=st.integers(1, MAX_PERSON),
     message=messages,
     single=st.booleans(),
-    talk=st.sampled_from(["user", "chat"]),
+    bot_chat=st.sampled_from(["user", "chat"]),
 )
 # Digits in the name keep it apart from Telegram's reserved words.
 usernames = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{2,29}[0-9]{1,2}", fullmatch=True)
