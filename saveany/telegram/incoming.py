@@ -11,7 +11,7 @@ from telethon.helpers import add_surrogate, del_surrogate
 from telethon.tl import types
 
 from saveany.telegram import media
-from saveany.telegram.links import MessageLink, BotChatKind
+from saveany.telegram.links import BotChatKind, MessageLink
 from saveany.telegram.messages import public_name
 from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser
 

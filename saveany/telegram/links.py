@@ -157,7 +157,7 @@ def chat_of(text: str) -> str:
     except InvalidInput:
         link = parse(f"{word}/1")  # the link of a chat lacks only the message
     if link.bot_chat:
-        raise _refused("This is a bot_chat with the bot, not a channel or group.")
+        raise _refused("This is a chat with the bot, not a channel or group.")
     return f"@{link.chat}" if isinstance(link.chat, str) else f"-{_BOT_API_OFFSET + link.chat}"
 
 

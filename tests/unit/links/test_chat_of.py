@@ -36,7 +36,7 @@ def test_the_ways_to_name_one(text: str, chat: str) -> None:
     [
         ("https://t.me/+abcdef", "invite"),
         ("https://t.me/addstickers/cats", "sticker set"),
-        ("tg://openmessage?user_id=5&message_id=6", "a talk with the bot"),
+        ("tg://openmessage?user_id=5&message_id=6", "a chat with the bot"),
         ("-5", "not a Telegram link"),
         ("", "not a Telegram link"),
         ("https://example.com/channel", "not a Telegram link"),
