@@ -1,34 +1,34 @@
-"""Every error this project raises on purpose.
+"""The errors that this project raises on purpose.
 
-Errors are classified by what to do next, not by where they came from; errors of third parties are mapped
-to these once, at the edge where they enter.
+An error states how to handle it: `retryable`, `after` and `fatal`. Callers read these attributes instead of
+listing classes. Errors of libraries are mapped to these classes once, where they enter.
 
     SaveAnyError
-    ├── ConfigError              the configuration is wrong: say which line, change nothing
-    ├── RequestError             the caller asked for something that cannot be; carries its HTTP status
-    │   ├── InvalidInput   400   the request itself is wrong, `field` says where
+    ├── ConfigError              the configuration is wrong; the text names the setting
+    ├── RequestError             a request cannot be fulfilled; has the HTTP status of the response
+    │   ├── InvalidInput   400   the request itself is wrong; `field` names the part of it
     │   ├── Unauthorized   401
     │   ├── Forbidden      403
     │   ├── NotFound       404
     │   ├── WrongState     409
-    │   ├── KeyReused      422   an idempotency key came with another body
-    │   ├── TooMany        429   more at once than is allowed
-    │   └── Unavailable    503   what is needed for the answer is not there now
-    │       └── StoreUnavailable  the task store (Redis) is away, or takes no commands now
-    │           └── StoreDamaged  a record in it stands in the way
-    ├── TaskError                a task or one of its items cannot go on
-    │   ├── Retryable            try the same again, after `after` seconds
-    │   │   └── Offline          the way out is closed, whatever is asked for: wait until it is open
-    │   ├── Permanent            trying again cannot help; the message says what to do
-    │   └── NeedsLogin           an account must be logged in again; the message names the command
-    ├── Fenced                   another claim owns the task now: write nothing more, stop
+    │   ├── KeyReused      422   an idempotency key was sent with a different body
+    │   ├── TooMany        429   a limit on simultaneous requests or connections is reached
+    │   └── Unavailable    503   a part of the service that the request needs is down
+    │       └── StoreUnavailable  the task store (Redis) is unreachable, or refuses commands
+    │           └── StoreDamaged  a damaged key or record in the store prevents the operation
+    ├── TaskError                a task, or one of its files, cannot continue
+    │   ├── Retryable            a temporary failure: retry after `after` seconds
+    │   │   └── Offline          the network or the proxy is down, whatever the destination
+    │   ├── Permanent            a retry cannot succeed; the text states what to do
+    │   └── NeedsLogin           a Telegram account must be logged in again; the text names the command
+    ├── Fenced                   another claim owns the task now: write nothing more and stop
     ├── CancelRequested          the user canceled the task: stop and clean up
-    ├── PauseRequested           the task is paused, or makes room: stop, keep what there is, give it back
-    └── StorageError             a storage refused
+    ├── PauseRequested           the task is paused or makes room: stop, keep its bytes, release it
+    └── StorageError             an operation on a storage failed
         ├── NameTaken            the final name exists already
         ├── UnsafePath           the path leaves the storage
-        ├── NoSpace              disk or quota is full
-        └── StorageUnavailable   the storage is not reachable, or not on this machine
+        ├── NoSpace              the disk or the quota is full
+        └── StorageUnavailable   the storage is unreachable, or not configured on this machine
 """
 
 from __future__ import annotations
@@ -39,15 +39,22 @@ from saveany.texts import Field, Text
 class SaveAnyError(Exception):
     """Something went wrong in SaveAny."""
 
+    #: Whether the same operation may succeed later, without anybody changing anything.
+    retryable: bool = False
+    #: Seconds to wait before a retry, as requested by the other side; 0 leaves the delay to the caller.
+    after: float = 0.0
+    #: Whether all of the current work must stop: neither a retry nor the next file can succeed here.
+    fatal: bool = False
+
     def __init__(self, text: str | Text = "", **fields: Field) -> None:
-        """`text` is a template for `fields`, or a whole text; "" stands for the docstring of the class."""
-        found = text if isinstance(text, Text) else Text(text, fields)
-        super().__init__(str(found))
-        self._text = found
+        """`text` is a template for `fields`, or a finished text; "" means the docstring of the class."""
+        finished = text if isinstance(text, Text) else Text(text, fields)
+        super().__init__(str(finished))
+        self._text = finished
 
     @property
     def text(self) -> Text:
-        """What is wrong and what to do, for a user, ready to be translated. It contains no secret."""
+        """The translatable text for a user: what is wrong and what to do. It contains no secrets."""
         return self._text if self._text.template else Text((type(self).__doc__ or "").strip())
 
     @property
@@ -58,6 +65,8 @@ class SaveAnyError(Exception):
 
 class ConfigError(SaveAnyError):
     """The configuration is not valid."""
+
+    fatal = True
 
 
 class RequestError(SaveAnyError):
@@ -83,7 +92,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """This is not allowed."""
+    """You are not allowed to do this."""
 
     status = 403
     error = "Forbidden"
@@ -115,46 +124,53 @@ class TooMany(RequestError):
 
     status = 429
     error = "Too many requests"
+    retryable = True
 
     def __init__(self, text: str | Text, most: int, after: int = 10, **fields: Field) -> None:
+        """`most` is the limit that is reached."""
         super().__init__(text, **fields)
         self.most = most
-        self.after = after  # seconds to wait before the next try
+        self.after = after
 
 
 class Unavailable(RequestError):
-    """A part of the service that is needed for this is not there now."""
+    """A part of the service that this request needs is down."""
 
     status = 503
     error = "Service unavailable"
+    retryable = True
 
 
 class StoreUnavailable(Unavailable):
-    """The task store (Redis) does not answer, or takes no commands now; wait for it."""
+    """The task store (Redis) is unreachable or refuses commands; try again in a moment."""
 
 
 class StoreDamaged(StoreUnavailable):
-    """Something in the task store (Redis) is damaged, and this cannot be done because of it."""
+    """A damaged key or record in the task store (Redis) prevents this."""
+
+    retryable = False
 
 
 class TaskError(SaveAnyError):
-    """The task cannot go on."""
+    """The task cannot continue."""
 
 
 class Retryable(TaskError):
-    """A passing failure: the same step may work later."""
+    """A temporary failure: the same step may succeed later."""
+
+    retryable = True
 
     def __init__(self, text: str | Text, after: float = 0.0, **fields: Field) -> None:
         super().__init__(text, **fields)
-        self.after = after  # seconds to wait before the next try
+        self.after = after
 
 
 class Offline(Retryable):
-    """Neither the task nor what it asks for is to blame: the network or the proxy does not let us out."""
+    """The network or the proxy is down; neither the task nor its source is to blame."""
 
 
 class Permanent(TaskError):
-    """Trying again cannot help."""
+    """A retry cannot succeed."""
 
 
 class NeedsLogin(TaskError):
@@ -164,17 +180,25 @@ class NeedsLogin(TaskError):
 class Fenced(SaveAnyError):
     """Another worker owns this task now."""
 
+    fatal = True
+
 
 class CancelRequested(SaveAnyError):
     """The task was canceled."""
 
+    fatal = True
+
 
 class PauseRequested(SaveAnyError):
-    """The task was paused, or makes room for one of another user."""
+    """The task was paused, or makes room for a task of another user."""
+
+    fatal = True
 
 
 class StorageError(SaveAnyError):
-    """The storage refused."""
+    """An operation on the storage failed."""
+
+    retryable = True
 
 
 class NameTaken(StorageError):
@@ -184,9 +208,13 @@ class NameTaken(StorageError):
 class UnsafePath(StorageError):
     """The path leaves the storage."""
 
+    retryable = False
+
 
 class NoSpace(StorageError):
     """There is no space left on the storage."""
+
+    retryable = False
 
 
 class StorageUnavailable(StorageError):

@@ -106,7 +106,7 @@ class Queue:
 
         Raises `NotFound`, or `WrongState` if it has ended, maybe just before its worker saw this.
         """
-        verdict = await self._store.tasks.pause(task_id)
+        verdict: str = await self._store.tasks.pause(task_id)
         if verdict == "requested":
             task = await self._until_stopped(task_id)
             verdict = "ended" if task and task.status.ended else "paused"

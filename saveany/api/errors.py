@@ -75,7 +75,7 @@ def _headers(error: RequestError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, TooMany):
-        wait = str(error.after)
+        wait = f"{error.after:.0f}"
         limits = {"Limit": str(error.most), "Remaining": "0", "Reset": wait}
         return {"Retry-After": wait, **{f"X-RateLimit-{name}": value for name, value in limits.items()}}
     return {}

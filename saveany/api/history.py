@@ -17,7 +17,7 @@ from saveany.api.services import Use
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
 from saveany.errors import NotFound, WrongState
-from saveany.store import HistoryFilter
+from saveany.store import EraseResult, HistoryFilter
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
@@ -77,12 +77,12 @@ async def clear(use: Use) -> Removed:
 )
 async def remove(use: Use, task_id: TaskId) -> Removed:
     """Forget one task that has ended, as above."""
-    verdict = await use.store.history.remove(task_id)
-    if verdict == "unknown":
+    result = await use.store.history.remove(task_id)
+    if result is EraseResult.UNKNOWN:
         raise NotFound(f"there is no task {task_id}")
-    if verdict == "live":
+    if result is EraseResult.LIVE:
         raise WrongState(f"task {task_id} has not ended; cancel it first")
-    if verdict == "cleaning":
+    if result is EraseResult.CLEANING:
         raise WrongState(f"a worker must remove what task {task_id} left first; try again in a moment")
     return Removed(message="1 task removed", removed=1)
 

@@ -8,6 +8,13 @@ from saveany.store.claims import Claim
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
 from saveany.store.history import HistoryFilter, HistoryPage
+from saveany.store.results import (
+    CancelResult,
+    EraseResult,
+    PauseResult,
+    PrioritizeResult,
+    ResumeResult,
+)
 from saveany.store.settings import Limits
 from saveany.store.store import Store, open_store
 from saveany.store.tasks import Accepted
@@ -15,12 +22,17 @@ from saveany.store.workers import WorkerInfo
 
 __all__ = [
     "Accepted",
+    "CancelResult",
     "Claim",
     "Db",
+    "EraseResult",
     "Event",
     "HistoryFilter",
     "HistoryPage",
     "Limits",
+    "PauseResult",
+    "PrioritizeResult",
+    "ResumeResult",
     "Store",
     "WorkerInfo",
     "connect",

@@ -20,6 +20,7 @@ from saveany.store import codec
 from saveany.store.db import PREFIX, Arg, Db
 from saveany.store.loops import wait_out_outages
 from saveany.store.records import Unreadable, decoder, text
+from saveany.store.results import ClaimResult
 from saveany.store.tasks import delivery_args, read_items
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
@@ -118,15 +119,14 @@ class Claim:
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.
-        verdict = await wait_out_outages(
-            lambda: self._db.script(script, self.task.id, self.task.epoch, *args)
-        )
-        if verdict == b"fenced":
-            raise Fenced(f"epoch {self.task.epoch} is over")
-        if verdict == b"cancel":
-            raise CancelRequested(f"task {self.task.id} was canceled")
-        if verdict == b"pause":
-            raise PauseRequested(f"task {self.task.id} was paused, or makes room for another")
+        reply = await wait_out_outages(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
+        match ClaimResult(text(reply)):
+            case ClaimResult.FENCED:
+                raise Fenced("Another worker owns task {task} now.", task=self.task.id)
+            case ClaimResult.CANCEL:
+                raise CancelRequested("Task {task} was canceled.", task=self.task.id)
+            case ClaimResult.PAUSE:
+                raise PauseRequested("Task {task} was paused, or makes room for another.", task=self.task.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from saveany.models import ENDED, Status, Task
 from saveany.store.cursors import BATCH, MAX_EXAMINED, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Db
 from saveany.store.records import text
+from saveany.store.results import EraseResult
 from saveany.store.tasks import Tasks
 
 
@@ -123,10 +124,9 @@ class History:
         """Remove all tasks that have ended until now; returns how many, as `forget` does."""
         return await self.forget(await self._db.time_ms() + 1)
 
-    async def remove(self, task_id: str) -> str:
-        """Remove an ended task: `ok`, `live` (it has not ended), `cleaning` (a worker must clean up after it
-        first) or `unknown`."""
-        return str((await self._db.script("erase", task_id)).decode())
+    async def remove(self, task_id: str) -> EraseResult:
+        """Remove an ended task."""
+        return EraseResult(text(await self._db.script("erase", task_id)))
 
     async def counts(self) -> dict[Status, int]:
         """How many ended tasks there are, by status."""

@@ -16,6 +16,14 @@ from saveany.store import codec
 from saveany.store.cursors import BATCH, MAX_EXAMINED, Place, make_cursor, parse_cursor
 from saveany.store.db import PREFIX, Arg, Db
 from saveany.store.records import text
+from saveany.store.results import (
+    AcceptResult,
+    CancelResult,
+    PauseResult,
+    PrioritizeResult,
+    ResumeResult,
+    RetryResult,
+)
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Where tasks that have not ended are; each in one of these.
@@ -106,10 +114,10 @@ class Tasks:
             IDEMPOTENCY_TTL_MS,
             then=then,
         )
-        verdict = reply[0].decode()
-        if verdict == "reused":
+        result = AcceptResult(text(reply[0]))
+        if result is AcceptResult.REUSED:
             return None
-        if verdict == "accepted":
+        if result is AcceptResult.ACCEPTED:
             return Accepted(spec.id, int(reply[2]))
         first = text(reply[1])
         task = await self.get(first)
@@ -195,25 +203,23 @@ class Tasks:
         found = (self._decoded(i, record) for i, record in zip(ids, records, strict=True) if record)
         return [task for task in found if task]
 
-    async def cancel(self, task_id: str, deliveries: list[Delivery]) -> str:
-        """Cancel: `canceled` (it was queued and has ended), `requested` (its worker will end it), `ended`
-        (it had ended before) or `unknown`. `deliveries` are sent if it ends here."""
-        reply = await self._db.script("cancel", task_id, *delivery_args(deliveries))
-        return str(reply.decode())
+    async def cancel(self, task_id: str, deliveries: list[Delivery]) -> CancelResult:
+        """Cancel a task. `deliveries` are written only if it was queued, and so ends here."""
+        return CancelResult(text(await self._db.script("cancel", task_id, *delivery_args(deliveries))))
 
-    async def pause(self, task_id: str) -> str:
-        """Pause: `paused` (it waits in the queue), `requested` (its worker will put it there), `ended` (it
-        had ended before, or is being canceled) or `unknown`."""
-        return str((await self._db.script("pause", task_id)).decode())
+    async def pause(self, task_id: str) -> PauseResult:
+        """Keep a task in the queue until it is resumed."""
+        return PauseResult(text(await self._db.script("pause", task_id)))
 
-    async def resume(self, task_id: str) -> str:
-        """Undo a pause: `resumed` (or there was nothing to undo), `ended` or `unknown`."""
-        return str((await self._db.script("resume", task_id)).decode())
+    async def resume(self, task_id: str) -> ResumeResult:
+        """Undo a pause."""
+        return ResumeResult(text(await self._db.script("resume", task_id)))
 
-    async def prioritize(self, task: Task, priority: int) -> str:
-        """Change the priority: `ok`, `ended` or `unknown`."""
+    async def prioritize(self, task: Task, priority: int) -> PrioritizeResult:
+        """Change the priority of a task that has not ended."""
         spec = msgspec.structs.replace(task.spec, priority=priority)
-        return str((await self._db.script("prioritize", task.id, codec.encode(spec), priority)).decode())
+        reply = await self._db.script("prioritize", task.id, codec.encode(spec), priority)
+        return PrioritizeResult(text(reply))
 
     async def retry(self, task: Task) -> bool:
         """Queue a failed or canceled task again; only items that did not finish are done again.
@@ -228,7 +234,7 @@ class Tasks:
             for item in unfinished
         ]
         reply = await self._db.script("retry", task.id, task.run, *codec.item_args(fresh))
-        return bool(reply == b"ok")
+        return RetryResult(text(reply)) is RetryResult.OK
 
     async def counts(self) -> dict[str, int]:
         """How many tasks are queued, paused and running now; a paused one is not counted as queued."""

@@ -8,7 +8,7 @@ import pytest
 
 from saveany.errors import CancelRequested, PauseRequested
 from saveany.models import Checkpoint, Item, Progress, Stage, Status, Task
-from saveany.store import Claim, Store
+from saveany.store import Claim, PauseResult, ResumeResult, Store
 from tests.integration.store.test_lifecycle import LANE, accept, claim, expire
 
 
@@ -84,7 +84,8 @@ async def test_a_task_that_is_done_when_the_pause_comes_is_done(store: Store) ->
         "completed",
         False,
     )
-    assert await store.tasks.pause(task_id) == await store.tasks.resume(task_id) == "ended"
+    assert await store.tasks.pause(task_id) is PauseResult.ENDED
+    assert await store.tasks.resume(task_id) is ResumeResult.ENDED
 
 
 async def test_a_pause_that_is_undone_in_time_stops_nothing(store: Store) -> None:
@@ -106,7 +107,8 @@ async def test_a_paused_task_of_a_dead_worker_waits_paused(store: Store) -> None
 async def test_a_cancel_goes_before_a_pause(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     assert await store.tasks.cancel(task_id, []) == "requested"
-    assert await store.tasks.pause(task_id) == await store.tasks.resume(task_id) == "ended"
+    assert await store.tasks.pause(task_id) is PauseResult.ENDED
+    assert await store.tasks.resume(task_id) is ResumeResult.ENDED
     with pytest.raises(CancelRequested):
         await working.renew()
     await working.finish(Status.CANCELED)
