@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from saveany.texts import Text
+
 
 class Status(StrEnum):
     """Where a task is in its life; exactly the five words of the API."""
@@ -130,6 +132,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str = ""
     url: str = ""
     error: str = ""
+    error_text: Text | None = None  # the same, ready to be translated; None in records of older versions
     failures: int = 0  # classified failures so far; crashes and restarts do not count
     source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
     storage: str = ""  # the one that a rule chose; "": the task's
@@ -157,6 +160,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     done_files: int = 0
     speed_bps: float = 0.0  # bytes per second over the last few seconds
     stalled: str = ""  # why nothing moves, in words for a user
+    stalled_text: Text | None = None  # the same, ready to be translated
 
     @property
     def percent(self) -> float:
@@ -184,6 +188,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     stage: Stage = Stage.NONE
     error: str = ""
+    error_text: Text | None = None  # the same, ready to be translated; None in records of older versions
     started_at: int | None = None
     finished_at: int | None = None
     epoch: int = 0  # grows with each claim; every later write is compare-and-set on it
@@ -193,6 +198,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     wake: int = 0  # queued, it is begun not before this
     reason: str = ""  # why it waits for that
+    reason_text: Text | None = None  # the same, ready to be translated
     yields: int = 0  # how often it was stopped to make room for a task of another user
     #: it waits in the queue until it is resumed, or will as soon as its worker has stopped
     paused: bool = False

@@ -29,6 +29,7 @@ from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.planning.plan import plan, planned_title
 from saveany.store import Claim
+from saveany.texts import Text
 from storages.base import Storage
 from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
@@ -51,8 +52,8 @@ T = TypeVar("T")
 class _Away(Retryable):
     """A storage that the task needs does not work now."""
 
-    def __init__(self, message: str, storage: str) -> None:
-        super().__init__(message, after=_STORAGE_WAIT)
+    def __init__(self, text: Text, storage: str) -> None:
+        super().__init__(text, after=_STORAGE_WAIT)
         self.storage = storage
 
 
@@ -88,7 +89,7 @@ class Job:
         self._places = places
         self._scratch = scratch
         self._over = False  # whether this job has ended the task
-        self._left = ""  # what is saved but still where it came from, too
+        self._left: Text | None = None  # what is saved but still where it came from, too
 
     def look(self) -> None:
         """The task may have been canceled or paused: find out now."""
@@ -122,11 +123,12 @@ class Job:
         except Retryable as e:
             await self._wait_or_fail(e)
         except SaveAnyError as e:
-            await self._fail(e.message)
+            await self._fail(e.text)
         except Exception:
             reference = uuid4().hex[:8]
             log.exception("a task failed unexpectedly", task=self._task.id, reference=reference)
-            await self._fail(f"internal error; the worker's log tells more under {reference}")
+            error = Text("internal error; see {reference} in the worker's log", {"reference": reference})
+            await self._fail(error)
 
     async def cancel(self) -> None:
         """Remove what is half done, and end the task as canceled."""
@@ -176,9 +178,13 @@ class Job:
                 try:
                     await self._tried(partial(self._source.remove, item, self._task.spec))
                 except (TaskError, StorageError) as e:
-                    left.append(f"{item.name}: {e.message}")
+                    left.append((item.name, e.text))
         if left:
-            self._left = f"all is saved, but {len(left)} of the files could not be removed; {left[0]}"
+            name, reason = left[0]
+            self._left = Text(
+                "all files were saved, but {count} could not be removed from the source; {name}: {reason}",
+                {"count": len(left), "name": name, "reason": reason},
+            )
 
     async def _plan(self) -> None:
         spec = self._task.spec
@@ -205,8 +211,7 @@ class Job:
         done = [item for item in done if item not in held]
         if not tries:
             return done + [
-                await self._failed(item, "the storage loses what was uploaded, again and again")
-                for item in held
+                await self._failed(item, Text("the storage keeps losing what was uploaded")) for item in held
             ]
         return done + await self._saved(held, tries - 1)
 
@@ -217,18 +222,19 @@ class Job:
         except Retryable as e:
             if e.after > _LONG_WAIT:
                 raise
-            error = e.message
+            error = e.text
         except (TaskError, StorageError) as e:
-            error = e.message
+            error = e.text
         return [await self._failed(item, error) for item in items]
 
-    async def _failed(self, item: Item, error: str) -> Item:
-        log.info("a file failed", task=self._task.id, item=item.index, reason=error)
+    async def _failed(self, item: Item, error: Text) -> Item:
+        log.info("a file failed", task=self._task.id, item=item.index, reason=str(error))
         await self._undo(self._ledger.items[item.index], keep=True)
         item = self._ledger.items[item.index]
         if item.status.done:  # after all
             return item
-        return replace(item, status=ItemStatus.FAILED, error=error, failures=item.failures + 1)
+        failures = item.failures + 1
+        return replace(item, status=ItemStatus.FAILED, error=str(error), error_text=error, failures=failures)
 
     async def _save(self, index: int) -> list[Item]:
         item = self._ledger.items[index]
@@ -273,15 +279,15 @@ class Job:
                 hopeless = isinstance(e, NoSpace | UnsafePath)
                 for place in self._suspects(e, index):
                     if not await place.works():
-                        raise _Away(e.message, place.storage.name) from e
+                        raise _Away(e.text, place.storage.name) from e
                 if isinstance(e, Offline):
-                    raise Retryable(e.message, after=_STORAGE_WAIT) from e
+                    raise Retryable(e.text, after=_STORAGE_WAIT) from e
                 if hopeless or wait > _LONG_WAIT or failures >= self._tries:
                     raise
                 log.info("trying again", task=self._task.id, reason=e.message, after=wait)
-                self._meter.trouble = e.message
+                self._meter.trouble = e.text
             await asyncio.sleep(wait or min(8.0, 0.5 * 2**failures))
-            self._meter.trouble = ""
+            self._meter.trouble = None
 
     def _suspects(self, error: Exception, index: int | None) -> list[StorageHandle]:
         """Storages that may have gone away, as far as an error tells: whoever reads from one calls that
@@ -311,11 +317,11 @@ class Job:
         )
         await self._end(status, error, items=last, progress=progress, deliveries=told)
 
-    async def _end(self, status: Status, error: str = "", **more: Any) -> None:
-        await self._claim.finish(status, error, **more)
+    async def _end(self, status: Status, error: Text | None = None, **more: Any) -> None:
+        await self._claim.finish(status, error or "", **more)
         self._over = True
 
-    async def _fail(self, error: str) -> None:
+    async def _fail(self, error: Text) -> None:
         try:
             await self._undo(*self._ledger.begun)
             told = await self._announce(self._ended(Status.FAILED, error), self._ledger.items, "task.failed")
@@ -330,13 +336,13 @@ class Job:
             log.info("waiting", task=self._task.id, seconds=error.after, reason=error.message)
             await self._give_back(error)
         else:
-            await self._fail(error.message)
+            await self._fail(error.text)
 
     async def _give_back(self, wait: Retryable | None = None) -> None:
         storage = wait.storage if isinstance(wait, _Away) else ""
         try:
             if wait:
-                await self._claim.release(round(wait.after * 1000), wait.message, storage)
+                await self._claim.release(round(wait.after * 1000), wait.text, storage)
             else:
                 await self._claim.release()
         except CancelRequested:
@@ -360,15 +366,19 @@ class Job:
                 told += await self._announce(self._task, [item], "file_uploaded")
         return told
 
-    def _ended(self, status: Status, error: str = "") -> Task:
-        return replace(self._task, status=status, error=error)
+    def _ended(self, status: Status, error: Text | None = None) -> Task:
+        return replace(self._task, status=status, error=str(error or ""), error_text=error)
 
 
-def _error(items: list[Item]) -> str:
-    """Why a task failed, "" if it did not: the reason itself for one file, else how many and the first."""
+def _error(items: list[Item]) -> Text | None:
+    """Why a task failed, None if it did not: the reason itself for one file, else the count and the first."""
     failed = [item for item in items if item.status is ItemStatus.FAILED]
     if not failed:
-        return ""
+        return None
+    first = failed[0].error_text or Text(failed[0].error)
     if len(items) == 1:
-        return failed[0].error
-    return f"{len(failed)} of {len(items)} files failed; {failed[0].name}: {failed[0].error}"
+        return first
+    return Text(
+        "{failed} of {count} files failed; {name}: {reason}",
+        {"failed": len(failed), "count": len(items), "name": failed[0].name, "reason": first},
+    )

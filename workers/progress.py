@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 from saveany.models import Progress, Stage
+from saveany.texts import Text
 from workers.item_records import ItemRecords
 
 #: The speed shown is the mean over this many seconds; over more of them where less often something comes.
@@ -23,7 +24,7 @@ class ProgressMeter:
         """`shown` is how far the task was before, as people have seen it: it never goes back behind that."""
         self.stage = Stage.RESOLVING
         #: Why nothing is done for the moment.
-        self.trouble = ""
+        self.trouble: Text | None = None
         self._shown = shown or Progress()
         self._ledger = ledger
         self._stored = 0  # bytes of the item in flight that are in the storage …
@@ -76,6 +77,7 @@ class ProgressMeter:
         total = max(before + self._expected, sum(item.size or 0 for item in items))
         most = total if all(item.size is not None for item in items) else shown.downloaded_bytes
         downloaded, uploaded = before + max(self._stored, self._fetched), before + self._stored
+        stalled = self.trouble or self._stalled()
         self._shown = Progress(
             total_bytes=total,
             downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, most)),
@@ -83,15 +85,16 @@ class ProgressMeter:
             total_files=len(items),
             done_files=len(done),
             speed_bps=self._speed(),
-            stalled=self.trouble or self._stalled(),
+            stalled=str(stalled or ""),
+            stalled_text=stalled,
         )
         return self._shown
 
-    def _stalled(self) -> str:
+    def _stalled(self) -> Text | None:
         moves = self.stage in (Stage.DOWNLOADING, Stage.UPLOADING)
         if moves and time.monotonic() - self._recent[-1][0] > _WINDOW:
-            return f"no bytes have come for more than {_WINDOW:.0f} s"
-        return ""
+            return Text("no bytes have arrived for more than {seconds} s", {"seconds": round(_WINDOW)})
+        return None
 
     def _begin_anew(self) -> None:
         """If nothing has come for a while: it was not waited for."""

@@ -122,7 +122,7 @@ class Transfer:
         self.meter.begin(item.index)
         spec = self.claim.task.spec
         ready = await self.source.prepare(replace(item, name=found_name(item)), spec, self.meter.report)
-        ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="")
+        ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="", error_text=None)
         ready = settled(spec, item, ready)
         if (ready.storage, ready.path) == (item.storage, item.path):
             return ready

@@ -22,6 +22,7 @@ from saveany.store.loops import wait_out_outages
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.results import ClaimResult
 from saveany.store.tasks import delivery_args, read_items
+from saveany.texts import Text
 
 #: How long a worker may be silent before its task is given to another, and how often it speaks.
 LEASE_MS = 15_000
@@ -101,7 +102,7 @@ class Claim:
     async def finish(
         self,
         status: Status,
-        error: str = "",
+        error: str | Text = "",
         *,
         items: Sequence[Item] = (),
         progress: Progress | None = None,
@@ -110,12 +111,12 @@ class Claim:
         """End the task: its last items, its status and its webhooks, all or nothing."""
         shown = codec.encode(progress) if progress else ""
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
-        await self._write("finish", status.value, error, shown, *args)
+        await self._write("finish", status.value, str(error), codec.text_arg(error), shown, *args)
 
-    async def release(self, delay_ms: int = 0, reason: str = "", storage: str = "") -> None:
+    async def release(self, delay_ms: int = 0, reason: str | Text = "", storage: str = "") -> None:
         """Give the task back to the queue, to be claimed again not before `delay_ms` from now. `reason` says
         why it waits, in words for a user. If it waits for a `storage`, `Claims.wake` ends that."""
-        await self._write("release", delay_ms, reason, storage)
+        await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason))
 
     async def _write(self, script: str, *args: Arg) -> None:
         # A write that went through just before the connection broke is made again; the scripts bear that.

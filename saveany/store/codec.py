@@ -9,6 +9,7 @@ import msgspec
 
 from saveany.models import Item, Progress, Stage, Status, Task, TaskSpec
 from saveany.store.records import decoder, reason, text
+from saveany.texts import Text
 
 _MOST = 253402300799999  # the last millisecond of the year 9999
 _NO_PROGRESS = Progress()
@@ -26,6 +27,7 @@ _spec = decoder(TaskSpec)
 _item = decoder(Item)
 _progress = decoder(Progress)
 _webhook = decoder(_Webhook)
+_text = decoder(Text)
 
 encode = msgspec.json.encode
 decode_item = _item
@@ -48,7 +50,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
     status, paused = Status(get(b"status", b"").decode()), get(b"paused") == b"1"
     progress = _read(_progress, get(b"progress"), _NO_PROGRESS)
     if (progress.speed_bps or progress.stalled) and (paused or status is not Status.RUNNING):
-        progress = msgspec.structs.replace(progress, speed_bps=0.0, stalled="")
+        progress = msgspec.structs.replace(progress, speed_bps=0.0, stalled="", stalled_text=None)
     return Task(
         spec=spec,
         unreadable=unreadable,
@@ -58,6 +60,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         updated_at=_int(get(b"updated_at")),
         stage=Stage.PAUSED if paused else _read(_stage, get(b"stage"), Stage.NONE),
         error=text(get(b"error", b"")),
+        error_text=_read(_text, get(b"error_text"), None),
         started_at=_int(get(b"started_at")) or None,
         finished_at=_int(get(b"finished_at")) or None,
         epoch=_int(get(b"epoch")),
@@ -67,6 +70,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         cancel_requested=get(b"cancel") == b"1",
         wake=_int(get(b"wake")),
         reason=text(get(b"reason", b"")),
+        reason_text=_read(_text, get(b"reason_text"), None),
         yields=_int(get(b"yields")),
         paused=paused,
         items_total=_int(get(b"items_total")),
@@ -107,6 +111,11 @@ def _int(raw: bytes | None) -> int:
         return min(max(int(raw or 0), -_MOST), _MOST)
     except ValueError:
         return 0
+
+
+def text_arg(message: str | Text) -> bytes:
+    """The translatable form of a message as the scripts store it; empty if there is none."""
+    return encode(message) if isinstance(message, Text) else b""
 
 
 def item_args(items: list[Item]) -> list[str | bytes | int]:

@@ -230,7 +230,9 @@ class Tasks:
         fresh = [
             item
             if item.status is ItemStatus.FINISHING
-            else msgspec.structs.replace(item, status=ItemStatus.QUEUED, error="", failures=0)
+            else msgspec.structs.replace(
+                item, status=ItemStatus.QUEUED, error="", error_text=None, failures=0
+            )
             for item in unfinished
         ]
         reply = await self._db.script("retry", task.id, task.run, *codec.item_args(fresh))

@@ -190,9 +190,9 @@ local function erase(id, status)
 end
 
 -- The only way into a terminal state.
-local function finish(id, status, err, at)
-  redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err, 'worker', '', 'cancel', 0,
-    'paused', 0, 'finished_at', at, 'updated_at', at)
+local function finish(id, status, err, at, err_text)
+  redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err,
+    'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at)
   stop_running(id)
   redis.call('DEL', P .. 'checkpoints:' .. id)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end

@@ -2,15 +2,15 @@
 -- wins: the caller gets 'cancel', cleans up and finishes as canceled. A pause that came so late is forgotten.
 -- Touches: task:<id>, items:<id>, checkpoints:<id>, running, running:<user>, leases, history…, cleanup:<storage>, events, outbox,
 -- delivery:<id>, deliveries:<task>, posted.
--- ARGV: id, epoch, status, error, progress JSON ('' keeps it), item count, (index, item JSON) …,
+-- ARGV: id, epoch, status, error, error as a translatable text (JSON, '' for none), progress JSON ('' keeps it), item count, (index, item JSON) …,
 -- (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel'
 local id, status = ARGV[1], ARGV[3]
 local verdict = may_end(id, ARGV[2])
 if verdict == 'fenced' or (verdict == 'cancel' and status ~= 'canceled') then return verdict end
 local at = now()
-local rest = put_items(id, 6)
-if ARGV[5] ~= '' then redis.call('HSET', task_key(id), 'progress', ARGV[5]) end
-finish(id, status, ARGV[4], at)
+local rest = put_items(id, 7)
+if ARGV[6] ~= '' then redis.call('HSET', task_key(id), 'progress', ARGV[6]) end
+finish(id, status, ARGV[4], at, ARGV[5])
 post(rest, at)
 return 'ok'

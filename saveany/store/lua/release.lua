@@ -1,11 +1,12 @@
 -- Give a claimed task back: it was paused, it makes room, its worker is told to stop, or it must wait. Spends no attempt.
 -- Touches: task:<id>, away:<storage>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, turn, events.
--- ARGV: id, epoch, delay ms, why it waits, the storage it waits for ('' for none)
+-- ARGV: id, epoch, delay ms, why it waits, the storage it waits for ('' for none),
+-- why it waits as a translatable text (JSON, '' for none)
 -- Returns 'ok' | 'fenced' | 'cancel'
 local verdict = may_end(ARGV[1], ARGV[2])
 if verdict == 'ok' then
   bump(ARGV[1], 'attempts', -1)
-  redis.call('HSET', task_key(ARGV[1]), 'reason', ARGV[4], 'away', ARGV[5])
+  redis.call('HSET', task_key(ARGV[1]), 'reason', ARGV[4], 'away', ARGV[5], 'reason_text', ARGV[6])
   if ARGV[5] ~= '' then redis.call('SADD', P .. 'away:' .. ARGV[5], ARGV[1]) end
   enqueue(ARGV[1], now(), tonumber(ARGV[3]))
 end

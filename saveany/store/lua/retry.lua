@@ -11,7 +11,7 @@ for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) en
 for _, key in ipairs(cleanup_keys(id)) do redis.call('SREM', key, id .. ':' .. field(id, 'epoch')) end
 put_items(id, 3)
 bump(id, 'run', 1)
-redis.call('HSET', task_key(id), 'error', '', 'cancel', 0)
+redis.call('HSET', task_key(id), 'error', '', 'error_text', '', 'cancel', 0)
 redis.call('HDEL', task_key(id), 'finished_at', 'started_at', 'webhook', 'yields')
 enqueue(id, now(), 0)
 return 'ok'

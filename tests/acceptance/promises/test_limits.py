@@ -42,7 +42,7 @@ async def test_a_new_limit_stops_a_download_that_runs_and_its_end_lets_it_go_on(
     task = await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
     await limit(stack, 1)
     before = stack.sandbox.counters.bytes(file=BIG_FILE)
-    task = await stack.wait(task_id, lambda task: "no bytes have come" in task.get("waiting", ""))
+    task = await stack.wait(task_id, lambda task: "no bytes have arrived" in task.get("waiting", ""))
     assert task["status"] == "running"
     came = stack.sandbox.counters.bytes(file=BIG_FILE) - before
     assert came < 2 * 4_000_000 + 2 * AHEAD, "two seconds, and what was asked for"

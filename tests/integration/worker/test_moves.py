@@ -299,7 +299,7 @@ async def test_a_file_that_changed_after_it_was_copied(
         await bench.transfer("", source_storage="there", params={"move": True, "recursive": False})
     )
     assert task.status is Status.FAILED
-    assert "all is saved, but 1 of the files could not be removed" in task.error
+    assert "all files were saved, but 1 could not be removed" in task.error
     assert "a.bin has changed" in task.error
     assert await load(there, "a.bin") == b"new"
     assert await everything(there) == {"a.bin"}
