@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from saveany.models import Status
 from saveany.sandbox.content import MIB
 from storages.parts import RESERVED
+from tests.acceptance.promises.site import Role, until
 from tests.chaos import shelves
 from tests.chaos.arena import Arena, Plan, Target, strikes
 from tests.chaos.room import Room
@@ -53,7 +55,7 @@ async def _storm(arena: Arena, some: Sequence[Shelf], tally: Tally) -> None:
             await arena.send(target)
         ration = Ration(arena)
         async for _ in strikes(arena, plan.pick(2, 30)):
-            await kill(arena, ration, plan.random.choice(await arena.busy()))
+            await kill(arena, ration, await _victim(arena, ration, some))
             tally.blows["worker kills"] += 1
         await arena.all_ended(plan.pick(60, 300))
     ration.eaten(tally)
@@ -63,6 +65,25 @@ async def _storm(arena: Arena, some: Sequence[Shelf], tally: Tally) -> None:
             tally.check(ration.kept[shelf.name] > 0, f"{shelf.name}: nothing was gone on with")
         tally.notes.append(f"{shelf.name}: {ration.told(shelf.name)}")
         await arena.audit(tally, shelf)
+
+
+async def _victim(arena: Arena, ration: Ration, some: Sequence[Shelf]) -> Role:
+    """A busy worker at random. In the long form the first victim on a storage that resumes has a checkpoint
+    there, so that something of its file must be kept."""
+    if not arena.plan.long or any(not shelf.resumes or ration.kept[shelf.name] for shelf in some):
+        return arena.plan.random.choice(await arena.busy())
+    found: list[str] = []
+
+    async def has_checkpoint() -> bool:
+        tasks = await arena.state.tasks.get_many([target.task for target in arena.targets])
+        for task in tasks:
+            known = await arena.state.claims.take_over(task, []).last_checkpoint(0)
+            if task.status is Status.RUNNING and known and known.durable:
+                found.append(task.worker)
+        return bool(found)
+
+    await until(has_checkpoint, 60, "a checkpoint")
+    return next((role for role in arena.roles if role.worker_id in found), arena.roles[0])
 
 
 @asynccontextmanager
