@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from saveany import advice
 from saveany.api.server import bind, error_of_other, running_instance
 from saveany.config import Config
-from saveany.config.schema import is_loopback
+from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.planning.intake import is_enabled

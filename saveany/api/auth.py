@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saveany.api.errors import error_response
-from saveany.config.schema import is_loopback
+from saveany.config.values import is_loopback
 from saveany.errors import Forbidden, Unauthorized
 
 #: Served to everyone: a sign of life, whether it is ready, and what the API looks like.

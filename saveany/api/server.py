@@ -18,7 +18,7 @@ from saveany.api.app import create_app
 from saveany.api.connections import Connections, HttpConnection, most_connections
 from saveany.api.health import INSTANCE
 from saveany.config import Config
-from saveany.config.schema import own_address
+from saveany.config.values import local_address
 from saveany.errors import ConfigError
 from saveany.logs import get_logger
 from saveany.queue import Queue
@@ -72,7 +72,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def running_instance(host: str, port: int) -> str | None:
     """Which SaveAny answers at that address of this machine (see `Store.instance`); None if none does."""
-    url = httpx.URL(scheme="http", host=own_address(host), port=port, path="/health")
+    url = httpx.URL(scheme="http", host=local_address(host), port=port, path="/health")
     try:
         reply = httpx.get(url, timeout=2, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):

@@ -15,7 +15,7 @@ import typer
 from saveany import __version__, advice
 from saveany.cli import FAILED, load_config
 from saveany.config import Config
-from saveany.config.schema import is_loopback, own_address
+from saveany.config.values import is_loopback, local_address
 from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
 from saveany.net import trust
@@ -261,7 +261,7 @@ def connect(ctx: typer.Context, url: str, token: str) -> ApiClient:
 
 
 def _own_url(config: Config) -> str:
-    host, port = own_address(config.api.host), config.api.port
+    host, port = local_address(config.api.host), config.api.port
     if not port:
         raise ConfigError("api.port is 0, so the port is not known here; name the address with --url")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

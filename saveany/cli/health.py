@@ -18,7 +18,7 @@ import httpx
 
 from saveany.cli.role import redis_server
 from saveany.config import Config, load
-from saveany.config.schema import own_address
+from saveany.config.values import local_address
 from saveany.errors import SaveAnyError, Unavailable
 from saveany.store import connect
 from saveany.store.db import PREFIX, Db
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 async def api_alive(config: Config) -> None:
     """Return if the API of this host answers; raise `Unavailable` if not."""
-    url = httpx.URL(scheme="http", host=own_address(config.api.host), port=config.api.port, path="/health")
+    url = httpx.URL(scheme="http", host=local_address(config.api.host), port=config.api.port, path="/health")
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             reply = await client.get(url)

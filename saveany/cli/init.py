@@ -18,7 +18,7 @@ import typer
 from saveany import advice
 from saveany.cli import config_path
 from saveany.config import load, write
-from saveany.config.schema import is_loopback
+from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""What a SaveAny-Bot config.toml may have that does nothing here: it loads, with a warning each.
+"""Keys of SaveAny-Bot's config.toml that have no effect here. The file loads; each of them gives a warning.
 
 Names and meanings are those of SaveAny-Bot v0.60.
 """
@@ -12,29 +12,29 @@ Loc = tuple[str | int, ...]
 
 _NOT_YET = "is not available yet and has no effect"
 
-#: Dotted key or table -> what to know about it. Read by the loader and by the reference page.
+#: Dotted key or table -> why it has no effect. Shown in warnings and on the reference page.
 IGNORED: Mapping[str, str] = {
     "threads": "has no effect: the number of connections follows the size of the file",
-    "stream": "has no effect: files always go straight into the storage",
+    "stream": "has no effect: files are always streamed to the storage",
     "no_clean_cache": "has no effect: there is no download cache",
-    "telegram.rpc_retry": "has no effect: how often to try again follows from Telegram's answer",
-    "telegram.flood_retry": "has no effect: flood waits are always waited for",
-    "telegram.timeout": "has no effect: Telegram is tried again until it answers",
+    "telegram.rpc_retry": "has no effect: Telegram's reply decides how often a request is repeated",
+    "telegram.flood_retry": "has no effect: SaveAny always waits as long as Telegram demands",
+    "telegram.timeout": "has no effect: SaveAny tries again until Telegram replies",
     "telegram.media_group_timeout": "has no effect: the bot waits until an album is complete",
-    "telegram.userbot": "has no effect: log the account in with the command `login --phone` instead",
-    "db": "has no effect: everything is kept in Redis, see [redis]",
+    "telegram.userbot": "has no effect: log the account in with the command `login --phone`",
+    "db": "has no effect: SaveAny keeps everything in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",
-    "cache": "has no effect: everything is kept in Redis, see [redis]",
+    "cache": "has no effect: SaveAny keeps everything in Redis, see [redis]",
     "aria2.remove_after_transfer": "has no effect: files are removed unless keep_file is true",
-    "parser": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
-    "parsers": "has no effect: gallery-dl takes the place of parsers, see [gallery]",
+    "parser": "has no effect: gallery-dl replaces parsers, see [gallery]",
+    "parsers": "has no effect: gallery-dl replaces parsers, see [gallery]",
     "hook": _NOT_YET,
-    "storages.spilt_size_mb": "has no effect, in SaveAny-Bot neither: the key is split_size_mb",
+    "storages.spilt_size_mb": "has no effect, nor does it in SaveAny-Bot: the key is split_size_mb",
 }
 
 
 def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
-    """Remove every ignored key from `data`, in place; yields each with its warning."""
+    """Remove every ignored key from `data` in place; yield the location and the warning of each."""
     for dotted, why in IGNORED.items():
         *parents, key = dotted.split(".")
         for loc, table in _tables(data, parents):
@@ -44,7 +44,7 @@ def take_ignored(data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
 
 
 def _tables(data: Any, names: Sequence[str], loc: Loc = ()) -> Iterator[tuple[Loc, dict[str, Any]]]:
-    """The table of these names, or each of an array of tables, and where it is."""
+    """The location and content of the table `names`, or of each table if it is an array of tables."""
     if isinstance(data, list):
         for number, each in enumerate(data):
             yield from _tables(each, names, (*loc, number))
@@ -55,6 +55,6 @@ def _tables(data: Any, names: Sequence[str], loc: Loc = ()) -> Iterator[tuple[Lo
 
 
 def is_ignored_variable(variable: str) -> bool:
-    """Whether an environment variable sets an ignored key, or one inside an ignored table."""
+    """Whether an environment variable stands for an ignored key, or for a key in an ignored table."""
     names = (f"SAVEANY_{dotted.replace('.', '_').upper()}" for dotted in IGNORED)
     return any(variable == name or variable.startswith(f"{name}_") for name in names)

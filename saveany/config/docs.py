@@ -1,8 +1,8 @@
-"""config.example.toml and docs/reference/config.md, from the schema.
+"""Generates config.example.toml and docs/reference/config.md from the schema.
 
-`python -m saveany.config.docs` writes them.
+`python -m saveany.config.docs` writes both files.
 
-In the example a line `#key = value` is a setting to uncomment; a line `# words` explains.
+In the example, a line `#key = value` is a setting to uncomment; a line `# words` is an explanation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from saveany.config import compat, keys
-from saveany.config.schema import Config, Table
+from saveany.config.schema import Config
+from saveany.config.table import Table
 from saveany.config.variables import OTHERS
 from storages import registry
 
@@ -32,21 +33,21 @@ _TYPES = {"bool": "true or false", "int": "whole number", "float": "number", "Pa
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table of the file: its header, what it is for, its keys. The header of the top level is empty."""
+    """One table of the file: header, description and keys. The header of the top level is empty."""
 
     header: str
     about: str
     fields: dict[str, FieldInfo]
-    fixed: dict[str, Any]  # values that the example must have here
+    fixed: dict[str, Any]  # values to show in the example
 
     @property
     def is_list(self) -> bool:
-        """Whether there can be several of it."""
+        """Whether the file may have several of these tables."""
         return self.header.startswith("[[")
 
 
 def sections() -> list[Section]:
-    """Every table of the configuration, in the order in which TOML wants them."""
+    """Every table of the configuration, in an order that TOML allows."""
     return [*_tables(Config, ""), *(_storage(type_) for type_ in registry.TYPES)]
 
 
@@ -65,7 +66,7 @@ def _tables(model: type[BaseModel], name: str, brackets: str = "[]") -> Iterator
 def _storage(type_: str) -> Section:
     model = registry.options_model(type_)
     if model is None:
-        raise AssertionError(f"{type_} is in the registry and has no options")
+        raise AssertionError(f"storage type {type_} has no options")
     about = f"Storage of type {type_}: {registry.TYPES[type_].description}."
     return Section("[[storages]]", about, dict(model.model_fields), {"type": type_, "name": f"{type_}1"})
 
@@ -74,8 +75,8 @@ def example() -> str:
     """The text of config.example.toml."""
     return "\n".join(
         [
-            "# SaveAny's configuration: every key, with its default or an example.",
-            "# To set one, remove the # before it. `saveany init` writes a short file of its own.",
+            "# SaveAny's configuration: every key, with its default value or an example.",
+            "# To set a key, remove the # in front of it. `saveany init` writes a short file to start with.",
             "# This file is generated from saveany/config/schema.py.",
             *(line for section in sections() for line in _example(section)),
             "",
@@ -101,7 +102,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _sample(field: FieldInfo) -> Any:
-    """A value to show: the example, for what has no telling default."""
+    """A value to show: the example if the field has one, else the default."""
     if field.examples:
         return field.examples[0]
     return "/path/to/folder" if field.is_required() and field.annotation is Path else _default(field)
@@ -112,7 +113,7 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # TOML writes text, numbers, booleans and lists like JSON
+    return json.dumps(value, ensure_ascii=False)  # the same as TOML for text, numbers, booleans and lists
 
 
 def reference() -> str:
@@ -130,40 +131,40 @@ def reference() -> str:
             "",
             "## Keys of SaveAny-Bot",
             "",
-            "A config.toml of SaveAny-Bot loads unchanged. These keys and tables give a warning:",
+            "A config.toml of SaveAny-Bot loads unchanged. These keys and tables have no effect; each gives "
+            "a warning:",
             "",
             *(f"- `{name}` {why}." for name, why in compat.IGNORED.items()),
             "",
-            "So do storages of a type that is not there yet; they are not used. Two defaults differ: a "
-            "storage is on unless it says `enable = false`, and so is the API.",
+            "Two defaults differ: the API and each storage are enabled unless they have `enable = false`.",
             "",
         ]
     )
 
 
 _INTRODUCTION = """
-    SaveAny reads one TOML file: the one named by `--config` or `SAVEANY_CONFIG`, else `./config.toml`, else
-    `/etc/saveany/config.toml`; without any it runs on the defaults and the environment. Relative paths count
-    from the folder of the file. A key that does not exist or a value of the wrong type is an error that names
+    SaveAny reads one TOML file: the one that `--config` or `SAVEANY_CONFIG` names, else `./config.toml`, else
+    `/etc/saveany/config.toml`. Without a file it uses the defaults and environment variables. Relative paths
+    start from the folder of the file. An unknown key or a value of the wrong type is an error, which names
     the line.
 
-    Environment variables win over the file. The variable of a key is `SAVEANY_`, its table and its name:
-    `SAVEANY_WORKERS`, `SAVEANY_API_PORT`, `SAVEANY_TELEGRAM_PROXY_URL`. Lists are separated by commas or
-    written as JSON; `SAVEANY_USERS` and `SAVEANY_STORAGES` are JSON lists of tables. A secret can come from a
-    file too: `SAVEANY_API_TOKEN_FILE` is the path of a file with `api.token` in it. An empty variable counts
-    as not set; an unknown one that starts with `SAVEANY_` is an error.
+    Environment variables override the file. The name of a variable consists of `SAVEANY_`, the table and the
+    key: `SAVEANY_WORKERS`, `SAVEANY_API_PORT`, `SAVEANY_TELEGRAM_PROXY_URL`. Separate the entries of a list
+    by commas, or write JSON; `SAVEANY_USERS` and `SAVEANY_STORAGES` are JSON lists of tables. A secret can
+    also be read from a file: `SAVEANY_API_TOKEN_FILE` is the path of a file that contains `api.token`. An
+    empty variable counts as not set. An unknown variable that starts with `SAVEANY_` is an error.
 
-    - `saveany init` asks what is needed and writes a first file.
-    - `saveany config show` prints what is in effect, `saveany config set KEY VALUE` changes one key.
+    - `saveany init` asks a few questions and writes a first file.
+    - `saveany config show` prints the settings in effect, `saveany config set KEY VALUE` changes one key.
 
-    Variables that are not keys:
+    These variables are not keys:
 
 """
 
 
 def _reference(section: Section) -> Iterator[str]:
     yield from ("", f"## {_title(section)}", "", section.about, "")
-    yield "| Key | Type | Default | Meaning |"
+    yield "| Key | Type | Default | Description |"
     yield "|---|---|---|---|"
     for name, field in section.fields.items():
         meaning = (field.description or "").replace("|", "\\|")
@@ -189,7 +190,7 @@ def _type(field: FieldInfo) -> str:
 def _default_text(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "see there" if field.default is PydanticUndefined else f"`{_literal(_default(field))}`"
+    return "see description" if field.default is PydanticUndefined else f"`{_literal(_default(field))}`"
 
 
 def write(root: Path) -> None:

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str], fold: Callable[[str], str] = str.lower) -> str:
-    """`did you mean x?` for the nearest of `known`, "" if none is near.
+    """`did you mean x?` for the most similar of `known`, "" if none is similar.
 
-    `fold` gives `word` the case that `known` is written in.
+    `fold` converts `word` to the case of `known`.
     """
     near = get_close_matches(fold(word), list(known), n=1)
     return f"did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""The schema as a flat list of keys: for environment variables, `saveany config get|set` and hints."""
+"""The schema as a flat list of keys, for environment variables, `saveany config get|set` and hints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from saveany.config.hints import did_you_mean
-from saveany.config.schema import Config, Table
+from saveany.config.schema import Config
+from saveany.config.table import Table
 from saveany.errors import ConfigError
 from storages import registry
 from storages.base import StorageOptions
@@ -39,26 +40,27 @@ class ConfigKey:
 
     @property
     def dotted(self) -> str:
-        """As a person writes it: `api.port`, `storages.0.name`."""
+        """The key as a user writes it: `api.port`, `storages.0.name`."""
         return ".".join(map(str, self.path))
 
     @property
     def variable(self) -> str:
-        """Its environment variable; keys inside a list of tables have none that is read."""
+        """Its environment variable, which SaveAny ignores for keys inside a list of tables."""
         return "_".join(("SAVEANY", *map(str, self.path))).upper()
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes several values."""
+        """Whether its value is a list."""
         return get_origin(self.field.annotation) is tuple
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value must not be shown."""
+        """Whether its value is secret."""
         return SecretStr in (self.field.annotation, *get_args(self.field.annotation))
 
     def parse(self, text: str) -> object:
-        """The value a person typed, as TOML would give it. What does not fit stays text, which is refused."""
+        """The value that a user typed, converted as TOML would. Text that does not fit stays text, and
+        validation refuses it."""
         if self.is_list:
             return _json(text) if text.lstrip().startswith("[") else _split(text)
         if self.field.annotation is bool:
@@ -79,7 +81,7 @@ def _split(text: str) -> list[str]:
 
 
 def element(annotation: object) -> type[BaseModel] | None:
-    """The model behind a field: its own, or that of the elements of its list."""
+    """The model of a field, or of the elements of its list; None if it has none."""
     for candidate in (annotation, *get_args(annotation)):
         inner = get_args(candidate)[0] if get_args(candidate) else candidate
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -95,17 +97,17 @@ def _walk(model: type[Table], path: tuple[str, ...] = ()) -> Iterator[ConfigKey]
             yield ConfigKey((*path, name), field)
 
 
-#: Every key outside `[[arrays of tables]]`, which are one key each, by its dotted name.
+#: Dotted name -> key. An `[[array of tables]]` is one key.
 KEYS: Mapping[str, ConfigKey] = {key.dotted: key for key in _walk(Config)}
 
-#: The `[[arrays of tables]]`.
+#: Dotted names of the `[[arrays of tables]]`.
 TABLE_LISTS = frozenset(name for name, key in KEYS.items() if element(key.field.annotation))
 
 
 def find(dotted: str, data: Mapping[str, Any] | None = None) -> ConfigKey:
-    """The key of that name. Raises `ConfigError` with a did-you-mean.
+    """The key with that dotted name. Raises `ConfigError`, with a hint, if there is none.
 
-    With the values of a file it finds keys inside its lists of tables too: `storages.0.base_path`.
+    With `data`, the content of the file, it also finds keys inside lists of tables: `storages.0.base_path`.
     """
     if dotted in KEYS:
         return KEYS[dotted]
@@ -123,34 +125,48 @@ def _inside(path: tuple[str | int, ...], number: int, name: str, data: Mapping[s
         tables = tables.get(part, []) if isinstance(tables, dict) else []
     title = ".".join(map(str, path))
     if number >= len(tables):
-        count = len(tables)
-        raise ConfigError(f"there is no {title}.{number}; the file has {count}, counted from 0")
-    place = (*path, number)
-    model = _model_at(place, data)
+        raise ConfigError(
+            _out_of_range(len(tables)), key=f"{title}.{number}", table=title, last=len(tables) - 1
+        )
+    loc = (*path, number)
+    model = _model_at(loc, data)
     if name not in model.model_fields:
         near = did_you_mean(name, model.model_fields)
-        raise ConfigError(f"there is no key {title}.{number}.{name}" + (f"; {near}" if near else ""))
-    return ConfigKey((*place, name), model.model_fields[name])
+        raise _no_such_key(f"{title}.{number}.{name}", near)
+    return ConfigKey((*loc, name), model.model_fields[name])
+
+
+def _out_of_range(count: int) -> str:
+    if not count:
+        return "there is no {key}: the file has no [[{table}]]"
+    if count == 1:
+        return "there is no {key}: the file has only {table}.0"
+    return "there is no {key}: the file has {table}.0 to {table}.{last}"
 
 
 def unknown(dotted: str) -> ConfigError:
-    """The error for a dotted name that is no key."""
-    near = hint(dotted, KEYS, inside=())
-    return ConfigError(f"there is no key {dotted!r}" + (f"; {near}" if near else ""))
+    """The error for a dotted name that is not a key."""
+    return _no_such_key(dotted, hint(dotted, KEYS, inside=()))
+
+
+def _no_such_key(dotted: str, near: str) -> ConfigError:
+    if near:
+        return ConfigError("there is no key {key!r}; {hint}", key=dotted, hint=near)
+    return ConfigError("there is no key {key!r}", key=dotted)
 
 
 def hint(name: str, known: Iterable[str], inside: tuple[str | int, ...]) -> str:
-    """What may have been meant by `name`, which the table at `inside` with the keys `known` does not have."""
+    """What `name` was probably meant to be; the table at `inside` has only the keys `known`."""
     tables = [key.path[:-1] for key in KEYS.values() if key.path[-1] == name and key.path[:-1] != inside]
-    places = (
-        f"it belongs into [{'.'.join(map(str, table))}]" if table else "it belongs above the first [table]"
+    advice = (
+        f"it belongs in [{'.'.join(map(str, table))}]" if table else "it belongs above the first [table]"
         for table in tables
     )
-    return did_you_mean(name, known) or " or ".join(places)
+    return did_you_mean(name, known) or " or ".join(advice)
 
 
 def names_at(loc: tuple[str | int, ...], data: Any) -> list[str]:
-    """The keys that the table at `loc` may have; `data` tells the type of a storage."""
+    """The keys that the table at `loc` may have. `data` names the type of a storage."""
     return list(_model_at(loc, data).model_fields)
 
 
@@ -166,7 +182,7 @@ def _model_at(loc: tuple[str | int, ...], data: Any) -> type[BaseModel]:
 
 
 def plain(value: object, *, reveal: bool = False) -> Any:
-    """A value of the configuration in terms of JSON and TOML; secrets as ******** unless `reveal`."""
+    """A value of the configuration as JSON and TOML write it; secrets are ******** unless `reveal`."""
     match value:
         case BaseModel():
             names = type(value).model_fields

@@ -1,7 +1,7 @@
 """The line of every key of a TOML text, for error messages.
 
-`tomllib` gives no positions, so this walks the text once more. The text has been parsed by tomllib already:
-what is here may rely on it being valid, and finds the same keys (a property test holds the two together).
+`tomllib` reports no positions, so this module scans the text a second time. It relies on tomllib having
+accepted the text. A property test checks that both find the same keys.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _SCALAR = re.compile(r"[^\n,\]}#]*")
 def key_lines(text: str) -> dict[Loc, int]:
     """Line number, from 1, of every key, table and array element of a valid TOML text.
 
-    A key's place is spelled as pydantic spells it: `("storages", 0, "base_path")`.
+    Locations are written as pydantic does: `("storages", 0, "base_path")`.
     """
-    walk = _Walk(text)
-    walk.document()
-    return walk.lines
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.lines
 
 
-class _Walk:
+class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.lines: dict[Loc, int] = {}
-        self.counts: dict[Loc, int] = {}  # tables so far in each [[array of tables]]
+        self.counts: dict[Loc, int] = {}  # tables found so far in each [[array of tables]]
         self.newlines = [match.start() for match in re.finditer("\n", text)]
 
     def document(self) -> None:
@@ -49,7 +49,7 @@ class _Walk:
             self.gap()
 
     def header(self) -> Loc:
-        """`[a.b]` or `[[a.b]]`: the place that the keys after it belong to."""
+        """Read `[a.b]` or `[[a.b]]`; return the location of the table that the following keys belong to."""
         array = self.text.startswith("[[", self.at)
         self.at += 1 + array
         loc: Loc = ()
@@ -67,7 +67,7 @@ class _Walk:
         return loc
 
     def pair(self, table: Loc) -> None:
-        """`a.b = value`."""
+        """Read `a.b = value`."""
         loc = table
         for part in self.dotted():
             loc += (part,)
@@ -84,7 +84,7 @@ class _Walk:
             self.take(_STRING if opening in "\"'" else _SCALAR)
 
     def items(self, loc: Loc, closing: str) -> None:
-        """An array, or an inline table."""
+        """Read an array or an inline table."""
         self.at += 1
         self.gap()
         index = 0
@@ -101,7 +101,7 @@ class _Walk:
         self.at += 1
 
     def dotted(self) -> list[str]:
-        """The parts of a key, and the blanks around them."""
+        """Read a key and the blanks around it; return its parts."""
         parts = []
         while True:
             self.gap()
@@ -118,10 +118,10 @@ class _Walk:
     def take(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self.text, self.at)
         if found is None:
-            raise AssertionError(f"not TOML at offset {self.at}, or this walk misreads it")
+            raise AssertionError(f"unexpected text at offset {self.at}: not TOML, or a bug in this scanner")
         self.at = found.end()
         return found.group()
 
     def mark(self, loc: Loc) -> None:
-        """The first mention of a place is where it is."""
+        """Record the current line for `loc`; the first mention counts."""
         self.lines.setdefault(loc, bisect_left(self.newlines, self.at) + 1)

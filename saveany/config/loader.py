@@ -1,4 +1,4 @@
-"""Finds, reads and checks the configuration; every problem at once, each with its line."""
+"""Finds, reads and checks the configuration. Reports all problems at once, each with its line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from saveany import advice
-from saveany.config import compat, keys, places
+from saveany import advice, validation
+from saveany.config import compat, folders, keys
 from saveany.config.hints import did_you_mean
 from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
@@ -24,40 +24,37 @@ from saveany.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-#: Where a configuration is looked for when none is named.
-PLACES = (Path("config.toml"), Path("/etc/saveany/config.toml"))
+#: Files that are tried, in this order, when none is named.
+DEFAULT_FILES = (Path("config.toml"), Path("/etc/saveany/config.toml"))
 
-#: pydantic's error types in words for a user; for the others its own message will do.
-_WORDS = {
-    "missing": "is missing",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text in quotes",
-    "tuple_type": 'must be a list, as in ["a", "b"]',
-    "list_type": 'must be a list, as in ["a", "b"]',
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "ip_any_network": "must be a network, as in 192.168.1.0/24",
+#: What tomllib says -> the same in words for a user.
+_TOML_ERRORS = {
+    "Invalid value": "a value is missing or not valid; text needs quotes",
+    "Cannot overwrite a value": "this key is set twice",
+    "Unterminated string": "a text has no closing quote",
+    "Unclosed array": "a list has no closing bracket",
+    "Unclosed inline table": "a table has no closing brace",
+    "Expected '=' after a key in a key/value pair": "a key must be followed by = and a value",
+    "Expected newline or end of document after a statement": "there is more text after the value",
+    "Unescaped '\\' in a string": "write \\ in a text as \\\\, or use single quotes",
 }
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
-    """The configuration: variables over file over defaults.
+    """The configuration. Variables override the file, the file overrides the defaults.
 
     The file is `path`, else `SAVEANY_CONFIG`, else ./config.toml, else /etc/saveany/config.toml, else none.
-    Raises `ConfigError` with every problem, one per line, as `file:line: key what is wrong`.
+    Raises `ConfigError` with all problems, one per line: `file:line: key: what is wrong`.
     """
     file = find(path, env)
     return parse(read(file) if file else "", file, env)
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    """The file that `load` would read, None if there is none."""
+    """The file that `load` reads, None if there is none."""
     if path is None and env.get("SAVEANY_CONFIG"):
         path = Path(env["SAVEANY_CONFIG"])
-    return path or next((place for place in PLACES if place.exists()), None)
+    return path or next((file for file in DEFAULT_FILES if file.exists()), None)
 
 
 def read(file: Path) -> str:
@@ -65,17 +62,24 @@ def read(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {file}; `{advice.command('init')}` writes one") from None
+        raise ConfigError(
+            "there is no file {file}; `{command}` writes one", file=str(file), command=advice.command("init")
+        ) from None
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigError(
+            "cannot read {file}: {reason}", file=str(file), reason=error.strerror or ""
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            "{file}:{line}: this is not UTF-8 text; save the file in UTF-8", file=str(file), line=line
+        ) from error
 
 
 def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool = True) -> Config:
-    """The configuration that `text`, as the content of `file`, and `env` make together.
+    """The configuration made of `text`, the content of `file`, and of the variables in `env`.
 
-    Without `lines` messages name the file only: for a `text` that is not written yet.
+    With `lines=False` messages name only the file, because `text` has not been written yet.
     """
     data = toml(text, file)
     found = read_variables(env)
@@ -87,35 +91,39 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     folder = (file.parent if file else Path()).absolute()
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     config._file = file
-    wrong = places.problems(config, [file] if file else PLACES, _names(data))
-    if problems := [f"{origin.place(loc)}: {spell(loc)}: {text}" for loc, text in wrong]:
+    refused = folders.problems(config, [file] if file else DEFAULT_FILES, _storage_tables(data))
+    if problems := [f"{origin.source(loc)}: {spell(loc)}: {text}" for loc, text in refused]:
         raise ConfigError("\n".join(problems))
     notes += _unknown_names(config, data)
-    config._warnings = (*found.warnings, *(f"{origin.place(loc)}: {note}" for loc, note in notes))
+    config._warnings = (*found.warnings, *(f"{origin.source(loc)}: {note}" for loc, note in notes))
     return config
 
 
 def toml(text: str, file: Path | None) -> dict[str, Any]:
-    """`text` parsed; `ConfigError` with the line where it is not TOML."""
+    """`text` parsed. Raises `ConfigError` with the line where it is not TOML."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        reason, _, place = str(error).partition(" (at ")
-        found = re.match(r"line (\d+)", place)  # else it says "end of document"
-        line = found[1] if found else max(1, len(text.splitlines()))
-        raise ConfigError(f"{file}:{line}: this is not TOML: {reason}") from error
+        reason, _, position = str(error).partition(" (at ")
+        found = re.match(r"line (\d+)", position)  # otherwise it is "end of document"
+        raise ConfigError(
+            "{file}:{line}: this is not TOML: {reason}",
+            file=str(file),
+            line=int(found[1]) if found else max(1, len(text.splitlines())),
+            reason=_TOML_ERRORS.get(reason, "check this line, and the one before it"),
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where each value came from."""
+    """The file and line, or the variable, that each value comes from."""
 
     file: Path | None
     lines: Mapping[Loc, int]
     variables: Mapping[Loc, str]
 
-    def place(self, loc: Loc) -> str:
-        """The variable or the file and line that gave what is at `loc`, or the table it is missing from."""
+    def source(self, loc: Loc) -> str:
+        """The variable, or the file and line, that sets `loc`; of a missing key, that of its table."""
         for end in range(len(loc), 0, -1):
             if loc[:end] in self.variables:
                 return self.variables[loc[:end]]
@@ -124,7 +132,7 @@ class _Origin:
         return str(self.file or "configuration")
 
     def line(self, loc: Loc) -> int:
-        """The line of that place, 0 for what the file does not have."""
+        """The line of `loc` or of its table, 0 if the file has neither."""
         return next((self.lines[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in self.lines), 0)
 
 
@@ -133,47 +141,45 @@ def _put(data: dict[str, Any], setting: Setting) -> None:
     table: Any = data
     for parent in parents:
         inner = table.get(parent)
-        if not isinstance(inner, dict):  # not there, or wrong in the file, which the variable mends
+        if not isinstance(inner, dict):  # missing, or not a table in the file: the variable replaces it
             inner = table[parent] = {}
         table = inner
     table[name] = setting.value
 
 
 def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Sequence[str]) -> Config:
-    """`data` as a configuration; `ConfigError` with `problems` and its own."""
+    """`data` as a configuration. Raises `ConfigError` with `problems` and those that it finds."""
     try:
-        # As JSON, strict: no "8080" for 8080, yet lists make tuples and text makes paths.
+        # Strict JSON mode refuses "8080" for 8080, but turns lists into tuples and text into paths.
         text = json.dumps(data, default=str)
         config = Config.model_validate_json(text, strict=True, context={"folder": folder})
     except ValidationError as error:
-        # a default that could not be made is the consequence of another error, which is listed too
+        # a default that could not be computed follows from another error, which is listed, too
         details = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
         details.sort(key=lambda one: origin.line(one["loc"]))
-        problems = [*problems, *(f"{origin.place(one['loc'])}: {_describe(one, data)}" for one in details)]
+        problems = [*problems, *(f"{origin.source(one['loc'])}: {_describe(one, data)}" for one in details)]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
 def _describe(error: ErrorDetails, data: dict[str, Any]) -> str:
-    loc, text = error["loc"], _WORDS.get(error["type"])
+    loc, text = error["loc"], validation.describe(error)
     if error["type"] == "extra_forbidden":
         hint = keys.hint(str(loc[-1]), keys.names_at(loc[:-1], data), inside=loc[:-1])
         text = "there is no such key" + (f"; {hint}" if hint else "")
     elif error["type"] == "tuple_type" and spell(loc) in keys.TABLE_LISTS:
-        text = f"must be a list of tables: [[{spell(loc)}]] in the file, JSON in a variable"
-    elif text is None:
-        text = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+        text = f"must be a list of tables: [[{spell(loc)}]] in the file, or JSON in a variable"
     return f"{spell(loc)}: {text}"
 
 
 def spell(loc: Loc) -> str:
-    """A place as a person writes it: `storages[0].base_path`."""
+    """A location as a user writes it: `storages[0].base_path`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def _anchored(model: Model, folder: Path) -> Model:
-    """`model` with every relative path in it, at any depth, counted from `folder`."""
+    """A copy of `model` in which every relative path, at any depth, starts from `folder`."""
     changes: dict[str, object] = {}
     for name in type(model).model_fields:
         match getattr(model, name):
@@ -188,13 +194,13 @@ def _anchored(model: Model, folder: Path) -> Model:
     return model.model_copy(update=changes)
 
 
-def _names(data: dict[str, Any]) -> dict[str, int]:
-    """The place of each storage among the tables."""
+def _storage_tables(data: dict[str, Any]) -> dict[str, int]:
+    """Name of each storage -> number of its table."""
     return {table["name"]: index for index, table in enumerate(data.get("storages", []))}
 
 
 def _unknown_names(config: Config, data: dict[str, Any]) -> Iterator[tuple[Loc, str]]:
-    """A warning for each storage that a user's list names and that is not there, enabled or not."""
+    """A warning for each name in a user's list of storages that is not the name of a storage."""
     known = {table["name"] for table in data.get("storages", [])}
     for index, user in enumerate(config.users):
         for name in user.storages:

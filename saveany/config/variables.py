@@ -1,4 +1,4 @@
-"""The configuration's part that comes from SAVEANY_… environment variables."""
+"""Settings from SAVEANY_… environment variables."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from saveany.config.keys import KEYS, ConfigKey
 
 PREFIX = "SAVEANY_"
 
-#: Variables of ours that are not keys of the configuration.
+#: SAVEANY_… variables that are not keys of the configuration.
 OTHERS: Mapping[str, str] = {
     "SAVEANY_CONFIG": "path of the configuration file, like --config",
-    "SAVEANY_URL": "address of the API for `saveany add` and its like, like --url",
-    "SAVEANY_TOKEN": "token of the API for the same commands, like --token",
-    "SAVEANY_COMMAND": "what messages put before a command that they recommend; containers set it",
-    "SAVEANY_WORKER_ID": "name of a worker process, unique; made up when it is not set",
+    "SAVEANY_URL": "address of the API, for commands that use it, like --url",
+    "SAVEANY_TOKEN": "token of the API, for the same commands, like --token",
+    "SAVEANY_COMMAND": "how to call the program, in messages that recommend a command; containers set it",
+    "SAVEANY_WORKER_ID": "unique name of a worker process; generated if not set",
 }
 
-#: Every variable that sets a key. A secret may also come from a file (Docker secrets): `…_FILE` is its path.
+#: Every variable that sets a key. `…_FILE` holds the path of a file with a secret (Docker secrets).
 VARIABLES: Mapping[str, ConfigKey] = {
     name: key
     for key in KEYS.values()
@@ -31,7 +31,7 @@ VARIABLES: Mapping[str, ConfigKey] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key's value, and the variable that gave it."""
+    """The value of one key, and the variable that it comes from."""
 
     key: ConfigKey
     variable: str
@@ -40,7 +40,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Variables:
-    """What the environment says."""
+    """Settings from the environment, and what is wrong with them."""
 
     settings: list[Setting] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -48,9 +48,9 @@ class Variables:
 
 
 def read_variables(env: Mapping[str, str]) -> Variables:
-    """Every `SAVEANY_…` variable of `env`.
+    """Read every `SAVEANY_…` variable of `env`.
 
-    An empty one is as good as none: that is how compose files leave something out.
+    An empty variable counts as not set, because a compose file cannot leave one out.
     """
     found = Variables()
     for variable in sorted(env):
@@ -68,7 +68,7 @@ def read_variables(env: Mapping[str, str]) -> Variables:
 
 
 def _hint(variable: str) -> str:
-    # without the prefix, which is near to itself in all of them
+    # compared without the prefix, which makes all names similar
     names = (name.removeprefix(PREFIX) for name in (*VARIABLES, *OTHERS))
     return did_you_mean(variable.removeprefix(PREFIX), names, fold=str.upper).replace(
         "mean ", f"mean {PREFIX}"
@@ -81,7 +81,8 @@ def _add(found: Variables, variable: str, text: str) -> None:
         try:
             text = Path(text).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            found.problems.append(f"{variable}: cannot read {text}: {getattr(error, 'strerror', error)}")
+            reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+            found.problems.append(f"{variable}: cannot read {text}: {reason}")
             return
     found.settings.append(Setting(key, variable, key.parse(text)))
 
@@ -90,5 +91,5 @@ def _doubles(settings: list[Setting]) -> Iterator[str]:
     given: set[str] = set()
     for setting in settings:
         if setting.key.dotted in given:
-            yield f"{setting.variable} and {setting.key.variable} are both set; keep one"
+            yield f"{setting.variable} and {setting.key.variable} are both set; unset one of them"
         given.add(setting.key.dotted)

@@ -1,7 +1,7 @@
-"""Changes a config.toml: nothing is written that would not load, and never half of it.
+"""Changes a config.toml. It writes a file only if the result loads, and in one step.
 
-A change keeps every comment, the order of the keys and the notation of everything it does not touch. Lists of
-tables are written as `[[blocks]]`, so that another block can be added by hand.
+A change keeps comments, the order of keys, and the notation of all other values. Lists of tables are written
+as `[[blocks]]`, so that a user can add another block by hand.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from saveany.errors import ConfigError
 
 
 def set_key(path: Path, dotted: str, value: object, env: Mapping[str, str] = os.environ) -> Config:
-    """Set one key, `value` being what TOML would give: `set_key(path, "api.port", 8081)`.
+    """Set one key and return the new configuration: `set_key(path, "api.port", 8081)`.
 
-    An element of a list of tables is named by its number from 0: `storages.0.base_path`. Returns the
-    configuration as it is then. Raises `ConfigError`, and changes nothing, if there is no such key, the value
-    does not fit, or the file cannot be written. A missing file is made.
+    `value` has the type that TOML would give it. Elements of a list of tables are numbered from 0:
+    `storages.0.base_path`. A missing file is created. Raises `ConfigError`, and changes nothing, if there is
+    no such key, the value is not valid, or the file cannot be written.
     """
     key = keys.find(dotted, loader.toml(loader.read(path), path) if path.exists() else {})
 
@@ -41,13 +41,13 @@ def set_key(path: Path, dotted: str, value: object, env: Mapping[str, str] = os.
             table = table[parent]
         put(table, str(key.path[-1]), value)
 
-    # The key's own variable would hide the new value from the check.
+    # The key's variable would override the new value, which would then not be checked.
     others = {name: text for name, text in env.items() if name not in (key.variable, f"{key.variable}_FILE")}
     return update(path, change, others)
 
 
 def add_account(path: Path, name: str, session: str, env: Mapping[str, str] = os.environ) -> Config:
-    """Add a Telegram user account, or replace the session of the one with that name."""
+    """Add a Telegram user account, or replace the session of the account with that name."""
 
     def change(document: TOMLDocument) -> None:
         if "telegram" not in document:
@@ -62,12 +62,12 @@ def add_account(path: Path, name: str, session: str, env: Mapping[str, str] = os
 
 
 def add_storage(path: Path, values: Mapping[str, object], env: Mapping[str, str] = os.environ) -> Config:
-    """Add a `[[storages]]` block. `ConfigError` if it does not fit, or the name is taken."""
+    """Add a `[[storages]]` block. Raises `ConfigError` if it is not valid, or the name is in use."""
     return update(path, lambda document: add_block(document, ("storages",), values), env)
 
 
 def remove_storage(path: Path, name: str, env: Mapping[str, str] = os.environ) -> Config:
-    """Remove the `[[storages]]` block of that name; `ConfigError` if the file has none."""
+    """Remove the `[[storages]]` block with that name. Raises `ConfigError` if the file has none."""
 
     def change(document: TOMLDocument) -> None:
         blocks = document.get("storages", [])
@@ -75,23 +75,25 @@ def remove_storage(path: Path, name: str, env: Mapping[str, str] = os.environ) -
             if block.get("name") == name:
                 remove_block(document, "storages", index)
                 return
-        raise ConfigError(f"{path} has no storage {name!r}")
+        raise ConfigError("{file} has no storage {name!r}", file=str(path), name=name)
 
     return update(path, change, env)
 
 
 def update(path: Path, change: Callable[[TOMLDocument], None], env: Mapping[str, str] = os.environ) -> Config:
-    """Apply `change` to the document and write it if the result loads.
+    """Apply `change` to the document, write the result if it loads, and return the new configuration.
 
-    The file as it is must load too, else `ConfigError`.
+    Raises `ConfigError` if the file or the result does not load.
     """
     text = loader.read(path) if path.exists() else ""
     loader.parse(text, path, env)
     try:
         document = tomlkit.parse(text)
         change(document)
-    except TOMLKitError as error:  # tomlkit refuses a few texts that tomllib reads
-        raise ConfigError(f"cannot change {path}: {error}; change it with an editor") from error
+    except TOMLKitError as error:  # tomlkit refuses a few texts that tomllib accepts
+        raise ConfigError(
+            "{file} is written in a way that this command cannot change; use an editor", file=str(path)
+        ) from error
     changed = tomlkit.dumps(document)
     loader.parse(changed, path, env, lines=False)
     _replace(path.resolve(), changed)
@@ -99,8 +101,8 @@ def update(path: Path, change: Callable[[TOMLDocument], None], env: Mapping[str,
 
 
 def put(table: Any, key: str, value: object) -> None:
-    """Set a key of a table or of the document. A new key goes behind the last one, before the comments and
-    blank lines that lead over to the next table."""
+    """Set a key of a table or of the document. A new key is placed after the last key, before the comments
+    and blank lines that precede the next table."""
     if key in table:
         table[key] = value
         return
@@ -110,29 +112,29 @@ def put(table: Any, key: str, value: object) -> None:
         return
     body = container.body
     plain = [n for n, (name, item) in enumerate(body) if name and not isinstance(item, Table | AoT)]
-    place = plain[-1] + 1 if plain else _after_heading(body) if table is container else 0
-    if place == len(body):
+    position = plain[-1] + 1 if plain else _after_heading(body) if table is container else 0
+    if position == len(body):
         table[key] = value
-    else:  # tomlkit itself would put the key below those comments, and has no public method for this
-        container._insert_at(place, key, tomlkit.item(value))
+    else:  # tomlkit would append the key after those comments; it has no public method to insert one
+        container._insert_at(position, key, tomlkit.item(value))
 
 
 def _after_heading(body: Sequence[tuple[Key | None, Item]]) -> int:
-    """The end of the comments that the file begins with, if they are a paragraph of their own."""
+    """The index after the comment at the top of the file, if a blank line follows it; else 0."""
     lines = 0
     while lines < len(body) and isinstance(body[lines][1], Comment):
         lines += 1
     return lines if lines < len(body) and body[lines][0] is None else 0
 
 
-def add_block(document: TOMLDocument, place: tuple[str, ...], values: Mapping[str, object]) -> None:
-    """Add a block to the list of tables at `place`."""
+def add_block(document: TOMLDocument, path: tuple[str, ...], values: Mapping[str, object]) -> None:
+    """Add a block to the list of tables at `path`."""
     parent: Any = document
-    for name in place[:-1]:
+    for name in path[:-1]:
         parent = parent[name]
     block = tomlkit.table()
     block.update(values)
-    blocks = parent.get(place[-1])
+    blocks = parent.get(path[-1])
     if isinstance(blocks, AoT) and blocks:
         trailing = _take_trailing(blocks[-1])
         blocks[-1].add(tomlkit.nl())
@@ -144,13 +146,13 @@ def add_block(document: TOMLDocument, place: tuple[str, ...], values: Mapping[st
         inline.update(values)
         blocks.append(inline)
     else:
-        parent.pop(place[-1], None)
-        parent[place[-1]] = tomlkit.aot()
-        parent[place[-1]].append(block)
+        parent.pop(path[-1], None)
+        parent[path[-1]] = tomlkit.aot()
+        parent[path[-1]].append(block)
 
 
 def remove_block(document: TOMLDocument, name: str, index: int) -> None:
-    """Remove a block of a list of tables; the comments behind it, which are about what follows, stay."""
+    """Remove a block of a list of tables, but keep the comments after it, which describe the next block."""
     blocks: Any = document[name]
     trailing = _take_trailing(blocks[index]) if isinstance(blocks, AoT) else []
     del blocks[index]
@@ -162,7 +164,7 @@ def remove_block(document: TOMLDocument, name: str, index: int) -> None:
 
 
 def _take_trailing(block: Table) -> list[Comment | Whitespace]:
-    """Take the comments and blank lines off the end of a block."""
+    """Remove the comments and blank lines at the end of a block, and return them."""
     body = block.value.body
     taken: list[Comment | Whitespace] = []
     while body and isinstance(item := body[-1][1], Comment | Whitespace):
@@ -172,9 +174,10 @@ def _take_trailing(block: Table) -> list[Comment | Whitespace]:
 
 
 def create(path: Path, data: Mapping[str, Any], *, comment: str = "", replace: bool = False) -> Config:
-    """Write a new file of `data` under `comment`, readable by its owner only; `ConfigError` if it exists."""
+    """Write `data` to a new file that only its owner can read, with `comment` at the top. Raises
+    `ConfigError` if the file exists, unless `replace`."""
     if path.exists() and not replace:
-        raise ConfigError(f"{path} exists already; add --force to replace it")
+        raise ConfigError("{file} already exists; add --force to replace it", file=str(path))
     text = "".join(f"# {line}\n" for line in comment.splitlines()) + tomlkit.dumps(data)
     loader.parse(text, path, {}, lines=False)
     _replace(path.resolve(), text)
@@ -182,11 +185,13 @@ def create(path: Path, data: Mapping[str, Any], *, comment: str = "", replace: b
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put `text` into `path` in one step that survives a power cut; mode and owner stay."""
+    """Replace the content of `path` by `text` in one step, safe against power cuts. Mode and owner stay."""
     try:
         _replace_file(path, text)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigError(
+            "cannot write {file}: {reason}", file=str(path), reason=error.strerror or ""
+        ) from error
 
 
 def _replace_file(path: Path, text: str) -> None:
@@ -197,7 +202,7 @@ def _replace_file(path: Path, text: str) -> None:
             file.write(text)
             if old:
                 os.fchmod(file.fileno(), old.st_mode & 0o777)
-                with suppress(PermissionError):  # only root may give files away, and only root has to
+                with suppress(PermissionError):  # only root can change the owner, and only root needs to
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from saveany.config import places
+from saveany.config import folders
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.stack import Stack, until
@@ -58,7 +58,7 @@ async def test_lines_of_json_in_a_pipe(running: Stack) -> None:
 async def test_every_folder_of_data_dir_is_kept_from_storages(running: Stack) -> None:
     result = await running.saveany("add", "--follow", PDF)
     assert result.code == 0
-    assert {each.name for each in running.data_dir.iterdir()} <= set(places.OWN)
+    assert {each.name for each in running.data_dir.iterdir()} <= set(folders.RESERVED)
 
 
 async def test_a_failure_is_the_exit_code(running: Stack) -> None:

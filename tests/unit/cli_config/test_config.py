@@ -135,7 +135,7 @@ def test_set_without_a_file_names_init(folder: Path, monkeypatch: pytest.MonkeyP
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: there is no none.toml; `")
     assert " init` writes one" in result.stderr
-    monkeypatch.setattr("saveany.config.loader.PLACES", (folder / "nothing.toml",))
+    monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "nothing.toml",))
     assert run("config", "set", "workers", "7").exit_code == 2
     assert not (folder / "none.toml").exists()
 
@@ -146,7 +146,7 @@ def test_set_reaches_into_lists_of_tables(folder: Path) -> None:
     result = run("config", "set", "storages.0.bas_path", "/x")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: there is no key storages.0.bas_path; did you mean base_path?\n",
+        "error: there is no key 'storages.0.bas_path'; did you mean base_path?\n",
     )
 
 
@@ -157,7 +157,7 @@ def test_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_path_without_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saveany.config.loader.PLACES", (folder / "none.toml",))
+    monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "none.toml",))
     result = run("config", "path")
     assert (result.exit_code, result.stdout) == (1, "")
 

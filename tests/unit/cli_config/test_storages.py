@@ -49,7 +49,7 @@ def test_add_writes_a_block_and_keeps_the_rest(file: Path) -> None:
         ("b locl base_path=/b", "there is no storage type 'locl'"),
         ("b local base_pth=/b", "did you mean base_path?"),
         ("b local", "storages[1].base_path: is missing"),
-        ("a local base_path=/b", "a is there twice"),
+        ("a local base_path=/b", "a is used twice; change one of them"),
         ("b local base_path=.", "choose a folder that is for files only"),
         ("b rclone remote=:local:/", "choose a folder that is for files only"),
         ("b local base_path", "'base_path' must look like KEY=VALUE"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from saveany.config import Config, compat, load
-from saveany.config.schema import is_loopback
+from saveany.config.values import is_loopback
 from saveany.errors import ConfigError
 from storages import registry
 
@@ -33,7 +33,9 @@ def problems(folder: Path, text: str, env: dict[str, str] | None = None) -> list
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and no configuration in /etc."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("saveany.config.loader.PLACES", (Path("config.toml"), tmp_path / "etc/config.toml"))
+    monkeypatch.setattr(
+        "saveany.config.loader.DEFAULT_FILES", (Path("config.toml"), tmp_path / "etc/config.toml")
+    )
     return tmp_path
 
 
@@ -94,18 +96,21 @@ class TestSearch:
 
 # (text, the problems in order)
 WRONG = [
-    ("workers = ", ["config.toml:1: this is not TOML: Invalid value"]),
-    ("a = 1\n\nb = [", ["config.toml:3: this is not TOML: Invalid value"]),
-    ("\nworkers = 1\nworkers = 2", ["config.toml:3: this is not TOML: Cannot overwrite a value"]),
+    ("workers = ", ["config.toml:1: this is not TOML: a value is missing or not valid; text needs quotes"]),
+    (
+        "a = 1\n\nb = [",
+        ["config.toml:3: this is not TOML: a value is missing or not valid; text needs quotes"],
+    ),
+    ("\nworkers = 1\nworkers = 2", ["config.toml:3: this is not TOML: this key is set twice"]),
     ('workers = "3"', ["config.toml:1: workers: must be a whole number"]),
     ("workers = 2.5", ["config.toml:1: workers: must be a whole number"]),
     ("workers = true", ["config.toml:1: workers: must be a whole number"]),
-    ("workers = 0", ["config.toml:1: workers: must be greater than or equal to 1"]),
+    ("workers = 0", ["config.toml:1: workers: must be at least 1"]),
     ("data_dir = 5", ["config.toml:1: data_dir: must be text in quotes"]),
     ("wrokers = 3", ["config.toml:1: wrokers: there is no such key; did you mean workers?"]),
     ("# c\nxyzzy = 3", ["config.toml:2: xyzzy: there is no such key"]),
     ("[api]\nprot = 1", ["config.toml:2: api.prot: there is no such key; did you mean port?"]),
-    ("port = 1", ["config.toml:1: port: there is no such key; it belongs into [api]"]),
+    ("port = 1", ["config.toml:1: port: there is no such key; it belongs in [api]"]),
     (
         "[api]\nworkers = 1",
         ["config.toml:2: api.workers: there is no such key; it belongs above the first [table]"],
@@ -114,7 +119,7 @@ WRONG = [
     ("api = 3", ["config.toml:1: api: must be a table"]),
     ("[api]\nenable = 1", ["config.toml:2: api.enable: must be true or false"]),
     ("[api]\ntoken = 1", ["config.toml:2: api.token: must be text in quotes"]),
-    ("[api]\nport = 65536", ["config.toml:2: api.port: must be less than or equal to 65535"]),
+    ("[api]\nport = 65536", ["config.toml:2: api.port: must be at most 65535"]),
     (
         "[api]\nwebhook_events = 'completed'",
         ['config.toml:2: api.webhook_events: must be a list, as in ["a", "b"]'],
@@ -133,8 +138,8 @@ WRONG = [
     (
         "api.webhook_secret = 'whsec_?'",
         [
-            "config.toml:1: api.webhook_secret: must be whsec_ and 24 to 64 bytes in base64; leave it empty "
-            "to have one made"
+            "config.toml:1: api.webhook_secret: must be whsec_ and 24 to 64 bytes in base64; leave it empty, "
+            "and SaveAny generates one"
         ],
     ),
     (
@@ -149,23 +154,26 @@ WRONG = [
     ("[worker]\ndrain_seconds = inf", ["config.toml:2: worker.drain_seconds: must be a finite number"]),
     (
         "[users]\nid = 1",
-        ["config.toml:1: users: must be a list of tables: [[users]] in the file, JSON in a variable"],
+        ["config.toml:1: users: must be a list of tables: [[users]] in the file, or JSON in a variable"],
     ),
     (
         "[[users]]\nid = 1\nstorages = 'a'",
         ['config.toml:3: users[0].storages: must be a list, as in ["a", "b"]'],
     ),
     ("[[users]]\nstorages = []", ["config.toml:1: users[0].id: is missing"]),
-    ("[[users]]\nid = 1\n[[users]]\nid = 1", ["config.toml:4: users[1].id: 1 is there twice"]),
+    (
+        "[[users]]\nid = 1\n[[users]]\nid = 1",
+        ["config.toml:4: users[1].id: 1 is used twice; change one of them"],
+    ),
     (
         "[[telegram.accounts]]\nname = 'a'\nsession = 's'\n[[telegram.accounts]]\nname = 'a'\nsession = 't'",
-        ["config.toml:5: telegram.accounts[1].name: a is there twice"],
+        ["config.toml:5: telegram.accounts[1].name: a is used twice; change one of them"],
     ),
     ("storages = ['x']", ["config.toml:1: storages[0]: must be a table"]),
     ("[[storages]]\nname = 'a'\ntype = 'local'", ["config.toml:1: storages[0].base_path: is missing"]),
     (
         "[[storages]]\nname = 'a'\nhost = 'b'",
-        [f"config.toml:1: storages[0].type: is missing; there are: {TYPES}"],
+        [f"config.toml:1: storages[0].type: is missing; known types: {TYPES}"],
     ),
     ("[[storages]]\nname = 'a'\ntype = [1]", ["config.toml:3: storages[0].type: must be text in quotes"]),
     (
@@ -176,7 +184,7 @@ WRONG = [
         LOCAL + "base_pth = 'x'",
         ["config.toml:5: storages[0].base_pth: there is no such key; did you mean base_path?"],
     ),
-    (LOCAL + LOCAL, ["config.toml:6: storages[1].name: local1 is there twice"]),
+    (LOCAL + LOCAL, ["config.toml:6: storages[1].name: local1 is used twice; change one of them"]),
     (
         "retry = 'x'\n[log]\nlevel = 'loud'\n[api]\nprot = 1",
         [

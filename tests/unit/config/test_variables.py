@@ -93,7 +93,7 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
         ({"SAVEANY_USERS": "[1]"}, "SAVEANY_USERS: users[0]: must be a table"),
         (
             {"SAVEANY_USERS": "[{"},
-            "SAVEANY_USERS: users: must be a list of tables: [[users]] in the file, JSON in a variable",
+            "SAVEANY_USERS: users: must be a list of tables: [[users]] in the file, or JSON in a variable",
         ),
         (
             {"SAVEANY_API_TOKEN_FILE": "/no"},
@@ -101,7 +101,7 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
         ),
         (
             {"SAVEANY_API_TOKEN_FILE": "/dev/null", "SAVEANY_API_TOKEN": "t"},
-            "SAVEANY_API_TOKEN_FILE and SAVEANY_API_TOKEN are both set; keep one",
+            "SAVEANY_API_TOKEN_FILE and SAVEANY_API_TOKEN are both set; unset one of them",
         ),
     ],
 )

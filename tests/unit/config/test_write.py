@@ -105,7 +105,7 @@ def test_accounts_are_added_and_replaced_by_name(file: Path) -> None:
 
 
 def test_create_refuses_to_replace_unless_told(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         create(file, {"workers": 9})
     assert file.read_text() == TEXT
     create(file, {"workers": 9}, comment="first\nsecond", replace=True)
@@ -210,7 +210,7 @@ def test_storages_are_added_and_removed_as_blocks(commented: Path) -> None:
     ]
     text = commented.read_text()
     assert text.index('"/mnt/usb"') < text.index("# --- the rest ---") < text.index("[log]")
-    with pytest.raises(ConfigError, match="usb is there twice"):
+    with pytest.raises(ConfigError, match="usb is used twice"):
         add_storage(commented, {"name": "usb", "type": "local", "base_path": "/x"}, {})
     remove_storage(commented, "usb", {})
     assert added(COMMENTED, commented.read_text()) in ([], [""])
@@ -236,8 +236,8 @@ def test_blocks_can_be_added_by_hand_to_what_was_written(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("storages.1.name", "there is no storages.1; the file has 1, counted from 0"),
-        ("storages.0.base_pat", "there is no key storages.0.base_pat; did you mean base_path?"),
+        ("storages.1.name", "there is no storages.1: the file has only storages.0"),
+        ("storages.0.base_pat", "there is no key 'storages.0.base_pat'; did you mean base_path?"),
         ("storages.x.name", "there is no key 'storages.x.name'"),
         ("storages.0", "there is no key 'storages.0'"),
     ],

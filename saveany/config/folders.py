@@ -1,0 +1,105 @@
+"""Folders of this machine that a storage must not use: those that contain the configuration, logins or
+program.
+
+A user who saves files into a storage chooses their names and content, and a user who transfers files from one
+reads them. A storage on such a folder would give away the accounts and the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import saveany
+import storages
+from saveany.config.lines import Loc
+from saveany.config.schema import Config
+
+#: Folders in data_dir that belong to SaveAny. A storage may use other folders there, as it does in the
+#: container.
+RESERVED = ("sessions", "redis", "scratch", "aria2", "cookies")
+
+
+@dataclass(frozen=True, slots=True)
+class _Protected:
+    """A file or folder that no storage may contain."""
+
+    path: Path
+    name: str
+    inside: bool = False  # whether a storage must not be inside it, either
+
+
+def problems(config: Config, files: Iterable[Path], tables: Mapping[str, int]) -> Iterator[tuple[Loc, str]]:
+    """The location and reason of each storage folder that is refused.
+
+    `files` are the configuration files in use, or those that would be found. `tables` maps the names of
+    storages to the numbers of their tables.
+    """
+    protected = list(_protected(config, files))
+    for storage in config.storages:
+        for folder in storage.folders_here():
+            for each in protected:
+                if (relation := _relation(folder, each)) is not None:
+                    key = "base_path" if "base_path" in storage.model_fields_set else "remote"
+                    yield (
+                        ("storages", tables[storage.name], key),
+                        f"{folder} {relation} {each.name} ({each.path}); choose a folder that is for files "
+                        "only",
+                    )
+                    break
+
+
+def _protected(config: Config, files: Iterable[Path]) -> Iterator[_Protected]:
+    for file in files:
+        yield _Protected(file.absolute(), "the configuration")
+    yield _Protected(config.data_dir, "data_dir")
+    for name in RESERVED:
+        yield _Protected(config.data_dir / name, f"{name} of data_dir", inside=True)
+    for package in (saveany, storages):
+        yield _Protected(Path(str(package.__file__)).parent, "the program", inside=True)
+    in_virtual_environment = sys.prefix != sys.base_prefix
+    yield _Protected(Path(sys.prefix), "the Python that runs it", inside=in_virtual_environment)
+    for key, path in _named_files(config):
+        yield _Protected(path, key)
+
+
+def _named_files(table: BaseModel) -> Iterator[tuple[str, Path]]:
+    """The keys and paths of files that the configuration names, such as private keys and certificates."""
+    for name in type(table).model_fields:
+        match getattr(table, name):
+            case Path() as path if name not in ("data_dir", "base_path"):
+                yield name, path
+            case BaseModel() as inner:
+                yield from _named_files(inner)
+            case tuple() as several:
+                for one in several:
+                    if isinstance(one, BaseModel):
+                        yield from _named_files(one)
+
+
+def _relation(folder: Path, protected: _Protected) -> str | None:
+    """Why a folder conflicts with a protected path; None if it does not."""
+    if _contains(folder, protected.path):
+        return "is or contains"
+    return "is inside" if protected.inside and _contains(protected.path, folder) else None
+
+
+def _contains(folder: Path, path: Path) -> bool:
+    """Whether `path` is `folder` or inside it, as it is written or with symbolic links followed."""
+    real = Path(os.path.realpath(path))
+    entry = Path(os.path.realpath(path.parent)) / path.name  # a link itself could be replaced
+    return any(_same(folder, each) for start in (real, entry) for each in (start, *start.parents))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are one folder, even if mounted twice, or written in another case on a file system that
+    ignores case."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist yet
+        return os.path.realpath(one) == str(other)

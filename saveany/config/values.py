@@ -1,0 +1,87 @@
+"""Checks of single values in the configuration.
+
+Each returns the value, or raises a `ValueError` that says what the value must be.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from saveany import proxies
+
+#: Shortest and longest secret for webhooks that the Standard Webhooks specification allows, in bytes.
+_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
+
+
+def http_url(value: str) -> str:
+    """An address with http:// or https://, or an empty text."""
+    parts = urlsplit(value)
+    if value and not (parts.scheme in ("http", "https") and parts.hostname):
+        raise ValueError("must be a URL that starts with http:// or https://")
+    return value
+
+
+def redis_url(value: str) -> str:
+    """The address of a Redis server, or "embedded"."""
+    if value != "embedded" and not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError('must be "embedded" or start with redis://, rediss:// or unix://')
+    return value
+
+
+def proxy_url(value: str) -> str:
+    """The address of a proxy, or an empty text."""
+    if value:
+        proxies.parse(value)
+    return value
+
+
+def webhook_secret(value: SecretStr) -> SecretStr:
+    """A secret as the Standard Webhooks specification writes it, or an empty text."""
+    text = value.get_secret_value()
+    if text and not _is_webhook_secret(text):
+        raise ValueError(
+            f"must be whsec_ and {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} bytes in base64; leave it empty, "
+            "and SaveAny generates one"
+        )
+    return value
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        decoded = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        return False
+    return _MIN_SECRET_BYTES <= len(decoded) <= _MAX_SECRET_BYTES
+
+
+def host_and_port(value: str) -> str:
+    """`host:port`, or an empty text."""
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError('must be "host:port"')
+    return value
+
+
+def log_level(value: object) -> object:
+    """The name of a log level in lower case; `warn` and `fatal` are SaveAny-Bot's names for two of them."""
+    if not isinstance(value, str):
+        return value
+    return {"warn": "warning", "fatal": "critical"}.get(value.lower(), value.lower())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def local_address(host: str) -> str:
+    """The address at which this machine reaches a server bound to `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
