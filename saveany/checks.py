@@ -27,7 +27,7 @@ from saveany.config import Config
 from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
-from saveany.planning.intake import is_enabled
+from saveany.planning.source_choice import is_enabled
 from saveany.sources import sources
 from saveany.store import Db, Store
 from saveany.telegram.accounts import Accounts

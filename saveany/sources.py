@@ -179,17 +179,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def _as_it_is(link: str) -> str:
     link = link.strip()
     if not _host(link) or _CONTROL.search(link):
-        raise InvalidInput("this must be a URL that starts with http:// or https:// and names a host", "url")
+        raise InvalidInput(
+            "this must be a URL that starts with http:// or https:// and names a host", "links"
+        )
     if "@" in urlsplit(link).netloc:
-        raise InvalidInput("the URL must not hold a password: titles and logs show it; use `headers`", "url")
+        raise InvalidInput(
+            "the URL must not hold a password: titles and logs show it; use `headers`", "links"
+        )
     return link
 
 
 def _aria2_link(link: str) -> str:
     if not link.strip().lower().startswith(("http://", "https://", "ftp://", "sftp://", "magnet:")):
-        raise InvalidInput("this must be a magnet link or a URL", "url")
+        raise InvalidInput("this must be a magnet link or a URL", "links")
     if "@" in _netloc(link.strip()):
-        raise InvalidInput("the URL must not hold a password: titles and logs show it", "url")
+        raise InvalidInput("the URL must not hold a password: titles and logs show it", "links")
     return link.strip()
 
 
@@ -197,7 +201,7 @@ def _netloc(link: str) -> str:
     try:
         return urlsplit(link).netloc
     except ValueError as error:
-        raise InvalidInput("this is not a valid URL", "url") from error
+        raise InvalidInput("this is not a valid URL", "links") from error
 
 
 ParamsModel = type[Params]

@@ -18,8 +18,7 @@ from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError
 from saveany.filters import Filter
 from saveany.logs import get_logger
-from saveany.planning.intake import TaskRequest, plan_request
-from saveany.queue import Queue
+from saveany.service import Principal, TaskRequest, TaskService
 from saveany.store import Store
 from saveany.store.db import TROUBLE
 from saveany.store.watched_chats import WatchedChat
@@ -49,14 +48,14 @@ class ChatWatcher:
         self,
         accounts: Accounts,
         store: Store,
-        queue: Queue,
+        tasks: TaskService,
         config: Config,
         *,
         every: float = _EVERY_SECONDS,
     ) -> None:
         self._accounts = accounts
         self._store = store
-        self._queue = queue
+        self._tasks = tasks
         self._config = config
         self._every = every
         self._rests: dict[str, float] = {}  # watch -> when it is looked at again
@@ -173,16 +172,15 @@ class ChatWatcher:
         files = [each for each in captioned(post) if wanted.accepts(each)]
         if not files:
             return
-        wish = TaskRequest(
+        request = TaskRequest(
             links=list(_links(files)),
             type="tgfiles",
-            user_id=watch.user_id,
             storage=watch.storage,
             folder=watch.folder,
             params={"username": files[0].chat_username},
         )
-        spec = plan_request(self._config, wish, await self._store.preferences.get(watch.user_id))
-        accepted = await self._queue.submit(spec, key=f"watch:{watch.id}:{post[0].message_id}")
+        owner = Principal(watch.user_id)
+        accepted = await self._tasks.submit(owner, request, key=f"watch:{watch.id}:{post[0].message_id}")
         if watch.notify != "none":
             await self._store.watched_chats.made(accepted.id, watch.id)
 

@@ -32,7 +32,7 @@ from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.config import Config
-from saveany.queue import Queue
+from saveany.service import QueueService, TaskService
 from saveany.store import Store
 
 #: Those that are asked most often come first.
@@ -48,13 +48,19 @@ and for a bad request `details`. Times are RFC 3339 in UTC, sizes are bytes. Unk
 query parameters are refused rather than ignored."""
 
 
-def create_app(config: Config, store: Store, queue: Queue) -> FastAPI:
+def create_app(config: Config, store: Store) -> FastAPI:
     """The API as an ASGI application. Event streams flow while its lifespan runs; the rest does not need it.
 
     `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
     connections.
     """
-    services = ApiServices(config, store, queue, Hub(store.events, encode, config.api.max_event_streams))
+    services = ApiServices(
+        config,
+        store,
+        TaskService(config, store),
+        QueueService(config, store),
+        Hub(store.events, encode, config.api.max_event_streams),
+    )
     app = _App(
         title="SaveAny",
         version=__version__,

@@ -22,8 +22,9 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
-from saveany.errors import NotFound, StoreUnavailable
+from saveany.errors import StoreUnavailable
 from saveany.models import ENDED, Task
+from saveany.service import OPERATOR
 from saveany.store import Event, Store
 from saveany.store.events import event_key
 
@@ -48,9 +49,7 @@ async def _all_tasks(use: Use) -> AsyncIterator[Subscription]:
 async def _one_task(
     use: Use, task_id: TaskId, last_event_id: LastEventId = None
 ) -> AsyncIterator[Subscription]:
-    task = await use.store.tasks.get(task_id)
-    if task is None:
-        raise NotFound(f"there is no task {task_id}")
+    task = await use.tasks.get(OPERATOR, task_id)
     if last_event_id and task.status.ended and await _seen_to_the_end(use.store, task_id, last_event_id):
         raise HTTPException(204)  # browsers come back after the end of a stream, unless they are told so
     with use.hub.subscription(task_id) as client:

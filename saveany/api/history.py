@@ -16,8 +16,8 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
-from saveany.errors import NotFound, WrongState
-from saveany.store import EraseResult, HistoryFilter
+from saveany.service import OPERATOR
+from saveany.store import HistoryFilter
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
@@ -57,7 +57,7 @@ async def history(
         since=_ms(since),
         until=_ms(until),
     )
-    page = await use.store.history.page(wanted, limit, cursor)
+    page = await use.tasks.history(OPERATOR, wanted, limit, cursor)
     return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
@@ -65,7 +65,7 @@ async def history(
 async def clear(use: Use) -> Removed:
     """Forget all tasks that have ended, and their webhooks, those that wait for an attempt too. Their files
     stay. A canceled task whose unfinished files a worker has not removed yet stays until it has."""
-    removed = await use.store.history.clear()
+    removed = await use.tasks.remove_all_ended(OPERATOR)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
 
@@ -77,13 +77,7 @@ async def clear(use: Use) -> Removed:
 )
 async def remove(use: Use, task_id: TaskId) -> Removed:
     """Forget one task that has ended, as above."""
-    result = await use.store.history.remove(task_id)
-    if result is EraseResult.UNKNOWN:
-        raise NotFound(f"there is no task {task_id}")
-    if result is EraseResult.LIVE:
-        raise WrongState(f"task {task_id} has not ended; cancel it first")
-    if result is EraseResult.CLEANING:
-        raise WrongState(f"a worker must remove what task {task_id} left first; try again in a moment")
+    await use.tasks.remove(OPERATOR, task_id)
     return Removed(message="1 task removed", removed=1)
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from saveany.api.app import create_app
 from saveany.config import Config
-from saveany.models import Delivery, Item, Task
-from saveany.queue import Queue
 from saveany.store import Store, connect
 
 FILE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
@@ -17,12 +15,8 @@ FILE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 def render() -> str:
     """The description of the API as the file has it."""
     store = Store(connect("redis://"))  # lazy: never connected
-    app = create_app(Config(), store, Queue(store, _announce_nothing))
+    app = create_app(Config(), store)
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
-
-
-async def _announce_nothing(_: Task, __: list[Item]) -> list[Delivery]:
-    return []
 
 
 if __name__ == "__main__":

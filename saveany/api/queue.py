@@ -8,7 +8,7 @@ from saveany.api.errors import responses
 from saveany.api.models import LimitsView, MessageReply, NewLimits, QueueView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
-from saveany.store import Limits
+from saveany.service import OPERATOR
 
 router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=JsonRoute)
 
@@ -16,9 +16,9 @@ router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=JsonRoute)
 @router.get("/queue", operation_id="getQueue", summary="The queue", responses=responses())
 async def get_queue(use: Use) -> QueueView:
     """Whether the queue is paused, and how many tasks are in it."""
-    sizes = await use.store.tasks.counts()
+    sizes = await use.queue.counts()
     return QueueView(
-        paused=await use.store.settings.paused(),
+        paused=await use.queue.is_paused(),
         queued_tasks=sizes["queued"],
         paused_tasks=sizes["paused"],
         running_tasks=sizes["running"],
@@ -28,21 +28,21 @@ async def get_queue(use: Use) -> QueueView:
 @router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue", responses=responses())
 async def pause(use: Use) -> MessageReply:
     """Begin no more tasks until the queue is resumed. New ones are accepted, running ones go on."""
-    await use.queue.pause_all()
+    await use.queue.pause(OPERATOR)
     return MessageReply(message="queue paused")
 
 
 @router.post("/queue/resume", operation_id="resumeQueue", summary="Resume the queue", responses=responses())
 async def resume(use: Use) -> MessageReply:
     """Begin tasks again, but for those that are paused themselves."""
-    await use.queue.resume_all()
+    await use.queue.resume(OPERATOR)
     return MessageReply(message="queue resumed")
 
 
 @router.get("/limits", operation_id="getLimits", summary="Limits", responses=responses())
 async def get_limits(use: Use) -> LimitsView:
     """The limits in force: as configured, unless they were changed."""
-    limits = Limits(**use.config.limits.model_dump()).but(await use.store.settings.changed())
+    limits = await use.queue.limits()
     return LimitsView(
         tasks_per_user=limits.tasks_per_user,
         bytes_per_second=limits.bytes_per_second,
@@ -54,5 +54,5 @@ async def get_limits(use: Use) -> LimitsView:
 async def set_limits(use: Use, body: NewLimits) -> LimitsView:
     """Change the limits for all workers, within two seconds and for running downloads too. The change
     outlives restarts; an empty object goes back to what is configured."""
-    await use.queue.limit(body.model_dump())
+    await use.queue.set_limits(OPERATOR, body.model_dump())
     return await get_limits(use)

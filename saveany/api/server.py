@@ -21,10 +21,8 @@ from saveany.config import Config
 from saveany.config.values import local_address
 from saveany.errors import ConfigError
 from saveany.logs import get_logger
-from saveany.queue import Queue
 from saveany.store import open_store
 from saveany.supervisor import worked
-from saveany.webhooks.announce import DeliveryBuilder
 
 #: How long requests may go on after a stop was asked for; event streams are ended at once.
 DRAIN_SECONDS = 10
@@ -40,11 +38,9 @@ async def serve(config: Config, url: str) -> None:
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
         try:
-            announcer = DeliveryBuilder(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
-            queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
             worked()
             log.info("the API listens", url=_url(sock))
-            app = create_app(config, store, queue)
+            app = create_app(config, store)
             app.state.instance = await store.instance()
             await ApiServer(app, most_connections(config.api.max_connections)).serve(sockets=[sock])
         finally:

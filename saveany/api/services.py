@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from saveany.api.hub import Hub
 from saveany.config import Config
-from saveany.queue import Queue
+from saveany.service import QueueService, TaskService
 from saveany.store import Store
 
 
@@ -19,7 +19,8 @@ class ApiServices:
 
     config: Config
     store: Store
-    queue: Queue
+    tasks: TaskService
+    queue: QueueService
     hub: Hub
 
 

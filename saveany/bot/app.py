@@ -21,7 +21,7 @@ from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
 from saveany.errors import ConfigError, Retryable, TaskError
 from saveany.logs import get_logger
-from saveany.queue import Queue
+from saveany.service import TaskService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.store.db import TROUBLE
@@ -30,7 +30,6 @@ from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.watching import ChatWatcher
-from saveany.webhooks.announce import DeliveryBuilder
 
 _RENEW_SECONDS = LOCK_MS / 1000 / 3
 _LOOK_SECONDS = 1.0
@@ -100,7 +99,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     stack.push_async_callback(inbox.close)
     stack.push_async_callback(services.conversations.close)
     await after_restart(services)
-    watcher = ChatWatcher(accounts, store, services.queue, config)
+    watcher = ChatWatcher(accounts, store, services.tasks, config)
     worked()
     log.info("the bot listens", name=talk.me.username)
     async with asyncio.TaskGroup() as group:
@@ -113,9 +112,8 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
 
 
 def _services(config: Config, store: Store, accounts: Accounts, talk: BotClient) -> BotServices:
-    announcer = DeliveryBuilder(config.api.webhook_url, config.api.webhook_events, store.db.time_ms)
-    queue = Queue(store, lambda task, items: announcer(task, items, "task.canceled"))
-    return BotServices(config, store, queue, accounts, talk, ProgressUpdater(store, talk), Conversations())
+    tasks = TaskService(config, store)
+    return BotServices(config, store, tasks, accounts, talk, ProgressUpdater(store, talk), Conversations())
 
 
 async def _wait_for(store: Store, holder: str) -> None:

@@ -21,9 +21,9 @@ from saveany.bot.render import size as shown_size
 from saveany.bot.texts import plain
 from saveany.errors import SaveAnyError
 from saveany.models import OnConflict
-from saveany.planning.intake import TaskRequest, plan_request
 from saveany.planning.names import safe_name
 from saveany.planning.paths import join
+from saveany.service import TaskRequest
 from saveany.store.bot import CARD_SECONDS
 from saveany.store.records import decoder
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard
@@ -182,9 +182,8 @@ async def _is_taken(ctx: Context, card: Card) -> bool:
 
 async def _submit(ctx: Context, card: Card) -> None:
     """Make the tasks, each once, and show how they go on."""
-    config, queue = ctx.services.config, ctx.services.queue
-    specs = [plan_request(config, _wish(ctx, card, order), ctx.prefs) for order in card.drafts]
-    accepted = [await queue.submit(spec, key=f"card:{card.token}:{n}") for n, spec in enumerate(specs)]
+    requests = [_request(card, draft) for draft in card.drafts]
+    accepted = await ctx.services.tasks.submit_all(ctx.principal, requests, key=f"card:{card.token}")
     # Nothing can be lost any more, however long Telegram lets us wait to say so.
     for n, task in enumerate(accepted):
         if n == 0 and isinstance(ctx.letter, CallbackQuery):
@@ -196,18 +195,16 @@ async def _submit(ctx: Context, card: Card) -> None:
     await ctx.services.store.bot.drop_card(card.token)
 
 
-def _wish(ctx: Context, card: Card, order: TaskDraft) -> TaskRequest:
+def _request(card: Card, draft: TaskDraft) -> TaskRequest:
     return TaskRequest(
-        links=order.links,
-        type=order.type,
-        user_id=ctx.user.id,
+        links=draft.links,
+        type=draft.type,
         storage=card.storage,
         folder="/" if card.folder == "" else card.folder or "",
-        filename=order.filename,
-        talk=min(0, ctx.chat),
-        send=card.send,
+        filename=draft.filename,
+        to_private_chat=card.send,
         on_conflict=OnConflict(card.on_conflict) if card.on_conflict else None,
-        params=order.params,
+        params=draft.params,
     )
 
 

@@ -16,7 +16,7 @@ from saveany.bot.texts import CommandError, Translator, said, translator
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
-from saveany.queue import Queue
+from saveany.service import Principal, TaskService
 from saveany.store import Store
 from saveany.store.preferences import Preferences
 from saveany.store.progress_messages import ProgressMessage
@@ -40,7 +40,7 @@ class BotServices:
 
     config: Config
     store: Store
-    queue: Queue
+    tasks: TaskService
     accounts: Accounts
     talk: BotClient
     live: ProgressUpdater
@@ -78,6 +78,11 @@ class Context:
     def is_admin(self) -> bool:
         """Whether the person may do what concerns everybody."""
         return self.services.config.is_admin(self.user)
+
+    @property
+    def principal(self) -> Principal:
+        """The user, with the rights of the operator for an administrator."""
+        return Principal(self.user.id, self.is_admin, chat=min(0, self.chat))
 
     @property
     def storages(self) -> list[str]:

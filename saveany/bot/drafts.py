@@ -9,8 +9,8 @@ import msgspec
 
 from saveany.config import Config
 from saveany.errors import SaveAnyError
-from saveany.planning.intake import source_for
 from saveany.planning.names import safe_name
+from saveany.planning.source_choice import source_for
 from saveany.telegram import links
 from saveany.telegram.update_types import Attachment, ChatMessage
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from saveany import advice
 from saveany.config import Config
-from saveany.planning.intake import how_to_enable, is_enabled
+from saveany.planning.source_choice import how_to_enable, is_enabled
 from saveany.sources import SourceSpec
 from saveany.store import WorkerInfo
 

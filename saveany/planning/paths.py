@@ -22,7 +22,7 @@ def folder(dir_path: str) -> str:
     """The folder that `dir_path` means: relative to the storage, POSIX style, "" for its root.
 
     A leading slash is the root of the storage, so `/downloads` and `downloads` are the same. Raises
-    `InvalidInput` (field `dir_path`) for whatever could leave the storage or could not be stored.
+    `InvalidInput` (field `folder`) for whatever could leave the storage or could not be stored.
     """
     parts = [part for part in dir_path.split("/") if part not in ("", ".")]
     if "\\" in dir_path:
@@ -68,4 +68,4 @@ def _check_part(part: str) -> None:
 
 
 def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"The folder {reason}.", field="dir_path")
+    return InvalidInput(f"The folder {reason}.", field="folder")

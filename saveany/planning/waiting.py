@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from saveany.config import Config
 from saveany.models import Status, Task
 from saveany.planning.available import source_problem, storage_problem
 from saveany.sources import sources
-from saveany.store import Store, WorkerInfo
+from saveany.store import WorkerInfo
 
 
 class WaitingReasons(msgspec.Struct, frozen=True):
@@ -78,25 +78,6 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         if busy:
             return f"all {sum(worker.slots for worker in able)} slots are busy; it begins when one is free"
         return ""
-
-
-async def read_outlook(config: Config, store: Store, tasks: Iterable[Task]) -> WaitingReasons:
-    """What decides when these tasks are begun and go on."""
-    live = [task for task in tasks if not task.status.ended]
-    users = {task.spec.user_id for task in live if task.status is Status.QUEUED}
-    if not live:
-        return WaitingReasons(config)
-    if not users:
-        return WaitingReasons(config, workers=await store.workers.living())
-    changed = await store.settings.changed()
-    return WaitingReasons(
-        config,
-        now=await store.db.time_ms(),
-        queue_paused=await store.settings.paused(),
-        tasks_per_user=changed.get("tasks_per_user", config.limits.tasks_per_user),
-        workers=await store.workers.living(),
-        running=await store.tasks.running(users),
-    )
 
 
 def _can_run(worker: WorkerInfo, task: Task) -> bool:

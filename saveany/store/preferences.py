@@ -80,6 +80,7 @@ class PreferencesStore:
             after = how(self._decoded(user_id, before))
             done = await self._db.script("change", _KEY, user_id, before, codec.encode(after), *name)
             if done:
+                self._fresh.pop(user_id, None)
                 return after if done == 1 else await self.get(user_id)
 
     async def changed(self, once: str) -> bool:

@@ -54,6 +54,7 @@ class Accepted(msgspec.Struct, frozen=True):
     """The answer to a submission: the task as it was created, now or by the first request of the same key."""
 
     id: str
+    type: str
     created_at: int
     replayed: bool = False
 
@@ -118,11 +119,11 @@ class Tasks:
         if result is AcceptResult.REUSED:
             return None
         if result is AcceptResult.ACCEPTED:
-            return Accepted(spec.id, int(reply[2]))
+            return Accepted(spec.id, spec.type, int(reply[2]))
         first = text(reply[1])
         task = await self.get(first)
         at = task.created_at if task else self._db.records.one("idempotency key", key, first, created_ms)
-        return Accepted(first, at or 0, replayed=True)
+        return Accepted(first, spec.type, at or 0, replayed=True)
 
     async def get(self, task_id: str) -> Task | None:
         """The task, or None."""

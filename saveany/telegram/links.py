@@ -312,4 +312,4 @@ def _ascii(text: str | None) -> str:
 
 
 def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"{reason} {_ADVICE}", field="telegram_url")
+    return InvalidInput(f"{reason} {_ADVICE}", field="links")

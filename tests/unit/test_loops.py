@@ -31,7 +31,7 @@ OF_ONE = {
         saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
-        saveany.queue.Queue._until_stopped workers.storage_set._first_mark""",
+        saveany.service.tasks.TaskService._wait_until_stopped workers.storage_set._first_mark""",
     "start or login, with somebody who waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned saveany.telegram.session._take""",
     "letter to the bot": "saveany.bot.dispatch.Dispatcher._through_outages",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from saveany.errors import ConfigError
-from saveany.planning.intake import is_enabled
+from saveany.planning.source_choice import is_enabled
 from saveany.sources import SourceSpec, sources
 from workers.sources.base import Source, Tools
 

@@ -14,7 +14,7 @@ from saveany.bot.drafts import SHOWN, MessageContents, TaskDraft
 from saveany.bot.registry import Command
 from saveany.bot.texts import CommandError, said
 from saveany.errors import InvalidInput
-from saveany.planning.intake import source_of
+from saveany.planning.source_choice import source_of
 
 
 async def dl(ctx: Context, words: str) -> None:

@@ -10,7 +10,7 @@ from saveany.bot.context import Context
 from saveany.bot.registry import Command
 from saveany.bot.texts import CommandError, plain, said
 from saveany.planning.available import source_problem
-from saveany.planning.intake import is_enabled
+from saveany.planning.source_choice import is_enabled
 from saveany.sources import sources
 from saveany.store import WorkerInfo
 

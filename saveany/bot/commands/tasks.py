@@ -14,9 +14,8 @@ from saveany.bot.registry import Command
 from saveany.bot.render import clip, reason, size
 from saveany.bot.texts import CommandError, plain, said
 from saveany.config.schema import PRIVATE_CHATS
-from saveany.errors import SaveAnyError, WrongState
+from saveany.errors import NotFound, SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task, subject_of
-from saveany.planning.waiting import read_outlook
 from saveany.store.history import HistoryFilter
 from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
 
@@ -34,7 +33,7 @@ async def task(ctx: Context, words: str) -> None:
         await _follow(ctx, await _own(ctx, words))
         return
     everybody = words == "all" and ctx.is_admin
-    live = await ctx.services.store.tasks.live(None if everybody else ctx.user.id)
+    live = await ctx.services.tasks.list(ctx.principal, None if everybody else ctx.user.id)
     if not live:
         await ctx.say(ctx.t("Nothing is running or waiting."))
         return
@@ -62,9 +61,9 @@ async def turn(ctx: Context, words: str) -> None:
 
 async def _page(ctx: Context, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
     wanted = HistoryFilter(status=status or "", user_id=ctx.user.id)
-    page = await ctx.services.store.history.page(wanted, PAGE, cursor)
+    page = await ctx.services.tasks.history(ctx.principal, wanted, PAGE, cursor)
     while page.cursor and not page.tasks:  # a page looks only at so many tasks, and others have tasks, too
-        page = await ctx.services.store.history.page(wanted, PAGE, page.cursor)
+        page = await ctx.services.tasks.history(ctx.principal, wanted, PAGE, page.cursor)
     if not page.tasks:
         return ctx.t("Nothing has ended yet."), ()
     older = Button(ctx.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
@@ -79,14 +78,14 @@ async def cancel(ctx: Context, words: str) -> None:
         await (ctx.say(ctx.t("The login was given up.")) if given_up else task(ctx, ""))
         return
     if words == "all":
-        live = await ctx.services.store.tasks.live(ctx.user.id)
+        live = await ctx.services.tasks.list(ctx.principal, ctx.user.id)
         for each in live:
             with suppress(WrongState):  # it has ended meanwhile
-                await ctx.services.queue.cancel(each.id)
+                await ctx.services.tasks.cancel(ctx.principal, each.id)
         await ctx.say(ctx.t.n("{n} task is canceled.", "{n} tasks are canceled.", len(live)))
         return
     found = await _own(ctx, words)
-    await ctx.services.queue.cancel(found.id)
+    await ctx.services.tasks.cancel(ctx.principal, found.id)
     await ctx.say(ctx.t("Canceled."))
 
 
@@ -96,7 +95,7 @@ async def retry(ctx: Context, words: str) -> None:
         await _again(ctx, await _own(ctx, words))
         return
     wanted = HistoryFilter(status=Status.FAILED, user_id=ctx.user.id)
-    failed = (await ctx.services.store.history.page(wanted, PAGE)).tasks
+    failed = (await ctx.services.tasks.history(ctx.principal, wanted, PAGE)).tasks
     if not failed:
         await ctx.say(ctx.t("Nothing has failed."))
         return
@@ -111,7 +110,7 @@ async def press_cancel(ctx: Context, words: str) -> None:
     if found.status.ended:
         await ctx.answer(ctx.t("It has ended already."), alert=True)
         return
-    await ctx.services.queue.cancel(found.id)
+    await ctx.services.tasks.cancel(ctx.principal, found.id)
     await ctx.answer(ctx.t("Canceled."))
 
 
@@ -119,7 +118,7 @@ async def press_retry(ctx: Context, words: str) -> None:
     """The Retry button below a task: its message shows how it goes on."""
     found = await _own(ctx, words)
     if found.status in (Status.FAILED, Status.CANCELED):
-        await ctx.services.queue.retry(found.id)
+        await ctx.services.tasks.retry(ctx.principal, found.id)
         await ctx.answer(ctx.t("Trying again."))
     else:
         await ctx.answer(ctx.t("It was tried again already."), alert=True)
@@ -179,13 +178,13 @@ async def _usage(ctx: Context, name: str) -> str:
 
 
 async def _follow(ctx: Context, found: Task) -> None:
-    outlook = await read_outlook(ctx.services.config, ctx.services.store, [found])
+    outlook = await ctx.services.tasks.waiting_reasons([found])
     message = await ctx.say(_line(ctx, found, outlook.waiting(found)))
     await ctx.follow(message, found.id)
 
 
 async def _again(ctx: Context, found: Task) -> None:
-    await ctx.services.queue.retry(found.id)
+    await ctx.services.tasks.retry(ctx.principal, found.id)
     await _follow(ctx, found)
 
 
@@ -194,17 +193,17 @@ async def _own(ctx: Context, task_id: str) -> Task:
     list that was shown here last, however the tasks have changed since."""
     if _NUMBER.fullmatch(task_id):
         task_id = await _listed(ctx, int(task_id))
-    found = await ctx.services.store.tasks.get(task_id.strip())
-    if found is None or not (found.spec.user_id == ctx.user.id or ctx.is_admin):
-        raise CommandError(said("there is no task {id}"), id=task_id[:40])
-    return found
+    try:
+        return await ctx.services.tasks.get(ctx.principal, task_id.strip())
+    except NotFound:
+        raise CommandError(said("there is no task {id}"), id=task_id[:40]) from None
 
 
 async def _numbered(ctx: Context, tasks: Sequence[Task]) -> list[str]:
     """The lines of a list; what its numbers mean is remembered."""
     ids = msgspec.json.encode([each.id for each in tasks])
     await ctx.services.store.bot.keep_card(_list(ctx), ids)
-    outlook = await read_outlook(ctx.services.config, ctx.services.store, tasks)
+    outlook = await ctx.services.tasks.waiting_reasons(tasks)
     return [f"{n}. {_line(ctx, each, outlook.waiting(each))}" for n, each in enumerate(tasks, 1)]
 
 

@@ -14,8 +14,6 @@ from fastapi import FastAPI
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer, bind
 from saveany.config import Config
-from saveany.models import Delivery, Item, Task
-from saveany.queue import Queue
 from saveany.store import Claim, Store
 
 TOKEN = "your-secret-token-here"
@@ -28,10 +26,6 @@ SEED_BODY: dict[str, Any] = {
     "storage_name": "local1",
     "dir_path": "/downloads",
 }
-
-
-async def announce_nothing(_: Task, __: list[Item]) -> list[Delivery]:
-    return []
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def config() -> Config:
 
 @pytest.fixture
 def app(config: Config, store: Store) -> FastAPI:
-    return create_app(config, store, Queue(store, announce_nothing))
+    return create_app(config, store)
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from fastapi import FastAPI
 
 from saveany.api.app import create_app
 from saveany.config import Config
-from saveany.queue import Queue
 from saveany.store import Store
-from tests.integration.api.conftest import SEED_BODY, USER, announce_nothing, check_error, create
+from tests.integration.api.conftest import SEED_BODY, USER, check_error, create
 
 JSON = {"Content-Type": "application/json"}
 
@@ -22,7 +21,7 @@ async def open_client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
     """Requests to an API that has no token."""
     storage = {"name": "local1", "type": "local", "base_path": "files/1"}
     config = Config.model_validate({"users": [{"id": USER}], "storages": [storage]})
-    app: FastAPI = create_app(config, store, Queue(store, announce_nothing))
+    app: FastAPI = create_app(config, store)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080"
     ) as client:

@@ -20,11 +20,9 @@ from saveany.api import connections
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer
 from saveany.config import Config
-from saveany.queue import Queue
 from saveany.store import Store
 from tests.integration.api.conftest import (
     TOKEN,
-    announce_nothing,
     check_error,
     create,
     over_tcp,
@@ -386,7 +384,7 @@ def test_descriptors_are_left_for_the_rest(
 
 async def test_event_streams_are_counted(config: Config, store: Store) -> None:
     api = config.api.model_copy(update={"max_event_streams": 2})
-    app = create_app(config.model_copy(update={"api": api}), store, Queue(store, announce_nothing))
+    app = create_app(config.model_copy(update={"api": api}), store)
     async with serving(app) as server, over_tcp(server) as live:
         task_id = await create(live)
         async with live.stream("GET", "/api/v1/events"), live.stream("GET", "/api/v1/events"):

@@ -25,10 +25,8 @@ from saveany.api.views import event_view
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status
-from saveany.queue import Queue
 from saveany.store import Event, Store, connect
 from tests.integration.api.conftest import (
-    announce_nothing,
     check_error,
     claim,
     create,
@@ -246,7 +244,7 @@ async def test_a_client_that_goes_is_forgotten(server: ApiServer, live: httpx.As
 async def test_streams_outlive_a_restart_of_redis(config: Config, tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
-    app = create_app(config, store, Queue(store, announce_nothing))
+    app = create_app(config, store)
     async with serving(app) as server, over_tcp(server) as live:
         task_id = await create(live)
         async with streaming(live, of_task(task_id)) as stream:

@@ -16,10 +16,9 @@ from saveany.config import Config
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec
 from saveany.planning.plan import ResolvedFile
-from saveany.queue import Queue
 from saveany.store import Limits, Store
 from storages.base import Range
-from tests.integration.api.conftest import announce_nothing, check_error, claim, create
+from tests.integration.api.conftest import check_error, claim, create
 from workers.limits import Throttle, ThrottledSource, TokenBucket
 from workers.sources.base import Source, Write
 
@@ -30,7 +29,7 @@ NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user":
 @pytest.fixture
 def app(config: Config, store: Store) -> FastAPI:
     limited = Config.model_validate({**config.model_dump(), "limits": {"tasks_per_user": 2}})
-    return create_app(limited, store, Queue(store, announce_nothing))
+    return create_app(limited, store)
 
 
 async def test_limits_are_as_configured_until_they_are_changed(client: httpx.AsyncClient) -> None:

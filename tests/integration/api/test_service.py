@@ -14,9 +14,8 @@ from saveany.api import openapi
 from saveany.api.app import create_app
 from saveany.api.health import Recent
 from saveany.config import Config
-from saveany.queue import Queue
 from saveany.store import Store, WorkerInfo, connect
-from tests.integration.api.conftest import AUTH, announce_nothing, check_error, create
+from tests.integration.api.conftest import AUTH, check_error, create
 
 READY = {"local1": "", "local2": "", "local3": ""}
 
@@ -171,7 +170,7 @@ async def test_strangers_do_not_make_the_store_work(client: httpx.AsyncClient, s
 
 async def test_redis_is_away(config: Config) -> None:
     store = Store(connect("unix:///nowhere/redis.sock"))
-    app = create_app(config, store, Queue(store, announce_nothing))
+    app = create_app(config, store)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         assert "Redis" in check_error(await client.get("/api/v1/tasks"), 503)["message"]
@@ -190,7 +189,7 @@ async def test_redis_hangs(config: Config) -> None:
     async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         store = Store(connect(f"redis://127.0.0.1:{port}"))
-        app = create_app(config, store, Queue(store, announce_nothing))
+        app = create_app(config, store)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
             reply = await asyncio.wait_for(client.get("/readyz"), 60)
@@ -201,7 +200,7 @@ async def test_redis_hangs(config: Config) -> None:
 
 
 async def test_without_a_token_nobody_is_asked_for_one(store: Store) -> None:
-    app = create_app(Config(), store, Queue(store, announce_nothing))
+    app = create_app(Config(), store)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/api/v1/tasks")).status_code == 200
 

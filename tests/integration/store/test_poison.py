@@ -11,14 +11,13 @@ import pytest
 from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec
-from saveany.queue import Queue
 from saveany.store import HistoryFilter, Store, WorkerInfo
 from saveany.store.keys import TYPES, expected_type
 from saveany.store.preferences import Preferences
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.tasks import new_id
 from saveany.store.watched_chats import WatchedChat
-from tests.integration.api.conftest import AUTH, USER, announce_nothing, config
+from tests.integration.api.conftest import AUTH, USER, config
 from tests.integration.store.test_lifecycle import LANE, claim, delivery, spec
 
 __all__ = ["config"]
@@ -36,7 +35,7 @@ _NOT_HERE = {"telegram:flood:", "telegram:lines:", "telegram:machine:"}
 
 @pytest.fixture
 async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(config, store, Queue(store, announce_nothing))
+    app = create_app(config, store)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         yield client

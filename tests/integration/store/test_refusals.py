@@ -17,11 +17,10 @@ from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.errors import StoreDamaged, StoreUnavailable
 from saveany.models import Delivery, Status
-from saveany.queue import Queue
 from saveany.store import Store, connect
 from saveany.store.refusals import REASONS, CommandRefused, Parser
 from tests.fixtures.refusals import REFUSALS, administrator
-from tests.integration.api.conftest import AUTH, LANES, announce_nothing, config
+from tests.integration.api.conftest import AUTH, LANES, config
 from tests.integration.store.test_lifecycle import accept
 from tests.integration.store.test_lifecycle import claim as claimed
 
@@ -55,7 +54,7 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[st
 
 @pytest.fixture
 async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(config, store, Queue(store, announce_nothing))
+    app = create_app(config, store)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         yield client

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
 from saveany.models import Task
-from saveany.queue import Queue
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import Literal
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
+from saveany.service import OPERATOR, TaskService
 from saveany.store import Store
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
@@ -60,12 +60,12 @@ class Bench:
         self.store = store
         self.config = config
         self.accounts = accounts
-        self.queue = Queue(store, _nothing)
+        self.service = TaskService(config, store)
         self.watcher = self.again()
 
     def again(self) -> ChatWatcher:
         """A watcher that knows only what is kept."""
-        self.watcher = ChatWatcher(self.accounts, self.store, self.queue, self.config)
+        self.watcher = ChatWatcher(self.accounts, self.store, self.service, self.config)
         return self.watcher
 
     def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
@@ -123,10 +123,6 @@ async def until(found: Callable[[], Awaitable[Any]]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("nothing was found")
-
-
-async def _nothing(task: Any, items: Any) -> list[Any]:
-    return []
 
 
 @pytest.fixture
@@ -212,7 +208,7 @@ async def test_a_crash_loses_nothing_and_doubles_nothing(
     await bench.watch()
     posted = [bench.post(chat) for _ in range(4)]
     calls = itertools.count(1)
-    whose = bench.queue if step == "submit" else bench.store.watched_chats
+    whose = bench.service if step == "submit" else bench.store.watched_chats
     real = getattr(whose, step)
 
     async def dies(*args: Any, **options: Any) -> Any:
@@ -434,7 +430,7 @@ async def test_a_full_queue_is_not_filled_further(
     await bench.rounds()
     assert len(await bench.tasks()) == 100
     for task in await bench.tasks():
-        await bench.queue.cancel(task.id)
+        await bench.service.cancel(OPERATOR, task.id)
     await bench.rounds(1)
     assert (await bench.kept()).seen == 205
 
@@ -454,7 +450,7 @@ async def test_it_goes_on_after_whatever_happens(
 
     monkeypatch.setattr(bench.store.watched_chats, "all", all_)
     watching = asyncio.create_task(
-        ChatWatcher(bench.accounts, bench.store, bench.queue, bench.config, every=0.01).run()
+        ChatWatcher(bench.accounts, bench.store, bench.service, bench.config, every=0.01).run()
     )
     await until(bench.tasks)
     watching.cancel()

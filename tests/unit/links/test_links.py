@@ -193,7 +193,7 @@ def test_other_telegram_links_are_refused_with_the_reason(text: str) -> None:
     assert looks_like(text)
     with pytest.raises(InvalidInput, match=REFUSED[text]) as caught:
         parse(text)
-    assert caught.value.field == "telegram_url"
+    assert caught.value.field == "links"
     assert "https://t.me/channel/123" in caught.value.message
 
 

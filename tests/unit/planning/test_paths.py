@@ -74,7 +74,7 @@ def test_folder_is_relative_to_the_storage(text: str) -> None:
 def test_folder_that_could_leave_the_storage_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=REFUSED[text]) as caught:
         folder(text)
-    assert caught.value.field == "dir_path"
+    assert caught.value.field == "folder"
 
 
 def test_path_of_the_full_length_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""What a wish leaves out comes from the preferences of its user, and rules decide on nothing else."""
+"""What a request leaves out comes from the preferences of its user, and rules decide on nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import OnConflict, Rule, TaskSpec
-from saveany.planning.intake import TaskRequest, plan_request
+from saveany.planning.requests import TaskRequest, plan_request
 from saveany.sources import SOURCES
 from saveany.store.preferences import Preferences
 
@@ -24,9 +24,10 @@ def config(**user: Any) -> Config:
     return Config.model_validate({"users": [{"id": 1, **user}], "storages": storages})
 
 
-def spec(prefs: Preferences = PREFS, user: dict[str, Any] | None = None, **wish: Any) -> TaskSpec:
-    wish = {"links": ["https://t.me/channel/1"], **wish}
-    return plan_request(config(**(user or {})), TaskRequest(**wish), prefs)
+def spec(preferences: Preferences = PREFS, user: dict[str, Any] | None = None, **request: Any) -> TaskSpec:
+    request = {"links": ["https://t.me/channel/1"], **request}
+    configured = config(**(user or {}))
+    return plan_request(configured, configured.users[0], TaskRequest(**request), preferences, task_id="1")
 
 
 def test_all_that_is_left_out_is_as_the_user_likes_it() -> None:
@@ -42,7 +43,7 @@ def test_without_preferences_it_is_the_first_storage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "place"),
+    ("fields", "place"),
     [
         ({"storage": "local1"}, ("local1", "")),
         ({"storage": "nas"}, ("nas", "mine")),
@@ -51,8 +52,8 @@ def test_without_preferences_it_is_the_first_storage() -> None:
         ({"storage": "local1", "folder": "a"}, ("local1", "a")),
     ],
 )
-def test_the_folder_goes_with_the_storage(wish: dict[str, Any], place: tuple[str, str]) -> None:
-    made = spec(**wish)
+def test_the_folder_goes_with_the_storage(fields: dict[str, Any], place: tuple[str, str]) -> None:
+    made = spec(**fields)
     assert (made.storage, made.path) == place
 
 
@@ -100,14 +101,16 @@ def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
 def test_no_other_source_takes_the_link_of_one_that_is_switched_off(off: str, link: str) -> None:
     storages = [{"name": "nas", "type": "memory", "space": "nas"}]
 
-    def installation(enable: bool) -> Config:
-        return Config.model_validate({"users": [{"id": 1}], "storages": storages, off: {"enable": enable}})
+    def chosen_type(*, enable: bool, type_: str = "") -> str:
+        table = {"users": [{"id": 1}], "storages": storages, off: {"enable": enable}}
+        config = Config.model_validate(table)
+        request = TaskRequest(links=[link], type=type_)
+        return plan_request(config, config.users[0], request, task_id="1").type
 
     with pytest.raises(InvalidInput, match=rf"set enable = true in \[{off}\].*config set {off}\.enable true"):
-        plan_request(installation(False), TaskRequest(links=[link]))
-    chosen = plan_request(installation(False), TaskRequest(links=[link], type="directlinks"))
-    assert chosen.type == "directlinks"
-    assert plan_request(installation(True), TaskRequest(links=[link])).type == installed(off)
+        chosen_type(enable=False)
+    assert chosen_type(enable=False, type_="directlinks") == "directlinks"
+    assert chosen_type(enable=True) == installed(off)
 
 
 def installed(table: str) -> str:

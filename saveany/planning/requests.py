@@ -1,0 +1,169 @@
+"""Turns a request for a task into its specification; every request passes through here.
+
+What can be known at once is checked: the links' syntax, the storage, the names. What needs Telegram or the
+network is checked by the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from saveany.config import Config, User
+from saveany.config.schema import PRIVATE_CHATS
+from saveany.errors import Forbidden, InvalidInput, NotFound
+from saveany.models import OnConflict, Rule, TaskSpec
+from saveany.net.guard import AddressGuard
+from saveany.planning.names import safe_name
+from saveany.planning.paths import folder
+from saveany.planning.source_choice import canonical_links, source_for, source_of
+from saveany.store.preferences import Preferences
+from saveany.telegram import links as telegram
+
+_NO_PREFERENCES = Preferences()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """What a caller asks for. An empty field is filled in from the user's preferences and rules."""
+
+    links: Sequence[str]  # at least one
+    type: str = ""  # "": the first source that claims the first link
+    user_id: int | None = None  # whose task it is; None: the caller's own
+    storage: str = ""
+    folder: str = ""  # inside the storage; "/" is its root
+    filename: str = ""
+    on_conflict: OnConflict | None = None
+    priority: int = 0
+    webhook_url: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
+    to_private_chat: bool = False  # send the files to the user's private chat with the bot, not to a storage
+
+
+def plan_request(
+    config: Config,
+    user: User,
+    request: TaskRequest,
+    preferences: Preferences = _NO_PREFERENCES,
+    *,
+    task_id: str,
+    group: int = 0,
+) -> TaskSpec:
+    """The specification of the task `task_id` for `user`, who has these preferences. Stores nothing.
+
+    `group` is the marked id of the group in which the bot was asked, 0 if it was not asked in a group.
+    Raises `InvalidInput` (its `field` is the name of a field of `TaskRequest`), `Forbidden` for a storage or
+    a message that `user` may not use, `NotFound` for an unknown storage.
+    """
+    source = source_of(config, request.type) if request.type else source_for(config, request.links[0])
+    links = canonical_links(config, source, request.links)
+    storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
+    _check_private_chats(links, user, group)
+    source_storage = _source_storage(config, user, request.params)
+    if source_storage:  # files of another storage keep their names and folders
+        preferences = replace(preferences, template="", rules=())
+    return TaskSpec(
+        id=task_id,
+        type=source.type,
+        links=links,
+        user_id=user.id,
+        storage=storage,
+        params=dict(request.params),
+        source_storage=source_storage,
+        path=str(user.id) if request.to_private_chat else _path(request, preferences, storage),
+        filename=_filename(request),
+        template="" if request.filename else preferences.template,
+        rules=_rules(config.allowed_storages(user), request, preferences),
+        on_conflict=request.on_conflict or _conflict_policy(preferences),
+        priority=request.priority,
+        webhook_url=_webhook(config, request.webhook_url),
+    )
+
+
+def _target(config: Config, user: User, request: TaskRequest, preferences: Preferences) -> str:
+    """The requested storage, else the user's default storage if it is still allowed."""
+    default = preferences.storage if preferences.storage in config.allowed_storages(user) else ""
+    return _storage(config, user, request.storage or default)
+
+
+def _path(request: TaskRequest, preferences: Preferences, storage: str) -> str:
+    """The requested folder, else the user's default folder if that is in `storage`."""
+    default = preferences.folder if preferences.storage in (request.storage, storage) else ""
+    return folder(request.folder or default)
+
+
+def _conflict_policy(preferences: Preferences) -> OnConflict:
+    """The user's policy. "ask" keeps both files: the bot has asked already where it can."""
+    chosen = preferences.on_conflict
+    return OnConflict.RENAME if chosen in ("", "ask") else OnConflict(chosen)
+
+
+def _rules(allowed: Sequence[str], request: TaskRequest, preferences: Preferences) -> tuple[Rule, ...]:
+    """The user's rules, without what the request decides and without storages that are not allowed."""
+    decided = request.to_private_chat or (request.storage and request.folder)
+    if decided or not preferences.rules_on:
+        return ()
+    storages = set() if request.storage else set(allowed)
+    return tuple(
+        replace(
+            rule,
+            storage=rule.storage if rule.storage in storages else "",
+            folder="" if request.folder else rule.folder,
+        )
+        for rule in preferences.rules
+    )
+
+
+def _check_private_chats(links: Sequence[str], user: User, group: int) -> None:
+    """Messages to the bot belong to the user who wrote them, or to the group; no role may save others'."""
+    chats = {telegram.parse(link).bot_chat_id for link in links if link.startswith(telegram.BOT_CHAT_PREFIX)}
+    if chats - {user.id, group}:
+        raise Forbidden(
+            "this link leads into somebody else's private chat with the bot; send the message to the bot "
+            "yourself"
+        )
+
+
+def _source_storage(config: Config, user: User, params: Mapping[str, Any]) -> str:
+    """The storage that the files are read from; "" if the source is not a storage."""
+    name = str(params.get("source_storage", ""))
+    return _storage(config, user, name) if name else ""
+
+
+def _storage(config: Config, user: User, name: str) -> str:
+    """`name`, or the user's first storage if it is "". Raises `Forbidden` or `NotFound`."""
+    allowed = config.allowed_storages(user)
+    if not allowed:
+        raise Forbidden(
+            "user {user} may use no storage; see [[storages]] and [[users]] in config.toml", user=user.id
+        )
+    if not name:
+        return allowed[0]
+    fields: dict[str, str | int] = {"name": name, "user": user.id, "allowed": ", ".join(allowed)}
+    if config.storage(name) is None:
+        raise NotFound("there is no storage {name!r}; user {user} may use: {allowed}", **fields)
+    if name not in allowed:
+        raise Forbidden("user {user} may not use storage {name!r}, but: {allowed}", **fields)
+    return name
+
+
+def _filename(request: TaskRequest) -> str:
+    name = request.filename
+    if not name:
+        return ""
+    if "/" in name or "\\" in name or not name.strip(". "):
+        raise InvalidInput(
+            "the file name must be one name without folders; give the folder separately", "filename"
+        )
+    if len(request.links) > 1:
+        raise InvalidInput("a file name can only be used with a single link; leave it out", "filename")
+    return safe_name(name)
+
+
+def _webhook(config: Config, url: str) -> str:
+    if url:
+        AddressGuard(config.net.allow, what="webhook URL", field="webhook_url").check_url(url)
+    return url

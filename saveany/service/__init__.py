@@ -1,0 +1,12 @@
+"""What SaveAny can be asked to do, and who may ask for it. The API, the bot and watched chats are adapters.
+
+Every operation takes a `Principal` first and checks its permissions; a task of another user does not exist
+for it (`NotFound`). Nothing above this package changes tasks in the store.
+"""
+
+from saveany.planning.requests import TaskRequest
+from saveany.service.principal import OPERATOR, Principal
+from saveany.service.queue import QueueService
+from saveany.service.tasks import TaskService
+
+__all__ = ["OPERATOR", "Principal", "QueueService", "TaskRequest", "TaskService"]

@@ -1,0 +1,33 @@
+"""Who asks for an operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from saveany.errors import Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user, or the operator of this SaveAny."""
+
+    user_id: int | None = None  # None: nobody in particular, as with the token of the API
+    is_operator: bool = False  # may see and change the tasks of all users, the queue and the limits
+    chat: int = 0  # marked id of the group in which the bot was asked; 0: not in a group
+
+    def __post_init__(self) -> None:
+        if self.user_id is None and not self.is_operator:
+            raise ValueError("a principal without a user is the operator")
+
+    def may_access(self, user_id: int) -> bool:
+        """Whether tasks of the user with this id may be seen and changed."""
+        return self.is_operator or self.user_id == user_id
+
+    def require_operator(self) -> None:
+        """Raises `Forbidden` for everybody but the operator."""
+        if not self.is_operator:
+            raise Forbidden("only an administrator may do this")
+
+
+#: The caller of the API, who has its token.
+OPERATOR = Principal(is_operator=True)

@@ -1,0 +1,56 @@
+"""Pausing the whole queue, and changing the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from saveany.config import Config
+from saveany.queue import WakeUp
+from saveany.service.principal import Principal
+from saveany.store import Limits, Store
+
+#: Wake-ups sent at most when many tasks become ready at once.
+_MAX_WAKE_UPS = 32
+
+
+class QueueService:
+    """The operations on the queue as a whole. Changing it needs the operator (`Forbidden`)."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._wake_up = WakeUp(store.db)
+
+    async def counts(self) -> dict[str, int]:
+        """The numbers of `queued`, `paused` and `running` tasks; a paused task is not counted as queued."""
+        return await self._store.tasks.counts()
+
+    async def is_paused(self) -> bool:
+        """Whether the queue is paused."""
+        return await self._store.settings.paused()
+
+    async def pause(self, principal: Principal) -> None:
+        """Start no more tasks until `resume`; running tasks continue."""
+        principal.require_operator()
+        await self._store.settings.pause()
+
+    async def resume(self, principal: Principal) -> None:
+        """Start tasks again."""
+        principal.require_operator()
+        await self._store.settings.resume()
+        await self._wake_workers()
+
+    async def limits(self) -> Limits:
+        """The limits in force: as configured, unless they were changed."""
+        configured = Limits(**self._config.limits.model_dump())
+        return configured.but(await self._store.settings.changed())
+
+    async def set_limits(self, principal: Principal, limits: Mapping[str, int | None]) -> None:
+        """Change limits, by their names in `Limits`; None restores what is configured."""
+        principal.require_operator()
+        await self._store.settings.set(limits)
+        await self._wake_workers()
+
+    async def _wake_workers(self) -> None:
+        for _ in range(min(_MAX_WAKE_UPS, (await self.counts())["queued"])):
+            await self._wake_up.ring()

@@ -1,0 +1,267 @@
+"""Submitting, reading, canceling, pausing and retrying tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from saveany.config import Config, User
+from saveany.errors import Forbidden, KeyReused, NotFound, WrongState
+from saveany.models import Item, Status, Task, title
+from saveany.planning.requests import TaskRequest, plan_request
+from saveany.planning.waiting import WaitingReasons
+from saveany.queue import WakeUp, new_bell
+from saveany.service.principal import Principal
+from saveany.service.waiting import read_waiting_reasons
+from saveany.store import Accepted, HistoryFilter, HistoryPage, Store
+from saveany.store.results import (
+    CancelResult,
+    EraseResult,
+    PauseResult,
+    PrioritizeResult,
+    ResumeResult,
+)
+from saveany.store.tasks import TaskPage, new_id
+from saveany.webhooks.announce import DeliveryBuilder
+
+#: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
+_STOP_SECONDS = 3.0
+#: Seconds between checks whether the worker has stopped.
+_CHECK_SECONDS = 0.05
+
+
+class TaskService:
+    """The operations on tasks.
+
+    All of them raise `NotFound` for a task that does not exist or belongs to another user, and
+    `StoreUnavailable` while Redis cannot be reached.
+    """
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._wake_up = WakeUp(store.db)
+        self._deliveries = DeliveryBuilder(
+            config.api.webhook_url, config.api.webhook_events, store.db.time_ms
+        )
+
+    # Creating.
+
+    async def submit(
+        self, principal: Principal, request: TaskRequest, *, key: str = "", body_hash: str = ""
+    ) -> Accepted:
+        """Create a task. A request with the same idempotency `key` within 24 h returns the first task.
+
+        Raises what `plan_request` raises, `Forbidden` for a user who is not configured or whom the principal
+        may not act for, and `KeyReused` if `key` came with another `body_hash` before.
+        """
+        (accepted,) = await self._submit(principal, [(request, key)], body_hash)
+        return accepted
+
+    async def submit_all(
+        self, principal: Principal, requests: Sequence[TaskRequest], *, key: str
+    ) -> list[Accepted]:
+        """Create a task for each of `requests`, or none if one of them is refused. Raises as `submit`."""
+        keyed = [(request, f"{key}:{n}") for n, request in enumerate(requests)]
+        return await self._submit(principal, keyed, "")
+
+    async def _submit(
+        self, principal: Principal, keyed: Sequence[tuple[TaskRequest, str]], body_hash: str
+    ) -> list[Accepted]:
+        specs = []
+        for request, key in keyed:
+            user = self._user(principal, request)
+            preferences = await self._store.preferences.recent(user.id)
+            spec = plan_request(
+                self._config, user, request, preferences, task_id=new_id(), group=principal.chat
+            )
+            specs.append((spec, key))
+        accepted = []
+        for spec, key in specs:
+            first_title = title(spec.type, spec.links[0], spec.storage, spec.path)
+            kept = await self._store.tasks.accept(
+                spec, first_title, key=key, body_hash=body_hash, then=new_bell()
+            )
+            if kept is None:
+                raise KeyReused(
+                    "this Idempotency-Key was used with another body in the last 24 hours; use a fresh key"
+                )
+            accepted.append(kept)
+        return accepted
+
+    def _user(self, principal: Principal, request: TaskRequest) -> User:
+        """The user to whom the task will belong."""
+        user_id = request.user_id if request.user_id is not None else principal.user_id
+        if user_id is None:
+            if not self._config.users:
+                raise Forbidden("no user is configured; add a [[users]] table to config.toml")
+            return self._config.users[0]
+        if not principal.may_access(user_id):
+            raise Forbidden("you may create tasks only for yourself")
+        user = self._config.user(user_id)
+        if user is None:
+            raise Forbidden(
+                "user {user} is not configured; add [[users]] with id = {user} to config.toml, or use the id "
+                "of a configured user",
+                user=user_id,
+            )
+        return user
+
+    # Reading.
+
+    async def get(self, principal: Principal, task_id: str) -> Task:
+        """The task with this id."""
+        task = await self._store.tasks.get(task_id)
+        if task is None or not principal.may_access(task.spec.user_id):
+            raise _not_found(task_id)
+        return task
+
+    async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
+        """The items `start` … `start + limit` of a task, by index."""
+        await self._check_access(principal, task_id)
+        return await self._store.tasks.items(task_id, start, limit)
+
+    async def list(self, principal: Principal, user_id: int | None = None) -> list[Task]:
+        """All tasks that have not ended, oldest first; `user_id` restricts them to one user."""
+        return await self._store.tasks.live(_visible_user(principal, user_id))
+
+    async def page(
+        self, principal: Principal, limit: int, cursor: str = "", user_id: int | None = None
+    ) -> TaskPage:
+        """At most `limit` of the tasks of `list`, after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        return await self._store.tasks.page(_visible_user(principal, user_id), limit, cursor)
+
+    async def history(
+        self, principal: Principal, wanted: HistoryFilter, limit: int = 50, cursor: str = ""
+    ) -> HistoryPage:
+        """At most `limit` ended tasks after `cursor`, newest first; see `saveany.store.history.History`."""
+        visible = replace(wanted, user_id=_visible_user(principal, wanted.user_id))
+        return await self._store.history.page(visible, limit, cursor)
+
+    async def waiting_reasons(self, tasks: Iterable[Task]) -> WaitingReasons:
+        """Why those of `tasks` that are queued are not started, and why running ones make no progress."""
+        return await read_waiting_reasons(self._config, self._store, tasks)
+
+    # Changing.
+
+    async def cancel(self, principal: Principal, task_id: str) -> None:
+        """Cancel a queued or running task. Returns when it has ended, or after a few seconds if its worker
+        does not react.
+
+        Raises `WrongState` if the task had ended before.
+        """
+        task = await self.get(principal, task_id)
+        items = await self._store.tasks.all_items(task_id)
+        deliveries = await self._deliveries(task, items, "task.canceled")
+        result = await self._store.tasks.cancel(task_id, deliveries)
+        if result is CancelResult.ENDED:
+            raise WrongState(
+                "task {task} has ended already ({status})", task=task_id, status=task.status.value
+            )
+        _check_result(task_id, result)
+        if result is CancelResult.REQUESTED:
+            await self._wait_until_stopped(task_id)
+
+    async def pause(self, principal: Principal, task_id: str) -> None:
+        """Pause a task until it is resumed. Returns when it is paused, or after a few seconds if its worker
+        does not react. A paused task stays paused.
+
+        Raises `WrongState` if the task has ended, even if only while its worker was stopping.
+        """
+        await self._check_access(principal, task_id)
+        result = await self._store.tasks.pause(task_id)
+        if result is PauseResult.REQUESTED:
+            task = await self._wait_until_stopped(task_id)
+            result = PauseResult.ENDED if task and task.status.ended else PauseResult.PAUSED
+        _check_result(task_id, result)
+
+    async def resume(self, principal: Principal, task_id: str) -> None:
+        """Continue a paused task; does nothing to one that is not paused. Raises as `pause`."""
+        await self._check_access(principal, task_id)
+        _check_result(task_id, await self._store.tasks.resume(task_id))
+        await self._wake_up.ring()
+
+    async def prioritize(self, principal: Principal, task_id: str, priority: int) -> None:
+        """Change the priority of a task, -100 … 100.
+
+        Raises `WrongState` if the task has ended, or if its record cannot be read, which must not be
+        overwritten.
+        """
+        task = await self.get(principal, task_id)
+        if task.unreadable:
+            raise WrongState(
+                "the record of task {task} cannot be read: {reason}", task=task_id, reason=task.unreadable
+            )
+        _check_result(task_id, await self._store.tasks.prioritize(task, priority))
+
+    async def retry(self, principal: Principal, task_id: str) -> Task:
+        """Queue a failed or canceled task again, for those of its files that are not saved; the new state.
+
+        Raises `WrongState` for a task in another state.
+        """
+        task = await self.get(principal, task_id)
+        if not await self._store.tasks.retry(task):
+            raise WrongState(
+                "task {task} is {status}; only failed and canceled tasks can be retried",
+                task=task_id,
+                status=task.status.value,
+            )
+        await self._wake_up.ring()
+        return await self._store.tasks.get(task_id) or task
+
+    async def remove(self, principal: Principal, task_id: str) -> None:
+        """Remove an ended task from the history; its files stay. Raises `WrongState` if it has not ended, or
+        if a worker has not removed its unfinished files yet."""
+        await self._check_access(principal, task_id)
+        result = await self._store.history.remove(task_id)
+        if result is EraseResult.LIVE:
+            raise WrongState("task {task} has not ended; cancel it first", task=task_id)
+        if result is EraseResult.CLEANING:
+            raise WrongState(
+                "a worker has to remove the unfinished files of task {task} first; try again in a moment",
+                task=task_id,
+            )
+        _check_result(task_id, result)
+
+    async def remove_all_ended(self, principal: Principal) -> int:
+        """Remove all ended tasks of all users from the history, as `remove` does; returns how many."""
+        principal.require_operator()
+        return await self._store.history.clear()
+
+    async def _check_access(self, principal: Principal, task_id: str) -> None:
+        if not principal.is_operator:  # whose operations report an unknown task themselves
+            await self.get(principal, task_id)
+
+    async def _wait_until_stopped(self, task_id: str) -> Task | None:
+        """The task once it no longer runs, or after `_STOP_SECONDS`."""
+        deadline = time.monotonic() + _STOP_SECONDS
+        while True:
+            task = await self._store.tasks.get(task_id)
+            if task is None or task.status is not Status.RUNNING or time.monotonic() > deadline:
+                return task
+            await asyncio.sleep(_CHECK_SECONDS)
+
+
+def _visible_user(principal: Principal, user_id: int | None) -> int | None:
+    """The user whose tasks to read; None for all users."""
+    if user_id is None:
+        return None if principal.is_operator else principal.user_id
+    if not principal.may_access(user_id):
+        raise Forbidden("you may see only your own tasks")
+    return user_id
+
+
+def _check_result(
+    task_id: str, result: CancelResult | PauseResult | ResumeResult | PrioritizeResult | EraseResult
+) -> None:
+    """Raises `NotFound` or `WrongState` for a result that says so."""
+    if result == "unknown":
+        raise _not_found(task_id)
+    if result == "ended":
+        raise WrongState("task {task} has ended already", task=task_id)
+
+
+def _not_found(task_id: str) -> NotFound:
+    return NotFound("there is no task {task}", task=task_id)
