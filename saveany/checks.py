@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from redis.exceptions import RedisError
-
 from saveany import advice
 from saveany.api.server import bind, error_of_other, running_instance
 from saveany.config import Config
@@ -235,7 +233,7 @@ async def _port(config: Config, store: Store | None) -> tuple[State, str]:
 async def _redis(config: Config, db: Db) -> Check:
     try:
         await db.check()
-        info = await db.redis.info()
+        info = await db.info()
     except SaveAnyError as error:
         return Check(Area.REDIS, "redis", "failed", error.message)
     except Exception as error:
@@ -253,7 +251,7 @@ async def _redis(config: Config, db: Db) -> Check:
 
 
 async def _fsync(db: Db) -> str:
-    with suppress(RedisError, StoreUnavailable):  # many hosters forbid CONFIG
+    with suppress(StoreUnavailable):  # many hosters forbid CONFIG
         found = await db.do("CONFIG", "GET", "appendfsync")
         return str((found[b"appendfsync"] if isinstance(found, dict) else found[1]).decode())
     return "unknown"

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from saveany.store.db import PREFIX, Db
+from saveany.store import keys
+from saveany.store.db import Db
 from saveany.store.records import text
 
 #: How long the buttons of a card work.
@@ -24,8 +25,8 @@ LOCK_MS = 15_000
 
 T = TypeVar("T")
 
-_ID, _POSITION = PREFIX + "bot:id", PREFIX + "bot:position"
-_INBOX, _LOGINS = PREFIX + "bot:inbox", PREFIX + "bot:logins"
+_ID, _POSITION = keys.BOT_ID(), keys.BOT_POSITION()
+_INBOX, _LOGINS = keys.BOT_INBOX(), keys.BOT_LOGINS()
 
 
 class BotMemory:
@@ -72,20 +73,20 @@ class BotMemory:
 
     async def keep_card(self, token: str, card: bytes) -> None:
         """Keep a card, or what became of it."""
-        await self._db.do("SET", f"{PREFIX}bot:card:{token}", card, "EX", CARD_SECONDS)
+        await self._db.do("SET", keys.BOT_CARD(token), card, "EX", CARD_SECONDS)
 
     async def card(self, token: str) -> bytes | None:
         """A card; None if it is too old."""
-        found: bytes | None = await self._db.do("GET", f"{PREFIX}bot:card:{token}")
+        found: bytes | None = await self._db.do("GET", keys.BOT_CARD(token))
         return found
 
     async def drop_card(self, token: str) -> None:
         """Its buttons do nothing any more."""
-        await self._db.do("DEL", f"{PREFIX}bot:card:{token}")
+        await self._db.do("DEL", keys.BOT_CARD(token))
 
     async def first_time(self, what: str, seconds: int) -> bool:
         """Whether this is asked for the first time in so many seconds."""
-        return bool(await self._db.do("SET", f"{PREFIX}bot:told:{what}", 1, "NX", "EX", seconds))
+        return bool(await self._db.do("SET", keys.BOT_NOTICE(what), 1, "NX", "EX", seconds))
 
     async def login_begins(self, chat: int, person: int) -> None:
         """Remember that somebody is asked for secrets, for the case that this process does not hear them."""

@@ -9,15 +9,15 @@ a task of another user, whatever would begin more work raises `PauseRequested`; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
 from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
-from saveany.store import codec
-from saveany.store.db import PREFIX, Arg, Db
+from saveany.store import codec, keys
+from saveany.store.db import Arg, Db
 from saveany.store.loops import wait_out_outages
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.results import ClaimResult
@@ -72,14 +72,12 @@ class Claim:
 
     async def last_checkpoint(self, index: int) -> Checkpoint | None:
         """What was remembered of an item, by this claim or an earlier one."""
-        found = await wait_out_outages(
-            lambda: self._db.do("HGET", f"{PREFIX}checkpoints:{self.task.id}", index)
-        )
+        found = await wait_out_outages(lambda: self._db.do("HGET", keys.CHECKPOINTS(self.task.id), index))
         return self._db.records.one("checkpoint", self.task.id, found, _checkpoint) if found else None
 
     async def next_suffix(self, storage: str, path: str) -> int:
         """A number that nobody else gets for `path` in a storage: 1, 2, 3 … (kept for 30 days)."""
-        key = f"{PREFIX}suffix:{storage}:{path}"
+        key = keys.SUFFIX(storage, path)
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
         try:
             number, _ = await wait_out_outages(lambda: self._db.many(count))
@@ -184,14 +182,20 @@ class Claims:
 
     async def lanes(self) -> set[str]:
         """Lanes in which tasks are ready."""
-        users = await self._db.do("ZRANGE", PREFIX + "users", 0, -1)
-        found = await self._db.many([("SMEMBERS", f"{PREFIX}lanes:{text(user)}") for user in users])
+        users = await self._db.do("ZRANGE", keys.USERS(), 0, -1)
+        found = await self._db.many([("SMEMBERS", keys.LANES(text(user))) for user in users])
         return {text(lane) for lanes in found for lane in lanes}
+
+    async def stop_requests(self) -> AsyncIterator[str]:
+        """Ids of tasks that were canceled, paused or must make room, from now on; first "" when the
+        subscription is active. Raises `StoreUnavailable` when the connection breaks."""
+        async for message in self._db.listen(keys.CONTROL):
+            yield text(message)
 
     async def pass_on(self, worker: str) -> None:
         """Tell the other workers, if tasks are ready, that this one cannot run them."""
-        if await self._db.do("ZCARD", PREFIX + "users"):
-            await self._db.do("PUBLISH", PREFIX + "pass", worker)
+        if await self._db.do("ZCARD", keys.USERS()):
+            await self._db.do("PUBLISH", keys.PREFIX + "pass", worker)
 
     async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
         """One round of housekeeping. `judge_leases=False` leaves leases alone: after an outage of Redis

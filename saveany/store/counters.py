@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from saveany.store.db import PREFIX, Db
+from saveany.store import keys
+from saveany.store.db import Db
 
 DOWNLOADED_BYTES = "downloaded_bytes"
 FLOOD_WAIT_SECONDS = "flood_wait_seconds"
@@ -54,6 +55,6 @@ class Counters:
 
     async def read(self) -> dict[str, float]:
         """All sums; what was never counted is not there."""
-        found = await self._db.do("HGETALL", PREFIX + "counters")
+        found = await self._db.do("HGETALL", keys.COUNTERS())
         named = ((name, (name, value)) for name, value in found.items())
         return dict(self._db.records.all("counter", named, lambda pair: (pair[0].decode(), float(pair[1]))))

@@ -1,15 +1,16 @@
-"""The connection to Redis (or Valkey), and the Lua scripts on it.
+"""The connection to Redis (or Valkey): commands, batches, channels and the Lua scripts.
 
-A server that is away, or that refuses what it is asked (`refusals`), is an outage: every method of `Db`
-raises `StoreUnavailable` then, whose text holds nothing of the command. Who uses `Db.redis` itself gets what
-redis-py raises (`AWAY`).
+Every method raises `StoreUnavailable` while the server is unreachable or refuses commands (`refusals`), and
+`StoreDamaged` for a key that cannot be used. Neither text contains a command, which may hold secrets. Code
+that gives `Db.redis` to a library wraps the calls in `mapped_errors`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -26,33 +27,42 @@ from saveany.net import trust
 from saveany.store import keys
 from saveany.store.records import Records
 from saveany.store.refusals import CommandRefused, Parser
+from saveany.store.repair import repair_types
 
-#: All keys of the store begin with this.
 PREFIX = keys.PREFIX
-#: Version of the key layout. A store written by a newer one is refused, an older one is migrated.
+#: Version of the key layout. A store written by a newer version is refused; an older one is migrated.
 SCHEMA = 1
 
 Arg = str | bytes | int | float
 
+_CONNECTION_ERRORS: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+_OUTAGE_ERRORS: tuple[type[Exception], ...] = (*_CONNECTION_ERRORS, CommandRefused)
 
-_LOST: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
-#: What redis-py raises while Redis restarts, is cut off, or refuses what it is asked.
-AWAY: tuple[type[Exception], ...] = (*_LOST, CommandRefused, StoreUnavailable)
-_FAILURES: tuple[type[Exception], ...] = (*AWAY, ResponseError)
-#: The same; callers that must live through an outage catch these.
+# Former names, until all callers catch `StoreUnavailable` (or `Unavailable`).
+AWAY: tuple[type[Exception], ...] = (*_OUTAGE_ERRORS, StoreUnavailable)
 OUTAGE: tuple[type[Exception], ...] = AWAY
-#: The same, with what a part of the service says that is not there now.
 TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, Unavailable)
 
 
-def client_options() -> dict[str, Any]:
-    """Connection settings for every client of this Redis: a short outage is waited out, not raised.
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Raise `StoreUnavailable` in place of what redis-py raises in this block during an outage."""
+    try:
+        yield
+    except _OUTAGE_ERRORS as e:
+        raise _unavailable(e) from e
 
-    redis-py retries a command whose connection failed; all our scripts may run twice (they compare first).
+
+def client_options() -> dict[str, Any]:
+    """Connection settings for every client of this Redis.
+
+    redis-py retries a command whose connection failed, for about two seconds. A retried command may run
+    twice; all our scripts permit that, because they compare before they write.
     """
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=_CONNECTION_ERRORS)  # type: ignore[arg-type] # OSError is fine
     return {
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=_LOST),  # type: ignore[arg-type] # OSError is fine
-        "retry_on_error": list(_LOST),
+        "retry": retry,
+        "retry_on_error": list(_CONNECTION_ERRORS),
         "socket_connect_timeout": 5,
         "health_check_interval": 30,
         "parser_class": Parser,
@@ -61,50 +71,49 @@ def client_options() -> dict[str, Any]:
 
 class _Pipeline(Pipeline):
     def annotate_exception(self, exception: Exception, number: int, command: Iterable[object]) -> None:
-        """Leave an error as it is: redis-py would write the whole command into it, secrets included."""
+        """Leave an error unchanged: redis-py would add the whole command to it, including secrets."""
 
 
 class RedisClient(Redis):
-    """redis-py's client, but no error of it holds a command."""
+    """redis-py's client, without commands in the texts of its errors."""
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """Several commands in one round trip."""
+        """A batch of commands for one round trip."""
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Db:
-    """One Redis: plain commands, batches of them, and the scripts of `lua/` by name."""
+    """One Redis server: commands, batches of them, and the scripts in `lua/` by name."""
 
-    def __init__(self, redis: Redis, *, mends: bool = True) -> None:
+    def __init__(self, redis: Redis, *, repairs: bool = True) -> None:
         self.redis = redis
         self.records = Records()
         self._scripts: dict[str, tuple[str, str]] = {}
-        self._mends = mends
-        self._mended = 0  # how often
-        self._mending = asyncio.Lock()
+        self._repairs = repairs
+        self._repaired = 0  # number of repairs so far
+        self._repairing = asyncio.Lock()
 
     async def do(self, *command: Arg) -> Any:
-        """Run one command and return its raw reply (bytes, int, list, None)."""
+        """The raw reply to one command: bytes, int, list or None."""
         try:
             return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        except _FAILURES as e:
+        except (*_OUTAGE_ERRORS, ResponseError) as e:
             await self._handle(e)
             return await self.do(*command)
 
     async def many(self, commands: Sequence[tuple[Arg, ...]], *, together: bool = False) -> list[Any]:
-        """Run commands in one round trip; replies in their order. They are independent of each other unless
-        `together`: then all are done, or none."""
+        """The replies to several commands in one round trip. With `together` all of them run, or none."""
         try:
             async with self.redis.pipeline(transaction=together) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return list(await pipe.execute())
-        except _FAILURES as e:
+        except (*_OUTAGE_ERRORS, ResponseError) as e:
             await self._handle(e)
             return await self.many(commands, together=together)
 
     async def script(self, name: str, *args: Arg, then: Sequence[tuple[Arg, ...]] = ()) -> Any:
-        """Run `lua/<name>.lua`, and in the same round trip `then` other commands, which may run twice."""
+        """The reply of `lua/<name>.lua`. `then` are commands for the same round trip; they may run twice."""
         sha, source = self._script(name)
         try:
             return (await self._in_one(("EVALSHA", sha, 0, *args), *then))[0]
@@ -112,24 +121,26 @@ class Db:
             return (await self._in_one(("EVAL", source, 0, *args), *then))[0]
 
     async def _handle(self, error: Exception) -> None:
-        """Return if the same may be tried again, because a key of a wrong type was put aside; else raise what
-        the error is to those who use the store."""
+        """Return if a repair makes a retry worthwhile; otherwise raise the mapped error."""
         if isinstance(error, NoScriptError):
             raise error
-        if isinstance(error, AWAY):
+        if isinstance(error, _OUTAGE_ERRORS):
             raise _unavailable(error) from error
-        if self._mends and "WRONGTYPE" in str(error):
-            before = self._mended
-            async with self._mending:
-                if self._mended != before or await keys.mend(Db(self.redis, mends=False)):
-                    self._mended += 1
+        if self._repairs and "WRONGTYPE" in str(error):
+            before = self._repaired
+            async with self._repairing:
+                if self._repaired != before or await repair_types(Db(self.redis, repairs=False)):
+                    self._repaired += 1
                     return
-        raise StoreDamaged(f"the task store (Redis) holds something that cannot be used: {error}") from error
+        raise StoreDamaged(
+            "The task store (Redis) holds something that cannot be used: {reason}", reason=str(error)
+        ) from error
 
     async def _in_one(self, *commands: tuple[Arg, ...]) -> list[Any]:
         return await self.many(commands) if len(commands) > 1 else [await self.do(*commands[0])]
 
     def _script(self, name: str) -> tuple[str, str]:
+        """SHA-1 and source of a script, with the shared functions in front of it."""
         if name not in self._scripts:
             folder = files("saveany.store") / "lua"
             lib, body = ((folder / f"{part}.lua").read_text() for part in ("_lib", name))
@@ -138,28 +149,31 @@ class Db:
         return self._scripts[name]
 
     async def time_ms(self) -> int:
-        """The clock everything is dated by: milliseconds since the epoch, of the Redis server."""
+        """Milliseconds since the epoch by the clock of the Redis server, which dates everything."""
         seconds, micros = await self.do("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    async def info(self, *sections: str) -> dict[str, Any]:
+        """What the server reports about itself."""
+        with mapped_errors():
+            return dict(await self.redis.info(*sections))
+
     async def uptime_seconds(self) -> float:
-        """How long the server has been running."""
-        try:
-            return float((await self.redis.info("server"))["uptime_in_seconds"])
-        except AWAY as e:
-            raise _unavailable(e) from e
+        """Seconds since the server started."""
+        return float((await self.info("server"))["uptime_in_seconds"])
 
     async def check_writable(self) -> None:
-        """Write something. Raises `StoreUnavailable` if the server takes no writes now: it may answer reads
+        """Write a test key. Raises `StoreUnavailable` if the server accepts no writes: it may serve reads
         while its memory or disk is full, or after it has become a replica."""
-        await self.do("SET", PREFIX + "written", 1, "PX", 60_000)
+        await self.do("SET", keys.WRITTEN(), 1, "PX", 60_000)
 
     async def listen(self, channel: str) -> AsyncIterator[bytes]:
-        """Messages of a pub/sub channel, from now on; ends with `StoreUnavailable` when the connection does.
+        """Messages published on a channel from now on.
 
-        Yields one empty message first, once the subscription stands.
+        Yields one empty message when the subscription is active. Raises `StoreUnavailable` when the
+        connection breaks; messages published until the next call are lost.
         """
-        try:
+        with mapped_errors():
             async with self.redis.pubsub() as pubsub:
                 await pubsub.subscribe(PREFIX + channel)
                 async for message in pubsub.listen():
@@ -167,25 +181,26 @@ class Db:
                         yield b""
                     elif message["type"] == "message":
                         yield message["data"]
-        except AWAY as e:
-            raise _unavailable(e) from e
 
     async def check(self) -> None:
-        """Refuse a server that would lose tasks or cannot run the scripts; mark a new store with our schema.
+        """Reject a server that would lose tasks or cannot run the scripts; write our schema to a new store.
 
-        Raises `ConfigError` for a Cluster, an eviction policy, a newer schema or refused credentials, and
-        `StoreUnavailable` if the server does not answer, or refuses to work now.
+        Raises `ConfigError` for a Cluster, an eviction policy, a newer schema or wrong credentials, and
+        `StoreUnavailable` if the server is unreachable or refuses commands.
         """
         try:
             info: dict[str, Any] = await self.redis.info()
         except AuthenticationError as e:
-            raise ConfigError(f"redis.url: the server refused the credentials ({e})") from e
+            raise ConfigError(
+                "redis.url: the server refused the credentials ({reason})", reason=str(e)
+            ) from e
         except CommandRefused as e:
             raise _unavailable(e) from e
-        except _LOST as e:
-            raise StoreUnavailable(f"redis.url: no Redis answers there ({trust.advised(str(e))})") from e
+        except _CONNECTION_ERRORS as e:
+            reason = trust.advised(str(e))
+            raise StoreUnavailable("redis.url: no Redis answers there ({reason})", reason=reason) from e
         except RedisError as e:
-            raise ConfigError(f"redis.url: the server cannot be used ({e})") from e
+            raise ConfigError("redis.url: the server cannot be used ({reason})", reason=str(e)) from e
         if info.get("cluster_enabled"):
             raise ConfigError(
                 "redis.url: this is a Redis Cluster, which is not supported; use a single server"
@@ -193,19 +208,22 @@ class Db:
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise ConfigError(
-                f"redis.url: the server's maxmemory-policy is {policy}, so it may drop tasks when memory is "
-                "short; set `maxmemory-policy noeviction` in its configuration"
+                "redis.url: the server's maxmemory-policy is {policy}, so it may delete tasks when its "
+                "memory is full; set `maxmemory-policy noeviction` in its configuration",
+                policy=str(policy),
             )
         await self._check_schema()
 
     async def _check_schema(self) -> None:
-        await self.do("HSETNX", PREFIX + "meta", "schema", SCHEMA)
-        raw = await self.do("HGET", PREFIX + "meta", "schema")
+        await self.do("HSETNX", keys.META(), "schema", SCHEMA)
+        raw = await self.do("HGET", keys.META(), "schema")
         found = self.records.one("schema", "meta", raw, int) or SCHEMA
         if found > SCHEMA:
             raise ConfigError(
-                f"redis.url: this store was written by a newer SaveAny (schema {found}, this one knows "
-                f"{SCHEMA}); upgrade this installation or use another Redis database"
+                "redis.url: this store was written by a newer SaveAny (schema {found}, this one knows "
+                "{known}); upgrade this installation or use another Redis database",
+                found=found,
+                known=SCHEMA,
             )
 
     async def close(self) -> None:
@@ -214,18 +232,15 @@ class Db:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    """What an outage is to those who use the store."""
-    if isinstance(error, StoreUnavailable):
-        return error
     if isinstance(error, CommandRefused):
-        return StoreUnavailable(f"the task store (Redis) takes no commands now: {error}")
-    return StoreUnavailable("the task store (Redis) does not answer; try again in a moment")
+        return StoreUnavailable("The task store (Redis) refuses commands: {reason}", reason=str(error))
+    return StoreUnavailable("The task store (Redis) does not respond; try again in a moment.")
 
 
 def connect(url: str) -> Db:
-    """A lazy connection to `url` (redis://, rediss://, unix://); nothing is sent yet."""
+    """A connection to `url` (redis://, rediss:// or unix://), opened with the first command."""
     try:
         tls: dict[str, Any] = {"ssl_ca_certs": str(trust.bundle())} if url.startswith("rediss://") else {}
         return Db(RedisClient.from_url(url, **client_options(), **tls))
     except ValueError as e:
-        raise ConfigError(f"redis.url: {e}") from e
+        raise ConfigError("redis.url: {reason}", reason=str(e)) from e

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from saveany.models import Progress, Stage, Status
-from saveany.store.db import PREFIX, Db
+from saveany.store import keys
+from saveany.store.db import Db
 
-_STREAM = PREFIX + "events"
+_STREAM = keys.EVENTS()
 #: Who follows rests for so long after each reply: what happens meanwhile comes in one.
 _REST_SECONDS = 0.02
 
@@ -78,7 +79,7 @@ class Events:
 
     async def progress(self) -> AsyncIterator[Event]:
         """Progress of all running tasks, from now on; ends with an outage error when Redis goes."""
-        async for message in self._db.listen("progress"):
+        async for message in self._db.listen(keys.PROGRESS):
             event = self._db.records.one("progress", "published", message, _progress) if message else None
             if event:
                 yield event

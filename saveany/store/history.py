@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from saveany.models import ENDED, Status, Task
+from saveany.store import keys
 from saveany.store.cursors import BATCH, MAX_EXAMINED, make_cursor, parse_cursor
-from saveany.store.db import PREFIX, Db
+from saveany.store.db import Db
 from saveany.store.records import text
 from saveany.store.results import EraseResult
 from saveany.store.tasks import Tasks
@@ -37,8 +38,8 @@ class HistoryFilter:
     def indexes(self) -> list[str]:
         """The index keys that hold all matching tasks (and maybe others)."""
         named = {"status": self.status, "type": self.type, "user": self.user_id, "storage": self.storage}
-        picked = [f"history:{name}:{value}" for name, value in named.items() if value not in ("", None)]
-        return [PREFIX + key for key in picked or ["history"]]
+        picked = [keys.HISTORY_BY(name, value) for name, value in named.items() if value not in ("", None)]
+        return picked or [keys.HISTORY()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +132,5 @@ class History:
     async def counts(self) -> dict[Status, int]:
         """How many ended tasks there are, by status."""
         ended = sorted(ENDED)
-        sizes = await self._db.many([("ZCARD", f"{PREFIX}history:status:{status.value}") for status in ended])
+        sizes = await self._db.many([("ZCARD", keys.HISTORY_BY("status", status.value)) for status in ended])
         return dict(zip(ended, sizes, strict=True))

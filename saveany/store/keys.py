@@ -1,128 +1,147 @@
-"""The types of all keys of the store, and repairing one of a wrong type.
+"""Every key and channel of the store, in one list: how it is spelled, its Redis type and what it holds.
 
-Such a key cannot be read or written at all, so it is put aside, under `sa:damaged:`, for whoever wants to
-look at it. What tells the order and the state of tasks is made again from the records of the tasks.
+Python builds keys from here (`keys.TASK(task_id)`); the Lua scripts spell them out, and a test compares both.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass, field
 
-from saveany.logs import get_logger
-
-if TYPE_CHECKING:
-    from saveany.store.db import Db
-
+#: Every key and channel begins with this.
 PREFIX = "sa:"
+#: A key of a wrong type is renamed to begin with this, after `PREFIX`.
 DAMAGED = "damaged:"
 
-#: Name, or what it begins with if it ends in a colon -> type. `lua/_lib.lua` and the modules tell the rest.
-TYPES: Mapping[str, str] = {
-    "answer:": "list",
-    "asks:": "list",
-    "away:": "set",
-    "bot:card:": "string",
-    "bot:id": "string",
-    "bot:inbox": "hash",
-    "bot:lock": "string",
-    "bot:logins": "hash",
-    "bot:position": "string",
-    "bot:told:": "string",
-    "checkpoints:": "hash",
-    "cleanup:": "set",
-    "counters": "hash",
-    "delayed": "zset",
-    "deliveries:": "set",
-    "delivery:": "string",
-    "events": "stream",
-    "history": "zset",
-    "history:": "zset",
-    "idem:": "hash",
-    "items:": "hash",
-    "lanes:": "set",
-    "leases": "zset",
-    "live": "hash",
-    "lock:": "string",
-    "meta": "hash",
-    "name:": "string",
-    "outbox": "zset",
-    "paused": "zset",
-    "people": "hash",
-    "people:changed:": "string",
-    "posted": "zset",
-    "queued": "zset",
-    "ready:": "zset",
-    "running": "zset",
-    "room:": "string",
-    "running:": "set",
-    "settings": "hash",
-    "storages": "hash",
-    "suffix:": "string",
-    "task:": "hash",
-    "telegram:flood:": "string",
-    "telegram:lines:": "zset",
-    "telegram:machine:": "string",
-    "turn": "string",
-    "users": "zset",
-    "watches": "hash",
-    "watches:tasks": "hash",
-    "worker:": "string",
-    "workers": "set",
-    "written": "string",
-}
-#: Those of arq, which have no prefix of ours.
-_ARQ: Mapping[str, str] = {"arq:queue": "zset"}
-_BATCH = 1000
-
-log = get_logger("saveany.store")
+_FIELD = re.compile(r"<[^>]*>")
 
 
-def expected_type(key: str) -> str:
-    """The type that a key must have; "" if nobody knows."""
-    if key in _ARQ:
-        return _ARQ[key]
-    name = key.removeprefix(PREFIX)
-    if found := TYPES.get(name):
-        return found
-    parts = name.split(":")
-    heads = (":".join(parts[:n]) + ":" for n in range(len(parts) - 1, 0, -1))
-    return next((TYPES[head] for head in heads if head in TYPES), "")
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A kind of key. Call it with a value for each `<field>` of its pattern to get the full name."""
+
+    pattern: str
+    type: str
+    meaning: str
+    prefix: str = PREFIX
+    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _format: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        literals = [re.escape(part) for part in _FIELD.split(self.pattern)]
+        object.__setattr__(self, "_regex", re.compile(".*".join(literals), re.DOTALL))
+        object.__setattr__(self, "_format", self.prefix + _FIELD.sub("{}", self.pattern))
+
+    def __call__(self, *values: object) -> str:
+        """The full name of a key."""
+        return self._format.format(*values)
+
+    def matches(self, name: str) -> bool:
+        """Whether `name`, with its prefix, is a key of this kind."""
+        return name.startswith(self.prefix) and bool(self._regex.fullmatch(name, len(self.prefix)))
 
 
-async def mend(db: Db) -> list[str]:
-    """Put keys of a wrong type aside, and make what they held again as far as that can be. Returns them."""
-    wrong = [key async for key in _wrong(db)]
-    for key in wrong:
-        await db.do("RENAME", key, f"{PREFIX}{DAMAGED}{key.removeprefix(PREFIX)}")
-    if wrong:
-        log.error("keys of a wrong type were put aside", keys=wrong[:20], under=PREFIX + DAMAGED)
-        async for batch in _scan(db, f"{PREFIX}task:*"):
-            ids = [key.removeprefix(f"{PREFIX}task:") for key in batch]
-            await db.script("reindex", *ids)
-    return wrong
+KEYS: list[Key] = []
 
 
-async def _wrong(db: Db) -> AsyncIterator[str]:
-    for pattern in (f"{PREFIX}*", *_ARQ):
-        async for batch in _scan(db, pattern):
-            types = await db.many([("TYPE", key) for key in batch])
-            for key, found in zip(batch, types, strict=True):
-                expected = expected_type(key)
-                if expected and found.decode() not in (expected, "none"):
-                    yield key
+def _key(pattern: str, type_: str, meaning: str, prefix: str = PREFIX) -> Key:
+    key = Key(pattern, type_, meaning, prefix)
+    KEYS.append(key)
+    return key
 
 
-async def _scan(db: Db, pattern: str) -> AsyncIterator[list[str]]:
-    cursor: int | bytes = 0
-    while True:
-        cursor, keys = await db.do("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH)
-        names = [name for name in (key.decode("utf-8", "surrogateescape") for key in keys) if _ours(name)]
-        if names:
-            yield names
-        if int(cursor) == 0:
-            return
+# Tasks.
+TASK = _key("task:<id>", "hash", "a task; `epoch` fences every write after a claim")
+ITEMS = _key("items:<id>", "hash", "item index -> item as JSON; one field per file")
+CHECKPOINTS = _key("checkpoints:<id>", "hash", "item index -> its durable ranges, until the task has ended")
+QUEUED = _key("queued", "zset", "queued tasks by creation time")
+PAUSED = _key("paused", "zset", "paused tasks by creation time")
+RUNNING = _key("running", "zset", "running tasks by creation time")
+RUNNING_OF = _key("running:<user>", "set", "running tasks of a user")
+IDEMPOTENCY = _key("idem:<key>", "hash", "hash of the first body sent with an Idempotency-Key, and its task")
+
+# The queue.
+USERS = _key("users", "zset", "the ring: users with ready tasks, by the turn in which they were last served")
+TURN = _key("turn", "string", "counter of turns in the ring")
+LANES = _key("lanes:<user>", "set", "lanes in which a user has ready tasks")
+READY = _key("ready:<user>:<lane>", "zset", "tasks that can be claimed, by priority, then by age")
+DELAYED = _key("delayed", "zset", "queued tasks that wait, by the time at which they become ready")
+AWAY = _key("away:<storage>", "set", "tasks that were delayed because the storage was unreachable")
+LEASES = _key("leases", "zset", "running tasks by the time at which their lease expires")
+ROOM = _key("room:<user>", "string", "present for a few seconds after a task was stopped for this user")
+
+# Files.
+CLEANUP = _key("cleanup:<storage>", "set", "<id>:<epoch> of canceled tasks with leftovers on the storage")
+SUFFIX = _key("suffix:<storage>:<path>", "string", "counter for file_1, file_2 …")
+NAME = _key("name:<storage>:<path>", "string", "<task>-<item> that reserved the path")
+STORAGES = _key(
+    "storages", "hash", "storage -> id that its disk must show; ? and an id until a disk shows it"
+)
+
+# History, events and webhooks.
+HISTORY = _key("history", "zset", "ended tasks by the time at which they ended")
+HISTORY_BY = _key("history:<index>:<value>", "zset", "the same by status, type, user or storage")
+EVENTS = _key("events", "stream", "state changes, about 20,000; the ids are the event ids of the API")
+OUTBOX = _key("outbox", "zset", "webhook deliveries by the time of their next attempt")
+DELIVERY = _key("delivery:<id>", "string", "a webhook delivery as JSON")
+POSTED = _key("posted", "zset", "all webhook deliveries by creation time")
+DELIVERIES = _key("deliveries:<task>", "set", "ids of the webhook deliveries of a task")
+
+# Workers and settings.
+WORKERS = _key("workers", "set", "ids of workers that may be alive")
+WORKER = _key("worker:<id>", "string", "last heartbeat of a worker as JSON")
+QUERIES = _key("asks:<storage>", "list", "storage queries that no worker has taken yet, as JSON")
+QUERY_RESULT = _key("answer:<id>", "list", "the result of a storage query as JSON")
+SETTINGS = _key("settings", "hash", "`paused` is 1 while the queue is paused; limits that were changed")
+COUNTERS = _key("counters", "hash", "sums for /metrics by name")
+LOCK = _key("lock:<name>", "string", "a lock that expires by itself")
+META = _key("meta", "hash", "version of the key layout; secrets that all machines share")
+WRITTEN = _key("written", "string", "written to test that the server accepts writes")
+
+# Users and watched chats.
+PREFERENCES = _key("people", "hash", "user -> preferences as JSON")
+PREFERENCE_CHANGE = _key("people:changed:<name>", "string", "a change of preferences was made; for a day")
+WATCHED_CHATS = _key("watches", "hash", "id -> watched chat as JSON")
+WATCHED_TASKS = _key("watches:tasks", "hash", "task -> its watched chat, until the user is notified")
+
+# The bot.
+BOT_ID = _key("bot:id", "string", "id of the bot that the other bot keys belong to")
+BOT_POSITION = _key("bot:position", "string", "position up to which updates were read, as JSON")
+BOT_INBOX = _key("bot:inbox", "hash", "key -> update that is not handled yet, as JSON")
+BOT_CARD = _key("bot:card:<token>", "string", "a message with buttons, for a week")
+BOT_LOCK = _key("bot:lock", "string", "the process that is the bot now")
+BOT_LOGINS = _key("bot:logins", "hash", "chat -> person who is logging in an account there")
+BOT_NOTICE = _key("bot:told:<name>", "string", "a notice that is not repeated before this expires")
+PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> task that a message of the bot shows, as JSON")
+
+# Telegram accounts.
+ACCOUNT_PROCESSES = _key(
+    "telegram:lines:<account>:<dc>", "zset", "processes that download, by the time at which they expire"
+)
+ACCOUNT_FLOOD = _key("telegram:flood:<account>:<dc>", "string", "present while a flood wait lasts")
+ACCOUNT_MACHINE = _key("telegram:machine:<login>", "string", "the machine that uses a login")
+ACCOUNT_ADDRESSES = _key("telegram:addresses:<login>", "string", "addresses of the home data centre as JSON")
+ACCOUNT_CHATS = _key("telegram:<account>:peers", "hash", "marked chat id -> access hash")
+ACCOUNT_NAME = _key("telegram:<account>:name:<name>", "string", "marked id of the chat with that username")
+
+# arq's own.
+ARQ_QUEUE = _key("arq:queue", "zset", "wake-ups that no worker has taken yet", prefix="")
+
+# Channels, which begin with `PREFIX`, too.
+
+#: Claims of these tasks were canceled, paused or must make room.
+CONTROL = "control"
+#: Progress of running tasks.
+PROGRESS = "progress"
 
 
-def _ours(name: str) -> bool:
-    return not name.startswith(PREFIX + DAMAGED) and name.isprintable()
+def find(name: str) -> Key | None:
+    """The kind of a key, the most specific if several match; None if it is not one of ours."""
+    found = [key for key in KEYS if key.matches(name)]
+    return max(found, key=lambda key: len(_FIELD.sub("", key.pattern)), default=None)
+
+
+def expected_type(name: str) -> str:
+    """The Redis type that a key must have; "" for a key that is not ours."""
+    found = find(name)
+    return found.type if found else ""

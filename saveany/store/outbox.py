@@ -8,13 +8,13 @@ import msgspec
 
 from saveany.errors import InvalidInput
 from saveany.models import Delivery
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import Unreadable, decoder, text
 
 _delivery = decoder(Delivery)
 
-_ALL = PREFIX + "posted"
+_ALL = keys.POSTED()
 
 
 class DeliveryBatch(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Outbox:
             except Unreadable:
                 continue
             except (msgspec.MsgspecError, ValueError):
-                await self._db.do("ZREM", PREFIX + "outbox", delivery_id)
+                await self._db.do("ZREM", keys.OUTBOX(), delivery_id)
 
     async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
         """The last attempt was made: `state` is `delivered` or `gave_up`."""
@@ -59,7 +59,7 @@ class Outbox:
 
     async def wait(self, timeout: float) -> None:
         """Return when a delivery may be due, at the latest after `timeout` seconds."""
-        first = await self._db.do("ZRANGE", PREFIX + "outbox", 0, 0, "WITHSCORES")
+        first = await self._db.do("ZRANGE", keys.OUTBOX(), 0, 0, "WITHSCORES")
         if first:
             timeout = min(timeout, max(0.0, (float(first[1]) - await self._db.time_ms()) / 1000))
         await asyncio.sleep(min(timeout, 0.25) if timeout > 0 else 0)
@@ -79,7 +79,7 @@ class Outbox:
     async def redeliver(self, delivery_id: str) -> Delivery | None:
         """Have a delivery sent again at once, whatever became of it; None if there is none of that id."""
         while True:
-            read = await self._db.do("GET", f"{PREFIX}delivery:{delivery_id}")
+            read = await self._db.do("GET", keys.DELIVERY(delivery_id))
             if read is None:
                 return None
             kept = self._db.records.one("webhook", delivery_id, read, _delivery)
@@ -107,7 +107,7 @@ class Outbox:
         return ids[start : start + limit + 1]
 
     async def _read(self, ids: list[str]) -> list[Delivery]:
-        raw = await self._db.many([("GET", f"{PREFIX}delivery:{i}") for i in ids]) if ids else []
+        raw = await self._db.many([("GET", keys.DELIVERY(i)) for i in ids]) if ids else []
         named = ((i, r) for i, r in zip(ids, raw, strict=True) if r)
         return self._db.records.all("webhook", named, _delivery)
 
@@ -130,7 +130,7 @@ def _summary(delivery: Delivery) -> bytes:
 
 
 def _of_task(task_id: str) -> str:
-    return f"{PREFIX}deliveries:{task_id}"
+    return keys.DELIVERIES(task_id)
 
 
 def _known(rank: int | None) -> int:

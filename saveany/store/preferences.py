@@ -10,11 +10,11 @@ import msgspec
 
 from saveany.errors import Unavailable
 from saveany.models import Rule
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import Unreadable, check_version, decoder
 
-_KEY = PREFIX + "people"
+_KEY = keys.PREFERENCES()
 _KNOWN_MS = 24 * 3600 * 1000
 #: What was read lately is good for so long, for so many users.
 _FRESH_SECONDS, _MOST_FRESH = 1.0, 1000
@@ -96,7 +96,7 @@ class PreferencesStore:
 
 
 def _changed(once: str) -> str:
-    return f"{_KEY}:changed:{once}"
+    return keys.PREFERENCE_CHANGE(once)
 
 
 def _must_be_known(record: bytes) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import decoder
 
-_KEY = PREFIX + "live"
+_KEY = keys.PROGRESS_MESSAGES()
 
 
 class ProgressMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,8 +9,8 @@ from uuid import uuid4
 import msgspec
 
 from saveany.errors import Unavailable
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import decoder
 
 #: How long somebody waits for an answer, and how long it is worth beginning one, in seconds.
@@ -49,11 +49,11 @@ class StorageQueries:
         """What some worker that has the storage replies. Raises `Unavailable` if none does in time."""
         until = await self._db.time_ms() + PATIENCE * 1000
         ask = StorageQuery(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
-        queue = f"{PREFIX}asks:{storage}"
+        queue = keys.QUERIES(storage)
         await self._db.many(
             [("RPUSH", queue, codec.encode(ask)), ("EXPIRE", queue, PATIENCE)],
         )
-        reply = await self._db.do("BLPOP", f"{PREFIX}answer:{ask.id}", PATIENCE)
+        reply = await self._db.do("BLPOP", keys.QUERY_RESULT(ask.id), PATIENCE)
         if reply is None:
             raise Unavailable(f"no worker that has storage {storage!r} answered within {PATIENCE} seconds")
         answer = self._db.records.one("answer", ask.id, reply[1], _answer)
@@ -63,8 +63,8 @@ class StorageQueries:
 
     async def next(self, storages: Sequence[str]) -> StorageQuery | None:
         """A question about one of these storages; None if nobody asks for a second."""
-        keys = [f"{PREFIX}asks:{name}" for name in storages]
-        reply = await self._db.do("BLPOP", *keys, _LOOK_SECONDS)
+        queues = [keys.QUERIES(name) for name in storages]
+        reply = await self._db.do("BLPOP", *queues, _LOOK_SECONDS)
         if reply is None:
             return None
         ask = self._db.records.one("ask", reply[0], reply[1], _ask)
@@ -72,5 +72,5 @@ class StorageQueries:
 
     async def reply(self, ask: StorageQuery, answer: QueryResult) -> None:
         """Tell who has asked."""
-        key = f"{PREFIX}answer:{ask.id}"
+        key = keys.QUERY_RESULT(ask.id)
         await self._db.many([("RPUSH", key, codec.encode(answer)), ("EXPIRE", key, PATIENCE)])

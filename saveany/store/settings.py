@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 
-_KEY = PREFIX + "settings"
+_KEY = keys.SETTINGS()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from saveany.store.queries import StorageQueries
 from saveany.store.records import text
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
+from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
 
@@ -45,6 +46,7 @@ class Store:
         self.bot = BotMemory(db)
         self.live = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)
+        self.telegram = TelegramStore(db)
 
     async def instance(self) -> str:
         """The random id of this installation: of everything that works on this store."""

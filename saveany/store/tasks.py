@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
-from saveany.store import codec
+from saveany.store import codec, keys
 from saveany.store.cursors import BATCH, MAX_EXAMINED, Place, make_cursor, parse_cursor
-from saveany.store.db import PREFIX, Arg, Db
+from saveany.store.db import Arg, Db
 from saveany.store.records import text
 from saveany.store.results import (
     AcceptResult,
@@ -27,7 +27,7 @@ from saveany.store.results import (
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Where tasks that have not ended are; each in one of these.
-LIVE = ("queued", "paused", "running")
+_LIVE = {"queued": keys.QUEUED(), "paused": keys.PAUSED(), "running": keys.RUNNING()}
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -135,17 +135,17 @@ class Tasks:
 
     async def items(self, task_id: str, start: int = 0, limit: int = 100) -> list[Item]:
         """Items `start` … `start + limit` of a task, by index."""
-        values = await self._db.do("HMGET", f"{PREFIX}items:{task_id}", *range(start, start + limit))
+        values = await self._db.do("HMGET", keys.ITEMS(task_id), *range(start, start + limit))
         named = ((f"{task_id}-{n}", value) for n, value in enumerate(values, start) if value)
         return self._db.records.all("item", named, codec.decode_item)
 
     async def all_items(self, task_id: str) -> list[Item]:
         """Every item of a task, by index."""
-        return read_items(self._db, task_id, await self._db.do("HGETALL", f"{PREFIX}items:{task_id}"))
+        return read_items(self._db, task_id, await self._db.do("HGETALL", keys.ITEMS(task_id)))
 
     async def live(self, user_id: int | None = None) -> list[Task]:
         """All queued, paused and running tasks, oldest first; only those of `user_id` if given."""
-        members = await self._db.many([("ZRANGE", PREFIX + key, 0, -1) for key in LIVE])
+        members = await self._db.many([("ZRANGE", key, 0, -1) for key in _LIVE.values()])
         # A task that moves between these reads may be seen in two places.
         ids = dict.fromkeys(text(member) for part in members for member in part)
         tasks = await self.get_many(list(ids))
@@ -179,7 +179,7 @@ class Tasks:
             # Of those that began in the millisecond of the cursor some are read again, and left out.
             reach = skip + size
             wanted = [
-                ("ZRANGEBYSCORE", PREFIX + k, low, "+inf", "WITHSCORES", "LIMIT", 0, reach) for k in LIVE
+                ("ZRANGEBYSCORE", key, low, "+inf", "WITHSCORES", "LIMIT", 0, reach) for key in _LIVE.values()
             ]
             parts = [
                 [(int(float(score)), text(i)) for i, score in zip(flat[::2], flat[1::2], strict=True)]
@@ -241,20 +241,20 @@ class Tasks:
 
     async def counts(self) -> dict[str, int]:
         """How many tasks are queued, paused and running now; a paused one is not counted as queued."""
-        sizes = await self._db.many([("ZCARD", PREFIX + key) for key in LIVE])
-        return dict(zip(LIVE, sizes, strict=True))
+        sizes = await self._db.many([("ZCARD", key) for key in _LIVE.values()])
+        return dict(zip(_LIVE, sizes, strict=True))
 
     async def running(self, users: Iterable[int]) -> dict[int, int]:
         """How many tasks of each of these users run now."""
         wanted = list(users)
-        counts = await self._db.many([("SCARD", f"{PREFIX}running:{user}") for user in wanted])
+        counts = await self._db.many([("SCARD", keys.RUNNING_OF(user)) for user in wanted])
         return dict(zip(wanted, counts, strict=True))
 
     async def queued_since(self) -> int | None:
         """When the oldest queued task was created (ms); None if none is queued."""
-        first = await self._db.do("ZRANGE", PREFIX + "queued", 0, 0, "WITHSCORES")
+        first = await self._db.do("ZRANGE", keys.QUEUED(), 0, 0, "WITHSCORES")
         return int(float(first[1])) if first else None
 
     @staticmethod
     def _key(task_id: str) -> str:
-        return f"{PREFIX}task:{task_id}"
+        return keys.TASK(task_id)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import decoder
 from saveany.store.tasks import created_ms
 
-_KEY, _TASKS = PREFIX + "watches", PREFIX + "watches:tasks"
+_KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
 
 Notify = Literal["each", "digest", "none"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from saveany.models import Item, ItemStatus
-from saveany.store import codec
-from saveany.store.db import PREFIX, Db
+from saveany.store import codec, keys
+from saveany.store.db import Db
 from saveany.store.records import decoder, text
 
 #: A worker that was silent for longer is not listed any more.
@@ -46,29 +46,29 @@ class Workers:
         """Be listed for another while."""
         await self._db.many(
             [
-                ("SET", f"{PREFIX}worker:{info.id}", codec.encode(info), "PX", SILENCE_MS),
-                ("SADD", PREFIX + "workers", info.id),
+                ("SET", keys.WORKER(info.id), codec.encode(info), "PX", SILENCE_MS),
+                ("SADD", keys.WORKERS(), info.id),
             ]
         )
 
     async def leave(self, worker: str) -> None:
         """Be listed no more."""
-        await self._db.many([("DEL", f"{PREFIX}worker:{worker}"), ("SREM", PREFIX + "workers", worker)])
+        await self._db.many([("DEL", keys.WORKER(worker)), ("SREM", keys.WORKERS(), worker)])
 
     async def living(self) -> list[WorkerInfo]:
         """All workers that were heard of lately, by id."""
-        ids = sorted(text(member) for member in await self._db.do("SMEMBERS", PREFIX + "workers"))
-        raw = await self._db.many([("GET", f"{PREFIX}worker:{i}") for i in ids]) if ids else []
+        ids = sorted(text(member) for member in await self._db.do("SMEMBERS", keys.WORKERS()))
+        raw = await self._db.many([("GET", keys.WORKER(i)) for i in ids]) if ids else []
         gone = [i for i, value in zip(ids, raw, strict=True) if not value]
         if gone:
-            await self._db.do("SREM", PREFIX + "workers", *gone)
+            await self._db.do("SREM", keys.WORKERS(), *gone)
         named = ((i, value) for i, value in zip(ids, raw, strict=True) if value)
         return self._db.records.all("worker", named, _info)
 
     async def remains(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
         """Some (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded. Several
         workers may be given the same ones, again and again until they are `cleaned`."""
-        members = await self._db.do("SRANDMEMBER", f"{PREFIX}cleanup:{storage}", limit)
+        members = await self._db.do("SRANDMEMBER", keys.CLEANUP(storage), limit)
         return self._db.records.all("remains", ((m, m) for m in members or []), _remains)
 
     async def disown(self, task_id: str, epoch: int, item: Item) -> bool:
@@ -82,22 +82,22 @@ class Workers:
 
     async def cleaned(self, storage: str, task_id: str, epoch: int) -> None:
         """Nothing of that upload is left."""
-        await self._db.do("SREM", f"{PREFIX}cleanup:{storage}", f"{task_id}:{epoch}")
+        await self._db.do("SREM", keys.CLEANUP(storage), f"{task_id}:{epoch}")
 
     async def storage_identity(self, storage: str) -> str:
         """The id that the disk of `storage` must show; "" if none was established."""
-        known: bytes | None = await self._db.do("HGET", PREFIX + "storages", storage)
+        known: bytes | None = await self._db.do("HGET", keys.STORAGES(), storage)
         return text(known or b"")
 
     async def establish_storage(self, storage: str, identity: str) -> str:
         """A disk shows this id as that of `storage`: a disk without it is another one from now on, unless
         somebody was faster. Returns the id that counts."""
-        await self._db.do("HSETNX", PREFIX + "storages", storage, identity)
+        await self._db.do("HSETNX", keys.STORAGES(), storage, identity)
         return await self.storage_identity(storage)
 
     async def lock(self, name: str, ttl_ms: int) -> bool:
         """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""
-        return bool(await self._db.do("SET", f"{PREFIX}lock:{name}", 1, "NX", "PX", ttl_ms))
+        return bool(await self._db.do("SET", keys.LOCK(name), 1, "NX", "PX", ttl_ms))
 
 
 def _remains(member: bytes) -> tuple[str, int]:

@@ -28,7 +28,7 @@ OF_ONE = {
         storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
         storages.telegram._Sending.all_there workers.storage_set.StorageHandle._try""",
     "call of the store, which waits for Redis or reads in pieces": """
-        saveany.store.events.Events.follow saveany.store.keys._scan saveany.store.loops.wait_out_outages
+        saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
         saveany.service.tasks.TaskService._wait_until_stopped workers.storage_set._first_mark""",
