@@ -103,8 +103,9 @@ def _name(account: int, username: str) -> str:
 
 
 def _number(raw: bytes | None) -> int | None:
-    """A stored number; None if there is none or it is damaged."""
+    """A stored 64-bit number; None if there is none or it is damaged."""
     try:
-        return None if raw is None else int(raw)
+        number = int(raw or b"")
     except ValueError:
         return None
+    return number if -(2**63) <= number < 2**63 else None

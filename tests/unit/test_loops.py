@@ -44,7 +44,7 @@ WITHIN = {
         saveany.bot.app._wait_for saveany.bot.app._hold""",
     "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",
     "saveany.bot.inbox.Inbox.run": """
-        saveany.telegram.bot_client.BotClient.letters saveany.telegram.updates.Feed.letters""",
+        saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",
     "saveany.bot.progress.ProgressUpdater._look, which catches everything": """
         saveany.bot.progress.ProgressUpdater._serve saveany.bot.progress._ChatQueue.next""",
     "nobody: it only hands on what came, and asks nobody": "saveany.telegram.client._Telegram._update_loop",
