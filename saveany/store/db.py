@@ -37,6 +37,7 @@ Arg = str | bytes | int | float
 
 _CONNECTION_ERRORS: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
 _OUTAGE_ERRORS: tuple[type[Exception], ...] = (*_CONNECTION_ERRORS, CommandRefused)
+_ERRORS: tuple[type[Exception], ...] = (*_OUTAGE_ERRORS, ResponseError)
 
 # Former names, until all callers catch `StoreUnavailable` (or `Unavailable`).
 AWAY: tuple[type[Exception], ...] = (*_OUTAGE_ERRORS, StoreUnavailable)
@@ -97,7 +98,7 @@ class Db:
         """The raw reply to one command: bytes, int, list or None."""
         try:
             return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        except (*_OUTAGE_ERRORS, ResponseError) as e:
+        except _ERRORS as e:
             await self._handle(e)
             return await self.do(*command)
 
@@ -108,7 +109,7 @@ class Db:
                 for command in commands:
                     pipe.execute_command(*command)
                 return list(await pipe.execute())
-        except (*_OUTAGE_ERRORS, ResponseError) as e:
+        except _ERRORS as e:
             await self._handle(e)
             return await self.many(commands, together=together)
 
@@ -156,7 +157,7 @@ class Db:
     async def info(self, *sections: str) -> dict[str, Any]:
         """What the server reports about itself."""
         with mapped_errors():
-            return dict(await self.redis.info(*sections))
+            return dict(await self.redis.execute_command("INFO", *sections))  # type: ignore[no-untyped-call]
 
     async def uptime_seconds(self) -> float:
         """Seconds since the server started."""
