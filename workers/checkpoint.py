@@ -1,4 +1,4 @@
-"""Remembering what is durable, so that a transfer goes on after any death instead of starting again."""
+"""Checkpoints record which bytes of a file are durable, so that a transfer can be continued after a crash."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from saveany.models import Checkpoint, Item
 from saveany.store import Claim
 from storages.base import Range, Storage, Upload
 
-#: Between two checkpoints of a file, in seconds. A file that takes less has none.
-_EVERY = 2.0
+#: Seconds between two checkpoints of a file. A file that takes less time has none.
+_INTERVAL = 2.0
 
 
 class Checkpoints:
@@ -20,22 +20,23 @@ class Checkpoints:
         self._claim = claim
         self._item = item
         self._upload = upload
-        self._possible = storage.capabilities.resumes and item.size is not None
-        self._next = time.monotonic() + _EVERY
+        self._enabled = storage.capabilities.resumes and item.size is not None
+        self._due_at = time.monotonic() + _INTERVAL
         self._busy = False
 
-    async def maybe(self, written: Callable[[], Sequence[Range]]) -> None:
-        """Make one if it is time. `written` tells what has been written so far.
+    async def save_if_due(self, written: Callable[[], Sequence[Range]]) -> None:
+        """Save a checkpoint if one is due. `written` returns the ranges written so far.
 
-        The bytes are durable before the store hears of them: after a power cut it never knows too much.
+        The storage makes the bytes durable before the store records them, so that a record never promises
+        bytes that a power cut has removed.
         """
-        if not self._possible or self._busy or time.monotonic() < self._next:
+        if not self._enabled or self._busy or time.monotonic() < self._due_at:
             return
         self._busy = True
         try:
             durable = tuple(await self._upload.sync(written()))
-            known = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=durable)
-            await self._claim.checkpoint(self._item.index, known)
+            checkpoint = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=durable)
+            await self._claim.checkpoint(self._item.index, checkpoint)
         finally:
-            self._next = time.monotonic() + _EVERY
+            self._due_at = time.monotonic() + _INTERVAL
             self._busy = False

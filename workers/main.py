@@ -14,13 +14,11 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import msgspec
-
 from saveany import advice
 from saveany.config import Config
 from saveany.errors import CancelRequested, ConfigError, Fenced, StorageError, StorageUnavailable
 from saveany.logs import get_logger
-from saveany.models import ItemStatus, Status, Task
+from saveany.models import Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.queue import WakeUp
 from saveany.store import Claim, Limits, Store, WorkerInfo, open_store
@@ -30,16 +28,19 @@ from saveany.store.loops import each, repeat, until_done, wait_out_outages
 from saveany.supervisor import worked
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
+from saveany.texts import Text
 from saveany.webhooks.announce import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import WebhookSender
 from saveany.webhooks.signing import is_secret, new_secret
 from storages import registry
-from storages.base import Storage, UploadKey
+from storages.base import Storage
 from workers.arq_worker import ArqWorker
+from workers.ending import end_task
 from workers.jobs import Job
 from workers.limits import Throttle, ThrottledSource
 from workers.reconcile import Reconciler
+from workers.recovery import remove_leftovers
 from workers.sources import open_sources
 from workers.sources.base import Source, Tools
 from workers.stall import waits
@@ -252,15 +253,13 @@ class Worker:
 
     async def _fail(self, claim: Claim, error: str) -> None:
         """End a task before anything of it was begun."""
-        log.warning("a task cannot be run", task=claim.task.id, reason=error)
-        ended = msgspec.structs.replace(claim.task, status=Status.FAILED, error=error)
+        log.warning("task_unfit", task=claim.task.id, reason=error)
         try:
-            told = await self._announce(ended, claim.items, "task.failed")
-            await claim.finish(Status.FAILED, error, deliveries=told)
+            await end_task(claim, self._announce, Status.FAILED, Text(error))
         except CancelRequested:
             await self._end_canceled(claim)
         except Fenced:
-            log.info("somebody else ended it", task=claim.task.id)
+            log.info("claim_lost", task=claim.task.id)
 
     async def _hand_back(self, claim: Claim, job: Job) -> None:
         try:
@@ -277,9 +276,9 @@ class Worker:
             source=ThrottledSource(
                 self._sources[spec.type], self._throttle, self._store.counters, spec.user_id
             ),
-            places=self._places,
-            announce=self._announce,
-            tries=self._config.retry,
+            storages=self._places,
+            build_deliveries=self._announce,
+            attempts=self._config.retry,
             scratch=self._scratch,
         )
 
@@ -376,7 +375,7 @@ class Worker:
     async def _clean_after(self, storage: Storage, left: tuple[str, int]) -> None:
         task_id, epoch = left
         try:
-            await self._discard(storage, task_id, epoch)
+            await remove_leftovers(self._store, storage, task_id, epoch)
         except StorageError as e:
             log.warning("could not clean up", task=task_id, storage=storage.name, reason=e.message)
             return
@@ -394,32 +393,17 @@ class Worker:
             if task and task.status.ended and task_id not in self._jobs:
                 await source.forget(task_id)
 
-    async def _discard(self, storage: Storage, task_id: str, epoch: int) -> None:
-        task = await self._store.tasks.get(task_id)
-        if task is None:
-            return
-        for item in await self._store.tasks.all_items(task_id):
-            if item.status.done or storage.name != (item.storage or task.spec.storage):
-                continue
-            key = UploadKey(task_id, item.index, epoch, item.undone)
-            finishing = item.status is ItemStatus.FINISHING
-            published = finishing and await storage.finished(key, item.path, item.final, item.size or 0)
-            if published and await self._store.workers.disown(task_id, epoch, item):
-                await storage.delete(item.final)
-            await storage.discard(key, item.path)
-
     async def _end_canceled(self, claim: Claim) -> None:
-        """End a canceled task whose worker died; who has its storage removes the rest (`_clean`)."""
-        told = await self._announce(claim.task, claim.items, "task.canceled")
+        """End a canceled task whose worker died; workers with its storage remove the rest (`_clean`)."""
         try:
-            await claim.finish(Status.CANCELED, deliveries=told)
+            await end_task(claim, self._announce, Status.CANCELED)
         except Fenced:
-            log.info("somebody else ended it", task=claim.task.id)
+            log.info("claim_lost", task=claim.task.id)
 
     async def _hear_cancels(self) -> None:
         async for task_id in self._store.db.listen("control"):
             if job := self._jobs.get(task_id.decode()):
-                job.look()
+                job.check_requests()
 
     async def _hear_passes(self) -> None:
         async for worker in self._store.db.listen("pass"):

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from saveany.errors import Permanent
 from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
-from workers.progress import ProgressMeter
+from workers.progress import FileProgress
 
 #: Bytes that are read back at once to be hashed.
 _PIECE = 1 << 20
@@ -28,13 +28,13 @@ class PartWriter:
     """The way of one file from its source into its upload."""
 
     def __init__(
-        self, storage: Storage, upload: Upload, meter: ProgressMeter, checkpoints: Checkpoints, window: int
+        self, storage: Storage, upload: Upload, progress: FileProgress, checkpoints: Checkpoints, window: int
     ) -> None:
         self._window = window
         self._anywhere = storage.capabilities.random_writes
         self._reads_back = storage.capabilities.reads_back
         self._upload = upload
-        self._meter = meter
+        self._progress = progress
         self._checkpoints = checkpoints
         self._hash: hashlib._Hash | None = hashlib.sha256()
         self._settled = 0  # up to here the file is written, and hashed if it is …
@@ -46,7 +46,7 @@ class PartWriter:
         self._passing: asyncio.Task[None] | None = None  # settles what is in turn, where order matters
         self._moved = asyncio.Event()
         self.size = sum(self._ahead.values())
-        meter.restart(self.size)
+        progress.restart(self.size)
         if self._ahead and not self._reads_back:
             self._hash = None  # what cannot be read again cannot be hashed: better no hash than half of one
             self._settled, self._ahead = self.size, {}
@@ -68,12 +68,12 @@ class PartWriter:
         if not self._anywhere or sum(map(len, self._held.values())) + len(data) <= _HOLD:
             self._held[offset] = data
         self.size += len(data)
-        self._meter.add(len(data))
+        self._progress.add(len(data))
         if self._anywhere:
             await self._catch_up()
         else:
             await self._pass_on(offset)
-        await self._checkpoints.maybe(self._written)
+        await self._checkpoints.save_if_due(self._written)
 
     async def _pass_on(self, offset: int) -> None:
         """Have what is in turn go its way, beside the fetching; wait if this part came far too early."""

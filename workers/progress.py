@@ -1,4 +1,4 @@
-"""How fast and how far: the numbers of one running task."""
+"""The progress of one running task: bytes, speed, and why nothing moves."""
 
 from __future__ import annotations
 
@@ -9,75 +9,102 @@ from saveany.models import Progress, Stage
 from saveany.texts import Text
 from workers.item_records import ItemRecords
 
-#: The speed shown is the mean over this many seconds; over more of them where less often something comes.
+#: Seconds over which the shown speed is averaged. Where bytes arrive more rarely, the interval is longer.
 _WINDOW = 5.0
-#: After so many seconds without a byte nothing moves any more.
+#: Seconds without a byte after which the shown speed is 0.
 _STANDSTILL = 300.0
-#: A fetch that begins with more bytes than this goes on with what was there.
+#: A first report of more bytes than this counts bytes that were on the disk before, not their speed.
 _LEAP = 16 << 20
 
 
-class ProgressMeter:
-    """Counts the bytes of a task as they pass."""
+class FileProgress:
+    """The bytes of one file in flight. They count until the item is recorded as saved."""
 
-    def __init__(self, ledger: ItemRecords, shown: Progress | None = None) -> None:
-        """`shown` is how far the task was before, as people have seen it: it never goes back behind that."""
-        self.stage = Stage.RESOLVING
-        #: Why nothing is done for the moment.
-        self.trouble: Text | None = None
-        self._shown = shown or Progress()
-        self._ledger = ledger
-        self._stored = 0  # bytes of the item in flight that are in the storage …
-        self._fetched = 0  # … and that were brought to this machine before, by a source that needs that
-        self._expected = 0  # bytes of the item in flight, while only its source knows
-        self._held: set[int] = set()  # items whose bytes are in the storage, not yet to be seen there
-        #: When something came and how much; before that, since when it was waited for.
-        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+    def __init__(self, meter: ProgressMeter) -> None:
+        self._meter = meter
+        #: Bytes in the storage.
+        self.stored = 0
+        #: Bytes on this machine, for sources that download to the disk first.
+        self.fetched = 0
+        #: Size of the file, while only its source knows it; 0 if unknown.
+        self.expected = 0
 
-    @property
-    def fetched(self) -> bool:
-        """Whether the item in flight was brought to this machine first."""
-        return self._fetched > 0
-
-    def begin(self, index: int) -> None:
-        """This item begins, or begins again."""
-        self._stored = self._fetched = self._expected = 0
-        self._held.discard(index)
-
-    def hold(self, index: int) -> None:
-        """All of the item in flight is in the storage, but its status says so later."""
-        self.begin(index)
-        self._held.add(index)
+    def set_stage(self, stage: Stage) -> None:
+        """Show this as what the task is doing."""
+        self._meter.stage = stage
 
     def restart(self, size: int) -> None:
-        """Writing begins; `size` bytes of the item are in the storage already."""
-        self._stored = size
-        self._begin_anew()
+        """Writing begins; the storage has `size` bytes of the file already."""
+        self.stored = size
+        self._meter.resume_clock()
 
     def add(self, size: int) -> None:
-        """`size` more bytes of the item in flight have arrived and are written."""
-        self._stored += size
-        self._recent.append((time.monotonic(), size))
+        """`size` more bytes were written to the storage."""
+        self.stored += size
+        self._meter.count(size)
 
     def report(self, fetched: int, total: int | None) -> None:
-        """So many bytes of the item in flight were brought to this machine, of so many if that is known."""
-        self.stage = Stage.DOWNLOADING
-        if not self._fetched:
-            self._begin_anew()
-        came = max(0, fetched - self._fetched)
-        was_there = not self._fetched and came > _LEAP
-        self._recent.append((time.monotonic(), 0 if was_there else came))
-        self._fetched, self._expected = fetched, total or 0
+        """The source has `fetched` bytes on this machine, of `total` if it knows that."""
+        self.set_stage(Stage.DOWNLOADING)
+        if not self.fetched:
+            self._meter.resume_clock()
+        new = max(0, fetched - self.fetched)
+        was_there = not self.fetched and new > _LEAP
+        self._meter.count(0 if was_there else new)
+        self.fetched, self.expected = fetched, total or 0
+
+
+class ProgressMeter:
+    """Sums up the files of a task."""
+
+    def __init__(self, records: ItemRecords, shown: Progress | None = None) -> None:
+        """`shown` is the progress that was published last, by whichever worker: the byte counts never fall
+        below it."""
+        self.stage = Stage.RESOLVING
+        #: The error after which the task waits for its next attempt, None if it does not wait.
+        self.retry_reason: Text | None = None
+        self._shown = shown or Progress()
+        self._records = records
+        self._files: dict[int, FileProgress] = {}
+        #: (time, bytes) of what arrived lately. The first entry only marks where the clock starts.
+        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def start(self, index: int) -> FileProgress:
+        """An attempt to save this item begins: its bytes are counted from 0."""
+        self._files[index] = FileProgress(self)
+        return self._files[index]
+
+    def of(self, index: int) -> FileProgress:
+        """The progress of an item that was started."""
+        return self._files[index]
+
+    def forget(self, index: int) -> None:
+        """The item failed: none of its bytes count."""
+        self._files.pop(index, None)
+
+    def count(self, size: int) -> None:
+        """`size` bytes have arrived just now."""
+        self._recent.append((time.monotonic(), size))
+
+    def resume_clock(self) -> None:
+        """Bytes are awaited from now on: after an idle time the speed is measured anew."""
+        now = time.monotonic()
+        if self._recent[-1][0] < now - _WINDOW:
+            self._recent = deque([(now, 0)])
 
     def progress(self) -> Progress:
-        """The sums of this moment."""
-        items, shown = self._ledger.items, self._shown
+        """The sums at this moment."""
+        items, shown = self._records.items, self._shown
         done = [item for item in items if item.status.done]
-        before = sum(item.size or 0 for item in items if item.status.done or item.index in self._held)
-        total = max(before + self._expected, sum(item.size or 0 for item in items))
+        for item in done:
+            self._files.pop(item.index, None)
+        saved = sum(item.size or 0 for item in done)
+        files = self._files.values()
+        uploaded = saved + sum(file.stored for file in files)
+        downloaded = saved + sum(max(file.stored, file.fetched) for file in files)
+        total = max(saved + sum(file.expected for file in files), sum(item.size or 0 for item in items))
         most = total if all(item.size is not None for item in items) else shown.downloaded_bytes
-        downloaded, uploaded = before + max(self._stored, self._fetched), before + self._stored
-        stalled = self.trouble or self._stalled()
+        stalled = self.retry_reason or self._stall_reason()
         self._shown = Progress(
             total_bytes=total,
             downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, most)),
@@ -90,24 +117,18 @@ class ProgressMeter:
         )
         return self._shown
 
-    def _stalled(self) -> Text | None:
-        moves = self.stage in (Stage.DOWNLOADING, Stage.UPLOADING)
-        if moves and time.monotonic() - self._recent[-1][0] > _WINDOW:
+    def _stall_reason(self) -> Text | None:
+        transfers = self.stage in (Stage.DOWNLOADING, Stage.UPLOADING)
+        if transfers and time.monotonic() - self._recent[-1][0] > _WINDOW:
             return Text("no bytes have arrived for more than {seconds} s", {"seconds": round(_WINDOW)})
         return None
 
-    def _begin_anew(self) -> None:
-        """If nothing has come for a while: it was not waited for."""
-        now = time.monotonic()
-        if self._recent[-1][0] < now - _WINDOW:
-            self._recent = deque([(now, 0)])
-
     def _speed(self) -> float:
-        """Since the last thing that came before the window: what comes seldom is not nothing."""
+        """Bytes per second since the last arrival before the window, so that rare arrivals count too."""
         now, recent = time.monotonic(), self._recent
         while len(recent) > 2 and recent[1][0] < now - _WINDOW:
             recent.popleft()
         if recent[-1][0] < now - _STANDSTILL:
             return 0.0
-        came = sum(size for _, size in recent) - recent[0][1]
-        return round(came / max(0.5, now - recent[0][0]), 1)
+        arrived = sum(size for _, size in recent) - recent[0][1]
+        return round(arrived / max(0.5, now - recent[0][0]), 1)

@@ -1,6 +1,6 @@
-"""The exception: a file whose length nobody knows, for a storage that must be told it first.
+"""Spooling: a file of unknown size, for a storage that must be told the size first.
 
-Such a file goes through this machine's disk. Everything else goes straight from its source into its storage.
+Such a file goes through this machine's disk. All others go straight from their source into their storage.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from tempfile import TemporaryFile
 
 from saveany.errors import NoSpace, Retryable
 from saveany.models import Item
-from storages.base import Range
-from workers.progress import ProgressMeter
+from storages.base import Range, Storage
+from workers.progress import FileProgress
 from workers.sources.base import Source, Write
 
-_PIECE = 1 << 20
+#: Bytes read from the disk at once.
+_CHUNK = 1 << 20
 
 
 class Spool:
-    """A file on its way through this machine; gone when the `async with` ends."""
+    """A temporary file on this machine, if the item needs one; `async with` removes it."""
 
-    def __init__(self, folder: Path, item: Item, *, needed: bool) -> None:
-        self.needed = needed
+    def __init__(self, folder: Path, item: Item, storage: Storage) -> None:
+        self.needed = item.size is None and storage.capabilities.needs_size
         self._folder = folder
         self._item = item
         self._fd = -1
@@ -33,7 +34,7 @@ class Spool:
     async def __aenter__(self) -> Spool:
         if self.needed:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Without a name: it is gone with us, even if we are killed.
+            # Without a name, so that it disappears with this process even if that is killed.
             with TemporaryFile(dir=self._folder) as file:
                 self._fd = os.dup(file.fileno())
         return self
@@ -42,31 +43,37 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
 
-    async def fill(self, source: Source, meter: ProgressMeter) -> int:
-        """Fetch the whole file; returns its size."""
+    async def fill(self, source: Source, progress: FileProgress) -> int:
+        """Fetch the whole file from its source; returns its size in bytes. Raises `NoSpace` if the disk is
+        full."""
 
         async def write(offset: int, data: bytes | memoryview) -> None:
             try:
                 await asyncio.to_thread(_write_all, self._fd, offset, data)
             except OSError as error:
-                raise NoSpace(f"{self._item.name} needs room in {self._folder}: {error}") from error
+                raise NoSpace(
+                    "{name} needs room in {folder}: {reason}",
+                    name=self._item.name,
+                    folder=str(self._folder),
+                    reason=str(error),
+                ) from error
             self._size += len(data)
-            meter.report(self._size, None)
+            progress.report(self._size, None)
 
         await source.fetch(self._item, write)
         if os.fstat(self._fd).st_size != self._size:
-            raise Retryable(f"{self._item.name}: it has a hole")
+            raise Retryable("{name}: parts of the file did not arrive", name=self._item.name)
         return self._size
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """As a source does, from the disk."""
+        """Write the bytes of the file that the storage does not have yet, as `Source.fetch` does."""
         start = have[0][1] if have else 0
-        for offset in range(start, self._size, _PIECE):
-            await write(offset, await asyncio.to_thread(os.pread, self._fd, _PIECE, offset))
+        for offset in range(start, self._size, _CHUNK):
+            await write(offset, await asyncio.to_thread(os.pread, self._fd, _CHUNK, offset))
 
 
 def _write_all(fd: int, offset: int, data: bytes | memoryview) -> None:
     rest = memoryview(data)
     while rest:
-        done = os.pwrite(fd, rest, offset)
-        offset, rest = offset + done, rest[done:]
+        written = os.pwrite(fd, rest, offset)
+        offset, rest = offset + written, rest[written:]

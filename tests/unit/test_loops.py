@@ -18,11 +18,13 @@ OF_ONE = {
         storages.jail.Disk.run storages.ftp.FtpStorage.close storages.sftp._ahead
         storages.rclone._Daemon._start""",
     "task or upload": """
-        workers.jobs.Job._tried workers.lease.LeaseRenewer._renew_and_publish workers.limits.TokenBucket.take
+        workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
+        workers.limits.TokenBucket.take
         workers.main.Worker._work_off workers.sources.aria2.Aria2Source._list
         workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
-        workers.transfer.Transfer._save workers.transfer.Transfer._placed workers.transfer.Transfer._named
+        workers.transfer.save workers.conflicts.ConflictPolicy.reserve
+        workers.conflicts.ConflictPolicy.publish
         storages.alist._AlistApi._follow storages.openload._OpenloadApi._follow
         storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
         storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write

@@ -44,7 +44,7 @@ async def at_work(job: Job, bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
     async def listen() -> None:
         async for message in bench.store.db.listen("control"):
             if message:
-                job.look()
+                job.check_requests()
             else:
                 listening.set()
 

@@ -230,7 +230,7 @@ async def test_a_cancel_at_every_step(desk: Desk, gate: Gate) -> None:
     running = asyncio.create_task(job.run())
     await within(gate.reached.wait())
     assert await desk.store.tasks.cancel(task_id, []) == "requested"
-    job.look()
+    job.check_requests()
     gate.opened.set()
     await within(running)
     task = await desk.task(task_id)

@@ -104,9 +104,9 @@ class Bench:
         return Job(
             claim,
             source=self.source,
-            places={**self.others, self.storage.name: self.place},
-            announce=self.announce,
-            tries=3,
+            storages={**self.others, self.storage.name: self.place},
+            build_deliveries=self.announce,
+            attempts=3,
             scratch=self.scratch,
         )
 

@@ -114,7 +114,7 @@ async def test_cancel_wins_at_every_boundary(bench: Bench, gate: Gate) -> None:
     running = asyncio.create_task(job.run())
     await gate.until_reached()
     assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    job.look()
+    job.check_requests()
     gate.open()
     await within(running)
     task = await bench.task(task_id)

@@ -35,9 +35,8 @@ def storage(tmp_path: Path) -> LocalStorage:
 def intake_of(upload: Upload, storage: Storage) -> PartWriter:
     nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
-    return PartWriter(
-        storage, upload, ProgressMeter(nowhere), Checkpoints(nowhere, item, upload, storage), AHEAD
-    )
+    checkpoints = Checkpoints(nowhere, item, upload, storage)
+    return PartWriter(storage, upload, ProgressMeter(nowhere).start(0), checkpoints, AHEAD)
 
 
 async def begin(storage: LocalStorage, epoch: int = 1, keep: list[Range] | None = None) -> Upload:

@@ -8,7 +8,6 @@ import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -34,7 +33,7 @@ from tests.integration.worker import conftest as worker
 from tests.integration.worker.conftest import content, within
 from workers.item_records import ItemRecords
 from workers.jobs import Job
-from workers.main import Worker
+from workers.recovery import remove_leftovers
 from workers.sources.base import Tools
 from workers.sources.transfer import TransferSource
 from workers.storage_set import StorageHandle
@@ -444,7 +443,7 @@ async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
     bench, task_id = shelf.bench, await shelf.accept()
     running = await held(job := await bench.job(), gate)
     assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    job.look()
+    job.check_requests()
     gate.opened.set()
     await within(running)
     kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
@@ -468,8 +467,7 @@ async def test_a_cancel_whose_worker_died(shelf: Shelf, gate: Gate) -> None:
     ((_, epoch),) = (await bench.store.claims.reconcile(judge_leases=True)).canceled
     claim = bench.store.claims.take_over(replace(await bench.task(task_id), epoch=epoch), [])
     await claim.finish(Status.CANCELED)
-    cleaner = cast(Worker, SimpleNamespace(_store=bench.store))
-    await Worker._discard(cleaner, bench.storage, task_id, epoch)
+    await remove_leftovers(bench.store, bench.storage, task_id, epoch)
     kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
     assert any(each and each[0] == DATA for each in kept)
     dead.cancel()

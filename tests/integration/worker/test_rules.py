@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +13,7 @@ from saveany.store import Store
 from storages.local import LocalOptions, LocalStorage
 from tests.integration.worker.conftest import PART, Bench, Files, content, within
 from workers.jobs import Job
-from workers.main import Worker
+from workers.recovery import remove_leftovers
 from workers.sources.base import Report
 from workers.storage_set import StorageHandle
 
@@ -128,7 +126,7 @@ async def test_a_cancel_leaves_nothing_there(bench: Bench) -> None:
     running = await held(bench, job, "b.bin")
     assert any(path.startswith("nas/") for path in saved(bench))
     assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    job.look()
+    job.check_requests()
     await within(running)
     assert (await bench.task(task_id)).status is Status.CANCELED
     assert set(saved(bench)) == {"local1/a.bin"}
@@ -153,10 +151,9 @@ async def test_what_a_dead_worker_left_in_each_storage_is_cleaned_up(bench: Benc
     assert await bench.store.tasks.cancel(task_id, []) == "canceled"
     workers = bench.store.workers
     assert [await workers.remains(name) for name in ("local1", "nas")] == [[(task_id, 1)]] * 2
-    cleaner = cast(Worker, SimpleNamespace(_store=bench.store))
-    await Worker._discard(cleaner, bench.storage, task_id, 1)
+    await remove_leftovers(bench.store, bench.storage, task_id, 1)
     assert len(saved(bench)) == 2, "the part in the other storage is not its business"
-    await Worker._discard(cleaner, bench.others["nas"].storage, task_id, 1)
+    await remove_leftovers(bench.store, bench.others["nas"].storage, task_id, 1)
     assert set(saved(bench)) == {"local1/a.bin"}
     dead.cancel()
     await asyncio.wait([dead])

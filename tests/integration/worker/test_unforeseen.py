@@ -97,8 +97,8 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
         task_id = await bench.accept(storage=name)
         claim = await bench.store.claims.claim("dead", [f"tgfiles/{name}"])
         assert claim is not None
+        bench.others["broken"] = worker._places["broken"]
         job = bench.job_of(claim)
-        job._places = worker._places
         stuck = asyncio.Event()
 
         async def hold(_: str, offset: int, stuck: asyncio.Event = stuck) -> None:

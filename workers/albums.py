@@ -1,0 +1,40 @@
+"""Albums: files that were posted together and are shown together, in storages that can do that.
+
+Each file of such an album is uploaded and sealed by itself, and stays `finishing` until all of them are
+there. Then `publish_album` makes them visible at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from saveany.models import Item, ItemStatus
+from storages.base import AlbumFile, Storage, UploadKey
+from workers.transfer_context import TransferContext
+
+replace = msgspec.structs.replace
+
+
+def is_album_file(storage: Storage, item: Item) -> bool:
+    """Whether the item waits for the other files of its album before it becomes visible in that storage."""
+    return bool(item.album) and storage.capabilities.albums
+
+
+def album_file(key: UploadKey, item: Item) -> AlbumFile:
+    """The item as the storage wants it for its album."""
+    return AlbumFile(key, item.final, item.size or 0, item.caption)
+
+
+async def publish_album(context: TransferContext, items: Sequence[Item]) -> bool:
+    """Make sealed files of one album visible together. False if the storage has lost one of them: then each
+    must be uploaded again. Raises what the storage raises, `Fenced` and `CancelRequested`."""
+    storage = context.storage_of(items[0])
+    await context.records.put(*items)
+    if not await storage.gather([album_file(context.upload_key(item), item) for item in items]):
+        await context.records.put(*(replace(item, status=ItemStatus.RUNNING, final="") for item in items))
+        return False
+    for item in items:
+        await context.claim.vacate(item.index, storage.name, item.path)
+    return True

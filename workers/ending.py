@@ -1,0 +1,57 @@
+"""How every task ends: its status, its last files and its webhooks are written in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
+from saveany.store import Claim
+from saveany.texts import Text
+
+
+class BuildDeliveries(Protocol):
+    """Builds the webhooks of an event (`saveany.webhooks.announce.DeliveryBuilder`)."""
+
+    async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
+        """The deliveries to be written together with the change; none if nobody subscribed to the event."""
+
+
+async def end_task(
+    claim: Claim,
+    build_deliveries: BuildDeliveries,
+    status: Status,
+    error: Text | None = None,
+    *,
+    task: Task | None = None,
+    items: list[Item] | None = None,
+    last: Sequence[Item] = (),
+    progress: Progress | None = None,
+) -> None:
+    """End a claimed task. Raises `Fenced` if the claim is lost, and `CancelRequested` if the user canceled
+    the task before (and `status` is not `canceled`).
+
+    `task` and `items` are the task and its items as they are now; by default, as they were claimed. `last`
+    are items that change in the same step: a cancel comes either before all of this or after all of it.
+    """
+    task = task or claim.task
+    items = list(claim.items if items is None else items)
+    for item in last:
+        items[item.index] = item
+    deliveries = await file_deliveries(build_deliveries, task, last)
+    ended = msgspec.structs.replace(task, status=status, error=str(error or ""), error_text=error)
+    deliveries += await build_deliveries(ended, items, f"task.{status}")
+    await claim.finish(status, error or "", items=last, progress=progress, deliveries=deliveries)
+
+
+async def file_deliveries(
+    build_deliveries: BuildDeliveries, task: Task, items: Sequence[Item]
+) -> list[Delivery]:
+    """The `file_uploaded` webhooks of those items that are completed."""
+    deliveries = []
+    for item in items:
+        if item.status is ItemStatus.COMPLETED:
+            deliveries += await build_deliveries(task, [item], "file_uploaded")
+    return deliveries

@@ -1,0 +1,122 @@
+"""The files of one task: in which units they are saved, and what is recorded of one that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+
+from saveany.errors import Permanent, Retryable, StorageError, TaskError
+from saveany.logs import get_logger
+from saveany.models import Item, ItemStatus
+from saveany.texts import Text
+from workers.albums import is_album_file, publish_album
+from workers.recovery import completed, roll_back
+from workers.retries import LONG_WAIT, Retries
+from workers.storage_set import StorageHandle
+from workers.task_storages import TaskStorages
+from workers.transfer import save
+from workers.transfer_context import TransferContext
+
+replace = msgspec.structs.replace
+log = get_logger("saveany.job")
+
+
+class TaskFiles:
+    """Saves the files of a task, unit by unit."""
+
+    def __init__(self, context: TransferContext, storages: TaskStorages, retries: Retries) -> None:
+        self._context = context
+        self._records = context.records
+        self._storages = storages
+        self._retries = retries
+
+    def units(self) -> list[list[Item]]:
+        """The files that are not saved yet. Each is a unit of its own, except that the files of an album are
+        one unit where their storage shows albums."""
+        units: dict[object, list[Item]] = {}
+        for item in self._records.pending:
+            unit = (item.album, item.storage) if self._is_album_file(item) else item.index
+            units.setdefault(unit, []).append(item)
+        return list(units.values())
+
+    async def save(self, unit: list[Item]) -> list[Item]:
+        """The items of a unit: completed, skipped, or failed with the reason. They are not recorded yet.
+
+        The files of an album are uploaded one after the other and published together; if a worker died in
+        between, publishing comes first. A file that the storage has lost is uploaded again. Raises
+        `Retryable` if the whole task must wait.
+        """
+        results: list[Item] = []
+        for _ in range(self._retries.attempts + 1):
+            finishing = [i for i in unit if i.status is ItemStatus.FINISHING and self._is_album_file(i)]
+            saved = await self._attempt(partial(self._publish, finishing), finishing) if finishing else []
+            published = {item.index for item in saved}
+            for item in unit:
+                if item.index not in published:
+                    saved += await self._attempt(partial(self._save_file, item.index), [item])
+            results += [item for item in saved if item.status is not ItemStatus.FINISHING]
+            unit = [item for item in saved if item.status is ItemStatus.FINISHING]
+            if not unit:
+                return results
+        reason = Text("the storage lost the uploaded file several times")
+        return results + [await self._failed(item, reason) for item in unit]
+
+    async def roll_back(self, *items: Item, keep: bool = False) -> None:
+        """Remove what unfinished items have left in their storages (`recovery.roll_back`). What cannot be
+        removed now is only logged; if the task ends as canceled, the store remembers it for later."""
+        for item in items:
+            try:
+                await roll_back(self._context, item, keep=keep)
+            except (Permanent, StorageError) as error:
+                log.warning(
+                    "rollback_failed",
+                    task=self._context.spec.id,
+                    item=item.index,
+                    reason=error.message,
+                )
+
+    def _is_album_file(self, item: Item) -> bool:
+        handle = self._storages.find(item)
+        return handle is not None and is_album_file(handle.storage, item)
+
+    async def _save_file(self, index: int) -> list[Item]:
+        return [await save(self._context, self._records.items[index])]
+
+    async def _publish(self, items: list[Item]) -> list[Item]:
+        """The items of an album, completed; none if they must be uploaded again."""
+        if not await publish_album(self._context, items):
+            return []
+        storage = self._context.storage_of(items[0])
+        return [await completed(storage, item) for item in items]
+
+    async def _attempt(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
+        """What `step` returns, or the items as failed."""
+        index = items[0].index
+
+        def suspects(error: Exception) -> list[StorageHandle]:
+            return self._storages.suspects(error, self._records.items[index])
+
+        try:
+            return await self._retries.run(step, suspects)
+        except (TaskError, StorageError) as error:
+            if isinstance(error, Retryable) and error.after > LONG_WAIT:
+                raise
+            reason = error.text
+        return [await self._failed(item, reason) for item in items]
+
+    async def _failed(self, item: Item, reason: Text) -> Item:
+        log.info("file_failed", task=self._context.spec.id, item=item.index, reason=str(reason))
+        await self.roll_back(self._records.items[item.index], keep=True)
+        self._context.meter.forget(item.index)
+        item = self._records.items[item.index]
+        if item.status.done:  # it turned out to be saved
+            return item
+        return replace(
+            item,
+            status=ItemStatus.FAILED,
+            error=str(reason),
+            error_text=reason,
+            failures=item.failures + 1,
+        )

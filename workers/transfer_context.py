@@ -1,0 +1,51 @@
+"""What the transfers of one task share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from saveany.models import Item, OnConflict, TaskSpec
+from saveany.store import Claim
+from storages.base import Storage, UploadKey
+from workers.item_records import ItemRecords
+from workers.progress import ProgressMeter
+from workers.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True)
+class TransferContext:
+    """The claim and everything that a transfer of one of its files needs."""
+
+    claim: Claim
+    records: ItemRecords
+    source: Source
+    #: Returns the storage that an item goes to. Raises `StorageUnavailable` if it does not work now, and
+    #: `Permanent` if this worker does not have it.
+    storage_of: Callable[[Item], Storage]
+    meter: ProgressMeter
+    #: Folder on this machine for files that must be spooled.
+    scratch: Path
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The request behind the task."""
+        return self.claim.task.spec
+
+    @property
+    def on_conflict(self) -> OnConflict:
+        """What happens when the path of a file is taken."""
+        return self.spec.on_conflict
+
+    def upload_key(self, item: Item) -> UploadKey:
+        """The key under which this claim uploads an item."""
+        return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch, item.undone)
+
+    def path_before_move(self, item: Item, storage: Storage) -> str:
+        """The path in `storage` that the item is to be moved away from, "" if the task does not move files
+        or the file lies in another storage."""
+        if not self.source.moves(self.spec):
+            return ""
+        origin = self.source.origin(item)
+        return origin[1] if origin and origin[0] is storage else ""
