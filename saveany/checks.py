@@ -26,6 +26,7 @@ from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.planning.source_choice import is_enabled
+from saveany.programs import find_program
 from saveany.sources import sources
 from saveany.store import Db, Store
 from saveany.telegram.accounts import Accounts
@@ -35,7 +36,6 @@ from saveany.telegram.settings import read
 from saveany.telegram.uploads import Uploader
 from storages import registry
 from storages.base import Services, StorageOptions
-from workers.sources.process import find
 
 State = Literal["ok", "warning", "failed"]
 
@@ -143,7 +143,7 @@ def programs(config: Config) -> Iterator[Check]:
         table: Any = getattr(config, source.table, None)
         program: str = getattr(table, "program", "")
         elsewhere: str = getattr(table, "url", "")
-        if not program or elsewhere or not is_enabled(config, source) or find(program):
+        if not program or elsewhere or not is_enabled(config, source) or find_program(program):
             continue
         detail = (
             f"{program} is not installed, so its tasks wait; install it, or set enable = false in "

@@ -32,7 +32,7 @@ from urllib.parse import quote
 
 from saveany.errors import ConfigError, SaveAnyError
 from saveany.logs import get_logger
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent
 
 _SOCKET = "redis.sock"
 _LOG = "redis.log"

@@ -8,10 +8,8 @@ their supervisor, however that ends.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from pathlib import Path
 from subprocess import STDOUT
 
 from saveany.logs import get_logger
+from saveany.programs import die_with_parent
 
 #: Exit code of a process whose configuration is wrong.
 CONFIG_EXIT = 2
@@ -27,30 +26,10 @@ _FIRST_DELAY_S = 0.2
 _MAX_DELAY_S = 10.0
 _STEADY_S = 30.0  # a child that lived this long starts over with the first delay
 _ON_EXIT_S = 5.0
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 #: Number of the pipe into which a child writes that it works.
 _WORKED_VARIABLE = "_SAVEANY_WORKED_FD"
 
 log = get_logger(__name__)
-
-
-def die_with_parent(signum: int) -> Callable[[], None] | None:
-    """A `preexec_fn` after which the kernel sends `signum` to the child when its parent is gone.
-
-    "Parent" is the thread that starts the child (prctl(2), PR_SET_PDEATHSIG), so start children from a thread
-    that lives as long as the process. None where the system has no such thing (only Linux has).
-    """
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def arm() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signum)
-        if os.getppid() != parent:  # it died before the line above: no signal will come
-            os._exit(1)
-
-    return arm
 
 
 def worked() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import cast
 
 import httpx
@@ -16,11 +15,11 @@ from saveany.errors import InvalidInput
 from saveany.models import Delivery
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard
+from saveany.net.http import retry_after_s
 from saveany.webhooks.schedule import delay_s
 from saveany.webhooks.signing import Signer
 
 TIMEOUT_S = 15.0
-MAX_RETRY_AFTER_S = 24 * 3600.0
 
 _GONE = 410
 _MAY_SAY_WHEN = (429, 503)
@@ -120,7 +119,7 @@ def _judge(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome
     error = f"the receiver answered {status}"
     if response.is_redirect:
         error += ", and redirects are not followed: configure the URL it points to"
-    wait = retry_after_s(response.headers, now_ms) if status in _MAY_SAY_WHEN else 0.0
+    wait = retry_after_s(response.headers.get("retry-after", ""), now_ms) if status in _MAY_SAY_WHEN else 0.0
     return failed(delivery, status, error, at_least_s=wait)
 
 
@@ -130,16 +129,3 @@ def failed(delivery: Delivery, status: int, error: str, at_least_s: float = 0.0)
     if after_s is None:
         return GiveUp(status, error)
     return Retry(max(after_s, at_least_s), status, error)
-
-
-def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float:
-    """Seconds the `Retry-After` header asks to wait (RFC 9110 10.2.3), 0 if it says nothing, 24 h at most."""
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        seconds = float(value[:9])
-    else:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now_ms / 1000
-        except (ValueError, OverflowError):
-            return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

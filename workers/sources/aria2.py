@@ -37,12 +37,12 @@ from saveany.net.client import describe, plain_client
 from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent, end_group, find_program
 from storages.base import Range
 from workers import stall
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.process import end, environment, find, without_proxy
+from workers.sources.process import environment, without_proxy
 
 _POLL = 0.5
 #: After how many seconds an aria2 that does not answer is asked again. So long that others work meanwhile.
@@ -119,7 +119,7 @@ class Aria2Source(Source):
     @property
     def problem(self) -> str:
         """That there is no aria2."""
-        if self._table.url or find(self._table.program):
+        if self._table.url or find_program(self._table.program):
             return ""
         return f"{self._table.program} is not installed; on Debian and Ubuntu: apt install aria2"
 
@@ -328,7 +328,7 @@ class _Rpc:
     async def close(self) -> None:
         """End it if it is ours."""
         if self._process is not None:
-            await end(self._process)
+            await end_group(self._process)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         await self._http.aclose()
 
@@ -410,7 +410,7 @@ class _Rpc:
         raise Permanent(f"aria2: {excerpt(answer.error.message, 200)}")
 
     async def _spawn(self) -> None:
-        program = find(self._table.program)
+        program = find_program(self._table.program)
         if program is None:
             raise Permanent(f"{self._table.program} is not installed")
         folder = self._folder

@@ -7,10 +7,9 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from heapq import heappop, heappush
 from secrets import token_hex
 from typing import Any
@@ -24,10 +23,11 @@ from saveany.errors import InvalidInput, Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.net.client import describe, guarded_client, is_offline
 from saveany.net.disposition import filename
+from saveany.net.http import retry_after_s
 from saveany.net.text import decoded
 from saveany.planning.names import extension_for, safe_name
 from saveany.planning.plan import ResolvedFile
-from storages.base import Range
+from saveany.ranges import Range, missing, parse_content_range, range_header, split
 from workers.sources.base import Report, Source, Tools, Write
 
 #: Bytes that are handed on at once, and how many of a file one connection is worth.
@@ -45,7 +45,6 @@ _SILENCE = 60.0
 _PATIENCE = 20
 #: A length or a number of seconds; a longer one is nonsense.
 _DIGITS = re.compile("[0-9]{1,18}")
-_CONTENT_RANGE = re.compile(r"(?:bytes)?[ =]*([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 #: What servers call their ways to compress a file (RFC 9110, 8.4.1), and the files that are meant to be
 #: compressed so, whatever else their server says.
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
@@ -229,7 +228,7 @@ class DirectLinksSource(Source):
             yield answer
 
     async def _blocks(self, item: Item, size: int, write: Write, have: Sequence[Range]) -> None:
-        waiting = [_Block(start, end) for start, end in _missing(have, size)]  # a heap
+        waiting = [_Block(start, end) for start, end in split(missing(have, size), _SHARE)]  # a heap
         busy: list[_Block] = []
         if (begun := self._take(item)) and not (waiting and waiting[0].start == 0):
             await _hang_up(begun)
@@ -290,7 +289,7 @@ class DirectLinksSource(Source):
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of a block, and of those behind it while the answer goes on and nobody fetches them."""
         etag, start = item.source.get("etag", ""), block.start
-        headers = {"Range": f"bytes={start}-{block.end - 1}"}
+        headers = {"Range": range_header(start, block.end)}
         if version := item.source.get("modified") if etag.startswith("W/") else etag:
             headers["If-Range"] = version  # which takes strong ones only
         offset = start
@@ -474,15 +473,7 @@ def _next(url: str, location: str) -> str:
 
 
 def _retry_after(answer: httpx.Response) -> float:
-    """Seconds the server wants us to wait, a day at most; 0 if it does not say."""
-    value = answer.headers.get("Retry-After", "")
-    seconds: float | None = _number(value)
-    if seconds is None:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
-            seconds = 0.0
-    return min(max(0.0, seconds), 24 * 3600.0)
+    return retry_after_s(answer.headers.get("Retry-After", ""), time.time_ns() // 1_000_000)
 
 
 def _number(text: str) -> int | None:
@@ -542,10 +533,10 @@ def _size(answer: httpx.Response) -> int | None:
 
 def _given(answer: httpx.Response, start: int, item: Item) -> int | None:
     """Where the part ends that was asked for from `start` on; None if the answer is no such part."""
-    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    found = parse_content_range(answer.headers.get("Content-Range", ""))
     if answer.status_code != 206 or not found or not _is_same(answer, item.source):
         return None
-    first, end, size = int(found[1]), int(found[2]) + 1, _number(found[3])
+    (first, end), size = found
     fits = first == start and end <= (item.size or 0) and size in (item.size, None)
     return end if fits else None
 
@@ -574,12 +565,3 @@ def name_of(url: str) -> str:
 def unquoted(path: str) -> str:
     """The path of a URL as people write it, in whatever encoding its server has."""
     return decoded(unquote_to_bytes(path))
-
-
-def _missing(have: Sequence[Range], size: int) -> Iterator[Range]:
-    """What is missing, in blocks for one request each."""
-    at = 0
-    for start, end in [*have, (size, size)]:
-        for block in range(at, start, _SHARE):
-            yield block, min(block + _SHARE, start)
-        at = end

@@ -17,11 +17,12 @@ from saveany.errors import Permanent
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
+from saveany.programs import find_program
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.directlinks import DirectLinksSource, name_of
-from workers.sources.process import WayOut, clear, cookies, failure, find, run
+from workers.sources.process import WayOut, clear, cookies, failure, run
 
 _MOST_CHARACTERS = 64 << 20
 _FILE = 3  # gallery-dl's number of a message with a URL of a file
@@ -46,7 +47,7 @@ class GallerySource(Source):
     @property
     def problem(self) -> str:
         """That the program is missing."""
-        if find(self._program):
+        if find_program(self._program):
             return ""
         return f"{self._program} is not installed; pip install gallery-dl"
 
@@ -56,7 +57,7 @@ class GallerySource(Source):
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of the page, with what their servers want to see."""
-        program = find(self._program)
+        program = find_program(self._program)
         if program is None:
             raise Permanent(self.problem)
         said = io.StringIO()

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import stat
-import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -26,13 +25,12 @@ from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy, Take
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent, end_group
 
 #: A program that says nothing, moves no bytes and writes to no file for so many seconds is killed.
 SILENCE = 180.0
 _LONGEST_LINE = 4 << 20
 _LAST_LINES = 20
-_END_SECONDS = 5.0
 _PASSING = re.compile(
     r"timed? ?out|time-?out|HTTP Error (408|425|429|5\d\d)|temporar|try again|connection|reset by|"
     r"incomplete|cannot be reached|more expected|EOF|rate.?limit|Errno 1[01]\d|network|Bad Gateway",
@@ -67,13 +65,6 @@ class WayOut(NamedTuple):
             raise Offline(f"{name}: {self.trouble}")
         if self.refusals:
             raise Permanent(self.refusals[-1])
-
-
-def find(program: str) -> str | None:
-    """Where a program is: beside our own Python, as pip installs it, or on the path. What a system brings by
-    itself is often too old."""
-    places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return shutil.which(program, path=os.pathsep.join(places))
 
 
 async def run(
@@ -146,7 +137,7 @@ async def _running(
     try:
         yield await asyncio.shield(starting)  # canceled half started, it would leave what it has started
     finally:
-        await end(await starting)
+        await end_group(await starting)
 
 
 def environment(folder: Path, proxy: str) -> dict[str, str]:
@@ -182,22 +173,6 @@ def _kill_strays(folder: Path) -> None:
         with suppress(OSError):  # it has ended, or is somebody else's
             if cwd.readlink().is_relative_to(folder.resolve()):
                 os.kill(int(cwd.parent.name), signal.SIGKILL)
-
-
-async def end(process: asyncio.subprocess.Process) -> None:
-    """Stop a program and everything it has started: politely, then not, even if this is canceled."""
-    try:
-        _signal(process, signal.SIGTERM)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _END_SECONDS)
-    finally:
-        _signal(process, signal.SIGKILL)
-        await process.wait()
-
-
-def _signal(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signum)
 
 
 def _last_written(folder: Path) -> int:
@@ -237,7 +212,7 @@ async def _watch(process: asyncio.subprocess.Process, moved: _Moved) -> None:
         await asyncio.sleep(left)
         left = moved.left
     moved.over = True
-    await end(process)
+    await end_group(process)
 
 
 async def _lines(stream: asyncio.StreamReader | None, on_line: OnLine, moved: _Moved) -> None:

@@ -24,11 +24,12 @@ from saveany.models import Item, TaskSpec
 from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
+from saveany.programs import find_program
 from storages.base import Range
 from workers import stall
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.process import OnLine, clear, cookies, find, run
+from workers.sources.process import OnLine, clear, cookies, run
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class YtDlpSource(Source):
     @property
     def problem(self) -> str:
         """That the program is missing."""
-        if find(self._table.program):
+        if find_program(self._table.program):
             return ""
         return f"{self._table.program} is not installed; pip install yt-dlp"
 
@@ -195,7 +196,7 @@ class YtDlpSource(Source):
         on_line: OnLine,
         take: Take | None = None,
     ) -> None:
-        program = find(self._table.program)
+        program = find_program(self._table.program)
         if program is None:
             raise Permanent(self.problem)
         single = [] if spec.params.get("playlist", True) else ["--no-playlist", "--playlist-items=1"]

@@ -9,7 +9,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent
 from tests.fixtures.stack import free_port
 
 

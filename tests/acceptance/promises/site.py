@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import httpx
 
+from saveany.programs import die_with_parent
 from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
-from saveany.supervisor import die_with_parent
 from tests.fixtures.stack import Stack
 from tests.unit.webhooks.receiver import Receiver, Request, receiving
 

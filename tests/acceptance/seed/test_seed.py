@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent
 from tests.unit.webhooks.receiver import receiving
 
 SEED = (Path(__file__).parent / "002-saveany-http-api.txt").read_text()

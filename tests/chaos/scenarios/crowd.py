@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent
 from tests.chaos.arena import Arena, Plan
 from tests.chaos.tally import Tally
 

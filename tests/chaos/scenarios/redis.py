@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from saveany.programs import die_with_parent
 from saveany.sandbox.content import MIB
-from saveany.supervisor import die_with_parent
 from tests.acceptance.promises.site import until
 from tests.chaos.arena import Arena, Plan
 from tests.chaos.tally import Tally

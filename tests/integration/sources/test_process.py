@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,17 +66,6 @@ async def test_what_a_killed_worker_left_running_is_killed(tools: Tools) -> None
     await process.clear(folder)
     assert await stray.wait() == -signal.SIGKILL
     assert not folder.exists()
-
-
-def test_what_pip_has_installed_goes_before_what_the_system_brings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder in ("venv", "usr"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "tool").touch(mode=0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path / "usr"))
-    assert process.find("tool") == str(tmp_path / "venv" / "tool")
 
 
 async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(tools: Tools) -> None:

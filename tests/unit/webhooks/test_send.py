@@ -6,18 +6,15 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from email.utils import formatdate
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from saveany import __version__
 from saveany.models import Delivery
 from saveany.net.guard import AddressGuard
-from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, WebhookSender, retry_after_s
+from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, WebhookSender
 from saveany.webhooks.signing import new_secret
 from tests.unit.webhooks.receiver import Receiver, receiving, reply
 
@@ -149,32 +146,6 @@ async def test_retry_after_means_nothing_with_other_answers(
 ) -> None:
     receiver.answer = reply(500, Retry_After="120")
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 500, "500")
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("", 0),
-        ("7", 7),
-        (" 7 ", 7),
-        ("99999999999999999999", 86_400),
-        ("-5", 0),
-        ("1.5", 0),
-        ("²", 0),
-        (formatdate(1_000_090, usegmt=True), 90),
-        (formatdate(999_000, usegmt=True), 0),
-        (formatdate(9_000_000, usegmt=True), 86_400),
-        ("soon", 0),
-        ("Mon, 99 Foo 2024 99:99:99 GMT", 0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(value: str, seconds: float) -> None:
-    assert retry_after_s({"retry-after": value}, 1_000_000_000) == seconds
-
-
-@given(st.text())
-def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
-    assert 0 <= retry_after_s({"retry-after": value}, 1_000_000_000) <= 86_400
 
 
 async def test_a_receiver_that_never_answers_times_out(receiver: Receiver) -> None:

@@ -1,0 +1,64 @@
+"""Finding, starting and ending other programs, such as rclone, aria2, yt-dlp and ffmpeg."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+#: prctl(2): the kernel sends the child a signal when the thread that started it ends.
+_PR_SET_PDEATHSIG = 1
+#: Seconds that a program may take to end after SIGTERM.
+_END_SECONDS = 5.0
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program: beside our Python, where pip installs it, or on PATH. None if it is not there.
+
+    The folder of our Python goes first, because the version that the system provides is often too old.
+    """
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def die_with_parent(signum: int) -> Callable[[], None] | None:
+    """A `preexec_fn` that makes the kernel send `signum` to the child when its parent ends.
+
+    The parent is the thread that starts the child, so start children from a thread that lives as long as the
+    process. None on systems other than Linux, which do not offer this.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signum)
+        if os.getppid() != parent:  # the parent ended before prctl: no signal will come
+            os._exit(1)
+
+    return arm
+
+
+async def end_group(process: asyncio.subprocess.Process, seconds: float = _END_SECONDS) -> None:
+    """End a program that leads its own session, and all programs that it started: SIGTERM, then SIGKILL after
+    `seconds`, even if the caller is canceled."""
+    try:
+        signal_group(process.pid, signal.SIGTERM)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), seconds)
+    finally:
+        signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def signal_group(pid: int, signum: signal.Signals) -> None:
+    """Send a signal to a program and all programs in its session; nothing if it has ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signum)
