@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from bench.results import MB
-from saveany.supervisor import die_with_parent
+from saveany.programs import die_with_parent
 
 _STOP_SECONDS = 20.0
 _CPUCLOCK_SCHED = 2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 
 #: A server may ask for a wait of at most this many seconds.
 MAX_RETRY_AFTER_S = 24 * 3600.0
+
+_SECONDS = re.compile(r"[0-9]{1,20}")
 
 
 def date_ms(value: str) -> int | None:
@@ -22,7 +25,7 @@ def retry_after_s(value: str, now_ms: int) -> float:
     The header holds seconds, or a date, which is compared with `now_ms`.
     """
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value[:9]), MAX_RETRY_AFTER_S)
+    if _SECONDS.fullmatch(value):
+        return min(float(value), MAX_RETRY_AFTER_S)
     at = date_ms(value)
     return 0.0 if at is None else min(max(0.0, (at - now_ms) / 1000), MAX_RETRY_AFTER_S)
