@@ -16,8 +16,8 @@ the name that was given.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,7 +65,7 @@ class Capabilities:
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
     needs_account: bool = False  # a Telegram account of the worker sends the files
-    albums: bool = False  # `gather` works: files that belong together are shown together
+    albums: bool = False  # `publish_album` works: files that belong together are shown together
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,18 @@ class AlbumFile:
     path: str
     size: int
     caption: str | None  # None: what the storage says beside a file that is alone
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a commit has made visible. All a caller must record to find the file again."""
+
+    path: str
+    size: int  # bytes
+    version: str = ""  # the storage's mark of this content, such as an ETag; "" if it gives none
+    page: str = ""  # URL of the page where people see the file, for good; "" if there is none
+    #: What the storage needs, beside the path, to read or delete the file later: plain values, as for JSON.
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +199,7 @@ class Upload(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """Make the file visible under `path`, whole and durable, in one atomic step; seals first if need be.
 
         Raises `NameTaken` if the name exists and `replace` is false, or if a folder has it; what `seal`
@@ -230,20 +242,23 @@ class Storage(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
-        """Whether an earlier epoch's commit to `final` went through before its worker died.
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
+        """The receipt of an earlier epoch's commit to `final` that went through before its worker died, None
+        if none did.
 
-        Afterwards no earlier epoch can commit, whatever the answer. If it is False the caller records that
-        the item is not finishing any more before it calls `begin`.
-        True only if no part of the upload is left and `final` has exactly `size` bytes. If a part is left
-        the answer is False even when `final` exists, unless both are one and the same file: then what is
-        missing of the commit is done and the answer is True.
+        After this call no earlier epoch can commit, whatever the result. If it is None, the caller records
+        that the item is no longer finishing before it calls `begin`.
+        A receipt is returned only if no part of the upload is left and `final` has exactly `size` bytes. If
+        a part is left, the result is None even when `final` exists, unless both are the same file: then the
+        rest of the commit is done and its receipt returned.
         """
 
-    async def gather(self, members: Sequence[AlbumFile]) -> bool:
-        """Make sealed uploads of one task visible as an album, in this order (capability `albums`). In place
-        of the `commit` of each, and of `finished`: asked again, by a later epoch too, what is visible stays
-        so, once, and what an earlier epoch has sealed becomes visible. False if one of them is neither."""
+    async def publish_album(self, files: Sequence[AlbumFile]) -> Sequence[Receipt] | None:
+        """Make sealed uploads of one task visible as an album, in this order (capability `albums`): the
+        receipt of each, or None if one is neither visible nor sealed.
+
+        Replaces `commit` and `finished` for these files. Calling it again, by a later epoch too, shows no
+        file twice, and shows those that an earlier epoch has only sealed."""
         raise NotImplementedError(f"{type(self).__name__} has no albums")
 
     @abc.abstractmethod
@@ -316,7 +331,7 @@ class Storage(abc.ABC):
         """Make the folder and those above it (capability `folders`); one that is there is fine."""
         raise NotImplementedError(f"{type(self).__name__} has no folders")
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """Give a file another path (capability `moves`). Raises `NameTaken` as `Upload.commit` does, and
         `StorageError` if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} cannot move")
@@ -341,11 +356,6 @@ class Storage(abc.ABC):
     async def url(self, path: str, seconds: int) -> str:
         """A link by which anyone can read the file for at least so long (capability `links`)."""
         raise NotImplementedError(f"{type(self).__name__} has no links")
-
-    async def page(self, path: str) -> str:
-        """Where people see the file that was just committed to `path`, for good; "" if nowhere, or if this
-        object does not know."""
-        return ""
 
     async def close(self) -> None:
         """Release connections."""

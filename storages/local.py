@@ -48,6 +48,7 @@ from storages.base import (
     Capabilities,
     Entry,
     Range,
+    Receipt,
     Services,
     Storage,
     StorageOptions,
@@ -128,24 +129,24 @@ class LocalStorage(Storage):
             raise
         return upload
 
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
-        """As in the contract. After it no earlier epoch can commit, whatever the answer."""
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
+        """As in the contract."""
         name = _sibling(self._disk, path, final)
 
-        def look() -> bool:
+        def check() -> Receipt | None:
             with suppress(FileNotFoundError), self._disk.parent(path) as (folder, _):
                 leftovers = [str(part) for part in _fence(folder, key)]
                 there = folder.stat(name)
                 if there is None or not is_file(there) or there.st_size != size:
-                    return False
+                    return None
                 if leftovers and not any(_same(there, folder.stat(part)) for part in leftovers):
-                    return False
+                    return None
                 folder.unlink(leftovers)
                 folder.sync()  # the earlier worker may have died, or the power gone, just before it did
-                return True
-            return False
+                return Receipt(final, size, version(there))
+            return None
 
-        return await self._disk.run(final, look)
+        return await self._disk.run(final, check)
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract; folders stay."""
@@ -228,18 +229,19 @@ class LocalStorage(Storage):
 
         await self._disk.run(path, make)
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """As in the contract; makes the folder of `to`."""
 
-        def rename() -> None:
+        def rename() -> Receipt:
             with self._disk.parent(path) as (folder, name):
-                _refuse_folder(folder.stat(name))
+                file = _only_file(folder.stat(name))
                 with self._disk.parent(to, create=True) as (there, new):
                     self._give_name(folder, name, there, new, replace=replace)
                     there.sync()
                 folder.sync()
+            return Receipt(to, file.st_size, version(file))
 
-        await self._disk.run(path, rename)
+        return await self._disk.run(path, rename)
 
     async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
         """As in the contract; on file systems that can, both share their blocks until one is changed."""
@@ -415,12 +417,13 @@ class LocalUpload(Upload):
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._flush(os.fdatasync, fd)))
         return written
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """As in the contract. A cancel comes either before the file is published or after all is done."""
         name = _sibling(self._disk, self._path, path)
         if self._sealed != size:
             await self.seal(size)
-        await self._disk.run(path, lambda: self._publish(name, replace))
+        mark = await self._disk.run(path, lambda: self._publish(name, replace))
+        return Receipt(path, size, mark)
 
     async def seal(self, size: int) -> None:
         """As in the contract."""
@@ -451,7 +454,8 @@ class LocalUpload(Upload):
             self._lost = error
             raise
 
-    def _publish(self, name: str, replace: bool) -> None:
+    def _publish(self, name: str, replace: bool) -> str:
+        """Give the part its final name; returns the version of the file."""
         with self._disk.parent(self._path) as (folder, _):
             try:
                 if not self._owns_part(folder):
@@ -463,7 +467,9 @@ class LocalUpload(Upload):
                 raise NameTaken(f"storage {self._disk.name!r}: {name!r} exists already") from None
             self._drop_part(folder)
             self._sync_folder(folder)
+        mark = version(os.fstat(self._open_file().fd))
         self._close()
+        return mark
 
     def _link(self, folder: FolderHandle, name: str, replace: bool) -> None:
         if replace:
@@ -595,11 +601,17 @@ def _entry(parts: list[str], raw: str, there: os.stat_result) -> Entry | None:
     return Entry(name, "/".join([*parts, name]), size, is_dir, there.st_mtime_ns // 1_000_000)
 
 
-def _refuse_folder(there: os.stat_result | None) -> None:
+def version(file: os.stat_result) -> str:
+    """A mark that changes with the content of a file, as far as the file system records changes."""
+    return f"{file.st_mtime_ns:x}-{file.st_size:x}"
+
+
+def _only_file(there: os.stat_result | None) -> os.stat_result:
     if there is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not is_file(there):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return there
 
 
 def _same(one: os.stat_result, other: os.stat_result | None) -> bool:

@@ -27,7 +27,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
-from storages.base import Capabilities, Entry, Services, StorageOptions
+from storages.base import Capabilities, Entry, Receipt, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED, split
 from storages.remote import Chunk, Chunks, RemoteStorage
@@ -297,13 +297,19 @@ class OpenloadStorage(RemoteStorage):
 
     async def url(self, path: str, seconds: int) -> str:
         """As in the contract: the page of the file, for good."""
-        if page := await self.page(path):
+        split(path)
+        if page := await self._page(path):
             return page
         raise StorageError(f"storage {self.name!r}: there is no file {path!r}, or no link to it")
 
-    async def page(self, path: str) -> str:
-        """As in the contract."""
-        split(path)
+    async def _receipt(self, path: str, size: int) -> Receipt:
+        page = ""
+        with suppress(StorageError):
+            page = await self._page(path)
+        return Receipt(path, size, page=page)
+
+    async def _page(self, path: str) -> str:
+        """The service's page of a file, "" if there is none."""
         try:
             _, files = await self._files(path)
         except FileNotFoundError:

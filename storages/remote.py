@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Storage, Upload, UploadKey, believed
+from storages.base import Entry, Range, Receipt, Storage, Upload, UploadKey, believed
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
 #: The mark of a part whose writer must not commit it any more.
@@ -135,7 +135,11 @@ class RemoteStorage(Storage):
         named = ((parse(entry.name), entry) for entry in entries)
         return [(name, entry) for name, entry in named if name and name.belongs_to(key)]
 
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+    async def _receipt(self, path: str, size: int) -> Receipt:
+        """The receipt of a file that was just given its path. Raises nothing: the file is saved."""
+        return Receipt(path, size)
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract, for what was sealed."""
         folder = _folder(path, final)
         found = [name for name, _ in await self._parts(folder, key) if name.epoch <= key.epoch]
@@ -145,7 +149,9 @@ class RemoteStorage(Storage):
                 fenced = name._replace(mark=f"{_FENCED}{secrets.token_hex(4)}")
                 with suppress(FileNotFoundError):  # committed or aborted just now
                     await self._rename(_join(folder, str(name)), _join(folder, str(fenced)), replace=False)
-        return not found and await self.size(final) == size
+        if found or await self.size(final) != size:
+            return None
+        return await self._receipt(final, size)
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract; folders stay."""
@@ -222,12 +228,13 @@ class RemoteStorage(Storage):
             split(path)
         await self._make_folder(path)
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """As in the contract; makes the folder of `to`."""
-        await self._file(path)
+        entry = await self._file(path)
         await self._make_folder("/".join(split(to)[:-1]))
         with self._must_exist(path):
             await self._rename(path, to, replace=replace)
+        return await self._receipt(to, entry.size)
 
     async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
         """As in the contract; makes the folder of `to`. Servers show a copy before it is whole: it is made
@@ -349,7 +356,7 @@ class RemoteUpload(Upload):
                 )
             self._sealed = size
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """As in the contract."""
         _folder(self._path, path)
         await self.seal(size)
@@ -359,6 +366,7 @@ class RemoteUpload(Upload):
             raise Fenced(f"{self._path!r}: another worker has taken this upload over") from None
         self._over = True
         self._storage._begun.pop(self._key, None)
+        return await self._storage._receipt(path, size)
 
     async def abort(self) -> None:
         """As in the contract."""

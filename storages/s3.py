@@ -47,6 +47,7 @@ from storages.base import (
     Capabilities,
     Entry,
     Range,
+    Receipt,
     Services,
     Storage,
     StorageOptions,
@@ -289,13 +290,13 @@ class S3Storage(Storage):
             except Fenced:
                 continue  # it is gone already
 
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract. An upload that has all its parts is completed."""
         object_key = self.key(final)
         uploads = await self._uploads(object_key)
-        if await self.is_ours(key, object_key, size):
+        if receipt := await self.receipt(key, final, size):
             await self._abort(object_key, uploads)
-            return True
+            return receipt
         for upload in uploads:
             parts = await self.parts(object_key, upload)
             if size and sum(length for _, length in parts.values()) == size:
@@ -304,40 +305,40 @@ class S3Storage(Storage):
                     await self.complete(object_key, upload, etags, replace=False)
                 except NameTaken:
                     break
-                return await self.is_ours(key, object_key, size)
+                return await self.receipt(key, final, size)
         await self._abort(object_key, uploads)
-        return False
+        return None
 
-    async def is_ours(self, key: UploadKey, object_key: str, size: int) -> bool:
-        """Whether the object is what an upload of that task and item has made."""
-        head = await self._head(object_key)
+    async def receipt(self, key: UploadKey, path: str, size: int) -> Receipt | None:
+        """The receipt of the object at `path`, None unless an upload of that task and item has made it."""
+        head = await self._head(self.key(path))
         if head is None or head["ContentLength"] != size:
-            return False
-        return bool(head.get("Metadata", {}).get(_OWNER) == _owner(key))
+            return None
+        if head.get("Metadata", {}).get(_OWNER) != _owner(key):
+            return None
+        return Receipt(path, size, _version(head))
 
-    async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> None:
-        """Make a multipart upload an object. Raises `NameTaken` and `Fenced`."""
+    async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> str:
+        """Make a multipart upload an object; returns its version. Raises `NameTaken` and `Fenced`."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
         arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
-        await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+        return await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
 
-    async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> None:
-        """A request that makes an object; `NameTaken` if there is one and it must not be replaced."""
+    async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
+        """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""
         taken = NameTaken(f"storage {self.name!r}: {self._path(arguments['Key'])!r} exists already")
         if not replace and await self._head(arguments["Key"]) is not None:
             raise taken
         if not replace and self.conditional:
             try:
-                await self.call(operation, **arguments, IfNoneMatch="*")
+                return _version(await self.call(operation, **arguments, IfNoneMatch="*"))
             except StorageError as error:
                 if _code(error.__cause__) in ("PreconditionFailed", "ConditionalRequestConflict"):
                     raise taken from None
                 if not _is_unknown(error.__cause__):
                     raise
                 self.conditional = False
-            else:
-                return
-        await self.call(operation, **arguments)
+        return _version(await self.call(operation, **arguments))
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract."""
@@ -467,13 +468,17 @@ class S3Storage(Storage):
         async with answer["Body"] as body:
             yield body
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """As in the contract: a copy, then a deletion."""
-        await self.copy(path, to, replace=replace)
+        receipt = await self._copy(path, to, replace=replace)
         await self.delete(path)
+        return receipt
 
     async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
         """As in the contract, inside the service."""
+        await self._copy(path, to, replace=replace)
+
+    async def _copy(self, path: str, to: str, *, replace: bool) -> Receipt:
         source, target = self.key(path), self.key(to)
         head = await self._head(source)
         if head is None:
@@ -481,12 +486,13 @@ class S3Storage(Storage):
         if not replace and await self._head(target) is not None:
             raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
         origin = {"Bucket": self.bucket, "Key": source}
-        if head["ContentLength"] <= _COPY:
-            await self.call("copy_object", Key=target, CopySource=origin)
-        else:
-            await self._copy_large(origin, target, head["ContentLength"])
+        size: int = head["ContentLength"]
+        if size > _COPY:
+            return Receipt(to, size, await self._copy_large(origin, target, size))
+        copied = await self.call("copy_object", Key=target, CopySource=origin)
+        return Receipt(to, size, _version(copied.get("CopyObjectResult", {})))
 
-    async def _copy_large(self, origin: dict[str, str], target: str, size: int) -> None:
+    async def _copy_large(self, origin: dict[str, str], target: str, size: int) -> str:
         made = await self.call("create_multipart_upload", Key=target)
         etags: dict[int, str] = {}
         try:
@@ -500,7 +506,7 @@ class S3Storage(Storage):
                     CopySourceRange=f"bytes={start}-{min(size, start + _COPY) - 1}",
                 )
                 etags[number] = part["CopyPartResult"]["ETag"]
-            await self.complete(target, made["UploadId"], etags, replace=True)
+            return await self.complete(target, made["UploadId"], etags, replace=True)
         except BaseException:
             await self._abort(target, [made["UploadId"]])
             raise
@@ -727,7 +733,7 @@ class S3Upload(Upload):
             await self._settle(asyncio.ALL_COMPLETED)
         self._sealed = True
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """As in the contract. An object that an earlier try of this very upload has made is taken for it."""
         if path != self._path:
             raise StorageError(
@@ -735,26 +741,28 @@ class S3Upload(Upload):
             )
         await self.seal(size)
         try:
-            await self._publish(replace)
+            receipt = Receipt(path, size, await self._publish(replace))
         except (NameTaken, StorageUnavailable):
-            if not await self._storage.is_ours(self._key, self._object, size):
-                await self._check_upload()
-                raise
+            found = await self._storage.receipt(self._key, path, size)
             await self._check_upload()
+            if found is None:
+                raise
+            receipt = found
             await self._give_up()
         self._over = True
+        return receipt
 
     async def _check_upload(self) -> None:
         """`Fenced` if somebody else has ended our upload."""
         if self._upload:
             await self._storage.parts(self._object, self._upload)
 
-    async def _publish(self, replace: bool) -> None:
+    async def _publish(self, replace: bool) -> str:
         if self._upload:
-            await self._storage.complete(self._object, self._upload, self._etags, replace=replace)
-        else:  # an empty file has no part
-            arguments = {"Key": self._object, "Body": b"", "Metadata": {_OWNER: _owner(self._key)}}
-            await self._storage.unless_taken("put_object", arguments, replace=replace)
+            return await self._storage.complete(self._object, self._upload, self._etags, replace=replace)
+        # An empty file has no part.
+        arguments = {"Key": self._object, "Body": b"", "Metadata": {_OWNER: _owner(self._key)}}
+        return await self._storage.unless_taken("put_object", arguments, replace=replace)
 
     async def abort(self) -> None:
         """As in the contract."""
@@ -853,6 +861,10 @@ def _config(options: S3Options, proxy: str) -> AioConfig:
 def _precedes(last: str, name: str) -> bool:
     """Whether a folder may come after key `last` whose name is before `name`: to S3, `a-b` is before `a/`."""
     return any(last < f"{name[:at]}/" for at, each in enumerate(name) if each < "/")
+
+
+def _version(reply: Mapping[str, Any]) -> str:
+    return str(reply.get("ETag", "")).strip('"')
 
 
 def _owner(key: UploadKey) -> str:

@@ -21,7 +21,17 @@ from pydantic import Field, field_validator
 
 from saveany import advice
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
-from storages.base import AlbumFile, Capabilities, Entry, Range, Services, StorageOptions, Upload, UploadKey
+from storages.base import (
+    AlbumFile,
+    Capabilities,
+    Entry,
+    Range,
+    Receipt,
+    Services,
+    StorageOptions,
+    Upload,
+    UploadKey,
+)
 from storages.base import Storage as Contract
 from storages.parts import split
 from storages.video import Video, VideoProbe
@@ -286,10 +296,12 @@ class TelegramStorage(Contract):
             await self._pace.turn()
         return await self._send({path: self._documents(path, volumes)})
 
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract. Asks Telegram to send it again, which it does not do twice: so, if all parts of
         an earlier claim are there, the commit is done now if it was not."""
-        return bool(size) and await self._sent_by_any([AlbumFile(key, final, size, None)])
+        if not size or not await self._sent_by_any([AlbumFile(key, final, size, None)]):
+            return None
+        return self.receipt(final, size)
 
     async def _sent_by_any(self, members: Sequence[AlbumFile]) -> bool:
         """Whether what this claim has uploaded is sent, or what the latest has of which all is there."""
@@ -303,17 +315,17 @@ class TelegramStorage(Contract):
                 return True
         return False
 
-    async def gather(self, members: Sequence[AlbumFile]) -> bool:
+    async def publish_album(self, files: Sequence[AlbumFile]) -> Sequence[Receipt] | None:
         """As in the contract. Each chat gets an album of its own, and so does a file of several volumes."""
         albums: dict[object, list[AlbumFile]] = {}
-        for each in members:
+        for each in files:
             alone = len(await self._volumes(each.key, each.path, each.size)) > 1
             albums.setdefault(each.path if alone else self.place(each.path).target, []).append(each)
         for album in albums.values():
             await self._pace.turn()
             if not await self._sent_by_any(album):
-                return False
-        return True
+                return None
+        return [self.receipt(each.path, each.size) for each in files]
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """Nothing: Telegram forgets parts that nobody sends."""
@@ -337,10 +349,13 @@ class TelegramStorage(Contract):
         split(path)
         return None
 
-    async def page(self, path: str) -> str:
-        """As in the contract: the link of the message, or of the first volume, that this process has sent."""
+    def receipt(self, path: str, size: int) -> Receipt:
+        """The receipt of what was sent for a path; without page and reference if another process sent it."""
         target, ids = self._sent_for(path)
-        return target.link(ids[0]) if ids else ""
+        if not ids:
+            return Receipt(path, size)
+        reference = {"account": target.account, "chat": target.chat, "messages": ids}
+        return Receipt(path, size, page=target.link(ids[0]), reference=reference)
 
     async def delete(self, path: str) -> None:
         """Delete the messages that this process has sent for the path last, if any."""
@@ -472,7 +487,7 @@ class TelegramUpload(Upload):
             await self._end_volume(await self._peek.video())
             self._sealed = True
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """As in the contract; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
         have no names."""
         if split(path)[:-1] != split(self._path)[:-1]:
@@ -484,6 +499,7 @@ class TelegramUpload(Upload):
                 "another try sends them again"
             )
         self._over = True
+        return self._storage.receipt(path, size)
 
     async def abort(self) -> None:
         """As in the contract."""

@@ -86,10 +86,8 @@ class TaskFiles:
 
     async def _publish(self, items: list[Item]) -> list[Item]:
         """The items of an album, completed; none if they must be uploaded again."""
-        if not await publish_album(self._context, items):
-            return []
-        storage = self._context.storage_of(items[0])
-        return [await completed(storage, item) for item in items]
+        receipts = await publish_album(self._context, items)
+        return [completed(item, receipt) for item, receipt in zip(items, receipts or (), strict=bool(receipts))]
 
     async def _attempt(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
         """What `step` returns, or the items as failed."""

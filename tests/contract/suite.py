@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saveany.errors import Fenced, NameTaken, StorageError, StorageUnavailable, UnsafePath
-from storages.base import Range, Storage, Upload, UploadKey
+from storages.base import Range, Receipt, Storage, Upload, UploadKey
 
 MIB = 1 << 20
 
@@ -99,10 +99,10 @@ async def fill(upload: Upload, data: bytes, *, seal: bool = False, start: int = 
         await upload.seal(start + len(data))
 
 
-async def save(storage: Storage, path: str, data: bytes, owner: UploadKey | None = None) -> None:
+async def save(storage: Storage, path: str, data: bytes, owner: UploadKey | None = None) -> Receipt:
     async with await storage.begin(owner or key(), path, len(data)) as upload:
         await fill(upload, data)
-        await upload.commit(path, len(data), replace=False)
+        return await upload.commit(path, len(data), replace=False)
 
 
 async def load(storage: Storage, path: str, offset: int = 0, size: int | None = None) -> bytes:
@@ -171,7 +171,8 @@ class StorageSuite:
 
     @pytest.mark.parametrize("size", [0, 1, MIB, 3 * MIB + 1])
     async def test_round_trip(self, storage: Storage, size: int) -> None:
-        await save(storage, "a/b.bin", content(size))
+        receipt = await save(storage, "a/b.bin", content(size))
+        assert (receipt.path, receipt.size) == ("a/b.bin", size)
         assert await load(storage, "a/b.bin") == content(size)
         assert await storage.size("a/b.bin") == size
 
@@ -692,8 +693,8 @@ class StorageSuite:
                 await old.commit("a/b.bin", 1, replace=False)
 
     async def test_finished_after_a_commit(self, worker: Open) -> None:
-        await save(worker(), "a/b.bin", b"x", key(1))
-        assert await worker().finished(key(2), "a/b.bin", "a/b.bin", 1)
+        receipt = await save(worker(), "a/b.bin", b"x", key(1))
+        assert await worker().finished(key(2), "a/b.bin", "a/b.bin", 1) == receipt
         assert not await worker().finished(key(2), "a/b.bin", "a/b.bin", 2)
         assert not await worker().finished(key(2), "a/b.bin", "a/c.bin", 1)
 
@@ -728,7 +729,7 @@ class StorageSuite:
                     with pytest.raises(Crash):
                         await upload.commit(name, MIB, replace=replace)
                 second, claim = worker(), key(2, item=step)
-                went_through = await second.finished(claim, name, name, MIB)
+                went_through = await second.finished(claim, name, name, MIB) is not None
                 assert went_through == (step > 0)
                 if not went_through:
                     await save(second, name, data, claim)
@@ -753,7 +754,7 @@ class StorageSuite:
 
         async def look(item: int, name: str) -> bool:
             await ticks(rng.randrange(6))
-            return await second.finished(key(2, item=item), name, name, 1)
+            return await second.finished(key(2, item=item), name, name, 1) is not None
 
         for item in range(100):
             async with await first.begin(key(1, item=item), f"{item}", 1) as upload:
@@ -950,7 +951,8 @@ class StorageSuite:
         await save(storage, "c.bin", b"second", key(item=1))
         with pytest.raises(NameTaken):
             await storage.move("a/b.bin", "c.bin")
-        await storage.move("a/b.bin", "d/e/f.bin")
+        receipt = await storage.move("a/b.bin", "d/e/f.bin")
+        assert (receipt.path, receipt.size) == ("d/e/f.bin", 5)
         assert everything() == {"c.bin", "d/e/f.bin"}
         await storage.move("d/e/f.bin", "c.bin", replace=True)
         assert everything() == {"c.bin"}

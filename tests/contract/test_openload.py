@@ -174,13 +174,25 @@ async def test_what_is_known_of_folders_is_not_asked_again(
 
 
 async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
-    await save(storage, "a.mp4", b"x")
+    receipt = await save(storage, "a.mp4", b"x")
     (item,) = server.files.values()
-    assert await storage.url("a.mp4", 3600) == await storage.page("a.mp4") == server.link(item)
-    assert await storage.page("missing/b.mp4") == ""
+    assert await storage.url("a.mp4", 3600) == receipt.page == server.link(item)
+    found = await storage.finished(key(2), "a.mp4", "a.mp4", 1)
+    assert found == receipt
     for missing in ("b.mp4", "c/d.mp4"):
         with pytest.raises(StorageError, match="there is no file"):
             await storage.url(missing, 3600)
+
+
+async def test_a_file_is_saved_even_if_its_page_cannot_be_found_out(
+    storage: OpenloadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(path: str) -> str:
+        raise StorageUnavailable("the host does not reply")
+
+    monkeypatch.setattr(storage, "_page", away)
+    receipt = await save(storage, "a.mp4", b"x")
+    assert (receipt.path, receipt.size, receipt.page) == ("a.mp4", 1, "")
 
 
 # The service fetches a file by itself.

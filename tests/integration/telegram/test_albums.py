@@ -419,7 +419,8 @@ async def test_members_of_another_album_that_was_sent_are_left_out(desk: Desk) -
             await upload.write(0, data)
             await upload.seal(len(data))
         members.append(AlbumFile(key, name, len(data), CAPTIONS[name]))
-    assert await storage.gather([members[0], members[2]])
+    assert await storage.publish_album([members[0], members[2]])
     for _ in range(2):
-        assert await storage.gather(members)
+        receipts = await storage.publish_album(members)
+        assert [each.path for each in receipts or ()] == list(FILES)
         assert [message.text for message in desk.sent] == ["first", "last", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 from collections import Counter
@@ -16,7 +17,8 @@ from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, StorageUna
 from saveany.models import ItemStatus, Status
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
-from storages.local import LocalOptions, LocalStorage
+from storages.base import Receipt
+from storages.local import LocalOptions, LocalStorage, LocalUpload
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import PART, Bench, content, within
 from workers import storage_set
@@ -247,22 +249,21 @@ async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Benc
     assert not place.here
 
 
-@pytest.mark.parametrize("away", [False, True])
-async def test_a_saved_file_tells_its_page_if_that_can_be_known(bench: Bench, away: bool) -> None:
-    class Host(LocalStorage):
-        async def page(self, path: str) -> str:
-            if away:
-                raise StorageUnavailable("the host does not answer")
-            return f"https://host.example/{path}"
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_completed_item_has_the_page_of_its_receipt(
+    bench: Bench, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit(upload: LocalUpload, path: str, size: int, *, replace: bool) -> Receipt:
+        receipt = await really(upload, path, size, replace=replace)
+        return dataclasses.replace(receipt, page=f"https://host.example/{path}" if known else "")
 
-    bench.storage = Host(LocalOptions(name="local1", type="local", base_path=bench.folder))
-    bench.place = StorageHandle(bench.store, bench.storage)
-    await bench.place.look()
+    really = LocalUpload.commit
+    monkeypatch.setattr(LocalUpload, "commit", commit)
     task_id = await bench.accept(path="d")
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     (item,) = await bench.store.tasks.all_items(task_id)
-    assert item.url == ("" if away else "https://host.example/d/a.bin")
+    assert item.url == ("https://host.example/d/a.bin" if known else "")
 
 
 async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: Bench) -> None:
