@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from saveany.errors import StorageError
+from saveany.errors import StorageError, StorageUnavailable
 from saveany.net.guard import Network
 
 #: A half-open range of bytes, (start, end).
@@ -57,7 +58,7 @@ class Capabilities:
     exclusive: bool = False  # of several that commit to one free name at once, exactly one succeeds
     fences: bool = False  # `begin` of a later epoch stops even a writer that has not sealed
     lists: bool = False  # `list` works
-    reads: bool = False  # `read` works
+    reads: bool = False  # `open` works
     folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
     moves: bool = False  # `move` works
     copies: bool = False  # `copy` and `Upload.copy` work, without the bytes coming here
@@ -224,6 +225,69 @@ class Upload(abc.ABC):
         """Release handles; what was written stays for a later epoch unless it was committed or aborted."""
 
 
+class Reader(abc.ABC):
+    """A file opened for reading. All bytes it returns belong to one version of the file, the one that
+    `size`, `version` and `modified_at` describe; if it can no longer be read, reading raises."""
+
+    def __init__(self, storage: str, path: str, size: int, modified_at: int = 0, version: str = "") -> None:
+        self._storage = storage
+        self.path = path
+        self.size = size  # bytes
+        self.modified_at = modified_at  # milliseconds since the epoch; 0 if the storage does not record it
+        self.version = version  # as in `Receipt`
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to, not including, `end` (None: the end of the file), in pieces.
+
+        Raises `StorageError` if the file has changed or is gone, `StorageUnavailable` if the connection
+        breaks off before `end`. A change may be noticed only after the last piece: what was read counts only
+        if no error followed. Several reads may run at once.
+        """
+        end = self.size if end is None else min(end, self.size)
+        at = start
+        if start < end:
+            async with aclosing(self._pieces(start, end)) as pieces:
+                async for piece in pieces:
+                    at += len(piece)
+                    yield piece
+        await self._check_unchanged()
+        if start < end and at != end:
+            raise StorageUnavailable(
+                "storage {storage!r}: {path!r} ended at byte {at} of {end}",
+                storage=self._storage,
+                path=self.path,
+                at=at,
+                end=end,
+            )
+
+    @abc.abstractmethod
+    def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """These bytes of the file, `start` < `end` <= `size`; fewer if the file ends before."""
+
+    @abc.abstractmethod
+    async def _check_unchanged(self) -> None:
+        """Raise `changed()` unless the file is still the one that was opened. May do nothing where `_pieces`
+        cannot return bytes of another version."""
+
+    def changed(self) -> StorageError:
+        """The error for a file that is not what it was when it was opened."""
+        return StorageError(
+            "storage {storage!r}: {path!r} has changed while it was read",
+            storage=self._storage,
+            path=self.path,
+        )
+
+    async def close(self) -> None:
+        """Release handles."""
+        return  # most readers hold none
+
+    async def __aenter__(self) -> Reader:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
 class Storage(abc.ABC):
     """A place for files. Opened once per process and shared by its transfers."""
 
@@ -322,9 +386,8 @@ class Storage(abc.ABC):
             async for below in self.walk(entry.path):
                 yield below
 
-    def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from `offset` on, `size` of them or up to its end, in pieces (capability
-        `reads`). A file that is not there raises `StorageError`, and so does one that ends too early."""
+    async def open(self, path: str) -> Reader:
+        """Open a file for reading (capability `reads`). Raises `StorageError` if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def mkdir(self, path: str) -> None:

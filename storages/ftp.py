@@ -497,29 +497,24 @@ class FtpStorage(RemoteStorage):
         found = dict(await self._lines(client, folder or "/"))
         return _entry(path, found[name]) if name in found else None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)
-        if entry is None:
-            raise FileNotFoundError(path)
-        if entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
-        end = entry.size if size is None else min(entry.size, offset + size)
-        if offset >= end:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
             return
-        async with self._client(path) as client:
-            stream = await client.data(f"RETR {await self._place(client, path)}", offset)
+        async with self._client(file.path) as client:
+            place = await self._place(client, file.path)
+            stream = await client.data(f"RETR {place}", start)
             try:
-                while offset < end:
+                while start < end:
                     async with asyncio.timeout(_SILENCE):  # the library makes a task for each piece
-                        piece = await stream.reader.read(min(_PIECE, end - offset))
+                        piece = await stream.reader.read(min(_PIECE, end - start))
                     if not piece:
                         raise StorageUnavailable(
-                            f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
+                            f"storage {self.name!r}: {file.path!r} ended at byte {start} of {end}"
                         )
-                    offset += len(piece)
+                    start += len(piece)
                     self._pulse.beat()
                     yield piece
-                if end < entry.size:  # to be asked to stop, many servers want to have sent everything
+                if end < file.size:  # to be asked to stop, many servers want to have sent everything
                     _cut(stream)
                     client.hang_up()
                 else:

@@ -29,7 +29,6 @@ when it is closed; one epoch belongs to one process, which opens a storage once.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import secrets
 import stat
@@ -48,6 +47,7 @@ from storages.base import (
     Capabilities,
     Entry,
     Range,
+    Reader,
     Receipt,
     Services,
     Storage,
@@ -72,7 +72,7 @@ from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, sp
 
 T = TypeVar("T")
 
-#: Bytes per piece of `read`.
+#: Bytes per piece that a reader returns.
 PIECE = 1 << 20
 
 
@@ -206,19 +206,15 @@ class LocalStorage(Storage):
 
         await self._disk.run(path, remove)
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As in the contract, in pieces of up to 1 MiB; ends where the file does."""
-        with ExitStack() as stack:
-            fd = await self._disk.run(path, lambda: self._disk.open_file(path, stack))
-            end = math.inf if size is None else offset + size
-            while offset < end:
-                piece = await self._disk.run(
-                    path, partial(os.pread, fd, int(min(PIECE, end - offset)), offset)
-                )
-                if not piece:
-                    return
-                offset += len(piece)
-                yield piece
+    async def open(self, path: str) -> Reader:
+        """As in the contract. A file that is replaced or deleted meanwhile is read to its end."""
+        reader = LocalReader(self._disk, path)
+        try:
+            await self._disk.run(path, reader.open)
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
 
     async def mkdir(self, path: str) -> None:
         """As in the contract."""
@@ -338,6 +334,47 @@ class _Resumable(NamedTuple):
         if self.size is None or not self.keep or not is_file(there) or there.st_nlink != 1:
             return False
         return max(end for _, end in self.keep) <= there.st_size <= self.size
+
+
+class LocalReader(Reader):
+    """A file of a disk, read in pieces of up to 1 MiB. `LocalStorage.open` makes it."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        super().__init__(disk.name, path, 0)
+        self._disk = disk
+        self._file: SharedDescriptor | None = None  # None before `open` and after `close`
+
+    def open(self) -> None:
+        """Open the file. Blocks."""
+        with ExitStack() as stack:
+            fd = self._disk.open_file(self.path, stack)
+            found = os.fstat(fd)
+            self.size, self.modified_at = found.st_size, found.st_mtime_ns // 1_000_000
+            self.version = version(found)
+            self._file = SharedDescriptor(fd)
+            stack.pop_all()
+
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        for at in range(start, end, PIECE):
+            piece = await self._use(partial(read_all, offset=at, size=min(PIECE, end - at)))
+            if not piece:
+                return
+            yield piece
+
+    async def _check_unchanged(self) -> None:
+        if version(await self._use(os.fstat)) != self.version:
+            raise self.changed()
+
+    async def _use(self, work: Callable[[int], T]) -> T:
+        if self._file is None:
+            raise StorageError(f"storage {self._disk.name!r}: {self.path!r} is closed")
+        return await self._disk.run(self.path, self._file.lend(work))
+
+    async def close(self) -> None:
+        """Close the file, once the last read has ended."""
+        file, self._file = self._file, None
+        if file:
+            file.give_back()
 
 
 class LocalUpload(Upload):

@@ -290,9 +290,6 @@ class OpenloadStorage(RemoteStorage):
             return None
         return listing.entry(path)
 
-    def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        raise NotImplementedError("these services show videos, they do not hand files out")
-
     # What else there is.
 
     async def url(self, path: str, seconds: int) -> str:

@@ -292,19 +292,12 @@ class RcloneStorage(RemoteStorage):
         told = await self._ask("operations/stat", remote=self._at(path), opt=_PLAIN)
         return _entry(path, told["item"]) if told.get("item") else None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)
-        if entry is None or entry.is_dir:
-            raise FileNotFoundError(path)
-        end = entry.size if size is None else min(entry.size, offset + size)
-        if offset >= end:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
             return
-        async with self._object(path, offset, end) as answer, aclosing(body(answer)) as pieces:
+        async with self._object(file.path, start, end) as answer, aclosing(body(answer)) as pieces:
             async for piece in pieces:
-                offset += len(piece)
                 yield piece
-        if offset != end:
-            raise StorageUnavailable(f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}")
 
     @asynccontextmanager
     async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Receipt, Storage, Upload, UploadKey, believed
+from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, believed
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 
 #: The mark of a part whose writer must not commit it any more.
@@ -70,9 +70,10 @@ class RemoteStorage(Storage):
     async def _stat(self, path: str) -> Entry | None:
         """What is at a path, None if there is nothing."""
 
-    @abc.abstractmethod
-    def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        """As `Storage.read`. Raises `FileNotFoundError` if there is no such file."""
+    def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `start` to `end`, at most its size, in pieces (capability `reads`). Raises
+        `FileNotFoundError` if it is gone."""
+        raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def _copy(self, path: str, to: str) -> None:
         """Copy a file to a path where nobody looks yet, in a folder that is there (capability `copies`).
@@ -179,7 +180,9 @@ class RemoteStorage(Storage):
             raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
 
     async def _read_back(self, path: str) -> bytes:
-        async with aclosing(self._read(path, 0, None)) as pieces:
+        if not (file := await self._stat(path)):
+            return b""
+        async with aclosing(self._read(file, 0, file.size)) as pieces:
             return b"".join([piece async for piece in pieces])
 
     async def stat(self, path: str) -> Entry | None:
@@ -212,15 +215,16 @@ class RemoteStorage(Storage):
         shown = (entry for entry in real if not is_reserved(entry.name) and entry.name > after)
         return sorted(shown, key=lambda entry: entry.name)[:limit]
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def open(self, path: str) -> Reader:
         """As in the contract."""
-        split(path)
-        try:
-            async with aclosing(self._read(path, offset, size)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except FileNotFoundError:
-            raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
+        if not self.capabilities.reads:
+            return await super().open(path)
+        entry = await self.stat(path)
+        if entry is None:
+            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+        if entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        return RemoteReader(self, entry)
 
     async def mkdir(self, path: str) -> None:
         """As in the contract."""
@@ -279,6 +283,27 @@ class RemoteStorage(Storage):
             yield
         except FileNotFoundError:
             raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
+
+
+class RemoteReader(Reader):
+    """Reads ranges of a file. Whether it has changed is known only by asking for its size and time again."""
+
+    def __init__(self, storage: RemoteStorage, file: Entry) -> None:
+        super().__init__(storage.name, file.path, file.size, file.modified_at)
+        self._remote = storage
+        self._file = file
+
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(self._remote._read(self._file, start, end)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except FileNotFoundError:
+            raise self.changed() from None
+
+    async def _check_unchanged(self) -> None:
+        if await self._remote.stat(self.path) != self._file:
+            raise self.changed()
 
 
 class RemoteUpload(Upload):

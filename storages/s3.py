@@ -47,6 +47,7 @@ from storages.base import (
     Capabilities,
     Entry,
     Range,
+    Reader,
     Receipt,
     Services,
     Storage,
@@ -357,7 +358,7 @@ class S3Storage(Storage):
         await self.list("", limit=1)
         await self.call("put_object", Key=key, Body=sent)
         try:
-            async with self._body(key) as body:
+            async with self.body(key) as body:
                 back = await body.read()
         finally:
             await self.call("delete_object", Key=key)
@@ -442,28 +443,16 @@ class S3Storage(Storage):
         path = self._path(listed["Prefix"].removesuffix("/"))
         return Entry(path.rpartition("/")[2], path, 0, True, 0)
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def open(self, path: str) -> Reader:
         """As in the contract."""
-        key = self.key(path)
-        head = await self._head(key)
+        head = await self._head(self.key(path))
         if head is None:
             raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
-        end = head["ContentLength"] if size is None else min(head["ContentLength"], offset + size)
-        if offset >= end:
-            return
-        async with self._body(key, Range=f"bytes={offset}-{end - 1}", IfMatch=head["ETag"]) as body:
-            while offset < end:
-                with self.edge():
-                    piece = await body.read(_PIECE)
-                if not piece:
-                    raise StorageUnavailable(
-                        f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}"
-                    )
-                offset += len(piece)
-                yield piece
+        return S3Reader(self, path, head)
 
     @asynccontextmanager
-    async def _body(self, key: str, **arguments: Any) -> AsyncIterator[Any]:
+    async def body(self, key: str, **arguments: Any) -> AsyncIterator[Any]:
+        """The content of an object, as a stream."""
         answer = await self.call("get_object", Key=key, **arguments)
         async with answer["Body"] as body:
             yield body
@@ -526,6 +515,29 @@ class S3Storage(Storage):
         with self.edge():
             link: str = await client.generate_presigned_url("get_object", arguments, min(seconds, 604_800))
         return link
+
+
+class S3Reader(Reader):
+    """Reads ranges of an object. Each request names the ETag: the service refuses it if that has changed."""
+
+    def __init__(self, storage: S3Storage, path: str, head: Mapping[str, Any]) -> None:
+        super().__init__(storage.name, path, head["ContentLength"], _ms(head["LastModified"]), _version(head))
+        self._bucket = storage
+        self._etag = head["ETag"]
+
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        key = self._bucket.key(self.path)
+        async with self._bucket.body(key, Range=f"bytes={start}-{end - 1}", IfMatch=self._etag) as body:
+            while start < end:
+                with self._bucket.edge():
+                    piece = await body.read(_PIECE)
+                if not piece:
+                    return
+                start += len(piece)
+                yield piece
+
+    async def _check_unchanged(self) -> None:
+        return  # the ETag was checked with each request
 
 
 class _UploadPart:

@@ -199,24 +199,18 @@ class WebdavStorage(RemoteStorage):
         found = await self._properties(await self._where(path), "0")
         return found[0].entry(path) if found else None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)  # for a folder, servers send a page for browsers
-        if entry is None:
-            raise FileNotFoundError(path)
-        if entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
-        end = entry.size if size is None else min(entry.size, offset + size)
-        if offset >= end:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
             return
         headers = {"Accept-Encoding": "identity"}
-        if end - offset < entry.size:
-            headers["Range"] = f"bytes={offset}-{end - 1}"
-        async with self._web.request("GET", await self._where(path), headers=headers) as answer:
+        if end - start < file.size:
+            headers["Range"] = f"bytes={start}-{end - 1}"
+        async with self._web.request("GET", await self._where(file.path), headers=headers) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
-                raise FileNotFoundError(path)
+                raise FileNotFoundError(file.path)
             if not answer.is_success:
                 raise self._refusal(answer)
-            async with aclosing(self._web.file(answer, offset, end)) as pieces:
+            async with aclosing(self._web.file(answer, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 

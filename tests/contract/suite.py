@@ -105,8 +105,9 @@ async def save(storage: Storage, path: str, data: bytes, owner: UploadKey | None
         return await upload.commit(path, len(data), replace=False)
 
 
-async def load(storage: Storage, path: str, offset: int = 0, size: int | None = None) -> bytes:
-    return b"".join([piece async for piece in storage.read(path, offset, size)])
+async def load(storage: Storage, path: str, start: int = 0, end: int | None = None) -> bytes:
+    async with await storage.open(path) as reader:
+        return b"".join([piece async for piece in reader.read(start, end)])
 
 
 async def names(storage: Storage, path: str = "") -> list[str]:
@@ -244,14 +245,53 @@ class StorageSuite:
         if await storage.size("a.bin") is None:
             await save(storage, "a.bin", data)
         end = None if size is None else offset + size
-        assert await load(storage, "a.bin", offset, size) == data[offset:end]
+        assert await load(storage, "a.bin", offset, end) == data[offset:end]
 
     async def test_a_reader_may_stop_early(self, storage: Storage) -> None:
         await save(storage, "a.bin", content(3 * MIB))
         async with AsyncExitStack() as stack:
-            pieces = storage.read("a.bin")
+            reader = await stack.enter_async_context(await storage.open("a.bin"))
+            pieces = reader.read()
             stack.push_async_callback(pieces.aclose)
             assert content(3 * MIB).startswith(await anext(pieces))
+
+    async def test_a_reader_describes_the_file(self, storage: Storage) -> None:
+        receipt = await save(storage, "a/b.bin", content(MIB + 1))
+        entry = await storage.stat("a/b.bin")
+        assert entry is not None
+        async with await storage.open("a/b.bin") as reader:
+            assert (reader.path, reader.size, reader.modified_at) == (
+                "a/b.bin",
+                MIB + 1,
+                entry.modified_at,
+            )
+            assert not receipt.version or reader.version == receipt.version
+
+    async def test_one_reader_reads_several_ranges(self, storage: Storage) -> None:
+        data = content(2 * MIB)
+        await save(storage, "a.bin", data)
+
+        async def part(start: int, end: int) -> bytes:
+            return b"".join([piece async for piece in reader.read(start, end)])
+
+        async with await storage.open("a.bin") as reader:
+            ranges = [(0, 10), (MIB - 5, MIB + 5), (2 * MIB - 1, 3 * MIB), (5, 5)]
+            found = await asyncio.gather(*(part(start, end) for start, end in ranges))
+        assert found == [data[start:end] for start, end in ranges]
+
+    @pytest.mark.parametrize("size", [MIB, 3 * MIB])
+    async def test_bytes_of_two_versions_are_never_mixed(self, storage: Storage, size: int) -> None:
+        """A file that is replaced while it is read is read as it was, or reading raises."""
+        old, new = content(2 * MIB), content(size, seed=1)
+        await save(storage, "a.bin", old)
+        async with await storage.open("a.bin") as reader:
+            first = b"".join([piece async for piece in reader.read(0, MIB)])
+            async with await storage.begin(key(item=1), "a.bin", size) as upload:
+                await fill(upload, new)
+                await upload.commit("a.bin", size, replace=True)
+            with suppress(StorageError):
+                assert first + b"".join([piece async for piece in reader.read(MIB)]) == old
+        assert await load(storage, "a.bin") == new
 
     # Whole or not at all.
 

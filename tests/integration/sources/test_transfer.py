@@ -134,7 +134,7 @@ async def test_a_file_that_changed_is_another(shelf: MemoryStorage, bench: Bench
     again = await bench.prepared(item)
     assert (again.size, again.source != item.source) == (3, True)
     assert await bench.fetched(again) == b"new"
-    with pytest.raises(Retryable, match="ended"):
+    with pytest.raises(Retryable, match="changed since"):
         await bench.fetched(item)
 
 

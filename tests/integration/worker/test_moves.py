@@ -82,7 +82,8 @@ async def save(storage: Storage, path: str, data: bytes) -> None:
 
 
 async def load(storage: Storage, path: str) -> bytes:
-    return b"".join([piece async for piece in storage.read(path)])
+    async with await storage.open(path) as reader:
+        return b"".join([piece async for piece in reader.read()])
 
 
 async def everything(storage: Storage) -> set[str]:
@@ -221,7 +222,7 @@ async def test_buckets_of_one_account(store: Store, tmp_path: Path, moto: S3Serv
     here, there = (S3Storage(moto.options(moto.bucket(), name=name)) for name in ("here", "there"))
     bench = Bench(store, tmp_path, here, there)
     await save(there, "x/ä #.bin", DATA)
-    there.read = cast(Any, None)  # type: ignore[method-assign]  # nobody reads
+    there.open = cast(Any, None)  # type: ignore[method-assign]  # nobody reads
     task, (item,) = await bench.done(await bench.transfer("x", source_storage="there", params={"move": True}))
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/ä #.bin")
     assert await load(here, "to/ä #.bin") == DATA
