@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.alist import AlistStorage
 from storages.base import Services
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, load, save
 from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, Refused, alist
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port

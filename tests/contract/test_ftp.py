@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Range, UploadKey
 from storages.ftp import NAMES, FtpStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, names, save
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.fixtures import ftp, ftpd
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.ftp import PASSWORD, FtpServer

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from storages.local import LocalOptions, LocalStorage
-from tests.contract.suite import Open, StorageSuite
+from storages.testing import Open, StorageSuite
 
 
 class TestLocal(StorageSuite):

@@ -28,8 +28,8 @@ from storages import jail, local
 from storages.base import UploadKey
 from storages.local import LocalOptions, LocalStorage
 from storages.parts import PartName
+from storages.testing.helpers import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
 from tests.contract.disk import descriptors, exchange, files, fill_up, mounted, refuse
-from tests.contract.suite import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
 
 
 class TestJail:

@@ -14,8 +14,8 @@ from saveany.errors import (
     UnsafePath,
 )
 from storages.local import LocalOptions, LocalStorage
+from storages.testing.helpers import key, load, names, save
 from tests.contract.disk import files
-from tests.contract.suite import key, load, names, save
 
 
 class TestMarker:

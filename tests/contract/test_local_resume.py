@@ -16,8 +16,8 @@ from saveany.errors import (
 )
 from storages import jail
 from storages.local import LocalOptions, LocalStorage
+from storages.testing.helpers import MIB, content, crash, fill, key, load, parts, save
 from tests.contract.disk import descriptors, files, mounted, refuse
-from tests.contract.suite import MIB, content, crash, fill, key, load, parts, save
 
 
 class TestLostBytes:

@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
-from storages.base import Services, UploadKey
+from storages.base import Reader, Services, UploadKey
 from storages.openload import NAMES, OpenloadStorage
-from storages.parts import split
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, names, save
+from storages.remote import RemoteReader
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, names, save
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.openload import KEY, OpenloadServer, openload
 from tests.fixtures.servers import free_port
@@ -24,17 +25,24 @@ def there(path: str) -> str:
     return "/".join([f"/{BASE}", *map(NAMES.encode, path.split("/"))])
 
 
-class Watched(OpenloadStorage):
-    """The storage, and a look into the service: for the suite, which reads what it has saved."""
+class ReadableStorage(OpenloadStorage):
+    """Reads files from the fake service: the suite compares what it has saved."""
 
     server: OpenloadServer
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        split(path)
-        data = self.server.content(there(path))
-        if data is None:
+    async def open(self, path: str) -> Reader:
+        entry = await self.stat(path)
+        if entry is None or entry.is_dir:
             raise StorageError(f"nothing at {path!r}")
-        yield data[offset : None if size is None else offset + size]
+        return ServiceReader(self, entry)
+
+
+class ServiceReader(RemoteReader):
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        assert isinstance(self._remote, ReadableStorage)
+        data = self._remote.server.content(there(self.path))
+        assert data is not None
+        yield data[start:end]
 
 
 #: Where the server sends us to is on this machine, too.
@@ -55,8 +63,8 @@ class TestStreamtape(StorageSuite):
 
     @pytest.fixture
     def open_storage(self, server: OpenloadServer) -> Open:
-        def start() -> Watched:
-            storage = Watched(server.options(BASE))
+        def start() -> ReadableStorage:
+            storage = ReadableStorage(server.options(BASE))
             storage.server = server
             return storage
 

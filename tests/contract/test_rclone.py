@@ -11,7 +11,8 @@ import pytest
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Storage, Usage
 from storages.rclone import NAMES, RcloneOptions, RcloneStorage
-from tests.contract.suite import HOSTILE_NAMES, MIB, Open, StorageSuite, content, fill, key, load, names, save
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import HOSTILE_NAMES, MIB, content, fill, key, load, names, save
 from tests.fixtures import s3, webdav
 from tests.fixtures.rclone import Remotes, obscured, remotes
 from tests.fixtures.samba import PASSWORD, SHARE, SambaServer, samba
@@ -141,10 +142,10 @@ class TestCrypt(StorageSuite):
         return crypt.everything("crypt:", base)
 
     @pytest.mark.parametrize("name", [name for name in HOSTILE_NAMES if len(name.encode()) <= 143], ids=ascii)
-    async def test_odd_names_are_names(
+    async def test_unusual_names_are_kept(
         self, storage: Storage, name: str, everything: Callable[[], set[str]]
     ) -> None:
-        await super().test_odd_names_are_names(storage, name, everything)
+        await super().test_unusual_names_are_kept(storage, name, everything)
 
     async def test_names_that_are_too_long_when_encrypted_are_told(self, storage: Storage) -> None:
         async with await storage.begin(key(), "x" * 200, 5) as upload:

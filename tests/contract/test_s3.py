@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Storage
 from storages.s3 import S3Storage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, save
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, load, save
 from tests.fixtures import s3
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.s3 import S3Server
@@ -187,7 +188,7 @@ class TestRclone(S3Suite):
     def server(self, rclone: S3Server) -> S3Server:
         return rclone
 
-    async def test_names_that_look_alike_are_two(self, storage: Storage) -> None:
+    async def test_names_that_look_alike_stay_distinct(self, storage: Storage) -> None:
         pytest.skip("this server keeps names in one form")
 
     @pytest.mark.parametrize("size", [2 * MIB + 1])
@@ -202,7 +203,7 @@ class TestRclone(S3Suite):
             await upload.abort()
         assert everything() == {"a.bin"}
 
-    async def test_a_copy_that_fails_leaves_nothing(
+    async def test_failed_copy_leaves_nothing(
         self, storage: Storage, everything: Callable[[], set[str]]
     ) -> None:
         """As above."""

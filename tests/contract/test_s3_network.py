@@ -12,7 +12,7 @@ from saveany.errors import StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import Services
 from storages.s3 import S3Storage
-from tests.contract.suite import MIB, content, load, save
+from storages.testing.helpers import MIB, content, load, save
 from tests.fixtures import s3
 from tests.fixtures.certificates import private
 from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy

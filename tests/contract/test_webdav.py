@@ -21,19 +21,9 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import Entry, Storage, Usage
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import HOSTILE_NAMES, MIB, RELAXED, content, fill, key, load, save
 from storages.webdav import NAMES, WebdavOptions, WebdavStorage, _Multistatus
-from tests.contract.suite import (
-    HOSTILE_NAMES,
-    MIB,
-    RELAXED,
-    Open,
-    StorageSuite,
-    content,
-    fill,
-    key,
-    load,
-    save,
-)
 from tests.fixtures import webdav
 from tests.fixtures.certificates import certificate
 from tests.fixtures.faultproxy import fault_proxy
@@ -245,11 +235,11 @@ class TestNginx(DavSuite):
         return nginx
 
     @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
-    async def test_odd_names_are_names(
+    async def test_unusual_names_are_kept(
         self, storage: Storage, name: str, everything: Callable[[], set[str]]
     ) -> None:
         if not name.startswith("."):
-            await super().test_odd_names_are_names(storage, name, everything)
+            await super().test_unusual_names_are_kept(storage, name, everything)
             return
         await save(storage, name, b"x")  # nginx lists no such names
         assert await load(storage, name) == b"x"

@@ -135,7 +135,7 @@ async def test_within_one_storage_no_byte_comes_here(
     await save(storage, "from/b/empty", b"")
     task_id = await bench.transfer("from", params={"move": move})
     with monkeypatch.context() as patch:
-        patch.setattr(type(storage), "read", None)
+        patch.setattr(type(storage), "open", None)
         task, items = await bench.done(task_id)
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert task.progress.downloaded_bytes == task.progress.total_bytes == len(DATA)
