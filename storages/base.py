@@ -61,7 +61,7 @@ class Capabilities:
     reads: bool = False  # `open` works
     folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
     moves: bool = False  # `move` works
-    copies: bool = False  # `copy` and `Upload.copy` work, without the bytes coming here
+    copies: bool = False  # `Upload.copy` works, without the bytes coming here
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
@@ -398,10 +398,6 @@ class Storage(abc.ABC):
         """Give a file another path (capability `moves`). Raises `NameTaken` as `Upload.commit` does, and
         `StorageError` if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} cannot move")
-
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """Put a copy of a file at `to`, whole or not at all (capability `copies`). Raises as `move`."""
-        raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
     def copies_from(self, origin: Storage) -> bool:
         """Whether `Upload.copy` takes files of that storage: this one's, or another's that it can reach."""

@@ -60,7 +60,6 @@ from storages.jail import (
     Disk,
     FolderHandle,
     SharedDescriptor,
-    copy_all,
     copy_piece,
     has_hole,
     is_file,
@@ -238,24 +237,6 @@ class LocalStorage(Storage):
             return Receipt(to, file.st_size, version(file))
 
         return await self._disk.run(path, rename)
-
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract; on file systems that can, both share their blocks until one is changed."""
-
-        def duplicate() -> None:
-            with ExitStack() as stack:
-                source = self._disk.open_file(path, stack)
-                there, new = stack.enter_context(self._disk.parent(to, create=True))
-                part = f"{RESERVED}copy-{secrets.token_hex(8)}"
-                fd = there.create(part)
-                stack.callback(os.close, fd)
-                stack.callback(there.unlink, [part])
-                copy_all(source, fd)
-                os.fsync(fd)
-                self._give_name(there, part, there, new, replace=replace)
-                there.sync()
-
-        await self._disk.run(path, duplicate)
 
     def _give_name(
         self, folder: FolderHandle, name: str, there: FolderHandle, new: str, *, replace: bool
@@ -467,8 +448,8 @@ class LocalUpload(Upload):
         # The length alone proves nothing: where parts come out of order, a hole looks like data.
         if not self._written.cover(size):
             raise StorageError(
-                f"storage {self._disk.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._written}"
+                f"storage {self._disk.name!r}: {self._path!r} must have {size} bytes, but these were "
+                f"written: {self._written}"
             )
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._settle(fd, size)))
         self._sealed = size

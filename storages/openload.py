@@ -30,7 +30,8 @@ from saveany.excerpt import excerpt
 from storages.base import Capabilities, Entry, Receipt, Services, StorageOptions
 from storages.names import Encoder
 from storages.parts import RESERVED, split
-from storages.remote import Chunk, Chunks, RemoteStorage
+from storages.remote import Chunks, RemoteStorage
+from storages.sequential import Chunk
 from storages.web import Web, as_body
 
 #: Seconds between two looks at something that takes time: the first pause, and the longest.

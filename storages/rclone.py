@@ -317,19 +317,6 @@ class RcloneStorage(RemoteStorage):
     async def _copy(self, path: str, to: str) -> None:
         await self._two("operations/copyfile", path, to)
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract; by the service itself where it can, else through this machine."""
-        if (entry := await self.stat(path)) is None or entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        there = await self.stat(to)
-        if there and (there.is_dir or not replace):
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
-        await self._make_folder(to.rpartition("/")[0])
-        try:
-            await self._two("operations/copyfile", path, to)
-        except FileNotFoundError:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
-
     async def usage(self) -> Usage:
         """As in the contract; most remotes tell some of it, some nothing."""
         if not (await self._ask("operations/fsinfo"))["Features"]["About"]:

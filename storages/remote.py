@@ -21,11 +21,11 @@ from contextlib import aclosing, contextmanager, suppress
 from saveany.errors import Fenced, NameTaken, StorageError
 from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, believed
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
+from storages.sequential import Chunk, SequentialUpload
 
 #: The mark of a part whose writer must not commit it any more.
 _FENCED = "old"
 
-Chunk = bytes | bytearray | memoryview
 Chunks = AsyncIterator[Chunk]
 
 
@@ -240,21 +240,6 @@ class RemoteStorage(Storage):
             await self._rename(path, to, replace=replace)
         return await self._receipt(to, entry.size)
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract; makes the folder of `to`. Servers show a copy before it is whole: it is made
-        under a name of its own."""
-        await self._file(path)
-        folder = "/".join(split(to)[:-1])
-        await self._make_folder(folder)
-        hidden = _join(folder, f"{RESERVED}copy-{secrets.token_hex(8)}")
-        try:
-            with self._must_exist(path):
-                await self._copy(path, hidden)
-                await self._rename(hidden, to, replace=replace)
-        except BaseException:
-            await self._remove(hidden)
-            raise
-
     async def _swap(self, path: str, to: str) -> None:
         """Put a file in the place of another where a rename takes free names only. What was there lies aside
         until that is done, and comes back if it fails."""
@@ -306,32 +291,29 @@ class RemoteReader(Reader):
             raise self.changed()
 
 
-class RemoteUpload(Upload):
-    """A part on its way. The put runs beside the writer, who hands it one chunk after the other."""
+class RemoteUpload(SequentialUpload):
+    """An upload to a part. The put runs in a task of its own, to which `write` hands one chunk at a time."""
+
+    _storage: RemoteStorage
 
     def __init__(
         self, storage: RemoteStorage, key: UploadKey, path: str, part: str, size: int | None, start: int
     ) -> None:
-        self._storage = storage
+        super().__init__(storage, path, start)
         self._key = key
-        self._path = path
         self._part = part
         self._size = size
         self._start = start
-        self._at = start  # so many bytes are written, or handed over
-        self._sealed: int | None = None
-        self._over = False
         self._chunks = _ChunkChannel()
         self._putting: asyncio.Task[None] | None = None
-        self.kept = ((0, start),) if start else ()
 
-    async def write(self, offset: int, data: Chunk) -> None:
-        """As in the contract, in order."""
-        self._check_open()
-        if offset != self._at or self._sealed is not None:
-            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
-        self._at += memoryview(data).nbytes
-        await self._run(self._chunks.give(data))
+    async def _send(self, data: Chunk) -> None:
+        """Wait until the put has taken the chunk. A put that ends before has failed."""
+        handing, putting = self._chunks.give(data), self._put()
+        await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
+        if putting.done():
+            putting.result()
+            raise self._error("the storage did not take all of {path!r}")
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
         """As in the contract, to where the part is."""
@@ -340,7 +322,7 @@ class RemoteUpload(Upload):
         with self._storage._must_exist(path):
             self._putting = asyncio.create_task(self._storage._copy(path, self._part))
             await self._putting
-        self._at = entry.size
+        self._written = entry.size
         report(entry.size)
 
     async def pull(self, url: str) -> None:
@@ -349,7 +331,7 @@ class RemoteUpload(Upload):
         self._putting = asyncio.create_task(self._storage._pull(url, self._part))
         await self._putting
         entry = await self._storage._stat(self._part)
-        self._at = entry.size if entry else 0
+        self._written = entry.size if entry else 0
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: what the server has of the part."""
@@ -357,63 +339,45 @@ class RemoteUpload(Upload):
             return ()
         if self._putting is not None and self._putting.done() and not self._over:
             self._putting.result()  # of a put that has failed, what is there may have gaps
-        there = min(self._at, await self._storage._durable(self._part))
+        there = min(self._written, await self._storage._durable(self._part))
         return ((0, there),) if there else ()
 
-    async def seal(self, size: int) -> None:
-        """As in the contract. Looks whether somebody else has begun meanwhile."""
-        self._check_open()
-        if self._at != size:
-            raise StorageError(
-                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._at}"
+    async def _finish(self, size: int) -> None:
+        self._chunks.end()
+        await self._put()
+        entry = await self._storage._stat(self._part)
+        if entry is None:
+            raise self._taken_over()
+        if entry.size != size:
+            raise self._error(
+                "{path!r} must have {size} bytes, but {arrived} arrived", size=size, arrived=entry.size
             )
-        if self._sealed is None:
-            self._chunks.end()
-            await self._put()
-            entry = await self._storage._stat(self._part)
-            if entry is None:
-                raise Fenced(f"{self._path!r}: another worker has taken this upload over")
-            if entry.size != size:
-                raise StorageError(
-                    f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                    f"arrived are {entry.size}"
-                )
-            self._sealed = size
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """As in the contract."""
-        _folder(self._path, path)
-        await self.seal(size)
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         try:
             await self._storage._rename(self._part, path, replace=replace)
         except FileNotFoundError:
-            raise Fenced(f"{self._path!r}: another worker has taken this upload over") from None
+            raise self._taken_over() from None
         self._over = True
         self._storage._begun.pop(self._key, None)
         return await self._storage._receipt(path, size)
 
-    async def abort(self) -> None:
-        """As in the contract."""
-        if not self._over:
-            await self._break_off()
-            await self._storage._remove(self._part)
+    async def _stop(self) -> None:
+        if self._putting is not None:
+            self._putting.cancel()
+            await asyncio.gather(self._putting, return_exceptions=True)
 
-    async def __aexit__(self, *exc: object) -> None:
-        """Break off. What can be resumed stays, and what was sealed: so `finished` knows of no commit."""
-        if not self._over:
-            await self._break_off()
-            if not self._storage.capabilities.resumes and self._sealed is None:
-                with suppress(StorageError):
-                    await self._storage._remove(self._part)
+    async def _remove(self) -> None:
+        await self._storage._remove(self._part)
 
-    async def _run(self, handing: asyncio.Future[None]) -> None:
-        """Wait until the put has taken what is handed over. If it ends before, it has failed."""
-        putting = self._put()
-        await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
-        if putting.done():
-            putting.result()
-            raise StorageError(f"storage {self._storage.name!r} did not take all of {self._path!r}")
+    async def _leave(self) -> None:
+        """A part that can be resumed stays, and so does a sealed one: it proves that no commit happened."""
+        if not self._storage.capabilities.resumes and not self._sealed:
+            with suppress(StorageError):
+                await self._remove()
+
+    def _taken_over(self) -> Fenced:
+        return Fenced("{path!r}: another worker has taken this upload over", path=self._path)
 
     def _put(self) -> asyncio.Task[None]:
         if self._putting is None:
@@ -422,16 +386,9 @@ class RemoteUpload(Upload):
         return self._putting
 
     def _check_open(self) -> None:
-        if self._over:
-            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+        super()._check_open()
         if self._putting is not None and self._putting.done():
-            self._putting.result()  # what has failed does not go on
-
-    async def _break_off(self) -> None:
-        self._over = True
-        if self._putting is not None:
-            self._putting.cancel()
-            await asyncio.gather(self._putting, return_exceptions=True)
+            self._putting.result()  # raises the error of a put that has failed
 
 
 class _ChunkChannel(AsyncIterator[Chunk]):

@@ -60,6 +60,7 @@ from storages.base import (
 from storages.names import Encoder
 from storages.parts import RESERVED, is_reserved, split
 from storages.s3_http import session_class
+from storages.sequential import Chunk, SequentialUpload
 from storages.web import Web
 
 MIB: Final = 1 << 20
@@ -463,10 +464,6 @@ class S3Storage(Storage):
         await self.delete(path)
         return receipt
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract, inside the service."""
-        await self._copy(path, to, replace=replace)
-
     async def _copy(self, path: str, to: str, *, replace: bool) -> Receipt:
         source, target = self.key(path), self.key(to)
         head = await self._head(source)
@@ -599,8 +596,10 @@ class _UploadPart:
             at += len(piece)
 
 
-class S3Upload(Upload):
-    """Parts on their way. `S3Storage.begin` makes it; nothing is sent before the first part is full."""
+class S3Upload(SequentialUpload):
+    """A multipart upload. `S3Storage.begin` makes it; nothing is sent before the first part is full."""
+
+    _storage: S3Storage
 
     def __init__(
         self,
@@ -611,37 +610,28 @@ class S3Upload(Upload):
         upload: str = "",
         kept: Mapping[int, str] | None = None,
     ) -> None:
-        self._storage = storage
+        super().__init__(storage, path, len(kept or {}) * part_size)
         self._key = key
-        self._path = path
         self._object = storage.key(path)
         self._part_size = part_size
         self._upload = upload
         self._etags: dict[int, str] = dict(kept or {})
         self._part = _UploadPart()  # the one that fills up
-        self._sent = len(self._etags) * part_size  # what is in parts, on their way or there
+        self._sent = self._written  # bytes in parts that are being sent, or were
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
         self._creating: asyncio.Task[None] | None = None
-        self._over = False
-        self._sealed = False
-        self.kept = ((0, self._sent),) if self._sent else ()
 
-    async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """As in the contract, in order."""
-        if self._over:
-            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sealed or offset != self._sent + len(self._part):
-            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
+    async def _send(self, data: Chunk) -> None:
         rest = memoryview(data)
         while rest:
             room = self._part_size - len(self._part)
             self._part.add(rest[:room])
             rest = rest[room:]
             if len(self._part) == self._part_size:
-                await self._send()
+                await self._send_part()
 
-    async def _send(self) -> None:
+    async def _send_part(self) -> None:
         await self._open()
         self._number += 1
         if self._number > PARTS:
@@ -673,7 +663,7 @@ class S3Upload(Upload):
             self._sending.add(asyncio.create_task(copying))
         while self._sending:
             await self._settle(asyncio.ALL_COMPLETED)
-        self._sent = size
+        self._sent = self._written = size
         if size:
             await self._check_copied(size)
 
@@ -730,67 +720,40 @@ class S3Upload(Upload):
         there = min(count, self._sent // self._part_size) * self._part_size  # the last one may be shorter
         return ((0, there),) if there else ()
 
-    async def seal(self, size: int) -> None:
-        """As in the contract."""
-        if self._over:
-            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
-        if self._sent + len(self._part) != size:
-            raise StorageError(
-                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._sent + len(self._part)}"
-            )
+    async def _finish(self, size: int) -> None:
         if len(self._part):
-            await self._send()
+            await self._send_part()
         while self._sending:
             await self._settle(asyncio.ALL_COMPLETED)
-        self._sealed = True
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """As in the contract. An object that an earlier try of this very upload has made is taken for it."""
-        if path != self._path:
-            raise StorageError(
-                f"storage {self._storage.name!r}: {path!r} is not the path this upload began with"
-            )
-        await self.seal(size)
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
+        """An object that an earlier attempt of this same upload has made counts as its commit."""
         try:
-            receipt = Receipt(path, size, await self._publish(replace))
+            return Receipt(path, size, await self._complete(replace))
         except (NameTaken, StorageUnavailable):
             found = await self._storage.receipt(self._key, path, size)
             await self._check_upload()
             if found is None:
                 raise
-            receipt = found
-            await self._give_up()
-        self._over = True
-        return receipt
+            await self._remove()
+            return found
 
     async def _check_upload(self) -> None:
         """`Fenced` if somebody else has ended our upload."""
         if self._upload:
             await self._storage.parts(self._object, self._upload)
 
-    async def _publish(self, replace: bool) -> str:
+    async def _complete(self, replace: bool) -> str:
+        """Make the object; returns its version."""
         if self._upload:
             return await self._storage.complete(self._object, self._upload, self._etags, replace=replace)
         # An empty file has no part.
         arguments = {"Key": self._object, "Body": b"", "Metadata": {_OWNER: _owner(self._key)}}
         return await self._storage.unless_taken("put_object", arguments, replace=replace)
 
-    async def abort(self) -> None:
-        """As in the contract."""
-        if not self._over:
-            self._over = True
-            await self._stop()
-            await self._give_up()
-
-    async def _give_up(self) -> None:
+    async def _remove(self) -> None:
         if self._upload:
             await self._storage._abort(self._object, [self._upload])
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Stop sending; the parts that are there stay."""
-        self._over = True
-        await self._stop()
 
     async def _stop(self) -> None:
         for task in self._sending:

@@ -34,6 +34,7 @@ from storages.base import (
 )
 from storages.base import Storage as Contract
 from storages.parts import split
+from storages.sequential import Chunk, SequentialUpload
 from storages.video import Video, VideoProbe
 
 #: The largest part that Telegram takes, in bytes (https://core.telegram.org/api/files).
@@ -435,31 +436,26 @@ class _Volume:
         )
 
 
-class TelegramUpload(Upload):
-    """A file on its way: parts go up as they fill, several at once."""
+class TelegramUpload(SequentialUpload):
+    """An upload of parts, several at once, each as soon as it is full."""
 
-    def __init__(self, storage: TelegramStorage, path: str, volumes: list[_Volume], peek: VideoProbe) -> None:
-        self._storage = storage
-        self._path = path
+    _storage: TelegramStorage
+
+    def __init__(
+        self, storage: TelegramStorage, path: str, volumes: list[_Volume], probe: VideoProbe
+    ) -> None:
+        super().__init__(storage, path)
         self._volumes = volumes
         self._size = sum(volume.size for volume in volumes)
-        self._at = 0
         self._left = iter(volumes)
         self._sending = _Sending(storage, path, next(self._left))
-        self._sealed = False
-        self._peek = peek
-        self._over = False
+        self._probe = probe
 
-    async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """As in the contract, in order."""
-        self._check_open()
-        if offset != self._at:
-            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
+    async def _send(self, data: Chunk) -> None:
         rest = memoryview(data).cast("B")
-        if self._at + len(rest) > self._size:
-            raise StorageError(f"storage {self._storage.name!r}: {self._path!r} is longer than it was to be")
-        self._at += len(rest)
-        self._peek.add(offset, rest)
+        if self._written > self._size:
+            raise self._error("{path!r} is longer than the {size} bytes that were announced", size=self._size)
+        self._probe.add(self._written - len(rest), rest)
         while rest:
             rest = rest[await self._sending.take(rest) :]
             if self._sending.full and (following := next(self._left, None)):
@@ -470,50 +466,27 @@ class TelegramUpload(Upload):
         await self._sending.all_there()
         self._storage.note_looks(self._sending.volume, self._sending.md5.hexdigest(), video)
 
-    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """Nothing: how long Telegram keeps parts is not known."""
-        return ()
-
-    async def seal(self, size: int) -> None:
-        """As in the contract: Telegram has all parts."""
-        self._check_open()
-        if not self._at == size == self._size:
-            raise StorageError(
-                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._at}"
+    async def _finish(self, size: int) -> None:
+        if size != self._size:
+            raise self._error(
+                "{path!r} has {size} bytes, but {planned} were announced", size=size, planned=self._size
             )
-        if not self._sealed:
-            await self._sending.all_there()
-            await self._end_volume(await self._peek.video())
-            self._sealed = True
+        await self._sending.all_there()
+        await self._end_volume(await self._probe.video())
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """As in the contract; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
+        """Send the messages; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
         have no names."""
-        if split(path)[:-1] != split(self._path)[:-1]:
-            raise StorageError(f"{path!r} is not in the folder of {self._path!r}")
-        await self.seal(size)
         if not await self._storage.send_in_turn(path, self._volumes):
-            raise StorageError(
-                f"storage {self._storage.name!r}: Telegram has lost parts of {self._path!r}; "
-                "another try sends them again"
-            )
-        self._over = True
+            raise self._error("Telegram has lost parts of {path!r}; the next attempt sends them again")
         return self._storage.receipt(path, size)
 
-    async def abort(self) -> None:
-        """As in the contract."""
-        await self.__aexit__()
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Stop what is on its way."""
-        self._over = True
+    async def _stop(self) -> None:
         await self._sending.stop()
-        self._peek.close()
+        self._probe.close()
 
-    def _check_open(self) -> None:
-        if self._over:
-            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+    async def _remove(self) -> None:
+        return  # Telegram forgets parts that nobody sends
 
 
 @dataclass(slots=True)

@@ -58,7 +58,7 @@ class ResumeTests(SuiteBase):
         async with await worker().begin(key(2), "d/a.bin", len(data), keep) as upload:
             assert upload.kept == tuple(keep)
             for number in (2, 4):
-                with pytest.raises(StorageError, match="written were"):
+                with pytest.raises(StorageError, match="were written"):
                     await upload.commit("d/a.bin", len(data), replace=False)
                 await upload.write(*chunks[number])
             await upload.commit("d/a.bin", len(data), replace=False)

@@ -626,7 +626,7 @@ class TestErrors:
             fill_up(filler)
             with pytest.raises(NoSpace):
                 await upload.write(MIB // 2, data[MIB // 2 :])
-            with pytest.raises(StorageError, match="written were 0 to 524288"):
+            with pytest.raises(StorageError, match="these were written: 0 to 524288"):
                 await upload.commit("a.bin", MIB, replace=False)
             filler.unlink()
             await upload.write(MIB // 2, data[MIB // 2 :])

@@ -115,7 +115,7 @@ async def test_a_name_that_the_service_has_changed_is_put_right(
 
 async def test_a_file_that_arrives_short_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.loses_a_byte = True
-    with pytest.raises(StorageError, match="must have 5 bytes, arrived are 4"):
+    with pytest.raises(StorageError, match="must have 5 bytes, but 4 arrived"):
         await save(storage, "a.bin", b"hello")
     assert server.files == {}
 

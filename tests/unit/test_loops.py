@@ -26,8 +26,8 @@ OF_ONE = {
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
         storages.alist._AlistApi._follow storages.openload._OpenloadApi._follow
-        storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
-        storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
+        storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload._send
+        storages.s3.S3Upload.copy storages.s3.S3Upload._finish storages.telegram.TelegramUpload._send
         storages.telegram._Sending.all_there workers.storage_set.StorageHandle._try""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
