@@ -17,7 +17,8 @@ pytest-asyncio with `asyncio_mode = "auto"`.
 
 import pytest
 
-pytest.register_assert_rewrite("storages.testing")  # before the imports: a failed assertion shows its values
+_THEMES = ("commits", "contents", "folders", "paths", "resume", "takeover")
+pytest.register_assert_rewrite(*(f"{__name__}.{theme}" for theme in _THEMES))  # assertions show their values
 
 from storages.testing.helpers import Open  # noqa: E402
 from storages.testing.suite import StorageSuite  # noqa: E402
