@@ -87,7 +87,9 @@ class TaskFiles:
     async def _publish(self, items: list[Item]) -> list[Item]:
         """The items of an album, completed; none if they must be uploaded again."""
         receipts = await publish_album(self._context, items)
-        return [completed(item, receipt) for item, receipt in zip(items, receipts or (), strict=bool(receipts))]
+        if receipts is None:
+            return []
+        return [completed(item, receipt) for item, receipt in zip(items, receipts, strict=True)]
 
     async def _attempt(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
         """What `step` returns, or the items as failed."""

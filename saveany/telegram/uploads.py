@@ -1,4 +1,4 @@
-"""Files on their way to Telegram: `storages.telegram.MessageSender`, by the accounts of this process.
+"""Uploads files to Telegram with the accounts of this process (`storages.telegram.messages.MessageSender`).
 
 Parts go over the connections that carry nothing but parts of files, and share their flood waits with
 downloads. Messages go over the account's own connection, and their flood waits hold nobody else up.
@@ -22,7 +22,7 @@ from saveany.telegram.client import Client
 from saveany.telegram.errors import STALE_REFERENCE, ErrorKind, flood_seconds, kind, unknown_key
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
-from storages.telegram import PART, Document, DocumentPart, Target
+from storages.telegram.messages import PART, Document, DocumentPart, Target
 
 #: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _PARTS, _PREMIUM_PARTS = 4000, 8000

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Range, UploadKey
-from storages.ftp import NAMES, FtpStorage
+from storages.ftp.storage import NAMES, FtpStorage
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.fixtures import ftp, ftpd
@@ -48,7 +48,7 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
     the tests look for it."""
-    monkeypatch.setattr("storages.ftp._LAST_WORD", 60)
+    monkeypatch.setattr("storages.ftp.storage._LAST_WORD", 60)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ async def test_an_old_connection_is_not_used_again(
     storage = FtpStorage(old.options(folder))
     await save(storage, "a.bin", b"1")
     (first,) = storage._idle
-    monkeypatch.setattr("storages.ftp._LONGEST_SECONDS", -1.0)
+    monkeypatch.setattr("storages.ftp.client._LONGEST_SECONDS", -1.0)
     assert await load(storage, "a.bin") == b"1"
     assert first.stream.writer.is_closing()
     assert not storage._idle

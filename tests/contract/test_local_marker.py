@@ -13,7 +13,8 @@ from saveany.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.testing.helpers import key, load, names, save
 from tests.contract.disk import files
 

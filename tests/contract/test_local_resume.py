@@ -14,8 +14,9 @@ from saveany.errors import (
     NoSpace,
     StorageUnavailable,
 )
-from storages import jail
-from storages.local import LocalOptions, LocalStorage
+from storages.local import jail
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.testing.helpers import MIB, content, crash, fill, key, load, parts, save
 from tests.contract.disk import descriptors, files, mounted, refuse
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Reader, Services, UploadKey
-from storages.openload import NAMES, OpenloadStorage
+from storages.openload.names import NAMES
+from storages.openload.storage import OpenloadStorage
 from storages.remote import RemoteReader
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import MIB, content, fill, key, names, save

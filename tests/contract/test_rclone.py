@@ -10,7 +10,8 @@ import pytest
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Storage, Usage
-from storages.rclone import NAMES, RcloneOptions, RcloneStorage
+from storages.rclone.options import RcloneOptions
+from storages.rclone.storage import NAMES, RcloneStorage
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import HOSTILE_NAMES, MIB, content, fill, key, load, names, save
 from tests.fixtures import s3, webdav

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Storage
-from storages.s3 import S3Storage
+from storages.s3.storage import S3Storage
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import MIB, content, fill, key, load, save
 from tests.fixtures import s3
@@ -125,7 +125,7 @@ class TestMoto(S3Suite):
         """To S3, `a-b` comes before the folder `a/`."""
         names = ["a", "a -b", "a b", "a-b", "a.b", "a0", "ab", "b", "b.", "b0"]
         storage = S3Storage(server.options(bucket))
-        client = await storage.client()
+        client = await storage.bucket.client()
         for name in names:
             path = f"{name}/x" if name in ("a", "a b", "b") else name
             await client.put_object(Bucket=bucket, Key=f"base/{path}", Body=b"x")
@@ -141,10 +141,10 @@ class TestMoto(S3Suite):
     ) -> None:
         storage = S3Storage(server.options(bucket))
         await save(storage, "a.bin", b"12345")
-        before = await storage._head(storage.key("a.bin"))
+        before = await storage.bucket.head(storage.bucket.key("a.bin"))
         await storage.delete("a.bin")
         await save(storage, "a.bin", b"67890")
-        monkeypatch.setattr(storage, "_head", AsyncMock(return_value=before))
+        monkeypatch.setattr(storage.bucket, "head", AsyncMock(return_value=before))
         with pytest.raises(StorageUnavailable, match="changed"):
             await load(storage, "a.bin")
         await storage.close()
@@ -152,7 +152,7 @@ class TestMoto(S3Suite):
     async def test_a_service_that_takes_nothing_more_is_told(
         self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storages.s3.STALL", 0.5)
+        monkeypatch.setattr("storages.s3.part.STALL", 0.5)
         async with fault_proxy(server.port) as link, asyncio.timeout(20):
             link.stall_after = MIB
             storage = S3Storage(
@@ -169,7 +169,7 @@ class TestMoto(S3Suite):
     ) -> None:
         storage = S3Storage(server.options(bucket))
         denied = ClientError({"Error": {"Code": "AccessDenied"}}, operation)
-        monkeypatch.setattr(await storage.client(), operation, AsyncMock(side_effect=denied))
+        monkeypatch.setattr(await storage.bucket.client(), operation, AsyncMock(side_effect=denied))
         with pytest.raises(StorageError, match="what they may do"):
             await storage.probe()
         await storage.close()

@@ -9,14 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: The programs that stay; commands end with their work, and the sandbox is for tests.
 PARTS = ("saveany", "workers", "storages")
-LEFT_OUT = ("saveany/cli", "saveany/sandbox")
+LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 
 #: Loops that need not go on: they belong to one thing, whose own error it is, and end with it.
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
-        storages.jail.Disk.run storages.ftp.FtpStorage.close storages.sftp._ahead
-        storages.rclone._Daemon._start""",
+        storages.local.jail.Disk.run storages.ftp.storage.FtpStorage.close storages.sftp._ahead
+        storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
         workers.limits.TokenBucket.take
@@ -25,10 +25,11 @@ OF_ONE = {
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
-        storages.alist._AlistApi._follow storages.openload._OpenloadApi._follow
-        storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload._send
-        storages.s3.S3Upload.copy storages.s3.S3Upload._finish storages.telegram.TelegramUpload._send
-        storages.telegram._Sending.all_there workers.storage_set.StorageHandle._try""",
+        storages.alist._AlistApi._follow storages.openload.api.OpenloadApi._follow
+        storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
+        storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
+        storages.telegram.upload.TelegramUpload._send
+        storages.telegram.upload.VolumeUpload.all_there workers.storage_set.StorageHandle._try""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change

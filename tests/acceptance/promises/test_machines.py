@@ -16,7 +16,8 @@ import pytest
 from saveany.errors import StorageUnavailable
 from saveany.store import Store
 from saveany.telegram.session import PREFIX
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
 from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
 from workers.storage_set import check_identity

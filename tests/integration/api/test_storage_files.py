@@ -11,7 +11,8 @@ import pytest
 
 from saveany.store import Store, WorkerInfo
 from storages.base import UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from workers.storage_queries import answer_forever
 from workers.storage_set import StorageHandle
 
@@ -70,7 +71,7 @@ async def test_the_test(client: httpx.AsyncClient) -> None:
 
 async def test_a_storage_that_fails_says_why(client: httpx.AsyncClient, storage: LocalStorage) -> None:
     await put(storage, "a", b"x", 0)
-    marker = next(Path(str(storage._disk._base)).glob(".saveany-storage"))
+    marker = next(Path(str(storage.disk._base)).glob(".saveany-storage"))
     marker.unlink()
     answer = await client.post("/api/v1/storages/local1/test")
     assert answer.status_code == 503

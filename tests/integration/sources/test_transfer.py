@@ -16,7 +16,7 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.plan import plan
 from storages.base import Entry, Storage, UploadKey
 from storages.memory import MemoryOptions, MemoryStorage
-from storages.webdav import WebdavStorage
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
 from tests.integration.sources import conftest

@@ -23,7 +23,8 @@ from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
 from storages.base import AlbumFile, Services, UploadKey
-from storages.telegram import TelegramStorage, TelegramStorageOptions
+from storages.telegram.options import TelegramStorageOptions
+from storages.telegram.storage import TelegramStorage
 from tests.fixtures.films import make_film
 from tests.integration.telegram.conftest import LIMITS
 from tests.integration.worker.conftest import PART, Bench, Files, within

@@ -21,7 +21,9 @@ from saveany.telegram.links import parse
 from saveany.telegram.pool import PoolLimits
 from saveany.telegram.uploads import Uploader, _no_posting
 from storages.base import Receipt, Services, UploadKey
-from storages.telegram import PART, FloodWait, TelegramStorage, TelegramStorageOptions
+from storages.telegram.messages import PART, FloodWait
+from storages.telegram.options import TelegramStorageOptions
+from storages.telegram.storage import TelegramStorage
 from tests.fixtures.films import make_film
 from tests.fixtures.stack import until
 from tests.integration.telegram.conftest import Start, fetch, table

@@ -15,7 +15,8 @@ import pytest
 from saveany.errors import NoSpace, Permanent
 from saveany.models import Item
 from storages.base import Range, Storage, Upload, UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from workers.checkpoint import Checkpoints
 from workers.part_writer import PartWriter

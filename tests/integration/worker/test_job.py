@@ -18,7 +18,9 @@ from saveany.models import ItemStatus, Status
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
 from storages.base import Receipt
-from storages.local import LocalOptions, LocalStorage, LocalUpload
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from storages.local.upload import LocalUpload
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import PART, Bench, content, within
 from workers import storage_set

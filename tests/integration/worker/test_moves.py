@@ -20,12 +20,14 @@ from saveany.models import Item, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.store import Store
 from storages.base import Storage, UploadKey
-from storages.jail import FolderHandle
-from storages.local import LocalOptions, LocalStorage
+from storages.local.jail import FolderHandle
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
-from storages.rclone import RcloneOptions, RcloneStorage
-from storages.s3 import S3Storage
-from storages.webdav import WebdavStorage
+from storages.rclone.options import RcloneOptions
+from storages.rclone.storage import RcloneStorage
+from storages.s3.storage import S3Storage
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import s3, webdav
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import DavServer

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from saveany.models import Item, ItemStatus, Rule, Status, TaskSpec
 from saveany.store import Store
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.integration.worker.conftest import PART, Bench, Files, content, within
 from workers.jobs import Job
 from workers.recovery import remove_leftovers

@@ -22,7 +22,8 @@ from saveany.supervisor import Program, Supervisor
 from saveany.telegram.accounts import Accounts
 from saveany.webhooks.deliver import DeliveryQueue, Sends, deliver_forever
 from storages.base import UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import Bench, within
 from workers.main import Worker
