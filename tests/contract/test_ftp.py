@@ -200,7 +200,7 @@ async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
         async with await storage.begin(key(), "d/a.bin", len(data)) as upload:
             await fill(upload, data[: 2 * MIB])
         assert await put(storage, "d/a.bin", data, key(2), [(0, MIB)]) == ((0, MIB),)
-        assert await load(storage, "d/a.bin", MIB, 5) == data[MIB : MIB + 5]
+        assert await load(storage, "d/a.bin", MIB, MIB + 5) == data[MIB : MIB + 5]
         assert await load(storage, "d/a.bin") == data
         await asyncio.gather(*(save(storage, f"e/{n}", data, key(item=n)) for n in range(4)))
         await storage.move("e/0", "d/b.bin")

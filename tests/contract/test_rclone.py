@@ -212,7 +212,7 @@ async def test_other_remotes_keep_the_contract(elsewhere: tuple[Remotes, str]) -
         assert await storage.list("d") == []
         await upload.commit("d/ä b?.bin", len(data), replace=False)
     assert found.run("cat", f"{below(remote)}{base}/d/ä b?.bin") == data
-    assert await load(storage, "d/ä b?.bin", MIB, 5) == data[MIB : MIB + 5]
+    assert await load(storage, "d/ä b?.bin", MIB, MIB + 5) == data[MIB : MIB + 5]
     async with await storage.begin(key(item=1), "d/c.bin", 3) as upload:
         await upload.write(0, b"new")
         with pytest.raises(NameTaken):
