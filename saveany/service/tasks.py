@@ -24,6 +24,7 @@ from saveany.store.results import (
     ResumeResult,
 )
 from saveany.store.tasks import TaskPage, new_id
+from saveany.texts import Text
 from saveany.webhooks.announce import DeliveryBuilder
 
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
@@ -82,7 +83,12 @@ class TaskService:
         for spec, key in specs:
             first_title = title(spec.type, spec.links[0], spec.storage, spec.path)
             kept = await self._store.tasks.accept(
-                spec, first_title, key=key, body_hash=body_hash, then=new_bell()
+                spec,
+                first_title,
+                subject=Text(spec.links[0]),
+                key=key,
+                body_hash=body_hash,
+                then=new_bell(),
             )
             if kept is None:
                 raise KeyReused(

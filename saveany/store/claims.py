@@ -51,10 +51,17 @@ class Claim:
         await self._write("renew", LEASE_MS)
 
     async def plan(
-        self, title: str, items: list[Item], progress: Progress, deliveries: list[Delivery]
+        self,
+        title: str,
+        items: list[Item],
+        progress: Progress,
+        deliveries: list[Delivery],
+        *,
+        subject: Text | None = None,
     ) -> None:
-        """Record what the task consists of."""
-        args = (codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
+        """Record the files of the task. `subject` is the part of the title that names them."""
+        named = codec.encode(subject or Text(title))
+        args = (named, codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
         await self._write("plan", title, *args)
 
     async def progress(self, stage: Stage, progress: Progress) -> None:

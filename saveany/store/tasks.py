@@ -24,6 +24,7 @@ from saveany.store.results import (
     ResumeResult,
     RetryResult,
 )
+from saveany.texts import Text
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Where tasks that have not ended are; each in one of these.
@@ -91,6 +92,7 @@ class Tasks:
         spec: TaskSpec,
         title: str,
         *,
+        subject: Text | None = None,
         key: str = "",
         body_hash: str = "",
         then: Sequence[tuple[Arg, ...]] = (),
@@ -113,6 +115,7 @@ class Tasks:
             key,
             body_hash,
             IDEMPOTENCY_TTL_MS,
+            codec.encode(subject or Text(title)),
             then=then,
         )
         result = AcceptResult(text(reply[0]))
