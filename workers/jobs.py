@@ -23,6 +23,7 @@ from saveany.errors import (
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.planning.plan import plan, planned_subject, planned_title
+from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from saveany.texts import Text
 from workers.ending import BuildDeliveries, end_task, file_deliveries
@@ -31,7 +32,6 @@ from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
 from workers.retries import LONG_WAIT, Retries, StorageAway
 from workers.sources.base import Source
-from workers.storage_set import StorageHandle
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
 from workers.transfer_context import TransferContext

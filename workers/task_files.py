@@ -10,11 +10,11 @@ import msgspec
 from saveany.errors import Permanent, Retryable, StorageError, TaskError
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus
+from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from workers.albums import is_album_file, publish_album
 from workers.recovery import completed, roll_back
 from workers.retries import LONG_WAIT, Retries
-from workers.storage_set import StorageHandle
 from workers.task_storages import TaskStorages
 from workers.transfer import save
 from workers.transfer_context import TransferContext

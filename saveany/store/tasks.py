@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -95,10 +95,8 @@ class Tasks:
         subject: Text | None = None,
         key: str = "",
         body_hash: str = "",
-        then: Sequence[tuple[Arg, ...]] = (),
     ) -> Accepted | None:
-        """Record a new task, and in the same round trip run `then` other commands. When this returns the task
-        is kept, whatever dies next.
+        """Record a new task. When this returns the task is kept, whatever dies next.
 
         With an idempotency `key` seen within 24 h: the first task if `body_hash` is the same, else None.
         """
@@ -116,7 +114,6 @@ class Tasks:
             body_hash,
             IDEMPOTENCY_TTL_MS,
             codec.encode(subject or Text(title)),
-            then=then,
         )
         result = AcceptResult(text(reply[0]))
         if result is AcceptResult.REUSED:

@@ -20,7 +20,7 @@ OF_ONE = {
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
         workers.limits.TokenBucket.take
-        workers.main.Worker._work_off workers.sources.aria2.Aria2Source._list
+        workers.runner.TaskRunner.run_ready workers.sources.aria2.Aria2Source._list
         workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
@@ -29,20 +29,20 @@ OF_ONE = {
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
         storages.telegram.upload.TelegramUpload._send
-        storages.telegram.upload.VolumeUpload.all_there workers.storage_set.StorageHandle._try""",
+        storages.telegram.upload.VolumeUpload.all_there saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
-        saveany.service.tasks.TaskService._wait_until_stopped workers.storage_set._first_mark""",
+        saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
     "start or login, with somebody who waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned saveany.telegram.session._take""",
     "letter to the bot": "saveany.bot.dispatch.Dispatcher._through_outages",
 }
 #: Somebody outside goes on with them.
 WITHIN = {
-    "for_ever, in workers.main": """
-        workers.main.Worker._watch_self workers.storage_queries.answer_forever""",
+    "repeat, in workers.main": """
+        workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
         saveany.bot.app._wait_for saveany.bot.app._hold""",
     "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store, WorkerInfo
 from storages.base import UploadKey
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from workers.storage_queries import answer_forever
-from workers.storage_set import StorageHandle
+from workers.storage_queries import reply_forever
 
 
 async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
@@ -26,14 +26,14 @@ async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
 @pytest.fixture
 async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
     storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=tmp_path / "files"))
-    place = StorageHandle(store, storage)
-    await place.look()
+    storages = StorageSet([StorageHandle(store, storage)])
+    await storages["local1"].check()
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages={"local1": ""})
     await store.workers.beat(info)
-    answering = asyncio.create_task(answer_forever(store.queries, {"local1": place}))
+    replying = asyncio.create_task(reply_forever(store.queries, storages))
     yield storage
-    answering.cancel()
-    await asyncio.wait([answering])
+    replying.cancel()
+    await asyncio.wait([replying])
     await storage.close()
 
 

@@ -19,6 +19,7 @@ from saveany.models import ItemStatus, Rule, Status, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.sandbox import Sandbox
 from saveany.sandbox.world import Chat, StoredMessage
+from saveany.storage_set import StorageHandle
 from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
@@ -29,7 +30,6 @@ from tests.fixtures.films import make_film
 from tests.integration.telegram.conftest import LIMITS
 from tests.integration.worker.conftest import PART, Bench, Files, within
 from workers.item_records import ItemRecords
-from workers.storage_set import StorageHandle
 
 FILES = {name: random.Random(name).randbytes(700_001) for name in ("a.bin", "b.bin", "c.bin")}
 CAPTIONS = {"a.bin": "first", "b.bin": "", "c.bin": "last"}
@@ -95,8 +95,8 @@ class Desk(Bench):
         self.others["chat"] = StorageHandle(
             self.store, TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
         )
-        await self.others["chat"].look()
-        await self.place.look()
+        await self.others["chat"].check()
+        await self.place.check()
 
     async def post(self) -> str:
         return await self.accept(rules=(Rule(storage="chat", folder="in"),), path="in")

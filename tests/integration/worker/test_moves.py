@@ -18,6 +18,7 @@ from saveany.config import Config
 from saveany.errors import StorageError
 from saveany.models import Item, Status, Task
 from saveany.net.guard import AddressGuard
+from saveany.storage_set import StorageHandle
 from saveany.store import Store
 from storages.base import Storage, UploadKey
 from storages.local.jail import FolderHandle
@@ -38,7 +39,6 @@ from workers.jobs import Job
 from workers.recovery import remove_leftovers
 from workers.sources.base import Tools
 from workers.sources.transfer import TransferSource
-from workers.storage_set import StorageHandle
 
 
 class Bench(worker.Bench):
