@@ -86,7 +86,9 @@ class ChatWatcher:
     async def _look(self, account: str, watches: Sequence[WatchedChat]) -> None:
         """Handle what is new in the chats of one account. What it cannot see another one reads, if it can."""
         try:
-            tops = await self._accounts.newest_ids(account, {each.chat: each.username for each in watches})
+            tops = await self._accounts.history.newest_ids(
+                account, {each.chat: each.username for each in watches}
+            )
         except Retryable as error:
             for watch in watches:
                 self._rest(watch, error.after)
@@ -127,7 +129,7 @@ class ChatWatcher:
             if (await self._store.tasks.counts())["queued"] >= _MOST_QUEUED:
                 return
             user = self._config.user(watch.user_id)
-            page = await self._accounts.messages_after(
+            page = await self._accounts.history.messages_after(
                 watch.chat,
                 watch.seen,
                 username=watch.username,

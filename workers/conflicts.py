@@ -11,8 +11,7 @@ from saveany.errors import NameTaken, Retryable
 from saveany.models import Item, ItemStatus, OnConflict
 from saveany.planning import paths
 from saveany.planning.names import numbered
-from storages.base import Receipt, Storage
-from workers.recovery import completed
+from storages.base import Storage
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
@@ -21,7 +20,7 @@ replace = msgspec.structs.replace
 class Publish(Protocol):
     """Makes a file visible at a path (`Upload.commit`, `Storage.move`). Raises `NameTaken`."""
 
-    def __call__(self, path: str, /, *, replace: bool) -> Awaitable[Receipt]:
+    def __call__(self, path: str, /, *, replace: bool) -> Awaitable[object]:
         """`replace` allows another file at that path to be replaced."""
 
 
@@ -74,7 +73,7 @@ class ConflictPolicy:
             item = replace(item, status=status, final=final)
             await self._context.records.put(item)
             try:
-                receipt = await publish(final, replace=policy is OnConflict.OVERWRITE)
+                await publish(final, replace=policy is OnConflict.OVERWRITE)
             except NameTaken:
                 if policy is OnConflict.SKIP:
                     return replace(item, status=ItemStatus.SKIPPED, final="", sha256="")
@@ -82,7 +81,7 @@ class ConflictPolicy:
                     raise
                 final = await self._next_path(item)
             else:
-                return completed(item, receipt)
+                return replace(item, status=ItemStatus.COMPLETED)
 
     async def _reserved(self, item: Item) -> bool:
         if not await self._context.claim.reserve(item.index, self._storage.name, item.path):

@@ -1,7 +1,8 @@
-"""Under which addresses a data centre is tried, and in which order.
+"""The addresses of Telegram's data centres, and the order in which they are tried.
 
-Telegram lists several for each (https://core.telegram.org/constructor/dcOption), and any of them may be dead
-for this machine: blocked, without IPv6, or simply down. All that fit are tried, each for a few seconds.
+Telegram lists several addresses for each data centre (https://core.telegram.org/constructor/dcOption). Any of
+them may not work from this machine: it is blocked, needs IPv6, or is down. Every suitable address is tried,
+each for a few seconds.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from saveany.telegram.errors import NETWORK, unknown_key
 T = TypeVar("T")
 Address = tuple[str, int]
 
-#: Seconds for which an address that failed is tried after the others. They double with each failure more.
-_AVOIDED_SECONDS = 600.0
-_LONGEST_AVOIDED = 86_400.0
-_MOST_DOUBLINGS = 8  # enough to reach the longest time
-#: The part of the time for a connection that an address is given while there are others.
-_SHARE = 0.5
+#: Seconds for which an address that failed is tried after the others. The time doubles with each failure.
+_AVOID_SECONDS = 600.0
+_MAX_AVOID_SECONDS = 86_400.0
+_MAX_DOUBLINGS = 8  # enough to reach the maximum
+#: Fraction of the connection timeout that an address gets while other addresses are left to try.
+_TIMEOUT_SHARE = 0.5
 
 
 class Purpose(Enum):
@@ -33,17 +34,17 @@ class Purpose(Enum):
 
 
 def usable(options: Iterable[Any], dc_id: int, purpose: Purpose, *, proxied: bool) -> list[Address]:
-    """The addresses of a data centre, best first: those made for the purpose, and IPv4 before IPv6.
+    """The addresses of a data centre, best first: dedicated addresses before general ones, IPv4 before IPv6.
 
-    Addresses that want an obfuscated transport or a secret do not fit, as neither is spoken here. Through a
-    proxy the static ones come first, which Telegram keeps for that.
+    Addresses that require an obfuscated transport or a secret are left out, because neither is supported.
+    Through a proxy, static addresses come first: Telegram keeps them for that purpose.
     """
-    fits = [each for each in options if each.id == dc_id and _fits(each, purpose)]
-    fits.sort(key=lambda each: (not each.media_only, bool(each.ipv6), bool(each.static) != proxied))
-    return [(each.ip_address, each.port) for each in fits]
+    suitable = [each for each in options if each.id == dc_id and _is_suitable(each, purpose)]
+    suitable.sort(key=lambda each: (not each.media_only, bool(each.ipv6), bool(each.static) != proxied))
+    return [(each.ip_address, each.port) for each in suitable]
 
 
-def _fits(option: Any, purpose: Purpose) -> bool:
+def _is_suitable(option: Any, purpose: Purpose) -> bool:
     if option.tcpo_only or option.secret:
         return False
     if bool(option.cdn) != (purpose is Purpose.CDN):
@@ -52,37 +53,37 @@ def _fits(option: Any, purpose: Purpose) -> bool:
 
 
 class AddressBook:
-    """Remembers which addresses did not work."""
+    """Remembers which addresses failed, and tries the others first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failed: dict[Address, tuple[int, float]] = {}  # how often in a row, and when last
+        self._failed: dict[Address, tuple[int, float]] = {}  # consecutive failures, time of the last one
 
-    def failed(self, address: Address) -> None:
-        """Nobody answers there: try the others first for a while."""
-        times, _ = self._failed.get(address, (0, 0.0))
-        self._failed[address] = (times + 1, self._clock())
+    def mark_failed(self, address: Address) -> None:
+        """Record a failed connection: the other addresses are tried first for a while."""
+        failures, _ = self._failed.get(address, (0, 0.0))
+        self._failed[address] = (failures + 1, self._clock())
 
-    def worked(self, address: Address) -> None:
-        """Avoid it no more."""
+    def mark_working(self, address: Address) -> None:
+        """Forget the failures of an address."""
         self._failed.pop(address, None)
 
     def ordered(self, addresses: Iterable[Address]) -> list[Address]:
-        """Each address once, as they come, but those that failed at the end, the last one last."""
+        """Each address once, in the given order, followed by those that failed, the latest failure last."""
         return sorted(dict.fromkeys(addresses), key=self._avoided)
 
-    async def first(
+    async def connect_first(
         self,
         addresses: Sequence[Address],
         connect: Callable[[Address, float], Awaitable[T]],
         seconds: float,
     ) -> T:
-        """What `connect(address, seconds)` returns for the first address where that works. The last one is
-        given `seconds`, the others less. Raises the last error."""
+        """The result of `connect(address, seconds)` for the first address that works. The last address gets
+        the full timeout of `seconds`, the others a part of it. Raises the last error."""
         *others, last = self.ordered(addresses)
         for address in others:
             try:
-                return await self._try(address, connect, seconds * _SHARE)
+                return await self._try(address, connect, seconds * _TIMEOUT_SHARE)
             except NETWORK as error:
                 if unknown_key(error):
                     raise
@@ -95,13 +96,13 @@ class AddressBook:
             result = await connect(address, seconds)
         except NETWORK as error:
             if not unknown_key(error):
-                self.failed(address)
+                self.mark_failed(address)
             raise
-        self.worked(address)
+        self.mark_working(address)
         return result
 
     def _avoided(self, address: Address) -> float:
-        """When it failed, 0 if that was long ago or never."""
-        times, when = self._failed.get(address, (0, 0.0))
-        avoided = min(_LONGEST_AVOIDED, _AVOIDED_SECONDS * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
-        return when if times and self._clock() - when < avoided else 0.0
+        """The time of the last failure, or 0 if there was none recently."""
+        failures, when = self._failed.get(address, (0, 0.0))
+        seconds = min(_MAX_AVOID_SECONDS, _AVOID_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
+        return when if failures and self._clock() - when < seconds else 0.0

@@ -1,4 +1,4 @@
-"""The bot as somebody who listens and answers: what the bot role needs of Telegram, in plain data."""
+"""The bot's Telegram client: it receives updates and sends messages, as plain data for the bot role."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from saveany.telegram import incoming
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
-from saveany.telegram.messages import Reader, neighbours
+from saveany.telegram.messages import Reader, album_candidates
 from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import TelegramTable, read
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser
@@ -31,24 +31,25 @@ from saveany.telegram.updates import Batch, Feed, Position
 
 __all__ = ["BotClient", "ChatGone", "Position"]
 
-#: Characters of a text, and of the answer to a press.
-_LONGEST, _LONGEST_ANSWER = 4096, 200
+#: Maximum number of characters of a message, and of the reply to a button press.
+_MAX_TEXT, _MAX_CALLBACK_TEXT = 4096, 200
 _RETRY_SECONDS = 5.0
-#: Stands in a request until it is sent (`BotClient._post`).
+#: Placeholder in a request; `BotClient._send_to` replaces it.
 _ANY_PEER = types.InputPeerEmpty()
 
 _log = get_logger(__name__)
 
 
 class ChatGone(Permanent):
-    """The message is not there any more."""
+    """The message was deleted."""
 
 
 class BotClient:
-    """One bot's talks. Its methods raise `Retryable` (with `after`, at once, when Telegram asks to wait; the
-    network; a login that is made anew), `Permanent` (the bot may not write there) and `NeedsLogin`.
+    """Sends and receives the messages of one bot.
 
-    It has a login of its own, kept once per machine: Telegram tells what happens to one that listens.
+    Its methods raise `Retryable` (a flood wait, at once, with its length in `after`; the network; a login
+    that is being renewed), `Permanent` (the bot may not write there) and `NeedsLogin`. It has a separate
+    login, stored once per machine, because Telegram sends updates to a login that receives them.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class BotClient:
         self._folder = SessionFolder(data_dir)
         self._redis = redis
         self._client: Client | None = None
-        self.me = TelegramUser(id=0)  # known once it is open
+        self.me = TelegramUser(id=0)  # set by `open`
 
     async def open(self) -> None:
         """Log in. Raises `ConfigError` without a token."""
@@ -67,26 +68,26 @@ class BotClient:
             await logins.open_bot(self._settings, self._folder, self._token, self._connect, logins.LISTENER)
 
     async def close(self) -> None:
-        """Hang up. The login stays valid."""
+        """Disconnect. The login stays valid."""
         if self._client is not None:
             await self._client.close()
 
     async def _connect(self, login: Login) -> None:
         await self.close()
-        client = Client(logins.LISTENER, self._settings, login, self._redis, listens=True)
+        client = Client(logins.LISTENER, self._settings, login, self._redis, receives_updates=True)
         try:
             user = await client.open()
         except BaseException:
             await client.close()
             raise
         self._client = client
-        self.me = incoming.person(user.id, {user.id: user})
+        self.me = incoming.user(user.id, {user.id: user})
 
-    # Listening.
+    # Receiving.
 
     async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
-        """What people say and press, for ever: each batch with the position after it, to be kept in one step
-        with the letters. None begins now, with an empty batch."""
+        """All messages and button presses from `position` on, without end. Store each batch together with the
+        position after it. None starts now, with an empty batch."""
         while True:
             try:
                 async with aclosing(Feed(self._opened, self.me).updates(position)) as batches:
@@ -94,81 +95,83 @@ class BotClient:
                         position = batch[1]
                         yield batch
             except NeedsLogin as error:
-                _log.warning("the bot's login was lost", reason=error.message)
+                _log.warning("bot_login_lost", reason=error.message)
                 await self.open()
 
-    # Speaking.
+    # Sending.
 
     async def send_text(
         self, chat: int, text: str, keyboard: Keyboard = (), *, reply_to: int = 0, key: str = ""
     ) -> int:
-        """Send a text in Telegram's HTML, cut if it is too long, and return its message id.
+        """Send a text in Telegram's HTML, shortened if it is too long; returns the message id.
 
-        0 if it had been sent before, with the same `key` or because the answer was lost on the way: nothing
-        is said twice. An answer to a message that was deleted answers none.
+        Returns 0 if the text was sent before, with the same `key` or because Telegram's reply was lost:
+        nothing is sent twice. If the message in `reply_to` was deleted, the text is sent without being a
+        reply.
         """
-        said, entities = _parsed(text)
+        plain, entities = _parse_html(text)
         request = functions.messages.SendMessageRequest(
             _ANY_PEER,
-            said,
+            plain,
             no_webpage=True,
             reply_to=types.InputReplyToMessage(reply_to) if reply_to else None,
             random_id=_random_id(key) if key else None,
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._speaking() as client:
+        with self._translating() as client:
             try:
-                return _sent(await self._post(client, chat, request))
+                return _message_id(await self._send_to(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
             except tg.BadRequestError as error:
-                if not reply_to or not _names_no_message(error):
+                if not reply_to or not _is_about_missing_message(error):
                     raise
             request.reply_to = None
-            return _sent(await self._post(client, chat, request))
+            return _message_id(await self._send_to(client, chat, request))
 
     async def send_picture(self, chat: int, png: bytes, caption: str, keyboard: Keyboard = ()) -> int:
-        """Send a small picture (at most 512 KiB) and return its message id; 0 if the answer was lost."""
-        said, entities = _parsed(caption)
+        """Send a small picture (at most 512 KiB); returns its message id, or 0 if Telegram's reply was
+        lost."""
+        plain, entities = _parse_html(caption)
         file = types.InputFile(secrets.randbits(63), 1, "picture.png", "")
         request = functions.messages.SendMediaRequest(
             _ANY_PEER,
             types.InputMediaUploadedPhoto(file),
-            said,
+            plain,
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._speaking() as client:
+        with self._translating() as client:
             await client.call(functions.upload.SaveFilePartRequest(file.id, 0, png))
             try:
-                return _sent(await self._post(client, chat, request))
+                return _message_id(await self._send_to(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
 
     async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
-        """Replace text and keyboard of an own message. Raises `ChatGone` if it was deleted."""
-        said, entities = _parsed(text)
+        """Replace text and keyboard of one of the bot's messages. Raises `ChatGone` if it was deleted."""
+        plain, entities = _parse_html(text)
         request = functions.messages.EditMessageRequest(
             _ANY_PEER,
             message,
             no_webpage=True,
-            message=said,
+            message=plain,
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._speaking() as client:
+        with self._translating() as client:
             try:
-                await self._post(client, chat, request)
+                await self._send_to(client, chat, request)
             except tg.MessageNotModifiedError:
                 pass
             except tg.MessageIdInvalidError as error:
-                raise ChatGone("the message was deleted") from error
+                raise ChatGone("The message was deleted.") from error
 
     async def delete(self, chat: int, messages: Sequence[int]) -> None:
-        """Delete messages for everybody; one that is gone is no error."""
-        with self._speaking() as client:
-            await client.afresh(lambda: self._delete(client, chat, messages))
+        """Delete messages for everybody. Messages that do not exist are ignored."""
+        with self._translating() as client:
+            await client.retry_with_new_hash(lambda: self._delete(client, chat, messages))
 
     async def _delete(self, client: Client, chat: int, messages: Sequence[int]) -> None:
         peer = await self._peer(chat)
@@ -176,20 +179,21 @@ class BotClient:
         if isinstance(peer, types.InputPeerChannel):
             channel = types.InputChannel(peer.channel_id, peer.access_hash)
             request = functions.channels.DeleteMessagesRequest(channel, list(messages))
-        await client.post(request, patience=0)
+        await client.send_once(request, max_flood_wait=0)
 
     async def answer_callback(self, press: CallbackQuery, text: str = "", alert: bool = False) -> None:
-        """End the waiting of who has pressed, with a short text or none; harmless if it has ended."""
+        """Reply to a button press, with a short text or none. Does nothing if the press has expired."""
         request = functions.messages.SetBotCallbackAnswerRequest(
-            press.query, 0, alert=alert, message=excerpt(text, _LONGEST_ANSWER) or None
+            press.query, 0, alert=alert, message=excerpt(text, _MAX_CALLBACK_TEXT) or None
         )
-        with self._speaking() as client, suppress(tg.QueryIdInvalidError):
-            await client.post(request, patience=0)
+        with self._translating() as client, suppress(tg.QueryIdInvalidError):
+            await client.send_once(request, max_flood_wait=0)
 
     async def set_commands(self, commands: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-        """Publish commands with their descriptions, by language code; "" is for all other languages."""
+        """Publish the commands with their descriptions, by language code; "" stands for all other
+        languages."""
         everywhere = types.BotCommandScopeDefault()
-        with self._speaking() as client:
+        with self._translating() as client:
             for language, pairs in commands.items():
                 listed = [types.BotCommand(command, description) for command, description in pairs]
                 await client.call(functions.bots.SetBotCommandsRequest(everywhere, language, listed))
@@ -197,8 +201,8 @@ class BotClient:
     # Reading.
 
     async def read(self, chat: int, ids: Sequence[int]) -> dict[int, ChatMessage]:
-        """Messages that are there, by id, whoever wrote them."""
-        with self._speaking() as client:
+        """The existing messages among `ids`, by id."""
+        with self._translating() as client:
             messages, known = await Reader(client).read(chat, ids)
         return {
             number: incoming.message(each, known, self.me)
@@ -207,11 +211,12 @@ class BotClient:
         }
 
     async def album(self, message: ChatMessage) -> list[ChatMessage]:
-        """The messages of its album, in order; itself alone if there is none."""
+        """The messages of the album that a message belongs to, in order; only the message if there is
+        none."""
         if not message.album:
             return [message]
-        near = neighbours(message.id, in_talk=not incoming.is_channel(message.chat))
-        found = await self.read(message.chat, near)
+        ids = album_candidates(message.id, in_bot_chat=not incoming.is_channel(message.chat))
+        found = await self.read(message.chat, ids)
         return [each for _, each in sorted(found.items()) if each.album == message.album]
 
     # Inside.
@@ -219,31 +224,32 @@ class BotClient:
     @property
     def _opened(self) -> Client:
         if self._client is None:
-            raise Retryable("the bot is not connected to Telegram yet", after=_RETRY_SECONDS)
+            raise Retryable("The bot is not connected to Telegram yet.", after=_RETRY_SECONDS)
         return self._client
 
     @contextmanager
-    def _speaking(self) -> Iterator[Client]:
-        """A dead login is made anew by who listens; until then it is a passing failure."""
+    def _translating(self) -> Iterator[Client]:
+        """The client, with its errors translated. A dead login is renewed by `updates`; until then it is
+        `Retryable`."""
         client = self._opened
         try:
             with translated(logins.LISTENER, is_bot=True):
                 yield client
         except NeedsLogin as error:
-            client.heard(types.UpdatesTooLong())
+            client.on_update(types.UpdatesTooLong())
             raise Retryable(error.message, after=_RETRY_SECONDS) from error
 
-    async def _post(self, client: Client, chat: int, request: Any) -> Any:
-        """The answer to a request that is about a chat."""
+    async def _send_to(self, client: Client, chat: int, request: Any) -> Any:
+        """Send a request to a chat; returns the reply."""
 
-        async def ask() -> Any:
+        async def send() -> Any:
             request.peer = await self._peer(chat)
-            return await client.post(request, patience=0)
+            return await client.send_once(request, max_flood_wait=0)
 
-        return await client.afresh(ask)
+        return await client.retry_with_new_hash(send)
 
     async def _peer(self, chat: int) -> Any:
-        """A bot may write to whom it has met, also without knowing the access hash any more."""
+        """The chat as Telegram's type. A bot needs no access hash for chats and users that it has met."""
         number, kind = utils.resolve_id(chat)
         if kind is types.PeerChat:
             return types.InputPeerChat(number)
@@ -252,10 +258,10 @@ class BotClient:
         return peer(number, access_hash)
 
 
-def _parsed(text: str) -> tuple[str, list[Any]]:
-    """Plain text and its entities, not too long."""
+def _parse_html(text: str) -> tuple[str, list[Any]]:
+    """Plain text and its entities, shortened to the maximum length."""
     plain, entities = html.parse(text)
-    cut = _cut(plain, _LONGEST)
+    cut = _shorten(plain, _MAX_TEXT)
     if cut != plain:
         end = len(cut.encode("utf-16-le")) // 2
         entities = [each for each in entities if each.offset < end]
@@ -264,8 +270,8 @@ def _parsed(text: str) -> tuple[str, list[Any]]:
     return cut, entities
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _shorten(text: str, maximum: int) -> str:
+    return text if len(text) <= maximum else text[: maximum - 1] + "…"
 
 
 def _random_id(key: str) -> int:
@@ -286,13 +292,13 @@ def _button(button: Button) -> types.KeyboardInlineButton:
     return types.KeyboardInlineButton(button.label, kind)
 
 
-def _names_no_message(error: tg.BadRequestError) -> bool:
-    """What is answered is gone; Telethon has no class for one of the names of this."""
+def _is_about_missing_message(error: tg.BadRequestError) -> bool:
+    """Whether the message to reply to was deleted. Telethon has no class for one of the two errors."""
     return isinstance(error, tg.MessageIdInvalidError) or error.message == "REPLY_MESSAGE_ID_INVALID"
 
 
-def _sent(answer: Any) -> int:
-    """The id of the message that was sent; to people Telegram answers in a short form."""
-    if isinstance(answer, types.UpdateShortSentMessage):
-        return int(answer.id)
-    return int(next(each.id for each in answer.updates if isinstance(each, types.UpdateMessageID)))
+def _message_id(reply: Any) -> int:
+    """The id of the message that was sent. For private chats Telegram sends a short form."""
+    if isinstance(reply, types.UpdateShortSentMessage):
+        return int(reply.id)
+    return int(next(each.id for each in reply.updates if isinstance(each, types.UpdateMessageID)))

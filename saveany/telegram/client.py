@@ -1,8 +1,8 @@
-"""One account's control connection: requests go in, answers or Telethon's errors come out.
+"""The control connection of one account: it sends requests and returns replies or raises Telethon's errors.
 
-Telethon reconnects by itself without a pause between tries, waits for ever for a server that accepts and
-stays silent, and cancels the caller's future when a connection closes. So its own reconnecting is off and
-all three are done here, with bounds.
+Telethon reconnects without a pause between attempts, waits without limit for a server that accepts a
+connection and stays silent, and cancels the caller's future when a connection closes. So its reconnection is
+turned off, and this module does all three with limits.
 """
 
 from __future__ import annotations
@@ -43,93 +43,95 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 15.0
-#: Flood waits up to this are slept here; longer ones are the caller's to decide (another account?).
-CALL_PATIENCE = 10.0
+#: Maximum seconds of a flood wait that is waited out here; for longer ones the caller may choose another
+#: account.
+MAX_FLOOD_WAIT = 10.0
 _CLOSE_SECONDS = 2.0
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
-#: The fields in which requests name chats and people.
+#: The fields of requests that name chats and users.
 _PEERS = ("peer", "peers", "channel", "id")
 
 _log = get_logger("saveany.telegram")
 
-# Telethon logs every lost connection as an error with a traceback; each of them reaches us as an exception
-# too, and is told once, in our words.
+# Telethon logs every lost connection as an error with a traceback. Each of them also raises an exception here
+# and is logged once, by this project.
 _TELETHON_LOG = logging.getLogger("saveany.telethon")
 _TELETHON_LOG.setLevel(logging.CRITICAL)
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
-    """The result of `work`, or `TimeoutError` after `seconds`.
+async def with_timeout(seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`. Raises `TimeoutError` after `seconds`.
 
-    When a connection closes Telethon cancels the futures of its requests; that is a `ConnectionError` here,
-    so that `CancelledError` only ever means that the caller itself is being canceled. Whatever else it
-    stumbles over, in bytes that make no sense for example, is one, too: `LibraryError`.
+    When a connection closes, Telethon cancels the futures of its requests; this raises `ConnectionError`
+    instead, so that `CancelledError` always means that the caller is being canceled. Any error that Telethon
+    does not define, for example because of malformed data, becomes a `LibraryError`.
     """
     future = asyncio.ensure_future(work)
     try:
         await asyncio.wait({future}, timeout=seconds)
         if not future.done():
-            raise TimeoutError(f"no answer within {seconds:.0f} s")
+            raise TimeoutError(f"no reply with_timeout {seconds:.0f} s")
         if future.cancelled():
             raise ConnectionError("the connection was closed")
         error = future.exception()
         if isinstance(error, Exception) and not is_known(error):
-            _log.error("Telegram's library failed unexpectedly", exc_info=error)
+            _log.error("telethon_failed", exc_info=error)
             raise LibraryError(type(error).__name__) from error
         return future.result()
     finally:
         future.cancel()
 
 
-async def connected(sender: MTProtoSender, work: Awaitable[Any], seconds: float) -> None:
-    """Wait for a sender's connection to be made, not for ever."""
+async def wait_connected(sender: MTProtoSender, work: Awaitable[Any], seconds: float) -> None:
+    """Wait for a sender to connect. Raises `Unreachable` if it fails or takes more than `seconds`."""
     try:
-        await within(seconds, work)
+        await with_timeout(seconds, work)
     except NETWORK as error:
         if unknown_key(error):
             raise
         raise Unreachable(*error.args) from (getattr(sender._connection, "failure", None) or error)
 
 
-def alive(sender: MTProtoSender) -> bool:
-    """Whether a request given to the sender now will be sent; one that is about to close still takes them."""
+def is_usable(sender: MTProtoSender) -> bool:
+    """Whether a request sent now would go out. A sender about to close still accepts requests."""
     return bool(sender.is_connected() and sender._transport_connected())
 
 
-async def hang_up(sender: MTProtoSender, disconnect: Awaitable[Any]) -> None:
-    """Close a sender's connection, whatever state it is in."""
+async def disconnect(sender: MTProtoSender, disconnect: Awaitable[Any]) -> None:
+    """Close a sender's connection, in any state."""
     with suppress(*NETWORK):
-        await within(_CLOSE_SECONDS, disconnect)
+        await with_timeout(_CLOSE_SECONDS, disconnect)
     ended = sender._disconnected
     if ended.done() and not ended.cancelled():
-        ended.exception()  # seen: else asyncio complains that nobody looked at it
+        ended.exception()  # mark as retrieved, or asyncio logs it
 
 
 class Backoff:
-    """Pauses between failing tries to connect: doubling, with jitter, bounded; none after a success."""
+    """Pauses between failed connection attempts: doubling, with jitter, up to a maximum; none after a
+    success."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._not_before = 0.0
 
     async def pause(self) -> None:
-        """Wait until the next try is due."""
+        """Wait until the next attempt is due."""
         await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
 
     def failed(self) -> None:
-        """A try failed."""
+        """Record a failed attempt."""
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
         self._failures = min(self._failures + 1, 10)  # enough to reach the longest pause
         self._not_before = time.monotonic() + longest * random.uniform(0.7, 1.0)  # noqa: S311  # no secret
 
     def succeeded(self) -> None:
-        """The connection works."""
+        """Reset the pause."""
         self._failures = 0
 
 
 class Client:
-    """The control connection of one account. Connects when needed and again when it was lost."""
+    """The control connection of one account. It connects when needed, and again after it was lost."""
 
     def __init__(
         self,
@@ -138,19 +140,20 @@ class Client:
         login: Login | None,
         redis: Redis | None = None,
         *,
-        listens: bool = False,
+        receives_updates: bool = False,
     ) -> None:
         self.name = name
-        self.listens = listens
-        #: If it listens: TL `Updates` as they come, those of its own doing marked `_self_outgoing`. There is
-        #: an `UpdatesTooLong` whenever the connection was made or lost, or Telegram began a new session.
+        self.receives_updates = receives_updates
+        #: TL `Updates` as they arrive, if it receives updates; those it caused are marked `_self_outgoing`.
+        #: An `UpdatesTooLong` is added whenever the connection was made or lost, or Telegram began a new
+        #: session.
         self.pushed: asyncio.Queue[Any] = asyncio.Queue()
         self.settings = settings
         self.session = Session(login, redis)
         if login is None:
             self.session.set_dc(settings.dc_id, *settings.address)
         else:
-            self.session.set_dc(login.dc_id, *settings.at_home(login))
+            self.session.set_dc(login.dc_id, *settings.home_address(login))
         self.user: types.User | None = None  # known once `open` has returned
         self.addresses = AddressBook()
         self._backoff = Backoff()
@@ -164,68 +167,71 @@ class Client:
         return bool(self.user and self.user.bot)
 
     @property
-    def home(self) -> int:
-        """Number of the account's own data centre."""
+    def home_dc(self) -> int:
+        """Id of the account's own data centre."""
         return int(self.session.dc_id)
 
     @property
     def loggers(self) -> Any:
-        """What Telethon's own classes want for their logs."""
+        """The loggers for Telethon's classes."""
         return self._telegram._log
 
     async def open(self) -> types.User:
-        """Connect and ask who we are. Raises Telethon's errors; an ended login is an `UnauthorizedError`."""
-        answer = await self.call(functions.users.GetUsersRequest([types.InputUserSelf()]))
-        self.user = answer[0]
+        """Connect and fetch the account's user. Raises Telethon's errors; `UnauthorizedError` if the login is
+        dead."""
+        reply = await self.call(functions.users.GetUsersRequest([types.InputUserSelf()]))
+        self.user = reply[0]
         self.session.user_id = self.user.id
         await self.session.flush()
         if not await self.session.addresses():
-            await self.config()  # so that the next start knows other addresses if this one dies
+            await self.config()  # stores other addresses for the next start, in case this one dies
         return self.user
 
     async def close(self) -> None:
-        """Hang up. The login stays valid."""
+        """Disconnect. The login stays valid."""
         async with self._lock:
-            await self._hang_up()
+            await self._disconnect()
 
     async def call(self, request: TLRequest) -> Any:
-        """The answer to one request. Short flood waits are slept, lost connections made anew, both bounded.
+        """The reply to one request. Waits out short flood waits and reconnects, both with_timeout limits.
 
-        Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than
-        once, so it must be one that may.
+        Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than once,
+        so it must be safe to repeat.
         """
-        return await self._tried(lambda: self._telegram(request))
+        return await self._with_retries(lambda: self._telegram(request))
 
-    async def post(self, request: TLRequest, patience: float = CALL_PATIENCE) -> Any:
-        """As `call`, but an error of the server is raised at once: for what is not to be sent twice, and says
-        so with such an error when it was. Only flood waits up to `patience` are slept."""
-        plain = functions.InvokeWithoutUpdatesRequest(request)
-        return await self._tried(lambda: self._telegram._sender.send(plain), patience)
+    async def send_once(self, request: TLRequest, max_flood_wait: float = MAX_FLOOD_WAIT) -> Any:
+        """As `call`, but errors of the server are raised at once, for requests that the server rejects with
+        an error when they are repeated. Only flood waits up to `max_flood_wait` seconds are waited out."""
+        wrapped = functions.InvokeWithoutUpdatesRequest(request)
+        return await self._with_retries(lambda: self._telegram._sender.send(wrapped), max_flood_wait)
 
-    async def _tried(self, ask: Callable[[], Awaitable[Any]], patience: float = CALL_PATIENCE) -> Any:
+    async def _with_retries(
+        self, send: Callable[[], Awaitable[Any]], max_flood_wait: float = MAX_FLOOD_WAIT
+    ) -> Any:
         for attempt in range(_TRIES):
             try:
                 await self.connect()
-                answer = await within(CALL_SECONDS, ask())
+                reply = await with_timeout(CALL_SECONDS, send())
                 await self.session.flush()
-                return answer
+                return reply
             except NETWORK:
                 await self.close()
                 if attempt == _TRIES - 1:
                     raise
             except tg.FloodError as error:
-                if attempt == _TRIES - 1 or flood_seconds(error) > patience:
+                if attempt == _TRIES - 1 or flood_seconds(error) > max_flood_wait:
                     raise
                 await asyncio.sleep(flood_seconds(error))
             except WRONG_HASH as error:
                 if peer := refused_peer(error):
                     await self.session.forget_hash(_marked(peer), peer.access_hash)
                 raise
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
-    async def afresh(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives. If Telegram refuses an access hash that was remembered, which is forgotten then,
-        it is done once more."""
+    async def retry_with_new_hash(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`. If Telegram refuses an access hash that was remembered, the hash is forgotten
+        and `work` runs once more."""
         try:
             return await work()
         except Exception as error:
@@ -233,61 +239,62 @@ class Client:
                 raise
         return await work()
 
-    async def reach(
+    async def connect_to_dc(
         self, dc_id: int, purpose: Purpose, connect: Callable[[Address, float], Awaitable[T]]
     ) -> T:
-        """What `connect(address, seconds)` returns for the first address of a data centre that answers."""
-        return await self.addresses.first(await self._listed(dc_id, purpose), connect, CONNECT_SECONDS)
+        """The result of `connect(address, seconds)` for the first address of a data centre that works."""
+        addresses = await self._dc_addresses(dc_id, purpose)
+        return await self.addresses.connect_first(addresses, connect, CONNECT_SECONDS)
 
-    async def _listed(self, dc_id: int, purpose: Purpose) -> list[Address]:
-        """Where a data centre answers, for files or a CDN if that is the purpose; best first."""
-        listed = usable((await self.config()).dc_options, dc_id, purpose, proxied=self._proxied)
-        if dc_id == self.home and purpose is not Purpose.CDN:
-            main = (self.session.server_address, self.session.port)  # is in use, but not meant for files
-            others = [each for each in listed if each != main]
-            listed = [*others, main] if purpose is Purpose.FILES else [main, *others]
-        if not listed:
+    async def _dc_addresses(self, dc_id: int, purpose: Purpose) -> list[Address]:
+        """The addresses of a data centre for the purpose, best first."""
+        addresses = usable((await self.config()).dc_options, dc_id, purpose, proxied=self._uses_proxy)
+        if dc_id == self.home_dc and purpose is not Purpose.CDN:
+            main = (self.session.server_address, self.session.port)  # works, but is not meant for files
+            others = [each for each in addresses if each != main]
+            addresses = [*others, main] if purpose is Purpose.FILES else [main, *others]
+        if not addresses:
             raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
-        return listed
+        return addresses
 
-    async def _homes(self) -> list[Address]:
-        """Where the account's own data centre answers, as far as is known without asking it."""
+    async def _home_addresses(self) -> list[Address]:
+        """The known addresses of the account's own data centre, without a request to it."""
         known = await self.session.addresses()
         if self._config is not None:
             options = self._config.dc_options
-            known = usable(options, self.home, Purpose.CONTROL, proxied=self._proxied)
+            known = usable(options, self.home_dc, Purpose.CONTROL, proxied=self._uses_proxy)
         return [(self.session.server_address, self.session.port), *known]
 
     @property
-    def _proxied(self) -> bool:
+    def _uses_proxy(self) -> bool:
         return bool(self.settings.proxy)
 
     async def main_address(self, dc_id: int) -> Address:
         """The address for the control connection to a data centre."""
-        return self.addresses.ordered(await self._listed(dc_id, Purpose.CONTROL))[0]
+        return self.addresses.ordered(await self._dc_addresses(dc_id, Purpose.CONTROL))[0]
 
-    async def move(self, dc_id: int) -> None:
-        """Be at home in another data centre from now on, with a new key; for a login that is not finished."""
+    async def move_to_dc(self, dc_id: int) -> None:
+        """Make another data centre the account's own, with a new key; only for an unfinished login."""
         address = await self.main_address(dc_id)
         async with self._lock:
-            await self._hang_up()
+            await self._disconnect()
             self.session.set_dc(dc_id, *address)
             self.session.auth_key = self._telegram._sender.auth_key.key = None
 
     async def config(self) -> types.Config:
-        """Telegram's own configuration, asked for again when it says that it has expired."""
+        """Telegram's configuration (help.getConfig), fetched again after its expiry."""
         if self._config is None or self._config.expires < datetime.now(UTC):
             self._config = await self.call(functions.help.GetConfigRequest())
-            await self.session.keep_addresses(await self._homes())
+            await self.session.keep_addresses(await self._home_addresses())
         return self._config
 
     async def cdn_keys(self, dc_id: int) -> list[str]:
-        """The RSA keys of a CDN data centre, as PEM."""
+        """The RSA keys of a CDN data centre, in PEM format."""
         config = await self.call(functions.help.GetCdnConfigRequest())
         return [each.public_key for each in config.public_keys if each.dc_id == dc_id]
 
-    def first_request(self, query: TLRequest) -> TLRequest:
-        """What a new connection must send first: who the application is, and `query` with it."""
+    def initial_request(self, query: TLRequest) -> TLRequest:
+        """The first request on a new connection: it identifies the application and carries `query`."""
         own = self._telegram._init_request
         init = functions.InitConnectionRequest(
             api_id=own.api_id,
@@ -304,56 +311,60 @@ class Client:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a request would be sent now."""
-        return alive(self._telegram._sender)
+        """Whether a request sent now would go out."""
+        return is_usable(self._telegram._sender)
 
     async def connect(self) -> None:
-        """Be connected, anew if the connection is gone."""
+        """Connect, unless already wait_connected."""
         async with self._lock:
-            if alive(self._telegram._sender):
+            if is_usable(self._telegram._sender):
                 return
-            await self._hang_up()
+            await self._disconnect()
             await self._backoff.pause()
             main = (self.session.server_address, self.session.port)
             try:
-                await self.addresses.first(await self._homes(), self._connect_to, CONNECT_SECONDS)
+                await self.addresses.connect_first(
+                    await self._home_addresses(), self._connect_to, CONNECT_SECONDS
+                )
             except BaseException:
-                self.session.set_dc(self.home, *main)  # it may be known from the login only
+                self.session.set_dc(self.home_dc, *main)  # restore the address of the login
                 self._backoff.failed()
                 raise
             self._backoff.succeeded()
-            self.heard(types.UpdatesTooLong())
+            self.on_update(types.UpdatesTooLong())
             self._telegram._sender._disconnected.add_done_callback(
-                lambda _: self.heard(types.UpdatesTooLong())
+                lambda _: self.on_update(types.UpdatesTooLong())
             )
 
     async def _connect_to(self, address: Address, seconds: float) -> None:
-        self.session.set_dc(self.home, *address)
-        self._telegram._use_ipv6 = ":" in address[0]  # else Telethon replaces the address by one of its own
+        self.session.set_dc(self.home_dc, *address)
+        self._telegram._use_ipv6 = ":" in address[0]  # otherwise Telethon replaces the address
         try:
-            await connected(self._telegram._sender, self._telegram.connect(), seconds)
+            await wait_connected(self._telegram._sender, self._telegram.connect(), seconds)
         except BaseException:
-            await self._hang_up()
+            await self._disconnect()
             raise
 
-    def heard(self, updates: Any) -> None:
-        """For Telethon: an update has come."""
-        if self.listens:
+    def on_update(self, updates: Any) -> None:
+        """Queue an update that Telethon has received."""
+        if self.receives_updates:
             self.pushed.put_nowait(updates)
 
-    async def _hang_up(self) -> None:
-        await hang_up(self._telegram._sender, self._telegram.disconnect())
-        # Message ids are times. If this machine's clock was set back, all that Telegram sends seems to come
-        # from the future and is ignored, until ids and offset are found anew, as by a first connection.
+    async def _disconnect(self) -> None:
+        await disconnect(self._telegram._sender, self._telegram.disconnect())
+        # Message ids contain the time. After this machine's clock was set back, all messages from Telegram
+        # seem to come from the future and are ignored until ids and offset are determined again, as on a
+        # first connection.
         state = self._telegram._sender._state
         state.reset()
         state.time_offset = 0
 
 
 def refused_peer(error: BaseException) -> Any:
-    """The chat or person whose access hash was refused, as the request named it.
+    """The chat or user in a request whose access hash was refused.
 
-    None if neither the error nor its cause is about that, or the request named several, or none by a hash.
+    None if neither the error nor its cause concerns an access hash, or if the request names several chats and
+    users, or none with a hash.
     """
     while not isinstance(error, WRONG_HASH):
         if error.__cause__ is None:
@@ -367,7 +378,7 @@ def refused_peer(error: BaseException) -> Any:
 
 
 def _peers_in(named: Any) -> list[Any]:
-    """The chats and people in a field of a request that are named by an access hash."""
+    """The chats and users in a field of a request that are named with an access hash."""
     several = named if isinstance(named, list) else [named]
     peers = [each.peer if isinstance(each, types.InputDialogPeer) else each for each in several]
     return [each for each in peers if hasattr(each, "access_hash")]
@@ -379,7 +390,8 @@ def _marked(peer: Any) -> int:
 
 
 class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
-    """Telethon's client with bounds on everything it repeats, and its configuration per object, not class."""
+    """Telethon's client with limits on its retries, and with its configuration per object instead of per
+    class."""
 
     def __init__(self, owner: Client) -> None:
         super().__init__(
@@ -392,28 +404,29 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             connection_retries=1,
             retry_delay=0,
             auto_reconnect=False,
-            request_retries=3,  # moving to another data centre at login is one of them
+            request_retries=3,  # includes moving to another data centre at login
             raise_last_call_error=True,
             flood_sleep_threshold=0,
             device_model="SaveAny",
             base_logger=_TELETHON_LOG,
-            receive_updates=owner.listens,
+            receive_updates=owner.receives_updates,
         )
         self._owner = owner
-        self._sender._handlers[types.NewSessionCreated.CONSTRUCTOR_ID] = self._session_began
+        self._sender._handlers[types.NewSessionCreated.CONSTRUCTOR_ID] = self._on_new_session
 
-    async def _session_began(self, message: Any) -> None:
-        """Telegram has forgotten what this connection wants to be told, and what it was told is unknown."""
+    async def _on_new_session(self, message: Any) -> None:
+        """Telegram has forgotten this connection's subscriptions, so updates may have been lost."""
         await self._sender._handle_new_session_created(message)
-        self._owner.heard(types.UpdatesTooLong())
+        self._owner.on_update(types.UpdatesTooLong())
 
     async def _update_loop(self) -> None:
-        """In place of Telethon's own, which does not outlive a restart; see `updates.Feed`."""
+        """Replaces Telethon's loop, which loses its state at a restart; see `updates.Feed`."""
         while True:
-            self._owner.heard(await self._updates_queue.get())
+            self._owner.on_update(await self._updates_queue.get())
 
     async def get_me(self, input_peer: bool = False) -> None:
-        """Telethon wants to know it, and where updates are, at each new connection: for the loop above."""
+        """Do nothing: Telethon fetches the user and the update state on each connection, only for its update
+        loop."""
 
     async def _get_dc(self, dc_id: int, cdn: bool = False) -> types.DcOption:
         host, port = await self._owner.main_address(dc_id)

@@ -1,7 +1,7 @@
-"""Login codes: the ways in which Telegram sends one, and which account gets none.
+"""Login codes: the ways in which Telegram sends them, and the accounts that cannot get one here.
 
-See https://core.telegram.org/api/auth. Some accounts can be logged in by QR code only: Telegram first wants
-an e-mail address of them, or money, or a passkey, which only its own apps can show.
+See https://core.telegram.org/api/auth. Some accounts can only log in by QR code: Telegram first demands an
+e-mail address, a payment or a passkey, and only its own apps can ask for these.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from telethon import errors as tg
 from telethon.tl import types
 
 from saveany.errors import Permanent
-from saveany.telegram.errors import ErrorKind, describe, kind
+from saveany.telegram.errors import ErrorKind, describe, kind_of
+from saveany.texts import Text
 
 
 class DeliveryMethod(StrEnum):
-    """How a code is sent; the value says so, with `CodeSent.detail` and `CodeSent.length` filled in."""
+    """How a code is sent. The value describes it; fill in `CodeSent.detail` and `CodeSent.length`."""
 
     APP = "Telegram has sent a login code to your other devices: it is in the chat named Telegram there."
     SMS = "Telegram has sent a login code by SMS."
@@ -42,35 +43,36 @@ class DeliveryMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CodeSent:
-    """A code that was sent."""
+    """Where Telegram has sent a login code."""
 
-    way: DeliveryMethod
-    #: Where it went, or comes from: an e-mail address with stars, a URL, the beginning of a number.
+    method: DeliveryMethod
+    #: An e-mail address partly masked with stars, a URL, or the first digits of the calling number.
     detail: str = ""
-    length: int = 0  # digits of the code; 0 if Telegram does not tell
+    length: int = 0  # digits of the code; 0 if unknown
 
     @property
     def text(self) -> str:
-        """Where the code is, as a sentence."""
-        return self.way.value.format(detail=self.detail, length=self.length)
+        """A sentence that says where to find the code."""
+        return self.method.value.format(detail=self.detail, length=self.length)
 
     @property
     def is_number(self) -> bool:
-        """Whether the code has digits only."""
-        return self.way not in (DeliveryMethod.SMS_WORD, DeliveryMethod.SMS_PHRASE)
+        """Whether the code consists of digits only."""
+        return self.method not in (DeliveryMethod.SMS_WORD, DeliveryMethod.SMS_PHRASE)
 
 
 class NoCode(Permanent):
-    """Telegram sends this account no login code that can be used here; it can log in by QR code."""
+    """This account cannot get a login code here; it can log in by QR code."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Text) -> None:
         super().__init__(
-            f"Telegram does not let this account log in by a code here: {reason}. Use a QR code."
+            "Telegram does not let this account log in by a code here: {reason}. Use a QR code.",
+            reason=reason,
         )
 
 
-#: By the class of `SentCode.type`: the way, and which of the type's fields says more.
-_WAYS: dict[type, tuple[DeliveryMethod, str]] = {
+#: Class of `SentCode.type` -> the delivery method, and the name of the field with its details.
+_METHODS: dict[type, tuple[DeliveryMethod, str]] = {
     types.auth.SentCodeTypeApp: (DeliveryMethod.APP, ""),
     types.auth.SentCodeTypeSms: (DeliveryMethod.SMS, ""),
     types.auth.SentCodeTypeSmsWord: (DeliveryMethod.SMS_WORD, ""),
@@ -83,7 +85,7 @@ _WAYS: dict[type, tuple[DeliveryMethod, str]] = {
     types.auth.SentCodeTypeFirebaseSms: (DeliveryMethod.FIREBASE, ""),
 }
 
-#: Refusals for which a QR code would be no help, or that have an advice of their own.
+#: Errors for which a QR code would not help, or whose messages already say what to do.
 _NOT_ABOUT_CODES: tuple[type[BaseException], ...] = (
     tg.ApiIdInvalidError,
     tg.ApiIdPublishedFloodError,
@@ -101,26 +103,27 @@ _NOT_ABOUT_CODES: tuple[type[BaseException], ...] = (
 
 
 def sent(answer: Any) -> CodeSent:
-    """Where the code is that auth.sendCode has sent. Raises `NoCode`."""
+    """Where auth.sendCode has sent the code. Raises `NoCode`."""
     if isinstance(answer, types.auth.SentCodePaymentRequired):
-        raise NoCode("it wants to be paid for the SMS, in its own app")
+        raise NoCode(Text("it demands a payment for the SMS, which only its own app can make"))
     if isinstance(answer.type, types.auth.SentCodeTypeSetUpEmailRequired):
-        raise NoCode("the account has to set up an e-mail address for logins first, in Telegram's own app")
-    if type(answer.type) not in _WAYS:
-        raise NoCode("it sends the code in a way that SaveAny does not know")
-    way, field = _WAYS[type(answer.type)]
-    return CodeSent(way, getattr(answer.type, field) if field else "", getattr(answer.type, "length", 0) or 0)
+        raise NoCode(Text("set up an e-mail address for logins first, in Telegram's own app"))
+    if type(answer.type) not in _METHODS:
+        raise NoCode(Text("it sends the code in a way that SaveAny does not know"))
+    method, field = _METHODS[type(answer.type)]
+    detail = getattr(answer.type, field) if field else ""
+    return CodeSent(method, detail, getattr(answer.type, "length", 0) or 0)
 
 
 @contextmanager
-def by_code() -> Iterator[None]:
-    """Inside, what Telegram refuses because of how one logs in becomes `NoCode`: an account with a passkey
-    or one that must use a newer app may still log in by QR code."""
+def code_login() -> Iterator[None]:
+    """Turn refusals that concern this way of logging in into `NoCode`: an account with a passkey, or one that
+    requires a newer app, may still log in by QR code."""
     try:
         yield
     except _NOT_ABOUT_CODES:
         raise
     except tg.RPCError as error:
-        if kind(type(error)) is ErrorKind.FAIL:
+        if kind_of(type(error)) is ErrorKind.FAIL:
             raise NoCode(describe(error)) from error
         raise

@@ -1,14 +1,14 @@
-"""What Telegram's and Telethon's errors mean for a task: the one place where they are mapped.
+"""Maps the errors of Telegram and Telethon to this project's errors; no other module does this.
 
-Telethon has several hundred error classes. A class is looked up along its base classes, so a family has one
-entry and the exceptions to the family's rule have their own. A test walks every class Telethon defines and
-fails when one is reached by no entry.
+Telethon has several hundred error classes. The entry of the nearest base class applies, so that each family
+of errors needs one entry and each exception to the rule another. A test checks that every class which
+Telethon defines has an entry.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
@@ -18,18 +18,19 @@ from telethon.errors import common, rpcbaseerrors
 from saveany import advice
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.net.dial import ProxyFailed
+from saveany.texts import Text
 
 
 class Unreachable(OSError):
-    """No connection could be made."""
+    """Connecting to Telegram failed."""
 
 
 class LibraryError(ConnectionError):
-    """Telethon failed in a way that it does not know itself."""
+    """Telethon raised an error that it does not define, for example because of malformed data."""
 
 
 class AccountRefused(Permanent):
-    """Telegram does not let this account do it; it may let another one."""
+    """Telegram refuses this to the account; another account may be allowed to do it."""
 
 
 class ErrorKind(Enum):
@@ -41,14 +42,14 @@ class ErrorKind(Enum):
     FAIL = "fail"
 
 
-#: Error class or family -> what to do. The nearest entry along the base classes decides.
+#: Error class -> what to do. The entry of the nearest base class applies.
 KINDS: Mapping[type[BaseException], ErrorKind] = {
     rpcbaseerrors.InvalidDCError: ErrorKind.RETRY,
     rpcbaseerrors.BadRequestError: ErrorKind.FAIL,
     rpcbaseerrors.UnauthorizedError: ErrorKind.LOGIN,
     rpcbaseerrors.ForbiddenError: ErrorKind.FAIL,
     rpcbaseerrors.NotFoundError: ErrorKind.FAIL,
-    rpcbaseerrors.AuthKeyError: ErrorKind.FAIL,  # code 406, "not acceptable"; most are not about keys at all
+    rpcbaseerrors.AuthKeyError: ErrorKind.FAIL,  # code 406, "not acceptable"; most do not concern keys
     rpcbaseerrors.FloodError: ErrorKind.FLOOD,
     rpcbaseerrors.ServerError: ErrorKind.RETRY,
     rpcbaseerrors.TimedOutError: ErrorKind.RETRY,
@@ -75,7 +76,7 @@ KINDS: Mapping[type[BaseException], ErrorKind] = {
     EOFError: ErrorKind.RETRY,  # includes asyncio.IncompleteReadError
 }
 
-#: Errors that say: this connection is of no use any more, open another one.
+#: Errors after which a connection is unusable and another one must be opened.
 NETWORK: tuple[type[BaseException], ...] = (
     OSError,
     EOFError,
@@ -85,17 +86,17 @@ NETWORK: tuple[type[BaseException], ...] = (
     common.BadMessageError,
 )
 
-#: Errors that say: the access hash of a chat or a person is wrong, or there is no such chat or person.
+#: Errors for a wrong access hash of a chat or user, or for one that does not exist.
 WRONG_HASH: tuple[type[BaseException], ...] = (
     tg.ChannelInvalidError,
     tg.PeerIdInvalidError,
     tg.UserIdInvalidError,
 )
 
-#: The same for the access hash of a file.
+#: Errors for a wrong access hash of a file.
 WRONG_LOCATION: tuple[type[BaseException], ...] = (tg.FileIdInvalidError, tg.LocationInvalidError)
 
-#: Errors that say: read the message again, the file reference is too old.
+#: Errors for an expired file reference: the message must be read again.
 STALE_REFERENCE: tuple[type[BaseException], ...] = (
     tg.FileReferenceEmptyError,
     tg.FileReferenceExpiredError,
@@ -119,7 +120,7 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.AccessTokenExpiredError: "the bot token was revoked: set telegram.token to @BotFather's new one",
     tg.ApiIdInvalidError: "Telegram refused telegram.app_id and app_hash: see https://my.telegram.org",
     tg.ApiIdPublishedFloodError: (
-        "telegram.app_id is a published one that Telegram has blocked: make your own at https://my.telegram.org"
+        "telegram.app_id is a published one that Telegram has blocked: get your own at https://my.telegram.org"
     ),
     tg.BotMethodInvalidError: "bots may not do this",
     tg.ChannelBannedError: "the chat was banned by Telegram",
@@ -143,7 +144,7 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.ChatWriteForbiddenError: "this account may not write in the chat",
     tg.MsgIdInvalidError: "there is no such message",
     tg.UsernameNotOccupiedError: "nobody has this username; check the link",
-    tg.UsernameInvalidError: "this is not a possible username; check the link",
+    tg.UsernameInvalidError: "this cannot be a username; check the link",
     tg.FrozenMethodInvalidError: "the account is frozen by Telegram; see the chat with Telegram in its app",
     tg.PhoneNumberInvalidError: "this is not a phone number Telegram knows; write it as +491701234567",
     tg.PhoneNumberBannedError: "this phone number is banned by Telegram",
@@ -152,45 +153,48 @@ _MESSAGES: Mapping[type[BaseException], str] = {
     tg.CodeInvalidError: "the code is wrong",
     tg.EmailVerifyExpiredError: "the code has expired; start again",
     tg.PhonePasswordProtectedError: "the account is protected by a password",
-    tg.SendCodeUnavailableError: "all ways to send the code were used already",
-    tg.UpdateAppToLoginError: "it wants a newer app",
+    tg.SendCodeUnavailableError: "all ways of sending the code were used already",
+    tg.UpdateAppToLoginError: "it requires a newer app",
     tg.PhoneCodeEmptyError: "the code is missing",
     tg.PhoneCodeExpiredError: "the code has expired; start again",
     tg.PasswordHashInvalidError: "the password is wrong",
     tg.LocationInvalidError: "Telegram does not know this file any more",
     tg.FileIdInvalidError: "Telegram does not know this file any more",
     TimeoutError: "Telegram did not answer in time",
-    LibraryError: "Telegram's library stumbled over what came, if it came from Telegram; the log tells more",
+    LibraryError: "Telegram's library failed, perhaps because of what Telegram sent; see the log",
     ConnectionError: "the connection to Telegram was lost",
     EOFError: "the connection to Telegram was lost",
-    common.SecurityError: "a reply of Telegram was damaged",
-    common.TypeNotFoundError: "a reply of Telegram could not be read; a newer SaveAny may know it",
+    common.SecurityError: "a reply from Telegram was damaged",
+    common.TypeNotFoundError: "a reply of Telegram could not be read; a newer SaveAny may support it",
     OSError: "Telegram cannot be reached; check network and proxy",
 }
 
-#: The account itself is gone: logging in to it again is not possible.
+#: The account no longer exists, so logging in to it again is not possible.
 _GONE = (tg.UserDeactivatedError, tg.UserDeactivatedBanError)
 
 _DEFAULT_FLOOD_SECONDS = 60.0
 
+_OF_ACCOUNT = "Telegram account {account}: {reason}"
 
-def kind(cls: type[BaseException]) -> ErrorKind | None:
-    """What to do after an error of this class; None if no entry reaches it."""
+
+def kind_of(cls: type[BaseException]) -> ErrorKind | None:
+    """What to do after an error of this class; None if there is no entry for it."""
     return next((KINDS[base] for base in cls.__mro__ if base in KINDS), None)
 
 
 def is_known(error: BaseException) -> bool:
-    """Whether it is an answer of Telegram's, or trouble with the connection to it."""
-    return isinstance(error, tg.RPCError) or kind(type(error)) is not None
+    """Whether it is an error reply from Telegram, or a failure of the connection to it."""
+    return isinstance(error, tg.RPCError) or kind_of(type(error)) is not None
 
 
 def login_command(account: str, is_bot: bool) -> str:
-    """The exact command that logs this account in again."""
+    """The command that logs this account in again."""
     return advice.command("login --bot" if is_bot else f"login --phone --name {account}")
 
 
 def flood_seconds(error: BaseException) -> float:
-    """How long Telegram asked to wait; at least 1 s, as a wait of 0 has been seen and means "soon"."""
+    """The flood wait that Telegram demands, in seconds; at least 1, because it sometimes sends 0 for
+    "soon"."""
     return max(1.0, float(getattr(error, "seconds", _DEFAULT_FLOOD_SECONDS)))
 
 
@@ -201,55 +205,80 @@ def unknown_key(error: BaseException) -> bool:
     )
 
 
-def describe(error: BaseException) -> str:
-    """The error in words for a user, without secrets."""
+def describe(error: BaseException) -> Text:
+    """What the error means, for a user, as a phrase without a full stop. It contains no secret."""
     if isinstance(error.__cause__, ProxyFailed):
-        return f"Telegram cannot be reached: {error.__cause__}"
-    text = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), "")
-    if text:
-        return text
+        return Text("Telegram cannot be reached: {reason}", {"reason": str(error.__cause__)})
+    phrase = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), "")
+    if phrase:
+        return Text(phrase)
     if isinstance(error, tg.RPCError):
-        return f"Telegram answered {_rpc_name(error)}"
-    return f"an unexpected error of Telegram's library: {type(error).__name__}"
+        return Text("Telegram replied {error}", {"error": _rpc_name(error)})
+    return Text("an unexpected error of Telegram's library: {error}", {"error": type(error).__name__})
+
+
+def of_account(account: str, reason: Text) -> Text:
+    """`reason` preceded by the name of the account; `reason` alone without a name."""
+    return Text(_OF_ACCOUNT, {"account": account, "reason": reason}) if account else reason
+
+
+def without_account(text: Text) -> Text:
+    """The `reason` in a text made by `of_account`; any other text unchanged."""
+    reason = text.fields.get("reason")
+    return reason if text.template == _OF_ACCOUNT and isinstance(reason, Text) else text
+
+
+def joined(texts: Sequence[Text], separator: str = "; ") -> Text:
+    """Several texts as one, with the separator between them."""
+    first, *others = texts
+    for each in others:
+        first = Text("{first}" + separator + "{second}", {"first": first, "second": each})
+    return first
+
+
+def flood_wait(seconds: float) -> Text:
+    """The reason for waiting `seconds`."""
+    return Text("Telegram asks to wait {seconds} s", {"seconds": round(seconds)})
 
 
 def translate(error: BaseException, account: str = "", *, is_bot: bool = False) -> TaskError:
-    """The task error for an error of Telethon; `account` is named in the message."""
+    """The task error for an error of Telethon; its text names the `account`."""
     if isinstance(error, TaskError):
         return error
-    who = f"Telegram account {account}: " if account else ""
-    what = ErrorKind.LOGIN if unknown_key(error) else kind(type(error)) or ErrorKind.RETRY
-    if what is ErrorKind.LOGIN:
-        text = describe(common.AuthKeyNotFound()) if unknown_key(error) else describe(error)
-        return NeedsLogin(f"{who}{text}. {_login_advice(error, account, is_bot=is_bot)}")
-    if what is ErrorKind.FLOOD:
+    kind = ErrorKind.LOGIN if unknown_key(error) else kind_of(type(error)) or ErrorKind.RETRY
+    if kind is ErrorKind.LOGIN:
+        return NeedsLogin(of_account(account, _login_reason(error, account, is_bot=is_bot)))
+    if kind is ErrorKind.FLOOD:
         seconds = flood_seconds(error)
-        return Retryable(f"{who}Telegram asks to wait {seconds:.0f} s", after=seconds)
-    if what is ErrorKind.RETRY:
-        return (Offline if isinstance(error, Unreachable) else Retryable)(who + describe(error))
-    refused = AccountRefused if isinstance(error, tg.RPCError) else Permanent
-    return refused(who + describe(error))
+        return Retryable(of_account(account, flood_wait(seconds)), after=seconds)
+    reason = of_account(account, describe(error))
+    if kind is ErrorKind.RETRY:
+        return (Offline if isinstance(error, Unreachable) else Retryable)(reason)
+    return (AccountRefused if isinstance(error, tg.RPCError) else Permanent)(reason)
 
 
 @contextmanager
 def translated(account: str = "", *, is_bot: bool = False) -> Iterator[None]:
-    """The edge: inside, errors are Telethon's; what comes out is ours. Cancellation and ours pass."""
+    """Translate Telethon's errors inside the block. This project's errors and cancellation pass unchanged."""
     try:
         yield
     except (SaveAnyError, asyncio.CancelledError):
         raise
     except Exception as error:
         if not is_known(error):
-            raise  # a bug of ours, not an answer of Telegram's
+            raise  # a bug in this project
         raise translate(error, account, is_bot=is_bot) from error
 
 
-def _login_advice(error: BaseException, account: str, *, is_bot: bool) -> str:
+def _login_reason(error: BaseException, account: str, *, is_bot: bool) -> Text:
+    template = "{reason}. Log in again: {command}"
     if isinstance(error, _GONE) and not is_bot:
-        return f"Log in another account: {login_command(account, is_bot)}"
-    return f"Log in again: {login_command(account, is_bot)}"
+        template = "{reason}. Log in another account: {command}"
+    reason = describe(common.AuthKeyNotFound() if unknown_key(error) else error)
+    return Text(template, {"reason": reason, "command": login_command(account, is_bot)})
 
 
 def _rpc_name(error: BaseException) -> str:
-    """The server's own text, which Telethon keeps for errors it has no class for, else the class's name."""
+    """The name of an error as the server sent it. Telethon keeps it only for errors that it has no class for;
+    for others the name of the class."""
     return str(vars(error).get("message") or type(error).__name__)

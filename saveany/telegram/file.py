@@ -1,4 +1,4 @@
-"""One file at Telegram, read part by part whatever happens on the way."""
+"""Reads one file from Telegram, part by part, and recovers from every error that can be recovered from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import Retryable, TaskError
 from saveany.logs import get_logger
-from saveany.telegram.cdn import Redirect
+from saveany.telegram.cdn import CdnRedirect
 from saveany.telegram.errors import (
     STALE_REFERENCE,
     WRONG_LOCATION,
@@ -22,7 +22,9 @@ from saveany.telegram.errors import (
     ErrorKind,
     describe,
     flood_seconds,
-    kind,
+    flood_wait,
+    joined,
+    kind_of,
     translate,
     translated,
     unknown_key,
@@ -31,51 +33,57 @@ from saveany.telegram.flow import FloodClock
 from saveany.telegram.media import Media
 from saveany.telegram.pool import Connection, ConnectionPool, PoolLimits
 
-#: The most bytes of a part, and the block that a part must not cross.
+#: Maximum size of a part in bytes, and the size of the blocks whose borders a part must not cross.
 PART = 1 << 20
 
 Bytes = bytes | memoryview
 OnWait = Callable[[float], None]
-#: The same file as an account sees it that is not in the set; None if no other can.
-Elsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
+#: Finds the same file with an account that is not in the set; None if no other account can see it.
+FindElsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 
 
-class GetPool(Protocol):
-    """Finds the lines of an account to a data centre, which may be one of a CDN."""
+class PoolFactory(Protocol):
+    """Returns the connection pool of an account and a data centre, which may be one of the CDN."""
 
     def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
         """See `parallel.Downloader.pool`."""
 
 
 _log = get_logger("saveany.telegram")
-#: After so many failures of a CDN the file's own data centre is asked not to redirect any more.
+#: Failures of the CDN after which the file's own data centre is asked not to redirect any more.
 _CDN_TRIES = 3
-#: The end of every JPEG, and how many bytes of zeros may follow it.
-_JPEG_END, _PADDING = b"\xff\xd9", 1024
-#: Telegram makes photos smaller than this.
-_LARGEST_PHOTO = 64 << 20
+#: The last bytes of every JPEG, and the maximum number of zero bytes that may follow them.
+_JPEG_END, _MAX_PADDING = b"\xff\xd9", 1024
+#: Upper limit for the size of a photo in bytes; Telegram's photos are smaller.
+_MAX_PHOTO = 64 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
 class LongWait(Retryable):
-    """Telegram wants this account to wait longer than a download does; another account may go on."""
+    """The flood wait of this account is too long for a download; another account may continue."""
 
 
-class OtherSize(Retryable):
-    """A photo is whole, but has `size` bytes, not as many as Telegram says. With that size it can be read."""
+class PhotoSizeMismatch(Retryable):
+    """A photo is complete but has `size` bytes instead of the size that Telegram states. Retry with
+    `size`."""
 
-    def __init__(self, size: int, said: int) -> None:
-        # A wait, however short, is no failure: this is nobody's fault.
-        super().__init__(f"Telegram says that the photo has {said} bytes, and sends {size}", after=0.01)
+    def __init__(self, size: int, stated: int) -> None:
+        # A retry with a delay, however short, does not count as a failure; this error is nobody's fault.
+        super().__init__(
+            "Telegram states a size of {stated} bytes for the photo, but sends {size}.",
+            after=0.01,
+            stated=stated,
+            size=size,
+        )
         self.size = size
 
 
 class _Redirected(Exception):
-    """The part is to be read from a CDN."""
+    """The part must be read from the CDN."""
 
 
 class _PartRequest(NamedTuple):
-    """In the order of upload.getFile's parameters."""
+    """Arguments of upload.getFile, in its order."""
 
     offset: int
     limit: int
@@ -83,57 +91,58 @@ class _PartRequest(NamedTuple):
 
 
 class RemoteFile:
-    """A file that is being read. Follows it to other data centres and accounts, and renews its reference."""
+    """A file that is being read. It follows redirects to other data centres, switches accounts when one fails
+    and renews the file reference."""
 
     def __init__(
         self,
         media: Media,
         width: int,
-        pool: GetPool,
+        pool: PoolFactory,
         refresh: Callable[[Media], Awaitable[Media]],
-        elsewhere: Elsewhere,
+        find_elsewhere: FindElsewhere,
         on_wait: OnWait | None,
         limits: PoolLimits,
         leases: ExitStack,
         *,
         urgent: bool,
     ) -> None:
-        self._media = media  # changes when its reference expires or Telegram sends us elsewhere
-        self._width = width  # lines to use
+        self._media = media  # replaced when its reference is renewed, or the data centre or account changes
+        self._width = width  # number of connections to use
         self.urgent = urgent  # its parts go before those of other files
         self._get_pool = pool
         self._refresh = refresh
-        self._elsewhere = elsewhere
-        self._gave_up: dict[str, TaskError] = {}  # accounts that cannot go on with this file, and why
+        self._find_elsewhere = find_elsewhere
+        self._failed_accounts: dict[str, TaskError] = {}  # accounts that cannot read this file
         self._on_wait = on_wait
         self._limits = limits
         self._leases = leases
-        self._lines: dict[ConnectionPool, list[Connection]] = {}  # in use by this file until `leases` ends
-        self._redirect: Redirect | None = None  # the file is read there now
+        self._connections: dict[ConnectionPool, list[Connection]] = {}  # leased until `leases` ends
+        self._redirect: CdnRedirect | None = None  # set while the file is read from the CDN
         self._cdn_failures = 0
-        self._told = 0.0
+        self._reported_until = 0.0  # end of the last flood wait that was reported to `on_wait`
         self._refreshing = asyncio.Lock()
-        self._refreshed = 0  # times in a row, without a part in between
+        self._refreshes = 0  # consecutive ones, without a part in between
 
     @property
-    def at_once(self) -> int:
-        """How many parts are worth being asked for at the same time, now."""
+    def max_in_flight(self) -> int:
+        """The number of parts that should be in flight at the moment."""
         pool = self._cdn_pool(self._redirect) if self._redirect else self._pool()
-        return min(self._width, pool.share) * pool.depth.now
+        return min(self._width, pool.share) * pool.window.size
 
     async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
-        """The bytes from `offset` on, `limit` of them or up to the end of the file; never fewer.
+        """Exactly the bytes from `offset` to `offset + limit` or the end of the file.
 
-        Both are multiples of 4 KiB, and `limit` divides 1 MiB; if `precise`, multiples of 1 KiB are enough.
+        Both are multiples of 4 KiB, and `limit` divides 1 MiB; with `precise`, multiples of 1 KiB are enough.
         Raises `Retryable`, `Permanent` and `NeedsLogin`.
         """
         part = _PartRequest(offset, limit, precise)
         with translated(self._media.account, is_bot=self._pool().is_bot):
-            data = await self._try(part)
-        self._refreshed = 0
+            data = await self._read_with_retries(part)
+        self._refreshes = 0
         return data
 
-    async def _try(self, part: _PartRequest) -> Bytes:
+    async def _read_with_retries(self, part: _PartRequest) -> Bytes:
         tries = 0
         while True:
             media, pool = self._media, self._pool()
@@ -141,15 +150,15 @@ class RemoteFile:
             seconds = self._limits.part * (tries + 1)
             try:
                 if redirect is not None:
-                    return await self._ask_cdn(redirect, pool, part, seconds)
-                await self._wait(pool.clock)
-                return await self._ask(pool, media, part, seconds)
+                    return await self._read_from_cdn(redirect, pool, part, seconds)
+                await self._wait(pool.flood_clock)
+                return await self._read_from_dc(pool, media, part, seconds)
             except _Redirected:
                 continue
-            except OtherSize:
+            except PhotoSizeMismatch:
                 raise
             except LongWait as wait:
-                await self._move(media, wait)
+                await self._switch_account(media, wait)
             except Exception as error:
                 tries += 0 if isinstance(error, tg.FloodError) else 1
                 if tries == self._limits.tries:
@@ -163,53 +172,62 @@ class RemoteFile:
     def _pool(self) -> ConnectionPool:
         return self._get_pool(self._media.account, self._media.dc_id)
 
-    def _line(self, pool: ConnectionPool) -> Connection:
-        """The line that has the least to do: a slow one gets fewer parts."""
-        if pool not in self._lines:
-            self._lines[pool] = self._leases.enter_context(pool.lines(self._width))
-        return min(self._lines[pool], key=lambda line: line.busy)
+    def _least_loaded(self, pool: ConnectionPool) -> Connection:
+        """The connection with the fewest requests, so that a slow one gets fewer parts."""
+        if pool not in self._connections:
+            self._connections[pool] = self._leases.enter_context(pool.lease(self._width))
+        return min(self._connections[pool], key=lambda each: each.load)
 
-    async def _ask(self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float) -> Bytes:
-        data = await self._sent(pool, media, part, seconds)
+    async def _read_from_dc(
+        self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float
+    ) -> Bytes:
+        data = await self._fetch(pool, media, part, seconds)
         expected = min(part.limit, media.size - part.offset)
         if len(data) != expected:
-            await self._measure(pool, media)
-            raise Retryable(f"Telegram sent {len(data)} bytes where {expected} were due, at {part.offset}")
-        self._answered(pool, len(data))
+            await self._check_photo_size(pool, media)
+            raise Retryable(
+                "Telegram sent {received} bytes at {offset}; {expected} were expected.",
+                received=len(data),
+                offset=part.offset,
+                expected=expected,
+            )
+        self._record_part(pool, len(data))
         return data
 
-    async def _sent(self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float) -> Bytes:
-        """What Telegram sends for a part, however much it is. Raises `_Redirected` if that is a redirect."""
+    async def _fetch(self, pool: ConnectionPool, media: Media, part: _PartRequest, seconds: float) -> Bytes:
+        """The bytes that Telegram sends for a part, of any length. Raises `_Redirected` for a redirect to the
+        CDN."""
         cdn = self._cdn_failures < _CDN_TRIES
         request = (
             functions.upload.GetWebFileRequest(media.tl_location, part.offset, part.limit)
             if media.is_web
             else functions.upload.GetFileRequest(media.tl_location, *part, cdn_supported=cdn)
         )
-        answer = await self._send(pool, request, seconds)
-        if isinstance(answer, types.upload.FileCdnRedirect):
+        reply = await self._send(pool, request, seconds)
+        if isinstance(reply, types.upload.FileCdnRedirect):
             if not cdn:
-                raise Retryable("Telegram keeps this file on a foreign network (CDN) that does not answer")
-            self._redirect = self._redirect or Redirect(answer, media.size)  # all parts follow the same one
+                raise Retryable("Telegram keeps this file on a foreign network (CDN) that does not respond.")
+            self._redirect = self._redirect or CdnRedirect(reply, media.size)  # the same one for all parts
             raise _Redirected
-        data: Bytes = answer.bytes
+        data: Bytes = reply.bytes
         return data
 
-    async def _measure(self, pool: ConnectionPool, media: Media) -> None:
-        """Raises `OtherSize` for a photo that has its end, but not where Telegram says."""
+    async def _check_photo_size(self, pool: ConnectionPool, media: Media) -> None:
+        """Raise `PhotoSizeMismatch` for a photo that is complete but has another size than Telegram
+        states."""
         if media.kind != "photo":
             return
         offset, end = 0, b""
-        while offset < _LARGEST_PHOTO:
-            data = await self._sent(pool, media, _PartRequest(offset, PART, False), self._limits.part)
-            offset, end = offset + len(data), (end + bytes(data[-_PADDING:]))[-_PADDING:]
+        while offset < _MAX_PHOTO:
+            data = await self._fetch(pool, media, _PartRequest(offset, PART, False), self._limits.part)
+            offset, end = offset + len(data), (end + bytes(data[-_MAX_PADDING:]))[-_MAX_PADDING:]
             if len(data) < PART:
                 break
         if offset not in (media.size, 0) and end.rstrip(b"\0").endswith(_JPEG_END):
-            raise OtherSize(offset, media.size)
+            raise PhotoSizeMismatch(offset, media.size)
 
-    async def _ask_cdn(
-        self, redirect: Redirect, home: ConnectionPool, part: _PartRequest, seconds: float
+    async def _read_from_cdn(
+        self, redirect: CdnRedirect, home: ConnectionPool, part: _PartRequest, seconds: float
     ) -> Bytes:
         pool = self._cdn_pool(redirect)
         generation = pool.generation
@@ -224,87 +242,91 @@ class RemoteFile:
             if unknown_key(error):
                 await pool.renew_key(generation)
             raise
-        self._answered(pool, len(data))
+        self._record_part(pool, len(data))
         return data
 
-    def _cdn_pool(self, redirect: Redirect) -> ConnectionPool:
+    def _cdn_pool(self, redirect: CdnRedirect) -> ConnectionPool:
         return self._get_pool(self._media.account, redirect.dc_id, cdn=True)
 
-    def _leave_cdn(self, redirect: Redirect, error: Exception) -> None:
-        """Ask the file's own data centre again: it redirects anew or, in the end, sends the file itself."""
+    def _leave_cdn(self, redirect: CdnRedirect, error: Exception) -> None:
+        """Return to the file's own data centre, which redirects again or, after several failures, sends the
+        file."""
         if self._redirect is redirect:
             reason = error.message if isinstance(error, TaskError) else describe(error)
-            _log.warning("a CDN failed", reason=reason)
+            _log.warning("cdn_failed", reason=reason)
             self._redirect = None
             self._cdn_failures += 1
 
     async def _send(self, pool: ConnectionPool, request: TLRequest, seconds: float) -> Any:
-        # It may have to wait for its turn, or for a connection: a flood wait that came meanwhile counts too.
-        line = self._line(pool)
+        # The request may wait for a slot or a connection. A flood wait that begins meanwhile counts too.
+        connection = self._least_loaded(pool)
         try:
-            return await line.ask(request, seconds, lambda: self._wait(pool.clock), urgent=self.urgent)
+            return await connection.call(
+                request, seconds, lambda: self._wait(pool.flood_clock), urgent=self.urgent
+            )
         except tg.FloodError as error:
             pool.flood(flood_seconds(error))
             raise
 
-    def _answered(self, pool: ConnectionPool, size: int) -> None:
-        lines = self._lines[pool]
-        pool.depth.answered(size, idle=sum(line.busy for line in lines) < len(lines) / 2)
+    def _record_part(self, pool: ConnectionPool, size: int) -> None:
+        connections = self._connections[pool]
+        busy = sum(each.load for each in connections)
+        pool.window.on_part(size, idle=busy < len(connections) / 2)
 
     async def _recover(self, pool: ConnectionPool, generation: int, media: Media, error: Exception) -> None:
-        """Do what makes another try worth it, or raise."""
-        what = kind(type(error))
+        """Prepare another attempt after an error, or raise the error if another attempt cannot help."""
+        what = kind_of(type(error))
         if what is ErrorKind.FLOOD or isinstance(error, TimeoutError | tg.TimedOutError):
-            pool.depth.trouble()
+            pool.window.on_failure()
         if isinstance(error, tg.FileMigrateError):
             self._media = replace(self._media, dc_id=error.new_dc)
         elif isinstance(error, STALE_REFERENCE):
             await self._renew(media)
         elif what is ErrorKind.FLOOD:
-            pass  # the next try waits
-        elif isinstance(error, WRONG_LOCATION) and not self._refreshed:
+            pass  # the next attempt waits
+        elif isinstance(error, WRONG_LOCATION) and not self._refreshes:
             await self._renew(media)
-        elif (what is ErrorKind.LOGIN or unknown_key(error)) and not pool.at_home:
+        elif (what is ErrorKind.LOGIN or unknown_key(error)) and not pool.is_home:
             await pool.renew_key(generation)
         elif what is ErrorKind.FAIL and isinstance(error, tg.RPCError):
-            await self._move(media, translate(error, media.account))
+            await self._switch_account(media, translate(error, media.account))
         elif unknown_key(error) or not (what is ErrorKind.RETRY or isinstance(error, Retryable)):
             raise error
 
     async def _renew(self, used: Media) -> None:
-        """Read the message again, once for all parts that found the file reference expired."""
+        """Read the message again, once for all parts whose file reference has expired."""
         async with self._refreshing:
             if self._media.location != used.location:
                 return
-            if self._refreshed == self._limits.tries:
-                raise Retryable("Telegram refuses every reference to this file", after=60)
-            self._refreshed += 1
+            if self._refreshes == self._limits.tries:
+                raise Retryable("Telegram rejects every reference to this file.", after=60)
+            self._refreshes += 1
             self._media = await self._refresh(used)
 
-    async def _move(self, used: Media, why: TaskError) -> None:
-        """Go on with another account, once for all parts; raises if there is none that can."""
+    async def _switch_account(self, used: Media, reason: TaskError) -> None:
+        """Continue with another account, once for all parts. Raises if no other account can read the file."""
         async with self._refreshing:
             if self._media.account != used.account:
                 return
-            self._gave_up[used.account] = why
-            other = await self._elsewhere(used, self._gave_up)
+            self._failed_accounts[used.account] = reason
+            other = await self._find_elsewhere(used, self._failed_accounts)
             if other is None:
-                raise self._verdict() from why
-            _log.info("another account goes on", account=other.account, reason=why.message)
+                raise self._combined_error() from reason
+            _log.info("account_switched", account=other.account, reason=reason.message)
             self._media = other
             self._redirect = None
 
-    def _verdict(self) -> TaskError:
-        passing = [each for each in self._gave_up.values() if isinstance(each, Retryable)]
+    def _combined_error(self) -> TaskError:
+        passing = [each for each in self._failed_accounts.values() if isinstance(each, Retryable)]
         if passing:
             return min(passing, key=lambda each: each.after)
-        return AccountRefused("; ".join(each.message for each in self._gave_up.values()))
+        return AccountRefused(joined([each.text for each in self._failed_accounts.values()]))
 
     async def _wait(self, clock: FloodClock) -> None:
-        while (left := clock.left) > 0:
-            if left > self._limits.flood:
-                raise LongWait(f"Telegram asks to wait {left:.0f} s", after=left)
-            if clock.until > self._told and self._on_wait:
-                self._told = clock.until
-                self._on_wait(left)
-            await asyncio.sleep(left)
+        while (seconds := clock.remaining) > 0:
+            if seconds > self._limits.flood:
+                raise LongWait(flood_wait(seconds), after=seconds)
+            if clock.until > self._reported_until and self._on_wait:
+                self._reported_until = clock.until
+                self._on_wait(seconds)
+            await asyncio.sleep(seconds)

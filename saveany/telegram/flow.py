@@ -1,4 +1,4 @@
-"""How fast an account may ask a data centre: waits it was told, and how many parts at once are worth it."""
+"""Flow control: flood waits, the number of parts in flight, and a semaphore that is fair."""
 
 from __future__ import annotations
 
@@ -10,130 +10,134 @@ from contextlib import asynccontextmanager
 
 #: Seconds over which a speed is measured.
 ROUND = 1.0
-#: What a deeper window must gain to be kept.
-_GAIN = 1.1
-#: Seconds until a depth that was settled on is questioned again.
+#: Minimum ratio of the new speed to the old one for a larger window to be kept.
+_MIN_GAIN = 1.1
+#: Seconds after which a settled window size is tested again.
 _REST = 30.0
 
 
 class FloodClock:
-    """When Telegram will hear this account at this data centre again."""
+    """The end of the flood wait of one account at one data centre."""
 
     def __init__(self) -> None:
         self.until = 0.0  # monotonic
 
-    def hit(self, seconds: float) -> None:
-        """Telegram asked to wait."""
+    def extend(self, seconds: float) -> None:
+        """Record a flood wait of `seconds` from now. A longer one stays in force."""
         self.until = max(self.until, time.monotonic() + seconds)
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds to wait from now, 0 if none."""
         return max(0.0, self.until - time.monotonic())
 
 
 class Window:
-    """How many parts each connection is asked for at once: one more while that makes it faster, half as many
-    at once when Telegram objects or does not answer."""
+    """The number of parts in flight per connection.
 
-    def __init__(self, first: int, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.now = first
-        self._most = most
+    It grows by one as long as that increases the speed, and is halved after a flood wait or a timeout.
+    """
+
+    def __init__(self, initial: int, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size = initial
+        self._maximum = maximum
         self._clock = clock
-        self._began = clock()  # the round that is being measured
-        self._bytes = 0
-        self._before: float | None = None  # the speed one step less deep, if this step is on trial
-        self._rest_until = 0.0  # monotonic, as is …
-        self._deaf_until = 0.0  # … the end of a trouble that has been counted
+        self._round_start = clock()
+        self._round_bytes = 0
+        self._previous_speed: float | None = None  # with a window smaller by one, while this size is on trial
+        self._rest_until = 0.0  # monotonic
+        self._failure_counted_until = 0.0  # monotonic
 
-    def answered(self, size: int, *, idle: bool = False) -> None:
-        """A part has come; `idle` if the connections have little to do, as whoever takes the parts is slower
-        than they are."""
+    def on_part(self, size: int, *, idle: bool = False) -> None:
+        """Record a received part of `size` bytes. `idle`: most connections have nothing to do because the
+        consumer is slower than they are."""
         now = self._clock()
-        seconds = now - self._began
-        if idle or now < self._rest_until or seconds > 2 * ROUND:  # that says nothing about their speed
-            self._restart(now)
+        seconds = now - self._round_start
+        if (
+            idle or now < self._rest_until or seconds > 2 * ROUND
+        ):  # not a measurement of the connections' speed
+            self._restart_round(now)
         elif seconds < ROUND:
-            self._bytes += size
+            self._round_bytes += size
         else:
-            self._judge((self._bytes + size) / seconds, now)
+            self._adjust((self._round_bytes + size) / seconds, now)
 
-    def trouble(self) -> None:
-        """A flood wait, or no answer in time. What several parts run into at the same time counts once."""
+    def on_failure(self) -> None:
+        """Record a flood wait or a timeout. Failures of several parts at the same time count as one."""
         now = self._clock()
-        if now >= self._deaf_until:
-            self.now = max(1, self.now // 2)
-            self._deaf_until = now + ROUND
+        if now >= self._failure_counted_until:
+            self.size = max(1, self.size // 2)
+            self._failure_counted_until = now + ROUND
         self._rest(now)
 
-    def _judge(self, speed: float, now: float) -> None:
-        if self._before is not None and speed < self._before * _GAIN:
-            self.now -= 1
+    def _adjust(self, speed: float, now: float) -> None:
+        if self._previous_speed is not None and speed < self._previous_speed * _MIN_GAIN:
+            self.size -= 1
             self._rest(now)
-        elif self.now < self._most:
-            self.now += 1
-            self._before = speed
-            self._restart(now)
+        elif self.size < self._maximum:
+            self.size += 1
+            self._previous_speed = speed
+            self._restart_round(now)
         else:
             self._rest(now)
 
     def _rest(self, now: float) -> None:
-        self._before = None
+        self._previous_speed = None
         self._rest_until = now + _REST
-        self._restart(now)
+        self._restart_round(now)
 
-    def _restart(self, now: float) -> None:
-        self._began, self._bytes = now, 0
+    def _restart_round(self, now: float) -> None:
+        self._round_start, self._round_bytes = now, 0
 
 
 class FairSemaphore:
-    """Lets so many through at once as there is `room` for, in the order in which they came.
+    """A semaphore that serves waiters in order of arrival and whose `capacity` may change.
 
-    Urgent ones go before the others, and find room for one of them beside what is under way: a small file
-    waits for what was asked for already, not for a big file's whole queue.
+    Urgent waiters go first, and one of them may exceed the capacity. So a small file waits only for requests
+    that are under way, not for the whole queue of a big file.
     """
 
-    def __init__(self, room: Callable[[], int]) -> None:
-        self.wanted = 0  # turns that are taken or waited for
-        self._room = room
-        self._taken = 0
+    def __init__(self, capacity: Callable[[], int]) -> None:
+        self.demand = 0  # slots in use or waited for
+        self._capacity = capacity
+        self._in_use = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
-        self._others: deque[asyncio.Future[None]] = deque()
+        self._normal: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def turn(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn, and have it while the block runs."""
-        self.wanted += 1
+    async def slot(self, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the duration of the block."""
+        self.demand += 1
         try:
-            await self._take(self._urgent if urgent else self._others)
+            await self._acquire(self._urgent if urgent else self._normal)
             try:
                 yield
             finally:
-                self._give_back()
+                self._release()
         finally:
-            self.wanted -= 1
+            self.demand -= 1
 
-    async def _take(self, queue: deque[asyncio.Future[None]]) -> None:
-        mine = asyncio.get_running_loop().create_future()
-        queue.append(mine)
-        self._give()
+    async def _acquire(self, queue: deque[asyncio.Future[None]]) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        queue.append(waiter)
+        self._wake_waiters()
         try:
-            await mine
+            await waiter
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():  # it was given before this one noticed
-                self._give_back()
+            if waiter.done() and not waiter.cancelled():  # it got the slot at the moment of the cancellation
+                self._release()
             raise
 
-    def _give_back(self) -> None:
-        self._taken -= 1
-        self._give()
+    def _release(self) -> None:
+        self._in_use -= 1
+        self._wake_waiters()
 
-    def _give(self) -> None:
-        """Hand over turns as there is room now. They count as taken at once: one who comes later, or who
-        comes again, does not overtake those that wait."""
-        for queue, room in ((self._urgent, self._room() + 1), (self._others, self._room())):
-            while queue and self._taken < room:
-                turn = queue.popleft()
-                if not turn.done():  # canceled
-                    turn.set_result(None)
-                    self._taken += 1
+    def _wake_waiters(self) -> None:
+        """Give free slots to waiters. A slot counts as in use at once, before its waiter runs, so that a new
+        request cannot overtake those that wait."""
+        for queue, capacity in ((self._urgent, self._capacity() + 1), (self._normal, self._capacity())):
+            while queue and self._in_use < capacity:
+                waiter = queue.popleft()
+                if not waiter.done():  # not canceled
+                    waiter.set_result(None)
+                    self._in_use += 1

@@ -1,7 +1,7 @@
 """Links to Telegram messages: one parser for every form in which people copy and paste them.
 
-The forms are those of https://core.telegram.org/api/links#message-links. Pure: nothing is looked up, so a
-link that parses may still name a chat or message that does not exist.
+The forms are those of https://core.telegram.org/api/links#message-links. Parsing needs no network, so a link
+that parses may name a chat or message that does not exist.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 from saveany.errors import InvalidInput
+from saveany.texts import Field, Text
 
 #: Message ids are positive signed 32-bit integers.
 MAX_MESSAGE = 2**31 - 1
-#: The most message ids that one link may name.
+#: Maximum number of message ids in one link.
 MAX_RANGE = 10_000
-#: The largest channel id there is (https://core.telegram.org/api/bots/ids).
+#: The largest possible channel id (https://core.telegram.org/api/bots/ids).
 MAX_CHANNEL = 997_852_516_352
-#: Begins the canonical links to what was said to the bot.
+#: Start of the canonical links to messages in chats with the bot.
 BOT_CHAT_PREFIX = "tg://openmessage?"
-#: The largest id of a person (https://core.telegram.org/api/bots/ids).
+#: The largest possible user id (https://core.telegram.org/api/bots/ids).
 MAX_PERSON = 2**40 - 1
 
 _BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567890: -(10**12 + id)
 _ADVICE = "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
 
-#: First words of links that name no chat; a username is never one of them.
+#: First path segments of links that lead to something else than a chat; none of them is a username.
 _NOT_A_CHAT = {
     "addemoji": "a set of emoji",
     "addlist": "a chat folder",
@@ -59,13 +60,13 @@ _WEB = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _APP = re.compile(r"tg:(?://)?(?P<action>[^/?#]*)/?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.IGNORECASE)
-# Anything foreign may stand before a scheme ("看https://…"). Without a scheme a letter before the host would
-# be part of the host, so only punctuation goes.
+# Any text may precede a scheme ("看https://…"). Without a scheme a preceding letter would belong to the host,
+# so only punctuation is removed.
 _BEFORE = re.compile(r"^(?:[^0-9A-Za-z]*(?=(?:https?://|tg:))|[\W_]+)", re.IGNORECASE)
 _AFTER = re.compile(r"[^0-9A-Za-z]+$")
 _ASCII = re.compile(r"[!-~]*")
 
-_USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # four letters: names sold as collectibles
+_USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # names of four letters are sold as collectibles
 _NUMBER = re.compile(r"0*([0-9]{1,13})")
 _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 _BOT_API_ID = re.compile(r"-([0-9]{13})")
@@ -80,31 +81,29 @@ BotChatKind = Literal["user", "chat"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageLink:
-    """One message of one chat, or all from one to another. Two links are equal when they differ only in the
-    case of the username."""
+    """One message of a chat, or a range of messages. Two links are equal if they differ only in the case of
+    the username."""
 
-    chat: str | int  # username as it was written, or the positive channel id of a /c/ link (no -100)
+    chat: str | int  # username as written, or the positive channel id of a /c/ link (without -100)
     message: int
-    last: int | None = None  # our own t.me/name/<message>-<last>: all ids from `message` to this one
+    last: int | None = None  # our own t.me/name/<message>-<last>: the last message of a range
     topic: int | None = None  # t.me/name/<topic>/<message>
-    comment: int | None = None  # id in the discussion group of the channel; `message` is the channel's post
-    single: bool = False  # this file alone, not the album around it
-    thread: int | None = None  # ?thread=, the other spelling of a topic or a thread of replies
+    comment: int | None = None  # message id in the discussion group; `message` is the channel's post
+    single: bool = False  # only this file, not the album around it
+    thread: int | None = None  # ?thread=, the other notation for a topic or a thread of replies
     timestamp: int | None = None  # seconds into the video
-    bot_chat: BotChatKind | None = (
-        None  # said to the bot: `chat` is the id of the person, or of the small group
-    )
+    bot_chat: BotChatKind | None = None  # in a chat with the bot: `chat` is the id of the user or small group
 
     @property
     def bot_chat_id(self) -> int:
-        """Of what was said to the bot, the marked id of the person or small group; else 0."""
+        """For a message in a chat with the bot, the marked id of the user or small group; else 0."""
         if self.bot_chat is None:
             return 0
         return int(self.chat) if self.bot_chat == "user" else -int(self.chat)
 
     @property
     def url(self) -> str:
-        """The canonical form; parsing it gives this link again."""
+        """The canonical form; parsing it returns an equal link."""
         if self.bot_chat:
             single = "&single" if self.single else ""
             return f"{BOT_CHAT_PREFIX}{self.bot_chat}_id={self.chat}&message_id={self.message}{single}"
@@ -124,26 +123,28 @@ class MessageLink:
 
 
 def parse(text: str) -> MessageLink:
-    """The message or range that `text` links to; brackets, markdown and words around it do not matter.
+    """The message or range that `text` links to. Brackets, Markdown and words around the link are ignored.
 
-    Raises `InvalidInput` (field `telegram_url`) with the reason: no Telegram link, two different ones, or
-    one that leads to something else than a message.
+    Raises `InvalidInput` (field `links`) with the reason: no Telegram link, two different ones, or a
+    link to something else than a message.
     """
     links = {_web_link(m) if m.re is _WEB else _app_link(m) for m in _matches(text)}
     if not links:
         raise _refused("This is not a Telegram link.")
     if len(links) > 1:
-        raise _refused("These are several links.")
+        raise _refused("This text contains several links.")
     return links.pop()
 
 
 def looks_like(text: str) -> bool:
-    """Whether `text` is meant as a Telegram link, valid or not: it names t.me or one of its kin, or tg:."""
+    """Whether `text` contains a Telegram link, valid or not: one with the host t.me or a sibling, or with
+    tg:."""
     return bool(_matches(text))
 
 
 def chat_of(text: str) -> str:
-    """The channel or group that `text` names, by @name, id (-100…) or a link into it: as @name or -100…
+    """The channel or group that `text` names, as @name or -100…. Accepts @name, -100… and links into the
+    chat.
 
     Raises `InvalidInput`.
     """
@@ -155,7 +156,7 @@ def chat_of(text: str) -> str:
     try:
         link = parse(word)
     except InvalidInput:
-        link = parse(f"{word}/1")  # the link of a chat lacks only the message
+        link = parse(f"{word}/1")  # a link to a chat lacks only the message
     if link.bot_chat:
         raise _refused("This is a chat with the bot, not a channel or group.")
     return f"@{link.chat}" if isinstance(link.chat, str) else f"-{_BOT_API_OFFSET + link.chat}"
@@ -173,7 +174,7 @@ def _web_link(match: re.Match[str]) -> MessageLink:
     subdomain = (match["subdomain"] or "").lower()
     if subdomain not in ("", "www"):
         parts.insert(0, _username(match["subdomain"]))
-    elif parts[:1] in (["s"], ["S"]):  # the preview of a public channel in the browser
+    elif parts[:1] in (["s"], ["S"]):  # a public channel's preview page
         parts.pop(0)
     if not parts:
         raise _refused("This link names no chat.")
@@ -192,15 +193,15 @@ def _app_link(match: re.Match[str]) -> MessageLink:
     if action == "privatepost":
         return _link(_channel([options.get("channel", "")]), post, options)
     if action == "openmessage":
-        return _said(options)
+        return _bot_chat_link(options)
     _check_word(action)
     raise _refused(
         "Of the tg: links only tg://resolve, tg://privatepost and tg://openmessage lead to messages."
     )
 
 
-def _said(options: Mapping[str, str]) -> MessageLink:
-    """A message of a chat with the bot, in the form that Telegram's apps have for talks."""
+def _bot_chat_link(options: Mapping[str, str]) -> MessageLink:
+    """A message in a chat with the bot, in the form that Telegram's apps use for private chats."""
     bot_chat: BotChatKind = "user" if "user_id" in options else "chat"
     chat = _number(options.get(f"{bot_chat}_id", ""))
     if not 0 < chat <= MAX_PERSON:
@@ -210,7 +211,7 @@ def _said(options: Mapping[str, str]) -> MessageLink:
 
 
 def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -> MessageLink:
-    """`numbers` is what follows the chat in the path: the message, or the topic and the message."""
+    """`numbers` follow the chat in the path: the message, or the topic and the message."""
     if not numbers:
         raise _refused("This link names a chat but no message.")
     if numbers[0].lower() == "s":
@@ -233,12 +234,12 @@ def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -
 def _range(
     chat: str | int, match: re.Match[str], before: Sequence[str], options: Mapping[str, str]
 ) -> MessageLink:
-    """All messages between two, which may be named in either order."""
+    """A range of messages; its ends may be given in either order."""
     if "comment" in options:
-        raise _refused("Comments can be linked one by one only.")
+        raise _refused("A range cannot consist of comments. Link each comment separately.")
     first, last = sorted(_message(word, "message") for word in match.groups())
     if last - first >= MAX_RANGE:
-        raise _refused(f"This range has more than {MAX_RANGE:,} messages; split it.")
+        raise _refused("This range has more than {maximum} messages; split it.", maximum=f"{MAX_RANGE:,}")
     return MessageLink(
         chat=chat,
         message=first,
@@ -264,7 +265,7 @@ def _check_word(word: str) -> None:
     if word.startswith("+") or word.lower() in _INVITES:
         raise _refused("This is an invite link. Let your Telegram account join the chat first.")
     if noun := _NOT_A_CHAT.get(word.lower()):
-        raise _refused(f"This is {noun}, not a message.")
+        raise _refused("This is {noun}, not a message.", noun=Text(noun))
 
 
 def _channel(words: Sequence[str]) -> int:
@@ -272,25 +273,30 @@ def _channel(words: Sequence[str]) -> int:
     bot_api = _BOT_API_ID.fullmatch(word)
     number = int(bot_api[1]) - _BOT_API_OFFSET if bot_api else _number(word)
     if not 0 < number <= MAX_CHANNEL:
-        raise _refused("The channel id in this link is not valid: a number such as 1234567890 belongs there.")
+        raise _refused("The channel id in this link is not valid: it must be a number such as 1234567890.")
     return number
 
 
-def _message(word: str, what: str) -> int:
+def _message(word: str, noun: str) -> int:
     number = _number(word)
     if not 0 < number <= MAX_MESSAGE:
-        raise _refused(f"The {what} id in this link is not a number from 1 to {MAX_MESSAGE}.")
+        raise _refused(
+            "The {noun} id in this link is not a number from 1 to {maximum}.",
+            noun=Text(noun),
+            maximum=MAX_MESSAGE,
+        )
     return number
 
 
 def _number(word: str) -> int:
-    """The number that `word` is in plain digits, 0 if it is none."""
+    """The number in `word`, or 0 if it does not consist of digits."""
     match = _NUMBER.fullmatch(word)
     return int(match[1]) if match else 0
 
 
 def _seconds(word: str) -> int | None:
-    """`90`, `1m30s` or `1:30` -> 90. Where a video would start playing is no reason to refuse its link."""
+    """`90`, `1m30s` or `1:30` -> 90. None for anything else: a bad start time does not make a link
+    invalid."""
     match = next((m for pattern in _TIMES if (m := pattern.fullmatch(word))), None)
     if match is None:
         return None
@@ -300,16 +306,16 @@ def _seconds(word: str) -> int | None:
 
 
 def _options(query: str | None) -> Mapping[str, str]:
-    """The query's keys in lower case; of a repeated key the first value counts."""
+    """The query with keys in lower case; the first value of a repeated key counts."""
     pairs = parse_qsl(_ascii(query), keep_blank_values=True)
     return {key.lower(): value for key, value in reversed(pairs)}
 
 
 def _ascii(text: str | None) -> str:
-    """What comes before the first space or foreign letter: Telegram's links hold printable ASCII only."""
+    """The text up to the first character that is not printable ASCII: Telegram's links have no others."""
     match = _ASCII.match(text or "")
     return match[0] if match else ""
 
 
-def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"{reason} {_ADVICE}", field="links")
+def _refused(reason: str, **fields: Field) -> InvalidInput:
+    return InvalidInput("{reason} {advice}", field="links", reason=Text(reason, fields), advice=Text(_ADVICE))

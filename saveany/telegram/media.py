@@ -1,4 +1,4 @@
-"""Media: one file in a message, as one account sees it."""
+"""`Media`: a file in a Telegram message, as one account sees it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Kind = Literal["document", "photo", "video", "voice", "audio", "sticker", "anima
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """What upload.getFile wants to know; hash and reference are worth something to one account only."""
+    """The arguments of upload.getFile. Access hash and file reference are valid for one account only."""
 
     access_hash: int
     file_reference: bytes
     thumb: str = ""  # for a photo: which of its sizes
-    url: str = ""  # of a file of the web that Telegram hands on
+    url: str = ""  # of a file on the web that Telegram forwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +35,21 @@ class Media:
     document_id: int
     kind: Kind
     size: int  # bytes
-    name: str | None  # as the sender gave it, not safe as a path; None for photos and most voice messages
+    name: str | None  # given by the sender, not safe as a path; None for photos and most voice messages
     mime_type: str
     caption: str
     date_ms: int
     grouped_id: int | None  # the same for all files of an album, and for several in one message
     dc_id: int
-    account: str  # who read it: the location is that account's
+    account: str  # the account that read the message; `location` is valid for this account only
     location: Location = field(repr=False)
     chat_username: str = ""
-    origin_id: int = 0  # where a forwarded message comes from, marked; 0 if Telegram does not tell
+    origin_id: int = 0  # marked id of the chat a forwarded message comes from; 0 if unknown
     origin_username: str = ""
-    only: tuple[str, ...] = ()  # the accounts that may read it for this user; none: every account
+    only: tuple[str, ...] = ()  # the accounts that may read it for this user; empty: all accounts
 
     def source(self) -> dict[str, Any]:
-        """How any account finds this file again: plain data, for `Accounts.find`."""
+        """Plain data with which any account can find this file again; see `Accounts.find`."""
         return {
             "chat": self.chat_id,
             "chat_username": self.chat_username,
@@ -61,7 +61,7 @@ class Media:
 
     @property
     def is_web(self) -> bool:
-        """Whether it is a file of the web that Telegram hands on (upload.getWebFile)."""
+        """Whether Telegram forwards this file from the web (upload.getWebFile)."""
         return bool(self.location.url)
 
     @property
@@ -70,22 +70,24 @@ class Media:
         if self.is_web:
             return types.InputWebFileLocation(self.location.url, self.location.access_hash)
         cls = types.InputPhotoFileLocation if self.kind == "photo" else types.InputDocumentFileLocation
-        where = self.location
-        return cls(self.document_id, where.access_hash, where.file_reference, where.thumb)
+        location = self.location
+        return cls(self.document_id, location.access_hash, location.file_reference, location.thumb)
 
 
 def files_in(
     message: Any, account: str, names: Mapping[int, str] = _NO_NAMES, *, previews: bool = True
 ) -> list[Media]:
-    """The files in a message, in order: none if it has none (or Telegram has already removed them), several
-    if it is media that was paid for. `names` are the usernames of those who came with it, by marked id.
-    What Telegram shows of a page that the text links to counts only with `previews`.
+    """The files in a message, in order. Empty if it has no file or Telegram has deleted it; several for paid
+    media.
+
+    `names`: marked id -> username of the chats and users that came with the message. Files in the preview of
+    a linked web page are included only if `previews` is true.
     """
     media = getattr(message, "media", None)
     if isinstance(media, types.MessageMediaWebPage) and not previews:
         return []
-    described = map(_described, _files(message))
-    files = {(each["kind"] == "photo", each["document_id"]): each for each in described}
+    descriptions = map(_described, _files(message))
+    files = {(each["kind"] == "photo", each["document_id"]): each for each in descriptions}
     if not files:
         return []
     chat, origin = utils.get_peer_id(message.peer_id), _origin(message)
@@ -107,7 +109,7 @@ def files_in(
 
 
 def price(message: Any) -> str:
-    """What must still be paid for the files of a message, in words; "" if they are not locked."""
+    """The price of the files of a message, as text; "" if they are not locked."""
     if not any(isinstance(each, types.MessageExtendedMediaPreview) for each in _leaves(message)):
         return ""
     media = message.media
@@ -117,7 +119,7 @@ def price(message: Any) -> str:
 
 
 def unread_story(message: Any) -> types.MessageMediaStory | None:
-    """The story that a message quotes, if Telegram has not sent it along."""
+    """The story that a message quotes, if the message came without its contents."""
     media = getattr(message, "media", None)
     if isinstance(media, types.MessageMediaStory) and media.story is None:
         return media
@@ -125,17 +127,17 @@ def unread_story(message: Any) -> types.MessageMediaStory | None:
 
 
 def product_picture(message: Any) -> types.WebDocument | None:
-    """The picture of what an invoice is for, which Telegram hands on from the web."""
+    """The product picture of an invoice, which Telegram forwards from the web."""
     return next((each for each in _leaves(message) if isinstance(each, types.WebDocument)), None)
 
 
-def _one_of(thing: Any) -> list[Any]:
-    """A file and the picture that is shown in its place, or the picture alone."""
+def _main_file(thing: Any) -> list[Any]:
+    """The document, or the photo if there is no document; a photo beside a document is only its preview."""
     return [thing.document or thing.photo]
 
 
-#: What may hold files -> what is in it. Of photos that move, and of videos in several versions, only the one
-#: file counts that was posted.
+#: Type that may contain files -> its contents. Live photos, and videos in several qualities, count as the one
+#: file that was posted.
 _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     types.Message: lambda message: [message.media, message.rich_message],
     types.RichMessage: lambda text: [*text.photos, *text.documents],
@@ -145,9 +147,9 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     types.MessageMediaInvoice: lambda media: [media.extended_media or media.photo],
     types.MessageExtendedMedia: lambda bought: [bought.media],
     types.MessageMediaWebPage: lambda media: [media.webpage],
-    types.WebPage: _one_of,
+    types.WebPage: _main_file,
     types.MessageMediaGame: lambda media: [media.game],
-    types.Game: _one_of,
+    types.Game: _main_file,
     types.MessageMediaStory: lambda media: [media.story],
     types.StoryItem: lambda story: [story.media],
     types.MessageMediaPoll: lambda media: [media.attached_media, *media.poll.answers],
@@ -161,7 +163,7 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
 
 
 def _leaves(thing: Any) -> Iterator[Any]:
-    """What lies in something, however deep: photos, documents, and what is not bought."""
+    """All photos, documents and locked media in a TL object, at any depth."""
     inside = _INSIDE.get(type(thing))
     if inside is None:
         yield thing
@@ -184,7 +186,7 @@ def _origin(message: Any) -> int:
 
 
 def captioned(album: Iterable[Media]) -> list[Media]:
-    """The files of an album, each with the text that Telegram puts beside one of them only."""
+    """The files of an album, each with the caption, which Telegram attaches to only one of them."""
     files = list(album)
     text = next((each.caption for each in files if each.caption), "")
     return [replace(each, caption=each.caption or text) for each in files]
@@ -216,7 +218,8 @@ def _photo(photo: types.Photo) -> dict[str, Any]:
 
 
 def _web(document: types.WebDocument) -> dict[str, Any]:
-    """It has no id, so its URL becomes one; in which data centre it is asked for is told elsewhere."""
+    """The id is derived from the URL, because a web document has none. The caller fills in the data
+    centre."""
     digest = hashlib.sha256(document.url.encode()).digest()
     is_picture = document.mime_type.startswith("image/")
     return {
@@ -238,7 +241,7 @@ _DESCRIBED: Mapping[type, Callable[[Any], dict[str, Any]]] = {
 
 
 def _photo_size(size: Any) -> tuple[int, int, str]:
-    """Pixels, bytes and letter of one size of a photo; stripped and path previews are no files."""
+    """Pixels, bytes and type letter of one size of a photo. Stripped and path previews count as 0 pixels."""
     if isinstance(size, types.PhotoSize):
         return size.w * size.h, size.size, size.type
     if isinstance(size, types.PhotoSizeProgressive):

@@ -1,5 +1,5 @@
-"""From a message link to the files it means, as one account sees them. A bot may do all of it: messages are
-only ever read by id, never searched or listed."""
+"""Resolves message links to files, as one account sees them. Messages are only read by id, never searched or
+listed, so bots can do all of it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from telethon.tl import functions, types
 from saveany import advice
 from saveany.errors import Permanent
 from saveany.telegram.client import Client, refused_peer
-from saveany.telegram.errors import AccountRefused, ErrorKind, describe, kind
+from saveany.telegram.errors import AccountRefused, ErrorKind, describe, kind_of
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, unread_story
+from saveany.texts import Field, Text
 
-#: An album has at most 10 files, with neighbouring message ids.
+#: Maximum number of files in an album; their message ids are close together.
 _ALBUM = 10
-#: What is said to the bot has numbers together with all that others say to it at the same time.
-_ALBUM_IN_TALKS = 50
-#: The most messages that Telegram gives at once.
+#: Maximum distance of message ids in an album in chats with the bot, where all chats share one sequence of
+#: ids.
+_ALBUM_IN_BOT_CHATS = 50
+#: Maximum number of messages in one reply from Telegram.
 _BATCH = 100
-#: Reading all dialogs is expensive, so a chat that is not among them is not looked for again so soon.
+#: Minimum seconds between two readings of all dialogs, which is expensive.
 _DIALOGS_SECONDS = 60.0
 _DIALOGS_PAGE = 100
 
-#: Answers that mean: this account may not see the chat, another one might. Other refusals are about the
-#: account, whatever it asks for (see `AccountRefused`).
+#: Errors that mean that this account cannot see the chat, but another one might. Other refusals concern the
+#: account, whatever it requests (see `AccountRefused`).
 _CLOSED: tuple[type[BaseException], ...] = (
     tg.BotMethodInvalidError,
     tg.ChannelBannedError,
@@ -50,7 +52,7 @@ _CLOSED: tuple[type[BaseException], ...] = (
 
 T = TypeVar("T")
 
-#: A channel or supergroup; or a talk of the bot, by the marked id of the other side.
+#: A channel or supergroup; or a chat with the bot, by the marked id of the user or small group.
 _Chat: TypeAlias = types.InputChannel | int
 
 
@@ -59,14 +61,15 @@ class NotHere(AccountRefused):
 
 
 class NotThere(Permanent):
-    """The account sees the chat but no such message: deleted, never written, or hidden from this account."""
+    """The account sees the chat but not the message: it was deleted, never existed, or is hidden from this
+    account."""
 
 
 class Withheld(NotThere):
-    """The account sees the message but not its files, or not those of all messages; `rest` it does see."""
+    """The account sees the message but not its files. `rest` are the files that it does see in a range."""
 
-    def __init__(self, message: str, rest: Sequence[Media] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, text: str | Text, rest: Sequence[Media] = (), **fields: Field) -> None:
+        super().__init__(text, **fields)
         self.rest = list(rest)
 
 
@@ -79,31 +82,30 @@ class Reader:
         self._dialogs_read = -_DIALOGS_SECONDS
 
     async def resolve(self, link: MessageLink, username: str = "") -> list[Media]:
-        """The files of a link, an album's in order. `username` is a second way to a chat that the link names
-        by its id.
+        """The files of a link; those of an album in order. If the link names the chat by id, `username` is
+        another way to find it.
 
-        Raises `NotHere`, `NotThere`, `Withheld`, `Permanent` (there is nothing to download in the message)
-        and Telethon's errors.
+        Raises `NotHere`, `NotThere`, `Withheld`, `Permanent` (the message has no file) and Telethon's errors.
         """
         name = link.chat if isinstance(link.chat, str) else ""
-        return await self.afresh(lambda: self._resolve(link, username), name)
+        return await self.retry_without_cache(lambda: self._resolve(link, username), name)
 
     async def _resolve(self, link: MessageLink, username: str) -> list[Media]:
         if link.last is not None:
             return await self._range(link, link.last, username)
-        chat, number = await self._place(link, username)
-        around = [number] if link.single else neighbours(number, in_talk=isinstance(chat, int))
-        messages, answer = await self._fetch(chat, around)
-        _check_name(link, chat, answer)
+        chat, number = await self._locate(link, username)
+        nearby = [number] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
+        messages, reply = await self._fetch(chat, nearby)
+        _check_name(link, chat, reply)
         message = _existing(messages, number)
         album = [m for m in messages.values() if m.id == number or _same_album(m, message)]
-        media = await self.files(sorted(album, key=lambda m: m.id), answer, previews=True)
+        media = await self.files(sorted(album, key=lambda m: m.id), reply, previews=True)
         if not media:
-            raise Permanent(_why_empty(message))
+            raise Permanent(_reason_for_no_file(message))
         return media
 
-    async def _place(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
-        """The chat and the number in it."""
+    async def _locate(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
+        """The chat of a link, and the id of the message in it."""
         if link.bot_chat_id:
             return link.bot_chat_id, link.message
         chat = await self._chat(link.chat, username)
@@ -112,92 +114,101 @@ class Reader:
         return chat, link.message
 
     async def _range(self, link: MessageLink, last: int, username: str) -> list[Media]:
-        """The files of all messages from one to another, those of one topic if the link names it."""
+        """The files of a range of messages, only those of one topic if the link names it."""
         chat, topic = await self._chat(link.chat, username), link.topic or link.thread
         media: list[Media] = []
-        withheld = ""
+        withheld: Text | None = None
         for first in range(link.message, last + 1, _BATCH):
-            messages, answer = await self._fetch(chat, list(range(first, min(first + _BATCH, last + 1))))
-            _check_name(link, chat, answer)
-            chosen = (m for _, m in sorted(messages.items()) if topic is None or _is_in_topic(m, topic))
+            messages, reply = await self._fetch(chat, list(range(first, min(first + _BATCH, last + 1))))
+            _check_name(link, chat, reply)
+            selected = (m for _, m in sorted(messages.items()) if topic is None or _is_in_topic(m, topic))
             try:
-                media += await self.files(list(chosen), answer)
+                media += await self.files(list(selected), reply)
             except Withheld as error:
                 media += error.rest
-                withheld = withheld or error.message
+                withheld = withheld or error.text
         if withheld:
             raise Withheld(withheld, media)
         if not media:
-            raise Permanent(f"None of the messages {link.message} to {last} has a file.")
+            raise Permanent(
+                "None of the messages {first} to {last} has a file.", first=link.message, last=last
+            )
         return media
 
-    async def files(self, messages: Iterable[Any], answer: Any, *, previews: bool = False) -> list[Media]:
-        """The files in messages that came with an answer; raises `Withheld` with the others if those of a
-        message are withheld."""
-        names, media, withheld = public_names(answer), list[Media](), ""
+    async def files(self, messages: Iterable[Any], reply: Any, *, previews: bool = False) -> list[Media]:
+        """The files in messages, which came with `reply`. If the files of a message are withheld, raises
+        `Withheld` with the files of the others."""
+        names, media = public_names(reply), list[Media]()
+        withheld: Text | None = None
         for message in messages:
             try:
                 await self._complete(message)
             except Withheld as error:
-                withheld = withheld or error.message
+                withheld = withheld or error.text
             else:
                 media += files_in(message, self._client.name, names, previews=previews)
         if any(each.is_web for each in media):
-            center = (await self._client.config()).webfile_dc_id
-            media = [replace(each, dc_id=center) if each.is_web else each for each in media]
+            dc_id = (await self._client.config()).webfile_dc_id
+            media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
         if withheld:
             raise Withheld(withheld, media)
         return media
 
     async def _complete(self, message: Any) -> None:
-        """Fetch what belongs to a message and has not come with it."""
+        """Fetch the parts of a message that Telegram did not send with it. Raises `Withheld`."""
         if cost := price(message):
             raise Withheld(
-                f"The media of message {message.id} costs {cost} and is not bought. Buy it in Telegram, with "
-                "a user account that is logged in here, and send the link again."
+                "The media of message {message} costs {price} and is not bought. Buy it in Telegram with a "
+                "user account that is logged in here, and send the link again.",
+                message=message.id,
+                price=cost,
             )
         if story := unread_story(message):
-            self._check_user(message, "The message quotes a story")
-            story.story = await self._client.afresh(lambda: self._story(message, story))
+            self._require_user(message, "The message quotes a story")
+            story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
         if product_picture(message):
-            self._check_user(message, "The message is an invoice with a picture of the product")
+            self._require_user(message, "The message is an invoice with a picture of the product")
 
-    def _check_user(self, message: Any, what: str) -> None:
-        """Raises `Withheld` for a bot, which may not fetch that."""
-        if self._client.is_bot:
-            text = f"{what}, which no bot can read. Log in a user: /login in the bot, or "
-            text += advice.command("login --phone")
-            if not isinstance(message.peer_id, types.PeerChannel):  # users do not see what is said to the bot
-                text += ". Then send the link of the original message"
-            raise Withheld(text)
+    def _require_user(self, message: Any, subject: str) -> None:
+        """Raise `Withheld` if the account is a bot, which may not fetch this."""
+        if not self._client.is_bot:
+            return
+        text = Text(
+            "{subject}, which no bot can read. Log in a user: /login in the bot, or {command}",
+            {"subject": Text(subject), "command": advice.command("login --phone")},
+        )
+        if not isinstance(message.peer_id, types.PeerChannel):  # users cannot see messages to the bot
+            text = Text("{advice}. Then send the link of the original message", {"advice": text})
+        raise Withheld(text)
 
     async def _story(self, message: Any, quoted: types.MessageMediaStory) -> Any:
-        """The story that a message quotes; None if it is over."""
-        peer = await self._met_in(message, quoted.peer)
+        """The story that a message quotes; None if it has expired."""
+        peer = await self._peer_in(message, quoted.peer)
         try:
-            answer = await self._client.call(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
+            reply = await self._client.call(functions.stories.GetStoriesByIDRequest(peer, [quoted.id]))
         except tg.RPCError as error:
-            if kind(type(error)) is not ErrorKind.FAIL:
+            if kind_of(type(error)) is not ErrorKind.FAIL:
                 raise
-            why = describe(error)
-            raise Withheld(f"This account cannot see the story that the message quotes: {why}.") from error
-        return next((each for each in answer.stories if each.id == quoted.id), None)
+            raise Withheld(
+                "This account cannot see the story that the message quotes: {reason}.", reason=describe(error)
+            ) from error
+        return next((each for each in reply.stories if each.id == quoted.id), None)
 
-    async def _met_in(self, message: Any, peer: Any) -> Any:
-        """Somebody, or a channel, that a message names. Without an access hash Telegram knows them by the
-        message (https://core.telegram.org/api/min)."""
+    async def _peer_in(self, message: Any, peer: Any) -> Any:
+        """A user or channel that a message mentions. Without an access hash it is identified by the message
+        (https://core.telegram.org/api/min)."""
         marked = utils.get_peer_id(peer)
         number, access_hash = utils.resolve_id(marked)[0], await self._client.session.access_hash(marked)
         if access_hash is not None:
             return (types.InputPeerUser if marked > 0 else types.InputPeerChannel)(number, access_hash)
         chat = await self._chat(utils.get_peer_id(message.peer_id))
-        place = types.InputPeerChannel(chat.channel_id, chat.access_hash)
+        input_chat = types.InputPeerChannel(chat.channel_id, chat.access_hash)
         by_message = types.InputPeerUserFromMessage if marked > 0 else types.InputPeerChannelFromMessage
-        return by_message(place, message.id, number)
+        return by_message(input_chat, message.id, number)
 
-    async def afresh(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
-        """What `work` gives. A chat's access hash, and where the username `name` leads, are remembered and
-        may be wrong: if `work` fails then, it is done once more without that memory."""
+    async def retry_without_cache(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
+        """The result of `work`. Access hashes, and the chat that the username `name` leads to, are cached and
+        may be outdated: if `work` fails because of that, the entry is dropped and `work` runs once more."""
         try:
             return await work()
         except NotHere as error:
@@ -207,49 +218,49 @@ class Reader:
 
     @property
     def account(self) -> str:
-        """Whose eyes it reads with."""
+        """Name of the account that reads."""
         return self._client.name
 
     async def chat(self, text: str, username: str = "") -> types.InputChannel:
-        """A channel or group by @name, or by its id as -100… (with the username as a second way). The name is
-        its name now."""
+        """A channel or group by its current @name, or by its id as -100…, for which `username` is another way
+        to find it."""
         if text.startswith("-"):
             return await self._chat(int(text), username)
         name = text.removeprefix("@")
-        return await self.afresh(lambda: self._confirmed(name), name)
+        return await self.retry_without_cache(lambda: self._confirmed(name), name)
 
     async def _confirmed(self, name: str) -> types.InputChannel:
         chat = await self._by_username(name)
-        _check_chat(name, chat, await self.ask(functions.channels.GetChannelsRequest([chat])))
+        _check_chat(name, chat, await self.call(functions.channels.GetChannelsRequest([chat])))
         return chat
 
     async def find(self, source: Mapping[str, Any]) -> Media:
-        """Read the message of `Media.source` again. Raises as `resolve` does, and `Permanent` if its file is
-        another one now."""
-        return await self.afresh(lambda: self._find(source))
+        """The file of `Media.source`, read again. Raises as `resolve` does, and `Permanent` if the message
+        has another file now."""
+        return await self.retry_without_cache(lambda: self._find(source))
 
     async def _find(self, source: Mapping[str, Any]) -> Media:
         chat = await self._marked(source["chat"], source.get("chat_username", ""))
-        messages, answer = await self._fetch(chat, [source["message"]])
-        found = await self.files([_existing(messages, source["message"])], answer, previews=True)
+        messages, reply = await self._fetch(chat, [source["message"]])
+        found = await self.files([_existing(messages, source["message"])], reply, previews=True)
         for media in found:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
                 return media
-        raise Permanent("The message was edited since: its file is another one now. Send the link again.")
+        raise Permanent("The message was edited and has another file now. Send the link again.")
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-        """The messages of a chat, named by its marked id, that are there; and who and what goes with them, by
-        marked id. Raises `NotHere` and Telethon's errors."""
-        return await self.afresh(lambda: self._read(chat, numbers))
+        """The existing messages of a chat, by id; and the users and chats that came with them, by marked id.
+        `chat` is a marked id. Raises `NotHere` and Telethon's errors."""
+        return await self.retry_without_cache(lambda: self._read(chat, numbers))
 
     async def _read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-        place = await self._marked(chat)
+        peer = await self._marked(chat)
         messages: dict[int, Any] = {}
         known: dict[int, Any] = {}
         for first in range(0, len(numbers), _BATCH):
-            found, answer = await self._fetch(place, numbers[first : first + _BATCH])
+            found, reply = await self._fetch(peer, numbers[first : first + _BATCH])
             messages |= found
-            known |= around(answer)
+            known |= peers_in(reply)
         return messages, known
 
     async def _marked(self, chat: int, username: str = "") -> _Chat:
@@ -258,20 +269,20 @@ class Reader:
         return chat
 
     async def _fetch(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], Any]:
-        """Messages by id, and the answer they came with."""
+        """Messages by id, and the reply that contained them."""
         ids = [types.InputMessageID(n) for n in numbers]
         if not isinstance(chat, int):
-            answer = await self.ask(functions.channels.GetMessagesRequest(chat, ids))
-            return {m.id: m for m in answer.messages if not isinstance(m, types.MessageEmpty)}, answer
+            reply = await self.call(functions.channels.GetMessagesRequest(chat, ids))
+            return {m.id: m for m in reply.messages if not isinstance(m, types.MessageEmpty)}, reply
         if not self._client.is_bot:
-            raise NotHere("only the bot can read what was said to it")
-        answer = await self.ask(functions.messages.GetMessagesRequest(ids))
-        there = [m for m in answer.messages if not isinstance(m, types.MessageEmpty)]
-        return {m.id: m for m in there if utils.get_peer_id(m.peer_id) == chat}, answer
+            raise NotHere("Only the bot can read messages that were sent to it.")
+        reply = await self.call(functions.messages.GetMessagesRequest(ids))
+        existing = [m for m in reply.messages if not isinstance(m, types.MessageEmpty)]
+        return {m.id: m for m in existing if utils.get_peer_id(m.peer_id) == chat}, reply
 
     async def _discussion(self, link: MessageLink, channel: types.InputChannel) -> types.InputChannel:
-        """The group in which posts of a channel are commented."""
-        full = await self.ask(functions.channels.GetFullChannelRequest(channel))
+        """The discussion group of a channel."""
+        full = await self.call(functions.channels.GetFullChannelRequest(channel))
         if isinstance(link.chat, str):
             _check_chat(link.chat, channel, full)
         group = full.full_chat.linked_chat_id
@@ -280,28 +291,29 @@ class Reader:
         return await self._chat(group)
 
     async def _chat(self, chat: str | int, username: str = "") -> types.InputChannel:
-        """Find a chat by username, plain channel id or marked id (with the username as a second way)."""
+        """A chat by username, plain channel id or marked id; for an id, `username` is another way to find
+        it."""
         if isinstance(chat, str):
             return await self._by_username(chat)
         number = chat if chat > 0 else utils.resolve_id(chat)[0]
         marked = utils.get_peer_id(types.PeerChannel(number))
         access_hash = await self._client.session.access_hash(marked)
-        moved = ""
+        moved: Text | None = None
         if access_hash is None and username:
             try:
-                return await self.afresh(lambda: self._same(number, username), username)
-            except Permanent as error:  # nobody has the name any more, or somebody else
-                moved = error.message
+                return await self.retry_without_cache(lambda: self._same(number, username), username)
+            except Permanent as error:  # the username was dropped, or belongs to another chat now
+                moved = error.text
         if access_hash is None and not self._client.is_bot:
             access_hash = await self._from_dialogs(marked, moved)
-        # A bot is known by its membership and needs no hash.
+        # A bot needs no access hash for a chat that it is a member of.
         return types.InputChannel(number, access_hash or 0)
 
     async def _same(self, number: int, username: str) -> types.InputChannel:
-        """The chat with an id, by its username."""
+        """The chat with the username, if its id is `number`; otherwise raises `NotHere`."""
         chat = await self._by_username(username)
         if chat.channel_id != number:
-            raise NotHere(f"@{username} is another chat now")
+            raise NotHere("@{username} is another chat now", username=username)
         return chat
 
     async def _by_username(self, username: str) -> types.InputChannel:
@@ -315,66 +327,69 @@ class Reader:
     async def _resolve_username(self, username: str) -> int:
         request = functions.contacts.ResolveUsernameRequest(username)
         try:
-            answer = await self._client.call(request)
+            reply = await self._client.call(request)
         except (tg.UsernameNotOccupiedError, tg.UsernameInvalidError) as error:
-            raise Permanent(f"@{username}: {describe(error)}.") from error
-        if not isinstance(answer.peer, types.PeerChannel):
-            raise Permanent(f"@{username} is a person or a bot, not a channel or group; check the link.")
-        marked: int = utils.get_peer_id(answer.peer)
+            raise Permanent("@{username}: {reason}.", username=username, reason=describe(error)) from error
+        if not isinstance(reply.peer, types.PeerChannel):
+            raise Permanent(
+                "@{username} is a person or a bot, not a channel or group; check the link.", username=username
+            )
+        marked: int = utils.get_peer_id(reply.peer)
         await self._client.session.remember_name(username, marked)
         return marked
 
-    async def _from_dialogs(self, marked: int, otherwise: str) -> int:
-        """The access hash of a chat the user is in; Telegram tells it only with the list of dialogs. If
-        it is not there, `otherwise` may say better what is wrong."""
+    async def _from_dialogs(self, marked: int, fallback_reason: Text | None) -> int:
+        """The access hash of a chat that the user is a member of; Telegram sends it only with the list of
+        dialogs. Raises `NotHere`, with `fallback_reason` if there is one."""
         async with self._dialogs_lock:
             if time.monotonic() - self._dialogs_read > _DIALOGS_SECONDS:
                 await self._read_dialogs()
                 self._dialogs_read = time.monotonic()
             access_hash = await self._client.session.access_hash(marked)
         if access_hash is None:
-            raise NotHere(otherwise or "it is not a member of the chat")
+            raise NotHere(fallback_reason or Text("it is not a member of the chat"))
         return access_hash
 
     async def _read_dialogs(self) -> None:
-        """Page through all dialogs; the session learns the access hashes from the answers."""
+        """Read all dialogs; the session stores the access hashes in the replies."""
         page = functions.messages.GetDialogsRequest(None, 0, types.InputPeerEmpty(), _DIALOGS_PAGE, 0)
         while page is not None:
             page = _next_page(await self._client.call(page))
 
-    async def ask(self, request: Any) -> Any:
-        """The answer to one request; `NotHere` if this account may not see what it is about."""
+    async def call(self, request: Any) -> Any:
+        """The reply to one request. Raises `NotHere` if this account cannot see the chat concerned."""
         try:
             return await self._client.call(request)
         except _CLOSED as error:
             raise NotHere(describe(error)) from error
 
 
-def neighbours(number: int, *, in_talk: bool) -> list[int]:
-    """Where the other messages of an album may be."""
-    most = _ALBUM_IN_TALKS if in_talk else _ALBUM
-    return [each for each in range(number - most + 1, number + most) if each > 0]
+def album_candidates(number: int, *, in_bot_chat: bool) -> list[int]:
+    """The ids that the other messages of an album may have."""
+    distance = _ALBUM_IN_BOT_CHATS if in_bot_chat else _ALBUM
+    return [each for each in range(number - distance + 1, number + distance) if each > 0]
 
 
-def around(answer: Any) -> dict[int, Any]:
-    """The people and chats that came with an answer or an update, by marked id."""
-    named = (*(getattr(answer, "users", None) or ()), *(getattr(answer, "chats", None) or ()))
-    return {utils.get_peer_id(each): each for each in named}
+def peers_in(reply: Any) -> dict[int, Any]:
+    """The users and chats that came with a reply or an update, by marked id."""
+    peers = (*(getattr(reply, "users", None) or ()), *(getattr(reply, "chats", None) or ()))
+    return {utils.get_peer_id(each): each for each in peers}
 
 
-def public_names(answer: Any) -> dict[int, str]:
-    """The usernames of those that came with an answer, by marked id."""
-    return {marked: public_name(each) for marked, each in around(answer).items()}
+def public_names(reply: Any) -> dict[int, str]:
+    """The usernames of the users and chats that came with a reply, by marked id."""
+    return {marked: public_name(each) for marked, each in peers_in(reply).items()}
 
 
-def _next_page(answer: Any) -> functions.messages.GetDialogsRequest | None:
-    """What follows a page of dialogs: Telegram pages by date, id and chat of the last dialog's message."""
-    if not isinstance(answer, types.messages.DialogsSlice) or not answer.dialogs:
+def _next_page(reply: Any) -> functions.messages.GetDialogsRequest | None:
+    """The request for the next page of dialogs: Telegram pages by date, id and chat of the last dialog's
+    message."""
+    if not isinstance(reply, types.messages.DialogsSlice) or not reply.dialogs:
         return None
-    last = answer.dialogs[-1]
+    last = reply.dialogs[-1]
     where = utils.get_peer_id(last.peer)
-    messages = {(utils.get_peer_id(m.peer_id), m.id): m for m in answer.messages}
-    chats = {utils.get_peer_id(each): each for each in (*answer.chats, *answer.users)}
+    messages = {(utils.get_peer_id(m.peer_id), m.id): m for m in reply.messages}
+    chats = {utils.get_peer_id(each): each for each in (*reply.chats, *reply.users)}
     message, chat = messages.get((where, last.top_message)), chats.get(where)
     if message is None or chat is None:
         return None
@@ -384,7 +399,9 @@ def _next_page(answer: Any) -> functions.messages.GetDialogsRequest | None:
 
 def _existing(messages: Mapping[int, Any], number: int) -> Any:
     if number not in messages:
-        raise NotThere(f"Message {number} does not exist: it was deleted, or the link is wrong.")
+        raise NotThere(
+            "Message {message} does not exist: it was deleted, or the link is wrong.", message=number
+        )
     return messages[number]
 
 
@@ -394,8 +411,8 @@ def _same_album(one: Any, other: Any) -> bool:
 
 
 def _is_in_topic(message: Any, topic: int) -> bool:
-    """Whether a message is of a topic or of a thread of replies, or has opened it. The first topic of a forum
-    has the number 1, and its messages carry no mark (https://core.telegram.org/api/forum)."""
+    """Whether a message belongs to a topic or to a thread of replies, or has opened it. The first topic of a
+    forum has the id 1, and its messages are not marked (https://core.telegram.org/api/forum)."""
     reply = getattr(message, "reply_to", None)
     thread = getattr(reply, "reply_to_top_id", None) or getattr(reply, "reply_to_msg_id", None)
     if topic == 1 and not getattr(reply, "forum_topic", None):
@@ -403,40 +420,43 @@ def _is_in_topic(message: Any, topic: int) -> bool:
     return topic in (thread, message.id)
 
 
-def _check_name(link: MessageLink, chat: _Chat, answer: Any) -> None:
-    """Raises `NotHere` if the chat of a link does not have the name any more that the link calls it by. The
-    group of comments has another one."""
+def _check_name(link: MessageLink, chat: _Chat, reply: Any) -> None:
+    """Raise `NotHere` if the chat of a link no longer has the username in the link. Links to comments are not
+    checked, because the discussion group has another username."""
     if isinstance(link.chat, str) and not isinstance(chat, int) and link.comment is None:
-        _check_chat(link.chat, chat, answer)
+        _check_chat(link.chat, chat, reply)
 
 
-def _check_chat(name: str, chat: types.InputChannel, answer: Any) -> None:
-    found = next((each for each in answer.chats if each.id == chat.channel_id), None)
+def _check_chat(name: str, chat: types.InputChannel, reply: Any) -> None:
+    found = next((each for each in reply.chats if each.id == chat.channel_id), None)
     if name.lower() not in _all_names(found):
-        raise NotHere(f"@{name} is another chat now")
+        raise NotHere("@{username} is another chat now", username=name)
 
 
 def _all_names(chat: Any) -> set[str]:
-    """Every username that leads to a chat, in lower case."""
+    """Every active username of a chat, in lower case."""
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()
     active = {each.username.lower() for each in several if each.active}
     return active | {(getattr(chat, "username", None) or "").lower()}
 
 
 def public_name(chat: Any) -> str:
-    """A chat's public name; since 2022 a chat may have several."""
+    """The main username of a chat or user, which may have several; "" without one."""
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()
     active = next((each.username for each in several if each.active), "")
     return getattr(chat, "username", None) or active
 
 
-def _why_empty(message: Any) -> str:
-    """Why a message has nothing to download."""
+def _reason_for_no_file(message: Any) -> Text:
+    """The reason why there is nothing to download in a message."""
     media = getattr(message, "media", None)
     if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
-        return "The message's file has expired; Telegram does not have it any more."
+        return Text("The message's file has expired; Telegram does not have it any more.")
     if isinstance(media, types.MessageMediaStory):
-        return "The story that the message quotes is over, or this account may not see it."
+        return Text("The story that the message quotes has expired, or this account may not see it.")
     if isinstance(media, types.MessageMediaInvoice) and media.photo:
-        return f"The picture of the product is not at Telegram. Send its link to save it: {media.photo.url}"
-    return "The message has no file: only photos, videos, documents and the like can be saved."
+        return Text(
+            "The picture of the product is not stored at Telegram. Send its link to save it: {url}",
+            {"url": media.photo.url},
+        )
+    return Text("The message has no file: only photos, videos, documents and similar media can be saved.")

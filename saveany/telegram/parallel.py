@@ -1,16 +1,17 @@
-"""The downloader: many parts of a file at once, over connections that carry nothing else.
+"""The downloader: it fetches several parts of a file at once, over connections that carry only parts of
+files.
 
-Facts it rests on (https://core.telegram.org/api/files): a part is at most 1 MiB, aligned, and never crosses a
-1 MiB block; large transfers belong on connections of their own; floods, moved files, expired references,
-timeouts and dropped connections are all normal. Memory is bounded for all files of the process together,
-whatever their sizes.
+It relies on these facts (https://core.telegram.org/api/files): a part is at most 1 MiB, aligned, and never
+crosses a 1 MiB block; large transfers belong on dedicated connections; flood waits, moved files, expired
+references, timeouts and lost connections are all normal. Memory is limited for all files of the process
+together, whatever their sizes.
 
-    Downloader  the pools of a process; the face
-    _Download   a whole file: the list of parts that are left, and who works on them
+    Downloader  the entry point; owns the connection pools of a process
+    _Download   a whole file: the remaining parts and the workers that fetch them
     _read       a range of a file, in order
 
-Below it lie `file` (one file, part by part whatever happens), `pool` (connections), `shared` (with whom they
-are shared), `pace` and `wire`.
+Below it are `file` (reads one file and recovers from errors), `pool` (connections), `shared_account`
+(coordinates processes), `flow` (flow control) and `wire` (the receive path).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from redis.asyncio import Redis
 
 from saveany.telegram.cdn import CdnPool
 from saveany.telegram.client import Client
-from saveany.telegram.file import PART, Bytes, Elsewhere, OnWait, RemoteFile
+from saveany.telegram.file import PART, Bytes, FindElsewhere, OnWait, RemoteFile
 from saveany.telegram.flow import FairSemaphore
 from saveany.telegram.media import Media
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -34,68 +35,69 @@ Write = Callable[[int, Bytes], Awaitable[None]]
 Range = tuple[int, int]  # half-open, bytes
 Refresh = Callable[[Media], Awaitable[Media]]
 
-#: The first part of a range is short, so that it is there early.
+#: Size in bytes of the first part of a range: small, so that the first bytes arrive early.
 FIRST_PART = 128 << 10
-#: The most parts of a range that are asked for, or wait to be taken, at the same time.
+#: Maximum number of parts of a range that are in flight or wait for the consumer.
 AHEAD = 8
-#: `precise` parts begin and end at whole blocks of this size.
+#: `precise` parts start and end at multiples of this many bytes.
 _BLOCK = 1 << 10
 
 
 class Downloader:
     """Downloads files with the accounts of this process. Processes that use the same `redis` share the
-    connections of each account, and its flood waits."""
+    connections of each account and its flood waits."""
 
     def __init__(
         self,
         client: Callable[[str], Client],
         folder: SessionFolder,
         refresh: Refresh,
-        elsewhere: Elsewhere,
+        find_elsewhere: FindElsewhere,
         limits: PoolLimits | None = None,
         redis: Redis | None = None,
     ) -> None:
         self._limits = limits or PoolLimits()
         self._refresh = refresh
-        self._elsewhere = elsewhere
+        self._find_elsewhere = find_elsewhere
         self._client = client
         self._folder = folder
         self._redis = redis
         self._pools: dict[tuple[str, int], ConnectionPool] = {}
-        #: The most bytes that are asked for or being written at a time.
-        self.most = self._limits.memory
-        # First come, first served: of one file the earlier parts get their place before the later ones.
-        self._places = FairSemaphore(lambda: max(1, min(self.most, self._limits.memory) // PART))
+        #: Maximum number of bytes in flight or being written.
+        self.memory = self._limits.memory
+        # In order of arrival, so that the earlier parts of a file go before the later ones.
+        self._buffers = FairSemaphore(lambda: max(1, min(self.memory, self._limits.memory) // PART))
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
     ) -> None:
-        """Hand every byte of the file to `write(offset, data)`, but for the parts that lie in `have` whole.
+        """Pass every byte of the file to `write(offset, data)`, except for parts that lie entirely within
+        `have`.
 
-        Parts come as they arrive, several `write` calls run at once, and each of them holds back the
-        connection it came from: a slow writer slows the download, never fills memory. Parts are begun in
-        ascending order, so a writer may wait for the earlier ones. `on_wait(seconds)` tells of a flood
-        wait that is being slept. Raises `Retryable`, `Permanent`, `NeedsLogin`, and what `write` raises.
+        Parts arrive in any order, and several `write` calls run at once. Each holds back the connection that
+        it came from, so a slow writer slows the download and never fills the memory. Parts are started in
+        ascending order, so a writer may wait for earlier ones. `on_wait(seconds)` is called when a flood wait
+        begins. Raises `Retryable`, `Permanent`, `NeedsLogin` and the errors of `write`.
         """
-        todo = [offset for offset in range(0, media.size, PART) if not _is_in(have, offset, media.size)]
-        if todo:
+        missing = [offset for offset in range(0, media.size, PART) if not _is_in(have, offset, media.size)]
+        if missing:
             with ExitStack() as leases:
-                width = min(width_for(media.size), len(todo))
+                width = min(width_for(media.size), len(missing))
                 file = self._file(media, width, on_wait, leases, urgent=width == 1)
-                await _Download(file, write, todo, self._places).run()
+                await _Download(file, write, missing, self._buffers).run()
 
     async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from `offset` on, `length` of them or as many as there are, in order.
+        """The bytes of a file from `offset` on, in order; `length` bytes or up to the end of the file.
 
-        The first piece is short and comes early; the next parts are fetched meanwhile, and no more than
-        `AHEAD` are held for a consumer that takes its time. Close the iterator (`aclosing`) to stop early.
-        Raises as `download` does.
+        The first piece is short and arrives early. The next parts are fetched meanwhile, at most `AHEAD` of
+        them for a slow consumer. Close the iterator (`aclosing`) to stop early. Raises as `download` does.
         """
         start, end = offset, min(media.size, offset + length)
         with ExitStack() as leases:
             width = width_for(end - start)
-            file = self._file(media, width, None, leases, urgent=True)  # somebody waits for it
-            async with aclosing(_read(file, start, end, min(AHEAD, 2 * width), self._places)) as pieces:
+            file = self._file(media, width, None, leases, urgent=True)  # a consumer is waiting
+            pieces = _read(file, start, end, min(AHEAD, 2 * width), self._buffers)
+            async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
 
@@ -107,7 +109,7 @@ class Downloader:
             width,
             self.pool,
             self._refresh,
-            self._elsewhere,
+            self._find_elsewhere,
             on_wait,
             self._limits,
             leases,
@@ -115,7 +117,7 @@ class Downloader:
         )
 
     def pool(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
-        """The lines of an account to a data centre; raises `Retryable` if the account is not ready."""
+        """The connections of an account to a data centre. Raises `Retryable` if the account is not ready."""
         client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:
@@ -124,82 +126,85 @@ class Downloader:
         return self._pools[key]
 
     async def forget(self, account: str) -> None:
-        """Hang up the lines of an account, whose login will be another one if it comes back."""
+        """Close the connections of an account whose login ended or will be replaced."""
         pools = [self._pools.pop(key) for key in list(self._pools) if key[0] == account]
         await asyncio.gather(*(pool.close() for pool in pools))
 
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """Close all connections."""
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
 
 class _Download:
-    """One file on its way."""
+    """The download of one whole file."""
 
-    def __init__(self, file: RemoteFile, write: Write, todo: Sequence[int], places: FairSemaphore) -> None:
+    def __init__(
+        self, file: RemoteFile, write: Write, offsets: Sequence[int], buffers: FairSemaphore
+    ) -> None:
         self._file = file
         self._write = write
-        self._offsets = iter(todo)  # shared: whoever is free takes the next
-        self._places = places
-        self._crew = 0
+        self._offsets = iter(offsets)  # shared by all workers
+        self._buffers = buffers
+        self._workers = 0
 
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                self._hire(group)
+                self._start_workers(group)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    def _hire(self, group: asyncio.TaskGroup) -> None:
-        """As many workers as parts may be on their way; that grows and shrinks with the depth of the pool."""
-        while self._crew < self._file.at_once:
+    def _start_workers(self, group: asyncio.TaskGroup) -> None:
+        """Start as many workers as parts may be in flight; the number follows the window of the pool."""
+        while self._workers < self._file.max_in_flight:
             work = self._work(group)
             try:
                 group.create_task(work)
-            except RuntimeError:  # it is ending: a part has failed, or it is canceled
+            except RuntimeError:  # the group is ending: a part has failed, or the download is being canceled
                 work.close()
                 raise asyncio.CancelledError from None
-            self._crew += 1
+            self._workers += 1
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         for offset in self._offsets:
-            async with self._places.turn(urgent=self._file.urgent):
+            async with self._buffers.slot(urgent=self._file.urgent):
                 await self._write(offset, await self._file.part(offset, PART))
-            if self._crew > self._file.at_once:
+            if self._workers > self._file.max_in_flight:
                 break
-            self._hire(group)
-        self._crew -= 1
+            self._start_workers(group)
+        self._workers -= 1
 
 
 async def _read(
-    file: RemoteFile, start: int, end: int, ahead: int, places: FairSemaphore
+    file: RemoteFile, start: int, end: int, ahead: int, buffers: FairSemaphore
 ) -> AsyncGenerator[bytes, None]:
     """The bytes from `start` to `end`, in pieces."""
 
     async def fetch(offset: int, limit: int) -> bytes:
-        async with places.turn(urgent=True):
+        async with buffers.slot(urgent=True):
             data = await file.part(offset, limit, precise=True)
         return bytes(data[max(0, start - offset) : end - offset])
 
-    coming: deque[asyncio.Task[bytes]] = deque()
+    fetching: deque[asyncio.Task[bytes]] = deque()
     parts = parts_of(start, end)
     try:
         while True:
-            while len(coming) < ahead and (part := next(parts, None)):
-                coming.append(asyncio.create_task(fetch(*part)))
-            if not coming:
+            while len(fetching) < ahead and (part := next(parts, None)):
+                fetching.append(asyncio.create_task(fetch(*part)))
+            if not fetching:
                 return
-            piece = await coming[0]
-            coming.popleft()
+            piece = await fetching[0]
+            fetching.popleft()
             yield piece
     finally:
-        for task in coming:
+        for task in fetching:
             task.cancel()
-        await asyncio.gather(*coming, return_exceptions=True)
+        await asyncio.gather(*fetching, return_exceptions=True)
 
 
 def parts_of(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The (offset, limit) of the `precise` parts that cover a range: a short one, then up to whole blocks."""
+    """The (offset, limit) of the `precise` parts that cover a range: a short one, followed by whole
+    blocks."""
     offset = start - start % _BLOCK
     most = FIRST_PART
     while max(start, offset) < end:
@@ -210,7 +215,7 @@ def parts_of(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def width_for(size: int) -> int:
-    """Connections for that many bytes: each must be worth its handshake."""
+    """The number of connections for `size` bytes: each must be worth its handshake."""
     mib = size / (1 << 20)
     return 1 if mib < 5 else 2 if mib < 20 else 4 if mib < 32 else 8
 

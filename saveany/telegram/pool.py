@@ -1,7 +1,7 @@
-"""Connections that carry nothing but parts of files: shared by all files of a process, warm between them.
+"""Pools of connections that carry only parts of files. All files of a process share them.
 
-Line  one connection; made when needed, made again when lost
-Pool  the lines of one account to one data centre, their pace and key, and this process' share of them
+Connection      one connection; opened on first use and reopened after it was lost
+ConnectionPool  the connections of one account to one data centre, with their flow control and key
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from telethon.tl import functions
 from telethon.tl.tlobject import TLRequest
 
 from saveany.telegram.addresses import Address, Purpose
-from saveany.telegram.client import Backoff, Client, alive, connected, hang_up, within
+from saveany.telegram.client import Backoff, Client, disconnect, is_usable, wait_connected, with_timeout
 from saveany.telegram.errors import NETWORK
 from saveany.telegram.flow import FairSemaphore, FloodClock, Window
 from saveany.telegram.session import Login, SessionFolder
@@ -27,73 +27,75 @@ from saveany.telegram.wire import MtprotoSender, TcpConnection
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the downloader; seconds unless said otherwise."""
+    """Limits of downloads and uploads. Durations are in seconds, sizes in bytes."""
 
-    lines: int = 8  # connections per account and data centre, of all processes that share a Redis
-    window: int = 2  # parts in flight per connection at first …
-    deepest: int = 4  # … and when more of them have proved to be faster
-    memory: int = 64 << 20  # bytes of all files of the process that are asked for or being written
-    part: float = 60.0  # for one part, longer with each try
-    tries: int = 8  # per part; flood waits do not count
-    flood: float = 60.0  # a longer flood wait ends the download as `Retryable`
-    idle: float = 60.0  # an unused connection is closed
+    connections: int = 8  # per account and data centre, shared by all processes that use the same Redis
+    initial_window: int = 2  # parts in flight per connection at the start
+    max_window: int = 4  # parts in flight per connection at most
+    memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
+    part: float = 60.0  # timeout for one part; it grows with each retry
+    tries: int = 8  # per part, not counting flood waits
+    flood: float = 60.0  # a longer flood wait ends the download with `Retryable`
+    idle: float = 60.0  # unused connections are closed after this time
 
 
 class Connection:
-    """One connection to a data centre. Connects with the first request, and again after it was lost."""
+    """One connection to a data centre. It connects on the first request, and again after it was lost."""
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[MtprotoSender]],
-        silent: Callable[[MtprotoSender], None],
-        depth: Window,
+        on_timeout: Callable[[MtprotoSender], None],
+        window: Window,
     ) -> None:
         self._connect = connect
-        self._silent = silent  # told of a connection that does not answer
-        self._turns = FairSemaphore(lambda: depth.now)
+        self._on_timeout = on_timeout
+        self._slots = FairSemaphore(lambda: window.size)
         self._lock = asyncio.Lock()
         self._sender: MtprotoSender | None = None
         self._backoff = Backoff()
-        self.users = 0  # files
+        self.users = 0  # number of files that use it
 
     @property
-    def busy(self) -> int:
-        """Requests, those that wait for their turn included."""
-        return self._turns.wanted
+    def load(self) -> int:
+        """Number of requests in flight or waiting to be sent."""
+        return self._slots.demand
 
-    async def ask(
+    async def call(
         self,
         request: TLRequest,
         seconds: float,
-        before: Callable[[], Awaitable[None]] | None = None,
+        before_send: Callable[[], Awaitable[None]] | None = None,
         *,
         urgent: bool = False,
     ) -> Any:
-        """The answer to one request within `seconds`; a connection that failed is not used again.
+        """The reply to one request. A connection that fails or exceeds `seconds` is closed.
 
-        `before` runs when the request could be sent, which may be long after this was called, less long if it
-        is `urgent`.
+        `before_send` runs just before the request is sent, which may be long after the call, but sooner if
+        `urgent`.
         """
-        async with self._turns.turn(urgent=urgent):
-            sender = await self._connected()
-            if before:
-                await before()
+        async with self._slots.slot(urgent=urgent):
+            sender = await self._open_sender()
+            if before_send:
+                await before_send()
             try:
-                return await within(seconds, sender.send(request))
+                return await with_timeout(seconds, sender.send(request))
             except NETWORK as error:
-                if isinstance(error, TimeoutError) and self._sender is sender:  # once for all its requests
-                    self._silent(sender)
+                if (
+                    isinstance(error, TimeoutError) and self._sender is sender
+                ):  # once for all requests in flight
+                    self._on_timeout(sender)
                 await self._drop(sender)
                 raise
 
     async def close(self) -> None:
-        """Hang up now; the next request connects again."""
+        """Close the connection now; the next request opens it again."""
         if self._sender is not None:
             await self._drop(self._sender)
 
-    async def _connected(self) -> MtprotoSender:
+    async def _open_sender(self) -> MtprotoSender:
         async with self._lock:
-            if self._sender is None or not alive(self._sender):
+            if self._sender is None or not is_usable(self._sender):
                 await self.close()
                 await self._backoff.pause()
                 try:
@@ -107,19 +109,19 @@ class Connection:
     async def _drop(self, sender: MtprotoSender) -> None:
         if self._sender is sender:
             self._sender = None
-        await hang_up_line(sender)
+        await abort(sender)
 
 
 @dataclass(eq=False, slots=True)
 class _Lease:
-    """What one file has: up to `count` lines."""
+    """Up to `count` connections that one file uses."""
 
     count: int
-    lines: list[Connection] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
 
 
 class ConnectionPool:
-    """The lines of one account to one data centre."""
+    """The connections of one account to one data centre."""
 
     def __init__(
         self,
@@ -129,50 +131,54 @@ class ConnectionPool:
         limits: PoolLimits,
         redis: Redis | None = None,
     ) -> None:
-        self.clock = FloodClock()
-        self.depth = Window(limits.window, limits.deepest)
-        self.generation = 0  # of the key to a foreign data centre
+        self.flood_clock = FloodClock()
+        self.window = Window(limits.initial_window, limits.max_window)
+        self.generation = 0  # of the key for a data centre that is not the account's own
         self._client = client
         self._dc_id = dc_id
         self._folder = folder
         self._limits = limits
-        self.share = limits.lines  # how many of the account's connections are for this process, at least 1
-        self._lines = [Connection(self._connect, self._silent, self.depth) for _ in range(limits.lines)]
+        self.share = limits.connections  # number of the account's connections for this process, at least 1
+        self._connections = [
+            Connection(self._connect, self._avoid_address, self.window) for _ in range(limits.connections)
+        ]
         self._leases: list[_Lease] = []
-        self._company = SharedAccount(redis, client.session.user_id, dc_id, self.clock, self._take_share)
+        self._shared_account = SharedAccount(
+            redis, client.session.user_id, dc_id, self.flood_clock, self._apply_share
+        )
         self._salt = 0
-        self._reaper: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @contextmanager
-    def lines(self, count: int) -> Iterator[list[Connection]]:
-        """Up to `count` lines for one file, those with the fewest users; at least one. They are others, more
-        or fewer after the share has changed. Unused lines stay connected for a while."""
+    def lease(self, count: int) -> Iterator[list[Connection]]:
+        """Up to `count` connections for one file, at least one: those with the fewest users. The list changes
+        when the share of this process changes. Unused connections stay open for `PoolLimits.idle` seconds."""
         lease = _Lease(count)
-        self._keep_warm()
-        self._company.enter()
+        self._cancel_idle_timer()
+        self._shared_account.transfer_started()
         self._leases.append(lease)
-        self._deal(lease)
+        self._assign(lease)
         try:
-            yield lease.lines
+            yield lease.connections
         finally:
             self._leases.remove(lease)
-            for line in lease.lines:
-                line.users -= 1
-            self._company.exit()
+            for connection in lease.connections:
+                connection.users -= 1
+            self._shared_account.transfer_ended()
             if not self._leases:
                 loop = asyncio.get_running_loop()
-                self._reaper = loop.call_later(self._limits.idle, self._start_closing)
+                self._idle_timer = loop.call_later(self._limits.idle, self._start_closing)
 
     def flood(self, seconds: float) -> None:
-        """Telegram asked to wait: let nobody who uses the account here ask before."""
-        self._company.flood(seconds)
+        """Record a flood wait, for all processes that use the account."""
+        self._shared_account.flood(seconds)
 
     async def close(self) -> None:
-        """Hang up all lines, and give the share of them to other processes."""
-        self._keep_warm()
-        await self._company.close()
-        await self._hang_up()
+        """Close all connections and leave the share of this process to the others."""
+        self._cancel_idle_timer()
+        await self._shared_account.close()
+        await self._disconnect_all()
 
     @property
     def is_bot(self) -> bool:
@@ -180,58 +186,60 @@ class ConnectionPool:
         return self._client.is_bot
 
     @property
-    def at_home(self) -> bool:
-        """Whether this is the account's own data centre, whose key is the login itself."""
-        return self._dc_id == self._client.home
+    def is_home(self) -> bool:
+        """Whether this is the account's own data centre, whose key is the login."""
+        return self._dc_id == self._client.home_dc
 
     async def renew_key(self, generation: int) -> None:
-        """The data centre no longer knows the key of `generation`: the next connection gets another one."""
+        """Replace the key of `generation`, which the data centre no longer knows: the next connection makes
+        one."""
         if generation == self.generation:
             self.generation += 1
             self._folder.forget_key(self._client.name, self._dc_id)
-            await self._hang_up()
+            await self._disconnect_all()
 
-    def _deal(self, lease: _Lease) -> None:
-        lease.lines[:] = sorted(self._lines[: self.share], key=lambda line: line.users)[: lease.count]
-        for line in lease.lines:
-            line.users += 1
+    def _assign(self, lease: _Lease) -> None:
+        candidates = sorted(self._connections[: self.share], key=lambda each: each.users)
+        lease.connections[:] = candidates[: lease.count]
+        for connection in lease.connections:
+            connection.users += 1
 
-    async def _take_share(self) -> None:
-        """Deal the lines anew if the number of processes has changed. One too many is closed when the parts
-        that it was asked for have come."""
-        share = max(1, self._limits.lines // self._company.size)
+    async def _apply_share(self) -> None:
+        """Distribute the connections again if the number of processes has changed. A connection in excess is
+        closed once its parts in flight have arrived."""
+        share = max(1, self._limits.connections // self._shared_account.processes)
         if share != self.share:
             self.share = share
-            for line in self._lines:
-                line.users = 0
+            for connection in self._connections:
+                connection.users = 0
             for lease in self._leases:
-                self._deal(lease)
-        await asyncio.gather(*(line.close() for line in self._lines[share:] if not line.busy))
+                self._assign(lease)
+        await asyncio.gather(*(each.close() for each in self._connections[share:] if not each.load))
 
-    async def _hang_up(self) -> None:
-        """Close all lines; they connect again when used."""
-        await asyncio.gather(*(line.close() for line in self._lines))
+    async def _disconnect_all(self) -> None:
+        """Close all connections; they open again when used."""
+        await asyncio.gather(*(each.close() for each in self._connections))
 
-    def _keep_warm(self) -> None:
-        if self._reaper is not None:
-            self._reaper.cancel()
-            self._reaper = None
+    def _cancel_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _start_closing(self) -> None:
-        self._closing = asyncio.get_running_loop().create_task(self._hang_up())
+        self._closing = asyncio.get_running_loop().create_task(self._disconnect_all())
 
     async def _connect(self) -> MtprotoSender:
         login = self._client.session.login(0, "")
-        key = login.key if self.at_home else self._folder.load_key(self._client.name, self._dc_id, login)
+        key = login.key if self.is_home else self._folder.load_key(self._client.name, self._dc_id, login)
         return await (self._introduce(key) if key else self._import(login))
 
-    def _silent(self, sender: MtprotoSender) -> None:
-        """Try other addresses first when connecting anew."""
-        self._client.addresses.failed((sender._connection._ip, sender._connection._port))
+    def _avoid_address(self, sender: MtprotoSender) -> None:
+        """After a timeout, try other addresses first when reconnecting."""
+        self._client.addresses.mark_failed((sender._connection._ip, sender._connection._port))
 
     async def _import(self, login: Login) -> MtprotoSender:
-        """Make a key for this data centre and have the account's authorization copied to it, once per
-        machine: exporting it for each connection would soon be answered with waits of minutes."""
+        """Create a key for this data centre and copy the account's authorization to it, once per machine:
+        Telegram soon demands waits of minutes if the authorization is exported for each connection."""
         async with self._folder.lock(self._client.name):
             key = self._folder.load_key(self._client.name, self._dc_id, login)
             if key is None:
@@ -240,15 +248,15 @@ class ConnectionPool:
                 sender = await self._introduce(None, query)
                 self._folder.save_key(self._client.name, self._dc_id, login, sender.auth_key.key)
                 return sender
-        return await self._introduce(key)  # outside the lock: the other lines need not wait for it
+        return await self._introduce(key)  # outside the lock, so that the other connections need not wait
 
     async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> MtprotoSender:
-        """A connection that has said who it is. Without `key` it agrees on a new one."""
+        """A connection that has sent the initial request. Without `key` it creates a new one."""
 
         async def connect(address: Address, seconds: float) -> MtprotoSender:
             return await self._introduce_at(address, seconds, key, query)
 
-        sender = await self._client.reach(self._dc_id, Purpose.FILES, connect)
+        sender = await self._client.connect_to_dc(self._dc_id, Purpose.FILES, connect)
         self._salt = sender.salt
         return sender
 
@@ -256,22 +264,22 @@ class ConnectionPool:
         self, address: Address, seconds: float, key: bytes | None, query: TLRequest | None
     ) -> MtprotoSender:
         loggers = self._client.loggers
-        # A salt is tied to a key; one of a key that was replaced is just corrected by the data centre.
+        # A salt belongs to a key. The data centre corrects the salt of a key that was replaced.
         sender = MtprotoSender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
         connection = TcpConnection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:
-            await connected(sender, sender.connect(connection), seconds)
-            first = self._client.first_request(query or functions.help.GetConfigRequest())
-            await within(seconds, sender.send(first))
-            await self._company.news()  # asked for meanwhile: a flood wait of the others comes in time
+            await wait_connected(sender, sender.connect(connection), seconds)
+            first = self._client.initial_request(query or functions.help.GetConfigRequest())
+            await with_timeout(seconds, sender.send(first))
+            await self._shared_account.wait_for_first_exchange()  # to respect flood waits of other processes
         except BaseException:
-            await hang_up_line(sender)
+            await abort(sender)
             raise
         return sender
 
 
-async def hang_up_line(sender: MtprotoSender) -> None:
-    """Close a connection now."""
+async def abort(sender: MtprotoSender) -> None:
+    """Close a connection without waiting for the other side."""
     if sender._connection is not None:
         sender._connection.abort()
-    await hang_up(sender, sender.disconnect())
+    await disconnect(sender, sender.disconnect())

@@ -1,4 +1,4 @@
-"""QR codes: for a terminal, and as a picture."""
+"""QR codes as text for a terminal and as a PNG picture."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import io
 
 import segno
 
-_QUIET = 2  # light modules around it; phones need no more, and a terminal has few lines
-_PIXELS = 10
+_BORDER = 2  # light modules around the code; enough for phones, and terminals have few lines
+_SCALE = 10  # pixels per module
 
 
 def lines(text: str) -> list[str]:
-    """The code in half blocks, two rows to a line; they are its light parts, so show them light on dark."""
+    """The code drawn with half blocks, two rows of modules per line. The blocks are the light modules, so
+    print them in a light color on a dark background."""
     out = io.StringIO()
-    _code(text).terminal(out, border=_QUIET, compact=True)
+    _code(text).terminal(out, border=_BORDER, compact=True)
     return out.getvalue().splitlines()
 
 
 def png(text: str) -> bytes:
-    """The code as a PNG of about 400 pixels."""
+    """The code as a PNG, about 400 pixels wide."""
     out = io.BytesIO()
-    _code(text).save(out, kind="png", scale=_PIXELS)
+    _code(text).save(out, kind="png", scale=_SCALE)
     return out.getvalue()
 
 

@@ -1,21 +1,21 @@
-"""Where a login is kept: keys in files of this machine, what Telegram told about chats in Redis.
+"""Stores logins: keys in files on this machine, and what Telegram sends about chats in Redis.
 
-`data_dir/sessions` (0700) holds, per account:
+`data_dir/sessions` (0700) contains, per account:
 
-    <name>.session    the login: home data centre, authorization key, who it is
-    <name>.dc4.key    the key for another data centre; getting one is flood-limited, so it is kept
-    <name>.lock       taken while one of the others is made, by one process of this machine at a time
+    <name>.session    the login: home data centre, authorization key, user
+    <name>.dc4.key    the key for another data centre; kept because creating one is flood-limited
+    <name>.lock       held by one process of this machine at a time while it creates one of the files above
     machine           a random name for this machine
 
-All are 0600 and written atomically. In Redis, per Telegram user (an access hash is worth something only to
-the account that was given it):
+All are 0600 and written atomically. In Redis, per Telegram user (an access hash is valid only for the account
+that received it):
 
     sa:telegram:<user>:peers         hash     marked chat id -> access hash
     sa:telegram:<user>:name:<name>   string   marked chat id, for 24 h
 
 Per login, by the fingerprint of its key:
 
-    sa:telegram:addresses:<login>    string   JSON: where the home data centre answers, for 30 days
+    sa:telegram:addresses:<login>    string   JSON: addresses of the home data centre, for 30 days
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import asyncio
 import base64
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import tempfile
@@ -44,57 +43,62 @@ from telethon.tl import types
 
 from saveany import advice
 from saveany.errors import ConfigError, Retryable
+from saveany.logs import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
-#: Begins every key of this package in Redis; the store's own keys begin with the same "sa:".
+#: Prefix of this package's keys in Redis; the keys of `saveany.store` begin with the same "sa:".
 PREFIX = "sa:telegram:"
 
-#: What is kept in Redis is a cache: while Redis is away the accounts go on without it.
+#: Errors of an unavailable Redis. The data in Redis are only a cache, so the accounts work without it.
 REDIS_AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _NAME_SECONDS = 24 * 3600  # a username may move to another chat
 _ADDRESSES_SECONDS = 30 * 24 * 3600
-_LOCK_SECONDS = 90.0  # a login takes a few seconds; whoever holds the lock longer is stuck
-_LOCK_POLL = 0.05
+_LOCK_SECONDS = 90.0  # a login takes a few seconds; a process that holds the lock longer is stuck
+_LOCK_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One authorized key and the data centre it belongs to (`home`)."""
+    """An authorized key, and its home data centre."""
 
     dc_id: int
     host: str
     port: int
     key: bytes = field(repr=False)
-    user_id: int = 0  # 0: not known yet
+    user_id: int = 0  # 0: unknown
     display: str = ""
 
     @classmethod
     def from_string(cls, text: str) -> Login:
-        """Read a Telethon session string; raises `ConfigError` if it is none."""
+        """Read a Telethon session string. Raises `ConfigError` if it is invalid."""
         try:
             session = StringSession(text.strip())
-        except Exception as error:  # struct.error, binascii.Error, ValueError, IndexError: all mean the same
-            make = advice.command("login --phone")
-            raise ConfigError(f"this is not a Telethon session string; log in with: {make}") from error
+        except Exception as error:  # struct.error, binascii.Error, ValueError, IndexError: an invalid string
+            raise ConfigError(
+                "This is not a Telethon session string; log in with: {command}",
+                command=advice.command("login --phone"),
+            ) from error
         if session.auth_key is None:
-            make = advice.command("login --phone")
-            raise ConfigError(f"this session string holds no login; make one with: {make}")
+            raise ConfigError(
+                "This session string contains no login; create one with: {command}",
+                command=advice.command("login --phone"),
+            )
         return cls(session.dc_id, session.server_address, session.port, session.auth_key.key)
 
     @property
     def fingerprint(self) -> str:
-        """Tells whether two logins are the same one, without telling the key."""
+        """Identifies the login without revealing its key."""
         return hashlib.sha256(self.key).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class _ForeignKey:
-    """A key of another data centre; worth nothing without the login it was made under."""
+    """A key for another data centre; valid only with the login under which it was created."""
 
-    home: str
+    home: str  # fingerprint of that login
     key: bytes = field(repr=False)
 
 
@@ -109,46 +113,46 @@ class SessionFolder:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def names(self) -> list[str]:
-        """Names of all logins kept here."""
+        """Names of all stored logins."""
         names = (file.name.removesuffix(".session") for file in self._root.glob("*.session"))
         return sorted(name for name in names if _NAME.fullmatch(name))
 
     def load(self, name: str) -> Login | None:
-        """The login kept under this name; None if there is none or its file is damaged."""
-        return self._read(self._file(name, ".session"), Login)
+        """The login of this name; None if there is none or its file is damaged."""
+        return self._read(self._path(name, ".session"), Login)
 
     def save(self, name: str, login: Login) -> None:
-        """Keep a login under this name, in place of the one that was there."""
-        self._write(self._file(name, ".session"), login)
+        """Store a login under this name. Replaces an existing one."""
+        self._write(self._path(name, ".session"), login)
 
     def version(self, name: str) -> int:
-        """Another number whenever a login is kept under this name; 0 while there is none."""
+        """A number that changes whenever a login of this name is stored; 0 if there is none."""
         try:
-            return self._file(name, ".session").stat().st_mtime_ns
+            return self._path(name, ".session").stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
     def forget(self, name: str) -> None:
-        """Drop the login of this name and the keys made under it; harmless if there is none."""
-        self._file(name, ".session").unlink(missing_ok=True)
+        """Delete the login of this name and the keys created under it. Does nothing if there is none."""
+        self._path(name, ".session").unlink(missing_ok=True)
         for file in self._root.glob(f"{name}.dc*.key"):
             file.unlink(missing_ok=True)
 
     def load_key(self, name: str, dc_id: int, home: Login) -> bytes | None:
-        """The key for another data centre that was made under the login `home`; None if there is none."""
-        kept = self._read(self._file(name, f".dc{dc_id}.key"), _ForeignKey)
+        """The key for another data centre that was created under the login `home`; None if there is none."""
+        kept = self._read(self._path(name, f".dc{dc_id}.key"), _ForeignKey)
         return kept.key if kept and kept.home == home.fingerprint else None
 
     def save_key(self, name: str, dc_id: int, home: Login, key: bytes) -> None:
-        """Keep the key for another data centre."""
-        self._write(self._file(name, f".dc{dc_id}.key"), _ForeignKey(home.fingerprint, key))
+        """Store the key for another data centre."""
+        self._write(self._path(name, f".dc{dc_id}.key"), _ForeignKey(home.fingerprint, key))
 
     def forget_key(self, name: str, dc_id: int) -> None:
-        """Drop the key for another data centre; harmless if there is none."""
-        self._file(name, f".dc{dc_id}.key").unlink(missing_ok=True)
+        """Delete the key for another data centre. Does nothing if there is none."""
+        self._path(name, f".dc{dc_id}.key").unlink(missing_ok=True)
 
     def machine(self) -> str:
-        """A random name for this folder, and so for the machine it is on; made once."""
+        """A random name for this machine, created once and stored in the folder."""
         file = self._root / "machine"
         with suppress(FileNotFoundError):
             return file.read_text().strip()
@@ -160,17 +164,20 @@ class SessionFolder:
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[None]:
-        """Hold this account's lock among all processes of this machine; it ends with the process."""
-        handle = os.open(self._file(name, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Hold this account's lock among all processes of this machine. It is released when the process
+        ends."""
+        handle = os.open(self._path(name, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            await _take(handle, name)
+            await _acquire_lock(handle, name)
             yield
         finally:
             os.close(handle)
 
-    def _file(self, name: str, suffix: str) -> Path:
+    def _path(self, name: str, suffix: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} cannot name an account: use up to 32 letters, digits, - and _")
+            raise ConfigError(
+                '"{name}" cannot be the name of an account: use up to 32 letters, digits, - and _', name=name
+            )
         return self._root / (name + suffix)
 
     def _read(self, file: Path, kind: type[_Kept]) -> _Kept | None:
@@ -179,7 +186,7 @@ class SessionFolder:
         except FileNotFoundError:
             return None
         except msgspec.DecodeError:
-            _log.warning("%s is damaged and not used", file.name)
+            _log.warning("session_file_damaged", file=file.name)
             return None
 
     def _write(self, file: Path, value: Login | _ForeignKey) -> None:
@@ -195,69 +202,72 @@ class SessionFolder:
 
 
 class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
-    """What Telethon asks for a session: the key of a `Login`, and the chats it has met.
+    """The session object that Telethon requires: the key of a `Login`, and the access hashes of known chats.
 
-    Telethon asks synchronously, so everything known is in memory; `flush` carries news to Redis, and
-    `access_hash` and `chat_of` read through to it, which is how `/c/` links outlive a restart.
+    Telethon calls it synchronously, so its data are in memory. `flush` copies new data to Redis;
+    `access_hash` and `chat_of` also read from Redis, so that `/c/` links keep working after a restart.
     """
 
     def __init__(self, login: Login | None, redis: Redis | None = None) -> None:
         super().__init__()
         self._redis = redis
         self._hashes: dict[int, int] = {}
-        self._news: dict[int, int] = {}
-        self.user_id = 0  # whose chats these are; nothing is shared through Redis before it is known
+        self._unsaved: dict[int, int] = {}
+        self.user_id = (
+            0  # owner of the access hashes; nothing is read from or written to Redis before it is known
+        )
         if login is not None:
             self.set_dc(login.dc_id, login.host, login.port)
             self._auth_key = AuthKey(login.key)
             self.user_id = login.user_id
 
     def login(self, user_id: int, display: str) -> Login:
-        """The login as it is now, to be kept."""
+        """The current login, for storing it."""
         return Login(self.dc_id, self.server_address, self.port, self.auth_key.key, user_id, display)
 
     async def access_hash(self, marked_id: int) -> int | None:
-        """The access hash this account has for a chat, None if it has never met it."""
+        """The access hash of a chat for this account; None if it is unknown."""
         if marked_id not in self._hashes and self._shared:
             with suppress(*REDIS_AWAY):
-                found = _number(await _answer(self._shared.hget(self._key("peers"), str(marked_id))))
+                found = _number(await _result(self._shared.hget(self._key("peers"), str(marked_id))))
                 if found is not None:
                     self._hashes[marked_id] = found
         return self._hashes.get(marked_id)
 
     async def forget_hash(self, marked_id: int, wrong: int) -> None:
-        """Drop an access hash that Telegram has refused, unless another one is known by now."""
-        for known in (self._hashes, self._news):
+        """Delete an access hash that Telegram has refused, unless another one is known by now."""
+        for known in (self._hashes, self._unsaved):
             if known.get(marked_id) == wrong:
                 del known[marked_id]
         if self._shared:
             with suppress(*REDIS_AWAY):
-                found = await _answer(self._shared.hget(self._key("peers"), str(marked_id)))
+                found = await _result(self._shared.hget(self._key("peers"), str(marked_id)))
                 if _number(found) in (wrong, None):
-                    await _answer(self._shared.hdel(self._key("peers"), str(marked_id)))
+                    await _result(self._shared.hdel(self._key("peers"), str(marked_id)))
 
     async def chat_of(self, username: str) -> int | None:
-        """The marked id a username led to within the last 24 h."""
+        """The marked id of a username, if it was resolved within the last 24 h."""
         if self._shared:
             with suppress(*REDIS_AWAY):
                 return _number(await self._shared.get(self._key(f"name:{username.lower()}")))
         return None
 
     async def remember_name(self, username: str, marked_id: int) -> None:
-        """Keep where a username leads, for 24 h."""
+        """Store the marked id of a username for 24 h."""
         if self._shared:
             with suppress(*REDIS_AWAY):
                 await self._shared.set(self._key(f"name:{username.lower()}"), marked_id, ex=_NAME_SECONDS)
 
     async def forget_name(self, username: str) -> bool:
-        """Ask Telegram the next time where a username leads. Whether that was remembered."""
+        """Delete the stored id of a username, so that it is resolved again. Returns whether one was
+        stored."""
         if self._shared:
             with suppress(*REDIS_AWAY):
                 return bool(await self._shared.delete(self._key(f"name:{username.lower()}")))
         return False
 
     async def addresses(self) -> list[tuple[str, int]]:
-        """Where the home data centre answers, beside the address of the login."""
+        """Other addresses of the home data centre than the one in the login."""
         if self._redis and self._auth_key:
             with suppress(*REDIS_AWAY, msgspec.DecodeError):
                 found = await self._redis.get(self._addresses_key())
@@ -265,35 +275,35 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
         return []
 
     async def keep_addresses(self, addresses: list[tuple[str, int]]) -> None:
-        """Keep where the home data centre answers, for a start at which the address of the login is dead."""
+        """Store the addresses of the home data centre, for a start when the address in the login is dead."""
         if self._redis and self._auth_key:
             with suppress(*REDIS_AWAY):
                 text = msgspec.json.encode(addresses)
                 await self._redis.set(self._addresses_key(), text, ex=_ADDRESSES_SECONDS)
 
     async def flush(self) -> None:
-        """Carry access hashes learnt since the last time to Redis; if it is away, they wait here."""
-        if self._news and self._shared:
-            news, self._news = self._news, {}
+        """Write new access hashes to Redis; if it is unavailable, they are written next time."""
+        if self._unsaved and self._shared:
+            unsaved, self._unsaved = self._unsaved, {}
             try:
-                fields = {str(marked_id): access_hash for marked_id, access_hash in news.items()}
-                await _answer(self._shared.hset(self._key("peers"), mapping=fields))
+                fields = {str(marked_id): access_hash for marked_id, access_hash in unsaved.items()}
+                await _result(self._shared.hset(self._key("peers"), mapping=fields))
             except REDIS_AWAY as error:
-                self._news = news | self._news
-                _log.warning("access hashes could not be kept: %s", type(error).__name__)
+                self._unsaved = unsaved | self._unsaved
+                _log.warning("access_hashes_not_saved", error=type(error).__name__)
 
-    # What Telethon calls.
+    # Called by Telethon.
 
     def process_entities(self, tlo: Any) -> None:
-        """Learn the access hashes of all chats and people in an answer."""
+        """Remember the access hashes of all chats and users in a reply."""
         for marked_id, access_hash, *_ in self._entities_to_rows(tlo):
             if self._hashes.get(marked_id) != access_hash:
                 self._hashes[marked_id] = access_hash
-                if marked_id:  # Telethon keeps who we are under 0
-                    self._news[marked_id] = access_hash
+                if marked_id:  # Telethon stores the account's user id under 0
+                    self._unsaved[marked_id] = access_hash
 
     def get_entity_rows_by_id(self, id: int, exact: bool = True) -> tuple[int, int] | None:  # noqa: A002  # its name
-        """`(marked id, access hash)` of a chat met before."""
+        """`(marked id, access hash)` of a known chat."""
         kinds = (types.PeerUser, types.PeerChat, types.PeerChannel)
         candidates = [id] if exact else [utils.get_peer_id(kind(id)) for kind in kinds]
         return next(((each, self._hashes[each]) for each in candidates if each in self._hashes), None)
@@ -309,12 +319,14 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
         return f"{PREFIX}{self.user_id}:{name}"
 
 
-async def _take(handle: int, name: str) -> None:
+async def _acquire_lock(handle: int, name: str) -> None:
     deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
     while not _try_lock(handle):
         if asyncio.get_running_loop().time() > deadline:
-            raise Retryable(f"another process holds the login lock of Telegram account {name}")
-        await asyncio.sleep(_LOCK_POLL)
+            raise Retryable(
+                "Another process holds the login lock of Telegram account {account}.", account=name
+            )
+        await asyncio.sleep(_LOCK_POLL_SECONDS)
 
 
 def _try_lock(handle: int) -> bool:
@@ -325,14 +337,14 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _number(kept: bytes | str | None) -> int | None:
-    """What Redis has kept; None for nothing, and for what is no number."""
+def _number(value: bytes | str | None) -> int | None:
+    """A stored value as a number; None if there is none, or it is not a number."""
     try:
-        return None if kept is None else int(kept)
+        return None if value is None else int(value)
     except ValueError:
         return None
 
 
-async def _answer(command: Any) -> Any:
-    """redis-py types the commands of its two clients as one, so an answer is "awaitable or not"."""
+async def _result(command: Any) -> Any:
+    """The result of a command. redis-py declares one type for its two clients: "awaitable or not"."""
     return await command

@@ -1,4 +1,4 @@
-"""The `[telegram]` table as the clients need it: addresses, application id, proxy."""
+"""The settings of the Telegram clients: addresses, application id, proxy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from telethon.crypto import rsa
 from saveany.errors import ConfigError, NeedsLogin
 from saveany.telegram.session import Login
 
-#: A test server takes any application id; the real Telegram wants one of the user's own.
+#: Test servers accept any application id; the real Telegram requires one that belongs to the user.
 _TEST_APP = (1, "test-server")
 
 
@@ -36,7 +36,7 @@ class AccountTable(Protocol):
 
 
 class TelegramTable(Protocol):
-    """What this package reads of the configuration; `saveany.config` has the model."""
+    """The part of the configuration that this package reads; the model is in `saveany.config`."""
 
     @property
     def token(self) -> SecretStr: ...  # noqa: D102
@@ -58,24 +58,25 @@ class TelegramTable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """How to reach Telegram, whichever account it is."""
+    """How to connect to Telegram; the same for all accounts."""
 
     app_id: int
     app_hash: str = field(repr=False)
     proxy: str = field(default="", repr=False)  # its URL
-    dc_id: int = 0  # 0: the real Telegram; else the number of the data centre at `address`
+    dc_id: int = 0  # 0: the real Telegram; otherwise the data centre at `address`
     address: tuple[str, int] = ("", 0)
 
-    def at_home(self, login: Login) -> tuple[str, int]:
-        """Where the login's home data centre answers: the configured address, if it is that one's."""
+    def home_address(self, login: Login) -> tuple[str, int]:
+        """The address of the login's home data centre: the configured one if it belongs to that data
+        centre."""
         return self.address if self.dc_id == login.dc_id else (login.host, login.port)
 
 
 def read(table: TelegramTable, proxy: str = "") -> ClientSettings:
-    """Settings from `[telegram]`; `proxy` is the proxy for everything, which the table's own replaces.
+    """The settings in `[telegram]`. `proxy` is the general proxy, used unless the table has a proxy.
 
-    A test server's public key becomes known to this process. Raises `ConfigError` for what cannot work and
-    `NeedsLogin` if the application id is missing.
+    Registers the public key of a test server for this process. Raises `ConfigError` for an invalid setting
+    and `NeedsLogin` if the application id is missing.
     """
     _require_cryptg()
     app_id, app_hash = table.app_id, table.app_hash.get_secret_value()
@@ -83,7 +84,7 @@ def read(table: TelegramTable, proxy: str = "") -> ClientSettings:
         app_id, app_hash = _TEST_APP
     if not app_id or not app_hash:
         raise NeedsLogin(
-            "telegram.app_id and telegram.app_hash are missing: make them at https://my.telegram.org"
+            "telegram.app_id and telegram.app_hash are missing: create them at https://my.telegram.org"
         )
     if table.dc_public_key:
         _trust(table.dc_public_key)
@@ -98,7 +99,9 @@ def read(table: TelegramTable, proxy: str = "") -> ClientSettings:
 
 def _require_cryptg() -> None:
     if find_spec("cryptg") is None:
-        raise ConfigError("the package cryptg is missing, without which downloads crawl: pip install cryptg")
+        raise ConfigError(
+            "The package cryptg is missing, and downloads are very slow without it: pip install cryptg"
+        )
 
 
 def _trust(pem: str) -> None:

@@ -1,11 +1,11 @@
-"""What the processes that download with one account from one data centre tell each other, through Redis.
+"""Coordination, through Redis, of the processes that transfer files with one account and data centre.
 
-Telegram counts connections and flood waits per account, whatever the number of processes. Each of them that
-downloads announces itself, and is counted until it leaves or stops renewing that; the same exchange brings
-a flood wait that any of them was told. Keys, per account and data centre:
+Telegram counts connections and flood waits per account, whatever the number of processes. Each process that
+transfers files announces itself and is counted until it leaves or stops renewing the announcement. The same
+exchange spreads flood waits. Keys, per account and data centre:
 
-    sa:telegram:lines:…  zset: process -> when its announcement ends, by the clock of Redis in ms
-    sa:telegram:flood:…  is there as long as the flood wait lasts
+    sa:telegram:lines:…  zset: process -> expiry of its announcement, by the clock of Redis in ms
+    sa:telegram:flood:…  exists for the duration of the flood wait
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from saveany.logs import get_logger
 from saveany.telegram.flow import FloodClock
 from saveany.telegram.session import PREFIX, REDIS_AWAY
 
-#: How often a process that downloads renews its announcement, and learns of the others.
+#: Seconds between exchanges: renewals of the announcement, and updates about the other processes.
 RENEW_SECONDS = 2.0
-#: A process that has not renewed for so long counts as dead.
+#: Seconds after which a process that has not renewed its announcement counts as dead.
 EXPIRE_SECONDS = 10.0
-#: A Redis that takes longer to answer counts as away.
-_ANSWER_SECONDS = 5.0
+#: Seconds after which an exchange with Redis is given up.
+_EXCHANGE_SECONDS = 5.0
 _LEAVE_SECONDS = 1.0
-#: The longest that a new connection is held back for the first news.
-_NEWS_SECONDS = 0.5
-#: Two ends of a flood wait that are no farther apart are the same one, told over different ways.
-_SAME_SECONDS = 0.5
+#: Maximum seconds for which a new connection waits for the first exchange.
+_FIRST_EXCHANGE_SECONDS = 0.5
+#: Flood waits that end within this many seconds of each other are the same one.
+_SAME_WAIT_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
-# A wait is only ever extended: whoever was told a shorter one must not shorten that of the others.
-_MEET = """
+# A flood wait is never shortened: a process with a shorter wait must not shorten that of the others.
+_EXCHANGE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local expire, flood = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -51,9 +51,9 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('PTTL', KEYS[2])}
 
 
 class SharedAccount:
-    """The processes that use an account at a data centre now, this one among them while it has downloads.
+    """The processes that use an account at a data centre now, including this one while it transfers files.
 
-    Redis only informs: without it, or while it is away, everything stays as it was last known.
+    Redis is not required: without it, or during an outage, the last known state stays in force.
     """
 
     def __init__(
@@ -62,73 +62,75 @@ class SharedAccount:
         account: int,
         dc_id: int,
         clock: FloodClock,
-        met: Callable[[], Awaitable[None]],
+        on_exchange: Callable[[], Awaitable[None]],
     ) -> None:
-        self.size = 1
+        self.processes = 1
         self._redis = redis
         self._keys = [f"{PREFIX}{what}:{account}:{dc_id}" for what in ("lines", "flood")]
         self._member = secrets.token_hex(8)
         self._clock = clock
-        self._met = met  # told every few seconds, after `size` was counted
-        self._told = FloodClock()  # what Telegram told this process itself; only that is passed on
-        self._downloads = 0
+        self._on_exchange = on_exchange  # called every few seconds, after `processes` was updated
+        self._own_flood = (
+            FloodClock()
+        )  # flood waits that Telegram sent to this process; only these are passed on
+        self._transfers = 0
         self._wake = asyncio.Event()
-        self._informed = asyncio.Event()
+        self._exchanged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def enter(self) -> None:
-        """A download begins. Returns at once; the others are told meanwhile."""
-        self._downloads += 1
+    def transfer_started(self) -> None:
+        """Announce this process, in the background."""
+        self._transfers += 1
         if self._redis is not None and (self._task is None or self._task.done()):
-            self._informed.clear()
-            self._task = asyncio.get_running_loop().create_task(self._keep(self._redis))
+            self._exchanged.clear()
+            self._task = asyncio.get_running_loop().create_task(self._run(self._redis))
 
-    def exit(self) -> None:
-        """A download has ended. The others are told a little later, unless the next one begins before."""
-        self._downloads -= 1
+    def transfer_ended(self) -> None:
+        """Withdraw the announcement a little later, unless another transfer starts before."""
+        self._transfers -= 1
 
-    async def news(self) -> None:
-        """Wait for what the others have to say to a process that comes, but not for long."""
+    async def wait_for_first_exchange(self) -> None:
+        """Wait until the state of the other processes is known, at most half a second."""
         if self._redis is not None:
-            await _within(_NEWS_SECONDS, self._informed)
+            await _wait(_FIRST_EXCHANGE_SECONDS, self._exchanged)
 
     def flood(self, seconds: float) -> None:
-        """Telegram asked this process to wait: so do all."""
-        self._clock.hit(seconds)
-        self._told.hit(seconds)
+        """Record a flood wait, for all processes."""
+        self._clock.extend(seconds)
+        self._own_flood.extend(seconds)
         self._wake.set()
 
     async def close(self) -> None:
-        """Leave now."""
+        """Withdraw the announcement now."""
         if self._redis is not None and self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
             await self._leave(self._redis)
 
-    def _wanted(self) -> bool:
-        """A wait is passed on even if the download that was told it has ended."""
-        return self._downloads > 0 or self._wake.is_set()
+    def _is_needed(self) -> bool:
+        """A flood wait is passed on even if the transfer that met it has ended."""
+        return self._transfers > 0 or self._wake.is_set()
 
-    async def _keep(self, redis: Redis) -> None:
-        while self._wanted():
+    async def _run(self, redis: Redis) -> None:
+        while self._is_needed():
             try:
                 with suppress(*REDIS_AWAY):
-                    await self._meet(redis)
-                self._informed.set()
-                await self._met()
-            except Exception:  # the others would not hear of us any more
-                _log.exception("what the processes share could not be told")
-            await _within(RENEW_SECONDS, self._wake)
-            if not self._wanted():
+                    await self._exchange(redis)
+                self._exchanged.set()
+                await self._on_exchange()
+            except Exception:  # without this loop the other processes would no longer count this one
+                _log.exception("account_exchange_failed")
+            await _wait(RENEW_SECONDS, self._wake)
+            if not self._is_needed():
                 await self._leave(redis)
 
-    async def _meet(self, redis: Redis) -> None:
+    async def _exchange(self, redis: Redis) -> None:
         self._wake.clear()
-        args = (self._member, int(EXPIRE_SECONDS * 1000), int(self._told.left * 1000))
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            self.size, flood = await redis.register_script(_MEET)(self._keys, args)
-        if flood / 1000 > self._clock.left + _SAME_SECONDS:
-            self._clock.hit(flood / 1000)
+        args = (self._member, int(EXPIRE_SECONDS * 1000), int(self._own_flood.remaining * 1000))
+        async with asyncio.timeout(_EXCHANGE_SECONDS):
+            self.processes, flood = await redis.register_script(_EXCHANGE)(self._keys, args)
+        if flood / 1000 > self._clock.remaining + _SAME_WAIT_SECONDS:
+            self._clock.extend(flood / 1000)
 
     async def _leave(self, redis: Redis) -> None:
         with suppress(*REDIS_AWAY):
@@ -136,7 +138,7 @@ class SharedAccount:
                 await redis.zrem(self._keys[0], self._member)
 
 
-async def _within(seconds: float, event: asyncio.Event) -> None:
+async def _wait(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

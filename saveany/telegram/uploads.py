@@ -1,7 +1,7 @@
-"""Uploads files to Telegram with the accounts of this process (`storages.telegram.messages.MessageSender`).
+"""Uploads files to Telegram and posts them: implements `storages.telegram.MessageSender`.
 
-Parts go over the connections that carry nothing but parts of files, and share their flood waits with
-downloads. Messages go over the account's own connection, and their flood waits hold nobody else up.
+Parts go over the connections that carry only parts of files, and share flood waits with downloads. Messages
+go over the account's control connection, and their flood waits delay nothing else.
 """
 
 from __future__ import annotations
@@ -19,30 +19,39 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import Permanent, Retryable
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
-from saveany.telegram.errors import STALE_REFERENCE, ErrorKind, flood_seconds, kind, unknown_key
+from saveany.telegram.errors import (
+    STALE_REFERENCE,
+    ErrorKind,
+    flood_seconds,
+    flood_wait,
+    kind_of,
+    of_account,
+    unknown_key,
+)
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
-from storages.telegram.messages import PART, Document, DocumentPart, Target
+from saveany.texts import Text
+from storages.telegram import PART, Document, DocumentPart, Target
 
-#: Parts of one file, without and with Premium (https://core.telegram.org/api/files).
-_PARTS, _PREMIUM_PARTS = 4000, 8000
-#: The topic that every forum has (https://core.telegram.org/api/forum).
-_GENERAL = 1
+#: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
+_MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000
+#: Id of the General topic, which every forum has (https://core.telegram.org/api/forum).
+_GENERAL_TOPIC = 1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-#: Seconds that a lost connection may take to be there again.
-_REACH_SECONDS = 3.0
-#: Answers that mean: not all parts of the file are there, or what was made of them is not any more.
+#: Seconds to wait for a lost connection to be restored.
+_CONNECT_SECONDS = 3.0
+#: Errors that mean that parts of a file are missing, or that the document made of them no longer exists.
 _MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError, *STALE_REFERENCE)
-#: Files that are made for albums and kept until those are sent.
-_MADE = 100
+#: Maximum number of documents made for albums that are kept until the albums are sent.
+_MAX_DOCUMENTS = 100
 
-#: Of messages that were sent, by their random ids.
-Ids = dict[int, int]
+#: Random id -> message id, of sent messages.
+MessageIds = dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _TargetChat:
-    """Who sends, and where to."""
+    """The account that sends, and the chat and topic that it sends to."""
 
     account: str
     client: Client
@@ -51,7 +60,7 @@ class _TargetChat:
 
 
 class Uploader:
-    """Brings parts and sends messages. `on_wait(seconds)` is told of flood waits that are slept."""
+    """Uploads parts and sends messages. `on_wait(seconds)` is called when a flood wait begins."""
 
     def __init__(
         self, accounts: Accounts, limits: PoolLimits | None = None, on_wait: OnWait | None = None
@@ -59,25 +68,26 @@ class Uploader:
         self._accounts = accounts
         self._limits = limits or PoolLimits()
         self._on_wait = on_wait
-        self._told = 0.0  # the end of the last wait that was told of, of all the parts that sleep it
+        self._reported_until = 0.0  # end of the last flood wait that was reported to `on_wait`
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
-        self._made: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and number
+        self._documents: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and file id
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
 
     async def reach(self, account: str, *, user: bool) -> None:
-        """As in `Courier`."""
+        """As in `MessageSender`."""
         name = self._accounts.sender(account, user=user)
         if self._accounts.client(name).is_connected:
             return
-        # It is not broken off when it takes longer: pauses grow between tries, and one must come to its end.
+        # The attempt is not canceled at the timeout: the pauses between attempts grow, and one must be
+        # completed.
         connecting = self._connecting.get(name)
         if connecting is None or connecting.done():
             connecting = self._connecting[name] = asyncio.create_task(self._connect(name))
             connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not (await asyncio.wait([connecting], timeout=_REACH_SECONDS))[0]:
-            raise Retryable(f"Telegram account {name}: Telegram cannot be reached")
+        if not (await asyncio.wait([connecting], timeout=_CONNECT_SECONDS))[0]:
+            raise Retryable(of_account(name, Text("Telegram cannot be reached")))
         await connecting
 
     async def _connect(self, name: str) -> None:
@@ -85,14 +95,14 @@ class Uploader:
             await client.connect()
 
     async def largest(self, target: Target) -> int:
-        """As in `Courier`."""
+        """As in `MessageSender`."""
         user = self._accounts.client(self._sender(target)).user
-        return PART * (_PREMIUM_PARTS if user and user.premium else _PARTS)
+        return PART * (_MAX_PREMIUM_PARTS if user and user.premium else _MAX_PARTS)
 
     # Parts.
 
     async def upload(self, target: Target, part: DocumentPart) -> None:
-        """As in `Courier`."""
+        """As in `MessageSender`."""
         request = (
             functions.upload.SaveBigFilePartRequest(part.file, part.number, part.total, part.data)
             if part.big
@@ -100,108 +110,115 @@ class Uploader:
         )
         name = self._sender(target)
         async with self._accounts.using(name):
-            await self._bring(self._accounts.pool(name), request)
+            await self._upload_part(self._accounts.pool(name), request)
 
-    async def _bring(self, pool: ConnectionPool, request: TLRequest) -> None:
+    async def _upload_part(self, pool: ConnectionPool, request: TLRequest) -> None:
         tries = 0
         while True:
             try:
                 await self._wait(pool)
-                with pool.lines(1) as (line,):
-                    await line.ask(request, self._limits.part * (tries + 1), lambda: self._wait(pool))
+                with pool.lease(1) as (connection,):
+                    timeout = self._limits.part * (tries + 1)
+                    await connection.call(request, timeout, lambda: self._wait(pool))
                 return
             except tg.FloodError as error:
-                pool.depth.trouble()
+                pool.window.on_failure()
                 pool.flood(flood_seconds(error))
             except Exception as error:
                 if isinstance(error, TimeoutError | tg.TimedOutError):
-                    pool.depth.trouble()
+                    pool.window.on_failure()
                 tries += 1
                 await self._pause(error, tries)
 
     async def _pause(self, error: Exception, tries: int) -> None:
-        """Before another try; raises the error if that would not help."""
+        """Pause before another attempt; raises the error if another attempt cannot help."""
         if isinstance(error, tg.RandomIdDuplicateError) or unknown_key(error):
             raise error
-        if kind(type(error)) is not ErrorKind.RETRY or tries == self._limits.tries:
+        if kind_of(type(error)) is not ErrorKind.RETRY or tries == self._limits.tries:
             raise error
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
 
     async def _wait(self, pool: ConnectionPool) -> None:
-        while (left := pool.clock.left) > 0:
-            told, self._told = self._told, max(self._told, pool.clock.until)
-            await self._sleep(left, told=pool.clock.until <= told)
+        while (seconds := pool.flood_clock.remaining) > 0:
+            reported, until = self._reported_until, pool.flood_clock.until
+            self._reported_until = max(reported, until)
+            await self._sleep(seconds, reported=until <= reported)
 
-    async def _sleep(self, seconds: float, *, told: bool = False) -> None:
+    async def _sleep(self, seconds: float, *, reported: bool = False) -> None:
         if seconds > self._limits.flood:
-            raise Retryable(f"Telegram asks to wait {seconds:.0f} s", after=seconds)
-        if self._on_wait and not told:
+            raise Retryable(flood_wait(seconds), after=seconds)
+        if self._on_wait and not reported:
             self._on_wait(seconds)
         await asyncio.sleep(seconds)
 
     # Messages.
 
-    async def send(self, target: Target, documents: Sequence[Document]) -> Ids | None:
-        """As in `Courier`."""
+    async def send(self, target: Target, documents: Sequence[Document]) -> MessageIds | None:
+        """As in `MessageSender`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
             try:
-                return await client.afresh(lambda: self._send(name, client, target, documents))
+                return await client.retry_with_new_hash(lambda: self._send(name, client, target, documents))
             except _MISSING:
                 for each in documents:
-                    self._made.pop((name, each.file), None)
+                    self._documents.pop((name, each.file), None)
                 return None
 
-    async def _send(self, name: str, client: Client, target: Target, documents: Sequence[Document]) -> Ids:
+    async def _send(
+        self, name: str, client: Client, target: Target, documents: Sequence[Document]
+    ) -> MessageIds:
         chat = _TargetChat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
         if len(documents) > 1:
-            return await self._album(chat, documents)
-        return await self._message(chat, documents[0], self._made.get((name, documents[0].file)))
+            return await self._send_album(chat, documents)
+        existing = self._documents.get((name, documents[0].file))
+        return await self._send_single(chat, documents[0], existing)
 
-    async def _message(self, chat: _TargetChat, document: Document, made: Any = None) -> Ids:
-        """Send one by itself, of its parts or `made` of them; no id if it was sent before."""
-        media = made or await self._media(chat.account, document)
+    async def _send_single(self, chat: _TargetChat, document: Document, existing: Any = None) -> MessageIds:
+        """Send a document in a message, made from its parts or `existing`; no id if it was sent before."""
+        media = existing or await self._media(chat.account, document)
         request = functions.messages.SendMediaRequest(
             chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
         )
         with suppress(tg.RandomIdDuplicateError):
-            return _ids(await self._post(chat.client, request))
+            return _message_ids(await self._send_message(chat.client, request))
         return {}
 
-    async def _album(self, chat: _TargetChat, documents: Sequence[Document]) -> Ids:
-        """Send together what was not sent before."""
-        left: list[tuple[Document, Any]] = []
+    async def _send_album(self, chat: _TargetChat, documents: Sequence[Document]) -> MessageIds:
+        """Send the documents that were not sent before, as an album."""
+        unsent: list[tuple[Document, Any]] = []
         for each in documents:
             try:
-                left.append((each, await self._make(chat, each)))
+                unsent.append((each, await self._make_document(chat, each)))
             except _MISSING:
-                await self._message(chat, each)  # finds it sent, or fails as well
-        if len(left) > 1:
+                await self._send_single(chat, each)  # either finds it sent, or fails as well
+        if len(unsent) > 1:
             singles = [
-                types.InputSingleMedia(made, each.caption, random_id=each.random_id) for each, made in left
+                types.InputSingleMedia(made, each.caption, random_id=each.random_id) for each, made in unsent
             ]
             request = functions.messages.SendMultiMediaRequest(chat.peer, singles, reply_to=chat.topic)
-            with suppress(tg.RandomIdDuplicateError):  # some were sent in other company
-                return _ids(await self._post(chat.client, request))
+            with suppress(tg.RandomIdDuplicateError):  # some were sent before in another album
+                return _message_ids(await self._send_message(chat.client, request))
         ids: dict[int, int] = {}
-        for each, made in left:
-            ids |= await self._message(chat, each, made)
+        for each, made in unsent:
+            ids |= await self._send_single(chat, each, made)
         return ids
 
-    async def _make(self, chat: _TargetChat, document: Document) -> types.InputMediaDocument:
-        """A file of an album is made of its parts before it is sent. They are used up by that, so it is kept
-        until the next claim, which may have to wait for a while."""
+    async def _make_document(self, chat: _TargetChat, document: Document) -> types.InputMediaDocument:
+        """A document for an album, made from its uploaded parts. Telegram deletes the parts then, so the
+        document is kept for the next attempt, which may come much later."""
         key = chat.account, document.file
-        if (made := self._made.get(key)) is None:
+        if (made := self._documents.get(key)) is None:
             media = await self._media(chat.account, document)
-            answer = await self._post(chat.client, functions.messages.UploadMediaRequest(chat.peer, media))
-            file = answer.document
+            reply = await self._send_message(
+                chat.client, functions.messages.UploadMediaRequest(chat.peer, media)
+            )
+            file = reply.document
             made = types.InputMediaDocument(
                 types.InputDocument(file.id, file.access_hash, file.file_reference)
             )
-            self._made[key] = made
-            if len(self._made) > _MADE:
-                del self._made[next(iter(self._made))]
+            self._documents[key] = made
+            if len(self._documents) > _MAX_DOCUMENTS:
+                del self._documents[next(iter(self._documents))]
         return made
 
     async def _media(self, name: str, document: Document) -> types.InputMediaUploadedDocument:
@@ -220,17 +237,17 @@ class Uploader:
         if video.picture:
             picture = types.InputFile(document.file ^ 1, 1, "picture.jpg", "")
             request = functions.upload.SaveFilePartRequest(picture.id, 0, video.picture)
-            await self._bring(self._accounts.pool(name), request)
-        # Without `nosound_video` a silent one would become an animation.
+            await self._upload_part(self._accounts.pool(name), request)
+        # Without `nosound_video` Telegram would turn a silent video into an animation.
         return types.InputMediaUploadedDocument(
             file, document.mime_type, [shape, *attributes], thumb=picture, nosound_video=True
         )
 
-    async def _post(self, client: Client, request: TLRequest) -> Any:
+    async def _send_message(self, client: Client, request: TLRequest) -> Any:
         tries = 0
         while True:
             try:
-                return await client.post(request)
+                return await client.send_once(request)
             except tg.FloodError as error:
                 await self._sleep(flood_seconds(error))
             except Exception as error:
@@ -238,10 +255,10 @@ class Uploader:
                 await self._pause(error, tries)
 
     async def delete(self, target: Target, messages: Sequence[int]) -> None:
-        """As in `Courier`."""
+        """As in `MessageSender`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            await client.afresh(lambda: self._delete(name, client, target, messages))
+            await client.retry_with_new_hash(lambda: self._delete(name, client, target, messages))
 
     async def _delete(self, name: str, client: Client, target: Target, messages: Sequence[int]) -> None:
         peer = await self._accounts.peer(name, target.chat)
@@ -251,33 +268,39 @@ class Uploader:
         await client.call(request)
 
     async def check(self, target: Target) -> None:
-        """As in `Courier`."""
+        """As in `MessageSender`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            if why := await client.afresh(lambda: self._unfit(name, client, target)):
-                raise Permanent(f"{name} {why} {target.chat}; add it, with the right to post")
+            reason = await client.retry_with_new_hash(lambda: self._cannot_post(name, client, target))
+            if reason:
+                raise Permanent(
+                    "{account} {reason} {chat}; add it, with the right to post",
+                    account=name,
+                    reason=Text(reason),
+                    chat=target.chat,
+                )
 
-    async def _unfit(self, name: str, client: Client, target: Target) -> str:
+    async def _cannot_post(self, name: str, client: Client, target: Target) -> str:
         peer = await self._accounts.peer(name, target.chat)
         if not isinstance(peer, types.InputPeerChannel):
             return ""
-        found = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
-        return _no_posting(found.chats[0] if found.chats else None)
+        reply = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
+        return _missing_right(reply.chats[0] if reply.chats else None)
 
 
-def _ids(answer: Any) -> Ids:
-    """Of the messages that were sent."""
-    return {each.random_id: each.id for each in answer.updates if isinstance(each, types.UpdateMessageID)}
+def _message_ids(reply: Any) -> MessageIds:
+    """The ids of the messages that were sent."""
+    return {each.random_id: each.id for each in reply.updates if isinstance(each, types.UpdateMessageID)}
 
 
 def _channel(peer: types.InputPeerChannel) -> types.InputChannel:
     return types.InputChannel(peer.channel_id, peer.access_hash)
 
 
-def _no_posting(chat: types.Channel | types.ChannelForbidden | None) -> str:
-    """Why the account may not post there, "" if it may as far as is known."""
+def _missing_right(chat: types.Channel | types.ChannelForbidden | None) -> str:
+    """The reason why the account may not post in a channel or group; "" if none is known."""
     if not isinstance(chat, types.Channel) or chat.left:
-        return "is no member of the chat"
+        return "is not a member of the chat"
     rights = chat.admin_rights
     if chat.broadcast and not (chat.creator or (rights and rights.post_messages)):
         return "may not post in the channel"
@@ -285,7 +308,7 @@ def _no_posting(chat: types.Channel | types.ChannelForbidden | None) -> str:
 
 
 def _topic(target: Target) -> types.InputReplyToMessage | None:
-    """The General topic is where messages go that name none; to name it is an error."""
-    if target.topic in (None, _GENERAL):
+    """The reply header for a topic. Messages without one go to the General topic; naming it is an error."""
+    if target.topic in (None, _GENERAL_TOPIC):
         return None
     return types.InputReplyToMessage(target.topic, top_msg_id=target.topic)

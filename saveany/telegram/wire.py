@@ -1,15 +1,15 @@
-"""The receive path of the downloader's own connections: Telethon's layers with fewer copies.
+"""The receive path of the connections for parts of files: Telethon's layers with fewer copies.
 
-A part of 1 MiB is copied by the kernel into a buffer of its size, once more because cryptg
-decrypts nothing but `bytes`, and decrypted; from there on a `memoryview` is handed through to whoever writes
-it. Telethon's own classes copy it six times. What they check is checked here
-(https://core.telegram.org/mtproto/security_guidelines), and one thing more: an envelope that does not fit
-ends the connection, so that its requests fail at once instead of never being answered.
+The kernel copies a part of 1 MiB into a buffer of its size; it is copied again because cryptg decrypts only
+`bytes`, and then decrypted. From there a `memoryview` is passed through to the code that writes it.
+Telethon's classes copy it six times. All their checks are made here as well
+(https://core.telegram.org/mtproto/security_guidelines), and one more: an invalid envelope closes the
+connection, so that its requests fail at once instead of waiting for a reply that never comes.
 
-    Route       Telethon's connection over the network, or the proxy, of `saveany.net`
-    Connection  a route that is read by a BufferedProtocol
-    State       opens envelopes
-    Sender      Telethon's sender with these two, which neither reconnects nor knows updates
+    ConnectionRoute   Telethon's connection, made through `saveany.net` directly or through a proxy
+    TcpConnection     a `ConnectionRoute` that is read by a BufferedProtocol
+    State             decrypts and checks envelopes
+    MtprotoSender     Telethon's sender with these classes; it neither reconnects nor handles updates
 """
 
 from __future__ import annotations
@@ -37,40 +37,40 @@ from telethon.tl.types import BadMsgNotification, BadServerSalt
 
 from saveany.net import dial
 
-#: A longer packet answers nothing that is asked here: a part has 1 MiB at most.
-LONGEST_PACKET = 2 << 20
-#: Packets that wait to be opened before no more are read.
-_BACKLOG = 1
+#: Maximum length of a packet in bytes; no reply is longer, since a part has at most 1 MiB.
+MAX_PACKET = 2 << 20
+#: Number of unread packets at which reading from the socket is paused.
+_MAX_BACKLOG = 1
 _LENGTH = struct.Struct("<i")
 _KEYS = struct.Struct("<Q16s")  # key id, message key
-_LETTER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
-_MESSAGE = struct.Struct("<qii")  # message id, sequence number, length
-_LEAST_PADDING, _MOST_PADDING = 12, 1024
+_INNER_HEADER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
+_MESSAGE_HEADER = struct.Struct("<qii")  # message id, sequence number, length
+_MIN_PADDING, _MAX_PADDING = 12, 1024
 
 
-class Sealed(NamedTuple):
-    """An encrypted packet, cut apart: the long piece is copied once only."""
+class EncryptedPacket(NamedTuple):
+    """An encrypted packet, split into its fields; the data are copied only once."""
 
     key_id: int
     message_key: bytes
     data: bytes
 
 
-Packet = bytes | Sealed  # bytes: of the key exchange, or a transport error of 4 bytes
+Packet = bytes | EncryptedPacket  # bytes: part of the key exchange, or a transport error of 4 bytes
 
 
 class Packets(asyncio.BufferedProtocol):
-    """Cuts the stream into packets: four bytes with the length, then as many bytes."""
+    """Splits the stream into packets: four bytes with the length, followed by the data."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(_LENGTH.size)  # of the size of what is being read
+        self._buffer = bytearray(_LENGTH.size)  # exactly the size of the length field or packet being read
         self._filled = 0
         self._in_packet = False
         self._queue: asyncio.Queue[Packet | Exception] = asyncio.Queue()
         self._transport: asyncio.Transport | None = None
 
     async def next(self) -> Packet:
-        """The next packet; raises `ConnectionError` when there will be none."""
+        """The next packet. Raises `ConnectionError` after the connection was lost."""
         packet = await self._queue.get()
         if isinstance(packet, Exception):
             raise packet
@@ -83,53 +83,54 @@ class Packets(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """For asyncio: where the next bytes go."""
+        """Called by asyncio: the buffer for the next bytes."""
         return memoryview(self._buffer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """For asyncio: so many have come."""
+        """Called by asyncio after `nbytes` were received."""
         self._filled += nbytes
         if self._filled < len(self._buffer):
             return
         buffer, self._buffer, self._filled = self._buffer, bytearray(_LENGTH.size), 0
         if self._in_packet:
             self._in_packet = False
-            self._arrived(memoryview(buffer))
+            self._finish_packet(memoryview(buffer))
         else:
-            self._begin(*_LENGTH.unpack(buffer))
+            self._start_packet(*_LENGTH.unpack(buffer))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """For asyncio."""
         self._queue.put_nowait(ConnectionError(f"the connection was lost: {exc or 'closed'}"))
 
-    def _begin(self, length: int) -> None:
-        if not 0 < length <= LONGEST_PACKET:
-            self._queue.put_nowait(ConnectionError(f"a packet of {length} bytes was announced"))
+    def _start_packet(self, length: int) -> None:
+        if not 0 < length <= MAX_PACKET:
+            self._queue.put_nowait(ConnectionError(f"invalid packet length: {length} bytes"))
             cast(asyncio.Transport, self._transport).abort()
             return
-        self._in_packet, self._buffer = True, bytearray(length)  # many lines rest: none keeps a long one
+        # Allocated per packet: most connections are idle, and none keeps a large buffer.
+        self._in_packet, self._buffer = True, bytearray(length)
 
-    def _arrived(self, packet: memoryview) -> None:
-        self._queue.put_nowait(_cut(packet))
-        if self._queue.qsize() >= _BACKLOG:
+    def _finish_packet(self, packet: memoryview) -> None:
+        self._queue.put_nowait(_split(packet))
+        if self._queue.qsize() >= _MAX_BACKLOG:
             cast(asyncio.Transport, self._transport).pause_reading()
 
 
-def _cut(packet: memoryview) -> Packet:
+def _split(packet: memoryview) -> Packet:
     if len(packet) <= _KEYS.size:
         return bytes(packet)
     key_id, message_key = _KEYS.unpack_from(packet)
-    return Sealed(key_id, message_key, bytes(packet[_KEYS.size :])) if key_id else bytes(packet)
+    return EncryptedPacket(key_id, message_key, bytes(packet[_KEYS.size :])) if key_id else bytes(packet)
 
 
 class ConnectionRoute(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
-    """A connection that is made like all others of ours. `_proxy` is the URL of a proxy, "" for none."""
+    """A connection made by `saveany.net`, like all others of this project. `_proxy` is a proxy URL, or ""."""
 
-    #: Why it could not be made: Telethon logs that and raises an error of its own.
+    #: Why connecting failed. Telethon only logs this error and raises another one.
     failure: OSError | None = None
 
     async def _connect(self, timeout: float | None = None, ssl: Any = None) -> None:
-        if self._proxy:  # until it has answered: Telethon may give up before `dial` does
+        if self._proxy:  # Telethon may give up before `dial` does, so set the reason beforehand
             self.failure = dial.ProxyFailed(dial.STALLED)
         try:
             streams = await dial.connect(self._ip, self._port, self._proxy, timeout)
@@ -137,27 +138,28 @@ class ConnectionRoute(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telet
             self.failure = error
             raise
         self.failure = None
-        self._use(*streams)
+        self._set_streams(*streams)
         self._codec = self.packet_codec(self)
         self._init_conn()
 
-    def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _set_streams(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader: Any = reader
         self._writer: Any = writer
 
 
 class TcpConnection(ConnectionRoute):
-    """A connection read without a stream in between, and closed without waiting for the other side."""
+    """A connection that reads without a stream reader and closes without waiting for the other side."""
 
     _packets: Packets
 
     def abort(self) -> None:
-        """Close it now."""
+        """Close the connection now."""
         if self._writer is not None:
             self._writer.transport.abort()
 
-    def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Nothing has come yet: a server of Telegram's speaks when it is spoken to."""
+    def _set_streams(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Replace the stream's protocol. Nothing was received yet: Telegram's servers only reply to
+        requests."""
         transport, self._packets = cast(asyncio.Transport, writer.transport), Packets()
         transport.pause_reading()
         transport.set_protocol(self._packets)
@@ -170,11 +172,11 @@ class TcpConnection(ConnectionRoute):
 
 
 class _Writer:
-    """What Telethon's connection needs of a stream to write to. Nothing is held back: a line has few requests
-    on their way, of half a mebibyte at most."""
+    """The part of a stream writer that Telethon's connection uses. `drain` does nothing: a connection has
+    only a few requests in flight, each of at most half a mebibyte."""
 
     def __init__(self, stream: asyncio.StreamWriter) -> None:
-        self._stream = stream  # which would close the connection when it is let go
+        self._stream = stream  # keep a reference: the stream closes the connection when it is deleted
         self.transport = transport = cast(asyncio.Transport, stream.transport)
         self.write = transport.write
         self.close = transport.close
@@ -187,47 +189,46 @@ class _Writer:
 
 
 class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
-    """The encryption of a connection."""
+    """The encryption state of a connection."""
 
     _highest_remote_id: int
 
     def write_data_as_message(
         self, buffer: BytesIO, data: bytes, content_related: bool, *, after_id: int | None = None
     ) -> int:
-        """As Telethon's, but nothing is compressed: what is long here are parts of files, which do not
-        shrink, and trying takes ten times as long as encrypting them. Nothing here uses `after_id`."""
+        """As Telethon's method, but without compression: the long messages here are parts of files, which do
+        not shrink, and trying takes ten times as long as encrypting them. `after_id` is never used here."""
         message_id: int = self._get_new_msg_id()
-        buffer.write(_MESSAGE.pack(message_id, self._get_seq_no(content_related), len(data)))
+        buffer.write(_MESSAGE_HEADER.pack(message_id, self._get_seq_no(content_related), len(data)))
         buffer.write(data)
         return message_id
 
     def decrypt_message_data(self, packet: Packet) -> TLMessage | None:
-        """The message in a packet; None for one to be ignored: seen before, or not of this time.
-
+        """The message in a packet; None for a repeated message, or one that is too old or too new.
         Raises `InvalidBufferError` for a transport error, `ConnectionError` for a wrong envelope.
         """
         now = time.time()
-        if not isinstance(packet, Sealed):
+        if not isinstance(packet, EncryptedPacket):
             raise InvalidBufferError(packet)
-        plain = self._open(packet)
-        _, session, message_id, sequence, length = _LETTER.unpack_from(plain)
-        padding = len(plain) - _LETTER.size - length
+        plain = self._decrypt(packet)
+        _, session, message_id, sequence, length = _INNER_HEADER.unpack_from(plain)
+        padding = len(plain) - _INNER_HEADER.size - length
         if session != self.id or message_id % 2 != 1:
-            raise ConnectionError("a message of another session was sent")
-        if length < 0 or length % 4 or not _LEAST_PADDING <= padding <= _MOST_PADDING:
+            raise ConnectionError("a message belongs to another session")
+        if length < 0 or length % 4 or not _MIN_PADDING <= padding <= _MAX_PADDING:
             raise ConnectionError("a message has a wrong length")
-        body = memoryview(plain)[_LETTER.size : _LETTER.size + length]
+        body = memoryview(plain)[_INNER_HEADER.size : _INNER_HEADER.size + length]
         return self._accept(message_id, sequence, body, now)
 
-    def _open(self, packet: Sealed) -> bytes:
-        """The decrypted letter, whose message key has been compared."""
+    def _decrypt(self, packet: EncryptedPacket) -> bytes:
+        """The decrypted message with its header, after its message key was checked."""
         if packet.key_id != self.auth_key.key_id or len(packet.data) % 16:
-            raise ConnectionError("a reply has another key")
+            raise ConnectionError("a reply is encrypted with another key")
         key = self.auth_key.key
         plain: bytes = AES.decrypt_ige(packet.data, *self._calc_key(key, packet.message_key, False))
         digest = sha256(key[96:128])
         digest.update(plain)
-        if digest.digest()[8:24] != packet.message_key or len(plain) < _LETTER.size:
+        if digest.digest()[8:24] != packet.message_key or len(plain) < _INNER_HEADER.size:
             raise ConnectionError("a reply was damaged")
         return plain
 
@@ -237,7 +238,7 @@ class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
             return None
         obj = BinaryReader(body).tgread_object()
         if isinstance(obj, BadServerSalt | BadMsgNotification):
-            # What tells that our clock is wrong is let through although it seems to be of another time.
+            # These messages report a wrong clock, so they are accepted even if their time seems wrong.
             if not self._highest_remote_id and not self.time_offset:
                 self.update_time_offset(message_id)
         elif not -MSG_TOO_NEW_DELTA <= now + self.time_offset - (message_id >> 32) <= MSG_TOO_OLD_DELTA:
@@ -250,11 +251,10 @@ class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
 
 
 class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typed
-    """Sends requests over one `TcpConnection`. `upload.File.bytes` in an answer is a `memoryview`, or
-    `bytes`.
+    """Sends requests over one `TcpConnection`. `upload.File.bytes` in a reply is a `memoryview` or `bytes`.
 
-    Without `key` connecting agrees on a new one. `salt` is the one last heard of, 0 if none: a wrong one
-    costs one more round trip.
+    Without `key`, connecting creates a new one. `salt` is the last known one, 0 if none: a wrong salt costs
+    one round trip.
     """
 
     def __init__(self, key: bytes | None, salt: int, *, loggers: Any, connect_timeout: float) -> None:
@@ -273,12 +273,12 @@ class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typ
 
     @property
     def salt(self) -> int:
-        """The salt that the data centre wants at the moment."""
+        """The current salt of the data centre."""
         return int(self._state.salt)
 
 
 class _NoUpdates:
-    """Where updates go that a data centre sends although nobody asked for them."""
+    """Discards updates, which a data centre may send even on a connection for files."""
 
     def put_nowait(self, update: Any) -> None:
         pass

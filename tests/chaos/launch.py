@@ -30,15 +30,15 @@ def _short_lease() -> None:
 def _short_patience() -> None:
     """A part that does not come is asked for again after 3 s, a dead account tended every 2 s."""
     import workers.main
-    from saveany.telegram import accounts, pool
+    from saveany.telegram import account_set, accounts, pool
 
-    vars(accounts).update(_TEND_SECONDS=2.0)
+    vars(account_set).update(_MAINTENANCE_SECONDS=2.0)
     vars(workers.main).update(Accounts=partial(accounts.Accounts, limits=pool.PoolLimits(part=3.0)))
 
 
 def _no_reserve() -> None:
     """As on a disk that cannot reserve room nor tell how much is free: it is full in the middle of a file."""
-    from storages.local.upload import LocalUpload
+    from storages.local import LocalUpload
 
     def nothing(upload: LocalUpload, size: int) -> None:
         pass

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storages.local.options import LocalOptions
-from storages.local.storage import LocalStorage
+from storages.local import LocalOptions, LocalStorage
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ from saveany.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storages.local.options import LocalOptions
-from storages.local.storage import LocalStorage
-from storages.testing.helpers import key, load, names, save
+from storages.local import LocalOptions, LocalStorage
 from tests.contract.disk import files
+from tests.contract.suite import key, load, names, save
 
 
 class TestMarker:

@@ -5,8 +5,7 @@ import pytest
 
 from saveany.errors import StorageUnavailable
 from storages.memory import _SPACES, MemoryOptions, MemoryStorage
-from storages.testing import Open, StorageSuite
-from storages.testing.helpers import key
+from tests.contract.suite import Open, StorageSuite, key
 
 
 class TestMemory(StorageSuite):

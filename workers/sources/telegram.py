@@ -14,7 +14,7 @@ from saveany.planning.facts import Facts
 from saveany.planning.names import name_for, split
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
-from saveany.telegram.file import OtherSize
+from saveany.telegram.file import PhotoSizeMismatch
 from saveany.telegram.media import Media
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
@@ -73,7 +73,7 @@ class TelegramSource(Source):
             media = replace(media, size=item.size)
         try:
             await self._accounts.download(media, write=write, have=have, on_wait=self._on_wait)
-        except OtherSize as error:
+        except PhotoSizeMismatch as error:
             self._sizes[_key(item)] = error.size
             raise
         self._sizes.pop(_key(item), None)

@@ -238,7 +238,7 @@ class _LoginDialog:
         asked = t((_QUESTIONS if sent.is_number else _WORDS)[question])
         if question is not Question.CODE:
             return asked
-        return "\n\n".join((t(_WAYS[sent.way], detail=sent.detail, length=sent.length), asked))
+        return "\n\n".join((t(_WAYS[sent.method], detail=sent.detail, length=sent.length), asked))
 
     def _cleaned(self, question: Question, text: str) -> str:
         if question in _NUMBERS:

@@ -65,7 +65,7 @@ async def watch(ctx: Context, words: str) -> None:
 
 async def _look(ctx: Context, chat: str) -> ChatState:
     try:
-        return await ctx.services.accounts.chat_state(chat, ctx.user.accounts)
+        return await ctx.services.accounts.history.chat_state(chat, ctx.user.accounts)
     except Retryable as error:
         raise CommandError(said("{reason}; try it again later"), reason=error.message) from error
 

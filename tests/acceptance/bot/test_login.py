@@ -257,7 +257,7 @@ async def test_logging_out(stack: Stack, anna: Person) -> None:
     await anna.hears(says("Third User is logged out"))
     assert kept(stack) == []
     await anna.send(BOT, "/logout me")
-    await anna.hears(says("there is no login"))
+    await anna.hears(says("There is no login"))
 
 
 @pytest.mark.parametrize("words", ["/login", "/logout", "/accounts"])

@@ -182,14 +182,18 @@ def test_order_of_addresses(purpose: Purpose, proxied: bool, ports: list[int]) -
 ADDRESSES: list[Address] = [("host", port) for port in range(4)]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["worked", "failed"]), st.sampled_from(ADDRESSES)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["mark_working", "mark_failed"]), st.sampled_from(ADDRESSES)), max_size=12
+    )
+)
 def test_what_failed_is_tried_last_for_a_while(history: list[tuple[str, Address]]) -> None:
     now = 1.0
     book, failed = AddressBook(lambda: now), dict[Address, float]()
     for what, address in history:
         now += 1
         getattr(book, what)(address)
-        failed[address] = now if what == "failed" else 0
+        failed[address] = now if what == "mark_failed" else 0
     order = sorted(ADDRESSES, key=lambda each: failed.get(each, 0))
     assert book.ordered(ADDRESSES + ADDRESSES) == order
     now += 10 * 86_400
@@ -199,5 +203,5 @@ def test_what_failed_is_tried_last_for_a_while(history: list[tuple[str, Address]
 def test_what_fails_for_days_is_still_tried() -> None:
     book = AddressBook(lambda: 1.0)
     for _ in range(5000):
-        book.failed(ADDRESSES[0])
+        book.mark_failed(ADDRESSES[0])
     assert book.ordered(ADDRESSES) == [*ADDRESSES[1:], ADDRESSES[0]]

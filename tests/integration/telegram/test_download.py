@@ -89,7 +89,7 @@ async def test_a_part_that_never_comes_is_asked_for_again(
     ("fault", "reason"),
     [
         ("timeout", "Telegram did not answer|TimedOut|Timeout"),
-        ("short=17", "Telegram sent .* bytes where .* were due"),
+        ("short=17", "Telegram sent .* bytes at .*; .* were expected"),
         ("drop", "connection to Telegram was lost"),
     ],
 )
@@ -367,7 +367,7 @@ async def test_a_small_file_does_not_wait_for_the_queue_of_a_big_one(sandbox: Sa
         file = world.add_file(StoredFile(id=7100 + number, content=content, name="x.bin", dc=sandbox.dc_id))
         world.post(chat, StoredMessage(id=number, file=file))
     sandbox.faults.add("rate=20000000")
-    accounts = await start(user=True, limits=replace(LIMITS, lines=2, window=2, deepest=2))
+    accounts = await start(user=True, limits=replace(LIMITS, connections=2, initial_window=2, max_window=2))
     [big] = await accounts.resolve(parse("https://t.me/both/1"))
     [small] = await accounts.resolve(parse("https://t.me/both/2"))
     sink = Sink(big.size)

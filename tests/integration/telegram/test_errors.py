@@ -12,7 +12,7 @@ from telethon.errors import common, rpcbaseerrors, rpcerrorlist
 from telethon.tl import functions, types
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, TaskError
-from saveany.telegram.errors import ErrorKind, describe, kind, translate, translated
+from saveany.telegram.errors import ErrorKind, describe, kind_of, translate, translated
 
 REQUEST = functions.help.GetConfigRequest()
 
@@ -31,7 +31,7 @@ def classes(*modules: ModuleType) -> list[type[BaseException]]:
 def test_every_class_is_mapped() -> None:
     every = classes(rpcerrorlist, common, rpcbaseerrors)
     assert len(every) > 500
-    assert [cls.__name__ for cls in every if kind(cls) is None] == []
+    assert [cls.__name__ for cls in every if kind_of(cls) is None] == []
 
 
 def server_says(code: int, text: str) -> Exception:
@@ -81,10 +81,12 @@ def test_a_key_the_server_does_not_know_needs_a_login() -> None:
 
 
 def test_frequent_errors_are_told_in_words() -> None:
-    assert describe(server_says(400, "USERNAME_NOT_OCCUPIED")) == "nobody has this username; check the link"
-    assert describe(server_says(400, "SOMETHING_NEW")) == "Telegram answered SOMETHING_NEW"
-    assert describe(asyncio.IncompleteReadError(b"", 4)) == "the connection to Telegram was lost"
-    assert describe(TimeoutError()) == "Telegram did not answer in time"
+    assert (
+        str(describe(server_says(400, "USERNAME_NOT_OCCUPIED"))) == "nobody has this username; check the link"
+    )
+    assert str(describe(server_says(400, "SOMETHING_NEW"))) == "Telegram replied SOMETHING_NEW"
+    assert str(describe(asyncio.IncompleteReadError(b"", 4))) == "the connection to Telegram was lost"
+    assert str(describe(TimeoutError())) == "Telegram did not answer in time"
 
 
 def test_the_edge_lets_ours_and_bugs_through() -> None:
@@ -92,7 +94,7 @@ def test_the_edge_lets_ours_and_bugs_through() -> None:
         with pytest.raises(type(error)) as caught, translated("me"):
             raise error
         assert caught.value is error
-    assert kind(ZeroDivisionError) is None
-    assert kind(ConnectionResetError) is ErrorKind.RETRY
+    assert kind_of(ZeroDivisionError) is None
+    assert kind_of(ConnectionResetError) is ErrorKind.RETRY
     with pytest.raises(Retryable), translated("me"):
         raise ConnectionResetError

@@ -13,8 +13,7 @@ from redis.asyncio import Redis
 from saveany.config.schema import TelegramConfig
 from saveany.errors import ConfigError, NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox
-from saveany.telegram import accounts as accounts_module
-from saveany.telegram import login, settings
+from saveany.telegram import account_set, login, settings
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
@@ -57,12 +56,12 @@ async def test_the_bot_logs_in_once(sandbox: Sandbox, start: Start, tmp_path: Pa
 _PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from saveany.config.schema import Telegram
+from saveany.config.schema import TelegramConfig
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 
 async def main():
-    accounts = Accounts(Telegram.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+    accounts = Accounts(TelegramConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
     await accounts.start()
     assert accounts.ready == ["bot"], accounts.problems
     async def write(offset, data):
@@ -263,7 +262,7 @@ async def test_without_cryptg_the_start_fails(
 async def test_a_bot_whose_login_dies_later_comes_back_by_itself(
     sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.05)
+    monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.05)
     accounts = await start(bot=True)
     [media] = await accounts.resolve(LINK)
     await fetch(accounts, media)
@@ -292,7 +291,7 @@ async def test_another_account_takes_over_from_a_dead_one(sandbox: Sandbox, star
 async def test_a_lease_taken_by_another_machine_is_noticed_and_comes_back(
     sandbox: Sandbox, start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.05)
+    monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.05)
     accounts = await start(user=True)
     [key] = await redis.keys("sa:telegram:machine:*")
     await redis.set(key, "elsewhere")

@@ -55,7 +55,7 @@ async def test_it_is_told_where_the_code_is(
     assert await login.login_phone(table(sandbox), tmp_path, "alice", ask, tell) == "Sandbox User"
     assert asked == [Question.PHONE, Question.CODE, Question.CODE_AGAIN]
     [sent] = told
-    assert sent.way is SENT[how][0]
+    assert sent.method is SENT[how][0]
     assert SENT[how][1] in sent.text
     assert "{" not in sent.text
     assert (await start()).ready == ["alice"]

@@ -18,8 +18,7 @@ from telethon.tl import functions as fn
 
 from saveany.errors import NeedsLogin, Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
-from saveany.telegram import accounts as accounts_module
-from saveany.telegram import login
+from saveany.telegram import account_set, login
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
 from saveany.telegram.session import SessionFolder
@@ -33,7 +32,7 @@ EXPORT = "auth.exportLoginToken"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "_SCAN_POLL", 0.02)
-    monkeypatch.setattr(accounts_module, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(account_set, "_FOLDER_POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -200,7 +199,7 @@ async def test_which_user_sends_does_not_depend_on_when_they_came(
 
 
 async def test_a_login_that_cannot_be_used_is_a_problem_once(
-    sandbox: Sandbox, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     accounts = await start(bot=True)
     (tmp_path / "sessions" / "carol.session").write_text('{"dc_id": ')
@@ -209,14 +208,14 @@ async def test_a_login_that_cannot_be_used_is_a_problem_once(
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     await until(lambda: accounts.ready == ["bot", "bob"])
     assert list(accounts.problems) == ["carol"]
-    assert caplog.text.count("is damaged") == 1  # and not at every look
+    assert capsys.readouterr().out.count("session_file_damaged") == 1  # logged once, not at every check
 
 
 async def test_logging_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     accounts = await start(bot=True)
     [media] = await accounts.resolve(LINK)
-    away = await accounts._elsewhere(media, {"bot"})
+    away = await accounts._find_elsewhere(media, {"bot"})
     assert away is not None
     await fetch(accounts, away)  # which makes a key for another data centre
     assert await login.logout(table(sandbox), tmp_path, "bob") == "Sandbox User"
@@ -225,7 +224,7 @@ async def test_logging_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> No
     assert [file.name for file in (tmp_path / "sessions").glob("bob*")] == []
     with pytest.raises(Retryable):
         await fetch(accounts, away)
-    with pytest.raises(Permanent, match="'bob'"):
+    with pytest.raises(Permanent, match='"bob"'):
         await login.logout(table(sandbox), tmp_path, "bob")
     with pytest.raises(NeedsLogin, match="does not know"):
         await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
@@ -248,18 +247,18 @@ async def test_a_login_that_cannot_be_ended_now_is_kept(sandbox: Sandbox, tmp_pa
 
 async def test_only_users_are_logged_out(sandbox: Sandbox, tmp_path: Path) -> None:
     await login.login_bot(table(sandbox), tmp_path, sandbox.bot_token)
-    with pytest.raises(Permanent, match="there are: none"):
+    with pytest.raises(Permanent, match="Logins: none"):
         await login.logout(table(sandbox), tmp_path, "bot")
 
 
 _PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from saveany.config.schema import Telegram
+from saveany.config.schema import TelegramConfig
 from saveany.telegram.accounts import Accounts
 
 async def main():
-    accounts = Accounts(Telegram.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+    accounts = Accounts(TelegramConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
     await accounts.start()
     for wanted in (["bob"], []):
         print("waits", flush=True)

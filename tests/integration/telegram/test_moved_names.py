@@ -11,7 +11,7 @@ from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.uploads import Uploader
-from storages.telegram.messages import Document, DocumentPart, Target
+from storages.telegram import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start
 
 OLD, NEW = 1600000011, 1600000012
@@ -73,9 +73,9 @@ async def test_a_name_that_nobody_has_any_more_leads_nowhere(
 
 
 async def test_who_watches_a_name_watches_who_has_it_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
-    assert (await user.chat_state("@moving")).id == -(10**12) - OLD
+    assert (await user.history.chat_state("@moving")).id == -(10**12) - OLD
     move(sandbox, old, "elsewhere")
-    assert (await user.chat_state("@moving")).id == -(10**12) - NEW
+    assert (await user.history.chat_state("@moving")).id == -(10**12) - NEW
 
 
 async def test_files_are_sent_to_who_has_the_name_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:

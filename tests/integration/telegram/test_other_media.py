@@ -19,7 +19,7 @@ from saveany.sandbox.world import Chat, Picture, StoredFile, StoredMessage, Wrap
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import MessageLink, parse
 from saveany.telegram.media import Media, files_in
-from saveany.telegram.messages import _why_empty
+from saveany.telegram.messages import _reason_for_no_file
 from tests.integration.telegram.conftest import Start, fetch
 
 CHAT = 1600000005
@@ -167,7 +167,7 @@ async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == right(plain)
-    page = await accounts.messages_after(-(10**12) - CHAT, 4)
+    page = await accounts.history.messages_after(-(10**12) - CHAT, 4)
     assert [media.document_id for media in page.media] == [3002]
     with pytest.raises(Permanent, match="cannot see the story"):
         await accounts.resolve(parse(LINK))
@@ -175,7 +175,7 @@ async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
 
 async def test_a_story_that_is_over_is_said_to_be(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, "story", story=(samples.PERSON.id, 9))
-    with pytest.raises(Permanent, match="story that the message quotes is over"):
+    with pytest.raises(Permanent, match="story that the message quotes has expired"):
         await accounts.resolve(parse(LINK))
 
 
@@ -235,7 +235,7 @@ def test_a_picture_that_is_not_at_telegram_is_named() -> None:
         id=5, peer_id=tl.PeerChannel(CHAT), date=datetime.now(UTC), message="", media=invoice
     )
     assert files_in(message, "me") == []
-    assert "https://shop.example/a.jpg" in _why_empty(message)
+    assert "https://shop.example/a.jpg" in str(_reason_for_no_file(message))
 
 
 async def test_references_of_such_files_are_renewed(sandbox: Sandbox, accounts: Accounts) -> None:

@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
-from saveany.telegram import accounts as accounts_module
-from saveany.telegram import client
+from saveany.telegram import account_set, client
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
@@ -90,7 +89,7 @@ async def test_a_proxy_that_fails_in_the_middle_of_a_download(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The connections for parts of files fail, and the one for requests: both come back with the proxy."""
-    monkeypatch.setattr(accounts_module, "_TEND_SECONDS", 0.1)
+    monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.1)
     monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.05)
     bad, said = BAD[name]
     good: Behaviour = Socks5() if bad.scheme == "socks5" else Socks4()

@@ -55,7 +55,7 @@ async def test_a_frozen_account_blocks_no_other(sandbox: Sandbox, start: Start, 
 async def test_that_telegram_is_away_is_offline_whoever_asks(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     await sandbox.centers[2].unplug()
-    with pytest.raises(Offline, match=r"bot: .*; me: "):
+    with pytest.raises(Offline, match=r"bot: .*\. me: "):
         await accounts.resolve(PUBLIC)
 
 
@@ -139,9 +139,9 @@ async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start
     ]
     accounts = await start(user=True, accounts=sessions)
     sandbox.faults.add(f"frozen,account={samples.USER.id}")
-    now = await accounts.chat_state("@channel")
+    now = await accounts.history.chat_state("@channel")
     assert now.account == "fine"
-    page = await accounts.messages_after(now.id, now.top - 3, username="channel", prefer="frozen")
+    page = await accounts.history.messages_after(now.id, now.top - 3, username="channel", prefer="frozen")
     assert page.account == "fine"
 
 

@@ -78,7 +78,7 @@ async def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pyte
     assert most == 1
     monkeypatch.setattr(session, "_LOCK_SECONDS", 0.1)
     async with SessionFolder(tmp_path).lock("me"):
-        with pytest.raises(Retryable, match="another process holds the login lock"):
+        with pytest.raises(Retryable, match="Another process holds the login lock"):
             await enter()
     await enter()
 

@@ -150,9 +150,9 @@ async def test_a_process_that_died_frees_its_share(
         frozen = SharedAccount(redis, int(account), int(dc_id), FloodClock(), met.tell)
         with monkeypatch.context() as patch:
             patch.setattr(shared_account, "RENEW_SECONDS", 600.0)
-            frozen.enter()
+            frozen.transfer_started()
             await met.wait()
-        assert frozen.size == 2
+        assert frozen.processes == 2
         await uses(sandbox, file, 4)
         [dead] = set(await redis.zrange(key, 0, -1)) - {living}
         assert 0 < await redis.zscore(key, dead) - await now_ms(redis) <= 30_000
@@ -239,14 +239,14 @@ async def test_a_wait_is_only_ever_extended(redis: Redis) -> None:
     met = Met()
     for seconds, left in ((100, 100), (5, 100), (200, 200), (150, 200)):
         clock = FloodClock()
-        company = SharedAccount(redis, ACCOUNT, DC, clock, met.tell)
+        account = SharedAccount(redis, ACCOUNT, DC, clock, met.tell)
         met.clear()
-        company.flood(seconds)
-        company.enter()
+        account.flood(seconds)
+        account.transfer_started()
         await met.wait()
         assert left - 10 < await redis.pttl(FLOOD) / 1000 <= left
-        assert left - 10 < clock.left <= left
-        await company.close()
+        assert left - 10 < clock.remaining <= left
+        await account.close()
 
 
 # Redis.

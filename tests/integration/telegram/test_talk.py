@@ -317,7 +317,7 @@ async def test_only_the_bot_can_read_its_talks(
     await anna.send(BOT, named(b"data", "a.bin"), caption="look")
     (heard,) = await ear.hears("look")
     accounts = await start(user=True)
-    with pytest.raises(Permanent, match="only the bot can read"):
+    with pytest.raises(Permanent, match="Only the bot can read"):
         await accounts.resolve(parse(heard.link))
 
 

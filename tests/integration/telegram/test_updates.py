@@ -145,7 +145,7 @@ async def test_lost_pushes_are_made_good_by_the_next(sandbox: Sandbox, talk: Bot
 async def test_who_hears_nothing_asks(
     sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(updates, "_EVERY", 0.2)
+    monkeypatch.setattr(updates, "_POLL_SECONDS", 0.2)
     sandbox.faults.add(f"lose,method=updates,account={ME}")
     async with Ear(talk) as ear:
         whisper(sandbox, "one")
@@ -315,7 +315,7 @@ async def test_a_group_that_is_out_of_order_is_read_later(
 async def test_when_far_too_much_was_missed_the_newest_are_told(
     sandbox: Sandbox, talk: BotClient, group: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(updates, "_MOST", 20)
+    monkeypatch.setattr(updates, "_MAX_EVENTS", 20)
     async with Ear(talk) as ear:
         call(sandbox, group, "one")
         await ear.hears(*to_bot(["one"]))
@@ -329,7 +329,7 @@ async def test_when_far_too_much_was_missed_the_newest_are_told(
 async def test_a_connection_that_went_silent_is_replaced(
     sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(updates, "_EVERY", 0.5)
+    monkeypatch.setattr(updates, "_POLL_SECONDS", 0.5)
     monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
     async with Ear(talk) as ear:
         sandbox.faults.add(f"silent,method=updates,account={ME},count=1")

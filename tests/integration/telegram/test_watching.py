@@ -24,7 +24,7 @@ from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.watching import ChatWatcher
-from storages.local.options import LocalOptions
+from storages.local import LocalOptions
 from tests.integration.telegram.conftest import Start, table
 from workers.sources.telegram import TelegramSource
 
@@ -80,7 +80,7 @@ class Bench:
         return self.world.send(chat, StoredMessage(id=0, text="words")).id
 
     async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> WatchedChat:
-        now = await self.accounts.chat_state(chat)
+        now = await self.accounts.history.chat_state(chat)
         fields = {
             "user_id": OWNER,
             "chat": now.id,
@@ -364,7 +364,7 @@ async def test_without_a_user_account(bench: Bench, start: Start) -> None:
     await bench.watch()
     bench.accounts = await start(bot=True)
     with pytest.raises(NeedsLogin, match="A bot cannot watch chats"):
-        await bench.accounts.chat_state("@channel")
+        await bench.accounts.history.chat_state("@channel")
     bench.again()
     await bench.rounds(1)
     assert "saveany login --phone" in (await bench.kept()).problem
@@ -461,4 +461,4 @@ async def test_it_goes_on_after_whatever_happens(
 async def test_chats_that_cannot_be_watched(bench: Bench) -> None:
     for chat in ("@nobody_there", "-1001699999999", "@sandbox_person"):
         with pytest.raises(Permanent):
-            await bench.accounts.chat_state(chat)
+            await bench.accounts.history.chat_state(chat)

@@ -24,7 +24,7 @@ from telethon.tl import types
 from telethon.tl.core import RpcResult
 
 from saveany.sandbox.envelope import seal
-from saveany.telegram.wire import LONGEST_PACKET, Packet, Packets, Sealed, State
+from saveany.telegram.wire import MAX_PACKET, EncryptedPacket, Packet, Packets, State
 
 KEY = bytes(range(256))
 SESSION = 42
@@ -47,16 +47,16 @@ def answer() -> bytes:
     return struct.pack("<Iq", RpcResult.CONSTRUCTOR_ID, 7) + file
 
 
-def packet(number: int | None = None, session: int = SESSION) -> Sealed:
+def packet(number: int | None = None, session: int = SESSION) -> EncryptedPacket:
     letter = (0, session, message_id() if number is None else number, 1)
-    return Sealed(AuthKey(KEY).key_id, *seal(KEY, letter, (answer(),)))
+    return EncryptedPacket(AuthKey(KEY).key_id, *seal(KEY, letter, (answer(),)))
 
 
-def forged(length: int, padding: int) -> Sealed:
+def forged(length: int, padding: int) -> EncryptedPacket:
     """A letter with a valid message key whose length field says `length`, with so much after the header."""
     plain = struct.pack("<qqqii", 0, SESSION, message_id(), 1, length) + bytes(padding)
     message_key = hashlib.sha256(KEY[96:128] + plain).digest()[8:24]
-    return Sealed(
+    return EncryptedPacket(
         AuthKey(KEY).key_id,
         message_key,
         AES.encrypt_ige(plain, *State._calc_key(KEY, message_key, False)),
@@ -84,7 +84,7 @@ def test_one_wrong_bit_is_refused(at: int) -> None:
     wrong[at] ^= 1
     key_id, message_key = struct.unpack_from("<Q16s", wrong)
     with pytest.raises(ConnectionError, match=r"damaged|another key"):
-        new_state().decrypt_message_data(Sealed(key_id, message_key, bytes(wrong[24:])))
+        new_state().decrypt_message_data(EncryptedPacket(key_id, message_key, bytes(wrong[24:])))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_one_wrong_bit_is_refused(at: int) -> None:
     ],
     ids=["key", "blocks", "empty", "session", "even id", "negative", "odd", "few", "beyond", "much"],
 )
-def test_an_envelope_that_does_not_fit_is_refused(wrong: Sealed) -> None:
+def test_an_envelope_that_does_not_fit_is_refused(wrong: EncryptedPacket) -> None:
     with pytest.raises(ConnectionError):
         new_state().decrypt_message_data(wrong)
 
@@ -131,7 +131,7 @@ def test_a_clock_that_is_wrong_is_corrected_once() -> None:
     state = new_state()
     notice = bytes(types.BadMsgNotification(1, 0, 16))
     letter = (0, SESSION, message_id(5000), 1)
-    sealed = Sealed(AuthKey(KEY).key_id, *seal(KEY, letter, (notice,)))
+    sealed = EncryptedPacket(AuthKey(KEY).key_id, *seal(KEY, letter, (notice,)))
     assert state.decrypt_message_data(sealed) is not None
     assert state.time_offset == pytest.approx(5000, abs=2)
 
@@ -187,13 +187,13 @@ async def test_packets_are_the_same_however_the_stream_is_cut(sent: list[bytes],
         await packets.next()
 
 
-@pytest.mark.parametrize("length", [0, -1, LONGEST_PACKET + 1, 1 << 30])
+@pytest.mark.parametrize("length", [0, -1, MAX_PACKET + 1, 1 << 30])
 async def test_a_length_that_cannot_be_ends_the_connection(length: int) -> None:
     packets, pipe = Packets(), Pipe()
     packets.connection_made(pipe)
     feed(packets, struct.pack("<i", length), iter([4]))
     assert pipe.aborted
-    with pytest.raises(ConnectionError, match="announced"):
+    with pytest.raises(ConnectionError, match="invalid packet length"):
         await packets.next()
 
 

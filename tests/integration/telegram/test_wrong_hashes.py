@@ -23,7 +23,7 @@ from saveany.telegram.client import refused_peer
 from saveany.telegram.links import parse
 from saveany.telegram.session import PREFIX
 from saveany.telegram.uploads import Uploader
-from storages.telegram.messages import Document, DocumentPart, Target
+from storages.telegram import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.ears import Ear
 
@@ -84,9 +84,9 @@ WAYS: dict[str, Way] = {
     "checked": lambda accounts: Uploader(accounts).check(TARGET),
 }
 OF_USERS: dict[str, Way] = {
-    "looked at": lambda accounts: accounts.chat_state(str(MARKED)),
-    "looked at by name": lambda accounts: accounts.chat_state("@opened"),
-    "watched": lambda accounts: accounts.messages_after(MARKED, 1),
+    "looked at": lambda accounts: accounts.history.chat_state(str(MARKED)),
+    "looked at by name": lambda accounts: accounts.history.chat_state("@opened"),
+    "watched": lambda accounts: accounts.history.messages_after(MARKED, 1),
 }
 
 

@@ -247,7 +247,7 @@ def test_a_range_of_messages(text: str) -> None:
         ("https://t.me/channel/1-10001", "more than 10,000 messages"),
         ("https://t.me/channel/0-5", "is not a number from 1"),
         ("https://t.me/channel/1-99999999999", "is not a number from 1"),
-        ("https://t.me/channel/1-2?comment=3", "Comments can be linked one by one"),
+        ("https://t.me/channel/1-2?comment=3", "A range cannot consist of comments"),
         ("https://t.me/channel/1-2-3", "is not a number from 1"),
     ],
 )

@@ -1,1 +1,0 @@
-"""Any FTP server, with or without TLS."""

@@ -1,1 +1,0 @@
-"""Files in a folder of this machine."""

@@ -1,1 +1,0 @@
-"""Video hosts with openload's API: Streamtape, pstream and their relatives."""
