@@ -1,4 +1,4 @@
-"""Which of many files are wanted. One filter for ranges of messages, watched chats and rules."""
+"""A filter for files, used for ranges of messages and watched chats; its patterns are also those of rules."""
 
 from __future__ import annotations
 
@@ -8,22 +8,36 @@ from typing import Annotated, Any, Literal, Protocol
 import re2
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from saveany.texts import Text
+
 Kind = Literal["document", "photo", "video", "voice", "audio", "sticker", "animation", "video_note"]
 
-#: A longer text is looked at up to here: a caption has at most 4,096 characters.
-_MOST = 8192
+#: Maximum number of characters of a text that are searched; a caption has at most 4,096.
+_MAX_SEARCHED = 8192
+
+
+class InvalidPattern(ValueError):
+    """A pattern is not a regular expression in the syntax of RE2."""
+
+    def __init__(self, reason: str) -> None:
+        self.text = Text(
+            "this is not a regular expression in the syntax of RE2: {reason} (look-around and "
+            "back-references are not supported)",
+            {"reason": reason},
+        )
+        super().__init__(str(self.text))
 
 
 class FileFacts(Protocol):
-    """What a filter asks of a file."""
+    """The properties of a file that a filter checks."""
 
     @property
     def name(self) -> str | None:
-        """As the sender gave it."""
+        """The name that the sender gave it."""
 
     @property
     def caption(self) -> str:
-        """The text beside it."""
+        """The text of its message."""
 
     @property
     def kind(self) -> str:
@@ -31,28 +45,25 @@ class FileFacts(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
 
     @property
     def date_ms(self) -> int:
-        """When it was posted, milliseconds since 1970."""
+        """When it was posted, in milliseconds since 1970."""
 
 
 def search(pattern: str, text: str) -> bool:
-    """Whether a pattern occurs in a text; takes time in proportion to the text, whatever the pattern."""
-    return _compiled(pattern).search(text[:_MOST]) is not None
+    """Whether `pattern` occurs in `text`. The time is linear in the length of the text for every pattern."""
+    return _compiled(pattern).search(text[:_MAX_SEARCHED]) is not None
 
 
 def checked_pattern(pattern: str) -> str:
-    """The pattern; `ValueError` with the reason if it is none."""
+    """`pattern`, unchanged. Raises `InvalidPattern` if it is not a regular expression."""
     try:
         _compiled(pattern)
     except re2.error as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(
-            f"this is no regular expression in the syntax of RE2: {reason} (look-around and "
-            "back-references are not known)"
-        ) from None
+        raise InvalidPattern(reason) from None
     return pattern
 
 
@@ -61,11 +72,11 @@ def _compiled(pattern: str) -> Any:
     options.case_sensitive = False
     options.max_mem = 1 << 20
     options.log_errors = False
-    return re2.compile(pattern, options)  # which keeps the last ones
+    return re2.compile(pattern, options)  # re2 caches the compiled patterns
 
 
 def _day(value: object) -> object:
-    """A date alone is its first moment, in UTC; so is a time without a zone."""
+    """A date means its first moment; a date or time without a zone is in UTC."""
     if not isinstance(value, str):
         return value
     try:
@@ -80,26 +91,26 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_day)]
 
 
 class Filter(BaseModel):
-    """Files for which all that is given holds; what is left out does not matter."""
+    """Files that meet all given conditions; an omitted condition is met by every file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Pattern = Field(
         default="",
-        description="Regular expression (RE2, upper and lower case alike) that occurs in the file's name or "
-        "in the text of the message.",
+        description="Regular expression (RE2, ignoring case) that must occur in the file's name or in the "
+        "text of the message.",
         examples=[r"\.(mkv|mp4)$"],
     )
-    kinds: list[Kind] = Field(default=[], max_length=8, description="One of these kinds of media.")
-    min_size: int = Field(default=0, ge=0, description="At least so many bytes.")
-    max_size: int | None = Field(default=None, ge=0, description="At most so many bytes.")
+    kinds: list[Kind] = Field(default=[], max_length=8, description="Only these kinds of media.")
+    min_size: int = Field(default=0, ge=0, description="Minimum size in bytes.")
+    max_size: int | None = Field(default=None, ge=0, description="Maximum size in bytes.")
     after: Moment | None = Field(
-        default=None, description="Posted then or later; a date, or date and time (without a zone: UTC)."
+        default=None, description="Posted at or after this date or time (UTC unless a zone is given)."
     )
-    before: Moment | None = Field(default=None, description="Posted earlier than then.")
+    before: Moment | None = Field(default=None, description="Posted before this date or time.")
 
     def accepts(self, file: FileFacts) -> bool:
-        """Whether a file is wanted."""
+        """Whether `file` meets all conditions."""
         return (
             (not self.kinds or file.kind in self.kinds)
             and self.min_size <= file.size

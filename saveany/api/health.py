@@ -98,5 +98,5 @@ def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
         )
     for storage in config.storages:
         if problem := storage_problem(storage.name, workers):
-            problems.append((f"storages.{storage.name}", problem))
+            problems.append((f"storages.{storage.name}", str(problem)))
     return problems

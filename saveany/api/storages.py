@@ -91,7 +91,7 @@ def _view(storage: StorageOptions, workers: Sequence[WorkerInfo]) -> StorageView
         name=storage.name,
         type=storage.type,
         ready=not problem,
-        error=problem,
+        error=str(problem or ""),
         capabilities=_abilities(storage.name, workers),
     )
 

@@ -32,6 +32,6 @@ def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> 
         type=source.type,
         title=source.title,
         available=not problem,
-        error=problem,
+        error=str(problem or ""),
         params=source.params.model_json_schema(),
     )

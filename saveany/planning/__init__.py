@@ -1,1 +1,1 @@
-"""From a message to a place: the name a file gets and the path it lies under."""
+"""From a request to files with names and paths: everything about a task that needs no I/O."""

@@ -1,4 +1,4 @@
-"""What this installation can do now."""
+"""Which sources and storages can be used now, judged by what the living workers report."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from saveany.config import Config
 from saveany.planning.source_choice import how_to_enable, is_enabled
 from saveany.sources import SourceSpec
 from saveany.store import WorkerInfo
+from saveany.texts import Text
 
 
-def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> str:
-    """Why no living worker can use that source, and what to do; empty if one can."""
+def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> Text | None:
+    """Why no living worker can use `source`, and what to do; None if one can."""
     if not is_enabled(config, source):
-        return f"switched off; {how_to_enable(source)}"
-    told = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
-    return min(told, default=f"no worker that can do it is running; start one: {advice.command('worker')}")
+        return Text("disabled; {advice}", {"advice": how_to_enable(source)})
+    reported = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
+    if not reported:
+        command = advice.command("worker")
+        return Text("no running worker has this source; start one: {command}", {"command": command})
+    return _least(reported)
 
 
-def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> str:
-    """Why no living worker can use that storage; empty if one can."""
-    told = [worker.storages[name] for worker in workers if name in worker.storages]
-    if not told:
-        return (
-            "no running worker has this storage"
-            if workers
-            else f"no worker is running; start one: {advice.command('worker')}"
-        )
-    return min(told)  # an empty one comes first: it is ready somewhere
+def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
+    """Why no living worker can use the storage `name`; None if one can."""
+    if not workers:
+        return Text("no worker is running; start one: {command}", {"command": advice.command("worker")})
+    reported = [worker.storages[name] for worker in workers if name in worker.storages]
+    return _least(reported) if reported else Text("no running worker has this storage")
+
+
+def _least(reported: Sequence[str]) -> Text | None:
+    """None if one worker reports no problem, which is "", else the problem of one of them."""
+    problem = min(reported)
+    return Text(problem) if problem else None

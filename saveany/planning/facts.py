@@ -1,4 +1,4 @@
-"""What is known of a file before it is fetched: what rules and templates may ask."""
+"""What is known about a file before it is downloaded, for rules and templates."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from datetime import UTC, datetime
 
 _TAG = re.compile(r"#(\w+)")
 _TYPES = mimetypes.MimeTypes()
-#: Kinds of media by what they are where nobody tells.
+#: Main MIME type -> kind of media, for sources that do not report the kind.
 _KINDS = {"video": "video", "audio": "audio", "image": "photo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """One file. What its source does not know is left out."""
+    """One file. Fields that its source does not know keep their defaults."""
 
     name: str = ""  # safe
     size: int | None = None  # bytes
-    number: int = 1  # among the files of the task
-    folder: str = ""  # of the task
-    text: str = ""  # of its message, or of the album
+    number: int = 1  # position among the files of the task, from 1
+    folder: str = ""  # the folder of the task
+    text: str = ""  # the text of its message, or of the album
     kind: str = ""  # one of `saveany.filters.Kind`
-    album: str = ""  # what the album is called that it belongs to; "" if to none
-    chat: str = ""  # username of the chat or person it comes from
-    chat_id: int = 0  # marked
+    album: str = ""  # name of its album; "" if it is in none
+    chat: str = ""  # username of the chat or user that posted it
+    chat_id: int = 0  # marked id of the same
     message_id: int = 0
-    date_ms: int = 0  # when it was posted
+    date_ms: int = 0  # when it was posted: milliseconds since 1970
 
     @property
     def tags(self) -> list[str]:
-        """The hashtags of the text."""
+        """The hashtags in the text, without `#`."""
         return _TAG.findall(self.text)
 
     @property
@@ -41,6 +41,6 @@ class Facts:
 
     @property
     def kind_or_guess(self) -> str:
-        """The kind, by the extension where nobody has told it."""
+        """The kind, guessed from the extension if the source did not report it."""
         guessed = _TYPES.guess_type(f"x{self.name}")[0] or ""
         return self.kind or _KINDS.get(guessed.partition("/")[0], "document")

@@ -1,4 +1,4 @@
-"""The small part of Jinja that templates may use, compiled."""
+"""Compiles templates in the subset of Jinja that users may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-from saveany.config.hints import did_you_mean
+from saveany.errors import InvalidInput
+from saveany.planning.hints import hint
 
 _MAX_DEPTH = 30
 
@@ -33,8 +34,11 @@ _ALLOWED = (
 def compiled(
     source: str, names: Collection[str], filters: Mapping[str, Callable[..., Any]]
 ) -> Callable[[dict[str, object]], str]:
-    """A function that makes a text of the values of those names. Raises `ValueError` with the line and the
-    reason if the source is not a template, or uses what it must not."""
+    """A function that renders `source` with values for `names`.
+
+    Raises `InvalidInput`, which names the line, if the syntax is wrong or the template uses anything that is
+    not allowed.
+    """
     environment = SandboxedEnvironment(autoescape=False, optimized=False)
     environment.globals.clear()
     environment.tests.clear()
@@ -43,30 +47,40 @@ def compiled(
         _check(environment.parse(source), names, filters)
         return environment.from_string(source).render
     except TemplateSyntaxError as error:
-        raise ValueError(
-            f"line {error.lineno}: {(error.message or 'it is not valid').rstrip('.')}"
+        raise InvalidInput(
+            "line {line}: the syntax is wrong; check that all braces, parentheses and quotes are closed",
+            line=error.lineno,
         ) from error
     except (RecursionError, MemoryError, SyntaxError) as error:
-        raise ValueError("it is nested too deeply") from error
+        raise InvalidInput("it is nested too deeply") from error
 
 
 def _check(node: nodes.Node, names: Collection[str], filters: Collection[str], depth: int = 0) -> None:
-    where = f"line {node.lineno}"
     if not isinstance(node, _ALLOWED):
-        raise ValueError(f"{where}: only values, filters, ~, if and comparisons can be used")
+        raise InvalidInput(
+            "line {line}: only values, filters, ~, if and comparisons can be used", line=node.lineno
+        )
     if depth > _MAX_DEPTH:
-        raise ValueError(f"{where}: it is nested too deeply")
+        raise InvalidInput("line {line}: it is nested too deeply", line=node.lineno)
     if isinstance(node, nodes.Name):
-        _check_word(where, "value", node.name, names)
+        if node.name not in names:
+            raise InvalidInput(
+                "line {line}: there is no value {name!r}; {hint}",
+                line=node.lineno,
+                name=node.name,
+                hint=hint(node.name, names),
+            )
     elif isinstance(node, nodes.Filter):
-        _check_word(where, "filter", node.name, filters)
+        if node.name not in filters:
+            raise InvalidInput(
+                "line {line}: there is no filter {name!r}; {hint}",
+                line=node.lineno,
+                name=node.name,
+                hint=hint(node.name, filters),
+            )
         if node.kwargs or node.dyn_args or node.dyn_kwargs:
-            raise ValueError(f"{where}: give {node.name} its values without names")
+            raise InvalidInput(
+                "line {line}: give {filter} its arguments without names", line=node.lineno, filter=node.name
+            )
     for child in node.iter_child_nodes():
         _check(child, names, filters, depth + 1)
-
-
-def _check_word(where: str, what: str, word: str, known: Collection[str]) -> None:
-    if word not in known:
-        hint = did_you_mean(word, known) or f"there are: {', '.join(known)}"
-        raise ValueError(f"{where}: there is no {what} {word!r}; {hint}")

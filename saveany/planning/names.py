@@ -1,4 +1,4 @@
-"""File names: safe on every storage, and telling even where Telegram gives none."""
+"""File names that are safe on every storage, and meaningful even where Telegram sends none."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from datetime import UTC, datetime
 
 from saveany.planning.characters import JOINERS, is_hidden
 
-#: File systems take 255 bytes; the rest is for the prefix and suffix of a part file.
+#: Maximum length in bytes. File systems allow 255; the rest is for the prefix and suffix of a part file.
 MAX_BYTES = 240
-MAX_CAPTION = 64  # characters of a caption that become a name
+#: Maximum number of characters of a caption that become a name.
+MAX_CAPTION = 64
 FALLBACK = "file"
 
-_FORBIDDEN = re.compile(r'[\\/:*?"<>|]')  # by Linux the slash, by Windows and SMB the others
-_EDGES = ". " + JOINERS  # neither begin nor end a name
+_FORBIDDEN = re.compile(r'[\\/:*?"<>|]')  # the slash by Linux, the rest by Windows and SMB
+_EDGES = ". " + JOINERS  # not allowed at the start or the end of a name
 
 # A suffix of up to 16 characters is an extension, and so is the .tar before it.
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.\s]{1,16}$", re.IGNORECASE)
-# What Windows keeps for itself, with any extension.
+# Names that Windows reserves, with any extension.
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE
 )
 
-# What Telegram sends. The tables of Python come after it; those of the machine would make names differ.
+# MIME types that Telegram sends. Others come from Python's own table: the table of the machine would make the
+# names depend on where a worker runs.
 _PYTHON_TYPES = mimetypes.MimeTypes()
 _EXTENSIONS = {
     "application/gzip": ".gz",
@@ -59,18 +61,19 @@ _EXTENSIONS = {
 
 
 def safe_name(raw: str) -> str:
-    """`raw` as a name that Linux, macOS, Windows, SMB and every storage take; `file` if nothing is left.
+    """`raw` as a name that Linux, macOS, Windows, SMB and every storage accept; `file` if nothing is left.
 
-    One part of a path, NFC, at most `MAX_BYTES` bytes of UTF-8 (the extension survives the cut), not
-    hidden, not reserved, without invisible or forbidden characters. A safe name stays as it is.
+    The result is one part of a path: NFC, at most `MAX_BYTES` bytes of UTF-8 (shortened before the
+    extension), not hidden, not reserved, without invisible or forbidden characters. A safe name is returned
+    unchanged.
     """
     return cleaned(raw) or FALLBACK
 
 
 def cleaned(raw: str) -> str:
-    """As `safe_name`, but "" if nothing is left."""
+    """Like `safe_name`, but "" if nothing is left."""
     visible = "".join(" " if c.isspace() else c for c in raw if c.isspace() or not is_hidden(c))
-    # A leading dot would hide the file, or make it one of the storage's own.
+    # A leading dot would hide the file, or give it the name of one of the storage's own files.
     name = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", visible)).strip(_EDGES)
     if _RESERVED.match(name):
         name = f"_{name}"
@@ -78,7 +81,7 @@ def cleaned(raw: str) -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """A name as its stem and its extension, with the dot; "" for none."""
+    """The stem and the extension, which has its dot; "" for no extension."""
     match = _EXTENSION.search(name)
     return (name[: match.start()], match[0]) if match else (name, "")
 
@@ -86,10 +89,10 @@ def split(name: str) -> tuple[str, str]:
 def name_for(
     *, original: str | None, caption: str, date_ms: int, message_id: int, mime_type: str, kind: str
 ) -> str:
-    """The name of a file from a message, always safe.
+    """A safe name for a file of a message.
 
-    Its own name; else the first line of the caption; else `<kind>_<date>_<time>_<message id>` in UTC. An
-    extension that is missing comes from the MIME type. `kind` is a word such as `photo`.
+    That is its original name, else the first line of the caption, else `<kind>_<date>_<time>_<message id>`
+    in UTC. A missing extension is taken from the MIME type. `kind` is a word such as `photo`.
     """
     extension = extension_for(mime_type)
     if own := cleaned(original or ""):
@@ -102,14 +105,14 @@ def name_for(
 
 
 def extension_for(mime_type: str) -> str:
-    """The usual extension with its dot, "" for bytes of an unknown kind."""
+    """The usual extension, with its dot, of a MIME type; "" if it is unknown."""
     essence = mime_type.partition(";")[0].strip().lower()
     known = _EXTENSIONS.get(essence)
     return known if known is not None else _PYTHON_TYPES.guess_extension(essence) or ""
 
 
 def numbered(name: str, n: int) -> str:
-    """The n-th other name for a safe `name`: `a.tar.gz`, 1 -> `a_1.tar.gz`; 0 is the name itself."""
+    """The n-th alternative to a safe `name`: `a.tar.gz`, 1 -> `a_1.tar.gz`; for 0 the name itself."""
     if n == 0:
         return name
     stem, extension = split(name)
@@ -117,29 +120,28 @@ def numbered(name: str, n: int) -> str:
 
 
 def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:
-    """`names` with numbers where one would collide with an earlier one in the same folder, upper and lower
-    case being equal. Without `folders` all lie in one.
+    """`names`, numbered where one equals an earlier name in the same folder, ignoring case.
 
-    What a name becomes depends on the names before it only.
+    Without `folders` all are in one folder. The result for a name depends only on the names before it.
     """
     return list(_distinct(zip(folders or [""] * len(names), names, strict=True)))
 
 
 def _distinct(named: Iterable[tuple[str, str]]) -> Iterator[str]:
     taken: set[tuple[str, str]] = set()
-    tried: dict[tuple[str, str], int] = {}  # so that a thousand equal names are not probed from 0 each
+    next_number: dict[tuple[str, str], int] = {}  # so that equal names do not each count up from 0
     for folder, name in named:
         place = folder.casefold()
-        n = tried.get((place, name.casefold()), 0)
+        n = next_number.get((place, name.casefold()), 0)
         while (key := (place, (candidate := numbered(name, n)).casefold())) in taken:
             n += 1
-        tried[place, name.casefold()] = n + 1
+        next_number[place, name.casefold()] = n + 1
         taken.add(key)
         yield candidate
 
 
 def _fit(stem: str, ending: str) -> str:
-    """`stem` cut at a character so that with `ending` it keeps within `MAX_BYTES`."""
+    """`stem` and `ending`; `stem` is cut at a character so that both fit into `MAX_BYTES`."""
     room = MAX_BYTES - len(ending.encode())
     if len(stem.encode()) > room:
         stem = stem.encode()[:room].decode(errors="ignore").rstrip(_EDGES)

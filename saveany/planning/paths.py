@@ -11,46 +11,52 @@ from saveany.planning.characters import is_hidden
 from saveany.planning.names import numbered
 from storages.parts import is_reserved
 
-#: Limits of Linux: bytes in one part of a path, and in all of it.
+#: Linux's maximum lengths of one part of a path and of a whole path, in bytes.
 MAX_PART_BYTES = 255
 MAX_PATH_BYTES = 4096
+
+#: Characters of a part that an error message repeats.
+_SHOWN_PART = 40
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def folder(dir_path: str) -> str:
-    """The folder that `dir_path` means: relative to the storage, POSIX style, "" for its root.
+def folder(path: str) -> str:
+    """The normalized form of `path`: relative to the storage, separated by "/", "" for its root.
 
-    A leading slash is the root of the storage, so `/downloads` and `downloads` are the same. Raises
-    `InvalidInput` (field `folder`) for whatever could leave the storage or could not be stored.
+    A leading slash means the root of the storage, so `/downloads` and `downloads` are equal. Raises
+    `InvalidInput` (field `folder`) for a path that could leave the storage or that cannot be stored.
     """
-    parts = [part for part in dir_path.split("/") if part not in ("", ".")]
-    if "\\" in dir_path:
-        raise _refused('has a backslash; separate folders with "/"')
-    if any(is_hidden(character) for character in dir_path):
-        raise _refused("has control or invisible characters; remove them")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if "\\" in path:
+        raise InvalidInput('the folder contains a backslash; separate folders with "/"', "folder")
+    if any(is_hidden(character) for character in path):
+        raise InvalidInput("the folder contains control or invisible characters; remove them", "folder")
     if parts and _DRIVE.match(parts[0]):
-        raise _refused('begins with a drive letter; give a folder inside the storage, such as "downloads"')
+        raise InvalidInput(
+            'the folder starts with a drive letter; give a folder inside the storage, such as "downloads"',
+            "folder",
+        )
     for part in parts:
         _check_part(part)
-    path = "/".join(parts)
-    if len(path.encode()) > MAX_PATH_BYTES:
-        raise _refused(f"is longer than {MAX_PATH_BYTES} bytes")
-    return path
+    normalized = "/".join(parts)
+    if len(normalized.encode()) > MAX_PATH_BYTES:
+        raise InvalidInput("the folder is longer than {limit} bytes", "folder", limit=MAX_PATH_BYTES)
+    return normalized
 
 
 def join(folder: str, name: str) -> str:
-    """The path of the file `name` in a folder that `folder()` returned."""
+    """The path of the file `name` in `folder`, as returned by `folder()`."""
     return f"{folder}/{name}" if folder else name
 
 
 def sibling(path: str, name: str) -> str:
-    """The path of the file `name` in the folder in which `path` lies."""
+    """The path of the file `name` in the folder that contains `path`."""
     return join(path.rpartition("/")[0], name)
 
 
 def distinct_from(others: Iterable[str], path: str) -> str:
-    """`path`, with a number if one of the others is the same, upper and lower case being equal."""
+    """`path`, numbered if it equals one of `others`, ignoring case."""
     taken = {other.casefold() for other in others}
     name = path.rpartition("/")[2]
     candidates = (sibling(path, numbered(name, n)) for n in count())
@@ -58,14 +64,18 @@ def distinct_from(others: Iterable[str], path: str) -> str:
 
 
 def _check_part(part: str) -> None:
-    # Windows and SMB drop trailing dots and spaces: ".. " and "..." would mean "..", or nothing, there.
+    # Windows and SMB drop trailing dots and spaces: there ".. " and "..." mean ".." or nothing.
     if not part.strip(". "):
-        raise _refused('has a part of dots or spaces only; ".." cannot lead out of the storage')
+        raise InvalidInput(
+            'a part of the folder consists of dots or spaces; ".." cannot lead out of the storage', "folder"
+        )
     if is_reserved(part):
-        raise _refused(f"has a part that SaveAny keeps for itself ({part[:40]}); choose another name")
+        raise InvalidInput(
+            "a part of the folder, {part}, is reserved by SaveAny; choose another name",
+            "folder",
+            part=part[:_SHOWN_PART],
+        )
     if len(part.encode()) > MAX_PART_BYTES:
-        raise _refused(f"has a part longer than {MAX_PART_BYTES} bytes")
-
-
-def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"The folder {reason}.", field="folder")
+        raise InvalidInput(
+            "a part of the folder is longer than {limit} bytes", "folder", limit=MAX_PART_BYTES
+        )

@@ -1,4 +1,4 @@
-"""What a task will store where: from the files behind its links to its items. The one planner there is."""
+"""Plans the items of a task: the name, folder and storage of each file behind its links."""
 
 from __future__ import annotations
 
@@ -19,38 +19,41 @@ from saveany.store.tasks import created_ms
 
 @dataclass(frozen=True, slots=True)
 class ResolvedFile:
-    """One file behind a link, as a source sees it."""
+    """One file behind a link, as its source describes it."""
 
     name: str  # safe: made by `names.name_for` or `names.safe_name`
-    size: int | None  # bytes; None if it is not known yet
-    source: dict[str, Any] = field(default_factory=dict)  # plain data by which any worker finds it again
-    folder: str = ""  # below the folder of the task; each part of it safe
-    album: str = ""  # the same for all files that were posted together
+    size: int | None  # bytes; None while it is unknown
+    source: dict[str, Any] = field(default_factory=dict)  # plain data with which any worker finds the file
+    folder: str = ""  # below the folder of the task; each of its parts is safe
+    album: str = ""  # equal for all files that were posted together
     caption: str = ""  # the text of its own message
-    # What else is known; name, size, number and folder are filled in here.
+    # Further properties; name, size, number and folder of these are filled in by the planner.
     facts: Facts = field(default_factory=Facts)
 
 
 def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
-    """The items of a task. Paths within one storage differ, whatever the files are called."""
+    """The items of a task. No two of them have the same path in the same storage."""
     items = [_item(spec, each, index) for index, each in enumerate(found)]
     folders = [f"{item.storage}:{_folder(item)}" for item in items]
     wanted = names.distinct([item.name for item in items], folders)
     posted = Counter(each.album for each in found if each.album)
     return [
-        replace(item, name=name, path=paths.sibling(item.path, name), **_company(each, posted))
+        replace(item, name=name, path=paths.sibling(item.path, name), **_album_fields(each, posted))
         for item, name, each in zip(items, wanted, found, strict=True)
     ]
 
 
-def _company(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
-    """The album of a file, if there is another file of it."""
+def _album_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
+    """The fields `album` and `caption` of an item, if its album has more than one file."""
     return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
 
 def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
-    """`ready`, which is `before` as its source sees it when its turn has come: where it goes now. Many a file
-    of the web has its name and its size only then, and may go elsewhere by the user's rules."""
+    """`ready` with its final name, path and storage.
+
+    `before` is the planned item, `ready` the same item as its source describes it just before the download.
+    The name and the size of many web files are known only then, and the user's rules may apply to them.
+    """
     if not before.found:
         if spec.filename or ready.name == before.name:
             return replace(ready, name=before.name)
@@ -63,12 +66,12 @@ def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
 
 
 def found_name(item: Item) -> str:
-    """What the source of an item calls it."""
+    """The name that the source gives an item."""
     return item.found.rpartition("/")[2] or item.name
 
 
 def _item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
-    """One file of a task by itself: named by the user's template, then placed by the first of the rules."""
+    """The item of one file: named by the user's template, then placed by the first rule that matches."""
     facts = _facts(spec, found, index)
     below, name = templates.file_path(spec.template, facts) if spec.template else ("", found.name)
     name = spec.filename or name
@@ -102,7 +105,7 @@ def _folder(item: Item) -> str:
 
 
 def planned_title(spec: TaskSpec, items: Sequence[Item]) -> str:
-    """`[tgfiles](file.pdf->local1:/downloads/file.pdf)`, or `3 files` and the folder."""
+    """`[tgfiles](file.pdf->local1:/downloads/file.pdf)`; for several files their number and the folder."""
     if len(items) == 1:
         item = items[0]
         return title(spec.type, item.name, item.storage or spec.storage, item.path)

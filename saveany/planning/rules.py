@@ -1,21 +1,21 @@
-"""Rules: where a file goes by what it is. The first that matches decides; none leaves all as it was chosen.
+"""Rules: where a file is saved, depending on its properties. The first rule that matches applies; if none
+does, the file goes to the chosen storage and folder.
 
-In a line, conditions stand before the arrow, all of which must hold, and the place after it:
+A rule is written in one line: conditions, all of which must hold, then an arrow and the destination:
 
     name=\\.mkv$ size>100MB -> nas:Movies/{{ year }}
 
-    name=…   pattern that occurs in the name the file will have (RE2, upper and lower case alike)
+    name=…   pattern that occurs in the final name of the file (RE2, ignoring case)
     text=…   pattern that occurs in the text of the message, or of the album
-    chat=…   where the file comes from: @name, or an id such as -1001234567890
+    chat=…   the chat that the file comes from: @name, or an id such as -1001234567890
     type=…   kinds of media, as in video,animation
-    size>…   at least so much; size<… at most: 500kB, 1.5GB (thousands), 100MiB (1024s), or bytes
+    size>…   at least this size; size<… at most: 500kB, 1.5GB (powers of 1000), 100MiB (of 1024), or bytes
     album=…  yes or no
 
-A value with spaces stands in quotes, in which "" means one quote; a backslash is a backslash. The place is
-`storage:folder`, `:folder` in the storage that was chosen, `storage:` in the folder that was chosen, or `:`
-for a rule that changes nothing, but keeps those after it from being asked. The folder counts from the root
-of the storage and is a template (`saveany.planning.templates`); where it yields nothing, the chosen one
-stays.
+Put a value with spaces in quotes, and write "" for a quote inside them; a backslash has no special meaning.
+The destination is `storage:folder`, `:folder` for the chosen storage, `storage:` for the chosen folder, or
+`:` for a rule that changes nothing but keeps later rules from being applied. The folder starts at the root of
+the storage and is a template (`saveany.planning.templates`); if it yields nothing, the chosen folder is used.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from saveany.config.hints import did_you_mean
 from saveany.errors import InvalidInput
-from saveany.filters import Kind, checked_pattern, search
+from saveany.filters import InvalidPattern, Kind, checked_pattern, search
 from saveany.models import Rule
 from saveany.planning import paths, templates
 from saveany.planning.facts import Facts
+from saveany.planning.hints import hint
+from saveany.texts import Text
 
-#: A user has no more: each task carries a copy of them.
+#: Maximum number of rules of a user; each task carries a copy of them.
 MAX_RULES = 50
-MAX_LENGTH = 500  # characters of a pattern
+#: Maximum length of a pattern, in characters.
+MAX_LENGTH = 500
 
 _KINDS: tuple[str, ...] = get_args(Kind)
 _UNITS = {
@@ -53,7 +55,7 @@ _UNITS = {
 _SHOWN_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB")
 _YES_NO = {"yes": True, "no": False}
 
-# Keyboards of phones turn quotes and arrows into prettier ones.
+# Phone keyboards replace quotes and arrows with typographic ones.
 _QUOTES = '"“”'
 _QUOTED = rf'[{_QUOTES}](?:[^{_QUOTES}]|""|““|””)*[{_QUOTES}]'
 _TOKEN = re.compile(rf"\s*(?:([A-Za-z]+)(=|>=?|<=?)({_QUOTED}|[^\s{_QUOTES}]\S*|)|(->|→)|(\S+))(?=\s|$)")
@@ -72,12 +74,12 @@ PRESETS: dict[str, tuple[str, str]] = {
 
 
 def decide(rules: Sequence[Rule], facts: Facts) -> Rule | None:
-    """The first rule that matches."""
+    """The first rule that matches; None if no rule does."""
     return next((rule for rule in rules if matches(rule, facts)), None)
 
 
 def matches(rule: Rule, facts: Facts) -> bool:
-    """Whether every condition holds; one on a size that nobody knows does not."""
+    """Whether every condition holds. A condition on the size does not hold while the size is unknown."""
     return (
         (not rule.name or search(rule.name, facts.name))
         and (not rule.text or search(rule.text, facts.text))
@@ -89,7 +91,7 @@ def matches(rule: Rule, facts: Facts) -> bool:
 
 
 def presets(storage: str, base: str = "") -> tuple[Rule, ...]:
-    """Rules that sort files by their extension into folders below `base` of a storage ("": the chosen)."""
+    """Rules that sort files by extension into folders below `base` of a storage ("": the chosen storage)."""
     return tuple(
         Rule(name=rf"\.({extensions})$", storage=storage, folder=paths.join(base, folder))
         for folder, extensions in PRESETS.values()
@@ -97,48 +99,57 @@ def presets(storage: str, base: str = "") -> tuple[Rule, ...]:
 
 
 def checked(rule: Rule, storages: Collection[str]) -> Rule:
-    """The rule in its usual spelling. Raises `InvalidInput`, with the field of `Rule` that is wrong; a
-    storage must be one of `storages`."""
+    """The rule with its folder normalized.
+
+    Raises `InvalidInput`, whose `field` is the field of `Rule` that is wrong. A storage must be one of
+    `storages`.
+    """
     for field in ("name", "text"):
         _check_pattern(field, getattr(rule, field))
     if rule.chat and not _CHAT.fullmatch(rule.chat):
-        raise InvalidInput(f"{rule.chat!r} is no chat; write @name or an id such as -1001234567890", "chat")
+        raise InvalidInput(
+            "{chat!r} is not a chat; write @name or an id such as -1001234567890", "chat", chat=rule.chat
+        )
     for kind in rule.kinds:
         if kind not in _KINDS:
-            raise InvalidInput(f"there is no type {kind!r}; {_hint(kind, _KINDS)}", "kinds")
+            raise InvalidInput(
+                "there is no type {type!r}; {hint}", "kinds", type=kind, hint=hint(kind, _KINDS)
+            )
     if rule.max_size is not None and rule.max_size < rule.min_size:
-        raise InvalidInput("no file is that large and that small at once", "max_size")
+        raise InvalidInput("the minimum size is larger than the maximum size", "max_size")
     if rule.storage and rule.storage not in storages:
         raise InvalidInput(
-            f"there is no storage {rule.storage!r} for you; {_hint(rule.storage, storages)}", "storage"
+            "you have no storage {name!r}; {hint}",
+            "storage",
+            name=rule.storage,
+            hint=hint(rule.storage, storages),
         )
     return replace(rule, folder=_checked_folder(rule.folder.strip()))
 
 
 def parse_rule(line: str) -> Rule:
-    """The rule that a line means. Raises `InvalidInput` if it is written wrongly; `checked` looks at what it
-    says."""
+    """The rule written in `line`. Raises `InvalidInput` for bad syntax; `checked` validates the values."""
     conditions: dict[str, Any] = {}
     at = 0
     while token := _TOKEN.match(line, at):
         key, operator, value, arrow, other = token.groups()
         if arrow:
-            storage, folder = _place(line[token.end() :].strip())
+            storage, folder = _destination(line[token.end() :].strip())
             return Rule(**conditions, storage=storage, folder=folder)
         if other:
-            raise InvalidInput(f"{other!r} is no condition; {_FORM}")
+            raise InvalidInput("{word!r} is not a condition; {form}", word=other, form=_FORM)
         field, read = _reader(key.lower(), operator)
         if field in conditions:
-            raise InvalidInput(f"{key}{operator[0]} is there twice", field)
+            raise InvalidInput("{condition} is given twice", field, condition=key + operator[0])
         if not _unquoted(value):
-            raise InvalidInput(f"{key}{operator[0]} has no value", field)
+            raise InvalidInput("{condition} has no value", field, condition=key + operator[0])
         conditions[field] = read(_unquoted(value))
         at = token.end()
-    raise InvalidInput(f"there is no arrow with spaces around it; {_FORM}")
+    raise InvalidInput("an arrow with spaces around it is missing; {form}", form=_FORM)
 
 
 def shown(rule: Rule) -> str:
-    """The line that means this rule."""
+    """The line from which `parse_rule` makes this rule."""
     album = {None: "", True: "yes", False: "no"}[rule.album]
     values = {
         "name=": rule.name,
@@ -154,7 +165,7 @@ def shown(rule: Rule) -> str:
     return " ".join([*conditions, "->", f"{storage}:{rule.folder}"])
 
 
-_FORM = 'write it as name=\\.mkv$ size>100MB -> storage:folder, values with spaces in "quotes"'
+_FORM = Text('write it as name=\\.mkv$ size>100MB -> storage:folder, values with spaces in "quotes"')
 
 
 def _is_chat(chat: str, facts: Facts) -> bool:
@@ -169,17 +180,13 @@ def _fits(rule: Rule, size: int | None) -> bool:
     return rule.min_size <= size and (rule.max_size is None or size <= rule.max_size)
 
 
-def _hint(word: str, known: Collection[str]) -> str:
-    return did_you_mean(word, known) or f"there are: {', '.join(known)}"
-
-
 def _check_pattern(field: str, pattern: str) -> None:
     if len(pattern) > MAX_LENGTH:
-        raise InvalidInput(f"the pattern is longer than {MAX_LENGTH} characters", field)
+        raise InvalidInput("the pattern is longer than {limit} characters", field, limit=MAX_LENGTH)
     try:
         checked_pattern(pattern)
-    except ValueError as error:
-        raise InvalidInput(f"{pattern}: {error}", field) from error
+    except InvalidPattern as error:
+        raise InvalidInput("{pattern}: {reason}", field, pattern=pattern, reason=error.text) from error
 
 
 def _checked_folder(folder: str) -> str:
@@ -187,14 +194,14 @@ def _checked_folder(folder: str) -> str:
         templates.checked(folder)
         return folder if "{" in folder else paths.folder(folder) or folder
     except InvalidInput as error:
-        raise InvalidInput(error.message, "folder") from error
+        raise InvalidInput(error.text, "folder") from error
 
 
-# Reading a line.
+# Parsing.
 
 
 def _reader(key: str, operator: str) -> tuple[str, Callable[[str], Any]]:
-    """The field of a condition, and what its value means."""
+    """The field of `Rule` for a condition, and the function that parses its value."""
     known: dict[str, tuple[str, Callable[[str], Any]]] = {
         "name=": ("name", str),
         "text=": ("text", str),
@@ -206,7 +213,7 @@ def _reader(key: str, operator: str) -> tuple[str, Callable[[str], Any]]:
     }
     word = key + operator[0]
     if word not in known:
-        raise InvalidInput(f"there is no condition {word}; {_hint(word, known)}")
+        raise InvalidInput("there is no condition {word}; {hint}", word=word, hint=hint(word, known))
     return known[word]
 
 
@@ -221,22 +228,26 @@ def _kinds(text: str) -> tuple[str, ...]:
 def _size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise InvalidInput(f"{text!r} is no size; write 500kB, 1.5GB, 100MiB or a number of bytes", "size")
+        raise InvalidInput(
+            "{value!r} is not a size; write 500kB, 1.5GB, 100MiB or a number of bytes", "size", value=text
+        )
     return int(Decimal(found[1]) * _UNITS[found[2].upper()])
 
 
 def _yes_no(text: str) -> bool:
     if text.lower() not in _YES_NO:
-        raise InvalidInput("album= takes yes or no", "album")
+        raise InvalidInput("album= must be yes or no", "album")
     return _YES_NO[text.lower()]
 
 
-def _place(text: str) -> tuple[str, str]:
+def _destination(text: str) -> tuple[str, str]:
     quoted = re.match(_QUOTED, text)
     storage = _unquoted(quoted[0]) if quoted else text.partition(":")[0].strip()
     rest = text[quoted.end() :] if quoted else text[len(text.partition(":")[0]) :]
     if not rest.startswith(":"):
-        raise InvalidInput(f"{text!r} is no place; write storage:folder, :folder or storage:", "storage")
+        raise InvalidInput(
+            "{value!r} is not a destination; write storage:folder, :folder or storage:", "storage", value=text
+        )
     return storage, rest[1:].strip()
 
 
@@ -246,7 +257,7 @@ def _unquoted(value: str) -> str:
     return re.sub(rf"([{_QUOTES}])\1", r"\1", value[1:-1])
 
 
-# Writing one.
+# Formatting.
 
 
 def _quoted(value: str, bad: str = "") -> str:
@@ -256,7 +267,7 @@ def _quoted(value: str, bad: str = "") -> str:
 
 
 def _shown_size(size: int) -> str:
-    """In the largest unit that says it exactly."""
+    """`size` in the largest unit that expresses it exactly."""
     factors = ((unit, _UNITS[unit[:-1].upper()]) for unit in _SHOWN_UNITS)
     return next(
         (f"{size // factor}{unit}" for unit, factor in factors if size and size % factor == 0), str(size)

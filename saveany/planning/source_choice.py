@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from saveany import advice
 from saveany.config import Config
-from saveany.config.hints import did_you_mean
 from saveany.errors import InvalidInput
+from saveany.planning.hints import hint
 from saveany.sources import SourceSpec, sources
 from saveany.texts import Field, Text
 
@@ -26,7 +26,7 @@ def source_of(config: Config, type_: str) -> SourceSpec:
         )
     if not is_enabled(config, source):
         raise InvalidInput(
-            "task type {type!r} is switched off; {advice}", "type", type=type_, advice=how_to_enable(source)
+            "task type {type!r} is disabled; {advice}", "type", type=type_, advice=how_to_enable(source)
         )
     return source
 
@@ -72,20 +72,13 @@ def how_to_enable(source: SourceSpec) -> Text:
     )
 
 
-def hint(word: str, known: Collection[str], listed: Collection[str] | None = None) -> Text:
-    """The one of `known` that `word` may be a misspelling of; all `listed` (or `known`) if none is close."""
-    if near := did_you_mean(word, known):
-        return Text(near)
-    return Text("there are: {names}", {"names": ", ".join(known if listed is None else listed)})
-
-
 def _disabled(config: Config, source: SourceSpec, others: Sequence[SourceSpec]) -> Text:
     fields: dict[str, Field] = {"type": source.type, "advice": how_to_enable(source)}
     other = next((each.type for each in others if is_enabled(config, each)), "")
     if not other:
-        return Text("this link is for {type}, which is switched off; {advice}", fields)
+        return Text("this link is for {type}, which is disabled; {advice}", fields)
     return Text(
-        "this link is for {type}, which is switched off; {advice}. Or choose the type {other}, to save what "
+        "this link is for {type}, which is disabled; {advice}. Or choose the type {other}, to save what "
         "is at the URL itself",
         {**fields, "other": other},
     )
@@ -110,6 +103,6 @@ def _with_other_source(config: Config, source: SourceSpec, link: str, reason: Te
     if is_enabled(config, other):
         return Text("{reason} It is a link for {type}: give it as url, or choose that type.", fields)
     return Text(
-        "{reason} It is a link for {type}, which is switched off; {advice}.",
+        "{reason} It is a link for {type}, which is disabled; {advice}.",
         {**fields, "advice": how_to_enable(other)},
     )

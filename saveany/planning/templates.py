@@ -1,8 +1,8 @@
 """Templates for names and folders, as users write them: `{{ date|date("%Y/%m") }}/{{ chat }} {{ name }}`.
 
 The language is a small part of Jinja: values, filters, `~`, `if` and comparisons. There are no loops, calls
-or attributes, and every value and every filter is bounded, so a template takes little time whatever it is.
-Its slashes make folders; those in values do not.
+or attributes, and the output of every value and filter is limited, so no template takes long. Slashes in the
+template separate folders; slashes in values do not.
 
     name      the file's own name, without its extension    ext    its extension
     text      of the message or of the album                tags   the hashtags in it, joined with _
@@ -10,12 +10,12 @@ Its slashes make folders; those in values do not.
     msgid     number of the message                         n      number of the file within the task
     date      when it was posted, UTC                       year, month, day
     kind      document, photo, video, voice, audio …        size   bytes
-    album     what its album is called, empty without one   folder the chosen folder, for rules
+    album     name of its album, empty without one          folder the chosen folder, for rules
 
     date(format)  as in date|date("%Y-%m")    pad(digits)  as in n|pad(3)    cut(characters)
     default(value)  replace(old, new)  lower  upper  title  trim
 
-SaveAny-Bot's names work, too, `{{.msgid}}` with its dot included: msgtags, msggen, msgdate, msgraw, origname.
+SaveAny-Bot's names also work, including the dot in `{{.msgid}}`: msgtags, msggen, msgdate, msgraw, origname.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from saveany.errors import InvalidInput
 from saveany.planning import paths
 from saveany.planning.facts import Facts
 from saveany.planning.names import MAX_CAPTION, cleaned, safe_name, split
+from saveany.texts import Text
 
+#: Maximum lengths of a template and of a value, in characters, and maximum number of folders.
 MAX_LENGTH = 500
-_MAX_VALUE = 1000  # characters
+_MAX_VALUE = 1000
 _MAX_FOLDERS = 8
 
-#: How SaveAny-Bot's templates, which are Go's, name a value.
+#: A value in a template of SaveAny-Bot, which uses Go's syntax.
 _GO = re.compile(r"\{\{(-?)\s*\.(\w+)\s*(-?)\}\}")
 _DIRECTIVE = re.compile(r"%([YymdHMSjaAbBpIUWVGu%])")
 
@@ -55,31 +57,31 @@ SAMPLE = Facts(
 
 
 def checked(template: str) -> str:
-    """The template. Raises `InvalidInput` (field `template`) with the line and the reason if it is none."""
+    """`template`, unchanged. Raises `InvalidInput` (field `template`), which names the line of a mistake."""
     preview(template)
     return template
 
 
 def preview(template: str, facts: Facts = SAMPLE) -> str:
-    """The path that a template makes for a file, relative to the folder of the task. Raises as `checked`."""
+    """The path of a file by this template, relative to the folder of the task. Raises like `checked`."""
     try:
         raw = _render(template, facts)
     except InvalidInput:
         raise
-    except Exception as error:  # whatever a program of a user may do
-        raise _refused(f"it cannot be worked out: {error}") from error
+    except Exception as error:  # rendering runs what a user wrote, so that any error is possible
+        raise _refused(Text("a filter or a comparison cannot be applied to its values")) from error
     try:
         paths.folder(raw)
     except InvalidInput as error:
-        raise _refused(error.message) from error
+        raise _refused(error.text) from error
     folder, name = file_path(template, facts)
     return paths.join(folder, name)
 
 
 def file_path(template: str, facts: Facts) -> tuple[str, str]:
-    """Folder ("" for none) and name that a template gives a file, safe in all their parts.
+    """The folder ("" for none) and the name of a file by this template; every part of them is safe.
 
-    The file keeps its extension, and its name if the template yields none, or makes no sense for it.
+    The file keeps its extension. It keeps its name if the template yields none or fails for this file.
     """
     parts = _parts(_rendered(template, facts))
     if not parts:
@@ -90,8 +92,10 @@ def file_path(template: str, facts: Facts) -> tuple[str, str]:
 
 
 def folder_path(template: str, facts: Facts) -> str | None:
-    """The folder that a template means, from the root of the storage; None if it yields nothing, so that
-    `{{ album }}` means no folder for a file that is in no album."""
+    """The folder by this template, from the root of the storage.
+
+    None if the template yields nothing, as `{{ album }}` does for a file that is in no album.
+    """
     raw = _rendered(template, facts) if template else ""
     return "/".join(_parts(raw)[:_MAX_FOLDERS]) if raw else None
 
@@ -103,7 +107,7 @@ def _parts(raw: str) -> list[str]:
 def _rendered(template: str, facts: Facts) -> str:
     try:
         return _render(template, facts)
-    except Exception:  # it was checked with other values than these
+    except Exception:  # the template was only checked with the values of `SAMPLE`
         return ""
 
 
@@ -113,22 +117,22 @@ def _render(template: str, facts: Facts) -> str:
 
 @lru_cache(maxsize=256)
 def _compiled(template: str) -> Callable[[dict[str, object]], str]:
-    from saveany.planning import jinja  # 5 MB of memory, which a process without templates saves
+    from saveany.planning import jinja  # here, because it costs 5 MB of memory
 
     if len(template) > MAX_LENGTH:
-        raise _refused(f"it is longer than {MAX_LENGTH} characters")
+        raise _refused(Text("it is longer than {limit} characters", {"limit": MAX_LENGTH}))
     try:
         return jinja.compiled(_GO.sub(r"{{\1 \2 \3}}", template), tuple(_variables(SAMPLE)), _FILTERS)
-    except ValueError as error:
-        raise _refused(str(error)) from error
+    except InvalidInput as error:
+        raise _refused(error.text) from error
 
 
-def _refused(reason: str) -> InvalidInput:
-    return InvalidInput(f"The template cannot be used: {reason}", "template")
+def _refused(reason: Text) -> InvalidInput:
+    return InvalidInput("the template cannot be used: {reason}", "template", reason=reason)
 
 
 class _Moment(datetime):
-    """A date that can be a name as it is."""
+    """A date whose default format can be part of a file name."""
 
     def __str__(self) -> str:
         return self.strftime("%Y-%m-%d_%H-%M-%S")
@@ -168,7 +172,7 @@ def _value(text: str) -> str:
     return re.sub(r"[/\\]", "_", text)[:_MAX_VALUE]
 
 
-# The filters. Each gives back at most `_MAX_VALUE` characters.
+# The filters. Each returns at most `_MAX_VALUE` characters.
 
 
 def _bounded(change: Callable[..., str]) -> Callable[..., str]:
@@ -177,7 +181,7 @@ def _bounded(change: Callable[..., str]) -> Callable[..., str]:
 
 def _date(value: object, form: str = "%Y-%m-%d") -> str:
     if not isinstance(value, datetime):
-        raise TypeError("date is for dates only")
+        raise TypeError("the date filter takes a date")
     return _DIRECTIVE.sub(lambda found: value.strftime(found[0]), form)[:_MAX_VALUE]
 
 

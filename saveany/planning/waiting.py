@@ -1,4 +1,4 @@
-"""Why a queued task is not begun, and why a running one stands still, in words for a user."""
+"""Why a queued task does not start, and why a running one makes no progress, as texts for a user."""
 
 from __future__ import annotations
 
@@ -12,72 +12,79 @@ from saveany.models import Status, Task
 from saveany.planning.available import source_problem, storage_problem
 from saveany.sources import sources
 from saveany.store import WorkerInfo
+from saveany.texts import Field, Text
 
 
 class WaitingReasons(msgspec.Struct, frozen=True):
-    """What decides when tasks are begun and go on, as it is now. Read once for any number of tasks."""
+    """Whatever decides when tasks start and continue, read once for any number of tasks."""
 
     config: Config
-    now: int = 0
+    now: int = 0  # by the clock of Redis
     queue_paused: bool = False
-    tasks_per_user: int = 0
+    tasks_per_user: int = 0  # 0: no limit
     workers: Sequence[WorkerInfo] = ()
-    running: Mapping[int, int] = {}  # user -> running tasks
+    running: Mapping[int, int] = {}  # user id -> number of running tasks
 
     def waiting(self, task: Task) -> str:
-        """Why a task is queued, or running without getting on; "" if it has ended, gets on, or is about to be
-        begun."""
+        """`waiting_text` in English; "" for None."""
+        return str(self.waiting_text(task) or "")
+
+    def waiting_text(self, task: Task) -> Text | None:
+        """Why a task is queued, or is running without progress. None if it has ended, makes progress, or is
+        about to start."""
         if task.status is Status.RUNNING and not task.paused and not task.cancel_requested:
             return self._stalled(task)
         if task.status is not Status.QUEUED:
-            return ""
-        told = (self._held(task), self._delayed(task), self._missing(task), self._busy(task))
-        return next(filter(None, told), "")
+            return None
+        return self._paused(task) or self._delayed(task) or self._unsupported(task) or self._busy(task)
 
-    def _stalled(self, task: Task) -> str:
+    def _stalled(self, task: Task) -> Text | None:
         worker = next((each for each in self.workers if each.id == task.worker), None)
         if worker is None:
-            return "its worker has gone silent; another one takes the task over when it has been for 15 s"
+            return Text("its worker no longer responds; another one takes over after 15 s of silence")
         problems = [worker.storages.get(name, "") for name in _storages(task)]
-        return next(filter(None, problems), task.progress.stalled)
+        if problem := next(filter(None, problems), ""):
+            return Text(problem)
+        return task.progress.stalled_text or (Text(task.progress.stalled) if task.progress.stalled else None)
 
-    def _held(self, task: Task) -> str:
+    def _paused(self, task: Task) -> Text | None:
         if task.paused:
-            return f"the task is paused; resume it: {advice.command(f'resume {task.id}')}"
+            command = advice.command(f"resume {task.id}")
+            return Text("the task is paused; resume it: {command}", {"command": command})
         if self.queue_paused:
-            return f"the queue is paused; resume it: {advice.command('queue resume')}"
-        return ""
+            command = advice.command("queue resume")
+            return Text("the queue is paused; resume it: {command}", {"command": command})
+        return None
 
-    def _delayed(self, task: Task) -> str:
+    def _delayed(self, task: Task) -> Text | None:
         if task.wake <= self.now:
-            return ""
+            return None
+        reason = task.reason_text or Text(task.reason or "it was postponed")
         seconds = -((self.now - task.wake) // 1000)
-        return f"{task.reason or 'it was put off'}; it goes on in {seconds} s"
+        return Text("{reason}; it continues in {seconds} s", {"reason": reason, "seconds": seconds})
 
-    def _missing(self, task: Task) -> str:
-        """What no worker has that the task needs."""
-        spec = task.spec
+    def _unsupported(self, task: Task) -> Text | None:
+        """The source or storage of the task that no worker can use."""
         problems = [storage_problem(name, self.workers) for name in _storages(task)]
-        if source := sources().get(spec.type):
+        if source := sources().get(task.spec.type):
             problems.insert(0, source_problem(self.config, source, self.workers))
-        return next(filter(None, problems), "")
+        return next(filter(None, problems), None)
 
-    def _busy(self, task: Task) -> str:
+    def _busy(self, task: Task) -> Text | None:
         user = task.spec.user_id
         count = self.running.get(user, 0)
         if 0 < self.tasks_per_user <= count:
-            return f"user {user} has {count} running tasks, as many as tasks_per_user allows"
+            fields: dict[str, Field] = {"user": user, "count": count}
+            return Text("user {user} has reached the limit tasks_per_user ({count} running)", fields)
         able = [worker for worker in self.workers if _can_run(worker, task)]
         if not able:
-            return "no running worker has all that this task needs: its source and its storage"
-        busy = all(0 < worker.slots <= len(worker.tasks) for worker in able)
-        if busy and task.yields:
-            return (
-                "it made room for a task of another user; it goes on, from where it was, when a slot is free"
-            )
-        if busy:
-            return f"all {sum(worker.slots for worker in able)} slots are busy; it begins when one is free"
-        return ""
+            return Text("no single worker has both the source and the storage of this task")
+        if not all(0 < worker.slots <= len(worker.tasks) for worker in able):
+            return None
+        if task.yields:
+            return Text("it made room for a task of another user; it continues when a slot is free")
+        slots = sum(worker.slots for worker in able)
+        return Text("all {slots} slots are busy; it starts when one is free", {"slots": slots})
 
 
 def _can_run(worker: WorkerInfo, task: Task) -> bool:

@@ -1,4 +1,4 @@
-"""Filters as people type them."""
+"""Filters as users type them in the bot."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pydantic import ValidationError
 from saveany.errors import InvalidInput
 from saveany.filters import Filter
 from saveany.planning.rules import parse_rule
+from saveany.validation import describe
 
 _CONDITION = re.compile(r"[A-Za-z]+\s*[=<>]")
 
 
 def filter_of(words: str) -> dict[str, Any]:
-    """A filter, as plain data, from conditions like those of a rule: `type=video size>10MB`; anything else is
-    a pattern for names and texts. Raises `InvalidInput`."""
+    """The fields of a `Filter` as plain data.
+
+    `words` are conditions like those of a rule, `type=video size>10MB`; anything else is a pattern for names
+    and texts. Raises `InvalidInput`.
+    """
     words = words.strip()
     if not words:
         return {}
@@ -24,7 +28,7 @@ def filter_of(words: str) -> dict[str, Any]:
     if _CONDITION.match(words):
         rule = parse_rule(f"{words} -> :")
         if rule.chat or rule.album is not None or (rule.name and rule.text):
-            raise InvalidInput("a filter takes name= or text=, type=, size> and size<")
+            raise InvalidInput("a filter can use name= or text=, type=, size> and size<")
         given = {
             "name": rule.name or rule.text,
             "kinds": list(rule.kinds),
@@ -34,4 +38,4 @@ def filter_of(words: str) -> dict[str, Any]:
     try:
         return Filter.model_validate(given).model_dump(mode="json", exclude_defaults=True)
     except ValidationError as error:
-        raise InvalidInput(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
+        raise InvalidInput(describe(error.errors()[0])) from None

@@ -67,4 +67,4 @@ async def test_a_file_that_was_deleted_meanwhile(stack: Stack, anna: Person) -> 
 )
 async def test_folders_that_saveany_keeps_for_itself(stack: Stack, anna: Person, words: str) -> None:
     await anna.send(BOT, words)
-    await anna.hears(says("keeps for itself"))
+    await anna.hears(says("reserved by SaveAny"))

@@ -21,9 +21,9 @@ from tests.integration.api.conftest import AUTH, SEED_BODY, check_error, create
 
 TYPED: dict[str, Any] = {"type": "tgfiles", "params": {"message_links": ["https://t.me/channel/123"]}}
 
-#: However a link is given that a source takes which is switched off, the answer says how to enable it.
+#: However a link is given that a source takes which is disabled, the answer says how to enable it.
 ARIA2_IS_OFF = (
-    "for aria2, which is switched off; set enable = true in [aria2] of config.toml (saveany config set "
+    "for aria2, which is disabled; set enable = true in [aria2] of config.toml (saveany config set "
     "aria2.enable true)"
 )
 
@@ -71,7 +71,7 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"dir_path": "a/../../b"}, 400, "dir_path", ".."),
     ({"dir_path": "a\x00b"}, 400, "dir_path", "control"),
     ({"dir_path": "a\\b"}, 400, "dir_path", "backslash"),
-    ({"dir_path": "a/.saveany-storage"}, 400, "dir_path", "keeps for itself"),
+    ({"dir_path": "a/.saveany-storage"}, 400, "dir_path", "reserved by SaveAny"),
     ({"dir_path": "C:/x"}, 400, "dir_path", "drive letter"),
     ({"dir_path": "a/" + "b" * 256}, 400, "dir_path", "255"),
     ({"dir_path": None, "filename": "a/b.pdf"}, 400, "filename", "one name"),
@@ -90,7 +90,7 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
 
 TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"type": "tgfile"}, 400, "type", "did you mean tgfiles?"),
-    ({"type": "aria2"}, 400, "type", "switched off; set enable = true in [aria2]"),
+    ({"type": "aria2"}, 400, "type", "disabled; set enable = true in [aria2]"),
     ({"type": "ytdlp"}, 400, "params.urls", "is required"),
     (
         {"type": "ytdlp", "params": {"urls": ["u"], "flags": ["--exec"]}},
@@ -131,7 +131,7 @@ TYPED_ROWS: list[tuple[dict[str, Any], int, str, str]] = [
         {"params": {"message_links": ["https://t.me/channel/1", "https://t.me/channel/2"]}, "filename": "a"},
         400,
         "filename",
-        "several links",
+        "a single link",
     ),
     ({"storage_name": "local1"}, 400, "storage_name", "did you mean storage?"),
     ({"dir_path": "x"}, 400, "dir_path", "there is no such field"),

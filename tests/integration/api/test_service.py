@@ -41,7 +41,7 @@ async def test_task_types(client: httpx.AsyncClient, store: Store) -> None:
     assert body["types"] == ["tgfiles", "directlinks"]
     details = {each["type"]: each for each in body["details"]}
     assert details["transfer"]["error"] == "why"
-    assert "switched off" in details["aria2"]["error"]
+    assert "disabled" in details["aria2"]["error"]
     assert "no worker" in details["ytdlp"]["error"]
     assert "saveany worker" in details["tphpics"]["error"]
     assert "message_links" in details["tgfiles"]["params"]["properties"]
@@ -69,13 +69,13 @@ async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, 
         task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
         return task.get("waiting")
 
-    assert await waiting() == "no worker that can do it is running; start one: saveany worker"
+    assert await waiting() == "no running worker has this source; start one: saveany worker"
     await beat(store, "w1", sources={"tgfiles": "no account"}, storages={"local1": "disk full"})
     assert await waiting() == "no account"
     await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})
     assert await waiting() == "disk full"
     await beat(store, "w2", storages={"local1": ""})
-    assert "no running worker has all" in str(await waiting())
+    assert "no single worker has both" in str(await waiting())
     await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=1)
     assert await waiting() == "all 1 slots are busy; it begins when one is free"
     await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=2)
@@ -103,7 +103,7 @@ async def test_the_list_says_why_tasks_wait(client: httpx.AsyncClient, store: St
 
     assert await listed() == {
         first: None,
-        second: "user 123456789 has 1 running tasks, as many as tasks_per_user allows",
+        second: "user 123456789 has reached the limit tasks_per_user (1 running)",
     }
     await client.put("/api/v1/limits", json={})
     await claim.release(60_000, "Telegram asks to wait 60 s")

@@ -1,4 +1,4 @@
-"""Why a task does not get on, in words."""
+"""Why a task does not start or makes no progress."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def outlook(**storages: str) -> WaitingReasons:
         (task(Status.COMPLETED, progress=STALLED), {"nas": "the nas hangs"}, ""),
     ],
 )
-def test_a_running_task_stands_still(running: Task, storages: dict[str, str], told: str) -> None:
+def test_running_without_progress(running: Task, storages: dict[str, str], told: str) -> None:
     assert outlook(**storages).waiting(running) == told
 
 
-def test_a_worker_that_went_silent_is_told() -> None:
-    assert "gone silent" in WaitingReasons(Config()).waiting(task(Status.RUNNING))
+def test_worker_that_no_longer_responds() -> None:
+    assert "no longer responds" in WaitingReasons(Config()).waiting(task(Status.RUNNING))
 
 
-def test_a_task_that_made_room_says_so() -> None:
+def test_task_that_made_room() -> None:
     assert "made room for a task of another user" in outlook().waiting(task(Status.QUEUED, yields=1))
     assert "slots are busy" in outlook().waiting(task(Status.QUEUED))
     assert "the box hangs" in outlook(box="the box hangs").waiting(task(Status.QUEUED, yields=1))
