@@ -84,7 +84,7 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         if task.yields:
             return Text("it made room for a task of another user; it continues when a slot is free")
         slots = sum(worker.slots for worker in able)
-        return Text("all {slots} slots are busy; it starts when one is free", {"slots": slots})
+        return Text("all slots are busy ({slots} of {slots}); it starts when one is free", {"slots": slots})
 
 
 def _can_run(worker: WorkerInfo, task: Task) -> bool:

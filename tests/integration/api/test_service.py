@@ -42,7 +42,7 @@ async def test_task_types(client: httpx.AsyncClient, store: Store) -> None:
     details = {each["type"]: each for each in body["details"]}
     assert details["transfer"]["error"] == "why"
     assert "disabled" in details["aria2"]["error"]
-    assert "no worker" in details["ytdlp"]["error"]
+    assert "no running worker" in details["ytdlp"]["error"]
     assert "saveany worker" in details["tphpics"]["error"]
     assert "message_links" in details["tgfiles"]["params"]["properties"]
 
@@ -77,7 +77,7 @@ async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, 
     await beat(store, "w2", storages={"local1": ""})
     assert "no single worker has both" in str(await waiting())
     await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=1)
-    assert await waiting() == "all 1 slots are busy; it begins when one is free"
+    assert await waiting() == "all slots are busy (1 of 1); it starts when one is free"
     await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=2)
     assert await waiting() is None
     await client.post(f"/api/v1/tasks/{task_id}/pause")
@@ -109,7 +109,7 @@ async def test_the_list_says_why_tasks_wait(client: httpx.AsyncClient, store: St
     await claim.release(60_000, "Telegram asks to wait 60 s")
     told = await listed()
     assert told[second] is None
-    assert str(told[first]).startswith("Telegram asks to wait 60 s; it goes on in ")
+    assert str(told[first]).startswith("Telegram asks to wait 60 s; it continues in ")
 
 
 async def test_ready(client: httpx.AsyncClient, store: Store) -> None:

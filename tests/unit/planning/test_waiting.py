@@ -55,5 +55,5 @@ def test_worker_that_no_longer_responds() -> None:
 
 def test_task_that_made_room() -> None:
     assert "made room for a task of another user" in outlook().waiting(task(Status.QUEUED, yields=1))
-    assert "slots are busy" in outlook().waiting(task(Status.QUEUED))
+    assert "all slots are busy" in outlook().waiting(task(Status.QUEUED))
     assert "the box hangs" in outlook(box="the box hangs").waiting(task(Status.QUEUED, yields=1))
