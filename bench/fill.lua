@@ -9,7 +9,8 @@ for n = tonumber(ARGV[1]), ARGV[1] + ARGV[2] - 1 do
   local spec = cjson.decode(ARGV[4])
   spec.id, spec.user_id = id, user
   redis.call('HSET', task_key(id), 'spec', cjson.encode(spec), 'type', ARGV[6], 'storage', ARGV[8],
-    'user', user, 'lane', ARGV[7], 'title', ARGV[5], 'score', at, 'status', 'running', 'epoch', 1, 'attempts', 1,
+    'user', user, 'lane', ARGV[7], 'title', ARGV[5],
+    'subject', cjson.encode({ template = ARGV[5] }), 'score', at, 'status', 'running', 'epoch', 1, 'attempts', 1,
     'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at, 'started_at', at, 'claimed_at', at,
     'items_total', 1, 'progress', ARGV[9])
   finish(id, n % 10 == 0 and 'failed' or 'completed', '', at)

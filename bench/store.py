@@ -49,8 +49,9 @@ async def _up(storage: Storage, size: int, path: str) -> None:
 
 
 async def _down(storage: Storage, size: int, path: str) -> None:
-    async for piece in storage.read(path):
-        size -= len(piece)
+    async with await storage.open(path) as reader:
+        async for piece in reader.read():
+            size -= len(piece)
     if size:
         raise RuntimeError(f"{path}: {size} bytes were not read")
 

@@ -22,7 +22,7 @@ from bench.memory import one_into
 from bench.process import child
 from bench.results import MB, MIB, Measurement, compared
 from storages.base import StorageOptions
-from storages.local import LocalOptions
+from storages.local.options import LocalOptions
 from tests.fixtures import ftp, rclone, s3, sftp, webdav
 from tests.fixtures.servers import program
 from tests.fixtures.tables import table

@@ -186,6 +186,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     created_at: int
     updated_at: int
+    subject: Text = Text("")  # the part of the title that names the file, the link or the number of files
     stage: Stage = Stage.NONE
     error: str = ""
     error_text: Text | None = None  # the same, ready to be translated; None in records of older versions

@@ -188,20 +188,18 @@ class AlistStorage(RemoteStorage):
                 return await self._api.call("fs/get", {"path": place, "password": ""})
         return None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        path = file.path
         found = await self._get(path)
         if found is None:
             raise FileNotFoundError(path)
-        if found["is_dir"]:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
         if not found.get("raw_url"):
             raise StorageError(f"storage {self.name!r}: the server has no link to {path!r}")
-        end = found["size"] if size is None else min(found["size"], offset + size)
-        if offset >= end:
+        if start >= end:
             return
         headers = {"Accept-Encoding": "identity"}
-        if end - offset < found["size"]:
-            headers["Range"] = f"bytes={offset}-{end - 1}"
+        if end - start < file.size:
+            headers["Range"] = f"bytes={start}-{end - 1}"
         # It may lead to any host: the token is not for them.
         async with self._web.request(
             "GET", self._api.url(found["raw_url"]), headers=headers, follow=True
@@ -211,7 +209,7 @@ class AlistStorage(RemoteStorage):
                     f"storage {self.name!r}: where the server sends us for {path!r}, "
                     f"the answer is {answer.status_code}"
                 )
-            async with aclosing(self._web.file(answer, offset, end)) as pieces:
+            async with aclosing(self._web.file(answer, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 

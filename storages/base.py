@@ -16,14 +16,15 @@ the name that was given.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from saveany.errors import StorageError
+from saveany.errors import StorageError, StorageUnavailable
 from saveany.net.guard import Network
 
 #: A half-open range of bytes, (start, end).
@@ -57,15 +58,15 @@ class Capabilities:
     exclusive: bool = False  # of several that commit to one free name at once, exactly one succeeds
     fences: bool = False  # `begin` of a later epoch stops even a writer that has not sealed
     lists: bool = False  # `list` works
-    reads: bool = False  # `read` works
+    reads: bool = False  # `open` works
     folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
     moves: bool = False  # `move` works
-    copies: bool = False  # `copy` and `Upload.copy` work, without the bytes coming here
+    copies: bool = False  # `Upload.copy` works, without the bytes coming here
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
     this_machine_only: bool = False  # its files are on one machine's disk
     needs_account: bool = False  # a Telegram account of the worker sends the files
-    albums: bool = False  # `gather` works: files that belong together are shown together
+    albums: bool = False  # `publish_album` works: files that belong together are shown together
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,18 @@ class AlbumFile:
     path: str
     size: int
     caption: str | None  # None: what the storage says beside a file that is alone
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a commit has made visible. All a caller must record to find the file again."""
+
+    path: str
+    size: int  # bytes
+    version: str = ""  # the storage's mark of this content, such as an ETag; "" if it gives none
+    page: str = ""  # URL of the page where people see the file, for good; "" if there is none
+    #: What the storage needs, beside the path, to read or delete the file later: plain values, as for JSON.
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +200,7 @@ class Upload(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
         """Make the file visible under `path`, whole and durable, in one atomic step; seals first if need be.
 
         Raises `NameTaken` if the name exists and `replace` is false, or if a folder has it; what `seal`
@@ -212,6 +225,69 @@ class Upload(abc.ABC):
         """Release handles; what was written stays for a later epoch unless it was committed or aborted."""
 
 
+class Reader(abc.ABC):
+    """A file opened for reading. All bytes it returns belong to one version of the file, the one that
+    `size`, `version` and `modified_at` describe; if it can no longer be read, reading raises."""
+
+    def __init__(self, storage: str, path: str, size: int, modified_at: int = 0, version: str = "") -> None:
+        self._storage = storage
+        self.path = path
+        self.size = size  # bytes
+        self.modified_at = modified_at  # milliseconds since the epoch; 0 if the storage does not record it
+        self.version = version  # as in `Receipt`
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to, not including, `end` (None: the end of the file), in pieces.
+
+        Raises `StorageError` if the file has changed or is gone, `StorageUnavailable` if the connection
+        breaks off before `end`. A change may be noticed only after the last piece: what was read counts only
+        if no error followed. Several reads may run at once.
+        """
+        end = self.size if end is None else min(end, self.size)
+        at = start
+        if start < end:
+            async with aclosing(self._pieces(start, end)) as pieces:
+                async for piece in pieces:
+                    at += len(piece)
+                    yield piece
+        await self._check_unchanged()
+        if start < end and at != end:
+            raise StorageUnavailable(
+                "storage {storage!r}: {path!r} ended at byte {at} of {end}",
+                storage=self._storage,
+                path=self.path,
+                at=at,
+                end=end,
+            )
+
+    @abc.abstractmethod
+    def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """These bytes of the file, `start` < `end` <= `size`; fewer if the file ends before."""
+
+    @abc.abstractmethod
+    async def _check_unchanged(self) -> None:
+        """Raise `changed()` unless the file is still the one that was opened. May do nothing where `_pieces`
+        cannot return bytes of another version."""
+
+    def changed(self) -> StorageError:
+        """The error for a file that is not what it was when it was opened."""
+        return StorageError(
+            "storage {storage!r}: {path!r} has changed while it was read",
+            storage=self._storage,
+            path=self.path,
+        )
+
+    async def close(self) -> None:
+        """Release handles."""
+        return  # most readers hold none
+
+    async def __aenter__(self) -> Reader:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
 class Storage(abc.ABC):
     """A place for files. Opened once per process and shared by its transfers."""
 
@@ -230,20 +306,23 @@ class Storage(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
-        """Whether an earlier epoch's commit to `final` went through before its worker died.
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
+        """The receipt of an earlier epoch's commit to `final` that went through before its worker died, None
+        if none did.
 
-        Afterwards no earlier epoch can commit, whatever the answer. If it is False the caller records that
-        the item is not finishing any more before it calls `begin`.
-        True only if no part of the upload is left and `final` has exactly `size` bytes. If a part is left
-        the answer is False even when `final` exists, unless both are one and the same file: then what is
-        missing of the commit is done and the answer is True.
+        After this call no earlier epoch can commit, whatever the result. If it is None, the caller records
+        that the item is no longer finishing before it calls `begin`.
+        A receipt is returned only if no part of the upload is left and `final` has exactly `size` bytes. If
+        a part is left, the result is None even when `final` exists, unless both are the same file: then the
+        rest of the commit is done and its receipt returned.
         """
 
-    async def gather(self, members: Sequence[AlbumFile]) -> bool:
-        """Make sealed uploads of one task visible as an album, in this order (capability `albums`). In place
-        of the `commit` of each, and of `finished`: asked again, by a later epoch too, what is visible stays
-        so, once, and what an earlier epoch has sealed becomes visible. False if one of them is neither."""
+    async def publish_album(self, files: Sequence[AlbumFile]) -> Sequence[Receipt] | None:
+        """Make sealed uploads of one task visible as an album, in this order (capability `albums`): the
+        receipt of each, or None if one is neither visible nor sealed.
+
+        Replaces `commit` and `finished` for these files. Calling it again, by a later epoch too, shows no
+        file twice, and shows those that an earlier epoch has only sealed."""
         raise NotImplementedError(f"{type(self).__name__} has no albums")
 
     @abc.abstractmethod
@@ -307,23 +386,18 @@ class Storage(abc.ABC):
             async for below in self.walk(entry.path):
                 yield below
 
-    def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from `offset` on, `size` of them or up to its end, in pieces (capability
-        `reads`). A file that is not there raises `StorageError`, and so does one that ends too early."""
+    async def open(self, path: str) -> Reader:
+        """Open a file for reading (capability `reads`). Raises `StorageError` if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def mkdir(self, path: str) -> None:
         """Make the folder and those above it (capability `folders`); one that is there is fine."""
         raise NotImplementedError(f"{type(self).__name__} has no folders")
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """Give a file another path (capability `moves`). Raises `NameTaken` as `Upload.commit` does, and
         `StorageError` if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} cannot move")
-
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """Put a copy of a file at `to`, whole or not at all (capability `copies`). Raises as `move`."""
-        raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
     def copies_from(self, origin: Storage) -> bool:
         """Whether `Upload.copy` takes files of that storage: this one's, or another's that it can reach."""
@@ -341,11 +415,6 @@ class Storage(abc.ABC):
     async def url(self, path: str, seconds: int) -> str:
         """A link by which anyone can read the file for at least so long (capability `links`)."""
         raise NotImplementedError(f"{type(self).__name__} has no links")
-
-    async def page(self, path: str) -> str:
-        """Where people see the file that was just committed to `path`, for good; "" if nowhere, or if this
-        object does not know."""
-        return ""
 
     async def close(self) -> None:
         """Release connections."""

@@ -94,13 +94,12 @@ class MemoryStorage(RemoteStorage):
         data, at = self._space.files[path]
         return Entry(name, path, len(data), is_dir=False, modified_at=at)
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        if path not in self._space.files:
-            raise FileNotFoundError(path)
-        data, _ = self._space.files[path]
-        end = len(data) if size is None else min(len(data), offset + size)
-        for start in range(offset, end, PIECE):
-            yield bytes(data[start : min(end, start + PIECE)])
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if file.path not in self._space.files:
+            raise FileNotFoundError(file.path)
+        data, _ = self._space.files[file.path]
+        for at in range(start, end, PIECE):
+            yield bytes(data[at : min(end, at + PIECE)])
 
     async def _copy(self, path: str, to: str) -> None:
         if path not in self._space.files:

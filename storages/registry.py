@@ -50,15 +50,25 @@ def table(*rows: tuple[str, Backend]) -> Mapping[str, Backend]:
 TYPES = table(
     (
         "local",
-        Backend("storages.local:LocalOptions", "storages.local:LocalStorage", "a folder on this machine"),
+        Backend(
+            "storages.local.options:LocalOptions",
+            "storages.local.storage:LocalStorage",
+            "a folder on this machine",
+        ),
     ),
     (
         "s3",
-        Backend("storages.s3:S3Options", "storages.s3:S3Storage", "a bucket of S3, MinIO, R2 and others"),
+        Backend(
+            "storages.s3.options:S3Options",
+            "storages.s3.storage:S3Storage",
+            "a bucket of S3, MinIO, R2 and others",
+        ),
     ),
     (
         "minio",
-        Backend("storages.s3:MinioOptions", "storages.s3:S3Storage", "s3, as older files call it"),
+        Backend(
+            "storages.s3.options:MinioOptions", "storages.s3.storage:S3Storage", "s3, as older files call it"
+        ),
     ),
     (
         "sftp",
@@ -66,11 +76,19 @@ TYPES = table(
     ),
     (
         "ftp",
-        Backend("storages.ftp:FtpOptions", "storages.ftp:FtpStorage", "an FTP server, with or without TLS"),
+        Backend(
+            "storages.ftp.options:FtpOptions",
+            "storages.ftp.storage:FtpStorage",
+            "an FTP server, with or without TLS",
+        ),
     ),
     (
         "webdav",
-        Backend("storages.webdav:WebdavOptions", "storages.webdav:WebdavStorage", "a WebDAV server"),
+        Backend(
+            "storages.webdav.options:WebdavOptions",
+            "storages.webdav.storage:WebdavStorage",
+            "a WebDAV server",
+        ),
     ),
     (
         "alist",
@@ -78,21 +96,25 @@ TYPES = table(
     ),
     (
         "rclone",
-        Backend("storages.rclone:RcloneOptions", "storages.rclone:RcloneStorage", "every remote of rclone"),
+        Backend(
+            "storages.rclone.options:RcloneOptions",
+            "storages.rclone.storage:RcloneStorage",
+            "every remote of rclone",
+        ),
     ),
     (
         "openload",
         Backend(
-            "storages.openload:OpenloadOptions",
-            "storages.openload:OpenloadStorage",
+            "storages.openload.options:OpenloadOptions",
+            "storages.openload.storage:OpenloadStorage",
             "Streamtape, pstream and other video hosts with openload's API",
         ),
     ),
     (
         "telegram",
         Backend(
-            "storages.telegram:TelegramStorageOptions",
-            "storages.telegram:TelegramStorage",
+            "storages.telegram.options:TelegramStorageOptions",
+            "storages.telegram.storage:TelegramStorage",
             "a chat of Telegram",
         ),
     ),

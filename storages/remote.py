@@ -19,13 +19,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Storage, Upload, UploadKey, believed
+from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, believed
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
+from storages.sequential import Chunk, SequentialUpload
 
 #: The mark of a part whose writer must not commit it any more.
 _FENCED = "old"
 
-Chunk = bytes | bytearray | memoryview
 Chunks = AsyncIterator[Chunk]
 
 
@@ -70,9 +70,10 @@ class RemoteStorage(Storage):
     async def _stat(self, path: str) -> Entry | None:
         """What is at a path, None if there is nothing."""
 
-    @abc.abstractmethod
-    def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        """As `Storage.read`. Raises `FileNotFoundError` if there is no such file."""
+    def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `start` to `end`, at most its size, in pieces (capability `reads`). Raises
+        `FileNotFoundError` if it is gone."""
+        raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def _copy(self, path: str, to: str) -> None:
         """Copy a file to a path where nobody looks yet, in a folder that is there (capability `copies`).
@@ -135,7 +136,11 @@ class RemoteStorage(Storage):
         named = ((parse(entry.name), entry) for entry in entries)
         return [(name, entry) for name, entry in named if name and name.belongs_to(key)]
 
-    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> bool:
+    async def _receipt(self, path: str, size: int) -> Receipt:
+        """The receipt of a file that was just given its path. Raises nothing: the file is saved."""
+        return Receipt(path, size)
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract, for what was sealed."""
         folder = _folder(path, final)
         found = [name for name, _ in await self._parts(folder, key) if name.epoch <= key.epoch]
@@ -145,7 +150,9 @@ class RemoteStorage(Storage):
                 fenced = name._replace(mark=f"{_FENCED}{secrets.token_hex(4)}")
                 with suppress(FileNotFoundError):  # committed or aborted just now
                     await self._rename(_join(folder, str(name)), _join(folder, str(fenced)), replace=False)
-        return not found and await self.size(final) == size
+        if found or await self.size(final) != size:
+            return None
+        return await self._receipt(final, size)
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract; folders stay."""
@@ -173,7 +180,9 @@ class RemoteStorage(Storage):
             raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
 
     async def _read_back(self, path: str) -> bytes:
-        async with aclosing(self._read(path, 0, None)) as pieces:
+        if not (file := await self._stat(path)):
+            return b""
+        async with aclosing(self._read(file, 0, file.size)) as pieces:
             return b"".join([piece async for piece in pieces])
 
     async def stat(self, path: str) -> Entry | None:
@@ -206,15 +215,16 @@ class RemoteStorage(Storage):
         shown = (entry for entry in real if not is_reserved(entry.name) and entry.name > after)
         return sorted(shown, key=lambda entry: entry.name)[:limit]
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def open(self, path: str) -> Reader:
         """As in the contract."""
-        split(path)
-        try:
-            async with aclosing(self._read(path, offset, size)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except FileNotFoundError:
-            raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
+        if not self.capabilities.reads:
+            return await super().open(path)
+        entry = await self.stat(path)
+        if entry is None:
+            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+        if entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        return RemoteReader(self, entry)
 
     async def mkdir(self, path: str) -> None:
         """As in the contract."""
@@ -222,27 +232,13 @@ class RemoteStorage(Storage):
             split(path)
         await self._make_folder(path)
 
-    async def move(self, path: str, to: str, *, replace: bool = False) -> None:
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """As in the contract; makes the folder of `to`."""
-        await self._file(path)
+        entry = await self._file(path)
         await self._make_folder("/".join(split(to)[:-1]))
         with self._must_exist(path):
             await self._rename(path, to, replace=replace)
-
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract; makes the folder of `to`. Servers show a copy before it is whole: it is made
-        under a name of its own."""
-        await self._file(path)
-        folder = "/".join(split(to)[:-1])
-        await self._make_folder(folder)
-        hidden = _join(folder, f"{RESERVED}copy-{secrets.token_hex(8)}")
-        try:
-            with self._must_exist(path):
-                await self._copy(path, hidden)
-                await self._rename(hidden, to, replace=replace)
-        except BaseException:
-            await self._remove(hidden)
-            raise
+        return await self._receipt(to, entry.size)
 
     async def _swap(self, path: str, to: str) -> None:
         """Put a file in the place of another where a rename takes free names only. What was there lies aside
@@ -274,32 +270,50 @@ class RemoteStorage(Storage):
             raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
 
 
-class RemoteUpload(Upload):
-    """A part on its way. The put runs beside the writer, who hands it one chunk after the other."""
+class RemoteReader(Reader):
+    """Reads ranges of a file. Whether it has changed is known only by asking for its size and time again."""
+
+    def __init__(self, storage: RemoteStorage, file: Entry) -> None:
+        super().__init__(storage.name, file.path, file.size, file.modified_at)
+        self._remote = storage
+        self._file = file
+
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(self._remote._read(self._file, start, end)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except FileNotFoundError:
+            raise self.changed() from None
+
+    async def _check_unchanged(self) -> None:
+        if await self._remote.stat(self.path) != self._file:
+            raise self.changed()
+
+
+class RemoteUpload(SequentialUpload):
+    """An upload to a part. The put runs in a task of its own, to which `write` hands one chunk at a time."""
+
+    _storage: RemoteStorage
 
     def __init__(
         self, storage: RemoteStorage, key: UploadKey, path: str, part: str, size: int | None, start: int
     ) -> None:
-        self._storage = storage
+        super().__init__(storage, path, start)
         self._key = key
-        self._path = path
         self._part = part
         self._size = size
         self._start = start
-        self._at = start  # so many bytes are written, or handed over
-        self._sealed: int | None = None
-        self._over = False
         self._chunks = _ChunkChannel()
         self._putting: asyncio.Task[None] | None = None
-        self.kept = ((0, start),) if start else ()
 
-    async def write(self, offset: int, data: Chunk) -> None:
-        """As in the contract, in order."""
-        self._check_open()
-        if offset != self._at or self._sealed is not None:
-            raise StorageError(f"storage {self._storage.name!r} takes {self._path!r} in order only")
-        self._at += memoryview(data).nbytes
-        await self._run(self._chunks.give(data))
+    async def _send(self, data: Chunk) -> None:
+        """Wait until the put has taken the chunk. A put that ends before has failed."""
+        handing, putting = self._chunks.give(data), self._put()
+        await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
+        if putting.done():
+            putting.result()
+            raise self._error("the storage did not take all of {path!r}")
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
         """As in the contract, to where the part is."""
@@ -308,7 +322,7 @@ class RemoteUpload(Upload):
         with self._storage._must_exist(path):
             self._putting = asyncio.create_task(self._storage._copy(path, self._part))
             await self._putting
-        self._at = entry.size
+        self._written = entry.size
         report(entry.size)
 
     async def pull(self, url: str) -> None:
@@ -317,7 +331,7 @@ class RemoteUpload(Upload):
         self._putting = asyncio.create_task(self._storage._pull(url, self._part))
         await self._putting
         entry = await self._storage._stat(self._part)
-        self._at = entry.size if entry else 0
+        self._written = entry.size if entry else 0
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: what the server has of the part."""
@@ -325,62 +339,45 @@ class RemoteUpload(Upload):
             return ()
         if self._putting is not None and self._putting.done() and not self._over:
             self._putting.result()  # of a put that has failed, what is there may have gaps
-        there = min(self._at, await self._storage._durable(self._part))
+        there = min(self._written, await self._storage._durable(self._part))
         return ((0, there),) if there else ()
 
-    async def seal(self, size: int) -> None:
-        """As in the contract. Looks whether somebody else has begun meanwhile."""
-        self._check_open()
-        if self._at != size:
-            raise StorageError(
-                f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                f"written were {self._at}"
+    async def _finish(self, size: int) -> None:
+        self._chunks.end()
+        await self._put()
+        entry = await self._storage._stat(self._part)
+        if entry is None:
+            raise self._taken_over()
+        if entry.size != size:
+            raise self._error(
+                "{path!r} must have {size} bytes, but {arrived} arrived", size=size, arrived=entry.size
             )
-        if self._sealed is None:
-            self._chunks.end()
-            await self._put()
-            entry = await self._storage._stat(self._part)
-            if entry is None:
-                raise Fenced(f"{self._path!r}: another worker has taken this upload over")
-            if entry.size != size:
-                raise StorageError(
-                    f"storage {self._storage.name!r}: {self._path!r} must have {size} bytes, "
-                    f"arrived are {entry.size}"
-                )
-            self._sealed = size
 
-    async def commit(self, path: str, size: int, *, replace: bool) -> None:
-        """As in the contract."""
-        _folder(self._path, path)
-        await self.seal(size)
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         try:
             await self._storage._rename(self._part, path, replace=replace)
         except FileNotFoundError:
-            raise Fenced(f"{self._path!r}: another worker has taken this upload over") from None
+            raise self._taken_over() from None
         self._over = True
         self._storage._begun.pop(self._key, None)
+        return await self._storage._receipt(path, size)
 
-    async def abort(self) -> None:
-        """As in the contract."""
-        if not self._over:
-            await self._break_off()
-            await self._storage._remove(self._part)
+    async def _stop(self) -> None:
+        if self._putting is not None:
+            self._putting.cancel()
+            await asyncio.gather(self._putting, return_exceptions=True)
 
-    async def __aexit__(self, *exc: object) -> None:
-        """Break off. What can be resumed stays, and what was sealed: so `finished` knows of no commit."""
-        if not self._over:
-            await self._break_off()
-            if not self._storage.capabilities.resumes and self._sealed is None:
-                with suppress(StorageError):
-                    await self._storage._remove(self._part)
+    async def _remove(self) -> None:
+        await self._storage._remove(self._part)
 
-    async def _run(self, handing: asyncio.Future[None]) -> None:
-        """Wait until the put has taken what is handed over. If it ends before, it has failed."""
-        putting = self._put()
-        await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
-        if putting.done():
-            putting.result()
-            raise StorageError(f"storage {self._storage.name!r} did not take all of {self._path!r}")
+    async def _leave(self) -> None:
+        """A part that can be resumed stays, and so does a sealed one: it proves that no commit happened."""
+        if not self._storage.capabilities.resumes and not self._sealed:
+            with suppress(StorageError):
+                await self._remove()
+
+    def _taken_over(self) -> Fenced:
+        return Fenced("{path!r}: another worker has taken this upload over", path=self._path)
 
     def _put(self) -> asyncio.Task[None]:
         if self._putting is None:
@@ -389,16 +386,9 @@ class RemoteUpload(Upload):
         return self._putting
 
     def _check_open(self) -> None:
-        if self._over:
-            raise StorageError(f"storage {self._storage.name!r}: the upload of {self._path!r} is over")
+        super()._check_open()
         if self._putting is not None and self._putting.done():
-            self._putting.result()  # what has failed does not go on
-
-    async def _break_off(self) -> None:
-        self._over = True
-        if self._putting is not None:
-            self._putting.cancel()
-            await asyncio.gather(self._putting, return_exceptions=True)
+            self._putting.result()  # raises the error of a put that has failed
 
 
 class _ChunkChannel(AsyncIterator[Chunk]):

@@ -281,16 +281,11 @@ class SftpStorage(RemoteStorage):
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNotADirectory, asyncssh.SFTPFailure):
                 return None  # or a file stands where a folder of its path would be
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)
-        if entry is None:
-            raise FileNotFoundError(path)
-        if entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
-        end = entry.size if size is None else min(entry.size, offset + size)
-        async with self._session(path, None) as sftp, _opened(sftp, self._full(path), "rb") as file:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        path = file.path
+        async with self._session(path, None) as sftp, _opened(sftp, self._full(path), "rb") as opened:
             most = min(_PIECE, sftp.limits.max_read_len)
-            async with aclosing(_ahead(_reads(file, offset, end, most), most)) as pieces:
+            async with aclosing(_ahead(_reads(opened, start, end, most), most)) as pieces:
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from saveany.models import Item, ItemStatus
-from storages.base import AlbumFile, Storage, UploadKey
+from storages.base import AlbumFile, Receipt, Storage, UploadKey
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
@@ -27,14 +27,16 @@ def album_file(key: UploadKey, item: Item) -> AlbumFile:
     return AlbumFile(key, item.final, item.size or 0, item.caption)
 
 
-async def publish_album(context: TransferContext, items: Sequence[Item]) -> bool:
-    """Make sealed files of one album visible together. False if the storage has lost one of them: then each
-    must be uploaded again. Raises what the storage raises, `Fenced` and `CancelRequested`."""
+async def publish_album(context: TransferContext, items: Sequence[Item]) -> Sequence[Receipt] | None:
+    """Make sealed files of one album visible together; the receipt of each. None if the storage has lost one
+    of them: then each must be uploaded again. Raises what the storage raises, `Fenced` and
+    `CancelRequested`."""
     storage = context.storage_of(items[0])
     await context.records.put(*items)
-    if not await storage.gather([album_file(context.upload_key(item), item) for item in items]):
+    receipts = await storage.publish_album([album_file(context.upload_key(item), item) for item in items])
+    if receipts is None:
         await context.records.put(*(replace(item, status=ItemStatus.RUNNING, final="") for item in items))
-        return False
+        return None
     for item in items:
         await context.claim.vacate(item.index, storage.name, item.path)
-    return True
+    return receipts

@@ -11,7 +11,8 @@ from saveany.errors import NameTaken, Retryable
 from saveany.models import Item, ItemStatus, OnConflict
 from saveany.planning import paths
 from saveany.planning.names import numbered
-from storages.base import Storage
+from storages.base import Receipt, Storage
+from workers.recovery import completed
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
@@ -20,7 +21,7 @@ replace = msgspec.structs.replace
 class Publish(Protocol):
     """Makes a file visible at a path (`Upload.commit`, `Storage.move`). Raises `NameTaken`."""
 
-    def __call__(self, path: str, /, *, replace: bool) -> Awaitable[object]:
+    def __call__(self, path: str, /, *, replace: bool) -> Awaitable[Receipt]:
         """`replace` allows another file at that path to be replaced."""
 
 
@@ -73,7 +74,7 @@ class ConflictPolicy:
             item = replace(item, status=status, final=final)
             await self._context.records.put(item)
             try:
-                await publish(final, replace=policy is OnConflict.OVERWRITE)
+                receipt = await publish(final, replace=policy is OnConflict.OVERWRITE)
             except NameTaken:
                 if policy is OnConflict.SKIP:
                     return replace(item, status=ItemStatus.SKIPPED, final="", sha256="")
@@ -81,7 +82,7 @@ class ConflictPolicy:
                     raise
                 final = await self._next_path(item)
             else:
-                return replace(item, status=ItemStatus.COMPLETED)
+                return completed(item, receipt)
 
     async def _reserved(self, item: Item) -> bool:
         if not await self._context.claim.reserve(item.index, self._storage.name, item.path):

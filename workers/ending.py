@@ -7,9 +7,13 @@ from typing import Protocol
 
 import msgspec
 
+from saveany.errors import CancelRequested, Fenced
+from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.store import Claim
 from saveany.texts import Text
+
+log = get_logger("saveany.worker")
 
 
 class BuildDeliveries(Protocol):
@@ -44,6 +48,26 @@ async def end_task(
     ended = msgspec.structs.replace(task, status=status, error=str(error or ""), error_text=error)
     deliveries += await build_deliveries(ended, items, f"task.{status}")
     await claim.finish(status, error or "", items=last, progress=progress, deliveries=deliveries)
+
+
+async def fail_unstarted(claim: Claim, build_deliveries: BuildDeliveries, error: Text) -> None:
+    """End a task without a job as failed, or as canceled if the user canceled it before."""
+    log.warning("task_unrunnable", task=claim.task.id, reason=str(error))
+    try:
+        await end_task(claim, build_deliveries, Status.FAILED, error)
+    except CancelRequested:
+        await cancel_unstarted(claim, build_deliveries)
+    except Fenced:
+        log.info("claim_lost", task=claim.task.id)
+
+
+async def cancel_unstarted(claim: Claim, build_deliveries: BuildDeliveries) -> None:
+    """End a task without a job as canceled. Leftovers of earlier claims are removed by workers that have its
+    storages (`workers.janitor`)."""
+    try:
+        await end_task(claim, build_deliveries, Status.CANCELED)
+    except Fenced:
+        log.info("claim_lost", task=claim.task.id)
 
 
 async def file_deliveries(

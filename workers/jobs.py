@@ -22,7 +22,8 @@ from saveany.errors import (
 )
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus, Progress, Status
-from saveany.planning.plan import plan, planned_title
+from saveany.planning.plan import plan, planned_subject, planned_title
+from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from saveany.texts import Text
 from workers.ending import BuildDeliveries, end_task, file_deliveries
@@ -31,7 +32,6 @@ from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
 from workers.retries import LONG_WAIT, Retries, StorageAway
 from workers.sources.base import Source
-from workers.storage_set import StorageHandle
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
 from workers.transfer_context import TransferContext
@@ -138,10 +138,11 @@ class Job:
         """Find the files of the task and record them as its items."""
         spec = self._task.spec
         items = plan(spec, await self._source.resolve(spec))
-        self._task = replace(self._task, title=planned_title(spec, items), items_total=len(items))
+        title, subject = planned_title(spec, items), planned_subject(items)
+        self._task = replace(self._task, title=title, subject=subject, items_total=len(items))
         progress = Progress(total_bytes=sum(item.size or 0 for item in items), total_files=len(items))
         deliveries = await self._build_deliveries(self._task, items, "task.running")
-        await self._claim.plan(self._task.title, items, progress, deliveries)
+        await self._claim.plan(title, items, progress, deliveries, subject=subject)
         self._records.items = items
 
     def _suspects(self, error: Exception) -> list[StorageHandle]:

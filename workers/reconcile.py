@@ -1,73 +1,71 @@
-"""Housekeeping, by some worker every two seconds: nothing stays behind when a worker or a bell is lost."""
+"""The safety net of the queue: tasks of dead workers are queued again, and lost wake-ups are sent again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
 
+from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
-from saveany.queue import WakeUp
 from saveany.store import Claim, Store
 from saveany.store.claims import RENEW_MS
-from saveany.store.db import TROUBLE
 from saveany.store.loops import repeat
 
-_EVERY = 2.0
-#: Leases are judged only after Redis has been there for so long: everybody alive has renewed by then.
-_SETTLE = RENEW_MS / 1000 + 1.5
-#: At most this many bells are rung in one round.
-_BELLS = 32
+#: Seconds between two rounds, over all workers together.
+_ROUND_SECONDS = 2.0
+#: Seconds that Redis must have been up before leases are judged: by then all living workers have renewed.
+_SETTLE_SECONDS = RENEW_MS / 1000 + 1.5
 _DAY_MS = 24 * 3600 * 1000
 
 log = get_logger("saveany.reconcile")
 
 
 class Reconciler:
-    """Runs in every worker; a lock lets one of them work in each round."""
+    """Runs in every worker; a lock lets one worker do each round."""
 
     def __init__(
         self, store: Store, end_canceled: Callable[[Claim], Awaitable[None]], *, keep_days: int = 0
     ) -> None:
+        """`end_canceled` ends a canceled task whose worker died. History older than `keep_days` is deleted;
+        0 keeps it."""
         self._store = store
-        self._bell = WakeUp(store.db)
         self._end_canceled = end_canceled
         self._keep_days = keep_days
         self._steady_since = time.monotonic()
 
     async def run(self) -> None:
-        """For ever."""
-        await repeat("reconcile", self._round, _EVERY)
+        """Do rounds until cancelled."""
+        await repeat("reconcile", self._round, _ROUND_SECONDS)
 
     async def _round(self) -> None:
         try:
             await self.round()
-        except TROUBLE:
+        except StoreUnavailable:
             self._steady_since = time.monotonic()
             raise
 
     async def round(self) -> None:
-        """One round, if nobody else has done it."""
-        if not await self._store.workers.lock("reconcile", round(_EVERY * 1000 * 0.9)):
+        """Do one round, unless another worker has just done it."""
+        if not await self._store.workers.lock("reconcile", round(_ROUND_SECONDS * 1000 * 0.9)):
             return
-        found = await self._store.claims.reconcile(judge_leases=await self._settled())
+        found = await self._store.claims.reconcile(judge_leases=await self._is_settled())
         for task_id, epoch in found.canceled:
             try:
                 await self._end(task_id, epoch)
-            except TROUBLE:
+            except StoreUnavailable:
                 raise
-            except Exception:  # the others have their turn; this one comes again when its lease ends
-                log.exception("a canceled task could not be ended", task=task_id)
+            except Exception:  # the other tasks go first; this one comes again when its lease ends
+                log.exception("cancel_failed", task=task_id)
         if found.returned:
-            log.warning("took tasks back from workers that went silent", tasks=found.returned)
-        if found.waiting_users and not await self._bell.unanswered():
-            for _ in range(min(_BELLS, found.waiting_users + found.returned + found.woken)):
-                await self._bell.ring()
+            log.warning(
+                "tasks_requeued", tasks=found.returned, reason="their workers stopped renewing leases"
+            )
         if self._keep_days:
             await self._store.history.forget(await self._store.db.time_ms() - self._keep_days * _DAY_MS)
 
-    async def _settled(self) -> bool:
-        there_for = await self._store.db.uptime_seconds()
-        return min(time.monotonic() - self._steady_since, there_for) >= _SETTLE
+    async def _is_settled(self) -> bool:
+        uptime = await self._store.db.uptime_seconds()
+        return min(time.monotonic() - self._steady_since, uptime) >= _SETTLE_SECONDS
 
     async def _end(self, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

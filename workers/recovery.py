@@ -8,34 +8,28 @@ from __future__ import annotations
 
 import msgspec
 
-from saveany.errors import StorageError
-from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus
 from saveany.store import Store
-from storages.base import Storage, UploadKey
+from storages.base import Receipt, Storage, UploadKey
 from workers.albums import album_file, is_album_file
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
-log = get_logger("saveany.recovery")
 
 
-async def is_saved(context: TransferContext, item: Item) -> bool:
-    """Whether an earlier attempt published the file of an item that is not recorded as completed."""
+async def saved_before(context: TransferContext, item: Item) -> Receipt | None:
+    """The receipt of an earlier attempt that published the file of an item which is not recorded as
+    completed, None if there was none."""
     storage = context.storage_of(item)
-    published = await _is_published(storage, context.upload_key(item), item)
-    return published or await _was_moved(context, storage, item)
+    receipt = await _published(storage, context.upload_key(item), item)
+    if receipt is None and await _was_moved(context, storage, item):
+        return Receipt(item.final, item.size or 0)
+    return receipt
 
 
-async def completed(storage: Storage, item: Item) -> Item:
-    """The item as completed, with the URL of its page where the storage has one. The file is saved whether
-    the URL can be found out or not."""
-    item = replace(item, status=ItemStatus.COMPLETED)
-    try:
-        return replace(item, url=await storage.page(item.final))
-    except StorageError as error:
-        log.info("page_unknown", path=item.final, reason=error.message)
-        return item
+def completed(item: Item, receipt: Receipt) -> Item:
+    """The item as completed, with what the storage has recorded of its file."""
+    return replace(item, status=ItemStatus.COMPLETED, url=receipt.page)
 
 
 async def roll_back(context: TransferContext, item: Item, *, keep: bool = False) -> None:
@@ -49,11 +43,11 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
     if await _was_moved(context, storage, item):
         await context.records.reset(replace(item, status=ItemStatus.COMPLETED))
         return
-    published = await _is_published(storage, key, item)
-    if published and keep:
-        await context.records.reset(await completed(storage, item))
+    receipt = await _published(storage, key, item)
+    if receipt and keep:
+        await context.records.reset(completed(item, receipt))
         return
-    if published:
+    if receipt:
         await context.records.confirm(item)
         await storage.delete(item.final)
         item = replace(item, undone=item.undone + 1)
@@ -75,17 +69,18 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
             continue
         key = UploadKey(task_id, item.index, epoch, item.undone)
         # The record first: nobody holds the claim, so the user may retry the task at any moment.
-        if await _is_published(storage, key, item) and await store.workers.disown(task_id, epoch, item):
+        if await _published(storage, key, item) and await store.workers.disown(task_id, epoch, item):
             await storage.delete(item.final)
         await storage.discard(key, item.path)
 
 
-async def _is_published(storage: Storage, key: UploadKey, item: Item) -> bool:
-    """Whether the file of an item that is recorded as finishing became visible."""
+async def _published(storage: Storage, key: UploadKey, item: Item) -> Receipt | None:
+    """The receipt of the file of an item that is recorded as finishing, None if it did not become visible."""
     if item.status is not ItemStatus.FINISHING:
-        return False
+        return None
     if is_album_file(storage, item):
-        return await storage.gather([album_file(key, item)])
+        receipts = await storage.publish_album([album_file(key, item)])
+        return receipts[0] if receipts else None
     return await storage.finished(key, item.path, item.final, item.size or 0)
 
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from saveany.errors import NoSpace, Offline, Retryable, SaveAnyError, StorageError, UnsafePath
 from saveany.logs import get_logger
+from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from workers.progress import ProgressMeter
-from workers.storage_set import StorageHandle
 
 #: Seconds: a task that must wait longer than this frees its slot for another task meanwhile.
 LONG_WAIT = 30.0
@@ -70,7 +70,7 @@ class Retries:
 async def _check_outage(error: SaveAnyError, suspects: list[StorageHandle]) -> None:
     """Raise an error that frees the slot, if a storage or the network is down."""
     for handle in suspects:
-        if not await handle.works():
+        if not await handle.probe():
             raise StorageAway(error.text, handle.storage.name) from error
     if isinstance(error, Offline):
         raise Retryable(error.text, after=_OUTAGE_WAIT) from error

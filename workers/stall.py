@@ -76,7 +76,7 @@ class StallDetector:
             self._timeout.reschedule(end)
 
 
-def waits(seconds: float) -> None:
+def note_wait(seconds: float) -> None:
     """Whoever fetches in this context has to wait before the source sends more."""
     if pace := _current.get():
         pace.allow(seconds)

@@ -1,4 +1,4 @@
-"""Answers what the API asks about the storages of this worker: what lies in a folder, whether it works."""
+"""Replies to queries about the storages of this worker: files of a folder, free space, whether it works."""
 
 from __future__ import annotations
 
@@ -6,43 +6,48 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Never
 
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store.queries import PATIENCE, QueryResult, StorageQueries, StorageQuery
 from storages.base import Storage, Usage
-from workers.storage_set import StorageHandle
+
+#: Seconds between two checks for a storage that can be queried.
+_IDLE_SECONDS = 1.0
+#: Seconds that a storage has for its result. The caller waits `PATIENCE` seconds for the reply.
+_RESULT_SECONDS = PATIENCE - 1
 
 log = get_logger("saveany.worker")
 
 
-async def answer_forever(asks: StorageQueries, places: Mapping[str, StorageHandle]) -> None:
-    """Answer one question after the other, each in a task of its own: one that hangs holds up nobody."""
+async def reply_forever(queries: StorageQueries, storages: StorageSet) -> Never:
+    """Reply to queries until cancelled, to several at a time: a storage that hangs delays no other."""
     async with asyncio.TaskGroup() as group:
         while True:
-            here = [name for name, place in places.items() if place.here]
-            if not here:
-                await asyncio.sleep(1)
-            elif ask := await asks.next(here):
-                group.create_task(_reply(asks, ask, places[ask.storage]))
+            names = [handle.storage.name for handle in storages.present]
+            if not names:
+                await asyncio.sleep(_IDLE_SECONDS)
+            elif query := await queries.next(names):
+                group.create_task(_reply(queries, query, storages[query.storage]))
 
 
-async def _reply(asks: StorageQueries, ask: StorageQuery, place: StorageHandle) -> None:
+async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHandle) -> None:
     try:
-        async with asyncio.timeout(PATIENCE - 1):
-            answer = QueryResult(result=await _KINDS[ask.kind](place.storage, **ask.args))
+        async with asyncio.timeout(_RESULT_SECONDS):
+            result = QueryResult(result=await _KINDS[query.kind](handle.storage, **query.args))
     except SaveAnyError as error:
-        answer = QueryResult(error=type(error).__name__, message=error.message)
+        result = QueryResult(error=type(error).__name__, message=error.message)
     except TimeoutError:
-        message = f"storage {ask.storage!r} did not answer within {PATIENCE - 1} seconds"
-        answer = QueryResult(error=StorageUnavailable.__name__, message=message)
+        message = f"storage {query.storage!r} did not respond within {_RESULT_SECONDS} seconds"
+        result = QueryResult(error=StorageUnavailable.__name__, message=message)
     except Exception:
-        log.exception("a question about a storage failed unexpectedly", storage=ask.storage, kind=ask.kind)
-        answer = QueryResult(error="SaveAnyError", message="internal error; the worker's log tells more")
-    await asks.reply(ask, answer)
-    if answer.error == StorageUnavailable.__name__:
-        await place.works()  # whoever has tasks for it learns that now
+        log.exception("storage_query_failed", storage=query.storage, kind=query.kind)
+        result = QueryResult(error="SaveAnyError", message="internal error; see the worker's log")
+    await queries.reply(query, result)
+    if result.error == StorageUnavailable.__name__:
+        await handle.probe()  # so that tasks for this storage wait from now on
 
 
 async def _list(storage: Storage, path: str, after: str, limit: int) -> list[dict[str, Any]]:
@@ -54,9 +59,9 @@ async def _list(storage: Storage, path: str, after: str, limit: int) -> list[dic
 
 
 async def _probe(storage: Storage) -> float:
-    began = time.monotonic()
+    started = time.monotonic()
     await storage.probe()
-    return round(time.monotonic() - began, 3)
+    return round(time.monotonic() - started, 3)
 
 
 async def _stat(storage: Storage, path: str) -> bool:

@@ -10,11 +10,11 @@ import msgspec
 from saveany.errors import Permanent, Retryable, StorageError, TaskError
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus
+from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from workers.albums import is_album_file, publish_album
 from workers.recovery import completed, roll_back
 from workers.retries import LONG_WAIT, Retries
-from workers.storage_set import StorageHandle
 from workers.task_storages import TaskStorages
 from workers.transfer import save
 from workers.transfer_context import TransferContext
@@ -86,10 +86,10 @@ class TaskFiles:
 
     async def _publish(self, items: list[Item]) -> list[Item]:
         """The items of an album, completed; none if they must be uploaded again."""
-        if not await publish_album(self._context, items):
+        receipts = await publish_album(self._context, items)
+        if receipts is None:
             return []
-        storage = self._context.storage_of(items[0])
-        return [await completed(storage, item) for item in items]
+        return [completed(item, receipt) for item, receipt in zip(items, receipts, strict=True)]
 
     async def _attempt(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
         """What `step` returns, or the items as failed."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from saveany.errors import NoSpace, Permanent, StorageUnavailable, UnsafePath
 from saveany.models import Item, TaskSpec
+from saveany.storage_set import StorageHandle
 from storages.base import Storage
-from workers.storage_set import StorageHandle
 
 
 class TaskStorages:
@@ -35,7 +35,7 @@ class TaskStorages:
         """The storage that an item goes to. Raises as `get`, and `StorageUnavailable` if it is the choice of
         a rule and does not work now; a worker checks the task's own storage before it begins the task."""
         handle = self.get(item)
-        if item.storage and not handle.here:
+        if item.storage and not handle.is_present:
             raise StorageUnavailable(handle.problem)
         return handle.storage
 

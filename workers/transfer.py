@@ -29,7 +29,7 @@ from workers.albums import is_album_file
 from workers.checkpoint import Checkpoints
 from workers.conflicts import ConflictPolicy
 from workers.part_writer import PartWriter
-from workers.recovery import completed, is_saved
+from workers.recovery import completed, saved_before
 from workers.spool import Spool
 from workers.transfer_context import TransferContext
 
@@ -43,8 +43,8 @@ async def save(context: TransferContext, item: Item) -> Item:
     Raises what source and storage raise, and `Fenced` and `CancelRequested` from the store. After an error no
     incomplete file is visible, and a later call continues with what the storage has.
     """
-    if await is_saved(context, item):
-        return await completed(context.storage_of(item), item)
+    if receipt := await saved_before(context, item):
+        return completed(item, receipt)
     file = FileTransfer(context, await _prepared(context, item))
     while not await file.conflicts.skips(file.item):
         file.item = await file.conflicts.reserve(file.item)
@@ -59,7 +59,7 @@ async def save(context: TransferContext, item: Item) -> Item:
         if saved.status is ItemStatus.FINISHING:
             return saved
         await file.conflicts.release(saved)
-        return await completed(file.storage, saved) if saved.status is ItemStatus.COMPLETED else saved
+        return saved
     await file.discard()
     return replace(file.item, status=ItemStatus.SKIPPED)
 

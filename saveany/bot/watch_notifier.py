@@ -12,7 +12,7 @@ from saveany.bot.render import clip, reason, task_view
 from saveany.bot.texts import Translator, plain, translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
-from saveany.models import Status, Task, subject_of
+from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.db import TROUBLE
 from saveany.store.tasks import created_ms
@@ -139,13 +139,13 @@ def _listed(t: Translator, watch: WatchedChat, tasks: Sequence[Task]) -> Iterato
     for each in named:
         mark = "✅" if each.status is Status.COMPLETED else "❌"
         why = f": {plain(reason(each.error, 80))}" if each.error else ""
-        yield f"{mark} {plain(_name(each))}{why}"
+        yield f"{mark} {plain(_name(t, each))}{why}"
     if len(tasks) > len(named):
         yield t("and {n} more", n=len(tasks) - len(named))
 
 
-def _name(task: Task) -> str:
-    return clip(subject_of(task.title), 60)
+def _name(t: Translator, task: Task) -> str:
+    return clip(t.text(task.subject), 60)
 
 
 def _now() -> int:

@@ -15,6 +15,7 @@ from saveany.planning import names, paths, templates
 from saveany.planning.facts import Facts
 from saveany.planning.rules import decide
 from saveany.store.tasks import created_ms
+from saveany.texts import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,15 @@ def _folder(item: Item) -> str:
     return item.path.rpartition("/")[0]
 
 
+def planned_subject(items: Sequence[Item]) -> Text:
+    """The part of a title that names the files: the name of a single file, otherwise their number."""
+    return Text(items[0].name) if len(items) == 1 else Text("{n} files", {"n": len(items)})
+
+
 def planned_title(spec: TaskSpec, items: Sequence[Item]) -> str:
     """`[tgfiles](file.pdf->local1:/downloads/file.pdf)`; for several files their number and the folder."""
+    subject = str(planned_subject(items))
     if len(items) == 1:
         item = items[0]
-        return title(spec.type, item.name, item.storage or spec.storage, item.path)
-    return title(spec.type, f"{len(items)} files", spec.storage, spec.path)
+        return title(spec.type, subject, item.storage or spec.storage, item.path)
+    return title(spec.type, subject, spec.storage, spec.path)

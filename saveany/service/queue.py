@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from saveany.config import Config
-from saveany.queue import WakeUp
 from saveany.service.principal import Principal
 from saveany.store import Limits, Store
-
-#: Wake-ups sent at most when many tasks become ready at once.
-_MAX_WAKE_UPS = 32
 
 
 class QueueService:
@@ -19,7 +15,6 @@ class QueueService:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._wake_up = WakeUp(store.db)
 
     async def counts(self) -> dict[str, int]:
         """The numbers of `queued`, `paused` and `running` tasks; a paused task is not counted as queued."""
@@ -38,7 +33,6 @@ class QueueService:
         """Start tasks again."""
         principal.require_operator()
         await self._store.settings.resume()
-        await self._wake_workers()
 
     async def limits(self) -> Limits:
         """The limits in force: as configured, unless they were changed."""
@@ -49,8 +43,3 @@ class QueueService:
         """Change limits, by their names in `Limits`; None restores what is configured."""
         principal.require_operator()
         await self._store.settings.set(limits)
-        await self._wake_workers()
-
-    async def _wake_workers(self) -> None:
-        for _ in range(min(_MAX_WAKE_UPS, (await self.counts())["queued"])):
-            await self._wake_up.ring()

@@ -12,7 +12,6 @@ from saveany.errors import Forbidden, KeyReused, NotFound, WrongState
 from saveany.models import Item, Status, Task, title
 from saveany.planning.requests import TaskRequest, plan_request
 from saveany.planning.waiting import WaitingReasons
-from saveany.queue import WakeUp, new_bell
 from saveany.service.principal import Principal
 from saveany.service.waiting import read_waiting_reasons
 from saveany.store import Accepted, HistoryFilter, HistoryPage, Store
@@ -24,6 +23,7 @@ from saveany.store.results import (
     ResumeResult,
 )
 from saveany.store.tasks import TaskPage, new_id
+from saveany.texts import Text
 from saveany.webhooks.announce import DeliveryBuilder
 
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
@@ -42,7 +42,6 @@ class TaskService:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._wake_up = WakeUp(store.db)
         self._deliveries = DeliveryBuilder(
             config.api.webhook_url, config.api.webhook_events, store.db.time_ms
         )
@@ -82,7 +81,11 @@ class TaskService:
         for spec, key in specs:
             first_title = title(spec.type, spec.links[0], spec.storage, spec.path)
             kept = await self._store.tasks.accept(
-                spec, first_title, key=key, body_hash=body_hash, then=new_bell()
+                spec,
+                first_title,
+                subject=Text(spec.links[0]),
+                key=key,
+                body_hash=body_hash,
             )
             if kept is None:
                 raise KeyReused(
@@ -181,7 +184,6 @@ class TaskService:
         """Continue a paused task; does nothing to one that is not paused. Raises as `pause`."""
         await self._check_access(principal, task_id)
         _check_result(task_id, await self._store.tasks.resume(task_id))
-        await self._wake_up.ring()
 
     async def prioritize(self, principal: Principal, task_id: str, priority: int) -> None:
         """Change the priority of a task, -100 … 100.
@@ -208,7 +210,6 @@ class TaskService:
                 task=task_id,
                 status=task.status.value,
             )
-        await self._wake_up.ring()
         return await self._store.tasks.get(task_id) or task
 
     async def remove(self, principal: Principal, task_id: str) -> None:

@@ -51,10 +51,17 @@ class Claim:
         await self._write("renew", LEASE_MS)
 
     async def plan(
-        self, title: str, items: list[Item], progress: Progress, deliveries: list[Delivery]
+        self,
+        title: str,
+        items: list[Item],
+        progress: Progress,
+        deliveries: list[Delivery],
+        *,
+        subject: Text | None = None,
     ) -> None:
-        """Record what the task consists of."""
-        args = (codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
+        """Record the files of the task. `subject` is the part of the title that names them."""
+        named = codec.encode(subject or Text(title))
+        args = (named, codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
         await self._write("plan", title, *args)
 
     async def progress(self, stage: Stage, progress: Progress) -> None:
@@ -134,7 +141,6 @@ class Reconciled:
 
     returned: int  # tasks of dead workers that are queued again
     woken: int  # delayed tasks that are ready now
-    waiting_users: int  # users with ready tasks; 0 while the queue is paused
     canceled: list[tuple[str, int]]  # (id, epoch) of canceled tasks of dead workers; the caller ends them
 
 
@@ -144,13 +150,16 @@ class Claims:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def claim(self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0) -> Claim | None:
+    async def claim(
+        self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0, wake_up: str = ""
+    ) -> Claim | None:
         """The next task that a worker with these lanes may run, or None.
 
         The user with the fewest running tasks goes first. `tasks_per_user` is how many tasks of a user may
-        run at once, 0 for any number; what `Settings.set` was told goes first.
+        run at once, 0 for any number, unless `RuntimeSettings.set` has changed it. `wake_up` is the lane
+        that `next_wake_up` has returned, if any: its wake-up is put back if another lane's task goes first.
         """
-        reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, *lanes)
+        reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, wake_up, *lanes)
         if not reply:
             return None
         task_id, record, kept = reply[0].decode(), codec.pairs(reply[1]), codec.pairs(reply[2])
@@ -177,7 +186,7 @@ class Claims:
         return [text(task) for task in told]
 
     async def wake(self, storages: Sequence[str]) -> int:
-        """These storages work: what was put off because one did not waits no longer. Returns how many."""
+        """Make tasks ready that were put off because one of these storages did not work; returns how many."""
         return int(await self._db.script("wake", *storages)) if storages else 0
 
     async def lanes(self) -> set[str]:
@@ -192,19 +201,23 @@ class Claims:
         async for message in self._db.listen(keys.CONTROL):
             yield text(message)
 
-    async def pass_on(self, worker: str) -> None:
-        """Tell the other workers, if tasks are ready, that this one cannot run them."""
-        if await self._db.do("ZCARD", keys.USERS()):
-            await self._db.do("PUBLISH", keys.PREFIX + "pass", worker)
+    async def next_wake_up(self, lanes: Sequence[str], seconds: float) -> str:
+        """Wait for a task that becomes ready in one of these lanes; returns its lane, "" after `seconds`.
+
+        For each task one worker returns from here. If it dies before it claims one, the reconciler wakes
+        another within two seconds.
+        """
+        reply = await self._db.do("BLPOP", *(keys.WAKE_UPS(lane) for lane in lanes), seconds)
+        return text(reply[0]).removeprefix(keys.WAKE_UPS("")) if reply else ""
 
     async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
         """One round of housekeeping. `judge_leases=False` leaves leases alone: after an outage of Redis
         workers get the time to renew them first."""
-        returned, woken, users, flat = await self._db.script(
+        returned, woken, flat = await self._db.script(
             "reconcile", limit, LEASE_MS, "1" if judge_leases else "0"
         )
         canceled = [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
-        return Reconciled(returned, woken, users, canceled)
+        return Reconciled(returned, woken, canceled)
 
     def take_over(self, task: Task, items: list[Item]) -> Claim:
         """The claim of a task that `reconcile` handed over; `task` must carry its epoch."""

@@ -56,6 +56,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         unreadable=unreadable,
         status=status,
         title=text(get(b"title", b"")),
+        subject=_read(_text, get(b"subject"), Text(text(get(b"title", b"")))),
         created_at=_int(get(b"created_at")),
         updated_at=_int(get(b"updated_at")),
         stage=Stage.PAUSED if paused else _read(_stage, get(b"stage"), Stage.NONE),

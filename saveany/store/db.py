@@ -113,13 +113,13 @@ class Db:
             await self._handle(e)
             return await self.many(commands, together=together)
 
-    async def script(self, name: str, *args: Arg, then: Sequence[tuple[Arg, ...]] = ()) -> Any:
-        """The reply of `lua/<name>.lua`. `then` are commands for the same round trip; they may run twice."""
+    async def script(self, name: str, *args: Arg) -> Any:
+        """The reply of `lua/<name>.lua`."""
         sha, source = self._script(name)
         try:
-            return (await self._in_one(("EVALSHA", sha, 0, *args), *then))[0]
+            return await self.do("EVALSHA", sha, 0, *args)
         except NoScriptError:
-            return (await self._in_one(("EVAL", source, 0, *args), *then))[0]
+            return await self.do("EVAL", source, 0, *args)
 
     async def _handle(self, error: Exception) -> None:
         """Return if a repair makes a retry worthwhile; otherwise raise the mapped error."""
@@ -136,9 +136,6 @@ class Db:
         raise StoreDamaged(
             "The task store (Redis) holds something that cannot be used: {reason}", reason=str(error)
         ) from error
-
-    async def _in_one(self, *commands: tuple[Arg, ...]) -> list[Any]:
-        return await self.many(commands) if len(commands) > 1 else [await self.do(*commands[0])]
 
     def _script(self, name: str) -> tuple[str, str]:
         """SHA-1 and source of a script, with the shared functions in front of it."""

@@ -65,6 +65,7 @@ USERS = _key("users", "zset", "the ring: users with ready tasks, by the turn in 
 TURN = _key("turn", "string", "counter of turns in the ring")
 LANES = _key("lanes:<user>", "set", "lanes in which a user has ready tasks")
 READY = _key("ready:<user>:<lane>", "zset", "tasks that can be claimed, by priority, then by age")
+WAKE_UPS = _key("wake:<lane>", "list", "wake-ups for tasks of the lane; each is taken by one idle worker")
 DELAYED = _key("delayed", "zset", "queued tasks that wait, by the time at which they become ready")
 AWAY = _key("away:<storage>", "set", "tasks that were delayed because the storage was unreachable")
 LEASES = _key("leases", "zset", "running tasks by the time at which their lease expires")
@@ -123,9 +124,6 @@ ACCOUNT_MACHINE = _key("telegram:machine:<login>", "string", "the machine that u
 ACCOUNT_ADDRESSES = _key("telegram:addresses:<login>", "string", "addresses of the home data centre as JSON")
 ACCOUNT_CHATS = _key("telegram:<account>:peers", "hash", "marked chat id -> access hash")
 ACCOUNT_NAME = _key("telegram:<account>:name:<name>", "string", "marked id of the chat with that username")
-
-# arq's own.
-ARQ_QUEUE = _key("arq:queue", "zset", "wake-ups that no worker has taken yet", prefix="")
 
 # Channels, which begin with `PREFIX`, too.
 

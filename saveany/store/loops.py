@@ -1,4 +1,4 @@
-"""Going on: through outages of Redis, and through data that nobody can read."""
+"""Loops that survive: outages of Redis are waited out, and unexpected errors are logged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from saveany.errors import ConfigError, StoreDamaged
 from saveany.logs import get_logger
 from saveany.store.db import TROUBLE
 
+#: Seconds before a step that failed is tried again.
 _RETRY_SECONDS = 0.5
-#: The same failure of a loop is logged once in so many seconds.
-_SAID_SECONDS = 60.0
+#: Seconds during which the same failure of a loop is not logged again.
+_REPEATED_SECONDS = 60.0
+#: Number of failures that a loop remembers.
+_REMEMBERED = 100
 
 T = TypeVar("T")
 
@@ -21,80 +24,92 @@ log = get_logger("saveany.store")
 
 
 async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
-    """What `call` returns. Without Redis nothing can be recorded, and nobody else can take a task either, so
-    an outage is waited out."""
+    """The result of `call`, which is repeated until Redis is there. Waiting costs nothing: without Redis no
+    other worker can take the task either. Raises `StoreDamaged`, which does not pass by itself."""
     while True:
         try:
             return await call()
         except StoreDamaged:
-            raise  # that does not pass by itself
+            raise
         except TROUBLE:
             await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def repeat(name: str, step: Callable[[], Awaitable[None]], pause: float) -> Never:
-    """`step` again and again, with a pause after each. Nothing ends the loop: an outage makes it wait, and
-    what nobody foresaw is logged, with a traceback."""
-    said: dict[str, float] = {}
+async def repeat(name: str, step: Callable[[], Awaitable[None]], pause: float = 0.0) -> Never:
+    """Run `step` again and again, `pause` seconds apart, and at least half a second after one that failed.
+
+    No error ends the loop: an outage is waited out, and an unexpected error is logged with its traceback.
+    """
+    failures = _FailureLog(name)
     while True:
         try:
             await step()
-        except (Exception, ExceptionGroup) as error:
-            _tell(name, error, said)
-        await asyncio.sleep(pause)
+        except Exception as error:
+            failures.write(error)
+            await asyncio.sleep(max(pause, _RETRY_SECONDS))
+        else:
+            await asyncio.sleep(pause)
 
 
 async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) -> T:
-    """What `step` returns, tried again after a pause when it fails, as in `repeat`. Only a setting that
-    cannot work gets out: `ConfigError`."""
-    said: dict[str, float] = {}
+    """The result of `step`, which is tried every `pause` seconds until it succeeds. Failures are handled as
+    in `repeat`, except for a wrong setting, which no retry corrects: `ConfigError` is raised."""
+    failures = _FailureLog(name)
     while True:
         try:
             return await step()
         except Exception as error:
-            if setting := _setting(error):
-                raise setting from None
-            _tell(name, error, said)
+            if wrong_setting := _config_error(error):
+                raise wrong_setting from None
+            failures.write(error)
         await asyncio.sleep(pause)
 
 
 async def each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
-    """`step` for each of several, also after one that fails; then raises what has failed, as a group."""
-    failed: list[Exception] = []
+    """Run `step` for every thing, even if it fails for some. Then raise all their errors, as a group."""
+    errors: list[Exception] = []
     for thing in things:
         try:
             await step(thing)
         except Exception as error:
-            failed.append(error)
-    if failed:
-        raise ExceptionGroup(f"{type(failed[0]).__name__}: {failed[0]}", failed)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"{type(errors[0]).__name__}: {errors[0]}", errors)
 
 
-def _tell(name: str, error: Exception, said: dict[str, float]) -> None:
-    """Log why a step failed, unless that was said just now."""
-    away = _trouble(error)
-    words = str(away) if away else f"{type(error).__name__}: {error}"
-    if said.get(words, 0.0) > time.monotonic():
-        return
-    if len(said) > 100:
-        said.clear()
-    said[words] = time.monotonic() + _SAID_SECONDS
-    if away:
-        log.warning("waiting for redis", loop=name, reason=words)
-    else:
-        log.error("a step of a loop failed; the loop goes on", loop=name, exc_info=error)
+class _FailureLog:
+    """Logs the failures of one loop, each at most once a minute."""
+
+    def __init__(self, loop: str) -> None:
+        self._loop = loop
+        self._silent_until: dict[str, float] = {}
+
+    def write(self, error: Exception) -> None:
+        """Log why a step failed, unless the same was logged within the last minute."""
+        outage = _outage(error)
+        reason = str(outage) if outage else f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        if self._silent_until.get(reason, 0.0) > now:
+            return
+        if len(self._silent_until) >= _REMEMBERED:
+            self._silent_until.clear()
+        self._silent_until[reason] = now + _REPEATED_SECONDS
+        if outage:
+            log.warning("waiting_for_redis", loop=self._loop, reason=reason)
+        else:
+            log.error("loop_step_failed", loop=self._loop, exc_info=error)
 
 
-def _setting(error: Exception) -> ConfigError | None:
-    """The setting that cannot work, if that is what an error or a part of a group is."""
+def _config_error(error: Exception) -> ConfigError | None:
+    """The `ConfigError` that an error is, or the first one in a group."""
     if isinstance(error, ExceptionGroup):
-        return next((found for part in error.exceptions if (found := _setting(part))), None)
+        return next((found for part in error.exceptions if (found := _config_error(part))), None)
     return error if isinstance(error, ConfigError) else None
 
 
-def _trouble(error: Exception) -> Exception | None:
-    """The outage that an error is, or that a group consists of."""
+def _outage(error: Exception) -> Exception | None:
+    """The outage that an error is, or the first one of a group that consists of outages only."""
     if isinstance(error, ExceptionGroup):
-        away, rest = error.split(TROUBLE)
-        return None if rest or away is None else _trouble(away.exceptions[0])
+        outages, others = error.split(TROUBLE)
+        return None if others or outages is None else _outage(outages.exceptions[0])
     return error if isinstance(error, TROUBLE) else None

@@ -43,13 +43,12 @@ async def repair_types(db: Commands) -> list[str]:
 
 
 async def _wrong(db: Commands) -> AsyncIterator[str]:
-    for pattern in (f"{keys.PREFIX}*", keys.ARQ_QUEUE()):
-        async for batch in _scan(db, pattern):
-            types = await db.many([("TYPE", key) for key in batch])
-            for key, found in zip(batch, types, strict=True):
-                expected = keys.expected_type(key)
-                if expected and found.decode() not in (expected, "none"):
-                    yield key
+    async for batch in _scan(db, f"{keys.PREFIX}*"):
+        types = await db.many([("TYPE", key) for key in batch])
+        for key, found in zip(batch, types, strict=True):
+            expected = keys.expected_type(key)
+            if expected and found.decode() not in (expected, "none"):
+                yield key
 
 
 async def _scan(db: Commands, pattern: str) -> AsyncIterator[list[str]]:

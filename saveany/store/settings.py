@@ -45,21 +45,24 @@ class RuntimeSettings:
         await self._db.do("HSET", _KEY, "paused", 1)
 
     async def resume(self) -> None:
-        """Begin tasks again."""
+        """Begin tasks again; workers are woken for those that wait."""
         await self._db.do("HDEL", _KEY, "paused")
+        await self._db.script("wake_workers")
 
     async def paused(self) -> bool:
         """Whether the queue is paused."""
         return bool(await self._db.do("HGET", _KEY, "paused") == b"1")
 
     async def set(self, changed: Mapping[str, int | None]) -> None:
-        """Change limits, by their names in `Limits`; None goes back to what is configured."""
+        """Change limits, by their names in `Limits`; None restores the configured one. Workers are woken for
+        tasks that may run now."""
         await self._db.many(
             [
                 ("HDEL", _KEY, name) if value is None else ("HSET", _KEY, name, value)
                 for name, value in changed.items()
             ]
         )
+        await self._db.script("wake_workers")
 
     async def changed(self) -> dict[str, int]:
         """The limits that were changed, by name."""

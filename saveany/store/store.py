@@ -70,5 +70,5 @@ async def open_store(url: str) -> Store:
             await db.check()
             return Store(db)
         except Unavailable as e:
-            log.warning("waiting for redis", reason=e.message)
+            log.warning("waiting_for_redis", reason=e.message)
             await asyncio.sleep(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -24,6 +24,7 @@ from saveany.store.results import (
     ResumeResult,
     RetryResult,
 )
+from saveany.texts import Text
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Where tasks that have not ended are; each in one of these.
@@ -91,12 +92,11 @@ class Tasks:
         spec: TaskSpec,
         title: str,
         *,
+        subject: Text | None = None,
         key: str = "",
         body_hash: str = "",
-        then: Sequence[tuple[Arg, ...]] = (),
     ) -> Accepted | None:
-        """Record a new task, and in the same round trip run `then` other commands. When this returns the task
-        is kept, whatever dies next.
+        """Record a new task. When this returns the task is kept, whatever dies next.
 
         With an idempotency `key` seen within 24 h: the first task if `body_hash` is the same, else None.
         """
@@ -113,7 +113,7 @@ class Tasks:
             key,
             body_hash,
             IDEMPOTENCY_TTL_MS,
-            then=then,
+            codec.encode(subject or Text(title)),
         )
         result = AcceptResult(text(reply[0]))
         if result is AcceptResult.REUSED:

@@ -1,4 +1,4 @@
-"""Uploads files to Telegram and posts them: implements `storages.telegram.MessageSender`.
+"""Uploads files to Telegram and posts them: implements `storages.telegram.messages.MessageSender`.
 
 Parts go over the connections that carry only parts of files, and share flood waits with downloads. Messages
 go over the account's control connection, and their flood waits delay nothing else.
@@ -31,7 +31,7 @@ from saveany.telegram.errors import (
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.texts import Text
-from storages.telegram import PART, Document, DocumentPart, Target
+from storages.telegram.messages import PART, Document, DocumentPart, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000

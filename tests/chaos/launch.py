@@ -38,7 +38,7 @@ def _short_patience() -> None:
 
 def _no_reserve() -> None:
     """As on a disk that cannot reserve room nor tell how much is free: it is full in the middle of a file."""
-    from storages.local import LocalUpload
+    from storages.local.upload import LocalUpload
 
     def nothing(upload: LocalUpload, size: int) -> None:
         pass

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storages.webdav import given
+from storages.webdav.names import decode_name
 from tests.fixtures import s3, sftp, webdav
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.tables import table as table_of
@@ -117,7 +117,7 @@ def of_sftp(folder: Path) -> Iterator[Shelf]:
 def of_webdav(_: Path) -> Iterator[Shelf]:
     with webdav.wsgidav() as server:
         table = table_of(server.options("", name="webdav"))
-        yield Folder(table, server.files, resumes=False, decode=given)
+        yield Folder(table, server.files, resumes=False, decode=decode_name)
 
 
 _SERVED: dict[str, Callable[[Path], AbstractContextManager[Shelf]]] = {

@@ -1,1 +1,1 @@
-"""The contract of `storages/base.py` as tests: `suite.py` for all, one file binds each backend."""
+"""Each storage passes the suite of `storages/testing/`, and tests of its own."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 
 
 @pytest.fixture

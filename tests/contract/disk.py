@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storages import jail
+from storages.local import jail
 
 
 def files(folder: Path) -> set[str]:

@@ -15,12 +15,16 @@ import pytest
 from saveany.errors import StorageError
 from storages.alist import AlistOptions, AlistStorage
 from storages.base import Entry, Services, Storage
-from storages.ftp import FtpOptions, FtpStorage
+from storages.ftp.options import FtpOptions
+from storages.ftp.storage import FtpStorage
 from storages.memory import MemoryOptions, MemoryStorage
-from storages.openload import OpenloadOptions, OpenloadStorage
-from storages.s3 import S3Options, S3Storage
+from storages.openload.options import OpenloadOptions
+from storages.openload.storage import OpenloadStorage
+from storages.s3.options import S3Options
+from storages.s3.storage import S3Storage
 from storages.sftp import SftpOptions, SftpStorage
-from storages.webdav import WebdavOptions, WebdavStorage
+from storages.webdav.options import WebdavOptions
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import ftp, sftp
 
 Answer = Callable[[asyncio.StreamWriter], Any]
@@ -81,7 +85,7 @@ def bucket(url: str) -> S3Storage:
 
 @pytest.mark.parametrize("entry", [FILE, ""], ids=["files", "nothing"])
 async def test_pages_of_a_bucket(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.s3.MOST_ENTRIES", 5)
+    monkeypatch.setattr("storages.s3.bucket.MOST_ENTRIES", 5)
     async with serving(pages_for_ever(entry)) as url:
         storage = bucket(url)
         with pytest.raises(StorageError, match="does not end"):
@@ -104,7 +108,7 @@ async def test_parts_of_an_upload() -> None:
     async with serving(answer) as url:
         storage = bucket(url)
         with pytest.raises(StorageError, match="does not end"):
-            await asyncio.wait_for(storage.parts("a", "upload"), 60)
+            await asyncio.wait_for(storage.bucket.parts("a", "upload"), 60)
         await storage.close()
 
 
@@ -164,7 +168,7 @@ async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_files_over_ftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.ftp.MOST_ENTRIES", 7)  # with "." and ".."
+    monkeypatch.setattr("storages.ftp.storage.MOST_ENTRIES", 7)  # with "." and ".."
     with ftp.pyftpdlib(tmp_path) as server:
         fields = {"name": "box", "type": "ftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
         login = {"username": ftp.USER, "password": ftp.PASSWORD, "tls": "none"}

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Range, UploadKey
-from storages.ftp import NAMES, FtpStorage
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, load, names, save
+from storages.ftp.storage import NAMES, FtpStorage
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.fixtures import ftp, ftpd
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.ftp import PASSWORD, FtpServer
@@ -47,7 +48,7 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
     the tests look for it."""
-    monkeypatch.setattr("storages.ftp._LAST_WORD", 60)
+    monkeypatch.setattr("storages.ftp.storage._LAST_WORD", 60)
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
         async with await storage.begin(key(), "d/a.bin", len(data)) as upload:
             await fill(upload, data[: 2 * MIB])
         assert await put(storage, "d/a.bin", data, key(2), [(0, MIB)]) == ((0, MIB),)
-        assert await load(storage, "d/a.bin", MIB, 5) == data[MIB : MIB + 5]
+        assert await load(storage, "d/a.bin", MIB, MIB + 5) == data[MIB : MIB + 5]
         assert await load(storage, "d/a.bin") == data
         await asyncio.gather(*(save(storage, f"e/{n}", data, key(item=n)) for n in range(4)))
         await storage.move("e/0", "d/b.bin")
@@ -216,7 +217,7 @@ async def test_an_old_connection_is_not_used_again(
     storage = FtpStorage(old.options(folder))
     await save(storage, "a.bin", b"1")
     (first,) = storage._idle
-    monkeypatch.setattr("storages.ftp._LONGEST_SECONDS", -1.0)
+    monkeypatch.setattr("storages.ftp.client._LONGEST_SECONDS", -1.0)
     assert await load(storage, "a.bin") == b"1"
     assert first.stream.writer.is_closing()
     assert not storage._idle

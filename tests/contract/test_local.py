@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from storages.local import LocalOptions, LocalStorage
-from tests.contract.suite import Open, StorageSuite
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from storages.testing import Open, StorageSuite
 
 
 class TestLocal(StorageSuite):

@@ -24,12 +24,15 @@ from saveany.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storages import jail, local
 from storages.base import UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local import files as local_files
+from storages.local import jail
+from storages.local import upload as local_upload
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.parts import PartName
+from storages.testing.helpers import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
 from tests.contract.disk import descriptors, exchange, files, fill_up, mounted, refuse
-from tests.contract.suite import MIB, RELAXED, Crash, content, crash, key, load, names, parts, save
 
 
 class TestJail:
@@ -270,13 +273,13 @@ class TestPart:
         """Else a foreign file of that name and size would pass for the result after a crash in `begin`."""
         async with await storage.begin(key(1), "a.bin", 1):
             pass
-        fence = local._fence
+        fence = local_files.fence
 
         def die_after(folder: jail.FolderHandle, claim: UploadKey) -> list[PartName]:
             monkeypatch.setattr(os, "open", crash)
             return fence(folder, claim)
 
-        monkeypatch.setattr(local, "_fence", die_after)
+        monkeypatch.setattr(local_upload, "fence", die_after)
         with pytest.raises(Crash):
             await storage.begin(key(2), "a.bin", 1)
         assert len(files(base)) == 1
@@ -285,7 +288,9 @@ class TestPart:
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
-        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.3.partial").touch()))
+        monkeypatch.setattr(
+            local_upload, "fence", meanwhile(lambda: (base / ".a.01J-task_A-0.3.partial").touch())
+        )
         with pytest.raises(Fenced):
             await storage.begin(key(2), "a", 1)
         assert files(base) == {".a.01J-task_A-0.3.partial"}
@@ -294,7 +299,9 @@ class TestPart:
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
-        monkeypatch.setattr(local, "_fence", meanwhile(lambda: (base / ".a.01J-task_A-0.2.partial").touch()))
+        monkeypatch.setattr(
+            local_upload, "fence", meanwhile(lambda: (base / ".a.01J-task_A-0.2.partial").touch())
+        )
         async with await storage.begin(key(3), "a", 1):
             assert files(base) == {".a.01J-task_A-0.3.partial"}
 
@@ -376,7 +383,7 @@ class TestPart:
             await upload.write(0, memoryview(content(100)))
             assert await upload.read(3, 50) == content(100)[3:53]
             await upload.commit("a.bin", 100, replace=False)
-        assert await load(storage, "a.bin", 1, 98) == content(100)[1:99]
+        assert await load(storage, "a.bin", 1, 99) == content(100)[1:99]
 
     async def test_a_folder_that_cannot_be_synced(
         self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
@@ -394,8 +401,8 @@ class TestPart:
 
 
 def meanwhile(happens: Callable[[], None]) -> Callable[[jail.FolderHandle, UploadKey], list[PartName]]:
-    """`_fence`, and right after it something happens."""
-    fence = local._fence
+    """`fence`, and right after it something happens."""
+    fence = local_files.fence
 
     def call(folder: jail.FolderHandle, claim: UploadKey) -> list[PartName]:
         found = fence(folder, claim)
@@ -626,7 +633,7 @@ class TestErrors:
             fill_up(filler)
             with pytest.raises(NoSpace):
                 await upload.write(MIB // 2, data[MIB // 2 :])
-            with pytest.raises(StorageError, match="written were 0 to 524288"):
+            with pytest.raises(StorageError, match="these were written: 0 to 524288"):
                 await upload.commit("a.bin", MIB, replace=False)
             filler.unlink()
             await upload.write(MIB // 2, data[MIB // 2 :])

@@ -13,9 +13,10 @@ from saveany.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from storages.testing.helpers import key, load, names, save
 from tests.contract.disk import files
-from tests.contract.suite import key, load, names, save
 
 
 class TestMarker:

@@ -14,10 +14,11 @@ from saveany.errors import (
     NoSpace,
     StorageUnavailable,
 )
-from storages import jail
-from storages.local import LocalOptions, LocalStorage
+from storages.local import jail
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from storages.testing.helpers import MIB, content, crash, fill, key, load, parts, save
 from tests.contract.disk import descriptors, files, mounted, refuse
-from tests.contract.suite import MIB, content, crash, fill, key, load, parts, save
 
 
 class TestLostBytes:

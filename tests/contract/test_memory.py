@@ -5,7 +5,8 @@ import pytest
 
 from saveany.errors import StorageUnavailable
 from storages.memory import _SPACES, MemoryOptions, MemoryStorage
-from tests.contract.suite import Open, StorageSuite, key
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import key
 
 
 class TestMemory(StorageSuite):

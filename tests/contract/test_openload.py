@@ -8,10 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
-from storages.base import Services, UploadKey
-from storages.openload import NAMES, OpenloadStorage
-from storages.parts import split
-from tests.contract.suite import MIB, Open, StorageSuite, content, fill, key, names, save
+from storages.base import Reader, Services, UploadKey
+from storages.openload.names import NAMES
+from storages.openload.storage import OpenloadStorage
+from storages.remote import RemoteReader
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import MIB, content, fill, key, names, save
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.openload import KEY, OpenloadServer, openload
 from tests.fixtures.servers import free_port
@@ -24,17 +26,24 @@ def there(path: str) -> str:
     return "/".join([f"/{BASE}", *map(NAMES.encode, path.split("/"))])
 
 
-class Watched(OpenloadStorage):
-    """The storage, and a look into the service: for the suite, which reads what it has saved."""
+class ReadableStorage(OpenloadStorage):
+    """Reads files from the fake service: the suite compares what it has saved."""
 
     server: OpenloadServer
 
-    async def read(self, path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
-        split(path)
-        data = self.server.content(there(path))
-        if data is None:
+    async def open(self, path: str) -> Reader:
+        entry = await self.stat(path)
+        if entry is None or entry.is_dir:
             raise StorageError(f"nothing at {path!r}")
-        yield data[offset : None if size is None else offset + size]
+        return ServiceReader(self, entry)
+
+
+class ServiceReader(RemoteReader):
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        assert isinstance(self._remote, ReadableStorage)
+        data = self._remote.server.content(there(self.path))
+        assert data is not None
+        yield data[start:end]
 
 
 #: Where the server sends us to is on this machine, too.
@@ -55,8 +64,8 @@ class TestStreamtape(StorageSuite):
 
     @pytest.fixture
     def open_storage(self, server: OpenloadServer) -> Open:
-        def start() -> Watched:
-            storage = Watched(server.options(BASE))
+        def start() -> ReadableStorage:
+            storage = ReadableStorage(server.options(BASE))
             storage.server = server
             return storage
 
@@ -107,7 +116,7 @@ async def test_a_name_that_the_service_has_changed_is_put_right(
 
 async def test_a_file_that_arrives_short_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.loses_a_byte = True
-    with pytest.raises(StorageError, match="must have 5 bytes, arrived are 4"):
+    with pytest.raises(StorageError, match="must have 5 bytes, but 4 arrived"):
         await save(storage, "a.bin", b"hello")
     assert server.files == {}
 
@@ -174,13 +183,25 @@ async def test_what_is_known_of_folders_is_not_asked_again(
 
 
 async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
-    await save(storage, "a.mp4", b"x")
+    receipt = await save(storage, "a.mp4", b"x")
     (item,) = server.files.values()
-    assert await storage.url("a.mp4", 3600) == await storage.page("a.mp4") == server.link(item)
-    assert await storage.page("missing/b.mp4") == ""
+    assert await storage.url("a.mp4", 3600) == receipt.page == server.link(item)
+    found = await storage.finished(key(2), "a.mp4", "a.mp4", 1)
+    assert found == receipt
     for missing in ("b.mp4", "c/d.mp4"):
         with pytest.raises(StorageError, match="there is no file"):
             await storage.url(missing, 3600)
+
+
+async def test_a_file_is_saved_even_if_its_page_cannot_be_found_out(
+    storage: OpenloadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(path: str) -> str:
+        raise StorageUnavailable("the host does not reply")
+
+    monkeypatch.setattr(storage, "_page", away)
+    receipt = await save(storage, "a.mp4", b"x")
+    assert (receipt.path, receipt.size, receipt.page) == ("a.mp4", 1, "")
 
 
 # The service fetches a file by itself.

@@ -12,10 +12,15 @@ import pytest
 from saveany.errors import ConfigError
 from storages import registry
 from storages.base import StorageOptions
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.registry import GROUP, TYPES, Backend, backend, open_storage, options_model, table, types
 
-HERE = Backend("storages.local:LocalOptions", "storages.local:LocalStorage", "the same under another name")
+HERE = Backend(
+    "storages.local.options:LocalOptions",
+    "storages.local.storage:LocalStorage",
+    "the same under another name",
+)
 NOT_A_BACKEND = "something else"
 
 
@@ -92,9 +97,9 @@ def test_a_package_cannot_hide_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     ("path", "message"),
     [
         ("no_such_library.sub:Options", "needs the Python package 'no_such_library'"),
-        ("storages.local:Missing", "has no 'Missing'"),
-        ("storages.local:LocalStorage", "is not a StorageOptions"),
-        ("storages.local:PIECE", "is not a StorageOptions"),
+        ("storages.local.options:Missing", "has no 'Missing'"),
+        ("storages.local.storage:LocalStorage", "is not a StorageOptions"),
+        ("storages.local.reader:PIECE", "is not a StorageOptions"),
     ],
 )
 def test_a_wrong_import_path(monkeypatch: pytest.MonkeyPatch, path: str, message: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import Services
-from storages.s3 import S3Storage
-from tests.contract.suite import MIB, content, load, save
+from storages.s3.storage import S3Storage
+from storages.testing.helpers import MIB, content, load, save
 from tests.fixtures import s3
 from tests.fixtures.certificates import private
 from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
@@ -78,7 +78,7 @@ async def test_a_bad_proxy_is_named(server: S3Server, name: str) -> None:
 async def test_a_proxy_that_stalls_is_named(
     server: S3Server, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    monkeypatch.setattr("storages.s3.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("storages.s3.bucket.CONNECT_SECONDS", 0.3)
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
         storage = S3Storage(server.options("b"), Services(proxy=bad.url()))
         with pytest.raises(StorageUnavailable, match=r"^storage 'bucket': the proxy does not answer in time"):

@@ -21,19 +21,12 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import Entry, Storage, Usage
-from storages.webdav import NAMES, WebdavOptions, WebdavStorage, _Multistatus
-from tests.contract.suite import (
-    HOSTILE_NAMES,
-    MIB,
-    RELAXED,
-    Open,
-    StorageSuite,
-    content,
-    fill,
-    key,
-    load,
-    save,
-)
+from storages.testing import Open, StorageSuite
+from storages.testing.helpers import HOSTILE_NAMES, MIB, RELAXED, content, fill, key, load, save
+from storages.webdav.names import NAMES
+from storages.webdav.options import WebdavOptions
+from storages.webdav.properties import Multistatus
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import webdav
 from tests.fixtures.certificates import certificate
 from tests.fixtures.faultproxy import fault_proxy
@@ -245,11 +238,11 @@ class TestNginx(DavSuite):
         return nginx
 
     @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
-    async def test_odd_names_are_names(
+    async def test_unusual_names_are_kept(
         self, storage: Storage, name: str, everything: Callable[[], set[str]]
     ) -> None:
         if not name.startswith("."):
-            await super().test_odd_names_are_names(storage, name, everything)
+            await super().test_unusual_names_are_kept(storage, name, everything)
             return
         await save(storage, name, b"x")  # nginx lists no such names
         assert await load(storage, name) == b"x"
@@ -302,7 +295,7 @@ async def test_every_spelling_of_an_href(href: str) -> None:
 def test_names_survive_a_listing(names: list[str], step: int) -> None:
     names = [name for name in names if name not in (".", "..")]
     hrefs = [f"/base/{quote(NAMES.encode(name), safe='')}" for name in names]
-    data, listing = multistatus(response("/base/"), *map(response, hrefs)), _Multistatus()
+    data, listing = multistatus(response("/base/"), *map(response, hrefs)), Multistatus()
     for start in range(0, len(data), step):
         listing.feed(data[start : start + step])
     listing.feed(b"", last=True)
@@ -435,7 +428,7 @@ async def test_a_listing_without_end(
                 await writer.drain()
         writer.close()
 
-    monkeypatch.setattr("storages.webdav._LONGEST_LISTING", most)
+    monkeypatch.setattr("storages.webdav.storage._LONGEST_LISTING", most)
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         options = WebdavOptions.model_validate(

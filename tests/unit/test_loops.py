@@ -9,31 +9,32 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: The programs that stay; commands end with their work, and the sandbox is for tests.
 PARTS = ("saveany", "workers", "storages")
-LEFT_OUT = ("saveany/cli", "saveany/sandbox")
+LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 
 #: Loops that need not go on: they belong to one thing, whose own error it is, and end with it.
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
-        storages.jail.Disk.run storages.ftp.FtpStorage.close storages.sftp._ahead
-        storages.rclone._Daemon._start""",
+        storages.local.jail.Disk.run storages.ftp.storage.FtpStorage.close storages.sftp._ahead
+        storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
         workers.limits.TokenBucket.take
-        workers.main.Worker._work_off workers.sources.aria2.Aria2Source._list
+        workers.runner.TaskRunner.run_ready workers.sources.aria2.Aria2Source._list
         workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
-        storages.alist._AlistApi._follow storages.openload._OpenloadApi._follow
-        storages.s3.S3Storage.parts storages.s3.S3Storage._pages storages.s3.S3Upload.write
-        storages.s3.S3Upload.copy storages.s3.S3Upload.seal storages.telegram.TelegramUpload.write
-        storages.telegram._Sending.all_there workers.storage_set.StorageHandle._try""",
+        storages.alist._AlistApi._follow storages.openload.api.OpenloadApi._follow
+        storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
+        storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
+        storages.telegram.upload.TelegramUpload._send
+        storages.telegram.upload.VolumeUpload.all_there saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
-        saveany.service.tasks.TaskService._wait_until_stopped workers.storage_set._first_mark""",
+        saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
     "start or login, with somebody who waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned
         saveany.telegram.session._acquire_lock""",
@@ -41,8 +42,8 @@ OF_ONE = {
 }
 #: Somebody outside goes on with them.
 WITHIN = {
-    "for_ever, in workers.main": """
-        workers.main.Worker._watch_self workers.storage_queries.answer_forever""",
+    "repeat, in workers.main": """
+        workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
         saveany.bot.app._wait_for saveany.bot.app._hold""",
     "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",

@@ -12,7 +12,7 @@ from saveany.errors import Permanent, Retryable, StorageError
 from saveany.models import Item, OnConflict, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
-from storages.base import Entry, Range, Storage
+from storages.base import Entry, Range, Reader, Storage
 from storages.parts import is_reserved
 from workers.sources.base import Report, Source, Tools, Write
 
@@ -43,20 +43,18 @@ class TransferSource(Source):
         return replace(item, size=entry.size, source=_source(storage, entry))
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Read the file, the holes between what is there already one after the other. It must stay as it was
-        until all is read."""
+        """Read the ranges that are missing, one after the other. Raises `Retryable` if the file is not the
+        one that was prepared, or does not stay the same until all is read."""
         storage, size = self._storage(item.source["storage"]), item.size or 0
-        for start, end in _holes(have, size):
-            offset = start
-            async with aclosing(_pieces(storage, item.source["path"], start, end - start)) as pieces:
-                async for piece in pieces:
-                    await write(offset, piece)
-                    offset += len(piece)
-            if offset != end:
-                raise Retryable(f"{item.name}: the file ended at {offset} where {end} bytes were due")
-        entry = await storage.stat(item.source["path"])
-        if entry is None or entry.size != size or _source(storage, entry) != item.source:
-            raise Retryable(f"{item.name} has changed while it was read")
+        async with await _opened(storage, item.source["path"]) as reader:
+            if reader.size != size or _source(storage, reader) != item.source:
+                raise Retryable("{name} has changed since the transfer began", name=item.name)
+            for start, end in _holes(have, size):
+                offset = start
+                async with aclosing(_pieces(reader, start, end)) as pieces:
+                    async for piece in pieces:
+                        await write(offset, piece)
+                        offset += len(piece)
 
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """Where the file lies."""
@@ -86,14 +84,23 @@ class TransferSource(Source):
         await storage.delete(path)
 
 
-async def _pieces(storage: Storage, path: str, offset: int, size: int) -> AsyncGenerator[bytes, None]:
-    """What is read; what the storage says against it is no fault of the storage that is written to."""
+async def _opened(storage: Storage, path: str) -> Reader:
+    """The file, opened. An error of the storage is `Retryable`: a `StorageError` would be blamed on the
+    storage that is written to."""
     try:
-        async with aclosing(storage.read(path, offset, size)) as pieces:
+        return await storage.open(path)
+    except StorageError as error:
+        raise Retryable(error.text) from error
+
+
+async def _pieces(reader: Reader, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    """A range of the file, in pieces. Errors as of `_opened`."""
+    try:
+        async with aclosing(reader.read(start, end)) as pieces:
             async for piece in pieces:
                 yield piece
     except StorageError as error:
-        raise Retryable(error.message) from error
+        raise Retryable(error.text) from error
 
 
 async def _files(storage: Storage, root: str, spec: TaskSpec) -> AsyncIterator[Entry]:
@@ -131,7 +138,7 @@ def _kept(name: str) -> str:
     return hidden if name.startswith(".") and not is_reserved(hidden) else safe
 
 
-def _source(storage: Storage, entry: Entry) -> dict[str, str | int]:
+def _source(storage: Storage, entry: Entry | Reader) -> dict[str, str | int]:
     return {"storage": storage.name, "path": entry.path, "modified_at": entry.modified_at}
 
 

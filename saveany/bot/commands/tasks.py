@@ -15,7 +15,7 @@ from saveany.bot.render import clip, reason, size
 from saveany.bot.texts import CommandError, plain, said
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import NotFound, SaveAnyError, WrongState
-from saveany.models import ENDED, Status, Task, subject_of
+from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
 from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
 
@@ -228,7 +228,7 @@ def _list(ctx: Context) -> str:
 
 def _line(ctx: Context, task: Task, waiting: str = "") -> str:
     """A task in one line of a list, and why it does not get on or has failed."""
-    name = plain(clip(subject_of(task.title), 60))
+    name = plain(clip(ctx.t.text(task.subject), 60))
     if task.status is Status.RUNNING and not task.paused:
         why = f": {plain(reason(waiting, 120))}" if waiting else ""
         return f"⬇️ {name} {task.progress.percent:.0f} %{why}"

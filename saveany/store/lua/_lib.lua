@@ -10,6 +10,7 @@
 --   users                   zset    the ring: users with ready tasks, by the turn they were last served
 --   lanes:<user>            set     lanes in which the user has ready tasks
 --   ready:<user>:<lane>     zset    tasks ready to be claimed, by priority, then time
+--   wake:<lane>             list    a wake-up for each task that became ready in the lane; workers wait for them
 --   delayed                 zset    queued tasks that wait, by the time they become ready
 --   away:<storage>          set     tasks that were put off until that storage works again, or for another reason since
 --   leases                  zset    running tasks by the time their lease ends
@@ -72,6 +73,16 @@ local function emit(type, id, at)
     'status', t[1] or '', 'stage', t[2] or '', 'title', t[3] or '', 'error', t[4] or '', 'user', t[5] or '0')
 end
 
+-- Wake-ups that wait in a lane at most, and those sent at once for the tasks of one user that were ready before.
+local MAX_WAKE_UPS, MAX_WAKE_UPS_OF_USER = 1000, 32
+
+-- Wakes one worker that waits for this lane, or the next one that will.
+local function wake_worker(lane)
+  local key = P .. 'wake:' .. lane
+  if redis.call('LLEN', key) < MAX_WAKE_UPS then redis.call('RPUSH', key, 1) end
+  redis.call('EXPIRE', key, 3600)
+end
+
 local function make_ready(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane', 'score')
   local user, lane = t[1] or '', t[2] or ''
@@ -79,6 +90,7 @@ local function make_ready(id)
   redis.call('SADD', P .. 'lanes:' .. user, lane)
   -- Who joins the ring waits behind everyone who is in it already.
   if not redis.call('ZSCORE', P .. 'users', user) then redis.call('ZADD', P .. 'users', next_turn(), user) end
+  wake_worker(lane)
 end
 
 -- Puts a task with status queued where it has to wait: `paused` and `wake` (not before) of its record decide.
@@ -143,10 +155,29 @@ local function most_per_user(configured)
   return most > 0 and most or math.huge
 end
 
+-- Wakes workers for the ready tasks of all users, unless their lanes have wake-ups already or the queue is paused.
+local function wake_for_all()
+  if redis.call('HGET', P .. 'settings', 'paused') == '1' then return end
+  local pending = {}
+  for _, user in ipairs(redis.call('ZRANGE', P .. 'users', 0, -1)) do
+    for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
+      if pending[lane] == nil then pending[lane] = redis.call('EXISTS', P .. 'wake:' .. lane) == 1 end
+      if not pending[lane] then
+        local ready = redis.call('ZCARD', P .. 'ready:' .. user .. ':' .. lane)
+        for _ = 1, math.min(ready, MAX_WAKE_UPS_OF_USER) do wake_worker(lane) end
+      end
+    end
+  end
+end
+
+-- The slot of a task becomes free: its user may be below the limit again, also for tasks of other workers' lanes.
 local function stop_running(id)
+  local user = field(id, 'user')
   redis.call('ZREM', P .. 'running', id)
   redis.call('ZREM', P .. 'leases', id)
-  redis.call('SREM', P .. 'running:' .. field(id, 'user'), id)
+  if redis.call('SREM', P .. 'running:' .. user, id) == 1 then
+    for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do wake_worker(lane) end
+  end
 end
 
 local function history_keys(id, status)

@@ -1,13 +1,13 @@
 -- Record what a task consists of. A plan is made once; a later claim finds it and works it off.
 -- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>, posted.
--- ARGV: id, epoch, title, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
+-- ARGV: id, epoch, title, subject JSON, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end
 local at = now()
-local rest = put_items(id, 5)
-redis.call('HSET', task_key(id), 'title', ARGV[3], 'progress', ARGV[4], 'items_total',
+local rest = put_items(id, 6)
+redis.call('HSET', task_key(id), 'title', ARGV[3], 'subject', ARGV[4], 'progress', ARGV[5], 'items_total',
   redis.call('HLEN', P .. 'items:' .. id), 'updated_at', at)
 emit('task.updated', id, at)
 post(rest, at)

@@ -1,9 +1,10 @@
--- Return tasks whose lease ran out to the queue, wake delayed ones, and hand over canceled ones of dead
--- workers: those get a new epoch and a fresh lease, and the caller ends them.
--- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, events, counters;
--- reads settings.
+-- Return tasks whose lease ran out to the queue, make delayed ones ready, and hand over canceled ones of dead
+-- workers: those get a new epoch and a fresh lease, and the caller ends them. Then wake workers for all ready tasks, as
+-- wake-ups are lost when workers die.
+-- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
+-- wake:<lane>, events, counters; reads settings.
 -- ARGV: limit, lease ms, '1' if leases may be judged now
--- Returns {returned to the queue, woken, users with ready tasks (0 while the queue is paused), {id, epoch of a canceled one …}}
+-- Returns {returned to the queue, delayed ones that are ready now, {id, epoch of a canceled one …}}
 local at, canceled, returned = now(), {}, 0
 local lapsed = {}
 if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
@@ -26,6 +27,5 @@ for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delayed', id)
   if field(id, 'status') == 'queued' then make_ready(id) else redis.call('ZREM', P .. 'queued', id) end
 end
-local waiting = redis.call('ZCARD', P .. 'users')
-if redis.call('HGET', P .. 'settings', 'paused') == '1' then waiting = 0 end
-return { returned, #due, waiting, canceled }
+wake_for_all()
+return { returned, #due, canceled }

@@ -1,5 +1,5 @@
 -- Storages work: tasks that were put off because one of them did not may be claimed at once.
--- Touches: away:<storage>, delayed, task:<id>, ready:<user>:<lane>, lanes:<user>, users, turn.
+-- Touches: away:<storage>, delayed, task:<id>, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, turn.
 -- ARGV: storages …
 -- Returns how many tasks there were
 local woken = 0

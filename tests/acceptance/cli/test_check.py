@@ -20,7 +20,7 @@ from saveany.sandbox import samples
 from saveany.sandbox.handlers import config as handlers
 from saveany.sandbox.world import Chat
 from saveany.store import Db, Store
-from storages.local import LocalStorage
+from storages.local.storage import LocalStorage
 from tests.fixtures.stack import Result, Stack
 
 

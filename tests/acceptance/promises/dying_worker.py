@@ -11,7 +11,7 @@ from typing import Any
 from saveany.cli import main
 from saveany.models import ItemStatus
 from saveany.store import Claim
-from storages.local import LocalUpload
+from storages.local.upload import LocalUpload
 from workers.item_records import ItemRecords
 
 

@@ -1,10 +1,10 @@
-"""`python -m tests.acceptance.promises.hasty_worker …`: its workers soon give up what nobody knows."""
+"""`python -m tests.acceptance.promises.hasty_worker …`: its workers soon give up tasks in orphaned lanes."""
 
 from __future__ import annotations
 
 from saveany.cli import main
-from workers import main as worker
+from workers import janitor
 
 if __name__ == "__main__":
-    worker._STRAYS_PATIENCE, worker._STRAYS_SECONDS = 0.5, 0.1
+    janitor.ORPHAN_PATIENCE_SECONDS, janitor.ORPHANS_SECONDS = 0.5, 0.1
     main()

@@ -170,7 +170,7 @@ async def test_a_full_redis_ends_nothing(site: Site) -> None:
     assert reply.status_code == 503
 
     async def all_noticed() -> bool:
-        return all("waiting for redis" in each.log.read_text() for each in workers)
+        return all("waiting_for_redis" in each.log.read_text() for each in workers)
 
     await until(all_noticed, 30, "word of it in every log")
     await store.db.do("CONFIG", "SET", "maxmemory", "0")

@@ -47,7 +47,7 @@ async def test_deleting_the_doorbell_loses_nothing(site: Site) -> None:
     await site.start(2)
     site.sandbox.faults.add("delay=0.02,method=upload.getFile")
     store = await site.store()
-    stealing = asyncio.create_task(steal_bells(store))
+    stealing = asyncio.create_task(steal_wake_ups(store))
     tasks = [await site.post(ONE_MIB, f"{n}") for n in range(300 if LONG else 60)]
     ends = await asyncio.gather(*(site.ended(task_id, 120) for task_id in tasks))
     stealing.cancel()
@@ -61,10 +61,11 @@ async def test_deleting_the_doorbell_loses_nothing(site: Site) -> None:
         await site.told_once(task_id)
 
 
-async def steal_bells(store: Store) -> None:
-    """Delete every key of arq, again and again."""
+async def steal_wake_ups(store: Store) -> None:
+    """Delete every wake-up and every key of arq, again and again."""
     while True:
         keys = [key async for key in store.db.redis.scan_iter(match="arq:*")]
+        keys += [key async for key in store.db.redis.scan_iter(match="sa:wake:*")]
         if keys:
             await store.db.do("DEL", *keys)
         await asyncio.sleep(0.01)

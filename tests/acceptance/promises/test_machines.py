@@ -14,12 +14,13 @@ import httpx
 import pytest
 
 from saveany.errors import StorageUnavailable
+from saveany.storage_set import check_identity
 from saveany.store import Store
 from saveany.telegram.session import PREFIX
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
 from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
-from workers.storage_set import check_identity
 
 MARK = ".saveany-storage"
 #: After the right folder is back: a look every 5 s, then a bell that a worker with the disk must answer.

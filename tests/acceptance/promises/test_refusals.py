@@ -65,4 +65,4 @@ async def _first_worker(site: Site) -> int:
 
 
 async def _waits(log: Path) -> bool:
-    return "waiting for redis" in log.read_text()
+    return "waiting_for_redis" in log.read_text()

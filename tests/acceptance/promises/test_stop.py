@@ -54,7 +54,7 @@ async def test_a_second_signal_does_not_wait(site: Site) -> None:
     worker.signal(signal.SIGTERM)
 
     async def draining() -> bool:
-        return "draining" in worker.log.read_text()
+        return "worker_draining" in worker.log.read_text()
 
     await until(draining, 10, "word of it")
     worker.signal(signal.SIGTERM)

@@ -251,7 +251,7 @@ async def test_streams_outlive_a_restart_of_redis(config: Config, tmp_path: Path
             await stream.next()
             with capture_logs() as logs:
                 redis.stop()
-                await until(lambda: _contains(logs, "waiting for redis"))
+                await until(lambda: _contains(logs, "waiting_for_redis"))
             redis.start()
             working = await claim(store)
             assert (await stream.until("task.running"))[-1].data["task_id"] == task_id

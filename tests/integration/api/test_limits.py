@@ -59,9 +59,11 @@ async def test_bad_limits(client: httpx.AsyncClient, body: dict[str, Any], field
 
 async def test_more_tasks_per_user_wake_workers(client: httpx.AsyncClient, store: Store) -> None:
     await create(client)
-    await store.db.do("DEL", "arq:queue")
+    (lane,) = await store.claims.lanes()
+    assert await store.claims.next_wake_up([lane], 1) == lane
     await client.put(URL, json={"tasks_per_user": 5})
-    assert await store.db.do("ZCARD", "arq:queue") == 1
+    assert await store.claims.next_wake_up([lane], 1) == lane
+    assert await store.claims.next_wake_up([lane], 0.01) == ""
 
 
 # --- at work

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from saveany.api.server import ApiServer
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.store.workers import SILENCE_MS
 from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.api.conftest import TOKEN, url_of
-from workers.storage_queries import answer_forever
-from workers.storage_set import StorageHandle
+from workers.storage_queries import reply_forever
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
 MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "15")
@@ -48,13 +48,12 @@ async def worker(store: Store) -> AsyncIterator[None]:
             await asyncio.sleep(SILENCE_MS / 3000)
 
     await store.workers.beat(info)
-    places = {
-        name: StorageHandle(store, MemoryStorage(MemoryOptions(name=name, type="memory")))
-        for name in storages
-    }
-    for place in places.values():
-        assert await place.works()
-    living = asyncio.gather(beat_for_ever(), answer_forever(store.queries, places))
+    opened = StorageSet(
+        StorageHandle(store, MemoryStorage(MemoryOptions(name=name, type="memory"))) for name in storages
+    )
+    for handle in opened.values():
+        assert await handle.probe()
+    living = asyncio.gather(beat_for_ever(), reply_forever(store.queries, opened))
     yield
     living.cancel()
     await asyncio.wait([living])

@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store, WorkerInfo
 from storages.base import UploadKey
-from storages.local import LocalOptions, LocalStorage
-from workers.storage_queries import answer_forever
-from workers.storage_set import StorageHandle
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from workers.storage_queries import reply_forever
 
 
 async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
@@ -25,14 +26,14 @@ async def put(storage: LocalStorage, path: str, data: bytes, item: int) -> None:
 @pytest.fixture
 async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
     storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=tmp_path / "files"))
-    place = StorageHandle(store, storage)
-    await place.look()
+    storages = StorageSet([StorageHandle(store, storage)])
+    await storages["local1"].check()
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages={"local1": ""})
     await store.workers.beat(info)
-    answering = asyncio.create_task(answer_forever(store.queries, {"local1": place}))
+    replying = asyncio.create_task(reply_forever(store.queries, storages))
     yield storage
-    answering.cancel()
-    await asyncio.wait([answering])
+    replying.cancel()
+    await asyncio.wait([replying])
     await storage.close()
 
 
@@ -70,7 +71,7 @@ async def test_the_test(client: httpx.AsyncClient) -> None:
 
 async def test_a_storage_that_fails_says_why(client: httpx.AsyncClient, storage: LocalStorage) -> None:
     await put(storage, "a", b"x", 0)
-    marker = next(Path(str(storage._disk._base)).glob(".saveany-storage"))
+    marker = next(Path(str(storage.disk._base)).glob(".saveany-storage"))
     marker.unlink()
     answer = await client.post("/api/v1/storages/local1/test")
     assert answer.status_code == 503

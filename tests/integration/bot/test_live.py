@@ -359,7 +359,7 @@ async def test_an_outage_of_redis_is_waited_out(tmp_path: Path) -> None:
         await voice.until_shown(1, "Waiting")
         with capture_logs() as logs:
             redis.stop()
-            await until(lambda: _contains(logs, "waiting for redis"))
+            await until(lambda: _contains(logs, "waiting_for_redis"))
         redis.start()
         await (await claim(store)).finish(Status.COMPLETED)
         await voice.until_shown(1, "Saved")

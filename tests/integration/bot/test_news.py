@@ -15,6 +15,7 @@ from saveany.store import Store
 from saveany.store.tasks import new_id
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
+from saveany.texts import Text
 
 OWNER = 42
 HOUR = 3600 * 1000
@@ -77,7 +78,7 @@ async def end(store: Store, error: str = "") -> str:
     assert claim is not None
     name = f"film-{next(_numbers)}.mkv"
     item = Item(index=0, name=name, path=name, size=1000)
-    await claim.plan(f"[tgfiles]({name}->nas:/{name})", [item], Progress(), [])
+    await claim.plan(f"[tgfiles]({name}->nas:/{name})", [item], Progress(), [], subject=Text(name))
     status = Status.FAILED if error else Status.COMPLETED
     done = Item(
         index=0,

@@ -22,10 +22,11 @@ from saveany.net import trust
 from saveany.store import connect
 from storages.alist import AlistStorage
 from storages.base import Services, Storage
-from storages.openload import OpenloadStorage
-from storages.rclone import RcloneStorage
-from storages.s3 import S3Storage
-from storages.webdav import WebdavOptions, WebdavStorage
+from storages.openload.storage import OpenloadStorage
+from storages.rclone.storage import RcloneStorage
+from storages.s3.storage import S3Storage
+from storages.webdav.options import WebdavOptions
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import s3, webdav
 from tests.fixtures.alist import alist
 from tests.fixtures.certificates import private

@@ -14,9 +14,9 @@ import pytest
 from saveany.errors import Permanent, Retryable, StorageError, StorageUnavailable
 from saveany.models import Item, TaskSpec
 from saveany.planning.plan import plan
-from storages.base import Storage, UploadKey
+from storages.base import Entry, Storage, UploadKey
 from storages.memory import MemoryOptions, MemoryStorage
-from storages.webdav import WebdavStorage
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
 from tests.integration.sources import conftest
@@ -134,7 +134,7 @@ async def test_a_file_that_changed_is_another(shelf: MemoryStorage, bench: Bench
     again = await bench.prepared(item)
     assert (again.size, again.source != item.source) == (3, True)
     assert await bench.fetched(again) == b"new"
-    with pytest.raises(Retryable, match="ended"):
+    with pytest.raises(Retryable, match="changed since"):
         await bench.fetched(item)
 
 
@@ -194,7 +194,7 @@ async def test_a_cancel_stops_reading(
     (item,) = await bench.items("a.bin")
     closed, begun = asyncio.Event(), asyncio.Event()
 
-    async def endless(path: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def endless(file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         try:
             yield DATA[:10]
             begun.set()
@@ -202,7 +202,7 @@ async def test_a_cancel_stops_reading(
         finally:
             closed.set()
 
-    monkeypatch.setattr(shelf, "read", endless)
+    monkeypatch.setattr(shelf, "_read", endless)
     fetching = asyncio.create_task(bench.fetched(item))
     await begun.wait()
     fetching.cancel()

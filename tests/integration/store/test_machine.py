@@ -311,7 +311,9 @@ class Lifecycle(RuleBasedStateMachine):
         waiting = {m.spec.user_id for m in self.model.values() if m.waits}
         waiting |= {m.spec.user_id for m in returned if not m.paused}
         waiting |= {self.model[task].spec.user_id for task in due}
-        assert found.waiting_users == (0 if self.queue_paused else len(waiting))
+        assert self.do(self.db.do("ZCARD", "sa:users")) == len(waiting)
+        for lane in () if self.queue_paused else self.do(self.store.claims.lanes()):
+            assert self.do(self.db.do("EXISTS", f"sa:wake:{lane}"))
         assert (found.returned, found.woken) == (len(returned), len(due))
         assert {task for task, _ in found.canceled} == set(canceled)
         for model in returned:

@@ -12,7 +12,7 @@ from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec
 from saveany.store import HistoryFilter, Store, WorkerInfo
-from saveany.store.keys import ARQ_QUEUE, KEYS, Key, expected_type, find
+from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.preferences import Preferences
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.tasks import new_id
@@ -30,7 +30,7 @@ GARBAGE: Mapping[str, bytes] = {
     "newer": b'{"v":99,"id":7}',
     "huge": b"9" * 40,
 }
-KINDS = [key for key in KEYS if key is not ARQ_QUEUE]
+KINDS = KEYS
 
 
 @pytest.fixture

@@ -19,16 +19,17 @@ from saveany.models import ItemStatus, Rule, Status, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.sandbox import Sandbox
 from saveany.sandbox.world import Chat, StoredMessage
+from saveany.storage_set import StorageHandle
 from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
 from storages.base import AlbumFile, Services, UploadKey
-from storages.telegram import TelegramStorage, TelegramStorageOptions
+from storages.telegram.options import TelegramStorageOptions
+from storages.telegram.storage import TelegramStorage
 from tests.fixtures.films import make_film
 from tests.integration.telegram.conftest import LIMITS
 from tests.integration.worker.conftest import PART, Bench, Files, within
 from workers.item_records import ItemRecords
-from workers.storage_set import StorageHandle
 
 FILES = {name: random.Random(name).randbytes(700_001) for name in ("a.bin", "b.bin", "c.bin")}
 CAPTIONS = {"a.bin": "first", "b.bin": "", "c.bin": "last"}
@@ -94,8 +95,8 @@ class Desk(Bench):
         self.others["chat"] = StorageHandle(
             self.store, TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
         )
-        await self.others["chat"].look()
-        await self.place.look()
+        await self.others["chat"].check()
+        await self.place.check()
 
     async def post(self) -> str:
         return await self.accept(rules=(Rule(storage="chat", folder="in"),), path="in")
@@ -419,7 +420,8 @@ async def test_members_of_another_album_that_was_sent_are_left_out(desk: Desk) -
             await upload.write(0, data)
             await upload.seal(len(data))
         members.append(AlbumFile(key, name, len(data), CAPTIONS[name]))
-    assert await storage.gather([members[0], members[2]])
+    assert await storage.publish_album([members[0], members[2]])
     for _ in range(2):
-        assert await storage.gather(members)
+        receipts = await storage.publish_album(members)
+        assert [each.path for each in receipts or ()] == list(FILES)
         assert [message.text for message in desk.sent] == ["first", "last", ""]

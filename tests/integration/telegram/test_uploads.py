@@ -20,8 +20,10 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.pool import PoolLimits
 from saveany.telegram.uploads import Uploader, _missing_right
-from storages.base import Services, UploadKey
-from storages.telegram import PART, FloodWait, TelegramStorage, TelegramStorageOptions
+from storages.base import Receipt, Services, UploadKey
+from storages.telegram.messages import PART, FloodWait
+from storages.telegram.options import TelegramStorageOptions
+from storages.telegram.storage import TelegramStorage
 from tests.fixtures.films import make_film
 from tests.fixtures.stack import until
 from tests.integration.telegram.conftest import Start, fetch, table
@@ -48,11 +50,11 @@ def key(epoch: int = 1, item: int = 0) -> UploadKey:
     return UploadKey("task", item, epoch)
 
 
-async def save(storage: TelegramStorage, path: str, data: bytes, owner: UploadKey | None = None) -> None:
+async def save(storage: TelegramStorage, path: str, data: bytes, owner: UploadKey | None = None) -> Receipt:
     async with await storage.begin(owner or key(), path, len(data)) as upload:
         for offset in range(0, len(data), MIB):
             await upload.write(offset, data[offset : offset + MIB])
-        await upload.commit(path, len(data), replace=False)
+        return await upload.commit(path, len(data), replace=False)
 
 
 def sent(chat: Chat) -> list[StoredMessage]:
@@ -112,9 +114,14 @@ async def test_the_page_of_a_file_is_its_message(
     opened: Open, inbox: Chat, chat: str | int, link: str
 ) -> None:
     storage = opened(chat)
-    assert await storage.page("d/a.bin") == ""
-    await save(storage, "d/a.bin", SMALL)
-    assert await storage.page("d/a.bin") == (f"https://t.me/{link}{sent(inbox)[0].id}" if link else "")
+    receipt = await save(storage, "d/a.bin", SMALL)
+    assert (receipt.path, receipt.size) == ("d/a.bin", len(SMALL))
+    assert receipt.page == (f"https://t.me/{link}{sent(inbox)[0].id}" if link else "")
+    if link:
+        assert receipt.reference["messages"] == [sent(inbox)[0].id]
+    again = await opened(chat).finished(key(2), "d/a.bin", "d/a.bin", len(SMALL))
+    assert again is not None
+    assert again.page == "", "another process sent it"
 
 
 async def test_saved_messages_of_a_user(opened: Open, sandbox: Sandbox) -> None:

@@ -24,7 +24,7 @@ from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.watching import ChatWatcher
-from storages.local import LocalOptions
+from storages.local.options import LocalOptions
 from tests.integration.telegram.conftest import Start, table
 from workers.sources.telegram import TelegramSource
 

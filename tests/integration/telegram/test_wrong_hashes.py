@@ -23,7 +23,7 @@ from saveany.telegram.client import refused_peer
 from saveany.telegram.links import parse
 from saveany.telegram.session import PREFIX
 from saveany.telegram.uploads import Uploader
-from storages.telegram import Document, DocumentPart, Target
+from storages.telegram.messages import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.ears import Ear
 

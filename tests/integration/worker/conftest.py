@@ -13,14 +13,15 @@ import pytest
 
 from saveany.models import Item, Task, TaskSpec
 from saveany.planning.plan import ResolvedFile
+from saveany.storage_set import StorageHandle
 from saveany.store import Claim, Store
 from saveany.store.tasks import new_id
 from saveany.webhooks.announce import DeliveryBuilder
 from storages.base import Range
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from workers.jobs import Job
 from workers.sources.base import Source, Write
-from workers.storage_set import StorageHandle
 
 LANE = "tgfiles/local1"
 PART = 1 << 16

@@ -11,7 +11,7 @@ import pytest
 
 from saveany.models import ItemStatus, Status
 from saveany.store import Claim
-from storages.local import LocalUpload
+from storages.local.upload import LocalUpload
 from tests.integration.worker.conftest import Bench, content, within
 from workers.item_records import ItemRecords
 

@@ -15,7 +15,8 @@ import pytest
 from saveany.errors import NoSpace, Permanent
 from saveany.models import Item
 from storages.base import Range, Storage, Upload, UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
 from workers.checkpoint import Checkpoints
 from workers.part_writer import PartWriter
@@ -119,7 +120,8 @@ async def test_parts_in_any_order_become_a_stream(ordered: MemoryStorage, order:
             await bring(intake, ORDERS[order])
             assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
         await upload.commit("a.bin", len(CONTENT), replace=False)
-    assert b"".join([piece async for piece in ordered.read("a.bin")]) == CONTENT
+    async with await ordered.open("a.bin") as reader:
+        assert b"".join([piece async for piece in reader.read()]) == CONTENT
 
 
 async def test_who_comes_far_too_early_waits(ordered: MemoryStorage) -> None:

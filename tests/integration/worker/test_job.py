@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 from collections import Counter
@@ -11,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from saveany import storage_set
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, StorageUnavailable
 from saveany.models import ItemStatus, Status
+from saveany.storage_set import StorageHandle
 from saveany.store import open_store
 from saveany.store.db import OUTAGE
-from storages.local import LocalOptions, LocalStorage
+from storages.base import Receipt
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
+from storages.local.upload import LocalUpload
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import PART, Bench, content, within
-from workers import storage_set
-from workers.storage_set import StorageHandle
 
 Step = Callable[[str, int], Awaitable[None]]
 
@@ -210,7 +214,7 @@ async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
 
 
 async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
-    await bench.place.look()
+    await bench.place.check()
     marker = bench.folder / ".saveany-storage"
     mark = marker.read_text()
 
@@ -227,7 +231,7 @@ async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
 
     marker.write_text(mark)
     bench.source.step = None
-    assert await bench.place.works()
+    assert await bench.place.probe()
     assert await bench.store.claims.wake(["another"]) == 0
     assert await bench.store.claims.wake(["local1"]) == 1, "it waits no longer"
     await within((await bench.job()).run())
@@ -242,27 +246,26 @@ async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Benc
 
     storage = Faulty(LocalOptions(name="nas", type="local", base_path=bench.folder))
     place = StorageHandle(bench.store, storage)
-    await place.look()
-    assert place.problem == "storage 'nas': internal error (ValueError); the log tells more"
-    assert not place.here
+    await place.check()
+    assert place.problem == "storage 'nas': internal error (ValueError); see the worker's log"
+    assert not place.is_present
 
 
-@pytest.mark.parametrize("away", [False, True])
-async def test_a_saved_file_tells_its_page_if_that_can_be_known(bench: Bench, away: bool) -> None:
-    class Host(LocalStorage):
-        async def page(self, path: str) -> str:
-            if away:
-                raise StorageUnavailable("the host does not answer")
-            return f"https://host.example/{path}"
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_completed_item_has_the_page_of_its_receipt(
+    bench: Bench, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit(upload: LocalUpload, path: str, size: int, *, replace: bool) -> Receipt:
+        receipt = await really(upload, path, size, replace=replace)
+        return dataclasses.replace(receipt, page=f"https://host.example/{path}" if known else "")
 
-    bench.storage = Host(LocalOptions(name="local1", type="local", base_path=bench.folder))
-    bench.place = StorageHandle(bench.store, bench.storage)
-    await bench.place.look()
+    really = LocalUpload.commit
+    monkeypatch.setattr(LocalUpload, "commit", commit)
     task_id = await bench.accept(path="d")
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     (item,) = await bench.store.tasks.all_items(task_id)
-    assert item.url == ("" if away else "https://host.example/d/a.bin")
+    assert item.url == ("https://host.example/d/a.bin" if known else "")
 
 
 async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: Bench) -> None:
@@ -292,7 +295,7 @@ async def test_a_task_waits_for_the_storage_that_it_reads_from(bench: Bench) -> 
     """What cannot be read there is passing, and the target works: still the task is not to blame."""
     nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=bench.folder.parent / "nas"))
     bench.others["nas"] = StorageHandle(bench.store, nas)
-    assert await bench.others["nas"].works()
+    assert await bench.others["nas"].probe()
     (bench.folder.parent / "nas/.saveany-storage").unlink()
     bench.source.step = failing(Retryable("it broke off"))
     task_id = await bench.accept(source_storage="nas", type="transfer")
@@ -322,7 +325,7 @@ async def test_a_test_file_that_a_server_does_not_take_is_not_waited_for(
     place = StorageHandle(
         bench.store, Hanging(LocalOptions(name="nas", type="local", base_path=bench.folder))
     )
-    looks = await within(asyncio.gather(place.works(), place.works(), place.look()))
+    looks = await within(asyncio.gather(place.probe(), place.probe(), place.check()))
     assert looks == [False, False, None]
     assert place.problem == "it does not answer"
 
@@ -364,7 +367,7 @@ async def test_a_disk_that_hangs_is_told_while_it_does(
     storage = Stuck(LocalOptions(name="nas", type="local", base_path=bench.folder))
     storage.answers, storage.at = asyncio.Event(), at
     place = StorageHandle(bench.store, storage)
-    looking = asyncio.create_task(place.look())
+    looking = asyncio.create_task(place.check())
 
     async def hangs() -> bool:
         return "does the disk hang?" in place.problem
@@ -373,5 +376,5 @@ async def test_a_disk_that_hangs_is_told_while_it_does(
     assert not looking.done()
     storage.answers.set()
     await within(looking)
-    await within(place.look())
+    await within(place.check())
     assert place.problem == ""

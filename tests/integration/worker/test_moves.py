@@ -18,14 +18,17 @@ from saveany.config import Config
 from saveany.errors import StorageError
 from saveany.models import Item, Status, Task
 from saveany.net.guard import AddressGuard
+from saveany.storage_set import StorageHandle
 from saveany.store import Store
 from storages.base import Storage, UploadKey
-from storages.jail import FolderHandle
-from storages.local import LocalOptions, LocalStorage
+from storages.local.jail import FolderHandle
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
-from storages.rclone import RcloneOptions, RcloneStorage
-from storages.s3 import S3Storage
-from storages.webdav import WebdavStorage
+from storages.rclone.options import RcloneOptions
+from storages.rclone.storage import RcloneStorage
+from storages.s3.storage import S3Storage
+from storages.webdav.storage import WebdavStorage
 from tests.fixtures import s3, webdav
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import DavServer
@@ -36,7 +39,6 @@ from workers.jobs import Job
 from workers.recovery import remove_leftovers
 from workers.sources.base import Tools
 from workers.sources.transfer import TransferSource
-from workers.storage_set import StorageHandle
 
 
 class Bench(worker.Bench):
@@ -82,7 +84,8 @@ async def save(storage: Storage, path: str, data: bytes) -> None:
 
 
 async def load(storage: Storage, path: str) -> bytes:
-    return b"".join([piece async for piece in storage.read(path)])
+    async with await storage.open(path) as reader:
+        return b"".join([piece async for piece in reader.read()])
 
 
 async def everything(storage: Storage) -> set[str]:
@@ -134,7 +137,7 @@ async def test_within_one_storage_no_byte_comes_here(
     await save(storage, "from/b/empty", b"")
     task_id = await bench.transfer("from", params={"move": move})
     with monkeypatch.context() as patch:
-        patch.setattr(type(storage), "read", None)
+        patch.setattr(type(storage), "open", None)
         task, items = await bench.done(task_id)
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert task.progress.downloaded_bytes == task.progress.total_bytes == len(DATA)
@@ -221,7 +224,7 @@ async def test_buckets_of_one_account(store: Store, tmp_path: Path, moto: S3Serv
     here, there = (S3Storage(moto.options(moto.bucket(), name=name)) for name in ("here", "there"))
     bench = Bench(store, tmp_path, here, there)
     await save(there, "x/ä #.bin", DATA)
-    there.read = cast(Any, None)  # type: ignore[method-assign]  # nobody reads
+    there.open = cast(Any, None)  # type: ignore[method-assign]  # nobody reads
     task, (item,) = await bench.done(await bench.transfer("x", source_storage="there", params={"move": True}))
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/ä #.bin")
     assert await load(here, "to/ä #.bin") == DATA

@@ -36,7 +36,7 @@ class Dripping(Source):
         return []
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        stall.waits(self.wait)
+        stall.note_wait(self.wait)
         for n in range(self.times):
             await asyncio.sleep(self.pause)
             await write(n * self.size, bytes(self.size))

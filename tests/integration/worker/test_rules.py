@@ -9,13 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from saveany.models import Item, ItemStatus, Rule, Status, TaskSpec
+from saveany.storage_set import StorageHandle
 from saveany.store import Store
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.integration.worker.conftest import PART, Bench, Files, content, within
 from workers.jobs import Job
 from workers.recovery import remove_leftovers
 from workers.sources.base import Report
-from workers.storage_set import StorageHandle
 
 RULES = (Rule(name="^b", storage="nas", folder="B"),)
 NAMES = ["a.bin", "b.bin"]
@@ -34,8 +35,8 @@ async def bench(store: Store, tmp_path: Path) -> Bench:
     bench.source.files = {name: content(name) for name in NAMES}
     nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=tmp_path / "files" / "nas"))
     bench.others["nas"] = StorageHandle(store, nas)
-    await bench.place.look()
-    await bench.others["nas"].look()
+    await bench.place.check()
+    await bench.others["nas"].check()
     bench.folder = tmp_path / "files"
     return bench
 
@@ -102,7 +103,7 @@ async def test_a_storage_that_is_away_is_waited_for(bench: Bench, tmp_path: Path
     assert set(saved(bench)) == {"local1/a.bin"}
 
     marker.write_text(mark)
-    assert await bench.others["nas"].works()
+    assert await bench.others["nas"].probe()
     await bench.store.db.do("ZADD", "sa:delayed", 1, task_id)
     await bench.store.claims.reconcile(judge_leases=True)
     await within((await bench.job()).run())

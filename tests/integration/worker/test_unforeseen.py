@@ -16,17 +16,18 @@ from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import ConfigError
 from saveany.models import Status
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Db, Store
 from saveany.store.loops import each, until_done
 from saveany.supervisor import Program, Supervisor
 from saveany.telegram.accounts import Accounts
 from saveany.webhooks.deliver import DeliveryQueue, Sends, deliver_forever
 from storages.base import UploadKey
-from storages.local import LocalOptions, LocalStorage
+from storages.local.options import LocalOptions
+from storages.local.storage import LocalStorage
 from tests.fixtures.stack import until
 from tests.integration.worker.conftest import Bench, within
-from workers.main import Worker
-from workers.storage_set import StorageHandle
+from workers.janitor import Janitor
 
 
 class Odd(Exception):
@@ -89,15 +90,15 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
 ) -> None:
     """What a dead worker left is removed from the one storage, and stays for later in the other."""
     broken = Broken(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
-    worker = Worker.__new__(Worker)
-    worker._store = bench.store
-    worker._places = {"broken": StorageHandle(bench.store, broken), "local1": bench.place}
-    for name in worker._places:
-        await worker._places[name].works()
+    storages = StorageSet([StorageHandle(bench.store, broken), bench.place])
+    janitor = Janitor.__new__(Janitor)
+    janitor._store, janitor._storages = bench.store, storages
+    for name in storages:
+        await storages[name].probe()
         task_id = await bench.accept(storage=name)
         claim = await bench.store.claims.claim("dead", [f"tgfiles/{name}"])
         assert claim is not None
-        bench.others["broken"] = worker._places["broken"]
+        bench.others["broken"] = storages["broken"]
         job = bench.job_of(claim)
         stuck = asyncio.Event()
 
@@ -115,7 +116,7 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
         await asyncio.wait([running])
     assert len(bench.files()) == 2  # a part, and the mark
     with pytest.raises(ExceptionGroup, match="Odd"):
-        await worker._clean()
+        await janitor.clean_storages()
     assert list(bench.files()) == [".saveany-storage"]
     assert await bench.store.workers.remains("local1") == []
     assert len(await bench.store.workers.remains("broken")) == 1

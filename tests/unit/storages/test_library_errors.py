@@ -11,8 +11,10 @@ from contextlib import AbstractContextManager, suppress
 import pytest
 
 from saveany.errors import StorageError
-from storages.ftp import FtpOptions, FtpStorage
-from storages.s3 import S3Options, S3Storage
+from storages.ftp.options import FtpOptions
+from storages.ftp.storage import FtpStorage
+from storages.s3.bucket import S3Bucket
+from storages.s3.options import S3Options
 from storages.sftp import SftpOptions, SftpStorage
 
 Edge = Callable[[], AbstractContextManager[None]]
@@ -39,7 +41,7 @@ def ftp() -> AbstractContextManager[None]:
 
 def s3() -> AbstractContextManager[None]:
     options = {"name": "nas", "type": "s3", "bucket_name": "b"}
-    return S3Storage(S3Options.model_validate(options)).edge()
+    return S3Bucket(S3Options.model_validate(options), "").edge()
 
 
 def errors_of(package: str) -> Iterator[type[Exception]]:

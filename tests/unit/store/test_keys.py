@@ -36,7 +36,7 @@ def test_no_pattern_is_listed_twice() -> None:
         ("sa:suffix:local1:a:b\nc.bin", keys.SUFFIX),
         ("sa:telegram:flood:7:2", keys.ACCOUNT_FLOOD),
         ("sa:telegram:7:peers", keys.ACCOUNT_CHATS),
-        ("arq:queue", keys.ARQ_QUEUE),
+        ("sa:wake:tgfiles/local1", keys.WAKE_UPS),
         ("sa:nothing", None),
         ("queued", None),
     ],

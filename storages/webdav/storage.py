@@ -11,52 +11,23 @@ sends whoever asks for a folder without a slash at the end to where it has one (
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 from xml.parsers import expat
 
 import httpx
-from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
-from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
-from storages.names import Encoder
+from storages.base import Capabilities, Entry, Services, Usage
 from storages.parts import is_reserved
 from storages.remote import Chunks, RemoteStorage
 from storages.web import Web, as_body
-
-
-class WebdavOptions(StorageOptions):
-    """Options of a `webdav` storage."""
-
-    url: str = Field(
-        description="Address of the WebDAV folder.",
-        examples=["https://cloud.example.com/remote.php/dav/files/me"],
-    )
-    username: str = Field(default="", description="User name. Empty: the server asks for none.")
-    password: SecretStr = Field(default=SecretStr(""), description="Password, or app password.")
-    base_path: str = Field(default="", description="Folder below the address.", examples=["/telegram"])
-    auth: Literal["auto", "basic", "digest"] = Field(
-        default="auto", description="How to log in: auto does what the server asks for, Digest before Basic."
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _plain_url(cls, url: str) -> str:
-        if not re.match("https?://[^/]", url):
-            raise ValueError("must begin with http:// or https:// and name a host")
-        if "@" in url.split("/")[2]:
-            raise ValueError("must not contain a password; there are username and password for that")
-        if "?" in url or "#" in url:  # every path would mean the folder itself
-            raise ValueError("must end with the folder, without ? and #")
-        try:
-            return str(httpx.URL(url)).rstrip("/")
-        except httpx.InvalidURL as error:
-            raise ValueError(f"is not an address: {error}") from error
+from storages.webdav.auth import Credentials
+from storages.webdav.names import encode_name
+from storages.webdav.options import WebdavOptions
+from storages.webdav.properties import ENTRY, PROPFIND, QUOTA, Multistatus, Resource
 
 
 class WebdavStorage(RemoteStorage):
@@ -68,7 +39,7 @@ class WebdavStorage(RemoteStorage):
 
     def __init__(self, options: WebdavOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._login = _Credentials(options)
+        self._login = Credentials(options)
         self._web = Web(options.name, self._login)
         self._url = options.url
         self._base = [part for part in options.base_path.split("/") if part]
@@ -84,7 +55,7 @@ class WebdavStorage(RemoteStorage):
         await self._web.close()
 
     def _at(self, path: str, *, folder: bool = False) -> str:
-        below = [_spelled(part) for part in path.split("/")] if path else []
+        below = [encode_name(part) for part in path.split("/")] if path else []
         return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
 
     async def _where(self, path: str) -> str:
@@ -95,7 +66,7 @@ class WebdavStorage(RemoteStorage):
         ours = self._at(path)
         if "\\" in path:
             return ours
-        below = [_spelled(part) if is_reserved(part) else part for part in path.split("/") if part]
+        below = [encode_name(part) if is_reserved(part) else part for part in path.split("/") if part]
         theirs = _join(self._url, [*self._base, *below])
         if ours == theirs or await self._properties(ours, "0"):
             return ours
@@ -159,7 +130,7 @@ class WebdavStorage(RemoteStorage):
 
     async def _make_folder(self, path: str) -> None:
         """Level by level, from above."""
-        parts = [*self._base, *(_spelled(part) for part in path.split("/") if part)]
+        parts = [*self._base, *(encode_name(part) for part in path.split("/") if part)]
         folders = [_join(self._url, parts[: depth + 1]) for depth in range(len(parts))]
         missing = False
         for folder in folders:
@@ -199,24 +170,18 @@ class WebdavStorage(RemoteStorage):
         found = await self._properties(await self._where(path), "0")
         return found[0].entry(path) if found else None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)  # for a folder, servers send a page for browsers
-        if entry is None:
-            raise FileNotFoundError(path)
-        if entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
-        end = entry.size if size is None else min(entry.size, offset + size)
-        if offset >= end:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
             return
         headers = {"Accept-Encoding": "identity"}
-        if end - offset < entry.size:
-            headers["Range"] = f"bytes={offset}-{end - 1}"
-        async with self._web.request("GET", await self._where(path), headers=headers) as answer:
+        if end - start < file.size:
+            headers["Range"] = f"bytes={start}-{end - 1}"
+        async with self._web.request("GET", await self._where(file.path), headers=headers) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
-                raise FileNotFoundError(path)
+                raise FileNotFoundError(file.path)
             if not answer.is_success:
                 raise self._refusal(answer)
-            async with aclosing(self._web.file(answer, offset, end)) as pieces:
+            async with aclosing(self._web.file(answer, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -227,7 +192,7 @@ class WebdavStorage(RemoteStorage):
 
     async def usage(self) -> Usage:
         """As in the contract, by RFC 4331. Many servers tell nothing."""
-        found = await self._properties(self._at("", folder=True), "0", _QUOTA)
+        found = await self._properties(self._at("", folder=True), "0", QUOTA)
         if not found:
             return Usage()
         used, free = found[0].count("quota-used-bytes"), found[0].count("quota-available-bytes")
@@ -267,10 +232,10 @@ class WebdavStorage(RemoteStorage):
             await self._web.text(answer)  # the connection can be used again
             return answer.status_code
 
-    async def _properties(self, url: str, depth: str, which: str = "") -> list[_Resource]:
+    async def _properties(self, url: str, depth: str, which: str = "") -> list[Resource]:
         """What a PROPFIND tells, nothing if there is no such thing."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
-        content = (_PROPFIND % (which or _WANTED)).encode()
+        content = (PROPFIND % (which or ENTRY)).encode()
         slow = depth != "0"  # a folder of 100,000 files takes some servers minutes
         async with self._web.request("PROPFIND", url, headers=headers, content=content, slow=slow) as answer:
             if answer.status_code in (404, 410):
@@ -279,7 +244,7 @@ class WebdavStorage(RemoteStorage):
                 return await self._properties(f"{url}/", depth, which)
             if answer.status_code != httpx.codes.MULTI_STATUS:
                 raise self._refusal(answer)
-            listing, size = _Multistatus(), 0
+            listing, size = Multistatus(), 0
             try:
                 async for piece in answer.aiter_bytes():
                     size += len(piece)
@@ -309,128 +274,9 @@ class WebdavStorage(RemoteStorage):
         return NameTaken(f"storage {self.name!r}: {path!r} exists already")
 
 
-class _Credentials(httpx.Auth):
-    """Basic or Digest, by the options or by what the server asks for first."""
-
-    def __init__(self, options: WebdavOptions) -> None:
-        who = options.username, options.password.get_secret_value()
-        self._known = {"digest": httpx.DigestAuth(*who), "basic": httpx.BasicAuth(*who)}
-        self._scheme = options.auth
-        self._anyone = not options.username
-
-    @property
-    def settled(self) -> bool:
-        """Whether no request can meet a challenge: a Digest nonce may grow old at any time."""
-        return self._anyone or self._scheme == "basic"
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """As httpx wants it."""
-        if self._anyone:
-            yield request
-            return
-        if self._scheme == "auto":
-            answer = yield request
-            if answer.status_code != httpx.codes.UNAUTHORIZED:
-                return
-            asked = " ".join(answer.headers.get_list("WWW-Authenticate")).lower()
-            self._scheme = "digest" if re.search(r"\bdigest\b", asked) else "basic"
-        yield from self._known[self._scheme].auth_flow(request)
-
-
-class _Resource:
-    """What one `response` element says, by RFC 4918, 14.24."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.is_dir = False
-
-    @property
-    def _path(self) -> str:
-        """Of the href, which is a URL or a path, encoded or, by some servers, not."""
-        return re.sub("^[a-zA-Z]+://[^/]*", "", self.values.get("href", "")).rstrip("/")
-
-    @property
-    def depth(self) -> int:
-        return self._path.count("/")
-
-    @property
-    def name(self) -> str:
-        name = self._path.rpartition("/")[2]
-        encoded = re.fullmatch(r"(?:[!-$&-~]|%[0-9a-fA-F]{2})*", name)
-        return given(unquote(name) if encoded else name)
-
-    def count(self, tag: str) -> int | None:
-        """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
-        text = self.values.get(tag, "")
-        return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
-
-    def entry(self, path: str) -> Entry:
-        size = 0 if self.is_dir else self.count("getcontentlength") or 0
-        modified = _milliseconds(self.values.get("getlastmodified", ""))
-        return Entry(path.rpartition("/")[2], path, size, self.is_dir, modified)
-
-
-class _Multistatus:
-    """Reads the answer to a PROPFIND as it comes: a folder may have very many files.
-
-    A document type is refused: there is none in WebDAV, and it could define entities.
-    """
-
-    def __init__(self) -> None:
-        self.found: list[_Resource] = []
-        self._text = ""
-        self._parser = expat.ParserCreate(namespace_separator=" ")
-        self._parser.buffer_text = True
-        self._parser.StartDoctypeDeclHandler = self._refuse
-        self._parser.StartElementHandler = self._start
-        self._parser.CharacterDataHandler = self._data
-        self._parser.EndElementHandler = self._end
-
-    def feed(self, data: bytes, *, last: bool = False) -> None:
-        """Raises `ExpatError` for what is not such an answer."""
-        self._parser.Parse(data, last)
-
-    def _refuse(self, *_: object) -> None:
-        raise expat.ExpatError("a document type")
-
-    def _start(self, tag: str, _: object) -> None:
-        self._text = ""
-        if tag == "DAV: response":
-            self.found.append(_Resource())
-        elif tag == "DAV: collection" and self.found:
-            self.found[-1].is_dir = True
-
-    def _data(self, text: str) -> None:
-        if len(self._text) + len(text) > _LONGEST_TEXT:
-            raise expat.ExpatError("a text longer than any path")
-        self._text += text
-
-    def _end(self, tag: str) -> None:
-        if tag in _TAGS and self.found and self._text.strip():
-            self.found[-1].values.setdefault(tag.removeprefix("DAV: "), self._text.strip())
-        self._text = ""
-
-
 #: Bytes of a listing, a million files and more, and characters of one value in it.
 _LONGEST_LISTING: Final = 1 << 30
-_LONGEST_TEXT: Final = 1 << 16
-_PROPFIND: Final = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>%s</prop></propfind>'
-_WANTED: Final = "<resourcetype/><getcontentlength/><getlastmodified/>"
-_QUOTA: Final = "<quota-used-bytes/><quota-available-bytes/>"
-_TAGS: Final = {
-    f"DAV: {tag}"
-    for tag in (
-        "href",
-        "getcontentlength",
-        "getlastmodified",
-        "quota-used-bytes",
-        "quota-available-bytes",
-    )
-}
 
-#: rclone replaces control characters by pictures of them, WsgiDAV cuts the Destination of a MOVE off at ? and
-#: ;, Nextcloud refuses \.
-NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\?;")
 
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     401: (StorageError, "the server refuses the login; correct username, password or auth"),
@@ -448,19 +294,6 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
 }
 
 
-def _spelled(name: str) -> str:
-    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
-    spelled = NAMES.encode(name)
-    return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
-
-
-def given(spelled: str) -> str:
-    """The name that stands there as `spelled`."""
-    name = NAMES.decode(spelled)
-    hidden = f".{name.removeprefix('%2E')}"
-    return hidden if name.startswith("%2E") and is_reserved(hidden) else name
-
-
 def _join(url: str, parts: list[str]) -> str:
     return "/".join([url, *(quote(part, safe="") for part in parts)])
 
@@ -468,10 +301,3 @@ def _join(url: str, parts: list[str]) -> str:
 def _place(answer: httpx.Response) -> httpx.URL:
     """Where the server sends us; if nowhere, where we are."""
     return answer.url.join(answer.headers["Location"]) if answer.has_redirect_location else answer.url
-
-
-def _milliseconds(date: str) -> int:
-    try:
-        return int(parsedate_to_datetime(date).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return 0

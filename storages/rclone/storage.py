@@ -11,106 +11,43 @@ is never used, as it leaves short files when cut.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
 import re
 import secrets
-import shutil
-import signal
-import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
-from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import quote
 from urllib.request import getproxies
 
 import httpx
-from pydantic import Field, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
-from storages.base import Capabilities, Entry, Services, StorageOptions, Usage
+from storages.base import Capabilities, Entry, Services, Usage
 from storages.door import knock_at
 from storages.names import Encoder
 from storages.one_time_url import offered
-from storages.rclone_here import folders, servers
+from storages.rclone.daemon import RcloneDaemon
+from storages.rclone.options import RcloneOptions
+from storages.rclone.targets import servers
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
-_START, _SILENCE, _THINK = 15.0, 60.0, 600.0
+_SILENCE, _THINK = 60.0, 600.0
+
+
 _SWEEPS: Final = 6
+
+
 #: Characters of a name that some remotes take for something else, or drop.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
-#: Options of rclone that a configuration may pass on: how fast or patiently it works, whom it trusts, and
-#: those of its backends.
-_GENERAL: Final = (
-    *("bwlimit", "buffer-size", "ca-cert", "checkers", "contimeout", "disable-http2", "fast-list"),
-    *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
-    *("retries", "timeout", "tpslimit", "tpslimit-burst", "transfers", "use-mmap", "user-agent"),
-)
-_OF_BACKENDS: Final = re.compile(
-    """--(azureblob|azurefiles|b2|box|cache|chunker|cloudinary|combine|compress|crypt|drime|drive|dropbox|
-    fichier|filefabric|filelu|filen|filescom|ftp|gcs|gofile|gphotos|hasher|hdfs|hidrive|http|huaweidrive|
-    iclouddrive|imagekit|internetarchive|internxt|jottacloud|koofr|linkbox|local|mailru|mega|netstorage|
-    onedrive|oos|opendrive|pcloud|pikpak|pixeldrain|premiumizeme|protondrive|putio|qingstor|quatrix|s3|
-    seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
-    re.VERBOSE,
-)
+
+
 #: They name another server than the remote does.
 _ELSEWHERE: Final = re.compile(r"--[\w-]+-(host|port|url|endpoint|proxy|ssh)\b")
-#: They only say what rclone prints, and nobody reads that.
-_SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
-
-
-class RcloneOptions(StorageOptions):
-    """Options of an `rclone` storage. Needs rclone 1.60 or newer on the machine."""
-
-    remote: str = Field(
-        min_length=1,
-        repr=False,  # one that is given in whole may have a password
-        description="A remote of rclone.conf, with a path if wanted, as in gdrive: or box:dir.",
-        examples=["gdrive:"],
-    )
-    base_path: str = Field(default="", description="Folder below the remote.", examples=["telegram"])
-    config_path: Path | None = Field(
-        default=None,
-        description="rclone.conf to use. Left out: the user's own.",
-        examples=["/home/me/.config/rclone/rclone.conf"],
-    )
-    flags: tuple[str, ...] = Field(
-        default=(),
-        description="More options of rclone, such as --drive-chunk-size=64M.",
-        examples=[["--tpslimit=5"]],
-    )
-
-    def folders_here(self) -> list[Path]:
-        """Those that the remote is only another name for."""
-        remote = self.remote if ":" in self.remote else f"{self.remote}:"
-        return folders(remote, self.base_path, self.config_path)
-
-    @field_validator("flags")
-    @classmethod
-    def _harmless(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        """One word each, as in `--checkers=8`; also taken are two, as in `"--checkers", "8"`."""
-        flags: list[str] = []
-        for word in words:
-            if not word.startswith("-") and flags and "=" not in flags[-1]:
-                flags[-1] += f"={word}"
-            else:
-                flags.append(word)
-        flags = [flag for flag in flags if not _SHOWN.fullmatch(flag)]
-        for flag in flags:
-            if flag.partition("=")[0][2:] not in _GENERAL and not _OF_BACKENDS.match(flag):
-                raise ValueError(
-                    f"{flag} is not allowed; these are: --{', --'.join(_GENERAL)}, and those of a backend, "
-                    "as in --drive-chunk-size=64M"
-                )
-        return tuple(flags)
 
 
 class RcloneStorage(RemoteStorage):
@@ -127,7 +64,7 @@ class RcloneStorage(RemoteStorage):
         self._fs = options.remote if ":" in options.remote else f"{options.remote}:"
         self._base = options.base_path.strip("/")
         self._options = options
-        self._daemon: _Daemon | None = None
+        self._daemon: RcloneDaemon | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
@@ -146,12 +83,12 @@ class RcloneStorage(RemoteStorage):
 
     # Talking to rclone.
 
-    async def _rcd(self) -> _Daemon:
+    async def _rcd(self) -> RcloneDaemon:
         async with self._opening:
             if self._daemon is not None and not self._daemon.alive:
                 await self.close()
             if self._daemon is None:
-                self._daemon = await _Daemon.shared(self.name, self._options)
+                self._daemon = await RcloneDaemon.shared(self.name, self._options)
             return self._daemon
 
     async def _ask(self, command: str, timeout: httpx.Timeout | None = None, **arguments: Any) -> Any:
@@ -292,19 +229,12 @@ class RcloneStorage(RemoteStorage):
         told = await self._ask("operations/stat", remote=self._at(path), opt=_PLAIN)
         return _entry(path, told["item"]) if told.get("item") else None
 
-    async def _read(self, path: str, offset: int, size: int | None) -> AsyncGenerator[bytes, None]:
-        entry = await self._stat(path)
-        if entry is None or entry.is_dir:
-            raise FileNotFoundError(path)
-        end = entry.size if size is None else min(entry.size, offset + size)
-        if offset >= end:
+    async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
             return
-        async with self._object(path, offset, end) as answer, aclosing(body(answer)) as pieces:
+        async with self._object(file.path, start, end) as answer, aclosing(body(answer)) as pieces:
             async for piece in pieces:
-                offset += len(piece)
                 yield piece
-        if offset != end:
-            raise StorageUnavailable(f"storage {self.name!r}: {path!r} ended at byte {offset} of {end}")
 
     @asynccontextmanager
     async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:
@@ -324,19 +254,6 @@ class RcloneStorage(RemoteStorage):
     async def _copy(self, path: str, to: str) -> None:
         await self._two("operations/copyfile", path, to)
 
-    async def copy(self, path: str, to: str, *, replace: bool = False) -> None:
-        """As in the contract; by the service itself where it can, else through this machine."""
-        if (entry := await self.stat(path)) is None or entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
-        there = await self.stat(to)
-        if there and (there.is_dir or not replace):
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
-        await self._make_folder(to.rpartition("/")[0])
-        try:
-            await self._two("operations/copyfile", path, to)
-        except FileNotFoundError:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
-
     async def usage(self) -> Usage:
         """As in the contract; most remotes tell some of it, some nothing."""
         if not (await self._ask("operations/fsinfo"))["Features"]["About"]:
@@ -345,99 +262,19 @@ class RcloneStorage(RemoteStorage):
         return Usage(used=told.get("used"), free=told.get("free"), total=told.get("total"))
 
 
-class _Daemon:
-    """`rclone rcd`, shared by the storages of one event loop that use the same rclone.conf."""
-
-    _all: ClassVar[dict[tuple[int, str], _Daemon]] = {}
-
-    def __init__(self, key: tuple[int, str], folder: Path, process: asyncio.subprocess.Process) -> None:
-        self._key = key
-        self._folder = folder
-        self._process = process
-        self._users = 0
-        transport = httpx.AsyncHTTPTransport(uds=str(folder / "rc.sock"))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://rclone", trust_env=False)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.returncode is None
-
-    @classmethod
-    async def shared(cls, name: str, options: RcloneOptions) -> _Daemon:
-        """The running one, or a new one. Every call is paid back by `give_back`."""
-        settings = repr((options.config_path, options.flags))
-        key = (id(asyncio.get_running_loop()), settings)
-        daemon = cls._all.get(key)
-        if daemon is None or not daemon.alive:
-            daemon = cls._all[key] = await cls._start(key, name, options)
-        daemon._users += 1
-        return daemon
-
-    @classmethod
-    async def _start(cls, key: tuple[int, str], name: str, options: RcloneOptions) -> _Daemon:
-        program = shutil.which(
-            "rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        )
-        if program is None:
-            raise StorageError(f"storage {name!r}: rclone is not installed; see https://rclone.org/install/")
-        folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700, and short enough for a socket
-        command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
-        command += _PATIENCE
-        command += ["--config", str(options.config_path)] if options.config_path else []
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *options.flags,
-            env=os.environ | trust.environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-        )
-        daemon = cls(key, folder, process)
-        try:
-            async with asyncio.timeout(_START):
-                while not await daemon._answers():
-                    if not daemon.alive:
-                        raise StorageError(
-                            f"storage {name!r}: rclone does not start; check config_path and flags"
-                        )
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            await daemon._end()
-            raise StorageUnavailable(f"storage {name!r}: rclone does not answer") from None
-        return daemon
-
-    async def _answers(self) -> bool:
-        try:
-            return (await self.http.post("/rc/noop", timeout=_START)).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
-
-    async def give_back(self) -> None:
-        """One user less; without any it ends."""
-        self._users -= 1
-        if self._users <= 0:
-            await self._end()
-
-    async def _end(self) -> None:
-        if self._all.get(self._key) is self:
-            del self._all[self._key]
-        await self.http.aclose()
-        if self.alive:
-            self._process.terminate()
-            await self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
 _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_THINK)
+
+
 #: rclone answers when it has a file, which takes as long as there is more of it.
 _UNTIL_TAKEN: Final = httpx.Timeout(_SILENCE, read=None)
-#: Who has a file to save tries again, too: rclone's own ten tries take minutes where nobody answers.
-_PATIENCE: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
+
+
 _PLAIN: Final = {"noMimeType": True}
 
+
 _CHECK: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
+
+
 #: What is in a text of rclone's or of a service's, what it means, and what to do. The first that fits counts.
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
     (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),
@@ -488,11 +325,3 @@ def _entry(path: str, told: dict[str, Any]) -> Entry:
     is_dir = bool(told["IsDir"])
     modified = round(datetime.fromisoformat(told["ModTime"]).timestamp() * 1000) if told.get("ModTime") else 0
     return Entry(path.rpartition("/")[2], path, 0 if is_dir else told["Size"], is_dir, modified)
-
-
-_LIBC: Final = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    """For the child: be killed when the worker dies (prctl PR_SET_PDEATHSIG)."""
-    _LIBC.prctl(1, signal.SIGKILL)

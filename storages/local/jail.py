@@ -350,13 +350,6 @@ def read_all(fd: int, offset: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def copy_all(source: int, target: int) -> None:
-    """Copy a whole file; file systems that can share the blocks do."""
-    at = 0
-    while size := copy_piece(source, target, at):
-        at += size
-
-
 def copy_piece(source: int, target: int, at: int) -> int:
     """Copy some bytes of a file from `at` on, to the same place; how many, 0 at its end."""
     try:

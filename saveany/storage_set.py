@@ -1,0 +1,237 @@
+"""The storages that a process has opened: which of them are present, which work, and what can be saved there.
+
+A `local` storage is the disk that bears its mark. An empty mount point has no mark, so nothing is written to
+it while the disk is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Never
+from uuid import uuid4
+
+from saveany.config import Config
+from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
+from saveany.logs import get_logger
+from saveany.store import Store
+from saveany.store.loops import repeat
+from storages import registry
+from storages.base import Services, Storage
+
+#: Seconds between two checks of a storage.
+_CHECK_SECONDS = 2.0
+#: Seconds between two test files in a storage that works. One with a problem gets a test file at each check.
+_PROBE_SECONDS = 60.0
+#: Seconds after which a disk that does not respond is reported, as a network disk without its server.
+_HANG_SECONDS = 4.0
+#: Seconds between two checks that the server still responds while it processes a test file.
+_REACH_SECONDS = 2.0
+#: Milliseconds that a worker has to mark the first disk of a storage before another may try.
+_MARKING_MS = 10_000
+
+log = get_logger("saveany.storages")
+
+
+class StorageHandle:
+    """A storage opened in this process, with its state.
+
+    `problem` is the reason why the storage takes no tasks, in words for a user; "" if it works.
+    """
+
+    def __init__(self, store: Store, storage: Storage) -> None:
+        self.storage = storage
+        self.problem = f"storage {storage.name!r} has not responded yet; can its disk or server be reached?"
+        #: Whether the disk or server was there at the last check, even if it could not be written to.
+        self.is_present = False
+        self._store = store
+        self._probed_at = 0.0
+        self._probing: asyncio.Task[bool] | None = None
+
+    async def check(self) -> None:
+        """Check presence and server, and when it is due write a test file; update `problem`."""
+        if not await self._report_hang(self.check_presence()) or not await self._check_server():
+            return
+        if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
+            await self._report_hang(self.probe())
+
+    async def check_presence(self) -> bool:
+        """Whether the disk bears the mark of this storage; sets `problem` if not. Quick, writes nothing."""
+        try:
+            await check_identity(self._store, self.storage)
+        except StorageError as e:
+            self.is_present = False
+            self._set_problem(e.message)
+        except StoreUnavailable as e:  # the expected mark is unknown for now, so the last result stands
+            log.warning("storage_mark_unknown", storage=self.storage.name, reason=e.message)
+        else:
+            self.is_present = True
+        return self.is_present
+
+    async def probe(self) -> bool:
+        """Whether a test file can be saved now. Calls that overlap share one test file."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> bool:
+        if not await self.check_presence():
+            return False
+        probing = asyncio.create_task(self.storage.probe())
+        try:
+            while not probing.done():
+                await asyncio.wait([probing], timeout=_REACH_SECONDS)
+                if not probing.done() and not await self._check_server():
+                    return False
+            await probing
+        except StorageError as e:
+            self._set_problem(e.message)
+            return False
+        except Exception as e:  # a bug in this storage or its library must not stop the others
+            self._report_bug(e)
+            return False
+        finally:
+            # A server that does not respond may hold up the probe's end: nobody waits for it.
+            probing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            probing.cancel()
+        self._probed_at = time.monotonic()
+        self._set_problem("")
+        return True
+
+    async def _check_server(self) -> bool:
+        """Whether the server can be reached; sets `problem` if not. Quick: no file is involved."""
+        try:
+            await self.storage.reach()
+        except StorageUnavailable as e:
+            self._set_problem(e.message)
+            return False
+        except StorageError:
+            pass  # the server responds; the next probe reports what is wrong
+        return True
+
+    async def _report_hang(self, check: Coroutine[None, None, bool]) -> bool:
+        """The result of `check`, however long it takes. A local disk that hangs is a problem meanwhile."""
+        checking = asyncio.create_task(check)
+        try:
+            if self.storage.capabilities.this_machine_only:
+                await asyncio.wait([checking], timeout=_HANG_SECONDS)
+                if not checking.done():
+                    self._set_problem(
+                        f"storage {self.storage.name!r}: its folder does not respond; does the disk hang?"
+                    )
+            return await checking
+        finally:
+            checking.cancel()
+
+    def _report_bug(self, error: Exception) -> None:
+        name = self.storage.name
+        problem = f"storage {name!r}: internal error ({type(error).__name__}); see the worker's log"
+        if problem != self.problem:
+            log.exception("storage_crashed", storage=name)
+        self.is_present = False  # so that nothing else is tried there
+        self._set_problem(problem)
+
+    def _set_problem(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            log.warning("storage_failed", storage=self.storage.name, reason=problem)
+        elif problem != self.problem:
+            log.info("storage_works", storage=self.storage.name)
+        self.problem = problem
+
+
+class StorageSet(Mapping[str, StorageHandle]):
+    """The storages that this process has opened, by name."""
+
+    def __init__(self, handles: Iterable[StorageHandle] = ()) -> None:
+        self._handles = {handle.storage.name: handle for handle in handles}
+
+    @classmethod
+    def open(cls, config: Config, services: Services, store: Store) -> StorageSet:
+        """Every storage of the configuration, the users' private chats with the bot among them. Nothing is
+        connected yet: `monitor` finds out which of them work."""
+        chats = config.private_chats
+        options = [*config.storages, *([chats] if chats else [])]
+        return cls(StorageHandle(store, registry.open_storage(each, services)) for each in options)
+
+    def __getitem__(self, name: str) -> StorageHandle:
+        return self._handles[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handles)
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    @property
+    def working(self) -> list[str]:
+        """Names of the storages that files can be saved to now."""
+        return [name for name, handle in self.items() if not handle.problem]
+
+    @property
+    def present(self) -> list[StorageHandle]:
+        """The storages whose disk or server is there, even if it cannot be written to."""
+        return [handle for handle in self.values() if handle.is_present]
+
+    def working_storage(self, name: str) -> Storage:
+        """The storage of that name. Raises `StorageUnavailable` if it is not in the set, or does not work."""
+        handle = self.get(name)
+        if handle is None:
+            raise StorageUnavailable("This worker has no storage '{name}'.", name=name)
+        if handle.problem:
+            raise StorageUnavailable(handle.problem)
+        return handle.storage
+
+    async def monitor(self) -> Never:
+        """Check every storage every two seconds. A disk that hangs does not delay the other checks."""
+        async with asyncio.TaskGroup() as group:
+            for handle in self.values():
+                group.create_task(repeat("storage", handle.check, _CHECK_SECONDS))
+            await asyncio.Event().wait()
+        raise AssertionError
+
+    async def close(self) -> None:
+        """Close all storages, whatever state they are in."""
+        async with AsyncExitStack() as stack:
+            for handle in self.values():
+                stack.push_async_callback(handle.storage.close)
+
+
+def lanes(kinds: Iterable[str], storages: Iterable[str]) -> list[str]:
+    """Every lane (`TaskSpec.lane`) of these task types and storages. The type `transfer` has a lane for each
+    pair of storages: the one it reads and the one it writes."""
+    names = list(storages)
+    sources: list[str] = []
+    for kind in kinds:
+        sources += [f"{kind}@{name}" for name in names] if kind == "transfer" else [kind]
+    return [f"{source}/{name}" for source in sources for name in names]
+
+
+async def check_identity(store: Store, storage: Storage) -> None:
+    """Compare the mark on the disk with the one in Redis. The first disk that is seen gets a mark.
+
+    Raises `StorageUnavailable` if this disk is not the storage's; nothing is written to it then.
+    """
+    if not storage.capabilities.this_machine_only:
+        return
+    expected = await store.workers.storage_identity(storage.name) or await _mark_first_disk(store, storage)
+    found = await storage.identity()
+    if found != expected:
+        raise StorageUnavailable(
+            f"storage {storage.name!r} is not on this machine: its folder "
+            + ("has no mark" if found is None else "has the mark of another storage")
+            + f"; is the disk mounted? If the folder is right, write {expected} into its .saveany-storage"
+        )
+    await storage.adopt(expected)  # replaces the mark of a disk that was seen here before
+
+
+async def _mark_first_disk(store: Store, storage: Storage) -> str:
+    """The mark of a storage that had none: of this disk, or of the disk of a worker that was faster."""
+    while not await store.workers.lock(f"storage:{storage.name}", _MARKING_MS):
+        if known := await store.workers.storage_identity(storage.name):
+            return known
+        await asyncio.sleep(0.05)
+    mark = await storage.identity() or uuid4().hex
+    await storage.adopt(mark)
+    return await store.workers.establish_storage(storage.name, mark)

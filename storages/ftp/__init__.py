@@ -1,0 +1,1 @@
+"""Any FTP server, with or without TLS."""

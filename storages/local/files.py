@@ -1,0 +1,98 @@
+"""What the disk tells about files, and the parts of uploads in a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from saveany.errors import Fenced, StorageError
+from storages.base import (
+    Entry,
+    UploadKey,
+)
+from storages.local.jail import (
+    Disk,
+    FolderHandle,
+    is_file,
+)
+from storages.parts import PartName, parse, split
+
+
+def sibling_name(disk: Disk, path: str, final: str) -> str:
+    """The name of `final`, which must be in the folder of `path`."""
+    *folder, _ = split(path)
+    *there, name = split(final)
+    if folder != there:
+        raise StorageError(f"{final!r} is not in the folder of {path!r}")
+    return name
+
+
+def parts_of(folder: FolderHandle, key: UploadKey) -> Iterator[PartName]:
+    """The parts of that task and item, of every epoch."""
+    for name in folder.names():
+        part = parse(name)
+        if part and part.belongs_to(key):
+            yield part
+
+
+def leftovers_of(folder: FolderHandle, key: UploadKey) -> list[PartName]:
+    """The parts of this upload; `Fenced` if one is of a later claim."""
+    found = list(parts_of(folder, key))
+    if any(part.epoch > key.epoch for part in found):
+        raise Fenced(f"task {key.task}: a later claim than {key.epoch} works on it")
+    return found
+
+
+def fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
+    """Rename all parts of this upload, so that none can be committed; returns them as they are now."""
+    fenced = []
+    for part in leftovers_of(folder, key):
+        with suppress(FileNotFoundError):  # committed or aborted just now: there is nothing left to fence
+            new = part._replace(mark="old")
+            folder.rename(str(part), str(new))
+            fenced.append(new)
+    return fenced
+
+
+def listed(parts: list[str], item: os.DirEntry[str]) -> Entry | None:
+    """What a listing says of it, None to say nothing: special, a link, or gone meanwhile."""
+    try:
+        return _entry(parts, item.name, item.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def _entry(parts: list[str], raw: str, there: os.stat_result) -> Entry | None:
+    is_dir = stat.S_ISDIR(there.st_mode)
+    if not (is_dir or is_file(there)):
+        return None
+    name = os.fsencode(raw).decode(errors="replace")
+    size = 0 if is_dir else there.st_size
+    return Entry(name, "/".join([*parts, name]), size, is_dir, there.st_mtime_ns // 1_000_000)
+
+
+def version(file: os.stat_result) -> str:
+    """A mark that changes with the content of a file, as far as the file system records changes."""
+    return f"{file.st_mtime_ns:x}-{file.st_size:x}"
+
+
+def only_file(there: os.stat_result | None) -> os.stat_result:
+    """The same; `OSError` if there is nothing, or no regular file."""
+    if there is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not is_file(there):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return there
+
+
+def same_file(one: os.stat_result, other: os.stat_result | None) -> bool:
+    """Whether both describe one inode."""
+    return other is not None and os.path.samestat(one, other)
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes, for a user."""
+    return f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,66 @@
+"""Reading a file of a disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import TypeVar
+
+from saveany.errors import StorageError
+from storages.base import (
+    Reader,
+)
+from storages.local.files import version
+from storages.local.jail import (
+    Disk,
+    SharedDescriptor,
+    read_all,
+)
+
+T = TypeVar("T")
+
+#: Bytes per piece that a reader returns.
+PIECE = 1 << 20
+
+
+class LocalReader(Reader):
+    """A file of a disk, read in pieces of up to 1 MiB. `LocalStorage.open` makes it."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        super().__init__(disk.name, path, 0)
+        self._disk = disk
+        self._file: SharedDescriptor | None = None  # None before `open` and after `close`
+
+    def open(self) -> None:
+        """Open the file. Blocks."""
+        with ExitStack() as stack:
+            fd = self._disk.open_file(self.path, stack)
+            found = os.fstat(fd)
+            self.size, self.modified_at = found.st_size, found.st_mtime_ns // 1_000_000
+            self.version = version(found)
+            self._file = SharedDescriptor(fd)
+            stack.pop_all()
+
+    async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        for at in range(start, end, PIECE):
+            piece = await self._use(partial(read_all, offset=at, size=min(PIECE, end - at)))
+            if not piece:
+                return
+            yield piece
+
+    async def _check_unchanged(self) -> None:
+        if version(await self._use(os.fstat)) != self.version:
+            raise self.changed()
+
+    async def _use(self, work: Callable[[int], T]) -> T:
+        if self._file is None:
+            raise StorageError(f"storage {self._disk.name!r}: {self.path!r} is closed")
+        return await self._disk.run(self.path, self._file.lend(work))
+
+    async def close(self) -> None:
+        """Close the file, once the last read has ended."""
+        file, self._file = self._file, None
+        if file:
+            file.give_back()

@@ -1,0 +1,269 @@
+"""Files in a folder of this machine.
+
+What lies on the disk:
+
+    <base>/films/a.mkv                            a finished file
+    <base>/films/.a.mkv.<task>-<item>.2.partial      the upload of that item by epoch 2
+    <base>/films/.a.mkv.<task>-<item>.1.old.partial  what epoch 1 left, fenced by epoch 2
+    <base>/.saveany-storage                       says which disk this is
+    <base>/.saveany-…                             other names SaveAny keeps for itself
+
+Nothing outside the base is ever touched: `storages/jail.py`.
+
+The fence. A commit goes by the part's *name*: it is renamed to the final one, or linked where every rename
+replaces. `finished` and `begin` of a later epoch first rename every part they find: from then on the earlier
+writer's commit has no source and fails, whenever it wakes. A link made before that is seen by `finished`,
+because part and final are then one inode. The new part is made before the old ones are removed, so an
+unfinished upload has a part at every moment and a foreign file of the same size is not taken for its result;
+and the folder is looked through once more after it is made, so of two claims that begin at once the later
+sees the earlier's part, or the earlier learns that it is late.
+
+Whose bytes. A fenced writer still has its descriptor, so as a rule `begin` makes a new inode: late bytes go
+to a file that nothing will publish. Resuming keeps the inode, and the caller answers for it: it passes `keep`
+only for the very same source, so what a fenced writer may still write is what belongs at that place anyway,
+and it never cuts a file of the planned size. Bytes outside `keep` count as missing until they are written
+again. The earlier writer of the *same* epoch would have the same part name, so its part is taken over only
+when it is closed; one epoch belongs to one process, which opens a storage once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from saveany.errors import Fenced, NameTaken, StorageError
+from storages.base import (
+    Capabilities,
+    Entry,
+    Range,
+    Reader,
+    Receipt,
+    Services,
+    Storage,
+    Upload,
+    UploadKey,
+    Usage,
+)
+from storages.local.files import _entry, fence, listed, only_file, parts_of, same_file, sibling_name, version
+from storages.local.jail import (
+    Disk,
+    FolderHandle,
+    is_file,
+    read_all,
+    write_all,
+)
+from storages.local.options import LocalOptions
+from storages.local.reader import LocalReader
+from storages.local.upload import LocalUpload, ResumablePart
+from storages.parts import RESERVED, is_reserved, split
+
+T = TypeVar("T")
+
+
+class LocalStorage(Storage):
+    """A folder of this machine; the modes of new files and folders follow the umask."""
+
+    capabilities = Capabilities(
+        random_writes=True,
+        reads_back=True,
+        resumes=True,
+        late_name=True,
+        exclusive=True,
+        fences=True,
+        lists=True,
+        reads=True,
+        folders=True,
+        moves=True,
+        copies=True,
+        usage=True,
+        this_machine_only=True,
+    )
+
+    def __init__(self, options: LocalOptions, services: Services | None = None) -> None:
+        self.name = options.name
+        self.disk = Disk(options.name, options.base_path.expanduser().absolute())
+        self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        """As in the contract. A known size is reserved on the disk: `NoSpace` comes before the first byte.
+
+        Nothing is kept if the size is unknown.
+        """
+        before = self._uploads.get(key)
+        upload = self._uploads[key] = LocalUpload(self.disk, key, path)
+        resumable = ResumablePart(size, tuple(keep), may_be_own=before is None or before.over)
+        try:
+            await self.disk.run(path, lambda: upload.open(size, resumable))
+        except BaseException as error:
+            # What was taken over is worth keeping for the next try, unless a later claim works on it.
+            await (upload.__aexit__() if upload.kept and not isinstance(error, Fenced) else upload.abort())
+            raise
+        return upload
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
+        """As in the contract."""
+        name = sibling_name(self.disk, path, final)
+
+        def check() -> Receipt | None:
+            with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
+                leftovers = [str(part) for part in fence(folder, key)]
+                there = folder.stat(name)
+                if there is None or not is_file(there) or there.st_size != size:
+                    return None
+                if leftovers and not any(same_file(there, folder.stat(part)) for part in leftovers):
+                    return None
+                folder.unlink(leftovers)
+                folder.sync()  # the earlier worker may have died, or the power gone, just before it did
+                return Receipt(final, size, version(there))
+            return None
+
+        return await self.disk.run(final, check)
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        """As in the contract; folders stay."""
+
+        def remove() -> None:
+            with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
+                folder.unlink([str(part) for part in parts_of(folder, key) if part.epoch <= key.epoch])
+
+        await self.disk.run(path, remove)
+
+    async def probe(self) -> None:
+        """As in the contract; makes the base folder if it is missing."""
+
+        def echo(folder: FolderHandle, name: str, sent: bytes) -> bytes:
+            fd = folder.create(name, 0o600)
+            try:
+                write_all(fd, 0, sent)
+                os.fsync(fd)
+                return read_all(fd, 0, len(sent))
+            finally:
+                os.close(fd)
+                folder.unlink([name])
+
+        def work() -> bool:
+            sent = secrets.token_bytes(64)
+            with self.disk.folder([], create=True) as folder:
+                return echo(folder, f"{RESERVED}probe-{secrets.token_hex(8)}", sent) == sent
+
+        if not await self.disk.run("", work):
+            raise StorageError(f"storage {self.name!r}: the disk gave back other bytes than were written")
+
+    async def identity(self) -> str | None:
+        """As in the contract, from `.saveany-storage` in the base folder."""
+        return await self.disk.run("", self.disk.identity)
+
+    async def adopt(self, identity: str) -> None:
+        """As in the contract; makes the base folder if it is missing. 1 to 64 letters, digits, `-` or `_`."""
+        await self.disk.run("", lambda: self.disk.adopt(identity))
+
+    async def stat(self, path: str) -> Entry | None:
+        """As in the contract; links and devices count as nothing."""
+
+        def look() -> Entry | None:
+            with suppress(FileNotFoundError), self.disk.parent(path) as (folder, name):
+                there = folder.stat(name)
+                return there and _entry(path.split("/")[:-1], name, there)
+            return None
+
+        return await self.disk.run(path, look)
+
+    async def delete(self, path: str) -> None:
+        """As in the contract."""
+
+        def remove() -> None:
+            with suppress(FileNotFoundError), self.disk.parent(path) as (folder, name):
+                folder.unlink([name])
+
+        await self.disk.run(path, remove)
+
+    async def open(self, path: str) -> Reader:
+        """As in the contract. A file that is replaced or deleted meanwhile is read to its end."""
+        reader = LocalReader(self.disk, path)
+        try:
+            await self.disk.run(path, reader.open)
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def mkdir(self, path: str) -> None:
+        """As in the contract."""
+
+        def make() -> None:
+            with self.disk.folder(split(path) if path else [], create=True):
+                return
+
+        await self.disk.run(path, make)
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
+        """As in the contract; makes the folder of `to`."""
+
+        def rename() -> Receipt:
+            with self.disk.parent(path) as (folder, name):
+                file = only_file(folder.stat(name))
+                with self.disk.parent(to, create=True) as (there, new):
+                    self._give_name(folder, name, there, new, replace=replace)
+                    there.sync()
+                folder.sync()
+            return Receipt(to, file.st_size, version(file))
+
+        return await self.disk.run(path, rename)
+
+    def _give_name(
+        self, folder: FolderHandle, name: str, there: FolderHandle, new: str, *, replace: bool
+    ) -> None:
+        taken = there.stat(new)
+        if taken and (not replace or not is_file(taken)):
+            raise NameTaken(f"storage {self.name!r}: {new!r} exists already")
+        try:
+            if replace:
+                folder.rename(name, new, there)
+            else:
+                folder.publish(name, new, there)
+                folder.unlink([name])  # where it was linked
+        except FileExistsError:
+            raise NameTaken(f"storage {self.name!r}: {new!r} exists already") from None
+
+    def copies_from(self, origin: Storage) -> bool:
+        """Any folder of this machine."""
+        return isinstance(origin, LocalStorage)
+
+    async def usage(self) -> Usage:
+        """As in the contract, of the whole disk: it has other users, too."""
+
+        def look() -> Usage:
+            with self.disk.folder([]) as folder:
+                disk = os.fstatvfs(folder.fd)
+            size = disk.f_frsize
+            used = (disk.f_blocks - disk.f_bfree) * size
+            return Usage(used=used, free=disk.f_bavail * size, total=disk.f_blocks * size)
+
+        return await self.disk.run("", look)
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        """As in the contract. Only files and folders: no links, devices, parts or names kept for SaveAny.
+
+        A name that is not UTF-8 is shown with U+FFFD in it, and cannot be opened by that.
+        """
+        parts = split(path) if path else []
+
+        def look() -> Iterable[Entry]:
+            try:
+                with self.disk.folder(parts) as folder, os.scandir(folder.fd) as found:
+                    shown = (item for item in found if not is_reserved(item.name))
+                    return [entry for item in shown if item.name > after and (entry := listed(parts, item))]
+            except FileNotFoundError:
+                if parts:
+                    raise
+                return []  # nothing was saved yet
+
+        return sorted(await self.disk.run(path, look), key=lambda entry: entry.name)[:limit]
+
+    async def close(self) -> None:
+        """Let the threads end; a call that hangs on a broken disk is not waited for."""
+        self.disk.close()

@@ -1,0 +1,1 @@
+"""Video hosts with openload's API: Streamtape, pstream and their relatives."""

@@ -1,0 +1,302 @@
+"""Video hosts with openload's API: Streamtape, pstream, their relatives. Untested against the live services.
+
+Every call is a GET that answers `{status, msg, result}`, mostly with HTTP 200 whatever the status; login and
+key stand in its query. Files and folders have ids: a path is looked up folder by folder, and what was seen of
+folders is remembered. A name may be there several times: of such files the newest is shown, and a replaced
+one is removed after the new one has its name. A rename goes by id, so `finished` stops a sealed upload only
+if that does not look its part up at the same moment.
+
+Their documentation: https://streamtape.com/api and https://pstream.net/api-documentation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import httpx
+
+from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from storages.base import Capabilities, Entry, Receipt, Services
+from storages.openload.api import (
+    FIRST_POLL,
+    LAST_POLL,
+    FolderListing,
+    OpenloadApi,
+    OpenloadFile,
+    parse_listing,
+    without_empty,
+)
+from storages.openload.names import NAMES
+from storages.openload.options import OpenloadOptions
+from storages.parts import RESERVED, split
+from storages.remote import Chunks, RemoteStorage
+from storages.sequential import Chunk
+from storages.web import Web
+
+#: Seconds in which a service must know of a file that it has taken.
+_SETTLE: Final = 60.0
+
+
+#: Looks after an upload that was given up at its end.
+_SWEEPS: Final = 5
+
+
+class OpenloadStorage(RemoteStorage):
+    """A folder of an account there. What is saved is watched there, not read back (no `reads`).
+
+    `url` gives the service's page of a file, which does not expire. Streamtape takes files up to 15 GB.
+    """
+
+    capabilities = Capabilities(
+        needs_size=True, late_name=True, lists=True, folders=True, moves=True, links=True
+    )
+
+    def __init__(self, options: OpenloadOptions, services: Services | None = None) -> None:
+        super().__init__(options.name)
+        self._web = Web(options.name, own=options.address, allow=(services or Services()).allow)
+        self._address = options.address
+        self._api = OpenloadApi(options, self._web)
+        self._base = "/" + options.base_path.strip("/")
+        self._pulls = options.pull
+        self._ids = {"": ""}  # of folders, by path there; the root has none
+        self._making = asyncio.Lock()  # they would make a folder twice
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        await self._web.reach(self._address)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._web.close()
+
+    # Paths and ids. A place is a path there, from the root on.
+
+    def _at(self, path: str) -> str:
+        return f"{self._base}/{path}" if path else self._base
+
+    async def _id(self, place: str) -> str:
+        """Of a folder. Raises `FileNotFoundError`."""
+        if place not in self._ids:
+            above, _, name = place.rpartition("/")
+            folders = (await self._listing(above)).folders
+            if name not in folders:
+                raise FileNotFoundError(place)
+            self._ids[place] = folders[name]
+        return self._ids[place]
+
+    async def _listing(self, place: str) -> FolderListing:
+        """What is in a folder. Raises `FileNotFoundError`."""
+        remembered = place in self._ids
+        folder = await self._id(place)
+        try:
+            told = await self._api.ask("file/listfolder", **without_empty(folder=folder))
+            with self._api.understanding():
+                return parse_listing(told)
+        except FileNotFoundError:
+            if not place:
+                raise self._api.not_understood() from None
+            if not remembered:
+                raise
+        self._ids = {"": ""}  # it was removed, perhaps made anew
+        return await self._listing(place)
+
+    async def _files(self, path: str) -> tuple[FolderListing, list[OpenloadFile]]:
+        """What is in the folder of a path, and the files of its name, newest first."""
+        folder, _, name = self._at(path).rpartition("/")
+        listing = await self._listing(folder)
+        return listing, listing.named(name)
+
+    # The calls of RemoteStorage.
+
+    async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        place, _, name = self._at(path).rpartition("/")
+        try:
+            told = await self._api.ask("file/ul", folder=await self._id(place))
+        except FileNotFoundError:
+            raise StorageUnavailable(f"storage {self.name!r}: the folder of {path!r} is gone") from None
+        with self._api.understanding():
+            address = str(told["url"])
+        whole = False
+
+        async def all_of_it() -> AsyncGenerator[Chunk, None]:
+            nonlocal whole
+            async for chunk in chunks:
+                yield chunk
+            whole = True
+
+        try:
+            sent = await self._api.upload(address, NAMES.encode(name), all_of_it(), size or 0)
+            await self._check(sent, path, NAMES.encode(name), size)
+        except BaseException as error:
+            if whole:
+                await asyncio.shield(self._sweep(path))
+            if isinstance(error, FileNotFoundError):
+                raise StorageUnavailable(
+                    f"storage {self.name!r}: the service has not kept {path!r}"
+                ) from error
+            raise
+
+    async def _sweep(self, path: str) -> None:
+        """Remove an upload that came in whole and was given up then: the service shows it a moment later."""
+        pause = FIRST_POLL
+        for _ in range(_SWEEPS):
+            with suppress(StorageError, FileNotFoundError):
+                _, files = await self._files(path)
+                await self._remove_all(files)
+                if files:
+                    return
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _check(self, sent: Any, path: str, name: str, size: int | None) -> None:
+        """Wait until the service knows what was sent, which must be whole, and see to its name."""
+        with self._api.understanding():
+            file = str(sent["id"])
+        info = await self._settled(file, path)
+        with self._api.understanding():
+            named, arrived = str(info["name"]), int(info["size"])
+        if arrived != size:
+            raise StorageError(
+                "storage {storage!r}: {path!r} must have {size} bytes, but {arrived} arrived",
+                storage=self.name,
+                path=path,
+                size=size or 0,
+                arrived=arrived,
+            )
+        if named != name:  # some drop the extension of what is uploaded
+            await self._api.ask("file/rename", file=file, name=name)
+
+    async def _settled(self, file: str, path: str) -> Mapping[str, Any]:
+        """What the service knows of a file that it has just taken; waits until it does."""
+        pause, until = FIRST_POLL, time.monotonic() + _SETTLE
+        while time.monotonic() < until:
+            told = await self._api.about("file/info", file=file)
+            if told.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
+                raise StorageError(f"storage {self.name!r}: the service could not process {path!r}")
+            if told.get("status") == httpx.codes.OK:
+                return told
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_POLL)
+        raise StorageUnavailable(f"storage {self.name!r}: the service has not kept {path!r}")
+
+    async def _rename(self, path: str, to: str, *, replace: bool) -> None:
+        (before, _, name), (there, _, final) = self._at(path).rpartition("/"), self._at(to).rpartition("/")
+        listing, files = await self._files(path)
+        target = listing if before == there else await self._listing(there)
+        if not files:
+            raise FileNotFoundError(path)
+        taken = target.named(final)
+        if final in target.folders or (taken and not replace):
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        file = files[0]
+        if name != final:
+            await self._api.ask("file/rename", file=file.id, name=NAMES.encode(final))
+        if before != there:
+            await self._move(file, there, name)
+        await self._remove_all([each for each in taken if each.id != file.id])
+
+    async def _move(self, file: OpenloadFile, there: str, before: str) -> None:
+        """To another folder; in the old one, it has the new name already."""
+        try:
+            await self._api.ask("file/move", file=file.id, folder=await self._id(there))
+        except BaseException:
+            with suppress(StorageError, FileNotFoundError):
+                await self._api.ask("file/rename", file=file.id, name=NAMES.encode(before))
+            raise
+
+    async def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            _, files = await self._files(path)
+            await self._remove_all(files)
+
+    async def _remove_all(self, files: Sequence[OpenloadFile]) -> None:
+        for file in files:
+            with suppress(FileNotFoundError):
+                await self._api.ask("file/delete", file=file.id)
+
+    async def _make_folder(self, path: str) -> None:
+        async with self._making:
+            await self._made(self._at(path), path)
+
+    async def _made(self, place: str, path: str) -> FolderListing:
+        """What is in a folder, which is made if it is missing."""
+        with suppress(FileNotFoundError):
+            return await self._listing(place)
+        above, _, name = place.rpartition("/")
+        if (await self._made(above, path)).named(name):
+            raise StorageError(f"storage {self.name!r}: {path!r}: a file stands where a folder is needed")
+        parent = await self._id(above)
+        told = await self._api.ask("file/createfolder", name=NAMES.encode(name), **without_empty(pid=parent))
+        with self._api.understanding():
+            self._ids[place] = str(told["folderid"])
+        return FolderListing({}, [])
+
+    async def _scan(self, path: str) -> list[Entry]:
+        try:
+            listing = await self._listing(self._at(path))
+        except FileNotFoundError:
+            if path and await self._stat(path):
+                raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
+            raise
+        names = {*listing.folders, *(file.name for file in listing.files)}
+        found = [listing.entry(f"{path}/{name}" if path else name) for name in names]
+        return [entry for entry in found if entry]
+
+    async def _stat(self, path: str) -> Entry | None:
+        try:
+            listing, _ = await self._files(path)
+        except FileNotFoundError:
+            return None
+        return listing.entry(path)
+
+    # What else there is.
+
+    async def url(self, path: str, seconds: int) -> str:
+        """As in the contract: the page of the file, for good."""
+        split(path)
+        if page := await self._page(path):
+            return page
+        raise StorageError(f"storage {self.name!r}: there is no file {path!r}, or no link to it")
+
+    async def _receipt(self, path: str, size: int) -> Receipt:
+        page = ""
+        with suppress(StorageError):
+            page = await self._page(path)
+        return Receipt(path, size, page=page)
+
+    async def _page(self, path: str) -> str:
+        """The service's page of a file, "" if there is none."""
+        try:
+            _, files = await self._files(path)
+        except FileNotFoundError:
+            return ""
+        return files[0].link if files else ""
+
+    @property
+    def pulls(self) -> bool:
+        """As in the contract."""
+        return self._pulls
+
+    async def _pull(self, url: str, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        # The service names the file.
+        hidden = "/".join(filter(None, [folder, f"{RESERVED}pull-{secrets.token_hex(8)}"]))
+        await self._make_folder(hidden)
+        number = await self._id(self._at(hidden))
+        try:
+            await self._api.fetch(url, number)
+            fetched = (await self._listing(self._at(hidden))).files
+            if not fetched:
+                raise StorageUnavailable(f"storage {self.name!r}: the service has not kept {path!r}")
+            await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
+        except FileNotFoundError:
+            raise StorageUnavailable(f"storage {self.name!r}: the folder of {path!r} is gone") from None
+        finally:
+            self._ids.pop(self._at(hidden), None)
+            with suppress(StorageError, FileNotFoundError):
+                await self._api.ask("file/deletefolder", folder=number)

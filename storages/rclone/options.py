@@ -1,0 +1,80 @@
+"""Options of an `rclone` storage, and which flags of rclone they may contain."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, field_validator
+
+from storages.base import StorageOptions
+from storages.rclone.targets import folders
+
+#: Options of rclone that a configuration may pass on: how fast or patiently it works, whom it trusts, and
+#: those of its backends.
+_GENERAL: Final = (
+    *("bwlimit", "buffer-size", "ca-cert", "checkers", "contimeout", "disable-http2", "fast-list"),
+    *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
+    *("retries", "timeout", "tpslimit", "tpslimit-burst", "transfers", "use-mmap", "user-agent"),
+)
+
+
+_OF_BACKENDS: Final = re.compile(
+    """--(azureblob|azurefiles|b2|box|cache|chunker|cloudinary|combine|compress|crypt|drime|drive|dropbox|
+    fichier|filefabric|filelu|filen|filescom|ftp|gcs|gofile|gphotos|hasher|hdfs|hidrive|http|huaweidrive|
+    iclouddrive|imagekit|internetarchive|internxt|jottacloud|koofr|linkbox|local|mailru|mega|netstorage|
+    onedrive|oos|opendrive|pcloud|pikpak|pixeldrain|premiumizeme|protondrive|putio|qingstor|quatrix|s3|
+    seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
+    re.VERBOSE,
+)
+
+
+#: They only say what rclone prints, and nobody reads that.
+_SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
+
+
+class RcloneOptions(StorageOptions):
+    """Options of an `rclone` storage. Needs rclone 1.60 or newer on the machine."""
+
+    remote: str = Field(
+        min_length=1,
+        repr=False,  # one that is given in whole may have a password
+        description="A remote of rclone.conf, with a path if wanted, as in gdrive: or box:dir.",
+        examples=["gdrive:"],
+    )
+    base_path: str = Field(default="", description="Folder below the remote.", examples=["telegram"])
+    config_path: Path | None = Field(
+        default=None,
+        description="rclone.conf to use. Left out: the user's own.",
+        examples=["/home/me/.config/rclone/rclone.conf"],
+    )
+    flags: tuple[str, ...] = Field(
+        default=(),
+        description="More options of rclone, such as --drive-chunk-size=64M.",
+        examples=[["--tpslimit=5"]],
+    )
+
+    def folders_here(self) -> list[Path]:
+        """Those that the remote is only another name for."""
+        remote = self.remote if ":" in self.remote else f"{self.remote}:"
+        return folders(remote, self.base_path, self.config_path)
+
+    @field_validator("flags")
+    @classmethod
+    def _harmless(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        """One word each, as in `--checkers=8`; also taken are two, as in `"--checkers", "8"`."""
+        flags: list[str] = []
+        for word in words:
+            if not word.startswith("-") and flags and "=" not in flags[-1]:
+                flags[-1] += f"={word}"
+            else:
+                flags.append(word)
+        flags = [flag for flag in flags if not _SHOWN.fullmatch(flag)]
+        for flag in flags:
+            if flag.partition("=")[0][2:] not in _GENERAL and not _OF_BACKENDS.match(flag):
+                raise ValueError(
+                    f"{flag} is not allowed; these are: --{', --'.join(_GENERAL)}, and those of a backend, "
+                    "as in --drive-chunk-size=64M"
+                )
+        return tuple(flags)

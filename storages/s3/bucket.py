@@ -1,0 +1,316 @@
+"""A bucket: requests to the service, their errors, and what several of them achieve together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    SSLError,
+)
+from botocore.handlers import add_expect_header
+
+from saveany.errors import Fenced, NameTaken, StorageError, StorageUnavailable
+from saveany.net import trust
+from saveany.net.client import describe, is_offline
+from saveany.net.dial import CONNECT_SECONDS
+from storages.base import (
+    MOST_ENTRIES,
+    Entry,
+    Receipt,
+    UploadKey,
+    endless,
+)
+from storages.parts import split
+from storages.s3.errors import BROKEN, MEANINGS, error_code, is_unknown_condition
+from storages.s3.http import session_class
+from storages.s3.objects import NAMES, OWNER, milliseconds, owner_of, version_of
+from storages.s3.options import S3Options, endpoint_url
+from storages.web import Web
+
+#: Larger objects are copied part by part, in parts of this many bytes.
+_COPY: Final = 5 << 30
+#: Entries that count for a page of a listing that has none.
+_PAGE: Final = 1000
+
+
+class S3Bucket:
+    """The objects below `base_path` in the bucket of a storage."""
+
+    def __init__(self, options: S3Options, proxy: str) -> None:
+        self.name = options.name  # of the storage
+        self.options = options
+        self.bucket_name = options.bucket_name
+        self.prefix = f"{options.base_path.strip('/')}/" if options.base_path.strip("/") else ""
+        self.proxy = proxy
+        self.web = Web(options.name)
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+        self._conditional = True  # whether the service understands `If-None-Match: *`
+
+    async def client(self) -> Any:
+        """The client, connected to nothing before its first request."""
+        async with self._opening:
+            if self._client is None:
+                options = self.options
+                made = get_session().create_client(
+                    "s3",
+                    region_name=options.region,
+                    endpoint_url=endpoint_url(options) or None,
+                    aws_access_key_id=options.access_key_id or None,
+                    aws_secret_access_key=options.secret_access_key.get_secret_value() or None,
+                    aws_session_token=options.session_token.get_secret_value() or None,
+                    config=_config(options, self.proxy),
+                    verify=str(trust.bundle()),
+                )
+                self._client = await self._stack.enter_async_context(made)
+                # aiohttp would wait for ever for the leave to send: not every server gives it.
+                self._client.meta.events.unregister("before-call.s3", add_expect_header)
+                # The library asks so for the region when it is sent elsewhere, and again about the answer.
+                self._client.meta.events.register("before-call.s3.HeadBucket", _no_region)
+        return self._client
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """One request; its errors are those of the contract."""
+        with self.web.pulse.asking(), self.edge():
+            return await getattr(await self.client(), operation)(Bucket=self.bucket_name, **arguments)
+
+    @contextmanager
+    def edge(self) -> Iterator[None]:
+        """Gives the errors of the service their meaning."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._refusal(error) from error
+        except NoCredentialsError as error:
+            raise StorageError(
+                f"storage {self.name!r}: no credentials; set access_key_id and secret_access_key"
+            ) from error
+        except BROKEN as error:
+            raise StorageUnavailable(
+                f"storage {self.name!r}: the connection broke, or the reply is not that of S3 "
+                f"({type(error).__name__})"
+            ) from error
+        except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
+            raise StorageError(f"storage {self.name!r} cannot work with these options: {error}") from error
+        except KeyError as error:
+            raise StorageError(f"storage {self.name!r}: that is no answer of S3; correct endpoint") from error
+        except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:  # the last: sent in a circle
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> StorageUnavailable:
+        said = describe(error)
+        if is_offline(error):
+            return StorageUnavailable(f"storage {self.name!r}: {said}")
+        text = f"the service at {endpoint_url(self.options) or 'Amazon'} cannot be reached, or broke off "
+        if not isinstance(error, SSLError):
+            return StorageUnavailable(f"storage {self.name!r}: {text}({type(error).__name__})")
+        hint = "" if "certificate" in said else "; does it speak https? Else write http:// before endpoint"
+        return StorageUnavailable(f"storage {self.name!r}: {text}({said}{hint})")
+
+    def _refusal(self, error: ClientError) -> Exception:
+        code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchUpload":
+            return Fenced(f"storage {self.name!r}: the upload is gone; another worker has taken it over")
+        kind, text = MEANINGS.get(code, (None, ""))
+        if kind is None:
+            kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
+            text = f"the service answers {code} (HTTP {status})"
+        return kind(f"storage {self.name!r}, bucket {self.bucket_name!r}: {text}")
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._stack.aclose()
+        await self.web.close()
+        self._client = None
+
+    def key(self, path: str) -> str:
+        """The key of a path; `UnsafePath` if it is none."""
+        return self.prefix + "/".join(map(NAMES.encode, split(path)))
+
+    def path(self, key: str) -> str:
+        """The path of a key."""
+        return "/".join(map(NAMES.decode, key.removeprefix(self.prefix).split("/")))
+
+    async def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
+        """Number -> (ETag, bytes) of the parts that the service has."""
+        found: dict[int, tuple[str, int]] = {}
+        marker = 0
+        while True:
+            page = await self.call("list_parts", Key=key, UploadId=upload, PartNumberMarker=marker)
+            for part in page.get("Parts", []):
+                found[part["PartNumber"]] = part["ETag"], part["Size"]
+            if not page.get("IsTruncated"):
+                return found
+            if page["NextPartNumberMarker"] <= marker:
+                raise endless(self.name, f"the parts of {key}")
+            marker = page["NextPartNumberMarker"]
+
+    async def uploads(self, key: str) -> list[str]:
+        """Ids of the unfinished uploads of a key, the newest first."""
+        try:
+            page = await self.call("list_multipart_uploads", Prefix=key)
+        except Fenced:  # rclone's way to say that there is none
+            return []
+        ours = [each for each in page.get("Uploads") or [] if each["Key"] == key]
+        return [each["UploadId"] for each in sorted(ours, key=_initiated, reverse=True)]
+
+    async def abort_uploads(self, key: str, uploads: Sequence[str]) -> None:
+        """Remove these unfinished uploads of a key, as far as they still exist."""
+        for upload in uploads:
+            try:
+                await self.call("abort_multipart_upload", Key=key, UploadId=upload)
+            except Fenced:
+                continue  # it is gone already
+
+    async def receipt(self, key: UploadKey, path: str, size: int) -> Receipt | None:
+        """The receipt of the object at `path`, None unless an upload of that task and item has made it."""
+        head = await self.head(self.key(path))
+        if head is None or head["ContentLength"] != size:
+            return None
+        if head.get("Metadata", {}).get(OWNER) != owner_of(key):
+            return None
+        return Receipt(path, size, version_of(head))
+
+    async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> str:
+        """Make a multipart upload an object; returns its version. Raises `NameTaken` and `Fenced`."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
+        arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+        return await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+
+    async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
+        """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""
+        taken = NameTaken(f"storage {self.name!r}: {self.path(arguments['Key'])!r} exists already")
+        if not replace and await self.head(arguments["Key"]) is not None:
+            raise taken
+        if not replace and self._conditional:
+            try:
+                return version_of(await self.call(operation, **arguments, IfNoneMatch="*"))
+            except StorageError as error:
+                if error_code(error.__cause__) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    raise taken from None
+                if not is_unknown_condition(error.__cause__):
+                    raise
+                self._conditional = False
+        return version_of(await self.call(operation, **arguments))
+
+    async def head(self, key: str) -> Any:
+        """The reply to a HEAD request, None if there is no such object."""
+        try:
+            return await self.call("head_object", Key=key)
+        except StorageError as error:
+            if error_code(error.__cause__) in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise
+
+    async def pages(
+        self, prefix: str, start: str, delimiter: str
+    ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
+        """Pages of a listing, each with its last key without the prefix."""
+        more: dict[str, Any] = {"StartAfter": start} if start else {}
+        count = 0
+        while True:
+            page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
+            files, folders = page.get("Contents") or [], page.get("CommonPrefixes") or []
+            ends = [each["Key"] for each in files[-1:]] + [each["Prefix"] for each in folders[-1:]]
+            # A key that ends in a slash is what some tools make in place of a folder.
+            shown = [self._file(each) for each in files if not each["Key"].endswith("/")]
+            yield max(ends, default="").removeprefix(prefix), [*shown, *map(self._folder, folders)]
+            if not page.get("IsTruncated"):
+                return
+            count += len(files) + len(folders) or _PAGE  # one of nothing counts as a whole
+            if count > MOST_ENTRIES:
+                raise endless(self.name, prefix)
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _file(self, listed: Mapping[str, Any]) -> Entry:
+        path = self.path(listed["Key"])
+        return Entry(
+            path.rpartition("/")[2], path, listed["Size"], False, milliseconds(listed["LastModified"])
+        )
+
+    def _folder(self, listed: Mapping[str, Any]) -> Entry:
+        path = self.path(listed["Prefix"].removesuffix("/"))
+        return Entry(path.rpartition("/")[2], path, 0, True, 0)
+
+    @asynccontextmanager
+    async def body(self, key: str, **arguments: Any) -> AsyncIterator[Any]:
+        """The content of an object, as a stream."""
+        answer = await self.call("get_object", Key=key, **arguments)
+        async with answer["Body"] as body:
+            yield body
+
+    async def copy(self, path: str, to: str, *, replace: bool) -> Receipt:
+        """Copy an object within the bucket. Raises `NameTaken`, and `StorageError` if it does not exist."""
+        source, target = self.key(path), self.key(to)
+        head = await self.head(source)
+        if head is None:
+            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+        if not replace and await self.head(target) is not None:
+            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+        origin = {"Bucket": self.bucket_name, "Key": source}
+        size: int = head["ContentLength"]
+        if size > _COPY:
+            return Receipt(to, size, await self._copy_large(origin, target, size))
+        copied = await self.call("copy_object", Key=target, CopySource=origin)
+        return Receipt(to, size, version_of(copied.get("CopyObjectResult", {})))
+
+    async def _copy_large(self, origin: dict[str, str], target: str, size: int) -> str:
+        made = await self.call("create_multipart_upload", Key=target)
+        etags: dict[int, str] = {}
+        try:
+            for number, start in enumerate(range(0, size, _COPY), 1):
+                part = await self.call(
+                    "upload_part_copy",
+                    Key=target,
+                    UploadId=made["UploadId"],
+                    PartNumber=number,
+                    CopySource=origin,
+                    CopySourceRange=f"bytes={start}-{min(size, start + _COPY) - 1}",
+                )
+                etags[number] = part["CopyPartResult"]["ETag"]
+            return await self.complete(target, made["UploadId"], etags, replace=True)
+        except BaseException:
+            await self.abort_uploads(target, [made["UploadId"]])
+            raise
+
+    @property
+    def account(self) -> tuple[str, str, str]:
+        """Equal for buckets that one account has at one service."""
+        return endpoint_url(self.options), self.options.region, self.options.access_key_id
+
+
+def _no_region(**_: Any) -> None:
+    """In place of a request: the service would have told the region."""
+    raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")
+
+
+def _config(options: S3Options, proxy: str) -> AioConfig:
+    return AioConfig(
+        s3={"addressing_style": "virtual" if options.virtual_host else "path"},
+        signature_version="s3v4",  # else links in us-east-1 are signed the old way: newer buckets refuse it
+        # Many services refuse the checksums that newer clients add by themselves.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=60,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        http_session_cls=session_class(proxy),
+        proxies={} if proxy else None,  # ours alone, else that of the environment
+        max_pool_connections=32,
+    )
+
+
+def _initiated(upload: Mapping[str, Any]) -> datetime:
+    initiated: datetime = upload["Initiated"]
+    return initiated

@@ -1,0 +1,199 @@
+"""Buckets of Amazon S3 and of everything that speaks its protocol: MinIO, R2, Backblaze, Garage, …
+
+A file is a multipart upload straight to its final key, with several parts on their way at once; it appears
+when it is completed, and its upload can be ended by another worker, which a plain PUT cannot. What it has is
+found again by its key (ListMultipartUploads, ListParts), so no state of ours is needed: the caller sees to it
+that no two uploads of ours share a key (`Capabilities.exclusive` is False). The object's metadata names the
+task, so that a completion that went through just before a worker died is known as ours.
+
+Facts: parts are 5 MiB or more but the last, at most 10,000 (docs.aws.amazon.com/AmazonS3/latest/userguide/
+qfacts.html); R2 wants all of them to be of one size; completing with `If-None-Match: *` fails if the key is
+taken, and services that do not know it answer NotImplemented or ignore it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from urllib.request import getproxies
+
+from saveany.errors import NameTaken, StorageError
+from storages.base import (
+    Capabilities,
+    Entry,
+    Range,
+    Reader,
+    Receipt,
+    Services,
+    Storage,
+    Upload,
+    UploadKey,
+    believed,
+)
+from storages.parts import RESERVED, is_reserved
+from storages.s3.bucket import S3Bucket
+from storages.s3.objects import NAMES, milliseconds
+from storages.s3.options import MIB, S3Options, endpoint_url
+from storages.s3.reader import S3Reader
+from storages.s3.upload import PARTS, S3Upload
+
+#: Copies of larger objects go part by part.
+
+
+#: Entries of a page of a listing.
+
+
+class S3Storage(Storage):
+    """A bucket, or a folder in one."""
+
+    capabilities = Capabilities(resumes=True, lists=True, reads=True, moves=True, copies=True, links=True)
+
+    def __init__(self, options: S3Options, services: Services | None = None) -> None:
+        self.name = options.name
+        self.bucket = S3Bucket(options, services.proxy if services else "")
+        self._smallest_part = options.part_size * MIB
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.bucket.close()
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        """As in the contract."""
+        part_size = self._part_size(size)
+        object_key = self.bucket.key(path)
+        uploads = await self.bucket.uploads(object_key)
+        if uploads and size is not None and len(keep) == 1:
+            kept = await self._kept(object_key, uploads[0], keep[0], part_size)
+            if kept:
+                await self.bucket.abort_uploads(object_key, uploads[1:])
+                return S3Upload(self, self.bucket, key, path, part_size, uploads[0], kept)
+        await self.bucket.abort_uploads(object_key, uploads)
+        return S3Upload(self, self.bucket, key, path, part_size)
+
+    def _part_size(self, size: int | None) -> int:
+        """Bytes of a part: no file may have more than `PARTS` of them."""
+        return max(self._smallest_part, -(-(size or 0) // (PARTS * MIB)) * MIB)
+
+    async def _kept(self, key: str, upload: str, keep: Range, part_size: int) -> dict[int, str]:
+        """The parts, by number, that hold exactly the bytes in `keep`; none if they do not."""
+        count, rest = divmod(keep[1], part_size)
+        if keep[0] or rest or not count:
+            return {}
+        parts = await self.bucket.parts(key, upload)
+        right = all(parts.get(number, ("", 0))[1] == part_size for number in range(1, count + 1))
+        return {number: parts[number][0] for number in range(1, count + 1)} if right else {}
+
+    async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
+        """As in the contract. An upload that has all its parts is completed."""
+        object_key = self.bucket.key(final)
+        uploads = await self.bucket.uploads(object_key)
+        if receipt := await self.bucket.receipt(key, final, size):
+            await self.bucket.abort_uploads(object_key, uploads)
+            return receipt
+        for upload in uploads:
+            parts = await self.bucket.parts(object_key, upload)
+            if size and sum(length for _, length in parts.values()) == size:
+                etags = {number: etag for number, (etag, _) in parts.items()}
+                try:
+                    await self.bucket.complete(object_key, upload, etags, replace=False)
+                except NameTaken:
+                    break
+                return await self.bucket.receipt(key, final, size)
+        await self.bucket.abort_uploads(object_key, uploads)
+        return None
+
+    async def discard(self, key: UploadKey, path: str) -> None:
+        """As in the contract."""
+        key_of_object = self.bucket.key(path)
+        await self.bucket.abort_uploads(key_of_object, await self.bucket.uploads(key_of_object))
+
+    async def reach(self) -> None:
+        """As in the contract."""
+        url = endpoint_url(self.bucket.options)
+        if url and not (self.bucket.proxy or getproxies()):  # a proxy of the environment is used, too
+            await self.bucket.web.reach(url)
+
+    async def probe(self) -> None:
+        """As in the contract."""
+        key, sent = f"{self.bucket.prefix}{RESERVED}probe-{id(self):x}", b"saveany"
+        await self.bucket.uploads(key)  # these two may be forbidden apart from the rest
+        await self.list("", limit=1)
+        await self.bucket.call("put_object", Key=key, Body=sent)
+        try:
+            async with self.bucket.body(key) as body:
+                back = await body.read()
+        finally:
+            await self.bucket.call("delete_object", Key=key)
+        if back != sent:
+            raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
+
+    async def stat(self, path: str) -> Entry | None:
+        """As in the contract. There is a folder where there is something in it."""
+        key = self.bucket.key(path)
+        name = path.rpartition("/")[2]
+        if head := await self.bucket.head(key):
+            return Entry(name, path, head["ContentLength"], False, milliseconds(head["LastModified"]))
+        below = await self.bucket.call("list_objects_v2", Prefix=f"{key}/", MaxKeys=1)
+        return Entry(name, path, 0, True, 0) if below.get("KeyCount") else None
+
+    async def delete(self, path: str) -> None:
+        """As in the contract."""
+        entry = await self.stat(path)
+        if entry and entry.is_dir:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+        if entry:
+            await self.bucket.call("delete_object", Key=self.bucket.key(path))
+
+    async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
+        """As in the contract."""
+        prefix = f"{self.bucket.key(path)}/" if path else self.bucket.prefix
+        start = f"{prefix}{NAMES.encode(after)}" if after else ""
+        found: list[Entry] = []
+        async for last, page in self.bucket.pages(prefix, start, "/"):
+            real = (entry for each in page if (entry := believed(each)))
+            found += (entry for entry in real if entry.name > after and not is_reserved(entry.name))
+            if limit is not None and len(found) >= limit > 0:
+                found = sorted(found, key=lambda entry: entry.name)[:limit]
+                if not _precedes(last, found[-1].name):
+                    break
+        if not found and path and await self.bucket.head(self.bucket.key(path)) is not None:
+            raise StorageError(f"storage {self.name!r}: {path!r} is a file")
+        return sorted(found, key=lambda entry: entry.name)[:limit]
+
+    async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
+        """As in the contract, in one pass whatever the folders."""
+        async for _, page in self.bucket.pages(
+            f"{self.bucket.key(path)}/" if path else self.bucket.prefix, "", ""
+        ):
+            for entry in page:
+                if believed(entry) and not is_reserved(entry.name):
+                    yield entry
+
+    async def open(self, path: str) -> Reader:
+        """As in the contract."""
+        head = await self.bucket.head(self.bucket.key(path))
+        if head is None:
+            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+        return S3Reader(self.bucket, path, head)
+
+    async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
+        """As in the contract: a copy, then a deletion."""
+        receipt = await self.bucket.copy(path, to, replace=replace)
+        await self.delete(path)
+        return receipt
+
+    def copies_from(self, origin: Storage) -> bool:
+        """Any bucket of the same account at the same service."""
+        return isinstance(origin, S3Storage) and self.bucket.account == origin.bucket.account
+
+    async def url(self, path: str, seconds: int) -> str:
+        """As in the contract: a presigned link, at most 7 days."""
+        client = await self.bucket.client()
+        arguments = {"Bucket": self.bucket.bucket_name, "Key": self.bucket.key(path)}
+        with self.bucket.edge():
+            link: str = await client.generate_presigned_url("get_object", arguments, min(seconds, 604_800))
+        return link
+
+
+def _precedes(last: str, name: str) -> bool:
+    """Whether a folder may come after key `last` whose name is before `name`: to S3, `a-b` is before `a/`."""
+    return any(last < f"{name[:at]}/" for at, each in enumerate(name) if each < "/")

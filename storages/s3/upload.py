@@ -1,0 +1,197 @@
+"""Multipart uploads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Final
+
+from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from storages.base import (
+    Range,
+    Receipt,
+    Storage,
+    UploadKey,
+)
+from storages.s3.bucket import S3Bucket
+from storages.s3.objects import OWNER, owner_of
+from storages.s3.options import MIB
+from storages.s3.part import UploadPart
+from storages.sequential import Chunk, SequentialUpload
+
+#: The most parts of a multipart upload, and how many of one are on their way at once.
+PARTS, AT_ONCE = 10_000, 3
+
+
+#: Bytes of a part that the service copies into an upload.
+_COPY_PART: Final = 256 * MIB
+
+
+class S3Upload(SequentialUpload):
+    """A multipart upload. `S3Storage.begin` makes it; nothing is sent before the first part is full."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        bucket: S3Bucket,
+        key: UploadKey,
+        path: str,
+        part_size: int,
+        upload: str = "",
+        kept: Mapping[int, str] | None = None,
+    ) -> None:
+        super().__init__(storage, path, len(kept or {}) * part_size)
+        self._bucket = bucket
+        self._key = key
+        self._object = bucket.key(path)
+        self._part_size = part_size
+        self._upload = upload
+        self._etags: dict[int, str] = dict(kept or {})
+        self._part = UploadPart()  # the one that fills up
+        self._sent = self._written  # bytes in parts that are being sent, or were
+        self._number = len(self._etags)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._creating: asyncio.Task[None] | None = None
+
+    async def _send(self, data: Chunk) -> None:
+        rest = memoryview(data)
+        while rest:
+            room = self._part_size - len(self._part)
+            self._part.add(rest[:room])
+            rest = rest[room:]
+            if len(self._part) == self._part_size:
+                await self._send_part()
+
+    async def _send_part(self) -> None:
+        await self._open()
+        self._number += 1
+        if self._number > PARTS:
+            raise StorageError(
+                f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
+                "set a larger part_size"
+            )
+        part, self._part = self._part, UploadPart()
+        self._sent += len(part)
+        while len(self._sending) >= AT_ONCE:
+            await self._settle(asyncio.FIRST_COMPLETED)
+        self._sending.add(asyncio.create_task(self._put(self._number, part)))
+
+    async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
+        """As in the contract, part by part, so that what comes of it is known as ours."""
+        bucket = getattr(origin, "bucket", None)
+        if not isinstance(bucket, S3Bucket):
+            raise self._error("the service cannot copy from storage {origin!r}", origin=origin.name)
+        head = await bucket.head(bucket.key(path))
+        if head is None:
+            raise StorageError(f"storage {origin.name!r}: there is no file {path!r}")
+        size, step = head["ContentLength"], max(_COPY_PART, self._part_size)
+        for start in range(0, size, step):
+            await self._open()
+            while len(self._sending) >= AT_ONCE:
+                await self._settle(asyncio.FIRST_COMPLETED)
+            self._number += 1
+            span = start, min(start + step, size)
+            copying = self._copied(self._number, bucket, bucket.key(path), head["ETag"], span, report)
+            self._sending.add(asyncio.create_task(copying))
+        while self._sending:
+            await self._settle(asyncio.ALL_COMPLETED)
+        self._sent = self._written = size
+        if size:
+            await self._check_copied(size)
+
+    async def _copied(
+        self, number: int, origin: S3Bucket, key: str, etag: str, span: Range, report: Callable[[int], None]
+    ) -> None:
+        start, end = span
+        answer = await self._bucket.call(
+            "upload_part_copy",
+            Key=self._object,
+            UploadId=self._upload,
+            PartNumber=number,
+            CopySource={"Bucket": origin.bucket_name, "Key": key},
+            CopySourceIfMatch=etag,
+            CopySourceRange=f"bytes={start}-{end - 1}",
+        )
+        self._etags[number] = answer.get("CopyPartResult", {}).get("ETag", "")
+        report(end - start)
+
+    async def _check_copied(self, size: int) -> None:
+        """Services that do not know this request take it for an empty part."""
+        parts = await self._bucket.parts(self._object, self._upload)
+        if sum(length for _, length in parts.values()) != size or not all(self._etags.values()):
+            raise StorageError(f"storage {self._storage.name!r}: the service cannot copy into an upload")
+
+    async def _open(self) -> None:
+        if not self._upload:
+            # Shielded: a cancel must not leave an upload behind whose id nobody has heard.
+            self._creating = asyncio.create_task(self._create())
+            await asyncio.shield(self._creating)
+
+    async def _create(self) -> None:
+        metadata = {OWNER: owner_of(self._key)}
+        made = await self._bucket.call("create_multipart_upload", Key=self._object, Metadata=metadata)
+        with self._bucket.edge():
+            self._upload = made["UploadId"]
+
+    async def _put(self, number: int, part: UploadPart) -> None:
+        with self._bucket.edge():
+            async with part.patience():
+                answer = await self._bucket.call(
+                    "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=part
+                )
+            self._etags[number] = answer["ETag"]
+
+    async def _settle(self, until: str) -> None:
+        done, self._sending = await asyncio.wait(self._sending, return_when=until)
+        for task in done:
+            task.result()
+
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """As in the contract: the parts from the first on that the service has."""
+        count = sum(1 for _ in takewhile(lambda number: number in self._etags, range(1, self._number + 1)))
+        there = min(count, self._sent // self._part_size) * self._part_size  # the last one may be shorter
+        return ((0, there),) if there else ()
+
+    async def _finish(self, size: int) -> None:
+        if len(self._part):
+            await self._send_part()
+        while self._sending:
+            await self._settle(asyncio.ALL_COMPLETED)
+
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
+        """An object that an earlier attempt of this same upload has made counts as its commit."""
+        try:
+            return Receipt(path, size, await self._complete(replace))
+        except (NameTaken, StorageUnavailable):
+            found = await self._bucket.receipt(self._key, path, size)
+            await self._check_upload()
+            if found is None:
+                raise
+            await self._remove()
+            return found
+
+    async def _check_upload(self) -> None:
+        """`Fenced` if somebody else has ended our upload."""
+        if self._upload:
+            await self._bucket.parts(self._object, self._upload)
+
+    async def _complete(self, replace: bool) -> str:
+        """Make the object; returns its version."""
+        if self._upload:
+            return await self._bucket.complete(self._object, self._upload, self._etags, replace=replace)
+        # An empty file has no part.
+        arguments = {"Key": self._object, "Body": b"", "Metadata": {OWNER: owner_of(self._key)}}
+        return await self._bucket.unless_taken("put_object", arguments, replace=replace)
+
+    async def _remove(self) -> None:
+        if self._upload:
+            await self._bucket.abort_uploads(self._object, [self._upload])
+
+    async def _stop(self) -> None:
+        for task in self._sending:
+            task.cancel()
+        waiting = [*self._sending, *([self._creating] if self._creating else [])]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        self._sending = set()
+        self._part = UploadPart()

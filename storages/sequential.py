@@ -1,0 +1,116 @@
+"""The base of uploads that take their bytes strictly in order: every storage without `random_writes`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+from saveany.errors import StorageError
+from storages.base import Range, Receipt, Storage, Upload
+from storages.parts import split
+
+Chunk = bytes | bytearray | memoryview
+
+
+class SequentialUpload(Upload):
+    """Checks the order, the length, the final path and the state of an upload.
+
+    A subclass sends the bytes (`_send`), waits until the storage has all of them (`_finish`), makes the file
+    visible (`_publish`), stops what is under way (`_stop`) and removes what was sent (`_remove`).
+    """
+
+    _storage: Storage
+
+    def __init__(self, storage: Storage, path: str, start: int = 0) -> None:
+        """`start` bytes were kept of an earlier epoch."""
+        self._storage = storage
+        self._path = path
+        self._written = start  # bytes from the beginning of the file that were sent, or handed over
+        self._sealed = False
+        self._over = False  # committed, aborted or closed
+        self.kept = ((0, start),) if start else ()
+
+    async def write(self, offset: int, data: Chunk) -> None:
+        """As in the contract, in order."""
+        self._check_open()
+        if self._sealed or offset != self._written:
+            raise self._error("{path!r} must be written in order")
+        self._written += memoryview(data).nbytes
+        await self._send(data)
+
+    async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
+        """As in the contract: nothing, unless a subclass can tell what is durable."""
+        return ()
+
+    async def seal(self, size: int) -> None:
+        """As in the contract."""
+        self._check_open()
+        if self._written != size:
+            raise self._error(
+                "{path!r} must have {size} bytes, but {written} were written",
+                size=size,
+                written=self._written,
+            )
+        if not self._sealed:
+            await self._finish(size)
+            self._sealed = True
+
+    async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
+        """As in the contract."""
+        self._check_final(path)
+        await self.seal(size)
+        receipt = await self._publish(path, size, replace=replace)
+        self._over = True
+        return receipt
+
+    async def abort(self) -> None:
+        """As in the contract."""
+        if not self._over:
+            self._over = True
+            await self._stop()
+            await self._remove()
+
+    async def __aexit__(self, *exc: object) -> None:
+        was_over, self._over = self._over, True
+        await self._stop()
+        if not was_over:
+            await self._leave()
+
+    @abc.abstractmethod
+    async def _send(self, data: Chunk) -> None:
+        """Send the next bytes. `data` may be reused when this returns."""
+
+    @abc.abstractmethod
+    async def _finish(self, size: int) -> None:
+        """Wait until the storage has all `size` bytes, under a name that nobody reads."""
+
+    @abc.abstractmethod
+    async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
+        """Make the sealed file visible. Raises `NameTaken` and `Fenced`."""
+
+    @abc.abstractmethod
+    async def _stop(self) -> None:
+        """Stop what is under way and release handles. May be called more than once."""
+
+    @abc.abstractmethod
+    async def _remove(self) -> None:
+        """Remove what was sent, after `_stop`."""
+
+    async def _leave(self) -> None:
+        """Remove what a later epoch has no use for, when an upload is closed without commit or abort."""
+        return
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise self._error("the upload of {path!r} is over")
+
+    def _check_final(self, path: str) -> None:
+        if not self._storage.capabilities.late_name and path != self._path:
+            raise self._error("{final!r} is not {path!r}, with which the upload began", final=path)
+        if split(path)[:-1] != split(self._path)[:-1]:
+            raise self._error("{final!r} is not in the folder of {path!r}", final=path)
+
+    def _error(self, text: str, **fields: str | int) -> StorageError:
+        """An error about this upload: `text` may also use `path`."""
+        template = f"storage {{storage!r}}: {text}"
+        return StorageError(template, storage=self._storage.name, path=self._path, **fields)

@@ -1,0 +1,1 @@
+"""A chat of Telegram: every file is a message there, byte for byte, as a document."""

@@ -1,0 +1,59 @@
+"""Options of a `telegram` storage."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydantic import Field, field_validator
+
+from storages.base import (
+    StorageOptions,
+)
+
+#: As `chat_id`: there is no chat but the one that the path begins with, which may be a person's.
+FROM_PATH: Final = "*"
+
+
+_CHAT_ID: Final = re.compile(r"\*|me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
+
+
+class TelegramStorageOptions(StorageOptions):
+    """Options of a `telegram` storage."""
+
+    chat_id: str | int = Field(
+        description="Where files go: -100… of a channel or group, @name, the id of a person who has started "
+        "the bot, `me` for the Saved Messages of a user account, or `*` for the chat whose id each path "
+        "begins with.",
+        examples=[-1001234567890],
+    )
+    topic: int | None = Field(default=None, ge=1, description="Topic of a forum.", examples=[5])
+    account: str = Field(
+        default="", description="Account that sends. Empty: the bot, or the first user if there is none."
+    )
+    chat_in_path: bool = Field(
+        default=False,
+        description="Let a first folder named @name or -100… be the chat where a file goes instead.",
+    )
+    rate_limit: float = Field(default=2.0, ge=0, description="Seconds between two messages.")
+    rate_burst: int = Field(default=1, ge=1, description="Messages that may go at once before that.")
+    split_size_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Larger files become several messages, name.001 and so on, which `cat` joins. 0: only "
+        "what is larger than the account may send.",
+    )
+    skip_large: bool = Field(
+        default=False, description="Refuse files that are larger than the account may send, do not split."
+    )
+    force_file: bool = Field(
+        default=False, description="Send videos as plain files, without length, picture and player."
+    )
+    split_large_video: bool = Field(default=False, description="Has no effect: videos are split as files.")
+
+    @field_validator("chat_id")
+    @classmethod
+    def _a_chat(cls, value: str | int) -> str | int:
+        if not _CHAT_ID.fullmatch(str(value)):
+            raise ValueError("chat_id must be me, @name, or a number such as -1001234567890")
+        return value

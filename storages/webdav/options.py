@@ -1,0 +1,40 @@
+"""Options of a `webdav` storage."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import httpx
+from pydantic import Field, SecretStr, field_validator
+
+from storages.base import StorageOptions
+
+
+class WebdavOptions(StorageOptions):
+    """Options of a `webdav` storage."""
+
+    url: str = Field(
+        description="Address of the WebDAV folder.",
+        examples=["https://cloud.example.com/remote.php/dav/files/me"],
+    )
+    username: str = Field(default="", description="User name. Empty: the server asks for none.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password, or app password.")
+    base_path: str = Field(default="", description="Folder below the address.", examples=["/telegram"])
+    auth: Literal["auto", "basic", "digest"] = Field(
+        default="auto", description="How to log in: auto does what the server asks for, Digest before Basic."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        if not re.match("https?://[^/]", url):
+            raise ValueError("must begin with http:// or https:// and name a host")
+        if "@" in url.split("/")[2]:
+            raise ValueError("must not contain a password; there are username and password for that")
+        if "?" in url or "#" in url:  # every path would mean the folder itself
+            raise ValueError("must end with the folder, without ? and #")
+        try:
+            return str(httpx.URL(url)).rstrip("/")
+        except httpx.InvalidURL as error:
+            raise ValueError(f"is not an address: {error}") from error

@@ -1,0 +1,79 @@
+"""Publishes what a worker is, what it is doing and what it can run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Never
+
+from saveany.storage_set import StorageSet
+from saveany.store import Store, WorkerInfo
+from saveany.telegram.accounts import Accounts
+from workers.runner import TaskRunner
+from workers.sources.base import Source
+
+#: Seconds between two heartbeats while nothing changes.
+_BEAT_SECONDS = 5.0
+#: Seconds between two checks whether something has changed.
+_CHECK_SECONDS = 0.2
+
+
+class Heartbeat:
+    """Publishes the state of one worker: at once when it changes, and every few seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: TaskRunner,
+        *,
+        storages: StorageSet,
+        sources: Mapping[str, Source],
+        accounts: Accounts,
+        claim_more: Callable[[], None],
+    ) -> None:
+        """`claim_more` has a free slot of this worker claim tasks."""
+        self._store = store
+        self._runner = runner
+        self._storages = storages
+        self._sources = sources
+        self._accounts = accounts
+        self._claim_more = claim_more
+        self._started_at = time.time_ns() // 1_000_000
+
+    async def run(self) -> Never:
+        """Publish changes until cancelled. Also make tasks ready that wait for a storage which works here,
+        and claim tasks as soon as this worker can run more lanes: their wake-ups may have come before."""
+        published = self._info()
+        lanes: set[str] = set()
+        beat_at = 0.0
+        while True:
+            info, now = self._info(), time.monotonic()
+            if info != published or now >= beat_at:
+                await self._store.workers.beat(info)
+                await self._store.claims.wake(self._storages.working)
+                await self._store.counters.flush()
+                published, beat_at = info, now + _BEAT_SECONDS
+            if set(self._runner.lanes()) - lanes:
+                self._claim_more()
+            lanes = set(self._runner.lanes())
+            await asyncio.sleep(_CHECK_SECONDS)
+
+    def _info(self) -> WorkerInfo:
+        return WorkerInfo(
+            id=self._runner.worker,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            tasks=self._runner.running,
+            slots=self._runner.slots,
+            storages={name: handle.problem for name, handle in self._storages.items()},
+            capabilities={
+                name: asdict(handle.storage.capabilities) for name, handle in self._storages.items()
+            },
+            sources={name: source.problem for name, source in self._sources.items()},
+            accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
+        )

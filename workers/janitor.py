@@ -1,0 +1,92 @@
+"""Removes what dead workers have left behind: on storages, on this machine and in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from saveany.errors import Fenced, StorageError
+from saveany.logs import get_logger
+from saveany.storage_set import StorageHandle, StorageSet
+from saveany.store import Store
+from saveany.store.loops import each, repeat
+from storages.base import Storage
+from workers.orphans import OrphanedLanes
+from workers.recovery import remove_leftovers
+from workers.runner import TaskRunner
+from workers.sources.base import Source
+
+#: Seconds between two rounds of each chore.
+CLEAN_SECONDS = 2.0
+TIDY_SECONDS = 60.0
+ORPHANS_SECONDS = 10.0
+#: Seconds after which tasks in a lane that no worker knows are failed.
+ORPHAN_PATIENCE_SECONDS = 300.0
+
+log = get_logger("saveany.worker")
+
+
+class Janitor:
+    """Does the chores of one worker; every worker has one."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: TaskRunner,
+        *,
+        storages: StorageSet,
+        sources: Mapping[str, Source],
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._storages = storages
+        self._sources = sources
+        self._orphans = OrphanedLanes(ORPHAN_PATIENCE_SECONDS)
+
+    def loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
+        """The chores by name, each repeated until it is cancelled."""
+        return {
+            "clean": repeat("clean", self.clean_storages, CLEAN_SECONDS),
+            "tidy": repeat("tidy", self.tidy_sources, TIDY_SECONDS),
+            "orphans": repeat("orphans", self.fail_orphans, ORPHANS_SECONDS),
+        }
+
+    async def clean_storages(self) -> None:
+        """Remove unfinished uploads of canceled tasks whose workers died from this worker's storages."""
+        await each(self._storages.present, self._clean_storage)
+
+    async def _clean_storage(self, handle: StorageHandle) -> None:
+        leftovers = await self._store.workers.remains(handle.storage.name)
+        await each(leftovers, partial(self._clean_up_after, handle.storage))
+
+    async def _clean_up_after(self, storage: Storage, leftover: tuple[str, int]) -> None:
+        task_id, epoch = leftover
+        try:
+            await remove_leftovers(self._store, storage, task_id, epoch)
+        except StorageError as e:
+            log.warning("cleanup_failed", task=task_id, storage=storage.name, reason=e.message)
+            return
+        except Fenced:
+            log.info("cleanup_obsolete", task=task_id, reason="the task was retried")
+        await self._store.workers.cleaned(storage.name, task_id, epoch)
+
+    async def tidy_sources(self) -> None:
+        """Remove files that sources keep on this machine for tasks that have ended elsewhere."""
+        await each(self._sources.values(), self._tidy_source)
+
+    async def _tidy_source(self, source: Source) -> None:
+        for task_id in await source.kept():
+            task = await self._store.tasks.get(task_id)
+            if task and task.status.ended and task_id not in self._runner.running:
+                await source.forget(task_id)
+
+    async def fail_orphans(self) -> None:
+        """Fail the tasks whose storage or task type no worker knows any more: none would ever begin them."""
+        ready, workers = await self._store.claims.lanes(), await self._store.workers.living()
+        lanes = self._orphans.update(ready, workers)
+        while lanes and (claim := await self._store.claims.claim(self._runner.worker, lanes)):
+            if not (reason := self._runner.why_unrunnable(claim.task)):
+                await claim.release()  # this worker knows the lane after all
+                return
+            await self._runner.fail(claim, reason)

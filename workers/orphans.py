@@ -1,0 +1,39 @@
+"""Tasks that no worker can ever begin, because their storage or task type has left every configuration.
+
+The only machine that knows a storage may be off for a while, so a lane is orphaned only after no worker has
+known it for some minutes. Until then the field `waiting` of its tasks names what is missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from saveany.storage_set import lanes
+from saveany.store import WorkerInfo
+
+
+class OrphanedLanes:
+    """Remembers since when each lane has been unknown to all workers."""
+
+    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`patience` is how many seconds a lane must have been unknown."""
+        self._patience = patience
+        self._clock = clock
+        self._unknown_since: dict[str, float] = {}
+
+    def update(self, ready: set[str], workers: Sequence[WorkerInfo]) -> list[str]:
+        """Those of the lanes with `ready` tasks that no worker has known for `patience` seconds. A lane that
+        a worker knows but cannot use now is not orphaned."""
+        now = self._clock()
+        unknown = ready - known_lanes(workers) if workers else set()
+        self._unknown_since = {lane: self._unknown_since.get(lane, now) for lane in unknown}
+        return sorted(lane for lane, since in self._unknown_since.items() if now - since >= self._patience)
+
+
+def known_lanes(workers: Sequence[WorkerInfo]) -> set[str]:
+    """Every lane whose task type and storages are known to some worker, usable or not; not necessarily all
+    to the same worker."""
+    kinds = {kind for worker in workers for kind in worker.sources}
+    storages = {name for worker in workers for name in worker.storages}
+    return set(lanes(kinds, storages))
