@@ -81,6 +81,11 @@ def error_of_other(port: int) -> str:
     return f"another SaveAny has port {port} already; stop it, or choose another port with --port or api.port"
 
 
+#: Longer than the 5 seconds after which httpx and other clients drop an idle connection: a server that
+#: closes first breaks the request that a client is just sending.
+_KEEP_ALIVE_SECONDS = 9
+
+
 class ApiServer(uvicorn.Server):
     """uvicorn with bounded connections; event streams end when it stops, and the signals stay with us."""
 
@@ -95,6 +100,7 @@ class ApiServer(uvicorn.Server):
                 server_header=False,
                 lifespan="on",
                 timeout_graceful_shutdown=DRAIN_SECONDS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )
         self._app = app
