@@ -37,6 +37,7 @@ lint: $(VENV)/.dev ## Types, style and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python scripts/structure.py
 
 format: $(VENV)/.dev ## Put the source into the common format
 	$(BIN)/ruff check --fix .

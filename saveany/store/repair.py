@@ -17,7 +17,7 @@ _BATCH = 1000
 log = get_logger("saveany.store")
 
 
-class Commands(Protocol):
+class RedisCommands(Protocol):
     """The methods of `saveany.store.db.Db` that the repair calls."""
 
     async def do(self, *command: Any) -> Any:
@@ -30,7 +30,7 @@ class Commands(Protocol):
         """Run a Lua script."""
 
 
-async def repair_types(db: Commands) -> list[str]:
+async def repair_types(db: RedisCommands) -> list[str]:
     """Rename all keys of a wrong type and rebuild the indexes of tasks. Returns the former names."""
     wrong = [key async for key in _wrong(db)]
     for key in wrong:
@@ -42,7 +42,7 @@ async def repair_types(db: Commands) -> list[str]:
     return wrong
 
 
-async def _wrong(db: Commands) -> AsyncIterator[str]:
+async def _wrong(db: RedisCommands) -> AsyncIterator[str]:
     async for batch in _scan(db, f"{keys.PREFIX}*"):
         types = await db.many([("TYPE", key) for key in batch])
         for key, found in zip(batch, types, strict=True):
@@ -51,7 +51,7 @@ async def _wrong(db: Commands) -> AsyncIterator[str]:
                 yield key
 
 
-async def _scan(db: Commands, pattern: str) -> AsyncIterator[list[str]]:
+async def _scan(db: RedisCommands, pattern: str) -> AsyncIterator[list[str]]:
     cursor: int | bytes = 0
     while True:
         cursor, found = await db.do("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH)
