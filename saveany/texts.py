@@ -1,4 +1,4 @@
-"""A text that can be translated: a template, which is also its message id, and the fields in it."""
+"""Translatable texts: a template, which is also the message id, and its fields."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Union
 
 import msgspec
 
-#: What a field may be: another text is translated, too.
+#: The type of a field. A field that is a `Text` is translated as well.
 Field = Union[str, int, float, "Text"]
 
 
 class Text(msgspec.Struct, frozen=True):
     """`Text("storage {name} is full", {"name": "nas"})`. `str()` gives the English text.
 
-    Without fields the template is the text: braces in it, as of a file name, are left as they are.
+    Without fields the template is the text itself: braces in it, for example in a file name, stay.
     """
 
     template: str

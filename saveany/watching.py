@@ -121,7 +121,7 @@ class ChatWatcher:
         self._rests[watch.id] = time.monotonic() + seconds
 
     async def _note(self, watch: WatchedChat, problem: str) -> None:
-        await self._store.watched_chats.note(watch.id, problem, time.time_ns() // 1_000_000)
+        await self._store.watched_chats.set_problem(watch.id, problem, time.time_ns() // 1_000_000)
 
     async def _read(self, watch: WatchedChat) -> None:
         """Handle the messages after the last one that was."""
@@ -184,7 +184,7 @@ class ChatWatcher:
         owner = Principal(watch.user_id)
         accepted = await self._tasks.submit(owner, request, key=f"watch:{watch.id}:{post[0].message_id}")
         if watch.notify != "none":
-            await self._store.watched_chats.made(accepted.id, watch.id)
+            await self._store.watched_chats.add_task(accepted.id, watch.id)
 
 
 def _post(media: Media) -> int:

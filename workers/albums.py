@@ -38,5 +38,5 @@ async def publish_album(context: TransferContext, items: Sequence[Item]) -> Sequ
         await context.records.put(*(replace(item, status=ItemStatus.RUNNING, final="") for item in items))
         return None
     for item in items:
-        await context.claim.vacate(item.index, storage.name, item.path)
+        await context.claim.release_name(item.index, storage.name, item.path)
     return receipts

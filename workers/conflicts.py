@@ -61,7 +61,7 @@ class ConflictPolicy:
     async def release(self, item: Item) -> None:
         """End the reservation of an item that is visible, or was skipped."""
         if self._reserves:
-            await self._context.claim.vacate(item.index, self._storage.name, item.path)
+            await self._context.claim.release_name(item.index, self._storage.name, item.path)
 
     async def publish(self, item: Item, status: ItemStatus, publish: Publish) -> Item:
         """Make the file visible by `publish`, under a name that is recorded first, together with `status`.
@@ -85,7 +85,7 @@ class ConflictPolicy:
                 return completed(item, receipt)
 
     async def _reserved(self, item: Item) -> bool:
-        if not await self._context.claim.reserve(item.index, self._storage.name, item.path):
+        if not await self._context.claim.reserve_name(item.index, self._storage.name, item.path):
             return False
         return (
             self._context.on_conflict is not OnConflict.RENAME or await self._storage.stat(item.path) is None

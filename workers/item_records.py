@@ -27,7 +27,7 @@ class ItemRecords:
 
     async def put(self, *items: Item, deliveries: Sequence[Delivery] = ()) -> None:
         """Record items and the webhooks about them in one step. Raises `Fenced` and `CancelRequested`."""
-        await self._claim.item(*items, told=deliveries)
+        await self._claim.item(*items, deliveries=deliveries)
         for item in items:
             self.items[item.index] = item
 

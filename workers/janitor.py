@@ -57,7 +57,7 @@ class Janitor:
         await each(self._storages.present, self._clean_storage)
 
     async def _clean_storage(self, handle: StorageHandle) -> None:
-        leftovers = await self._store.workers.remains(handle.storage.name)
+        leftovers = await self._store.workers.leftovers(handle.storage.name)
         await each(leftovers, partial(self._clean_up_after, handle.storage))
 
     async def _clean_up_after(self, storage: Storage, leftover: tuple[str, int]) -> None:

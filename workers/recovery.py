@@ -69,7 +69,9 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
             continue
         key = UploadKey(task_id, item.index, epoch, item.undone)
         # The record first: nobody holds the claim, so the user may retry the task at any moment.
-        if await _published(storage, key, item) and await store.workers.disown(task_id, epoch, item):
+        if await _published(storage, key, item) and await store.workers.clear_final_path(
+            task_id, epoch, item
+        ):
             await storage.delete(item.final)
         await storage.discard(key, item.path)
 

@@ -65,11 +65,11 @@ class WatchNotifier:
         """Tell what is due."""
         watches = {each.id: each for each in await self._watches.all()}
         untold: dict[str, list[str]] = {}
-        for task_id, watch_id in (await self._watches.untold()).items():
+        for task_id, watch_id in (await self._watches.unnotified_tasks()).items():
             untold.setdefault(watch_id, []).append(task_id)
         for watch_id, task_ids in untold.items():
             if watch_id not in watches:
-                await self._watches.told(task_ids)
+                await self._watches.remove_tasks(task_ids)
         for watch in watches.values():
             try:
                 await self._look(watch, untold.get(watch.id, ()))
@@ -92,7 +92,7 @@ class WatchNotifier:
                 return
             await self._tell(watch, over)
         if over or gone:
-            await self._watches.told([*gone, *(each.id for each in over)])
+            await self._watches.remove_tasks([*gone, *(each.id for each in over)])
 
     async def _tell(self, watch: WatchedChat, tasks: Sequence[Task]) -> None:
         t = await self._translator(watch)

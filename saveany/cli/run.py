@@ -64,7 +64,7 @@ async def roles(
     async def on_exit(name: str, pid: int) -> None:
         if name in ids:
             with suppress(StoreUnavailable):
-                await Claims(store.db).bury(ids[name])
+                await Claims(store.db).expire_leases(ids[name])
                 await store.workers.leave(ids[name])
 
     def program(name: str, role: str, **env: str) -> Program:

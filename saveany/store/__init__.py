@@ -1,7 +1,7 @@
-"""The status store: tasks, events, webhooks and workers in one Redis.
+"""The store: tasks, events, webhooks and workers in one Redis.
 
-`Store` is the face. What changes several keys at once is one Lua file in `lua/`; `lua/_lib.lua` lists the
-keys.
+`Store` has one attribute per subject. A change of several keys is one Lua script in `lua/`; `keys.py` lists
+all keys.
 """
 
 from saveany.store.claims import Claim

@@ -1,10 +1,9 @@
-"""Claims: a worker's right to work on one task, fenced by an epoch.
+"""Claims: a worker's exclusive right to work on one task, fenced by an epoch.
 
-Every write of a claim is compare-and-set on the epoch, so a worker that was frozen while its lease ran out,
-and whose task another worker has taken, can write nothing: it gets `Fenced`. If the user canceled the task
-every write but `finish(CANCELED)` raises `CancelRequested`. If the user paused it, or it is to make room for
-a task of another user, whatever would begin more work raises `PauseRequested`; `release`, `finish` and
-`checkpoint` go through.
+Every write compares the epoch first. A worker that was frozen until its lease expired, and whose task another
+worker has claimed, can write nothing: it gets `Fenced`. After a cancel every write except `finish(CANCELED)`
+raises `CancelRequested`. After a pause, or when the task must make room for another user's, writes that start
+more work raise `PauseRequested`; `release`, `finish` and `checkpoint` succeed.
 """
 
 from __future__ import annotations
@@ -24,30 +23,31 @@ from saveany.store.results import ClaimResult
 from saveany.store.tasks import delivery_args, read_items
 from saveany.texts import Text
 
-#: How long a worker may be silent before its task is given to another, and how often it speaks.
+#: Milliseconds after which a claim that was not renewed is lost, and between two renewals.
 LEASE_MS = 15_000
 RENEW_MS = 5_000
-#: How long a user's task waits before one of another user is stopped for it, and how long a task may run
-#: before a user who has none running gets its slot; each stop doubles that, up to 32 times this.
+#: Milliseconds that a user's task waits before a task of another user is stopped for it.
 PATIENCE_MS = 5_000
+#: Milliseconds that a task may run before a user without running tasks gets its slot. Each time the task is
+#: stopped doubles this, up to 32 times the value.
 SLICE_MS = 60_000
-#: A reserved path is nobody's again at the latest after this.
+#: Milliseconds after which a reserved name is free again in any case.
 _RESERVED_MS = 7 * 24 * 3600 * 1000
 
 _checkpoint = decoder(Checkpoint)
 
 
 class Claim:
-    """One task, claimed by this worker at one epoch."""
+    """A task that this worker has claimed."""
 
     def __init__(self, db: Db, task: Task, items: list[Item]) -> None:
         self._db = db
         self.task = task
-        #: The items as they were when the task was claimed; empty if it has not been planned yet.
+        #: The items at the time of the claim; empty if the task has no plan yet.
         self.items = items
 
     async def renew(self) -> None:
-        """Keep the claim for another lease."""
+        """Extend the lease to `LEASE_MS` from now."""
         await self._write("renew", LEASE_MS)
 
     async def plan(
@@ -65,25 +65,27 @@ class Claim:
         await self._write("plan", title, *args)
 
     async def progress(self, stage: Stage, progress: Progress) -> None:
-        """Publish how far the task is."""
+        """Publish stage and progress of the task."""
         await self._write("progress", stage.value, codec.encode(progress))
 
-    async def item(self, *items: Item, told: Sequence[Delivery] = (), even_canceled: bool = False) -> None:
-        """Record the state of items at once, and webhooks that tell of them."""
-        args = (*codec.item_args(list(items)), *delivery_args(list(told)))
+    async def item(
+        self, *items: Item, deliveries: Sequence[Delivery] = (), even_canceled: bool = False
+    ) -> None:
+        """Record items and webhooks in one step; with `even_canceled` also after a cancel or a pause."""
+        args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("item", "1" if even_canceled else "0", *args)
 
     async def checkpoint(self, index: int, checkpoint: Checkpoint) -> None:
-        """Remember which bytes of an item are durable, for whoever claims the task next."""
+        """Record which bytes of an item are durable, so that the next claim continues from them."""
         await self._write("checkpoint", index, codec.encode(checkpoint))
 
     async def last_checkpoint(self, index: int) -> Checkpoint | None:
-        """What was remembered of an item, by this claim or an earlier one."""
+        """The last checkpoint of an item, by this claim or an earlier one; None if there is none."""
         found = await wait_out_outages(lambda: self._db.do("HGET", keys.CHECKPOINTS(self.task.id), index))
         return self._db.records.one("checkpoint", self.task.id, found, _checkpoint) if found else None
 
     async def next_suffix(self, storage: str, path: str) -> int:
-        """A number that nobody else gets for `path` in a storage: 1, 2, 3 … (kept for 30 days)."""
+        """The next number for `path` in a storage: 1, 2, 3 … No two callers get the same (for 30 days)."""
         key = keys.SUFFIX(storage, path)
         count = [("INCR", key), ("EXPIRE", key, 30 * 24 * 3600)]
         try:
@@ -93,16 +95,16 @@ class Claim:
             return await self.next_suffix(storage, path)
         return int(number)
 
-    async def reserve(self, index: int, storage: str, path: str) -> bool:
-        """Have `path` of a storage for one item, against all other tasks; False if another has it. It is free
-        again when the task has ended."""
+    async def reserve_name(self, index: int, storage: str, path: str) -> bool:
+        """Reserve `path` of a storage for one item. False if another item has reserved it. The reservation
+        ends with the task."""
         args = (self.task.id, index, storage, path, _RESERVED_MS)
-        return bool(await wait_out_outages(lambda: self._db.script("reserve", *args)))
+        return bool(await wait_out_outages(lambda: self._db.script("reserve_name", *args)))
 
-    async def vacate(self, index: int, storage: str, path: str) -> None:
-        """Give a reserved path back: the file is there now, for everyone to see."""
+    async def release_name(self, index: int, storage: str, path: str) -> None:
+        """End the reservation of a path, because the file is visible there now."""
         args = (self.task.id, index, storage, path)
-        await wait_out_outages(lambda: self._db.script("vacate", *args))
+        await wait_out_outages(lambda: self._db.script("release_name", *args))
 
     async def finish(
         self,
@@ -113,18 +115,18 @@ class Claim:
         progress: Progress | None = None,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """End the task: its last items, its status and its webhooks, all or nothing."""
+        """End the task: its last items, status and webhooks in one step."""
         shown = codec.encode(progress) if progress else ""
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("finish", status.value, str(error), codec.text_arg(error), shown, *args)
 
     async def release(self, delay_ms: int = 0, reason: str | Text = "", storage: str = "") -> None:
-        """Give the task back to the queue, to be claimed again not before `delay_ms` from now. `reason` says
-        why it waits, in words for a user. If it waits for a `storage`, `Claims.wake` ends that."""
+        """Put the task back into the queue; it can be claimed again after `delay_ms`. The user sees `reason`
+        meanwhile. `Claims.wake` ends a delay that is due to an unreachable `storage`."""
         await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason))
 
     async def _write(self, script: str, *args: Arg) -> None:
-        # A write that went through just before the connection broke is made again; the scripts bear that.
+        # After a broken connection a write may run twice; the scripts permit that.
         reply = await wait_out_outages(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
         match ClaimResult(text(reply)):
             case ClaimResult.FENCED:
@@ -137,15 +139,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What one round of the reconciler found."""
+    """The result of one run of the reconciler."""
 
-    returned: int  # tasks of dead workers that are queued again
-    woken: int  # delayed tasks that are ready now
+    returned: int  # tasks of dead workers that were put back into the queue
+    woken: int  # delayed tasks that have become ready
     canceled: list[tuple[str, int]]  # (id, epoch) of canceled tasks of dead workers; the caller ends them
 
 
 class Claims:
-    """Handing out claims and taking them back."""
+    """Granting claims, and recovering those of dead workers."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
@@ -153,11 +155,12 @@ class Claims:
     async def claim(
         self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0, wake_up: str = ""
     ) -> Claim | None:
-        """The next task that a worker with these lanes may run, or None.
+        """Claim the next task in these lanes. Returns None if no task can run.
 
-        The user with the fewest running tasks goes first. `tasks_per_user` is how many tasks of a user may
-        run at once, 0 for any number, unless `RuntimeSettings.set` has changed it. `wake_up` is the lane
-        that `next_wake_up` has returned, if any: its wake-up is put back if another lane's task goes first.
+        The user with the fewest running tasks is served first. `tasks_per_user` limits the running tasks of a
+        user (0: no limit); a limit that was set with `RuntimeSettings.set` overrides it. `wake_up` is the
+        lane that `next_wake_up` returned, if any: its wake-up is put back if a task of another lane is
+        claimed.
         """
         reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, wake_up, *lanes)
         if not reply:
@@ -166,7 +169,7 @@ class Claims:
         task = codec.decode_task(task_id, record)
         items = read_items(self._db, task_id, kept)
         if not task.unreadable and [item.index for item in items] != list(range(task.items_total)):
-            why = "some of its files cannot be read" if items else "its list of files is lost"
+            why = "some of its file records cannot be read" if items else "its file records are lost"
             task = msgspec.structs.replace(task, unreadable=why)
         if task.unreadable:
             self._db.records.report("task", task_id, Unreadable(task.unreadable))
@@ -175,22 +178,22 @@ class Claims:
     async def make_room(
         self, worker: str, lanes: Sequence[str], tasks: Sequence[str], *, tasks_per_user: int = 0
     ) -> list[str]:
-        """Share the slots of a worker that is busy with `tasks` among the users who wait for these lanes.
+        """Stop tasks of a worker without a free slot, so that users who wait for these lanes get slots.
 
-        Returns the tasks that are to stop: their claims are answered `PauseRequested` and are to be
-        released.
+        Returns the ids of the tasks that must stop. Their claims raise `PauseRequested` from now on, and must
+        be released.
         """
-        told = await self._db.script(
+        stopped = await self._db.script(
             "make_room", worker, tasks_per_user, PATIENCE_MS, SLICE_MS, len(lanes), *lanes, *tasks
         )
-        return [text(task) for task in told]
+        return [text(task) for task in stopped]
 
     async def wake(self, storages: Sequence[str]) -> int:
-        """Make tasks ready that were put off because one of these storages did not work; returns how many."""
+        """Make tasks ready that were delayed until one of these storages works. Returns their number."""
         return int(await self._db.script("wake", *storages)) if storages else 0
 
     async def lanes(self) -> set[str]:
-        """Lanes in which tasks are ready."""
+        """The lanes with ready tasks, of all users."""
         users = await self._db.do("ZRANGE", keys.USERS(), 0, -1)
         found = await self._db.many([("SMEMBERS", keys.LANES(text(user))) for user in users])
         return {text(lane) for lanes in found for lane in lanes}
@@ -202,17 +205,17 @@ class Claims:
             yield text(message)
 
     async def next_wake_up(self, lanes: Sequence[str], seconds: float) -> str:
-        """Wait for a task that becomes ready in one of these lanes; returns its lane, "" after `seconds`.
+        """Wait until a task becomes ready in one of these lanes. Returns its lane, or "" after `seconds`.
 
-        For each task one worker returns from here. If it dies before it claims one, the reconciler wakes
-        another within two seconds.
+        Each task that becomes ready wakes one worker. If that worker dies before it claims a task, the
+        reconciler wakes another one within two seconds.
         """
         reply = await self._db.do("BLPOP", *(keys.WAKE_UPS(lane) for lane in lanes), seconds)
         return text(reply[0]).removeprefix(keys.WAKE_UPS("")) if reply else ""
 
     async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
-        """One round of housekeeping. `judge_leases=False` leaves leases alone: after an outage of Redis
-        workers get the time to renew them first."""
+        """Recover tasks of dead workers and wake delayed tasks. `judge_leases=False` skips expired leases,
+        because after an outage of Redis workers need time to renew them."""
         returned, woken, flat = await self._db.script(
             "reconcile", limit, LEASE_MS, "1" if judge_leases else "0"
         )
@@ -220,13 +223,13 @@ class Claims:
         return Reconciled(returned, woken, canceled)
 
     def take_over(self, task: Task, items: list[Item]) -> Claim:
-        """The claim of a task that `reconcile` handed over; `task` must carry its epoch."""
+        """The claim of a canceled task from `reconcile`; `task` must have the epoch that it returned."""
         return Claim(self._db, task, items)
 
     async def time_ms(self) -> int:
-        """The clock of Redis; an outage is waited out, as by every write of a claim."""
+        """Milliseconds by the clock of Redis. Waits during an outage, as all writes of a claim do."""
         return await wait_out_outages(self._db.time_ms)
 
-    async def bury(self, worker: str) -> int:
-        """End the leases of a worker that is known to be dead; returns how many."""
-        return int(await self._db.script("bury", worker))
+    async def expire_leases(self, worker: str) -> int:
+        """Expire the leases of a worker that is known to be dead. Returns their number."""
+        return int(await self._db.script("expire_leases", worker))

@@ -1,4 +1,4 @@
-"""How tasks and items lie in Redis: hashes of bytes on one side, frozen models on the other."""
+"""Conversion between Redis hashes and the models of tasks and items."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ decode_item = _item
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    """A Lua HGETALL reply as a dict."""
+    """A dict from the flat reply of HGETALL in a script."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
-    """The task of a `task:<id>` hash. One whose specification cannot be read has what else is known of it,
-    and `unreadable` says why; raises `ValueError` if not even its status can be read.
+    """The task of a `task:<id>` hash. Raises `ValueError` if its status cannot be read.
 
-    One that is paused says so from then on, though its worker may take a moment; what does not run has no
-    speed.
+    If only the specification cannot be read, the task has the other fields, and `unreadable` says why. A
+    paused task has the stage `paused` at once, even if its worker has not stopped yet. A task that is not
+    running has no speed.
     """
     get = record.get
     spec, unreadable = _specification(task_id, record)
@@ -81,12 +81,12 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
 
 
 def _specification(task_id: str, record: dict[bytes, bytes]) -> tuple[TaskSpec, str]:
-    """What the user asked for, and why that cannot be read."""
+    """The specification, and the reason if it cannot be read (else "")."""
     try:
         spec = _spec(record[b"spec"])
         if spec.id == task_id:
             return spec, ""
-        error: Exception = ValueError("it is another task's")
+        error: Exception = ValueError("it belongs to another task")
     except (msgspec.MsgspecError, ValueError, KeyError) as e:
         error = e
     type_, storage = (text(record.get(name, b"")) for name in (b"type", b"storage"))
@@ -100,7 +100,7 @@ def _stage(raw: bytes) -> Stage:
 
 
 def _read(decode: Callable[[bytes], T], raw: bytes | None, default: T) -> T:
-    """A part that a task can do without."""
+    """An optional part of a task; `default` if it is missing or damaged."""
     try:
         return decode(raw) if raw else default
     except (msgspec.MsgspecError, ValueError):
@@ -120,7 +120,7 @@ def text_arg(message: str | Text) -> bytes:
 
 
 def item_args(items: list[Item]) -> list[str | bytes | int]:
-    """Items as the scripts take them: a count, then index and JSON of each."""
+    """Script arguments for items: their count, then index and JSON of each."""
     args: list[str | bytes | int] = [len(items)]
     for item in items:
         args += [item.index, encode(item)]

@@ -1,4 +1,4 @@
-"""Sums that all workers add to, for /metrics. They begin at 0 with the store and never go back."""
+"""Counters for /metrics, to which all workers add. They start at 0 with a new store and never decrease."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from saveany.store.db import Db
 DOWNLOADED_BYTES = "downloaded_bytes"
 FLOOD_WAIT_SECONDS = "flood_wait_seconds"
 LOST_LEASES = "lost_leases"
-#: Prefix; then what became of the attempt: delivered, failed (there will be another) or gave_up.
+#: Prefix of an outcome: delivered, failed (another attempt follows) or gave_up.
 WEBHOOK_ATTEMPTS = "webhook_attempts:"
 OUTCOMES = ("delivered", "failed", "gave_up")
-#: Prefix; then the kind of a record that could not be read.
+#: Prefix of the kind of a record that could not be read.
 UNREADABLE = "unreadable:"
-#: Prefixes of the histogram of seconds a part took: one field per bucket (not cumulative), and their sum.
+#: The histogram of seconds per downloaded part: prefix of its buckets (not cumulative), and the sum.
 PART_SECONDS = "part_seconds:"
 PART_SECONDS_SUM = "part_seconds_sum"
 #: Upper bounds of the buckets, in seconds.
@@ -23,25 +23,25 @@ BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, float("
 
 
 class Counters:
-    """Counts in memory, and adds it up in Redis with each `flush`. What a worker that dies has not flushed is
-    not counted."""
+    """Counts in memory, and adds to the sums in Redis with each `flush`. A worker that dies loses the counts
+    since its last flush."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
         self._fresh: defaultdict[str, float] = defaultdict(float)
 
     def add(self, name: str, amount: float) -> None:
-        """So much more of that."""
+        """Add `amount` to a counter."""
         self._fresh[name] += amount
 
     def part(self, size: int, seconds: float) -> None:
-        """A part of `size` bytes has come, `seconds` after it was asked for."""
+        """Count a downloaded part of `size` bytes that arrived `seconds` after its request."""
         self.add(DOWNLOADED_BYTES, size)
         self.add(f"{PART_SECONDS}{next(bound for bound in BUCKETS if seconds <= bound)}", 1)
         self.add(PART_SECONDS_SUM, seconds)
 
     async def flush(self) -> None:
-        """Add what was counted since the last time."""
+        """Add the counts since the last call to the sums in Redis."""
         for kind, times in self._db.records.take_counts().items():
             self.add(UNREADABLE + kind, times)
         fresh, self._fresh = self._fresh, defaultdict(float)
@@ -54,7 +54,7 @@ class Counters:
             raise
 
     async def read(self) -> dict[str, float]:
-        """All sums; what was never counted is not there."""
+        """All sums by name; counters that were never increased are missing."""
         found = await self._db.do("HGETALL", keys.COUNTERS())
         named = ((name, (name, value)) for name, value in found.items())
         return dict(self._db.records.all("counter", named, lambda pair: (pair[0].decode(), float(pair[1]))))

@@ -1,4 +1,4 @@
-"""Events: state changes from the stream (with ids, resumable), progress by pub/sub (without)."""
+"""Events: state changes from a Redis stream (with ids, resumable), progress by pub/sub (without)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from saveany.store import keys
 from saveany.store.db import Db
 
 _STREAM = keys.EVENTS()
-#: Who follows rests for so long after each reply: what happens meanwhile comes in one.
-_REST_SECONDS = 0.02
+#: Seconds of pause after each read of the stream, so that a burst of events arrives in one reply.
+_PAUSE_SECONDS = 0.02
 
 
 def event_key(event_id: str) -> tuple[int, int]:
-    """Event ids in the order in which they happened."""
+    """A sort key: event ids in the order of the events."""
     ms, _, sequence = event_id.partition("-")
     return int(ms), int(sequence or 0)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something happened to a task. `id` is empty for progress, which cannot be resumed."""
+    """An event of a task. `id` is empty for progress, which cannot be resumed."""
 
     type: str  # task.queued | task.running | task.updated | task.progress | task.completed | …
     task_id: str
@@ -39,29 +39,29 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events:
-    """Reading what happens."""
+    """Reading the events."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
     async def last_id(self) -> str:
-        """Id of the newest event; `0-0` if there is none."""
+        """The id of the newest event; `0-0` if there are none."""
         newest = await self._db.do("XREVRANGE", _STREAM, "+", "-", "COUNT", 1)
         return newest[0][0].decode() if newest else "0-0"
 
     async def trimmed(self, event_id: str) -> bool:
-        """Whether events after `event_id` are gone already: a client that stopped there needs a snapshot."""
+        """Whether events after `event_id` were already removed, so that a client needs a snapshot."""
         info = await self._db.many([("XRANGE", _STREAM, "-", "+", "COUNT", 1), ("XLEN", _STREAM)])
         oldest = info[0][0][0].decode() if info[0] else "0-0"
         return event_key(event_id) < event_key(oldest) and event_id != "0-0"
 
     async def after(self, event_id: str, limit: int = 1000) -> list[Event]:
-        """Events newer than `event_id`, oldest first."""
+        """Up to `limit` events after `event_id`, oldest first."""
         entries = await self._db.do("XRANGE", _STREAM, f"({event_id}", "+", "COUNT", limit)
         return self._read(entries)
 
     async def follow(self, event_id: str) -> AsyncIterator[Event]:
-        """Events newer than `event_id`, for ever; ends with an outage error when Redis goes."""
+        """All events after `event_id`, including future ones. Raises `StoreUnavailable` during an outage."""
         while True:
             reply = await self._db.do("XREAD", "BLOCK", 10_000, "COUNT", 500, "STREAMS", _STREAM, event_id)
             for _, entries in reply.items() if isinstance(reply, dict) else reply or []:
@@ -71,14 +71,14 @@ class Events:
                     yield event
                 if read:
                     event_id = read[-1][0].decode()
-            await asyncio.sleep(_REST_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def _read(self, entries: list[Any]) -> list[Event]:
         named = ((entry_id, (entry_id, fields)) for entry_id, fields in entries)
         return self._db.records.all("event", named, lambda entry: _decode(*entry))
 
     async def progress(self) -> AsyncIterator[Event]:
-        """Progress of all running tasks, from now on; ends with an outage error when Redis goes."""
+        """Progress of all running tasks from now on. Raises `StoreUnavailable` when the connection breaks."""
         async for message in self._db.listen(keys.PROGRESS):
             event = self._db.records.one("progress", "published", message, _progress) if message else None
             if event:

@@ -1,4 +1,7 @@
-"""Ended tasks, newest first. A one-filter page costs the same at a million tasks as at a thousand."""
+"""Ended tasks, newest first.
+
+A page with one filter costs the same with a million tasks as with a thousand.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from saveany.store.tasks import Tasks
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """Which ended tasks; empty fields match all. Times are ms, `since` inclusive, `until` exclusive."""
+    """Filters for ended tasks; empty fields match all. Times are ms; `until` is exclusive."""
 
     status: str = ""
     type: str = ""
     user_id: int | None = None
     storage: str = ""
-    q: str = ""  # part of title or error, any case
+    q: str = ""  # substring of title or error, ignoring case
     since: int | None = None
     until: int | None = None
 
     def matches(self, task: Task) -> bool:
-        """Whether a record passes every filter but the times."""
+        """Whether a task passes all filters except the times."""
         return (
             self.status in ("", task.status)
             and self.type in ("", task.spec.type)
@@ -36,7 +39,7 @@ class HistoryFilter:
         )
 
     def indexes(self) -> list[str]:
-        """The index keys that hold all matching tasks (and maybe others)."""
+        """Index keys, each of which holds all matching tasks (and maybe others)."""
         named = {"status": self.status, "type": self.type, "user": self.user_id, "storage": self.storage}
         picked = [keys.HISTORY_BY(name, value) for name, value in named.items() if value not in ("", None)]
         return picked or [keys.HISTORY()]
@@ -44,22 +47,25 @@ class HistoryFilter:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Some ended tasks, and where to go on: `cursor` is empty only if nothing more can follow."""
+    """A page of ended tasks. `cursor` leads to the next page; it is empty on the last one."""
 
     tasks: list[Task]
     cursor: str
 
 
 class History:
-    """Reading and pruning what has ended."""
+    """Reading and removing ended tasks."""
 
     def __init__(self, db: Db, tasks: Tasks) -> None:
         self._db = db
         self._tasks = tasks
 
     async def page(self, wanted: HistoryFilter, limit: int = 50, cursor: str = "") -> HistoryPage:
-        """At most `limit` tasks after `cursor`. Examines at most `MAX_EXAMINED` records, so a page of a rare
-        match may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
+        """At most `limit` tasks after `cursor`.
+
+        Reads at most `MAX_EXAMINED` records, so a page with few matches may be short although more pages
+        follow. Raises `InvalidInput` for an invalid cursor.
+        """
         index = await self._smallest(wanted)
         found: list[Task] = []
         examined, at = 0, parse_cursor(cursor)
@@ -92,20 +98,19 @@ class History:
     async def _batch(
         self, index: str, wanted: HistoryFilter, at: tuple[int, str] | None, size: int
     ) -> list[tuple[str, int]]:
-        """The next `size` (id, ended at) of `index` after `at`, newest first."""
+        """The next `size` pairs (id, ended at) of `index` after `at`, newest first."""
         low: str | int = "-inf" if wanted.since is None else wanted.since
         high: str | int = "+inf" if wanted.until is None else f"({wanted.until}"
         if at is not None and (wanted.until is None or at[0] < wanted.until):
             high = at[0]
         out: list[tuple[str, int]] = []
         offset = 0
-        while (
-            len(out) < size
-        ):  # ids that ended in the very millisecond of the cursor are read again: skip them
+        while len(out) < size:
             flat = await self._db.do(
                 "ZREVRANGEBYSCORE", index, high, low, "WITHSCORES", "LIMIT", offset, size
             )
             rows = [(text(i), int(float(s))) for i, s in zip(flat[::2], flat[1::2], strict=True)]
+            # Tasks that ended in the millisecond of the cursor are read again, and skipped.
             out += [row for row in rows if at is None or (row[1], row[0]) < at]
             offset += size
             if len(rows) < size:
@@ -113,8 +118,8 @@ class History:
         return out[:size]
 
     async def forget(self, before_ms: int) -> int:
-        """Remove all tasks that ended before `before_ms`; returns how many. Those that a worker still cleans
-        up after stay."""
+        """Remove the tasks that ended before `before_ms`, except those with leftovers on a storage. Returns
+        the number of removed tasks."""
         batch, removed, kept = (BATCH, 0), 0, 0
         while sum(batch) == BATCH:
             batch = await self._db.script("forget", before_ms, BATCH, kept)
@@ -122,7 +127,7 @@ class History:
         return removed
 
     async def clear(self) -> int:
-        """Remove all tasks that have ended until now; returns how many, as `forget` does."""
+        """Remove all ended tasks, as `forget` does. Returns the number of removed tasks."""
         return await self.forget(await self._db.time_ms() + 1)
 
     async def remove(self, task_id: str) -> EraseResult:
@@ -130,7 +135,7 @@ class History:
         return EraseResult(text(await self._db.script("erase", task_id)))
 
     async def counts(self) -> dict[Status, int]:
-        """How many ended tasks there are, by status."""
+        """Numbers of ended tasks, by status."""
         ended = sorted(ENDED)
         sizes = await self._db.many([("ZCARD", keys.HISTORY_BY("status", status.value)) for status in ended])
         return dict(zip(ended, sizes, strict=True))

@@ -1,4 +1,4 @@
-"""The webhook outbox: deliveries written together with what they tell of, kept until they are settled."""
+"""The webhook outbox: each delivery is written in one step with the change that it reports."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _ALL = keys.POSTED()
 
 
 class DeliveryBatch(msgspec.Struct, frozen=True):
-    """Some deliveries, and where to go on: `cursor` is empty if nothing follows."""
+    """A page of deliveries. `cursor` leads to the next page; it is empty on the last one."""
 
     deliveries: list[Delivery]
     cursor: str
 
 
 class Outbox:
-    """Taking deliveries that are due and writing down what became of them."""
+    """Claiming due deliveries and recording their outcome."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
     async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
-        """Up to `limit` deliveries that are due; nobody else gets them for `lease_ms`."""
+        """Up to `limit` due deliveries, reserved for this caller for `lease_ms`."""
         flat = await self._db.script("outbox_claim", limit, lease_ms)
         due = dict(zip(flat[::2], flat[1::2], strict=True))
         readable = self._db.records.all("webhook", due.items(), _delivery)
@@ -40,7 +40,7 @@ class Outbox:
         return readable
 
     async def _put_aside(self, due: dict[bytes, bytes]) -> None:
-        """Damaged deliveries are due no more; those of a newer version wait for a worker that knows it."""
+        """Remove damaged deliveries from the schedule. Those of a newer version stay for a newer worker."""
         for delivery_id, raw in due.items():
             try:
                 _delivery(raw)
@@ -50,15 +50,15 @@ class Outbox:
                 await self._db.do("ZREM", keys.OUTBOX(), delivery_id)
 
     async def settle(self, delivery: Delivery, state: str, status: int, error: str) -> None:
-        """The last attempt was made: `state` is `delivered` or `gave_up`."""
+        """Record the final outcome: `state` is `delivered` or `gave_up`."""
         await self._write(delivery, state, status, error, -1, state)
 
     async def retry(self, delivery: Delivery, after_ms: int, status: int, error: str) -> None:
-        """An attempt failed; the next one is due in `after_ms`."""
+        """Record a failed attempt; the next one is due in `after_ms`."""
         await self._write(delivery, "pending", status, error, after_ms, "failed")
 
     async def wait(self, timeout: float) -> None:
-        """Return when a delivery may be due, at the latest after `timeout` seconds."""
+        """Wait until a delivery may be due, for at most `timeout` seconds."""
         first = await self._db.do("ZRANGE", keys.OUTBOX(), 0, 0, "WITHSCORES")
         if first:
             timeout = min(timeout, max(0.0, (float(first[1]) - await self._db.time_ms()) / 1000))
@@ -70,14 +70,16 @@ class Outbox:
         return sorted(found, key=lambda d: (d.created_at, d.id))
 
     async def page(self, task_id: str = "", limit: int = 50, cursor: str = "") -> DeliveryBatch:
-        """At most `limit` deliveries after `cursor`, newest first; only those of a task if it is given.
-        Raises `InvalidInput` for a cursor of no page."""
+        """At most `limit` deliveries after `cursor`, newest first; only those of `task_id` if given.
+
+        Raises `InvalidInput` for an invalid cursor.
+        """
         ids = await (self._ids_of_task(task_id, limit, cursor) if task_id else self._ids(limit, cursor))
         more = ids[limit - 1] if len(ids) > limit else ""
         return DeliveryBatch(await self._read(ids[:limit]), more)
 
     async def redeliver(self, delivery_id: str) -> Delivery | None:
-        """Have a delivery sent again at once, whatever became of it; None if there is none of that id."""
+        """Schedule a delivery for now, whatever its state. Returns it, or None if it does not exist."""
         while True:
             read = await self._db.do("GET", keys.DELIVERY(delivery_id))
             if read is None:
@@ -91,7 +93,7 @@ class Outbox:
                 return again
 
     async def _ids(self, limit: int, cursor: str) -> list[str]:
-        """The next `limit` and one more."""
+        """The next `limit` ids, plus one that shows whether another page follows."""
         start = 0
         if cursor:
             rank = await self._db.do("ZREVRANK", _ALL, cursor)
@@ -123,7 +125,7 @@ class Outbox:
 
 
 def _summary(delivery: Delivery) -> bytes:
-    """What its task shows of it."""
+    """The part of a delivery that the record of its task contains."""
     return codec.encode(
         {"state": delivery.state, "attempts": delivery.attempts, "last_status": delivery.last_status}
     )
@@ -135,5 +137,5 @@ def _of_task(task_id: str) -> str:
 
 def _known(rank: int | None) -> int:
     if rank is None:
-        raise InvalidInput("this is no cursor of these deliveries; leave it out to start again", "cursor")
+        raise InvalidInput("this cursor is not valid; leave it out to start from the beginning", "cursor")
     return rank

@@ -1,4 +1,4 @@
-"""What users like: their language, where their files go, and how they are called."""
+"""Preferences of users: language, destination and names of their files."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from saveany.store.records import Unreadable, check_version, decoder
 
 _KEY = keys.PREFERENCES()
 _KNOWN_MS = 24 * 3600 * 1000
-#: What was read lately is good for so long, for so many users.
+#: Seconds for which preferences are cached, and the maximum number of cached users.
 _FRESH_SECONDS, _MOST_FRESH = 1.0, 1000
 
 
 class Shortcut(msgspec.Struct, frozen=True):
-    """A folder that is offered where one is chosen."""
+    """A folder that the user can choose with one button."""
 
     storage: str
     folder: str  # as `planning.paths.folder` returns it
 
 
 class Preferences(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The preferences of one user. A storage may be gone, or not be the user's any more."""
+    """The preferences of one user. A storage in them may no longer exist or be permitted."""
 
-    language: str = ""  # a tag such as `zh-Hans`; "": as the user's app has it
-    silent: bool = False  # save at once, without a question
-    storage: str = ""  # for tasks that name none; "": the first that the user may use
+    language: str = ""  # a tag such as `zh-Hans`; "": the language of the user's app
+    silent: bool = False  # save without asking
+    storage: str = ""  # default storage; "": the first that the user may use
     folder: str = ""  # in that storage
     on_conflict: Literal["", "rename", "overwrite", "skip", "ask"] = ""
-    template: str = ""  # for names, see `planning.templates`; "" keeps those that the files have
+    template: str = ""  # of file names, see `planning.templates`; "" keeps the original names
     rules_on: bool = True
     rules: tuple[Rule, ...] = ()  # see `planning.rules`
     shortcuts: tuple[Shortcut, ...] = ()
@@ -46,14 +46,14 @@ _NONE = Preferences()
 
 
 class PreferencesStore:
-    """The preferences of everybody, by user id."""
+    """The preferences of all users."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
         self._fresh: dict[int, tuple[float, Preferences]] = {}  # until when, by the monotonic clock
 
     async def recent(self, user_id: int) -> Preferences:
-        """As `get`, but as they were a second ago at most: for who asks all the time."""
+        """As `get`, but up to one second old, for frequent callers."""
         until, prefs = self._fresh.get(user_id, (0.0, _NONE))
         if until > time.monotonic():
             return prefs
@@ -64,15 +64,18 @@ class PreferencesStore:
         return prefs
 
     async def get(self, user_id: int) -> Preferences:
-        """What the user has set; the defaults for who never did."""
+        """The preferences of a user; the defaults if the user has set none."""
         return self._decoded(user_id, await self._read(user_id))
 
     async def change(
         self, user_id: int, how: Callable[[Preferences], Preferences], *, once: str = ""
     ) -> Preferences:
-        """Keep `how(prefs)`. It is called again with newer ones if somebody else changed them meanwhile, so
-        no change is lost; one with a name `once` is made once in a day. Returns what is kept now; what `how`
-        raises comes out, and nothing is changed."""
+        """Store `how(preferences)` and return the stored preferences.
+
+        If another process changed them meanwhile, `how` is called again with the new ones, so no change is
+        lost. A change named `once` is made once within a day. Exceptions of `how` propagate, and nothing is
+        changed.
+        """
         name = (_changed(once), _KNOWN_MS) if once else ()
         while True:
             before = await self._read(user_id)
@@ -84,7 +87,7 @@ class PreferencesStore:
                 return after if done == 1 else await self.get(user_id)
 
     async def changed(self, once: str) -> bool:
-        """Whether the change of that name was made."""
+        """Whether the change named `once` was made."""
         return bool(await self._db.do("EXISTS", _changed(once)))
 
     def _decoded(self, user_id: int, record: bytes) -> Preferences:
@@ -103,4 +106,6 @@ def _must_be_known(record: bytes) -> None:
     try:
         check_version(record)
     except Unreadable as error:
-        raise Unavailable(f"your preferences cannot be changed here: {error}; upgrade SaveAny") from error
+        raise Unavailable(
+            "your preferences cannot be changed here: {reason}; upgrade SaveAny", reason=str(error)
+        ) from error

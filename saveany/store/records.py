@@ -1,7 +1,7 @@
-"""Reading records one by one: one that nobody can read is skipped, logged and counted, and harms no other.
+"""Reading records one by one: an unreadable record is skipped, logged and counted, and affects no other.
 
-A record is damaged, or of a newer version: a version that changes what a record means begins it with
-`{"v":N,`, and this one knows `VERSION`.
+A record is unreadable if it is damaged or was written by a newer version. A version that changes the meaning
+of a record writes `{"v":N,` at its start; this version reads records up to `VERSION`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import msgspec
 from saveany.logs import get_logger
 
 VERSION = 1
-#: The same record is logged and counted once in so many seconds, and so many are remembered for that.
+#: Seconds before the same record is logged and counted again, and the number of records remembered for that.
 _AGAIN_SECONDS, _MOST = 3600.0, 10_000
-#: So many are logged in a minute; all are counted.
+#: At most this many records are logged per minute; all are counted.
 _LINES, _MINUTE = 20, 60.0
 
 R = TypeVar("R")
@@ -31,20 +31,20 @@ log = get_logger("saveany.store")
 
 
 class Unreadable(ValueError):
-    """Why a record cannot be read."""
+    """A record cannot be read; the text says why."""
 
 
 _BAD = (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 def check_version(raw: bytes) -> None:
-    """Raise `Unreadable` for a record of a newer version."""
+    """Raise `Unreadable` for a record written by a newer version."""
     if raw.startswith(b'{"v":') and (found := _marked.match(raw)) and int(found[1]) > VERSION:
         raise Unreadable(f"it was written by a newer version of SaveAny (format {int(found[1])})")
 
 
 def decoder(type_: type[T]) -> Callable[[bytes], T]:
-    """Reads a JSON record of that type; raises `Unreadable` for one of a newer version."""
+    """A function that reads a JSON record of this type; it raises `Unreadable` for a newer version."""
     decode = msgspec.json.Decoder(type_).decode
 
     def read(raw: bytes) -> T:
@@ -103,9 +103,9 @@ class Records:
         if len(self._lines) < _LINES:
             self._lines.append(now)
             why = reason(error)
-            log.error("a record cannot be read and is skipped", kind=kind, key=name[:100], reason=why)
+            log.error("unreadable_record_skipped", kind=kind, key=name[:100], reason=why)
 
     def take_counts(self) -> dict[str, int]:
-        """How many could not be read since the last call, by kind."""
+        """Numbers of unreadable records since the last call, by kind."""
         fresh, self._fresh = self._fresh, Counter()
         return dict(fresh)

@@ -1,7 +1,7 @@
-"""Replies by which Redis refuses to work now: an outage, not a mistake of who asked.
+"""Error replies with which Redis refuses all commands for a while: an outage, not a mistake of the caller.
 
-redis-py knows some of them by classes of its own, and raises a plain `ResponseError` for the rest. `Parser`
-makes all of them `CommandRefused`, and cuts out of every other error what the server quotes of the command.
+redis-py has exception classes for some of them and raises a plain `ResponseError` for the others. `Parser`
+raises `CommandRefused` for all of them, and removes quoted commands from the texts of all other errors.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from redis.exceptions import ResponseError
 
 _OVER = "wait, or point redis.url at the server that has taken over"
 
-#: Code of the reply -> what is wrong, and what to do.
+#: Error code -> what is wrong and what to do.
 REASONS: Mapping[str, str] = {
     "READONLY": f"it is a replica, which takes no writes; {_OVER}",
     "MASTERDOWN": f"it is a replica that has lost its primary; {_OVER}",
     "NOREPLICAS": "too few of its replicas are connected (min-replicas-to-write)",
-    "MISCONF": "it cannot save to its disk; make room there, its log tells more",
-    "OOM": "its memory is full; give it more (maxmemory)",
-    "BUSY": "it is busy with a script; wait, or end that with SCRIPT KILL",
+    "MISCONF": "it cannot save to its disk; make room there and see its log",
+    "OOM": "its memory is full; increase maxmemory",
+    "BUSY": "it is busy with a script; wait, or end the script with SCRIPT KILL",
     "UNKILLABLE": "it is busy with a script",
-    "NOPERM": "its user may not use a command or a key that is needed; see ACL GETUSER",
+    "NOPERM": "its user lacks the right to a command or key that SaveAny needs; see ACL GETUSER",
     "CLUSTERDOWN": "its cluster is down",
     "TRYAGAIN": "its cluster is moving keys",
     "MOVED": "it is part of a cluster, which is not supported",
     "ASK": "it is part of a cluster, which is not supported",
     "CROSSSLOT": "it is part of a cluster, which is not supported",
     "INPROG": "a failover is under way",
-    "NOGOODSLAVE": "it has no replica that could take over",
+    "NOGOODSLAVE": "it has no replica to take over",
     "UNBLOCKED": f"it has become a replica; {_OVER}",
 }
 
-#: Up to Redis 6 a script's error is `ERR Error running script (…): … -READONLY You can't …`.
+#: In Redis 6 and older, an error inside a script is `ERR Error running script (…): … -READONLY You can't …`.
 _IN_SCRIPT = re.compile(r"^ERR .*-(" + "|".join(REASONS) + r")\b", re.DOTALL)
-#: The same of NOPERM, in the words of different versions.
+#: NOPERM inside a script, as different versions word it.
 _NO_RIGHTS = ("ERR ACL failure in script", "ERR The user executing the script can't run")
 #: `ERR unknown command 'X', with args beginning with: 'a' 'b'`
 _QUOTED = re.compile(r",? with args beginning with.*", re.DOTALL)
 
 
 class CommandRefused(ResponseError):
-    """The server answers, but does not do what it is asked: for a while, or until somebody mends it."""
+    """The server responds, but refuses commands for a while, or until an operator repairs it."""
 
 
 class Parser(DefaultParser):  # type: ignore[misc,valid-type]  # one of two, as installed
-    """redis-py's parser of replies, with our errors."""
+    """redis-py's reply parser, with our exceptions."""
 
     @classmethod
     def parse_error(cls, response: str) -> Exception:
-        """The exception that an error reply becomes."""
+        """The exception for an error reply."""
         if reason := REASONS.get(_code(response)):
             return CommandRefused(reason)
         error: Exception = super().parse_error(_QUOTED.sub("", response))

@@ -1,4 +1,4 @@
-"""The face of the store: one object per role, the parts by what they are about."""
+"""`Store`: everything in Redis, one attribute per subject."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = get_logger("saveany.store")
 
 
 class Store:
-    """The state of everything, in one Redis."""
+    """The state of the installation in one Redis."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -49,21 +49,21 @@ class Store:
         self.telegram = TelegramStore(db)
 
     async def instance(self) -> str:
-        """The random id of this installation: of everything that works on this store."""
+        """The random id of this installation, shared by all processes that use this store."""
         return await self.secret("instance", uuid4().hex)
 
     async def secret(self, name: str, fresh: str, is_good: Callable[[str], bool] = bool) -> str:
-        """A secret all machines share: the one kept under `name`, else `fresh`, which is kept from now on. So
-        it is in place of one that is damaged, which `is_good` tells."""
+        """The secret `name`, which all machines share. If none is stored, or `is_good` rejects the stored
+        one as damaged, `fresh` is stored and returned."""
         kept = await self.db.script("secret", name, fresh, "")
         if not is_good(text(kept)):
-            log.error("a secret in redis is damaged; a new one takes its place", name=name)
+            log.error("damaged_secret_replaced", name=name)
             kept = await self.db.script("secret", name, fresh, kept)
         return text(kept)
 
 
 async def open_store(url: str) -> Store:
-    """The store at `url`, checked (see `Db.check`); waits while no server answers there."""
+    """The store at `url`, after `Db.check`. Waits while the server is unreachable."""
     db = connect(url)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Tasks as users see them: accept, read, list, cancel, retry."""
+"""Tasks without a claim: accept, read, list, cancel, pause, retry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec, keys
-from saveany.store.cursors import BATCH, MAX_EXAMINED, Place, make_cursor, parse_cursor
+from saveany.store.cursors import BATCH, MAX_EXAMINED, Position, make_cursor, parse_cursor
 from saveany.store.db import Arg, Db
 from saveany.store.records import text
 from saveany.store.results import (
@@ -27,7 +27,7 @@ from saveany.store.results import (
 from saveany.texts import Text
 
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
-#: Where tasks that have not ended are; each in one of these.
+#: Keys of tasks that have not ended; each task is in one of them.
 _LIVE = {"queued": keys.QUEUED(), "paused": keys.PAUSED(), "running": keys.RUNNING()}
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
@@ -38,7 +38,8 @@ _newest = 0
 def new_id() -> str:
     """A task id: 20 characters of 0-9a-v that sort by creation time, strictly so within one process.
 
-    48 bits of milliseconds, then 52 random bits; the second of two ids of one millisecond is counted on.
+    It holds 48 bits of milliseconds and 52 random bits. If the clock has not advanced, the previous id is
+    incremented.
     """
     global _newest
     fresh = (time.time_ns() // 1_000_000) << 52 | int.from_bytes(os.urandom(6), "big")
@@ -47,12 +48,12 @@ def new_id() -> str:
 
 
 def created_ms(task_id: str) -> int:
-    """When `new_id` made this id."""
+    """When `new_id` created this id, in ms since the epoch. Raises `ValueError` for other texts."""
     return int(task_id, len(_ALPHABET)) >> 52
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a submission: the task as it was created, now or by the first request of the same key."""
+    """An accepted task: created now, or (`replayed`) by an earlier request with the same idempotency key."""
 
     id: str
     type: str
@@ -61,14 +62,14 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class TaskPage(msgspec.Struct, frozen=True):
-    """Some tasks that have not ended, and where to go on: `cursor` is empty only if nothing more follows."""
+    """A page of tasks that have not ended. `cursor` leads to the next page; it is empty on the last one."""
 
     tasks: list[Task]
     cursor: str
 
 
 def delivery_args(deliveries: list[Delivery]) -> list[Arg]:
-    """Deliveries as the scripts take them: id, task and JSON of each."""
+    """Script arguments for deliveries: id, task and JSON of each."""
     args: list[Arg] = []
     for delivery in deliveries:
         args += [delivery.id, delivery.task_id, codec.encode(delivery)]
@@ -76,13 +77,13 @@ def delivery_args(deliveries: list[Delivery]) -> list[Arg]:
 
 
 def read_items(db: Db, task_id: str, record: dict[bytes, bytes]) -> list[Item]:
-    """The items of an `items:<id>` hash that can be read, by index."""
+    """The readable items of an `items:<id>` hash, by index."""
     named = ((f"{task_id}-{text(index)}", value) for index, value in record.items())
     return sorted(db.records.all("item", named, codec.decode_item), key=attrgetter("index"))
 
 
 class Tasks:
-    """Everything about tasks that does not need a claim."""
+    """Operations on tasks that need no claim."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
@@ -96,9 +97,10 @@ class Tasks:
         key: str = "",
         body_hash: str = "",
     ) -> Accepted | None:
-        """Record a new task. When this returns the task is kept, whatever dies next.
+        """Record a new task. When this returns the task is durable.
 
-        With an idempotency `key` seen within 24 h: the first task if `body_hash` is the same, else None.
+        For an idempotency `key` that was used within 24 hours, returns the first task if `body_hash` is the
+        same, otherwise None.
         """
         reply = await self._db.script(
             "accept",
@@ -126,7 +128,7 @@ class Tasks:
         return Accepted(first, spec.type, at or 0, replayed=True)
 
     async def get(self, task_id: str) -> Task | None:
-        """The task, or None."""
+        """The task, or None if it does not exist or cannot be read."""
         record = await self._db.do("HGETALL", self._key(task_id))
         return self._decoded(task_id, record) if record else None
 
@@ -134,7 +136,7 @@ class Tasks:
         return self._db.records.one("task", task_id, record, partial(codec.decode_task, task_id))
 
     async def items(self, task_id: str, start: int = 0, limit: int = 100) -> list[Item]:
-        """Items `start` … `start + limit` of a task, by index."""
+        """Up to `limit` items of a task from index `start` on."""
         values = await self._db.do("HMGET", keys.ITEMS(task_id), *range(start, start + limit))
         named = ((f"{task_id}-{n}", value) for n, value in enumerate(values, start) if value)
         return self._db.records.all("item", named, codec.decode_item)
@@ -146,15 +148,18 @@ class Tasks:
     async def live(self, user_id: int | None = None) -> list[Task]:
         """All queued, paused and running tasks, oldest first; only those of `user_id` if given."""
         members = await self._db.many([("ZRANGE", key, 0, -1) for key in _LIVE.values()])
-        # A task that moves between these reads may be seen in two places.
+        # A task whose state changes between these reads may be in two results.
         ids = dict.fromkeys(text(member) for part in members for member in part)
         tasks = await self.get_many(list(ids))
         mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
         return sorted(mine, key=lambda task: (task.created_at, task.id))
 
     async def page(self, user_id: int | None, limit: int, cursor: str) -> TaskPage:
-        """At most `limit` of those, after `cursor`. Examines at most `MAX_EXAMINED` tasks, so a page of one
-        user may be short and still have a cursor. A bad cursor raises `InvalidInput`."""
+        """At most `limit` tasks that have not ended, after `cursor`, oldest first.
+
+        Reads at most `MAX_EXAMINED` records, so a page of one user may be short although more pages follow.
+        Raises `InvalidInput` for an invalid cursor.
+        """
         at = parse_cursor(cursor)
         found: list[Task] = []
         for _ in range(MAX_EXAMINED // BATCH):
@@ -172,11 +177,11 @@ class Tasks:
             at = ids[-1] if len(found) < limit else at
         return TaskPage(found, make_cursor(at))
 
-    async def _live_after(self, at: Place | None, size: int) -> list[Place]:
-        """The next `size` (created at, id) after `at`, oldest first."""
+    async def _live_after(self, at: Position | None, size: int) -> list[Position]:
+        """The next `size` pairs (created at, id) after `at`, oldest first."""
         low, skip = ("-inf", 0) if at is None else (at[0], 0)
         while True:
-            # Of those that began in the millisecond of the cursor some are read again, and left out.
+            # Tasks created in the millisecond of the cursor are read again, and skipped.
             reach = skip + size
             wanted = [
                 ("ZRANGEBYSCORE", key, low, "+inf", "WITHSCORES", "LIMIT", 0, reach) for key in _LIVE.values()
@@ -185,7 +190,7 @@ class Tasks:
                 [(int(float(score)), text(i)) for i, score in zip(flat[::2], flat[1::2], strict=True)]
                 for flat in await self._db.many(wanted)
             ]
-            known = min((part[-1] for part in parts if len(part) == reach), default=None)  # up to here, all
+            known = min((part[-1] for part in parts if len(part) == reach), default=None)  # all up to here
             rows = sorted(
                 {
                     row
@@ -199,7 +204,7 @@ class Tasks:
             skip = 2 * reach
 
     async def get_many(self, ids: list[str]) -> list[Task]:
-        """The tasks of `ids` that exist, in their order."""
+        """The tasks with these ids that exist and can be read, in the order of `ids`."""
         records: list[Any] = await self._db.many([("HGETALL", self._key(i)) for i in ids]) if ids else []
         found = (self._decoded(i, record) for i, record in zip(ids, records, strict=True) if record)
         return [task for task in found if task]
@@ -223,9 +228,9 @@ class Tasks:
         return PrioritizeResult(text(reply))
 
     async def retry(self, task: Task) -> bool:
-        """Queue a failed or canceled task again; only items that did not finish are done again.
+        """Queue a failed or canceled task again; items that are finished stay finished.
 
-        False if it changed since `task` was read, or is in another state.
+        False if the task changed since it was read, or is in another state.
         """
         unfinished = [item for item in await self.all_items(task.id) if not item.status.done]
         fresh = [
@@ -240,18 +245,18 @@ class Tasks:
         return RetryResult(text(reply)) is RetryResult.OK
 
     async def counts(self) -> dict[str, int]:
-        """How many tasks are queued, paused and running now; a paused one is not counted as queued."""
+        """Numbers of queued, paused and running tasks. A paused task does not count as queued."""
         sizes = await self._db.many([("ZCARD", key) for key in _LIVE.values()])
         return dict(zip(_LIVE, sizes, strict=True))
 
     async def running(self, users: Iterable[int]) -> dict[int, int]:
-        """How many tasks of each of these users run now."""
+        """Numbers of running tasks of these users, by user id."""
         wanted = list(users)
         counts = await self._db.many([("SCARD", keys.RUNNING_OF(user)) for user in wanted])
         return dict(zip(wanted, counts, strict=True))
 
     async def queued_since(self) -> int | None:
-        """When the oldest queued task was created (ms); None if none is queued."""
+        """Creation time (ms) of the oldest queued task; None if the queue is empty."""
         first = await self._db.do("ZRANGE", keys.QUEUED(), 0, 0, "WITHSCORES")
         return int(float(first[1])) if first else None
 

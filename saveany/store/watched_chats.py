@@ -1,4 +1,4 @@
-"""Watched chats: whose new files are saved, for whom, and up to which message that is done."""
+"""Watched chats: chats whose new files are saved for a user."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Notify = Literal["each", "digest", "none"]
 
 
 class WatchedChat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One chat that one user has watched."""
+    """A chat that is watched for a user."""
 
-    id: str  # short, unique; new with every watch
+    id: str  # short and unique; each watch has a new one
     user_id: int
     chat: int  # marked: -100…
     title: str
-    username: str = ""  # by which an account finds the chat that is no member
-    account: str  # the user account that sees it
+    username: str = ""  # lets an account that is not a member find the chat
+    account: str  # the user account that reads the chat
     storage: str = ""  # "": the user's default
     folder: str = ""  # "": the user's default
     filter: dict[str, Any] = msgspec.field(default_factory=dict)  # fields of `saveany.filters.Filter`
-    seen: int = 0  # all messages up to this id are handled
-    notify: Notify = "each"  # what its user is told: what was saved, the same once an hour, or nothing
-    language: str = ""  # in which its user is told, if the user has not chosen one
+    seen: int = 0  # id of the last message that was handled
+    notify: Notify = "each"  # notifications: for each file, once an hour, or never
+    language: str = ""  # of notifications, if the user has not chosen one
     created_at: int
-    problem: str = ""  # why it does not go on, in words for the user
+    problem: str = ""  # why watching is interrupted, shown to the user; "" if it is not
     problem_since: int = 0  # ms
 
     @property
     def name(self) -> str:
-        """The chat as its user may write it: @name or -100…"""
+        """The chat as a user writes it: @name or -100…"""
         return f"@{self.username}" if self.username else str(self.chat)
 
 
@@ -47,27 +47,27 @@ _decode = decoder(WatchedChat)
 
 
 class WatchedChats:
-    """All of them."""
+    """All watched chats."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
     async def add(self, watch: WatchedChat) -> None:
-        """Keep a new watch."""
+        """Add a watched chat."""
         await self._db.do("HSET", _KEY, watch.id, codec.encode(watch))
 
     async def all(self) -> list[WatchedChat]:
-        """Every watch, oldest first."""
+        """All watched chats, oldest first."""
         found = await self._db.do("HGETALL", _KEY)
         watches = self._db.records.all("watch", found.items(), _decode)
         return sorted(watches, key=lambda watch: (watch.created_at, watch.id))
 
     async def of_user(self, user_id: int) -> list[WatchedChat]:
-        """Those of one user, oldest first."""
+        """The watched chats of a user, oldest first."""
         return [watch for watch in await self.all() if watch.user_id == user_id]
 
     async def get(self, watch_id: str) -> WatchedChat | None:
-        """One, or None."""
+        """A watched chat, or None."""
         found = await self._db.do("HGET", _KEY, watch_id)
         return self._read(watch_id, found) if found else None
 
@@ -75,12 +75,12 @@ class WatchedChats:
         return self._db.records.one("watch", watch_id, found, _decode)
 
     async def remove(self, watch_id: str) -> None:
-        """End it; what it has made tasks of goes on."""
+        """Stop watching; tasks that were created continue."""
         await self._db.do("HDEL", _KEY, watch_id)
 
     async def change(self, watch_id: str, how: Callable[[WatchedChat], WatchedChat]) -> WatchedChat | None:
-        """The watch as it is after `how`; None if there is none any more. Changes made at once by others are
-        not lost: then `how` is asked again."""
+        """Store `how(watch)` and return it; None if the watch no longer exists. If another process changed it
+        meanwhile, `how` is called again with the new one, so no change is lost."""
         while found := await self._db.do("HGET", _KEY, watch_id):
             watch = self._read(watch_id, found)
             if watch is None:
@@ -92,11 +92,11 @@ class WatchedChats:
         return None
 
     async def advance(self, watch_id: str, seen: int) -> WatchedChat | None:
-        """All messages up to `seen` are handled; never goes back. Returns as `change`."""
+        """Record that messages up to `seen` are handled; never moves backwards. Returns as `change`."""
         return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
 
-    async def note(self, watch_id: str, problem: str, now_ms: int) -> None:
-        """Why it does not go on; empty: it does."""
+    async def set_problem(self, watch_id: str, problem: str, now_ms: int) -> None:
+        """Record why watching is interrupted; "" records that it works again."""
 
         def noted(watch: WatchedChat) -> WatchedChat:
             since = watch.problem_since or now_ms if problem else 0
@@ -104,22 +104,22 @@ class WatchedChats:
 
         await self.change(watch_id, noted)
 
-    async def made(self, task_id: str, watch_id: str) -> None:
-        """A task was made for a watch; its user has not been told of it."""
+    async def add_task(self, task_id: str, watch_id: str) -> None:
+        """Record that a task was created for a watch, so that its user is notified when it ends."""
         await self._db.do("HSET", _TASKS, task_id, watch_id)
 
-    async def untold(self) -> dict[str, str]:
-        """Tasks of which their users have not been told, oldest first, and their watches."""
+    async def unnotified_tasks(self) -> dict[str, str]:
+        """Tasks whose users were not notified yet -> their watches, oldest first."""
         found = await self._db.do("HGETALL", _TASKS)
         named = ((task, (task, watch)) for task, watch in sorted(found.items()))
-        return dict(self._db.records.all("watched task", named, _untold))
+        return dict(self._db.records.all("watched task", named, _task_and_watch))
 
-    async def told(self, task_ids: Sequence[str]) -> None:
-        """There is nothing more to tell of these."""
+    async def remove_tasks(self, task_ids: Sequence[str]) -> None:
+        """Remove tasks whose users were notified."""
         await self._db.do("HDEL", _TASKS, *task_ids)
 
 
-def _untold(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+def _task_and_watch(pair: tuple[bytes, bytes]) -> tuple[str, str]:
     task_id, watch_id = (each.decode() for each in pair)
-    created_ms(task_id)  # raises for what is no id
+    created_ms(task_id)  # raises ValueError if it is not a task id
     return task_id, watch_id

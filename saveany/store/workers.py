@@ -1,4 +1,4 @@
-"""Workers as the others see them: who lives, what it can run, what it is doing, what it must clean up."""
+"""Workers: heartbeats, clean-up of canceled tasks, identities of storages, locks."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import decoder, text
 
-#: A worker that was silent for longer is not listed any more.
+#: Milliseconds after the last heartbeat until a worker is no longer listed.
 SILENCE_MS = 15_000
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of itself with each heartbeat."""
+    """The heartbeat of a worker."""
 
     id: str
     host: str
     pid: int
     started_at: int
     tasks: list[str] = msgspec.field(default_factory=list)
-    #: how many tasks it can run at a time; 0 if it does not say
+    #: number of tasks it can run at a time; 0 in heartbeats of older versions
     slots: int = 0
-    #: storage name -> "" if it is usable there, else what is wrong
+    #: storage name -> "" if the worker can use it, otherwise what is wrong
     storages: dict[str, str] = msgspec.field(default_factory=dict)
-    #: storage name -> what it can do, by the names of `storages.base.Capabilities`
+    #: storage name -> capabilities, by the names in `storages.base.Capabilities`
     capabilities: dict[str, dict[str, bool]] = msgspec.field(default_factory=dict)
-    #: kind of task -> "" if it can be done there, else what is wrong
+    #: source type -> "" if the worker can use it, otherwise what is wrong
     sources: dict[str, str] = msgspec.field(default_factory=dict)
-    #: Telegram account name -> "" if it is logged in, else what is wrong
+    #: Telegram account -> "" if it is logged in, otherwise what is wrong
     accounts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -37,13 +37,13 @@ _info = decoder(WorkerInfo)
 
 
 class Workers:
-    """Heartbeats, and requests to clean up what canceled tasks left on a storage."""
+    """Heartbeats, and the leftovers of canceled tasks."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def beat(self, info: WorkerInfo) -> None:
-        """Be listed for another while."""
+    async def heartbeat(self, info: WorkerInfo) -> None:
+        """List the worker for another `SILENCE_MS`."""
         await self._db.many(
             [
                 ("SET", keys.WORKER(info.id), codec.encode(info), "PX", SILENCE_MS),
@@ -52,11 +52,11 @@ class Workers:
         )
 
     async def leave(self, worker: str) -> None:
-        """Be listed no more."""
+        """Remove a worker from the list."""
         await self._db.many([("DEL", keys.WORKER(worker)), ("SREM", keys.WORKERS(), worker)])
 
     async def living(self) -> list[WorkerInfo]:
-        """All workers that were heard of lately, by id."""
+        """Workers with a heartbeat in the last `SILENCE_MS`, by id."""
         ids = sorted(text(member) for member in await self._db.do("SMEMBERS", keys.WORKERS()))
         raw = await self._db.many([("GET", keys.WORKER(i)) for i in ids]) if ids else []
         gone = [i for i, value in zip(ids, raw, strict=True) if not value]
@@ -65,41 +65,41 @@ class Workers:
         named = ((i, value) for i, value in zip(ids, raw, strict=True) if value)
         return self._db.records.all("worker", named, _info)
 
-    async def remains(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
-        """Some (task id, epoch) of canceled tasks whose uploads on `storage` must be discarded. Several
-        workers may be given the same ones, again and again until they are `cleaned`."""
+    async def leftovers(self, storage: str, limit: int = 20) -> list[tuple[str, int]]:
+        """Up to `limit` pairs (task id, epoch) of canceled tasks with uploads to discard on `storage`.
+        Several workers may get the same pair, until one of them calls `cleaned`."""
         members = await self._db.do("SRANDMEMBER", keys.CLEANUP(storage), limit)
-        return self._db.records.all("remains", ((m, m) for m in members or []), _remains)
+        return self._db.records.all("leftovers", ((m, m) for m in members or []), _leftover)
 
-    async def disown(self, task_id: str, epoch: int, item: Item) -> bool:
-        """Take the final name off an item of a canceled task, because its file will be deleted. False if that
-        is not ours to do: the task was retried, or somebody else does it."""
+    async def clear_final_path(self, task_id: str, epoch: int, item: Item) -> bool:
+        """Remove the final path from the record of a canceled task's item, before its file is deleted. False
+        if the caller must not delete it: the task was retried, or another worker deletes it."""
         after = msgspec.structs.replace(
             item, status=ItemStatus.QUEUED, final="", sha256="", undone=item.undone + 1
         )
         args = (task_id, epoch, item.index, codec.encode(item), codec.encode(after))
-        return bool(await self._db.script("disown", *args))
+        return bool(await self._db.script("clear_final_path", *args))
 
     async def cleaned(self, storage: str, task_id: str, epoch: int) -> None:
-        """Nothing of that upload is left."""
+        """Record that no leftovers of that upload remain."""
         await self._db.do("SREM", keys.CLEANUP(storage), f"{task_id}:{epoch}")
 
     async def storage_identity(self, storage: str) -> str:
-        """The id that the disk of `storage` must show; "" if none was established."""
+        """The id that the disk of `storage` must show; "" if no id was established."""
         known: bytes | None = await self._db.do("HGET", keys.STORAGES(), storage)
         return text(known or b"")
 
     async def establish_storage(self, storage: str, identity: str) -> str:
-        """A disk shows this id as that of `storage`: a disk without it is another one from now on, unless
-        somebody was faster. Returns the id that counts."""
+        """Record the id on the disk of `storage`, unless another worker recorded one first. Returns the valid
+        id; a disk with a different one is not accepted from now on."""
         await self._db.do("HSETNX", keys.STORAGES(), storage, identity)
         return await self.storage_identity(storage)
 
     async def lock(self, name: str, ttl_ms: int) -> bool:
-        """Take a lock that nobody gives back: it ends by itself after `ttl_ms`. False if another has it."""
+        """Take a lock that expires after `ttl_ms` and is never released. False if another process has it."""
         return bool(await self._db.do("SET", keys.LOCK(name), 1, "NX", "PX", ttl_ms))
 
 
-def _remains(member: bytes) -> tuple[str, int]:
+def _leftover(member: bytes) -> tuple[str, int]:
     task_id, _, epoch = member.decode().rpartition(":")
     return task_id, int(epoch)

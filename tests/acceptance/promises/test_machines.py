@@ -274,11 +274,11 @@ async def test_who_does_not_have_the_disk_does_not_clean_it_up(two: Two) -> None
         return asyncio.get_running_loop().time() > rounds
 
     await until(had_its_rounds, 10, "end of two rounds")
-    assert await store.workers.remains("nas")
+    assert await store.workers.leftovers("nas")
     await two.work(two.a, SHORT_LEASE)
 
     async def clean() -> bool:
-        return two.a.files("nas") == [MARK] and not await store.workers.remains("nas")
+        return two.a.files("nas") == [MARK] and not await store.workers.leftovers("nas")
 
     await until(clean, 20, "clean storage")
 

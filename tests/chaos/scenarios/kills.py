@@ -93,5 +93,5 @@ async def kill(arena: Arena, ration: Ration, victim: Role) -> None:
     await victim.kill()
     await ration.after_death(victim)
     if arena.plan.random.random() < 0.5:
-        await arena.state.claims.bury(victim.worker_id)
+        await arena.state.claims.expire_leases(victim.worker_id)
     await arena.add_worker()

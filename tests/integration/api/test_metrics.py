@@ -61,7 +61,7 @@ async def test_tasks_by_state(client: httpx.AsyncClient, store: Store) -> None:
 
 
 async def test_workers_and_the_queue(client: httpx.AsyncClient, store: Store) -> None:
-    await store.workers.beat(WorkerInfo(id="w", host="nas", pid=7, started_at=0))
+    await store.workers.heartbeat(WorkerInfo(id="w", host="nas", pid=7, started_at=0))
     await client.post("/api/v1/queue/pause")
     found = await samples(client)
     assert (found["saveany_workers"], found["saveany_queue_paused"]) == (1, 1)

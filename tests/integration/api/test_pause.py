@@ -123,7 +123,7 @@ async def test_cancel_while_it_is_paused_leaves_nothing_that_nobody_knows_of(
         await within(running)
     assert (await client.delete(f"/api/v1/tasks/{task_id}")).status_code == 200
     assert await shown(client, task_id) == ("canceled", "")
-    assert await bench.store.workers.remains("local1") == [(task_id, 1)]
+    assert await bench.store.workers.leftovers("local1") == [(task_id, 1)]
 
 
 async def test_a_task_that_ends_before_its_worker_sees_the_pause(

@@ -44,10 +44,10 @@ async def worker(store: Store) -> AsyncIterator[None]:
 
     async def beat_for_ever() -> None:
         while True:
-            await store.workers.beat(info)
+            await store.workers.heartbeat(info)
             await asyncio.sleep(SILENCE_MS / 3000)
 
-    await store.workers.beat(info)
+    await store.workers.heartbeat(info)
     opened = StorageSet(
         StorageHandle(store, MemoryStorage(MemoryOptions(name=name, type="memory"))) for name in storages
     )

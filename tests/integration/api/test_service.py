@@ -22,7 +22,7 @@ READY = {"local1": "", "local2": "", "local3": ""}
 
 async def beat(store: Store, id_: str = "w1", **told: Any) -> None:
     info = WorkerInfo(id=id_, host="nas", pid=7, started_at=1_700_000_000_000, tasks=["t"], **told)
-    await store.workers.beat(info)
+    await store.workers.heartbeat(info)
 
 
 async def test_workers(client: httpx.AsyncClient, store: Store) -> None:

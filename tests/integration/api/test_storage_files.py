@@ -29,7 +29,7 @@ async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
     storages = StorageSet([StorageHandle(store, storage)])
     await storages["local1"].check()
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages={"local1": ""})
-    await store.workers.beat(info)
+    await store.workers.heartbeat(info)
     replying = asyncio.create_task(reply_forever(store.queries, storages))
     yield storage
     replying.cancel()

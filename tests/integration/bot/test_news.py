@@ -68,7 +68,7 @@ async def made(store: Store, watch_id: str = "w1") -> str:
     """A task of a watch that waits in the queue."""
     spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
     assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
-    await store.watched_chats.made(spec.id, watch_id)
+    await store.watched_chats.add_task(spec.id, watch_id)
     return spec.id
 
 
@@ -108,7 +108,7 @@ async def test_one_file_is_told_as_soon_as_it_is_saved(
     assert chat == OWNER
     assert "Rock &amp; Roll" in text
     assert f"nas:/{name}" in text
-    assert await store.watched_chats.untold() == {}
+    assert await store.watched_chats.unnotified_tasks() == {}
 
 
 async def test_a_failure_can_be_tried_again(store: Store, news: WatchNotifier, voice: Voice) -> None:
@@ -132,7 +132,7 @@ async def test_many_are_told_together(store: Store, news: WatchNotifier, voice: 
     assert lines[2] == f"❌ {names[-1]}: too large"
     assert lines[3:12] == [f"✅ {name}" for name in names[:9]]
     assert lines[12] == "and 3 more"
-    assert len(await store.watched_chats.untold()) == 1
+    assert len(await store.watched_chats.unnotified_tasks()) == 1
 
 
 async def test_not_too_often(store: Store, news: WatchNotifier, voice: Voice) -> None:
@@ -169,7 +169,7 @@ async def test_who_does_not_want_to_know_is_not_told(store: Store, news: WatchNo
         await end(store)
     await news.round()
     assert voice.said == []
-    assert await store.watched_chats.untold() == {}
+    assert await store.watched_chats.unnotified_tasks() == {}
 
 
 async def test_a_flood_wait_loses_nothing_and_hinders_nobody(
@@ -180,11 +180,11 @@ async def test_a_flood_wait_loses_nothing_and_hinders_nobody(
     await end(store)
     voice.error = Retryable("wait", after=30)
     await news.round()
-    assert len(await store.watched_chats.untold()) == 1
+    assert len(await store.watched_chats.unnotified_tasks()) == 1
     voice.error = Permanent("the user has blocked the bot")
     await store.db.do("DEL", "sa:bot:told:watch:w1")
     await news.round()
-    assert await store.watched_chats.untold() == {}
+    assert await store.watched_chats.unnotified_tasks() == {}
 
 
 async def test_what_stays_broken_is_told_once(
@@ -192,17 +192,17 @@ async def test_what_stays_broken_is_told_once(
 ) -> None:
     await watched(store)
     now = time.time_ns() // 1_000_000
-    await store.watched_chats.note("w1", "it is <gone>.", now - 300_000)
+    await store.watched_chats.set_problem("w1", "it is <gone>.", now - 300_000)
     await news.round()
     assert voice.said == []
-    await store.watched_chats.note("w1", "it is <gone>.", now)
+    await store.watched_chats.set_problem("w1", "it is <gone>.", now)
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 400_000)
     for _ in range(2):
         await news.round()
     ((_, text),) = voice.said
     assert "Rock &amp; Roll" in text
     assert "it is &lt;gone&gt;. I go on" in text
-    await store.watched_chats.note("w1", "", now)
+    await store.watched_chats.set_problem("w1", "", now)
     watch = await store.watched_chats.get("w1")
     assert watch is not None
     assert (watch.problem, watch.problem_since) == ("", 0)

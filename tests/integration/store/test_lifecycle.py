@@ -213,7 +213,7 @@ async def test_a_dead_worker_can_be_buried_at_once(store: Store) -> None:
     await accept(store)
     await claim(store, "dead")
     other = await claim(store, "alive")
-    assert await store.claims.bury("dead") == 1
+    assert await store.claims.expire_leases("dead") == 1
     assert (await store.claims.reconcile(judge_leases=True)).returned == 1
     await other.renew()
 
@@ -265,9 +265,9 @@ async def test_canceled_task_of_a_dead_worker_is_handed_over(store: Store) -> No
     with pytest.raises(Fenced):
         await dead.finish(Status.CANCELED)
     await store.claims.take_over(task, []).finish(Status.CANCELED)
-    assert await store.workers.remains("local1") == [(task_id, task.epoch)]
+    assert await store.workers.leftovers("local1") == [(task_id, task.epoch)]
     await store.workers.cleaned("local1", task_id, task.epoch)
-    assert await store.workers.remains("local1") == []
+    assert await store.workers.leftovers("local1") == []
 
 
 async def test_one_clean_up_may_delete_the_file_of_a_canceled_task(store: Store) -> None:
@@ -277,11 +277,11 @@ async def test_one_clean_up_may_delete_the_file_of_a_canceled_task(store: Store)
     await claimed.plan("", [item], Progress(), [])
     await expire(store, task_id)
     await store.claims.reconcile(judge_leases=True)
-    assert not await store.workers.disown(task_id, 1, item), "it is not canceled"
+    assert not await store.workers.clear_final_path(task_id, 1, item), "it is not canceled"
     assert await store.tasks.cancel(task_id, []) == "canceled"
-    assert not await store.workers.disown(task_id, 0, item), "another epoch"
-    assert await store.workers.disown(task_id, 1, item)
-    assert not await store.workers.disown(task_id, 1, item), "somebody else does it"
+    assert not await store.workers.clear_final_path(task_id, 0, item), "another epoch"
+    assert await store.workers.clear_final_path(task_id, 1, item)
+    assert not await store.workers.clear_final_path(task_id, 1, item), "somebody else does it"
     (after,) = await store.tasks.all_items(task_id)
     assert (after.status, after.final) == (ItemStatus.QUEUED, "")
 
@@ -297,8 +297,8 @@ async def test_a_retry_takes_the_clean_up_over(store: Store) -> None:
     task = await store.tasks.get(task_id)
     assert task is not None
     assert await store.tasks.retry(task)
-    assert await store.workers.remains("local1") == []
-    assert not await store.workers.disown(task_id, 1, item)
+    assert await store.workers.leftovers("local1") == []
+    assert not await store.workers.clear_final_path(task_id, 1, item)
     assert (await claim(store)).items == [item]
 
 
@@ -332,8 +332,8 @@ async def test_idempotency_key(store: Store) -> None:
 async def test_a_webhook_is_written_once_however_often_its_event_is(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
-    await claimed.item(Item(index=0, name="f", path="f"), told=[delivery(task_id)])
-    await claimed.item(Item(index=0, name="f", path="f"), told=[delivery(task_id)])
+    await claimed.item(Item(index=0, name="f", path="f"), deliveries=[delivery(task_id)])
+    await claimed.item(Item(index=0, name="f", path="f"), deliveries=[delivery(task_id)])
     (only,) = await store.outbox.claim(10, 60_000)
     assert await store.outbox.claim(10, 60_000) == [], "it is leased"
     await store.outbox.retry(only, 0, 503, "busy")

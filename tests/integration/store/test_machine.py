@@ -289,7 +289,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(sorted(WORKERS)))
     def worker_is_seen_to_die(self, worker: str) -> None:
         mine = [m for m in self.model.values() if m.status is Status.RUNNING and m.worker == worker]
-        assert self.do(self.store.claims.bury(worker)) == len(mine)
+        assert self.do(self.store.claims.expire_leases(worker)) == len(mine)
         for model in mine:
             model.lapsed = True
 
@@ -333,7 +333,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: any(m.status.ended for m in self.model.values()))
     @rule()
     def forget(self) -> None:
-        remains = [self.do(self.store.workers.remains(storage, 1000)) for storage in STORAGES]
+        remains = [self.do(self.store.workers.leftovers(storage, 1000)) for storage in STORAGES]
         left = {task for each in remains for task, _ in each}
         ended = [task for task, model in self.model.items() if model.status.ended and task not in left]
         self.do(self.store.history.forget(self.do(self.db.time_ms()) + 1))
@@ -400,7 +400,7 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def clean_up_is_wanted_of_canceled_tasks_only(self) -> None:
         for storage in STORAGES:
-            for task, epoch in self.do(self.store.workers.remains(storage)):
+            for task, epoch in self.do(self.store.workers.leftovers(storage)):
                 model = self.model.get(task)
                 assert task in self.gone or (
                     model and (model.status, model.epoch) == (Status.CANCELED, epoch)

@@ -13,15 +13,15 @@ async def test_a_path_is_one_items_until_it_gives_it_back(store: Store) -> None:
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")
-    assert await one.reserve(0, "local1", "a.bin")
-    assert await one.reserve(0, "local1", "a.bin")
-    assert not await one.reserve(1, "local1", "a.bin")
-    assert not await other.reserve(0, "local1", "a.bin")
-    assert await other.reserve(0, "local1", "b.bin")
-    await other.vacate(0, "local1", "a.bin")  # not its own
-    assert not await other.reserve(0, "local1", "a.bin")
-    await one.vacate(0, "local1", "a.bin")
-    assert await other.reserve(0, "local1", "a.bin")
+    assert await one.reserve_name(0, "local1", "a.bin")
+    assert await one.reserve_name(0, "local1", "a.bin")
+    assert not await one.reserve_name(1, "local1", "a.bin")
+    assert not await other.reserve_name(0, "local1", "a.bin")
+    assert await other.reserve_name(0, "local1", "b.bin")
+    await other.release_name(0, "local1", "a.bin")  # not its own
+    assert not await other.reserve_name(0, "local1", "a.bin")
+    await one.release_name(0, "local1", "a.bin")
+    assert await other.reserve_name(0, "local1", "a.bin")
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELED])
@@ -29,16 +29,16 @@ async def test_what_an_ended_task_held_is_free(store: Store, status: Status) -> 
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")
-    assert await one.reserve(0, "local1", "a.bin")
+    assert await one.reserve_name(0, "local1", "a.bin")
     await one.finish(status)
-    assert await other.reserve(0, "local1", "a.bin")
+    assert await other.reserve_name(0, "local1", "a.bin")
 
 
 async def test_a_task_that_waits_keeps_its_path(store: Store) -> None:
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")
-    assert await one.reserve(3, "local1", "a.bin")
+    assert await one.reserve_name(3, "local1", "a.bin")
     await one.release()
-    assert not await other.reserve(3, "local1", "a.bin")
-    assert await (await claim(store, "w3")).reserve(3, "local1", "a.bin")
+    assert not await other.reserve_name(3, "local1", "a.bin")
+    assert await (await claim(store, "w3")).reserve_name(3, "local1", "a.bin")

@@ -52,7 +52,7 @@ def _filtered(number: int, watch: WatchedChat) -> WatchedChat:
 async def test_changes_at_once_lose_nothing(store: Store) -> None:
     await asyncio.gather(
         *(store.watched_chats.advance("w1", seen) for seen in range(30)),
-        *(store.watched_chats.note("w1", f"problem {n}", n + 1) for n in range(30)),
+        *(store.watched_chats.set_problem("w1", f"problem {n}", n + 1) for n in range(30)),
         *(store.watched_chats.change("w1", partial(_filtered, n)) for n in range(30)),
     )
     now = await store.watched_chats.get("w1")
@@ -65,14 +65,14 @@ async def test_changes_at_once_lose_nothing(store: Store) -> None:
 async def test_one_that_was_ended_stays_so(store: Store) -> None:
     await store.watched_chats.remove("w1")
     assert await store.watched_chats.advance("w1", 9) is None
-    await store.watched_chats.note("w1", "gone", 1)
+    await store.watched_chats.set_problem("w1", "gone", 1)
     assert await store.watched_chats.all() == []
     assert await store.watched_chats.get("w1") is None
 
 
 async def test_how_long_a_problem_lasts(store: Store) -> None:
     for problem, at, since in (("a", 10, 10), ("b", 20, 10), ("", 30, 0), ("c", 40, 40)):
-        await store.watched_chats.note("w1", problem, at)
+        await store.watched_chats.set_problem("w1", problem, at)
         now = await store.watched_chats.get("w1")
         assert now is not None
         assert (now.problem, now.problem_since) == (problem, since)

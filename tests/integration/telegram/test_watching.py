@@ -224,7 +224,9 @@ async def test_a_crash_loses_nothing_and_doubles_nothing(
     bench.again()
     await bench.rounds(1)
     assert await bench.links() == [str(id_) for id_ in posted]
-    assert list(await bench.store.watched_chats.untold()) == [task.id for task in await bench.tasks()]
+    assert list(await bench.store.watched_chats.unnotified_tasks()) == [
+        task.id for task in await bench.tasks()
+    ]
 
 
 async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
@@ -234,7 +236,7 @@ async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
     await bench.rounds(1)
     found = sorted((task.spec.user_id, task.spec.links[0].rpartition("/")[2]) for task in await bench.tasks())
     assert found == [(7, str(big)), (OWNER, str(small)), (OWNER, str(big))]
-    assert list((await bench.store.watched_chats.untold()).values()) == ["big"]
+    assert list((await bench.store.watched_chats.unnotified_tasks()).values()) == ["big"]
     await bench.store.watched_chats.remove("all")
     bench.post(chat, size=200)
     await bench.rounds(1)

@@ -151,7 +151,7 @@ async def test_what_a_dead_worker_left_in_each_storage_is_cleaned_up(bench: Benc
     await bench.lose(task_id)
     assert await bench.store.tasks.cancel(task_id, []) == "canceled"
     workers = bench.store.workers
-    assert [await workers.remains(name) for name in ("local1", "nas")] == [[(task_id, 1)]] * 2
+    assert [await workers.leftovers(name) for name in ("local1", "nas")] == [[(task_id, 1)]] * 2
     await remove_leftovers(bench.store, bench.storage, task_id, 1)
     assert len(saved(bench)) == 2, "the part in the other storage is not its business"
     await remove_leftovers(bench.store, bench.others["nas"].storage, task_id, 1)
@@ -166,7 +166,7 @@ async def test_a_retry_takes_every_clean_up_over(bench: Bench) -> None:
     await bench.lose(task_id)
     await bench.store.tasks.cancel(task_id, [])
     assert await bench.store.tasks.retry(await bench.task(task_id))
-    assert [await bench.store.workers.remains(name) for name in ("local1", "nas")] == [[], []]
+    assert [await bench.store.workers.leftovers(name) for name in ("local1", "nas")] == [[], []]
     dead.cancel()
     await asyncio.wait([dead])
 

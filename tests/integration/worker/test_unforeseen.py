@@ -118,8 +118,8 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
     with pytest.raises(ExceptionGroup, match="Odd"):
         await janitor.clean_storages()
     assert list(bench.files()) == [".saveany-storage"]
-    assert await bench.store.workers.remains("local1") == []
-    assert len(await bench.store.workers.remains("broken")) == 1
+    assert await bench.store.workers.leftovers("local1") == []
+    assert len(await bench.store.workers.leftovers("broken")) == 1
 
 
 async def test_a_claim_is_kept_after_a_mistake(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
