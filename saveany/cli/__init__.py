@@ -1,10 +1,10 @@
 """The command line: `saveany COMMAND`. One file per command, listed in `COMMANDS`.
 
-A command's module is imported when the command runs, so that `saveany --help` and shell completion are quick.
-Exit codes: 0 done; 1 it failed; 2 the configuration or the command line is wrong; 130 interrupted. A command
-that has others says so in its help.
+A command's module is imported when the command runs, which keeps `saveany --help` and shell completion fast.
+Exit codes: 0 success; 1 failure; 2 the configuration or the command line is wrong; 130 interrupted. The help
+of a command lists the other codes that it has.
 
-To add a command, write a plain function with typer's annotations and add its row here.
+To add a command, write a function with typer's annotations and add a row to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -13,75 +13,91 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from saveany import __version__, advice
+from saveany.cli import usage
 from saveany.errors import ConfigError, SaveAnyError
 
 if TYPE_CHECKING:
     from saveany.config import Config
 
-#: Command -> (where it is: a function or a typer app, what it does).
+#: Command -> (its function or typer app, first line of its help).
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("saveany.cli.init:init", "Write a first config.toml."),
     "config": ("saveany.cli.config:app", "Show and change the configuration."),
-    "demo": ("saveany.cli.demo:demo", "Try everything on this machine."),
+    "demo": ("saveany.cli.demo:demo", "Try SaveAny on this machine."),
     "run": ("saveany.cli.run:run", "Run everything on this machine."),
     "api": ("saveany.cli.api:api", "Run the HTTP API."),
     "worker": ("saveany.cli.worker:worker", "Run one worker process."),
     "bot": ("saveany.cli.bot:bot", "Run the Telegram bot."),
     "check": ("saveany.cli.check:check", "Check the configuration and everything it names."),
-    "login": ("saveany.cli.login:login", "Log a Telegram account in."),
+    "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),
     "history": ("saveany.cli.history:history", "List tasks that have ended."),
     "show": ("saveany.cli.show:show", "Show everything about one task."),
     "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
     "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),
-    "retry": ("saveany.cli.retry:retry", "Try failed or canceled tasks again."),
+    "retry": ("saveany.cli.retry:retry", "Retry failed or canceled tasks."),
     "pause": ("saveany.cli.pause:pause", "Pause tasks."),
     "resume": ("saveany.cli.resume:resume", "Resume paused tasks."),
     "queue": ("saveany.cli.queue:app", "Show, pause and resume the queue."),
     "limits": ("saveany.cli.limits:limits", "Show or change the limits."),
-    "storages": ("saveany.cli.storages:app", "List, try, browse, add and remove storages."),
+    "storages": ("saveany.cli.storages:app", "List, test, browse, add and remove storages."),
 }
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-class Commands(TyperGroup):
-    """The commands of `COMMANDS`, imported when they run; what they raise becomes a line and an exit code."""
+class Commands(usage.CommandGroup):
+    """The commands of `COMMANDS`, imported when they run. Reports errors on stderr and by the exit code."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for name, (_, summary) in COMMANDS.items():
             self.add_command(TyperCommand(name, help=summary))  # enough for the help page
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Parse the options of `saveany` itself."""
+        with _errors_reported():
+            return super().make_context(*args, **options)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command itself."""
+        """The command that `args` begins with, imported."""
         if args and args[0] in COMMANDS:
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        try:
+        with _errors_reported():
             return super().invoke(ctx)
-        except SaveAnyError as error:
-            fail(error.message, USAGE if isinstance(error, ConfigError) else FAILED)
-        except (KeyboardInterrupt, typer.Abort):  # a prompt makes the second of the first
-            raise typer.Exit(INTERRUPTED) from None
-        except (typer.Exit, BrokenPipeError):
-            raise  # typer ends quietly
-        except Exception as error:
-            if type(error).__module__.startswith(("typer", "click")):
-                raise  # a wrong command line; typer explains it
-            fail(_bug(error), FAILED)
+
+
+@contextmanager
+def _errors_reported() -> Iterator[None]:
+    """Inside, an error ends the program with a line on stderr and an exit code."""
+    try:
+        yield
+    except SaveAnyError as error:
+        fail(error.message, USAGE if isinstance(error, ConfigError) else FAILED)
+    except (KeyboardInterrupt, typer.Abort):  # a prompt turns the first into the second
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, BrokenPipeError):
+        raise  # typer ends the program silently
+    except usage.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise  # typer prints the help page
+        fail(usage.describe(error), USAGE)
+    except Exception as error:
+        fail(_bug(error), FAILED)
 
 
 def _load(name: str) -> Any:
@@ -97,21 +113,21 @@ def _load(name: str) -> Any:
 
 
 def _take_global_options(command: Any) -> None:
-    """Let a command, and those inside it, take the options of `saveany` itself after their own name too."""
+    """Accept the options of `saveany` itself after the name of a command, too."""
     for inner in getattr(command, "commands", {}).values():
         _take_global_options(inner)
     command.params.extend(_late_options())
 
 
 def _late_options() -> list[Any]:
-    """The options of `_late` as typer makes them."""
+    """The options of `_late` as typer declares them."""
     declared = typer.Typer(add_completion=False)
     declared.command()(_late)
     return [each for each in typer.main.get_command(declared).params if each.name in ("config", "version")]
 
 
 def _keep_config(ctx: typer.Context, path: Path | None) -> None:
-    """Put the value where that of `saveany --config` is kept."""
+    """Store the value where `saveany --config` stores it."""
     if path is not None:
         ctx.find_root().params["config"] = path
         advice.set_program(sys.argv[0], path)
@@ -131,28 +147,28 @@ def _late(
         bool, typer.Option("--version", callback=_version, is_eager=True, hidden=True, expose_value=False)
     ] = False,
 ) -> None:
-    """Never run; its options are those that may stand after a command."""
+    """Declares the options of `saveany` that may follow a command. It never runs."""
 
 
 def _bug(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    # the places, innermost first, but not the error's own text: it may quote a secret
+    # locations, innermost first, without the text of the error, which may quote a secret
     frames = reversed(traceback.extract_tb(error.__traceback__)[-4:])
     where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     return f"this is a bug in SaveAny, please report it: {type(error).__name__} at {where}"
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
-    """End the program with `message` on stderr, each of its lines after `error: `."""
+    """End the program. Prints `message` on stderr, with `error: ` before each line."""
     for line in message.splitlines():
         typer.echo(f"error: {line}", err=True)
     raise typer.Exit(code)
 
 
 def load_config(ctx: typer.Context, *, warn: bool = True) -> Config:
-    """The configuration that `--config` and the environment name; its warnings go to stderr."""
-    from saveany.config import load  # pydantic takes a while; `--help` does without
+    """The configuration that `--config` and the environment name. Prints its warnings on stderr."""
+    from saveany.config import load  # imports pydantic, which is slow; `--help` does not need it
     from saveany.net import trust
 
     config = load(config_path(ctx))
@@ -163,19 +179,22 @@ def load_config(ctx: typer.Context, *, warn: bool = True) -> Config:
 
 
 def config_path(ctx: typer.Context) -> Path | None:
-    """The value of `--config`, wherever on the command line it stands."""
+    """The value of `--config`, at any position of the command line."""
     path: Path | None = ctx.find_root().params.get("config")
     return path
 
 
 def file_to_change(ctx: typer.Context) -> Path:
-    """The configuration file that `--config` and the environment name. `ConfigError` if there is none."""
+    """The configuration file that `--config` and the environment name. Raises `ConfigError` if there is
+    none."""
     from saveany.config import loader
 
     file = loader.find(config_path(ctx), os.environ)
     if file is None or not file.exists():
-        missing = f"there is no {file}" if file else "there is no configuration file"
-        raise ConfigError(f"{missing}; `{advice.command('init')}` writes one")
+        missing = "there is no file {file}" if file else "there is no configuration file"
+        raise ConfigError(
+            f"{missing}; `{{command}}` writes one", file=str(file), command=advice.command("init")
+        )
     return file
 
 
@@ -196,7 +215,7 @@ def options(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take media out of Telegram and keep it in your own storages."""
+    """Save media from Telegram and the web in your own storages."""
     advice.set_program(sys.argv[0], config)
 
 

@@ -9,7 +9,7 @@ from saveany.cli.role import run_role
 
 
 def api(ctx: typer.Context) -> None:
-    """Run the HTTP API: it takes tasks, tells how they are and says what is wrong."""
+    """Run the HTTP API, which accepts tasks and reports their state."""
     import saveany.api.server
 
     config = load_config(ctx)

@@ -1,4 +1,4 @@
-"""Events shown: as live bars on a terminal, as lines of JSON elsewhere."""
+"""Shows events: as progress bars on a terminal, as lines of JSON otherwise."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from saveany.cli.tables import COLORS
 from saveany.models import subject_of
 
 _NAME_WIDTH = 36
-#: So many reasons why tasks wait are shown, the most frequent ones.
-_REASONS = 3
+#: Maximum number of reasons for waiting that are shown, the most frequent first.
+_MAX_REASONS = 3
 
 
 class Display(Protocol):
@@ -33,7 +33,7 @@ class Display(Protocol):
 
 @contextmanager
 def display(*, as_json: bool, idle: str = "") -> Iterator[Display]:
-    """The display for where stdout goes; a terminal shows `idle` while no task is queued or running."""
+    """The display that suits stdout. A terminal shows `idle` while no task is queued or running."""
     if as_json or not sys.stdout.isatty():
         yield Lines()
         return
@@ -44,16 +44,16 @@ def display(*, as_json: bool, idle: str = "") -> Iterator[Display]:
 
 
 class Lines:
-    """One JSON object per event: `event`, `id` where it has one, and the fields of the API's event."""
+    """Prints one JSON object per event: `event`, `id` if it has one, and the fields of the API's event."""
 
     def show(self, event: ServerEvent) -> None:
-        """Print it."""
+        """Print one event."""
         head = {"event": event.type} | ({"id": event.id} if event.id else {})
         typer.echo(json.dumps(head | event.data))
 
 
 class _Screen(Progress):
-    """The bars, and how many tasks have none yet."""
+    """The bars, and below them the number of tasks that wait or are paused, and the reasons."""
 
     waiting: Mapping[str, str] = {}
     stalled: Mapping[str, str] = {}
@@ -62,22 +62,23 @@ class _Screen(Progress):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        others = [
-            f"{name}: {len(some)}"
-            for name, some in (("waiting", self.waiting), ("paused", self.paused))
-            if some
+        counts = [
+            f"{name}: {len(tasks)}"
+            for name, tasks in (("waiting", self.waiting), ("paused", self.paused))
+            if tasks
         ]
-        if others:
-            yield Text(", ".join(others))
+        if counts:
+            yield Text(", ".join(counts))
         elif not self.tasks and self.idle:
             yield Text(self.idle)
         for name, tasks in (("waiting", self.waiting), ("stalled", self.stalled)):
-            for why, count in Counter(filter(None, tasks.values())).most_common(_REASONS):
-                yield Text(f"{name}{f' ({count})' * (count > 1)}: {why}", style="yellow")
+            for reason, count in Counter(filter(None, tasks.values())).most_common(_MAX_REASONS):
+                yield Text(f"{name}{f' ({count})' * (count > 1)}: {reason}", style="yellow")
 
 
 class Bars:
-    """A bar for each running task, a line for each that ended, and how many wait or are paused."""
+    """A bar for each running task, a line for each task that ended, and the number of tasks that wait or are
+    paused."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -88,14 +89,14 @@ class Bars:
         self.progress = _Screen(*columns, console=console, transient=True)
         self._bars: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
-        self._waiting: dict[str, str] = {}  # why each waits, as far as it is known
-        self._stalled: dict[str, str] = {}  # why running ones stand still
+        self._waiting: dict[str, str] = {}  # queued task -> reason, "" if unknown
+        self._stalled: dict[str, str] = {}  # running task without progress -> reason
         self._paused: set[str] = set()
         self.progress.waiting, self.progress.paused = self._waiting, self._paused
         self.progress.stalled = self._stalled
 
     def show(self, event: ServerEvent) -> None:
-        """Bring the screen up to date."""
+        """Update the screen."""
         task_id, data = event.task_id, event.data
         if event.type == "reset":
             self._forget(*self._titles)
@@ -111,23 +112,23 @@ class Bars:
         if event.ended:
             title = self._titles.get(task_id, task_id)
             self._forget(task_id)
-            self._tell_end(title, data)
+            self._print_end(title, data)
         elif data["status"] == "running":
-            self._go_on(task_id)
+            self._stop_waiting(task_id)
             self._draw(task_id, data)
         else:
             self._wait(task_id, paused=data.get("stage") == "paused")
             self._drop_bar(task_id)
 
     def _wait(self, task_id: str, *, paused: bool) -> None:
-        why = self._waiting.get(task_id, "")
-        self._go_on(task_id)
+        reason = self._waiting.get(task_id, "")
+        self._stop_waiting(task_id)
         if paused:
             self._paused.add(task_id)
         else:
-            self._waiting[task_id] = why
+            self._waiting[task_id] = reason
 
-    def _go_on(self, task_id: str) -> None:
+    def _stop_waiting(self, task_id: str) -> None:
         self._waiting.pop(task_id, None)
         self._paused.discard(task_id)
 
@@ -141,7 +142,7 @@ class Bars:
             done = progress["downloaded_bytes"]
             self.progress.update(bar, total=total, completed=done, detail=_detail(progress))
 
-    def _tell_end(self, title: str, data: Json) -> None:
+    def _print_end(self, title: str, data: Json) -> None:
         status, error = data["status"], printable(data.get("error") or "")
         line = Text.assemble((f"{status:10}", COLORS[status]), title, f": {error}" if error else "")
         self.progress.console.print(line, soft_wrap=True)
@@ -149,7 +150,7 @@ class Bars:
     def _forget(self, *task_ids: str) -> None:
         for task_id in task_ids:
             self._titles.pop(task_id, None)
-            self._go_on(task_id)
+            self._stop_waiting(task_id)
             self._drop_bar(task_id)
 
     def _drop_bar(self, task_id: str) -> None:
@@ -159,7 +160,7 @@ class Bars:
 
 
 def amount(progress: Json) -> str:
-    """How much of how much: `1.2 MB of 4.0 MB`."""
+    """Bytes downloaded and in total: `1.2 MB of 4.0 MB`."""
     done, total = progress["downloaded_bytes"], progress["total_bytes"]
     return f"{filesize.decimal(done)} of {filesize.decimal(total)}"
 
@@ -171,6 +172,6 @@ def _detail(progress: Json) -> str:
 
 
 def _name(title: str) -> str:
-    """What a title is about, in what room there is."""
+    """The subject of a title, shortened to the width of its column."""
     name = subject_of(title)
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

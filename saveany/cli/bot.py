@@ -9,10 +9,10 @@ from saveany.cli.role import run_role
 
 
 def bot(ctx: typer.Context) -> None:
-    """Run the Telegram bot: people send it files and links, and it saves them.
+    """Run the Telegram bot, which saves the files and links that users send it.
 
-    It needs telegram.token. Several may run, on any machine with the same Redis: one is the bot, the others
-    take over when it goes.
+    It needs telegram.token. You can run several, on any machines that share a
+    Redis: one is active, and another takes over when it stops.
     """
     import saveany.bot.app
 

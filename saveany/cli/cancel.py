@@ -1,4 +1,4 @@
-"""`saveany cancel`: end tasks."""
+"""`saveany cancel`: cancel tasks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def cancel(
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """Cancel tasks, and remove what they had written of unfinished files.
+    """Cancel tasks, and remove their unfinished files.
 
-    Exit codes: 0 all canceled; 1 one was refused, which is said on stderr.
+    Exit codes: 0 all tasks canceled; 1 a task was refused (stderr says why).
     """
     for_each(connect(ctx, url, token), ids, ApiClient.cancel, "canceled")

@@ -1,4 +1,4 @@
-"""`saveany check`: is everything as it should be?"""
+"""`saveany check`: check the configuration and everything it names."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from saveany.store import connect
 
 def check(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the configuration and everything it names, by using it.
 
-    Looks at the configuration and the port, the programs of task types, free
-    disk space, Redis (the embedded one is started), each storage (a small file is written, read back
-    and deleted), each Telegram account, and the clock. Prints a line per check:
-    ok, warning or failed, what, and what to do.
+    Checks the configuration and the port, the programs that task types need, free
+    disk space, Redis (starting the embedded server), each storage (by writing,
+    reading and deleting a small file), each Telegram account, and the clock.
+    Prints a line per check: ok, warning or failed, its name, and what to do.
 
     --json prints one object: {"ok": true, "checks": [{"name": "…", "status":
     "ok", "detail": "…"}]}; `ok` is false if a check failed.
 
-    Exit codes, the first that applies: 0 nothing failed; 2 the configuration;
-    3 Redis; 4 a storage; 5 Telegram; 6 a disk or the clock.
+    Exit codes: 0 no check failed; else the lowest code of the failed checks:
+    2 configuration; 3 Redis; 4 storage; 5 Telegram; 6 disk or clock.
     """
     try:
         config = load_config(ctx, warn=False)
@@ -42,7 +42,7 @@ def check(
         found = checks.invalid(error)
         _print_lines(found, as_json)
     else:
-        # what the parts would log is in the lines
+        # the lines contain all that would be logged
         prepare(config.model_copy(update={"log": LogConfig(level="critical")}))
         found = run_async(_run(config, as_json))
     failed = [each.area for each in found if each.status == "failed"]
@@ -54,13 +54,13 @@ def check(
 
 async def _run(config: Config, as_json: bool) -> list[Check]:
     found = []
-    async for each in _all(config):
+    async for each in _checks(config):
         found.append(each)
         _print_lines([each], as_json)
     return found
 
 
-async def _all(config: Config) -> AsyncIterator[Check]:
+async def _checks(config: Config) -> AsyncIterator[Check]:
     async for each in checks.configuration(config):
         yield each
     for each in (*checks.programs(config), *checks.disks(config)):
@@ -70,11 +70,11 @@ async def _all(config: Config) -> AsyncIterator[Check]:
             url, _ = stack.enter_context(redis_server(config))
             db = connect(url)
         except SaveAnyError as error:
-            rest = _without_redis(config, error)
+            remaining = _without_redis(config, error)
         else:
             stack.push_async_callback(db.close)
-            rest = checks.services(config, db)
-        async for each in rest:
+            remaining = checks.services(config, db)
+        async for each in remaining:
             yield each
 
 

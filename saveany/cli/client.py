@@ -1,4 +1,4 @@
-"""The client of the HTTP API: what the commands that ask a running SaveAny have in common."""
+"""Client of the HTTP API, and the options that all commands which use it share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from saveany.config.values import is_loopback, local_address
 from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
 from saveany.net import trust
+from saveany.texts import Field, Text
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -30,34 +31,35 @@ UrlOption = Annotated[
 TokenOption = Annotated[
     str, typer.Option("--token", envvar="SAVEANY_TOKEN", help="Token of the API. Default: api.token.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UserOption = Annotated[int | None, typer.Option("--user", min=1, help="Only tasks of this Telegram user id.")]
 
 IdsArgument = Annotated[
-    list[str], typer.Argument(metavar="ID", help="Ids of tasks; the beginning is enough if it is unique.")
+    list[str],
+    typer.Argument(metavar="ID", help="Ids of tasks, or their first characters if they are unique."),
 ]
 
-#: Servers say something every 15 s, if only a comment; a stream that is silent for longer is broken.
+#: Seconds without data after which an event stream counts as broken; the API sends a comment every 15 s.
 _SILENCE_SECONDS = 40.0
 _TIMEOUT_SECONDS = 30.0
 _PAGE = 200
-#: Letters and digits of a whole task id.
+#: Number of characters in a complete task id.
 ID_LENGTH = 20
-#: Ended tasks that are searched for a shortened id.
+#: Number of ended tasks, the newest, in which a shortened id is looked up.
 _SEARCHED = 1000
 
 
 class RequestRefused(RequestError):
     """The API refused the request; `status` is its HTTP status."""
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, text: str | Text, status: int, **fields: Field) -> None:
+        super().__init__(text, **fields)
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """Something happened to a task. `type` is the API's, or `open`: the stream stands."""
+    """An event of a task. `type` is a type of the API's events, or `open`: the stream is established."""
 
     type: str
     data: Json = field(default_factory=dict)
@@ -65,26 +67,28 @@ class ServerEvent:
 
     @property
     def task_id(self) -> str:
-        """The task it is about; empty if it is about the stream."""
+        """The id of the task, "" for an event of the stream itself."""
         return str(self.data.get("task_id", ""))
 
     @property
     def ended(self) -> bool:
-        """Whether the task is over."""
+        """Whether the task has ended."""
         return self.data.get("status") in ENDED
 
 
 class EventParser:
-    """Reads server-sent events from pieces cut anywhere. Only line feeds end lines, alone or after a CR: the
-    data is JSON and may hold every other character that some libraries take for an end."""
+    """Parses server-sent events from chunks that may be split anywhere.
+
+    Only LF and CR LF end a line: the JSON data may contain characters that `str.splitlines` would split
+    at."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._fields: dict[str, list[str]] = {}
 
-    def feed(self, piece: bytes) -> list[tuple[str, str, str]]:
-        """Type, data and id of each event that is complete now."""
-        *lines, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+    def feed(self, chunk: bytes) -> list[tuple[str, str, str]]:
+        """Type, data and id of each event that `chunk` completes."""
+        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
         return [event for line in lines if (event := self._line(line.decode("utf-8", "replace")))]
 
     def _line(self, line: str) -> tuple[str, str, str] | None:
@@ -99,24 +103,26 @@ class EventParser:
 
 
 class ApiClient:
-    """The API at `url`. Every method raises `RequestRefused` with the API's own words, and `Unavailable` if
-    it does not answer or cannot now."""
+    """The API at `url`. Every method raises `RequestRefused` with the message of the API, or `Unavailable` if
+    the API does not reply or cannot serve the request now."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without a password
+        self._address = (
+            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without user name and password
+        )
         authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
         self._http = httpx.AsyncClient(
             base_url=url,
             verify=trust.new_context(),
             headers=[
                 (b"User-Agent", f"SaveAny/{__version__}".encode()),
-                (b"Content-Type", b"application/json"),  # without a token every POST must say so
+                (b"Content-Type", b"application/json"),  # required for every POST without a token
                 *authorization,
             ],
             timeout=_TIMEOUT_SECONDS,
             limits=httpx.Limits(max_connections=None),
-            trust_env=not is_loopback(parts.hostname or ""),  # no proxy between us and ourselves
+            trust_env=not is_loopback(parts.hostname or ""),  # never a proxy to this machine
         )
 
     async def __aenter__(self) -> Self:
@@ -130,7 +136,7 @@ class ApiClient:
         return await self._ask("POST", "/api/v1/tasks", json=body)
 
     async def task(self, task_id: str) -> Json:
-        """One task, with all its files."""
+        """One task, with all of its files."""
         task = await self._ask("GET", _path(task_id))
         while task["items_cursor"] is not None:
             page = await self._ask("GET", _path(task_id), params={"items_cursor": task["items_cursor"]})
@@ -156,7 +162,7 @@ class ApiClient:
         return found
 
     async def cancel(self, task_id: str) -> None:
-        """End a task."""
+        """Cancel a task."""
         await self._ask("DELETE", _path(task_id))
 
     async def retry(self, task_id: str) -> None:
@@ -164,26 +170,30 @@ class ApiClient:
         await self._ask("POST", f"{_path(task_id)}/retry")
 
     async def pause(self, task_id: str) -> None:
-        """Have a task wait until it is resumed."""
+        """Pause a task until it is resumed."""
         await self._ask("POST", f"{_path(task_id)}/pause")
 
     async def resume(self, task_id: str) -> None:
-        """Let a paused task go on."""
+        """Resume a paused task."""
         await self._ask("POST", f"{_path(task_id)}/resume")
 
     async def find(self, prefix: str) -> str:
-        """The id of the one task whose id begins with `prefix`, among the queued, the running and the newest
-        ended ones. Raises `RequestRefused` if there is none, or more than one."""
+        """The complete id of the task whose id begins with `prefix`: a queued or running task, or one of the
+        newest ended ones. Raises `RequestRefused` if there is no such task, or more than one."""
         if len(prefix) >= ID_LENGTH:
             return prefix
         tasks = [*await self.live(), *await self.history(_SEARCHED)]
         ids = sorted({task["task_id"] for task in tasks if task["task_id"].startswith(prefix)})
         if not ids:
-            raise RequestRefused(f"there is no task {prefix}", httpx.codes.NOT_FOUND)
+            raise RequestRefused("there is no task {id}", httpx.codes.NOT_FOUND, id=prefix)
         if len(ids) > 1:
             some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
             raise RequestRefused(
-                f"{len(ids)} tasks begin with {prefix!r} ({some}); type more", httpx.codes.CONFLICT
+                "{count} tasks have ids that begin with {prefix!r} ({ids}); type more characters",
+                httpx.codes.CONFLICT,
+                count=len(ids),
+                prefix=prefix,
+                ids=some,
             )
         return str(ids[0])
 
@@ -196,11 +206,12 @@ class ApiClient:
         return await self._ask("POST", f"/api/v1/{route}")
 
     async def set_limits(self, limits: Json) -> Json:
-        """Change the limits; those that are left out are as configured."""
+        """Set the limits. Limits that are left out return to their configured values."""
         return await self._ask("PUT", "/api/v1/limits", json=limits)
 
     async def events(self, task_id: str = "", last_id: str = "") -> AsyncGenerator[ServerEvent, None]:
-        """Events of one task, or of all: first `open`, then what the API sends until the stream ends."""
+        """Events of one task or, without an id, of all tasks: first `open`, then those that the API sends
+        until the stream ends."""
         path = f"{_path(task_id)}/events" if task_id else "/api/v1/events"
         headers = {"Last-Event-ID": last_id} if last_id else {}
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_SILENCE_SECONDS)
@@ -209,8 +220,8 @@ class ApiClient:
             async with self._http.stream("GET", path, headers=headers, timeout=timeout) as reply:
                 await self._expect_stream(reply)
                 yield ServerEvent("open")
-                async for piece in reply.aiter_bytes():
-                    for kind, data, id_ in parser.feed(piece):
+                async for chunk in reply.aiter_bytes():
+                    for kind, data, id_ in parser.feed(chunk):
                         yield ServerEvent(kind, _object(data) or {}, id_)
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
@@ -219,7 +230,7 @@ class ApiClient:
         if not reply.headers.get("content-type", "").startswith("text/event-stream"):
             await reply.aread()
             self._read(reply)
-            raise Unavailable(f"what answers at {self._shown} sends no events")
+            raise Unavailable("the server at {address} sends no events", address=self._address)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Json:
         try:
@@ -231,48 +242,57 @@ class ApiClient:
         status, body = reply.status_code, _object(reply.text)
         if body is not None and reply.is_success:
             return body
-        text = (body or {}).get("message") or f"what answers at {self._shown} is not SaveAny (HTTP {status})"
+        text = Text((body or {}).get("message") or "")
+        if not text.template:
+            text = Text(
+                "the server at {address} is not SaveAny (it replied with HTTP {status}); check --url",
+                {"address": self._address, "status": status},
+            )
         if reply.is_server_error:
             raise Unavailable(text)
         if status == httpx.codes.UNAUTHORIZED:
-            text += "; give it with --token or SAVEANY_TOKEN"
+            text = Text("{message}; set it with --token or SAVEANY_TOKEN", {"message": text})
         raise RequestRefused(text, status)
 
     def _unreachable(self, error: httpx.TransportError) -> Unavailable:
-        # by its class: the text of a wrong header quotes the token
+        # not the text of the error, which may quote the token
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return Unavailable(
-                f"nothing answers at {self._shown}; start SaveAny with `{advice.command('run')}`, or name "
-                "its address with --url"
+                "no server replies at {address}; start SaveAny with `{command}`, or set its address with "
+                "--url",
+                address=self._address,
+                command=advice.command("run"),
             )
-        return Unavailable(f"the connection to {self._shown} failed ({type(error).__name__}); try again")
+        if isinstance(error, httpx.TimeoutException):
+            return Unavailable("the server at {address} does not reply; try again", address=self._address)
+        return Unavailable("the connection to {address} broke; try again", address=self._address)
 
 
 def connect(ctx: typer.Context, url: str, token: str) -> ApiClient:
-    """The API that the options name, else the configuration."""
+    """The API that the options name, or else the configuration."""
     if not (url and token):
         config = load_config(ctx, warn=False)
         url = url or _own_url(config)
         token = token or config.api.token.get_secret_value()
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--url must look like http://127.0.0.1:8080, not {url!r}")
+        raise ConfigError("--url must look like http://127.0.0.1:8080, not {url!r}", url=url)
     return ApiClient(url, token)
 
 
 def _own_url(config: Config) -> str:
     host, port = local_address(config.api.host), config.api.port
     if not port:
-        raise ConfigError("api.port is 0, so the port is not known here; name the address with --url")
+        raise ConfigError("api.port is 0, so the port is not known here; set the address with --url")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def ask(api: ApiClient, question: Callable[[ApiClient], Awaitable[T]]) -> T:
-    """What the API replies: `ask(api, lambda api: api.get("queue"))`."""
+def call(api: ApiClient, request: Callable[[ApiClient], Awaitable[T]]) -> T:
+    """The reply of the API to one request: `call(api, lambda api: api.get("queue"))`."""
 
     async def main() -> T:
         async with api:
-            return await question(api)
+            return await request(api)
 
     return asyncio.run(main())
 
@@ -280,7 +300,7 @@ def ask(api: ApiClient, question: Callable[[ApiClient], Awaitable[T]]) -> T:
 def for_each(
     api: ApiClient, ids: Sequence[str], act: Callable[[ApiClient, str], Awaitable[None]], done: str
 ) -> None:
-    """Do something to each task and say so; what is refused is said on stderr, and the exit code is 1."""
+    """Call `act` for each task and print `done`. Prints refusals on stderr; the exit code is 1 then."""
 
     async def main() -> bool:
         refused = False
@@ -300,12 +320,13 @@ def for_each(
 
 
 def printable(text: str) -> str:
-    """`text` without what would move the cursor or turn the line around; emoji stay whole."""
+    """`text` without characters that move the cursor or change the direction of the line. Emoji stay
+    whole."""
     return "".join(char for char in text if char.isprintable() or char == "\u200d")
 
 
 def _object(text: str) -> Json | None:
-    """The JSON object that `text` is, None if it is something else."""
+    """The JSON object in `text`, None if it contains something else."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -12,18 +12,23 @@ import typer
 from pydantic import SecretStr
 
 from saveany import advice
-from saveany.cli import config_path, fail, file_to_change, load_config
+from saveany.cli import config_path, fail, file_to_change, load_config, usage
 from saveany.config import Config, keys, loader, write
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and change the configuration.")
+app = typer.Typer(
+    cls=usage.CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Show and change the configuration.",
+)
 
 
 @app.command()
 def show(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print what is in effect: variables over file over defaults. Secrets are masked."""
+    """Print the settings in effect. Environment variables override the file. Secrets are masked."""
     config = load_config(ctx)
     values = keys.plain(config)
     typer.echo(json.dumps(values, indent=2) if as_json else tomli_w.dumps(values), nl=as_json)
@@ -32,10 +37,10 @@ def show(
 @app.command()
 def get(
     ctx: typer.Context,
-    key: Annotated[str, typer.Argument(help="As in api.port, storages or storages.0.name.")],
-    reveal: Annotated[bool, typer.Option("--reveal", help="Print secrets too.")] = False,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Such as api.port, storages or storages.0.name.")],
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print secrets, too.")] = False,
 ) -> None:
-    """Print one value as it is in effect; lists and tables as JSON."""
+    """Print one setting in effect. Lists and tables are printed as JSON."""
     value = _at(load_config(ctx, warn=False), key)
     if isinstance(value, SecretStr) and not reveal:
         fail(f"{key} is a secret; add --reveal to print it")
@@ -46,7 +51,7 @@ def get(
 
 
 def _shared_webhook_secret(config: Config) -> str:
-    """The one that was made for all machines; it is in Redis."""
+    """The secret that SaveAny has generated for all machines, from Redis."""
     from saveany.cli.role import redis_server, run_async
     from saveany.store import open_store
     from saveany.webhooks.signing import is_secret, new_secret
@@ -63,7 +68,7 @@ def _shared_webhook_secret(config: Config) -> str:
 
 
 def _at(config: object, key: str) -> Any:
-    """The value at a dotted key, list elements by their number from 0."""
+    """The value of a dotted key. List elements are numbered from 0."""
     value: Any = config
     for part in key.split("."):
         if isinstance(value, tuple) and re.fullmatch(r"\d{1,4}", part) and int(part) < len(value):
@@ -78,22 +83,27 @@ def _at(config: object, key: str) -> Any:
 @app.command("set")
 def set_(
     ctx: typer.Context,
-    key: Annotated[str, typer.Argument(help="As in api.port or storages.0.base_path.")],
-    value: Annotated[str, typer.Argument(help="Lists: comma separated, or JSON. users and storages: JSON.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Such as api.port or storages.0.base_path.")],
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE", help="New value. Lists: separated by commas, or JSON. users and storages: JSON."
+        ),
+    ],
 ) -> None:
-    """Change one key in the file, if the result is valid. Comments in the file are kept."""
+    """Change one key in the file if the result is valid. Keeps the comments in the file."""
     file = file_to_change(ctx)
     found = keys.find(key, loader.toml(loader.read(file), file))
     write.set_key(file, key, found.parse(value))
     for variable in (found.variable, f"{found.variable}_FILE"):
         if os.environ.get(variable):
-            typer.echo(f"warning: {variable} is set and wins over the file", err=True)
+            typer.echo(f"warning: {variable} is set and overrides the file", err=True)
 
 
 @app.command()
 def path(ctx: typer.Context) -> None:
-    """Print the path of the file in use; fails if there is none."""
+    """Print the path of the configuration file in use."""
     file = loader.find(config_path(ctx), os.environ)
     if file is None:
-        fail(f"no configuration file is in use; `{advice.command('init')}` writes one")
+        fail(f"there is no configuration file; `{advice.command('init')}` writes one")
     typer.echo(file.absolute())

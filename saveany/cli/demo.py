@@ -1,4 +1,4 @@
-"""`saveany demo`: the whole product on loopback, with a Telegram of its own."""
+"""`saveany demo`: all of SaveAny on loopback, with a simulated Telegram."""
 
 from __future__ import annotations
 
@@ -31,31 +31,37 @@ from saveany.sandbox.chat import TerminalChat, typed_lines
 from saveany.sandbox.samples import PERSON, SampleFile
 from saveany.supervisor import Supervisor
 
-# What the examples of the API's documentation use, so that they run unmodified.
+# The values in the examples of the API documentation, which therefore work unchanged.
 TOKEN = "your-secret-token-here"  # noqa: S105  a demonstration on loopback
 USER_ID = 123456789
 STORAGE = "local1"
 
-#: What the demo saves by itself: big enough for the bar to be seen, and not in the way of the examples.
-_SHOWN = "64 MiB"
+#: Note of the sample that the demo saves: large enough to show a progress bar, and not used in the examples.
+_SAMPLE = "64 MiB"
 _FOLDER = "demo"
 _HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 
 
 def demo(
-    port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8080,
-    data: Annotated[Path, typer.Option(help="Folder for everything the demo keeps.")] = Path("demo-data"),
-    webhook_url: Annotated[str, typer.Option(help="URL that is told about every task that ends.")] = "",
-    once: Annotated[bool, typer.Option("--once", help="Save the sample, then stop.")] = False,
-    chat: Annotated[bool, typer.Option("--chat", help="Chat with the bot here, as a person would.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the API; 0 chooses a free one.")] = 8080,
+    data: Annotated[Path, typer.Option(help="Folder for all files of the demo.")] = Path("demo-data"),
+    webhook_url: Annotated[
+        str, typer.Option(help="URL that receives a webhook for every task that ends.")
+    ] = "",
+    once: Annotated[bool, typer.Option("--once", help="Save one sample file, then stop.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Chat with the bot on this terminal.")] = False,
     json_output: Annotated[
-        bool, typer.Option("--json", help="Print addresses, logins and samples as one line of JSON.")
+        bool, typer.Option("--json", help="Print addresses, logins and sample links as one line of JSON.")
     ] = False,
 ) -> None:
-    """Try everything on this machine: a Telegram of its own, Valkey, the API and two workers."""
-    stage = Demo(data.absolute(), port, webhook_url, once, json_output, chat)
-    raise typer.Exit(run_async(stage.run()))
+    """Try SaveAny on this machine: starts a simulated Telegram, Valkey, the API, the bot and two workers.
+
+    You need no Telegram account and no network. The demo saves one sample file and
+    then runs until Ctrl-C.
+    """
+    run = Demo(data.absolute(), port, webhook_url, once, json_output, chat)
+    raise typer.Exit(run_async(run.run()))
 
 
 @dataclass
@@ -70,10 +76,10 @@ class Demo:
     chat: bool = False
 
     async def run(self) -> int:
-        """Until Ctrl-C, or with `once` until the sample is saved; the exit code."""
+        """Run until Ctrl-C, or with `once` until the sample is saved. Returns the exit code."""
         self.data.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._alone())
+            stack.enter_context(self._locked())
             if self.port:
                 bind(_HOST, self.port).close()
             sandbox = await stack.enter_async_context(Sandbox(state=self.data / "telegram"))
@@ -124,15 +130,16 @@ class Demo:
         return load(file, {})
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the folder; `ConfigError` if another demo does."""
+    def _locked(self) -> Iterator[None]:
+        """Lock the folder. Raises `ConfigError` if another demo uses it."""
         with (self.data / "demo.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigError(
-                    f"a demo runs in {self.data} already; stop it with Ctrl-C, or start another one with "
-                    "--data FOLDER --port PORT"
+                    "a demo is already running in {folder}; stop it with Ctrl-C, or start this one with "
+                    "--data FOLDER --port PORT",
+                    folder=str(self.data),
                 ) from None
             yield
 
@@ -157,23 +164,28 @@ class Demo:
         if self.chat:
             await TerminalChat(sandbox, lambda line: print(line, flush=True)).run(typed_lines())
         elif not self.json_output:
-            self._invite(base)
+            self._print_instructions(base)
 
     async def _until_ready(self, base: str) -> None:
-        give_up = time.monotonic() + _START_SECONDS
-        answer = "no answer"
+        deadline = time.monotonic() + _START_SECONDS
+        reason = "the API does not reply"
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
-            while time.monotonic() < give_up:
+            while time.monotonic() < deadline:
                 try:
                     reply = await client.get("/readyz")
                     if reply.status_code == httpx.codes.OK:
                         return
-                    answer = reply.text
-                except httpx.TransportError as e:
-                    answer = str(e)
+                    reason = f"the API replied: {reply.text}"
+                except httpx.TransportError:
+                    reason = "the API does not reply"
                 await asyncio.sleep(0.05)
-        raise SaveAnyError(f"the demo did not get ready: {answer}; see {self._logs()}")
+        raise SaveAnyError(
+            "the demo did not start within {seconds:.0f} seconds ({reason}); the logs are in {folder}",
+            seconds=_START_SECONDS,
+            reason=reason,
+            folder=str(self._logs()),
+        )
 
     def _facts(self, base: str, sandbox: Sandbox) -> dict[str, Any]:
         return {
@@ -185,42 +197,47 @@ class Demo:
         }
 
     async def _save_sample(self, api: ApiClient, sandbox: Sandbox) -> None:
-        sample = next(each for each in sandbox.samples if each.note == _SHOWN)
-        wish = {
+        sample = next(each for each in sandbox.samples if each.note == _SAMPLE)
+        request = {
             "telegram_url": sample.link,
             "user_id": USER_ID,
             "storage_name": STORAGE,
             "dir_path": f"/{_FOLDER}",
             "on_conflict": "overwrite",
         }
-        task_id = (await api.add(wish))["task_id"]
+        task_id = (await api.add(request))["task_id"]
         with display(as_json=self.json_output) as screen:
             async for event in follow_tasks(api, [task_id]):
                 screen.show(event)
         task = await api.task(task_id)
         if task["status"] != "completed":
-            raise SaveAnyError(f"the sample ended {task['status']}: {task['error']}")
+            raise SaveAnyError("the sample was not saved: {reason}", reason=task["error"] or task["status"])
         self._verify(self._files / task["items"][0]["path"], sample.files[0])
 
     def _verify(self, path: Path, expected: SampleFile) -> None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != expected.sha256:
-            raise SaveAnyError(f"{path} has SHA-256 {digest}, expected {expected.sha256}")
+            raise SaveAnyError(
+                "{file} has the SHA-256 {digest} instead of {expected}",
+                file=str(path),
+                digest=digest,
+                expected=expected.sha256,
+            )
         if not self.json_output:
             print(f"saved and verified: {path}\nSHA-256 {digest}", flush=True)
 
-    def _invite(self, base: str) -> None:
+    def _print_instructions(self, base: str) -> None:
         if self.once:
             return
         print(
-            f"\nThe API listens on {base}. Try this in another terminal:\n\n"
+            f"\nThe API listens on {base}. Try it from another terminal:\n\n"
             f"  curl -X POST {base}/api/v1/tasks \\\n"
             f'    -H "Authorization: Bearer {TOKEN}" -H "Content-Type: application/json" \\\n'
             '    -d \'{"telegram_url": "https://t.me/channel/123", '
             f'"user_id": {USER_ID}, "storage_name": "{STORAGE}", "dir_path": "/downloads"}}\'\n\n'
-            "Or chat with the bot: stop this with Ctrl-C and start it with --chat.\n"
-            f"Files go to {self._files}, logs to {self._logs()}. Ctrl-C stops.",
+            "To chat with the bot, stop the demo with Ctrl-C and start it again with --chat.\n"
+            f"Files are saved in {self._files}, logs in {self._logs()}. Ctrl-C stops the demo.",
             flush=True,
         )
 

@@ -1,7 +1,7 @@
-"""Events of tasks as they happen, whatever happens to the connection.
+"""Events of tasks as they happen, across broken connections.
 
-They come as server-sent events. A stream that breaks is taken up again where it was; if streams do not work
-at all (some proxies swallow them), the tasks are looked at every second instead.
+The events arrive as server-sent events. A broken stream is continued after the last event received. If
+streams do not work at all (some proxies block them), the tasks are polled every second instead.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from saveany.errors import SaveAnyError, Unavailable
 
 T = TypeVar("T")
 
-#: Streams in a row that end without an event, though the API answers, before the tasks are polled.
-_TRIES = 4
+#: Consecutive streams that may end without an event, while the API replies, before the tasks are polled.
+_MAX_EMPTY_STREAMS = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
 _POLL_SECONDS = 1.0
-#: Polls in a row without an answer before we give up.
-_PATIENCE = 60
-#: Tasks followed at a time; the others have their turn when one of these ends.
-_AT_ONCE = 50
+#: Consecutive polls that may fail before the command gives up.
+_MAX_FAILED_POLLS = 60
+#: Maximum number of tasks followed at the same time; the next one starts when one of them ends.
+_MAX_FOLLOWED = 50
 
 
 async def follow_all(api: ApiClient) -> AsyncGenerator[ServerEvent, None]:
-    """What happens to all tasks, for ever; first a `snapshot` of each that is there.
+    """Events of all tasks, without end. They begin with a `snapshot` of each queued or running task.
 
-    After a `reset` events are missing; a `snapshot` of each live task follows.
+    After a `reset`, which means that events were lost, a `snapshot` of each of them follows again.
     """
-    for events in (_stream(api, "", lambda: _live(api)), _poll(_look_at_all(api))):
+    for events in (_stream(api, "", lambda: _live(api)), _poll(_all_tasks(api))):
         async with aclosing(events):
             async for event in events:
                 yield event
 
 
 async def follow_tasks(api: ApiClient, ids: Sequence[str]) -> AsyncGenerator[ServerEvent, None]:
-    """What happens to these tasks, until all have ended."""
+    """Events of these tasks, until all of them have ended."""
     arrived: asyncio.Queue[ServerEvent | SaveAnyError | None] = asyncio.Queue()
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_MAX_FOLLOWED)
 
     async def follow(task_id: str) -> None:
         try:
@@ -69,43 +69,43 @@ async def follow_tasks(api: ApiClient, ids: Sequence[str]) -> AsyncGenerator[Ser
 
 
 async def _follow_task(api: ApiClient, task_id: str) -> AsyncGenerator[ServerEvent, None]:
-    """What happens to one task, its end last."""
-    for events in (_stream(api, task_id, _nothing), _poll(_look_at_one(api, task_id))):
+    """Events of one task; the last one is its end."""
+    for events in (_stream(api, task_id, _nothing), _poll(_one_task(api, task_id))):
         async with aclosing(events):
             async for event in events:
-                if event.type != "reset":  # a snapshot follows it
+                if event.type != "reset":  # a snapshot follows
                     yield event
                 if event.ended:
                     return
 
 
 async def _stream(
-    api: ApiClient, task_id: str, begin: Callable[[], Awaitable[list[ServerEvent]]]
+    api: ApiClient, task_id: str, first_events: Callable[[], Awaitable[list[ServerEvent]]]
 ) -> AsyncGenerator[ServerEvent, None]:
-    """Events from the API's stream, over any number of connections; ends when streams do not work.
+    """Events from the API's stream, over any number of connections. Ends when streams do not work.
 
-    `begin` tells what comes first on a connection that does not continue an earlier one.
+    `first_events` returns the events to begin with on a connection that does not continue an earlier one.
     """
     last_id, failures = "", 0
-    while failures < _TRIES:
+    while failures < _MAX_EMPTY_STREAMS:
         failures += 1
         try:
             async with aclosing(api.events(task_id, last_id)) as events:
                 async for event in events:
                     if event.type == "open":
-                        for first in [] if last_id else await begin():
+                        for first in [] if last_id else await first_events():
                             yield first
                         continue
                     failures, last_id = 0, event.id or last_id
                     yield event
         except Unavailable:
-            if not await _answers(api):  # it is down, which says nothing about its streams
+            if not await _is_available(api):  # so its streams may work
                 failures = 0
-                await _patiently(lambda: api.get("queue"))
+                await _retried(lambda: api.get("queue"))
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures))
 
 
-async def _answers(api: ApiClient) -> bool:
+async def _is_available(api: ApiClient) -> bool:
     try:
         await api.get("queue")
     except Unavailable:
@@ -113,37 +113,39 @@ async def _answers(api: ApiClient) -> bool:
     return True
 
 
-async def _poll(look: Callable[[], Awaitable[list[ServerEvent]]]) -> AsyncGenerator[ServerEvent, None]:
-    """What has changed since the last look, for ever. Raises `Unavailable` when nobody answers for long."""
+async def _poll(fetch: Callable[[], Awaitable[list[ServerEvent]]]) -> AsyncGenerator[ServerEvent, None]:
+    """Changes since the last poll, without end. Raises `Unavailable` if the API does not reply for a
+    minute."""
     known: dict[str, ServerEvent] = {}
     while True:
-        for event in await _patiently(look):
+        for event in await _retried(fetch):
             if known.get(event.task_id) != event:
                 known[event.task_id] = event
                 yield event
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _patiently(look: Callable[[], Awaitable[T]]) -> T:
-    for _ in range(_PATIENCE):
+async def _retried(request: Callable[[], Awaitable[T]]) -> T:
+    """The reply to a request, which is repeated while the API is unavailable."""
+    for _ in range(_MAX_FAILED_POLLS):
         try:
-            return await look()
+            return await request()
         except Unavailable:
             await asyncio.sleep(_POLL_SECONDS)
-    return await look()
+    return await request()
 
 
-def _look_at_one(api: ApiClient, task_id: str) -> Callable[[], Awaitable[list[ServerEvent]]]:
-    async def look() -> list[ServerEvent]:
+def _one_task(api: ApiClient, task_id: str) -> Callable[[], Awaitable[list[ServerEvent]]]:
+    async def fetch() -> list[ServerEvent]:
         return [_snapshot(await api.task(task_id))]
 
-    return look
+    return fetch
 
 
-def _look_at_all(api: ApiClient) -> Callable[[], Awaitable[list[ServerEvent]]]:
+def _all_tasks(api: ApiClient) -> Callable[[], Awaitable[list[ServerEvent]]]:
     seen: set[str] = set()
 
-    async def look() -> list[ServerEvent]:
+    async def fetch() -> list[ServerEvent]:
         live = await _live(api)
         ids = {event.task_id for event in live}
         ended = [_snapshot(await api.task(task_id)) for task_id in sorted(seen - ids)]
@@ -151,7 +153,7 @@ def _look_at_all(api: ApiClient) -> Callable[[], Awaitable[list[ServerEvent]]]:
         seen.update(ids)
         return live + ended
 
-    return look
+    return fetch
 
 
 async def _live(api: ApiClient) -> list[ServerEvent]:
@@ -159,7 +161,7 @@ async def _live(api: ApiClient) -> list[ServerEvent]:
 
 
 async def _nothing() -> list[ServerEvent]:
-    return []  # the stream of one task begins with its snapshot
+    return []  # the API begins the stream of one task with its snapshot
 
 
 def _snapshot(task: Json) -> ServerEvent:

@@ -1,9 +1,9 @@
 """`python -m saveany.cli.health [api] [worker] [bot]`: the health check of a container.
 
-Exit code 0 if each named role (default: api and worker) is alive on this host, else 1 and what is wrong on
-stderr. The API is alive when it answers `/health`, a worker when its heartbeat in Redis is fresh, the bot
-when its lock in Redis is held: all of that ends when an event loop does, so a process that hangs does not
-count.
+The exit code is 0 if each named role (default: api and worker) is alive on this host, else 1 with the reason
+on stderr. The API is alive if it replies at `/health`, a worker if its heartbeat in Redis is fresh, the bot
+if its lock in Redis is held. All three depend on the event loop of the process, so a process that hangs is
+not alive.
 """
 
 from __future__ import annotations
@@ -28,38 +28,40 @@ T = TypeVar("T")
 
 
 async def api_alive(config: Config) -> None:
-    """Return if the API of this host answers; raise `Unavailable` if not."""
+    """Raise `Unavailable` unless the API of this host replies."""
     url = httpx.URL(scheme="http", host=local_address(config.api.host), port=config.api.port, path="/health")
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             reply = await client.get(url)
     except httpx.TransportError as error:
-        raise Unavailable(f"the API does not answer at {url}: {error or type(error).__name__}") from error
+        raise Unavailable("the API does not reply at {url}", url=str(url)) from error
     if not reply.is_success:
-        raise Unavailable(f"the API answers {reply.status_code} at {url}")
+        raise Unavailable(
+            "the API replies with HTTP {status} at {url}", status=reply.status_code, url=str(url)
+        )
 
 
 async def worker_alive(config: Config) -> None:
-    """Return if a worker of this host was heard of lately; raise `Unavailable` if not."""
+    """Raise `Unavailable` unless a worker of this host has sent a heartbeat in the last 15 seconds."""
     host = socket.gethostname()
-    living = await _ask(config, lambda db: Workers(db).living())
+    living = await _query(config, lambda db: Workers(db).living())
     if not any(worker.host == host for worker in living):
-        raise Unavailable(f"no worker of {host} was heard of in the last 15 seconds")
+        raise Unavailable("no worker of {host} has sent a heartbeat in the last 15 seconds", host=host)
 
 
 async def bot_alive(config: Config) -> None:
-    """Return if some process is the bot; raise `Unavailable` if none is. It may be on another host: then the
-    one of this host is well, too, and waits for it to go."""
-    if not await _ask(config, lambda db: db.do("EXISTS", PREFIX + "bot:lock")):
-        raise Unavailable("no process was the bot in the last 15 seconds")
+    """Raise `Unavailable` unless a bot is active. It may be on another host: the bot of this host is healthy
+    while it waits to take over."""
+    if not await _query(config, lambda db: db.do("EXISTS", PREFIX + "bot:lock")):
+        raise Unavailable("no bot has been active in the last 15 seconds")
 
 
-async def _ask(config: Config, question: Callable[[Db], Awaitable[T]]) -> T:
-    """What Redis knows."""
+async def _query(config: Config, query: Callable[[Db], Awaitable[T]]) -> T:
+    """The result of a query to Redis."""
     with redis_server(config) as (url, _):
         db = connect(url)
         try:
-            return await question(db)
+            return await query(db)
         finally:
             await db.close()
 
@@ -69,23 +71,25 @@ CHECKS: Mapping[str, Callable[[Config], Awaitable[None]]] = {
     "worker": worker_alive,
     "bot": bot_alive,
 }
-_USUAL = ["api", "worker"]
+_DEFAULT_ROLES = ["api", "worker"]
 
 
 async def check(roles: list[str]) -> None:
-    """Return if every role is alive; raise a `SaveAnyError` that says what is not."""
+    """Raise a `SaveAnyError` with the reason unless every role is alive."""
     config = load()
     for role in roles:
         await CHECKS[role](config)
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code for these roles."""
+    """Check the roles in `arguments` and return the exit code."""
     if unknown := set(arguments) - CHECKS.keys():
-        sys.stderr.write(f"error: no role {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}\n")
+        sys.stderr.write(
+            f"error: there is no role {', '.join(sorted(unknown))}; known roles: {', '.join(CHECKS)}\n"
+        )
         return 2
     try:
-        asyncio.run(check(arguments or _USUAL))
+        asyncio.run(check(arguments or _DEFAULT_ROLES))
     except SaveAnyError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return 1

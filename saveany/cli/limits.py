@@ -1,4 +1,4 @@
-"""`saveany limits`: how much is done at once, and how fast."""
+"""`saveany limits`: limits on speed and on running tasks."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Annotated
 import typer
 from rich import filesize
 
-from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, ask, connect
+from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, call, connect
 from saveany.errors import ConfigError
 
-_SPEED_HELP = "as in 500k, 10M or 2.5M; 0: no limit."
+_SPEED_HELP = "such as 500k, 10M or 2.5M; 0: no limit."
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 
 def limits(
     ctx: typer.Context,
-    speed: Annotated[str, typer.Option(help=f"Bytes per second of all downloads, {_SPEED_HELP}")] = "",
+    speed: Annotated[
+        str, typer.Option(help=f"Bytes per second for all downloads together, {_SPEED_HELP}")
+    ] = "",
     user_speed: Annotated[
-        str, typer.Option(help=f"Bytes per second of all downloads of one user, {_SPEED_HELP}")
+        str, typer.Option(help=f"Bytes per second for all downloads of one user, {_SPEED_HELP}")
     ] = "",
     user_tasks: Annotated[
-        int | None, typer.Option(min=0, help="Tasks of one user that run at a time; 0: shared fairly.")
+        int | None, typer.Option(min=0, help="Maximum number of running tasks per user; 0: shared fairly.")
     ] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Go back to what is configured.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Restore the limits of the configuration.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
@@ -33,10 +35,10 @@ def limits(
     """Show or change the limits.
 
     A change takes effect within seconds, also for running downloads, and
-    outlives restarts.
+    survives restarts.
 
     --json prints tasks_per_user, bytes_per_second and
-    bytes_per_second_per_user; 0 is no limit.
+    bytes_per_second_per_user; 0 means no limit.
     """
     changes: Json = {}
     if speed:
@@ -46,14 +48,14 @@ def limits(
     if user_tasks is not None:
         changes["tasks_per_user"] = user_tasks
     if reset and changes:
-        raise ConfigError("--reset goes back to what is configured; give it alone")
-    found = ask(connect(ctx, url, token), lambda api: _limits(api, changes, reset=reset))
+        raise ConfigError("--reset cannot be combined with other limits; use it alone")
+    found = call(connect(ctx, url, token), lambda api: _limits(api, changes, reset=reset))
     if as_json:
         typer.echo(json.dumps(found))
         return
-    typer.echo(f"Speed of all downloads:       {_shown(found['bytes_per_second'])}")
-    typer.echo(f"Speed of one user's:          {_shown(found['bytes_per_second_per_user'])}")
-    typer.echo(f"Tasks of one user at a time:  {found['tasks_per_user'] or 'shared fairly'}")
+    typer.echo(f"Speed of all downloads:         {_shown(found['bytes_per_second'])}")
+    typer.echo(f"Speed of one user's downloads:  {_shown(found['bytes_per_second_per_user'])}")
+    typer.echo(f"Running tasks per user:         {found['tasks_per_user'] or 'shared fairly'}")
 
 
 async def _limits(api: ApiClient, changes: Json, *, reset: bool) -> Json:
@@ -66,7 +68,9 @@ async def _limits(api: ApiClient, changes: Json, *, reset: bool) -> Json:
 def _bytes(option: str, text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?)b?(?:/s)?", text.lower(), re.ASCII)
     if not found:
-        raise ConfigError(f"{option} must be like 500k, 10M or 2.5M, not {text!r}")
+        raise ConfigError(
+            "{option} must look like 500k, 10M or 2.5M, not {value!r}", option=option, value=text
+        )
     return int(float(found[1]) * _FACTORS[found[2]])
 
 

@@ -1,4 +1,4 @@
-"""`saveany login`: log a Telegram account in."""
+"""`saveany login`: log in to a Telegram account."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from saveany.telegram.settings import read as read_settings
 
 T = TypeVar("T")
 
-_TRIES = 3
-_TOKEN_KEY = "telegram.token"  # noqa: S105  its name
+_MAX_ATTEMPTS = 3
+_TOKEN_KEY = "telegram.token"  # noqa: S105  the name of a key
 
 
 def login(
@@ -36,31 +36,38 @@ def login(
         str,
         typer.Argument(
             metavar="VALUE",
-            help="Bot token, phone number or session string; - reads it from stdin. Default: it is asked.",
+            help="Bot token, phone number or session string; - reads it from stdin. Default: ask for it.",
         ),
     ] = "",
-    bot: Annotated[bool, typer.Option("--bot", help="Log the bot in by its token.")] = False,
-    phone: Annotated[bool, typer.Option("--phone", help="Log a user in by phone number and code.")] = False,
+    bot: Annotated[bool, typer.Option("--bot", help="Log in as the bot, with its token.")] = False,
+    phone: Annotated[
+        bool, typer.Option("--phone", help="Log in as a user, with a phone number and a code.")
+    ] = False,
     qr: Annotated[
-        bool, typer.Option("--qr", help="Log a user in by a QR code that Telegram's app scans.")
+        bool, typer.Option("--qr", help="Log in as a user, with a QR code for Telegram's app.")
     ] = False,
     session: Annotated[
-        bool, typer.Option("--session", help="Use a session string that Telethon has made.")
+        bool, typer.Option("--session", help="Log in as a user, with a session string from Telethon.")
     ] = False,
-    name: Annotated[str, typer.Option(help="Name for a user's account.")] = "me",
+    name: Annotated[str, typer.Option(help="Name of the user account in SaveAny.")] = "me",
 ) -> None:
-    """Log a Telegram account in, and keep the login in data_dir/sessions.
+    """Log in to a Telegram account, and keep the login in data_dir/sessions.
 
-    Say which: --bot, --phone, --qr or --session. The bot's token is written into
-    the configuration if it is not there. What is not given is asked for on the
-    terminal; without one nothing is asked, and the error names the command to
-    use. What runs on this machine uses a user's login within seconds.
+    Choose one of --bot, --phone, --qr and --session. A new bot token is written to
+    the configuration. The command asks for missing values on the terminal; without
+    a terminal it fails with the command to use. A running SaveAny on this machine
+    uses a new user login within seconds.
     """
     if bot + phone + qr + session != 1:
-        raise ConfigError(f"say what to log in: {advice.command('login')} --bot, --phone, --qr or --session")
+        raise ConfigError(
+            "choose how to log in: {command} --bot, --phone, --qr or --session",
+            command=advice.command("login"),
+        )
     config = load_config(ctx)
     prepare(config.model_copy(update={"log": LogConfig(level="error")}))
-    read_settings(config.telegram, config.proxy)  # what is wrong in it is said before anything is asked
+    read_settings(
+        config.telegram, config.proxy
+    )  # fails before the first question if the configuration is wrong
     if value == "-":
         value = sys.stdin.readline().strip()
     if bot:
@@ -68,7 +75,7 @@ def login(
     else:
         _refuse_taken(config, name)
         display = _user(config, value, name, phone=phone, qr=qr)
-    typer.echo(f"Logged in as {display}; the login is kept as {name!r} in {config.data_dir / 'sessions'}.")
+    typer.echo(f"Logged in as {display}; the login is stored as {name!r} in {config.data_dir / 'sessions'}.")
 
 
 def _bot(config: Config, token: str) -> str:
@@ -78,24 +85,26 @@ def _bot(config: Config, token: str) -> str:
         return run_async(login_bot(config.telegram, config.data_dir, token, proxy=config.proxy)), token
 
     given = token or configured
-    display, used = log_in(given) if given else _asked("Bot token, from @BotFather", "--bot", log_in)
+    display, used = log_in(given) if given else _use_reply("Bot token, from @BotFather", "--bot", log_in)
     if used != configured:
-        _keep_token(config, used)
+        _store_token(config, used)
     return display
 
 
-def _keep_token(config: Config, token: str) -> None:
+def _store_token(config: Config, token: str) -> None:
     file = config.file or Path("config.toml")
     variable = keys.find(_TOKEN_KEY).variable
     try:
         write.set_key(file, _TOKEN_KEY, token)
     except ConfigError as error:
         raise ConfigError(
-            f"logged in, but the token is not in the configuration: {error.message}; set {variable} to it"
+            "you are logged in, but the token could not be stored, so set {variable} to it ({reason})",
+            variable=variable,
+            reason=error.text,
         ) from error
     for each in (variable, f"{variable}_FILE"):
         if os.environ.get(each):
-            typer.echo(f"warning: {each} is set and wins over the token in {file}", err=True)
+            typer.echo(f"warning: {each} is set and overrides the token in {file}", err=True)
 
 
 def _user(config: Config, value: str, name: str, *, phone: bool, qr: bool) -> str:
@@ -105,27 +114,29 @@ def _user(config: Config, value: str, name: str, *, phone: bool, qr: bool) -> st
 
 
 def log_in_user(config: Config, method: Literal["phone", "qr"], name: str = "me") -> str:
-    """Log a user in on the terminal and keep the login; the name of the account."""
+    """Log in as a user, with questions on the terminal, and store the login. Returns the display name."""
     prepare(config.model_copy(update={"log": LogConfig(level="error")}))
     _refuse_taken(config, name)
     return _user(config, "", name, phone=method == "phone", qr=method == "qr")
 
 
 def _phone(config: Config, number: str, name: str) -> str:
-    _require_terminal(f"--phone --name {name}")  # for the code, which comes in a moment
+    _require_terminal(f"--phone --name {name}")  # to ask for the code that Telegram sends
 
     async def ask(question: Question) -> str:
         if question is Question.PHONE and number:
             return number
         return _prompt(question.value, hidden=question not in (Question.PHONE, Question.PHONE_AGAIN))
 
-    async def tell(sent: CodeSent) -> None:
+    async def announce(sent: CodeSent) -> None:
         typer.echo(sent.text)
 
     try:
-        return run_async(login_phone(config.telegram, config.data_dir, name, ask, tell, proxy=config.proxy))
+        return run_async(
+            login_phone(config.telegram, config.data_dir, name, ask, announce, proxy=config.proxy)
+        )
     except NoCode as error:
-        typer.echo(f"{error.message} Here is one:")
+        typer.echo(error.message)
         return _qr(config, name)
 
 
@@ -137,7 +148,8 @@ def _qr(config: Config, name: str) -> str:
         )
         typer.echo("\n".join(("", *code, link)))
         typer.echo(
-            "Scan it with Telegram's app: Settings > Devices > Link Desktop Device. It changes by itself."
+            "Scan it with Telegram's app: Settings > Devices > Link Desktop Device. It is renewed "
+            "automatically."
         )
 
     async def ask(question: Question) -> str:
@@ -151,43 +163,47 @@ def _session(config: Config, text: str, name: str) -> str:
     def log_in(text: str) -> str:
         return run_async(login_session(config.telegram, config.data_dir, name, text, proxy=config.proxy))
 
-    return log_in(text) if text else _asked("Session string", f"--session --name {name}", log_in)
+    return log_in(text) if text else _use_reply("Session string", f"--session --name {name}", log_in)
 
 
 def _refuse_taken(config: Config, name: str) -> None:
     if name in (account.name for account in config.telegram.user_accounts):
         raise ConfigError(
-            f"the configuration has an account {name!r}, which would be used instead; choose another --name, "
-            "or take it out of telegram.accounts"
+            "the configuration already has an account {name!r}, which would be used instead of this login; "
+            "choose another --name, or remove the account from telegram.accounts",
+            name=name,
         )
 
 
-def _asked(question: str, options: str, use: Callable[[str], T]) -> T:
-    """Use what is typed; what is wrong is asked for again."""
+def _use_reply(question: str, options: str, use: Callable[[str], T]) -> T:
+    """The result of `use` for the reply. Asks again if the reply is wrong."""
     _require_terminal(options)
-    for _ in range(_TRIES - 1):
+    for _ in range(_MAX_ATTEMPTS - 1):
         try:
             return use(_prompt(question, hidden=True).strip())
         except (ConfigError, NeedsLogin) as error:
-            typer.echo(f"That was wrong: {error.message}", err=True)
+            typer.echo(f"error: {error.message}", err=True)
     return use(_prompt(question, hidden=True).strip())
 
 
 def _require_terminal(options: str) -> None:
     if not sys.stdin.isatty():
-        raise ConfigError(f"there is no terminal to ask on; use one: {advice.command(f'login {options}')}")
+        raise ConfigError(
+            "there is no terminal for questions; run this on one: {command}",
+            command=advice.command(f"login {options}"),
+        )
 
 
 def _prompt(question: str, *, hidden: bool) -> str:
-    """What is typed, as it is: a password may begin or end with a space."""
+    """The reply, unchanged: a password may begin or end with a space."""
     with _interruptible():
-        answer: str = typer.prompt(question, hide_input=hidden)
-    return answer
+        reply: str = typer.prompt(question, hide_input=hidden)
+    return reply
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C ends the waiting for a key; the event loop's own handler would only take note of it."""
+    """Inside, Ctrl-C interrupts a prompt. The handler of the event loop would only set a flag."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

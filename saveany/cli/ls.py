@@ -15,7 +15,7 @@ from saveany.cli.client import (
     TokenOption,
     UrlOption,
     UserOption,
-    ask,
+    call,
     connect,
 )
 from saveany.cli.tables import print_tasks
@@ -24,25 +24,25 @@ from saveany.models import Status
 
 def ls(
     ctx: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Ended tasks too, newest first.")] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="List ended tasks, too.")] = False,
     status: Annotated[Status | None, typer.Option(help="Only tasks with this status.")] = None,
     user: UserOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Ended tasks to list at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of ended tasks.")] = 50,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """List tasks, those that are queued or running, or more with --all or --status.
+    """List tasks that are queued or running; with --all or --status, others, too.
 
-    Live tasks come first, oldest first, then ended ones, newest first. A
-    terminal shows the beginning of each id, which is enough for the other
-    commands; elsewhere nothing is cut.
+    Queued and running tasks come first, the oldest at the top, then ended tasks,
+    the newest at the top. On a terminal ids are shortened; other commands accept
+    the shortened ids. Otherwise nothing is shortened.
 
-    --json prints one object, {"tasks": […]}, whose elements are the API's:
+    --json prints one object, {"tasks": […]}, with these fields for each task:
     task_id, status, title, created_at, error, type, stage, storage, path,
     user_id, progress, attempts, started_at, updated_at, finished_at.
     """
-    tasks = ask(connect(ctx, url, token), lambda api: _tasks(api, status, user, limit, ended=everything))
+    tasks = call(connect(ctx, url, token), lambda api: _tasks(api, status, user, limit, ended=everything))
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
     elif tasks:
@@ -55,14 +55,15 @@ def _nothing(status: Status | None, *, ended: bool) -> str:
     if status:
         return f"No task is {status.value}."
     if ended:
-        return f"There are no tasks. Save a file: {advice.command('add LINK')}"
-    return f"No task is queued or running. With ended ones: {advice.command('ls --all')}"
+        return f"There are no tasks. To save a file: {advice.command('add LINK')}"
+    return f"No task is queued or running. To list ended tasks: {advice.command('ls --all')}"
 
 
 async def _tasks(
     api: ApiClient, status: Status | None, user: int | None, limit: int, *, ended: bool
 ) -> list[Json]:
-    """Live tasks, then with `ended` at most `limit` that have ended; of one status only if it is given."""
+    """Queued and running tasks, then, with `ended`, at most `limit` ended tasks. `status` selects one
+    status."""
     found: list[Json] = []
     if not status or not status.ended:
         found += [task for task in await api.live(user) if status in (None, task["status"])]

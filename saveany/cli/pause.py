@@ -1,4 +1,4 @@
-"""`saveany pause`: have tasks wait."""
+"""`saveany pause`: pause tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, c
 
 
 def pause(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: TokenOption = "") -> None:
-    """Pause tasks. A running one stops within a second and keeps what it has.
+    """Pause tasks. A running task stops within a second and keeps the data it has downloaded.
 
-    Exit codes: 0 all are paused; 1 one was refused, which is said on stderr.
+    Exit codes: 0 all tasks paused; 1 a task was refused (stderr says why).
     """
     for_each(connect(ctx, url, token), ids, ApiClient.pause, "paused")

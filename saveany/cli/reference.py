@@ -1,4 +1,4 @@
-"""docs/reference/cli.md, from the commands themselves. `python -m saveany.cli.reference` writes it."""
+"""Generates docs/reference/cli.md from the commands. `python -m saveany.cli.reference` writes it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _INTRODUCTION = """
 
 <!-- Generated from saveany/cli by `python -m saveany.cli.reference`. -->
 
-`saveany [--config FILE] COMMAND …`. Every command has `--help`. `saveany --install-completion` makes your
-shell complete commands and options.
+`saveany [--config FILE] COMMAND …`. Every command has `--help`. `saveany --install-completion` adds the
+completion of commands and options to your shell.
 
 ## Exit codes
 
 | Code | Meaning |
 |---|---|
-| 0 | Done. |
-| 1 | It failed; the last line of stderr says why. |
-| 2 | The configuration or the command line is wrong. Nothing was done. |
+| 0 | Success. |
+| 1 | Failure; the last line of stderr says why. |
+| 2 | The configuration or the command line is wrong. Nothing was changed. |
 | 130 | Interrupted by Ctrl-C. |
 
-A command with other codes says so below.
+Commands with other exit codes list them below.
 """
 
 
@@ -48,7 +48,7 @@ def reference() -> str:
 
 
 def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
-    """A command, then the commands inside it."""
+    """The section of a command, then those of the commands inside it."""
     context = type(parent)(command, info_name=name, parent=parent)
     yield from ("", f"## `{context.command_path}`", "", _text(command.help))
     inner = getattr(command, "commands", {})
@@ -60,23 +60,23 @@ def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
 
 
 def _usage(command: Any, context: Any) -> str:
-    """`saveany add [OPTIONS] LINK...`: typer's own line has braces around what is required."""
+    """`saveany add [OPTIONS] LINK...`. Typer itself puts required arguments in braces."""
     pieces = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     required = re.sub(r"\{(.*?)\.*\}", lambda found: found[1].upper(), pieces)
     return required.replace("[[", "[").replace("]]", "]")
 
 
 def _parameters(command: Any, context: Any) -> Iterator[str]:
-    """A table of arguments and options; nothing if there are none."""
+    """A table of arguments and options, if there are any."""
     records = [each.get_help_record(context) for each in command.params if not getattr(each, "hidden", False)]
     rows = [(_code(record[0]), _cell(record[1])) for record in records if record and record[1]]
     if rows:
-        yield from ("", "| Option | Meaning |", "|---|---|")
+        yield from ("", "| Option | Description |", "|---|---|")
         yield from (f"| {option} | {meaning} |" for option, meaning in rows)
 
 
 def _text(help_: str | None) -> str:
-    """Paragraphs on one line each, as they were meant."""
+    """The help text with each paragraph on one line."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc((help_ or "").replace("\b", "")))
     return "\n\n".join(each if each.startswith(" ") else " ".join(each.split()) for each in paragraphs)
 

@@ -1,4 +1,4 @@
-"""`saveany resume`: let paused tasks go on."""
+"""`saveany resume`: resume paused tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, c
 
 
 def resume(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: TokenOption = "") -> None:
-    """Resume paused tasks; each goes on from what it has.
+    """Resume paused tasks. Each continues from the data it has downloaded.
 
-    Exit codes: 0 all are queued; 1 one was refused, which is said on stderr.
+    Exit codes: 0 all tasks queued; 1 a task was refused (stderr says why).
     """
     for_each(connect(ctx, url, token), ids, ApiClient.resume, "resumed")

@@ -1,4 +1,4 @@
-"""`saveany retry`: try tasks again."""
+"""`saveany retry`: retry tasks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def retry(
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """Try failed or canceled tasks again; files they have saved are kept.
+    """Retry failed or canceled tasks. Files that they have saved are not downloaded again.
 
-    Exit codes: 0 all are queued; 1 one was refused, which is said on stderr.
+    Exit codes: 0 all tasks queued; 1 a task was refused (stderr says why).
     """
     for_each(connect(ctx, url, token), ids, ApiClient.retry, "queued again")

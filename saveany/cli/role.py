@@ -1,4 +1,4 @@
-"""What the commands that run a part of SaveAny have in common: logs, event loop, Redis."""
+"""Setup shared by the commands that run a part of SaveAny: logging, event loop, Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
-    """Run `serve(redis url)` to its end. The embedded Redis is started unless another role has it."""
+    """Run `serve(redis url)` until it returns. Starts the embedded Redis unless another process has."""
     prepare(config)
 
     async def main() -> None:
@@ -33,7 +33,7 @@ def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
 
 
 def prepare(config: Config) -> None:
-    """Logging as configured, and no secret of the configuration in it."""
+    """Set up logging as configured, and mask the secrets of the configuration in it."""
     logs.setup(config.log.level, config.log.format)
     for secret in _secrets(config):
         logs.register_secret(secret)
@@ -41,7 +41,7 @@ def prepare(config: Config) -> None:
 
 @contextlib.contextmanager
 def redis_server(config: Config) -> Iterator[tuple[str, EmbeddedRedis | None]]:
-    """URL of the Redis to use; and the embedded server, if it is that."""
+    """The URL of the Redis to use, and the embedded server if it is used."""
     if config.redis.url != "embedded":
         yield config.redis.url, None
         return
@@ -53,7 +53,7 @@ def redis_server(config: Config) -> Iterator[tuple[str, EmbeddedRedis | None]]:
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on uvloop where there is one."""
+    """`asyncio.run`, on uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:

@@ -22,14 +22,15 @@ from saveany.store import open_store
 from saveany.store.claims import Claims
 from saveany.supervisor import Program, Supervisor
 
-#: A worker that drains needs this much longer than its tasks get.
+#: Seconds a worker needs to stop after the time that its running tasks get.
 _STOP_MARGIN = 10.0
 
 
 def run(
     ctx: typer.Context,
     processes: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Worker processes; default: worker.processes.")
+        int | None,
+        typer.Option("--workers", min=0, help="Number of worker processes. Default: worker.processes."),
     ] = None,
 ) -> None:
     """Run everything on this machine: Redis (unless redis.url names one), API, bot and workers."""
@@ -37,7 +38,7 @@ def run(
     prepare(config)
     count = config.worker.processes if processes is None else processes
     if config.api.enable:
-        bind(config.api.host, config.api.port).close()  # says who has the port before anything starts
+        bind(config.api.host, config.api.port).close()  # fails before anything starts if the port is in use
 
     async def main() -> int:
         with redis_server(config) as (url, embedded):
@@ -55,8 +56,10 @@ def run(
 async def roles(
     config: Config, url: str, *, workers: int, log_dir: Path | None = None
 ) -> AsyncIterator[Supervisor]:
-    """A supervisor of API, bot and workers, not running yet. When a worker dies its tasks are freed at once.
-    With `log_dir` each child logs into a file there."""
+    """A supervisor of API, bot and workers that is not running yet.
+
+    When a worker dies, its tasks return to the queue at once. With `log_dir`, each process logs to a file
+    there."""
     store = await open_store(url)
     stem = f"{socket.gethostname()}-{os.getpid()}"
     ids = {f"worker{n}": f"{stem}-{n}" for n in range(1, workers + 1)}

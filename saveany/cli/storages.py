@@ -1,4 +1,4 @@
-"""`saveany storages`: where files go."""
+"""`saveany storages`: list, test and change storages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import typer
 from rich.text import Text
 
 from saveany import advice
-from saveany.cli import file_to_change
-from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, ask, connect, printable
+from saveany.cli import file_to_change, usage
+from saveany.cli.client import ApiClient, Json, JsonOption, TokenOption, UrlOption, call, connect, printable
 from saveany.cli.tables import new_table, print_table, short_size
 from saveany.config import keys, write
+from saveany.config.hints import did_you_mean
 from saveany.errors import ConfigError
 from storages import registry
 
 app = typer.Typer(
-    invoke_without_command=True, add_completion=False, help="List, try, browse, add and remove storages."
+    cls=usage.CommandGroup,
+    invoke_without_command=True,
+    add_completion=False,
+    help="List, test, browse, add and remove storages.",
 )
 
 _PAGE = 1000
@@ -31,7 +35,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the s
 def storages(
     ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
 ) -> None:
-    """List, try, browse, add and remove storages. Alone it lists those that are configured."""
+    """List, test, browse, add and remove storages. Without a command it lists the configured storages."""
     if not ctx.invoked_subcommand:
         list_(ctx, as_json, url, token)
 
@@ -40,13 +44,13 @@ def storages(
 def list_(
     ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
 ) -> None:
-    """List the configured storages, and whether files can be saved there now."""
-    found = ask(connect(ctx, url, token), lambda api: api.get("storages"))
+    """List the configured storages, and whether each can save files now."""
+    found = call(connect(ctx, url, token), lambda api: api.get("storages"))
     if as_json:
         typer.echo(json.dumps(found))
     elif not found["storages"]:
         typer.echo(
-            f"There are no storages. Add one: {advice.command('storages add NAME TYPE KEY=VALUE …')}",
+            f"There are no storages. To add one: {advice.command('storages add NAME TYPE KEY=VALUE …')}",
             err=True,
         )
     else:
@@ -62,10 +66,10 @@ def _print(found: list[Json]) -> None:
 
 
 @app.command("test")
-def try_(ctx: typer.Context, name: NameArgument, url: UrlOption = "", token: TokenOption = "") -> None:
-    """Have a worker write a small file there, read it back and delete it."""
-    reply = ask(connect(ctx, url, token), lambda api: api.post(f"storages/{_quoted(name)}/test"))
-    typer.echo(f"{name} works: a file was written, read back and deleted in {reply['seconds']:.2f} s")
+def check(ctx: typer.Context, name: NameArgument, url: UrlOption = "", token: TokenOption = "") -> None:
+    """Test a storage: a worker writes a small file, reads it back and deletes it."""
+    reply = call(connect(ctx, url, token), lambda api: api.post(f"storages/{_quoted(name)}/test"))
+    typer.echo(f"{name} works: a small file was written, read back and deleted in {reply['seconds']:.2f} s")
 
 
 @app.command()
@@ -77,11 +81,12 @@ def browse(
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """List a folder of a storage, by name.
+    """List a folder of a storage, sorted by name.
 
-    --json prints the list of entries: name, path, size, is_dir, modified_at.
+    --json prints a list with name, path, size, is_dir and modified_at of each
+    entry.
     """
-    entries = ask(connect(ctx, url, token), lambda api: _entries(api, name, path))
+    entries = call(connect(ctx, url, token), lambda api: _entries(api, name, path))
     if as_json:
         typer.echo(json.dumps(entries))
         return
@@ -110,35 +115,42 @@ def add(
     ctx: typer.Context,
     name: NameArgument,
     kind: Annotated[
-        str, typer.Argument(metavar="TYPE", help="local, s3, webdav, … (docs/reference/storages.md).")
+        str,
+        typer.Argument(
+            metavar="TYPE", help="Type of storage: local, s3, webdav, … (see docs/reference/storages.md)."
+        ),
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="What the type needs; KEY=- asks for the value."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings of this type; KEY=- asks for the value."),
     ] = None,
 ) -> None:
-    """Add a storage to the configuration file, if the result is valid.
+    """Add a storage to the configuration file if the result is valid.
 
-    A password is better asked for than typed into the command: password=-
-    reads it from the terminal without showing it, or from stdin.
+    Do not type a password into the command: with password=- the command asks for
+    it on the terminal, without showing it, or reads it from stdin.
     """
     model = registry.options_model(kind)
     if model is None:
-        raise ConfigError(f"there is no storage type {kind!r}; there are: {', '.join(registry.types())}")
+        known = registry.types()
+        hint = did_you_mean(kind, known) or f"known types: {', '.join(known)}"
+        raise ConfigError("there is no storage type {type!r}; {hint}", type=kind, hint=hint)
     values: dict[str, Any] = {"name": name, "type": kind}
     for setting in settings or ():
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ConfigError(f"{setting!r} must look like KEY=VALUE, as in base_path=/srv/files")
+            raise ConfigError(
+                "{setting!r} must look like KEY=VALUE, such as base_path=/srv/files", setting=setting
+            )
         field = model.model_fields.get(key)
-        text = _asked(key) if text == "-" else text
+        text = _prompt(key) if text == "-" else text
         values[key] = keys.ConfigKey((key,), field).parse(text) if field else text
     file = file_to_change(ctx)
     write.add_storage(file, values)
-    typer.echo(f"Added {name} to {file}. Try it with `{advice.command('check')}`, then restart SaveAny.")
+    typer.echo(f"Added {name} to {file}. Test it with `{advice.command('check')}`, then restart SaveAny.")
 
 
-def _asked(key: str) -> str:
+def _prompt(key: str) -> str:
     if sys.stdin.isatty():
         return str(typer.prompt(key, hide_input=True))
     return sys.stdin.readline().rstrip("\n")
@@ -146,12 +158,12 @@ def _asked(key: str) -> str:
 
 @app.command()
 def remove(ctx: typer.Context, name: NameArgument) -> None:
-    """Remove a storage from the configuration file. Its files stay where they are."""
+    """Remove a storage from the configuration file. Its files are not deleted."""
     file = file_to_change(ctx)
     config = write.remove_storage(file, name)
     for warning in config.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"Removed {name} from {file}; its files stay. Restart SaveAny.")
+    typer.echo(f"Removed {name} from {file}; its files were not deleted. Restart SaveAny.")
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tasks and other lists as tables: cut to the width of a terminal, in full length elsewhere."""
+"""Prints tasks and other lists as tables: cut to the width of a terminal, in full length otherwise."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from saveany.cli.client import ID_LENGTH, Json, printable
 from saveany.models import subject_of
 
 COLORS = {"completed": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
-#: Letters of an id that are shown at least, so that it stays unique for a while.
+#: Minimum number of characters of an id to show, so that it is likely to stay unique.
 _SHORTEST_ID = 8
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-#: Width of what is not a terminal: nothing is cut there.
-_ENDLESS = 10_000
+#: Width in columns if stdout is not a terminal; nothing is cut then.
+_UNLIMITED = 10_000
 
 
 def print_tasks(tasks: Sequence[Json]) -> None:
     """Print tasks as a table: id, state, name, size, progress, speed and age.
 
-    On a terminal ids are cut to what tells these tasks apart, and names to what fits.
+    On a terminal, ids are shortened as far as they stay unique in the table, and names as far as needed.
     """
     table = new_table(
         "ID",
@@ -47,7 +47,7 @@ def print_tasks(tasks: Sequence[Json]) -> None:
         table.add_row(
             task["task_id"][:length],
             Text(state(task), style=COLORS.get(state(task), "")),
-            Text(_about(task)),
+            Text(_name(task)),
             short_size(progress["total_bytes"]) if progress["total_bytes"] else "",
             f"{int(progress['percent'])}%",
             f"{short_size(round(progress['speed_bps']))}/s" if running else "",
@@ -57,8 +57,8 @@ def print_tasks(tasks: Sequence[Json]) -> None:
 
 
 def new_table(*columns: str, wide: str, right: Sequence[str] = ()) -> Table:
-    """A table without lines; the column `wide` is cut where the terminal is too narrow, those in `right` hold
-    numbers."""
+    """A table without lines. The column `wide` is shortened if the terminal is too narrow; columns in `right`
+    are aligned to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
         table.add_column(
@@ -72,9 +72,9 @@ def new_table(*columns: str, wide: str, right: Sequence[str] = ()) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print it, in the width of the terminal if there is one."""
+    """Print the table, in the width of the terminal if stdout is one."""
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _ENDLESS, highlight=False, markup=False)
+    console = Console(width=None if terminal else _UNLIMITED, highlight=False, markup=False)
     table.expand = terminal
     with console.capture() as captured:
         console.print(table)
@@ -83,7 +83,7 @@ def print_table(table: Table) -> None:
 
 
 def state(task: Json) -> str:
-    """The status of a task, and `paused` for a queued one that is."""
+    """The status of a task, or `paused` for a paused one."""
     return "paused" if task.get("stage") == "paused" else str(task["status"])
 
 
@@ -100,13 +100,13 @@ def age(moment: str) -> str:
     return f"{int(seconds // size)}{unit}"
 
 
-def _about(task: Json) -> str:
+def _name(task: Json) -> str:
     error = f": {printable(task['error'])}" if task["error"] else ""
     return printable(subject_of(task["title"])) + error
 
 
 def _id_length(ids: Sequence[str]) -> int:
-    """The number of letters by which these ids differ."""
+    """The number of characters that make these ids unique."""
     ordered = sorted(ids)
     shared = 0
     for one, other in pairwise(ordered):

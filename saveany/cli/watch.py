@@ -10,9 +10,9 @@ import typer
 from saveany.cli.bars import display
 from saveany.cli.client import ApiClient, JsonOption, TokenOption, UrlOption, connect
 from saveany.cli.follow import follow_all
-from saveany.cli.reasons import all_of, with_reasons
+from saveany.cli.waiting import first_page, with_reasons
 
-_IDLE = "No task is queued or running. New ones appear here; Ctrl-C ends this."
+_IDLE = "No task is queued or running. New tasks appear here; Ctrl-C ends the command."
 
 
 def watch(
@@ -20,17 +20,18 @@ def watch(
 ) -> None:
     """Watch all tasks until Ctrl-C.
 
-    Shows bars on a terminal. Elsewhere, and with --json, it prints one JSON
-    object per line and event, as `saveany add --follow` does; {"event": "reset"}
-    means that events were missed, and a snapshot of each live task follows.
+    Shows progress bars on a terminal. Otherwise, and with --json, it prints one
+    JSON object per line for each event, as `saveany add --follow` does;
+    {"event": "reset"} means that events were lost, and a snapshot of each queued
+    or running task follows.
     """
     asyncio.run(_watch(connect(ctx, url, token), as_json=as_json))
 
 
 async def _watch(api: ApiClient, *, as_json: bool) -> None:
     async with api:
-        await api.live()  # says at once what is wrong, before anything is tried again
+        await api.live()  # fails at once if the API cannot be used; later failures are retried
         with display(as_json=as_json, idle=_IDLE) as screen:
-            async with aclosing(with_reasons(follow_all(api), all_of(api))) as events:
+            async with aclosing(with_reasons(follow_all(api), first_page(api))) as events:
                 async for event in events:
                     screen.show(event)

@@ -9,7 +9,10 @@ from saveany.cli.role import run_role
 
 
 def worker(ctx: typer.Context) -> None:
-    """Run one worker process: it downloads what is queued. Start as many as you like, on any machine."""
+    """Run one worker process, which downloads queued tasks.
+
+    You can run any number of them, on any machines that share a Redis.
+    """
     import workers.main
 
     config = load_config(ctx)

@@ -98,7 +98,7 @@ async def test_ctrl_c_leaves_the_tasks(running: Stack) -> None:
     async with Terminal(running.argv("add", "--follow", SLOW)) as terminal:
         await terminal.expect(" of 67.1 MB ")
         terminal.type("\x03")
-        await terminal.expect("tasks that were accepted go on")
+        await terminal.expect("accepted tasks continue")
         assert await terminal.end() == 130
         assert "Traceback" not in terminal.shown
         task_id = terminal.shown.split()[0]

@@ -102,7 +102,7 @@ async def test_a_user_by_phone(stack: Stack) -> None:
         await terminal.type_hidden("11111\n")
         await terminal.expect("That code was wrong")
         await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
-        await terminal.expect("Logged in as Sandbox User; the login is kept as 'alice'")
+        await terminal.expect("Logged in as Sandbox User; the login is stored as 'alice'")
         assert await terminal.end() == 0
         assert stack.sandbox.login_code not in terminal.shown
         assert terminal.echoes
@@ -146,7 +146,7 @@ async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack) -> 
     stack.sandbox.world.accounts[samples.USER.id].code_by = "email setup"
     async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
         await terminal.expect("set up an e-mail address")
-        await terminal.expect("It changes by itself")
+        await terminal.expect("It is renewed automatically")
         await scan(stack, terminal.shown)
         await terminal.expect("Logged in as Sandbox User")
         assert await terminal.end() == 0
@@ -159,7 +159,7 @@ async def test_what_was_typed_wrong_is_asked_for_again(stack: Stack, words: list
     async with Terminal(stack.argv("login", *words)) as terminal:
         await terminal.expect(question)
         await terminal.type_hidden("7:WRONG\n")
-        await terminal.expect("That was wrong")
+        await terminal.expect("error: ")
         await terminal.expect(question)
         await terminal.type_hidden(f"{right}\n")
         await terminal.expect("Logged in as Sandbox")
@@ -178,7 +178,7 @@ async def test_a_user_by_qr_code_without_a_terminal(stack: Stack) -> None:
     process = await stack.popen("login", "--qr", "--name", "alice")
     assert process.stdout
     shown = ""
-    while "It changes by itself" not in shown:
+    while "It is renewed automatically" not in shown:
         line = await process.stdout.readline()
         assert line, "it ended"
         shown += line.decode()
@@ -187,18 +187,18 @@ async def test_a_user_by_qr_code_without_a_terminal(stack: Stack) -> None:
     await scan(stack, shown)
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
-    assert out.decode().startswith("Logged in as Sandbox User; the login is kept as 'alice'")
+    assert out.decode().startswith("Logged in as Sandbox User; the login is stored as 'alice'")
     assert kept(stack) == {"alice": 0o600}
 
 
 async def test_a_user_with_a_password_by_qr_code(stack: Stack) -> None:
     stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
     async with Terminal(stack.argv("login", "--qr")) as terminal:
-        await terminal.expect("It changes by itself")
+        await terminal.expect("It is renewed automatically")
         await scan(stack, terminal.shown)
         await terminal.expect("Password of your two-step verification")
         await terminal.type_hidden("correct horse\n")
-        await terminal.expect("Logged in as Sandbox User; the login is kept as 'me'")
+        await terminal.expect("Logged in as Sandbox User; the login is stored as 'me'")
         assert await terminal.end() == 0
         assert "correct" not in terminal.shown
     assert kept(stack) == {"me": 0o600}
@@ -208,7 +208,7 @@ async def test_a_password_after_a_qr_code_needs_a_terminal(stack: Stack) -> None
     stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
     process = await stack.popen("login", "--qr")
     assert process.stdout
-    await scan(stack, (await process.stdout.readuntil(b"It changes by itself")).decode())
+    await scan(stack, (await process.stdout.readuntil(b"It is renewed automatically")).decode())
     _, err = await process.communicate()
     assert process.returncode == 2
     assert " login --qr --name me\n" in err.decode()
@@ -218,7 +218,7 @@ async def test_a_password_after_a_qr_code_needs_a_terminal(stack: Stack) -> None
 async def test_ctrl_c_ends_the_waiting_for_a_scan(stack: Stack) -> None:
     process = await stack.popen("login", "--qr")
     assert process.stdout
-    await process.stdout.readuntil(b"It changes by itself")
+    await process.stdout.readuntil(b"It is renewed automatically")
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
     assert process.returncode == 130
@@ -278,7 +278,7 @@ async def test_without_a_terminal_nothing_is_asked(stack: Stack) -> None:
 def test_which_login_must_be_said(words: list[str]) -> None:
     result = CliRunner().invoke(cli.app, ["login", *words])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: say what to log in")
+    assert result.stderr.startswith("error: choose how to log in")
 
 
 async def test_a_name_that_the_configuration_has(stack: Stack) -> None:
@@ -293,4 +293,4 @@ async def test_a_configuration_that_cannot_be_written(stack: Stack) -> None:
     config = load(stack.config_file, {})
     shutil.rmtree(stack.folder)
     with pytest.raises(ConfigError, match=r"logged in, but .* set SAVEANY_TELEGRAM_TOKEN to it"):
-        login._keep_token(config, stack.sandbox.bot_token)
+        login._store_token(config, stack.sandbox.bot_token)

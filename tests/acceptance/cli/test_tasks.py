@@ -122,7 +122,7 @@ async def test_ids_may_be_cut_if_they_stay_unique(running: Stack) -> None:
     assert await run(running, "cancel", first[:-2]) == f"{first} canceled\n"
     await running.ended(second)
     error = await fails(running, "show", first[0])
-    assert "tasks begin with" in error
+    assert "tasks have ids that begin with" in error
     assert "type more" in error
     assert "there is no task zzz" in await fails(running, "cancel", "zzz")
 
@@ -143,7 +143,7 @@ async def test_pause_and_resume_of_tasks(running: Stack) -> None:
 async def test_the_queue_is_paused_and_resumed(running: Stack) -> None:
     assert await run(running, "queue", "pause") == "queue paused\n"
     try:
-        assert "The queue is paused: no task begins until `" in await run(running, "queue")
+        assert "The queue is paused: no task starts until you run `" in await run(running, "queue")
         assert json.loads(await run(running, "queue", "--json"))["paused"] is True
     finally:
         assert await run(running, "queue", "resume") == "queue resumed\n"
@@ -159,7 +159,7 @@ async def test_limits_are_changed_one_by_one_and_reset(running: Stack) -> None:
     await run(running, "limits", "--speed", "2.5M")
     assert "2.5 MB/s" in await run(running, "limits", "--user-tasks", "3")
     assert json.loads(await run(running, "limits", "--json"))["bytes_per_second"] == 2_500_000
-    assert "must be like 500k" in await fails(running, "limits", "--speed", "fast", code=2)
+    assert "must look like 500k" in await fails(running, "limits", "--speed", "fast", code=2)
     await run(running, "limits", "--reset")
     assert (await run(running, "limits")).count("no limit") == 2
 
@@ -175,8 +175,8 @@ async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
     assert (result.code, result.out, result.err) == (0, "", "No ended task matches.\n")
     found = json.loads(await run(running, "history", "--json"))["tasks"]
     assert found[0]["task_id"] == done
-    assert "--from must be like 2026-01-31" in await fails(running, "history", "--from", "monday", code=2)
-    assert "has not ended" in await fails(running, "history", "--status", "running", code=2)
+    assert "--from must look like 2026-01-31" in await fails(running, "history", "--from", "monday", code=2)
+    assert "have not ended" in await fails(running, "history", "--status", "running", code=2)
 
 
 async def test_storages_are_listed_tried_and_browsed(running: Stack) -> None:
@@ -246,7 +246,7 @@ async def terminate_worker(stack: Stack) -> None:
 async def test_addresses_and_tokens(running: Stack) -> None:
     for words in (["ls"], ["add", PDF], ["show", "x"], ["cancel", "x"], ["retry", "x"], ["watch"]):
         error = await fails(running, *words, "--token", "wrong-token-é")
-        assert "Valid authentication token required; give it with --token or SAVEANY_TOKEN" in error
+        assert "Valid authentication token required; set it with --token or SAVEANY_TOKEN" in error
     await run(running, "ls", "--json", SAVEANY_TOKEN=running.token, SAVEANY_URL=running.url)
     assert "wrong" not in await fails(running, "ls", SAVEANY_TOKEN="wrong\nheader: x")
 
@@ -268,7 +268,8 @@ async def test_somebody_else_answers(running: Stack) -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        assert f"what answers at {url} is not SaveAny (HTTP 200)" in await fails(running, "ls", "--url", url)
+        error = await fails(running, "ls", "--url", url)
+        assert f"the server at {url} is not SaveAny (it replied with HTTP 200)" in error
 
 
 async def test_a_closed_pipe_is_quiet(running: Stack) -> None:

@@ -22,12 +22,12 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_an_unknown_role(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wroker"]) == 2
-    assert capsys.readouterr().err == "error: no role wroker; there are api, worker, bot\n"
+    assert capsys.readouterr().err == "error: there is no role wroker; known roles: api, worker, bot\n"
 
 
 def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["api"]) == 1
-    assert f"the API does not answer at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
+    assert f"the API does not reply at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["worker", "bot"])

@@ -98,7 +98,36 @@ def test_a_wrong_command_line_exits_2(words: list[str]) -> None:
 
 
 def test_a_misspelt_command_gets_a_hint() -> None:
-    assert "Did you mean 'config'?" in " ".join(saveany("confg").stderr.split())
+    assert saveany("confg").stderr == "error: there is no command 'confg'; did you mean config?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--nope", "there is no option --nope; see `saveany --help`"),
+        ("zzz", "there is no command 'zzz'; see `saveany --help`"),
+        ("config nope", "there is no command 'nope'; see `saveany config --help`"),
+        ("config st", "there is no command 'st'; did you mean set?"),
+        ("config get", "KEY is missing; see `saveany config get --help`"),
+        ("show", "ID is missing; see `saveany show --help`"),
+        ("add", "LINK is missing; see `saveany add --help`"),
+        ("show a b", "unexpected argument: b; see `saveany show --help`"),
+        ("ls --lmit 3", "there is no option --lmit; did you mean --limit?"),
+        ("ls --limit 0", "--limit must be at least 1; see `saveany ls --help`"),
+        ("ls --limit", "--limit needs a value"),
+        ("ls --all=3", "--all takes no value"),
+        (
+            "ls --status x",
+            "--status must be queued, running, completed, failed or canceled; see `saveany ls --help`",
+        ),
+        ("init --port x", "--port must be a whole number; see `saveany init --help`"),
+        ("init --port 70000", "--port must be at most 65535; see `saveany init --help`"),
+        ("add a b --name c", "--name can only be used with a single link"),
+    ],
+)
+def test_a_wrong_command_line_is_described_in_our_words(words: str, message: str) -> None:
+    result = CliRunner().invoke(cli.app, words.split(), prog_name="saveany")
+    assert (result.exit_code, result.stderr) == (2, f"error: {message}\n")
 
 
 def raises(error: BaseException) -> Callable[[], None]:

@@ -118,7 +118,7 @@ def test_set_says_when_a_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("config", "set", "workers", "7")
     assert (result.exit_code, result.stderr) == (
         0,
-        "warning: SAVEANY_WORKERS is set and wins over the file\n",
+        "warning: SAVEANY_WORKERS is set and overrides the file\n",
     )
     assert run("config", "get", "workers").stdout == "9\n"
 
@@ -133,7 +133,7 @@ def test_set_writes_where_config_points(folder: Path) -> None:
 def test_set_without_a_file_names_init(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("-c", "none.toml", "config", "set", "workers", "7")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: there is no none.toml; `")
+    assert result.stderr.startswith("error: there is no file none.toml; `")
     assert " init` writes one" in result.stderr
     monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "nothing.toml",))
     assert run("config", "set", "workers", "7").exit_code == 2

@@ -27,7 +27,7 @@ def answers() -> dict[str, list[str]]:
         "Your Telegram user id:": ["", "777"],
         "Folder": [""],
         "other machines": [""],
-        "Log your account in now?": ["never", ""],
+        "Log in to your account now?": ["never", ""],
     }
 
 
@@ -76,7 +76,7 @@ def test_an_existing_file_is_replaced_only_by_force(folder: Path) -> None:
     file.write_text("workers = 9")
     result = CliRunner().invoke(app, ["init", "--yes"])
     assert result.exit_code == 2
-    assert result.stderr == "error: config.toml exists already; add --force to replace it\n"
+    assert result.stderr == "error: config.toml already exists; add --force to replace it\n"
     assert file.read_text() == "workers = 9"
     assert CliRunner().invoke(app, ["init", "--yes", "--force"]).exit_code == 0
     assert load(file, {}).workers == 3
@@ -129,7 +129,7 @@ def test_on_a_terminal_it_asks_and_asks_again(folder: Path) -> None:
     code, said = talk(answers())
     assert code == 0, said
     assert "a bot token looks like" in said
-    assert "this is a number" in said
+    assert "type a number" in said
     config = load(folder / "config.toml", {})
     assert (config.users[0].id, config.telegram.app_id) == (777, 12345)
     assert config.telegram.token.get_secret_value().startswith("123456789:AAH")
@@ -147,10 +147,10 @@ def test_it_introduces_itself_and_ends_with_the_address_and_the_next_command() -
     lines = said.replace("\r", "").rstrip().splitlines()
     assert lines[-3:] == [
         "The API: http://127.0.0.1:8080",
-        "Try everything:  saveany check",
-        "Start it:        saveany run",
+        "Check it:  saveany check",
+        "Start it:  saveany run",
     ]
-    explained = [line for line in lines if line.startswith(("SaveAny saves", "Telegram wants", "A bot"))]
+    explained = [line for line in lines if line.startswith(("SaveAny saves", "Telegram requires", "A bot"))]
     assert len(explained) == 4
     assert all(len(line) <= 60 for line in explained)
 
@@ -168,7 +168,7 @@ def test_it_goes_on_without_telegram(folder: Path) -> None:
 def test_the_network_is_asked_for_before_it_is_let_in(folder: Path) -> None:
     code, said = talk({"API id (": [""], "Folder": [""], "other machines": ["y"]})
     assert code == 0, said
-    assert "ask each of them for the API token" in said
+    assert "They need the API token" in said
     config = load(folder / "config.toml", {})
     assert config.api.host == "0.0.0.0"
     assert config.api.token.get_secret_value()

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from saveany.cli import reasons
+from saveany.cli import waiting
 from saveany.cli.client import Json, ServerEvent
 from saveany.errors import SaveAnyError, Unavailable
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reasons, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "_POLL_SECONDS", 0.0)
 
 
 async def _quiet() -> AsyncGenerator[ServerEvent, None]:
@@ -26,9 +26,9 @@ async def _nothing(ids: Sequence[str]) -> list[Json]:
     return []
 
 
-async def _read(events: AsyncGenerator[ServerEvent, None], look: reasons.Look) -> list[str]:
+async def _read(events: AsyncGenerator[ServerEvent, None], look: waiting.FetchTasks) -> list[str]:
     async with asyncio.timeout(20):
-        return [event.type async for event in reasons.with_reasons(events, look)]
+        return [event.type async for event in waiting.with_reasons(events, look)]
 
 
 @pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), ValueError("odd")])
@@ -61,4 +61,4 @@ async def test_an_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> Non
 
     with pytest.raises(SaveAnyError, match="the end"):
         await _read(_quiet(), look)
-    assert capsys.readouterr().err.count("does not answer") == 2
+    assert capsys.readouterr().err.count("trying again") == 2
