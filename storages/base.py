@@ -1,16 +1,22 @@
-"""The contract every storage keeps, in prose a caller may rely on.
+"""The contract of storages: what callers may rely on, and every backend must do.
 
 A storage holds files under paths. A path is relative, POSIX style, without `..`, `.` or empty parts
-(`saveany.planning.paths` makes them so); a storage checks again and raises `UnsafePath` rather than touch
-anything outside its base.
+(`saveany.planning.paths` makes such paths). Every storage checks paths again, and raises `UnsafePath` for one
+that could lead outside its base folder.
 
-A file comes in through an `Upload` and is invisible under its final name until `commit` returns: a reader of
-the storage never sees half a file. Nothing in here retries, counts or logs: that is the transfer's work
-(`workers/transfer.py`). Errors are those of `saveany.errors`: `NameTaken`, `UnsafePath`, `NoSpace`,
-`StorageUnavailable`, or `StorageError` for the rest; no error of a library gets out, and none shows a secret.
+A file is written through an `Upload` and is invisible under its final name until it is committed: nobody who
+reads the storage ever sees an incomplete file. It is read through a `Reader`, which never mixes the bytes of
+two versions.
 
-A name that the backend cannot hold is encoded, reversibly: whoever lists and reads through the storage sees
-the name that was given.
+A storage does not retry a transfer that has failed, and neither counts nor logs: that is the caller's task
+(`workers/transfer.py`). Within one call it may wait for a server that holds a lock or lists a file late, and
+a library may send a request once more.
+
+Errors are those of `saveany.errors`: `NameTaken`, `UnsafePath`, `NoSpace`, `StorageUnavailable`, and
+`StorageError` for everything else. Errors of libraries are translated to these, and no message contains a
+secret.
+
+A name that the server cannot hold is encoded, reversibly: listings show the original name.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ Range = tuple[int, int]
 
 
 class StorageOptions(BaseModel):
-    """What every `[[storages]]` table has; a backend's own options model adds to it."""
+    """The options of every `[[storages]]` table; each backend has a model that adds its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,77 +47,81 @@ class StorageOptions(BaseModel):
     enable: bool = Field(default=True, description="Set to false to keep the table but not use it.")
 
     def folders_here(self) -> list[Path]:
-        """The folders of this machine that its files are in, as far as the options tell: none may have
-        SaveAny's own files in it."""
+        """The folders of this machine that hold the files of the storage, as far as the options show them.
+        SaveAny refuses those that contain its own files."""
         return []
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a storage can do, as data: callers read this, they never probe for methods."""
+    """What a storage can do. Callers, the API, the documentation and the tests read it from here; nobody
+    tests for methods."""
 
-    random_writes: bool = False  # `Upload.write` takes parts in any order; else strictly in order from 0 on
-    reads_back: bool = False  # `Upload.read` works, so late parts can be hashed and a prefix re-read
+    random_writes: bool = False  # `Upload.write` accepts parts in any order; without it only in order
+    reads_back: bool = (
+        False  # `Upload.read` returns bytes that were written: for hashing parts that come late
+    )
     resumes: bool = False  # `begin` keeps durable bytes of an earlier epoch
-    needs_size: bool = False  # `begin` must be told the size
-    late_name: bool = False  # `commit` takes any name of the folder; else only the path given to `begin`
-    exclusive: bool = False  # of several that commit to one free name at once, exactly one succeeds
-    fences: bool = False  # `begin` of a later epoch stops even a writer that has not sealed
-    lists: bool = False  # `list` works
+    needs_size: bool = False  # `begin` needs the size of the file
+    late_name: bool = False  # `commit` accepts any name in the folder; without it only that of `begin`
+    exclusive: bool = False  # exactly one of several concurrent commits to the same free name succeeds
+    fences: bool = False  # `begin` of a later epoch also stops an earlier writer that has not sealed yet
+    lists: bool = False  # `list` and `walk` work
     reads: bool = False  # `open` works
-    folders: bool = False  # there are folders of their own: `mkdir` makes an empty one
+    folders: bool = False  # folders exist by themselves: `mkdir` makes an empty one
     moves: bool = False  # `move` works
-    copies: bool = False  # `Upload.copy` works, without the bytes coming here
+    copies: bool = False  # `Upload.copy` copies a file without sending its bytes through this machine
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
-    this_machine_only: bool = False  # its files are on one machine's disk
+    this_machine_only: bool = False  # the files are on a disk of one machine
     needs_account: bool = False  # a Telegram account of the worker sends the files
-    albums: bool = False  # `publish_album` works: files that belong together are shown together
+    albums: bool = False  # `publish_album` shows files that belong together as one album
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the process lends to its storages. A storage that needs what is not there says so in `probe`."""
+    """What the process provides to its storages. `probe` of a storage reports what it lacks."""
 
-    #: A folder of this machine for what lies between two runs of a process: sockets, spooled files.
+    #: A folder of this machine for temporary files and for what must survive a restart, such as host keys.
     scratch: Path = Path("data/scratch")
-    #: Proxy for the outside world: http://, https:// or socks5:// URL, "" for none.
+    #: Proxy for connections to the Internet: an http://, https:// or socks5:// URL, "" for none.
     proxy: str = ""
-    #: Private networks that a server may send us to: what it says is not the operator's word.
+    #: Private networks to which a server may redirect us; others are refused.
     allow: Sequence[Network] = ()
-    #: Sends files to Telegram (`storages.telegram.MessageSender`), None where no account is configured.
+    #: Sends files to Telegram (`storages.telegram.messages.MessageSender`); None without an account.
     message_sender: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """Whose upload it is. A later epoch of the same task and item takes over what an earlier one left."""
+    """Identifies an upload. A later epoch of the same task and item takes over what an earlier one has
+    left."""
 
     task: str
     item: int
-    epoch: int
-    undone: int = 0  # how often the file was visible and was deleted again: it is another one since then
+    epoch: int  # the number of the claim under which a worker runs the task
+    undone: int = 0  # how often the file became visible and was deleted again: later ones are other files
 
 
 @dataclass(frozen=True, slots=True)
 class AlbumFile:
-    """A file of an album: whose upload it is, the path and the bytes it has, and what is said beside it."""
+    """A file of an album."""
 
     key: UploadKey
     path: str
-    size: int
-    caption: str | None  # None: what the storage says beside a file that is alone
+    size: int  # bytes
+    caption: str | None  # None: the caption that the storage gives to a single file
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a commit has made visible. All a caller must record to find the file again."""
+    """The file that a commit has made visible: everything a caller must record to find it again."""
 
     path: str
     size: int  # bytes
-    version: str = ""  # the storage's mark of this content, such as an ETag; "" if it gives none
-    page: str = ""  # URL of the page where people see the file, for good; "" if there is none
-    #: What the storage needs, beside the path, to read or delete the file later: plain values, as for JSON.
+    version: str = ""  # identifies this content, for example an ETag; "" if the storage has none
+    page: str = ""  # permanent URL of a page that shows the file; "" if there is none
+    #: What the storage needs, besides the path, to read or delete the file later. Values are as in JSON.
     reference: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,36 +133,38 @@ class Entry:
     path: str
     size: int  # bytes; 0 for a folder
     is_dir: bool
-    modified_at: int  # milliseconds since the epoch; 0 if the storage does not tell
+    modified_at: int  # milliseconds since the epoch; 0 if the storage does not record it
 
 
-#: No file is larger, and no time later (the end of the year 9999): a server that says so is broken, or worse.
-_MOST_BYTES, _LAST_TIME = 1 << 62, 253_402_300_799_999
+#: Limits for what a server may report, to stop broken and hostile ones: bytes of a file, and the latest time
+#: in milliseconds since the epoch (the end of the year 9999).
+_MAX_BYTES, _MAX_TIME = 1 << 62, 253_402_300_799_999
+#: The same for listings: entries of a folder, and folders within folders.
+MAX_ENTRIES, MAX_DEPTH = 1_000_000, 100
 
 
-#: No list of a folder, and no folder in folders, is longer: a server that goes on is broken, or worse.
-MOST_ENTRIES, MOST_FOLDERS = 1_000_000, 100
+def endless_listing(name: str, path: str) -> StorageError:
+    """The error for a listing that exceeds `MAX_ENTRIES` or `MAX_DEPTH`."""
+    return StorageError(
+        "storage {storage!r}: the server's listing of {path!r} does not end", storage=name, path=path or "/"
+    )
 
 
-def endless(name: str, path: str) -> StorageError:
-    """What is wrong with a list that goes on."""
-    return StorageError(f"storage {name!r}: the server's list of {path or 'the root'!r} does not end")
-
-
-def believed(entry: Entry) -> Entry | None:
-    """An entry as a server has told it, None if there can be no such file or folder."""
+def plausible(entry: Entry) -> Entry | None:
+    """An entry of a server's listing, without an impossible time; None if no such file or folder can
+    exist."""
     try:
         named = entry.name.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
         return None
-    if entry.name in ("", ".", "..") or b"/" in named or b"\0" in named or not 0 <= entry.size <= _MOST_BYTES:
+    if entry.name in ("", ".", "..") or b"/" in named or b"\0" in named or not 0 <= entry.size <= _MAX_BYTES:
         return None
-    return entry if 0 <= entry.modified_at <= _LAST_TIME else replace(entry, modified_at=0)
+    return entry if 0 <= entry.modified_at <= _MAX_TIME else replace(entry, modified_at=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a storage is, in bytes; None is what it does not tell."""
+    """How full a storage is, in bytes; None where it does not report a value."""
 
     used: int | None = None
     free: int | None = None
@@ -160,61 +172,64 @@ class Usage:
 
 
 class Upload(abc.ABC):
-    """One file on its way in: `write` until all is there, `seal`, `commit`.
+    """One file being written: `write` all bytes, then `seal`, then `commit`.
 
-    Used by one transfer; `write` may be called concurrently if `random_writes`. Between `seal` and `commit`
-    the caller makes sure that the upload is still its own: where a storage lacks `fences`, a later epoch
-    stops only what was sealed.
+    An upload belongs to one transfer; with `random_writes`, `write` may be called concurrently. Between
+    `seal` and `commit` the caller must check that it still holds the claim: without `fences`, a later epoch
+    can stop only uploads that are sealed.
     """
 
-    #: What `begin` kept of an earlier epoch: all of the `keep` it was given, or nothing.
+    #: The bytes that `begin` has kept of an earlier epoch: all of its argument `keep`, or none.
     kept: tuple[Range, ...] = ()
 
     @abc.abstractmethod
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Put `data` at `offset`. When it returns, `data` may be reused; it need not be durable yet."""
+        """Write `data` at `offset`. When this returns, the buffer may be reused; the bytes may not be durable
+        yet."""
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
-        """In place of every `write`: have the storage itself put the whole of a file here, one of a storage
-        that it `copies_from`; nothing must be kept. `report` is told the bytes as they are there.
+        """Have the storage itself copy a whole file here, from a storage that it `copies_from`. Replaces all
+        calls of `write`; the upload must not have kept bytes. `report` is called with the numbers of bytes
+        copied.
 
-        Raises `StorageError` if that cannot be done; then only `abort` is left."""
+        Raises `StorageError` if the storage cannot copy the file; then the upload can only be aborted."""
         raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
     async def pull(self, url: str) -> None:
-        """In place of every `write`: have the service fetch the whole of a file by itself, from a public URL
-        (`Storage.pulls`); nothing must be kept. Raises as `copy`."""
-        raise NotImplementedError(f"{type(self).__name__} cannot fetch anything by itself")
+        """Have the storage's service fetch a whole file from a public URL (`Storage.pulls`). Replaces all
+        calls of `write`; the upload must not have kept bytes. Raises as `copy`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot fetch files")
 
     @abc.abstractmethod
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """Make what it can of `written` durable, and return which bytes are: they survive a power cut, and
-        a later epoch can `keep` them. Ascending, apart from each other; `written` is all there is so far."""
+        """Make bytes durable, and return which are: they survive a power failure, and a later epoch can
+        `keep` them. `written` is everything written so far. Ranges are ascending and do not touch."""
 
     @abc.abstractmethod
     async def seal(self, size: int) -> None:
         """End the writing: the storage has all bytes, under a name that nobody reads.
 
-        Raises `StorageError` if what was written is not exactly `size` bytes, and the upload may go on then
-        where `random_writes`. Sealing again is harmless.
+        Raises `StorageError` if not exactly `size` bytes were written; with `random_writes` the missing ones
+        can then still be written. Sealing again is harmless.
         """
 
     @abc.abstractmethod
     async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """Make the file visible under `path`, whole and durable, in one atomic step; seals first if need be.
+        """Make the file visible at `path`, complete and durable, in one atomic step. Seals first if
+        necessary.
 
-        Raises `NameTaken` if the name exists and `replace` is false, or if a folder has it; what `seal`
-        raises; `Fenced` if a later epoch has taken the upload over. After `NameTaken` the upload is as before
-        and, with `late_name`, may be committed under another path of the same folder. A commit that was
-        cancelled may have gone through: `Storage.finished` tells.
+        Raises `NameTaken` if a file has the name and `replace` is false, or if a folder has it; `Fenced` if a
+        later epoch has taken the upload over; and what `seal` raises. After `NameTaken` the upload is
+        unchanged; with `late_name` it can be committed to another path in the same folder. A commit that was
+        canceled may have gone through: `Storage.finished` finds out.
         """
 
     @abc.abstractmethod
     async def abort(self) -> None:
-        """Remove what was written. Never raises for what is not there; harmless after `commit`."""
+        """Remove what was written. Harmless after `commit`, and if nothing is left."""
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Bytes written earlier (capability `reads_back`)."""
+        """Bytes that were written before (capability `reads_back`); fewer at the end of the file."""
         raise NotImplementedError(f"{type(self).__name__} cannot read back")
 
     async def __aenter__(self) -> Upload:
@@ -222,7 +237,7 @@ class Upload(abc.ABC):
 
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None:
-        """Release handles; what was written stays for a later epoch unless it was committed or aborted."""
+        """Release handles. What was written stays for a later epoch, unless it was committed or aborted."""
 
 
 class Reader(abc.ABC):
@@ -289,19 +304,19 @@ class Reader(abc.ABC):
 
 
 class Storage(abc.ABC):
-    """A place for files. Opened once per process and shared by its transfers."""
+    """Files under paths. A process opens each storage once; all transfers share it."""
 
     capabilities: ClassVar[Capabilities]
     name: str
 
     @abc.abstractmethod
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
-        """Start the upload that will become `path` (or a sibling of it).
+        """Start an upload to `path`, or with `late_name` to another name in its folder.
 
-        Takes over what an earlier epoch of the same task and item left, in such a way that the earlier
-        writer, if it still lives, can no longer commit. `keep` are the bytes of it that a checkpoint of the
-        caller says are durable: the new upload has either all of them (`Upload.kept`) or starts empty.
-        Storages with `resumes` keep them if they are there. Raises `Fenced` if a later epoch has begun,
+        Takes over what an earlier epoch of the same task and item has left, so that the earlier writer can no
+        longer commit if it is still running. `keep` are the bytes of it that are durable according to the
+        caller's checkpoint. The new upload has all of them (`Upload.kept`), or it starts empty; storages with
+        `resumes` keep them if they still exist. Raises `Fenced` if a later epoch has begun, and
         `StorageError` if `size` is None and the storage `needs_size`.
         """
 
@@ -327,58 +342,62 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     async def discard(self, key: UploadKey, path: str) -> None:
-        """Remove whatever any epoch up to `key.epoch` left of this upload; nothing left is fine."""
+        """Remove what any epoch up to `key.epoch` has left of this upload, if anything."""
 
     @abc.abstractmethod
     async def probe(self) -> None:
-        """Write a small file, read it back, delete it. Raises what went wrong, in words for a user."""
+        """Write a small file, read it back and delete it. Raises an error that tells a user what is wrong and
+        what to do."""
 
     async def reach(self) -> None:
-        """Raise `StorageUnavailable` if the server is evidently away, or takes connections and says nothing.
-        Quick, and harmless every 2 s; whatever cannot tell without a `probe` says nothing."""
+        """Raise `StorageUnavailable` if the server cannot be reached, or accepts connections but sends
+        nothing.
+
+        Takes a few seconds at most and may be called every 2 seconds. A storage that cannot find this out
+        without a `probe` does nothing."""
         return
 
     async def identity(self) -> str | None:
-        """The random id that the disk of this storage shows, None if it shows none. Makes and writes nothing.
+        """The random id in the marker file of the storage's disk, None if there is no marker. Writes nothing.
 
-        It tells whether the files of a `this_machine_only` storage are here: an unmounted disk shows none.
-        The first id this object has seen or adopted is expected from then on: while another or none is shown,
-        every other method raises `StorageUnavailable` and writes nothing. A marker that is there but cannot
-        be understood raises it too. Storages that are not bound to a machine have no identity.
+        It shows whether the files of a `this_machine_only` storage are present: the folder of an unmounted
+        disk has no marker. This object expects the first id that it has read or adopted. While the disk has
+        another one or none, every other method raises `StorageUnavailable` and writes nothing; so does a
+        damaged marker. Storages without `this_machine_only` have no identity.
         """
         return None
 
     async def adopt(self, identity: str) -> None:
-        """Let the disk show this id, durably, if it shows none yet; of two at once one wins.
+        """Write this id to the disk, durably, unless it has one; of two concurrent calls one wins.
 
-        It is the one expected from then on, also after another was seen. Raises `StorageUnavailable` if it
-        shows another one. Nothing to do for storages without an identity.
+        This object then expects this id, even if it has read another one before. Raises `StorageUnavailable`
+        if the disk has another one. Storages without an identity do nothing.
         """
-        return  # most storages are not bound to a machine
+        return
 
     @abc.abstractmethod
     async def stat(self, path: str) -> Entry | None:
-        """What is at `path`, None if there is nothing."""
+        """The file or folder at `path`, None if there is none."""
 
     async def size(self, path: str) -> int | None:
-        """Bytes of the file at `path`, None if there is none (a folder is none)."""
+        """Bytes of the file at `path`, None if there is no file; a folder is not one."""
         entry = await self.stat(path)
         return None if entry is None or entry.is_dir else entry.size
 
     @abc.abstractmethod
     async def delete(self, path: str) -> None:
-        """Remove the file at `path`; a missing one is fine."""
+        """Remove the file at `path`, if it exists."""
 
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
-        """What is in folder `path` ("" is the root), by name (capability `lists`): the names after `after`,
-        at most `limit` of them. A file raises `StorageError`, and so does a missing folder where there are
-        `folders`; a missing root is empty."""
+        """The entries of folder `path` ("" is the root), sorted by name (capability `lists`): only names
+        after `after`, and at most `limit` of them. Raises `StorageError` for a file, and, with `folders`, for
+        a missing folder; a missing root is empty."""
         raise NotImplementedError(f"{type(self).__name__} cannot list")
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
-        """Every file below folder `path`, depth first, by name (capability `lists`)."""
-        if path.count("/") >= MOST_FOLDERS:
-            raise endless(self.name, path)
+        """All files below folder `path`, depth first, sorted by name (capability `lists`)."""
+        if path.count("/") >= MAX_DEPTH:
+            raise endless_listing(self.name, path)
         for entry in await self.list(path):
             if not entry.is_dir:
                 yield entry
@@ -391,31 +410,32 @@ class Storage(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def mkdir(self, path: str) -> None:
-        """Make the folder and those above it (capability `folders`); one that is there is fine."""
+        """Make a folder and those above it, as far as they are missing (capability `folders`)."""
         raise NotImplementedError(f"{type(self).__name__} has no folders")
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """Give a file another path (capability `moves`). Raises `NameTaken` as `Upload.commit` does, and
-        `StorageError` if there is no such file."""
+        `StorageError` if the file does not exist."""
         raise NotImplementedError(f"{type(self).__name__} cannot move")
 
     def copies_from(self, origin: Storage) -> bool:
-        """Whether `Upload.copy` takes files of that storage: this one's, or another's that it can reach."""
+        """Whether `Upload.copy` can copy files from that storage: this one, or another that it can reach."""
         return self.capabilities.copies and origin is self
 
     @property
     def pulls(self) -> bool:
-        """Whether it has its service fetch files from public URLs (`Upload.pull`), as the operator wishes."""
+        """Whether the service of this storage can fetch files from public URLs (`Upload.pull`), and the
+        configuration allows it."""
         return False
 
     async def usage(self) -> Usage:
-        """How full it is (capability `usage`)."""
-        raise NotImplementedError(f"{type(self).__name__} does not tell how full it is")
+        """How full the storage is (capability `usage`)."""
+        raise NotImplementedError(f"{type(self).__name__} does not report its usage")
 
     async def url(self, path: str, seconds: int) -> str:
-        """A link by which anyone can read the file for at least so long (capability `links`)."""
+        """A URL at which anyone can read the file for at least this many seconds (capability `links`)."""
         raise NotImplementedError(f"{type(self).__name__} has no links")
 
     async def close(self) -> None:
-        """Release connections."""
-        return  # most storages hold none
+        """Close connections."""
+        return

@@ -1,4 +1,4 @@
-"""Files in the memory of this process: for tests, and to show what a backend needs."""
+"""Files in the memory of this process: for tests, and as an example of a backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECE = 1 << 18
 
 
 class MemoryOptions(StorageOptions):
-    """Options of a `memory` storage, whose files are gone when the process ends."""
+    """Options of a `memory` storage. Its files are lost when the process ends."""
 
     space: str = Field(default="", description="Storages with the same space share their files.")
 
@@ -32,7 +32,7 @@ _SPACES: dict[str, _Space] = {}
 
 
 class MemoryStorage(RemoteStorage):
-    """A dictionary of files."""
+    """Files in a dictionary."""
 
     capabilities = Capabilities(
         resumes=True,
@@ -70,9 +70,7 @@ class MemoryStorage(RemoteStorage):
         for depth in range(1, len(parts) + 1):
             folder = "/".join(parts[:depth])
             if folder in self._space.files:
-                raise StorageError(
-                    f"storage {self.name!r}: {folder!r}: a file stands where a folder is needed"
-                )
+                raise self._in_the_way(folder)
             self._space.folders.add(folder)
 
     async def _scan(self, path: str) -> list[Entry]:
@@ -109,10 +107,14 @@ class MemoryStorage(RemoteStorage):
 
     def _check_free(self, path: str, replace: bool) -> None:
         if path in self._space.folders or (path in self._space.files and not replace):
-            raise NameTaken(f"storage {self.name!r}: {path!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
 
     def _in_the_way(self, path: str) -> StorageError:
-        return StorageError(f"storage {self.name!r}: {path!r}: a file stands where a folder is needed")
+        return StorageError(
+            "storage {storage!r}: {path!r} is a file, but a folder is needed there",
+            storage=self.name,
+            path=path,
+        )
 
 
 def _now() -> int:

@@ -1,4 +1,4 @@
-"""Names that a backend cannot hold, spelled so that it can, and back again."""
+"""Encoding of names that a server cannot hold."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ import re
 
 
 class Encoder:
-    """Spells characters that a backend refuses as `%` and the two hex digits of each of their bytes.
+    """Replaces characters that a server refuses by `%` and two hex digits for each of their bytes.
 
-    A name that needs nothing stays as it is, and so does one of somebody else's that only looks like a URL's:
-    `100%20.bin` where a space needs no spelling. Two names never become one, and `decode` gives every name
-    back: what would be taken for the spelling of a refused character has its `%` spelled, too.
+    Other names are unchanged, even if they look percent-encoded: `100%20.bin` where a space is allowed. No
+    two names get the same encoding, and `decode` restores each: a `%` that could be taken for an encoded
+    character is itself encoded.
     """
 
     def __init__(self, forbidden: str, *, edges: str = "") -> None:
-        """`forbidden` characters are refused anywhere, those of `edges` at either end of a name."""
-        inner, outer = (f"(?:{'|'.join(map(_digits, some)) or '(?!)'})" for some in (forbidden, edges))
+        """The server refuses `forbidden` characters anywhere, and those of `edges` at either end of a
+        name."""
+        inner, outer = (f"(?:{'|'.join(map(_hex_digits, some)) or '(?!)'})" for some in (forbidden, edges))
         plain = _pattern(*(f"[{re.escape(some)}]" if some else "(?!)" for some in (forbidden, edges)))
-        # A name may have the spelling of a spelling of … a character: each of them is one `25` longer.
+        # Each level of encoding adds one `25`: `%2F`, `%252F`, `%25252F`, …
         again = rf"%(?=(?:25)*{inner})|\A%(?=(?:25)*{outer})|%(?=(?:25)*{outer}\Z)"
-        self._taken = re.compile(f"{plain}|{again}", re.DOTALL)
-        self._spelled = re.compile(_pattern(f"%{inner}", f"%{outer}") + "|" + again.replace("%(?=", "%25(?="))
+        self._to_encode = re.compile(f"{plain}|{again}", re.DOTALL)
+        self._encodings = re.compile(
+            _pattern(f"%{inner}", f"%{outer}") + "|" + again.replace("%(?=", "%25(?=")
+        )
 
     def encode(self, name: str) -> str:
-        """The name as the backend can hold it."""
-        return self._taken.sub(lambda found: _spell(found[0]), name)
+        """The name as the server can hold it."""
+        return self._to_encode.sub(lambda found: _encoded(found[0]), name)
 
     def decode(self, name: str) -> str:
-        """The name that was encoded; one that others have given stays as it is."""
-        return self._spelled.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), name)
+        """The original name; names that were not encoded are unchanged."""
+        return self._encodings.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), name)
 
 
 def _pattern(inner: str, outer: str) -> str:
     return rf"{inner}|\A{outer}|{outer}\Z"
 
 
-def _spell(character: str) -> str:
+def _encoded(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
-def _digits(character: str) -> str:
-    """What follows the first `%` of its spelling."""
-    return _spell(character)[1:]
+def _hex_digits(character: str) -> str:
+    """The encoding of a character, without its first `%`."""
+    return _encoded(character)[1:]

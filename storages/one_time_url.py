@@ -1,4 +1,4 @@
-"""A stream as a page on loopback that one reader gets, once: for programs that take a URL, not a stream."""
+"""Serves a stream at a URL on the loopback interface, once: for programs that read URLs, not streams."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _HEAD: Final = (
 
 
 class OneTimeUrl:
-    """What is offered: `url` cannot be guessed, and is good for one GET."""
+    """A stream behind a URL that cannot be guessed and serves one GET request."""
 
     def __init__(self, chunks: Chunks, size: int) -> None:
         self.url = ""
-        #: Done when all was handed over, or with what `chunks` raised.
+        #: Done when all bytes were sent; fails with the error that `chunks` has raised.
         self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._chunks = chunks
         self._size = size
@@ -31,44 +31,46 @@ class OneTimeUrl:
         self._serving: asyncio.Task[None] | None = None
 
     async def open(self) -> asyncio.Server:
-        """Start to listen."""
+        """Start the server."""
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{self._secret}"
         return server
 
     async def close(self) -> None:
-        """Break off what is under way: the reader sees a short answer, as its length was announced."""
+        """Stop. A reader in the middle of a response notices: it has fewer bytes than were announced."""
         if not self.taken.cancel() and not self.taken.cancelled():
-            self.taken.exception()  # nobody may have asked
+            self.taken.exception()  # marks it as retrieved, for asyncio
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         try:
-            asked = (await reader.readuntil(b"\r\n\r\n")).split(b" ")
-            if self._serving or asked[0] != b"GET" or not self._knows(asked[1]):
+            request = (await reader.readuntil(b"\r\n\r\n")).split(b" ")
+            if self._serving or request[0] != b"GET" or not self._is_secret(request[1]):
                 writer.write(_NOT_FOUND)
                 await writer.drain()
             else:
                 self._serving = asyncio.create_task(self._serve(writer))
                 await asyncio.wait([self._serving])
         except (OSError, EOFError, asyncio.LimitOverrunError, IndexError):
-            pass  # somebody else's connection, or one that is given up: `taken` tells what matters
+            pass  # a connection of another program, or one that was closed; the result is in `taken`
         finally:
             writer.close()
 
-    def _knows(self, path: bytes) -> bool:
+    def _is_secret(self, path: bytes) -> bool:
         return secrets.compare_digest(path, f"/{self._secret}".encode())
 
     async def _serve(self, writer: StreamWriter) -> None:
-        writer.transport.set_write_buffer_limits(0)  # a chunk is its owner's again when the next is asked for
+        writer.transport.set_write_buffer_limits(
+            0
+        )  # the buffer of a chunk is reused when the next one is requested
         try:
             writer.write(_HEAD.format(self._size).encode())
             async for chunk in self._chunks:
                 writer.write(chunk)
-                if not await _arrived(writer):
-                    return  # the reader has gone, and says why
+                if not await _drained(writer):
+                    return  # the reader closed the connection, and reports the reason itself
         except Exception as error:
             writer.transport.abort()
             self.taken.set_exception(error)
@@ -76,7 +78,7 @@ class OneTimeUrl:
             self.taken.set_result(None)
 
 
-async def _arrived(writer: StreamWriter) -> bool:
+async def _drained(writer: StreamWriter) -> bool:
     try:
         await writer.drain()
     except OSError:
@@ -86,7 +88,7 @@ async def _arrived(writer: StreamWriter) -> bool:
 
 @asynccontextmanager
 async def offered(chunks: Chunks, size: int) -> AsyncIterator[OneTimeUrl]:
-    """Offers the chunks, `size` bytes in all, while the block runs."""
+    """A URL that serves the chunks, `size` bytes in total, while the block runs."""
     offer = OneTimeUrl(chunks, size)
     server = await offer.open()
     try:

@@ -1,4 +1,4 @@
-"""Paths as every storage takes them, and the names under which unfinished files lie beside their place."""
+"""Checks of paths, and the names of parts: unfinished files in the folder of their final path."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 from saveany.errors import UnsafePath
 from storages.base import UploadKey
 
-#: Longest name in bytes on the file systems in use.
+#: Maximum bytes of a name on common file systems.
 NAME_BYTES: Final = 255
-#: Start of the names SaveAny keeps for itself, in the base and in every folder.
+#: Prefix of the names that SaveAny reserves, in every folder.
 RESERVED: Final = ".saveany-"
 
-#: Bytes of the final name kept in the part's name, so that parts fit where names end at 143 bytes (eCryptfs).
+#: Bytes of the final name in the name of a part: some file systems allow 143 bytes per name (eCryptfs).
 STEM_BYTES: Final = 64
 
 _PART: Final = re.compile(
@@ -23,22 +23,22 @@ _PART: Final = re.compile(
 
 
 def split(path: str) -> list[str]:
-    """The parts of a path; `UnsafePath` if it is not relative, plain and writable as it stands."""
+    """The names in a path. Raises `UnsafePath` unless the path is relative and can be stored unchanged."""
     parts = path.split("/")
     for part in parts:
-        if why := _unsafe(part) or (is_reserved(part) and "is a name SaveAny keeps for itself"):
-            raise UnsafePath(f"path {path!r}: {why}")
+        if why := _unsafe(part) or (is_reserved(part) and "the name is reserved for SaveAny"):
+            raise UnsafePath("path {path!r}: {reason}", path=path, reason=why)
     return parts
 
 
 def is_reserved(name: str) -> bool:
-    """Whether SaveAny keeps files of that name for itself."""
+    """Whether the name is reserved for SaveAny."""
     return name.casefold().startswith(RESERVED) or _PART.fullmatch(name) is not None
 
 
 def _unsafe(part: str) -> str:
     if part in ("", ".", ".."):
-        return "must be relative, without empty parts, '.' or '..'"
+        return "must be relative, without empty names, '.' or '..'"
     if "\0" in part:
         return "contains a NUL character"
     try:
@@ -49,10 +49,10 @@ def _unsafe(part: str) -> str:
 
 
 class PartName(NamedTuple):
-    """The name of a part, taken apart: `.<stem>.<task>-<item>.<epoch>[.<mark>].partial`.
+    """The name of a part, parsed: `.<stem>.<task>-<item>.<epoch>[.<mark>].partial`.
 
-    The mark tells parts of one epoch apart: those that were fenced, or belong to different tries. The ending
-    is not `.part`, as Nextcloud and ownCloud refuse such names.
+    The mark distinguishes parts of the same epoch: fenced ones, and those of different attempts. The suffix
+    is not `.part`, because Nextcloud and ownCloud refuse such names.
     """
 
     stem: str
@@ -64,12 +64,12 @@ class PartName(NamedTuple):
         return f"{self.stem}.{self.upload}.{self.epoch}{'.' if self.mark else ''}{self.mark}.partial"
 
     def belongs_to(self, key: UploadKey) -> bool:
-        """Whether it is of that task and item, of whatever epoch."""
+        """Whether it belongs to the key's task and item, in any epoch."""
         return self.upload == f"{key.task}-{key.item}"
 
 
 def part_name(key: UploadKey, name: str, mark: str = "") -> PartName:
-    """The part of an upload that will become the file `name`."""
+    """The name of the part for an upload of the file `name`."""
     stem = name.encode()[:STEM_BYTES].decode(errors="ignore")
     part = PartName(f".{stem}", f"{key.task}-{key.item}", key.epoch, mark)
     if parse(str(part)) != part:
@@ -78,6 +78,6 @@ def part_name(key: UploadKey, name: str, mark: str = "") -> PartName:
 
 
 def parse(name: str) -> PartName | None:
-    """The part that a name is of, None if it is no part's."""
+    """The name of a part, parsed; None for other names."""
     match = _PART.fullmatch(name)
     return match and PartName(match["stem"], match["upload"], int(match["epoch"]), match["mark"] or "")

@@ -1,13 +1,13 @@
-"""Storages behind a protocol that can put, rename and list: everything the contract asks, built on that.
+"""The base of storages on servers that can write, rename and list files (WebDAV, SFTP, FTP, rclone, …).
 
-A backend (WebDAV, SFTP, FTP, rclone, …) inherits `RemoteStorage` and gives the few calls below; how an upload
-stays invisible, is fenced, resumed, finished and discarded is written here, once.
+A backend inherits `RemoteStorage` and implements the few calls below. Everything else is here: how an upload
+stays invisible, and how it is fenced, resumed, finished and discarded.
 
-A file is put under a part name beside its place (`storages/parts.py`) and renamed when it is whole. The
-rename goes by the part's name, so whoever takes an upload over removes or renames the parts it finds: a
-sealed upload whose part is gone cannot be committed any more. What was not sealed is still on its way and
-could appear later: that is why these storages do not declare `fences`, and the caller proves its claim
-between the two.
+A file is written under the name of a part, in the folder of its final path (`storages/parts.py`), and renamed
+when it is complete. The rename names the part. So a later epoch removes or renames the parts it finds, and
+the earlier writer can no longer commit what it has sealed. A part that is still being written may appear
+after that. Therefore these storages do not declare `fences`, and the caller checks its claim between `seal`
+and `commit`.
 """
 
 from __future__ import annotations
@@ -19,74 +19,76 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, believed
+from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, plausible
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 from storages.sequential import Chunk, SequentialUpload
 
-#: The mark of a part whose writer must not commit it any more.
+#: Begins the mark of a part that its writer can no longer commit.
 _FENCED = "old"
 
 Chunks = AsyncIterator[Chunk]
 
 
 class RemoteStorage(Storage):
-    """The part that all of them share. Paths are those of the contract, checked; the backend adds its base.
+    """A storage that needs only the abstract calls below.
 
-    A call raises `FileNotFoundError` and `NameTaken` where it says so, else errors of the contract
-    (`StorageUnavailable`, `NoSpace`, `StorageError`): those of its library are mapped in the backend.
+    Their paths are those of the contract, already checked; the backend adds its base folder. They raise
+    `FileNotFoundError` and `NameTaken` where their docstrings say so, and else errors of the contract: the
+    backend translates those of its library.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._begun: dict[UploadKey, str] = {}  # the part of the newest try of each upload of this process
+        self._begun: dict[UploadKey, str] = {}  # the newest part of each upload of this process
 
     @abc.abstractmethod
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        """Write a file from `offset` on (0 unless the storage `resumes`): it ends where the chunks end.
+        """Write a file from `offset` on (0 unless the storage `resumes`) until the chunks end.
 
-        The folder is there. `size` is the length of the whole file if it is known. Returns when the server
-        has said that it has everything; an error may leave a shorter file. A chunk is not used after the
-        next one was asked for. If `chunks` raises, the request is broken off and the error gets out.
+        The folder exists. `size` is the length of the whole file, None if it is unknown. Returns when the
+        server has confirmed that it has everything; an error may leave a shorter file. A chunk must not be
+        used after the next one was requested. If `chunks` raises, abort the request and let the error
+        through.
         """
 
     @abc.abstractmethod
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        """Give a file another path, in a folder that is there. Raises `FileNotFoundError` if it is not there,
-        `NameTaken` if the other is (unless `replace`, and always if that is a folder)."""
+        """Give a file another path, in an existing folder. Raises `FileNotFoundError` if the file does not
+        exist, and `NameTaken` if the new path does: with `replace` only for a folder."""
 
     @abc.abstractmethod
     async def _remove(self, path: str) -> None:
-        """Remove a file; a missing one is fine."""
+        """Remove a file, if it exists."""
 
     @abc.abstractmethod
     async def _make_folder(self, path: str) -> None:
-        """Make a folder and those above it ("" is the base itself); one that is there is fine."""
+        """Make a folder ("" is the base itself) and those above it, as far as they are missing."""
 
     @abc.abstractmethod
     async def _scan(self, path: str) -> list[Entry]:
-        """Everything in a folder, in any order. Raises `FileNotFoundError` if there is no such folder."""
+        """All entries of a folder, in any order. Raises `FileNotFoundError` if it does not exist."""
 
     @abc.abstractmethod
     async def _stat(self, path: str) -> Entry | None:
-        """What is at a path, None if there is nothing."""
+        """The file or folder at a path, None if there is none."""
 
     def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from `start` to `end`, at most its size, in pieces (capability `reads`). Raises
-        `FileNotFoundError` if it is gone."""
+        """The bytes of a file from `start` up to, not including, `end`, in pieces (capability `reads`). `end`
+        is at most the size. Raises `FileNotFoundError` if the file is gone."""
         raise NotImplementedError(f"{type(self).__name__} cannot read")
 
     async def _copy(self, path: str, to: str) -> None:
-        """Copy a file to a path where nobody looks yet, in a folder that is there (capability `copies`).
-        Raises `FileNotFoundError`; an error may leave a shorter file."""
+        """Copy a file to the path of a part, in an existing folder (capability `copies`). Raises
+        `FileNotFoundError` if the file does not exist; an error may leave a shorter copy."""
         raise NotImplementedError(f"{type(self).__name__} cannot copy")
 
     async def _pull(self, url: str, path: str) -> None:
-        """Have the service fetch a file to a path where nobody looks yet (storages that `pulls`); an error
-        may leave a shorter file."""
-        raise NotImplementedError(f"{type(self).__name__} cannot fetch anything by itself")
+        """Have the service fetch a URL to the path of a part (storages that `pulls`); an error may leave a
+        shorter file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot fetch files")
 
     async def _durable(self, path: str) -> int:
-        """How many bytes of a file that is being put are safe on the server (storages that `resumes`)."""
+        """Number of bytes of a part that the server has made durable (storages with `resumes`)."""
         entry = await self._stat(path)
         return entry.size if entry else 0
 
@@ -94,24 +96,28 @@ class RemoteStorage(Storage):
         """As in the contract."""
         *folders, name = split(path)
         if size is None and self.capabilities.needs_size:
-            raise StorageError(f"storage {self.name!r} must know the size of {path!r} before it begins")
+            raise StorageError(
+                "storage {storage!r} needs the size of {path!r} in advance", storage=self.name, path=path
+            )
         folder = "/".join(folders)
         await self._make_folder(folder)
         mark = f"t{secrets.token_hex(4)}"
         part = _join(folder, str(part_name(key, name, mark)))
-        start = await self._follow(key, folder, part, size, keep)
+        start = await self._take_over(key, folder, part, size, keep)
         self._begun[key] = part
         return RemoteUpload(self, key, path, part, size, start)
 
-    async def _follow(
+    async def _take_over(
         self, key: UploadKey, folder: str, part: str, size: int | None, keep: Sequence[Range]
     ) -> int:
-        """Take over what earlier tries have left; returns how many bytes of it the new part begins with."""
+        """Remove the parts of earlier attempts, or rename one to the new part; returns the bytes it has."""
         if key.epoch == 1 and key not in self._begun:
-            return 0  # nobody came before: a folder of 100,000 files is not listed for each new one
+            return (
+                0  # there was no earlier attempt; listing a folder of 100,000 files for each new one is slow
+            )
         entries = await self._parts(folder, key)
         if any(name.epoch > key.epoch for name, _ in entries):
-            raise Fenced(f"task {key.task}: a later claim than {key.epoch} works on it")
+            raise Fenced("task {task}: a claim later than {epoch} is running", task=key.task, epoch=key.epoch)
         kept = 0
         for name, entry in sorted(entries, key=lambda each: (each[0].epoch, each[1].size), reverse=True):
             old = _join(folder, str(name))
@@ -128,7 +134,7 @@ class RemoteStorage(Storage):
         return keep[0][1] <= entry.size <= size
 
     async def _parts(self, folder: str, key: UploadKey) -> list[tuple[PartName, Entry]]:
-        """The parts of that task and item, of every epoch."""
+        """The parts of a task's item, of all epochs."""
         try:
             entries = await self._scan(folder)
         except FileNotFoundError:
@@ -141,21 +147,22 @@ class RemoteStorage(Storage):
         return Receipt(path, size)
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
-        """As in the contract, for what was sealed."""
+        """As in the contract, for uploads that were sealed."""
         folder = _folder(path, final)
         found = [name for name, _ in await self._parts(folder, key) if name.epoch <= key.epoch]
         for name in found:
-            # Not removed: a foreign file of that size must not be taken for ours the next time.
+            # Renamed, not removed: while a part exists, a foreign file of the same size is not taken for
+            # ours.
             if not name.mark.startswith(_FENCED):
                 fenced = name._replace(mark=f"{_FENCED}{secrets.token_hex(4)}")
-                with suppress(FileNotFoundError):  # committed or aborted just now
+                with suppress(FileNotFoundError):  # it was committed or aborted meanwhile
                     await self._rename(_join(folder, str(name)), _join(folder, str(fenced)), replace=False)
         if found or await self.size(final) != size:
             return None
         return await self._receipt(final, size)
 
     async def discard(self, key: UploadKey, path: str) -> None:
-        """As in the contract; folders stay."""
+        """As in the contract. Folders stay."""
         folder = _folder(path, path)
         for name, _ in await self._parts(folder, key):
             if name.epoch <= key.epoch:
@@ -163,7 +170,7 @@ class RemoteStorage(Storage):
         self._begun.pop(key, None)
 
     async def probe(self) -> None:
-        """As in the contract, and renames it, as uploads do; makes the base folder if it is missing."""
+        """As in the contract. Also renames the file, as uploads do, and makes the base folder if missing."""
         sent, part = secrets.token_bytes(64), f"{RESERVED}probe-{secrets.token_hex(8)}"
         name = f"{part}-named"
         await self._make_folder("")
@@ -177,7 +184,9 @@ class RemoteStorage(Storage):
             for each in (part, name):
                 await self._remove(each)
         if back != sent:
-            raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
+            raise StorageError(
+                "storage {storage!r} returned other bytes than were written to it", storage=self.name
+            )
 
     async def _read_back(self, path: str) -> bytes:
         if not (file := await self._stat(path)):
@@ -189,8 +198,12 @@ class RemoteStorage(Storage):
         """As in the contract."""
         split(path)
         entry = await self._stat(path)
-        if entry and not (entry := believed(entry)):
-            raise StorageError(f"storage {self.name!r}: what the server says of {path!r} cannot be")
+        if entry and not (entry := plausible(entry)):
+            raise StorageError(
+                "storage {storage!r}: the server reports impossible values for {path!r}",
+                storage=self.name,
+                path=path,
+            )
         return entry
 
     async def delete(self, path: str) -> None:
@@ -198,20 +211,20 @@ class RemoteStorage(Storage):
         split(path)
         entry = await self._stat(path)
         if entry and entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+            raise StorageError("storage {storage!r}: {path!r} is a folder", storage=self.name, path=path)
         await self._remove(path)
 
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
-        """As in the contract. No parts, nor names kept for SaveAny."""
+        """As in the contract, without parts and names that SaveAny reserves."""
         if path:
             split(path)
         try:
             entries = await self._scan(path)
         except FileNotFoundError:
             if path:
-                raise StorageError(f"storage {self.name!r}: {path!r} does not exist") from None
-            return []  # nothing was saved yet
-        real = (entry for each in entries if (entry := believed(each)))
+                raise self._missing(path) from None
+            return []  # the base folder is made by the first upload
+        real = (entry for each in entries if (entry := plausible(each)))
         shown = (entry for entry in real if not is_reserved(entry.name) and entry.name > after)
         return sorted(shown, key=lambda entry: entry.name)[:limit]
 
@@ -221,9 +234,9 @@ class RemoteStorage(Storage):
             return await super().open(path)
         entry = await self.stat(path)
         if entry is None:
-            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+            raise self._missing(path)
         if entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+            raise StorageError("storage {storage!r}: {path!r} is a folder", storage=self.name, path=path)
         return RemoteReader(self, entry)
 
     async def mkdir(self, path: str) -> None:
@@ -233,7 +246,7 @@ class RemoteStorage(Storage):
         await self._make_folder(path)
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
-        """As in the contract; makes the folder of `to`."""
+        """As in the contract. Makes the folder of `to`."""
         entry = await self._file(path)
         await self._make_folder("/".join(split(to)[:-1]))
         with self._must_exist(path):
@@ -241,8 +254,8 @@ class RemoteStorage(Storage):
         return await self._receipt(to, entry.size)
 
     async def _swap(self, path: str, to: str) -> None:
-        """Put a file in the place of another where a rename takes free names only. What was there lies aside
-        until that is done, and comes back if it fails."""
+        """Replace a file on a server that renames to free names only: the old file is renamed first, and gets
+        its name back if the second rename fails."""
         aside = _join("/".join(split(to)[:-1]), f"{RESERVED}old-{secrets.token_hex(8)}")
         await self._rename(to, aside, replace=False)
         try:
@@ -250,7 +263,7 @@ class RemoteStorage(Storage):
         except BaseException:
             try:
                 await self._rename(aside, to, replace=False)
-            except NameTaken:  # it was done, and only the answer was lost
+            except NameTaken:  # the second rename was done, and only the reply was lost
                 await self._remove(aside)
             raise
         await self._remove(aside)
@@ -259,7 +272,7 @@ class RemoteStorage(Storage):
         split(path)
         entry = await self._stat(path)
         if entry is None or entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+            raise self._no_file(path)
         return entry
 
     @contextmanager
@@ -267,11 +280,17 @@ class RemoteStorage(Storage):
         try:
             yield
         except FileNotFoundError:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}") from None
+            raise self._no_file(path) from None
+
+    def _missing(self, path: str) -> StorageError:
+        return StorageError("storage {storage!r}: {path!r} does not exist", storage=self.name, path=path)
+
+    def _no_file(self, path: str) -> StorageError:
+        return StorageError("storage {storage!r}: there is no file {path!r}", storage=self.name, path=path)
 
 
 class RemoteReader(Reader):
-    """Reads ranges of a file. Whether it has changed is known only by asking for its size and time again."""
+    """Reads ranges of a file, and compares its size and time after each of them to detect changes."""
 
     def __init__(self, storage: RemoteStorage, file: Entry) -> None:
         super().__init__(storage.name, file.path, file.size, file.modified_at)
@@ -316,7 +335,7 @@ class RemoteUpload(SequentialUpload):
             raise self._error("the storage did not take all of {path!r}")
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
-        """As in the contract, to where the part is."""
+        """As in the contract, to the part."""
         self._check_open()
         entry = await self._storage._file(path)
         with self._storage._must_exist(path):
@@ -326,7 +345,7 @@ class RemoteUpload(SequentialUpload):
         report(entry.size)
 
     async def pull(self, url: str) -> None:
-        """As in the contract, to where the part is."""
+        """As in the contract, to the part."""
         self._check_open()
         self._putting = asyncio.create_task(self._storage._pull(url, self._part))
         await self._putting
@@ -334,11 +353,11 @@ class RemoteUpload(SequentialUpload):
         self._written = entry.size if entry else 0
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """As in the contract: what the server has of the part."""
+        """As in the contract: the bytes of the part that the server has made durable."""
         if not self._storage.capabilities.resumes:
             return ()
         if self._putting is not None and self._putting.done() and not self._over:
-            self._putting.result()  # of a put that has failed, what is there may have gaps
+            self._putting.result()  # after a failed put the part may have gaps
         there = min(self._written, await self._storage._durable(self._part))
         return ((0, there),) if there else ()
 
@@ -392,20 +411,20 @@ class RemoteUpload(SequentialUpload):
 
 
 class _ChunkChannel(AsyncIterator[Chunk]):
-    """Chunks from a writer to a put: one is out of the writer's hands when the next one is asked for."""
+    """Passes chunks from `write` to a put. A chunk is done with when the put requests the next one."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[Chunk | None] = asyncio.Queue(1)
         self._taken: asyncio.Future[None] | None = None
 
     def give(self, chunk: Chunk) -> asyncio.Future[None]:
-        """Done when the chunk is not needed any more."""
+        """Offer a chunk; the future is done when its buffer may be reused."""
         self._taken = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(chunk)
         return self._taken
 
     def end(self) -> None:
-        """There are no more chunks."""
+        """End the stream of chunks."""
         self._waiting.put_nowait(None)
 
     async def __anext__(self) -> Chunk:
@@ -429,5 +448,5 @@ def _folder(path: str, final: str) -> str:
     """The folder of `path`, which must be that of `final`."""
     folder, there = "/".join(split(path)[:-1]), "/".join(split(final)[:-1])
     if folder != there:
-        raise StorageError(f"{final!r} is not in the folder of {path!r}")
+        raise StorageError("{final!r} is not in the folder of {path!r}", final=final, path=path)
     return folder

@@ -20,8 +20,8 @@ import asyncssh
 from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
-from storages.base import MOST_ENTRIES, Capabilities, Entry, Services, StorageOptions, Usage, endless
-from storages.door import knock_at
+from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, StorageOptions, Usage, endless_listing
+from storages.reachability import check_port
 from storages.remote import Chunks, RemoteStorage
 
 _CONNECT, _SILENCE = 15, 60
@@ -177,7 +177,7 @@ class SftpStorage(RemoteStorage):
         # The answer may only wait behind others, on a slow line: that is no reason to break those off.
         asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         try:
-            await knock_at(self.name, self._options.host, self._options.port, greets=True)
+            await check_port(self.name, self._options.host, self._options.port, greets=True)
         finally:
             asking.cancel()
 
@@ -265,8 +265,8 @@ class SftpStorage(RemoteStorage):
                 found = []
                 async for each in sftp.scandir(self._full(path).encode()):
                     found.append(each)
-                    if len(found) > MOST_ENTRIES:
-                        raise endless(self.name, path)
+                    if len(found) > MAX_ENTRIES:
+                        raise endless_listing(self.name, path)
             except asyncssh.SFTPFailure:  # OpenSSH's word for a file that is no folder
                 raise StorageError(f"storage {self.name!r}: {path!r} is not a folder") from None
         folder = f"{path}/" if path else ""

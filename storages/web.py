@@ -13,7 +13,7 @@ import httpx
 from saveany.errors import InvalidInput, StorageError, StorageUnavailable
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard, Network
-from storages.door import ANSWER, Pulse, knock, silent
+from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_url, silent_server
 from storages.remote import Chunks
 
 _CONNECT, _SILENCE = 15.0, 60.0
@@ -42,21 +42,21 @@ class Web:
         self._client: httpx.AsyncClient | None = None
         self._theirs: httpx.AsyncClient | None = None
         #: For requests that others make to the same server.
-        self.pulse = Pulse()
+        self.activity = ServerActivity()
 
     async def reach(self, url: str) -> None:
         """As `Storage.reach`. A request is sent only while the server owes us an answer to another one."""
-        await knock(self._name, url)
-        if not self.pulse.is_quiet:
+        await check_url(self._name, url)
+        if not self.activity.is_silent:
             return
         where = httpx.URL(url)
         client = self._for(where)
         try:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(REPLY_TIMEOUT):
                 answer = await client.send(client.build_request("HEAD", where), auth=self._auth, stream=True)
                 await answer.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise silent(self._name, where.netloc.decode("ascii", "replace")) from error
+            raise silent_server(self._name, where.netloc.decode("ascii", "replace")) from error
         except (httpx.HTTPError, httpx.InvalidURL):
             return  # something answers; what is wrong the others will be told
 
@@ -75,7 +75,7 @@ class Web:
 
         `slow` is for what a server may take minutes to do, `follow` goes where the server sends us.
         """
-        with self.pulse.asking(), self._errors():
+        with self.activity.request(), self._errors():
             request = self._for(httpx.URL(url)).build_request(
                 method,
                 url,

@@ -19,8 +19,7 @@ import aioftp
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from saveany.net import trust
-from storages.base import MOST_ENTRIES, Capabilities, Entry, Services, endless
-from storages.door import ANSWER, Pulse, knock_at, silent
+from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
 from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient, cut
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import (
@@ -32,6 +31,7 @@ from storages.ftp.replies import (
     parse_list_line,
 )
 from storages.names import Encoder
+from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
 from storages.remote import Chunks, RemoteStorage
 
 _LAST_WORD = 2  # seconds to say that an upload which was broken off has been put away
@@ -74,7 +74,7 @@ class FtpStorage(RemoteStorage):
         super().__init__(options.name)
         self._options = options
         self._idle: list[FtpClient] = []
-        self._pulse = Pulse()
+        self._activity = ServerActivity()
         self._tells_entries = True  # the server knows MLST and MLSD, as far as we know
 
     # Talking to the server.
@@ -82,7 +82,7 @@ class FtpStorage(RemoteStorage):
     @asynccontextmanager
     async def _client(self, path: str = "") -> AsyncIterator[FtpClient]:
         """A connection for this caller alone. What goes wrong in the block gets its meaning, and ends it."""
-        with self._edge(path), self._pulse.asking():
+        with self._edge(path), self._activity.request():
             client = await self._revived() or await self._connect()
             try:
                 yield client
@@ -200,14 +200,14 @@ class FtpStorage(RemoteStorage):
         """As in the contract."""
         if self._idle:
             try:
-                async with asyncio.timeout(ANSWER), self._client("") as client:
+                async with asyncio.timeout(REPLY_TIMEOUT), self._client("") as client:
                     await client.command("NOOP", "xxx")
             except TimeoutError:
-                raise silent(self.name, self._options.host) from None
-        elif self._pulse.is_quiet:  # else transfers use all there are, and a server may allow no more
+                raise silent_server(self.name, self._options.host) from None
+        elif self._activity.is_silent:  # else transfers use all there are, and a server may allow no more
             implicit = self._options.tls == "implicit"
             port = self._options.port or (990 if implicit else 21)
-            await knock_at(self.name, self._options.host, port, greets=not implicit)
+            await check_port(self.name, self._options.host, port, greets=not implicit)
 
     async def close(self) -> None:
         """Hang up."""
@@ -225,7 +225,7 @@ class FtpStorage(RemoteStorage):
             try:
                 async for chunk in chunks:
                     await stream.write(bytes(chunk))
-                    self._pulse.beat()
+                    self._activity.note()
             except BaseException:
                 # What was handed over shall be there: a later try may go on with it.
                 with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
@@ -335,8 +335,8 @@ class FtpStorage(RemoteStorage):
         try:
             while line := await stream.readline():
                 lines.append(line.decode(self._options.encoding, "replace").rstrip("\r\n"))
-                if len(lines) > MOST_ENTRIES:
-                    raise endless(self.name, command)
+                if len(lines) > MAX_ENTRIES:
+                    raise endless_listing(self.name, command)
             await client.end(stream)
         except BaseException:
             cut(stream)
@@ -398,7 +398,7 @@ class FtpStorage(RemoteStorage):
                             f"storage {self.name!r}: {file.path!r} ended at byte {start} of {end}"
                         )
                     start += len(piece)
-                    self._pulse.beat()
+                    self._activity.note()
                     yield piece
                 if end < file.size:  # to be asked to stop, many servers want to have sent everything
                     cut(stream)

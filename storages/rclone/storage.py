@@ -27,12 +27,12 @@ from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, Usage
-from storages.door import knock_at
 from storages.names import Encoder
 from storages.one_time_url import offered
 from storages.rclone.daemon import RcloneDaemon
 from storages.rclone.options import RcloneOptions
 from storages.rclone.targets import servers
+from storages.reachability import check_port
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
@@ -79,7 +79,7 @@ class RcloneStorage(RemoteStorage):
         if getproxies() or any(_ELSEWHERE.match(flag) for flag in self._options.flags):
             return  # where rclone connects to then is not known here
         for host, port in await asyncio.to_thread(servers, self._fs, self._options.config_path):
-            await knock_at(self.name, host, port)
+            await check_port(self.name, host, port)
 
     # Talking to rclone.
 

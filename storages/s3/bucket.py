@@ -24,11 +24,11 @@ from saveany.net import trust
 from saveany.net.client import describe, is_offline
 from saveany.net.dial import CONNECT_SECONDS
 from storages.base import (
-    MOST_ENTRIES,
+    MAX_ENTRIES,
     Entry,
     Receipt,
     UploadKey,
-    endless,
+    endless_listing,
 )
 from storages.parts import split
 from storages.s3.errors import BROKEN, MEANINGS, error_code, is_unknown_condition
@@ -82,7 +82,7 @@ class S3Bucket:
 
     async def call(self, operation: str, **arguments: Any) -> Any:
         """One request; its errors are those of the contract."""
-        with self.web.pulse.asking(), self.edge():
+        with self.web.activity.request(), self.edge():
             return await getattr(await self.client(), operation)(Bucket=self.bucket_name, **arguments)
 
     @contextmanager
@@ -153,7 +153,7 @@ class S3Bucket:
             if not page.get("IsTruncated"):
                 return found
             if page["NextPartNumberMarker"] <= marker:
-                raise endless(self.name, f"the parts of {key}")
+                raise endless_listing(self.name, f"the parts of {key}")
             marker = page["NextPartNumberMarker"]
 
     async def uploads(self, key: str) -> list[str]:
@@ -229,8 +229,8 @@ class S3Bucket:
             if not page.get("IsTruncated"):
                 return
             count += len(files) + len(folders) or _PAGE  # one of nothing counts as a whole
-            if count > MOST_ENTRIES:
-                raise endless(self.name, prefix)
+            if count > MAX_ENTRIES:
+                raise endless_listing(self.name, prefix)
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _file(self, listed: Mapping[str, Any]) -> Entry:

@@ -27,7 +27,7 @@ from storages.base import (
     Storage,
     Upload,
     UploadKey,
-    believed,
+    plausible,
 )
 from storages.parts import RESERVED, is_reserved
 from storages.s3.bucket import S3Bucket
@@ -149,7 +149,7 @@ class S3Storage(Storage):
         start = f"{prefix}{NAMES.encode(after)}" if after else ""
         found: list[Entry] = []
         async for last, page in self.bucket.pages(prefix, start, "/"):
-            real = (entry for each in page if (entry := believed(each)))
+            real = (entry for each in page if (entry := plausible(each)))
             found += (entry for entry in real if entry.name > after and not is_reserved(entry.name))
             if limit is not None and len(found) >= limit > 0:
                 found = sorted(found, key=lambda entry: entry.name)[:limit]
@@ -165,7 +165,7 @@ class S3Storage(Storage):
             f"{self.bucket.key(path)}/" if path else self.bucket.prefix, "", ""
         ):
             for entry in page:
-                if believed(entry) and not is_reserved(entry.name):
+                if plausible(entry) and not is_reserved(entry.name):
                     yield entry
 
     async def open(self, path: str) -> Reader:

@@ -85,7 +85,7 @@ def bucket(url: str) -> S3Storage:
 
 @pytest.mark.parametrize("entry", [FILE, ""], ids=["files", "nothing"])
 async def test_pages_of_a_bucket(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.s3.bucket.MOST_ENTRIES", 5)
+    monkeypatch.setattr("storages.s3.bucket.MAX_ENTRIES", 5)
     async with serving(pages_for_ever(entry)) as url:
         storage = bucket(url)
         with pytest.raises(StorageError, match="does not end"):
@@ -159,7 +159,7 @@ async def test_an_answer_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.sftp.MOST_ENTRIES", 5)
+    monkeypatch.setattr("storages.sftp.MAX_ENTRIES", 5)
     with sftp.asyncssh(tmp_path) as server:
         fields = {"name": "box", "type": "sftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
         options = SftpOptions.model_validate(fields | dict(server.login))
@@ -168,7 +168,7 @@ async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_files_over_ftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.ftp.storage.MOST_ENTRIES", 7)  # with "." and ".."
+    monkeypatch.setattr("storages.ftp.storage.MAX_ENTRIES", 7)  # with "." and ".."
     with ftp.pyftpdlib(tmp_path) as server:
         fields = {"name": "box", "type": "ftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
         login = {"username": ftp.USER, "password": ftp.PASSWORD, "tls": "none"}
