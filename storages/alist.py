@@ -1,10 +1,10 @@
-"""Everything behind an OpenList or AList server, by its v3 API (OpenList, or AList from 3.42 on).
+"""Drives behind an OpenList or AList server, through its v3 API (OpenList, or AList 3.42 and newer).
 
-Answers come with HTTP 200 and say in `code` what happened. What is put goes to the server first and from
-there to its drive, in a task of the server's: only when that has succeeded the file is there. Many drives
-must know a file's length before they take it (`needs_size`). The server looks whether a name is free before
-it renames, not in one step (no `exclusive`), and not every drive replaces a file by a rename: the old one
-goes aside first. Source of the facts: server/handles and internal/op of OpenList 4.
+Replies have the HTTP status 200; their field `code` contains the result. The server receives a file first
+and then stores it in a drive, in a task of its own: the file exists only when that task has succeeded. Many
+drives need the size of a file in advance (`needs_size`). The server checks whether a name is free before it
+renames, not in one step (no `exclusive`). Not every drive replaces a file by a rename, so the old file is
+renamed first. Source: server/handles and internal/op of OpenList 4.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from storages.parts import RESERVED
 from storages.remote import Chunks, RemoteStorage
 from storages.web import Web, as_body
 
-#: States of a task of the server's (tache.State).
+#: States of a task on the server (tache.State).
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
-#: Seconds between two looks at a task: the first pause, and the longest.
-_FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
-#: Seconds in which a drive must list what it has taken.
+#: Seconds between polls of a task: at first, and at most.
+_FIRST_POLL, _LAST_POLL = 0.05, 2.0
+#: Seconds in which a drive must list a file that it has received.
 _SETTLE: Final = 20.0
-#: Seconds after which a task that makes no progress is given up.
-_STUCK: Final = 1800.0
+#: Seconds without progress after which a task is canceled.
+_MAX_STALL: Final = 1800.0
 
 
 class AlistOptions(StorageOptions):
@@ -49,7 +49,7 @@ class AlistOptions(StorageOptions):
     password: SecretStr = Field(default=SecretStr(""), description="Password.")
     token: SecretStr = Field(
         default=SecretStr(""),
-        description="Token of the server's settings, in place of user and password.",
+        description="Token from the server's settings, instead of user name and password.",
         examples=["alist-token-of-the-server"],
     )
     token_exp: int = Field(
@@ -63,7 +63,7 @@ class AlistOptions(StorageOptions):
         if not re.match("https?://[^/]", url):
             raise ValueError("must begin with http:// or https:// and name a host")
         if "@" in url.split("/")[2]:
-            raise ValueError("must not contain a password; there are username and password for that")
+            raise ValueError("must not contain a password; use username and password")
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -91,7 +91,7 @@ class AlistStorage(RemoteStorage):
         await self._web.reach(self._api.url("/"))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close connections."""
         await self._web.close()
 
     def _at(self, path: str) -> str:
@@ -104,17 +104,19 @@ class AlistStorage(RemoteStorage):
         task = await self._api.put(self._at(path), chunks, size or 0)
         if task:
             await self._api.wait("upload", task)
-        await self._shown(path)
+        await self._wait_until_listed(path)
 
-    async def _shown(self, path: str) -> None:
-        """Wait until the server shows what it was sent. Some drives list a file a moment after they have
-        taken it, and the server remembers for minutes what they listed: it is told to look again."""
-        pause, until = _FIRST_LOOK, time.monotonic() + _SETTLE
+    async def _wait_until_listed(self, path: str) -> None:
+        """Wait until the server lists a new file. Some drives list it late, and the server caches listings
+        for minutes: it is request to refresh them."""
+        pause, until = _FIRST_POLL, time.monotonic() + _SETTLE
         while await self._stat(path) is None:
             if time.monotonic() > until:
-                raise StorageUnavailable(f"storage {self.name!r}: the server has not kept {path!r}")
+                raise StorageUnavailable(
+                    "storage {storage!r}: the server has lost {path!r}", storage=self.name, path=path
+                )
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_LOOK)
+            pause = min(2 * pause, _LAST_POLL)
             folder, _ = self._place(path)
             await self._api.call(
                 "fs/list", {"path": folder, "password": "", "page": 1, "per_page": 1, "refresh": True}
@@ -125,7 +127,7 @@ class AlistStorage(RemoteStorage):
             raise FileNotFoundError(path)
         entry = await self._stat(to)
         if entry and (entry.is_dir or not replace):
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         if entry:
             await self._swap(path, to)
             return
@@ -137,7 +139,8 @@ class AlistStorage(RemoteStorage):
                 await self._move(folder, there, final, name)
 
     async def _move(self, folder: str, there: str, name: str, before: str) -> None:
-        """To another folder; in the old one, it has the new name already."""
+        """Move a file to another folder. In the old one it already has its new name; an error restores the
+        name it had `before`."""
         try:
             await self._api.carry("move", folder, there, name)
         except BaseException:
@@ -156,18 +159,22 @@ class AlistStorage(RemoteStorage):
             await self._api.call("fs/mkdir", {"path": self._at(path)})
         except (NameTaken, NotADirectoryError):
             raise StorageError(
-                f"storage {self.name!r}: {path!r}: a file stands where a folder is needed"
+                "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                storage=self.name,
+                path=path,
             ) from None
 
     async def _scan(self, path: str) -> list[Entry]:
-        asked = {"path": self._at(path), "password": "", "page": 1, "per_page": 0, "refresh": False}
+        request = {"path": self._at(path), "password": "", "page": 1, "per_page": 0, "refresh": False}
         try:
-            listing = await self._api.call("fs/list", asked)
+            listing = await self._api.call("fs/list", request)
         except NotADirectoryError:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
+            raise StorageError(
+                "storage {storage!r}: {path!r} is a file", storage=self.name, path=path
+            ) from None
         found = []
         for each in listing.get("content") or []:
-            with suppress(KeyError, TypeError, ValueError, AttributeError):  # what is no file is not listed
+            with suppress(KeyError, TypeError, ValueError, AttributeError):  # skips malformed entries
                 name = _NAMES.decode(each["name"])
                 if "/" not in name:
                     found.append(_entry(f"{path}/{name}" if path else name, each))
@@ -178,10 +185,14 @@ class AlistStorage(RemoteStorage):
         try:
             return None if found is None else _entry(path, found)
         except (KeyError, TypeError, ValueError):
-            raise StorageError(f"storage {self.name!r}: what the server says of {path!r} cannot be") from None
+            raise StorageError(
+                "storage {storage!r}: the server reports impossible values for {path!r}",
+                storage=self.name,
+                path=path,
+            ) from None
 
     async def _get(self, path: str) -> dict[str, Any] | None:
-        """Of what we have put there, or else of what others have, under a name that we would spell."""
+        """Details of a file that SaveAny has saved; or of another program's, whose name is not encoded."""
         theirs = f"{self._base.rstrip('/')}/{path}".rstrip("/") or "/"
         for place in dict.fromkeys([self._at(path), theirs.replace("\\", "%5C")]):
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -194,29 +205,33 @@ class AlistStorage(RemoteStorage):
         if found is None:
             raise FileNotFoundError(path)
         if not found.get("raw_url"):
-            raise StorageError(f"storage {self.name!r}: the server has no link to {path!r}")
+            raise StorageError(
+                "storage {storage!r}: the server has no link to {path!r}", storage=self.name, path=path
+            )
         if start >= end:
             return
         headers = {"Accept-Encoding": "identity"}
         if end - start < file.size:
             headers["Range"] = f"bytes={start}-{end - 1}"
-        # It may lead to any host: the token is not for them.
+        # The URL may name any host, so it is requested without the token.
         async with self._web.request(
             "GET", self._api.url(found["raw_url"]), headers=headers, follow=True
-        ) as answer:
-            if not answer.is_success:
+        ) as response:
+            if not response.is_success:
                 raise StorageUnavailable(
-                    f"storage {self.name!r}: where the server sends us for {path!r}, "
-                    f"the answer is {answer.status_code}"
+                    "storage {storage!r}: the address that the server gives for {path!r} replied {status}",
+                    storage=self.name,
+                    path=path,
+                    status=response.status_code,
                 )
-            async with aclosing(self._web.file(answer, start, end)) as pieces:
+            async with aclosing(self._web.file(response, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    # What else there is.
+    # Optional calls.
 
     async def _copy(self, path: str, to: str) -> None:
-        """The server keeps the name of a copy: it is made in a folder of its own."""
+        """Copy through a temporary folder: the server gives a copy the name of the original."""
         hidden = "/".join([*to.split("/")[:-1], f"{RESERVED}copy-{secrets.token_hex(8)}"])
         await self._make_folder(hidden)
         try:
@@ -227,7 +242,7 @@ class AlistStorage(RemoteStorage):
             await self._remove(hidden)
 
     def _place(self, path: str) -> tuple[str, str]:
-        """Folder and name on the server."""
+        """The folder and the name of a path, on the server."""
         folder, _, name = self._at(path).rpartition("/")
         return folder, name
 
@@ -236,13 +251,15 @@ class AlistStorage(RemoteStorage):
         try:
             yield
         except NameTaken:
-            raise NameTaken(f"storage {self.name!r}: {path!r} exists already") from None
+            raise NameTaken(
+                "storage {storage!r}: {path!r} already exists", storage=self.name, path=path
+            ) from None
 
 
 class _AlistApi:
-    """The server's API, logged in.
+    """The API of the server, with a login.
 
-    Raises `FileNotFoundError`, `NotADirectoryError` and `NameTaken`, which the caller knows the path for, and
+    Raises `FileNotFoundError`, `NotADirectoryError` and `NameTaken`, to which the caller adds the path, and
     errors of the contract.
     """
 
@@ -254,26 +271,28 @@ class _AlistApi:
         self._logging_in = asyncio.Lock()
 
     def url(self, place: str) -> str:
-        """An address that the server has given, whole."""
+        """An address from the server's reply, as a full URL."""
         return urljoin(f"{self._options.url}/", place)
 
     async def call(self, place: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """A POST of `body`, or a GET without one: the `data` of its answer."""
-        code, message, data = await self._ask(place, body)
+        """Send a POST with `body`, or a GET without one; returns the `data` of the reply."""
+        code, message, data = await self._request(place, body)
         if code == httpx.codes.UNAUTHORIZED and not self._options.token.get_secret_value():
             self._renew_at = 0.0
-            code, message, data = await self._ask(place, body)
+            code, message, data = await self._request(place, body)
         if code != httpx.codes.OK:
             raise self._refusal(code, message)
         return data
 
-    async def _ask(self, place: str, body: Mapping[str, object] | None) -> tuple[int, str, dict[str, Any]]:
+    async def _request(
+        self, place: str, body: Mapping[str, object] | None
+    ) -> tuple[int, str, dict[str, Any]]:
         headers = {"Authorization": await self._login()}
         return await self._exchange("GET" if body is None else "POST", place, headers, _json(body))
 
     async def put(self, path: str, chunks: Chunks, size: int) -> str:
-        """Hand a file over to the server; returns the id of its task, "" if there is none."""
-        await self.call("me")  # what is streamed cannot be sent again after a new login
+        """Send a file to the server; returns the id of the task that stores it, "" if there is none."""
+        await self.call("me")  # renews the login now: a stream cannot be sent again afterwards
         headers = {
             "Authorization": await self._login(),
             "File-Path": quote(path, safe="/"),
@@ -288,48 +307,48 @@ class _AlistApi:
         return str((data.get("task") or {}).get("id", ""))
 
     async def carry(self, what: Literal["move", "copy"], folder: str, to: str, name: str) -> None:
-        """Move or copy a file to another folder; done when it is there."""
+        """Move or copy a file to another folder, and wait until that is done."""
         body = {"src_dir": folder or "/", "dst_dir": to or "/", "names": [name], "overwrite": False}
         data = await self.call(f"fs/{what}", body)
         for task in data.get("tasks") or []:
             await self.wait(what, task["id"])
 
     async def wait(self, what: str, task: str) -> None:
-        """Until a task of the server's has succeeded. One that is not waited for to the end is canceled."""
+        """Wait until a task on the server has succeeded. If the wait ends early, the task is canceled."""
         where = f"?tid={quote(task, safe='')}"
         try:
-            await self._follow(f"task/{what}/info{where}")
+            await self._poll_task(f"task/{what}/info{where}")
         except FileNotFoundError:
-            return  # cleared away: whether the file is there, the caller looks
+            return  # the task was removed from the list; the caller checks whether the file exists
         except BaseException:
             with suppress(StorageError, FileNotFoundError, TimeoutError):
                 async with asyncio.timeout(10):
                     await self.call(f"task/{what}/cancel{where}", {})
             raise
 
-    async def _follow(self, place: str) -> None:
-        pause, seen, since = _FIRST_LOOK, None, time.monotonic()
+    async def _poll_task(self, place: str) -> None:
+        pause, seen, since = _FIRST_POLL, None, time.monotonic()
         while True:
             task = await self.call(place, {})
             if task["state"] == _SUCCEEDED:
                 return
             if task["state"] in (_FAILED, _CANCELED):
-                raise self._failed(str(task.get("error") or "it was canceled there"))
+                raise self._failed(str(task.get("error") or "the task was canceled"))
             now = task["state"], task.get("progress")
             if now != seen:
                 seen, since = now, time.monotonic()
-            if time.monotonic() - since > _STUCK:
-                raise self._failed("it makes no progress")
+            if time.monotonic() - since > _MAX_STALL:
+                raise self._failed("the task makes no progress")
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_LOOK)
+            pause = min(2 * pause, _LAST_POLL)
 
     async def _login(self) -> str:
-        """A token that should be valid."""
+        """The token for requests, renewed if it has expired."""
         async with self._logging_in:
             if time.monotonic() >= self._renew_at:
                 options = self._options
-                who = {"username": options.username, "password": options.password.get_secret_value()}
-                code, message, data = await self._exchange("POST", "auth/login", {}, _json(who))
+                login = {"username": options.username, "password": options.password.get_secret_value()}
+                code, message, data = await self._exchange("POST", "auth/login", {}, _json(login))
                 if code != httpx.codes.OK:
                     raise self._refusal(code, message)
                 self._token = str(data["token"])
@@ -343,72 +362,78 @@ class _AlistApi:
         headers: Mapping[str, str],
         content: bytes | AsyncGenerator[bytes, None] | None,
     ) -> tuple[int, str, dict[str, Any]]:
-        """One request: code, message and data of the answer."""
+        """One request: the code, message and data of its reply."""
         url = f"{self._options.url}/api/{place}"
         kind = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
         async with self._web.request(
             method, url, headers={**kind, **headers}, content=content, slow=True
-        ) as answer:
-            if not answer.is_success:
-                raise self._gateway(answer)
-            text = await self._web.text(answer)
+        ) as response:
+            if not response.is_success:
+                raise self._gateway(response)
+            text = await self._web.text(response)
             try:
-                said = json.loads(text)
-                return int(said["code"]), str(said.get("message", "")), said.get("data") or {}
+                reply = json.loads(text)
+                return int(reply["code"]), str(reply.get("message", "")), reply.get("data") or {}
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise self._error(
-                    StorageError, "the answer is not that of an AList server; correct url"
+                    StorageError, "the reply is not from an AList server; correct url"
                 ) from None
 
-    def _gateway(self, answer: httpx.Response) -> StorageError:
-        """What stands between us and the server has answered: the server itself always says 200."""
-        status = answer.status_code
-        if answer.has_redirect_location:
-            place = answer.url.join(answer.headers["Location"]).copy_with(userinfo=b"", query=None)
-            return self._error(StorageError, f"the server sends us to {place}; correct url")
+    def _gateway(self, response: httpx.Response) -> StorageError:
+        """The error for an HTTP status other than 200, which only a gateway in front of the server sends."""
+        status = response.status_code
+        if response.has_redirect_location:
+            place = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
+            return self._error(
+                StorageError, "the server redirects to {address}; correct url", address=str(place)
+            )
         if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             return self._error(
                 StorageError,
-                "the gateway in front of the server takes no file of this size; raise its limit "
+                "the gateway in front of the server refuses files of this size; raise its limit "
                 "(client_max_body_size in nginx)",
             )
-        text = f"the server, or a gateway in front of it, answers {status}"
+        text = "the server, or a gateway in front of it, replied {status}"
         if status >= 500 or status == 429:
-            return self._error(StorageUnavailable, text)
-        return self._error(StorageError, f"{text}; is url right?")
+            return self._error(StorageUnavailable, text, status=status)
+        return self._error(StorageError, f"{text}; is url correct?", status=status)
 
     def _refusal(self, code: int, message: str) -> Exception:
-        """What the server means. Its codes say little, and its messages are not meant for us: those of
-        internal/errs are looked for."""
+        """The error for a reply that is not a success. Codes are vague, so known messages are searched
+        for."""
         for sign, kind in _SIGNS.items():
             if sign in message:
                 return kind(message)
         if code == httpx.codes.UNAUTHORIZED:
             what = "token" if self._options.token.get_secret_value() else "username or password"
             return self._error(
-                StorageError, f"the server refuses the login ({_quotable(message)}); correct {what}"
+                StorageError,
+                "the server refuses the login ({reply}); correct {what}",
+                reply=_quotable(message),
+                what=what,
             )
         if code == httpx.codes.NOT_FOUND:
             return FileNotFoundError(message)
         if code == httpx.codes.TOO_MANY_REQUESTS:
-            return self._error(StorageUnavailable, "too many logins failed; the server wants us to wait")
-        if code >= 500 and not any(sign in message for sign in _FOR_GOOD):
-            return self._failed(message)  # its drive has failed: the next time it may work
+            return self._error(StorageUnavailable, "too many logins have failed; wait before you try again")
+        if code >= 500 and not any(sign in message for sign in _PERMANENT):
+            return self._failed(message)  # the drive failed; a retry may succeed
         return self._failed(message, kind=StorageError)
 
     def _failed(self, message: str, kind: type[StorageError] = StorageUnavailable) -> StorageError:
         if any(sign in message.lower() for sign in _FULL):
-            return self._error(NoSpace, "there is no space left on its drive; make some room")
-        return self._error(kind, f"the server says: {_quotable(message)}")
+            return self._error(NoSpace, "the drive is full; free some space")
+        return self._error(kind, "the server replied: {reply}", reply=_quotable(message))
 
-    def _error(self, kind: type[StorageError], text: str) -> StorageError:
-        return kind(f"storage {self._options.name!r}: {text}")
+    def _error(self, kind: type[StorageError], text: str, **fields: str | int) -> StorageError:
+        """`text` is a template for `fields`."""
+        return kind(f"storage {{storage!r}}: {text}", storage=self._options.name, **fields)
 
 
-#: By what the server's message contains.
+#: Errors by a part of the message.
 _SIGNS: Final[dict[str, type[Exception]]] = {
     "object not found": FileNotFoundError,
-    "file not found": FileNotFoundError,  # of drives that look for a file by themselves, as the next two
+    "file not found": FileNotFoundError,  # from some drives; so are the next two
     "file does not exist": FileNotFoundError,
     "no such file": FileNotFoundError,
     "not a folder": NotADirectoryError,
@@ -417,16 +442,16 @@ _SIGNS: Final[dict[str, type[Exception]]] = {
     "] exists": NameTaken,
     "already exist": NameTaken,
 }
-#: Messages of internal/errs that tell what does not change by itself.
-_FOR_GOOD: Final = ("storage not found", "not implement", "not support", "permission denied", "not allowed")
+#: Parts of messages (internal/errs) about errors that a retry cannot fix.
+_PERMANENT: Final = ("storage not found", "not implement", "not support", "permission denied", "not allowed")
 _FULL: Final = ("no space left", "quota", "insufficient storage")
 
-#: The server takes a backslash for a slash.
+#: The server treats a backslash as a slash.
 _NAMES: Final = Encoder("\\")
 
 
 def _quotable(message: str) -> str:
-    """A message of the server's, short and without addresses: those of drives carry keys."""
+    """A message of the server, shortened, without URLs: those of drives contain keys."""
     return excerpt(re.sub(r"\w+://\S+", "…", message), 200)
 
 

@@ -143,7 +143,11 @@ class SftpStorage(RemoteStorage):
         try:
             return asyncssh.load_keypairs([str(file)], self._options.passphrase.get_secret_value() or None)
         except (OSError, ValueError) as error:
-            raise StorageError(f"storage {self.name!r}: private_key cannot be used: {error}") from error
+            raise StorageError(
+                "storage {storage!r}: private_key cannot be used: {reason}",
+                storage=self.name,
+                reason=str(error),
+            ) from error
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
@@ -156,12 +160,16 @@ class SftpStorage(RemoteStorage):
         except _LIBRARY as error:
             for library, ours, text in _MEANINGS:
                 if isinstance(error, library):
-                    raise ours(f"{where}: {text}") from error
+                    raise ours("{where}: {problem}", where=where, problem=text) from error
             why = getattr(error, "reason", "") or type(error).__name__
             if isinstance(error, asyncssh.SFTPError):
-                raise StorageError(f"{where}: the server refuses: {why}") from error
+                raise StorageError(
+                    "{where}: the server refuses: {reason}", where=where, reason=why
+                ) from error
             host = self._options.host
-            raise StorageUnavailable(f"{where}: {host} cannot be reached ({why})") from error
+            raise StorageUnavailable(
+                "{where}: {host} cannot be reached ({reason})", where=where, host=host, reason=why
+            ) from error
 
     def _full(self, path: str) -> str:
         base = self._options.base_path or "."
@@ -209,7 +217,9 @@ class SftpStorage(RemoteStorage):
             except asyncssh.SFTPFailure:  # OpenSSH's word for a full disk, and for much else
                 free = (await self._disk(path)).free
                 if free is not None and free < most:
-                    raise NoSpace(f"storage {self.name!r}: {_FULL}") from None
+                    raise NoSpace(
+                        "storage {storage!r}: {problem}", storage=self.name, problem=_FULL
+                    ) from None
                 raise
             finally:
                 self._puts.pop(path, None)
@@ -231,14 +241,16 @@ class SftpStorage(RemoteStorage):
             if taken and (not replace or await sftp.isdir(new)):
                 if not await sftp.lexists(old):
                     raise FileNotFoundError(path)
-                raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+                raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
             try:
                 await (sftp.posix_rename(old, new) if replace else sftp.rename(old, new))
             except asyncssh.SFTPOpUnsupported:
                 await (self._swap(path, to) if taken else sftp.rename(old, new))
             except asyncssh.SFTPFailure:
                 if await sftp.lexists(old) and await sftp.lexists(new):
-                    raise NameTaken(f"storage {self.name!r}: {to!r} exists already") from None
+                    raise NameTaken(
+                        "storage {storage!r}: {path!r} already exists", storage=self.name, path=to
+                    ) from None
                 raise
 
     async def _remove(self, path: str) -> None:
@@ -255,8 +267,10 @@ class SftpStorage(RemoteStorage):
                 await sftp.makedirs(full, exist_ok=True)
             except (asyncssh.SFTPFailure, asyncssh.SFTPNotADirectory, asyncssh.SFTPNoSuchFile) as error:
                 raise StorageError(
-                    f"storage {self.name!r}: {path!r}: the server makes no folder here; does a file have its "
-                    "name?"
+                    "storage {storage!r}: {path!r}: the server makes no folder here; does a file "
+                    "have its name?",
+                    storage=self.name,
+                    path=path,
                 ) from error
 
     async def _scan(self, path: str) -> list[Entry]:
@@ -268,7 +282,9 @@ class SftpStorage(RemoteStorage):
                     if len(found) > MAX_ENTRIES:
                         raise endless_listing(self.name, path)
             except asyncssh.SFTPFailure:  # OpenSSH's word for a file that is no folder
-                raise StorageError(f"storage {self.name!r}: {path!r} is not a folder") from None
+                raise StorageError(
+                    "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
+                ) from None
         folder = f"{path}/" if path else ""
         named = ((_text(each.filename), each.attrs) for each in found)
         entries = (_entry(f"{folder}{name}", attrs) for name, attrs in named if name not in (".", ".."))
@@ -289,7 +305,11 @@ class SftpStorage(RemoteStorage):
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(
-                            f"storage {self.name!r}: {path!r} ended at byte {at + len(piece)} of {end}"
+                            "storage {storage!r}: {path!r} ended at byte {position} of {end}",
+                            storage=self.name,
+                            path=path,
+                            position=at + len(piece),
+                            end=end,
                         )
                     yield piece
 

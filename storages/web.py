@@ -100,11 +100,17 @@ class Web:
         try:
             yield
         except InvalidInput as error:
-            raise StorageError(f"storage {self._name!r}: {error.message}") from error
+            raise StorageError(
+                "storage {storage!r}: {reason}", storage=self._name, reason=error.text
+            ) from error
         except httpx.LocalProtocolError as error:
-            raise StorageError(f"storage {self._name!r}: the file has not the size it should have") from error
+            raise StorageError(
+                "storage {storage!r}: the file has not the size it should have", storage=self._name
+            ) from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            raise StorageUnavailable(f"storage {self._name!r}: {describe(error)}") from error
+            raise StorageUnavailable(
+                "storage {storage!r}: {reason}", storage=self._name, reason=describe(error)
+            ) from error
 
     def _for(self, url: httpx.URL) -> httpx.AsyncClient:
         if self._own and _origin(url) != self._own:
@@ -120,7 +126,9 @@ class Web:
             pieces.append(piece)
             size += len(piece)
             if size > _LONGEST:
-                raise StorageError(f"storage {self._name!r}: the server's answer does not end")
+                raise StorageError(
+                    "storage {storage!r}: the server's answer does not end", storage=self._name
+                )
         return b"".join(pieces)
 
     async def file(self, answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -132,8 +140,10 @@ class Web:
         coding = answer.headers.get("Content-Encoding", "").lower()
         if coding not in ("", "identity") and "Content-Length" not in answer.headers:
             raise StorageError(  # what is stored so has its length; what is packed on the way has none
-                f"storage {self._name!r}: the server compresses files on their way ({coding[:40]}) though it "
-                "was asked not to; have it or its gateway leave that"
+                "storage {storage!r}: the server compresses files on their way ({position}) though "
+                "it was asked not to; have it or its gateway leave that",
+                storage=self._name,
+                position=coding[:40],
             )
         at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
         async with aclosing(body(answer)) as pieces:
@@ -144,7 +154,12 @@ class Web:
                     yield wanted
                 if at >= end:
                     return
-        raise StorageUnavailable(f"storage {self._name!r}: the file ended at byte {at:,} of {end:,}")
+        raise StorageUnavailable(
+            "storage {storage!r}: the file ended at byte {position:,} of {end:,}",
+            storage=self._name,
+            position=at,
+            end=end,
+        )
 
     async def close(self) -> None:
         """Hang up."""

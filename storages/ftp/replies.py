@@ -21,14 +21,18 @@ def error_for(where: str, error: aioftp.StatusCodeError) -> StorageError:
     code = error.received_codes[-1]
     said = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]
     if code in ("452", "552") or "no space" in said.lower() or "quota" in said.lower():
-        return NoSpace(f"{where}: the disk or the quota of the server is full; make some room")
+        return NoSpace("{where}: the disk or the quota of the server is full; make some room", where=where)
     if code in ("530", "532") and not _BUSY.search(said):
         return StorageError(
-            f"{where}: the server does not accept this login ({said}); check username and password"
+            "{where}: the server does not accept this login ({reply}); check username and password",
+            where=where,
+            reply=said,
         )
     if code.matches("4xx") or code == "530":
-        return StorageUnavailable(f"{where}: the server says {code}: {said}")
-    return StorageError(f"{where}: the server says {code}: {said}")
+        return StorageUnavailable(
+            "{where}: the server says {code}: {reply}", where=where, code=code, reply=said
+        )
+    return StorageError("{where}: the server says {code}: {reply}", where=where, code=code, reply=said)
 
 
 async def modification_time(client: FtpClient, full: str) -> str:

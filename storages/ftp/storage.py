@@ -153,15 +153,18 @@ class FtpStorage(RemoteStorage):
             await client.upgrade_to_tls(self._context())
         except aioftp.StatusCodeError as error:
             raise StorageError(
-                f"storage {self.name!r}: the server does not change to TLS; set tls to implicit, or to none, "
-                "which sends the password in the clear"
+                "storage {storage!r}: the server does not change to TLS; set tls to implicit, or "
+                "to none, which sends the password in the clear",
+                storage=self.name,
             ) from error
 
     def _context(self) -> ssl.SSLContext:
         try:
             return trust.new_context(self._options.ca_file)
         except OSError as error:
-            raise StorageError(f"storage {self.name!r}: ca_file cannot be used: {error}") from error
+            raise StorageError(
+                "storage {storage!r}: ca_file cannot be used: {reason}", storage=self.name, reason=str(error)
+            ) from error
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
@@ -174,16 +177,22 @@ class FtpStorage(RemoteStorage):
         except aioftp.StatusCodeError as error:
             raise error_for(where, error) from error
         except UnicodeError as error:
-            raise StorageError(f"{where}: the server's encoding lacks a character of this name") from error
+            raise StorageError(
+                "{where}: the server's encoding lacks a character of this name", where=where
+            ) from error
         except ssl.SSLCertVerificationError as error:
             raise StorageError(
-                f"{where}: the server's certificate is not trusted ({error.verify_message}); "
-                "set ca_file, or host to a name that the certificate is for"
+                "{where}: the server's certificate is not trusted ({verify_message}); set "
+                "ca_file, or host to a name that the certificate is for",
+                where=where,
+                verify_message=error.verify_message,
             ) from error
         # The library takes replies apart without looking whether they are FTP: hence the last two.
         except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError, ValueError, LookupError) as error:
             what = f"{self._options.host} cannot be reached, or the connection broke"
-            raise StorageUnavailable(f"{where}: {what} ({type(error).__name__})") from error
+            raise StorageUnavailable(
+                "{where}: {what} ({error})", where=where, what=what, error=type(error).__name__
+            ) from error
 
     def _full(self, client: FtpClient, path: str, names: Encoder = NAMES) -> str:
         spelled = "/".join(map(names.encode, path.split("/"))) if path else ""
@@ -243,7 +252,9 @@ class FtpStorage(RemoteStorage):
                 raise
             await client.command(f"DELE {full}", "2xx")  # so the next try begins anew
             raise StorageUnavailable(
-                f"storage {self.name!r}: {path!r}: the server cannot go on with a file that was broken off"
+                "storage {storage!r}: {path!r}: the server cannot go on with a file that was broken off",
+                storage=self.name,
+                path=path,
             ) from error
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
@@ -251,13 +262,15 @@ class FtpStorage(RemoteStorage):
         if there and (there.is_dir or not replace):
             if await self._stat(path) is None:
                 raise FileNotFoundError(path)
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         try:
             renamed = await self._renamed(path, to, taken=there is not None)
         except FileNotFoundError:
             if await self._stat(path):
                 raise StorageError(
-                    f"storage {self.name!r}: {path!r}: the server does not let it be renamed"
+                    "storage {storage!r}: {path!r}: the server does not let it be renamed",
+                    storage=self.name,
+                    path=path,
                 ) from None
             raise
         if not renamed:
@@ -277,7 +290,11 @@ class FtpStorage(RemoteStorage):
                 await must_exist(path, client.command(f"DELE {await self._place(client, path)}", "2xx"))
                 return
         if await self._stat(path):
-            raise StorageError(f"storage {self.name!r}: {path!r}: the server does not let it be deleted")
+            raise StorageError(
+                "storage {storage!r}: {path!r}: the server does not let it be deleted",
+                storage=self.name,
+                path=path,
+            )
 
     async def _make_folder(self, path: str) -> None:
         async with self._client(path) as client:
@@ -290,8 +307,10 @@ class FtpStorage(RemoteStorage):
                     await client.command(f"MKD {done}", "257")
             if not await self._is_folder(client, done):
                 raise StorageError(
-                    f"storage {self.name!r}: {path!r}: the server makes no folder here; does a file have its "
-                    "name, or is the user not allowed to?"
+                    "storage {storage!r}: {path!r}: the server makes no folder here; does a file "
+                    "have its name, or is the user not allowed to?",
+                    storage=self.name,
+                    path=path,
                 )
 
     async def _is_folder(self, client: FtpClient, full: str) -> bool:
@@ -308,7 +327,9 @@ class FtpStorage(RemoteStorage):
             full = await self._place(client, path)
             if not await self._is_folder(client, full):
                 if path and await self._entry(client, path, full):
-                    raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
+                    raise StorageError(
+                        "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
+                    )
                 raise FileNotFoundError(path)
             lines = await self._lines(client, full)
         folder = f"{path}/" if path else ""
@@ -395,7 +416,11 @@ class FtpStorage(RemoteStorage):
                         piece = await stream.reader.read(min(PIECE, end - start))
                     if not piece:
                         raise StorageUnavailable(
-                            f"storage {self.name!r}: {file.path!r} ended at byte {start} of {end}"
+                            "storage {storage!r}: {path!r} ended at byte {start} of {end}",
+                            storage=self.name,
+                            path=file.path,
+                            start=start,
+                            end=end,
                         )
                     start += len(piece)
                     self._activity.note()

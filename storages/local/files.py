@@ -26,7 +26,7 @@ def sibling_name(disk: Disk, path: str, final: str) -> str:
     *folder, _ = split(path)
     *there, name = split(final)
     if folder != there:
-        raise StorageError(f"{final!r} is not in the folder of {path!r}")
+        raise StorageError("{final!r} is not in the folder of {path!r}", final=final, path=path)
     return name
 
 
@@ -42,7 +42,7 @@ def leftovers_of(folder: FolderHandle, key: UploadKey) -> list[PartName]:
     """The parts of this upload; `Fenced` if one is of a later claim."""
     found = list(parts_of(folder, key))
     if any(part.epoch > key.epoch for part in found):
-        raise Fenced(f"task {key.task}: a later claim than {key.epoch} works on it")
+        raise Fenced("task {task}: a later claim than {epoch} works on it", task=key.task, epoch=key.epoch)
     return found
 
 

@@ -92,7 +92,12 @@ class Disk:
 
     def _refusal(self, path: str, error: OSError) -> StorageError:
         kind, text = _MEANINGS.get(error.errno or 0, (StorageError, os.strerror(error.errno or 0)))
-        return kind(f"storage {self.name!r}: {path or str(self._base)!r}: {text}")
+        return kind(
+            "storage {storage!r}: {path!r}: {problem}",
+            storage=self.name,
+            path=path or str(self._base),
+            problem=text,
+        )
 
     @contextmanager
     def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[FolderHandle, str]]:
@@ -133,9 +138,13 @@ class Disk:
         except NotADirectoryError:
             there = folder.stat(name)
             if there and stat.S_ISLNK(there.st_mode):
-                raise UnsafePath(f"storage {self.name!r}: {path!r}: {_LINK}") from None
+                raise UnsafePath(
+                    "storage {storage!r}: {path!r}: {problem}", storage=self.name, path=path, problem=_LINK
+                ) from None
             raise StorageError(
-                f"storage {self.name!r}: {path!r} is a file; a folder is needed there"
+                "storage {storage!r}: {path!r} is a file; a folder is needed there",
+                storage=self.name,
+                path=path,
             ) from None
         except FileNotFoundError:
             if not create:
@@ -151,7 +160,7 @@ class Disk:
             fd = folder.open(name)
         stack.callback(os.close, fd)
         if not is_file(os.fstat(fd)):
-            raise StorageError(f"storage {self.name!r}: {path!r} is not a file")
+            raise StorageError("storage {storage!r}: {path!r} is not a file", storage=self.name, path=path)
         return fd
 
     def identity(self) -> str | None:
@@ -217,7 +226,7 @@ class Disk:
         )
 
     def _unavailable(self, text: str) -> StorageUnavailable:
-        return StorageUnavailable(f"storage {self.name!r}: {text}")
+        return StorageUnavailable("storage {storage!r}: {problem}", storage=self.name, problem=text)
 
 
 class FolderHandle:

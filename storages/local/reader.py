@@ -56,7 +56,9 @@ class LocalReader(Reader):
 
     async def _use(self, work: Callable[[int], T]) -> T:
         if self._file is None:
-            raise StorageError(f"storage {self._disk.name!r}: {self.path!r} is closed")
+            raise StorageError(
+                "storage {storage!r}: {path!r} is closed", storage=self._disk.name, path=self.path
+            )
         return await self._disk.run(self.path, self._file.lend(work))
 
     async def close(self) -> None:

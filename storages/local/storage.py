@@ -151,7 +151,10 @@ class LocalStorage(Storage):
                 return echo(folder, f"{RESERVED}probe-{secrets.token_hex(8)}", sent) == sent
 
         if not await self.disk.run("", work):
-            raise StorageError(f"storage {self.name!r}: the disk gave back other bytes than were written")
+            raise StorageError(
+                "storage {storage!r}: the disk returned other bytes than were written to it",
+                storage=self.name,
+            )
 
     async def identity(self) -> str | None:
         """As in the contract, from `.saveany-storage` in the base folder."""
@@ -219,7 +222,7 @@ class LocalStorage(Storage):
     ) -> None:
         taken = there.stat(new)
         if taken and (not replace or not is_file(taken)):
-            raise NameTaken(f"storage {self.name!r}: {new!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=new)
         try:
             if replace:
                 folder.rename(name, new, there)
@@ -227,7 +230,9 @@ class LocalStorage(Storage):
                 folder.publish(name, new, there)
                 folder.unlink([name])  # where it was linked
         except FileExistsError:
-            raise NameTaken(f"storage {self.name!r}: {new!r} exists already") from None
+            raise NameTaken(
+                "storage {storage!r}: {path!r} already exists", storage=self.name, path=new
+            ) from None
 
     def copies_from(self, origin: Storage) -> bool:
         """Any folder of this machine."""

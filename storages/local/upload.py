@@ -122,7 +122,11 @@ class LocalUpload(Upload):
         """As in the contract, piece by piece. File systems that can share the blocks do."""
         disk = getattr(origin, "disk", None)
         if not isinstance(disk, Disk):
-            raise StorageError(f"storage {self._disk.name!r} cannot copy from {origin.name!r} by itself")
+            raise StorageError(
+                "storage {storage!r} cannot copy from {name!r} by itself",
+                storage=self._disk.name,
+                name=origin.name,
+            )
         at = 0
         with ExitStack() as stack:
             source = await disk.run(path, lambda: disk.open_file(path, stack))
@@ -153,8 +157,11 @@ class LocalUpload(Upload):
         # The length alone proves nothing: where parts come out of order, a hole looks like data.
         if not self._written.cover(size):
             raise StorageError(
-                f"storage {self._disk.name!r}: {self._path!r} must have {size} bytes, but these were "
-                f"written: {self._written}"
+                "storage {storage!r}: {path!r} must have {size} bytes, but these were written: {written}",
+                storage=self._disk.name,
+                path=self._path,
+                size=size,
+                written=str(self._written),
             )
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._settle(fd, size)))
         self._sealed = size
@@ -162,7 +169,11 @@ class LocalUpload(Upload):
     def _settle(self, fd: int, size: int) -> None:
         """Check the length, give back room that was reserved beyond it, make the bytes durable."""
         if (there := os.fstat(fd).st_size) != size:
-            raise StorageError(f"the part must have {size} bytes but has {there}: something else changed it")
+            raise StorageError(
+                "the part must have {size} bytes but has {there}: something else changed it",
+                size=size,
+                there=there,
+            )
         if size < self._reserved:  # else never: a later claim may have taken the file over, and be writing
             os.ftruncate(fd, size)
         self._flush(os.fsync, fd)
@@ -185,9 +196,11 @@ class LocalUpload(Upload):
                     raise FileNotFoundError
                 self._link(folder, name, replace)
             except FileNotFoundError:
-                raise Fenced(f"{self._path!r}: another worker has taken this upload over") from None
+                raise Fenced("{path!r}: another worker has taken this upload over", path=self._path) from None
             except FileExistsError:
-                raise NameTaken(f"storage {self._disk.name!r}: {name!r} exists already") from None
+                raise NameTaken(
+                    "storage {storage!r}: {path!r} already exists", storage=self._disk.name, path=name
+                ) from None
             self._drop_part(folder)
             self._sync_folder(folder)
         mark = version(os.fstat(self._open_file().fd))
@@ -232,7 +245,11 @@ class LocalUpload(Upload):
 
     def _open_file(self) -> SharedDescriptor:
         if self._file is None:
-            raise StorageError(f"storage {self._disk.name!r}: the upload of {self._path!r} is over")
+            raise StorageError(
+                "storage {storage!r}: the upload of {path!r} is over",
+                storage=self._disk.name,
+                path=self._path,
+            )
         return self._file
 
     def _close(self) -> None:

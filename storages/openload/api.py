@@ -28,7 +28,7 @@ FIRST_POLL, LAST_POLL = 0.05, 10.0
 
 
 #: Seconds after which a remote upload that makes no progress is given up.
-_STUCK: Final = 1800.0
+_MAX_STALL: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,55 +39,56 @@ class OpenloadFile:
     name: str
     size: int
     link: str
-    when: int  # milliseconds
+    created_at: int  # milliseconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
 class FolderListing:
-    """What is in a folder, under the names that were given."""
+    """The contents of a folder, under their original names."""
 
-    folders: dict[str, str]  # their ids; of several with one name the oldest, as their numbers go up
+    folders: dict[str, str]  # ids by name; of several with one name the oldest, which has the lowest id
     files: list[OpenloadFile]
 
     def named(self, name: str) -> list[OpenloadFile]:
-        """The files of that name, newest first."""
+        """The files with a name, newest first."""
         files = (file for file in self.files if file.name == name)
-        return sorted(files, key=lambda file: file.when, reverse=True)
+        return sorted(files, key=lambda file: file.created_at, reverse=True)
 
     def entry(self, path: str) -> Entry | None:
-        """What is at a path of this folder, None if there is nothing."""
+        """The file or folder at a path in this folder, None if there is none."""
         name = path.rpartition("/")[2]
         if name in self.folders:
             return Entry(name, path, 0, True, 0)
         for file in self.named(name):
-            return Entry(name, path, file.size, False, file.when)
+            return Entry(name, path, file.size, False, file.created_at)
         return None
 
 
 class OpenloadApi:
-    """The service's API. Raises `FileNotFoundError` for 404, and errors of the contract."""
+    """The API of the service. Raises `FileNotFoundError` for status 404, and errors of the contract."""
 
     def __init__(self, options: OpenloadOptions, web: Web) -> None:
         self._options = options
         self._web = web
 
-    async def ask(self, call: str, **asked: str) -> Any:
-        """The result of a call."""
+    async def call(self, operation: str, /, **parameters: str) -> Any:
+        """Call the API; returns the result in the reply."""
         login = {"login": self._options.login, "key": self._options.key.get_secret_value()}
-        return await self._result("GET", f"{self._options.address}/{call}?{urlencode(login | asked)}")
+        query = urlencode(login | parameters)
+        return await self._result("GET", f"{self._options.address}/{operation}?{query}")
 
-    async def about(self, call: str, **one: str) -> Mapping[str, Any]:
-        """What a call tells of one thing, which its answer has under its id."""
+    async def about(self, operation: str, /, **one: str) -> Mapping[str, Any]:
+        """What a call reports about one id: the value of that key in its result, {} if there is none."""
         (number,) = one.values()
         try:
-            told = await self.ask(call, **one)
+            reply = await self.call(operation, **one)
         except FileNotFoundError:
             return {}
-        found = told.get(number) if isinstance(told, dict) else None
+        found = reply.get(number) if isinstance(reply, dict) else None
         return found if isinstance(found, dict) else {}
 
     async def upload(self, url: str, name: str, chunks: Chunks, size: int) -> Any:
-        """Send a file to where `file/ul` says: the result."""
+        """Send a file to the URL from `file/ul`; returns the result."""
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="file1"; filename="{name}"\r\n'
@@ -108,34 +109,36 @@ class OpenloadApi:
         return await self._result("POST", url, headers, form())
 
     async def fetch(self, url: str, folder: str) -> None:
-        """A remote upload, until it has ended."""
+        """Have the service fetch a URL into a folder, and wait until it has finished."""
         try:
-            told = await self.ask("remotedl/add", url=url, folder=folder)
+            reply = await self.call("remotedl/add", url=url, folder=folder)
         except FileNotFoundError:
-            raise self._error(StorageError, "the service fetches nothing, or its folder is gone") from None
-        with self.understanding():
-            number = str(told["id"])
+            raise self._error(
+                StorageError, "the service does not fetch files, or its folder is gone"
+            ) from None
+        with self.parsing():
+            number = str(reply["id"])
         try:
-            await self._follow(number)
+            await self._poll(number)
         except BaseException:
-            with suppress(StorageError, FileNotFoundError, TimeoutError):  # pstream cannot
+            with suppress(StorageError, FileNotFoundError, TimeoutError):  # pstream has no such call
                 async with asyncio.timeout(10):
-                    await self.ask("remotedl/remove", id=number)
+                    await self.call("remotedl/remove", id=number)
             raise
 
-    async def _follow(self, number: str) -> None:
+    async def _poll(self, number: str) -> None:
         pause, seen, since = FIRST_POLL, None, time.monotonic()
         while True:
-            told = await self.about("remotedl/status", id=number)
-            if told.get("status") == "finished":
+            reply = await self.about("remotedl/status", id=number)
+            if reply.get("status") == "finished":
                 return
-            if told.get("status") == "error":
-                why = self._quotable(told.get("errormsg") or "it does not say why")
-                raise self._error(StorageError, f"the service cannot fetch that address: {why}")
-            now = told.get("status"), told.get("bytes_loaded"), told.get("progress_percent")
+            if reply.get("status") == "error":
+                why = self._quotable(reply.get("errormsg") or "no reason given")
+                raise self._error(StorageError, "the service cannot fetch the address: {reason}", reason=why)
+            now = reply.get("status"), reply.get("bytes_loaded"), reply.get("progress_percent")
             if now != seen:
                 seen, since = now, time.monotonic()
-            if time.monotonic() - since > _STUCK:
+            if time.monotonic() - since > _MAX_STALL:
                 raise self._error(StorageUnavailable, "a remote upload makes no progress")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_POLL)
@@ -147,88 +150,92 @@ class OpenloadApi:
         headers: Mapping[str, str] | None = None,
         content: AsyncGenerator[bytes, None] | None = None,
     ) -> Any:
-        async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
-            text = await self._web.text(answer)
+        async with self._web.request(method, url, headers=headers, content=content, slow=True) as response:
+            text = await self._web.text(response)
         try:
-            said = json.loads(text)
-            status, message = int(said["status"]), self._quotable(said.get("msg"))
+            reply = json.loads(text)
+            status, message = int(reply["status"]), self._quotable(reply.get("msg"))
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise self._no_envelope(answer) from None
+            raise self._no_envelope(response) from None
         if status != httpx.codes.OK:
             raise self._refusal(status, message)
-        return said.get("result")
+        return reply.get("result")
 
     def _refusal(self, status: int, message: str) -> Exception:
-        """What the service means by the status in its answer."""
+        """The error for a status in a reply."""
         if status == httpx.codes.NOT_FOUND:
             return FileNotFoundError(message)
         if status == httpx.codes.FORBIDDEN:
             return self._error(
                 StorageError,
-                f"the service says {message!r}; correct login and key, if the file is that account's",
+                "the service replied {reason!r}; correct login and key, if the account owns the file",
+                reason=message,
             )
         if status == httpx.codes.UNAVAILABLE_FOR_LEGAL_REASONS:
             return self._error(StorageError, "the service has blocked this file for legal reasons")
         if status == _BANDWIDTH:
-            return self._error(StorageUnavailable, "the bandwidth of the account is used up; wait")
+            return self._error(StorageUnavailable, "the bandwidth of the account is exhausted; wait")
         kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
-        return self._error(kind, f"the service answers {status}: {message}")
+        return self._error(kind, "the service replied {status}: {reason}", status=status, reason=message)
 
-    def _no_envelope(self, answer: httpx.Response) -> StorageError:
-        status = answer.status_code
-        if answer.is_success:
-            return self.not_understood()
-        if answer.has_redirect_location:
-            place = answer.url.join(answer.headers["Location"]).copy_with(userinfo=b"", query=None)
-            return self._error(StorageError, f"the service sends us to {place}; correct base_url")
-        text = f"the service, or a gateway in front of it, answers {status}"
+    def _no_envelope(self, response: httpx.Response) -> StorageError:
+        status = response.status_code
+        if response.is_success:
+            return self.malformed()
+        if response.has_redirect_location:
+            place = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
+            return self._error(
+                StorageError, "the service redirects to {address}; correct base_url", address=str(place)
+            )
+        text = "the service, or a gateway in front of it, replied {status}"
         if status >= 500 or status == 429:
-            return self._error(StorageUnavailable, text)
-        return self._error(StorageError, f"{text}; is base_url right?")
+            return self._error(StorageUnavailable, text, status=status)
+        return self._error(StorageError, f"{text}; is base_url correct?", status=status)
 
     @contextmanager
-    def understanding(self) -> Iterator[None]:
-        """For taking an answer apart: one that has not the form it should have is told."""
+    def parsing(self) -> Iterator[None]:
+        """Parse a reply in this block: one of another form raises `StorageError`."""
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise self.not_understood() from None
+            raise self.malformed() from None
 
-    def not_understood(self) -> StorageError:
-        """An answer has not the form it should have."""
-        return self._error(StorageError, "the answer is not that of an openload API; correct base_url")
+    def malformed(self) -> StorageError:
+        """The error for a reply of another form."""
+        return self._error(StorageError, "the reply is not from an openload API; correct base_url")
 
     def _quotable(self, message: object) -> str:
-        """A message of the service's, short, without addresses and the key."""
+        """A message of the service, shortened, without URLs and the key."""
         text = re.sub(r"\w+://\S+", "…", str(message or ""))
         return excerpt(text.replace(self._options.key.get_secret_value(), "…"), 200)
 
-    def _error(self, kind: type[StorageError], text: str) -> StorageError:
-        return kind(f"storage {self._options.name!r}: {text}")
+    def _error(self, kind: type[StorageError], text: str, **fields: str | int) -> StorageError:
+        """`text` is a template for `fields`."""
+        return kind(f"storage {{storage!r}}: {text}", storage=self._options.name, **fields)
 
 
-#: The services' own status: more was sent than the account may send.
+#: The status of these services for an account that has exceeded its bandwidth.
 _BANDWIDTH: Final = 509
 
 
-def without_empty(**asked: str) -> dict[str, str]:
-    """Parameters without the empty ones: the root has no id."""
-    return {name: value for name, value in asked.items() if value}
+def without_empty(**parameters: str) -> dict[str, str]:
+    """Parameters without empty values: the root folder has no id."""
+    return {name: value for name, value in parameters.items() if value}
 
 
-def parse_listing(told: Mapping[str, Any]) -> FolderListing:
-    """Of an answer. Streamtape has files in a list, pstream in an object by id; sizes may be text."""
-    files = told.get("files") or []
-    ordered = sorted(told.get("folders") or [], key=lambda each: (len(str(each["id"])), str(each["id"])))
+def parse_listing(reply: Mapping[str, Any]) -> FolderListing:
+    """The folder in a reply. Streamtape sends files as a list, pstream as an object; sizes may be strings."""
+    files = reply.get("files") or []
+    ordered = sorted(reply.get("folders") or [], key=lambda each: (len(str(each["id"])), str(each["id"])))
     folders = {NAMES.decode(str(each["name"])): str(each["id"]) for each in reversed(ordered)}
     return FolderListing(
         folders, [_parse_file(each) for each in (files.values() if isinstance(files, dict) else files)]
     )
 
 
-def _parse_file(told: Mapping[str, Any]) -> OpenloadFile:
-    when = int(told["created_at"]) if "created_at" in told else int(told.get("upload_at") or 0) * 1000
-    number = told["linkid"] if "linkid" in told else told["linkextid"]
+def _parse_file(reply: Mapping[str, Any]) -> OpenloadFile:
+    when = int(reply["created_at"]) if "created_at" in reply else int(reply.get("upload_at") or 0) * 1000
+    number = reply["linkid"] if "linkid" in reply else reply["linkextid"]
     return OpenloadFile(
-        str(number), NAMES.decode(str(told["name"])), int(told["size"]), str(told.get("link") or ""), when
+        str(number), NAMES.decode(str(reply["name"])), int(reply["size"]), str(reply.get("link") or ""), when
     )

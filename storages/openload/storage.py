@@ -94,12 +94,12 @@ class OpenloadStorage(RemoteStorage):
         remembered = place in self._ids
         folder = await self._id(place)
         try:
-            told = await self._api.ask("file/listfolder", **without_empty(folder=folder))
-            with self._api.understanding():
-                return parse_listing(told)
+            reply = await self._api.call("file/listfolder", **without_empty(folder=folder))
+            with self._api.parsing():
+                return parse_listing(reply)
         except FileNotFoundError:
             if not place:
-                raise self._api.not_understood() from None
+                raise self._api.malformed() from None
             if not remembered:
                 raise
         self._ids = {"": ""}  # it was removed, perhaps made anew
@@ -116,11 +116,13 @@ class OpenloadStorage(RemoteStorage):
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         place, _, name = self._at(path).rpartition("/")
         try:
-            told = await self._api.ask("file/ul", folder=await self._id(place))
+            reply = await self._api.call("file/ul", folder=await self._id(place))
         except FileNotFoundError:
-            raise StorageUnavailable(f"storage {self.name!r}: the folder of {path!r} is gone") from None
-        with self._api.understanding():
-            address = str(told["url"])
+            raise StorageUnavailable(
+                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
+            ) from None
+        with self._api.parsing():
+            address = str(reply["url"])
         whole = False
 
         async def all_of_it() -> AsyncGenerator[Chunk, None]:
@@ -137,7 +139,7 @@ class OpenloadStorage(RemoteStorage):
                 await asyncio.shield(self._sweep(path))
             if isinstance(error, FileNotFoundError):
                 raise StorageUnavailable(
-                    f"storage {self.name!r}: the service has not kept {path!r}"
+                    "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
                 ) from error
             raise
 
@@ -155,10 +157,10 @@ class OpenloadStorage(RemoteStorage):
 
     async def _check(self, sent: Any, path: str, name: str, size: int | None) -> None:
         """Wait until the service knows what was sent, which must be whole, and see to its name."""
-        with self._api.understanding():
+        with self._api.parsing():
             file = str(sent["id"])
         info = await self._settled(file, path)
-        with self._api.understanding():
+        with self._api.parsing():
             named, arrived = str(info["name"]), int(info["size"])
         if arrived != size:
             raise StorageError(
@@ -169,20 +171,26 @@ class OpenloadStorage(RemoteStorage):
                 arrived=arrived,
             )
         if named != name:  # some drop the extension of what is uploaded
-            await self._api.ask("file/rename", file=file, name=name)
+            await self._api.call("file/rename", file=file, name=name)
 
     async def _settled(self, file: str, path: str) -> Mapping[str, Any]:
         """What the service knows of a file that it has just taken; waits until it does."""
         pause, until = FIRST_POLL, time.monotonic() + _SETTLE
         while time.monotonic() < until:
-            told = await self._api.about("file/info", file=file)
-            if told.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
-                raise StorageError(f"storage {self.name!r}: the service could not process {path!r}")
-            if told.get("status") == httpx.codes.OK:
-                return told
+            reply = await self._api.about("file/info", file=file)
+            if reply.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
+                raise StorageError(
+                    "storage {storage!r}: the service could not process {path!r}",
+                    storage=self.name,
+                    path=path,
+                )
+            if reply.get("status") == httpx.codes.OK:
+                return reply
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_POLL)
-        raise StorageUnavailable(f"storage {self.name!r}: the service has not kept {path!r}")
+        raise StorageUnavailable(
+            "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
+        )
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         (before, _, name), (there, _, final) = self._at(path).rpartition("/"), self._at(to).rpartition("/")
@@ -192,10 +200,10 @@ class OpenloadStorage(RemoteStorage):
             raise FileNotFoundError(path)
         taken = target.named(final)
         if final in target.folders or (taken and not replace):
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         file = files[0]
         if name != final:
-            await self._api.ask("file/rename", file=file.id, name=NAMES.encode(final))
+            await self._api.call("file/rename", file=file.id, name=NAMES.encode(final))
         if before != there:
             await self._move(file, there, name)
         await self._remove_all([each for each in taken if each.id != file.id])
@@ -203,10 +211,10 @@ class OpenloadStorage(RemoteStorage):
     async def _move(self, file: OpenloadFile, there: str, before: str) -> None:
         """To another folder; in the old one, it has the new name already."""
         try:
-            await self._api.ask("file/move", file=file.id, folder=await self._id(there))
+            await self._api.call("file/move", file=file.id, folder=await self._id(there))
         except BaseException:
             with suppress(StorageError, FileNotFoundError):
-                await self._api.ask("file/rename", file=file.id, name=NAMES.encode(before))
+                await self._api.call("file/rename", file=file.id, name=NAMES.encode(before))
             raise
 
     async def _remove(self, path: str) -> None:
@@ -217,7 +225,7 @@ class OpenloadStorage(RemoteStorage):
     async def _remove_all(self, files: Sequence[OpenloadFile]) -> None:
         for file in files:
             with suppress(FileNotFoundError):
-                await self._api.ask("file/delete", file=file.id)
+                await self._api.call("file/delete", file=file.id)
 
     async def _make_folder(self, path: str) -> None:
         async with self._making:
@@ -229,11 +237,17 @@ class OpenloadStorage(RemoteStorage):
             return await self._listing(place)
         above, _, name = place.rpartition("/")
         if (await self._made(above, path)).named(name):
-            raise StorageError(f"storage {self.name!r}: {path!r}: a file stands where a folder is needed")
+            raise StorageError(
+                "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                storage=self.name,
+                path=path,
+            )
         parent = await self._id(above)
-        told = await self._api.ask("file/createfolder", name=NAMES.encode(name), **without_empty(pid=parent))
-        with self._api.understanding():
-            self._ids[place] = str(told["folderid"])
+        reply = await self._api.call(
+            "file/createfolder", name=NAMES.encode(name), **without_empty(pid=parent)
+        )
+        with self._api.parsing():
+            self._ids[place] = str(reply["folderid"])
         return FolderListing({}, [])
 
     async def _scan(self, path: str) -> list[Entry]:
@@ -241,7 +255,9 @@ class OpenloadStorage(RemoteStorage):
             listing = await self._listing(self._at(path))
         except FileNotFoundError:
             if path and await self._stat(path):
-                raise StorageError(f"storage {self.name!r}: {path!r} is a file") from None
+                raise StorageError(
+                    "storage {storage!r}: {path!r} is a file", storage=self.name, path=path
+                ) from None
             raise
         names = {*listing.folders, *(file.name for file in listing.files)}
         found = [listing.entry(f"{path}/{name}" if path else name) for name in names]
@@ -261,7 +277,9 @@ class OpenloadStorage(RemoteStorage):
         split(path)
         if page := await self._page(path):
             return page
-        raise StorageError(f"storage {self.name!r}: there is no file {path!r}, or no link to it")
+        raise StorageError(
+            "storage {storage!r}: there is no file {path!r}, or no link to it", storage=self.name, path=path
+        )
 
     async def _receipt(self, path: str, size: int) -> Receipt:
         page = ""
@@ -292,11 +310,15 @@ class OpenloadStorage(RemoteStorage):
             await self._api.fetch(url, number)
             fetched = (await self._listing(self._at(hidden))).files
             if not fetched:
-                raise StorageUnavailable(f"storage {self.name!r}: the service has not kept {path!r}")
+                raise StorageUnavailable(
+                    "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
+                )
             await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
         except FileNotFoundError:
-            raise StorageUnavailable(f"storage {self.name!r}: the folder of {path!r} is gone") from None
+            raise StorageUnavailable(
+                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
+            ) from None
         finally:
             self._ids.pop(self._at(hidden), None)
             with suppress(StorageError, FileNotFoundError):
-                await self._api.ask("file/deletefolder", folder=number)
+                await self._api.call("file/deletefolder", folder=number)

@@ -57,7 +57,9 @@ class RcloneDaemon:
             "rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         )
         if program is None:
-            raise StorageError(f"storage {name!r}: rclone is not installed; see https://rclone.org/install/")
+            raise StorageError(
+                "storage {storage!r}: rclone is not installed; see https://rclone.org/install/", storage=name
+            )
         folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700, and short enough for a socket
         command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
         command += _PATIENCE
@@ -77,12 +79,13 @@ class RcloneDaemon:
                 while not await daemon._answers():
                     if not daemon.alive:
                         raise StorageError(
-                            f"storage {name!r}: rclone does not start; check config_path and flags"
+                            "storage {storage!r}: rclone does not start; check config_path and flags",
+                            storage=name,
                         )
                     await asyncio.sleep(0.02)
         except TimeoutError:
             await daemon._end()
-            raise StorageUnavailable(f"storage {name!r}: rclone does not answer") from None
+            raise StorageUnavailable("storage {storage!r}: rclone does not answer", storage=name) from None
         return daemon
 
     async def _answers(self) -> bool:

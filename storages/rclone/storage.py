@@ -100,7 +100,9 @@ class RcloneStorage(RemoteStorage):
         try:
             answer = await daemon.http.post(f"/{command}", timeout=timeout or _TIMEOUT, **request)
         except httpx.HTTPError as error:
-            raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
+            raise StorageUnavailable(
+                "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)
+            ) from error
         told = answer.json() if answer.content else {}
         if answer.status_code != httpx.codes.OK:
             raise self._refusal(answer.status_code, str(told.get("error", "")))
@@ -115,7 +117,12 @@ class RcloneStorage(RemoteStorage):
             if any(each in text.lower() for each in words):
                 kind, advice = meaning, what_to_do
                 break
-        return kind(f"storage {self.name!r}: rclone says: {trust.advised(self._quotable(text))}{advice}")
+        return kind(
+            "storage {storage!r}: rclone says: {reply}{advice}",
+            storage=self.name,
+            reply=trust.advised(self._quotable(text)),
+            advice=advice,
+        )
 
     def _quotable(self, text: str) -> str:
         """Short, and without the passwords that a remote may be given with."""
@@ -148,7 +155,9 @@ class RcloneStorage(RemoteStorage):
                 async with asyncio.timeout(_THINK):
                     await copying
             except TimeoutError as error:
-                raise StorageUnavailable(f"storage {self.name!r}: rclone does not end {path!r}") from error
+                raise StorageUnavailable(
+                    "storage {storage!r}: rclone does not end {path!r}", storage=self.name, path=path
+                ) from error
             finally:
                 copying.cancel()
                 await asyncio.gather(copying, return_exceptions=True)
@@ -186,7 +195,7 @@ class RcloneStorage(RemoteStorage):
         if await self._stat(path) is None:
             raise FileNotFoundError(path)
         if there and (there.is_dir or not replace):
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         await self._two("operations/movefile", path, to)
 
     async def _two(self, command: str, path: str, to: str) -> None:
@@ -208,14 +217,16 @@ class RcloneStorage(RemoteStorage):
             entry = await self._stat("/".join(parts[:depth]))
             if entry and not entry.is_dir:
                 raise StorageError(
-                    f"storage {self.name!r}: {entry.path!r}: a file stands where a folder is needed"
+                    "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                    storage=self.name,
+                    path=entry.path,
                 )
         await self._ask("operations/mkdir", remote=self._at(path))
 
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
         if entry and not entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is not a folder")
+            raise StorageError("storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path)
         if path and entry is None:
             raise FileNotFoundError(path)
         told = await self._ask("operations/list", remote=self._at(path), opt=_PLAIN)
@@ -245,11 +256,16 @@ class RcloneStorage(RemoteStorage):
             async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
                 if answer.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise StorageUnavailable(
-                        f"storage {self.name!r}: rclone answers {answer.status_code} for {path!r}"
+                        "storage {storage!r}: rclone answers {status} for {path!r}",
+                        storage=self.name,
+                        status=answer.status_code,
+                        path=path,
                     )
                 yield answer
         except httpx.HTTPError as error:
-            raise StorageUnavailable(f"storage {self.name!r}: rclone: {describe(error)}") from error
+            raise StorageUnavailable(
+                "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)
+            ) from error
 
     async def _copy(self, path: str, to: str) -> None:
         await self._two("operations/copyfile", path, to)

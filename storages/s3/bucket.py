@@ -94,39 +94,65 @@ class S3Bucket:
             raise self._refusal(error) from error
         except NoCredentialsError as error:
             raise StorageError(
-                f"storage {self.name!r}: no credentials; set access_key_id and secret_access_key"
+                "storage {storage!r}: no credentials; set access_key_id and secret_access_key",
+                storage=self.name,
             ) from error
         except BROKEN as error:
             raise StorageUnavailable(
-                f"storage {self.name!r}: the connection broke, or the reply is not that of S3 "
-                f"({type(error).__name__})"
+                "storage {storage!r}: the connection broke, or the reply is not that of S3 ({error})",
+                storage=self.name,
+                error=type(error).__name__,
             ) from error
         except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
-            raise StorageError(f"storage {self.name!r} cannot work with these options: {error}") from error
+            raise StorageError(
+                "storage {storage!r} cannot work with these options: {reason}",
+                storage=self.name,
+                reason=str(error),
+            ) from error
         except KeyError as error:
-            raise StorageError(f"storage {self.name!r}: that is no answer of S3; correct endpoint") from error
+            raise StorageError(
+                "storage {storage!r}: that is no answer of S3; correct endpoint", storage=self.name
+            ) from error
         except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:  # the last: sent in a circle
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> StorageUnavailable:
         said = describe(error)
         if is_offline(error):
-            return StorageUnavailable(f"storage {self.name!r}: {said}")
+            return StorageUnavailable("storage {storage!r}: {reply}", storage=self.name, reply=said)
         text = f"the service at {endpoint_url(self.options) or 'Amazon'} cannot be reached, or broke off "
         if not isinstance(error, SSLError):
-            return StorageUnavailable(f"storage {self.name!r}: {text}({type(error).__name__})")
+            return StorageUnavailable(
+                "storage {storage!r}: {problem}({error})",
+                storage=self.name,
+                problem=text,
+                error=type(error).__name__,
+            )
         hint = "" if "certificate" in said else "; does it speak https? Else write http:// before endpoint"
-        return StorageUnavailable(f"storage {self.name!r}: {text}({said}{hint})")
+        return StorageUnavailable(
+            "storage {storage!r}: {problem}({reply}{hint})",
+            storage=self.name,
+            problem=text,
+            reply=said,
+            hint=hint,
+        )
 
     def _refusal(self, error: ClientError) -> Exception:
         code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchUpload":
-            return Fenced(f"storage {self.name!r}: the upload is gone; another worker has taken it over")
+            return Fenced(
+                "storage {storage!r}: the upload is gone; another worker has taken it over", storage=self.name
+            )
         kind, text = MEANINGS.get(code, (None, ""))
         if kind is None:
             kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
             text = f"the service answers {code} (HTTP {status})"
-        return kind(f"storage {self.name!r}, bucket {self.bucket_name!r}: {text}")
+        return kind(
+            "storage {storage!r}, bucket {bucket!r}: {problem}",
+            storage=self.name,
+            bucket=self.bucket_name,
+            problem=text,
+        )
 
     async def close(self) -> None:
         """Hang up."""
@@ -190,7 +216,11 @@ class S3Bucket:
 
     async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
         """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""
-        taken = NameTaken(f"storage {self.name!r}: {self.path(arguments['Key'])!r} exists already")
+        taken = NameTaken(
+            "storage {storage!r}: {path!r} already exists",
+            storage=self.name,
+            path=self.path(arguments["Key"]),
+        )
         if not replace and await self.head(arguments["Key"]) is not None:
             raise taken
         if not replace and self._conditional:
@@ -255,9 +285,9 @@ class S3Bucket:
         source, target = self.key(path), self.key(to)
         head = await self.head(source)
         if head is None:
-            raise StorageError(f"storage {self.name!r}: there is no file {path!r}")
+            raise StorageError("storage {storage!r}: there is no file {path!r}", storage=self.name, path=path)
         if not replace and await self.head(target) is not None:
-            raise NameTaken(f"storage {self.name!r}: {to!r} exists already")
+            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         origin = {"Bucket": self.bucket_name, "Key": source}
         size: int = head["ContentLength"]
         if size > _COPY:

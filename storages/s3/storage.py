@@ -124,7 +124,9 @@ class S3Storage(Storage):
         finally:
             await self.bucket.call("delete_object", Key=key)
         if back != sent:
-            raise StorageError(f"storage {self.name!r} gave back other bytes than were written")
+            raise StorageError(
+                "storage {storage!r} returned other bytes than were written to it", storage=self.name
+            )
 
     async def stat(self, path: str) -> Entry | None:
         """As in the contract. There is a folder where there is something in it."""
@@ -139,7 +141,7 @@ class S3Storage(Storage):
         """As in the contract."""
         entry = await self.stat(path)
         if entry and entry.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a folder")
+            raise StorageError("storage {storage!r}: {path!r} is a folder", storage=self.name, path=path)
         if entry:
             await self.bucket.call("delete_object", Key=self.bucket.key(path))
 
@@ -156,7 +158,7 @@ class S3Storage(Storage):
                 if not _precedes(last, found[-1].name):
                     break
         if not found and path and await self.bucket.head(self.bucket.key(path)) is not None:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a file")
+            raise StorageError("storage {storage!r}: {path!r} is a file", storage=self.name, path=path)
         return sorted(found, key=lambda entry: entry.name)[:limit]
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
@@ -172,7 +174,7 @@ class S3Storage(Storage):
         """As in the contract."""
         head = await self.bucket.head(self.bucket.key(path))
         if head is None:
-            raise StorageError(f"storage {self.name!r}: {path!r} does not exist")
+            raise StorageError("storage {storage!r}: {path!r} does not exist", storage=self.name, path=path)
         return S3Reader(self.bucket, path, head)
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:

@@ -68,8 +68,10 @@ class S3Upload(SequentialUpload):
         self._number += 1
         if self._number > PARTS:
             raise StorageError(
-                f"storage {self._storage.name!r}: {self._path!r} has more than {PARTS} parts; "
-                "set a larger part_size"
+                "storage {storage!r}: {path!r} has more than {max_parts} parts; set a larger part_size",
+                storage=self._storage.name,
+                path=self._path,
+                max_parts=PARTS,
             )
         part, self._part = self._part, UploadPart()
         self._sent += len(part)
@@ -84,7 +86,9 @@ class S3Upload(SequentialUpload):
             raise self._error("the service cannot copy from storage {origin!r}", origin=origin.name)
         head = await bucket.head(bucket.key(path))
         if head is None:
-            raise StorageError(f"storage {origin.name!r}: there is no file {path!r}")
+            raise StorageError(
+                "storage {storage!r}: there is no file {path!r}", storage=origin.name, path=path
+            )
         size, step = head["ContentLength"], max(_COPY_PART, self._part_size)
         for start in range(0, size, step):
             await self._open()
@@ -120,7 +124,9 @@ class S3Upload(SequentialUpload):
         """Services that do not know this request take it for an empty part."""
         parts = await self._bucket.parts(self._object, self._upload)
         if sum(length for _, length in parts.values()) != size or not all(self._etags.values()):
-            raise StorageError(f"storage {self._storage.name!r}: the service cannot copy into an upload")
+            raise StorageError(
+                "storage {storage!r}: the service cannot copy into an upload", storage=self._storage.name
+            )
 
     async def _open(self) -> None:
         if not self._upload:

@@ -84,7 +84,9 @@ class TelegramStorage(Contract):
         """Who brings the files."""
         if self._courier is None:
             raise StorageUnavailable(
-                f"storage {self.name!r} needs a Telegram account on this machine: {advice.command('login')}"
+                "storage {storage!r} needs a Telegram account on this machine: {command}",
+                storage=self.name,
+                command=advice.command("login"),
             )
         return self._courier
 
@@ -95,11 +97,11 @@ class TelegramStorage(Contract):
         try:
             yield
         except Retryable as error:
-            raise FloodWait(f"{where}: {error.message}", error.after) from error
+            raise FloodWait("{where}: {reason}", error.after, where=where, reason=error.text) from error
         except NeedsLogin as error:
-            raise StorageUnavailable(f"{where}: {error.message}") from error
+            raise StorageUnavailable("{where}: {reason}", where=where, reason=error.text) from error
         except TaskError as error:
-            raise StorageError(f"{where}: {error.message}") from error
+            raise StorageError("{where}: {reason}", where=where, reason=error.text) from error
 
     def place(self, path: str) -> Destination:
         """Where a path leads."""
@@ -107,7 +109,11 @@ class TelegramStorage(Contract):
         options = self._options
         if options.chat_id == FROM_PATH:
             if not (folders and _ANYBODY.fullmatch(folders[0])):
-                raise StorageError(f"storage {self.name!r}: {path!r} does not begin with the id of a chat")
+                raise StorageError(
+                    "storage {storage!r}: {path!r} does not begin with the id of a chat",
+                    storage=self.name,
+                    path=path,
+                )
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         if options.chat_in_path and folders and _CHAT.fullmatch(folders[0]):
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
@@ -118,9 +124,17 @@ class TelegramStorage(Contract):
         """As in the contract; always from the start."""
         place = self.place(path)
         if size is None:
-            raise StorageError(f"storage {self.name!r} must know the size of {path!r} before it begins")
+            raise StorageError(
+                "storage {storage!r} must know the size of {path!r} before it begins",
+                storage=self.name,
+                path=path,
+            )
         if size == 0:
-            raise StorageError(f"storage {self.name!r}: {path!r} is empty, and Telegram takes no empty files")
+            raise StorageError(
+                "storage {storage!r}: {path!r} is empty, and Telegram takes no empty files",
+                storage=self.name,
+                path=path,
+            )
         volumes = await self._volumes(key, path, size)
         shown = place.name if len(volumes) == 1 and not self._options.force_file else ""
         return TelegramUpload(self, path, volumes, VideoProbe(shown, size, self._scratch))
@@ -130,8 +144,12 @@ class TelegramStorage(Contract):
             largest = await self.message_sender.largest(self.place(path).target)
         if size > largest and self._options.skip_large:
             raise StorageError(
-                f"storage {self.name!r}: {path!r} has {size} bytes, and the account may send {largest}; "
-                "skip_large says not to split it"
+                "storage {storage!r}: {path!r} has {size} bytes, and the account may send "
+                "{largest}; skip_large says not to split it",
+                storage=self.name,
+                path=path,
+                size=size,
+                largest=largest,
             )
         each = min(largest, self._options.split_size_mb << 20 or largest)
         count = -(-size // each)

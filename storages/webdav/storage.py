@@ -153,7 +153,11 @@ class WebdavStorage(RemoteStorage):
         found = await self._properties(url, "0")
         if found and not found[0].is_dir:
             name = unquote(url.removeprefix(f"{self._url}/"))
-            raise StorageError(f"storage {self.name!r}: {name!r}: a file stands where a folder is needed")
+            raise StorageError(
+                "storage {storage!r}: {name!r}: a file stands where a folder is needed",
+                storage=self.name,
+                name=name,
+            )
         return bool(found)
 
     async def _scan(self, path: str) -> list[Entry]:
@@ -162,7 +166,7 @@ class WebdavStorage(RemoteStorage):
             raise FileNotFoundError(path)
         own = min(found, key=lambda each: each.depth)
         if not own.is_dir:
-            raise StorageError(f"storage {self.name!r}: {path!r} is a file")
+            raise StorageError("storage {storage!r}: {path!r} is a file", storage=self.name, path=path)
         inside = [each for each in found if each.depth == own.depth + 1]
         return [each.entry(f"{path}/{each.name}" if path else each.name) for each in inside]
 
@@ -250,13 +254,14 @@ class WebdavStorage(RemoteStorage):
                     size += len(piece)
                     if size > _LONGEST_LISTING:
                         raise StorageError(
-                            f"storage {self.name!r}: the server's list of a folder does not end"
+                            "storage {storage!r}: the server's list of a folder does not end",
+                            storage=self.name,
                         )
                     listing.feed(piece)
                 listing.feed(b"", last=True)
             except expat.ExpatError as error:
                 raise StorageError(
-                    f"storage {self.name!r}: the server's answer is not WebDAV; correct url"
+                    "storage {storage!r}: the server's answer is not WebDAV; correct url", storage=self.name
                 ) from error
         return listing.found
 
@@ -264,14 +269,18 @@ class WebdavStorage(RemoteStorage):
         status = answer.status_code
         if answer.has_redirect_location:
             place = _place(answer).copy_with(userinfo=b"", query=None)
-            return StorageError(f"storage {self.name!r}: the server sends us to {place}; correct url")
+            return StorageError(
+                "storage {storage!r}: the server sends us to {place}; correct url",
+                storage=self.name,
+                place=str(place),
+            )
         kind, text = _MEANINGS.get(status, (None, f"the server answers {status} {answer.reason_phrase}"))
         if kind is None:
             kind = StorageUnavailable if status >= 500 else StorageError
-        return kind(f"storage {self.name!r}: {text}")
+        return kind("storage {storage!r}: {problem}", storage=self.name, problem=text)
 
     def _taken(self, path: str) -> NameTaken:
-        return NameTaken(f"storage {self.name!r}: {path!r} exists already")
+        return NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
 
 
 #: Bytes of a listing, a million files and more, and characters of one value in it.

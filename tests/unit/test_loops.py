@@ -25,7 +25,7 @@ OF_ONE = {
         workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
-        storages.alist._AlistApi._follow storages.openload.api.OpenloadApi._follow
+        storages.alist._AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
         storages.telegram.upload.TelegramUpload._send

@@ -130,11 +130,11 @@ async def test_a_server_that_hangs_is_named_and_its_tasks_go_on_when_it_works_ag
     try:
 
         async def hangs() -> bool:
-            return "does not answer" in await there.problem(name)
+            return "does not reply" in await there.problem(name)
 
         await until(hangs, 40)  # the next test file could be a minute away, and would wait for a minute
         task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
-        assert "does not answer" in await there.waiting(task_id)
+        assert "does not reply" in await there.waiting(task_id)
     finally:
         there.doors[name].flows.set()
         await listing
@@ -154,10 +154,10 @@ async def test_a_running_task_says_that_its_server_hangs(there: Installation) ->
     await until(runs, 60)
     there.doors["dav"].hang()
     task = await there.running.wait(
-        listed[0]["task_id"], lambda task: "does not answer" in task.get("waiting", "")
+        listed[0]["task_id"], lambda task: "does not reply" in task.get("waiting", "")
     )
     assert task["status"] == "running"
-    assert "does not answer" in await told(following)
+    assert "does not reply" in await told(following)
     there.running.sandbox.faults.remove(slow)
     there.doors["dav"].flows.set()
     await asyncio.wait_for(following.communicate(), 90)
