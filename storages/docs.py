@@ -1,4 +1,4 @@
-"""docs/reference/storages.md: what each storage can do, from what it declares.
+"""docs/reference/storages.md: the capabilities of each type of storage.
 
 `python -m storages.docs` writes it.
 """
@@ -17,10 +17,10 @@ REFERENCE = Path("docs/reference/storages.md")
 
 _HEAD = """# Storages
 
-<!-- Written by `make docs` from what the storages declare; do not edit. -->
+<!-- Written by `make docs` from the declared capabilities; do not edit. -->
 
-What each type of storage can do. Their keys are in [Configuration](config.md), how to set them up is in
-[Set up storages](../howto/storages.md). `GET /api/v1/storages` tells the same of a running SaveAny.
+What each type of storage can do. Their options are in [Configuration](config.md), how to set them up is in
+[Set up storages](../howto/storages.md). `GET /api/v1/storages` returns the same for a running SaveAny.
 
 """
 
@@ -30,17 +30,17 @@ def reference() -> str:
     types = [type_ for type_ in registry.TYPES if type_ != "minio"]
     able = {type_: registry.capabilities(type_) for type_ in types}
     lines = [f"- `{type_}`: {registry.TYPES[type_].description}" for type_ in types]
-    lines += ["", f"| Ability | {' | '.join(types)} |", f"|---|{'---|' * len(types)}"]
+    lines += ["", f"| Capability | {' | '.join(types)} |", f"|---|{'---|' * len(types)}"]
     for each in fields(Capabilities):
         marks = ("yes" if getattr(able[type_], each.name) else "" for type_ in types)
         lines.append(f"| `{each.name}` | {' | '.join(marks)} |")
-    lines += ["", "| Ability | Meaning |", "|---|---|"]
+    lines += ["", "| Capability | Meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, meaning in _meanings()]
     return _HEAD + "\n".join(lines) + "\n"
 
 
 def _meanings() -> list[tuple[str, str]]:
-    """The abilities with what the contract says of them."""
+    """The capabilities, with the comments of the contract."""
     return re.findall(r"^    (\w+): bool = False  # (.*)$", getsource(Capabilities), re.MULTILINE)
 
 

@@ -1,10 +1,9 @@
-"""Which storages there are: one line per backend in `TYPES`, and what other packages bring.
+"""All types of storages: one row per backend in `TYPES`, and those of other packages.
 
-A backend is a pair of an options model and a storage class, named by import path: reading the configuration
-imports the first alone, opening the storage the second, so a library that a backend needs is loaded by those
-who use it.
+A backend is an options model and a storage class, named by import paths. Reading the configuration imports
+only the model, opening the storage imports the class: a library is loaded only where a storage needs it.
 
-Another package adds a backend with an entry point of the group `saveany.storages`; its name is the `type` in
+Another package adds a backend by an entry point of the group `saveany.storages`. Its name is the `type` in
 the configuration, its object a `Backend`:
 
     [project.entry-points."saveany.storages"]
@@ -28,7 +27,7 @@ GROUP = "saveany.storages"
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where the two halves of a backend are (`module:Name`), and what it is in one line for a user."""
+    """The import paths (`module:Name`) of a backend's classes, and a description for users."""
 
     options: str  # a subclass of StorageOptions
     storage: str  # a subclass of Storage, made from an instance of `options` and the `Services`
@@ -36,12 +35,12 @@ class Backend:
 
 
 def table(*rows: tuple[str, Backend]) -> Mapping[str, Backend]:
-    """The rows by type. Two rows of one type are a `ConfigError`: one would silently hide the other."""
+    """The rows by type. Raises `ConfigError` for two rows of one type: one would hide the other."""
     found: dict[str, Backend] = {}
     for type_, backend in rows:
         if type_ in found:
             raise ConfigError(
-                f"storage type {type_!r} is registered twice; each type needs a name of its own"
+                "storage type {type!r} is registered twice; each type needs a different name", type=type_
             )
         found[type_] = backend
     return MappingProxyType(found)
@@ -130,12 +129,12 @@ TYPES = table(
 
 
 def types() -> list[str]:
-    """Every type that may stand in the configuration, sorted; imports no backend."""
+    """All types that the configuration may name, sorted. Imports no backend."""
     return sorted({*TYPES, *(entry.name for entry in _plugins())})
 
 
 def backend(type_: str) -> Backend | None:
-    """The backend of that type, None if there is none; `ConfigError` if a package brings it and is broken."""
+    """The backend of a type, None if there is none. Raises `ConfigError` if its package is broken."""
     plugins = [entry for entry in _plugins() if entry.name == type_]
     if len(plugins) + (type_ in TYPES) > 1:
         raise ConfigError(f"storage type {type_!r} is registered twice: remove {_packages(plugins)}")
@@ -143,7 +142,7 @@ def backend(type_: str) -> Backend | None:
 
 
 def options_model(type_: str) -> type[StorageOptions] | None:
-    """The model of a `[[storages]]` table of that type, None if there is no such type."""
+    """The options model of a type, None if there is no such type."""
     known = backend(type_)
     if known is None:
         return None
@@ -152,7 +151,7 @@ def options_model(type_: str) -> type[StorageOptions] | None:
 
 
 def open_storage(options: StorageOptions, services: Services | None = None) -> Storage:
-    """The storage these options describe. Nothing is touched or connected before its first use."""
+    """The storage that these options describe. It connects to nothing before it is used."""
     known = backend(options.type)
     if known is None:
         raise ConfigError(
@@ -163,7 +162,7 @@ def open_storage(options: StorageOptions, services: Services | None = None) -> S
 
 
 def capabilities(type_: str) -> Capabilities:
-    """What storages of that type can do; imports the backend."""
+    """The capabilities of storages of a type. Imports the backend."""
     known = backend(type_)
     if known is None:
         raise ConfigError(f"there is no storage type {type_!r}")
@@ -180,7 +179,7 @@ def _packages(plugins: Iterable[EntryPoint]) -> str:
 
 
 def _load(entry: EntryPoint) -> Backend:
-    """A broken package must name itself: whatever it raises while loading becomes a `ConfigError`."""
+    """Load the backend of another package. Any error becomes a `ConfigError` that names the package."""
     try:
         loaded = entry.load()
     except Exception as error:

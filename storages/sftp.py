@@ -1,9 +1,9 @@
-"""Any machine with SSH: files over SFTP.
+"""Machines with SSH, through SFTP.
 
-OpenSSH's rename refuses a taken name in one step, but other servers (rclone, ProFTPD) replace the file: the
-name is looked up before, and of two that commit to it at once both may succeed (no `exclusive`). Replacing is
-`posix-rename@openssh.com`. What was flushed (`fsync@openssh.com`) survives a power cut, so an upload goes on
-after a restart.
+OpenSSH refuses to rename to a taken name, but other servers (rclone, ProFTPD) replace the file. So the name
+is checked first, and two concurrent commits to it may both succeed (no `exclusive`).
+`posix-rename@openssh.com` replaces files. Bytes that were flushed (`fsync@openssh.com`) survive a power
+failure, so that an upload can be resumed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, StorageOpt
 from storages.reachability import check_port
 from storages.remote import Chunks, RemoteStorage
 
+#: Seconds to connect, and for a reply.
 _CONNECT, _SILENCE = 15, 60
-_SHORT: Final = 1.0  # seconds after which a server that has not answered is asked in another way
-_SLOW: Final = 600  # seconds that a big folder may take, or a disk that has much to write
-_PIECE: Final = 1 << 20  # bytes of one read or write, if the server takes that many
-_AHEAD: Final = 5 << 19  # bytes of reads or writes that are on their way at once: more than OpenSSH's window
+_SHORT: Final = 1.0  # seconds without a reply after which `reach` tries a new connection
+_SLOW: Final = 600  # seconds for listing a big folder, or for flushing to a disk
+_PIECE: Final = 1 << 20  # maximum bytes of one read or write; a server may allow fewer
+_IN_FLIGHT: Final = 5 << 19  # bytes of concurrent reads or writes: more than the window of OpenSSH
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class SftpOptions(StorageOptions):
 
     host: str = Field(min_length=1, description="Name or address of the server.", examples=["nas.lan"])
     port: int = Field(default=22, ge=1, le=65535, description="Its SSH port.")
-    username: str = Field(min_length=1, description="User there.", examples=["me"])
+    username: str = Field(min_length=1, description="User name.", examples=["me"])
     password: SecretStr = Field(default=SecretStr(""), description="Password, if no key is used.")
     private_key: Path | None = Field(
         default=None, description="File of a private key.", examples=["/home/me/.ssh/id_ed25519"]
@@ -47,12 +48,12 @@ class SftpOptions(StorageOptions):
     host_key: str = Field(
         default="",
         description="The server's public key, as `ssh-keyscan` prints it after the name. Empty: the first "
-        "key that is seen is remembered in data_dir, and another one is refused.",
+        "key is stored in data_dir, and any other key is refused.",
         examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOSKkQZKL1RPM0faQaNE1HW71MeiHJVF4woRibbImU3J"],
     )
     base_path: str = Field(
         default="",
-        description="Folder there; relative ones count from the user's home.",
+        description="Folder on the server; a relative one is below the user's home.",
         examples=["/srv/films"],
     )
 
@@ -68,7 +69,7 @@ class SftpOptions(StorageOptions):
 
 
 class SftpStorage(RemoteStorage):
-    """A folder of another machine."""
+    """A folder on another machine."""
 
     capabilities = Capabilities(
         resumes=True,
@@ -87,16 +88,16 @@ class SftpStorage(RemoteStorage):
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
         self._opening = asyncio.Lock()
-        self._puts: dict[str, _Put] = {}  # those that run, by path
+        self._puts: dict[str, _Put] = {}  # the running ones, by path
 
-    # Talking to the server.
+    # The connection.
 
     @asynccontextmanager
     async def _session(
         self, path: str, seconds: float | None = _SILENCE
     ) -> AsyncIterator[asyncssh.SFTPClient]:
-        """The client, for so long. What goes wrong in the block gets its meaning; a server that has gone away
-        or stands still is connected to anew the next time."""
+        """The client, for at most `seconds`. Errors in the block become those of the contract. After one that
+        shows a dead connection, the next call connects again."""
         with self._edge(path):
             sftp = await self._sftp()
             try:
@@ -108,7 +109,7 @@ class SftpStorage(RemoteStorage):
                 raise
 
     async def _sftp(self) -> asyncssh.SFTPClient:
-        """The client; a connection that has ended is made anew."""
+        """The client, connected again if the connection has ended."""
         async with self._opening:
             if self._client is None or self._connection is None or self._connection.is_closed():
                 await self.close()
@@ -151,7 +152,7 @@ class SftpStorage(RemoteStorage):
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
-        """Gives errors of the library their meaning; a missing file stays `FileNotFoundError`."""
+        """Translate errors of the library to those of the contract, or to `FileNotFoundError`."""
         where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
         try:
             yield
@@ -182,8 +183,8 @@ class SftpStorage(RemoteStorage):
         if done:
             await asking
             return
-        # The answer may only wait behind others, on a slow line: that is no reason to break those off.
-        asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        # On a slow line the reply may only wait behind others, which must not be aborted for that.
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             await check_port(self.name, self._options.host, self._options.port, greets=True)
         finally:
@@ -194,13 +195,13 @@ class SftpStorage(RemoteStorage):
             await sftp.realpath(".")
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.abort()
             await self._connection.wait_closed()
         self._connection = self._client = None
 
-    # The calls of a remote storage.
+    # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         async with (
@@ -214,7 +215,7 @@ class SftpStorage(RemoteStorage):
             try:
                 await put.take(chunks)
                 await put.flush()
-            except asyncssh.SFTPFailure:  # OpenSSH's word for a full disk, and for much else
+            except asyncssh.SFTPFailure:  # OpenSSH reports a full disk by this, too
                 free = (await self._disk(path)).free
                 if free is not None and free < most:
                     raise NoSpace(
@@ -231,7 +232,7 @@ class SftpStorage(RemoteStorage):
         with self._edge(path):
             try:
                 return await put.flush()
-            except ValueError:  # the library's word for a file that was closed meanwhile
+            except ValueError:  # the library raises this if the file was closed meanwhile
                 return put.there
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
@@ -281,12 +282,12 @@ class SftpStorage(RemoteStorage):
                     found.append(each)
                     if len(found) > MAX_ENTRIES:
                         raise endless_listing(self.name, path)
-            except asyncssh.SFTPFailure:  # OpenSSH's word for a file that is no folder
+            except asyncssh.SFTPFailure:  # OpenSSH reports a file in place of a folder by this
                 raise StorageError(
                     "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
                 ) from None
         folder = f"{path}/" if path else ""
-        named = ((_text(each.filename), each.attrs) for each in found)
+        named = ((_decoded(each.filename), each.attrs) for each in found)
         entries = (_entry(f"{folder}{name}", attrs) for name, attrs in named if name not in (".", ".."))
         return [entry for entry in entries if entry]
 
@@ -295,13 +296,13 @@ class SftpStorage(RemoteStorage):
             try:
                 return _entry(path, await sftp.lstat(self._full(path)))
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNotADirectory, asyncssh.SFTPFailure):
-                return None  # or a file stands where a folder of its path would be
+                return None  # does not exist, or a file is in place of one of its folders
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         path = file.path
         async with self._session(path, None) as sftp, _opened(sftp, self._full(path), "rb") as opened:
             most = min(_PIECE, sftp.limits.max_read_len)
-            async with aclosing(_ahead(_reads(opened, start, end, most), most)) as pieces:
+            async with aclosing(_pipelined(_reads(opened, start, end, most), most)) as pieces:
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(
@@ -314,7 +315,7 @@ class SftpStorage(RemoteStorage):
                     yield piece
 
     async def usage(self) -> Usage:
-        """As in the contract, of the server's disk (OpenSSH tells it, others do not)."""
+        """As in the contract, of the server's disk. OpenSSH reports it; other servers do not."""
         return await self._disk("")
 
     async def _disk(self, path: str) -> Usage:
@@ -330,7 +331,7 @@ class SftpStorage(RemoteStorage):
         )
 
 
-#: Those that are fast first.
+#: Ciphers, fastest first.
 _CIPHERS: Final = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -338,38 +339,42 @@ _CIPHERS: Final = (
     "aes256-ctr",
     "chacha20-poly1305@openssh.com",
 )
-_FULL: Final = "the disk of the server is full; make some room"
-#: The server, or the program there that knows SFTP, does not answer any more.
+_FULL: Final = "the disk of the server is full; free some space"
+#: Errors that show that the connection, or the SFTP program on the server, is dead.
 _GONE: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, TimeoutError)
-#: Everything that the library raises. It takes packets and keys apart with errors that are not its own kind.
+#: All errors that the library raises. Parsing packets and keys raises built-in ones.
 _LIBRARY: Final = (
     *(asyncssh.Error, asyncssh.ChannelListenError, asyncssh.PasswordChangeRequired),
     *(OSError, TimeoutError, EOFError, ValueError),
 )
 _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
     (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, _FULL),
-    (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; make some room"),
-    (asyncssh.SFTPPermissionDenied, StorageError, "the server denies this to the user it was logged in as"),
+    (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; free some space"),
+    (asyncssh.SFTPPermissionDenied, StorageError, "the server denies this to the configured user"),
     (asyncssh.SFTPConnectionLost, StorageUnavailable, "the connection broke"),
     (asyncssh.SFTPNoConnection, StorageUnavailable, "the connection broke"),
     (
         asyncssh.PermissionDenied,
         StorageError,
-        "the server does not accept this login; check username, password and private_key",
+        "the server refuses the login; check username, password and private_key",
     ),
     (
         asyncssh.HostKeyNotVerifiable,
         StorageError,
-        "the server shows another host key than host_key says, or than it showed first; if that is right, "
-        "correct host_key, or remove the old one from scratch/known_hosts in data_dir",
+        "the host key of the server is not host_key, or not the one of the first connection; if it was "
+        "changed on purpose, correct host_key, or remove the old key from scratch/known_hosts in data_dir",
     ),
-    (asyncssh.ChannelOpenError, StorageUnavailable, "the server gives this user no SFTP, or not now"),
+    (
+        asyncssh.ChannelOpenError,
+        StorageUnavailable,
+        "the server offers this user no SFTP, or has too many connections",
+    ),
 )
 
 
 @asynccontextmanager
 async def _opened(sftp: asyncssh.SFTPClient, path: str, mode: str) -> AsyncIterator[asyncssh.SFTPClientFile]:
-    # 0: no splitting by the library, which forgets what it has sent when it is cancelled.
+    # 0: the library must not split blocks, because it loses track of sent ones when it is canceled.
     file = await asyncio.wait_for(sftp.open(path, mode, block_size=0), _SILENCE)
     try:
         yield file
@@ -378,17 +383,17 @@ async def _opened(sftp: asyncssh.SFTPClient, path: str, mode: str) -> AsyncItera
 
 
 class _Put:
-    """A file that is being written. What the server has not said it has may be missing, also before the
+    """A file that is being written. Bytes that the server has not confirmed may be missing, even before the
     end of the file: some servers write in any order."""
 
     def __init__(self, file: asyncssh.SFTPClientFile, start: int, most: int) -> None:
         self._file = file
         self._most = most  # bytes of one write
-        self.there = start  # bytes that the server has, without a gap
+        self.there = start  # bytes that the server has confirmed, without a gap
 
     async def take(self, chunks: Chunks) -> None:
-        """Write all of them."""
-        async with aclosing(_ahead(self._writes(chunks), self._most)) as written:
+        """Write all chunks."""
+        async with aclosing(_pipelined(self._writes(chunks), self._most)) as written:
             async for size in written:
                 self.there += size
 
@@ -402,7 +407,7 @@ class _Put:
                 at += len(piece)
 
     async def flush(self) -> int:
-        """Let the server write to its disk, if it knows how; returns how many bytes that are."""
+        """Flush to the server's disk, if the server can; returns the number of bytes before."""
         there = self.there
         try:
             await asyncio.wait_for(self._file.fsync(), _SLOW)
@@ -427,15 +432,17 @@ async def _in_time(task: asyncio.Task[T]) -> T:
     return task.result() if task.done() else await asyncio.wait_for(task, _SILENCE)
 
 
-async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int) -> AsyncGenerator[T, None]:
-    """What the calls return, in order. Several run at once, as each takes a round trip at least: so many as
-    are `_AHEAD` bytes, of `size` each."""
+async def _pipelined(
+    calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int
+) -> AsyncGenerator[T, None]:
+    """The results of calls, in order. Each call transfers `size` bytes; as many as `_IN_FLIGHT` bytes run at
+    once, because each takes a round trip."""
     running: deque[asyncio.Task[T]] = deque()
     try:
         async with aclosing(calls):
             async for call in calls:
                 running.append(asyncio.create_task(call))
-                if len(running) * size >= _AHEAD:
+                if len(running) * size >= _IN_FLIGHT:
                     yield await _in_time(running.popleft())
         while running:
             yield await _in_time(running.popleft())
@@ -446,7 +453,7 @@ async def _ahead(calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int)
 
 
 def _entry(path: str, attrs: asyncssh.SFTPAttrs) -> Entry | None:
-    """What a listing says of it; nothing of links and devices."""
+    """The entry for a file or folder; None for links and devices."""
     is_dir = attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY
     if not is_dir and attrs.type != asyncssh.FILEXFER_TYPE_REGULAR:
         return None
@@ -454,5 +461,5 @@ def _entry(path: str, attrs: asyncssh.SFTPAttrs) -> Entry | None:
     return Entry(path.rpartition("/")[2], path, size, is_dir, (attrs.mtime or 0) * 1000)
 
 
-def _text(name: bytes | str) -> str:
+def _decoded(name: bytes | str) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else name

@@ -1,4 +1,4 @@
-"""HTTP as storages speak it: one client each, its time limits, its errors in the words of the contract."""
+"""HTTP for storages: a client with time limits, whose errors are those of the contract."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from saveany.net.guard import AddressGuard, Network
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_url, silent_server
 from storages.remote import Chunks
 
+#: Seconds to connect, and seconds in which a server must send or accept more bytes.
 _CONNECT, _SILENCE = 15.0, 60.0
-#: How long a server may think about a file that it got or moves: some keep files elsewhere, and take minutes.
-_THINK: Final = 600.0
-_BIG: Final = 1 << 20
+#: Seconds in which a server must reply after it has received or moved a file: some store it elsewhere first.
+_SLOW_REPLY: Final = 600.0
+#: Bytes left in a body from which it is read directly from the connection.
+_DIRECT: Final = 1 << 20
 _REDIRECTS: Final = 10
-#: Bytes of a list of files, some hundred thousand of them.
-_LONGEST: Final = 128 << 20
+#: Maximum bytes of a reply that is read at once: a listing of some hundred thousand files.
+_MAX_TEXT: Final = 128 << 20
 
 
 class Web:
-    """Requests to the operator's own server. Connects at first use, in the running event loop.
+    """Requests to the server of a storage. Connects when it is first used, in the running event loop.
 
-    With `own`, the address of that server, its answers may name others: those are guarded, as URLs of users
-    are, and of private networks only those in `allow` are reached.
+    With `own`, the address of that server, replies may lead to other hosts. Requests to those are guarded
+    like URLs of users: in private networks only addresses in `allow` are reached.
     """
 
     def __init__(
@@ -38,27 +40,29 @@ class Web:
         self._name = name
         self._auth = auth
         self._own = _origin(httpx.URL(own)) if own else None
-        self._guard = AddressGuard(allow, what="address that the server names")
+        self._guard = AddressGuard(allow, what="address that the server gives")
         self._client: httpx.AsyncClient | None = None
-        self._theirs: httpx.AsyncClient | None = None
-        #: For requests that others make to the same server.
+        self._other_hosts: httpx.AsyncClient | None = None
+        #: Requests to the same server that do not go through this object are counted here, too.
         self.activity = ServerActivity()
 
     async def reach(self, url: str) -> None:
-        """As `Storage.reach`. A request is sent only while the server owes us an answer to another one."""
+        """As `Storage.reach`. Sends a request only while another one waits for its reply."""
         await check_url(self._name, url)
         if not self.activity.is_silent:
             return
-        where = httpx.URL(url)
-        client = self._for(where)
+        address = httpx.URL(url)
+        client = self._for(address)
         try:
             async with asyncio.timeout(REPLY_TIMEOUT):
-                answer = await client.send(client.build_request("HEAD", where), auth=self._auth, stream=True)
-                await answer.aclose()
+                response = await client.send(
+                    client.build_request("HEAD", address), auth=self._auth, stream=True
+                )
+                await response.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise silent_server(self._name, where.netloc.decode("ascii", "replace")) from error
+            raise silent_server(self._name, address.netloc.decode("ascii", "replace")) from error
         except (httpx.HTTPError, httpx.InvalidURL):
-            return  # something answers; what is wrong the others will be told
+            return  # the server replied; the pending request reports what is wrong
 
     @asynccontextmanager
     async def request(
@@ -71,9 +75,10 @@ class Web:
         slow: bool = False,
         follow: bool = False,
     ) -> AsyncIterator[httpx.Response]:
-        """An answer, its body not yet read. What breaks before the block ends is `StorageUnavailable`.
+        """A response whose body is not yet read. A connection that breaks in the block raises
+        `StorageUnavailable`.
 
-        `slow` is for what a server may take minutes to do, `follow` goes where the server sends us.
+        `slow` is for operations that may take the server minutes; `follow` follows redirects.
         """
         with self.activity.request(), self._errors():
             request = self._for(httpx.URL(url)).build_request(
@@ -81,19 +86,19 @@ class Web:
                 url,
                 headers=headers,
                 content=content,
-                timeout=httpx.Timeout(_SILENCE, connect=_CONNECT, read=_THINK if slow else _SILENCE),
+                timeout=httpx.Timeout(_SILENCE, connect=_CONNECT, read=_SLOW_REPLY if slow else _SILENCE),
             )
-            answer = await self._for(request.url).send(request, auth=self._auth, stream=True)
+            response = await self._for(request.url).send(request, auth=self._auth, stream=True)
             for _ in range(_REDIRECTS if follow else 0):
-                if answer.next_request is None:
+                if response.next_request is None:
                     break
-                await answer.aclose()
-                request = answer.next_request
-                answer = await self._for(request.url).send(request, stream=True)
+                await response.aclose()
+                request = response.next_request
+                response = await self._for(request.url).send(request, stream=True)
             try:
-                yield answer
+                yield response
             finally:
-                await answer.aclose()
+                await response.aclose()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -105,7 +110,7 @@ class Web:
             ) from error
         except httpx.LocalProtocolError as error:
             raise StorageError(
-                "storage {storage!r}: the file has not the size it should have", storage=self._name
+                "storage {storage!r}: the file does not have the announced size", storage=self._name
             ) from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             raise StorageUnavailable(
@@ -114,39 +119,37 @@ class Web:
 
     def _for(self, url: httpx.URL) -> httpx.AsyncClient:
         if self._own and _origin(url) != self._own:
-            self._theirs = self._theirs or guarded_client(self._guard, timeout=_SILENCE)
-            return self._theirs
+            self._other_hosts = self._other_hosts or guarded_client(self._guard, timeout=_SILENCE)
+            return self._other_hosts
         self._client = self._client or plain_client(timeout=_SILENCE)
         return self._client
 
-    async def text(self, answer: httpx.Response) -> bytes:
-        """A body that is read in one: a list, an error. Raises `StorageError` if it has no end in sight."""
+    async def text(self, response: httpx.Response) -> bytes:
+        """A whole body, such as a listing or an error. Raises `StorageError` above `_MAX_TEXT` bytes."""
         pieces, size = [], 0
-        async for piece in answer.aiter_bytes():
+        async for piece in response.aiter_bytes():
             pieces.append(piece)
             size += len(piece)
-            if size > _LONGEST:
-                raise StorageError(
-                    "storage {storage!r}: the server's answer does not end", storage=self._name
-                )
+            if size > _MAX_TEXT:
+                raise StorageError("storage {storage!r}: the server's reply does not end", storage=self._name)
         return b"".join(pieces)
 
-    async def file(self, answer: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `start` to `end` of a file, of an answer to a request for them.
+    async def file(self, response: httpx.Response, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `start` to `end`, from the response to a request for them.
 
-        A server that knows no ranges sends the whole file (RFC 9110, 14.2): what comes before is skipped.
-        Raises `StorageUnavailable` if the answer ends too early.
+        A server without support for ranges sends the whole file (RFC 9110, 14.2); the bytes before `start`
+        are skipped then. Raises `StorageUnavailable` if the body ends too early.
         """
-        coding = answer.headers.get("Content-Encoding", "").lower()
-        if coding not in ("", "identity") and "Content-Length" not in answer.headers:
-            raise StorageError(  # what is stored so has its length; what is packed on the way has none
+        coding = response.headers.get("Content-Encoding", "").lower()
+        if coding not in ("", "identity") and "Content-Length" not in response.headers:
+            raise StorageError(  # a file compressed on the fly has no length
                 "storage {storage!r}: the server compresses files on their way ({position}) though "
                 "it was asked not to; have it or its gateway leave that",
                 storage=self._name,
                 position=coding[:40],
             )
-        at = start if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        async with aclosing(body(answer)) as pieces:
+        at = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        async with aclosing(body(response)) as pieces:
             async for piece in pieces:
                 wanted = piece[max(0, start - at) : max(0, end - at)]
                 at += len(piece)
@@ -162,8 +165,8 @@ class Web:
         )
 
     async def close(self) -> None:
-        """Hang up."""
-        clients, self._client, self._theirs = (self._client, self._theirs), None, None
+        """Close connections."""
+        clients, self._client, self._other_hosts = (self._client, self._other_hosts), None, None
         for client in clients:
             if client:
                 await client.aclose()
@@ -173,34 +176,34 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host.lower(), url.port
 
 
-async def body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The bytes of an answer. After the first of them, a big one is read from the connection itself, which is
-    of no use to others then: the library would copy each byte four times."""
-    coded = "Transfer-Encoding" in answer.headers
-    left = 0 if coded else int(answer.headers.get("Content-Length", 0))
-    pieces = answer.aiter_raw()  # kept to the end: letting it go would close the connection
+async def body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The bytes of a response. The rest of a large body is read directly from the connection, which cannot be
+    reused then: the library would copy each byte four times."""
+    coded = "Transfer-Encoding" in response.headers
+    left = 0 if coded else int(response.headers.get("Content-Length", 0))
+    pieces = response.aiter_raw()  # kept until the end: garbage collection would close the connection
     async for piece in pieces:
         yield piece
         left -= len(piece)
-        if left >= _BIG:
+        if left >= _DIRECT:
             break
-    connection = answer.extensions["network_stream"]
+    connection = response.extensions["network_stream"]
     while left > 0 and (piece := await _read(connection)):
         yield piece
         left -= len(piece)
 
 
 async def _read(connection: httpcore.AsyncNetworkStream) -> bytes:
-    """What has come, nothing at the end."""
+    """The bytes that have arrived, b"" at the end."""
     try:
-        return await connection.read(_BIG, _SILENCE)
+        return await connection.read(_DIRECT, _SILENCE)
     except httpcore.ReadTimeout as error:
-        raise httpx.ReadTimeout("in time") from error
+        raise httpx.ReadTimeout("no bytes in time") from error
     except httpcore.ReadError as error:
-        raise httpx.ReadError("it broke") from error
+        raise httpx.ReadError("the connection broke") from error
 
 
 async def as_body(chunks: Chunks) -> AsyncGenerator[bytes, None]:
-    """Chunks as the body of a request."""
+    """Chunks, as the body of a request."""
     async for chunk in chunks:
         yield bytes(chunk)

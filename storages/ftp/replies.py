@@ -21,7 +21,7 @@ def error_for(where: str, error: aioftp.StatusCodeError) -> StorageError:
     code = error.received_codes[-1]
     said = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]
     if code in ("452", "552") or "no space" in said.lower() or "quota" in said.lower():
-        return NoSpace("{where}: the disk or the quota of the server is full; make some room", where=where)
+        return NoSpace("{where}: the disk or the quota of the server is full; free some space", where=where)
     if code in ("530", "532") and not _BUSY.search(said):
         return StorageError(
             "{where}: the server does not accept this login ({reply}); check username and password",

@@ -429,8 +429,8 @@ _LINK: Final = "is a symbolic link; none is followed inside a storage"
 
 #: What an error number means to the user: the class of our error, and what is wrong and what to do.
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
-    errno.ENOSPC: (NoSpace, "the disk is full; make some room"),
-    errno.EDQUOT: (NoSpace, "the disk quota is used up; make some room"),
+    errno.ENOSPC: (NoSpace, "the disk is full; free some space"),
+    errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space"),
     errno.EFBIG: (StorageError, "too large for this file system (FAT32 ends at 4 GiB)"),
     errno.EACCES: (
         StorageUnavailable,

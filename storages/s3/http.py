@@ -1,4 +1,4 @@
-"""How the client of S3 speaks HTTP: through the operator's proxy, and to nobody but the service."""
+"""The HTTP session of the S3 client: uses the configured proxy, and follows no redirects."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ from saveany.net.upstream import Streams
 
 
 def session_class(proxy: str) -> Callable[..., AIOHTTPSession]:
-    """For the client's configuration. `proxy` is the URL of a SOCKS or HTTP proxy, "" for none of ours."""
-    return partial(_Session, ours=proxy)
+    """A session class for the client's configuration. `proxy` is a SOCKS or HTTP URL, "" for no proxy."""
+    return partial(_Session, proxy=proxy)
 
 
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is not typed
-    """Follows no redirects: a service must not send us to other hosts, and botocore, which knows what one of
-    S3 means, wants to see it."""
+    """Follows no redirects: a service must not lead us to other hosts, and botocore handles those of S3."""
 
-    def __init__(self, *args: Any, ours: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, proxy: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ours = ours
+        self._own_proxy = proxy
 
     async def _create_connector(self, proxy_url: str | None) -> BaseConnector:
-        if self._ours:
-            return _Connector(self._ours, limit=self._max_pool_connections, **self._connector_args)
+        if self._own_proxy:
+            return _Connector(self._own_proxy, limit=self._max_pool_connections, **self._connector_args)
         connector: BaseConnector = await super()._create_connector(proxy_url)
         return connector
 
-    async def _get_session(self, proxy_url: str | None) -> _Straight:
-        return _Straight(await super()._get_session(proxy_url))
+    async def _get_session(self, proxy_url: str | None) -> _NoRedirects:
+        return _NoRedirects(await super()._get_session(proxy_url))
 
 
-class _Straight:
-    """What the client uses of a session."""
+class _NoRedirects:
+    """The part of a session that the client uses."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
@@ -52,13 +51,13 @@ class _Straight:
 
 
 class _Handler(ResponseHandler):
-    """A connection. It keeps the streams that it was made of, which would hang up if nobody did."""
+    """A connection. It holds its streams, because garbage collection would close them."""
 
     streams: Streams | None = None
 
 
 class _Connector(BaseConnector):
-    """Connects as all of SaveAny does: aiohttp knows no SOCKS, and has its own errors of HTTP proxies."""
+    """Connects with `saveany.net`: aiohttp has no SOCKS, and other errors for HTTP proxies."""
 
     def __init__(self, proxy: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

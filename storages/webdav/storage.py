@@ -299,7 +299,7 @@ _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     ),
     423: (StorageError, "the file is locked; somebody has it open"),
     429: (StorageUnavailable, "the server asks to slow down"),
-    507: (NoSpace, "there is no space left; make some room"),
+    507: (NoSpace, "there is no space left; free some space"),
 }
 
 

@@ -127,7 +127,7 @@ def openload(url: str) -> Storage:
 
 @pytest.mark.parametrize("make", [alist, openload])
 async def test_an_answer_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.web._LONGEST", 1 << 20)
+    monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
     async with serving(without_end()) as url:
         storage = make(url)
         with pytest.raises(StorageError, match="does not end"):
@@ -136,7 +136,7 @@ async def test_an_answer_of_an_api(make: Callable[[str], Storage], monkeypatch: 
 
 
 async def test_an_answer_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.web._LONGEST", 1 << 20)
+    monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
     endless = without_end(b"201 Created", b"")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

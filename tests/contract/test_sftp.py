@@ -164,7 +164,7 @@ class TestOpenSsh(Suite):
         await storage.close()
         with sftp.openssh(tmp_path_factory.mktemp("other")) as other:
             impostor = SftpStorage(server.options(folder, port=other.port), services)
-            with pytest.raises(StorageError, match="another host key"):
+            with pytest.raises(StorageError, match="host key of the server is not host_key"):
                 await impostor.probe()
             await impostor.close()
 
@@ -293,7 +293,7 @@ class TestAsyncSsh(Suite):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"username": "nobody-here"}, "does not accept this login"),
+        ({"username": "nobody-here"}, "refuses the login"),
         ({"private_key": "/no/such/key"}, "private_key cannot be used: .*No such file"),
         ({"private_key": "/etc/hosts"}, "private_key cannot be used: Invalid"),
     ],

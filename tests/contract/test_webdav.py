@@ -327,7 +327,7 @@ async def test_what_is_not_webdav_is_told(body: bytes) -> None:
         (418, StorageError, "418"),
         (429, StorageUnavailable, "slow down"),
         (502, StorageUnavailable, "502"),
-        (507, NoSpace, "make some room"),
+        (507, NoSpace, "free some space"),
     ],
 )
 async def test_what_the_server_says_is_told(status: int, kind: type[StorageError], words: str) -> None:

@@ -140,5 +140,5 @@ async def test_disk_without_room(site: Site) -> None:
     before = site.files()
     task = await site.ended(await site.post("https://t.me/channel/902"))
     assert task["status"] == "failed"
-    assert "are free" in task["error"] or "make some room" in task["error"]
+    assert "are free" in task["error"] or "free some space" in task["error"]
     assert site.files() == before
