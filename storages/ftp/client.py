@@ -14,73 +14,75 @@ from aioftp.common import SSLSessionBoundContext
 CONNECT, SILENCE = 15, 60
 
 
-_THINK = 600  # seconds until a server says that it has a file: some bring it elsewhere first
+_CONFIRM_SECONDS = 600  # seconds in which a server must confirm a file: some store it elsewhere first
 
 
-_NUDGE: Final = 60  # seconds without a word between the commands' ends until routers are reminded of them
+_KEEPALIVE_SECONDS: Final = 60  # idle seconds of a control connection before keep-alive packets are sent
 
 
 PIECE: Final = 1 << 18
 
 
-#: A connection older than this is not used again: servers forget its TLS session, which data must go on with.
-_LONGEST_SECONDS = 600.0
+#: Seconds after which a connection is replaced: servers forget its TLS session, which data connections reuse.
+_MAX_AGE_SECONDS = 600.0
 
 
 class FtpClient(aioftp.Client):
-    """A connection that is logged in."""
+    """A control connection with a login."""
 
     home = "/"
     used = 0.0  # monotonic
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._born = time.monotonic()
+        self._opened_at = time.monotonic()
         self._ending: aioftp.ThrottleStreamIO | None = None  # the last data connection
 
     @property
     def old(self) -> bool:
-        """Whether it is not to be used for another transfer."""
-        return time.monotonic() - self._born > _LONGEST_SECONDS
+        """Whether the connection is too old for another transfer."""
+        return time.monotonic() - self._opened_at > _MAX_AGE_SECONDS
 
     async def parse_line(self) -> tuple[aioftp.Code, str]:
-        """A line of the server's. The library's own way breaks at a greeting in another encoding."""
+        """A line of a reply. Replaces a method of the library that fails for greetings in another
+        encoding."""
         if not (line := await self.stream.readline()):
-            raise ConnectionResetError("the server has hung up")
+            raise ConnectionResetError("the server has closed the connection")
         text = line.decode(self.encoding, "replace").rstrip()
         return aioftp.Code(text[:3]), text[3:]
 
-    async def taken(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
-        """Wait until the server says that it has the file that was sent."""
-        self.stream.read_timeout = _THINK
+    async def confirm(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
+        """Wait until the server confirms that it has the file."""
+        self.stream.read_timeout = _CONFIRM_SECONDS
         await self.end(stream)
         self.stream.read_timeout = SILENCE
 
     async def end(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
-        """End a data connection, and hear that all went well. TLS says goodbye meanwhile: a server forgets a
-        session that was cut off."""
+        """End a data connection, and wait for the server's confirmation. TLS is closed in the background: a
+        server forgets a session that was cut off."""
         self._ending = stream
         await stream.finish()
 
-    def stay_alive(self) -> None:
-        """Routers forget what is silent for minutes, as this connection is while a file is on its way."""
+    def keep_alive(self) -> None:
+        """Turn on keep-alive packets: routers drop connections that are idle for minutes, as this one is
+        during a transfer."""
         wire: socket.socket = self.stream.writer.get_extra_info("socket")
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _NUDGE)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
 
     def hang_up(self) -> None:
-        """Not `close`: it would wait for what the server still sends."""
+        """Close the connection at once; `close` would wait for bytes that the server still sends."""
         for stream in (self._stream, self._ending):
             if stream is not None:
                 cut(stream)
 
     async def data(self, command: str, offset: int = 0) -> aioftp.DataConnectionThrottleStreamIO:
-        """The connection for what a command sends or takes. The library's own way leaves it open when the
-        server refuses the command, and begins TLS before it: most servers do not listen then."""
+        """The data connection of a command. The library leaves it open when the server refuses the command,
+        and starts TLS before the command, when most servers do not expect it."""
         reader, writer = await self.get_passive_connection()
         if self._ending is not None:
-            cut(self._ending)  # the server is ready for the next, so it has heard the goodbye
+            cut(self._ending)  # the server accepts a new one, so TLS of the last one is closed
             self._ending = None
         stream = aioftp.DataConnectionThrottleStreamIO(self, reader, writer, {}, timeout=SILENCE)
         try:
@@ -96,14 +98,14 @@ class FtpClient(aioftp.Client):
     async def _open_connection(
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._stream is None:  # the commands' own
+        if self._stream is None:  # the control connection
             return await super()._open_connection(host, port)
         async with asyncio.timeout(CONNECT):
             return await asyncio.open_connection(host, port, limit=PIECE)
 
     async def _protect(self, stream: aioftp.DataConnectionThrottleStreamIO) -> None:
-        """TLS for data, if the commands have it. It goes on with their session: many servers demand that, as
-        it proves who has come."""
+        """Start TLS if the control connection uses it. Reuses its session, which many servers require as
+        proof that both connections come from the same client."""
         tls = self.stream.writer.get_extra_info("ssl_object")
         if tls is None:
             return
@@ -112,5 +114,5 @@ class FtpClient(aioftp.Client):
 
 
 def cut(stream: aioftp.ThrottleStreamIO) -> None:
-    """A polite end of TLS would wait for what the server still sends."""
+    """Close a connection at once; closing TLS properly would wait for bytes that the server still sends."""
     stream.writer.transport.abort()

@@ -16,22 +16,22 @@ class FtpOptions(StorageOptions):
 
     host: str = Field(min_length=1, description="Name or address of the server.", examples=["nas.lan"])
     port: int = Field(default=0, ge=0, le=65535, description="Its port; 0: 21, or 990 if `tls` is implicit.")
-    username: str = Field(default="anonymous", min_length=1, description="User there.", examples=["me"])
+    username: str = Field(default="anonymous", min_length=1, description="User name.", examples=["me"])
     password: SecretStr = Field(default=SecretStr(""), description="Password.")
     tls: Literal["none", "explicit", "implicit"] = Field(
         default="explicit",
-        description="`explicit` begins in the clear and changes to TLS before the login; `none` sends "
-        "everything, the password too, in the clear.",
+        description="`explicit` starts unencrypted and switches to TLS before the login; `none` sends "
+        "everything unencrypted, including the password.",
     )
     ca_file: Path | None = Field(
         default=None,
-        description="File with the certificate that the server's must be signed by, and no other; left out: "
-        "those that are trusted everywhere ([net] ca_file).",
+        description="File with the only certificate that may have signed the server's. Left out: the "
+        "certificates that SaveAny trusts everywhere ([net] ca_file).",
         examples=["/etc/ssl/nas.pem"],
     )
     base_path: str = Field(
         default="",
-        description="Folder there; relative ones count from where the login ends up.",
+        description="Folder on the server; a relative one is below the folder of the login.",
         examples=["/srv/films"],
     )
     encoding: str = Field(default="utf-8", description="Encoding of file names on the server.")

@@ -1,8 +1,7 @@
-"""Any FTP server, with or without TLS.
+"""FTP servers, with or without TLS.
 
-Files are taken and given over connections of their own, one for each transfer, and an idle connection is used
-again. An upload goes on where it stopped (`REST` before `STOR`). Neither of the two renames of FTP refuses a
-taken name on every server, so the name is looked up before.
+Each transfer has a connection of its own; idle connections are reused. An upload continues where it stopped
+(`REST` before `STOR`). Renaming to a taken name is not refused by every server, so the name is checked first.
 """
 
 from __future__ import annotations
@@ -34,25 +33,25 @@ from storages.names import Encoder
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
 from storages.remote import Chunks, RemoteStorage
 
-_LAST_WORD = 2  # seconds to say that an upload which was broken off has been put away
+_ABORT_SECONDS = 2  # seconds in which a server must confirm what it has received of an aborted upload
 
 
-#: An idle connection older than this is asked whether it still lives before it is used.
+#: Idle seconds after which a connection is tested before it is reused.
 _FRESH_SECONDS = 10.0
 
 
-_MOST_IDLE = 4
+_MAX_IDLE = 4
 
 
 _CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
 
 
-#: Commands end with a line, servers trim what stands at the ends of a name, and `\` separates folders on
-#: Windows. Pure-FTPd refuses it and lists control characters as others; ProFTPD makes no folder with `*`.
+#: Commands end with a line break, servers trim spaces around a name, and `\` separates folders on Windows.
+#: Pure-FTPd refuses it and lists other characters for control characters; ProFTPD makes no folder with `*`.
 NAMES = Encoder(_CONTROLS + "\\*", edges=" ")
 
 
-#: What others may have named otherwise than we would, as far as it can be said to a server.
+#: The encoding of names that other programs have given: only what a command cannot contain.
 _THEIRS: Final = Encoder("\r\n\\", edges=" \t\v\f")
 
 
@@ -75,25 +74,26 @@ class FtpStorage(RemoteStorage):
         self._options = options
         self._idle: list[FtpClient] = []
         self._activity = ServerActivity()
-        self._tells_entries = True  # the server knows MLST and MLSD, as far as we know
+        self._has_mlst = True  # whether the server supports MLST and MLSD; assumed until it refuses them
 
-    # Talking to the server.
+    # Connections.
 
     @asynccontextmanager
     async def _client(self, path: str = "") -> AsyncIterator[FtpClient]:
-        """A connection for this caller alone. What goes wrong in the block gets its meaning, and ends it."""
+        """A connection for this caller alone. Errors in the block become those of the contract, and close
+        it."""
         with self._edge(path), self._activity.request():
-            client = await self._revived() or await self._connect()
+            client = await self._idle_connection() or await self._connect()
             try:
                 yield client
             except BaseException as error:
-                if not isinstance(error, FileNotFoundError):  # else the server has just said no
+                if not isinstance(error, FileNotFoundError):  # that reply leaves the connection usable
                     client.hang_up()
                 raise
             finally:
                 self._keep(client)
 
-    async def _revived(self) -> FtpClient | None:
+    async def _idle_connection(self) -> FtpClient | None:
         while self._idle:
             client = self._idle.pop()
             if client.old:
@@ -117,7 +117,7 @@ class FtpStorage(RemoteStorage):
             return
         client.used = time.monotonic()
         self._idle.append(client)
-        if len(self._idle) > _MOST_IDLE:
+        if len(self._idle) > _MAX_IDLE:
             self._idle.pop(0).hang_up()
 
     async def _connect(self) -> FtpClient:
@@ -133,7 +133,7 @@ class FtpStorage(RemoteStorage):
         )
         try:
             await client.connect(options.host, options.port or (990 if implicit else 21))
-            client.stay_alive()
+            client.keep_alive()
             if options.tls == "explicit":
                 await self._secure(client)
             elif implicit:
@@ -168,7 +168,7 @@ class FtpStorage(RemoteStorage):
 
     @contextmanager
     def _edge(self, path: str) -> Iterator[None]:
-        """Gives errors of the library their meaning; a missing file stays `FileNotFoundError`."""
+        """Translate errors of the library to those of the contract; `FileNotFoundError` stays."""
         where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
         try:
             yield
@@ -187,7 +187,7 @@ class FtpStorage(RemoteStorage):
                 where=where,
                 verify_message=error.verify_message,
             ) from error
-        # The library takes replies apart without looking whether they are FTP: hence the last two.
+        # The last two are raised when the library parses replies that are not FTP.
         except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError, ValueError, LookupError) as error:
             what = f"{self._options.host} cannot be reached, or the connection broke"
             raise StorageUnavailable(
@@ -199,7 +199,7 @@ class FtpStorage(RemoteStorage):
         return posixpath.join(client.home, self._options.base_path, spelled).rstrip("/") or "/"
 
     async def _place(self, client: FtpClient, path: str) -> str:
-        """The full path of what is at a path: others may have given a name that we would spell."""
+        """The full path on the server. Files of other programs may have names that SaveAny would encode."""
         ours, theirs = self._full(client, path), self._full(client, path, _THEIRS)
         if ours == theirs or await self._entry(client, path, ours):
             return ours
@@ -213,36 +213,38 @@ class FtpStorage(RemoteStorage):
                     await client.command("NOOP", "xxx")
             except TimeoutError:
                 raise silent_server(self.name, self._options.host) from None
-        elif self._activity.is_silent:  # else transfers use all there are, and a server may allow no more
+        elif self._activity.is_silent:  # otherwise transfers use all connections that the server allows
             implicit = self._options.tls == "implicit"
             port = self._options.port or (990 if implicit else 21)
             await check_port(self.name, self._options.host, port, greets=not implicit)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the idle connections."""
         while self._idle:
             client = self._idle.pop()
             with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
                 await asyncio.wait_for(client.quit(), 1)
             client.hang_up()
 
-    # The calls of a remote storage.
+    # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         async with self._client(path) as client:
-            stream = await self._to(client, path, offset)
+            stream = await self._open_upload(client, path, offset)
             try:
                 async for chunk in chunks:
                     await stream.write(bytes(chunk))
                     self._activity.note()
             except BaseException:
-                # What was handed over shall be there: a later try may go on with it.
+                # Let the server keep what it has received: a later attempt may continue with it.
                 with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
-                    await asyncio.wait_for(client.end(stream), _LAST_WORD)
+                    await asyncio.wait_for(client.end(stream), _ABORT_SECONDS)
                 raise
-            await client.taken(stream)
+            await client.confirm(stream)
 
-    async def _to(self, client: FtpClient, path: str, offset: int) -> aioftp.DataConnectionThrottleStreamIO:
+    async def _open_upload(
+        self, client: FtpClient, path: str, offset: int
+    ) -> aioftp.DataConnectionThrottleStreamIO:
         full = self._full(client, path)
         try:
             return await client.data(f"STOR {full}", offset)
@@ -250,7 +252,7 @@ class FtpStorage(RemoteStorage):
             code = error.received_codes[-1]
             if not (offset and (code.matches("5xx") or code == _NO_RESTART)):
                 raise
-            await client.command(f"DELE {full}", "2xx")  # so the next try begins anew
+            await client.command(f"DELE {full}", "2xx")  # so that the next attempt starts from the beginning
             raise StorageUnavailable(
                 "storage {storage!r}: {path!r}: the server cannot go on with a file that was broken off",
                 storage=self.name,
@@ -277,7 +279,7 @@ class FtpStorage(RemoteStorage):
             await self._swap(path, to)
 
     async def _renamed(self, path: str, to: str, *, taken: bool) -> bool:
-        """Whether the server did it. Servers on Windows rename to free names only."""
+        """Rename; False if the server refuses because the name is taken, as servers on Windows do."""
         async with self._client(path) as client:
             await must_exist(path, client.command(f"RNFR {await self._place(client, path)}", "350"))
             expected = ("2xx", "5xx") if taken else "2xx"
@@ -303,7 +305,7 @@ class FtpStorage(RemoteStorage):
             done = ""
             for name in self._full(client, path).split("/")[1:]:
                 done += f"/{name}"
-                with suppress(aioftp.StatusCodeError):  # it is there, or the next question tells
+                with suppress(aioftp.StatusCodeError):  # it exists; other errors show in the next check
                     await client.command(f"MKD {done}", "257")
             if not await self._is_folder(client, done):
                 raise StorageError(
@@ -338,15 +340,15 @@ class FtpStorage(RemoteStorage):
         return [entry for entry in entries if entry]
 
     async def _lines(self, client: FtpClient, full: str) -> list[tuple[str, dict[str, Any]]]:
-        """What is in a folder, which is the current one."""
-        if self._tells_entries:
+        """The names and facts in the current folder."""
+        if self._has_mlst:
             try:
                 return [parse_facts(line) for line in await self._listing(client, f"MLSD {full}")]
             except aioftp.StatusCodeError as error:
                 if error.received_codes[-1] not in _NO_COMMAND:
                     raise
-                self._tells_entries = False
-        # Not with a path: it may have spaces. `-a`, as some servers hide names that begin with a dot.
+                self._has_mlst = False
+        # Without a path, because it may contain spaces. `-a`: some servers hide names that begin with a dot.
         lines = await self._listing(client, "LIST -a")
         return [parse_list_line(client, line) for line in lines if not line.startswith("total ")]
 
@@ -369,7 +371,7 @@ class FtpStorage(RemoteStorage):
             return await self._entry(client, path, await self._place(client, path))
 
     async def _entry(self, client: FtpClient, path: str, full: str) -> Entry | None:
-        if self._tells_entries:
+        if self._has_mlst:
             try:
                 _, lines = await client.command(f"MLST {full}", "2xx")
                 _, facts = parse_facts(lines[min(1, len(lines) - 1)].lstrip(" "))
@@ -380,18 +382,18 @@ class FtpStorage(RemoteStorage):
                     if error.received_codes[-1].matches("5xx"):
                         return None
                     raise
-                self._tells_entries = False
+                self._has_mlst = False
         return await self._old_entry(client, path, full)
 
     async def _old_entry(self, client: FtpClient, path: str, full: str) -> Entry | None:
-        """Asks for the size first: to list a big folder for each of its files takes long."""
+        """An entry without MLST. Requests the size first, because listing a big folder takes long."""
         if await self._is_folder(client, full):
             return entry_from(path, {"type": "dir"})
         try:
-            await client.command("TYPE I", "200")  # a text has no size before it is sent
-            _, said = await client.command(f"SIZE {full}", "213")
+            await client.command("TYPE I", "200")  # SIZE is defined for binary transfers only
+            _, reply = await client.command(f"SIZE {full}", "213")
             return entry_from(
-                path, {"type": "file", "size": said[-1], "modify": await modification_time(client, full)}
+                path, {"type": "file", "size": reply[-1], "modify": await modification_time(client, full)}
             )
         except aioftp.StatusCodeError as error:
             if error.received_codes[-1] not in _NO_COMMAND:
@@ -425,7 +427,7 @@ class FtpStorage(RemoteStorage):
                     start += len(piece)
                     self._activity.note()
                     yield piece
-                if end < file.size:  # to be asked to stop, many servers want to have sent everything
+                if end < file.size:  # many servers react to ABOR only after they have sent everything
                     cut(stream)
                     client.hang_up()
                 else:

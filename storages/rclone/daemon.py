@@ -23,7 +23,7 @@ _START: Final = 15.0
 
 
 class RcloneDaemon:
-    """`rclone rcd`, shared by the storages of one event loop that use the same rclone.conf."""
+    """`rclone rcd`, shared by the storages of an event loop that have the same rclone.conf and flags."""
 
     _all: ClassVar[dict[tuple[int, str], RcloneDaemon]] = {}
 
@@ -37,12 +37,12 @@ class RcloneDaemon:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.returncode is None
 
     @classmethod
     async def shared(cls, name: str, options: RcloneOptions) -> RcloneDaemon:
-        """The running one, or a new one. Every call is paid back by `give_back`."""
+        """The running daemon, or a new one. The caller releases it with `give_back`."""
         settings = repr((options.config_path, options.flags))
         key = (id(asyncio.get_running_loop()), settings)
         daemon = cls._all.get(key)
@@ -60,9 +60,11 @@ class RcloneDaemon:
             raise StorageError(
                 "storage {storage!r}: rclone is not installed; see https://rclone.org/install/", storage=name
             )
-        folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700, and short enough for a socket
+        folder = Path(
+            tempfile.mkdtemp(prefix="saveany-rclone-")
+        )  # with mode 700, and a path short enough for a socket
         command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
-        command += _PATIENCE
+        command += _TIMEOUTS
         command += ["--config", str(options.config_path)] if options.config_path else []
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -76,7 +78,7 @@ class RcloneDaemon:
         daemon = cls(key, folder, process)
         try:
             async with asyncio.timeout(_START):
-                while not await daemon._answers():
+                while not await daemon._replies():
                     if not daemon.alive:
                         raise StorageError(
                             "storage {storage!r}: rclone does not start; check config_path and flags",
@@ -85,17 +87,17 @@ class RcloneDaemon:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             await daemon._end()
-            raise StorageUnavailable("storage {storage!r}: rclone does not answer", storage=name) from None
+            raise StorageUnavailable("storage {storage!r}: rclone does not reply", storage=name) from None
         return daemon
 
-    async def _answers(self) -> bool:
+    async def _replies(self) -> bool:
         try:
             return (await self.http.post("/rc/noop", timeout=_START)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
     async def give_back(self) -> None:
-        """One user less; without any it ends."""
+        """Release the daemon. It ends when no storage uses it."""
         self._users -= 1
         if self._users <= 0:
             await self._end()
@@ -110,13 +112,13 @@ class RcloneDaemon:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-#: Who has a file to save tries again, too: rclone's own ten tries take minutes where nobody answers.
-_PATIENCE: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
+#: The caller retries as well, and ten attempts of rclone take minutes if the server does not reply.
+_TIMEOUTS: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
 
 
 _LIBC: Final = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """For the child: be killed when the worker dies (prctl PR_SET_PDEATHSIG)."""
+    """In the child process: have the kernel kill it when the worker dies (prctl PR_SET_PDEATHSIG)."""
     _LIBC.prctl(1, signal.SIGKILL)

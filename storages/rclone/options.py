@@ -11,8 +11,7 @@ from pydantic import Field, field_validator
 from storages.base import StorageOptions
 from storages.rclone.targets import folders
 
-#: Options of rclone that a configuration may pass on: how fast or patiently it works, whom it trusts, and
-#: those of its backends.
+#: Flags of rclone that a configuration may contain, without those of its backends.
 _GENERAL: Final = (
     *("bwlimit", "buffer-size", "ca-cert", "checkers", "contimeout", "disable-http2", "fast-list"),
     *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
@@ -30,7 +29,7 @@ _OF_BACKENDS: Final = re.compile(
 )
 
 
-#: They only say what rclone prints, and nobody reads that.
+#: Flags for the output of rclone, which nobody reads: they are dropped.
 _SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
 
 
@@ -39,7 +38,7 @@ class RcloneOptions(StorageOptions):
 
     remote: str = Field(
         min_length=1,
-        repr=False,  # one that is given in whole may have a password
+        repr=False,  # a remote with inline options may contain a password
         description="A remote of rclone.conf, with a path if wanted, as in gdrive: or box:dir.",
         examples=["gdrive:"],
     )
@@ -56,14 +55,14 @@ class RcloneOptions(StorageOptions):
     )
 
     def folders_here(self) -> list[Path]:
-        """Those that the remote is only another name for."""
+        """The local folders that the remote leads to."""
         remote = self.remote if ":" in self.remote else f"{self.remote}:"
         return folders(remote, self.base_path, self.config_path)
 
     @field_validator("flags")
     @classmethod
     def _harmless(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        """One word each, as in `--checkers=8`; also taken are two, as in `"--checkers", "8"`."""
+        """One string per flag, as in `--checkers=8`; `"--checkers", "8"` is accepted, too."""
         flags: list[str] = []
         for word in words:
             if not word.startswith("-") and flags and "=" not in flags[-1]:

@@ -1,11 +1,11 @@
-"""Every remote of the user's rclone.conf: Drive, OneDrive, Dropbox, SMB and seventy more.
+"""Remotes of rclone: Drive, OneDrive, Dropbox, SMB and seventy more.
 
-`rclone rcd` runs beside us, once for all storages of a process, on a unix socket that only this user can
-open; it ends with us. What is asked is rclone's remote control API (https://rclone.org/rc/). A file is
-given to it under its part name and moved. One whose size is known it fetches from us (`operations/copyurl`):
-many services want to know the size first, and where rclone does not know it either, it makes a copy on the
-disk, or parts that are too small for a large file. Others are streamed into `operations/uploadfile`; `rcat`
-is never used, as it leaves short files when cut.
+One `rclone rcd` runs for all storages of a process, on a unix socket that only this user can open, and ends
+with the process. It is controlled by its API (https://rclone.org/rc/). A file is written as a part and moved.
+rclone fetches a file of known size from a URL of this process (`operations/copyurl`), because many services
+need the size in advance; without it rclone first makes a copy on the disk, or parts that are too small for a
+large file. Files of unknown size are streamed to `operations/uploadfile`. `rcat` is never used, because it
+leaves shorter files when it is cut off.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from storages.reachability import check_port
 from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
-_SILENCE, _THINK = 60.0, 600.0
+_SILENCE, _SLOW_REPLY = 60.0, 600.0
 
 
-_SWEEPS: Final = 6
+_LATE_CHECKS: Final = 6
 
 
-#: Characters of a name that some remotes take for something else, or drop.
+#: Characters that some remotes interpret or drop.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
 
 
-#: They name another server than the remote does.
+#: Flags that lead rclone to another server than that of the remote.
 _ELSEWHERE: Final = re.compile(r"--[\w-]+-(host|port|url|endpoint|proxy|ssh)\b")
 
 
 class RcloneStorage(RemoteStorage):
-    """A folder of a remote. One that is a bucket keeps no empty folders."""
+    """A folder of a remote. Remotes that are buckets have no empty folders."""
 
     capabilities = Capabilities(
         late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True, usage=True
@@ -59,8 +59,8 @@ class RcloneStorage(RemoteStorage):
 
     def __init__(self, options: RcloneOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        # The base is not part of the remote: rclone would look first whether it is a file, and takes it for
-        # one where S3 refuses the login or cannot be reached.
+        # base_path is not part of the remote: rclone would check whether it is a file, and believes so if S3
+        # refuses the login or cannot be reached.
         self._fs = options.remote if ":" in options.remote else f"{options.remote}:"
         self._base = options.base_path.strip("/")
         self._options = options
@@ -68,20 +68,19 @@ class RcloneStorage(RemoteStorage):
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Let the daemon go; the last one ends it."""
+        """Release the daemon."""
         daemon, self._daemon = self._daemon, None
         if daemon:
             await daemon.give_back()
 
     async def reach(self) -> None:
-        """As in the contract, where the remote is a server of its own: what the big services are asked is
-        counted."""
+        """As in the contract, for remotes that are the user's own servers. Cloud services limit requests."""
         if getproxies() or any(_ELSEWHERE.match(flag) for flag in self._options.flags):
-            return  # where rclone connects to then is not known here
+            return  # the server that rclone connects to is unknown then
         for host, port in await asyncio.to_thread(servers, self._fs, self._options.config_path):
             await check_port(self.name, host, port)
 
-    # Talking to rclone.
+    # Requests to rclone.
 
     async def _rcd(self) -> RcloneDaemon:
         async with self._opening:
@@ -91,25 +90,25 @@ class RcloneStorage(RemoteStorage):
                 self._daemon = await RcloneDaemon.shared(self.name, self._options)
             return self._daemon
 
-    async def _ask(self, command: str, timeout: httpx.Timeout | None = None, **arguments: Any) -> Any:
-        """What rclone replies; its errors are those of the contract."""
+    async def _call(self, command: str, timeout: httpx.Timeout | None = None, **arguments: Any) -> Any:
+        """Send a command; returns the reply of rclone. Raises errors of the contract."""
         return await self._post(command, timeout, json={"fs": self._fs, **arguments})
 
     async def _post(self, command: str, timeout: httpx.Timeout | None = None, **request: Any) -> Any:
         daemon = await self._rcd()
         try:
-            answer = await daemon.http.post(f"/{command}", timeout=timeout or _TIMEOUT, **request)
+            response = await daemon.http.post(f"/{command}", timeout=timeout or _TIMEOUT, **request)
         except httpx.HTTPError as error:
             raise StorageUnavailable(
                 "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)
             ) from error
-        told = answer.json() if answer.content else {}
-        if answer.status_code != httpx.codes.OK:
-            raise self._refusal(answer.status_code, str(told.get("error", "")))
-        return told
+        reply = response.json() if response.content else {}
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response.status_code, str(reply.get("error", "")))
+        return reply
 
     def _refusal(self, status: int, text: str) -> Exception:
-        """What rclone means: its status is 500 for nearly everything, so the text must tell."""
+        """The error for a reply of rclone. Its status is nearly always 500, so the text is searched."""
         if "object not found" in text or "directory not found" in text:
             return FileNotFoundError(text)
         kind, advice = StorageUnavailable if status >= 500 else StorageError, ""
@@ -118,45 +117,45 @@ class RcloneStorage(RemoteStorage):
                 kind, advice = meaning, what_to_do
                 break
         return kind(
-            "storage {storage!r}: rclone says: {reply}{advice}",
+            "storage {storage!r}: rclone replied: {reply}{advice}",
             storage=self.name,
             reply=trust.advised(self._quotable(text)),
             advice=advice,
         )
 
     def _quotable(self, text: str) -> str:
-        """Short, and without the passwords that a remote may be given with."""
+        """The text shortened, without passwords of the remote."""
         for secret in re.findall(r"(?:pass|key|secret|token)\w*=[\"']?([^,:\"']+)", self._options.remote):
             text = text.replace(secret, "…")
         return excerpt(re.sub(r"//[^/\s@]*@", "//…@", text), 300)
 
     def _at(self, path: str) -> str:
-        """A path as the remote has it."""
+        """The path on the remote."""
         below = "/".join(map(NAMES.encode, path.split("/")))
         return "/".join(filter(None, [self._base, below]))
 
-    # The calls of a remote storage.
+    # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         try:
             await (self._stream(path, chunks) if size is None else self._offer(path, chunks, size))
         except BaseException:
-            await asyncio.shield(self._sweep(path))
+            await asyncio.shield(self._remove_late(path))
             raise
 
     async def _offer(self, path: str, chunks: Chunks, size: int) -> None:
         async with offered(chunks, size) as offer:
-            asked = self._ask("operations/copyurl", _UNTIL_TAKEN, remote=self._at(path), url=offer.url)
-            copying = asyncio.create_task(asked)
+            request = self._call("operations/copyurl", _UNTIL_RECEIVED, remote=self._at(path), url=offer.url)
+            copying = asyncio.create_task(request)
             try:
                 await asyncio.wait([copying, offer.taken], return_when=asyncio.FIRST_COMPLETED)
                 if offer.taken.done():
                     offer.taken.result()
-                async with asyncio.timeout(_THINK):
+                async with asyncio.timeout(_SLOW_REPLY):
                     await copying
             except TimeoutError as error:
                 raise StorageUnavailable(
-                    "storage {storage!r}: rclone does not end {path!r}", storage=self.name, path=path
+                    "storage {storage!r}: rclone does not finish {path!r}", storage=self.name, path=path
                 ) from error
             finally:
                 copying.cancel()
@@ -181,13 +180,12 @@ class RcloneStorage(RemoteStorage):
         query = {"fs": self._fs, "remote": folder}
         await self._post("operations/uploadfile", params=query, headers=headers, content=form())
 
-    async def _sweep(self, path: str) -> None:
-        """Remove what rclone makes of a short upload that was broken off: it notices a moment later, and
-        takes what it has for the whole."""
-        for _ in range(_SWEEPS):
+    async def _remove_late(self, path: str) -> None:
+        """Remove the shorter file that rclone makes of an aborted upload, a moment after the abort."""
+        for _ in range(_LATE_CHECKS):
             await asyncio.sleep(0.05)
             with suppress(StorageError, FileNotFoundError):
-                await self._ask("operations/deletefile", remote=self._at(path))
+                await self._call("operations/deletefile", remote=self._at(path))
                 return
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
@@ -196,9 +194,9 @@ class RcloneStorage(RemoteStorage):
             raise FileNotFoundError(path)
         if there and (there.is_dir or not replace):
             raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
-        await self._two("operations/movefile", path, to)
+        await self._call_with_two_paths("operations/movefile", path, to)
 
-    async def _two(self, command: str, path: str, to: str) -> None:
+    async def _call_with_two_paths(self, command: str, path: str, to: str) -> None:
         one, other = (
             {"srcFs": self._fs, "srcRemote": self._at(path)},
             {"dstFs": self._fs, "dstRemote": self._at(to)},
@@ -207,7 +205,7 @@ class RcloneStorage(RemoteStorage):
 
     async def _remove(self, path: str) -> None:
         try:
-            await self._ask("operations/deletefile", remote=self._at(path))
+            await self._call("operations/deletefile", remote=self._at(path))
         except FileNotFoundError:
             return
 
@@ -217,11 +215,11 @@ class RcloneStorage(RemoteStorage):
             entry = await self._stat("/".join(parts[:depth]))
             if entry and not entry.is_dir:
                 raise StorageError(
-                    "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                    "storage {storage!r}: {path!r} is a file, but a folder is needed there",
                     storage=self.name,
                     path=entry.path,
                 )
-        await self._ask("operations/mkdir", remote=self._at(path))
+        await self._call("operations/mkdir", remote=self._at(path))
 
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
@@ -229,21 +227,21 @@ class RcloneStorage(RemoteStorage):
             raise StorageError("storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path)
         if path and entry is None:
             raise FileNotFoundError(path)
-        told = await self._ask("operations/list", remote=self._at(path), opt=_PLAIN)
+        reply = await self._call("operations/list", remote=self._at(path), opt=_PLAIN)
         found = []
-        for each in told["list"]:
+        for each in reply["list"]:
             name = NAMES.decode(each["Name"])
             found.append(_entry(f"{path}/{name}" if path else name, each))
         return found
 
     async def _stat(self, path: str) -> Entry | None:
-        told = await self._ask("operations/stat", remote=self._at(path), opt=_PLAIN)
-        return _entry(path, told["item"]) if told.get("item") else None
+        reply = await self._call("operations/stat", remote=self._at(path), opt=_PLAIN)
+        return _entry(path, reply["item"]) if reply.get("item") else None
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         if start >= end:
             return
-        async with self._object(file.path, start, end) as answer, aclosing(body(answer)) as pieces:
+        async with self._object(file.path, start, end) as response, aclosing(body(response)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -253,45 +251,45 @@ class RcloneStorage(RemoteStorage):
         url = f"/[{quote(self._fs, safe='')}]/{quote(self._at(path))}"
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         try:
-            async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
-                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+            async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+                if response.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise StorageUnavailable(
-                        "storage {storage!r}: rclone answers {status} for {path!r}",
+                        "storage {storage!r}: rclone replied {status} for {path!r}",
                         storage=self.name,
-                        status=answer.status_code,
+                        status=response.status_code,
                         path=path,
                     )
-                yield answer
+                yield response
         except httpx.HTTPError as error:
             raise StorageUnavailable(
                 "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)
             ) from error
 
     async def _copy(self, path: str, to: str) -> None:
-        await self._two("operations/copyfile", path, to)
+        await self._call_with_two_paths("operations/copyfile", path, to)
 
     async def usage(self) -> Usage:
-        """As in the contract; most remotes tell some of it, some nothing."""
-        if not (await self._ask("operations/fsinfo"))["Features"]["About"]:
+        """As in the contract. Most remotes report some of the values, others none."""
+        if not (await self._call("operations/fsinfo"))["Features"]["About"]:
             return Usage()
-        told = await self._ask("operations/about")
-        return Usage(used=told.get("used"), free=told.get("free"), total=told.get("total"))
+        reply = await self._call("operations/about")
+        return Usage(used=reply.get("used"), free=reply.get("free"), total=reply.get("total"))
 
 
-_TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_THINK)
+_TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_SLOW_REPLY)
 
 
-#: rclone answers when it has a file, which takes as long as there is more of it.
-_UNTIL_TAKEN: Final = httpx.Timeout(_SILENCE, read=None)
+#: rclone replies only when it has the whole file.
+_UNTIL_RECEIVED: Final = httpx.Timeout(_SILENCE, read=None)
 
 
 _PLAIN: Final = {"noMimeType": True}
 
 
-_CHECK: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
+_CHECK_REMOTE: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
 
 
-#: What is in a text of rclone's or of a service's, what it means, and what to do. The first that fits counts.
+#: Parts of messages of rclone and its services, the errors they mean, and advice. The first match counts.
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
     (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),
     (("no space", "quota", "insufficient storage"), NoSpace, ""),
@@ -319,7 +317,7 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = 
         "; correct the login of the remote with `rclone config`, or its permissions there",
     ),
     (
-        ("is a file not a directory",),  # it says so, too, where S3 does not let it look
+        ("is a file not a directory",),  # also reported if S3 denies access
         StorageUnavailable,
         "; or the remote cannot be reached, or refuses the login",
     ),
@@ -332,12 +330,14 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = 
             "bucket does not exist",
         ),
         StorageError,
-        _CHECK,
+        _CHECK_REMOTE,
     ),
 )
 
 
-def _entry(path: str, told: dict[str, Any]) -> Entry:
-    is_dir = bool(told["IsDir"])
-    modified = round(datetime.fromisoformat(told["ModTime"]).timestamp() * 1000) if told.get("ModTime") else 0
-    return Entry(path.rpartition("/")[2], path, 0 if is_dir else told["Size"], is_dir, modified)
+def _entry(path: str, reply: dict[str, Any]) -> Entry:
+    is_dir = bool(reply["IsDir"])
+    modified = (
+        round(datetime.fromisoformat(reply["ModTime"]).timestamp() * 1000) if reply.get("ModTime") else 0
+    )
+    return Entry(path.rpartition("/")[2], path, 0 if is_dir else reply["Size"], is_dir, modified)

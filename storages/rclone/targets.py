@@ -1,4 +1,4 @@
-"""Where a remote of rclone leads to: servers, or folders of this machine under another name."""
+"""What a remote of rclone leads to: servers, or folders of this machine."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-#: `name,key=value,key="value":path`, where a name that begins with `:` is that of a backend.
+#: `name,key=value,key="value":path`; a name that begins with `:` is the name of a backend.
 _REMOTE: Final = re.compile(
     r"""(?P<name>:?[^:,/\\"']+)(?P<options>(?:,[\w-]+(?:=(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:"']*))?)*)"""
     r":(?P<path>.*)",
     re.DOTALL,
 )
 _OPTION: Final = re.compile(r""",([\w-]+)(?:=("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:"']*))?""")
-#: Backends in front of one other remote, and of several.
+#: Backends that wrap one other remote, and several.
 _ONE: Final = ("alias", "archive", "cache", "chunker", "compress", "crypt", "hasher")
 _SEVERAL: Final = ("combine", "union")
 _DEEPEST: Final = 10
-#: The usual port of backends that are told a host, and what those that are told an address call it.
+#: The default port of backends with the key `host`, and the key with the address in others.
 _PORTS: Final = {"sftp": 22, "ftp": 21, "smb": 445}
 _ADDRESSES: Final = {"webdav": "url", "http": "url", "seafile": "url", "s3": "endpoint"}
-#: With these, rclone connects to something else first.
+#: Keys that make rclone connect through another program or a proxy.
 _BY_ANOTHER_WAY: Final = ("ssh", "socks_proxy", "http_proxy")
 
 Sections = Mapping[str, Mapping[str, str]]
 
 
 class _End(NamedTuple):
-    """What stands behind all names: a backend, its settings and a path there."""
+    """A backend that wraps no other remote: its settings, and a path in it."""
 
     keys: Mapping[str, str]
     path: str
 
 
 def folders(remote: str, base: str, config: Path | None) -> list[Path]:
-    """Those of the folder `base` of a remote, as far as rclone.conf and the environment tell."""
+    """The local folders that folder `base` of a remote leads to, according to rclone.conf and the
+    environment."""
     ends = _resolve(_join(remote, base.strip("/")), _sections(config), 0)
     return [Path(end.path or ".").expanduser().absolute() for end in ends if end.keys["type"] == "local"]
 
 
 def servers(remote: str, config: Path | None) -> list[tuple[str, int]]:
-    """Host and port of those that a remote leads to, as far as the same tell; none of one behind a proxy."""
+    """The hosts and ports that a remote leads to, without those behind a proxy."""
     ends = [end.keys for end in _resolve(remote, _sections(config), 0)]
     found = [_server(keys) for keys in ends if not any(keys.get(name) for name in _BY_ANOTHER_WAY)]
     return [each for each in dict.fromkeys(found) if each]
@@ -89,7 +90,7 @@ def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[_End]:
 
 
 def _keys(name: str, sections: Sections) -> dict[str, str]:
-    """What is configured of a remote; the environment comes before the file."""
+    """The settings of a remote. Those of the environment override those of the file."""
     if name.startswith(":"):
         return {"type": name[1:]}
     start = f"RCLONE_CONFIG_{name.upper().replace(' ', '_').replace('-', '_')}_"
@@ -100,7 +101,7 @@ def _keys(name: str, sections: Sections) -> dict[str, str]:
 
 
 def _below(keys: Mapping[str, str], path: str) -> Iterator[str]:
-    """What stands behind a remote."""
+    """The remotes that a remote wraps."""
     if keys.get("type") in _ONE:
         yield _join(keys.get("remote", ""), path)
     elif keys.get("type") in _SEVERAL:

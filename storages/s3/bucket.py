@@ -39,7 +39,7 @@ from storages.web import Web
 
 #: Larger objects are copied part by part, in parts of this many bytes.
 _COPY: Final = 5 << 30
-#: Entries that count for a page of a listing that has none.
+#: Entries that an empty page of a listing counts for.
 _PAGE: Final = 1000
 
 
@@ -59,7 +59,7 @@ class S3Bucket:
         self._conditional = True  # whether the service understands `If-None-Match: *`
 
     async def client(self) -> Any:
-        """The client, connected to nothing before its first request."""
+        """The client. It connects when the first request is sent."""
         async with self._opening:
             if self._client is None:
                 options = self.options
@@ -74,20 +74,20 @@ class S3Bucket:
                     verify=str(trust.bundle()),
                 )
                 self._client = await self._stack.enter_async_context(made)
-                # aiohttp would wait for ever for the leave to send: not every server gives it.
+                # aiohttp would wait forever for "100 Continue", which not every server sends.
                 self._client.meta.events.unregister("before-call.s3", add_expect_header)
-                # The library asks so for the region when it is sent elsewhere, and again about the answer.
+                # After a redirect the library would send HeadBucket to find the region.
                 self._client.meta.events.register("before-call.s3.HeadBucket", _no_region)
         return self._client
 
     async def call(self, operation: str, **arguments: Any) -> Any:
-        """One request; its errors are those of the contract."""
+        """Send one request. Raises errors of the contract."""
         with self.web.activity.request(), self.edge():
             return await getattr(await self.client(), operation)(Bucket=self.bucket_name, **arguments)
 
     @contextmanager
     def edge(self) -> Iterator[None]:
-        """Gives the errors of the service their meaning."""
+        """Translate errors of the library and the service to those of the contract."""
         try:
             yield
         except ClientError as error:
@@ -111,15 +111,21 @@ class S3Bucket:
             ) from error
         except KeyError as error:
             raise StorageError(
-                "storage {storage!r}: that is no answer of S3; correct endpoint", storage=self.name
+                "storage {storage!r}: the reply is not from an S3 service; correct endpoint",
+                storage=self.name,
             ) from error
-        except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:  # the last: sent in a circle
+        except (
+            BotoCoreError,
+            OSError,
+            TimeoutError,
+            RecursionError,
+        ) as error:  # RecursionError: a redirect loop
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> StorageUnavailable:
-        said = describe(error)
+        reason = describe(error)
         if is_offline(error):
-            return StorageUnavailable("storage {storage!r}: {reply}", storage=self.name, reply=said)
+            return StorageUnavailable("storage {storage!r}: {reply}", storage=self.name, reply=reason)
         text = f"the service at {endpoint_url(self.options) or 'Amazon'} cannot be reached, or broke off "
         if not isinstance(error, SSLError):
             return StorageUnavailable(
@@ -128,12 +134,12 @@ class S3Bucket:
                 problem=text,
                 error=type(error).__name__,
             )
-        hint = "" if "certificate" in said else "; does it speak https? Else write http:// before endpoint"
+        hint = "" if "certificate" in reason else "; does it speak https? Else write http:// before endpoint"
         return StorageUnavailable(
             "storage {storage!r}: {problem}({reply}{hint})",
             storage=self.name,
             problem=text,
-            reply=said,
+            reply=reason,
             hint=hint,
         )
 
@@ -146,7 +152,7 @@ class S3Bucket:
         kind, text = MEANINGS.get(code, (None, ""))
         if kind is None:
             kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
-            text = f"the service answers {code} (HTTP {status})"
+            text = f"the service replied {code} (HTTP {status})"
         return kind(
             "storage {storage!r}, bucket {bucket!r}: {problem}",
             storage=self.name,
@@ -155,13 +161,13 @@ class S3Bucket:
         )
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close connections."""
         await self._stack.aclose()
         await self.web.close()
         self._client = None
 
     def key(self, path: str) -> str:
-        """The key of a path; `UnsafePath` if it is none."""
+        """The key of a path. Raises `UnsafePath`."""
         return self.prefix + "/".join(map(NAMES.encode, split(path)))
 
     def path(self, key: str) -> str:
@@ -169,7 +175,7 @@ class S3Bucket:
         return "/".join(map(NAMES.decode, key.removeprefix(self.prefix).split("/")))
 
     async def parts(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
-        """Number -> (ETag, bytes) of the parts that the service has."""
+        """The parts that the service has of an upload, as number -> (ETag, bytes)."""
         found: dict[int, tuple[str, int]] = {}
         marker = 0
         while True:
@@ -183,10 +189,10 @@ class S3Bucket:
             marker = page["NextPartNumberMarker"]
 
     async def uploads(self, key: str) -> list[str]:
-        """Ids of the unfinished uploads of a key, the newest first."""
+        """The ids of the unfinished uploads of a key, newest first."""
         try:
             page = await self.call("list_multipart_uploads", Prefix=key)
-        except Fenced:  # rclone's way to say that there is none
+        except Fenced:  # rclone replies so if there is none
             return []
         ours = [each for each in page.get("Uploads") or [] if each["Key"] == key]
         return [each["UploadId"] for each in sorted(ours, key=_initiated, reverse=True)]
@@ -197,7 +203,7 @@ class S3Bucket:
             try:
                 await self.call("abort_multipart_upload", Key=key, UploadId=upload)
             except Fenced:
-                continue  # it is gone already
+                continue  # it does not exist anymore
 
     async def receipt(self, key: UploadKey, path: str, size: int) -> Receipt | None:
         """The receipt of the object at `path`, None unless an upload of that task and item has made it."""
@@ -246,19 +252,19 @@ class S3Bucket:
     async def pages(
         self, prefix: str, start: str, delimiter: str
     ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
-        """Pages of a listing, each with its last key without the prefix."""
+        """The pages of a listing, each with its last key, without the prefix."""
         more: dict[str, Any] = {"StartAfter": start} if start else {}
         count = 0
         while True:
             page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
             files, folders = page.get("Contents") or [], page.get("CommonPrefixes") or []
             ends = [each["Key"] for each in files[-1:]] + [each["Prefix"] for each in folders[-1:]]
-            # A key that ends in a slash is what some tools make in place of a folder.
+            # Some tools make an object whose key ends in a slash for a folder.
             shown = [self._file(each) for each in files if not each["Key"].endswith("/")]
             yield max(ends, default="").removeprefix(prefix), [*shown, *map(self._folder, folders)]
             if not page.get("IsTruncated"):
                 return
-            count += len(files) + len(folders) or _PAGE  # one of nothing counts as a whole
+            count += len(files) + len(folders) or _PAGE  # an empty page counts as a full one
             if count > MAX_ENTRIES:
                 raise endless_listing(self.name, prefix)
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -276,8 +282,8 @@ class S3Bucket:
     @asynccontextmanager
     async def body(self, key: str, **arguments: Any) -> AsyncIterator[Any]:
         """The content of an object, as a stream."""
-        answer = await self.call("get_object", Key=key, **arguments)
-        async with answer["Body"] as body:
+        response = await self.call("get_object", Key=key, **arguments)
+        async with response["Body"] as body:
             yield body
 
     async def copy(self, path: str, to: str, *, replace: bool) -> Receipt:
@@ -321,22 +327,22 @@ class S3Bucket:
 
 
 def _no_region(**_: Any) -> None:
-    """In place of a request: the service would have told the region."""
+    """Replaces a request for the region."""
     raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")
 
 
 def _config(options: S3Options, proxy: str) -> AioConfig:
     return AioConfig(
         s3={"addressing_style": "virtual" if options.virtual_host else "path"},
-        signature_version="s3v4",  # else links in us-east-1 are signed the old way: newer buckets refuse it
-        # Many services refuse the checksums that newer clients add by themselves.
+        signature_version="s3v4",  # URLs of us-east-1 get an old signature otherwise
+        # Many services refuse the checksums that newer clients add.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=CONNECT_SECONDS,
         read_timeout=60,
         retries={"total_max_attempts": 3, "mode": "standard"},
         http_session_cls=session_class(proxy),
-        proxies={} if proxy else None,  # ours alone, else that of the environment
+        proxies={} if proxy else None,  # only the configured proxy; without one, that of the environment
         max_pool_connections=32,
     )
 

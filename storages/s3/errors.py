@@ -13,18 +13,18 @@ from botocore.parsers import ResponseParserError
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 
-#: What aiohttp and botocore's parsers raise beside botocore's own errors.
+#: Errors of aiohttp and of botocore's parsers, which botocore does not wrap.
 BROKEN = (ClientHttpError, HttpProcessingError, ResponseParserError)
 
 
 _KEYS = "check access_key_id and secret_access_key"
 
 
-_ELSEWHERE = "the service sends us to another address, which is not followed; correct endpoint"
+_ELSEWHERE = "the service redirects to another address, which SaveAny does not follow; correct endpoint"
 
 
 MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
-    "NoSuchBucket": (StorageError, "there is no such bucket; make it, or correct bucket_name"),
+    "NoSuchBucket": (StorageError, "the bucket does not exist; create it, or correct bucket_name"),
     "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),
     "AccessDenied": (StorageError, f"access denied; {_KEYS}, and what they may do"),
     "403": (StorageError, f"access denied; {_KEYS}, and what they may do"),
@@ -39,7 +39,7 @@ MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "308": (StorageError, _ELSEWHERE),
     "TemporaryRedirect": (StorageError, _ELSEWHERE),
     "400": (StorageError, f"the service refuses the request; {_KEYS}, session_token and region"),
-    "PreconditionFailed": (StorageUnavailable, "the file was changed meanwhile"),
+    "PreconditionFailed": (StorageUnavailable, "the file has changed meanwhile"),
     "RequestTimeout": (StorageUnavailable, "the service waited too long for the bytes"),
     "ExpiredToken": (StorageError, "session_token has expired"),
     "QuotaExceeded": (NoSpace, "the quota is used up; free some space"),
@@ -47,7 +47,7 @@ MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "InsufficientCapacity": (NoSpace, "the disk is full; free some space"),
     "RequestTimeTooSkewed": (StorageError, "the clock of this machine is wrong"),
     "KeyTooLongError": (StorageError, "the path is longer than the 1,024 bytes that S3 allows"),
-    "SlowDown": (StorageUnavailable, "the service asks to slow down"),
+    "SlowDown": (StorageUnavailable, "the service received too many requests"),
 }
 
 
@@ -57,5 +57,5 @@ def error_code(error: BaseException | None) -> str:
 
 
 def is_unknown_condition(error: BaseException | None) -> bool:
-    """Whether the service does not know conditional writes."""
+    """Whether the error means that the service does not support conditional writes."""
     return error_code(error) in ("NotImplemented", "501", "InvalidArgument")

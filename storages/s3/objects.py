@@ -14,7 +14,7 @@ from storages.names import Encoder
 OWNER: Final = "saveany-task"
 
 
-#: What XML, in which listings come, cannot hold.
+#: Characters that XML, the format of listings, cannot contain.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
 
 

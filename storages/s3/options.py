@@ -31,16 +31,16 @@ class S3Options(StorageOptions):
     )
     region: str = Field(default="us-east-1", description="Region of the bucket; auto for Cloudflare R2.")
     access_key_id: str = Field(
-        default="", description="Access key. Empty: what the environment, ~/.aws or the machine's role gives."
+        default="", description="Access key. Empty: the one of the environment, ~/.aws or the machine's role."
     )
     secret_access_key: SecretStr = Field(default=SecretStr(""), description="Secret of the access key.")
     session_token: SecretStr = Field(default=SecretStr(""), description="For temporary access keys.")
     bucket_name: str = Field(min_length=1, description="The bucket; it must exist.", examples=["archive"])
     base_path: str = Field(default="", description="Folder inside the bucket.", examples=["telegram"])
     virtual_host: bool = Field(
-        default=False, description="Put the bucket's name into the host name, as Amazon and Aliyun want it."
+        default=False, description="Put the bucket's name into the host name, as Amazon and Aliyun require."
     )
-    use_ssl: bool = Field(default=True, description="Use https where the endpoint does not say.")
+    use_ssl: bool = Field(default=True, description="Use https if the endpoint has no scheme.")
     part_size: int = Field(
         default=5, ge=5, le=1024, description="MiB per part. Four parts of a file are held in memory."
     )

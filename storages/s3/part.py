@@ -7,17 +7,17 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
-#: Seconds in which nothing of a part could be sent: the library waits for ever.
+#: Seconds without progress after which sending a part fails; the library would wait forever.
 STALL = 120.0
 
 
-#: Fewer bytes are copied into a part; aiohttp is given so many at a time.
+#: Fewer bytes than this are copied into a part; and bytes passed to aiohttp at a time.
 _COPIED, _AT_A_TIME = 64 << 10, 256 << 10
 
 
 class UploadPart:
-    """A part of an upload, sent from where its bytes lie: botocore reads it as a file, to know its length and
-    to sign it, and aiohttp iterates over it."""
+    """A part of an upload, sent without copying its bytes. botocore reads it like a file, for its length and
+    signature; aiohttp iterates over it."""
 
     def __init__(self) -> None:
         self._patience = asyncio.timeout(None)
@@ -29,7 +29,7 @@ class UploadPart:
         return self._size
 
     def add(self, data: memoryview) -> None:
-        """Append bytes: copied if they are few, or may change."""
+        """Append bytes. They are copied if they are few, or if their buffer may change."""
         self._size += len(data)
         last = self._pieces[-1] if self._pieces else None
         if len(data) >= _COPIED and isinstance(data.obj, bytes):
@@ -40,16 +40,16 @@ class UploadPart:
             self._pieces.append(bytearray(data))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As a file does."""
+        """As in a file."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def tell(self) -> int:
-        """As a file does."""
+        """As in a file."""
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """As a file does."""
+        """As in a file."""
         start = self._at
         self._at = self._size if size < 0 else min(self._size, start + size)
         return b"".join(self._between(start, self._at))
@@ -57,12 +57,12 @@ class UploadPart:
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self._between(0, self._size):
             for offset in range(0, len(piece), _AT_A_TIME):
-                with suppress(RuntimeError):  # the answer came before the end
+                with suppress(RuntimeError):  # the response came before the end of the part
                     self._patience.reschedule(asyncio.get_running_loop().time() + STALL)
                 yield piece[offset : offset + _AT_A_TIME]
 
     def patience(self) -> asyncio.Timeout:
-        """Ends what it holds if for `STALL` seconds no piece could be sent."""
+        """A timeout that expires if no bytes could be sent for `STALL` seconds."""
         self._patience = asyncio.timeout(STALL)
         return self._patience
 

@@ -1,14 +1,15 @@
-"""Buckets of Amazon S3 and of everything that speaks its protocol: MinIO, R2, Backblaze, Garage, …
+"""Buckets of Amazon S3 and compatible services: MinIO, R2, Backblaze, Garage, …
 
-A file is a multipart upload straight to its final key, with several parts on their way at once; it appears
-when it is completed, and its upload can be ended by another worker, which a plain PUT cannot. What it has is
-found again by its key (ListMultipartUploads, ListParts), so no state of ours is needed: the caller sees to it
-that no two uploads of ours share a key (`Capabilities.exclusive` is False). The object's metadata names the
-task, so that a completion that went through just before a worker died is known as ours.
+A file is a multipart upload to its final key, with several parts in flight. It appears when the upload is
+completed, and another worker can abort it, unlike a plain PUT. Its parts are found again by its key
+(ListMultipartUploads, ListParts), so that no local state is needed. The caller ensures that no two of its
+uploads have the same key (`Capabilities.exclusive` is False). The metadata of the object contains the task,
+so that a commit can be recognized after the worker that made it has died.
 
-Facts: parts are 5 MiB or more but the last, at most 10,000 (docs.aws.amazon.com/AmazonS3/latest/userguide/
-qfacts.html); R2 wants all of them to be of one size; completing with `If-None-Match: *` fails if the key is
-taken, and services that do not know it answer NotImplemented or ignore it.
+Limits: parts have 5 MiB or more, except the last, and there are at most 10,000
+(docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html). R2 requires parts of equal size. Completing with
+`If-None-Match: *` fails if the key is taken; services without support for it reply NotImplemented or ignore
+it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from storages.s3.upload import PARTS, S3Upload
 
 
 class S3Storage(Storage):
-    """A bucket, or a folder in one."""
+    """A bucket, or a folder in a bucket."""
 
     capabilities = Capabilities(resumes=True, lists=True, reads=True, moves=True, copies=True, links=True)
 
@@ -74,7 +75,7 @@ class S3Storage(Storage):
         return max(self._smallest_part, -(-(size or 0) // (PARTS * MIB)) * MIB)
 
     async def _kept(self, key: str, upload: str, keep: Range, part_size: int) -> dict[int, str]:
-        """The parts, by number, that hold exactly the bytes in `keep`; none if they do not."""
+        """The parts with exactly the bytes in `keep`, as number -> ETag; {} if it has others."""
         count, rest = divmod(keep[1], part_size)
         if keep[0] or rest or not count:
             return {}
@@ -83,7 +84,7 @@ class S3Storage(Storage):
         return {number: parts[number][0] for number in range(1, count + 1)} if right else {}
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
-        """As in the contract. An upload that has all its parts is completed."""
+        """As in the contract. Completes an upload that has all its parts."""
         object_key = self.bucket.key(final)
         uploads = await self.bucket.uploads(object_key)
         if receipt := await self.bucket.receipt(key, final, size):
@@ -115,7 +116,7 @@ class S3Storage(Storage):
     async def probe(self) -> None:
         """As in the contract."""
         key, sent = f"{self.bucket.prefix}{RESERVED}probe-{id(self):x}", b"saveany"
-        await self.bucket.uploads(key)  # these two may be forbidden apart from the rest
+        await self.bucket.uploads(key)  # listing uploads and objects may be forbidden separately
         await self.list("", limit=1)
         await self.bucket.call("put_object", Key=key, Body=sent)
         try:
@@ -129,7 +130,7 @@ class S3Storage(Storage):
             )
 
     async def stat(self, path: str) -> Entry | None:
-        """As in the contract. There is a folder where there is something in it."""
+        """As in the contract. A folder exists if an object is in it."""
         key = self.bucket.key(path)
         name = path.rpartition("/")[2]
         if head := await self.bucket.head(key):
@@ -162,7 +163,7 @@ class S3Storage(Storage):
         return sorted(found, key=lambda entry: entry.name)[:limit]
 
     async def walk(self, path: str) -> AsyncGenerator[Entry, None]:
-        """As in the contract, in one pass whatever the folders."""
+        """As in the contract, with one listing for all folders."""
         async for _, page in self.bucket.pages(
             f"{self.bucket.key(path)}/" if path else self.bucket.prefix, "", ""
         ):
@@ -184,11 +185,11 @@ class S3Storage(Storage):
         return receipt
 
     def copies_from(self, origin: Storage) -> bool:
-        """Any bucket of the same account at the same service."""
+        """Also other buckets of the same account at the same service."""
         return isinstance(origin, S3Storage) and self.bucket.account == origin.bucket.account
 
     async def url(self, path: str, seconds: int) -> str:
-        """As in the contract: a presigned link, at most 7 days."""
+        """As in the contract: a presigned URL, valid for at most 7 days."""
         client = await self.bucket.client()
         arguments = {"Bucket": self.bucket.bucket_name, "Key": self.bucket.key(path)}
         with self.bucket.edge():
@@ -197,5 +198,5 @@ class S3Storage(Storage):
 
 
 def _precedes(last: str, name: str) -> bool:
-    """Whether a folder may come after key `last` whose name is before `name`: to S3, `a-b` is before `a/`."""
+    """Whether a folder that sorts before `name` may follow key `last`: S3 sorts `a-b` before `a/`."""
     return any(last < f"{name[:at]}/" for at, each in enumerate(name) if each < "/")

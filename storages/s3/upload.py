@@ -20,11 +20,11 @@ from storages.s3.options import MIB
 from storages.s3.part import UploadPart
 from storages.sequential import Chunk, SequentialUpload
 
-#: The most parts of a multipart upload, and how many of one are on their way at once.
+#: Maximum number of parts of a multipart upload, and of those in flight.
 PARTS, AT_ONCE = 10_000, 3
 
 
-#: Bytes of a part that the service copies into an upload.
+#: Bytes of a part that the service copies.
 _COPY_PART: Final = 256 * MIB
 
 
@@ -48,7 +48,7 @@ class S3Upload(SequentialUpload):
         self._part_size = part_size
         self._upload = upload
         self._etags: dict[int, str] = dict(kept or {})
-        self._part = UploadPart()  # the one that fills up
+        self._part = UploadPart()  # the part that is being filled
         self._sent = self._written  # bytes in parts that are being sent, or were
         self._number = len(self._etags)
         self._sending: set[asyncio.Task[None]] = set()
@@ -80,7 +80,7 @@ class S3Upload(SequentialUpload):
         self._sending.add(asyncio.create_task(self._put(self._number, part)))
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
-        """As in the contract, part by part, so that what comes of it is known as ours."""
+        """As in the contract, as a multipart upload, whose metadata contains the task."""
         bucket = getattr(origin, "bucket", None)
         if not isinstance(bucket, S3Bucket):
             raise self._error("the service cannot copy from storage {origin!r}", origin=origin.name)
@@ -108,7 +108,7 @@ class S3Upload(SequentialUpload):
         self, number: int, origin: S3Bucket, key: str, etag: str, span: Range, report: Callable[[int], None]
     ) -> None:
         start, end = span
-        answer = await self._bucket.call(
+        response = await self._bucket.call(
             "upload_part_copy",
             Key=self._object,
             UploadId=self._upload,
@@ -117,11 +117,11 @@ class S3Upload(SequentialUpload):
             CopySourceIfMatch=etag,
             CopySourceRange=f"bytes={start}-{end - 1}",
         )
-        self._etags[number] = answer.get("CopyPartResult", {}).get("ETag", "")
+        self._etags[number] = response.get("CopyPartResult", {}).get("ETag", "")
         report(end - start)
 
     async def _check_copied(self, size: int) -> None:
-        """Services that do not know this request take it for an empty part."""
+        """Check the copied parts: services without support for UploadPartCopy make empty ones."""
         parts = await self._bucket.parts(self._object, self._upload)
         if sum(length for _, length in parts.values()) != size or not all(self._etags.values()):
             raise StorageError(
@@ -130,7 +130,7 @@ class S3Upload(SequentialUpload):
 
     async def _open(self) -> None:
         if not self._upload:
-            # Shielded: a cancel must not leave an upload behind whose id nobody has heard.
+            # Shielded: a cancellation must not leave an upload whose id is unknown.
             self._creating = asyncio.create_task(self._create())
             await asyncio.shield(self._creating)
 
@@ -143,10 +143,10 @@ class S3Upload(SequentialUpload):
     async def _put(self, number: int, part: UploadPart) -> None:
         with self._bucket.edge():
             async with part.patience():
-                answer = await self._bucket.call(
+                response = await self._bucket.call(
                     "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=part
                 )
-            self._etags[number] = answer["ETag"]
+            self._etags[number] = response["ETag"]
 
     async def _settle(self, until: str) -> None:
         done, self._sending = await asyncio.wait(self._sending, return_when=until)
@@ -154,9 +154,9 @@ class S3Upload(SequentialUpload):
             task.result()
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """As in the contract: the parts from the first on that the service has."""
+        """As in the contract: the parts that the service has, from the first one without a gap."""
         count = sum(1 for _ in takewhile(lambda number: number in self._etags, range(1, self._number + 1)))
-        there = min(count, self._sent // self._part_size) * self._part_size  # the last one may be shorter
+        there = min(count, self._sent // self._part_size) * self._part_size  # the last part may be shorter
         return ((0, there),) if there else ()
 
     async def _finish(self, size: int) -> None:
@@ -178,7 +178,7 @@ class S3Upload(SequentialUpload):
             return found
 
     async def _check_upload(self) -> None:
-        """`Fenced` if somebody else has ended our upload."""
+        """Raise `Fenced` if another worker has aborted the upload."""
         if self._upload:
             await self._bucket.parts(self._object, self._upload)
 

@@ -11,28 +11,28 @@ from storages.webdav.options import WebdavOptions
 
 
 class Credentials(httpx.Auth):
-    """Basic or Digest, by the options or by what the server asks for first."""
+    """Basic or Digest authentication: the configured one, or the one in the first challenge."""
 
     def __init__(self, options: WebdavOptions) -> None:
-        who = options.username, options.password.get_secret_value()
-        self._known = {"digest": httpx.DigestAuth(*who), "basic": httpx.BasicAuth(*who)}
+        login = options.username, options.password.get_secret_value()
+        self._known = {"digest": httpx.DigestAuth(*login), "basic": httpx.BasicAuth(*login)}
         self._scheme = options.auth
         self._anyone = not options.username
 
     @property
     def settled(self) -> bool:
-        """Whether no request can meet a challenge: a Digest nonce may grow old at any time."""
+        """Whether no request can be challenged; a Digest nonce can expire at any time."""
         return self._anyone or self._scheme == "basic"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """As httpx wants it."""
+        """As in `httpx.Auth`."""
         if self._anyone:
             yield request
             return
         if self._scheme == "auto":
-            answer = yield request
-            if answer.status_code != httpx.codes.UNAUTHORIZED:
+            response = yield request
+            if response.status_code != httpx.codes.UNAUTHORIZED:
                 return
-            asked = " ".join(answer.headers.get_list("WWW-Authenticate")).lower()
-            self._scheme = "digest" if re.search(r"\bdigest\b", asked) else "basic"
+            challenge = " ".join(response.headers.get_list("WWW-Authenticate")).lower()
+            self._scheme = "digest" if re.search(r"\bdigest\b", challenge) else "basic"
         yield from self._known[self._scheme].auth_flow(request)

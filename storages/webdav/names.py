@@ -1,4 +1,4 @@
-"""File names as they are spelled on a WebDAV server."""
+"""Encoding of file names on WebDAV servers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\?;")
 
 
 def encode_name(name: str) -> str:
-    """A name as it stands on the server. nginx does not list names that begin with a dot, as parts do."""
-    spelled = NAMES.encode(name)
-    return f"%2E{spelled[1:]}" if is_reserved(name) and name.startswith(".") else spelled
+    """The name on the server. The dot of a part is encoded, because nginx does not list names with one."""
+    encoded = NAMES.encode(name)
+    return f"%2E{encoded[1:]}" if is_reserved(name) and name.startswith(".") else encoded
 
 
-def decode_name(spelled: str) -> str:
-    """The name that stands there as `spelled`."""
-    name = NAMES.decode(spelled)
+def decode_name(encoded: str) -> str:
+    """The original of a name on the server."""
+    name = NAMES.decode(encoded)
     hidden = f".{name.removeprefix('%2E')}"
     return hidden if name.startswith("%2E") and is_reserved(hidden) else name

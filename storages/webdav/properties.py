@@ -13,7 +13,7 @@ from storages.webdav.names import decode_name
 
 
 class Resource:
-    """What one `response` element says, by RFC 4918, 14.24."""
+    """The values in a `response` element (RFC 4918, 14.24)."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -21,7 +21,7 @@ class Resource:
 
     @property
     def _path(self) -> str:
-        """Of the href, which is a URL or a path, encoded or, by some servers, not."""
+        """The path in `href`, which is a URL or a path; some servers do not encode it."""
         return re.sub("^[a-zA-Z]+://[^/]*", "", self.values.get("href", "")).rstrip("/")
 
     @property
@@ -37,7 +37,7 @@ class Resource:
         return decode_name(unquote(name) if encoded else name)
 
     def count(self, tag: str) -> int | None:
-        """A number of bytes; None for what is not told, or a negative one, as Nextcloud's for `no limit`."""
+        """A number of bytes; None if it is missing or negative, which means no limit in Nextcloud."""
         text = self.values.get(tag, "")
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
@@ -49,9 +49,9 @@ class Resource:
 
 
 class Multistatus:
-    """Reads the answer to a PROPFIND as it comes: a folder may have very many files.
+    """Parses the reply to a PROPFIND while it arrives, because a folder may have very many files.
 
-    A document type is refused: there is none in WebDAV, and it could define entities.
+    A document type is refused: WebDAV has none, and it could define entities.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Multistatus:
         self._parser.EndElementHandler = self._end
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
-        """Raises `ExpatError` for what is not such an answer."""
+        """Parse the next bytes. Raises `ExpatError` if they are not such a reply."""
         self._parser.Parse(data, last)
 
     def _refuse(self, *_: object) -> None:
@@ -79,8 +79,8 @@ class Multistatus:
             self.found[-1].is_dir = True
 
     def _data(self, text: str) -> None:
-        if len(self._text) + len(text) > _LONGEST_TEXT:
-            raise expat.ExpatError("a text longer than any path")
+        if len(self._text) + len(text) > _MAX_TEXT:
+            raise expat.ExpatError("a value longer than any path")
         self._text += text
 
     def _end(self, tag: str) -> None:
@@ -89,7 +89,7 @@ class Multistatus:
         self._text = ""
 
 
-_LONGEST_TEXT: Final = 1 << 16
+_MAX_TEXT: Final = 1 << 16
 
 
 PROPFIND: Final = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>%s</prop></propfind>'

@@ -1,11 +1,16 @@
-"""Folders of a WebDAV server (RFC 4918): Nextcloud, a NAS, mod_dav, nginx, `rclone serve webdav`, …
+"""Folders of WebDAV servers (RFC 4918): Nextcloud, a NAS, mod_dav, nginx, `rclone serve webdav`, …
 
-A file is put under a part name and moved, which every server can. Facts found out with mod_dav, WsgiDAV,
-rclone and nginx: a MOVE with `Overwrite: T` onto a folder removes the folder with all that is in it, so the
-target is looked at first; none of them looks and moves in one step, so two that commit to one free name at
-once may both succeed (no `exclusive`); rclone answers 403 where the source of a MOVE is gone; a PUT that is
-cut leaves a short file (not nginx), and one with Content-Range is taken for a whole file by some; Apache
-sends whoever asks for a folder without a slash at the end to where it has one (mod_dir).
+A file is written as a part and moved, which every server supports. Tests with mod_dav, WsgiDAV, rclone and
+nginx showed:
+
+- A MOVE with `Overwrite: T` onto a folder removes the folder and its contents, so the target is checked
+first. - No server checks and moves in one step: two concurrent commits to a free name may both succeed (no
+  `exclusive`).
+- rclone replies 403 if the source of a MOVE does not exist.
+- A PUT that is cut off leaves a shorter file (except in nginx); some servers take a PUT with Content-Range
+for
+  a whole file.
+- Apache redirects requests for a folder without a slash at the end (mod_dir).
 """
 
 from __future__ import annotations
@@ -44,24 +49,25 @@ class WebdavStorage(RemoteStorage):
         self._url = options.url
         self._base = [part for part in options.base_path.split("/") if part]
         self._folders: set[str] = set()  # URLs of folders that were there
-        self._broken: set[str] = set()  # files whose PUT was broken off
+        self._aborted: set[str] = set()  # files whose PUT was broken off
 
     async def reach(self) -> None:
         """As in the contract."""
         await self._web.reach(self._url)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close connections."""
         await self._web.close()
 
     def _at(self, path: str, *, folder: bool = False) -> str:
         below = [encode_name(part) for part in path.split("/")] if path else []
         return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
 
-    async def _where(self, path: str) -> str:
-        """The URL of what is at a path: others may have given a name that we would spell.
+    async def _url_of(self, path: str) -> str:
+        """The URL of the file at a path. A file of another program may have a name that SaveAny would encode.
 
-        Not one with a backslash, which some servers take for a slash: it could lead out of the base.
+        Names with a backslash are always encoded: some servers take it for a slash, which could lead outside
+        the base folder.
         """
         ours = self._at(path)
         if "\\" in path:
@@ -74,26 +80,26 @@ class WebdavStorage(RemoteStorage):
             return theirs if await self._properties(theirs, "0") else ours
         except StorageUnavailable:
             raise
-        except StorageError:  # lighttpd takes no control characters
+        except StorageError:  # lighttpd refuses control characters
             return ours
 
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         if not self._login.settled:
-            # What is streamed cannot be sent again: another request meets the challenge first. Not one that
-            # reads, which servers may let anyone do; this one does nothing, as the part is not there yet.
+            # A stream cannot be sent again after a login challenge, so a DELETE of the part, which does not
+            # exist yet, triggers it first. A read might be allowed without a login.
             await self._do("DELETE", self._at(path), also=range(402, 412))
         headers = {} if size is None else {"Content-Length": str(size)}
         try:
             await self._send("PUT", self._at(path), headers, content=as_body(chunks))
         except BaseException:
-            self._broken.add(path)
+            self._aborted.add(path)
             raise
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         if replace and await self._stat(path) is None:
-            raise FileNotFoundError(path)  # rclone removes the target before it looks for the source
+            raise FileNotFoundError(path)  # rclone removes the target before it checks the source
         try:
             there = await self._stat(to)
             if there and (there.is_dir or not replace):
@@ -107,29 +113,29 @@ class WebdavStorage(RemoteStorage):
             raise
 
     async def _transfer(self, method: Literal["MOVE", "COPY"], path: str, to: str, *, replace: bool) -> None:
-        url, target = await self._where(path), self._at(to)
+        url, target = await self._url_of(path), self._at(to)
         headers = {"Destination": target, "Overwrite": "T" if replace else "F"}
         status = await self._do(method, url, headers, also=[412, httpx.codes.BAD_GATEWAY])
         if status == httpx.codes.BAD_GATEWAY:
-            # Behind a proxy that ends TLS, Apache takes https for another server (RFC 4918, 9.8.5).
+            # Behind a proxy that terminates TLS, Apache takes https for another server (RFC 4918, 9.8.5).
             headers["Destination"] = target.replace("https://", "http://", 1)
             status = await self._do(method, url, headers, also=[412])
         if status == httpx.codes.PRECONDITION_FAILED:
             raise self._taken(to)
 
     async def _remove(self, path: str) -> None:
-        """A server may see late that a PUT was broken off: it holds a lock, or makes the file only now."""
-        late = [404, 410] if path in self._broken else []
-        url = await self._where(path)
+        """A server may notice an aborted PUT late: it still holds a lock, or makes the file only later."""
+        late = [404, 410] if path in self._aborted else []
+        url = await self._url_of(path)
         for pause in (0.05, 0.1, 0.2, 0.4):
             status = await self._do("DELETE", url, also=[404, 410])
             if status not in late:
                 break
             await asyncio.sleep(pause)
-        self._broken.discard(path)
+        self._aborted.discard(path)
 
     async def _make_folder(self, path: str) -> None:
-        """Level by level, from above."""
+        """Make the missing folders, from the top."""
         parts = [*self._base, *(encode_name(part) for part in path.split("/") if part)]
         folders = [_join(self._url, parts[: depth + 1]) for depth in range(len(parts))]
         missing = False
@@ -141,7 +147,7 @@ class WebdavStorage(RemoteStorage):
                 self._folders.add(folder)
 
     async def _make(self, folder: str) -> None:
-        """One folder. Where another one makes it at the same time, servers answer 405, 403 and more."""
+        """Make one folder. If another request makes it meanwhile, servers reply 405, 403 and others."""
         try:
             await self._do("MKCOL", f"{folder}/")
         except StorageError:
@@ -149,19 +155,19 @@ class WebdavStorage(RemoteStorage):
                 raise
 
     async def _is_folder(self, url: str) -> bool:
-        """Whether there is one; raises `StorageError` if a file has the name."""
+        """Whether the folder exists; raises `StorageError` if a file has its name."""
         found = await self._properties(url, "0")
         if found and not found[0].is_dir:
             name = unquote(url.removeprefix(f"{self._url}/"))
             raise StorageError(
-                "storage {storage!r}: {name!r}: a file stands where a folder is needed",
+                "storage {storage!r}: {name!r} is a file, but a folder is needed there",
                 storage=self.name,
                 name=name,
             )
         return bool(found)
 
     async def _scan(self, path: str) -> list[Entry]:
-        found = await self._properties(f"{await self._where(path)}/", "1")
+        found = await self._properties(f"{await self._url_of(path)}/", "1")
         if not found:
             raise FileNotFoundError(path)
         own = min(found, key=lambda each: each.depth)
@@ -171,7 +177,7 @@ class WebdavStorage(RemoteStorage):
         return [each.entry(f"{path}/{each.name}" if path else each.name) for each in inside]
 
     async def _stat(self, path: str) -> Entry | None:
-        found = await self._properties(await self._where(path), "0")
+        found = await self._properties(await self._url_of(path), "0")
         return found[0].entry(path) if found else None
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -180,37 +186,36 @@ class WebdavStorage(RemoteStorage):
         headers = {"Accept-Encoding": "identity"}
         if end - start < file.size:
             headers["Range"] = f"bytes={start}-{end - 1}"
-        async with self._web.request("GET", await self._where(file.path), headers=headers) as answer:
-            if answer.status_code == httpx.codes.NOT_FOUND:
+        async with self._web.request("GET", await self._url_of(file.path), headers=headers) as response:
+            if response.status_code == httpx.codes.NOT_FOUND:
                 raise FileNotFoundError(file.path)
-            if not answer.is_success:
-                raise self._refusal(answer)
-            async with aclosing(self._web.file(answer, start, end)) as pieces:
+            if not response.is_success:
+                raise self._refusal(response)
+            async with aclosing(self._web.file(response, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    # What else there is.
+    # Optional calls.
 
     async def _copy(self, path: str, to: str) -> None:
         await self._transfer("COPY", path, to, replace=False)
 
     async def usage(self) -> Usage:
-        """As in the contract, by RFC 4331. Many servers tell nothing."""
+        """As in the contract, with RFC 4331. Many servers report nothing."""
         found = await self._properties(self._at("", folder=True), "0", QUOTA)
         if not found:
             return Usage()
         used, free = found[0].count("quota-used-bytes"), found[0].count("quota-available-bytes")
         return Usage(used, free, None if used is None or free is None else used + free)
 
-    # Talking to the server.
+    # Requests.
 
     async def _do(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, *, also: Collection[int] = ()
     ) -> int:
-        """The status of a request; one that is neither a success nor in `also` is raised.
+        """The status of a request. Raises an error unless it is a success or in `also`.
 
-        A server may still be busy with another request of ours, one that was broken off perhaps, and hold a
-        lock until it is done: that is waited for.
+        Waits up to 3 seconds for a lock: the server may hold it for another request, perhaps an aborted one.
         """
         for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
             status = await self._send(method, url, headers, also=[*also, httpx.codes.LOCKED])
@@ -228,53 +233,57 @@ class WebdavStorage(RemoteStorage):
         also: Collection[int] = (),
         content: AsyncIterator[bytes] | None = None,
     ) -> int:
-        async with self._web.request(method, url, headers=headers, content=content, slow=True) as answer:
-            done = answer.is_success and answer.status_code != httpx.codes.MULTI_STATUS  # 207: in part
-            if not done and answer.status_code not in also:
-                self._folders.clear()  # somebody may have removed one
-                raise self._refusal(answer)
-            await self._web.text(answer)  # the connection can be used again
-            return answer.status_code
+        async with self._web.request(method, url, headers=headers, content=content, slow=True) as response:
+            done = (
+                response.is_success and response.status_code != httpx.codes.MULTI_STATUS
+            )  # 207: only a part succeeded
+            if not done and response.status_code not in also:
+                self._folders.clear()  # one may have been removed
+                raise self._refusal(response)
+            await self._web.text(response)  # so that the connection can be reused
+            return response.status_code
 
     async def _properties(self, url: str, depth: str, which: str = "") -> list[Resource]:
-        """What a PROPFIND tells, nothing if there is no such thing."""
+        """The resources in the reply to a PROPFIND; none if the URL does not exist."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
         content = (PROPFIND % (which or ENTRY)).encode()
-        slow = depth != "0"  # a folder of 100,000 files takes some servers minutes
-        async with self._web.request("PROPFIND", url, headers=headers, content=content, slow=slow) as answer:
-            if answer.status_code in (404, 410):
+        slow = depth != "0"  # some servers take minutes for a folder of 100,000 files
+        async with self._web.request(
+            "PROPFIND", url, headers=headers, content=content, slow=slow
+        ) as response:
+            if response.status_code in (404, 410):
                 return []
-            if not url.endswith("/") and _place(answer).path == f"{answer.url.path}/":
+            if not url.endswith("/") and _redirect_target(response).path == f"{response.url.path}/":
                 return await self._properties(f"{url}/", depth, which)
-            if answer.status_code != httpx.codes.MULTI_STATUS:
-                raise self._refusal(answer)
+            if response.status_code != httpx.codes.MULTI_STATUS:
+                raise self._refusal(response)
             listing, size = Multistatus(), 0
             try:
-                async for piece in answer.aiter_bytes():
+                async for piece in response.aiter_bytes():
                     size += len(piece)
-                    if size > _LONGEST_LISTING:
+                    if size > _MAX_LISTING:
                         raise StorageError(
-                            "storage {storage!r}: the server's list of a folder does not end",
+                            "storage {storage!r}: the server's listing of a folder does not end",
                             storage=self.name,
                         )
                     listing.feed(piece)
                 listing.feed(b"", last=True)
             except expat.ExpatError as error:
                 raise StorageError(
-                    "storage {storage!r}: the server's answer is not WebDAV; correct url", storage=self.name
+                    "storage {storage!r}: the server's reply is not WebDAV; correct url", storage=self.name
                 ) from error
         return listing.found
 
-    def _refusal(self, answer: httpx.Response) -> StorageError:
-        status = answer.status_code
-        if answer.has_redirect_location:
-            place = _place(answer).copy_with(userinfo=b"", query=None)
+    def _refusal(self, response: httpx.Response) -> StorageError:
+        status = response.status_code
+        if response.has_redirect_location:
+            place = _redirect_target(response).copy_with(userinfo=b"", query=None)
             return StorageError(
-                "storage {storage!r}: the server sends us to {place}; correct url",
+                "storage {storage!r}: the server redirects to {address}; correct url",
                 storage=self.name,
-                place=str(place),
+                address=str(place),
             )
-        kind, text = _MEANINGS.get(status, (None, f"the server answers {status} {answer.reason_phrase}"))
+        kind, text = _MEANINGS.get(status, (None, f"the server replied {status} {response.reason_phrase}"))
         if kind is None:
             kind = StorageUnavailable if status >= 500 else StorageError
         return kind("storage {storage!r}: {problem}", storage=self.name, problem=text)
@@ -283,23 +292,23 @@ class WebdavStorage(RemoteStorage):
         return NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
 
 
-#: Bytes of a listing, a million files and more, and characters of one value in it.
-_LONGEST_LISTING: Final = 1 << 30
+#: Maximum bytes of a listing: more than a million files.
+_MAX_LISTING: Final = 1 << 30
 
 
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     401: (StorageError, "the server refuses the login; correct username, password or auth"),
-    403: (StorageError, "the server does not allow it; look at what the user may do there"),
+    403: (StorageError, "the server does not allow this; check the permissions of the user"),
     404: (StorageError, "there is no such file or folder"),
-    405: (StorageError, "there is no WebDAV at this address, or not all of it; correct url"),
-    409: (StorageError, "the folder above it is not there; if it is the one in url, make it, or correct url"),
+    405: (StorageError, "the server does not support WebDAV at this address; correct url"),
+    409: (StorageError, "the parent folder does not exist; if it is the one in url, make it, or correct url"),
     413: (
         StorageError,
-        "the server takes no file of this size; raise its limit (client_max_body_size in nginx)",
+        "the server refuses files of this size; raise its limit (client_max_body_size in nginx)",
     ),
-    423: (StorageError, "the file is locked; somebody has it open"),
-    429: (StorageUnavailable, "the server asks to slow down"),
-    507: (NoSpace, "there is no space left; free some space"),
+    423: (StorageError, "the file is locked; another program has it open"),
+    429: (StorageUnavailable, "the server received too many requests"),
+    507: (NoSpace, "the disk or the quota is full; free some space"),
 }
 
 
@@ -307,6 +316,6 @@ def _join(url: str, parts: list[str]) -> str:
     return "/".join([url, *(quote(part, safe="") for part in parts)])
 
 
-def _place(answer: httpx.Response) -> httpx.URL:
-    """Where the server sends us; if nowhere, where we are."""
-    return answer.url.join(answer.headers["Location"]) if answer.has_redirect_location else answer.url
+def _redirect_target(response: httpx.Response) -> httpx.URL:
+    """The target of a redirect; the URL of the response without one."""
+    return response.url.join(response.headers["Location"]) if response.has_redirect_location else response.url

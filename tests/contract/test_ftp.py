@@ -48,7 +48,7 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
     the tests look for it."""
-    monkeypatch.setattr("storages.ftp.storage._LAST_WORD", 60)
+    monkeypatch.setattr("storages.ftp.storage._ABORT_SECONDS", 60)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ async def test_an_old_connection_is_not_used_again(
     storage = FtpStorage(old.options(folder))
     await save(storage, "a.bin", b"1")
     (first,) = storage._idle
-    monkeypatch.setattr("storages.ftp.client._LONGEST_SECONDS", -1.0)
+    monkeypatch.setattr("storages.ftp.client._MAX_AGE_SECONDS", -1.0)
     assert await load(storage, "a.bin") == b"1"
     assert first.stream.writer.is_closing()
     assert not storage._idle
@@ -347,7 +347,7 @@ async def test_a_server_that_thinks_about_what_it_got(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some bring a file elsewhere before they say that they have it."""
-    monkeypatch.setattr("storages.ftp._SILENCE", 0.4)
+    monkeypatch.setattr("storages.ftp.client.SILENCE", 0.4)
     with ftp.pyftpdlib(tmp_path, slow=0.8) as server:
         storage = FtpStorage(server.options("x"))
         await save(storage, "a.bin", b"1")
@@ -357,7 +357,7 @@ async def test_a_server_that_thinks_about_what_it_got(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"password": "another"}, "does not accept this login"),
+        ({"password": "another"}, "refuses the login"),
         ({"ca_file": ""}, "certificate is not trusted"),
         ({"ca_file": "/no/such/file"}, "ca_file cannot be used"),
         ({"host": "localhost"}, "a name that the certificate is for"),

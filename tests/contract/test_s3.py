@@ -212,7 +212,7 @@ class TestRclone(S3Suite):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bucket_name": "no-such-bucket"}, "no such bucket"),
+        ({"bucket_name": "no-such-bucket"}, "bucket does not exist"),
         ({"endpoint": "http://127.0.0.1:1"}, "cannot be reached"),
         ({"region": "us east"}, "region"),
     ],
@@ -252,7 +252,7 @@ async def test_wrong_keys_are_told(rclone: S3Server) -> None:
     await storage.close()
 
 
-@pytest.mark.parametrize(("status", "words"), [(200, "no answer of S3"), (301, "cannot be reached")])
+@pytest.mark.parametrize(("status", "words"), [(200, "not from an S3 service"), (301, "cannot be reached")])
 async def test_what_is_not_s3_is_told(moto: S3Server, status: int, words: str) -> None:
     async with canned(status, b"<html>hello</html>") as endpoint, asyncio.timeout(60):
         storage = S3Storage(moto.options("x", endpoint=endpoint))

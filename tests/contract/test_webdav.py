@@ -428,7 +428,7 @@ async def test_a_listing_without_end(
                 await writer.drain()
         writer.close()
 
-    monkeypatch.setattr("storages.webdav.storage._LONGEST_LISTING", most)
+    monkeypatch.setattr("storages.webdav.storage._MAX_LISTING", most)
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         options = WebdavOptions.model_validate(
