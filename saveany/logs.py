@@ -21,7 +21,7 @@ MASK = "***"
 
 #: Shorter values would mask ordinary words.
 _MIN_SECRET = 4
-#: These write their own traffic at INFO, request lines with tokens included; arq a line for every bell.
+#: These write their own traffic at INFO, request lines with tokens included.
 _QUIET = ("arq", "telethon", "httpx", "httpcore", "aiobotocore", "botocore", "asyncssh")
 #: These come with handlers of their own when their command line starts them.
 _OURS = ("uvicorn", "uvicorn.access", "uvicorn.error", "arq")

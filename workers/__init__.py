@@ -1,1 +1,1 @@
-"""What arq runs: claim a task, transfer its files, finish it exactly once."""
+"""The worker process: claims tasks, transfers their files, and ends each task exactly once."""

@@ -54,7 +54,7 @@ class Heartbeat:
             info, now = self._info(), time.monotonic()
             if info != published or now >= beat_at:
                 await self._store.workers.heartbeat(info)
-                await self._store.claims.wake(self._storages.working)
+                await self._store.claims.storages_recovered(self._storages.working)
                 await self._store.counters.flush()
                 published, beat_at = info, now + _BEAT_SECONDS
             if set(self._runner.lanes()) - lanes:

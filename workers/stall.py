@@ -1,4 +1,4 @@
-"""Giving up on who sends next to nothing: such a download holds a slot for ever, and is better begun anew."""
+"""Detects sources that send almost nothing; such a download would hold a slot for ever, so it is retried."""
 
 from __future__ import annotations
 
@@ -10,106 +10,114 @@ from contextvars import ContextVar
 
 from saveany.errors import Retryable
 
-#: A source that brings fewer bytes than this in so many seconds is given up.
+#: A source that sends less than this for `SECONDS` has stalled.
 LEAST_BYTES_PER_SECOND = 1024
 SECONDS = 300.0
-#: A program that says nothing for so long is not downloading, but connecting or joining parts.
+#: Seconds between two reports of a program after which it was busy with something other than downloading.
 _BUSY_SECONDS = 30.0
 
-_current: ContextVar[StallDetector | None] = ContextVar("pace", default=None)
+_current: ContextVar[StallDetector | None] = ContextVar("stall_detector", default=None)
 
 
 class StallDetector:
-    """Raises `Retryable` inside of `watching` when a source is too slow. The time in which it cannot send,
-    because we have not taken yet what it sent, does not count."""
+    """Raises `Retryable` inside of `watching` when a source has stalled.
+
+    The clock stands still while the transfer has not taken a part yet, because the source cannot send then.
+    """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._timeout: asyncio.Timeout | None = None
-        self._came = 0  # bytes since the time has begun anew
-        self._left = seconds  # while the time stands still
-        self._taking = 0
+        self._received = 0  # bytes since the clock was restarted
+        self._remaining = seconds  # of the time limit, while the clock stands still
+        self._receiving = 0  # parts that the transfer is taking
 
     @contextmanager
-    def taking(self, size: int) -> Iterator[None]:
-        """So many bytes came, and are taken until the block ends."""
-        self._came += size
-        if self._came >= LEAST_BYTES_PER_SECOND * self._seconds:
-            self._came, self._left = 0, self._seconds
-        elif not self._taking and self._timeout and (end := self._timeout.when()) is not None:
-            self._left = max(0.0, end - asyncio.get_running_loop().time())
-        self._taking += 1
-        self._set(None)
+    def receiving(self, size: int) -> Iterator[None]:
+        """A part of `size` bytes has arrived; the transfer takes it until the block ends."""
+        self._received += size
+        if self._received >= LEAST_BYTES_PER_SECOND * self._seconds:
+            self._received, self._remaining = 0, self._seconds
+        elif not self._receiving and self._timeout and (deadline := self._timeout.when()) is not None:
+            self._remaining = max(0.0, deadline - asyncio.get_running_loop().time())
+        self._receiving += 1
+        self._set_deadline(None)
         try:
             yield
         finally:
-            self._taking -= 1
-            if not self._taking:
-                self._set(asyncio.get_running_loop().time() + self._left)
+            self._receiving -= 1
+            if not self._receiving:
+                self._set_deadline(asyncio.get_running_loop().time() + self._remaining)
 
-    def allow(self, seconds: float) -> None:
-        """The source has to wait so long before it may go on."""
-        if self._timeout and (end := self._timeout.when()) is not None:
-            self._set(end + seconds)
+    def extend(self, seconds: float) -> None:
+        """Allow `seconds` more: the source must wait before it may send."""
+        if self._timeout and (deadline := self._timeout.when()) is not None:
+            self._set_deadline(deadline + seconds)
         else:
-            self._left += seconds
+            self._remaining += seconds
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """A source is at work until the block ends."""
+        """The source sends until the block ends."""
         token = _current.set(self)
         try:
             async with asyncio.timeout(self._seconds) as self._timeout:
                 try:
                     yield
                 finally:
-                    over, self._timeout = self._timeout, None
+                    timeout, self._timeout = self._timeout, None
         except TimeoutError:
-            if not over.expired():
+            if not timeout.expired():
                 raise
-            raise _too_slow(self._seconds) from None
+            raise _stalled(self._seconds) from None
         finally:
             _current.reset(token)
 
-    def _set(self, end: float | None) -> None:
+    def _set_deadline(self, deadline: float | None) -> None:
         if self._timeout and not self._timeout.expired():
-            self._timeout.reschedule(end)
+            self._timeout.reschedule(deadline)
 
 
 def note_wait(seconds: float) -> None:
-    """Whoever fetches in this context has to wait before the source sends more."""
-    if pace := _current.get():
-        pace.allow(seconds)
+    """The current download must wait `seconds` before its source sends more; that is no stall."""
+    if detector := _current.get():
+        detector.extend(seconds)
 
 
 class ProgramStallDetector:
-    """The same for a program that tells how many bytes it has: `Retryable` comes out of `has`. While it tells
-    nothing it does something else, and there is no hurry."""
+    """Raises `Retryable` in `report` when a program that downloads a file has stalled.
+
+    A program that does not report its progress is doing something else, such as connecting or joining parts.
+    """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._since = self._at = 0.0
-        self._before = 0
+        self._since = 0.0  # start of the period that is judged
+        self._reported_at = 0.0
+        self._done_before = 0  # bytes at the start of the period
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """It is given nothing until the block ends: that time does not count."""
-        began = time.monotonic()
+        """The program is paused until the block ends; that time does not count."""
+        started = time.monotonic()
         try:
             yield
         finally:
-            self._since += time.monotonic() - began
+            self._since += time.monotonic() - started
 
-    def has(self, done: int) -> None:
-        """It has so many bytes now."""
-        now, earlier = time.monotonic(), self._at
-        self._at = now
-        enough = done - self._before >= LEAST_BYTES_PER_SECOND * self._seconds
-        if enough or done < self._before or now - earlier > _BUSY_SECONDS:
-            self._since, self._before = now, done
+    def report(self, done: int) -> None:
+        """The program has `done` bytes of the file now."""
+        now, reported_at = time.monotonic(), self._reported_at
+        self._reported_at = now
+        is_moving = done - self._done_before >= LEAST_BYTES_PER_SECOND * self._seconds
+        if is_moving or done < self._done_before or now - reported_at > _BUSY_SECONDS:
+            self._since, self._done_before = now, done
         elif now - self._since > self._seconds:
-            raise _too_slow(self._seconds)
+            raise _stalled(self._seconds)
 
 
-def _too_slow(seconds: float) -> Retryable:
-    return Retryable(f"next to nothing came for {seconds / 60:.0f} minutes (less than 1 KiB per second)")
+def _stalled(seconds: float) -> Retryable:
+    return Retryable(
+        "next to nothing came for {minutes} minutes (less than 1 KiB per second)",
+        minutes=f"{seconds / 60:.0f}",
+    )

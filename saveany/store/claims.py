@@ -122,7 +122,7 @@ class Claim:
 
     async def release(self, delay_ms: int = 0, reason: str | Text = "", storage: str = "") -> None:
         """Put the task back into the queue; it can be claimed again after `delay_ms`. The user sees `reason`
-        meanwhile. `Claims.wake` ends a delay that is due to an unreachable `storage`."""
+        meanwhile. `Claims.storages_recovered` ends a delay that is due to an unreachable `storage`."""
         await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason))
 
     async def _write(self, script: str, *args: Arg) -> None:
@@ -188,9 +188,9 @@ class Claims:
         )
         return [text(task) for task in stopped]
 
-    async def wake(self, storages: Sequence[str]) -> int:
+    async def storages_recovered(self, storages: Sequence[str]) -> int:
         """Make tasks ready that were delayed until one of these storages works. Returns their number."""
-        return int(await self._db.script("wake", *storages)) if storages else 0
+        return int(await self._db.script("storages_recovered", *storages)) if storages else 0
 
     async def lanes(self) -> set[str]:
         """The lanes with ready tasks, of all users."""

@@ -291,7 +291,7 @@ class _Output:
         if done < self._last:
             self._before += self._last
         self._last = done
-        self._pace.has(self._before + done)
+        self._pace.report(self._before + done)
         self._report(self._before + done, self._before + total if total else None)
 
 

@@ -93,7 +93,7 @@ async def test_without_a_limit_nobody_waits() -> None:
 async def test_a_pause_is_not_made_up_for() -> None:
     """However long nothing came, the next bytes take their time."""
     bucket = TokenBucket(100_000)
-    bucket._at -= 3600
+    bucket._updated_at -= 3600
     began = time.monotonic()
     await bucket.take(10_000)
     assert time.monotonic() - began >= 0.1

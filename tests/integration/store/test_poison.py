@@ -153,7 +153,7 @@ async def use_the_store(store: Store) -> None:
     await store.claims.make_room("w1", [LANE], [])
     await store.outbox.claim(50, 1)
     await store.outbox.wait(0)
-    await store.claims.wake(["local1"])
+    await store.claims.storages_recovered(["local1"])
     await store.workers.living()
     await store.workers.leftovers("local1")
     await store.workers.storage_identity("local1")

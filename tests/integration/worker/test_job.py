@@ -232,8 +232,8 @@ async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
     marker.write_text(mark)
     bench.source.step = None
     assert await bench.place.probe()
-    assert await bench.store.claims.wake(["another"]) == 0
-    assert await bench.store.claims.wake(["local1"]) == 1, "it waits no longer"
+    assert await bench.store.claims.storages_recovered(["another"]) == 0
+    assert await bench.store.claims.storages_recovered(["local1"]) == 1, "it waits no longer"
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert bench.files()["a.bin"] == content("a.bin")
@@ -287,7 +287,7 @@ async def test_a_wait_for_telegram_does_not_end_when_a_storage_is_back(bench: Be
     await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
     await bench.store.claims.reconcile(judge_leases=True)
     await (await bench.claim()).release(60_000, "flood")
-    assert await bench.store.claims.wake(["local1"]) == 0
+    assert await bench.store.claims.storages_recovered(["local1"]) == 0
     assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None
 
 
@@ -305,7 +305,7 @@ async def test_a_task_waits_for_the_storage_that_it_reads_from(bench: Bench) -> 
     task = await bench.task(task_id)
     assert (task.status, task.error, task.reason) == (Status.QUEUED, "", "it broke off")
     assert bench.source.fetched == ["a.bin"]
-    assert await bench.store.claims.wake(["nas"]) == 1
+    assert await bench.store.claims.storages_recovered(["nas"]) == 1
 
 
 class Hanging(LocalStorage):

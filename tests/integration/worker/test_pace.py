@@ -93,19 +93,19 @@ async def _nowhere(_: int, __: bytes | memoryview) -> None:
 
 async def test_a_program_that_tells_of_little_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _clock(monkeypatch)
-    told = stall.ProgramStallDetector(300)
+    detector = stall.ProgramStallDetector(300)
     for _ in range(1000):  # 5 KiB a second
         clock.append(clock[-1] + 10)
-        told.has(len(clock) * 50 * KIB)
+        detector.report(len(clock) * 50 * KIB)
     clock.append(clock[-1] + 3600)  # it joins what it has fetched
-    told.has(len(clock) * 50 * KIB)
+    detector.report(len(clock) * 50 * KIB)
     done = len(clock) * 50 * KIB
     for n in range(30):
         clock.append(clock[-1] + 10)
-        told.has(done + n)
+        detector.report(done + n)
     clock.append(clock[-1] + 10)
     with pytest.raises(Retryable, match="next to nothing"):
-        told.has(done + 30)
+        detector.report(done + 30)
 
 
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:

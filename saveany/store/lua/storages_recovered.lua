@@ -1,7 +1,7 @@
--- Storages work: tasks that were put off because one of them did not may be claimed at once.
+-- Storages work again: tasks that were put off because one of them did not can be claimed at once.
 -- Touches: away:<storage>, delayed, task:<id>, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, turn.
 -- ARGV: storages …
--- Returns how many tasks there were
+-- Returns the number of these tasks
 local woken = 0
 for _, storage in ipairs(ARGV) do
   for _, id in ipairs(redis.call('SPOP', P .. 'away:' .. storage, 200)) do
