@@ -1,4 +1,4 @@
-"""Routes for storages. The API opens no storage itself; workers report on them and answer queries."""
+"""Storages, as the workers see them: the API opens none itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
 from saveany.store import WorkerInfo
-from saveany.texts import Text
 from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 
@@ -40,37 +39,34 @@ async def list_storages(use: Use) -> StorageList:
 async def list_files(
     use: Use,
     name: StorageName,
-    path: Annotated[str, Query(max_length=4096, description="A folder; empty means the root.")] = "",
-    after: Annotated[str, Query(max_length=255, description="`next` of the previous page.")] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries.")] = 100,
+    path: Annotated[str, Query(max_length=4096, description="A folder; empty is the root.")] = "",
+    after: Annotated[str, Query(max_length=255, description="From `next` of the answer before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries at a time.")] = 100,
 ) -> FileList:
-    """The entries of a folder, sorted by name, as listed by a worker; 503 if no worker replies."""
+    """What is in a folder, by name. A worker that has the storage looks; 503 if none answers."""
     try:
-        normalized = folder(path)
+        place = folder(path)
     except InvalidInput as error:
-        raise InvalidInput(error.text, "path") from error
-    found = await _ask(use, name, "list", path=normalized, after=after, limit=limit)
+        raise InvalidInput(error.message, "path") from error
+    found = await _ask(use, name, "list", path=place, after=after, limit=limit)
     entries = [_entry(each) for each in found]
-    return FileList(
-        path=normalized, entries=entries, next=entries[-1].name if len(entries) == limit else None
-    )
+    return FileList(path=place, entries=entries, next=entries[-1].name if len(entries) == limit else None)
 
 
 @router.post(
-    "/{name}/test", operation_id="testStorage", summary="Test a storage", responses=responses(404, 503)
+    "/{name}/test", operation_id="testStorage", summary="Try a storage", responses=responses(404, 503)
 )
 async def test_storage(use: Use, name: StorageName) -> StorageTest:
-    """Have a worker write a small file, read it back and delete it. The message of a 503 is the reason."""
+    """Write a small file, read it back, delete it; on a worker that has it. 503 says what is wrong."""
     return StorageTest(seconds=await _ask(use, name, "probe"))
 
 
 async def _ask(use: ApiServices, name: str, kind: str, **args: object) -> Any:
     if use.config.storage(name) is None:
-        raise NotFound("there is no storage {name!r}", name=name)
+        raise NotFound(f"there is no storage {name!r}")
     workers = await use.store.workers.living()
     if not any(name in worker.storages for worker in workers):
-        problem = storage_problem(name, workers) or Text("no worker has it")
-        raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
+        raise Unavailable(f"storage {name!r}: {storage_problem(name, workers)}")
     answer = await use.store.queries.ask(name, kind, args)
     if answer.error:
         raise _ERRORS.get(answer.error, Unavailable)(answer.message)

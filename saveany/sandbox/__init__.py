@@ -1,7 +1,8 @@
 """A Telegram data centre on loopback: for `saveany demo`, tests and benchmarks.
 
-It speaks real MTProto to unmodified clients and is strict where the real service is strict. Start with
-`Sandbox`; `samples` is what is in it, `faults` is what can go wrong, `handlers` is what it answers.
+It speaks real MTProto with unmodified clients and enforces the rules of the real service. Start with
+`Sandbox`; `samples` has its contents, `faults` the failures it can simulate, `handlers` the methods it
+implements.
 """
 
 from saveany.sandbox.faults import Fault

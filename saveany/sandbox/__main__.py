@@ -1,4 +1,5 @@
-"""`python -m saveany.sandbox`: the data centre alone, for any client that can be told its address and key."""
+"""`python -m saveany.sandbox`: the sandbox as a program, for any client with a configurable address and
+key."""
 
 import argparse
 import asyncio
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Start, say where it is, wait for the signal, stop."""
+    """Start, print the address, wait for a signal and stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,7 +40,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 async def _open_more(sandbox: Sandbox, options: argparse.Namespace) -> None:
-    """The CDN, and more addresses of data centres."""
+    """Start the CDN and further addresses of data centres."""
     if options.cdn:
         await sandbox.open_cdn(*options.cdn)
     for dc in options.dead_address:
@@ -49,7 +50,7 @@ async def _open_more(sandbox: Sandbox, options: argparse.Namespace) -> None:
 
 
 def describe(sandbox: Sandbox) -> dict[str, Any]:
-    """Everything that a client needs to know, as `--json` prints it."""
+    """Everything a client needs to connect, as printed by `--json`."""
     return {
         "telegram": {
             "address": sandbox.address,
@@ -65,7 +66,7 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
-#: How to be a person.
+#: How to act as a person in a chat with the bot.
 _ACTING = """\
 To act as a person, give the person's session to any Telethon program (the user's is for the application):
 
@@ -102,14 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m saveany.sandbox", description=main.__doc__)
     add = parser.add_argument
     add("--port", type=int, default=0, metavar="N", help="port of the main data centre; default: a free one")
-    add("--state", type=Path, metavar="DIR", help="remember keys, logins and ports here")
+    add("--state", type=Path, metavar="DIR", help="keep keys, logins and ports in this folder")
     add("--json", action="store_true", help="print address, key, logins and samples as one line of JSON")
-    add("--delay", type=float, default=0, metavar="MS", help="milliseconds by which every reply is late")
+    add("--delay", type=float, default=0, metavar="MS", help="delay of every reply in milliseconds")
     add("--rate", type=int, default=0, metavar="BYTES/S", help="speed of each connection")
     number: dict[str, Any] = {"type": int, "action": "append", "default": []}
-    add("--cdn", metavar="FILE", help="have this file on a CDN", **number)
+    add("--cdn", metavar="FILE", help="serve this file from a CDN", **number)
     add("--media-address", metavar="DC", help="give a data centre another address, for files", **number)
-    add("--dead-address", metavar="DC", help="name another one for files, which never answers", **number)
+    add(
+        "--dead-address", metavar="DC", help="announce another address for files that never replies", **number
+    )
     add(
         "--fault",
         type=_fault,

@@ -1,9 +1,9 @@
-"""Who is told what: events of the world as the updates that one account is shown.
+"""Broadcasts the events of the world to the accounts that can see them, as Telegram's updates.
 
-An account that is connected has them pushed to each session that asked for anything without
-`invokeWithoutUpdates`; the session whose request made them happen has them in its answer instead. Everybody
-else fetches them later (`handlers.updates`). `seq` is 0 throughout, which means that order does not depend
-on it; privacy mode leaves gaps in the `pts` that a bot is shown, so that it must fetch what is between.
+They are pushed to each connected session that has sent any request without `invokeWithoutUpdates`. The
+session whose request caused an event receives it in the reply. All others fetch it later
+(`handlers.updates`). `seq` is always 0, so clients do not use it for the order. Privacy mode leaves gaps in
+the `pts` that a bot sees, which makes it fetch the difference.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,14 @@ from typing import Any, Protocol
 from telethon.tl import types as tl
 
 from saveany.sandbox.key_store import StoredKey
-from saveany.sandbox.message_boxes import MessageEvent, MessageEventKind
-from saveany.sandbox.privacy import meant_for
+from saveany.sandbox.model import MessageEvent, MessageEventKind
+from saveany.sandbox.privacy import is_visible
 from saveany.sandbox.view import AccountView
 from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage, World
 
 
 class UpdateListener(Protocol):
-    """A connection to which updates can be pushed."""
+    """A connection that updates can be pushed to."""
 
     @property
     def key(self) -> StoredKey | None:
@@ -29,14 +29,14 @@ class UpdateListener(Protocol):
 
     @property
     def listens(self) -> bool:
-        """Whether it has asked for updates."""
+        """Whether it receives updates."""
 
     def tell(self, updates: Any) -> None:
         """Push TL `Updates`."""
 
 
 class UpdateBroadcaster:
-    """Tells listeners what happens in a world."""
+    """Pushes the events of a world to listeners."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -46,16 +46,16 @@ class UpdateBroadcaster:
         world.watchers.append(self._happened)
 
     def join(self, listener: UpdateListener) -> None:
-        """Tell it from now on."""
+        """Add a listener."""
         self._listeners.add(listener)
 
     def leave(self, listener: UpdateListener) -> None:
-        """Tell it no more."""
+        """Remove a listener."""
         self._listeners.discard(listener)
 
     @contextmanager
-    def answering(self, listener: UpdateListener) -> Iterator[list[MessageEvent]]:
-        """While its request is answered it is not told what this makes happen, which is in the list."""
+    def handling(self, listener: UpdateListener) -> Iterator[list[MessageEvent]]:
+        """Collect the events that a listener's request causes in the list, instead of pushing them to it."""
         self._asking, self._made = listener, []
         try:
             yield self._made
@@ -63,7 +63,8 @@ class UpdateBroadcaster:
             self._asking = None
 
     def push(self, update: Any, *, account: int | None = None, key: StoredKey | None = None) -> int:
-        """Tell an account, or whoever uses a key, something that has no number; returns how many heard it."""
+        """Push an update without a pts to an account, or to the sessions with a key. Returns the number of
+        sessions."""
         wanted = [each for each in self._listeners if each.listens and each.key is not None]
         hearers = [e for e in wanted if e.key is key or (account is not None and _account(e) == account)]
         return self._tell(hearers, tl.UpdateShort(update, datetime.now(UTC)))
@@ -71,10 +72,10 @@ class UpdateBroadcaster:
     def push_to(
         self, account: SandboxAccount, update: Any, chat: Chat, users: Iterable[SandboxAccount]
     ) -> int:
-        """The same for something in a chat that other people did."""
+        """Push an update about a chat to an account; `users` caused it. Returns the number of sessions."""
         view = AccountView(self._world, account)
         shown = {user.id: view.user(user) for user in users}
-        around = view.around(chat, [])
+        around = view.peers_of(chat, [])
         people = {**{user.id: user for user in around["users"]}, **shown}
         letter = tl.Updates([update], list(people.values()), around["chats"], datetime.now(UTC), 0)
         hearers = [each for each in self._listeners if each.listens and _account(each) == account.id]
@@ -95,24 +96,24 @@ class UpdateBroadcaster:
 
 
 def updates(view: AccountView, events: Iterable[MessageEvent], *extra: Any) -> Any:
-    """TL `updates` with what an account sees of some events, after `extra`."""
+    """TL `updates` with those events that the account can see, after the updates in `extra`."""
     seen = [event for event in events if sees(view.account, event)]
     found = [update for update in (update_of(view, event) for event in seen) if update is not None]
-    return tl.Updates([*extra, *found], date=datetime.now(UTC), seq=0, **around(view, seen))
+    return tl.Updates([*extra, *found], date=datetime.now(UTC), seq=0, **peers_of(view, seen))
 
 
-def around(view: AccountView, events: Iterable[MessageEvent]) -> dict[str, list[Any]]:
-    """The chats and users that go with events."""
-    return view.around_all((event.chat, messages(event)) for event in events)
+def peers_of(view: AccountView, events: Iterable[MessageEvent]) -> dict[str, list[Any]]:
+    """The chats and users that events refer to."""
+    return view.peers_of_all((event.chat, messages(event)) for event in events)
 
 
 def messages(event: MessageEvent) -> list[StoredMessage]:
-    """The messages of an event that are still there."""
+    """The messages of an event that still exist."""
     return [event.chat.messages[id_] for id_ in event.ids if id_ in event.chat.messages]
 
 
 def update_of(view: AccountView, event: MessageEvent) -> Any:
-    """An event as a TL update; None if its message is gone."""
+    """An event as a TL update; None if its message was deleted."""
     chat, counted = event.chat, {"pts": event.pts, "pts_count": event.count}
     if event.kind is MessageEventKind.DELETED:
         if chat.private:
@@ -133,14 +134,14 @@ _MESSAGE_UPDATES: dict[tuple[MessageEventKind, bool], Any] = {
 
 
 def sees(account: SandboxAccount, event: MessageEvent) -> bool:
-    """Whether an account is told of an event."""
+    """Whether an account can see an event."""
     chat = event.chat
     if chat.private:
         return chat.owner == account.id
     if account.id not in chat.members:
         return False
     return event.kind is MessageEventKind.DELETED or any(
-        meant_for(account, chat, each) for each in messages(event)
+        is_visible(account, chat, each) for each in messages(event)
     )
 
 

@@ -1,4 +1,4 @@
-"""A request as faults and counters see it."""
+"""Calls: the properties of requests by which faults and counters select them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from saveany.sandbox.key_store import StoredKey
 
 @dataclass(frozen=True)
 class Call:
-    """Who asked what of which connection."""
+    """A request: its method, connection, account and file."""
 
-    method: str  # as Telegram names it: "upload.getFile"
+    method: str  # Telegram's name of it: "upload.getFile"
     connection: int  # counted from 1 over all data centres
     account: int | None = None
     file: int | None = None
@@ -28,26 +28,27 @@ def method_name(request: Any) -> str:
 
 
 class CallCounters:
-    """How often each method was called and how many bytes of files were sent, by any of a call's fields."""
+    """Counts requests and sent bytes of files; both can be queried by any field of the calls."""
 
     def __init__(self) -> None:
         self._requests: Counter[Call] = Counter()
         self._bytes: Counter[Call] = Counter()
 
     def count(self, call: Call) -> None:
-        """A request has come in."""
+        """Count a request."""
         self._requests[call] += 1
 
     def sent(self, call: Call, length: int) -> None:
-        """Bytes of a file have gone out in answer to it."""
+        """Count bytes of a file that were sent in reply to a call."""
         self._bytes[call] += length
 
     def requests(self, **where: object) -> int:
-        """Requests whose call has these values, e.g. `requests(method="upload.getFile", file=1003)`."""
+        """The number of requests whose calls have these values, e.g. `requests(method="upload.getFile",
+        file=1003)`."""
         return _total(self._requests, where)
 
     def bytes(self, **where: object) -> int:
-        """Bytes of files sent for calls with these values."""
+        """The number of bytes of files sent for calls with these values."""
         return _total(self._bytes, where)
 
     def by(self, name: str, **where: object) -> dict[Any, int]:
@@ -59,7 +60,7 @@ class CallCounters:
         return dict(groups)
 
     def clear(self) -> None:
-        """Start from nothing."""
+        """Reset all counters."""
         self._requests.clear()
         self._bytes.clear()
 

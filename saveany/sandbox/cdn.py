@@ -1,7 +1,7 @@
-"""A CDN data centre: it holds encrypted copies of popular files (https://core.telegram.org/cdn).
+"""A CDN data centre: it serves encrypted copies of popular files (https://core.telegram.org/cdn).
 
-It has an RSA key of its own, knows no accounts and answers nothing but upload.getCdnFile. The data centre of
-a file sends clients there, and tells them the key, and the hashes of what they must get.
+It has a separate RSA key, knows no accounts and implements only upload.getCdnFile. The data centre of a file
+redirects clients to it and sends them the key and the hashes.
 """
 
 import hashlib
@@ -19,32 +19,32 @@ from telethon.tl import types as tl
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.model import StoredFile
 
-#: The number of the first of Telegram's own.
+#: The id of Telegram's first CDN data centre.
 CDN_DC = 203
-_HASHED = 128 << 10  # bytes for which there is one hash
-_HASHES = 16  # are told at once
+_HASH_BLOCK = 128 << 10  # bytes covered by one hash
+_HASHES_PER_REPLY = 16
 _TOKEN = struct.Struct("<qi")  # file, generation
 
 
 @dataclass(eq=False)
 class Cdn:
-    """Which files it has, and what clients must know to read them."""
+    """The files on the CDN, and the keys and hashes that clients need."""
 
     rsa: RSAPrivateKey
     public_key: str
-    files: set[int]  # clients are sent to it for these
-    held: set[int] = field(default_factory=set)  # it has these in its memory; others it must get first
-    generation: int = 1  # tokens of an earlier one are refused
+    files: set[int]  # clients are redirected to the CDN for these
+    held: set[int] = field(default_factory=set)  # files in its memory; others must be uploaded to it first
+    generation: int = 1  # tokens of earlier generations are refused
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
     def redirect(self, file: StoredFile, offset: int) -> Any:
-        """What a client is told that asks for a part of such a file elsewhere."""
+        """The reply to a client that requests a part of a CDN file from another data centre."""
         key, iv = self._cipher(file)
         hashes = self.hashes(file, offset)
         return tl.upload.FileCdnRedirect(CDN_DC, self._token(file.id, self.generation), key, iv, hashes)
 
     def file(self, token: bytes) -> int:
-        """The file of a token."""
+        """The id of the file of a token."""
         if len(token) < _TOKEN.size:
             raise RpcFailure(400, "FILE_TOKEN_INVALID")
         file, generation = _TOKEN.unpack_from(token)
@@ -53,10 +53,10 @@ class Cdn:
         return int(file)
 
     def hashes(self, file: StoredFile, offset: int) -> list[Any]:
-        """Those of some blocks from an offset on."""
-        first = offset - offset % _HASHED
-        starts = range(first, min(file.content.size, first + _HASHES * _HASHED), _HASHED)
-        blocks = ((start, file.content.read(start, _HASHED)) for start in starts)
+        """The hashes of the next blocks from an offset on."""
+        first = offset - offset % _HASH_BLOCK
+        starts = range(first, min(file.content.size, first + _HASHES_PER_REPLY * _HASH_BLOCK), _HASH_BLOCK)
+        blocks = ((start, file.content.read(start, _HASH_BLOCK)) for start in starts)
         return [tl.FileHash(start, len(data), hashlib.sha256(data).digest()) for start, data in blocks]
 
     def part(self, file: StoredFile, offset: int, limit: int) -> bytes:
@@ -67,11 +67,11 @@ class Cdn:
         return cipher.update(file.content.read(offset, limit))
 
     def request_token(self, file: int) -> bytes:
-        """What a client must take to the data centre of a file that is not held."""
+        """The token for reuploadCdnFile, for a file that is not in memory."""
         return hmac.digest(self.secret, b"upload %d" % file, "sha256")
 
     def forget(self, files: Iterable[int]) -> None:
-        """Have files no more in memory."""
+        """Remove files from memory."""
         self.held -= set(files)
 
     def _cipher(self, file: StoredFile) -> tuple[bytes, bytes]:

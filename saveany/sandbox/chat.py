@@ -17,7 +17,7 @@ from telethon.sessions import StringSession
 
 from saveany.sandbox.server import Sandbox
 
-#: What a person may type beside text.
+#: Shown at the start of the chat.
 HELP = (
     "You are chatting with the bot. Type a link, such as https://t.me/channel/123, or /help; a number "
     "presses that button; !file PATH sends a file; Ctrl-D ends."
@@ -26,22 +26,22 @@ _BOT = "sandbox_bot"
 
 
 class TerminalChat:
-    """One chat: `say` shows a line, `lines` are what the person types."""
+    """A chat between the sample person and the bot. `show` prints a line."""
 
-    def __init__(self, sandbox: Sandbox, say: Callable[[str], None]) -> None:
+    def __init__(self, sandbox: Sandbox, show: Callable[[str], None]) -> None:
         rsa.add_key(sandbox.public_key, old=False)
         self._client = TelegramClient(StringSession(sandbox.person_session), 1, "hash")
-        self._say = say
-        self._shown: dict[int, list[str]] = {}  # lines by message
-        self._with_buttons: Any = None  # the newest message that has some
+        self._print = show
+        self._shown: dict[int, list[str]] = {}  # message id -> its lines
+        self._with_buttons: Any = None  # the newest message with buttons
 
     async def run(self, lines: AsyncIterator[str]) -> None:
-        """Chat until `lines` end."""
+        """Send each typed line to the bot until `lines` end."""
         self._client.add_event_handler(self._show, events.NewMessage(incoming=True))
         self._client.add_event_handler(self._show, events.MessageEdited(incoming=True))
         await self._client.connect()
         try:
-            self._say(HELP)
+            self._print(HELP)
             async for line in lines:
                 if line.strip():
                     await self._act(line.strip())
@@ -57,29 +57,29 @@ class TerminalChat:
             else:
                 await self._client.send_message(_BOT, line)
         except errors.RPCError as error:
-            self._say(f"! Telegram refused that: {error}")
+            self._print(f"! Telegram refused this: {error}")
 
     async def _press(self, number: int) -> None:
         buttons = self._buttons(self._with_buttons)
         if not 1 <= number <= len(buttons):
-            self._say(f"! There is no button {number}.")
+            self._print(f"! There is no button {number}.")
             return
         reply = await buttons[number - 1].click()
         if text := getattr(reply, "message", None):
-            self._say(f"  ({text})")
+            self._print(f"  ({text})")
 
     async def _send_file(self, path: Path) -> None:
         try:
             content = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
-            self._say(f"! Cannot send {path}: {error.strerror or error}.")
+            self._print(f"! Cannot send {path}: {error.strerror or error}.")
             return
         file = BytesIO(content)
         file.name = path.name
         await self._client.send_file(_BOT, file, force_document=True)
 
     async def _show(self, event: Any) -> None:
-        """Show a new message; of one that was edited only the lines that are new."""
+        """Show a new message, or the changed lines of an edited one."""
         message = event.message
         lines = [line for line in (message.raw_text or "").splitlines() if line.strip()]
         if message.file:
@@ -91,18 +91,18 @@ class TerminalChat:
             self._with_buttons = message
         new = [line for line in lines if line not in known]
         for line in new:
-            self._say(f"bot: {line}")
+            self._print(f"bot: {line}")
         if buttons and (new or buttons != [line for line in known if line.startswith("[")]):
-            self._say("     " + "  ".join(buttons))
+            self._print("     " + "  ".join(buttons))
 
     def _buttons(self, message: Any) -> list[Any]:
         return [button for row in getattr(message, "buttons", None) or () for button in row]
 
 
 async def typed_lines() -> AsyncIterator[str]:
-    """The lines that are typed on stdin, until its end."""
+    """The lines typed on stdin, until its end."""
     mode = os.fstat(sys.stdin.fileno()).st_mode
-    # epoll refuses files and /dev/null
+    # Files and /dev/null cannot be polled with epoll, so they are read directly.
     if not (sys.stdin.isatty() or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         for typed in sys.stdin:
             yield typed

@@ -1,4 +1,4 @@
-"""One connection of a client: packets in, messages out (https://core.telegram.org/mtproto/description)."""
+"""Serves one connection of a client (https://core.telegram.org/mtproto/description)."""
 
 import asyncio
 import logging
@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 from telethon.tl.core import GzipPacked, MessageContainer
@@ -21,38 +22,52 @@ from saveany.sandbox.faults import Outcome
 from saveany.sandbox.handlers.files import FilePart
 from saveany.sandbox.handshake import Handshake, plain_message
 from saveany.sandbox.key_store import StoredKey
-
-if TYPE_CHECKING:
-    from saveany.sandbox.server import DataCenter
+from saveany.sandbox.model import MessageEvent
+from saveany.sandbox.shared_state import SharedState
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_KEY = struct.pack("<i", -404)  # all that a client hears whose key nobody knows
-WRITE_BUFFER = 4 << 20  # bytes that may wait for a slow client before its next request is read
-_SMALLEST = 24  # bytes of a packet: key id, message key
-_LONGEST_IN_CONTAINER = 64 << 10  # bytes; what is longer is sent by itself
-_CONTAINER = struct.Struct("<Ii")  # constructor, how many
+UNKNOWN_KEY = struct.pack("<i", -404)  # the reply to a client with an unknown key
+WRITE_BUFFER = 4 << 20  # bytes that may be buffered for a slow client before its next request is read
+_MIN_PACKET = 24  # bytes: key id, message key
+_MAX_IN_CONTAINER = 64 << 10  # bytes; a longer message is sent separately
+_CONTAINER = struct.Struct("<Ii")  # constructor, number of messages
 _INNER = struct.Struct("<qii")  # message id, sequence number, length
-_SALT_LIFE = 1800  # seconds
+_SALT_LIFETIME = 1800  # seconds
 _RPC_RESULT = struct.Struct("<Iq")
 _RPC_RESULT_ID, _VECTOR_ID = 0xF35C6D01, 0x1CB5C415
 _TRUE, _FALSE = struct.pack("<I", 0x997275B5), struct.pack("<I", 0xBC799737)
-_GZIP_FROM = 512  # bytes
-_OLDEST, _NEWEST = -300, 30  # seconds around the server's clock in which a message id must lie
+_MIN_GZIP = 512  # bytes; shorter results are not compressed
+_MIN_AGE, _MAX_AGE = -300, 30  # seconds by which a message id may differ from the server's clock
 _NO_ANSWER = (tl.MsgsAck, tl.MsgsStateReq, tl.MsgsAllInfo, tl.MsgResendReq)
 _PINGS = (fn.PingRequest, fn.PingDelayDisconnectRequest)
-#: What a push is called in counters and faults.
+#: The method of pushed updates in counters and faults.
 PUSH = "updates"
 
 Body = tuple[bytes, ...]
 Answer = Body | asyncio.Future[Body]
 
 
+class ConnectionOwner(Protocol):
+    """The data centre that a connection belongs to."""
+
+    id: int
+    rsa: RSAPrivateKey
+    shared: SharedState
+    salt: int
+
+    def change_salt(self) -> None:
+        """Accept only a new salt from now on."""
+
+    def context(self, key: StoredKey, events: list[MessageEvent]) -> handlers.RequestContext:
+        """The context for a handler."""
+
+
 class ClientConnection:
-    """Serves one client until it goes away; `number` counts the connections of a sandbox from 1."""
+    """Serves one client until it disconnects; `number` counts the connections of a sandbox from 1."""
 
     def __init__(
-        self, center: "DataCenter", number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, center: ConnectionOwner, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.center = center
         self.number = number
@@ -61,22 +76,24 @@ class ClientConnection:
         self._reader = reader
         self._writer = writer
         self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
-        self._handshake = Handshake(center.rsa, center.id, lambda key: self._shared.vault.add(key, center.id))
+        self._handshake = Handshake(
+            center.rsa, center.id, lambda key: self._shared.key_store.add(key, center.id)
+        )
         self.key: StoredKey | None = None
         self.listens = False
         self._pending: set[asyncio.Future[Body]] = set()
         self._session = 0
-        self._announced = False  # the client knows that its session is a new one
-        self._newest = 0  # the id of the client's last message
-        self._sequence = 0  # how many of our messages wanted an acknowledgement
-        self._waiting: list[_Message] | None = None  # answers to one packet, to be sent together
+        self._announced = False  # whether the client was told that its session is new
+        self._newest = 0  # id of the client's last message
+        self._sequence = 0  # number of sent messages that require an acknowledgement
+        self._waiting: list[_Message] | None = None  # replies to one packet, to be sent together
         self._last_id = 0
         self._silent = False
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     async def run(self) -> None:
-        """Serve until the client leaves or breaks the protocol."""
-        self._shared.news.join(self)
+        """Serve until the client disconnects or violates the protocol."""
+        self._shared.broadcaster.join(self)
         try:
             self._transport = await transport.accept(self._reader)
             while True:
@@ -87,60 +104,60 @@ class ClientConnection:
         except ProtocolError as broken:
             log.info("connection %d closed: %s", self.number, broken)
         except Exception:
-            log.exception("connection %d closed by a mistake of ours", self.number)
+            log.exception("connection %d closed because of an internal error", self.number)
         finally:
-            self._shared.news.leave(self)
+            self._shared.broadcaster.leave(self)
             self._use(None)
             for answer in list(self._pending):
                 answer.cancel()
             self._writer.transport.abort()
 
     def drop(self) -> None:
-        """Close it at once, whatever is on its way."""
+        """Close the connection at once."""
         self._writer.transport.abort()
 
-    # -- in
+    # Receiving.
 
     def _receive(self, packet: bytes) -> None:
-        if len(packet) < _SMALLEST:
-            raise ProtocolError(f"a packet of {len(packet)} bytes")
+        if len(packet) < _MIN_PACKET:
+            raise ProtocolError(f"a packet has only {len(packet)} bytes")
         if packet[:8] == bytes(8):
             self._serve_plain(envelope.read(packet[20:]))
             return
-        key = self._shared.vault.key(int.from_bytes(packet[:8], "little"), self.center.id)
+        key = self._shared.key_store.key(int.from_bytes(packet[:8], "little"), self.center.id)
         if key is None:
             self._write(UNKNOWN_KEY)
             return
         self._use(key)
         self._open(key, envelope.unseal(key.auth.key, packet[8:]))
 
-    def _open(self, key: StoredKey, letter: envelope.Envelope) -> None:
-        if letter.session != self._session:
-            self._session, self._sequence = letter.session, 0
+    def _open(self, key: StoredKey, message: envelope.Envelope) -> None:
+        if message.session != self._session:
+            self._session, self._sequence = message.session, 0
             self._announced = self.listens = False
-        if code := _id_fault(letter.message_id):
-            self._push(tl.BadMsgNotification(letter.message_id, letter.sequence, code))
+        if code := _message_id_error(message.message_id):
+            self._push(tl.BadMsgNotification(message.message_id, message.sequence, code))
             return
-        if letter.salt != self.center.salt:
-            self._push(tl.BadServerSalt(letter.message_id, letter.sequence, 48, self.center.salt))
+        if message.salt != self.center.salt:
+            self._push(tl.BadServerSalt(message.message_id, message.sequence, 48, self.center.salt))
             return
-        self._newest = letter.message_id
-        with self._together():
+        self._newest = message.message_id
+        with self._batched():
             if not self._announced:
                 self.renew_session()
-            requests = envelope.requests(letter.message_id, letter.body)
-            late = [id_ for id_, request, quiet in requests if self._serve(key, id_, request, quiet)]
-            if late:
-                self._push(tl.MsgsAck(late))
+            requests = envelope.requests(message.message_id, message.body)
+            delayed = [id_ for id_, request, quiet in requests if self._serve(key, id_, request, quiet)]
+            if delayed:
+                self._push(tl.MsgsAck(delayed))
 
     def renew_session(self) -> None:
-        """Announce a new session. Updates are pushed only after the client has asked for something in it."""
+        """Announce a new session. Updates are pushed only after the client has sent a request in it."""
         self._announced, self.listens = True, False
         unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
         self._send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
 
     def _use(self, key: StoredKey | None) -> None:
-        """Note from where which key is in use."""
+        """Record the key in use, and the client address it is used from."""
         if key is self.key:
             return
         if self.key is not None:
@@ -149,7 +166,7 @@ class ClientConnection:
             key.hosts[self._host] += 1
         self.key = key
 
-    # -- answers
+    # Replies.
 
     def _serve_plain(self, request: Any) -> None:
         def make(outcome: Outcome) -> Body:
@@ -161,7 +178,8 @@ class ClientConnection:
         self._answer(Call(method_name(request), self.number), make, send)
 
     def _serve(self, key: StoredKey, message_id: int, request: Any, quiet: bool) -> bool:
-        """Answer a request; returns whether the answer comes later, so that it must be acknowledged now."""
+        """Reply to a request. Returns whether the reply is sent later, so that the request must be
+        acknowledged now."""
         if isinstance(request, _NO_ANSWER):
             return False
         call = Call(method_name(request), self.number, key.account, self._file(request), key)
@@ -179,7 +197,7 @@ class ClientConnection:
         return self._answer(call, make, self._send)
 
     def _file(self, request: Any) -> int | None:
-        """The file that a request is about."""
+        """The file that a request refers to."""
         if (token := getattr(request, "file_token", None)) and self._shared.cdn:
             with suppress(RpcFailure):
                 return self._shared.cdn.file(token)
@@ -187,7 +205,7 @@ class ClientConnection:
 
     def _future_salts(self, message_id: int) -> Any:
         now = int(time.time())
-        salts = [tl.FutureSalt(now, now + _SALT_LIFE, self.center.salt)]
+        salts = [tl.FutureSalt(now, now + _SALT_LIFETIME, self.center.salt)]
         return tl.FutureSalts(message_id, now, salts)
 
     def tell(self, updates: Any) -> None:
@@ -198,13 +216,13 @@ class ClientConnection:
     def _answer(
         self, call: Call, make: Callable[[Outcome], Answer], send: Callable[[Body, bool], None]
     ) -> bool:
-        """The one place where faults happen: to every request, between its arrival and its reply. Returns
-        whether the reply comes later."""
+        """Apply the faults and send the reply. All faults happen here, between the arrival of a request and
+        its reply. Returns whether the reply is sent later."""
         shared = self._shared
         shared.counters.count(call)
-        outcome = shared.faults.meet(call)
+        outcome = shared.faults.apply(call)
         if outcome.refuse is not None and call.key is not None:
-            shared.vault.refuse(call.key, *outcome.refuse)
+            shared.key_store.refuse(call.key, *outcome.refuse)
         if outcome.drop:
             self.drop()
         self._silent |= outcome.silent
@@ -240,8 +258,8 @@ class ClientConnection:
         try:
             if outcome.error is not None:
                 raise outcome.error
-            with self._shared.news.answering(self) as events:
-                result = handlers.answer(self.center.context(key, events), request)
+            with self._shared.broadcaster.handling(self) as events:
+                result = handlers.handle(self.center.context(key, events), request)
         except RpcFailure as failure:
             return _refusal(failure)
         if isinstance(result, asyncio.Future):
@@ -254,7 +272,7 @@ class ClientConnection:
         return body
 
     def _later(self, head: bytes, result: asyncio.Future[Any]) -> asyncio.Future[Body]:
-        """An answer that somebody else has to give first."""
+        """A reply that depends on another client."""
 
         async def body() -> Body:
             try:
@@ -267,11 +285,11 @@ class ClientConnection:
         answer.add_done_callback(self._pending.discard)
         return answer
 
-    # -- out
+    # Sending.
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Send what is said meanwhile in one container, unless it is long or a single message."""
+    def _batched(self) -> Iterator[None]:
+        """Send the messages of the block in one container, except for long ones and for a single one."""
         self._waiting = []
         try:
             yield
@@ -280,24 +298,24 @@ class ClientConnection:
             self._waiting = None
 
     def _push(self, thing: Any) -> None:
-        """Send something that wants no acknowledgement."""
+        """Send a message that requires no acknowledgement."""
         self._send((bytes(thing),), False, wants_ack=False)
 
     def _send(self, body: Body, corrupt: bool, *, wants_ack: bool = True) -> None:
-        """Send a message to the client, now or together with others."""
+        """Send a message to the client, now or in a container with others."""
         if self.key is None:
-            return  # the client left while the answer was under way
+            return  # the client has disconnected
         message = _Message(self._message_id(), self._next_sequence(wants_ack), body)
         if self._waiting is None:
             self._seal(message, corrupt)
-        elif corrupt or sum(map(len, body)) > _LONGEST_IN_CONTAINER:
+        elif corrupt or sum(map(len, body)) > _MAX_IN_CONTAINER:
             self._flush()
             self._seal(message, corrupt)
         else:
             self._waiting.append(message)
 
     def _flush(self) -> None:
-        """Send the messages that wait."""
+        """Send the waiting messages."""
         waiting, self._waiting = self._waiting or [], []
         if len(waiting) > 1:
             inner = b"".join(map(_in_container, waiting))
@@ -316,7 +334,7 @@ class ClientConnection:
         self._write(struct.pack("<Q", self.key.id), message_key, sealed)
 
     def _next_sequence(self, wants_ack: bool) -> int:
-        """Twice the number of messages before that wanted an acknowledgement, plus 1 if this one does."""
+        """Twice the number of earlier messages that require an acknowledgement, plus 1 if this one does."""
         before = self._sequence
         self._sequence += wants_ack
         return 2 * before + wants_ack
@@ -326,13 +344,13 @@ class ClientConnection:
             self._writer.write(self._transport.frame(*parts))
 
     def _message_id(self) -> int:
-        """The clock in units of 2^-32 s, growing, and 1 modulo 4 as a server's answers are."""
+        """The clock in units of 2^-32 s, increasing, and 1 modulo 4 as required for a server's replies."""
         self._last_id = max(int(time.time() * 2**32) & ~3 | 1, self._last_id + 4)
         return self._last_id
 
 
 class _Message(NamedTuple):
-    """One of our messages."""
+    """A message to the client."""
 
     id: int
     sequence: int
@@ -344,14 +362,14 @@ def _in_container(message: _Message) -> bytes:
     return b"".join((_INNER.pack(message.id, message.sequence, length), *message.body))
 
 
-def _id_fault(message_id: int) -> int:
-    """The code of bad_msg_notification that a client's message id deserves, or 0."""
+def _message_id_error(message_id: int) -> int:
+    """The code of bad_msg_notification for a client's message id; 0 if the id is valid."""
     seconds = (message_id >> 32) - time.time()
     if message_id % 4:
         return 18
-    if seconds < _OLDEST:
+    if seconds < _MIN_AGE:
         return 16
-    return 17 if seconds > _NEWEST else 0
+    return 17 if seconds > _MAX_AGE else 0
 
 
 def _refusal(failure: RpcFailure) -> Body:
@@ -359,14 +377,14 @@ def _refusal(failure: RpcFailure) -> Body:
 
 
 def _serialise(result: Any) -> bytes:
-    """A result in TL, compressed if that makes it smaller, as the service does."""
+    """A serialized result, compressed if that makes it smaller, as the real service does."""
     if isinstance(result, bool):
         return _TRUE if result else _FALSE
     if isinstance(result, list):
         plain = struct.pack("<Ii", _VECTOR_ID, len(result)) + b"".join(map(bytes, result))
     else:
         plain = bytes(result)
-    if len(plain) < _GZIP_FROM:
+    if len(plain) < _MIN_GZIP:
         return plain
     packed = bytes(GzipPacked(plain))
     return packed if len(packed) < len(plain) else plain

@@ -1,7 +1,7 @@
-"""What the sandbox's files contain: any byte of any file, without a disk.
+"""The contents of the sandbox's files: any byte of any file, without storing it.
 
-A large file is the key stream of AES-CTR under a key made from its seed, so the bytes at an offset cost the
-same wherever they are, never repeat, and can be checked by anybody who knows the seed.
+A large file is the key stream of AES-CTR with a key derived from its seed. So reading costs the same at any
+offset, the bytes never repeat, and anyone who knows the seed can check them.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Content(Protocol):
 
 @dataclass(frozen=True)
 class Literal:
-    """A file whose bytes are given."""
+    """A file with the given bytes."""
 
     data: bytes
 
@@ -47,14 +47,14 @@ class Literal:
 
 
 class ContentStore:
-    """Bytes that were sent here: on disk, in one file without a name that goes away with the process."""
+    """Stores uploaded bytes in a temporary file that is deleted with the process."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
         self._end = 0
 
     def add(self, data: bytes) -> int:
-        """Keep some bytes; returns where they are."""
+        """Store some bytes; returns their offset."""
         if self._file is None:
             self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the store
         start, self._end = self._end, self._end + len(data)
@@ -62,17 +62,17 @@ class ContentStore:
         return start
 
     def read(self, start: int, length: int) -> bytes:
-        """Bytes that were kept."""
+        """Stored bytes."""
         return os.pread(self._file.fileno(), length, start) if self._file else b""
 
     def close(self) -> None:
-        """Forget all of it."""
+        """Delete everything."""
         if self._file is not None:
             self._file.close()
 
 
 class Parts(Mapping[int, bytes]):
-    """The parts of a file that have come so far, by number."""
+    """The uploaded parts of a file, by number."""
 
     def __init__(self, store: ContentStore) -> None:
         self._store = store
@@ -80,7 +80,7 @@ class Parts(Mapping[int, bytes]):
         self._starts: dict[int, int] = {}
 
     def keep(self, number: int, data: bytes) -> None:
-        """Add a part, or another form of one."""
+        """Add a part, or replace one."""
         self._starts[number], self.lengths[number] = self._store.add(data), len(data)
 
     def __getitem__(self, number: int) -> bytes:
@@ -99,7 +99,7 @@ class Parts(Mapping[int, bytes]):
 
 @dataclass(frozen=True)
 class Pieces:
-    """A file that was sent in parts from 0 on, all of one length but the last."""
+    """A file uploaded in parts from 0 on, all of the same length except the last."""
 
     parts: Parts
 

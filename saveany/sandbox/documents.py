@@ -1,4 +1,4 @@
-"""Real little files: a JPEG and a PDF that open in any viewer, made from nothing."""
+"""Generates small real files: a JPEG and a PDF that open in any viewer."""
 
 import struct
 from collections.abc import Iterable

@@ -19,12 +19,12 @@ from telethon.tl.core import GzipPacked, MessageContainer
 from saveany.sandbox.errors import ProtocolError
 
 HEADER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
-_FROM_CLIENT, _FROM_SERVER = 88, 96  # where in the key the hash of each direction begins
+_FROM_CLIENT, _FROM_SERVER = 88, 96  # offsets in the key of the bytes hashed for each direction
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What was in an envelope from a client."""
+    """The contents of an envelope from a client."""
 
     salt: int
     session: int
@@ -34,13 +34,13 @@ class Envelope:
 
 
 def unseal(key: bytes, packet: bytes) -> Envelope:
-    """Open a client's packet (without the key id before it)."""
+    """Decrypt a client's packet (without the key id before it)."""
     message_key, sealed = packet[:16], packet[16:]
     if not sealed or len(sealed) % 16:
-        raise ProtocolError("the envelope has no whole number of blocks")
+        raise ProtocolError("the length of the envelope is not a multiple of the block size")
     plain = AES.decrypt_ige(sealed, *MTProtoState._calc_key(key, message_key, True))
     if not hmac.compare_digest(_message_key(key, _FROM_CLIENT, plain), message_key):
-        raise ProtocolError("the message key does not fit")
+        raise ProtocolError("the message key is wrong")
     salt, session, message_id, sequence, length = HEADER.unpack_from(plain)
     end = HEADER.size + length
     if length < 0 or length % 4 or not 12 <= len(plain) - end <= 1024:
@@ -48,10 +48,11 @@ def unseal(key: bytes, packet: bytes) -> Envelope:
     return Envelope(salt, session, message_id, sequence, plain[HEADER.size : end])
 
 
-def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...]) -> tuple[bytes, bytes]:
-    """Message key and sealed bytes for a letter (salt, session, message id, sequence) with this body."""
+def seal(key: bytes, header: tuple[int, int, int, int], body: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """Message key and encrypted bytes for a message with this header (salt, session, message id,
+    sequence)."""
     length = sum(map(len, body))
-    head = HEADER.pack(*letter, length)
+    head = HEADER.pack(*header, length)
     padding = os.urandom(12 + -(HEADER.size + length + 12) % 16)
     plain = b"".join((head, *body, padding))
     message_key = _message_key(key, _FROM_SERVER, plain)
@@ -59,10 +60,10 @@ def seal(key: bytes, letter: tuple[int, int, int, int], body: tuple[bytes, ...])
 
 
 def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any, bool]]:
-    """The requests in a letter, unpacked from containers, gzip and the invokeWith… wrappers.
+    """The requests in a message, unpacked from containers, gzip and the invokeWith… wrappers.
 
-    With each comes whether it was wrapped in `invokeWithoutUpdates`. What cannot be read comes as a
-    ProtocolError in its place.
+    Each comes with its message id and whether it was wrapped in `invokeWithoutUpdates`. In place of a request
+    that cannot be read there is a `ProtocolError`.
     """
     try:
         thing = read(body)
@@ -72,11 +73,11 @@ def requests(message_id: int, body: bytes) -> Iterator[tuple[int, Any, bool]]:
 
 
 def read(data: bytes) -> Any:
-    """The TL object that these bytes begin with."""
+    """The TL object at the start of the bytes."""
     try:
         return BinaryReader(data).tgread_object()
     except (TypeNotFoundError, BufferError, ValueError, RuntimeError, struct.error, OSError) as error:
-        raise ProtocolError(f"no TL object: {error}") from error  # OSError: gzip.BadGzipFile
+        raise ProtocolError(f"invalid TL object: {error}") from error  # OSError: gzip.BadGzipFile
 
 
 def _unpack(message_id: int, thing: Any, quiet: bool = False) -> Iterator[tuple[int, Any, bool]]:

@@ -1,8 +1,8 @@
-"""The two ways in which the data centre says no."""
+"""The errors of the sandbox: refused requests and violations of the protocol."""
 
 
 class RpcFailure(Exception):
-    """An `rpc_error`: the request was understood and refused, e.g. (420, "FLOOD_WAIT_30")."""
+    """The request is refused with an `rpc_error`, e.g. (420, "FLOOD_WAIT_30")."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code} {text}")
@@ -11,4 +11,4 @@ class RpcFailure(Exception):
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol below the level of requests; its connection is closed."""
+    """The client violated the protocol below the level of requests; its connection is closed."""

@@ -1,34 +1,34 @@
-"""What can go wrong, on purpose.
+"""Simulates failures.
 
-A `Fault` says what happens (`kind` and its `value`) to which requests (`method`, `file`, `account`,
-`connection`; what is left out fits any) and when (`every` n-th of them, each time `after` so many bytes of
-files were sent for them, `count` times at most). As text, for the command line:
-`flood_wait=30,every=10,file=1003`. Updates that are pushed to a client are replies too, to the `method`
-called `updates`: `lose,method=updates` makes gaps.
+A `Fault` states what happens (`kind` and `value`) to which requests (`method`, `file`, `account`,
+`connection`; an omitted condition matches any) and when (to every `every`-th of them, after each `after`
+bytes of files sent for them, at most `count` times). As text, for the command line:
+`flood_wait=30,every=10,file=1003`. Updates that are pushed to a client count as replies to the method
+`updates`: `lose,method=updates` makes gaps.
 
     kind            value                     what the client sees
-    delay           seconds                   the reply comes later
-    rate            bytes/s                   each connection is no faster
-    total_rate      bytes/s                   all requests that fit are together no faster
+    delay           seconds                   the reply is delayed
+    rate            bytes/s                   the speed of each connection is limited
+    total_rate      bytes/s                   the speed of all matching requests together is limited
     flood_wait      seconds                   420 FLOOD_WAIT_X
     premium_wait    seconds                   420 FLOOD_PREMIUM_WAIT_X
     error           code:TEXT                 any other rpc_error
     frozen                                    the account is frozen: 420 FROZEN_METHOD_INVALID, and for chats
                                               that it is not a member of, 400 FROZEN_PARTICIPANT_MISSING
     timeout                                   -503 Timeout
-    expire                                    file references given out so far expire
-    short           bytes                     a part lacks its last bytes
+    expire                                    all file references issued so far expire
+    short           bytes                     a part is too short by that many bytes
     tamper                                    a part has a wrong byte
-    corrupt                                   the envelope's message key does not fit
+    corrupt                                   the message key of the envelope is wrong
     drop                                      the connection is closed
-    lose                                      nothing: what was asked is done, but the reply does not come
-    silent                                    the connection stays open and answers nothing any more
-    revoke          TEXT                      the login is gone: AUTH_KEY_UNREGISTERED, or what `value` says
-    salt                                      the data centre wants another salt from now on
-    session                                   a new session begins: updates come after the next request
+    lose                                      the request is executed, but the reply is lost
+    silent                                    the connection stays open but never replies again
+    revoke          TEXT                      the login ends: AUTH_KEY_UNREGISTERED, or the error in `value`
+    salt                                      the data centre changes its salt
+    session                                   a new session begins: no updates until the next request
     one_address                               AUTH_KEY_DUPLICATED if the key is in use from two addresses
     delete                                    messages with that file are deleted, its references expire
-    edit            a file's id               messages with that file carry this one now, references expire
+    edit            file id                   messages with that file get this one instead, references expire
 """
 
 import re
@@ -49,10 +49,10 @@ _NUMBER, _INTEGER, _RATE = r"\d+(\.\d+)?", r"\d+", r"[1-9]\d*"
 
 
 class Scope(Enum):
-    """Requests that a kind of fault can happen to."""
+    """The requests that a kind of fault can apply to."""
 
-    ALL = "also those of the key exchange"
-    RPC = "those that can be answered with an error"
+    ALL = "all, including those of the key exchange"
+    RPC = "those that can fail with an error"
     FILES = "those for a part of a file"
 
 
@@ -63,7 +63,7 @@ Pacer = Callable[[float, int], float]
 
 @dataclass(eq=False, kw_only=True)
 class Fault:
-    """See the module's text."""
+    """A failure to simulate; see the docstring of the module."""
 
     kind: str
     value: str = ""
@@ -74,7 +74,7 @@ class Fault:
     every: int = 1
     after: int = 0
     count: int | None = None
-    fired: int = field(default=0, init=False)  # how many times it has happened
+    fired: int = field(default=0, init=False)  # number of times it has happened
     _seen: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
     _clocks: dict[int, float] = field(default_factory=dict, init=False)
@@ -82,32 +82,33 @@ class Fault:
     def __post_init__(self) -> None:
         kind = KINDS.get(self.kind)
         if kind is None:
-            raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"There is no fault {self.kind!r}. Faults: {', '.join(KINDS)}.")
         if not re.fullmatch(kind.value, self.value):
-            raise ValueError(f"fault {self.kind}: {self.value!r} is not a value of it")
+            raise ValueError(f"Fault {self.kind}: the value {self.value!r} is not valid.")
         if self.every < 1:
-            raise ValueError(f"fault {self.kind}: every={self.every} is not a number from 1 on")
+            raise ValueError(f"Fault {self.kind}: every={self.every} is not a number from 1 on.")
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
-        """Read the command line's form, `kind[=value],name=value,…`; ValueError says what is wrong."""
+        """Parse the form of the command line, `kind[=value],name=value,…`. Raises `ValueError` with the
+        reason."""
         (kind, value), *rest = (part.strip().partition("=")[::2] for part in text.split(","))
         numbers = {"file", "account", "connection", "every", "after", "count"}
         if unknown := [name for name, _ in rest if name not in numbers | {"method"}]:
-            raise ValueError(f"fault {kind}: no such condition: {', '.join(unknown)}")
+            raise ValueError(f"Fault {kind}: unknown conditions: {', '.join(unknown)}.")
         method = dict(rest).get("method")
         return cls(kind=kind, value=value, method=method, **{n: int(v) for n, v in rest if n in numbers})
 
-    def concerns(self, call: Call) -> bool:
-        """Whether it is about such calls at all."""
+    def matches(self, call: Call) -> bool:
+        """Whether it applies to such calls."""
         scope = KINDS[self.kind].scope
         if (scope is FILES and call.file is None) or (scope is RPC and call.key is None):
             return False
         chosen = ((name, getattr(self, name)) for name in ("method", "file", "account", "connection"))
         return all(wanted is None or getattr(call, name) == wanted for name, wanted in chosen)
 
-    def due(self) -> bool:
-        """Whether it happens to this one of the calls that it is about."""
+    def fires(self) -> bool:
+        """Whether it happens to this matching call. Counts the call."""
         self._seen += 1
         if self._seen % self.every or self._bytes < self.after:
             return False
@@ -118,27 +119,28 @@ class Fault:
         return True
 
     def sent(self, length: int) -> None:
-        """Bytes were sent for a call that it is about."""
+        """Count bytes that were sent for a matching call."""
         self._bytes += length
 
-    def pacer(self, lane: int) -> Pacer:
-        """When a reply of some length, ready now, has gone through the bottleneck; each lane has one."""
+    def pacer(self, channel: int) -> Pacer:
+        """Returns a function that computes when a reply has passed the bottleneck; each channel has a
+        separate one."""
 
         def pace(now: float, length: int) -> float:
-            start = max(now, self._clocks.get(lane, 0.0))
-            self._clocks[lane] = start + length / float(self.value)
-            return self._clocks[lane]
+            start = max(now, self._clocks.get(channel, 0.0))
+            self._clocks[channel] = start + length / float(self.value)
+            return self._clocks[channel]
 
         return pace
 
 
 @dataclass
 class Outcome:
-    """What the faults make of one call."""
+    """The combined effect of all faults on one call."""
 
     call: Call
     error: RpcFailure | None = None
-    refuse: tuple[int, str] | None = None  # from now on, for every request with the same key
+    refuse: tuple[int, str] | None = None  # error for all later requests with the same key
     delay: float = 0.0  # seconds
     short: int = 0  # bytes
     tamper: bool = False
@@ -151,7 +153,7 @@ class Outcome:
     pacers: list[Pacer] = field(default_factory=list)
 
     def ready(self, now: float, length: int) -> float:
-        """When a reply of this length that is made now may leave."""
+        """The time at which a reply of this length that is ready now may be sent."""
         return max((pace(now, length) for pace in self.pacers), default=now) + self.delay
 
 
@@ -159,7 +161,7 @@ Effect = Callable[[Fault, Outcome, World], None]
 
 
 class FaultKind(NamedTuple):
-    """What a kind of fault does, which values it takes, and for which requests it makes sense."""
+    """The effect of a kind of fault, the pattern of its value and the requests that it can apply to."""
 
     effect: Effect
     value: str  # a regular expression
@@ -170,43 +172,43 @@ KINDS: dict[str, FaultKind] = {}
 
 
 class Faults:
-    """The faults in force."""
+    """The active faults."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault | str) -> Fault:
-        """Put a fault, or its text, in force."""
+        """Activate a fault, given as an object or as text."""
         made = Fault.parse(fault) if isinstance(fault, str) else fault
         self._faults.append(made)
         return made
 
     def remove(self, fault: Fault) -> None:
-        """Let it happen no more."""
+        """Deactivate a fault."""
         self._faults.remove(fault)
 
     def clear(self) -> None:
-        """Let nothing go wrong any more; the slow sample is fast now too."""
+        """Deactivate all faults, including the limited speed of the slow sample."""
         self._faults.clear()
 
-    def meet(self, call: Call) -> Outcome:
-        """Let whatever is due happen to a call."""
+    def apply(self, call: Call) -> Outcome:
+        """The combined effect of all faults that happen to a call."""
         outcome = Outcome(call)
         for fault in list(self._faults):
-            if fault.concerns(call) and fault.due():
+            if fault.matches(call) and fault.fires():
                 KINDS[fault.kind].effect(fault, outcome, self._world)
         return outcome
 
     def sent(self, call: Call, length: int) -> None:
-        """Bytes of a file were sent for a call."""
+        """Count bytes of a file that were sent for a call."""
         for fault in self._faults:
-            if fault.concerns(call):
+            if fault.matches(call):
                 fault.sent(length)
 
 
 def _kind(name: str, value: str = "", scope: Scope = ALL) -> Callable[[Effect], Effect]:
-    """Name an effect: the pattern its value must have, and the requests it makes sense for."""
+    """Register the effect of a kind of fault, with the pattern of its value and its scope."""
 
     def register(effect: Effect) -> Effect:
         KINDS[name] = FaultKind(effect, value, scope)
@@ -321,13 +323,13 @@ def _expire(fault: Fault, outcome: Outcome, world: World) -> None:
 
 @_kind("delete", scope=FILES)
 def _delete(fault: Fault, outcome: Outcome, world: World) -> None:
-    for chat, message in world.holders(outcome.call.file or 0):
+    for chat, message in world.messages_with(outcome.call.file or 0):
         world.delete(chat, message.id)
     _expire(fault, outcome, world)
 
 
 @_kind("edit", _INTEGER, scope=FILES)
 def _edit(fault: Fault, outcome: Outcome, world: World) -> None:
-    for chat, message in world.holders(outcome.call.file or 0):
+    for chat, message in world.messages_with(outcome.call.file or 0):
         world.edit(chat, message.id, file=world.files[int(fault.value)])
     _expire(fault, outcome, world)

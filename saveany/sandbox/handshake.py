@@ -1,6 +1,6 @@
-"""Making an authorization key, the server's side (https://core.telegram.org/mtproto/auth_key).
+"""The server's side of creating an authorization key (https://core.telegram.org/mtproto/auth_key).
 
-Clients may encrypt `p_q_inner_data` in the current way (RSA_PAD) or in the older one, which Telethon uses.
+Clients may encrypt `p_q_inner_data` with the current method (RSA_PAD) or the older one, which Telethon uses.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from telethon.tl import types as tl
 from saveany.sandbox.envelope import read
 from saveany.sandbox.errors import ProtocolError
 
-#: Two primes whose product the client factors as proof of work: small, to spare its time, and such that the
-#: product has no leading one bit, for Telethon reads it as a signed number.
+#: Two primes whose product the client factors as proof of work. They are small, to save time, and the highest
+#: bit of the product is 0, because Telethon reads it as a signed number.
 P, Q = 1000003, 1400017
 G = 3
-_TEST_DCS = 10_000  # is added to the number of a test data centre; that of one for media is negative
-SECRET_BYTES = 32  # of the exponent; a longer one would only cost time
-#: The 2048-bit safe prime that Telegram's servers use; clients may insist on it.
+_TEST_DCS = 10_000  # added to the id of a test data centre; ids of media data centres are negative
+SECRET_BYTES = 32  # length of the exponent; a longer one would only take more time
+#: The 2048-bit safe prime of Telegram's servers; clients may accept no other.
 PRIME = int(
     "C71CAEB9C6B1C9048E6C522F70F13F73980D40238E3E21C14934D037563D930F48198A0AA7C14058229493D22530F4DB"
     "FA336F6E0AC925139543AED44CCE7C3720FD51F69458705AC68CD4FE6B6B13ABDC9746512969328454F18FAF8C595F64"
@@ -39,25 +39,25 @@ PRIME = int(
 
 
 def fingerprint(private: RSAPrivateKey) -> int:
-    """The 64 bits by which client and server name an RSA key."""
+    """The 64-bit number that identifies an RSA key."""
     public = private.public_key().public_numbers()
     parts = (TLObject.serialize_bytes(to_bytes(number)) for number in (public.n, public.e))
     return int.from_bytes(_sha1(b"".join(parts))[-8:], "little", signed=True)
 
 
 def to_bytes(number: int) -> bytes:
-    """Big-endian, without leading zero bytes: how Telegram writes its long numbers."""
+    """Big-endian without leading zero bytes, Telegram's format of long numbers."""
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 class Handshake:
-    """One exchange on one connection; `keep` is called with the new key before the client is told of it."""
+    """A key exchange on one connection. `store` is called with the new key before the client learns of it."""
 
-    def __init__(self, private: RSAPrivateKey, dc: int, keep: Callable[[bytes], Any]) -> None:
+    def __init__(self, private: RSAPrivateKey, dc: int, store: Callable[[bytes], Any]) -> None:
         self._private = private
         self._dc = dc
-        self._keep = keep
-        self._current = False  # the client encrypts as RSA_PAD describes, not in the older way
+        self._store = store
+        self._uses_rsa_pad = False
         self._nonce = self._server_nonce = self._new_nonce = 0
         self._secret = 0
         self._cipher: tuple[bytes, bytes] = (b"", b"")
@@ -67,7 +67,7 @@ class Handshake:
         if isinstance(request, fn.ReqPqMultiRequest):
             return self._start(request)
         if getattr(request, "server_nonce", None) != self._server_nonce:
-            raise ProtocolError("this handshake was not begun here")
+            raise ProtocolError("this handshake was not started on this connection")
         if isinstance(request, fn.ReqDHParamsRequest):
             return self._parameters(request)
         if isinstance(request, fn.SetClientDHParamsRequest):
@@ -82,7 +82,7 @@ class Handshake:
     def _parameters(self, request: Any) -> Any:
         inner = self._open_rsa(request.encrypted_data)
         if (inner.nonce, inner.server_nonce) != (self._nonce, self._server_nonce):
-            raise ProtocolError("the nonces do not agree")
+            raise ProtocolError("the nonces differ")
         if isinstance(inner, tl.PQInnerDataDc) and abs(inner.dc) % _TEST_DCS != self._dc:
             raise ProtocolError(f"this is data centre {self._dc}, not {inner.dc}")
         self._new_nonce = inner.new_nonce
@@ -99,31 +99,31 @@ class Handshake:
         return tl.ServerDHParamsOk(self._nonce, self._server_nonce, AES.encrypt_ige(padded, *self._cipher))
 
     def _open_rsa(self, data: bytes) -> Any:
-        """The `p_q_inner_data` that a client has encrypted, in either of the two ways."""
+        """The decrypted `p_q_inner_data` of a client, which may have used either method."""
         numbers = self._private.private_numbers()
         opened = pow(int.from_bytes(data, "big"), numbers.d, numbers.public_numbers.n)
         block = opened.to_bytes(256, "big")
         inner = _open_old(block) if block[0] == 0 else None
-        self._current = inner is None
+        self._uses_rsa_pad = inner is None
         inner = inner or _open_padded(block)
         if not isinstance(inner, tl.PQInnerData | tl.PQInnerDataDc):
-            raise ProtocolError("the RSA block holds something else")
+            raise ProtocolError("the RSA block does not contain p_q_inner_data")
         return inner
 
     def _finish(self, request: Any) -> Any:
         inner = read(AES.decrypt_ige(request.encrypted_data, *self._cipher)[20:])
         secret = pow(int.from_bytes(inner.g_b, "big"), self._secret, PRIME)
         whole, stripped = AuthKey(secret.to_bytes(256, "big")), AuthKey(to_bytes(secret))
-        # One key in 256 begins with a zero byte. Telethon leaves it out, others do not, and which it is shows
-        # only when the key is used. Telethon checks the hash in the answer.
-        key = whole if self._current else stripped
+        # One key in 256 begins with a zero byte. Telethon drops that byte, other clients do not, and only the
+        # use of the key shows which. Telethon checks the hash in the reply.
+        key = whole if self._uses_rsa_pad else stripped
         for each in {each.key_id: each for each in (whole, key)}.values():
-            self._keep(each.key)
+            self._store(each.key)
         return tl.DhGenOk(self._nonce, self._server_nonce, key.calc_new_nonce_hash(self._new_nonce, 1))
 
 
 def _open_old(block: bytes) -> Any:
-    """Undo SHA1(data) + data + padding; None if it is something else."""
+    """The data in SHA1(data) + data + padding; None if the block has another format."""
     try:
         inner = read(block[21:])
     except ProtocolError:
@@ -132,7 +132,7 @@ def _open_old(block: bytes) -> Any:
 
 
 def _open_padded(block: bytes) -> Any:
-    """Undo RSA_PAD: a temporary key, masked with the hash of what is encrypted with it."""
+    """The data in a block in RSA_PAD format: a temporary key, masked with the hash of what it encrypts."""
     masked, sealed = block[:32], block[32:]
     mask = hashlib.sha256(sealed).digest()
     key = bytes(one ^ other for one, other in zip(masked, mask, strict=True))
@@ -144,10 +144,10 @@ def _open_padded(block: bytes) -> Any:
 
 
 def _sha1(data: bytes) -> bytes:
-    """The protocol's own choice; what it protects here is a key that opens nothing but a sandbox."""
+    """SHA-1, as the protocol requires. It protects only keys of sandboxes here."""
     return hashlib.sha1(data, usedforsecurity=False).digest()
 
 
 def plain_message(message_id: int, body: bytes) -> bytes:
-    """An unencrypted message: no key, an id, a length."""
+    """An unencrypted message: key id 0, message id, length, body."""
     return struct.pack("<qqi", 0, message_id, len(body)) + body

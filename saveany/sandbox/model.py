@@ -1,14 +1,19 @@
-"""What there is in this little Telegram: accounts, chats, messages and files."""
+"""The objects of the sandbox: accounts, chats, messages, files, and the events of messages.
+
+Telegram numbers events per box: each channel is one, and all private messages of an account are another
+(https://core.telegram.org/api/updates). `pts` is the number of the last event; a deletion of three messages
+counts as three.
+"""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, Literal, NamedTuple
 
 from saveany.sandbox.content import Content
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.message_boxes import MessageBox
 
-EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # when a message is from that names no date
+EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # default date of messages and files
 
 
 @dataclass(eq=False, kw_only=True)
@@ -21,16 +26,16 @@ class SandboxAccount:
     token: str = ""
     phone: str = ""
     premium: bool = False
-    password: str = ""  # of two-step verification; "": there is none
+    password: str = ""  # of two-step verification; "" if it is not enabled
     code_by: str = "app"  # how login codes are sent: a key of `handlers.auth.CODES`
-    language: str = "en"  # of a person's client
-    reads_groups: bool = False  # a bot without privacy mode: it is shown everything that is said in groups
-    blocked: set[int] = field(default_factory=set)  # accounts that cannot write to this one
+    language: str = "en"  # language of the person's client
+    reads_groups: bool = False  # a bot without privacy mode, which sees all messages in groups
+    blocked: set[int] = field(default_factory=set)  # ids of accounts that cannot write to this one
     commands: dict[tuple[bytes, str], tuple[Any, ...]] = field(default_factory=dict)  # by scope, language
-    qts: int = 1  # of what only bots are told: `stops`
+    qts: int = 1  # number of the last event in `stops`
     stops: list[tuple["SandboxAccount", Any]] = field(
         default_factory=list
-    )  # who blocked the bot, the TL update
+    )  # the user who blocked or unblocked the bot, the TL update
 
     @property
     def bot(self) -> bool:
@@ -40,18 +45,18 @@ class SandboxAccount:
 
 @dataclass(frozen=True)
 class Picture:
-    """One size of a photo; `type` is Telegram's letter for it (s, m, x, y, w: growing)."""
+    """One size of a photo; `type` is Telegram's letter for it (in ascending order s, m, x, y, w)."""
 
     type: str
     width: int
     height: int
     content: Content
-    declared: int | None = None  # bytes that Telegram says it has, if those are not its bytes
+    declared: int | None = None  # the size in bytes that Telegram states, if it is wrong
 
 
 @dataclass(eq=False, kw_only=True)
 class StoredFile:
-    """A document, or a photo if it has pictures (then `content` is the largest of them)."""
+    """A document, or a photo if it has pictures; `content` is the largest of them then."""
 
     id: int
     content: Content
@@ -61,10 +66,10 @@ class StoredFile:
     pictures: tuple[Picture, ...] = ()
     dc: int = 2
     date: datetime = EPOCH
-    generation: int = 1  # file references given out for an earlier generation have expired
+    generation: int = 1  # file references of earlier generations have expired
 
     def part(self, kind: str) -> Content:
-        """What is served for a `thumb_size`: "" is the file itself."""
+        """The content for a `thumb_size`; "" stands for the file itself."""
         for picture in self.pictures:
             if picture.type == kind:
                 return picture.content
@@ -90,16 +95,16 @@ Wrapper = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapping:
-    """Files that a message carries in another way than as its own media."""
+    """Files of a message that are not its media, but part of something else."""
 
     how: Wrapper
     files: tuple[StoredFile, ...]
-    buyers: frozenset[int] | None = None  # accounts that have paid for them; None: nobody has to
-    story: tuple[int, int] | None = None  # who has posted it (an account or a channel), and its number
+    buyers: frozenset[int] | None = None  # accounts that have paid for them; None: they are free
+    story: tuple[int, int] | None = None  # the account or channel that posted it, and its id
 
 
 class Origin(NamedTuple):
-    """From where a message was forwarded."""
+    """The source of a forwarded message."""
 
     date: datetime
     account: int | None = None
@@ -109,9 +114,9 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMessage:
-    """A message in a chat. `thread` is the topic, or the post that this comments; `topic` tells which.
+    """A message in a chat. `thread` is the topic if `topic` is set, else the post that this is a comment on.
 
-    Outside of channels each side has a copy with an id of its own; `letter` is the same in all of them.
+    Outside of channels each side has a copy with a separate id; all copies have the same `copy_group`.
     """
 
     id: int
@@ -125,33 +130,78 @@ class StoredMessage:
     reply_to: int | None = None
     thread: int | None = None
     topic: bool = False
-    opens_topic: str = ""  # a service message: the title of the topic that starts here
+    opens_topic: str = ""  # for a service message that starts a topic: its title
     service: bool = False
     protected: bool = False
     forwarded: tuple[int, int] | None = None  # (channel, post) that was forwarded here automatically
     origin: Origin | None = None
     entities: tuple[Any, ...] = ()  # TL message entities
     markup: Any = None  # TL reply markup: buttons
-    letter: int = 0
+    copy_group: int = 0
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """All files that it carries."""
+        """All files in the message."""
         own = (self.file,) if self.file else ()
         return own + (self.wrapped.files if self.wrapped else ())
 
     @property
     def threads(self) -> set[int]:
-        """Ids of the messages under which this one is listed."""
+        """Ids of the messages whose threads contain this one."""
         return {thread for thread in (self.thread, self.reply_to) if thread}
+
+
+class MessageEventKind(Enum):
+    """What happened to messages."""
+
+    NEW = "new"
+    EDITED = "edited"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, eq=False)
+class MessageEvent:
+    """An event of messages of a chat; `pts` is the state of the box after it."""
+
+    kind: MessageEventKind
+    chat: "Chat"
+    ids: tuple[int, ...]
+    pts: int
+    date: datetime
+
+    @property
+    def count(self) -> int:
+        """The number of events that it counts as."""
+        return len(self.ids)
+
+
+@dataclass(eq=False)
+class MessageBox:
+    """Numbers the ids and events of a group of messages."""
+
+    pts: int = 1
+    last_id: int = 0
+    events: list[MessageEvent] = field(default_factory=list)
+
+    def log(self, kind: MessageEventKind, chat: "Chat", *ids: int) -> MessageEvent:
+        """Record an event that happened now."""
+        self.pts += len(ids)
+        self.last_id = max(self.last_id, *ids)
+        event = MessageEvent(kind, chat, ids, self.pts, datetime.now(UTC))
+        self.events.append(event)
+        return event
+
+    def since(self, pts: int) -> list[MessageEvent]:
+        """The events after a state."""
+        return [event for event in self.events if event.pts > pts]
 
 
 @dataclass(eq=False, kw_only=True)
 class Chat:
     """A channel (`broadcast`) or a supergroup, possibly a forum; public if it has a username.
 
-    Or, with an `owner`, what that account sees of its talk with the account, or of the small group, whose id
-    this is.
+    With an `owner` it is that account's side of a private chat, or of a small group; `id` is the other
+    account or the group.
     """
 
     id: int
@@ -162,20 +212,20 @@ class Chat:
     protected: bool = False
     date: datetime = EPOCH
     members: set[int] = field(default_factory=set)
-    admins: set[int] | None = None  # None: all members of a channel, nobody in a group
+    admins: set[int] | None = None  # None: all members of a channel, no member of a group
     linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
     owner: int | None = None
-    group: bool = False  # the talk is a small group
+    group: bool = False  # whether it is a small group
     messages: dict[int, StoredMessage] = field(default_factory=dict)
     box: MessageBox = field(default_factory=MessageBox)
 
     @property
     def private(self) -> bool:
-        """Whether it is no channel but a talk: of two, of a small group, or with oneself."""
+        """Whether it is a private chat, a small group or Saved Messages, not a channel or supergroup."""
         return self.owner is not None
 
     def governed_by(self, account: int) -> bool:
-        """Whether an account may post in the channel and delete what others wrote."""
+        """Whether an account may post in the channel and delete messages of others."""
         admins = (self.members if self.broadcast else set()) if self.admins is None else self.admins
         return account in admins & self.members
 
@@ -184,13 +234,14 @@ class Chat:
         return [self.messages[id_] for id_ in sorted(self.messages, reverse=True)]
 
     def comments(self, post: int) -> StoredMessage | None:
-        """The automatic forward of a channel's post in this discussion group, under which comments go."""
+        """The automatic forward of a channel's post in this discussion group; comments belong to its
+        thread."""
         return next((m for m in self.messages.values() if m.forwarded == (self.linked, post)), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A small group: not a channel, so each member has messages, and ids of messages, of its own."""
+    """A small group. It is not a channel: each member has separate copies of the messages, with other ids."""
 
     id: int
     title: str

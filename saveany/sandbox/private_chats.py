@@ -1,21 +1,23 @@
-"""Talks outside of channels: with oneself, of two, of a small group; each as each of its sides sees it."""
+"""Chats that are not channels: Saved Messages, private chats, small groups; each as each of its sides sees
+it."""
 
 from collections.abc import Iterator, Mapping
 
-from saveany.sandbox.message_boxes import MessageBox
-from saveany.sandbox.model import Chat, Group, SandboxAccount, StoredMessage
+from saveany.sandbox.model import Chat, Group, MessageBox, SandboxAccount, StoredMessage
 
 
 class PrivateChats:
-    """All talks of some accounts; iterating goes over each side of each."""
+    """All private chats and small groups of some accounts. Iteration yields each side of each chat."""
 
     def __init__(self, accounts: Mapping[int, SandboxAccount]) -> None:
         self._accounts = accounts
-        self.start = 0  # from which messages and events are numbered
+        self.start = 0  # number after which messages and events are numbered
         self.groups: dict[int, Group] = {}
         self._boxes: dict[int, MessageBox] = {}
-        self._sides: dict[tuple[int, int], Chat] = {}  # by the account whose side it is, and the talk's id
-        self._letters: dict[int, list[tuple[Chat, int]]] = {}  # where the copies of a message are
+        self._sides: dict[tuple[int, int], Chat] = {}  # by the account and the id of the chat
+        self._copies: dict[
+            int, list[tuple[Chat, int]]
+        ] = {}  # copy group -> chats and message ids of its copies
 
     def __iter__(self) -> Iterator[Chat]:
         return iter(list(self._sides.values()))
@@ -26,11 +28,11 @@ class PrivateChats:
         return group
 
     def box(self, account: SandboxAccount) -> MessageBox:
-        """Where all messages are numbered that an account has outside of channels."""
+        """The box that numbers all messages of an account outside of channels."""
         return self._boxes.setdefault(account.id, MessageBox(pts=self.start + 1, last_id=self.start))
 
-    def of(self, account: SandboxAccount, other: SandboxAccount | Group) -> Chat:
-        """What an account sees of its talk with somebody, or of a group; perhaps nothing yet."""
+    def side(self, account: SandboxAccount, other: SandboxAccount | Group) -> Chat:
+        """An account's side of its chat with another account, or of a group; created if it does not exist."""
         if (account.id, other.id) not in self._sides:
             group = isinstance(other, Group)
             self._sides[account.id, other.id] = Chat(
@@ -44,32 +46,34 @@ class PrivateChats:
             )
         return self._sides[account.id, other.id]
 
-    def held(self, account: SandboxAccount) -> list[Chat]:
-        """An account's sides of talks in which something was said."""
+    def non_empty(self, account: SandboxAccount) -> list[Chat]:
+        """An account's sides of all chats with messages."""
         return [side for side in self if side.owner == account.id and side.messages]
 
-    def others(self, chat: Chat) -> list[Chat]:
-        """The other sides of a talk."""
+    def other_sides(self, chat: Chat) -> list[Chat]:
+        """The other sides of a chat."""
         if chat.group:
             group = self.groups[chat.id]
-            return [self.of(self._accounts[id_], group) for id_ in sorted(group.members - {chat.owner or 0})]
+            return [
+                self.side(self._accounts[id_], group) for id_ in sorted(group.members - {chat.owner or 0})
+            ]
         if chat.owner in (None, chat.id):
             return []
-        return [self.of(self._accounts[chat.id], self._accounts[chat.owner])]
+        return [self.side(self._accounts[chat.id], self._accounts[chat.owner])]
 
-    def file(self, chat: Chat, message: StoredMessage) -> None:
-        """Remember where a copy of a message is."""
-        self._letters.setdefault(message.letter, []).append((chat, message.id))
+    def add_copy(self, chat: Chat, message: StoredMessage) -> None:
+        """Record a copy of a message."""
+        self._copies.setdefault(message.copy_group, []).append((chat, message.id))
 
     def copies(self, chat: Chat, message_id: int) -> list[tuple[Chat, StoredMessage]]:
-        """The other sides' copies of a message that are still there."""
+        """The existing copies of a message on the other sides."""
         message = chat.messages.get(message_id)
-        places = self._letters.get(message.letter, []) if message else []
+        copies = self._copies.get(message.copy_group, []) if message else []
         return [
-            (side, side.messages[id_]) for side, id_ in places if side is not chat and id_ in side.messages
+            (side, side.messages[id_]) for side, id_ in copies if side is not chat and id_ in side.messages
         ]
 
-    def answered(self, chat: Chat, side: Chat, message: StoredMessage) -> int | None:
-        """The id that the message which this one answers has on another side."""
+    def reply_target(self, chat: Chat, side: Chat, message: StoredMessage) -> int | None:
+        """The id on another side of the message that this one replies to."""
         copies = self.copies(chat, message.reply_to or 0)
         return next((copy.id for place, copy in copies if place is side), None)

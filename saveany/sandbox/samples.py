@@ -1,7 +1,7 @@
-"""The sandbox's sample chats, and what a correct download of each link is.
+"""The sandbox's sample chats, and the correct result of downloading each link.
 
-The hashes are constants, so that whoever compares against them compares against this file and not against the
-code that makes the bytes; a test recomputes them.
+The hashes are constants, so that tests compare downloads with this file and not with the code that generates
+the contents; a test recomputes them.
 """
 
 from copy import deepcopy
@@ -23,7 +23,7 @@ BOT = SandboxAccount(
     token="7000000001:SANDBOX-token-works-on-loopback-onl",  # noqa: S106 - public: it opens only sandboxes
 )
 USER = SandboxAccount(id=123456789, name="Sandbox User", username="sandbox_user", phone="+9996621234")
-#: Somebody who writes to the bot; not an account that a configuration should name.
+#: A person who writes to the bot; not an account for a configuration.
 PERSON = SandboxAccount(id=234567890, name="Sandbox Person", username="sandbox_person", phone="+9996624321")
 
 SLOW_RATE = 8_000_000  # bytes per second, all connections together
@@ -31,17 +31,17 @@ SLOW_RATE = 8_000_000  # bytes per second, all connections together
 
 @dataclass(frozen=True)
 class SampleFile:
-    """One file of a link."""
+    """A file that a link leads to."""
 
-    name: str  # under which it must be saved
+    name: str  # the name that it must be saved with
     size: int
     sha256: str
-    telegram_name: str | None  # as Telegram gives it, None if the file has none
+    telegram_name: str | None  # the name at Telegram; None if the file has none
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A link and the files it leads to; none if there is nothing to download."""
+    """A link and the files it leads to; empty if there is nothing to download."""
 
     link: str
     note: str
@@ -90,7 +90,7 @@ SHA256 = {
     1026: "6203d445fea54099920450361ae787a9d80e1b43a84a41b1cb36afd802e70070",
 }
 
-#: The names of files that have none, or none that a disk may have.
+#: The names for files whose name at Telegram is missing or not allowed on a disk.
 _SAVED_AS = {
     1008: "Sunset over the harbour.jpg",
     1009: "Four views of the harbour.jpg",
@@ -136,7 +136,7 @@ _LINKS = (
 
 
 def fill(world: World, faults: Faults, home: int, second: int) -> list[Sample]:
-    """Put the sample accounts, files and chats into a world; returns the links into it."""
+    """Add the sample accounts, files and chats to a world; returns the links to them."""
     for account in (BOT, USER, PERSON):
         world.add_account(deepcopy(account))
     for file in _files(home, second):
@@ -200,7 +200,7 @@ def _nameless(id_: int, size: int, mime: str, attribute: Any, dc: int) -> Stored
 
 
 def _photo(id_: int, dc: int) -> StoredFile:
-    """Three sizes, told apart by their bytes; the largest is what a download must bring."""
+    """A photo in three sizes with different contents; a download must return the largest."""
     sizes = (("s", 80, 60), ("m", 320, 240), ("y", 640, 480))
     pictures = tuple(Picture(t, w, h, Literal(jpeg(w, h, 40 * (id_ - 1007)))) for t, w, h in sizes)
     return StoredFile(id=id_, content=pictures[-1].content, mime="image/jpeg", pictures=pictures, dc=dc)
@@ -220,7 +220,7 @@ def _chats() -> list[Chat]:
 
 
 def _message(id_: int, text: str = "", **fields: Any) -> StoredMessage:
-    """A message with a date of its own, always the same."""
+    """A message whose date depends only on its id."""
     return StoredMessage(id=id_, text=text, date=EPOCH + timedelta(minutes=id_), **fields)
 
 

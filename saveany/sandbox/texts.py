@@ -1,4 +1,4 @@
-"""Texts of messages as the service keeps them: trimmed, with links, mentions and commands found in them."""
+"""Texts of messages as the service stores them: trimmed, with links, mentions and commands marked."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-#: What the service marks by itself, where the sender has marked nothing.
+#: The entities that the service adds where the sender has marked nothing.
 _PATTERNS: tuple[tuple[type, re.Pattern[str]], ...] = (
     (tl.MessageEntityUrl, re.compile(r"\b(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,:;!?)\]']", re.IGNORECASE)),
     (tl.MessageEntityUrl, re.compile(r"(?<![\w@/.])t\.me/[^\s<>\"]*[^\s<>\".,:;!?)\]']", re.IGNORECASE)),
@@ -19,7 +19,7 @@ Text = tuple[str, tuple[Any, ...]]
 
 
 def received(text: str, entities: Sequence[Any] | None) -> Text:
-    """A text without spaces around it, and its entities: those given and those found."""
+    """A trimmed text and its entities: those given by the sender and those found by the service."""
     trimmed = text.strip()
     shift = _units(text[: len(text) - len(text.lstrip())])
     given = list(_moved(entities or (), shift, _units(trimmed)))
@@ -38,7 +38,8 @@ def _found(text: str) -> Iterator[Any]:
 
 
 def _moved(entities: Iterable[Any], shift: int, end: int) -> Iterator[Any]:
-    """Entities of the trimmed text, cut at its ends; a mention by name now says whom, as the service does."""
+    """The entities of the trimmed text, cut at its ends. Mentions by name get the user id, as the service
+    does."""
     for entity in entities:
         start = max(0, entity.offset - shift)
         length = min(entity.offset + entity.length - shift, end) - start
@@ -61,5 +62,5 @@ def _offset(entity: Any) -> int:
 
 
 def _units(text: str) -> int:
-    """Length in UTF-16 units, in which the service counts."""
+    """Length in UTF-16 code units, which the service counts in."""
     return len(text.encode("utf-16-le")) // 2

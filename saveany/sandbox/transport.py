@@ -1,7 +1,8 @@
-"""How packets lie on the TCP stream (https://core.telegram.org/mtproto/mtproto-transports).
+"""The transports: framings of packets on the TCP stream
+(https://core.telegram.org/mtproto/mtproto-transports).
 
-The client's first bytes say which transport it speaks: Abridged, Intermediate, Full, or one of the first two
-behind the obfuscation layer.
+The client's first bytes select the transport: Abridged, Intermediate, Full, or one of the first two with the
+obfuscation layer.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 
 from saveany.sandbox.errors import ProtocolError
 
-MAX_PACKET = 1 << 21  # far above what a client may send; more is not a packet but a mistake
+MAX_PACKET = 1 << 21  # bytes, far more than a client may send
 _ABRIDGED, _INTERMEDIATE = 0xEF, 0xEE
 
 
 class Stream:
-    """The byte stream from and to a client, deciphered if it is obfuscated."""
+    """The byte stream from and to a client; encrypted if the client uses obfuscation."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -33,33 +34,33 @@ class Stream:
         return ahead + (self._incoming.update(data) if self._incoming else data)
 
     def give_back(self, data: bytes) -> None:
-        """Let the next `take` begin with these bytes."""
+        """Return bytes, so that the next `take` starts with them."""
         self._ahead = data + self._ahead
 
     def obfuscate(self, head: bytes) -> int:
-        """Start deciphering with the keys in a client's 64-byte head; returns the transport's tag in it."""
+        """Start encryption with the keys in a client's 64-byte header; returns the transport's tag in it."""
         backwards = head[8:56][::-1]
         self._incoming = Cipher(algorithms.AES(head[8:40]), modes.CTR(head[40:56])).encryptor()
         self._outgoing = Cipher(algorithms.AES(backwards[:32]), modes.CTR(backwards[32:])).encryptor()
         return self._incoming.update(head)[56]
 
     def cipher(self, data: bytes) -> bytes:
-        """What must be written so that the client reads `data`."""
+        """`data`, encrypted for the client if it uses obfuscation."""
         return self._outgoing.update(data) if self._outgoing else data
 
 
 class Transport(Protocol):
-    """One way to lay packets on the stream."""
+    """A framing of packets."""
 
     async def read(self) -> bytes:
         """The next packet."""
 
     def frame(self, *parts: bytes) -> bytes:
-        """The bytes to write for the packet that these parts are together."""
+        """The bytes to write for a packet that consists of these parts."""
 
 
 async def accept(reader: asyncio.StreamReader) -> Transport:
-    """Recognise the transport by the client's first bytes."""
+    """The transport that the client's first bytes select."""
     stream = Stream(reader)
     first = await stream.take(1)
     if first[0] == _ABRIDGED:
@@ -80,7 +81,7 @@ async def accept(reader: asyncio.StreamReader) -> Transport:
 
 
 class Abridged:
-    """A length in words of four bytes, one byte long if it is below 127."""
+    """The length in words of four bytes, encoded in one byte if it is below 127, else in four."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -100,7 +101,7 @@ class Abridged:
 
 
 class Intermediate:
-    """A length in four bytes."""
+    """The length in bytes, encoded in four bytes."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

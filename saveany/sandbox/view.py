@@ -1,4 +1,4 @@
-"""What one account is shown: objects of the world as Telegram's types, with that account's own hashes."""
+"""The world as one account sees it: its objects as Telegram's types, with the account's access hashes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class AccountView:
     account: SandboxAccount
 
     def user(self, user: SandboxAccount) -> Any:
-        """A `user`; the account itself is shown its own phone number."""
+        """A `user`; only the account itself sees its phone number."""
         me = user is self.account
         return tl.User(
             id=user.id,
@@ -33,7 +33,7 @@ class AccountView:
         )
 
     def chat(self, chat: Chat) -> Any:
-        """A `channel`, or the `chat` that a small group is."""
+        """A `channel`, or a `chat` for a small group."""
         if chat.group:
             return tl.Chat(chat.id, chat.title, tl.ChatPhotoEmpty(), len(chat.members), chat.date, version=1)
         return tl.Channel(
@@ -114,30 +114,33 @@ class AccountView:
             mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **access
         )
 
-    def around(self, chat: Chat, messages: Iterable[StoredMessage]) -> dict[str, list[Any]]:
-        """The `chats` and `users` that go with messages of a chat."""
+    def peers_of(self, chat: Chat, messages: Iterable[StoredMessage]) -> dict[str, list[Any]]:
+        """The `chats` and `users` that messages of a chat refer to."""
         chosen = list(messages)
         origins = [m.origin for m in chosen if m.origin]
         chats = {m.forwarded[0] for m in chosen if m.forwarded} | {o.channel for o in origins if o.channel}
         users = {m.sender for m in chosen if m.sender is not None and not chat.broadcast}
         users |= {o.account for o in origins if o.account}
-        told = {m.wrapped.story[0] for m in chosen if m.wrapped and m.wrapped.story}
+        story_owners = {m.wrapped.story[0] for m in chosen if m.wrapped and m.wrapped.story}
         if chat.private and not chat.group:
             users |= {chat.id, self.account.id}
         own = [self.chat(chat)] if chat.group or not chat.private else []
         chats -= {chat.id}
-        told -= users | chats | {chat.id}
+        story_owners -= users | chats | {chat.id}
         world = self.world
         return {
             "chats": own
             + [self.chat(world.chats[id_]) for id_ in sorted(chats)]
-            + [_as_stranger(self.chat(world.chats[id_])) for id_ in sorted(told & world.chats.keys())],
+            + [_as_min(self.chat(world.chats[id_])) for id_ in sorted(story_owners & world.chats.keys())],
             "users": [self.user(world.accounts[id_]) for id_ in sorted(users)]
-            + [_as_stranger(self.user(world.accounts[id_])) for id_ in sorted(told & world.accounts.keys())],
+            + [
+                _as_min(self.user(world.accounts[id_]))
+                for id_ in sorted(story_owners & world.accounts.keys())
+            ],
         }
 
     def _replies(self, chat: Chat, message: StoredMessage) -> Any:
-        """The comment counter of a channel's post that has a discussion."""
+        """The comment counter of a channel's post with a discussion."""
         group = self.world.chats.get(chat.linked) if chat.broadcast and chat.linked else None
         root = group.comments(message.id) if group else None
         if group is None or root is None:
@@ -147,17 +150,17 @@ class AccountView:
             len(comments), 1, comments=True, channel_id=group.id, max_id=max(comments, default=root.id)
         )
 
-    def around_all(self, found: Iterable[tuple[Chat, Iterable[StoredMessage]]]) -> dict[str, list[Any]]:
-        """The same for messages of several chats."""
+    def peers_of_all(self, found: Iterable[tuple[Chat, Iterable[StoredMessage]]]) -> dict[str, list[Any]]:
+        """The `chats` and `users` that messages of several chats refer to."""
         all_: dict[str, dict[int, Any]] = {"chats": {}, "users": {}}
         for chat, messages in found:
-            for kind, things in self.around(chat, messages).items():
+            for kind, things in self.peers_of(chat, messages).items():
                 full = {thing.id: thing for thing in things if not getattr(thing, "min", False)}
                 all_[kind] = {thing.id: thing for thing in things} | all_[kind] | full
         return {kind: list(things.values()) for kind, things in all_.items()}
 
     def _author(self, chat: Chat, message: StoredMessage) -> Any:
-        """Posts have none, and what comes in a talk of two can only be from the other side."""
+        """The author. Posts have none, nor have messages of the other side in a private chat."""
         if message.forwarded:
             return tl.PeerChannel(message.forwarded[0])
         of_two = chat.private and not chat.group
@@ -165,9 +168,9 @@ class AccountView:
         return None if hidden or message.sender is None else tl.PeerUser(message.sender)
 
 
-def _as_stranger(shown: Any) -> Any:
-    """A user or channel as Telegram shows it to an account that may not have met it: with an access hash that
-    is worth nothing (https://core.telegram.org/api/min)."""
+def _as_min(shown: Any) -> Any:
+    """A user or channel as Telegram shows it to an account that may not know it: with an invalid access hash
+    (https://core.telegram.org/api/min)."""
     shown.min, shown.access_hash = True, shown.access_hash ^ 1
     return shown
 
@@ -201,7 +204,8 @@ def _forward(chat: Chat, message: StoredMessage) -> Any:
 
 
 def _reply(message: StoredMessage) -> Any:
-    """As the service does: the thread is named apart only when the message answers another one in it."""
+    """The reply header. As in the real service, the thread is named only if the message replies to another
+    one in it."""
     target = message.reply_to or message.thread
     if target is None:
         return None
@@ -212,7 +216,7 @@ def _reply(message: StoredMessage) -> Any:
 
 
 def _sizes(pictures: tuple[Picture, ...]) -> list[Any]:
-    """Small sizes as `photoSize`, the largest as `photoSizeProgressive`, as the service sends them."""
+    """Small sizes as `photoSize`, the largest as `photoSizeProgressive`, as in the real service."""
     *small, large = pictures
     size = large.content.size if large.declared is None else large.declared
     steps = [size // 4, size // 2, size]

@@ -1,6 +1,6 @@
-"""All there is, the same in every data centre, and how it changes.
+"""The state of the sandbox, shared by all its data centres, and the operations that change it.
 
-Nothing here depends on who looks; `view` turns it into what one account is shown.
+Nothing here depends on the viewer; `view` converts it into what one account sees.
 """
 
 import hashlib
@@ -15,11 +15,12 @@ from typing import Any
 
 from saveany.sandbox.content import ContentStore, Parts
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.message_boxes import MessageEvent, MessageEventKind
 from saveany.sandbox.model import (
     EPOCH,
     Chat,
     Group,
+    MessageEvent,
+    MessageEventKind,
     Origin,
     Picture,
     SandboxAccount,
@@ -27,7 +28,7 @@ from saveany.sandbox.model import (
     StoredMessage,
     Wrapping,
 )
-from saveany.sandbox.privacy import meant_for
+from saveany.sandbox.privacy import is_visible
 from saveany.sandbox.private_chats import PrivateChats
 
 __all__ = [
@@ -44,35 +45,35 @@ __all__ = [
 ]
 
 
-_RUN = 1_000_000  # more than happens before a restart
+_EVENTS_PER_RUN = 1_000_000  # more than happen before a restart
 
 
 class World:
-    """All of it, with the rules of who holds which access hash and which file reference."""
+    """All accounts, chats and files, and the rules for access hashes and file references."""
 
     def __init__(self) -> None:
         self.accounts: dict[int, SandboxAccount] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[int, StoredFile] = {}
-        self.stories: dict[tuple[int, int], StoredFile] = {}  # by who has posted it and its number
+        self.stories: dict[tuple[int, int], StoredFile] = {}  # by owner (account or channel) and id
         self.store = ContentStore()
-        self.uploads: dict[tuple[int, int], Parts] = {}  # by account and the number it gave the file
-        self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # chat and message, by account and random id
-        self.presses: dict[int, Any] = {}  # buttons that wait for a bot's answer, by query id
-        self.patience = 10.0  # seconds for which they do
-        self.tokens: dict[bytes, Any] = {}  # QR codes that are shown
+        self.uploads: dict[tuple[int, int], Parts] = {}  # by account and the client's file id
+        self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # account, random id -> chat, message
+        self.callback_queries: dict[int, Any] = {}  # callback queries without a reply, by id
+        self.callback_timeout = 10.0  # seconds that a bot has to reply to a callback query
+        self.tokens: dict[bytes, Any] = {}  # active QR codes
         self.token_lifetime = 30.0  # seconds
-        self.watchers: list[Callable[[MessageEvent], None]] = []  # called with everything that happens
+        self.watchers: list[Callable[[MessageEvent], None]] = []  # called with every event
         self.private_chats = PrivateChats(self.accounts)
         self._ids = itertools.count(50_000_000)
 
-    def go_on(self, runs: int) -> None:
-        """After a restart, number what happens from where no client has been yet."""
+    def continue_numbering(self, runs: int) -> None:
+        """After a restart, continue with numbers that no client has seen in the previous runs."""
         for chat in self.chats.values():
-            chat.box.pts += runs * _RUN
-        self.private_chats.start = runs * _RUN
+            chat.box.pts += runs * _EVENTS_PER_RUN
+        self.private_chats.start = runs * _EVENTS_PER_RUN
 
-    # -- making it
+    # Creating.
 
     def add_account(self, account: SandboxAccount) -> SandboxAccount:
         """Add a bot or a user."""
@@ -80,7 +81,7 @@ class World:
         return account
 
     def add_chat(self, chat: Chat) -> Chat:
-        """Add a channel or group; its first message says that it was created."""
+        """Add a channel or group. Its first message is the service message about its creation."""
         self.chats[chat.id] = chat
         self.post(chat, StoredMessage(id=1, date=chat.date, service=True))
         return chat
@@ -91,78 +92,79 @@ class World:
         return file
 
     def post(self, chat: Chat, message: StoredMessage) -> StoredMessage:
-        """Put a message into a chat, in the place of one with the same id; who is there is told."""
+        """Add a message to a chat, or replace the one with the same id, and notify watchers."""
         kind = MessageEventKind.EDITED if message.id in chat.messages else MessageEventKind.NEW
         chat.messages[message.id] = message
-        self._happened(chat, kind, message.id)
+        self._record_event(chat, kind, message.id)
         return message
 
     def send(self, chat: Chat, message: StoredMessage) -> StoredMessage:
-        """Put a message at the end of a chat, whatever id it has; in a talk all sides get it."""
+        """Add a message at the end of a chat with the next id. Outside of channels, all sides get a copy."""
         if not chat.private:
             return self.post(chat, replace(message, id=chat.box.last_id + 1))
-        letter = replace(message, letter=self.new_id())
-        for side in self.private_chats.others(chat):
-            if meant_for(self.accounts[side.owner or 0], chat, letter):
-                self._deliver(side, replace(letter, reply_to=self.private_chats.answered(chat, side, letter)))
-        return self._deliver(chat, letter)
+        original = replace(message, copy_group=self.new_id())
+        for side in self.private_chats.other_sides(chat):
+            if is_visible(self.accounts[side.owner or 0], chat, original):
+                reply_to = self.private_chats.reply_target(chat, side, original)
+                self._deliver(side, replace(original, reply_to=reply_to))
+        return self._deliver(chat, original)
 
-    def _deliver(self, side: Chat, letter: StoredMessage) -> StoredMessage:
-        message = replace(letter, id=side.box.last_id + 1)
-        self.private_chats.file(side, message)
+    def _deliver(self, side: Chat, original: StoredMessage) -> StoredMessage:
+        message = replace(original, id=side.box.last_id + 1)
+        self.private_chats.add_copy(side, message)
         return self.post(side, message)
 
     def new_id(self) -> int:
-        """A number that nothing else has."""
+        """A unique number."""
         return next(self._ids)
 
     def saved(self, account: SandboxAccount) -> Chat:
         """The Saved Messages of an account."""
-        return self.private_chats.of(account, account)
+        return self.private_chats.side(account, account)
 
-    # -- changing it
+    # Changing.
 
     def delete(self, chat: Chat, *message_ids: int) -> None:
-        """Delete messages: from now on there are empty ones in their place."""
+        """Delete messages; clients get empty messages in their place."""
         gone = [id_ for id_ in message_ids if chat.messages.pop(id_, None)]
         if gone:
-            self._happened(chat, MessageEventKind.DELETED, *gone)
+            self._record_event(chat, MessageEventKind.DELETED, *gone)
 
     def edit(self, chat: Chat, message_id: int, **changes: Any) -> StoredMessage:
-        """Change fields of a message, as its author would; in a talk all copies change."""
+        """Change fields of a message, as its author would. Outside of channels, all copies change."""
         now = datetime.now(UTC)
         for side, copy in self.private_chats.copies(chat, message_id):
             self.post(side, replace(copy, **{"edited": now, **changes}))
         return self.post(chat, replace(chat.messages[message_id], **{"edited": now, **changes}))
 
-    def _happened(self, chat: Chat, kind: MessageEventKind, *message_ids: int) -> None:
+    def _record_event(self, chat: Chat, kind: MessageEventKind, *message_ids: int) -> None:
         event = chat.box.log(kind, chat, *message_ids)
         for watcher in self.watchers:
             watcher(event)
 
     def expire(self, file: StoredFile) -> None:
-        """Let every file reference given out so far expire."""
+        """Expire all file references of a file issued so far."""
         file.generation += 1
 
-    def holders(self, file_id: int) -> Iterator[tuple[Chat, StoredMessage]]:
-        """Every message that carries a file."""
+    def messages_with(self, file_id: int) -> Iterator[tuple[Chat, StoredMessage]]:
+        """Every message that contains a file."""
         for chat in (*self.chats.values(), *self.private_chats):
             for message in list(chat.messages.values()):
                 if any(file.id == file_id for file in message.files):
                     yield chat, message
 
-    # -- looking at it
+    # Reading.
 
     def by_username(self, username: str) -> Chat | SandboxAccount | None:
-        """The chat or account of a public name, which is not case-sensitive."""
+        """The chat or account with a username, in any case."""
         wanted = username.lower()
         named: Iterator[Chat | SandboxAccount] = chain(self.chats.values(), self.accounts.values())
         return next((one for one in named if one.username.lower() == wanted), None)
 
     def chat(self, account: SandboxAccount, chat_id: int, access_hash: int) -> Chat:
-        """The chat an account names by id and access hash, if it may see it.
+        """The chat with that id, if the access hash is right and the account may see it.
 
-        A bot may say 0 for the hash of a chat that it is a member of.
+        A bot may use access hash 0 for a chat that it is a member of.
         """
         chat = self.chats.get(chat_id)
         if chat is None:
@@ -176,7 +178,7 @@ class World:
         return chat
 
     def file(self, account: SandboxAccount, file_id: int, access_hash: int, reference: bytes) -> StoredFile:
-        """The file an account names by id, access hash and reference, if all three are right."""
+        """The file with that id, if access hash and file reference are right."""
         file = self.files.get(file_id)
         if file is None or access_hash != self.access_hash(account, file_id):
             raise RpcFailure(400, "LOCATION_INVALID")
@@ -187,14 +189,14 @@ class World:
         return file
 
     def access_hash(self, account: SandboxAccount, id_: int) -> int:
-        """The 64-bit number by which this account, and no other, may name a chat, user or file."""
+        """The 64-bit number that only this account can use to name a chat, user or file."""
         digest = hashlib.sha256(b"access hash %d %d" % (account.id, id_)).digest()
         return int.from_bytes(digest[:8], "little", signed=True)
 
     def file_reference(
         self, account: SandboxAccount, file: StoredFile, generation: int | None = None
     ) -> bytes:
-        """What this account must show to read the file; it changes when references expire."""
+        """The file reference that this account needs to read the file; it changes when references expire."""
         number = file.generation if generation is None else generation
         label = struct.pack("<I", number)
         return label + hmac.digest(b"%d" % account.id, b"%d %s" % (file.id, label), "sha256")[:12]

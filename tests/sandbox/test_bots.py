@@ -67,7 +67,7 @@ async def test_a_button_in_a_group(sandbox: Sandbox, anna: Person, robot: Any) -
 
 
 async def test_a_press_that_nobody_answers(sandbox: Sandbox, anna: Person) -> None:
-    sandbox.world.patience = 0.1
+    sandbox.world.callback_timeout = 0.1
     async with bot(sandbox) as client:  # does not listen
         await anna.send(BOT, "hello")
         await client.send_message(samples.PERSON.id, "choose", buttons=[Button.inline("Left", b"l")])
@@ -78,7 +78,7 @@ async def test_a_press_that_nobody_answers(sandbox: Sandbox, anna: Person) -> No
             await anna.client(fn.messages.GetBotCallbackAnswerRequest(BOT, shown.id, data=b"x"))
         with pytest.raises(tg.MessageIdInvalidError):
             await anna.client(fn.messages.GetBotCallbackAnswerRequest(BOT, 99, data=b"l"))
-    assert sandbox.world.presses == {}
+    assert sandbox.world.callback_queries == {}
 
 
 async def test_a_press_is_answered_once_and_by_its_bot(sandbox: Sandbox, anna: Person) -> None:
@@ -106,12 +106,12 @@ async def test_who_goes_away_while_waiting_leaves_nothing(sandbox: Sandbox, robo
         await anna.send(BOT, "hello")
         shown = await anna.hears(says("choose"))
         pressing = asyncio.create_task(anna.press(shown, "Left"))
-        while not sandbox.world.presses:
+        while not sandbox.world.callback_queries:
             await quiet.get_me()
         await anna.client.disconnect()
         with pytest.raises((ConnectionError, asyncio.CancelledError)):
             await pressing
-        while sandbox.world.presses:
+        while sandbox.world.callback_queries:
             await quiet.get_me()
 
 

@@ -12,7 +12,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox, samples, texts
-from saveany.sandbox.privacy import cut
+from saveany.sandbox.privacy import entity_text
 from saveany.sandbox.world import Chat, StoredMessage
 from tests.sandbox.clients import Person, bot, named, person, user
 
@@ -197,7 +197,7 @@ async def test_a_user_searches_documents(client: Any) -> None:
 )
 def test_what_is_found_in_texts(text: str, found: list[str]) -> None:
     _, entities = texts.received(text, None)
-    named = [f"{type(e).__name__.removeprefix('MessageEntity')} {cut(text, e)}" for e in entities]
+    named = [f"{type(e).__name__.removeprefix('MessageEntity')} {entity_text(text, e)}" for e in entities]
     assert named == found
 
 
@@ -212,7 +212,7 @@ def test_entities_stay_inside_the_text(text: str, offset: int, length: int) -> N
 def test_what_the_sender_marked_stays() -> None:
     link = tl.MessageEntityTextUrl(2, 4, "https://example.org")
     trimmed, entities = texts.received("  here @somebody ", [link])
-    assert (trimmed, cut(trimmed, entities[0]), entities[0].url) == (
+    assert (trimmed, entity_text(trimmed, entities[0]), entities[0].url) == (
         "here @somebody",
         "here",
         "https://example.org",

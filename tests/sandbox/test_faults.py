@@ -290,4 +290,4 @@ def test_every_kind_is_described() -> None:
     ],
 )
 def test_selectors(selector: dict[str, Any], fits: bool) -> None:
-    assert Fault(**{"kind": "drop", **selector}).concerns(Call("a.b", 1, 2, 3)) is fits
+    assert Fault(**{"kind": "drop", **selector}).matches(Call("a.b", 1, 2, 3)) is fits

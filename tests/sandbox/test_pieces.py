@@ -147,7 +147,7 @@ def test_world_knows_its_holders_and_edits() -> None:
     text = world.add_file(StoredFile(id=2, content=Literal(b"words")))
     chat = world.add_chat(Chat(id=5, title="Chat"))
     world.post(chat, StoredMessage(id=2, file=file))
-    assert list(world.holders(1)) == [(chat, chat.messages[2])]
+    assert list(world.messages_with(1)) == [(chat, chat.messages[2])]
     edited = world.edit(chat, 2, file=text)
     assert (edited.file, edited.date) == (text, EPOCH)
     assert edited.edited is not None

@@ -95,7 +95,7 @@ def test_keys_with_a_leading_zero_are_known_in_both_forms(stripped: bool) -> Non
     private = generate_private_key(public_exponent=65537, key_size=2048)
     kept: list[bytes] = []
     exchange = handshake.Handshake(private, 2, kept.append)
-    exchange._current = not stripped
+    exchange._uses_rsa_pad = not stripped
     exchange._secret, secret = 1, 7  # the key is g_b itself
     data = bytes(tl.ClientDHInnerData(0, 0, 0, bytes(255) + bytes([secret])))
     exchange._cipher = (bytes(32), bytes(32))

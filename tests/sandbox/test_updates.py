@@ -126,7 +126,7 @@ async def test_what_was_said_meanwhile_is_caught_up(sandbox: Sandbox, anna: Pers
         session = client.session
     for number in range(250):  # more than fit into one answer
         sandbox.world.send(
-            sandbox.world.private_chats.of(account(sandbox, samples.PERSON), account(sandbox, samples.BOT)),
+            sandbox.world.private_chats.side(account(sandbox, samples.PERSON), account(sandbox, samples.BOT)),
             StoredMessage(id=0, text=f"{number}", sender=samples.PERSON.id),
         )
     async with telethon(

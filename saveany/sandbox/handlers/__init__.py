@@ -1,6 +1,6 @@
-"""What the data centre answers to each request: one module per family of methods.
+"""The implemented methods, one module per family.
 
-`answer` is the only entry; a new method is one function with `@answers` in the module of its family.
+`handle` is the only entry point. A new method is one function with `@handles` in the module of its family.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from saveany.sandbox.handlers import (
     cdn,
     chats,
     config,
+    contacts,
     editing,
     files,
     messages,
     password,
-    people,
     sending,
     stories,
     tokens,
@@ -29,17 +29,18 @@ from saveany.sandbox.handlers import (
 )
 from saveany.sandbox.handlers.registry import METHODS, RequestContext
 
-__all__ = ["RequestContext", "answer"]
-#: Importing them fills METHODS.
+__all__ = ["RequestContext", "handle"]
+#: Importing these modules fills METHODS.
 _FAMILIES = (
     *(auth, bots, buttons, cdn, chats, config, editing, files),
-    *(messages, password, people, sending, stories, tokens),
+    *(messages, password, contacts, sending, stories, tokens),
     *(updates, uploads),
 )
 
 
-def answer(context: RequestContext, request: Any) -> Any:
-    """The result of a request, as TL object, list, bool or `files.Part`; RpcFailure if it is refused."""
+def handle(context: RequestContext, request: Any) -> Any:
+    """The result of a request: a TL object, list, bool or `files.FilePart`. Raises `RpcFailure` if it is
+    refused."""
     if context.key.refused is not None:
         raise RpcFailure(*context.key.refused)
     if context.dc == CDN_DC and not isinstance(request, GetCdnFileRequest):

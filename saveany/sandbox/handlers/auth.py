@@ -1,7 +1,7 @@
-"""auth.* and users.*: logging in, and who one is.
+"""auth.* and users.*: logging in, and information about users.
 
-Every account lives in the home data centre; another one sends a login there (USER_MIGRATE, PHONE_MIGRATE),
-and knows an account only through exportAuthorization and importAuthorization.
+All accounts belong to the home data centre. Other data centres redirect logins to it (USER_MIGRATE,
+PHONE_MIGRATE) and accept an account only through exportAuthorization and importAuthorization.
 """
 
 import hmac
@@ -12,15 +12,14 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.bots import bot_info
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.view import AccountView
 from saveany.sandbox.world import SandboxAccount
 
-#: Telegram's own test numbers, 99966XYYYY, get X five times as their code.
+#: For Telegram's test numbers, 99966XYYYY, the code is X five times.
 LOGIN_CODE = "22222"
 
-#: How an account may want its login codes to be sent (`SandboxAccount.code_by`), as Telegram tells the
-#: client.
+#: The delivery methods of login codes (`SandboxAccount.code_by`), as Telegram describes them to the client.
 CODES: dict[str, Any] = {
     "app": tl.auth.SentCodeTypeApp(len(LOGIN_CODE)),
     "sms": tl.auth.SentCodeTypeSms(len(LOGIN_CODE)),
@@ -37,7 +36,7 @@ CODES: dict[str, Any] = {
 }
 
 
-@answers(fn.auth.ImportBotAuthorizationRequest, login=False)
+@handles(fn.auth.ImportBotAuthorizationRequest, login=False)
 def import_bot_authorization(context: RequestContext, request: Any) -> Any:
     """Log a bot in."""
     token = request.bot_auth_token
@@ -49,9 +48,9 @@ def import_bot_authorization(context: RequestContext, request: Any) -> Any:
     return log_in(context, bot)
 
 
-@answers(fn.auth.SendCodeRequest, login=False)
+@handles(fn.auth.SendCodeRequest, login=False)
 def send_code(context: RequestContext, request: Any) -> Any:
-    """Pretend to send a code, in the way that the account wants."""
+    """Pretend to send a code, with the account's delivery method."""
     user = _by_phone(context, request.phone_number)
     if context.dc != context.home:
         raise RpcFailure(303, f"PHONE_MIGRATE_{context.home}")
@@ -61,7 +60,7 @@ def send_code(context: RequestContext, request: Any) -> Any:
     return tl.auth.SentCode(way, _code_hash(context, user))
 
 
-@answers(fn.auth.SignInRequest, login=False)
+@handles(fn.auth.SignInRequest, login=False)
 def sign_in(context: RequestContext, request: Any) -> Any:
     """Log a user in with the code."""
     user = _by_phone(context, request.phone_number)
@@ -76,9 +75,9 @@ def sign_in(context: RequestContext, request: Any) -> Any:
     return log_in(context, user)
 
 
-@answers(fn.auth.ExportAuthorizationRequest)
+@handles(fn.auth.ExportAuthorizationRequest)
 def export_authorization(context: RequestContext, request: Any) -> Any:
-    """A ticket with which the same client may log in at another data centre."""
+    """A ticket with which the same client can log in at another data centre."""
     if request.dc_id == context.dc or request.dc_id not in context.addresses:
         raise RpcFailure(400, "DC_ID_INVALID")
     return tl.auth.ExportedAuthorization(
@@ -86,29 +85,29 @@ def export_authorization(context: RequestContext, request: Any) -> Any:
     )
 
 
-@answers(fn.auth.ImportAuthorizationRequest, login=False)
+@handles(fn.auth.ImportAuthorizationRequest, login=False)
 def import_authorization(context: RequestContext, request: Any) -> Any:
-    """Log in with such a ticket."""
+    """Log in with a ticket from exportAuthorization."""
     account = context.world.accounts.get(request.id)
     if account is None or not hmac.compare_digest(request.bytes, _ticket(context, account.id, context.dc)):
         raise RpcFailure(400, "AUTH_BYTES_INVALID")
     return log_in(context, account)
 
 
-@answers(fn.auth.LogOutRequest)
+@handles(fn.auth.LogOutRequest)
 def log_out(context: RequestContext, request: Any) -> Any:
-    """Forget who this key belongs to."""
-    context.vault.bind(context.key, None)
+    """Log the key out."""
+    context.key_store.bind(context.key, None)
     return tl.auth.LoggedOut()
 
 
-@answers(fn.users.GetUsersRequest)
+@handles(fn.users.GetUsersRequest)
 def get_users(context: RequestContext, request: Any) -> Any:
-    """Users; unknown ones, and wrong hashes, are left out."""
+    """Users; unknown users and wrong access hashes are left out."""
     return [context.view.user(user) for user in map(context.user, request.id) if user is not None]
 
 
-@answers(fn.users.GetFullUserRequest)
+@handles(fn.users.GetFullUserRequest)
 def get_full_user(context: RequestContext, request: Any) -> Any:
     """One user."""
     user = context.user(request.id)
@@ -120,25 +119,25 @@ def get_full_user(context: RequestContext, request: Any) -> Any:
 
 
 def need_password(context: RequestContext, account: SandboxAccount) -> None:
-    """Refuse to go on if the account has a password; the key is then the one that may say it."""
+    """Raise SESSION_PASSWORD_NEEDED if the account has a password; the key may then send the password."""
     if account.password:
-        context.key.half_in = account.id
+        context.key.awaiting_password = account.id
         raise RpcFailure(401, "SESSION_PASSWORD_NEEDED")
 
 
 def log_in(context: RequestContext, account: SandboxAccount) -> Any:
-    """Let the key be the account's."""
-    context.vault.bind(context.key, account.id)
+    """Log the key in to the account."""
+    context.key_store.bind(context.key, account.id)
     return tl.auth.Authorization(user=AccountView(context.world, account).user(account))
 
 
 def login_code(user: SandboxAccount) -> str:
-    """The code that a user is sent."""
+    """The login code of a user."""
     return {"word": "harbour", "phrase": "four views of the harbour"}.get(user.code_by, LOGIN_CODE)
 
 
 def _code(user: SandboxAccount, request: Any) -> str:
-    """What the user has typed; a code that came by e-mail proves the e-mail address, not the number."""
+    """The code that the user typed. A code sent by e-mail is verified as an e-mail code."""
     proof = request.email_verification
     if user.code_by == "email":
         return proof.code if isinstance(proof, tl.EmailVerificationCode) else ""
@@ -154,11 +153,11 @@ def _by_phone(context: RequestContext, phone: str) -> SandboxAccount:
 
 
 def _code_hash(context: RequestContext, user: SandboxAccount) -> str:
-    """Belongs to the key that asked for the code."""
+    """Identifies a code request; valid only with the key that requested the code."""
     return hmac.digest(context.key.auth.key, b"code %d" % user.id, "sha256").hex()[:18]
 
 
 def _ticket(context: RequestContext, account: int, dc: int) -> bytes:
-    """Any of our data centres can make and check it, no client can."""
-    secret = context.vault.ticket_secret
+    """A signed ticket that only the sandbox's data centres can create and check."""
+    secret = context.key_store.ticket_secret
     return hmac.digest(secret, b"%d %d" % (account, dc), "sha256")

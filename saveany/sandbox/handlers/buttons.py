@@ -1,4 +1,4 @@
-"""Keyboards under messages: what may be in them, and what happens when one is pressed."""
+"""Inline keyboards: their rules, and callback queries."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,27 +9,27 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.view import peer_of
 from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage
 
-_LONGEST_DATA = 64  # bytes
-_MOST_BUTTONS = 100
-_LONGEST_ANSWER = 200
+_MAX_DATA = 64  # bytes
+_MAX_BUTTONS = 100
+_MAX_REPLY = 200  # characters
 _SCHEMES = ("http://", "https://", "tg://", "ton://")
 
 
 @dataclass(frozen=True)
 class Query:
-    """A press that waits for the bot's answer."""
+    """A callback query that waits for the bot's reply."""
 
     bot: int
-    answer: asyncio.Future[Any]
+    reply: asyncio.Future[Any]
 
 
-@answers(fn.messages.GetBotCallbackAnswerRequest, bots=False)
+@handles(fn.messages.GetBotCallbackAnswerRequest, bots=False)
 def get_bot_callback_answer(context: RequestContext, request: Any) -> Any:
-    """Press a button: the bot is told, and its answer is the result."""
+    """Press a button. The result is the bot's reply."""
     chat = context.peer(request.peer)
     message = chat.messages.get(request.msg_id)
     if message is None:
@@ -42,18 +42,18 @@ def get_bot_callback_answer(context: RequestContext, request: Any) -> Any:
     return _press(context, bot, *_as_seen_by(context, bot, chat, message), request.data)
 
 
-@answers(fn.messages.SetBotCallbackAnswerRequest)
+@handles(fn.messages.SetBotCallbackAnswerRequest)
 def set_bot_callback_answer(context: RequestContext, request: Any) -> bool:
-    """What the person who pressed is shown; once for each press, and in time."""
+    """Reply to a callback query, once and in time."""
     if not context.account.bot:
         raise RpcFailure(400, "USER_BOT_REQUIRED")
-    if len(request.message or "") > _LONGEST_ANSWER:
+    if len(request.message or "") > _MAX_REPLY:
         raise RpcFailure(400, "MESSAGE_TOO_LONG")
-    query = context.world.presses.get(request.query_id)
-    if query is None or query.bot != context.account.id or query.answer.done():
+    query = context.world.callback_queries.get(request.query_id)
+    if query is None or query.bot != context.account.id or query.reply.done():
         raise RpcFailure(400, "QUERY_ID_INVALID")
-    del context.world.presses[request.query_id]
-    query.answer.set_result(
+    del context.world.callback_queries[request.query_id]
+    query.reply.set_result(
         tl.messages.BotCallbackAnswer(
             cache_time=request.cache_time,
             alert=request.alert,
@@ -66,18 +66,18 @@ def set_bot_callback_answer(context: RequestContext, request: Any) -> bool:
 
 
 def check_markup(context: RequestContext, markup: Any) -> None:
-    """Refuse a keyboard that the service would refuse; people have none."""
+    """Refuse keyboards that the service would refuse. Users cannot send any."""
     if markup is None:
         return
     if not context.account.bot:
         raise RpcFailure(400, "REPLY_MARKUP_INVALID")
     buttons = list(_buttons(markup))
-    if len(buttons) > _MOST_BUTTONS:
+    if len(buttons) > _MAX_BUTTONS:
         raise RpcFailure(400, "REPLY_MARKUP_TOO_LONG")
     for button in buttons:
         if not button.text:
             raise RpcFailure(400, "BUTTON_TEXT_INVALID")
-        if not 1 <= len(getattr(button.type, "data", b"-")) <= _LONGEST_DATA:
+        if not 1 <= len(getattr(button.type, "data", b"-")) <= _MAX_DATA:
             raise RpcFailure(400, "BUTTON_DATA_INVALID")
         if not getattr(button.type, "url", "https://").startswith(_SCHEMES):
             raise RpcFailure(400, "BUTTON_URL_INVALID")
@@ -86,17 +86,18 @@ def check_markup(context: RequestContext, markup: Any) -> None:
 def _press(
     context: RequestContext, bot: SandboxAccount, chat: Chat, message: StoredMessage, data: bytes
 ) -> Any:
-    """Tell the bot's sessions. A press that nobody hears is lost, and ends as one that nobody answers."""
+    """Push a callback query to the bot's sessions. Without a reply in time it fails with
+    BOT_RESPONSE_TIMEOUT."""
     loop, world, number = asyncio.get_running_loop(), context.world, context.world.new_id()
-    answer = loop.create_future()
-    world.presses[number] = Query(bot.id, answer)
-    timer = loop.call_later(world.patience, _give_up, answer)
+    reply = loop.create_future()
+    world.callback_queries[number] = Query(bot.id, reply)
+    timer = loop.call_later(world.callback_timeout, _time_out, reply)
 
     def forget(_: object) -> None:
         timer.cancel()
-        world.presses.pop(number, None)
+        world.callback_queries.pop(number, None)
 
-    answer.add_done_callback(forget)
+    reply.add_done_callback(forget)
     update = tl.UpdateBotCallbackQuery(
         query_id=number,
         user_id=context.account.id,
@@ -105,19 +106,19 @@ def _press(
         chat_instance=chat.id,
         data=data,
     )
-    context.news.push_to(bot, update, chat, [context.account])
-    return answer
+    context.broadcaster.push_to(bot, update, chat, [context.account])
+    return reply
 
 
-def _give_up(answer: asyncio.Future[Any]) -> None:
-    if not answer.done():
-        answer.set_exception(RpcFailure(400, "BOT_RESPONSE_TIMEOUT"))
+def _time_out(reply: asyncio.Future[Any]) -> None:
+    if not reply.done():
+        reply.set_exception(RpcFailure(400, "BOT_RESPONSE_TIMEOUT"))
 
 
 def _as_seen_by(
     context: RequestContext, bot: SandboxAccount, chat: Chat, message: StoredMessage
 ) -> tuple[Chat, StoredMessage]:
-    """The bot's copy of a private message; it has gone if the bot deleted it only for itself."""
+    """The bot's copy of a private message, which may have been deleted for the bot only."""
     if not chat.private:
         return chat, message
     for side, copy in context.world.private_chats.copies(chat, message.id):

@@ -10,20 +10,20 @@ from telethon.tl import types as tl
 from saveany.sandbox.cdn import CDN_DC, Cdn
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.files import FilePart, check_range
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.model import StoredFile
 
 
-@answers(fn.help.GetCdnConfigRequest)
+@handles(fn.help.GetCdnConfigRequest)
 def get_cdn_config(context: RequestContext, request: Any) -> Any:
     """The keys of CDN data centres."""
     keys = [tl.CdnPublicKey(CDN_DC, context.cdn.public_key)] if context.cdn else []
     return tl.CdnConfig(keys)
 
 
-@answers(fn.upload.GetCdnFileRequest, login=False)
+@handles(fn.upload.GetCdnFileRequest, login=False)
 def get_cdn_file(context: RequestContext, request: Any) -> Any:
-    """A part of an encrypted file; only in the CDN."""
+    """A part of an encrypted file. Only the CDN implements this."""
     if context.dc != CDN_DC:
         raise RpcFailure(400, "METHOD_INVALID")
     cdn, file = _file(context, request.file_token)
@@ -34,9 +34,9 @@ def get_cdn_file(context: RequestContext, request: Any) -> Any:
     return FilePart(head, cdn.part(file, request.offset, request.limit))
 
 
-@answers(fn.upload.ReuploadCdnFileRequest)
+@handles(fn.upload.ReuploadCdnFileRequest)
 def reupload_cdn_file(context: RequestContext, request: Any) -> Any:
-    """Give the CDN a file that it has not in memory."""
+    """Upload a file to the memory of the CDN."""
     cdn, file = _file(context, request.file_token)
     if not hmac.compare_digest(request.request_token, cdn.request_token(file.id)):
         raise RpcFailure(400, "REQUEST_TOKEN_INVALID")
@@ -44,9 +44,9 @@ def reupload_cdn_file(context: RequestContext, request: Any) -> Any:
     return cdn.hashes(file, 0)
 
 
-@answers(fn.upload.GetCdnFileHashesRequest)
+@handles(fn.upload.GetCdnFileHashesRequest)
 def get_cdn_file_hashes(context: RequestContext, request: Any) -> Any:
-    """Hashes of what is at an offset, and after it."""
+    """The hashes of the blocks from an offset on."""
     cdn, file = _file(context, request.file_token)
     return cdn.hashes(file, request.offset)
 

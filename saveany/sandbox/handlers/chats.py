@@ -8,7 +8,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.view import peer_of
 from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage
 
@@ -17,9 +17,9 @@ _MAX_DIALOGS = 100
 _PEER_IDS = ("channel_id", "chat_id", "user_id")
 
 
-@answers(fn.contacts.ResolveUsernameRequest)
+@handles(fn.contacts.ResolveUsernameRequest)
 def resolve_username(context: RequestContext, request: Any) -> Any:
-    """The chat or user of a public name."""
+    """The chat or user with a username."""
     if not _USERNAME.fullmatch(request.username):
         raise RpcFailure(400, "USERNAME_INVALID")
     found = context.world.by_username(request.username)
@@ -30,20 +30,20 @@ def resolve_username(context: RequestContext, request: Any) -> Any:
     raise RpcFailure(400, "USERNAME_NOT_OCCUPIED")
 
 
-@answers(fn.channels.GetChannelsRequest)
+@handles(fn.channels.GetChannelsRequest)
 def get_channels(context: RequestContext, request: Any) -> Any:
-    """Channels and supergroups by id and hash."""
+    """Channels and supergroups by id and access hash."""
     return tl.messages.Chats([context.view.chat(context.chat(peer)) for peer in request.id])
 
 
-@answers(fn.messages.GetChatsRequest)
+@handles(fn.messages.GetChatsRequest)
 def get_chats(context: RequestContext, request: Any) -> Any:
     """Small groups by id."""
     chats = [context.peer(tl.InputPeerChat(id_)) for id_ in request.id]
     return tl.messages.Chats([context.view.chat(chat) for chat in chats])
 
 
-@answers(fn.channels.GetFullChannelRequest)
+@handles(fn.channels.GetFullChannelRequest)
 def get_full_channel(context: RequestContext, request: Any) -> Any:
     """A channel with its discussion group."""
     chat = context.chat(request.channel)
@@ -64,11 +64,13 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
     return tl.messages.ChatFull(full, [context.view.chat(c) for c in (chat, *linked)], [])
 
 
-@answers(fn.messages.GetDialogsRequest, bots=False)
+@handles(fn.messages.GetDialogsRequest, bots=False)
 def get_dialogs(context: RequestContext, request: Any) -> Any:
-    """The chats that a user is in, the one with the newest message first, from an offset on."""
+    """A page of the chats of a user, in order of their newest messages, newest first."""
     world, me = context.world, context.account
-    mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.private_chats.held(me)
+    mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.private_chats.non_empty(
+        me
+    )
     tops = sorted(((chat, chat.newest_first()[0]) for chat in mine), key=_recency, reverse=True)
     date, offset = request.offset_date, request.offset_peer
     peer = next((getattr(offset, name) for name in _PEER_IDS if hasattr(offset, name)), 0)
@@ -78,16 +80,16 @@ def get_dialogs(context: RequestContext, request: Any) -> Any:
     found: dict[str, list[Any]] = {
         "dialogs": [dialog(chat, top) for chat, top in page],
         "messages": [context.view.message(chat, top) for chat, top in page],
-        **context.view.around_all((chat, [top]) for chat, top in page),
+        **context.view.peers_of_all((chat, [top]) for chat, top in page),
     }
     if len(page) == len(mine):
         return tl.messages.Dialogs(**found)
     return tl.messages.DialogsSlice(count=len(mine), **found)
 
 
-@answers(fn.messages.GetPeerDialogsRequest, bots=False)
+@handles(fn.messages.GetPeerDialogsRequest, bots=False)
 def get_peer_dialogs(context: RequestContext, request: Any) -> Any:
-    """The newest message of each of some chats."""
+    """The newest message of each of the given chats."""
     if not request.peers:
         raise RpcFailure(400, "INPUT_PEERS_EMPTY")
     if len(request.peers) > _MAX_DIALOGS:
@@ -99,7 +101,7 @@ def get_peer_dialogs(context: RequestContext, request: Any) -> Any:
         dialogs=[dialog(chat, top) for chat, top in tops],
         messages=[context.view.message(chat, top) for chat, top in tops],
         state=tl.updates.State(pts=box.pts, qts=0, date=datetime.now(UTC), seq=1, unread_count=0),
-        **context.view.around_all((chat, [top]) for chat, top in tops),
+        **context.view.peers_of_all((chat, [top]) for chat, top in tops),
     )
 
 
@@ -109,7 +111,7 @@ def _recency(top: tuple[Chat, StoredMessage]) -> tuple[Any, int]:
 
 
 def dialog(chat: Chat, top: StoredMessage) -> Any:
-    """A `dialog`, with everything read."""
+    """A `dialog` without unread messages."""
     return tl.Dialog(
         peer=peer_of(chat),
         top_message=top.id,

@@ -6,9 +6,9 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 
-#: Numbers that a client of files has no use for; all the same, for they must be there.
+#: Required numbers that clients for files do not use; all have the same value.
 _LIMITS = (
     "chat_size_max",
     "megagroup_size_max",
@@ -36,7 +36,7 @@ _LIMITS = (
 )
 
 
-@answers(fn.help.GetConfigRequest, login=False)
+@handles(fn.help.GetConfigRequest, login=False)
 def get_config(context: RequestContext, request: Any) -> Any:
     """The addresses of all data centres."""
     now = datetime.now(UTC)
@@ -56,7 +56,7 @@ def get_config(context: RequestContext, request: Any) -> Any:
     )
 
 
-@answers(fn.help.GetNearestDcRequest, login=False)
+@handles(fn.help.GetNearestDcRequest, login=False)
 def get_nearest_dc(context: RequestContext, request: Any) -> Any:
-    """The home of every account."""
+    """The home data centre."""
     return tl.NearestDc("XX", context.dc, context.home)

@@ -8,14 +8,14 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
-from saveany.sandbox.handlers.registry import RequestContext, answers
-from saveany.sandbox.handlers.sending import caption, media_file, words
+from saveany.sandbox.handlers.registry import RequestContext, handles
+from saveany.sandbox.handlers.sending import caption, media_file, message_text
 from saveany.sandbox.world import Chat, StoredMessage
 
 
-@answers(fn.messages.EditMessageRequest)
+@handles(fn.messages.EditMessageRequest)
 def edit_message(context: RequestContext, request: Any) -> Any:
-    """Another text, file or keyboard; without a keyboard in the request the old one goes."""
+    """Change text, file or keyboard. Without a keyboard in the request the old one is removed."""
     chat = context.peer(request.peer)
     message = chat.messages.get(request.id)
     if message is None or message.service:
@@ -29,7 +29,7 @@ def edit_message(context: RequestContext, request: Any) -> Any:
     return context.updates()
 
 
-@answers(fn.channels.DeleteMessagesRequest)
+@handles(fn.channels.DeleteMessagesRequest)
 def delete_channel_messages(context: RequestContext, request: Any) -> Any:
     """Delete messages of a channel or group."""
     chat = context.chat(request.channel)
@@ -39,16 +39,21 @@ def delete_channel_messages(context: RequestContext, request: Any) -> Any:
     return _delete(context, [(chat, [message.id for message in found])], chat.box.pts)
 
 
-@answers(fn.messages.DeleteMessagesRequest)
+@handles(fn.messages.DeleteMessagesRequest)
 def delete_messages(context: RequestContext, request: Any) -> Any:
-    """Delete private messages; with `revoke`, and for bots always, on the other side too."""
-    talks = context.world.private_chats
-    wanted = [(chat, [i for i in request.id if i in chat.messages]) for chat in talks.held(context.account)]
+    """Delete messages outside of channels; with `revoke`, and always for bots, also on the other side."""
+    private_chats = context.world.private_chats
+    wanted = [
+        (chat, [i for i in request.id if i in chat.messages])
+        for chat in private_chats.non_empty(context.account)
+    ]
     mine = [(chat, ids) for chat, ids in wanted if ids]
     if request.revoke or context.account.bot:
-        for side, copy in [copy for chat, ids in mine for id_ in ids for copy in talks.copies(chat, id_)]:
+        for side, copy in [
+            copy for chat, ids in mine for id_ in ids for copy in private_chats.copies(chat, id_)
+        ]:
             context.world.delete(side, copy.id)
-    return _delete(context, mine, talks.box(context.account).pts)
+    return _delete(context, mine, private_chats.box(context.account).pts)
 
 
 def _delete(context: RequestContext, chosen: Sequence[tuple[Chat, Sequence[int]]], before: int) -> Any:
@@ -69,7 +74,7 @@ def _changes(context: RequestContext, request: Any, message: StoredMessage) -> d
     if request.media is not None:
         changes["file"] = media_file(context, request.media)
     if request.message is not None:
-        read = caption if message.file or request.media else words
+        read = caption if message.file or request.media else message_text
         changes["text"], changes["entities"] = read(request.message, request.entities)
     return changes
 
@@ -79,7 +84,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """TL objects by what they say."""
+    """A value in a form that compares TL objects by their contents."""
     if isinstance(value, tuple):
         return [bytes(each) for each in value]
     return bytes(value) if hasattr(value, "CONSTRUCTOR_ID") else value

@@ -9,7 +9,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.wrappings import web_url
 
 _KINDS = {
@@ -24,13 +24,13 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class FilePart:
-    """An `upload.file` or `upload.cdnFile`; serialised here, without the copies a TL object would make."""
+    """An `upload.file` or `upload.cdnFile`, serialized without the copies that a TL object would make."""
 
-    types: bytes  # what comes before the data
+    types: bytes  # the serialized fields before the data
     data: bytes
 
     def serialise(self, short: int = 0, *, tamper: bool = False) -> tuple[bytes, ...]:
-        """The parts of its TL form, without the last `short` bytes of data, or with one wrong byte."""
+        """The serialized object in pieces, without the last `short` bytes of data, or with one wrong byte."""
         data = self.data[:-short] if short else self.data
         if tamper:
             data = bytes([data[0] ^ 1]) + data[1:]
@@ -39,7 +39,7 @@ class FilePart:
         return self.types + head, data, bytes(-(len(head) + length) % 4)
 
 
-@answers(fn.upload.GetFileRequest)
+@handles(fn.upload.GetFileRequest)
 def get_file(context: RequestContext, request: Any) -> Any:
     """A part of a document or photo."""
     location = request.location
@@ -59,9 +59,9 @@ def get_file(context: RequestContext, request: Any) -> Any:
     return FilePart(head, content.read(request.offset, request.limit))
 
 
-@answers(fn.upload.GetWebFileRequest, bots=False)
+@handles(fn.upload.GetWebFileRequest, bots=False)
 def get_web_file(context: RequestContext, request: Any) -> Any:
-    """A part of a file of the web (https://core.telegram.org/api/files#downloading-webfiles)."""
+    """A part of a file on the web (https://core.telegram.org/api/files#downloading-webfiles)."""
     location = request.location
     file = next((each for each in context.world.files.values() if web_url(each) == location.url), None)
     if file is None or location.access_hash != context.world.access_hash(context.account, file.id):
@@ -75,7 +75,7 @@ def get_web_file(context: RequestContext, request: Any) -> Any:
 
 
 def check_range(offset: int, limit: int, precise: bool) -> None:
-    """Telegram's rules: whole blocks of 4 KiB (1 KiB if precise), inside one mebibyte.
+    """Check Telegram's rules: whole blocks of 4 KiB (1 KiB with `precise`), within one mebibyte.
 
     Without `precise` the limit must also divide a mebibyte.
     """

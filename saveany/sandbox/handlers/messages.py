@@ -7,7 +7,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.world import Chat, StoredMessage
 
 _MAX_MESSAGES = 100
@@ -16,61 +16,63 @@ _URLS = (tl.MessageEntityUrl, tl.MessageEntityTextUrl)
 _Get = Callable[[int], StoredMessage | None]
 
 
-@answers(fn.channels.GetMessagesRequest)
+@handles(fn.channels.GetMessagesRequest)
 def get_channel_messages(context: RequestContext, request: Any) -> Any:
-    """Messages by id; an empty one where there is none."""
+    """Messages by id; an empty message in place of a missing one."""
     chat = context.chat(request.channel)
     if not request.id:
         raise RpcFailure(400, "MESSAGE_IDS_EMPTY")
-    found = _chosen(chat.messages.get, request.id)
+    found = _selected(chat.messages.get, request.id)
     shown = [_shown(context, chat, id_, message) for id_, message in found]
     return _messages(context, chat, [message for _, message in found if message], shown, len(shown))
 
 
-@answers(fn.messages.GetMessagesRequest)
+@handles(fn.messages.GetMessagesRequest)
 def get_messages(context: RequestContext, request: Any) -> Any:
     """Messages outside of channels."""
-    talks = {id_: chat for chat in context.world.private_chats.held(context.account) for id_ in chat.messages}
+    chats = {
+        id_: chat for chat in context.world.private_chats.non_empty(context.account) for id_ in chat.messages
+    }
 
     def get(id_: int) -> StoredMessage | None:
-        return talks[id_].messages[id_] if id_ in talks else None
+        return chats[id_].messages[id_] if id_ in chats else None
 
-    found = _chosen(get, request.id)
-    shown = [_shown(context, talks.get(id_), id_, message) for id_, message in found]
-    around = context.view.around_all((talks[id_], [message]) for id_, message in found if message)
-    return tl.messages.Messages(messages=shown, topics=[], **around)
+    found = _selected(get, request.id)
+    shown = [_shown(context, chats.get(id_), id_, message) for id_, message in found]
+    peers = context.view.peers_of_all((chats[id_], [message]) for id_, message in found if message)
+    return tl.messages.Messages(messages=shown, topics=[], **peers)
 
 
-@answers(fn.messages.GetHistoryRequest, bots=False)
+@handles(fn.messages.GetHistoryRequest, bots=False)
 def get_history(context: RequestContext, request: Any) -> Any:
     """A page of a chat's messages, newest first."""
     return _page(context, context.peer(request.peer), request, lambda message: True)
 
 
-@answers(fn.messages.GetRepliesRequest, bots=False)
+@handles(fn.messages.GetRepliesRequest, bots=False)
 def get_replies(context: RequestContext, request: Any) -> Any:
     """A page of a topic, or of the comments on a post."""
     chat, thread = _thread(context, context.chat(request.peer), request.msg_id)
     return _page(context, chat, request, lambda message: thread in message.threads)
 
 
-@answers(fn.messages.SearchRequest, bots=False)
+@handles(fn.messages.SearchRequest, bots=False)
 def search(context: RequestContext, request: Any) -> Any:
-    """A page of the messages with some text, with some kind of media, in some topic."""
+    """A page of the messages that match a text, a kind of media and a topic."""
     words, kind = request.q.lower(), _FILTERS.get(type(request.filter))
     if kind is None:
         raise RpcFailure(400, "INPUT_FILTER_INVALID")
 
-    def fits(message: StoredMessage) -> bool:
+    def matches(message: StoredMessage) -> bool:
         in_thread = not request.top_msg_id or request.top_msg_id in message.threads
         return in_thread and words in message.text.lower() and kind(message)
 
-    return _page(context, context.peer(request.peer), request, fits)
+    return _page(context, context.peer(request.peer), request, matches)
 
 
-@answers(fn.messages.GetDiscussionMessageRequest, bots=False)
+@handles(fn.messages.GetDiscussionMessageRequest, bots=False)
 def get_discussion_message(context: RequestContext, request: Any) -> Any:
-    """The message of the discussion group under which the comments on a post are."""
+    """The message in the discussion group whose thread contains the comments on a post."""
     channel = context.chat(request.peer)
     group, thread = _thread(context, channel, request.msg_id)
     if group is channel:
@@ -80,7 +82,7 @@ def get_discussion_message(context: RequestContext, request: Any) -> Any:
         messages=[context.view.message(group, root)],
         max_id=max((m.id for m in group.messages.values() if thread in m.threads), default=thread),
         unread_count=0,
-        **context.view.around(group, [root]),
+        **context.view.peers_of(group, [root]),
     )
 
 
@@ -100,8 +102,8 @@ _FILTERS: dict[type, Callable[[StoredMessage], bool]] = {
 }
 
 
-def _chosen(get: _Get, entries: Sequence[Any]) -> list[tuple[int, StoredMessage | None]]:
-    """Ids and messages that `inputMessage`s name: by id, or as what another message answers."""
+def _selected(get: _Get, entries: Sequence[Any]) -> list[tuple[int, StoredMessage | None]]:
+    """Ids and messages named by `inputMessage`s: by id, or as the message that another one replies to."""
     ids = []
     for entry in entries[:_MAX_MESSAGES]:
         named = get(getattr(entry, "id", 0))
@@ -119,7 +121,7 @@ def _shown(context: RequestContext, chat: Chat | None, id_: int, message: Stored
 
 
 def _thread(context: RequestContext, chat: Chat, message: int) -> tuple[Chat, int]:
-    """Where the replies to a message are: a post's are in the discussion group."""
+    """The chat and thread of the replies to a message; those to a post are in the discussion group."""
     if message not in chat.messages:
         raise RpcFailure(400, "MSG_ID_INVALID")
     group = context.world.chats.get(chat.linked) if chat.broadcast and chat.linked else None
@@ -127,15 +129,15 @@ def _thread(context: RequestContext, chat: Chat, message: int) -> tuple[Chat, in
     return (group, root.id) if group and root else (chat, message)
 
 
-def _page(context: RequestContext, chat: Chat, request: Any, fits: Callable[[StoredMessage], bool]) -> Any:
-    every = [message for message in chat.newest_first() if fits(message)]
+def _page(context: RequestContext, chat: Chat, request: Any, matches: Callable[[StoredMessage], bool]) -> Any:
+    every = [message for message in chat.newest_first() if matches(message)]
     chosen = page(every, request)
     shown = [context.view.message(chat, message) for message in chosen]
     return _messages(context, chat, chosen, shown, len(every))
 
 
 def page(newest_first: list[StoredMessage], request: Any) -> list[StoredMessage]:
-    """What the offsets and limits of a request choose (https://core.telegram.org/api/offsets)."""
+    """The page selected by the offsets and limits of a request (https://core.telegram.org/api/offsets)."""
     start = _start(newest_first, request) + request.add_offset
     end = start + min(request.limit, _MAX_MESSAGES)
     window = newest_first[max(0, start) : max(0, end)]
@@ -143,7 +145,7 @@ def page(newest_first: list[StoredMessage], request: Any) -> list[StoredMessage]
 
 
 def _start(newest_first: list[StoredMessage], request: Any) -> int:
-    """Index of the first message older than the offset: the id, or else the date."""
+    """Index of the first message that is older than the offset: the offset id, or else the date."""
     date = getattr(request, "offset_date", None)
     if request.offset_id:
         older = [message.id < request.offset_id for message in newest_first]
@@ -161,7 +163,7 @@ def _between(id_: int, low: int, high: int) -> bool:
 def _messages(
     context: RequestContext, chat: Chat, messages: Iterable[StoredMessage], shown: list[Any], count: int
 ) -> Any:
-    found: dict[str, Any] = {"messages": shown, "topics": [], **context.view.around(chat, messages)}
+    found: dict[str, Any] = {"messages": shown, "topics": [], **context.view.peers_of(chat, messages)}
     if not chat.private:
         return tl.messages.ChannelMessages(pts=chat.box.pts, count=count, **found)
     if len(shown) == count:

@@ -11,7 +11,7 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.auth import log_in
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.handshake import PRIME, G
 from saveany.sandbox.key_store import Challenge
 from saveany.sandbox.world import SandboxAccount
@@ -19,9 +19,9 @@ from saveany.sandbox.world import SandboxAccount
 _SIZE = 256  # bytes of a number
 
 
-@answers(fn.account.GetPasswordRequest, login=False)
+@handles(fn.account.GetPasswordRequest, login=False)
 def get_password(context: RequestContext, request: Any) -> Any:
-    """How to prove that one knows the password, without saying it; each challenge is good for one try."""
+    """A challenge for the password, valid for one attempt."""
     account = _account(context)
     plain: dict[str, Any] = {
         "new_algo": _algorithm(secrets.token_bytes(8)),
@@ -46,9 +46,9 @@ def get_password(context: RequestContext, request: Any) -> Any:
     )
 
 
-@answers(fn.auth.CheckPasswordRequest, login=False)
+@handles(fn.auth.CheckPasswordRequest, login=False)
 def check_password(context: RequestContext, request: Any) -> Any:
-    """Finish a login that the code, or a scanned token, has begun."""
+    """Finish a login that was started with a code or a scanned QR code."""
     account, challenge, proof = _account(context), context.key.challenge, request.password
     context.key.challenge = None
     if isinstance(proof, tl.InputCheckPasswordEmpty):
@@ -57,18 +57,18 @@ def check_password(context: RequestContext, request: Any) -> Any:
         raise RpcFailure(400, "SRP_ID_INVALID")
     if not hmac.compare_digest(_expected(challenge, proof.A), proof.M1):
         raise RpcFailure(400, "PASSWORD_HASH_INVALID")
-    context.key.half_in = None
+    context.key.awaiting_password = None
     return log_in(context, account)
 
 
 def _account(context: RequestContext) -> SandboxAccount:
-    """Who is logged in with this key, or has yet to say the password."""
-    half = context.key.half_in
+    """The account that is logged in with this key, or whose login still needs the password."""
+    half = context.key.awaiting_password
     return context.account if half is None else context.world.accounts[half]
 
 
 def _expected(challenge: Challenge, public: bytes) -> bytes:
-    """M1 of the protocol, which only somebody who knows the password can compute."""
+    """M1 of the protocol; computing it requires the password."""
     theirs = int.from_bytes(public, "big")
     if not 0 < theirs < PRIME:
         raise RpcFailure(400, "PASSWORD_HASH_INVALID")

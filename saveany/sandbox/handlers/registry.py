@@ -1,4 +1,4 @@
-"""Which function answers which request, and what it is given."""
+"""The registry of methods, and the context that their functions get."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from saveany.sandbox import broadcast
 from saveany.sandbox.cdn import Cdn
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.key_store import KeyStore, StoredKey
-from saveany.sandbox.message_boxes import MessageEvent
+from saveany.sandbox.model import MessageEvent
 from saveany.sandbox.view import AccountView
 from saveany.sandbox.world import Chat, SandboxAccount, World
 
 
 @dataclass
 class RequestContext:
-    """Where and by whom a request is asked."""
+    """The context of a request: its account, data centre and the state of the sandbox."""
 
     world: World
-    vault: KeyStore
-    news: broadcast.UpdateBroadcaster
+    key_store: KeyStore
+    broadcaster: broadcast.UpdateBroadcaster
     key: StoredKey
     dc: int
-    home: int  # the data centre of every account
+    home: int  # the home data centre of all accounts
     addresses: Mapping[int, tuple[str, int]]
-    options: Sequence[Any]  # TL dcOption: addresses beside those
+    options: Sequence[Any]  # TL dcOption: further addresses
     cdn: Cdn | None
-    events: list[MessageEvent]  # what the request has made happen
+    events: list[MessageEvent]  # events that the request has caused
 
     @cached_property
     def account(self) -> SandboxAccount:
@@ -50,20 +50,20 @@ class RequestContext:
         return self.world.chat(self.account, peer.channel_id, peer.access_hash)
 
     def peer(self, peer: Any) -> Chat:
-        """The chat of any `inputPeer`: a channel, a small group, a talk with somebody or oneself."""
+        """The chat of any `inputPeer`: a channel, a small group, a private chat or Saved Messages."""
         if isinstance(peer, tl.InputPeerSelf) or hasattr(peer, "user_id"):
             other = self.user(peer)
             if other is None or (other is self.account and self.account.bot):
                 raise RpcFailure(400, "PEER_ID_INVALID")
-            return self.world.private_chats.of(self.account, other)
+            return self.world.private_chats.side(self.account, other)
         if isinstance(peer, tl.InputPeerChat):
             return self._group(peer.chat_id)
         return self.chat(peer)
 
     def user(self, peer: Any) -> SandboxAccount | None:
-        """The account of an `inputUser` or `inputPeerUser`, if the hash is right.
+        """The account of an `inputUser` or `inputPeerUser`; None if the access hash is wrong.
 
-        A bot may say 0 for the hash of somebody who has written to it.
+        A bot may use access hash 0 for a user who has written to it.
         """
         if isinstance(peer, tl.InputUserSelf | tl.InputPeerSelf):
             return self.account
@@ -77,13 +77,13 @@ class RequestContext:
         group = self.world.private_chats.groups.get(group_id)
         if group is None or self.account.id not in group.members:
             raise RpcFailure(400, "PEER_ID_INVALID")
-        return self.world.private_chats.of(self.account, group)
+        return self.world.private_chats.side(self.account, group)
 
     def _has_met(self, user: SandboxAccount) -> bool:
-        return any(user.id in chat.members for chat in self.world.private_chats.held(self.account))
+        return any(user.id in chat.members for chat in self.world.private_chats.non_empty(self.account))
 
     def updates(self, *extra: Any) -> Any:
-        """TL `updates` with what the request has made happen, after `extra`."""
+        """TL `updates` with the events that the request has caused, after `extra`."""
         return broadcast.updates(self.view, self.events, *extra)
 
 
@@ -91,7 +91,7 @@ Handler = Callable[[RequestContext, Any], Any]
 
 
 class Method(NamedTuple):
-    """A function, and who may call it."""
+    """A function, whether it requires a login, and whether bots may call it."""
 
     handle: Handler
     login: bool
@@ -101,8 +101,8 @@ class Method(NamedTuple):
 METHODS: dict[type, Method] = {}
 
 
-def answers(*requests: type, login: bool = True, bots: bool = True) -> Callable[[Handler], Handler]:
-    """Let the function answer these requests: only when logged in, also for bots, unless said otherwise."""
+def handles(*requests: type, login: bool = True, bots: bool = True) -> Callable[[Handler], Handler]:
+    """Register a function for these requests. By default it requires a login and is available to bots."""
 
     def register(handle: Handler) -> Handler:
         METHODS.update(dict.fromkeys(requests, Method(handle, login, bots)))

@@ -1,6 +1,6 @@
-"""messages.send*, forwardMessages and uploadMedia: what accounts put into chats.
+"""messages.send*, forwardMessages and uploadMedia: sending messages.
 
-A file that was sent is in the world as every other one; its parts are used up. The same `random_id` of an
+A file that was sent becomes part of the world, and its uploaded parts are deleted. The same `random_id` of an
 account is never sent twice.
 """
 
@@ -15,12 +15,12 @@ from telethon.tl import types as tl
 from saveany.sandbox import texts
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.handlers.uploads import uploaded
 from saveany.sandbox.world import Chat, Origin, Picture, SandboxAccount, StoredFile, StoredMessage
 
-_LONGEST_CAPTION, _LONGEST_TEXT = 1024, 4096
-_MOST_IN_ALBUM, _MOST_FORWARDED = 10, 100
+_MAX_CAPTION, _MAX_TEXT = 1024, 4096
+_MAX_ALBUM, _MAX_FORWARDED = 10, 100
 
 
 class _OutgoingMessage(NamedTuple):
@@ -30,29 +30,29 @@ class _OutgoingMessage(NamedTuple):
     message: StoredMessage
 
 
-@answers(fn.messages.SendMessageRequest)
+@handles(fn.messages.SendMessageRequest)
 def send_message(context: RequestContext, request: Any) -> Any:
-    """A message of words."""
+    """A message without a file."""
     check_markup(context, request.reply_markup)
-    said = words(request.message, request.entities)
-    return _send(context, request, [_letter(request, request.random_id, said)])
+    content = message_text(request.message, request.entities)
+    return _send(context, request, [_outgoing(request, request.random_id, content)])
 
 
-@answers(fn.messages.SendMediaRequest)
+@handles(fn.messages.SendMediaRequest)
 def send_media(context: RequestContext, request: Any) -> Any:
     """A message with a file."""
     check_markup(context, request.reply_markup)
-    _writable(context, request.peer)
+    _check_writable(context, request.peer)
     _check_new(context, [request.random_id])
-    said = caption(request.message, request.entities)
-    letter = _letter(request, request.random_id, said, media_file(context, request.media))
-    return _send(context, request, [letter])
+    content = caption(request.message, request.entities)
+    each = _outgoing(request, request.random_id, content, media_file(context, request.media))
+    return _send(context, request, [each])
 
 
-@answers(fn.messages.SendMultiMediaRequest)
+@handles(fn.messages.SendMultiMediaRequest)
 def send_multi_media(context: RequestContext, request: Any) -> Any:
     """An album."""
-    if not 0 < len(request.multi_media) <= _MOST_IN_ALBUM:
+    if not 0 < len(request.multi_media) <= _MAX_ALBUM:
         raise RpcFailure(400, "MULTI_MEDIA_TOO_LONG" if request.multi_media else "MEDIA_EMPTY")
     _check_new(context, [each.random_id for each in request.multi_media])
     if any(isinstance(each.media, (_UPLOADED_DOCUMENT, _UPLOADED_PHOTO)) for each in request.multi_media):
@@ -60,33 +60,33 @@ def send_multi_media(context: RequestContext, request: Any) -> Any:
     files = [media_file(context, each.media) for each in request.multi_media]
     if len({_album_kind(file) for file in files}) > 1:
         raise RpcFailure(400, "MEDIA_GROUPED_INVALID")
-    letters = [
-        _letter(request, each.random_id, caption(each.message, each.entities), file)
+    outgoing = [
+        _outgoing(request, each.random_id, caption(each.message, each.entities), file)
         for each, file in zip(request.multi_media, files, strict=True)
     ]
-    return _send(context, request, _grouped(context, letters))
+    return _send(context, request, _grouped(context, outgoing))
 
 
-@answers(fn.messages.UploadMediaRequest)
+@handles(fn.messages.UploadMediaRequest)
 def upload_media(context: RequestContext, request: Any) -> Any:
-    """Make a file of uploaded parts, for an album."""
+    """Create a file from uploaded parts, for an album."""
     context.peer(request.peer)
     return context.view.media(media_file(context, request.media))
 
 
-@answers(fn.messages.ForwardMessagesRequest)
+@handles(fn.messages.ForwardMessagesRequest)
 def forward_messages(context: RequestContext, request: Any) -> Any:
-    """Messages from one chat to another; albums stay albums."""
+    """Forward messages from one chat to another; albums stay together."""
     source = context.peer(request.from_peer)
     if source.protected:
         raise RpcFailure(400, "CHAT_FORWARDS_RESTRICTED")
     if not request.id:
         raise RpcFailure(400, "MESSAGE_IDS_EMPTY")
-    if len(request.id) != len(request.random_id) or len(request.id) > _MOST_FORWARDED:
+    if len(request.id) != len(request.random_id) or len(request.id) > _MAX_FORWARDED:
         raise RpcFailure(400, "RANDOM_ID_INVALID")
     originals = [source.messages.get(id_) for id_ in request.id]
     albums: dict[int, int] = {}
-    letters = []
+    outgoing = []
     for original, random_id in zip(originals, request.random_id, strict=True):
         if original is None or original.service:
             raise RpcFailure(400, "MESSAGE_ID_INVALID")
@@ -94,34 +94,34 @@ def forward_messages(context: RequestContext, request: Any) -> Any:
             albums[original.album] = context.world.new_id()
         album = albums.get(original.album or 0)
         copy = replace(_forwarded(source, original, request), album=album, sender=context.account.id)
-        letters.append(_OutgoingMessage(random_id, copy))
+        outgoing.append(_OutgoingMessage(random_id, copy))
     chosen = tl.InputReplyToMessage(request.top_msg_id) if request.top_msg_id else None
-    return _send(context, request, letters, to=request.to_peer, reply=chosen)
+    return _send(context, request, outgoing, to=request.to_peer, reply=chosen)
 
 
 _UPLOADED_DOCUMENT, _UPLOADED_PHOTO = tl.InputMediaUploadedDocument, tl.InputMediaUploadedPhoto
 
 
-def words(text: str, entities: Sequence[Any] | None) -> texts.Text:
-    """The text of a message without a file, if it is one."""
-    said = texts.received(text, entities)
-    if not said[0]:
+def message_text(text: str, entities: Sequence[Any] | None) -> texts.Text:
+    """The text of a message without a file. Raises if it is empty or too long."""
+    content = texts.received(text, entities)
+    if not content[0]:
         raise RpcFailure(400, "MESSAGE_EMPTY")
-    if len(said[0]) > _LONGEST_TEXT:
+    if len(content[0]) > _MAX_TEXT:
         raise RpcFailure(400, "MESSAGE_TOO_LONG")
-    return said
+    return content
 
 
 def caption(text: str, entities: Sequence[Any] | None) -> texts.Text:
-    """The text of a message with a file."""
-    said = texts.received(text, entities)
-    if len(said[0]) > _LONGEST_CAPTION:
+    """The caption of a file. Raises if it is too long."""
+    content = texts.received(text, entities)
+    if len(content[0]) > _MAX_CAPTION:
         raise RpcFailure(400, "MEDIA_CAPTION_TOO_LONG")
-    return said
+    return content
 
 
 def media_file(context: RequestContext, media: Any) -> StoredFile:
-    """The file that an account names, or makes of what it has uploaded."""
+    """The file that an account names, or creates from its uploaded parts."""
     world = context.world
     if isinstance(media, tl.InputMediaDocument | tl.InputMediaPhoto):
         return world.file(context.account, media.id.id, media.id.access_hash, media.id.file_reference)
@@ -147,23 +147,23 @@ def media_file(context: RequestContext, media: Any) -> StoredFile:
     return world.add_file(made)
 
 
-def _letter(
-    request: Any, random_id: int, said: texts.Text, file: StoredFile | None = None
+def _outgoing(
+    request: Any, random_id: int, content: texts.Text, file: StoredFile | None = None
 ) -> _OutgoingMessage:
-    text, entities = said
+    text, entities = content
     markup = getattr(request, "reply_markup", None)
     return _OutgoingMessage(
         random_id, StoredMessage(id=0, text=text, entities=entities, markup=markup, file=file)
     )
 
 
-def _grouped(context: RequestContext, letters: Sequence[_OutgoingMessage]) -> list[_OutgoingMessage]:
-    album = context.world.new_id() if len(letters) > 1 else None
-    return [letter._replace(message=replace(letter.message, album=album)) for letter in letters]
+def _grouped(context: RequestContext, outgoing: Sequence[_OutgoingMessage]) -> list[_OutgoingMessage]:
+    album = context.world.new_id() if len(outgoing) > 1 else None
+    return [each._replace(message=replace(each.message, album=album)) for each in outgoing]
 
 
 def _album_kind(file: StoredFile) -> str:
-    """Photos and videos may be together, documents and music only with their like."""
+    """The kind of album a file belongs in: photos and videos may be mixed, documents and music may not."""
     kinds = {type(attribute) for attribute in file.attributes}
     if file.pictures or tl.DocumentAttributeVideo in kinds:
         return "visual"
@@ -190,7 +190,7 @@ def _forwarded(source: Chat, original: StoredMessage, request: Any) -> StoredMes
 
 
 def _links_only(markup: Any) -> Any:
-    """Of buttons, those that open links are forwarded; if there are others, none."""
+    """The buttons of a forwarded message: all of them if all open links, otherwise none."""
     buttons = [button for row in getattr(markup, "rows", ()) for button in row.buttons]
     return markup if all(isinstance(each.type, tl.InlineButtonTypeUrl) for each in buttons) else None
 
@@ -201,8 +201,8 @@ def _check_new(context: RequestContext, random_ids: Sequence[int]) -> None:
         raise RpcFailure(500, "RANDOM_ID_DUPLICATE")
 
 
-def _writable(context: RequestContext, peer: Any) -> Chat:
-    """The chat of a peer, if the account may write there."""
+def _check_writable(context: RequestContext, peer: Any) -> Chat:
+    """The chat of a peer. Raises if the account may not write there."""
     chat, me = context.peer(peer), context.account
     if chat.group:
         return chat
@@ -223,31 +223,31 @@ def _check_reachable(context: RequestContext, me: SandboxAccount, other: Sandbox
         raise RpcFailure(400, "USER_IS_BLOCKED")
     if other.id in me.blocked:
         raise RpcFailure(400, "YOU_BLOCKED_USER")
-    if me.bot and not context.world.private_chats.of(me, other).messages:
-        raise RpcFailure(400, "PEER_ID_INVALID")  # a bot cannot begin a talk
+    if me.bot and not context.world.private_chats.side(me, other).messages:
+        raise RpcFailure(400, "PEER_ID_INVALID")  # a bot cannot start a private chat
 
 
 def _send(
     context: RequestContext,
     request: Any,
-    letters: Sequence[_OutgoingMessage],
+    outgoing: Sequence[_OutgoingMessage],
     to: Any = None,
     reply: Any = None,
 ) -> Any:
-    chat = _writable(context, to or request.peer)
-    _check_new(context, [letter.random_id for letter in letters])
-    place = _place(chat, reply or getattr(request, "reply_to", None))
-    numbers = []
-    for letter in letters:
-        fields = {"date": datetime.now(UTC), "sender": context.account.id, **place}
-        sent = context.world.send(chat, replace(letter.message, **fields))
-        context.world.sent[context.account.id, letter.random_id] = (chat.id, sent.id)
-        numbers.append(tl.UpdateMessageID(sent.id, letter.random_id))
-    return context.updates(*numbers)
+    chat = _check_writable(context, to or request.peer)
+    _check_new(context, [each.random_id for each in outgoing])
+    fields_of_reply = _reply_fields(chat, reply or getattr(request, "reply_to", None))
+    ids = []
+    for each in outgoing:
+        fields = {"date": datetime.now(UTC), "sender": context.account.id, **fields_of_reply}
+        sent = context.world.send(chat, replace(each.message, **fields))
+        context.world.sent[context.account.id, each.random_id] = (chat.id, sent.id)
+        ids.append(tl.UpdateMessageID(sent.id, each.random_id))
+    return context.updates(*ids)
 
 
-def _place(chat: Chat, reply: Any) -> dict[str, Any]:
-    """What a message answers, and in which topic it is."""
+def _reply_fields(chat: Chat, reply: Any) -> dict[str, Any]:
+    """The message that this one replies to, and its topic."""
     answered = getattr(reply, "reply_to_msg_id", None)
     if answered is None:
         return {}

@@ -1,4 +1,4 @@
-"""stories.getStoriesByID: what people and channels show for a while."""
+"""stories.getStoriesByID: the stories of users and channels."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import wrappings
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 
 
-@answers(fn.stories.GetStoriesByIDRequest, bots=False)
+@handles(fn.stories.GetStoriesByIDRequest, bots=False)
 def get_stories_by_id(context: RequestContext, request: Any) -> Any:
-    """The stories of somebody that are not over."""
+    """Those of the requested stories that have not expired."""
     owner = _owner(context, request.peer)
     found = {id_: context.world.stories.get((owner, id_)) for id_ in request.id}
     shown = [wrappings.story(context.view, id_, file) for id_, file in found.items() if file]
@@ -20,7 +20,7 @@ def get_stories_by_id(context: RequestContext, request: Any) -> Any:
 
 
 def _owner(context: RequestContext, peer: Any) -> int:
-    """The account or channel of a peer, if who asks knows it."""
+    """The account or channel of a peer. Raises if the caller does not know it."""
     if isinstance(peer, tl.InputPeerUserFromMessage | tl.InputPeerChannelFromMessage):
         return _named_in(context, peer)
     if isinstance(peer, tl.InputPeerChannel):
@@ -33,7 +33,8 @@ def _owner(context: RequestContext, peer: Any) -> int:
 
 
 def _named_in(context: RequestContext, peer: Any) -> int:
-    """Who has posted the story that a message quotes (https://core.telegram.org/api/min)."""
+    """The account or channel that posted the story quoted in a message
+    (https://core.telegram.org/api/min)."""
     message = context.peer(peer.peer).messages.get(peer.msg_id)
     if message is None:
         raise RpcFailure(400, "MSG_ID_INVALID")

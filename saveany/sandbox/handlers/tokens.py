@@ -1,4 +1,5 @@
-"""auth.*LoginToken: logging in by a QR code that another session scans (https://core.telegram.org/api/qr-login)."""
+"""auth.*LoginToken: logging in by a QR code that another session scans
+(https://core.telegram.org/api/qr-login)."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,23 +11,23 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.auth import log_in, need_password
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.key_store import StoredKey
 from saveany.sandbox.world import SandboxAccount
 
 
 @dataclass(eq=False)
 class Token:
-    """A QR code: shown by the session with `key` until it expires or somebody accepts it."""
+    """A QR code, shown by the session with `key` until it expires or is accepted."""
 
     key: StoredKey
     expires: datetime
-    account: SandboxAccount | None = None  # who has accepted it
+    account: SandboxAccount | None = None  # the account that has accepted it
 
 
-@answers(fn.auth.ExportLoginTokenRequest, login=False)
+@handles(fn.auth.ExportLoginTokenRequest, login=False)
 def export_login_token(context: RequestContext, request: Any) -> Any:
-    """A token to show, the same until it expires; or, after it was accepted, the login."""
+    """A token to show, the same until it expires; after it was accepted, the login."""
     tokens, now = context.world.tokens, datetime.now(UTC)
     for content, token in list(tokens.items()):
         if token.key is context.key:
@@ -41,7 +42,7 @@ def export_login_token(context: RequestContext, request: Any) -> Any:
     return tl.auth.LoginToken(expires, content)
 
 
-@answers(fn.auth.ImportLoginTokenRequest, login=False)
+@handles(fn.auth.ImportLoginTokenRequest, login=False)
 def import_login_token(context: RequestContext, request: Any) -> Any:
     """Log in at the account's data centre with a token that was accepted."""
     token = context.world.tokens.pop(request.token, None)
@@ -50,9 +51,9 @@ def import_login_token(context: RequestContext, request: Any) -> Any:
     return _success(context, token.account)
 
 
-@answers(fn.auth.AcceptLoginTokenRequest, bots=False)
+@handles(fn.auth.AcceptLoginTokenRequest, bots=False)
 def accept_login_token(context: RequestContext, request: Any) -> Any:
-    """Let the session that shows a token in: what scanning the code does."""
+    """Scan a QR code: logs in the session that shows it."""
     token = context.world.tokens.get(request.token)
     if token is None:
         raise RpcFailure(400, "AUTH_TOKEN_INVALID")
@@ -61,7 +62,7 @@ def accept_login_token(context: RequestContext, request: Any) -> Any:
     if token.expires < datetime.now(UTC):
         raise RpcFailure(400, "AUTH_TOKEN_EXPIRED")
     token.account = context.account
-    context.news.push(tl.UpdateLoginToken(), key=token.key)
+    context.broadcaster.push(tl.UpdateLoginToken(), key=token.key)
     return _authorization(token.key)
 
 
@@ -79,7 +80,7 @@ def _success(context: RequestContext, account: SandboxAccount) -> Any:
 
 
 def _authorization(key: StoredKey) -> Any:
-    """What the one who scanned is told of the new session."""
+    """The description of the new session for the client that scanned the code."""
     now = datetime.now(UTC)
     unknown = dict.fromkeys(("device_model", "platform", "system_version", "app_name", "app_version"), "")
     place = {"ip": "127.0.0.1", "country": "", "region": ""}

@@ -1,4 +1,4 @@
-"""updates.*: what was missed (https://core.telegram.org/api/updates#recovering-gaps)."""
+"""updates.*: missed updates (https://core.telegram.org/api/updates#recovering-gaps)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,23 +10,23 @@ from telethon.tl import types as tl
 from saveany.sandbox import broadcast
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.chats import dialog
-from saveany.sandbox.handlers.registry import RequestContext, answers
-from saveany.sandbox.message_boxes import MessageEvent, MessageEventKind
+from saveany.sandbox.handlers.registry import RequestContext, handles
+from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.world import Chat
 
-_SLICE = 100  # events that come at once
-_NEWEST = 10  # messages that are shown of a channel when too many were missed
+_SLICE = 100  # events per reply
+_NEWEST = 10  # messages of a channel in the reply if too many events were missed
 
 
-@answers(fn.updates.GetStateRequest)
+@handles(fn.updates.GetStateRequest)
 def get_state(context: RequestContext, request: Any) -> Any:
-    """Where an account's own box is now."""
+    """The current state of an account's box."""
     return _state(context, context.world.private_chats.box(context.account).pts)
 
 
-@answers(fn.updates.GetDifferenceRequest)
+@handles(fn.updates.GetDifferenceRequest)
 def get_difference(context: RequestContext, request: Any) -> Any:
-    """What happened to private messages, and which channels have news since the client's date."""
+    """The missed events outside of channels, and the channels with events since the client's date."""
     box = context.world.private_chats.box(context.account)
     _check_pts(request.pts, box.pts)
     missed = box.since(request.pts)
@@ -46,9 +46,9 @@ def get_difference(context: RequestContext, request: Any) -> Any:
     return tl.updates.Difference(new_encrypted_messages=[], state=_state(context, box.pts), **content)
 
 
-@answers(fn.updates.GetChannelDifferenceRequest)
+@handles(fn.updates.GetChannelDifferenceRequest)
 def get_channel_difference(context: RequestContext, request: Any) -> Any:
-    """What happened in a channel; who missed more than `limit` events is told the newest messages only."""
+    """The missed events of a channel; only the newest messages if more than `limit` events were missed."""
     chat = context.chat(request.channel)
     _check_pts(request.pts, chat.box.pts)
     if request.pts == chat.box.pts:
@@ -73,7 +73,7 @@ def _state(context: RequestContext, pts: int) -> Any:
 
 
 def _add_stops(context: RequestContext, content: dict[str, list[Any]], qts: int) -> None:
-    """Who has blocked the bot, or unblocked it."""
+    """Add the users who have blocked or unblocked the bot."""
     known = {user.id for user in content["users"]}
     for person, update in context.account.stops:
         if update.qts > qts:
@@ -83,7 +83,7 @@ def _add_stops(context: RequestContext, content: dict[str, list[Any]], qts: int)
 
 
 def _add_channels(context: RequestContext, content: dict[str, list[Any]], since: datetime | None) -> None:
-    """The account's channels in which something happened in this second or later."""
+    """Add the account's channels with events in this second or later."""
     for chat in context.world.chats.values():
         mine = context.account.id in chat.members
         if mine and (since is None or chat.box.events[-1].date >= since):
@@ -92,7 +92,7 @@ def _add_channels(context: RequestContext, content: dict[str, list[Any]], since:
 
 
 def _content(context: RequestContext, events: Sequence[MessageEvent]) -> dict[str, list[Any]]:
-    """Messages and other updates of events; of a message that is new only its last form is shown."""
+    """The messages and other updates of events. A new message is shown only in its latest version."""
     new = [event for event in events if event.kind is MessageEventKind.NEW]
     born = {(event.chat.id, id_) for event in new for id_ in event.ids}
     rest = [
@@ -104,7 +104,7 @@ def _content(context: RequestContext, events: Sequence[MessageEvent]) -> dict[st
     return {
         "new_messages": [context.view.message(e.chat, m) for e in new for m in broadcast.messages(e)],
         "other_updates": [update for update in updates if update is not None],
-        **broadcast.around(context.view, events),
+        **broadcast.peers_of(context.view, events),
     }
 
 
@@ -114,5 +114,5 @@ def _too_long(context: RequestContext, chat: Chat) -> Any:
         dialog=dialog(chat, newest[0]),
         messages=[context.view.message(chat, message) for message in newest],
         final=True,
-        **context.view.around(chat, newest),
+        **context.view.peers_of(chat, newest),
     )

@@ -8,30 +8,30 @@ from telethon.tl import types as tl
 
 from saveany.sandbox.content import Parts, Pieces
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 
-_LARGEST_PART = 512 << 10
-_MOST_PARTS = {False: 4000, True: 8000}  # without and with Premium
-_BIG = 10 << 20  # bytes from which a file must be sent with saveBigFilePart
+_MAX_PART = 512 << 10  # bytes
+_MAX_PARTS = {False: 4000, True: 8000}  # without and with Premium
+_BIG = 10 << 20  # bytes; larger files must be sent with saveBigFilePart
 
 
-@answers(fn.upload.SaveFilePartRequest)
+@handles(fn.upload.SaveFilePartRequest)
 def save_file_part(context: RequestContext, request: Any) -> bool:
     """A part of a small file."""
     return _save(context, request, None)
 
 
-@answers(fn.upload.SaveBigFilePartRequest)
+@handles(fn.upload.SaveBigFilePartRequest)
 def save_big_file_part(context: RequestContext, request: Any) -> bool:
     """A part of a big file; the total is -1 while the sender does not know it."""
-    if request.file_total_parts != -1 and not 0 < request.file_total_parts <= _most(context):
+    if request.file_total_parts != -1 and not 0 < request.file_total_parts <= _max_parts(context):
         raise RpcFailure(400, "FILE_PARTS_INVALID")
     return _save(context, request, request.file_total_parts)
 
 
 def uploaded(context: RequestContext, file: Any) -> Pieces:
-    """What was sent for an `inputFile` or `inputFileBig`."""
-    if not 1 <= file.parts <= _most(context):
+    """The uploaded contents of an `inputFile` or `inputFileBig`. Raises if parts are missing or wrong."""
+    if not 1 <= file.parts <= _max_parts(context):
         raise RpcFailure(400, "FILE_PARTS_INVALID")
     parts = context.world.uploads.get((context.account.id, file.id), Parts(context.world.store))
     missing = next((number for number in range(file.parts) if number not in parts), None)
@@ -56,20 +56,20 @@ def _check_small(content: Pieces, checksum: str) -> None:
         raise RpcFailure(400, "MD5_CHECKSUM_INVALID")
 
 
-def _most(context: RequestContext) -> int:
-    return _MOST_PARTS[context.account.premium]
+def _max_parts(context: RequestContext) -> int:
+    return _MAX_PARTS[context.account.premium]
 
 
 def _save(context: RequestContext, request: Any, total: int | None) -> bool:
     number, data = request.file_part, request.bytes
-    if not 0 <= number < _most(context) or (total is not None and 0 <= total <= number):
+    if not 0 <= number < _max_parts(context) or (total is not None and 0 <= total <= number):
         raise RpcFailure(400, "FILE_PART_INVALID")
     if not data:
         raise RpcFailure(400, "FILE_PART_EMPTY")
-    if len(data) > _LARGEST_PART:
+    if len(data) > _MAX_PART:
         raise RpcFailure(400, "FILE_PART_TOO_BIG")
-    # The last part may have any length. Which one that is shows only when the file is used.
-    whole = len(data) % 1024 == 0 and _LARGEST_PART % len(data) == 0
+    # The last part may have any length. Which one is the last is known only when the file is used.
+    whole = len(data) % 1024 == 0 and _MAX_PART % len(data) == 0
     if not whole and total is not None and total != number + 1:
         raise RpcFailure(400, "FILE_PART_SIZE_INVALID")
     place = (context.account.id, request.file_id)

@@ -204,12 +204,12 @@ async def test_cancel_does_not_wait_with_the_answers(stack: Stack, anna: Person)
 
 
 async def test_telegram_makes_the_end_of_a_press_wait(stack: Stack, anna: Person) -> None:
-    stack.sandbox.world.patience = 1
+    stack.sandbox.world.callback_timeout = 1
     stack.sandbox.faults.add("flood_wait=2,method=messages.setBotCallbackAnswer,count=1")
     await anna.send(BOT, named(DATA, "notes.txt"))
     card = await anna.hears(offers("local1"))
     with pytest.raises(BotResponseTimeoutError):
         await anna.press(card, "local1")
     await anna.hears(says("Saved"))
-    stack.sandbox.world.patience = 10
+    stack.sandbox.world.callback_timeout = 10
     assert saved(stack) == ["notes.txt"]

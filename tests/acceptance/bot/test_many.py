@@ -10,7 +10,7 @@ from typing import Any
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
-from saveany.sandbox.message_boxes import MessageEvent, MessageEventKind
+from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, says
 from tests.fixtures.stack import Stack, until

@@ -140,9 +140,9 @@ async def test_somebody_with_another_key_is_no_cdn(sandbox: Sandbox, cdn: Cdn, s
 async def test_dead_key_of_the_cdn_is_made_anew(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     accounts = await start(bot=True)
     await download(accounts, SMALL)
-    cdn_keys = [key for key in sandbox._shared.vault._keys.values() if key.dc == CDN_DC]
+    cdn_keys = [key for key in sandbox._shared.key_store._keys.values() if key.dc == CDN_DC]
     for key in cdn_keys:
-        del sandbox._shared.vault._keys[key.id]
+        del sandbox._shared.key_store._keys[key.id]
     for connection in sandbox.centers[CDN_DC].connections:
         connection.drop()
     await download(accounts, SMALL)

@@ -219,11 +219,11 @@ async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
 ) -> None:
     """The bot alone sees it there, and may not fetch it."""
     world, anna = sandbox.world, samples.PERSON
-    side = world.private_chats.of(world.accounts[anna.id], world.accounts[BOT])
+    side = world.private_chats.side(world.accounts[anna.id], world.accounts[BOT])
     story = (anna.id, 9) if how == "story" else None
     files = (world.add_file(photo(3001)),) if how == "product" else ()
     world.send(side, StoredMessage(id=0, sender=anna.id, wrapped=Wrapping(how=how, files=files, story=story)))
-    heard = world.private_chats.of(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
+    heard = world.private_chats.side(world.accounts[BOT], world.accounts[anna.id]).newest_first()[0]
     with pytest.raises(Permanent, match="Then send the link of the original message"):
         await accounts.resolve(MessageLink(anna.id, heard.id, bot_chat="user"))
 

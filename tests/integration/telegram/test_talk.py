@@ -276,8 +276,8 @@ async def test_an_album_between_what_others_say(
 ) -> None:
     """Everything that is said to a bot is numbered together."""
     accounts = await start(bot=True)
-    side = sandbox.world.private_chats.of(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
-    other = sandbox.world.private_chats.of(
+    side = sandbox.world.private_chats.side(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
+    other = sandbox.world.private_chats.side(
         sandbox.world.accounts[samples.USER.id], sandbox.world.accounts[ME]
     )
     await anna.send(BOT, named(b"x", "a.bin"))

@@ -59,7 +59,7 @@ def account(sandbox: Sandbox, id_: int) -> SandboxAccount:
 
 def whisper(sandbox: Sandbox, *texts: str) -> None:
     """Anna says something to the bot."""
-    side = sandbox.world.private_chats.of(account(sandbox, ANNA), account(sandbox, ME))
+    side = sandbox.world.private_chats.side(account(sandbox, ANNA), account(sandbox, ME))
     for text in texts:
         sandbox.world.send(side, StoredMessage(id=0, text=text, sender=ANNA))
 

@@ -140,7 +140,7 @@ async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat
 async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int) -> None:
     world = sandbox.world
     world.private_chats.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
-    side = world.private_chats.of(world.accounts[ANNA], world.accounts[BOT])
+    side = world.private_chats.side(world.accounts[ANNA], world.accounts[BOT])
     world.send(side, StoredMessage(id=0, text="hello", sender=ANNA))
     talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
     await talk.open()

@@ -1,4 +1,4 @@
-"""What people do besides writing: block others, type, read."""
+"""What users do besides writing messages: blocking others, typing, reading."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,39 +7,39 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox.errors import RpcFailure
-from saveany.sandbox.handlers.registry import RequestContext, answers
+from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.world import SandboxAccount
 
 
-@answers(fn.contacts.BlockRequest, bots=False)
+@handles(fn.contacts.BlockRequest, bots=False)
 def block(context: RequestContext, request: Any) -> bool:
-    """Hear no more of somebody; a bot is told that it was stopped."""
+    """Block an account; a bot is notified."""
     return _set_blocked(context, request, True)
 
 
-@answers(fn.contacts.UnblockRequest, bots=False)
+@handles(fn.contacts.UnblockRequest, bots=False)
 def unblock(context: RequestContext, request: Any) -> bool:
-    """Let somebody write again."""
+    """Unblock an account; a bot is notified."""
     return _set_blocked(context, request, False)
 
 
-@answers(fn.messages.SetTypingRequest)
+@handles(fn.messages.SetTypingRequest)
 def set_typing(context: RequestContext, request: Any) -> bool:
-    """Say that one is typing, or sending a file; nobody is told here."""
+    """Set the typing status; the sandbox does not pass it on."""
     context.peer(request.peer)
     return True
 
 
-@answers(fn.messages.ReadHistoryRequest, bots=False)
+@handles(fn.messages.ReadHistoryRequest, bots=False)
 def read_history(context: RequestContext, request: Any) -> Any:
-    """Have read private messages."""
+    """Mark messages outside of channels as read."""
     context.peer(request.peer)
     return tl.messages.AffectedMessages(pts=context.world.private_chats.box(context.account).pts, pts_count=0)
 
 
-@answers(fn.channels.ReadHistoryRequest, bots=False)
+@handles(fn.channels.ReadHistoryRequest, bots=False)
 def read_channel_history(context: RequestContext, request: Any) -> bool:
-    """Have read messages of a channel."""
+    """Mark messages of a channel as read."""
     context.chat(request.channel)
     return True
 
@@ -51,13 +51,13 @@ def _set_blocked(context: RequestContext, request: Any, stopped: bool) -> bool:
     if (other.id in me.blocked) != stopped:
         me.blocked ^= {other.id}
         if other.bot:
-            _tell(context, other, stopped)
+            _notify_bot(context, other, stopped)
     return True
 
 
-def _tell(context: RequestContext, bot: SandboxAccount, stopped: bool) -> None:
+def _notify_bot(context: RequestContext, bot: SandboxAccount, stopped: bool) -> None:
     me = context.account
     bot.qts += 1
     update = tl.UpdateBotStopped(me.id, datetime.now(UTC), stopped, bot.qts)
     bot.stops.append((me, update))
-    context.news.push_to(bot, update, context.world.private_chats.of(bot, me), [me])
+    context.broadcaster.push_to(bot, update, context.world.private_chats.side(bot, me), [me])
