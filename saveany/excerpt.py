@@ -1,4 +1,4 @@
-"""Long texts of others, such as errors of programs and servers, in a place that has little room."""
+"""Shortening texts of others, such as errors of programs and servers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f]")
 def excerpt(text: str, room: int) -> str:
     """`text` as one line of at most `room` characters.
 
-    What is too long ends with a whole sentence, or, where the first one is too long itself, with a whole word
-    and "…".
+    A longer text is cut after a sentence or, if the first sentence is too long, after a word, with "…".
     """
     line = " ".join(text.split())
     if len(line) <= room:

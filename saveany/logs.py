@@ -1,7 +1,8 @@
-"""Logging for every process: one line per event on stderr, as text or JSON, and never a secret in it.
+"""Logging for every process: one line per event on stderr, as text or JSON, without secrets.
 
-Everything goes through one handler, the standard library's records of uvicorn, arq, telethon and httpx too.
-Secrets are masked in the finished line, so nothing that can be logged gets around it.
+All records pass through one handler, including those of uvicorn, arq, Telethon and httpx. Secrets are masked
+in the finished line, so that none can bypass it. An event is a constant action word, and fields hold the
+details.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from structlog.typing import Processor
 
 MASK = "***"
 
-#: Shorter values would mask ordinary words.
+#: Minimum length of a masked value: shorter ones would mask ordinary words.
 _MIN_SECRET = 4
-#: These write their own traffic at INFO, request lines with tokens included.
+#: Loggers that report all traffic at INFO, including request lines with tokens.
 _QUIET = ("arq", "telethon", "httpx", "httpcore", "aiobotocore", "botocore", "asyncssh")
-#: These come with handlers of their own when their command line starts them.
+#: Loggers that install their own handlers, which are removed.
 _OURS = ("uvicorn", "uvicorn.access", "uvicorn.error", "arq")
 
 _secrets: set[str] = set()
@@ -31,11 +32,11 @@ _pattern: re.Pattern[str] | None = None
 
 
 def register_secret(value: str) -> None:
-    """From now on mask `value` in everything that is logged; values of less than 4 characters are ignored."""
+    """Mask `value` in all log lines from now on. Values of less than 4 characters are ignored."""
     global _pattern
     if len(value) < _MIN_SECRET:
         return
-    # The same value as it looks inside a URL, a repr, and each of these inside a JSON string.
+    # The value as it appears in a URL and in a repr, and each of these inside a JSON string.
     seen = {value, repr(value)[1:-1], quote(value), quote(value, safe="")}
     _secrets.update(seen, (json.dumps(text, ensure_ascii=False)[1:-1] for text in seen))
     longest_first = sorted(_secrets, key=len, reverse=True)
@@ -48,13 +49,13 @@ def redact(text: str) -> str:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger: `log.info("what happened", key=value)`."""
+    """A logger: `log.info("action_word", key=value)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def setup(level: str = "info", fmt: Literal["text", "json"] = "text") -> None:
-    """Log to stderr from now on, uncaught exceptions included; `level` is a name of the logging module."""
+    """Log to stderr from now on, including uncaught exceptions. `level` is a name from the logging module."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -80,7 +81,7 @@ def setup(level: str = "info", fmt: Literal["text", "json"] = "text") -> None:
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The last step before the line leaves the process."""
+    """Masks secrets in the finished line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

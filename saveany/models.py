@@ -1,7 +1,7 @@
-"""The nouns: what a task, an item and a receipt are, and which states may follow which. No I/O.
+"""The data model: tasks, items, webhook deliveries, and the permitted changes of status. No I/O.
 
-Everything here is frozen; a change is a new value, written through `saveany.store` and nowhere else.
-Times are integers: milliseconds since the epoch by the clock of Redis. Sizes are bytes.
+Everything here is immutable; a change is a new value, written only through `saveany.store`. Times are
+integers: milliseconds since the epoch by the clock of Redis. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from saveany.texts import Text
 
 
 class Status(StrEnum):
-    """Where a task is in its life; exactly the five words of the API."""
+    """The status of a task, as in the API."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,14 +27,14 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the task is over: only `retry` leads out of it."""
+        """Whether the task has ended; only a retry continues it."""
         return self in ENDED
 
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 
-#: The only transitions there are. running -> queued is a worker that died or was told to stop;
-#: failed/canceled -> queued is a retry. The Lua files check the same table (tests hold them equal).
+#: The permitted changes of status. running -> queued: the task was released, or its worker died.
+#: failed/canceled -> queued: a retry. The Lua scripts enforce the same table, which a test verifies.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELED}),
@@ -45,7 +45,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 
 
 class Stage(StrEnum):
-    """What a running task is doing, or that a queued one is paused; else empty."""
+    """The current step of a running task, or `paused` for a paused one; otherwise empty."""
 
     NONE = ""
     RESOLVING = "resolving"
@@ -56,7 +56,7 @@ class Stage(StrEnum):
 
 
 class ItemStatus(StrEnum):
-    """Where one file of a task is. `finishing` means: the final path is recorded, the file may be there."""
+    """The status of an item. `finishing`: the final path is recorded, and the file may be visible there."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -67,12 +67,12 @@ class ItemStatus(StrEnum):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do for it, for good."""
+        """Whether the item is finished, even after a retry of the task."""
         return self in (ItemStatus.COMPLETED, ItemStatus.SKIPPED)
 
 
 class OnConflict(StrEnum):
-    """What happens when the final name is taken."""
+    """What to do if a file with the final name exists."""
 
     RENAME = "rename"
     OVERWRITE = "overwrite"
@@ -80,26 +80,25 @@ class OnConflict(StrEnum):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where files go for which all that is given holds; what is left out does not matter."""
+    """A destination for files that match all given conditions."""
 
-    name: str = ""  # pattern (`saveany.filters`) that occurs in the name the file will have
-    text: str = ""  # pattern that occurs in the text of its message, or of its album
-    chat: str = ""  # where it comes from: @name or a marked id
+    name: str = ""  # pattern (`saveany.filters`) in the name of the file
+    text: str = ""  # pattern in the text of its message or album
+    chat: str = ""  # the chat it was posted in: @name or marked id
     kinds: tuple[str, ...] = ()  # one of these `saveany.filters.Kind`
-    min_size: int = 0  # at least so many bytes
-    max_size: int | None = None  # at most so many
-    album: bool | None = None  # whether it is one of several that were posted together
-    storage: str = ""  # "": the one that was chosen
-    folder: str = (
-        ""  # template (`saveany.planning.templates`), from the root of the storage; "": the chosen one
-    )
+    min_size: int = 0  # minimum size in bytes
+    max_size: int | None = None  # maximum size in bytes
+    album: bool | None = None  # whether the file is part of an album
+    storage: str = ""  # "": the storage of the task
+    #: template (`saveany.planning.templates`) from the root of the storage; "": the folder of the task
+    folder: str = ""
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the user asked for; it never changes after the task is accepted."""
+    """The request of the user. After the task is accepted only the priority may change."""
 
     id: str
-    type: str  # a source of `saveany.sources`, e.g. "tgfiles"
+    type: str  # a source in `saveany.sources`, for example "tgfiles"
     links: tuple[str, ...]
     user_id: int
     storage: str
@@ -107,15 +106,15 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     filename: str = ""
     on_conflict: OnConflict = OnConflict.RENAME
     priority: int = 0  # -100 … 100, higher first
-    webhook_url: str = ""  # from the request; the operator's own comes from the configuration
-    params: dict[str, Any] = msgspec.field(default_factory=dict)  # how to fetch; may hold secrets
-    source_storage: str = ""  # the storage that files are taken from, if they are
-    template: str = ""  # of the user, for names; "" keeps those that the files have
-    rules: tuple[Rule, ...] = ()  # of the user, as they were then: the first that matches places a file
+    webhook_url: str = ""  # from the request; the operator's URL is in the configuration
+    params: dict[str, Any] = msgspec.field(default_factory=dict)  # parameters of the source; may hold secrets
+    source_storage: str = ""  # for the source "transfer": the storage to read from
+    template: str = ""  # template of the user for file names; "" keeps the original names
+    rules: tuple[Rule, ...] = ()  # rules of the user at that time; the first matching rule applies
 
     @property
     def lane(self) -> str:
-        """What a worker must have to run this task: source and storages. Ready tasks wait by lane."""
+        """The source and storages that a worker needs to run this task. Ready tasks are queued by lane."""
         source = f"{self.type}@{self.source_storage}" if self.source_storage else self.type
         return f"{source}/{self.storage}"
 
@@ -125,33 +124,33 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     index: int
     name: str
-    path: str  # planned path inside the storage, with name
-    size: int | None = None  # None: not known before it is read
+    path: str  # planned path inside the storage, including the name
+    size: int | None = None  # None: unknown until the file was read
     status: ItemStatus = ItemStatus.QUEUED
-    final: str = ""  # the path being finished, then the path it has; may differ from `path` by a suffix
+    final: str = ""  # the path being finished, later the actual path; may differ from `path` by a suffix
     sha256: str = ""
     url: str = ""
     error: str = ""
-    error_text: Text | None = None  # the same, ready to be translated; None in records of older versions
-    failures: int = 0  # classified failures so far; crashes and restarts do not count
-    source: dict[str, Any] = msgspec.field(default_factory=dict)  # how the source finds it again
-    storage: str = ""  # the one that a rule chose; "": the task's
-    found: str = ""  # folder and name as the source has them, where rules or a template decide on others
-    album: str = ""  # the same for all files of a task that were posted together; "": it is alone
-    caption: str = ""  # of a file of an album: the text of its own message
-    undone: int = 0  # how often it was saved, and removed again as the task was canceled or failed
+    error_text: Text | None = None  # `error` as a translatable text; None in records of older versions
+    failures: int = 0  # failures so far, not counting crashes and restarts of workers
+    source: dict[str, Any] = msgspec.field(default_factory=dict)  # where the source finds the file again
+    storage: str = ""  # chosen by a rule; "": the storage of the task
+    found: str = ""  # original folder and name, if rules or a template chose others
+    album: str = ""  # common id of the files of an album; "": not part of an album
+    caption: str = ""  # for a file of an album: the text of its own message
+    undone: int = 0  # number of times it was saved and then removed, because the task was canceled or failed
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bytes of an item are durable in its storage, and what file they belong to."""
+    """The bytes of an item that are durable in its storage, and the file that they belong to."""
 
-    source: dict[str, Any]  # `Item.source`: bytes of another file are never mixed in
+    source: dict[str, Any]  # `Item.source`; bytes of different files must never be mixed
     size: int
-    durable: tuple[tuple[int, int], ...]  # half-open ranges, ascending, apart from each other
+    durable: tuple[tuple[int, int], ...]  # half-open ranges, ascending and disjoint
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far a task is. All counts are sums over its items."""
+    """The progress of a task. All counts are sums over its items."""
 
     total_bytes: int = 0
     downloaded_bytes: int = 0
@@ -159,19 +158,19 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_files: int = 0
     done_files: int = 0
     speed_bps: float = 0.0  # bytes per second over the last few seconds
-    stalled: str = ""  # why nothing moves, in words for a user
+    stalled: str = ""  # why nothing is transferred, for a user
     stalled_text: Text | None = None  # the same, ready to be translated
 
     @property
     def percent(self) -> float:
-        """0 … 100 by bytes, or by files while no size is known."""
+        """0 to 100, by bytes, or by files while no size is known."""
         if self.total_bytes:
             return round(min(100.0, 100.0 * self.downloaded_bytes / self.total_bytes), 1)
         return round(100.0 * self.done_files / self.total_files, 1) if self.total_files else 0.0
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds left at the present speed; None when it cannot be told."""
+        """Remaining seconds at the current speed; None if unknown."""
         left = self.total_bytes - self.downloaded_bytes
         if not self.total_bytes or self.speed_bps <= 0:
             return None
@@ -179,7 +178,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as the store knows it."""
+    """A task in the store."""
 
     spec: TaskSpec
     status: Status
@@ -189,46 +188,46 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     subject: Text = Text("")  # the part of the title that names the file, the link or the number of files
     stage: Stage = Stage.NONE
     error: str = ""
-    error_text: Text | None = None  # the same, ready to be translated; None in records of older versions
+    error_text: Text | None = None  # `error` as a translatable text; None in records of older versions
     started_at: int | None = None
     finished_at: int | None = None
-    epoch: int = 0  # grows with each claim; every later write is compare-and-set on it
-    attempts: int = 0  # how often a worker has begun it, but for those who gave it back
-    run: int = 1  # 1, and one more for each retry by the user
+    epoch: int = 0  # increases with each claim; every write of a claim compares it first
+    attempts: int = 0  # number of claims, without those that were released
+    run: int = 1  # 1, plus one for each retry by the user
     worker: str = ""
     cancel_requested: bool = False
-    wake: int = 0  # queued, it is begun not before this
-    reason: str = ""  # why it waits for that
+    wake: int = 0  # a queued task is not started before this time
+    reason: str = ""  # why it waits until `wake`, for a user
     reason_text: Text | None = None  # the same, ready to be translated
-    yields: int = 0  # how often it was stopped to make room for a task of another user
-    #: it waits in the queue until it is resumed, or will as soon as its worker has stopped
+    yields: int = 0  # number of times it was stopped to make room for another user's task
+    #: stays in the queue until it is resumed; if it is running, its worker will stop
     paused: bool = False
     items_total: int = 0
     progress: Progress = Progress()
-    #: why its specification cannot be read; such a task can only be canceled, or fail
+    #: why its specification cannot be read; such a task can only be canceled or fail
     unreadable: str = ""
-    #: state, attempts and last_status of its newest webhook delivery; empty if there was none
+    #: state, attempts and last_status of the latest webhook delivery; empty if there is none
     webhook: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        """Opaque, URL-safe, sorting by creation time."""
+        """The id: URL-safe, and sortable by creation time."""
         return self.spec.id
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One webhook on its way: written together with the state change it tells of."""
+    """A webhook delivery, written in one step with the change that it reports."""
 
     id: str  # the `webhook-id` header: the same on every attempt
     task_id: str
     event: str  # task.completed | task.failed | task.canceled | task.running | file_uploaded
     url: str
-    body: str  # the JSON text, fixed when the event happened
-    trusted: bool = False  # the operator's own URL: gets the bearer token, skips the address guard
+    body: str  # JSON, fixed at the time of the event
+    trusted: bool = False  # the operator's own URL: gets the bearer token, and bypasses the address guard
     created_at: int = 0
     attempts: int = 0
     state: str = "pending"  # pending | delivered | gave_up
-    last_status: int = 0  # HTTP status of the last answer, 0 if there was none
+    last_status: int = 0  # HTTP status of the last response, 0 if there was none
     last_error: str = ""
 
 
@@ -237,7 +236,7 @@ _SUBJECT = re.compile(r"\[[^\]]*\]\((.+?)->(?:(?!->)[^:])+:/", re.DOTALL)
 
 
 def title(type_: str, subject: str, storage: str, path: str) -> str:
-    """The one-line title of seed 002: `[tgfiles](file.pdf->local1:/downloads/file.pdf)`."""
+    """The title of a task in one line (seed 002): `[tgfiles](file.pdf->local1:/downloads/file.pdf)`."""
     return f"[{type_}]({subject}->{storage}:/{path})"
 
 

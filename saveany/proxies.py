@@ -1,4 +1,4 @@
-"""URLs of proxies, as they stand in the configuration."""
+"""Proxy URLs in the configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOKS = (
 _MTPROTO = "is an MTProto proxy, which only Telegram's own apps can use; use a SOCKS5 or HTTP proxy"
 _APP_LINK = "is a link for Telegram's own apps; write the proxy as socks5://user:password@host:port"
 
-#: What people write -> what it is spoken.
+#: Scheme of the URL -> protocol.
 _PROTOCOLS = {
     "socks5": "socks5",
     "socks5h": "socks5",
@@ -26,19 +26,19 @@ _PROTOCOLS = {
 
 @dataclass(frozen=True, slots=True)
 class ProxyUrl:
-    """Where a proxy is, and how to speak to it."""
+    """Address and protocol of a proxy."""
 
     protocol: str  # socks5, socks4 or http
     host: str
     port: int
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
-    tls: bool = False  # between us and the proxy
+    tls: bool = False  # on the connection to the proxy
 
 
 @lru_cache(maxsize=16)
 def parse(url: str) -> ProxyUrl:
-    """The proxy that a URL means. `ValueError` says what is wrong with it, and does not repeat it."""
+    """The proxy at `url`. Raises `ValueError` with the reason, which does not repeat the URL."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
@@ -59,7 +59,7 @@ def parse(url: str) -> ProxyUrl:
 
 
 def _for_apps(scheme: str, host: str, path: str) -> str:
-    """What is wrong with a link that Telegram's own apps take: tg://proxy?…, https://t.me/proxy?…"""
+    """The reason to reject a proxy link for Telegram's own apps (tg://proxy?…, https://t.me/proxy?…)."""
     what = ""
     if scheme in ("mtproto", "mtproxy"):
         what = "proxy"

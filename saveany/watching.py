@@ -15,12 +15,11 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from saveany.config import Config
-from saveany.errors import Retryable, SaveAnyError, TaskError
+from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.filters import Filter
 from saveany.logs import get_logger
 from saveany.service import Principal, TaskRequest, TaskService
 from saveany.store import Store
-from saveany.store.db import TROUBLE
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import MessagePage
@@ -66,14 +65,14 @@ class ChatWatcher:
         while True:
             try:
                 await self.round()
-            except* TROUBLE as group:
+            except* Unavailable as group:
                 _log.warning("redis is away or full", error=str(group.exceptions[0]))
             except* Exception:
                 _log.exception("the watched chats could not be looked at")
             await asyncio.sleep(self._every)
 
     async def round(self) -> None:
-        """Look once. Raises `TROUBLE`, alone or in a group, if Redis fails."""
+        """Look once. Raises `Unavailable`, alone or in a group, during an outage."""
         now = time.monotonic()
         watches = [
             each for each in await self._store.watched_chats.all() if self._rests.get(each.id, 0) <= now
@@ -105,7 +104,7 @@ class ChatWatcher:
         try:
             await self._read(watch)
             problem = ""
-        except TROUBLE:
+        except Unavailable:
             raise
         except SaveAnyError as error:
             self._rest(watch, error.after if isinstance(error, Retryable) else _REST_SECONDS)

@@ -1,1 +1,1 @@
-"""Requests that leave this service: the HTTP client and the guard over the addresses it may reach."""
+"""Outgoing requests: HTTP clients, proxies, and the guard that limits which addresses are reached."""

@@ -1,4 +1,4 @@
-"""HTTP clients for requests that leave this service.
+"""HTTP clients for outgoing requests.
 
 Neither follows redirects, keeps cookies or reads proxies and credentials from the environment. Their errors
 are those of httpx; `describe` puts them into words.
@@ -26,7 +26,7 @@ from saveany.net.upstream import Streams
 
 
 def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> httpx.AsyncClient:
-    """A client for URLs that users gave: it reaches only what `guard` lets through.
+    """A client for URLs from users: it connects only to addresses that `guard` permits.
 
     A name is resolved once per connection, which goes to the address that was checked, also through `proxy`
     (the URL of a SOCKS or HTTP proxy). Raises `InvalidInput` for a refused URL or address. `timeout` is in
@@ -36,17 +36,17 @@ def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> h
 
 
 def plain_client(*, timeout: float) -> httpx.AsyncClient:
-    """The same without guard, for the operator's own URLs."""
+    """A client without a guard, for the operator's own URLs."""
     return _client(_Transport(_Network(_resolve, "")), timeout)
 
 
 def is_offline(error: BaseException) -> bool:
-    """Whether a request failed at the operator's proxy, and not at the server that was asked."""
+    """Whether a request failed at the operator's proxy, and not at the server."""
     return any(isinstance(cause, ProxyFailed) for cause in _chain(error))
 
 
 def describe(error: BaseException) -> str:
-    """Why a request failed, in words for a user; never the URL, which may hold secrets."""
+    """Why a request failed, for a user. It never contains the URL, which may hold secrets."""
     if isinstance(error, InvalidInput):
         return error.message
     for cause in _chain(error):
@@ -77,7 +77,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The root cause first: it says most. (httpcore raises `from None`, which leaves the context.)"""
+    """The chain of causes, the root cause first. httpcore raises `from None`, which keeps the context."""
     if earlier := error.__cause__ or error.__context__:
         yield from _chain(earlier)
     yield error
@@ -94,21 +94,21 @@ def _client(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncC
 
 
 class _GuardedClient(httpx.AsyncClient):
-    """httpx with an error of its own for every address that a server redirects to and that is none."""
+    """httpx's client, with an httpx error for every invalid redirect."""
 
     def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:
         try:
             return super()._build_redirect_request(request, response)
-        except (httpx.InvalidURL, ValueError) as error:  # as of a bad xn-- label
-            raise httpx.RemoteProtocolError("it redirects to something that is no URL") from error
+        except (httpx.InvalidURL, ValueError) as error:  # for example a bad xn-- label
+            raise httpx.RemoteProtocolError("it redirects to an invalid URL") from error
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Over connections of ours."""
+    """httpx's transport over our own connections."""
 
     def __init__(self, network: httpcore.AsyncNetworkBackend) -> None:
         super().__init__(verify=trust.shared_context(), trust_env=False)
-        # httpx has no option for how to connect; httpcore, which does the work for it, has.
+        # httpx has no option for the way to connect, but httpcore, on which it is built, has.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trust.new_context(),
             max_connections=100,
@@ -118,7 +118,7 @@ class _Transport(httpx.AsyncHTTPTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As httpx wants it."""
+        """Send a request, as httpx defines it."""
         try:
             return await super().handle_async_request(request)
         except asyncio.CancelledError:
@@ -126,8 +126,8 @@ class _Transport(httpx.AsyncHTTPTransport):
             raise
 
     async def _close_orphans(self) -> None:
-        """httpcore forgets a connection that was just made when its request is cancelled: it would stay open,
-        of no use to anybody, and count for ever."""
+        """Close a connection whose request was canceled while it was opened: httpcore would keep it open and
+        count it, but never use it."""
         used = {id(each.connection) for each in self._pool._requests}
         for connection in self._pool.connections:
             if id(connection) not in used and not connection.is_idle() and not connection.is_closed():
@@ -135,7 +135,7 @@ class _Transport(httpx.AsyncHTTPTransport):
 
 
 class _GuardedTransport(_Transport):
-    """Checks each URL before it is asked for, and each address before it is connected to."""
+    """Checks each URL before it is requested, and each address before a connection."""
 
     def __init__(self, guard: AddressGuard, proxy: str) -> None:
         super().__init__(_Network(guard.resolve, proxy))
@@ -150,12 +150,12 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 async def _resolve(host: str, port: int) -> Sequence[Address]:
-    """All addresses of a name, in the order the system prefers."""
+    """All addresses of a name, in the order that the system prefers."""
     return [ip_address(each) for each in await system_resolver(host, port)]
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """Faster with big bodies than httpcore's own, which asks the system for 64 KiB at a time."""
+    """A connection that is faster with large bodies than httpcore's own, which reads 64 KiB at a time."""
 
     def __init__(self, resolve: Resolve, proxy: str) -> None:
         self._resolve = resolve
@@ -179,19 +179,19 @@ class _Network(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """Streams of asyncio as httpcore wants them."""
+    """An asyncio stream with httpcore's interface."""
 
     def __init__(self, streams: Streams) -> None:
         self._reader, self._writer = streams
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """All that is there: httpcore takes what it gets, and asks for little."""
+        """All bytes that have arrived, because httpcore requests few at a time."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             async with asyncio.timeout(timeout):
                 return await self._reader.read(max(max_bytes, 2 * AHEAD))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Piece by piece: each has its `timeout`, so that a slow link is not taken for a dead one."""
+        """Write in pieces with a `timeout` each, so that a slow link does not count as dead."""
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             for start in range(0, len(buffer), AHEAD):
                 async with asyncio.timeout(timeout):
@@ -199,7 +199,7 @@ class _Stream(httpcore.AsyncNetworkStream):
                     await self._writer.drain()
 
     async def aclose(self) -> None:
-        self._writer.transport.abort()  # a polite end of TLS would wait for the server's
+        self._writer.transport.abort()  # a regular TLS shutdown would wait for the server
         await asyncio.sleep(0)
 
     async def start_tls(
@@ -215,15 +215,16 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # asked of an idle connection: has the server hung up?
+        if info == "is_readable":  # of an idle connection: whether the server has closed it
             return self._reader.at_eof() or self._writer.is_closing()
         return self._writer.get_extra_info(info)
 
 
 @contextmanager
 def _mapped(late: Callable[[str], Exception], broken: Callable[[str], Exception]) -> Iterator[None]:
-    """Whatever a connection raises, besides a refusal of the guard's, is an error of httpcore's: the event
-    loops have others than `OSError`, too (uvloop's `RuntimeError` for a connection that was just closed)."""
+    """Raise an httpcore error for everything that a connection raises, except a refusal of the guard. Event
+    loops raise more than `OSError`, such as uvloop's `RuntimeError` for a connection that was just
+    closed."""
     try:
         yield
     except InvalidInput:

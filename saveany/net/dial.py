@@ -1,4 +1,4 @@
-"""TCP connections that leave this service: straight, or through the operator's proxy."""
+"""Outgoing TCP connections: direct, or through the operator's proxy."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from saveany.net import trust, upstream
 from saveany.net.guard import Address
 from saveany.net.upstream import Streams
 
-#: Seconds until a connection must be there.
+#: Seconds within which a connection must be open.
 CONNECT_SECONDS = 15.0
-#: Bytes that a connection reads ahead or writes behind: for big bodies, the system is asked less often.
+#: Bytes that a connection buffers in each direction; large buffers need fewer system calls.
 AHEAD = 256 << 10
-#: What is said of a proxy that is silent for too long.
+#: The reason for a proxy that does not respond in time.
 STALLED = "the proxy does not answer in time"
 
 
 class ProxyFailed(ConnectionError):
-    """The operator's proxy does not do its work; says why, without its password."""
+    """The operator's proxy failed. The text contains the reason, but not its password."""
 
 
 async def dial(
     addresses: Sequence[Address], port: int, proxy: str = "", timeout: float | None = CONNECT_SECONDS
 ) -> Streams:
-    """Connect to the first of `addresses` that answers, in `timeout` seconds for all.
+    """Connect to the first of `addresses` that accepts, within `timeout` seconds for all.
 
     Raises `OSError`: that of the last address, `TimeoutError`, or `ProxyFailed`. `proxy` is the URL of a
     SOCKS or HTTP proxy, which is handed the address and resolves nothing. One that cannot reach an address
     (of IPv6, often) is asked for the next.
     """
-    share = timeout and timeout / len(addresses)  # so that a dead address leaves time for the next
+    share = timeout and timeout / len(addresses)  # so that a dead address leaves time for the next one
     for address in addresses[:-1]:
         try:
             return await connect(str(address), port, proxy, share)
@@ -42,7 +42,7 @@ async def dial(
 
 
 async def connect(host: str, port: int, proxy: str = "", timeout: float | None = CONNECT_SECONDS) -> Streams:
-    """Connect to a host, by name or address; a name is resolved by the proxy, if there is one.
+    """Connect to a host by name or address. A proxy, if configured, resolves the name.
 
     Raises `OSError`, which includes `TimeoutError` and `ProxyFailed`, and nothing else. The caller sets no
     time limit of its own around this, which would hide that it was the proxy that did not answer.
@@ -87,7 +87,7 @@ async def _through(url: str, host: str, port: int) -> Streams:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong with a proxy that could be reached. Whatever it has sent is no mistake of ours."""
+    """Why a proxy that was reached failed. No reply of a proxy counts as a bug of ours."""
     if isinstance(error, upstream.ProxyRefused):
         return f"the proxy refuses: {error}"
     if isinstance(error, ValueError):

@@ -1,4 +1,4 @@
-"""The file name that an HTTP answer suggests: Content-Disposition by RFC 6266, as servers really write it."""
+"""The file name in a Content-Disposition header (RFC 6266), in the forms that servers really send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saveany.net.text import decoded
 
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&+.^_`|~*-]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)')
 _EXTENDED = re.compile(r"([A-Za-z0-9_-]*)'[^']*'(.*)", re.DOTALL)
-#: Words of mail headers (RFC 2047), which have no place here, but are common.
+#: Encoded words of mail headers (RFC 2047), which are not valid here, but common.
 _ENCODED_WORDS = re.compile(r"=\?[A-Za-z0-9_-]+\?[BbQq]\?[^?]*\?=")
 _CHARSETS = (
     "utf-8",
@@ -31,7 +31,7 @@ _CHARSETS = (
 
 
 def filename(header: str) -> str:
-    """The name, "" if there is none. Not yet safe: it may be a whole path, or anything else.
+    """The file name; "" if the header has none. It is not safe: it may be a whole path.
 
     `filename*` goes before `filename` (RFC 6266, 4.3). Bytes beyond ASCII, which come out of an HTTP header
     as Latin-1, are taken for what they most likely are.
@@ -69,7 +69,7 @@ def _plain(value: str) -> str:
 
 
 def _of_mail(text: str) -> str:
-    """A name in encoded words, `=?utf-8?B?5L2g5aW9?=`."""
+    """The name in encoded words such as `=?utf-8?B?5L2g5aW9?=`."""
     try:
         parts = decode_header(text)
     except (HeaderParseError, ValueError):

@@ -1,4 +1,4 @@
-"""Which addresses a URL that came in a request may reach (server-side request forgery, SSRF).
+"""The guard against server-side request forgery (SSRF): which addresses a URL from a user may reach.
 
 Anyone who may create a task may name a webhook URL. Without a guard that person could make this service
 talk to what only this service can reach: the router, a database, the metadata service of a cloud.
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-#: Host and port to addresses in their usual spelling; raises `OSError` when the name is unknown.
+#: Resolves host and port to addresses in canonical form; raises `OSError` for an unknown name.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
-# The special-purpose registries of IANA, and multicast. Written out because `is_global` of the standard
-# library gives different answers in different patch releases.
+# IANA's special-purpose registries, and multicast. They are listed here because `is_global` in the standard
+# library differs between patch releases.
 _REFUSED_V4 = [
     IPv4Network(net)
     for net in (
-        "0.0.0.0/8",  # this network, and another name of loopback on Linux
+        "0.0.0.0/8",  # this network; loopback on Linux
         "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # behind a provider's NAT; metadata of Alibaba
+        "100.64.0.0/10",  # carrier-grade NAT; metadata service of Alibaba
         "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # metadata of Azure, though a public address
-        "169.254.0.0/16",  # link-local; metadata of most clouds
+        "168.63.129.16/32",  # metadata service of Azure, although a public address
+        "169.254.0.0/16",  # link-local; metadata service of most clouds
         "172.16.0.0/12",  # private
-        "192.0.0.0/24",  # protocol assignments; metadata of Oracle
+        "192.0.0.0/24",  # protocol assignments; metadata service of Oracle
         "192.0.2.0/24",  # documentation
         "192.88.99.0/24",  # 6to4 relays
         "192.168.0.0/16",  # private
@@ -48,18 +48,18 @@ _REFUSED_V4 = [
         "240.0.0.0/4",  # reserved, broadcast
     )
 ]
-# Of IPv6 only global unicast is the internet: loopback, ULA, link-local and multicast lie outside of it.
+# The IPv6 internet is global unicast; loopback, ULA, link-local and multicast addresses lie outside of it.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _REFUSED_V6 = [
     IPv6Network(net)
     for net in (
         "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: an IPv4 address inside, and nobody uses it any more
+        "2002::/16",  # 6to4: contains an IPv4 address, and is obsolete
         "3fff::/20",  # documentation
     )
 ]
-# Where homes and companies keep their machines: worth allowing as a whole, by subnets of this size.
+# Private networks of homes and companies -> prefix length of the subnets that the advice suggests to allow.
 _HOME_NETWORKS: dict[Network, int] = {
     IPv4Network("10.0.0.0/8"): 24,
     IPv4Network("100.64.0.0/10"): 24,
@@ -67,22 +67,22 @@ _HOME_NETWORKS: dict[Network, int] = {
     IPv4Network("192.168.0.0/16"): 24,
     IPv6Network("fc00::/7"): 64,
 }
-_NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address that is meant
+_NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address
 
 _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """All addresses that the system knows for a host."""
+    """All addresses of a host, from the resolver of the system."""
     try:
         answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or too long
+    except UnicodeError as error:  # a label is empty or too long
         raise OSError("the host name is not valid") from error
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 
 class AddressGuard:
-    """Lets URLs through that lead to the public internet, or to a network in `allow`.
+    """Permits URLs that lead to the public internet, or to a network in `allow`.
 
     Its refusals are `InvalidInput` and name what to add to `[net] allow`.
     """
@@ -95,14 +95,14 @@ class AddressGuard:
         what: str = "URL",
         field: str = "url",
     ) -> None:
-        """Refusals speak of `what`, and of the request's `field`."""
+        """`what` and `field` name the URL in the errors: in words, and as a field of the request."""
         self._allow = tuple(allow)
         self._resolver = resolver
         self._what = what
         self._field = field
 
     def check_url(self, url: str) -> None:
-        """Refuse what can be seen to be wrong without the network.
+        """Check a URL without using the network.
 
         http(s) only, with a host, without user and password; an address in any spelling must be allowed. A
         host name passes: `resolve` judges it when it is used.
@@ -125,7 +125,7 @@ class AddressGuard:
             self._check_address(literal)
 
     async def resolve(self, host: str, port: int) -> list[Address]:
-        """Every address of `host`; connect to these and to nothing else.
+        """All permitted addresses of `host`; connect to these and no others.
 
         All of them must be allowed, so that no luck of the draw decides. Raises `OSError` when the name is
         unknown.
@@ -162,11 +162,11 @@ class AddressGuard:
 
 
 class _Refusal(Exception):
-    """Why a host cannot be judged at all."""
+    """The host in a URL is not valid; the text says why."""
 
 
 def _literal(host: str) -> Address | None:
-    """The address that `host` spells, None for a name.
+    """The address that `host` denotes; None for a name.
 
     `inet_aton` knows what resolvers know: 127.1, 0x7f.1, 017700000001, 2130706433.
     """
@@ -190,7 +190,7 @@ def _parsed(text: str) -> Address:
 
 
 def _meant(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 address that routers take for it, else the address, without a zone."""
+    """The IPv4 address that an IPv6 address embeds, otherwise the address itself, without a zone."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
             return address.ipv4_mapped
@@ -207,6 +207,6 @@ def _is_public(address: Address) -> bool:
 
 
 def _network_of(address: Address) -> Network:
-    """What to allow for `address`: its subnet if people have such at home, else it alone."""
+    """The network to allow for `address`: its subnet in a private network, otherwise only the address."""
     bits = next((bits for home, bits in _HOME_NETWORKS.items() if address in home), address.max_prefixlen)
     return ip_network(f"{address}/{bits}", strict=False)

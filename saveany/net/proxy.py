@@ -1,4 +1,4 @@
-"""The only way out for programs we start: a proxy on loopback under the rules of the address guard.
+"""The guarded proxy: child programs reach the internet only through it, under the rules of the address guard.
 
 yt-dlp, gallery-dl and aria2 follow links and redirects by themselves. With this as their only proxy they
 reach no address that we would refuse.
@@ -26,24 +26,24 @@ from saveany.net.dial import CONNECT_SECONDS, ProxyFailed, dial
 from saveany.net.guard import AddressGuard
 from saveany.net.upstream import Streams
 
-#: A connection on which nothing passes for so many seconds is cut.
+#: Seconds without traffic after which a connection is closed.
 _SILENCE = 120.0
 _PIECE = 1 << 16
-#: So much at a time is held back by a limit of speed.
+#: Bytes that a speed limit delays at a time.
 _SLICE = 1 << 12
 _MOST_REFUSALS = 20
 
 _PORTS = {"http": 80, "https": 443}
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
 _ABSOLUTE = re.compile(r"(?i:http)://([^/?#]+)([^#]*)")
-#: These speak of one connection, not of what is asked for (RFC 9110, 7.6.1). So does `Expect` here: a body is
-#: passed on as it comes.
+#: Headers about one connection, which are not forwarded (RFC 9110, 7.6.1). `Expect` is one of them, because
+#: bodies are forwarded as they arrive.
 _HOPS = ("connection", "keep-alive", "te", "upgrade", "expect", "proxy-connection", "proxy-authorization")
-#: Makes closing a socket reset the connection, so that nobody takes what came for the whole.
+#: Socket option that resets the connection on close, so that a truncated body does not count as complete.
 _RESET = struct.pack("ii", 1, 0)
 
 Alive = Callable[[int], None]
-#: Returns when there was time for so many bytes that came from a server: a limit of speed.
+#: A speed limit: waits until the given number of bytes from a server is permitted.
 Take = Callable[[int], Awaitable[None]]
 
 
@@ -74,17 +74,17 @@ class GuardedProxy:
         self._login = b"Basic " + b64encode(self._user.encode())
         self._tasks: set[asyncio.Task[None]] = set()
         self._port = 0
-        #: How many connections the child has made, and the bytes that passed in both directions.
+        #: Number of connections of the child, and bytes in both directions.
         self.connections, self.passed = 0, 0
-        #: What the guard said to requests that it refused, each sentence once, oldest first.
+        #: Reasons for which the guard refused requests, each once, oldest first.
         self.refusals: list[str] = []
-        #: What is wrong with the proxy behind this one, "" if a connection could be made through it since.
+        #: Why the operator's proxy failed; "" if a later connection through it succeeded.
         self.trouble = ""
 
     @property
     def url(self) -> str:
-        """Where it is, with the secret that only our child may know: hand it over in the environment or in a
-        file, for every user of the machine can read arguments."""
+        """The URL of the proxy, with a secret that only the child may know. Pass it in the environment or in
+        a file, because all users of the machine can read arguments."""
         return f"http://{self._user}@127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> GuardedProxy:
@@ -109,7 +109,7 @@ class GuardedProxy:
             await self._exchange(reader, writer)
             writer.close()
         except (OSError, EOFError):
-            pass  # either side hung up or was silent: there is nobody to tell
+            pass  # one side closed the connection or timed out
         finally:
             _cut(writer)
 
@@ -132,7 +132,7 @@ class GuardedProxy:
     ) -> None:
         request = _REQUEST.fullmatch(head.first)
         if request is None:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1.")
+            raise _Refused(HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request.")
         if not hmac.compare_digest(head.value("proxy-authorization"), self._login):
             raise _Refused(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "This proxy is not for you.")
         method, target = request.groups()
@@ -172,7 +172,7 @@ class GuardedProxy:
             _cut(server[1])
 
     async def _open(self, scheme: str, authority: str) -> Streams:
-        """A connection to an address that the guard lets through."""
+        """A connection to an address that the guard permits."""
         url = f"{scheme}://{authority}"
         try:
             self._guard.check_url(url)
@@ -196,7 +196,7 @@ class GuardedProxy:
 
 
 class _Refused(Exception):
-    """The proxy itself answers."""
+    """The proxy itself responds with an error."""
 
     def __init__(self, status: HTTPStatus, words: str) -> None:
         super().__init__(words)
@@ -210,7 +210,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The head of a message: its first line, and the others as they came."""
+    """The head of a message: its first line, and the header lines unchanged."""
 
     first: str
     lines: list[bytes]
@@ -227,16 +227,16 @@ class _Head:
         return next((line.partition(b":")[2].strip() for line in self.lines if _name(line) == name), b"")
 
     def length(self) -> int:
-        """Of the body that follows a request."""
+        """The length of the request body."""
         if self.value("transfer-encoding"):
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "This proxy takes bodies of a known length only.")
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "This proxy accepts only bodies of a known length.")
         value = self.value("content-length")
         if value and not (value.isdigit() and len(value) < 19):
             raise _Refused(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number.")
         return int(value or 0)
 
     def passed_on(self, first: str, *new: str, without: str = "") -> bytes:
-        """As it goes to the other side."""
+        """The head to forward, with another first line and other headers."""
         kept = [line for line in self.lines if _name(line) not in (*_HOPS, without)]
         return b"\r\n".join(
             [first.encode("latin-1"), *(line.encode("latin-1") for line in new), *kept, b"", b""]
@@ -252,7 +252,7 @@ async def _pump(
 ) -> None:
     while piece := await reader.read(_PIECE):
         left = len(piece)
-        while take and left:  # in slices: what we hold back is no silence of the server's
+        while take and left:  # in slices, so that a delay of ours does not count as silence of the server
             await take(min(_SLICE, left))
             alive(min(_SLICE, left))
             left -= min(_SLICE, left)
@@ -264,21 +264,21 @@ async def _pump(
 async def _upload(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int, alive: Alive
 ) -> None:
-    """The body of a request; ends when the client hangs up."""
+    """Forward the body of a request; ends when the client closes the connection."""
     while piece := await reader.read(_PIECE):
-        writer.write(piece[:length])  # what comes after the body was promised no answer
+        writer.write(piece[:length])  # bytes after the body are dropped: pipelining is not supported
         await writer.drain()
         length -= min(length, len(piece))
         alive(len(piece))
 
 
 async def _download(server: Streams, client: Streams, alive: Alive, take: Take | None) -> None:
-    """The answer. It tells the client that this connection ends with it: the next host is another one."""
+    """Forward the response, with `Connection: close`: the next request may be for another host."""
     while True:
         try:
             head = await _Head.read(server[0])
         except (EOFError, _Refused) as error:
-            raise _Refused(HTTPStatus.BAD_GATEWAY, "The server's answer is not valid HTTP.") from error
+            raise _Refused(HTTPStatus.BAD_GATEWAY, "The server's response is not valid HTTP.") from error
         interim = head.first.partition(" ")[2].startswith("1")
         client[1].write(head.passed_on(head.first, *([] if interim else ["Connection: close"])))
         if not interim:
@@ -298,7 +298,7 @@ async def _until_one_ends(*work: Coroutine[None, None, None]) -> None:
 
 
 def _cut(writer: asyncio.StreamWriter) -> None:
-    """Reset the connection, unless it is about to be closed in peace."""
+    """Reset the connection, unless it is being closed regularly."""
     if not writer.is_closing():
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""What is said to a proxy before it passes bytes on: SOCKS5 (RFC 1928, 1929), SOCKS4a, CONNECT (RFC 9110).
+"""Handshakes with the operator's proxy: SOCKS5 (RFC 1928, 1929), SOCKS4a, CONNECT (RFC 9110).
 
 Nothing is read beyond the proxy's answer, in however many pieces it comes: what follows is the server's.
 """
@@ -22,19 +22,20 @@ _SOCKS5_REFUSALS: Final = (
     "it does not know this kind of address",
 )
 _NO_LOGIN, _BY_PASSWORD, _NO_WAY_IN = 0, 2, 0xFF
-#: Bytes of the address in an answer, by its kind; that of a name is told by its first byte.
+#: Type of the address in a reply -> its length in bytes. A name begins with its length.
 _ADDRESS_BYTES: Final = {1: 4, 4: 16}
 _WRONG_LOGIN: Final = "it does not accept the user name or the password"
 _LONGEST_WORDS = 100
 
 
 class ProxyRefused(Exception):
-    """The proxy says no; why, in its words or ours."""
+    """The proxy refuses the connection; the text is its reason, or ours."""
 
 
 async def ask(proxy: ProxyUrl, streams: Streams, host: str, port: int) -> None:
-    """Have the proxy connect to a host. Raises `ProxyRefused`, `EOFError`, `OSError`, `ValueError` for what
-    cannot be said in its protocol, and `asyncio.LimitOverrunError` for an answer without end."""
+    """Request a connection to a host from the proxy. Raises `ProxyRefused`, `EOFError`, `OSError`,
+    `ValueError` for a host or login that its protocol cannot express, and `asyncio.LimitOverrunError` for an
+    endless reply."""
     await {"socks5": _socks5, "socks4": _socks4, "http": _http}[proxy.protocol](proxy, *streams, host, port)
 
 
@@ -45,18 +46,18 @@ async def _socks5(
     writer.write(bytes([5, 2, _NO_LOGIN, _BY_PASSWORD] if login else [5, 1, _NO_LOGIN]))
     version, way = await reader.readexactly(2)
     if version != 5:
-        raise ProxyRefused("its answer is not SOCKS5")
+        raise ProxyRefused("its reply is not SOCKS5")
     if way == _BY_PASSWORD and login:
         writer.write(b"\x01" + _counted(proxy.user) + _counted(proxy.password))
         if (await reader.readexactly(2))[1]:
             raise ProxyRefused(_WRONG_LOGIN)
     elif way != _NO_LOGIN:
         wants = "another way to log in" if login else "a user name and a password"
-        raise ProxyRefused(f"it wants {wants}" if way == _NO_WAY_IN else "its answer is not SOCKS5")
+        raise ProxyRefused(f"it wants {wants}" if way == _NO_WAY_IN else "its reply is not SOCKS5")
     writer.write(b"\x05\x01\x00" + _spelled(host) + struct.pack("!H", port))
-    version, refusal = await reader.readexactly(2)  # some say no more when they refuse
+    version, refusal = await reader.readexactly(2)  # some proxies send no more when they refuse
     if version != 5:
-        raise ProxyRefused("its answer is not SOCKS5")
+        raise ProxyRefused("its reply is not SOCKS5")
     if refusal:
         raise ProxyRefused(
             _SOCKS5_REFUSALS[refusal] if refusal < len(_SOCKS5_REFUSALS) else f"code {refusal}"
@@ -70,15 +71,15 @@ async def _socks4(
 ) -> None:
     address = _literal(host)
     if isinstance(address, IPv6Address):
-        raise ProxyRefused("SOCKS4 knows no IPv6 addresses")
-    number = address.packed if address else b"\x00\x00\x00\x01"  # which means that the name follows
+        raise ProxyRefused("SOCKS4 does not support IPv6 addresses")
+    number = address.packed if address else b"\x00\x00\x00\x01"  # means that the name follows
     name = b"" if address else host.encode("idna") + b"\x00"
     writer.write(struct.pack("!BBH", 4, 1, port) + number + proxy.user.encode() + b"\x00" + name)
     version, code = (await reader.readexactly(8))[:2]
     if version not in (0, 4):
-        raise ProxyRefused("its answer is not SOCKS4")
+        raise ProxyRefused("its reply is not SOCKS4")
     if code != 0x5A:
-        raise ProxyRefused(_WRONG_LOGIN if code in (0x5C, 0x5D) else "it does not connect there")
+        raise ProxyRefused(_WRONG_LOGIN if code in (0x5C, 0x5D) else "it does not connect to this host")
 
 
 async def _http(
@@ -93,7 +94,7 @@ async def _http(
     head = await reader.readuntil(b"\r\n\r\n")
     version, _, answer = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     if not version.startswith("HTTP/1.") or not answer[:3].isdecimal():
-        raise ProxyRefused("its answer is not HTTP")
+        raise ProxyRefused("its reply is not HTTP")
     if not answer.startswith("2"):
         words = "".join(filter(str.isprintable, answer)).strip()[:_LONGEST_WORDS]
         raise ProxyRefused(f"{words} ({_WRONG_LOGIN})" if answer.startswith("407") else words)
@@ -105,7 +106,7 @@ def _counted(text: str) -> bytes:
 
 
 def _spelled(host: str) -> bytes:
-    """A host as SOCKS5 wants it."""
+    """A host in the format of SOCKS5."""
     address = _literal(host)
     if address is None:
         name = host.encode("idna")

@@ -7,9 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Never, TypeVar
 
-from saveany.errors import ConfigError, StoreDamaged
+from saveany.errors import ConfigError, StoreDamaged, Unavailable
 from saveany.logs import get_logger
-from saveany.store.db import TROUBLE
 
 #: Seconds before a step that failed is tried again.
 _RETRY_SECONDS = 0.5
@@ -31,7 +30,7 @@ async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except StoreDamaged:
             raise
-        except TROUBLE:
+        except Unavailable:
             await asyncio.sleep(_RETRY_SECONDS)
 
 
@@ -110,6 +109,6 @@ def _config_error(error: Exception) -> ConfigError | None:
 def _outage(error: Exception) -> Exception | None:
     """The outage that an error is, or the first one of a group that consists of outages only."""
     if isinstance(error, ExceptionGroup):
-        outages, others = error.split(TROUBLE)
+        outages, others = error.split(Unavailable)
         return None if others or outages is None else _outage(outages.exceptions[0])
-    return error if isinstance(error, TROUBLE) else None
+    return error if isinstance(error, Unavailable) else None

@@ -1,4 +1,4 @@
-"""Which webhooks an event makes: to the operator's URL, and to the one that came with the task."""
+"""Deliveries of an event: to the operator's URL, and to the one in the request of the task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENDS = frozenset(f"task.{status}" for status in ENDED)
 
 
 class DeliveryBuilder:
-    """Builds deliveries; they are written by the store together with what they tell of."""
+    """Builds deliveries; the store writes them in one step with the change that they report."""
 
     def __init__(self, url: str, events: Sequence[str], clock: Callable[[], Awaitable[int]]) -> None:
         self._url = url
@@ -20,10 +20,10 @@ class DeliveryBuilder:
         self._clock = clock
 
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
-        """The deliveries of `event`: `task.completed` …, or `file_uploaded` with the one item it is about.
+        """The deliveries of `event`: `task.completed` …, or `file_uploaded` with its one item.
 
-        Their ids depend on task, run and event only: an event that is told again after a crash is the same
-        delivery, a retried task makes a new one.
+        Their ids depend only on task, run and event. An event that is repeated after a crash is therefore the
+        same delivery; a retry of the task creates a new one.
         """
         if event.removeprefix("task.") not in self._events:
             return []

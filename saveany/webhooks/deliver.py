@@ -1,4 +1,4 @@
-"""The loop that empties the outbox; every worker process runs one beside its downloads."""
+"""The loop that sends due webhooks; every worker process runs one beside its downloads."""
 
 from __future__ import annotations
 
@@ -12,63 +12,71 @@ from saveany.logs import get_logger
 from saveany.models import Delivery
 from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, failed
 
+#: Milliseconds for which a claimed delivery is reserved for this process.
 LEASE_MS = 60_000
+#: Maximum number of simultaneous attempts to one host.
 PER_HOST = 2
 
-_MARGIN_S = 30.0  # what must be left of a lease to begin: an attempt ends within it
+#: Seconds of the lease that must remain to start an attempt, which ends within them.
+_MARGIN_S = 30.0
+#: Maximum number of deliveries that wait for one host.
 _QUEUE_PER_HOST = 8
-_STUCK_S = 1.0  # a full queue that has not moved for so long is not waited for
+#: Seconds without progress after which a full queue is no longer waited for.
+_STUCK_S = 1.0
+#: Seconds between two checks for due deliveries when there are none.
 _IDLE_S = 5.0
-_TROUBLE_S = 1.0
+#: Seconds before the outbox is read again after a failure.
+_FAILURE_S = 1.0
 
 log = get_logger(__name__)
 
 
 class DeliveryQueue(Protocol):
-    """Where deliveries wait until they are settled (`saveany.store.outbox`)."""
+    """The outbox (`saveany.store.outbox`), as far as this loop uses it."""
 
     async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
-        """Up to `limit` that are due; each is due again after `lease_ms` unless it was settled by then."""
+        """Up to `limit` due deliveries; each is due again after `lease_ms` unless it was settled by then."""
 
     async def settle(
         self, delivery: Delivery, state: Literal["delivered", "gave_up"], status: int, error: str
     ) -> None:
-        """Count the attempt; it was the last."""
+        """Record the last attempt."""
 
     async def retry(self, delivery: Delivery, after_ms: int, status: int, error: str) -> None:
-        """Count the attempt; the next is due in `after_ms`."""
+        """Record a failed attempt; the next one is due in `after_ms`."""
 
     async def wait(self, timeout: float) -> None:
-        """Return when something may be due, after `timeout` seconds at the latest."""
+        """Wait until a delivery may be due, for at most `timeout` seconds."""
 
 
 class Sends(Protocol):
-    """What makes one attempt (`saveany.webhooks.send.WebhookSender`)."""
+    """The sender (`saveany.webhooks.send.WebhookSender`), as far as this loop uses it."""
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
-        """Make one attempt; `Delivery.attempts` were made before."""
+        """The outcome of one attempt, the first after `Delivery.attempts`."""
 
 
 async def deliver_forever(
     outbox: DeliveryQueue, sender: Sends, stop: asyncio.Event, concurrency: int = 8
 ) -> None:
-    """Deliver what is due until `stop`, then finish what was begun and return.
+    """Send due webhooks until `stop` is set, then finish the running attempts and return.
 
-    At most `concurrency` attempts run at once, `PER_HOST` to one host. No failure ends the loop: what could
-    not be settled is due again when its lease ends, so a receiver may get it twice, under one id.
+    At most `concurrency` attempts run at once, and `PER_HOST` to one host. No failure ends the loop: a
+    delivery that could not be settled is due again when its lease ends, so a receiver may get it twice with
+    the same id.
     """
-    message_sender = _HostSender(outbox, sender, stop, concurrency)
+    senders = _HostSender(outbox, sender, stop, concurrency)
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             try:
-                await message_sender.round(group)
+                await senders.round(group)
             except Exception as error:
-                log.error("the webhook outbox cannot be read", error=str(error))
-                await _set_within(stop, _TROUBLE_S)
+                log.error("webhook_outbox_unreadable", reason=str(error))
+                await _set_within(stop, _FAILURE_S)
 
 
 class _Host:
-    """The queue before one host."""
+    """The deliveries that wait for one host."""
 
     def __init__(self) -> None:
         self.turns = asyncio.Semaphore(PER_HOST)
@@ -82,7 +90,7 @@ class _Host:
         self.moved.set()
 
     async def room(self) -> bool:
-        """Whether one more may queue; waits while the queue is full but moving."""
+        """Whether another delivery may wait here. While the queue is full but moves, this waits."""
         while self.members >= _QUEUE_PER_HOST:
             patience = self.moved_at + _STUCK_S - time.monotonic()
             self.moved.clear()
@@ -102,7 +110,7 @@ class _HostSender:
         self._hosts: dict[str, _Host] = {}
 
     async def round(self, group: asyncio.TaskGroup) -> None:
-        """Take what is due and start it, or wait until something is."""
+        """Start the due deliveries, or wait until there are some."""
         leased_until = time.monotonic() + LEASE_MS / 1000
         due = await self._outbox.claim(self._concurrency, LEASE_MS)
         if not due:
@@ -124,7 +132,8 @@ class _HostSender:
     async def _accept(self, delivery: Delivery, leased_until: float, group: asyncio.TaskGroup) -> None:
         name = _host_of(delivery.url)
         host = self._hosts.setdefault(name, _Host())
-        # What a stuck host has no room for is left to its lease: so the next claims reach other hosts.
+        # Deliveries that do not fit into the queue of a stuck host are left until their lease ends, so that
+        # the next claims reach other hosts.
         if await host.room():
             self._hosts[name] = host
             host.members += 1
@@ -133,7 +142,7 @@ class _HostSender:
 
     async def _in_turn(self, delivery: Delivery, name: str, host: _Host, leased_until: float) -> None:
         try:
-            # In this order: who waits for a host takes no slot from others.
+            # In this order, so that a delivery that waits for its host takes no slot from others.
             async with host.turns, self._slots:
                 if time.monotonic() < leased_until - _MARGIN_S and not self._stop.is_set():
                     await self._deliver(delivery)
@@ -147,13 +156,13 @@ class _HostSender:
         try:
             await self._settle(delivery, await self._attempt(delivery))
         except Exception as error:
-            log.error("the outcome of a webhook cannot be written", id=delivery.id, error=str(error))
+            log.error("webhook_outcome_not_written", id=delivery.id, reason=str(error))
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         try:
             return await self._sender.send(delivery, time.time_ns() // 1_000_000)
         except Exception as error:
-            log.exception("sending a webhook failed", id=delivery.id)
+            log.exception("webhook_sending_crashed", id=delivery.id)
             return failed(delivery, 0, f"internal error: {type(error).__name__}")
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -161,10 +170,10 @@ class _HostSender:
             case Delivered(status):
                 await self._outbox.settle(delivery, "delivered", status, "")
             case GiveUp(status, error):
-                log.warning("webhook given up", id=delivery.id, task=delivery.task_id, error=error)
+                log.warning("webhook_given_up", id=delivery.id, task=delivery.task_id, reason=error)
                 await self._outbox.settle(delivery, "gave_up", status, error)
             case Retry(after_s, status, error):
-                log.info("webhook failed, trying again", id=delivery.id, after_s=round(after_s), error=error)
+                log.info("webhook_failed", id=delivery.id, retry_after_s=round(after_s), reason=error)
                 await self._outbox.retry(delivery, round(after_s * 1000), status, error)
 
 
@@ -176,7 +185,7 @@ def _host_of(url: str) -> str:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event`; False if it did not come in time."""
+    """Whether `event` is set within `seconds`."""
     with suppress(TimeoutError):
         return await asyncio.wait_for(event.wait(), seconds)
     return False

@@ -10,16 +10,16 @@ import msgspec
 from saveany.models import Item, Task
 from saveany.timefmt import rfc3339
 
-#: Receivers expect small bodies (the specification says 20 kB); the API has the rest.
+#: Maximum number of items in a body: receivers expect at most 20 kB (Standard Webhooks). The API lists all.
 MAX_ITEMS = 100
 
 
 def task_payload(task: Task, items: Sequence[Item], event: str, finished_at_ms: int | None) -> str:
-    """JSON: the five keys of seed 002, and more after them.
+    """The body as JSON: the five keys of seed 002, followed by more.
 
-    The status that is told is the one in `event` (`task.<status>`), as `task` may still be as it was before
-    the change; an event about a file tells the task's. `finished_at_ms` is None for an event that does not
-    end the task. The first 100 items are listed, `items_total` counts all.
+    The status is that of `event` (`task.<status>`), because `task` may still have its status before the
+    change; in an event about a file it is the status of the task. `finished_at_ms` is None for an event that
+    does not end the task. The first `MAX_ITEMS` items are listed; `items_total` counts all.
     """
     return msgspec.json.encode(
         {

@@ -1,4 +1,4 @@
-"""One attempt to deliver one webhook, and what follows from the answer."""
+"""One attempt to send a webhook, and its outcome."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from saveany.net.http import retry_after_s
 from saveany.webhooks.schedule import delay_s
 from saveany.webhooks.signing import Signer
 
+#: Seconds that an attempt may take.
 TIMEOUT_S = 15.0
 
 _GONE = 410
 _MAY_SAY_WHEN = (429, 503)
-_GLANCE_BYTES = 4096  # enough to let a short answer end by itself and keep the connection
+#: Bytes and seconds to read of a response: enough for a short one to end, so that the connection can be
+#: reused.
+_GLANCE_BYTES = 4096
 _GLANCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver took it: it answered 2xx."""
+    """The receiver accepted the webhook with a 2xx response."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `after_s` seconds. `status` is 0 if there was no answer."""
+    """The attempt failed; retry after `after_s` seconds. `status` is 0 if there was no response."""
 
     after_s: float
     status: int
@@ -45,7 +48,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not try again."""
+    """The attempt failed; do not retry."""
 
     status: int
     error: str
@@ -55,10 +58,10 @@ Outcome = Delivered | Retry | GiveUp
 
 
 class WebhookSender:
-    """Sends deliveries, signed with `secret`; share one per process and close it at the end.
+    """Sends webhooks signed with `secret`. Use one per process, and close it at the end.
 
-    `api_token` goes along as a bearer token to the operator's own URL (`Delivery.trusted`) and to no other;
-    every other URL passes `guard`. Redirects are not followed, answers are not read.
+    The operator's own URL (`Delivery.trusted`), and no other, also gets `api_token` as a bearer token. All
+    other URLs must pass `guard`. Redirects are not followed, and the bodies of responses are ignored.
     """
 
     def __init__(
@@ -76,19 +79,19 @@ class WebhookSender:
         await self._guarded.aclose()
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
-        """Make one attempt, within the timeout. Never raises for what a receiver or the network does."""
+        """The outcome of one attempt. Failures of the receiver or the network never raise."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._post(delivery, now_ms)
         except TimeoutError:
-            return failed(delivery, 0, f"no answer within {self._timeout_s:.0f} s")
+            return failed(delivery, 0, f"no response within {self._timeout_s:.0f} s")
         except (httpx.HTTPError, httpx.InvalidURL, InvalidInput, UnicodeError) as error:
-            # What the guard refuses is tried again too: the operator may allow the address meanwhile.
+            # A URL that the guard refuses is retried, too: the operator may allow the address meanwhile.
             return failed(delivery, 0, describe(error))
         return _judge(delivery, response, now_ms)
 
     async def _post(self, delivery: Delivery, now_ms: int) -> httpx.Response:
-        """The answer's status and headers."""
+        """The status and headers of the response."""
         client = self._trusted if delivery.trusted else self._guarded
         headers = {
             "Content-Type": "application/json",
@@ -103,7 +106,7 @@ class WebhookSender:
 
 
 async def _glance(response: httpx.Response) -> None:
-    """Let a short body arrive; its fate does not matter."""
+    """Read the start of the body, so that a short response ends; failures do not matter."""
     chunks = cast("AsyncGenerator[bytes]", response.aiter_raw(_GLANCE_BYTES))
     with suppress(httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(_GLANCE_S), aclosing(chunks) as body:
@@ -115,8 +118,8 @@ def _judge(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome
     if response.is_success:
         return Delivered(status)
     if status == _GONE:
-        return GiveUp(status, "the receiver answered 410 Gone: it wants no more of these")
-    error = f"the receiver answered {status}"
+        return GiveUp(status, "the receiver responded 410 Gone: it wants no more webhooks")
+    error = f"the receiver responded {status}"
     if response.is_redirect:
         error += ", and redirects are not followed: configure the URL it points to"
     wait = retry_after_s(response.headers.get("retry-after", ""), now_ms) if status in _MAY_SAY_WHEN else 0.0
@@ -124,7 +127,7 @@ def _judge(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome
 
 
 def failed(delivery: Delivery, status: int, error: str, at_least_s: float = 0.0) -> Outcome:
-    """What follows from a failed attempt: the next one as scheduled, or the end."""
+    """The outcome of a failed attempt: a scheduled retry, or giving up after the last one."""
     after_s = delay_s(delivery.attempts + 1)
     if after_s is None:
         return GiveUp(status, error)

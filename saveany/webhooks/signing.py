@@ -1,4 +1,5 @@
-"""Standard Webhooks signatures (specification 1.0.0): a receiver can check where a request comes from."""
+"""Standard Webhooks signatures (specification 1.0.0), with which a receiver checks the origin of a
+request."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ _PREFIX = "whsec_"
 
 
 def new_secret() -> str:
-    """A fresh signing secret: `whsec_` and 32 random bytes in base64."""
+    """A new signing secret: `whsec_` and 32 random bytes in base64."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def is_secret(text: str) -> bool:
-    """Whether it can be signed with."""
+    """Whether `text` is a valid signing secret."""
     try:
         _key(text)
     except ConfigError:
@@ -29,13 +30,14 @@ def is_secret(text: str) -> bool:
 
 
 class Signer:
-    """Signs with one secret, `whsec_` and 24 to 64 bytes in base64; raises `ConfigError` for any other."""
+    """Signs with a secret: `whsec_` and 24 to 64 bytes in base64. Raises `ConfigError` for other texts."""
 
     def __init__(self, secret: str) -> None:
         self._webhook = Webhook(_key(secret))
 
     def headers(self, delivery_id: str, body: str, now_ms: int) -> dict[str, str]:
-        """The three headers for one attempt. Receivers refuse times more than five minutes from theirs."""
+        """The three headers for one attempt. Receivers reject a time that differs by more than five
+        minutes."""
         at = datetime.fromtimestamp(now_ms // 1000, UTC)
         return {
             "webhook-id": delivery_id,

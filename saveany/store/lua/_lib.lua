@@ -1,41 +1,5 @@
--- Shared by every script: put before each of them when they are loaded (store/db.py). `P` is the key prefix.
--- All times are milliseconds of this server's clock.
---
--- The keys of the store:
---   task:<id>               hash    the task; `epoch` fences every write after a claim
---   items:<id>              hash    item index -> JSON, one field per file
---   checkpoints:<id>        hash    item index -> which of its bytes are durable, while the task has not ended
---   queued, paused, running zset    live tasks by creation time, for the list; each in one of them
---   running:<user>          set     running tasks of the user, for the limit
---   users                   zset    the ring: users with ready tasks, by the turn they were last served
---   lanes:<user>            set     lanes in which the user has ready tasks
---   ready:<user>:<lane>     zset    tasks ready to be claimed, by priority, then time
---   wake:<lane>             list    a wake-up for each task that became ready in the lane; workers wait for them
---   delayed                 zset    queued tasks that wait, by the time they become ready
---   away:<storage>          set     tasks that were put off until that storage works again, or for another reason since
---   leases                  zset    running tasks by the time their lease ends
---   history[:<index>]       zset    ended tasks by the time they ended: all, by status, type, user, storage
---   cleanup:<storage>       set     <id>:<epoch> of canceled tasks whose remains a worker must remove
---   events                  stream  state changes, capped; its ids are the event ids of the API
---   outbox                  zset    webhook deliveries by the time of their next attempt
---   delivery:<id>           string  one delivery as JSON
---   posted                  zset    all deliveries by the time they were written
---   deliveries:<task>       set     ids of the deliveries of a task
---   settings                hash    what is changed while running: `paused` is 1 if the queue is, limits in numbers
---   counters                hash    sums for /metrics, by name
---   idem:<key>              hash    an Idempotency-Key: hash of its body, id of its task
---   turn                    string  counter behind the ring
---   room:<user>             string  a task has just been told to make room for one of this user; ends by itself
---   suffix:<storage>:<path> string  counter behind file_1, file_2 …
---   name:<storage>:<path>   string  <task>-<item> that may use this path, where the storage cannot tell
---   asks:<storage>, answer:<id>  list  questions about a storage, and what a worker replies; seconds old at most
---   worker:<id>, workers    string, set  heartbeats
---   storages                hash    storage -> id its disk must show; after a "?" while none shows it yet
---   watches                 hash    id -> watched chat, JSON with the id of the last message that was handled
---   watches:tasks           hash    task -> its watch, until its user has been told how it ended
---   people                  hash    user -> what the user likes: language, defaults, rules; JSON
---   lock:<name>             string  locks that end by themselves
---   meta                    hash    schema version, shared secrets
+-- Functions that all scripts share: store/db.py puts this file in front of each script. `P` is the key prefix.
+-- All times are milliseconds by the clock of this server. saveany/store/keys.py lists all keys and their meaning.
 
 local function now()
   local t = redis.call('TIME')
@@ -46,14 +10,14 @@ local function task_key(id) return P .. 'task:' .. id end
 
 local function field(id, name) return redis.call('HGET', task_key(id), name) or '' end
 
--- What ought to be a number, even if it is damaged.
+-- The number in a value; 0 if it is damaged.
 local function num(value)
   local n = tonumber(value)
   if not n or n ~= n or math.abs(n) > 2 ^ 53 then return 0 end
   return n
 end
 
--- Adds to a number of a task's record. Unlike HINCRBY it gets over a damaged one.
+-- Adds to a numeric field of a task. Unlike HINCRBY it replaces a damaged value.
 local function bump(id, name, by)
   local value = string.format('%d', num(field(id, name)) + by)
   redis.call('HSET', task_key(id), name, value)
@@ -66,17 +30,17 @@ local function next_turn()
   return turn
 end
 
--- Appends a state change to the stream; what the API needs to tell of it travels in the entry.
+-- Appends a state change to the event stream, with all fields that the API sends to clients.
 local function emit(type, id, at)
   local t = redis.call('HMGET', task_key(id), 'status', 'stage', 'title', 'error', 'user')
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', 20000, '*', 'type', type, 'task', id, 'at', at,
     'status', t[1] or '', 'stage', t[2] or '', 'title', t[3] or '', 'error', t[4] or '', 'user', t[5] or '0')
 end
 
--- Wake-ups that wait in a lane at most, and those sent at once for the tasks of one user that were ready before.
+-- Maximum number of wake-ups in a lane, and of those sent at once for ready tasks of one user.
 local MAX_WAKE_UPS, MAX_WAKE_UPS_OF_USER = 1000, 32
 
--- Wakes one worker that waits for this lane, or the next one that will.
+-- Wakes one worker that waits for this lane, or the next worker that waits for it.
 local function wake_worker(lane)
   local key = P .. 'wake:' .. lane
   if redis.call('LLEN', key) < MAX_WAKE_UPS then redis.call('RPUSH', key, 1) end
@@ -88,12 +52,12 @@ local function make_ready(id)
   local user, lane = t[1] or '', t[2] or ''
   redis.call('ZADD', P .. 'ready:' .. user .. ':' .. lane, num(t[3]), id)
   redis.call('SADD', P .. 'lanes:' .. user, lane)
-  -- Who joins the ring waits behind everyone who is in it already.
+  -- A user who joins the ring is served after all users in it.
   if not redis.call('ZSCORE', P .. 'users', user) then redis.call('ZADD', P .. 'users', next_turn(), user) end
   wake_worker(lane)
 end
 
--- Puts a task with status queued where it has to wait: `paused` and `wake` (not before) of its record decide.
+-- Puts a queued task into the paused, delayed or ready tasks, by `paused` and `wake` in its record.
 local function place(id, at)
   local t = redis.call('HMGET', task_key(id), 'created_at', 'paused', 'wake')
   redis.call('HSET', task_key(id), 'stage', t[2] == '1' and 'paused' or '', 'updated_at', at)
@@ -106,7 +70,7 @@ local function place(id, at)
   emit('task.queued', id, at)
 end
 
--- Takes a task out of every place it may wait in, and out of that lane of that user.
+-- Removes a task from all keys in which it may wait, for a known user and lane.
 local function take_out(id, user, lane)
   local ready, lanes = P .. 'ready:' .. user .. ':' .. lane, P .. 'lanes:' .. user
   redis.call('ZREM', ready, id)
@@ -117,13 +81,13 @@ local function take_out(id, user, lane)
   if redis.call('SCARD', lanes) == 0 then redis.call('ZREM', P .. 'users', user) end
 end
 
--- Takes a queued task out of every place it may wait in.
+-- Removes a queued task from all keys in which it may wait.
 local function displace(id)
   local t = redis.call('HMGET', task_key(id), 'user', 'lane')
   take_out(id, t[1] or '', t[2] or '')
 end
 
--- The first task of a lane, and its score. What is there by mistake, its record gone or damaged, is taken out.
+-- The first task of a lane and its score. Tasks whose record is missing or damaged are removed on the way.
 local function first(user, lane)
   while true do
     local found = redis.call('ZRANGE', P .. 'ready:' .. user .. ':' .. lane, 0, 0, 'WITHSCORES')
@@ -133,7 +97,7 @@ local function first(user, lane)
   end
 end
 
--- The task of a user that goes first in those lanes (a set), and its lane; nothing if there is none.
+-- The first task of a user in these lanes (a set) and its lane; nil if the user has none there.
 local function head(user, lanes)
   local best, best_score, best_lane
   for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
@@ -147,7 +111,7 @@ end
 
 local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
 
--- How many tasks of a user may run, as the settings say, else as configured: 0 while the queue is paused.
+-- Maximum number of running tasks of a user: from the settings, else as configured; 0 while the queue is paused.
 local function most_per_user(configured)
   local settings = redis.call('HMGET', P .. 'settings', 'paused', 'tasks_per_user')
   if settings[1] == '1' then return 0 end
@@ -187,7 +151,7 @@ local function history_keys(id, status)
     all .. ':storage:' .. (t[3] or '') }
 end
 
--- Where files of a task may lie: keys of the clean-up of its own storage, and of those its rules lead into.
+-- Clean-up keys of all storages that may hold files of a task: its own, and those in its rules.
 local function cleanup_keys(id)
   local keys = { P .. 'cleanup:' .. field(id, 'storage') }
   local readable, spec = pcall(cjson.decode, field(id, 'spec'))
@@ -200,7 +164,7 @@ local function cleanup_keys(id)
   return keys
 end
 
--- Whether files of an ended task wait to be removed: a worker needs its record for that.
+-- Whether an ended task has leftovers on a storage. A worker needs its record to remove them.
 local function is_cleaned_up(id, status)
   if status ~= 'canceled' then return false end
   for _, key in ipairs(cleanup_keys(id)) do
@@ -209,7 +173,7 @@ local function is_cleaned_up(id, status)
   return false
 end
 
--- Removes an ended task for good, and its webhooks.
+-- Deletes an ended task and its webhooks.
 local function erase(id, status)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
   for _, delivery in ipairs(redis.call('SMEMBERS', P .. 'deliveries:' .. id)) do
@@ -220,7 +184,7 @@ local function erase(id, status)
   redis.call('DEL', task_key(id), P .. 'items:' .. id, P .. 'deliveries:' .. id)
 end
 
--- The only way into a terminal state.
+-- Ends a task. No other function sets a terminal status.
 local function finish(id, status, err, at, err_text)
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err,
     'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at)
@@ -233,17 +197,17 @@ local function finish(id, status, err, at, err_text)
   emit('task.' .. status, id, at)
 end
 
--- The only way back to the queue, out of running or (by a retry) out of a terminal state.
+-- Puts a running task, or (for a retry) an ended one, back into the queue. No other function does this.
 local function enqueue(id, at, delay)
   local made_room = field(id, 'yield') == '1'
   redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay, 'yield', 0)
   stop_running(id)
   place(id, at)
-  -- Whoever it made room for is served first.
+  -- The user for whom it made room is served first.
   if made_room then redis.call('ZADD', P .. 'users', 'XX', next_turn(), field(id, 'user')) end
 end
 
--- Deliveries come as id, task, JSON triples from ARGV[first] on. One that was written before stays as it is.
+-- Adds deliveries: triples of id, task and JSON from ARGV[first] on. Existing deliveries stay unchanged.
 local function post(first, at)
   for i = first, #ARGV, 3 do
     local id, task, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -255,21 +219,21 @@ local function post(first, at)
   end
 end
 
--- Items come as a count in ARGV[at], then index, JSON pairs. Returns the place behind them.
+-- Writes items: their count is in ARGV[at], followed by pairs of index and JSON. Returns the next index of ARGV.
 local function put_items(id, at)
   local count = tonumber(ARGV[at])
   for i = at + 1, at + 2 * count, 2 do redis.call('HSET', P .. 'items:' .. id, ARGV[i], ARGV[i + 1]) end
   return at + 2 * count + 1
 end
 
--- Adds to a sum; one that is damaged begins again.
+-- Adds to a counter; a damaged one restarts.
 local function count(name, amount)
   local done = redis.pcall('HINCRBYFLOAT', P .. 'counters', name, amount)
   if type(done) == 'table' and done.err then redis.call('HSET', P .. 'counters', name, amount) end
 end
 
--- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it ended), 'cancel'
--- or 'pause' (the user wants it to stop, or it must make room for a task of another; a cancel goes first).
+-- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it has ended), 'cancel'
+-- or 'pause' (the user paused it, or it must make room for another user's task). A cancel overrides a pause.
 local function may_write(id, epoch)
   local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield')
   if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
@@ -278,7 +242,7 @@ local function may_write(id, epoch)
   return 'ok'
 end
 
--- The same for what a worker does to stop or to end: a pause does not stand in its way.
+-- The same for writes that stop or end the work, which a pause does not prevent.
 local function may_end(id, epoch)
   local verdict = may_write(id, epoch)
   if verdict == 'pause' then return 'ok' end

@@ -1,10 +1,10 @@
--- Accept a task: record, index, idempotency key and first event in one step. 201 is answered only after this.
+-- Accepts a task: record, indexes, idempotency key and first event in one step. The API replies 201 after it.
 -- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, idem:<key>, events, turn.
 -- ARGV: id, spec JSON, type, storage, user, lane, title, priority, idempotency key ('' for none), body hash, ttl ms,
 -- subject JSON
 -- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}
 local id, idem = ARGV[1], P .. 'idem:' .. ARGV[9]
--- The reply to the first call was lost with the connection, and the client has sent it again.
+-- The connection broke before the reply to the first call, and redis-py repeats the call.
 if redis.call('EXISTS', task_key(id)) == 1 then return { 'accepted', id, num(field(id, 'created_at')) } end
 if ARGV[9] ~= '' then
   local known = redis.call('HMGET', idem, 'hash', 'task')
@@ -17,7 +17,7 @@ if ARGV[9] ~= '' then
 end
 local at = now()
 redis.call('HSET', task_key(id), 'spec', ARGV[2], 'type', ARGV[3], 'storage', ARGV[4], 'user', ARGV[5],
-  'lane', ARGV[6], 'title', ARGV[7], 'subject', ARGV[12], 'score', at - tonumber(ARGV[8]) * 1e13, 'status', 'queued', 'epoch', 0,
-  'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at)
+  'lane', ARGV[6], 'title', ARGV[7], 'subject', ARGV[12],
+  'score', at - tonumber(ARGV[8]) * 1e13, 'status', 'queued', 'epoch', 0, 'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at)
 place(id, at)
 return { 'accepted', id, at }

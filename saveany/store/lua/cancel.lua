@@ -1,4 +1,4 @@
--- Cancel a task. A queued one ends here; a running one is marked, and its worker stops, cleans up, ends it.
+-- Cancels a task. A queued task ends here; a running one is marked, and its worker cleans up and ends it.
 -- Touches: task:<id>, queued, paused, running:<user>, ready:<user>:<lane>, lanes:<user>, users, delayed, history…, cleanup:<storage>,
 -- events, outbox, delivery:<id>, deliveries:<task>, posted; publishes to control.
 -- ARGV: id, (delivery id, task, JSON) …

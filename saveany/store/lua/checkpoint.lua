@@ -1,4 +1,4 @@
--- Remember which bytes of an item are durable, so that whoever claims the task next goes on from there.
+-- Records which bytes of an item are durable, so that the next claim continues from them.
 -- Touches: checkpoints:<id>; reads task:<id>.
 -- ARGV: id, epoch, item index, checkpoint JSON
 -- Returns 'ok' | 'fenced' | 'cancel'

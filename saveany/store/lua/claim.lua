@@ -1,13 +1,12 @@
--- Give a worker the next task that may run there: of the user who has the fewest running, of several of those the
--- one whose turn it is; then by priority, then by age. Nothing while the queue is paused, and nothing of a user who
--- has as many running as the limit allows.
--- Each task uses up one wake-up of its lane. If the worker was woken for another lane, it puts that wake-up back. If
--- nothing can be claimed, the lane it was woken for needs no wake-ups.
+-- Claims the next task for a worker. The user with the fewest running tasks is served first, equal users by turn; the
+-- tasks of a user by priority, then by age. No task is claimed while the queue is paused, or of a user at the limit.
+-- A claim consumes one wake-up of the task's lane. If the worker was woken for another lane, that wake-up is put back.
+-- If nothing can be claimed, the wake-ups of the lane for which the worker was woken are deleted.
 -- Touches: wake:<lane>, users, lanes:<user>, ready:<user>:<lane>, turn, task:<id>, queued, running, running:<user>, leases,
 -- events; reads items:<id>, settings.
--- ARGV: worker, lease ms, running tasks a user may have unless settings say otherwise (0: no limit),
--- the lane of the wake-up that the worker took ('' for none), lanes the worker can run …
--- Returns {id, task hash, items hash} or nothing
+-- ARGV: worker, lease ms, limit of running tasks per user unless the settings have one (0: no limit),
+-- the lane of the wake-up that the worker received ('' for none), lanes that the worker can run …
+-- Returns {id, task hash, items hash}, or false if no task can run
 local can = {}
 for i = 5, #ARGV do can[ARGV[i]] = true end
 

@@ -1,5 +1,5 @@
--- A clean-up is about to delete the file that a canceled task may have published: the record goes first, so that
--- it never names a file of somebody else. Only one clean-up gets the word, and none after a retry.
+-- Removes the final path from an item of a canceled task before a clean-up deletes the file, so that the record never
+-- names a file of another task. Only one clean-up succeeds, and none after a retry.
 -- Touches: items:<id>; reads task:<id>.
 -- ARGV: id, epoch the task was canceled at, item index, item JSON as it was read, item JSON to write
 -- Returns 1 if it was written

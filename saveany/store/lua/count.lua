@@ -1,4 +1,4 @@
--- Add to sums.
+-- Adds to counters.
 -- Touches: counters.
 -- ARGV: (name, amount) …
 for i = 1, #ARGV, 2 do count(ARGV[i], ARGV[i + 1]) end

@@ -1,7 +1,7 @@
--- End the leases of a worker that is known to be dead (its parent saw it exit), so that nobody waits for them.
+-- Expires the leases of a worker that is known to be dead, because its parent saw it exit.
 -- Touches: leases; reads task:<id>.
 -- ARGV: worker
--- Returns how many leases were ended
+-- Returns the number of expired leases
 local count = 0
 for _, id in ipairs(redis.call('ZRANGE', P .. 'leases', 0, -1)) do
   if field(id, 'worker') == ARGV[1] then

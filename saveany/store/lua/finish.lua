@@ -1,5 +1,5 @@
--- End a running task: last items, status, history, event and webhooks in one step. A cancel that came first
--- wins: the caller gets 'cancel', cleans up and finishes as canceled. A pause that came so late is forgotten.
+-- Ends a running task: last items, status, history, event and webhooks in one step. After a cancel the caller gets
+-- 'cancel', and must clean up and finish as canceled. A pause at this point is ignored.
 -- Touches: task:<id>, items:<id>, checkpoints:<id>, running, running:<user>, leases, history…, cleanup:<storage>, events, outbox,
 -- delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, status, error, error as a translatable text (JSON, '' for none), progress JSON ('' keeps it), item count, (index, item JSON) …,

@@ -1,7 +1,7 @@
--- Remove ended tasks for good, oldest first, but for those whose remains a worker must remove before.
+-- Deletes ended tasks, oldest first, except those whose leftovers a worker must remove first.
 -- Touches: history…, task:<id>, items:<id>, deliveries:<task>, delivery:<id>, posted, outbox; reads cleanup:<storage>.
--- ARGV: ended before (ms), limit, how many of the oldest are passed over
--- Returns {how many were removed, how many were kept}
+-- ARGV: ended before (ms), limit, number of the oldest tasks to skip
+-- Returns {number of removed tasks, number of kept tasks}
 local removed, kept = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'history', '-inf', '(' .. ARGV[1], 'LIMIT', ARGV[3], ARGV[2])) do
   local status = field(id, 'status')

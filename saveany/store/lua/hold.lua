@@ -1,4 +1,4 @@
--- Takes or renews the lock of the bot.
+-- Acquires or renews the lock of the bot.
 -- Touches: bot:lock.
 -- ARGV: holder, ms
 -- Returns 1, or 0 if another process has it

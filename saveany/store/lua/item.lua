@@ -1,4 +1,4 @@
--- Write items of a task, each into its own field, and what is to be told of them.
+-- Writes items of a task, and the webhooks about them.
 -- Touches: items:<id>, task:<id>, outbox, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, '1' to write even if the task was canceled or paused, item count, (index, item JSON) …, (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'

@@ -1,14 +1,14 @@
--- For a worker whose slots are all busy: have tasks there make room for those of users who have fewer running.
--- A user with a task that has waited for long enough gets the slot of one who has at least two more running, of the
--- task which that user's own queue would have begun last. If nobody has (there are more users than slots), users
--- take turns: who has nothing running gets the slot of the task that has had its time longest. That time doubles
--- whenever the task made room, up to 32 times the first, for those that cannot go on where they stopped.
--- A task that is to make room is answered 'pause' (may_write), and is put back into the queue by its worker.
+-- Stops tasks of a worker without a free slot, in favor of users who have fewer running tasks.
+-- A user whose task has waited long enough gets a slot of a user with at least two more running tasks: that of the task
+-- which the other user's queue would start last. If there is no such user, because there are more users than slots,
+-- users take turns: one without running tasks gets the slot of the task that exceeded its time slice first. The slice
+-- doubles each time the task is stopped, up to 32 times, for tasks that cannot continue where they stopped.
+-- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue.
 -- Touches: task:<id>, turn, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
 -- reads settings, running:<user>.
--- ARGV: worker, running tasks a user may have (0: no limit), ms a task waits first, ms a task may run first,
--- count of lanes, lanes the worker can run …, ids of the tasks it runs …
--- Returns the ids of the tasks that are to make room
+-- ARGV: worker, limit of running tasks per user (0: no limit), ms that a task must wait first, time slice in ms,
+-- count of lanes, lanes that the worker can run …, ids of the tasks that it runs …
+-- Returns the ids of the tasks that must stop
 if redis.call('ZCARD', P .. 'users') == 0 then return {} end
 local at, patience, slice, rest = now(), num(ARGV[3]), num(ARGV[4]), 6 + num(ARGV[5])
 local most, lanes, tasks, running = most_per_user(ARGV[2]), {}, {}, {}
@@ -29,7 +29,7 @@ end
 
 local function begun_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
 
--- The place in `tasks` of the one that makes room for a user who has so many running.
+-- The index in `tasks` of the task that makes room for a user with `mine` running tasks.
 local function whose_slot(mine)
   local best, most_more, last = nil, 1, nil
   for i, task in ipairs(tasks) do
@@ -47,7 +47,7 @@ local function has_waited(id)
   return math.max(num(t[1]), num(t[2])) + patience <= at
 end
 
-local told = {}
+local stopped = {}
 for _, user in ipairs(whose_slot(0) and redis.call('ZRANGE', P .. 'users', 0, -1) or {}) do
   if not whose_slot(0) then break end
   local mine, room = running_of(user), P .. 'room:' .. user
@@ -60,7 +60,7 @@ for _, user in ipairs(whose_slot(0) and redis.call('ZRANGE', P .. 'users', 0, -1
     bump(task.id, 'yields', 1)
     redis.call('SET', room, 1, 'PX', patience)
     redis.call('PUBLISH', P .. 'control', task.id)
-    table.insert(told, task.id)
+    table.insert(stopped, task.id)
   end
 end
-return told
+return stopped

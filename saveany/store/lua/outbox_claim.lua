@@ -1,4 +1,4 @@
--- Take deliveries that are due, each for the length of a lease; if the sender dies another takes them then.
+-- Claims due deliveries for the length of a lease. If the sender dies, they are due again when it ends.
 -- Touches: outbox; reads delivery:<id>.
 -- ARGV: limit, lease ms
 -- Returns id and JSON of each

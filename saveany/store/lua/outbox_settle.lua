@@ -1,7 +1,7 @@
--- Write the outcome of an attempt. One that was settled meanwhile stays settled.
+-- Writes the outcome of an attempt, unless the delivery was settled meanwhile.
 -- Touches: outbox, delivery:<id>, task:<task>, counters.
--- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: there is none),
--- what it is counted as
+-- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: none follows),
+-- outcome for the counter
 -- Returns 1 if it was written
 local id = ARGV[1]
 if not redis.call('ZSCORE', P .. 'outbox', id) then return 0 end

@@ -1,7 +1,7 @@
--- Pause a task. A queued one waits in `paused` from now on; a running one is marked, and its worker gives it back.
+-- Pauses a task. A queued task moves to `paused`; a running one is marked, and its worker releases it.
 -- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events; publishes to control.
 -- ARGV: id
--- Returns 'paused' | 'requested' | 'ended' (or it will: it was canceled) | 'unknown'
+-- Returns 'paused' | 'requested' | 'ended' (or will end, because it was canceled) | 'unknown'
 local id = ARGV[1]
 local t = redis.call('HMGET', task_key(id), 'status', 'cancel', 'paused')
 if not t[1] then return 'unknown' end

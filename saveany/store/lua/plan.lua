@@ -1,4 +1,4 @@
--- Record what a task consists of. A plan is made once; a later claim finds it and works it off.
+-- Records the items of a task. A task is planned once; a later claim continues with its items.
 -- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, title, subject JSON, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'

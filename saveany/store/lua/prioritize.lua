@@ -1,4 +1,4 @@
--- Change the priority of a task. A running one has it when it comes back to the queue.
+-- Changes the priority of a task. For a running task it applies when the task returns to the queue.
 -- Touches: task:<id>, ready:<user>:<lane>, events.
 -- ARGV: id, spec JSON with the new priority, the priority
 -- Returns 'ok' | 'ended' | 'unknown'

@@ -1,4 +1,4 @@
--- Say how far a task is. Goes out by pub/sub without an event id: whoever misses it gets the next one.
+-- Records and publishes the progress of a task, without an event id: a client that misses it gets the next one.
 -- Touches: task:<id>; publishes to progress.
 -- ARGV: id, epoch, stage, progress JSON
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'

@@ -1,16 +1,16 @@
--- Return tasks whose lease ran out to the queue, make delayed ones ready, and hand over canceled ones of dead
--- workers: those get a new epoch and a fresh lease, and the caller ends them. Then wake workers for all ready tasks, as
--- wake-ups are lost when workers die.
+-- Puts tasks whose lease has expired back into the queue, makes delayed tasks ready, and gives canceled tasks of dead
+-- workers a new epoch and lease, so that the caller can end them. Then wakes workers for all ready tasks, because a
+-- worker that dies loses its wake-up.
 -- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
 -- wake:<lane>, events, counters; reads settings.
--- ARGV: limit, lease ms, '1' if leases may be judged now
--- Returns {returned to the queue, delayed ones that are ready now, {id, epoch of a canceled one …}}
+-- ARGV: limit, lease ms, '1' to check leases
+-- Returns {number put back into the queue, number of delayed tasks made ready, {id, epoch of canceled tasks …}}
 local at, canceled, returned = now(), {}, 0
 local lapsed = {}
 if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
 for _, id in ipairs(lapsed) do
   if field(id, 'status') ~= 'running' then
-    stop_running(id) -- its record is gone or damaged
+    stop_running(id) -- its record is missing or damaged
   elseif field(id, 'cancel') == '1' then
     local epoch = bump(id, 'epoch', 1)
     redis.call('ZADD', P .. 'leases', at + ARGV[2], id)

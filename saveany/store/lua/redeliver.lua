@@ -1,4 +1,4 @@
--- Have a delivery sent again, now. The number of its attempts goes on.
+-- Schedules a delivery for now. Its number of attempts continues.
 -- Touches: delivery:<id>, outbox, task:<task>.
 -- ARGV: id, task, delivery JSON as it was read, delivery JSON to write, webhook summary JSON
 -- Returns 1 if it was written, 0 if the delivery has changed since it was read

@@ -1,4 +1,4 @@
--- Put a task back where its record says that it belongs, after a key that led to it was lost.
+-- Adds tasks to all indexes again, from their records, after an index was lost.
 -- Touches: queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, running, running:<user>, leases,
 -- history…; reads task:<id>.
 -- ARGV: id …

@@ -1,4 +1,5 @@
--- Give a claimed task back: it was paused, it makes room, its worker is told to stop, or it must wait. Spends no attempt.
+-- Puts a claimed task back into the queue without counting an attempt: it was paused, makes room or must wait, or its
+-- worker stops.
 -- Touches: task:<id>, away:<storage>, running, running:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, turn, events.
 -- ARGV: id, epoch, delay ms, why it waits, the storage it waits for ('' for none),
 -- why it waits as a translatable text (JSON, '' for none)

@@ -1,8 +1,8 @@
--- Lets one item of one task have a path of a storage that cannot refuse a taken name by itself.
--- KEYS: name:<storage>:<path>, task:<owner>
--- ARGV: id, item index, storage, path, how long at most (ms)
--- Returns 1 if it is the item's now (again), 0 if another has it.
--- What a task that has ended holds is free: either its file is there, which the caller sees, or it is not.
+-- Reserves a path for an item, on a storage that cannot reject an existing name.
+-- Touches: name:<storage>:<path>; reads task:<owner>.
+-- ARGV: id, item index, storage, path, lifetime in ms
+-- Returns 1 if the item has the path now, 0 if another item has it.
+-- Reservations of an ended task are void: its file exists, which the caller sees, or it does not.
 local key = P .. 'name:' .. ARGV[3] .. ':' .. ARGV[4]
 local owner, mine = redis.call('GET', key), ARGV[1] .. '-' .. ARGV[2]
 if owner and owner ~= mine then

@@ -1,7 +1,7 @@
--- Let a paused task go on. One whose worker has not stopped yet goes on there, or is given back to the queue.
+-- Resumes a paused task. If its worker has not stopped yet, it continues there or is released to the queue.
 -- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events, turn.
 -- ARGV: id
--- Returns 'resumed' (also if it was not paused) | 'ended' (or it will: it was canceled) | 'unknown'
+-- Returns 'resumed' (also if it was not paused) | 'ended' (or will end, because it was canceled) | 'unknown'
 local id = ARGV[1]
 local t = redis.call('HMGET', task_key(id), 'status', 'cancel', 'paused')
 if not t[1] then return 'unknown' end

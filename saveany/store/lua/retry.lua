@@ -1,5 +1,5 @@
--- Put a failed or canceled task back into the queue under the same id. Finished items stay finished.
--- What the canceled run left is the next claim's business from now on, no longer the clean-up's.
+-- Puts a failed or canceled task back into the queue under the same id. Finished items stay finished.
+-- Leftovers of a canceled run are left to the next claim and no longer to the clean-up.
 -- Touches: task:<id>, items:<id>, history…, cleanup:<storage>, running:<user>, queued, ready:<user>:<lane>, lanes:<user>, users, events.
 -- ARGV: id, run it was seen in, item count, (index, item JSON) …
 -- Returns 'ok' | 'state' | 'unknown'

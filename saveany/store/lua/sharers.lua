@@ -1,4 +1,4 @@
--- Among how many workers a speed limit is divided.
+-- Counts the workers that share each speed limit.
 -- Reads settings, running, task:<id>.
 -- ARGV: worker
 -- Returns {settings hash, workers with running tasks, {user with tasks on this worker, workers with tasks of that user …}}

@@ -1,4 +1,4 @@
--- Wake workers for all ready tasks: more of them may run than before, as the queue was resumed or a limit was changed.
+-- Wakes workers for all ready tasks, because more of them can run after a resume or a changed limit.
 -- Touches: wake:<lane>; reads settings, users, lanes:<user>, ready:<user>:<lane>.
 wake_for_all()
 return 'ok'

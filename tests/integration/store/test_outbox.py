@@ -64,7 +64,7 @@ async def due(store: Store) -> list[Delivery]:
 async def test_what_was_given_up_is_sent_again_under_the_same_id(store: Store) -> None:
     (delivery_id,) = await deliveries(store, 1)
     (first,) = await due(store)
-    await store.outbox.settle(first, "gave_up", 500, "the receiver answered 500")
+    await store.outbox.settle(first, "gave_up", 500, "the receiver responded 500")
     assert await due(store) == []
     again = await store.outbox.redeliver(delivery_id)
     assert again is not None

@@ -14,11 +14,10 @@ import pytest
 
 from saveany import storage_set
 from saveany.embedded import EmbeddedRedis
-from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, StorageUnavailable
+from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, StorageUnavailable, StoreUnavailable
 from saveany.models import ItemStatus, Status
 from saveany.storage_set import StorageHandle
 from saveany.store import open_store
-from saveany.store.db import OUTAGE
 from storages.base import Receipt
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
@@ -199,7 +198,7 @@ async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
         os.kill(redis._server.pid, signal.SIGKILL)
         redis._server.wait()
         go.set()
-        with pytest.raises(OUTAGE):
+        with pytest.raises(StoreUnavailable):
             await store.db.time_ms()
         assert not running.done()
         redis.start()

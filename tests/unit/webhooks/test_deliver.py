@@ -102,7 +102,7 @@ async def test_each_outcome_is_written_down() -> None:
     outcomes: dict[str, Outcome] = {
         "a": Delivered(204),
         "b": GiveUp(410, "gone"),
-        "c": Retry(5.25, 500, "the receiver answered 500"),
+        "c": Retry(5.25, 500, "the receiver responded 500"),
     }
 
     async def say(delivery: Delivery) -> Outcome:
@@ -114,7 +114,7 @@ async def test_each_outcome_is_written_down() -> None:
     assert outbox.settled == {
         "a": ("delivered", 204, ""),
         "b": ("gave_up", 410, "gone"),
-        "c": ("retry", 5250, 500, "the receiver answered 500"),
+        "c": ("retry", 5250, 500, "the receiver responded 500"),
     }
 
 
@@ -178,7 +178,7 @@ async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.M
 
 
 async def test_the_loop_outlives_an_outbox_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_TROUBLE_S", 0.0)
+    monkeypatch.setattr(deliver, "_FAILURE_S", 0.0)
 
     class Failing(Memory):
         def __init__(self) -> None:

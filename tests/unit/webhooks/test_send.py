@@ -96,7 +96,7 @@ async def test_every_2xx_is_a_success(status: int, sender: WebhookSender, receiv
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 429, 500, 502, 503, 504])
 async def test_other_answers_are_tried_again(status: int, sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(status)
-    assert_failed(await sender.send(to(receiver.url), NOW_MS), status, f"answered {status}")
+    assert_failed(await sender.send(to(receiver.url), NOW_MS), status, f"responded {status}")
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -123,7 +123,9 @@ async def test_the_tenth_failure_ends_it(sender: WebhookSender, receiver: Receiv
     ninth = await sender.send(to(receiver.url, attempts=8), NOW_MS)
     assert isinstance(ninth, Retry)
     assert ninth.after_s == pytest.approx(24 * 3600, rel=0.1)
-    assert await sender.send(to(receiver.url, attempts=9), NOW_MS) == GiveUp(500, "the receiver answered 500")
+    assert await sender.send(to(receiver.url, attempts=9), NOW_MS) == GiveUp(
+        500, "the receiver responded 500"
+    )
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -175,7 +177,7 @@ async def assert_times_out(receiver: Receiver) -> None:
     await sender.aclose()
     assert isinstance(outcome, Retry)
     assert outcome.status == 0
-    assert "answer" in outcome.error
+    assert "no response" in outcome.error
     assert time.monotonic() - started < 3
 
 
