@@ -76,7 +76,7 @@ class Janitor:
         await each(self._sources.values(), self._tidy_source)
 
     async def _tidy_source(self, source: Source) -> None:
-        for task_id in await source.kept():
+        for task_id in await source.kept_tasks():
             task = await self._store.tasks.get(task_id)
             if task and task.status.ended and task_id not in self._runner.running:
                 await source.forget(task_id)

@@ -78,7 +78,7 @@ class Job:
         try:
             await self._conclude(self._work_until_end())
         finally:
-            clean_up = self._source.forget if self._ended else self._source.rest
+            clean_up = self._source.forget if self._ended else self._source.stop
             await clean_up(self._task.id)
 
     async def cancel(self) -> None:

@@ -143,9 +143,9 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         return self.source.origin(item)
 
-    def address(self, item: Item) -> str:
+    def public_url(self, item: Item) -> str:
         """As the wrapped source."""
-        return self.source.address(item)
+        return self.source.public_url(item)
 
     def moves(self, spec: TaskSpec) -> bool:
         """As the wrapped source."""
@@ -155,9 +155,9 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         await self.source.remove(item, spec)
 
-    async def rest(self, task_id: str) -> None:
+    async def stop(self, task_id: str) -> None:
         """As the wrapped source."""
-        await self.source.rest(task_id)
+        await self.source.stop(task_id)
 
     async def forget(self, task_id: str) -> None:
         """As the wrapped source."""

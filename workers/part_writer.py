@@ -1,8 +1,8 @@
-"""Takes the parts of one file as they come: puts them into the storage, counts them, hashes them in order.
+"""Writes the parts of one file to its upload as they arrive: counts them, and hashes them in order.
 
-A storage takes parts either anywhere in the file or in order only. In order, what comes before its turn is
-held in memory, up to `Source.ahead` bytes further on; who brings more waits. That ends, because sources begin
-parts in ascending order and whoever fetches the part in turn waits for nobody.
+Some storages take parts at any offset, others only in order. For the latter a part that arrives early is held
+in memory, up to `Source.ahead` bytes beyond the last written byte; the writer of a part further ahead waits.
+The wait ends, because sources begin parts in ascending order and the writer of the next part never waits.
 """
 
 from __future__ import annotations
@@ -16,126 +16,130 @@ from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
 from workers.progress import FileProgress
 
-#: Bytes that are read back at once to be hashed.
-_PIECE = 1 << 20
-#: Bytes of parts before their turn that are held to be hashed; what comes on top is read back.
+#: Bytes read back at once to be hashed.
+_CHUNK = 1 << 20
+#: Bytes of early parts that are held in memory until they can be hashed; the rest is read back later.
 _HOLD = 16 << 20
-#: A shorter part is hashed sooner than a thread is asked to.
+#: A part shorter than this is hashed in less time than it takes to hand it to a thread.
 _SHORT = 256 << 10
 
 
 class PartWriter:
-    """The way of one file from its source into its upload."""
+    """Receives the parts of one file."""
 
     def __init__(
         self, storage: Storage, upload: Upload, progress: FileProgress, checkpoints: Checkpoints, window: int
     ) -> None:
+        """`window` is the number of bytes beyond the last written byte that are held in memory."""
         self._window = window
-        self._anywhere = storage.capabilities.random_writes
+        self._any_order = storage.capabilities.random_writes
         self._reads_back = storage.capabilities.reads_back
         self._upload = upload
         self._progress = progress
         self._checkpoints = checkpoints
         self._hash: hashlib._Hash | None = hashlib.sha256()
-        self._settled = 0  # up to here the file is written, and hashed if it is …
-        # … and these pieces (offset: size) are there too, but not in turn yet: what an earlier try has left,
-        # and parts that came early, some or all of which are held in memory.
-        self._ahead = dict(_pieces(upload.kept))
+        #: The file is written and hashed up to this offset.
+        self._position = 0
+        #: Size by offset of the parts beyond the position: parts that arrived early, and what an earlier
+        #: attempt has left.
+        self._early = dict(_chunks(upload.kept))
+        #: Those of the early parts that are in memory.
         self._held: dict[int, bytes | memoryview] = {}
-        self._settling = False
-        self._passing: asyncio.Task[None] | None = None  # settles what is in turn, where order matters
-        self._moved = asyncio.Event()
-        self.size = sum(self._ahead.values())
+        self._advancing = False
+        self._in_order: asyncio.Task[None] | None = None  # writes parts to a storage that needs their order
+        self._advanced = asyncio.Event()
+        self.size = sum(self._early.values())
         progress.restart(self.size)
-        if self._ahead and not self._reads_back:
-            self._hash = None  # what cannot be read again cannot be hashed: better no hash than half of one
-            self._settled, self._ahead = self.size, {}
+        if self._early and not self._reads_back:
+            self._hash = None  # bytes that cannot be read back cannot be hashed; a partial hash is useless
+            self._position, self._early = self.size, {}
 
     async def __aenter__(self) -> PartWriter:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Stop passing parts on."""
-        if self._passing is not None:
-            self._passing.cancel()
-            await asyncio.gather(self._passing, return_exceptions=True)
+        """Stop writing."""
+        if self._in_order is not None:
+            self._in_order.cancel()
+            await asyncio.gather(self._in_order, return_exceptions=True)
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Take a part. Returns when there is room for another."""
-        if self._anywhere:
+        """Take a part. Returns when there is room for another one. Raises what the storage raises."""
+        if self._any_order:
             await self._upload.write(offset, data)
-        self._ahead[offset] = len(data)
-        if not self._anywhere or sum(map(len, self._held.values())) + len(data) <= _HOLD:
+        self._early[offset] = len(data)
+        if not self._any_order or sum(map(len, self._held.values())) + len(data) <= _HOLD:
             self._held[offset] = data
         self.size += len(data)
         self._progress.add(len(data))
-        if self._anywhere:
-            await self._catch_up()
+        if self._any_order:
+            await self._advance()
         else:
-            await self._pass_on(offset)
+            await self._wait_for_room(offset)
         await self._checkpoints.save_if_due(self._written)
 
-    async def _pass_on(self, offset: int) -> None:
-        """Have what is in turn go its way, beside the fetching; wait if this part came far too early."""
-        self._look_after_passing()
-        while offset >= self._settled + self._window:
-            self._moved.clear()
-            await self._moved.wait()
-            self._look_after_passing()
-
-    def _look_after_passing(self) -> None:
-        if self._passing is None or self._passing.done():
-            if self._passing is not None:
-                self._passing.result()
-            if self._settled in self._ahead:
-                self._passing = asyncio.create_task(self._catch_up())
-
     async def sha256(self) -> str:
-        """Hex digest of the whole file, "" where it could not be made: after a resume on a storage that
-        cannot be read back. Raises `Permanent` if a part is missing: that is never a success."""
-        if self._passing is not None:
-            await self._passing
-        await self._catch_up()
-        if self._ahead or self._settled != self.size:
-            raise Permanent(f"the file has a hole at byte {self._settled}")
+        """Hex digest of the whole file; "" if it was resumed on a storage that cannot be read back. Raises
+        `Permanent` if a part is missing."""
+        if self._in_order is not None:
+            await self._in_order
+        await self._advance()
+        if self._early or self._position != self.size:
+            raise Permanent("the file has a hole at byte {offset}", offset=self._position)
         return self._hash.hexdigest() if self._hash else ""
 
-    async def _catch_up(self) -> None:
-        """Settle what is in turn now. One caller does it for all; the others go on fetching."""
-        if self._settling:
-            return
-        self._settling = True
-        try:
-            while (size := self._ahead.get(self._settled)) is not None:
-                await self._settle(self._settled, size)
-                del self._ahead[self._settled]
-                self._settled += size
-                self._moved.set()
-        finally:
-            self._settling = False
-            self._moved.set()
+    async def _wait_for_room(self, offset: int) -> None:
+        """Write parts in the background, in order; wait while the part at `offset` is too far ahead."""
+        self._write_in_order()
+        while offset >= self._position + self._window:
+            self._advanced.clear()
+            await self._advanced.wait()
+            self._write_in_order()
 
-    async def _settle(self, offset: int, size: int) -> None:
+    def _write_in_order(self) -> None:
+        if self._in_order is None or self._in_order.done():
+            if self._in_order is not None:
+                self._in_order.result()  # raises what the storage raised
+            if self._position in self._early:
+                self._in_order = asyncio.create_task(self._advance())
+
+    async def _advance(self) -> None:
+        """Hash, and where order matters write, all parts from the position on. One caller at a time does this
+        for all; the others continue fetching."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while (size := self._early.get(self._position)) is not None:
+                await self._process(self._position, size)
+                del self._early[self._position]
+                self._position += size
+                self._advanced.set()
+        finally:
+            self._advancing = False
+            self._advanced.set()
+
+    async def _process(self, offset: int, size: int) -> None:
         data = self._held.pop(offset, None)
         if data is None:
             data = await self._upload.read(offset, size)
-        if self._anywhere:
-            await self._update(data)
+        if self._any_order:
+            await self._update_hash(data)
         else:
-            await asyncio.gather(self._update(data), self._upload.write(offset, data))
+            await asyncio.gather(self._update_hash(data), self._upload.write(offset, data))
 
-    async def _update(self, data: bytes | memoryview) -> None:
+    async def _update_hash(self, data: bytes | memoryview) -> None:
         if self._hash is None:
             return
         if len(data) < _SHORT:
             self._hash.update(data)
-        else:  # beside the event loop, which decrypts the next part meanwhile: hashlib lets go of the GIL
+        else:  # in a thread: hashlib releases the GIL, so the event loop decrypts the next part meanwhile
             await asyncio.to_thread(self._hash.update, data)
 
     def _written(self) -> list[Range]:
-        """All that is in the storage, as ranges."""
-        ranges = [(0, self._settled)] if self._settled else []
-        for offset, size in sorted(self._ahead.items()) if self._anywhere else ():
+        """The ranges that are in the storage."""
+        ranges = [(0, self._position)] if self._position else []
+        for offset, size in sorted(self._early.items()) if self._any_order else ():
             if ranges and ranges[-1][1] == offset:
                 ranges[-1] = (ranges[-1][0], offset + size)
             else:
@@ -143,8 +147,8 @@ class PartWriter:
         return ranges
 
 
-def _pieces(ranges: Iterable[Range]) -> Iterable[Range]:
-    """The ranges as (offset, size) of at most `_PIECE` bytes."""
+def _chunks(ranges: Iterable[Range]) -> Iterable[Range]:
+    """The ranges as (offset, size), in chunks of at most `_CHUNK` bytes."""
     for start, end in ranges:
-        for offset in range(start, end, _PIECE):
-            yield offset, min(_PIECE, end - offset)
+        for offset in range(start, end, _CHUNK):
+            yield offset, min(_CHUNK, end - offset)

@@ -169,7 +169,7 @@ async def copy_between_storages(file: FileTransfer) -> Item | None:
 
 async def fetch_by_service(file: FileTransfer) -> Item | None:
     """The item, if the storage's service can fetch the file from a public URL."""
-    url = file.context.source.address(file.item)
+    url = file.context.source.public_url(file.item)
     if not url or not file.storage.pulls:
         return None
 

@@ -20,9 +20,10 @@ OF_ONE = {
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
         workers.limits.TokenBucket.take
-        workers.runner.TaskRunner.run_ready workers.sources.aria2.Aria2Source._list
-        workers.sources.aria2.Aria2Source._complete workers.sources.aria2._Rpc._answers
-        workers.sources.directlinks.DirectLinksSource._blocks.work workers.sources.process._lines
+        workers.runner.TaskRunner.run_ready workers.sources.aria2.Aria2Source._wait_for_files
+        workers.sources.aria2.Aria2Source._wait_until_complete
+        workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
+        workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
         storages.alist._AlistApi._poll_task storages.openload.api.OpenloadApi._poll

@@ -1,4 +1,4 @@
-"""Where media comes from: one module per source, each a `Source` (see `base.py`)."""
+"""Where files come from: one module per source, each with a `Source` (see `base.py`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.sources.base import Source, Tools
 
 
 def open_sources(tools: Tools) -> dict[str, Source]:
-    """Every source that the configuration lets be used, by its type. Nothing is started before its use."""
+    """Every source that the configuration enables, by its type. They start nothing before they are used."""
     enabled = (spec for spec in sources().values() if is_enabled(tools.config, spec))
     return {spec.type: _open(spec, tools) for spec in enabled}
 
@@ -19,9 +19,11 @@ def open_sources(tools: Tools) -> dict[str, Source]:
 def _open(spec: SourceSpec, tools: Tools) -> Source:
     module, _, name = spec.worker.partition(":")
     try:
-        made = getattr(importlib.import_module(module), name)(tools)
+        source = getattr(importlib.import_module(module), name)(tools)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"task type {spec.type!r} cannot be loaded: {error}") from error
-    if not isinstance(made, Source):
-        raise ConfigError(f"task type {spec.type!r}: {spec.worker} is not a Source")
-    return made
+        raise ConfigError(
+            "task type {type!r} cannot be loaded: {reason}", type=spec.type, reason=str(error)
+        ) from error
+    if not isinstance(source, Source):
+        raise ConfigError("task type {type!r}: {name} is not a Source", type=spec.type, name=spec.worker)
+    return source

@@ -1,8 +1,8 @@
-"""What a source does for the transfer: turn links into files, and fetch one of them.
+"""The contract of a source: it turns links into files, and fetches one of them at a time.
 
-A source finds files in `resolve`, learns in `prepare` what can be known only when a file's turn has come (its
-real name, its size, which version of it there is), and hands its bytes over in `fetch`. Errors are
-`Retryable`, `Permanent` and `NeedsLogin`; a file is retried outside, from `prepare` on.
+`resolve` finds the files behind the links of a task. `prepare` completes one of them when its turn comes: its
+real name, size and version. `fetch` delivers its bytes. Errors are `Retryable`, `Permanent` and `NeedsLogin`;
+the worker retries a file from `prepare` on (`workers/retries.py`).
 """
 
 from __future__ import annotations
@@ -19,111 +19,115 @@ from saveany.planning.plan import ResolvedFile
 from saveany.telegram.accounts import Accounts
 from storages.base import Range, Storage
 
-#: Takes bytes at an offset of the file. Parts may come in any order, each byte exactly once. The bytes may
-#: be held for a while: they never change afterwards.
+#: `await write(offset, data)` takes bytes at an offset of the file. Parts may arrive in any order, each byte
+#: exactly once. `data` must not change afterwards, because it may be held in memory for a while.
 Write = Callable[[int, bytes | memoryview], Awaitable[None]]
 
-#: Waits until a user's limit of speed leaves time for so many more bytes.
+#: `await take(user, size)` waits until the speed limit of a user allows `size` more bytes.
 Take = Callable[[int, int], Awaitable[None]]
 
-#: How many bytes per second a download of a user may have, as one among those of these users; 0: any number.
+#: `rate(user, users)` returns the bytes per second for one download of a user while the downloads of `users`
+#: (one entry per download) share the limits; 0 for no limit.
 Rate = Callable[[int, Sequence[int]], float]
 
-#: Told while something is fetched to this machine first: bytes so far, and how many there will be if known.
+#: `report(fetched, total)` shows the progress of a download to this machine's disk, in bytes. `total` is None
+#: while it is unknown.
 Report = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What a worker lends to its sources."""
+    """What a worker provides to its sources."""
 
     config: Config
-    #: A folder of this machine; a source uses `scratch / <task id>` and removes it in `forget`.
+    #: Folder on this machine; a source uses `scratch / <task id>` and removes it in `forget`.
     scratch: Path
     guard: AddressGuard
     accounts: Accounts
-    #: The storage of that name; raises `StorageUnavailable` if this worker has none, or it does not work now.
+    #: Returns the storage of a name; raises `StorageUnavailable` if this worker does not have it, or if it
+    #: does not work now.
     storage: Callable[[str], Storage]
-    #: Told the seconds of each flood wait that is slept.
+    #: Called with the seconds of each flood wait.
     on_wait: Callable[[float], None]
-    #: For what does not come through `fetch`: programs download by themselves.
+    #: For bytes that do not pass through `fetch`, because a program downloads them.
     take: Take
     rate: Rate
 
 
 class Source(abc.ABC):
-    """A kind of link. Made once per worker process, as `XSource(tools)`; starts nothing before its use."""
+    """One type of task. Created once per worker process as `XSource(tools)`; starts nothing before it is
+    used."""
 
     @property
     def ahead(self) -> int:
-        """How many bytes before their turn `fetch` may write, where a storage takes a file in order only:
-        they are held in memory, and so are those of its writes that wait."""
-        return 4 << 20  # parts of Telegram have 1 MiB, and two dozen writes may wait
+        """Maximum number of bytes by which `fetch` may be ahead of the part that is written next, if the
+        storage needs parts in order. They are held in memory, together with the parts of waiting writes."""
+        return 4 << 20  # Telegram's parts have 1 MiB, and two dozen writes may wait
 
     @property
     def problem(self) -> str:
-        """Why this worker can do nothing for such links now, in words for a user; "" if it can."""
+        """Why this worker cannot run such tasks now, in words for a user; "" if it can."""
         return ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `fetch` only copies what `prepare` has downloaded, within the speed limits, to this
+        machine's disk."""
+        return False
 
     @abc.abstractmethod
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
-        """All files behind the links of a task, in order; never empty (that is a `Permanent` error)."""
+        """All files behind the links of a task, in order. Raises `Permanent` if there are none."""
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """The item with what is known only now. Called before each try, and again after a restart.
+        """The item with what could not be known earlier. Called before each attempt, also after a restart.
 
-        May change `name`, `size` and `source`. Bytes that an earlier try has saved are used again only if
-        `source` and `size` are as they were then: both must change when the file does.
+        May change `name`, `size` and `source`. Stored bytes of an earlier attempt are reused only if `source`
+        and `size` are the same: one of them must change when the file changes.
         """
         return item
 
     @abc.abstractmethod
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Write every byte of the item's file but those in `have`, which are there already (ascending, apart
-        from each other). Returns only when all have been written. A part that lies in `have` only in part
-        may be written whole.
+        """Write all bytes of the item's file except those in `have` (ascending, disjoint), which are stored
+        already. A part that overlaps with `have` may be written as a whole.
 
-        Parts are begun in ascending order, and a part that failed is tried again by whoever began it: `write`
-        may wait until the earlier ones have come.
+        Parts must be begun in ascending order, and a part that fails must be retried by the same coroutine,
+        because `write` may wait until the earlier parts have been written.
         """
 
-    @property
-    def is_local(self) -> bool:
-        """Whether `fetch` only copies what came in `prepare`, and kept to the limits of speed there."""
-        return False
-
     def origin(self, item: Item) -> tuple[Storage, str] | None:
-        """The storage that the file lies in, and its path there, if it lies in one: a storage that can reach
-        it copies it by itself then, and nothing is fetched."""
+        """The storage and the path of the file, if it lies in a storage. A target storage that can reach it
+        copies it without `fetch`."""
         return None
 
-    def address(self, item: Item) -> str:
-        """A URL where anybody can fetch the file as it is, "" if there is none: a service that can do that
-        fetches it by itself then."""
+    def public_url(self, item: Item) -> str:
+        """A URL from which anybody can download exactly this file, "" if there is none. A target storage
+        whose service can download from URLs does so without `fetch`."""
         return ""
 
     def moves(self, spec: TaskSpec) -> bool:
-        """Whether what is saved is to be removed where it came from."""
+        """Whether the original of each saved file is to be removed."""
         return False
 
     async def remove(self, item: Item, spec: TaskSpec) -> None:
-        """Remove the file of an item that is completed for good, as `moves` says; one that is gone is fine.
-        Raises `Permanent` rather than remove what is not known to be saved."""
+        """Remove the original of an item that is recorded as completed, if `moves`; a missing one is fine.
+        Raises `Permanent` if it is not certain that the original was saved."""
         raise NotImplementedError(f"{type(self).__name__} does not move files")
 
-    async def close(self) -> None:
-        """The worker ends: release what is held."""
-        return  # most sources hold nothing
-
-    async def kept(self) -> list[str]:
-        """Names of what is kept on this machine, among them the ids of all tasks of which something is."""
-        return []  # most sources keep nothing
-
-    async def rest(self, task_id: str) -> None:
-        """The task stops here, to go on later or elsewhere: end what runs for it. What is on the disk may be
-        of use then; `forget` comes when the task has ended."""
-        return  # of most sources nothing runs on
+    async def stop(self, task_id: str) -> None:
+        """The task leaves this worker without having ended: end what runs for it. Files on the disk may be
+        useful when the task continues."""
+        return  # most sources leave nothing running
 
     async def forget(self, task_id: str) -> None:
-        """The task has ended: remove what is kept of it on this machine."""
+        """The task has ended: end what runs for it, and remove its files from this machine."""
         return  # most sources keep nothing
+
+    async def kept_tasks(self) -> list[str]:
+        """The ids of all tasks that have files on this machine, possibly among other names."""
+        return []  # most sources keep nothing
+
+    async def close(self) -> None:
+        """Release all resources, at the end of the worker."""
+        return  # most sources hold nothing

@@ -12,13 +12,14 @@ from saveany.errors import Retryable
 from saveany.ranges import Range, missing
 from workers.sources.base import Write
 
-_PIECE = 1 << 20
+#: Bytes read at once.
+_CHUNK = 1 << 20
 
 
 def names(folder: Path) -> list[str]:
     """Names in a folder; none if it cannot be read."""
     with suppress(OSError):
-        return [each.name for each in folder.iterdir()]
+        return [path.name for path in folder.iterdir()]
     return []
 
 
@@ -27,12 +28,12 @@ async def copy(path: Path, size: int, write: Write, have: Sequence[Range]) -> No
     fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         for start, end in missing(have, size):
-            at = start
-            while at < end:
-                piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, end - at), at)
-                if not piece:
+            offset = start
+            while offset < end:
+                data = await asyncio.to_thread(os.pread, fd, min(_CHUNK, end - offset), offset)
+                if not data:
                     raise Retryable("{name} is shorter than it was", name=path.name)
-                await write(at, piece)
-                at += len(piece)
+                await write(offset, data)
+                offset += len(data)
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Telegram: message links to documents and photos, through the accounts of this worker."""
+"""Telegram: links to messages with documents or photos, through the accounts of this worker."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from workers.sources.base import Report, Source, Tools, Write
 
 _Key = tuple[int, int, int]  # chat, message and document
 
-#: So many files are remembered as they were read: their references are good for hours, not for days.
-_FRESH = 200
+#: Number of files whose messages are remembered. Their file references are valid for hours, not for days.
+_MAX_REMEMBERED = 200
 
 
 class TelegramSource(Source):
@@ -32,13 +32,13 @@ class TelegramSource(Source):
         self._config = tools.config
         self._accounts = tools.accounts
         self._on_wait = tools.on_wait
-        # What was read while resolving, so that the first fetch need not read the message again.
-        self._fresh: dict[_Key, Media] = {}
-        self._sizes: dict[_Key, int] = {}  # of photos that have another size than Telegram says
+        # Files found by `resolve`, so that the first `fetch` need not read their messages again.
+        self._remembered: dict[_Key, Media] = {}
+        self._sizes: dict[_Key, int] = {}  # real sizes of photos for which Telegram states another one
 
     @property
     def problem(self) -> str:
-        """Why no account can be used."""
+        """Why no account can be used, "" if one can."""
         if self._accounts.ready:
             return ""
         return min(self._accounts.problems.values(), default="no Telegram account is configured")
@@ -48,25 +48,27 @@ class TelegramSource(Source):
         found: dict[_Key, Media] = {}
         user = self._config.user(spec.user_id)
         for link in map(links.parse, spec.links):
-            # What the user has sent to the bot is the user's own; only the bot can read it.
+            # Only the bot can read what the user has sent to the bot.
             only = user.accounts if user and not link.bot_chat_id else ()
             for media in await self._accounts.resolve(link, only, username=spec.params.get("username", "")):
                 found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())
-        wanted = Filter.model_validate(spec.params.get("filter", {}))
-        passed = {key: media for key, media in found.items() if wanted.accepts(_told(media, albums))}
+        selection = Filter.model_validate(spec.params.get("filter", {}))
+        passed = {
+            key: media for key, media in found.items() if selection.accepts(_with_album_text(media, albums))
+        }
         if not passed:
-            raise Permanent(f"None of the {len(found)} files passes the filter.")
-        self._fresh = dict(list((self._fresh | passed).items())[-_FRESH:])
-        return [_found(media, albums) for media in passed.values()]
+            raise Permanent("none of the {count} files passes the filter", count=len(found))
+        self._remembered = dict(list((self._remembered | passed).items())[-_MAX_REMEMBERED:])
+        return [_resolved_file(media, albums) for media in passed.values()]
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """With its true size, if it was found to have another one than Telegram says."""
+        """The item with its real size, if an earlier attempt found that Telegram states another one."""
         return msgspec.structs.replace(item, size=self._sizes.get(_key(item), item.size))
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Download the file; its message is read again if this worker has not read it yet."""
-        media = self._fresh.pop(_key(item), None)
+        """Download the file. Its message is read again if this worker has not read it recently."""
+        media = self._remembered.pop(_key(item), None)
         if media is None:
             media = await self._accounts.find(item.source)
         if media.kind == "photo" and item.size is not None:
@@ -87,8 +89,8 @@ _Albums = dict[tuple[int, int | None], tuple[str, str]]
 
 
 def _albums(found: Iterable[Media]) -> _Albums:
-    """Text and name of each album. The text stands beside one of its files, and is meant for all; the name is
-    that of the first file, which is the first line of the text where files have no names of their own."""
+    """Text and name of each album. The text belongs to one of its messages, but describes all of them. The
+    name is the stem of the first file's name, which is made from the text if the file itself has no name."""
     albums: _Albums = {}
     for media in filter(lambda each: each.grouped_id, found):
         text, name = albums.get(_album(media), ("", ""))
@@ -100,15 +102,15 @@ def _album(media: Media) -> tuple[int, int | None]:
     return media.chat_id, media.grouped_id
 
 
-def _told(media: Media, albums: _Albums) -> Media:
-    """The file with the text that goes with it."""
+def _with_album_text(media: Media, albums: _Albums) -> Media:
+    """The file with the text of its message, or of its album if its message has none."""
     text = albums[_album(media)][0] if media.grouped_id else ""
     return replace(media, caption=media.caption or text)
 
 
-def _found(media: Media, albums: _Albums) -> ResolvedFile:
+def _resolved_file(media: Media, albums: _Albums) -> ResolvedFile:
     facts = Facts(
-        text=_told(media, albums).caption,
+        text=_with_album_text(media, albums).caption,
         kind=media.kind,
         album=albums[_album(media)][1] if media.grouped_id else "",
         chat=media.origin_username if media.origin_id else media.chat_username,

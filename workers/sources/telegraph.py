@@ -14,41 +14,43 @@ from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
-from workers.sources.directlinks import DirectLinksSource, DownloadRequest, name_of, unquoted
+from workers.sources.directlinks import DirectLinksSource
+from workers.sources.http_requests import DownloadRequest
+from workers.sources.http_response import name_of, unquoted
 
-#: No article is longer.
-_MOST_BYTES = 8 << 20
+#: Maximum size of an article's page.
+_MAX_PAGE_BYTES = 8 << 20
 
 
 class TelegraphSource(Source):
-    """`tphpics`: each picture is a file of its own, in a folder called like the article."""
+    """`tphpics`: one file for each picture, in a folder named after the article."""
 
     def __init__(self, tools: Tools) -> None:
         self._web = DirectLinksSource(tools)
 
     @property
     def ahead(self) -> int:
-        """As `directlinks`, which fetches."""
+        """As for `directlinks`, which fetches the files."""
         return self._web.ahead
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         await self._web.close()
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The pictures of the articles: 01.jpg, 02.jpg …"""
-        return [found for url in spec.links for found in await self._article(url)]
+        return [file for url in spec.links for file in await self._pictures(url)]
 
-    async def _article(self, url: str) -> list[ResolvedFile]:
-        page = _Page()
-        text = (await self._web.read(DownloadRequest(url, {}, {}), _MOST_BYTES)).decode(errors="replace")
+    async def _pictures(self, url: str) -> list[ResolvedFile]:
+        parser = _PageParser()
+        page = await self._web.read(DownloadRequest(url, {}, {}), _MAX_PAGE_BYTES)
         try:
-            page.feed(text)
-        except AssertionError as error:  # so the parser calls a declaration that is none
+            parser.feed(page.decode(errors="replace"))
+        except AssertionError as error:  # the parser's error for an invalid declaration
             raise Permanent("the article is not valid HTML") from error
-        files = [target for each in page.files if (target := _target(url, each))]
+        files = [target for src in parser.sources if (target := _absolute(url, src))]
         if not files:
-            raise Permanent("there are no pictures in this article")
+            raise Permanent("this article has no pictures")
         folder = safe_name(unquoted(urlsplit(url).path.strip("/")).rpartition("/")[2])
         width = max(2, len(str(len(files))))
         return [
@@ -57,7 +59,7 @@ class TelegraphSource(Source):
         ]
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """As with every file of the web, but the number stays its name."""
+        """As for `directlinks`, but the name stays the number."""
         ready = await self._web.prepare(item, spec, report, pages=False)
         if "." in item.name:
             return replace(ready, name=item.name)
@@ -65,34 +67,34 @@ class TelegraphSource(Source):
         return replace(ready, name=f"{item.name}.{extension}")
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """As with every file of the web."""
+        """As for `directlinks`."""
         await self._web.fetch(item, write, have)
 
-    async def rest(self, task_id: str) -> None:
-        """Hang up."""
-        await self._web.rest(task_id)
+    async def stop(self, task_id: str) -> None:
+        """Close the task's connections."""
+        await self._web.stop(task_id)
 
     async def forget(self, task_id: str) -> None:
-        """Hang up."""
+        """Close the task's connections."""
         await self._web.forget(task_id)
 
 
-class _Page(HTMLParser):
-    """The addresses of what is shown in the article."""
+class _PageParser(HTMLParser):
+    """Collects the URLs of the pictures and videos in a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.files: list[str] = []
+        self.sources: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Pictures, and videos with their sources."""
+        """Called by the parser for each element."""
         source = dict(attrs).get("src")
-        if tag in ("img", "video", "source") and source and source not in self.files:
-            self.files.append(source)
+        if tag in ("img", "video", "source") and source and source not in self.sources:
+            self.sources.append(source)
 
 
-def _target(page: str, source: str) -> str:
-    """What a picture's source means on a page; "" if no browser would fetch it either, as `data:`."""
+def _absolute(page: str, source: str) -> str:
+    """The absolute URL of a picture in a page; "" for one that cannot be downloaded, such as `data:`."""
     try:
         target = urljoin(page, source.strip())
     except ValueError:

@@ -83,7 +83,7 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
     frozen.signal(signal.SIGCONT)
 
     async def noticed() -> bool:
-        return "the task is not ours any more" in frozen.log.read_text()
+        return "claim_lost" in frozen.log.read_text()
 
     await until(noticed, 30, "word of it in its log")
     assert await site.task(task_id) == done | {"webhook": (await site.task(task_id))["webhook"]}

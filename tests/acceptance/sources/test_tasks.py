@@ -191,7 +191,7 @@ async def test_filters_that_make_no_sense(stack: Stack) -> None:
     reply = await stack.client.post("/api/v1/tasks", json=body)
     task = await stack.ended(reply.json()["task_id"])
     assert task["status"] == "failed"
-    assert "None of the 2 files passes the filter" in task["error"] or "has a file" in task["error"]
+    assert "none of the 2 files passes the filter" in task["error"] or "has a file" in task["error"]
 
 
 async def test_programs_fetch_into_a_bucket(stack: Stack, web: Site) -> None:

@@ -43,7 +43,7 @@ async def _freeze(arena: Arena, tally: Tally, eighths: int) -> None:
     async def gave_up() -> bool:
         with frozen.log.open() as log:
             log.seek(said)
-            return "not ours any more" in log.read()
+            return "claim_lost" in log.read()
 
     tally.blows[f"freezes of {3 * arena.plan.lease:.0f} s"] += 1
     await until(gave_up, 30, "word of the worker that slept that it has given up")

@@ -27,7 +27,7 @@ from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import until
 from tests.fixtures.torrents import Swarm, info, seeder, swarm
 from tests.integration.sources.conftest import Bench, Gate
-from workers.sources import aria2
+from workers.sources import aria2, aria2_rpc
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
 
@@ -43,8 +43,9 @@ async def peers() -> AsyncIterator[Swarm]:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often: the rest of a test's time is aria2's."""
-    monkeypatch.setattr(aria2, "_POLL", 0.05)
+    """Poll often: the rest of a test's time is aria2's."""
+    for module in (aria2, aria2_rpc):
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
 
 
 def tools_with(tools: Tools, tmp_path: Path, **table: Any) -> Tools:
@@ -86,7 +87,7 @@ async def test_each_link_is_a_download_of_its_own(site: Site, downloads: Bench) 
     site.pages |= {"/1/a.bin": Page(b"1"), "/2/a.bin": Page(b"2")}
     items = await downloads.items(site.url("/1/a.bin"), site.url("/2/a.bin"), site.url("/gone"))
     assert await everything(downloads, items[:2]) == {"a.bin": b"1", "a_1.bin": b"2"}
-    with pytest.raises(Permanent, match="no such file"):
+    with pytest.raises(Permanent, match="does not exist"):
         await downloads.prepared(items[2])
 
 
@@ -119,9 +120,9 @@ async def test_a_limit_of_speed_holds_for_torrents_as_it_changes(
     getting = asyncio.create_task(downloads.get(peers.magnet(about)))
 
     async def limit() -> str:
-        for gid in list(source._speeds):
+        for gid in list(source._limits._downloads):
             with suppress(Permanent, Retryable):
-                return str((await source._rpc._call("getOption", gid))["max-download-limit"])
+                return str((await source._daemon._call("getOption", gid))["max-download-limit"])
         return ""
 
     async def is_limited() -> bool:
@@ -187,7 +188,7 @@ async def test_files_of_a_metalink_fail_by_themselves(site: Site, downloads: Ben
         ("good.bin", site.url("/a.bin"), ""),
     )
     gone, secret, good = await downloads.items(site.url("/x.meta4"))
-    for item, words in ((gone, "no such file"), (secret, r"127\.0\.0\.2")):
+    for item, words in ((gone, "does not exist"), (secret, r"127\.0\.0\.2")):
         with pytest.raises(Permanent, match=words):
             await downloads.prepared(item)
     assert await everything(downloads, [good]) == {"good.bin": DATA}
@@ -208,11 +209,11 @@ async def test_a_torrent_that_comes_late_is_never_saved_in_part(
     site.pages["/films.torrent"] = Page(torrent, hold_after=len(torrent) - 5)
     monkeypatch.setattr(aria2, "_METADATA_SECONDS", 1.0)
     (item,) = await downloads.items(site.url("/films.torrent"))
-    with pytest.raises(Retryable, match="nobody has told"):
+    with pytest.raises(Retryable, match="no peer has sent"):
         await downloads.prepared(item)
     site.pages["/films.torrent"] = Page(torrent)
     monkeypatch.undo()
-    with pytest.raises(Permanent, match="3 files behind this link"):
+    with pytest.raises(Permanent, match="leads to 3 files"):
         await downloads.prepared(item)
 
 
@@ -229,7 +230,7 @@ async def test_a_torrent_that_nobody_has(
     site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
     (item,) = await downloads.items(site.url("/film.torrent"))
     monkeypatch.setattr(aria2, "_SILENCE_SECONDS", 0.5)
-    with pytest.raises(Retryable, match="nothing has come"):
+    with pytest.raises(Retryable, match="nothing has arrived"):
         await downloads.prepared(item)
 
 
@@ -293,7 +294,7 @@ async def test_after_a_restart_it_goes_on(site: Site, tools: Tools, peers: Swarm
         await asyncio.wait_for(seen.wait(), 30)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        await first.source.rest("t")
+        await first.source.stop("t")
         await first.source.close()
         second = Bench(Aria2Source(tools_with(tools, tmp_path)))
         second.spec = first.spec
@@ -436,7 +437,7 @@ async def test_downloads_of_a_worker_that_died_are_ended(site: Site, tools: Tool
 
 async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
     source = Aria2Source(tools_with(tools, tmp_path, url=f"http://127.0.0.1:{free_port()}/jsonrpc"))
-    with pytest.raises(Retryable, match="aria2 does not answer") as caught:
+    with pytest.raises(Retryable, match="aria2 does not respond") as caught:
         await Bench(source).items("http://127.0.0.1/a")
     assert caught.value.after > 30, "so long that the task gives its slot away"
     await source.close()
@@ -448,7 +449,7 @@ async def test_something_else_where_aria2_should_be(
 ) -> None:
     site.pages["/jsonrpc"] = Page(said)
     source = Aria2Source(tools_with(tools, tmp_path, url=site.url("/jsonrpc")))
-    with pytest.raises(Retryable, match="aria2 does not answer"):
+    with pytest.raises(Retryable, match="aria2 does not respond"):
         await Bench(source).items("http://127.0.0.1/a")
     await source.close()
 

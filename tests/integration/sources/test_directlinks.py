@@ -261,7 +261,7 @@ async def test_a_file_that_is_made_anew_for_each_request(site: Site, bench: Benc
 
 async def test_an_answer_that_nobody_reads_is_hung_up(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA)
-    for done in (bench.source.rest, bench.source.forget):
+    for done in (bench.source.stop, bench.source.forget):
         (item,) = await bench.items(site.url("/a"))
         await bench.prepared(item)
         await done("t")

@@ -63,7 +63,7 @@ async def test_what_a_killed_worker_left_running_is_killed(tools: Tools) -> None
     await shell("true", tools)
     assert await stray.wait() == -signal.SIGKILL
     stray = await asyncio.create_subprocess_exec("/bin/sleep", "600", cwd=folder)
-    await process.clear(folder)
+    await process.remove_folder(folder)
     assert await stray.wait() == -signal.SIGKILL
     assert not folder.exists()
 
@@ -103,11 +103,11 @@ async def test_why_a_program_failed(script: str, error: type[Exception], words: 
 
 
 def test_cookies_that_others_can_read_are_not_used(tmp_path: Path) -> None:
-    assert process.cookies(tmp_path, 1) is None
+    assert process.cookies_file(tmp_path, 1) is None
     file = tmp_path / "cookies" / "1.txt"
     file.parent.mkdir()
     file.touch(mode=0o600)
-    assert process.cookies(tmp_path, 1) == file
+    assert process.cookies_file(tmp_path, 1) == file
     file.chmod(0o640)
     with pytest.raises(Permanent, match=r"cookies/1\.txt.*600"):
-        process.cookies(tmp_path, 1)
+        process.cookies_file(tmp_path, 1)

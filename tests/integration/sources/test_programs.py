@@ -190,7 +190,7 @@ async def test_a_program_that_hangs_is_given_up(
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, hold_after=100_000, ranges=False)
     monkeypatch.setattr(process, "SILENCE", 2.0)
-    with pytest.raises(Retryable, match="did nothing for 2 s"):
+    with pytest.raises(Retryable, match="was idle for 2 s"):
         await videos.prepared(item)
 
 

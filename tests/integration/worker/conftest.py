@@ -42,8 +42,8 @@ class Files(Source):
     fetched: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # how jobs have left it
 
-    async def rest(self, task_id: str) -> None:
-        self.left.append("at rest")
+    async def stop(self, task_id: str) -> None:
+        self.left.append("stopped")
 
     async def forget(self, task_id: str) -> None:
         self.left.append("forgotten")

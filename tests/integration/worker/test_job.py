@@ -69,7 +69,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     await within((await bench.job()).run())
     task = await bench.task(task_id)
     assert (task.status, task.error) == (Status.QUEUED, "")
-    assert bench.source.left == ["at rest"], "what is here may be of use when it goes on"
+    assert bench.source.left == ["stopped"], "what is here may be of use when it goes on"
     assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
     await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
     await bench.store.claims.reconcile(judge_leases=True)
@@ -77,7 +77,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
     assert bench.files() == {"a.bin": content("a.bin")}
-    assert bench.source.left == ["at rest", "forgotten"]
+    assert bench.source.left == ["stopped", "forgotten"]
 
 
 async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Bench) -> None:
