@@ -30,7 +30,7 @@ from workers.ending import BuildDeliveries, end_task, file_deliveries
 from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
-from workers.retries import LONG_WAIT, Retries, StorageAway
+from workers.retries import LONG_WAIT, Retries, StorageOutage
 from workers.sources.base import Source
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
@@ -215,7 +215,7 @@ class Job:
             await self._claim.release()
             return
         log.info("task_waits", task=self._task.id, seconds=wait.after, reason=wait.message)
-        storage = wait.storage if isinstance(wait, StorageAway) else ""
+        storage = wait.storage if isinstance(wait, StorageOutage) else ""
         await self._claim.release(round(wait.after * 1000), wait.text, storage)
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 log = get_logger("saveany.job")
 
 
-class StorageAway(Retryable):
+class StorageOutage(Retryable):
     """A storage that the task needs does not work now."""
 
     def __init__(self, text: Text, storage: str) -> None:
@@ -48,7 +48,7 @@ class Retries:
         does not count as a failed attempt.
 
         `suspects` returns the storages that may have caused an error by being unavailable. If one of them
-        does not work, raises `StorageAway`: that is no fault of the task, which waits until it works again.
+        does not work, raises `StorageOutage`: that is no fault of the task, which waits until it works again.
         """
         failures = 0
         while True:
@@ -71,6 +71,6 @@ async def _check_outage(error: SaveAnyError, suspects: list[StorageHandle]) -> N
     """Raise an error that frees the slot, if a storage or the network is down."""
     for handle in suspects:
         if not await handle.probe():
-            raise StorageAway(error.text, handle.storage.name) from error
+            raise StorageOutage(error.text, handle.storage.name) from error
     if isinstance(error, Offline):
         raise Retryable(error.text, after=_OUTAGE_WAIT) from error

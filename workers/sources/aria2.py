@@ -233,7 +233,7 @@ class Aria2Source(Source):
         """Read the file from this machine's disk."""
         await disk.copy(Path(item.source["file"]), item.size or 0, write, have)
 
-    async def rest(self, task_id: str) -> None:
+    async def stop(self, task_id: str) -> None:
         """End the task's downloads. A later attempt continues with the files on the disk."""
         for gid in await asyncio.to_thread(disk.names, self._folder / task_id):
             await self._daemon.remove(gid)
@@ -242,11 +242,11 @@ class Aria2Source(Source):
 
     async def forget(self, task_id: str) -> None:
         """End the task's downloads, and remove its files unless the configuration keeps them."""
-        await self.rest(task_id)
+        await self.stop(task_id)
         if not self._table.keep_file:
             await asyncio.to_thread(shutil.rmtree, self._folder / task_id, ignore_errors=True)
 
-    async def kept(self) -> list[str]:
+    async def kept_tasks(self) -> list[str]:
         """Tasks that have a folder, unless the configuration keeps those."""
         return [] if self._table.keep_file else await asyncio.to_thread(disk.names, self._folder)
 

@@ -117,7 +117,7 @@ class DirectLinksSource(Source):
                 self._open[_key(ready)] = _OpenResponse(spec.id, response, stack.pop_all())
         return ready
 
-    def address(self, item: Item) -> str:
+    def public_url(self, item: Item) -> str:
         """The URL of the file, "" if the request for it contains a login."""
         url = str(item.source["url"])
         private = item.source.get("headers") or item.source.get("cookies") or "@" in urlsplit(url).netloc
@@ -140,7 +140,7 @@ class DirectLinksSource(Source):
                     raise Permanent("the page has more than {most} bytes", most=most)
         return document
 
-    async def rest(self, task_id: str) -> None:
+    async def stop(self, task_id: str) -> None:
         """Close the task's connections."""
         await self._close_responses(task_id)
 

@@ -1,4 +1,4 @@
-"""Transfer: files of one storage into another, with the tree they lie in."""
+"""Transfer: files from one storage to another, with their folders."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from saveany.errors import Permanent, Retryable, StorageError
 from saveany.models import Item, OnConflict, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
+from saveany.ranges import missing
 from storages.base import Entry, Range, Reader, Storage
 from storages.parts import is_reserved
 from workers.sources.base import Report, Source, Tools, Write
 
 
 class TransferSource(Source):
-    """`transfer`: a file, or what lies below a folder. Its content goes into the target folder, not the
-    folder itself."""
+    """`transfer`: a file, or the files in a folder. The target folder gets the contents of that folder, not
+    the folder itself."""
 
     def __init__(self, tools: Tools) -> None:
         self._storage = tools.storage
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
-        """The file; or the files of the folder whose name or path matches, in order of their paths."""
+        """The file, or those in the folder whose name or path matches the pattern, in order of path."""
         storage, (root,) = self._storage(spec.source_storage), spec.links
         if not storage.capabilities.reads:
-            raise Permanent(f"storage {storage.name!r} cannot give its files back")
-        found = [_found(storage, root, entry) async for entry in _files(storage, root, spec)]
-        if not found:
-            raise Permanent(f"there is no file to transfer in {storage.name}:/{root}")
-        return found
+            raise Permanent("storage {storage!r} cannot read its files", storage=storage.name)
+        files = [_resolved_file(storage, root, entry) async for entry in _entries(storage, root, spec)]
+        if not files:
+            raise Permanent("{path} has no files to transfer", path=f"{storage.name}:/{root}")
+        return files
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """The size that the file has now."""
+        """The item with the size and version that the file has now."""
         storage, path = self._storage(item.source["storage"]), item.source["path"]
         entry = await storage.stat(path)
         if entry is None or entry.is_dir:
-            raise Permanent(f"{storage.name}:/{path} is not there any more")
+            raise Permanent("{path} does not exist any more", path=f"{storage.name}:/{path}")
         return replace(item, size=entry.size, source=_source(storage, entry))
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
@@ -49,74 +50,84 @@ class TransferSource(Source):
         async with await _opened(storage, item.source["path"]) as reader:
             if reader.size != size or _source(storage, reader) != item.source:
                 raise Retryable("{name} has changed since the transfer began", name=item.name)
-            for start, end in _holes(have, size):
+            for start, end in missing(have, size):
                 offset = start
-                async with aclosing(_pieces(reader, start, end)) as pieces:
-                    async for piece in pieces:
-                        await write(offset, piece)
-                        offset += len(piece)
+                async with aclosing(_chunks(reader, start, end)) as chunks:
+                    async for data in chunks:
+                        await write(offset, data)
+                        offset += len(data)
 
     def origin(self, item: Item) -> tuple[Storage, str] | None:
-        """Where the file lies."""
+        """The source storage, and the path of the file in it."""
         return self._storage(item.source["storage"]), item.source["path"]
 
     def moves(self, spec: TaskSpec) -> bool:
-        """As the request said."""
+        """As the request says."""
         return bool(spec.params.get("move"))
 
     async def remove(self, item: Item, spec: TaskSpec) -> None:
-        """As in the contract: only a file that is still what was copied, and of which the copy is there."""
+        """Remove the original if it is still the version that was copied, and its copy exists."""
         storage, path = self._storage(item.source["storage"]), item.source["path"]
         entry = await storage.stat(path)
         if entry is None or (spec.storage, item.final) == (storage.name, path):
             return
-        where = f"{storage.name}:/{path}"
+        original = f"{storage.name}:/{path}"
         if entry.is_dir or entry.size != item.size or _source(storage, entry) != item.source:
-            raise Permanent(f"{where} has changed since it was copied, and was left there")
+            raise Permanent(
+                "{original} was not removed, because it has changed since it was copied", original=original
+            )
         target = self._storage(spec.storage)
         copy = await target.stat(item.final)
         if copy is None or copy.size != item.size:
-            raise Permanent(f"{where} was left there: its copy {spec.storage}:/{item.final} is gone")
+            raise Permanent(
+                "{original} was not removed, because its copy {copy} does not exist any more",
+                original=original,
+                copy=f"{spec.storage}:/{item.final}",
+            )
         replaced = spec.on_conflict is OnConflict.OVERWRITE and target is not storage
         if replaced and copy.modified_at == entry.modified_at:
-            # Two storages may show one folder: then what would be removed is what was saved.
-            raise Permanent(f"{where} was left there: it cannot be told from its copy")
+            # Two storages may show the same folder: then the original and the copy are the same file.
+            raise Permanent(
+                "{original} was not removed, because it may be the same file as its copy", original=original
+            )
         await storage.delete(path)
 
 
 async def _opened(storage: Storage, path: str) -> Reader:
-    """The file, opened. An error of the storage is `Retryable`: a `StorageError` would be blamed on the
-    storage that is written to."""
+    """The file, opened. Errors of the source storage become `Retryable`, because a `StorageError` means that
+    the target storage has failed."""
     try:
         return await storage.open(path)
     except StorageError as error:
         raise Retryable(error.text) from error
 
 
-async def _pieces(reader: Reader, start: int, end: int) -> AsyncGenerator[bytes, None]:
-    """A range of the file, in pieces. Errors as of `_opened`."""
+async def _chunks(reader: Reader, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    """A range of the file, in chunks. Errors as of `_opened`."""
     try:
-        async with aclosing(reader.read(start, end)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(reader.read(start, end)) as chunks:
+            async for data in chunks:
+                yield data
     except StorageError as error:
         raise Retryable(error.text) from error
 
 
-async def _files(storage: Storage, root: str, spec: TaskSpec) -> AsyncIterator[Entry]:
-    """What is meant by `root`: a file, or the files in it."""
+async def _entries(storage: Storage, root: str, spec: TaskSpec) -> AsyncIterator[Entry]:
+    """The file at `root`, or the files in the folder `root` that the task selects."""
     entry = await storage.stat(root) if root else None
     if entry and not entry.is_dir:
         yield entry
         return
     if not storage.capabilities.lists:
-        raise Permanent(f"storage {storage.name!r} cannot list a folder; give the path of a file")
+        raise Permanent(
+            "storage {storage!r} cannot list folders; send the path of a file", storage=storage.name
+        )
     pattern, recursive = spec.params.get("pattern", ""), spec.params.get("recursive", True)
     entries = storage.walk(root) if recursive else _flat(storage, root)
-    async for each in entries:
-        below = each.path.removeprefix(root).strip("/")
-        if not pattern or fnmatch(below, pattern) or fnmatch(each.name, pattern):
-            yield each
+    async for found in entries:
+        below = found.path.removeprefix(root).strip("/")
+        if not pattern or fnmatch(below, pattern) or fnmatch(found.name, pattern):
+            yield found
 
 
 async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
@@ -125,14 +136,14 @@ async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
             yield entry
 
 
-def _found(storage: Storage, root: str, entry: Entry) -> ResolvedFile:
+def _resolved_file(storage: Storage, root: str, entry: Entry) -> ResolvedFile:
     below = "" if entry.path == root else entry.path.removeprefix(root).strip("/")
-    folders = [_kept(part) for part in below.split("/")[:-1]]
-    return ResolvedFile(_kept(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+    folders = [_safe_name(part) for part in below.split("/")[:-1]]
+    return ResolvedFile(_safe_name(entry.name), entry.size, _source(storage, entry), "/".join(folders))
 
 
-def _kept(name: str) -> str:
-    """A safe name that begins with a dot if the file's own does: a tree stays as it is."""
+def _safe_name(name: str) -> str:
+    """A safe name that keeps the dot of a hidden file, so that the copy of a tree looks like the tree."""
     safe = safe_name(name)
     hidden = f".{safe}"
     return hidden if name.startswith(".") and not is_reserved(hidden) else safe
@@ -140,13 +151,3 @@ def _kept(name: str) -> str:
 
 def _source(storage: Storage, entry: Entry | Reader) -> dict[str, str | int]:
     return {"storage": storage.name, "path": entry.path, "modified_at": entry.modified_at}
-
-
-def _holes(have: Sequence[Range], size: int) -> list[Range]:
-    """What is missing of a file of which `have` is there."""
-    holes, at = [], 0
-    for start, end in have:
-        if at < start:
-            holes.append((at, start))
-        at = end
-    return [*holes, (at, size)] if at < size else holes

@@ -259,7 +259,7 @@ async def test_a_file_that_is_made_anew_for_each_request(site: Site, bench: Benc
     assert await bench.fetched(item) == versions[1], "the answer that was kept is gone"
 
 
-async def test_an_answer_that_nobody_reads_is_hung_up(site: Site, bench: Bench) -> None:
+async def test_a_response_that_is_never_read_is_closed(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA)
     for done in (bench.source.stop, bench.source.forget):
         (item,) = await bench.items(site.url("/a"))
@@ -442,7 +442,7 @@ async def test_redirects(site: Site, bench: Bench) -> None:
         ("http://127.0.0.2/x", "127.0.0.2"),
         ("http://169.254.169.254/latest/", "169.254.169.254"),
         ("file:///etc/passwd", "http"),
-        ("http://[", "no URL"),
+        ("http://[", "invalid URL"),
         ("http://a:99999999/", "port|URL"),
         ("http://me:secret@127.0.0.1/", "password"),
     ],

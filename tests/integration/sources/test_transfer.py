@@ -21,7 +21,7 @@ from tests.fixtures import webdav
 from tests.fixtures.faultproxy import fault_proxy
 from tests.integration.sources import conftest
 from workers.sources.base import Tools
-from workers.sources.transfer import TransferSource, _found
+from workers.sources.transfer import TransferSource, _resolved_file
 
 DATA = bytes(range(256)) * 8192
 
@@ -92,7 +92,7 @@ async def test_nothing_there(shelf: MemoryStorage, bench: Bench, root: str) -> N
 
 async def test_nothing_matches(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "films/b.mkv")
-    with pytest.raises(Permanent, match="no file to transfer"):
+    with pytest.raises(Permanent, match="no files to transfer"):
         await bench.items("films", pattern="*.txt")
 
 
@@ -114,7 +114,7 @@ async def test_hidden_files_stay_hidden(shelf: MemoryStorage, bench: Bench) -> N
     reserved = [
         dataclasses.replace(entry, name=name, path=name) for name in (".saveany-x", ".a.t-1.2.partial")
     ]
-    assert [_found(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.partial"]
+    assert [_resolved_file(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.partial"]
 
 
 async def test_only_what_is_missing_is_read(shelf: MemoryStorage, bench: Bench) -> None:
@@ -162,7 +162,7 @@ async def test_a_file_that_went_away(shelf: MemoryStorage, bench: Bench) -> None
     del shelf._space.files["a.bin"]
     with pytest.raises(Retryable):
         await bench.fetched(item)
-    with pytest.raises(Permanent, match="not there any more"):
+    with pytest.raises(Permanent, match="does not exist any more"):
         await bench.prepared(item)
 
 

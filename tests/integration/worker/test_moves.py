@@ -279,7 +279,7 @@ async def test_one_folder_whose_times_tell_nothing(
         )
     )
     assert task.status is Status.FAILED
-    assert "cannot be told from its copy" in task.error
+    assert "may be the same file as its copy" in task.error
     assert await load(here, "to/a.bin") == DATA
 
 

@@ -1,4 +1,4 @@
-"""Parts come in any order; the hash is that of the file."""
+"""Parts arrive in any order; the hash is that of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.progress import ProgressMeter
 
 PART = 1 << 20
 AHEAD = 4 * PART
-CONTENT = random.Random(1).randbytes(40 * PART + 777)  # more than is held in memory
+CONTENT = random.Random(1).randbytes(40 * PART + 777)  # more bytes than are held in memory
 OFFSETS = range(0, len(CONTENT), PART)
 
 
@@ -33,8 +33,8 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path))
 
 
-def intake_of(upload: Upload, storage: Storage) -> PartWriter:
-    nowhere = cast(Any, None)  # no checkpoint is made of a file whose size is not known
+def writer_for(upload: Upload, storage: Storage) -> PartWriter:
+    nowhere = cast(Any, None)  # a file of unknown size has no checkpoints
     item = Item(index=0, name="a.bin", path="a.bin", size=None)
     checkpoints = Checkpoints(nowhere, item, upload, storage)
     return PartWriter(storage, upload, ProgressMeter(nowhere).start(0), checkpoints, AHEAD)
@@ -59,48 +59,48 @@ ORDERS = {
 @pytest.mark.parametrize("order", ORDERS)
 async def test_the_hash_is_right_in_any_order(storage: LocalStorage, order: str) -> None:
     async with await begin(storage) as upload:
-        intake = intake_of(upload, storage)
+        writer = writer_for(upload, storage)
         for offset in ORDERS[order]:
-            await intake.write(offset, part(offset))
-        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
-        assert intake.size == len(CONTENT)
+            await writer.write(offset, part(offset))
+        assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
+        assert writer.size == len(CONTENT)
     await storage.close()
 
 
 async def test_the_hash_is_right_when_parts_come_at_once(storage: LocalStorage) -> None:
     async with await begin(storage) as upload:
-        intake = intake_of(upload, storage)
-        await asyncio.gather(*(intake.write(offset, part(offset)) for offset in ORDERS["at random"]))
-        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+        writer = writer_for(upload, storage)
+        await asyncio.gather(*(writer.write(offset, part(offset)) for offset in ORDERS["at random"]))
+        assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
     await storage.close()
 
 
-async def test_what_an_earlier_try_left_is_hashed_too(storage: LocalStorage) -> None:
+async def test_bytes_of_an_earlier_attempt_are_hashed_too(storage: LocalStorage) -> None:
     kept = [(0, 3 * PART), (30 * PART, 32 * PART)]
     async with await begin(storage) as upload:
         for start, end in kept:
             await upload.write(start, CONTENT[start:end])
     async with await begin(storage, 2, kept) as upload:
-        intake = intake_of(upload, storage)
+        writer = writer_for(upload, storage)
         assert upload.kept
         rest = [each for each in OFFSETS if not any(start <= each < end for start, end in kept)]
         for offset in reversed(rest):
-            await intake.write(offset, part(offset))
-        assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+            await writer.write(offset, part(offset))
+        assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
     await storage.close()
 
 
-async def test_a_hole_is_never_a_success(storage: LocalStorage) -> None:
+async def test_a_missing_part_is_an_error(storage: LocalStorage) -> None:
     async with await begin(storage) as upload:
-        intake = intake_of(upload, storage)
+        writer = writer_for(upload, storage)
         for offset in [*OFFSETS[:7], *OFFSETS[8:]]:
-            await intake.write(offset, part(offset))
+            await writer.write(offset, part(offset))
         with pytest.raises(Permanent, match=f"hole at byte {7 * PART}"):
-            await intake.sha256()
+            await writer.sha256()
     await storage.close()
 
 
-# A storage that takes parts in order only.
+# Storages that take parts in order only.
 
 
 @pytest.fixture
@@ -108,36 +108,36 @@ def ordered() -> MemoryStorage:
     return MemoryStorage(MemoryOptions(name=uuid4().hex, type="memory"))
 
 
-async def bring(intake: PartWriter, offsets: Sequence[int]) -> None:
-    """As sources do: parts begun in ascending order come in this one, and nobody waits for a later one."""
-    await asyncio.gather(*(intake.write(offset, part(offset)) for offset in offsets))
+async def bring(writer: PartWriter, offsets: Sequence[int]) -> None:
+    """Bring parts as sources do: no write waits for a later one."""
+    await asyncio.gather(*(writer.write(offset, part(offset)) for offset in offsets))
 
 
 @pytest.mark.parametrize("order", ORDERS)
 async def test_parts_in_any_order_become_a_stream(ordered: MemoryStorage, order: str) -> None:
     async with await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload:
-        async with intake_of(upload, ordered) as intake:
-            await bring(intake, ORDERS[order])
-            assert await intake.sha256() == hashlib.sha256(CONTENT).hexdigest()
+        async with writer_for(upload, ordered) as writer:
+            await bring(writer, ORDERS[order])
+            assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
         await upload.commit("a.bin", len(CONTENT), replace=False)
     async with await ordered.open("a.bin") as reader:
         assert b"".join([piece async for piece in reader.read()]) == CONTENT
 
 
-async def test_who_comes_far_too_early_waits(ordered: MemoryStorage) -> None:
+async def test_a_part_that_is_far_too_early_waits(ordered: MemoryStorage) -> None:
     async with (
         await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload,
-        intake_of(upload, ordered) as intake,
+        writer_for(upload, ordered) as writer,
     ):
-        early = [asyncio.create_task(intake.write(offset, part(offset))) for offset in OFFSETS[1:]]
+        early = [asyncio.create_task(writer.write(offset, part(offset))) for offset in OFFSETS[1:]]
         done, waiting = await asyncio.wait(early, timeout=0.5)
         assert len(done) * PART < AHEAD
         assert waiting
-        await intake.write(0, part(0))
+        await writer.write(0, part(0))
         await asyncio.wait_for(asyncio.gather(*waiting), 20)
 
 
-async def test_what_the_storage_says_reaches_who_waits(
+async def test_an_error_of_the_storage_reaches_waiting_writes(
     ordered: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def put(*_: object) -> None:
@@ -146,23 +146,23 @@ async def test_what_the_storage_says_reaches_who_waits(
     monkeypatch.setattr(ordered, "_put", put)
     async with (
         await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload,
-        intake_of(upload, ordered) as intake,
+        writer_for(upload, ordered) as writer,
     ):
         with pytest.raises(NoSpace):
-            await asyncio.wait_for(bring(intake, OFFSETS), 20)
+            await asyncio.wait_for(bring(writer, OFFSETS), 20)
 
 
-async def test_what_cannot_be_read_back_has_no_hash(ordered: MemoryStorage) -> None:
+async def test_a_resumed_file_that_cannot_be_read_back_has_no_hash(ordered: MemoryStorage) -> None:
     key, half = UploadKey("task", 0, 1), 20 * PART
     async with await ordered.begin(key, "a.bin", len(CONTENT)) as crashed:
         for offset in range(0, half, PART):
             await crashed.write(offset, part(offset))
         kept = await crashed.sync([(0, half)])
     async with await ordered.begin(UploadKey("task", 0, 2), "a.bin", len(CONTENT), kept) as upload:
-        async with intake_of(upload, ordered) as intake:
+        async with writer_for(upload, ordered) as writer:
             start = kept[0][1]
             for offset in range(start, len(CONTENT), PART):
-                await intake.write(offset, memoryview(CONTENT)[offset : offset + PART])
-            assert await intake.sha256() == ""
-            assert intake.size == len(CONTENT)
+                await writer.write(offset, memoryview(CONTENT)[offset : offset + PART])
+            assert await writer.sha256() == ""
+            assert writer.size == len(CONTENT)
         await upload.commit("a.bin", len(CONTENT), replace=False)
