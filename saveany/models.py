@@ -231,6 +231,26 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_error: str = ""
 
 
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The heartbeat of a worker."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: int
+    tasks: list[str] = msgspec.field(default_factory=list)
+    #: number of tasks it can run at a time; 0 in heartbeats of older versions
+    slots: int = 0
+    #: storage name -> "" if the worker can use it, otherwise what is wrong
+    storages: dict[str, str] = msgspec.field(default_factory=dict)
+    #: storage name -> capabilities, by the names in `storages.base.Capabilities`
+    capabilities: dict[str, dict[str, bool]] = msgspec.field(default_factory=dict)
+    #: source type -> "" if the worker can use it, otherwise what is wrong
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
+    #: Telegram account -> "" if it is logged in, otherwise what is wrong
+    accounts: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 #: Names of files, before and behind the storage's, may have an arrow in them.
 _SUBJECT = re.compile(r"\[[^\]]*\]\((.+?)->(?:(?!->)[^:])+:/", re.DOTALL)
 

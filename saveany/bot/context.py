@@ -16,9 +16,9 @@ from saveany.bot.texts import CommandError, Translator, said, translator
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
+from saveany.preferences import Preferences
 from saveany.service import Principal, TaskService
 from saveany.store import Store
-from saveany.store.preferences import Preferences
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient

@@ -11,11 +11,11 @@ from typing import Protocol
 from saveany.bot.render import clip, reason, task_view
 from saveany.bot.texts import Translator, plain, translator
 from saveany.errors import Permanent, Retryable
+from saveany.ids import created_ms
 from saveany.logs import get_logger
 from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.db import TROUBLE
-from saveany.store.tasks import created_ms
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from saveany import advice
 from saveany.config import Config
+from saveany.models import WorkerInfo
 from saveany.planning.source_choice import how_to_enable, is_enabled
 from saveany.sources import SourceSpec
-from saveany.store import WorkerInfo
 from saveany.texts import Text
 
 

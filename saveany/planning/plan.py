@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from saveany.ids import created_ms
 from saveany.models import Item, Rule, TaskSpec, title
 from saveany.planning import names, paths, templates
 from saveany.planning.facts import Facts
 from saveany.planning.rules import decide
-from saveany.store.tasks import created_ms
 from saveany.texts import Text
 
 

@@ -20,7 +20,7 @@ from saveany.net.guard import AddressGuard
 from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.planning.source_choice import canonical_links, source_for, source_of
-from saveany.store.preferences import Preferences
+from saveany.preferences import Preferences
 from saveany.telegram import links as telegram
 
 _NO_PREFERENCES = Preferences()

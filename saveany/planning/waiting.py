@@ -8,10 +8,9 @@ import msgspec
 
 from saveany import advice
 from saveany.config import Config
-from saveany.models import Status, Task
+from saveany.models import Status, Task, WorkerInfo
 from saveany.planning.available import source_problem, storage_problem
 from saveany.sources import sources
-from saveany.store import WorkerInfo
 from saveany.texts import Field, Text
 
 

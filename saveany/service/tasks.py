@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from saveany.config import Config, User
 from saveany.errors import Forbidden, KeyReused, NotFound, WrongState
+from saveany.ids import new_id
 from saveany.models import Item, Status, Task, title
 from saveany.planning.requests import TaskRequest, plan_request
 from saveany.planning.waiting import WaitingReasons
@@ -22,7 +23,7 @@ from saveany.store.results import (
     PrioritizeResult,
     ResumeResult,
 )
-from saveany.store.tasks import TaskPage, new_id
+from saveany.store.tasks import TaskPage
 from saveany.texts import Text
 from saveany.webhooks.announce import DeliveryBuilder
 

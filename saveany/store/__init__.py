@@ -4,6 +4,7 @@
 all keys.
 """
 
+from saveany.models import WorkerInfo
 from saveany.store.claims import Claim
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
@@ -18,7 +19,6 @@ from saveany.store.results import (
 from saveany.store.settings import Limits
 from saveany.store.store import Store, open_store
 from saveany.store.tasks import Accepted
-from saveany.store.workers import WorkerInfo
 
 __all__ = [
     "Accepted",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
-
-import msgspec
 
 from saveany.errors import Unavailable
-from saveany.models import Rule
+from saveany.preferences import Preferences
 from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import Unreadable, check_version, decoder
@@ -18,28 +15,6 @@ _KEY = keys.PREFERENCES()
 _KNOWN_MS = 24 * 3600 * 1000
 #: Seconds for which preferences are cached, and the maximum number of cached users.
 _FRESH_SECONDS, _MOST_FRESH = 1.0, 1000
-
-
-class Shortcut(msgspec.Struct, frozen=True):
-    """A folder that the user can choose with one button."""
-
-    storage: str
-    folder: str  # as `planning.paths.folder` returns it
-
-
-class Preferences(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The preferences of one user. A storage in them may no longer exist or be permitted."""
-
-    language: str = ""  # a tag such as `zh-Hans`; "": the language of the user's app
-    silent: bool = False  # save without asking
-    storage: str = ""  # default storage; "": the first that the user may use
-    folder: str = ""  # in that storage
-    on_conflict: Literal["", "rename", "overwrite", "skip", "ask"] = ""
-    template: str = ""  # of file names, see `planning.templates`; "" keeps the original names
-    rules_on: bool = True
-    rules: tuple[Rule, ...] = ()  # see `planning.rules`
-    shortcuts: tuple[Shortcut, ...] = ()
-
 
 _prefs = decoder(Preferences)
 _NONE = Preferences()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterable
 from functools import partial
 from operator import attrgetter
@@ -11,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from saveany.ids import created_ms
 from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec, keys
 from saveany.store.cursors import BATCH, MAX_EXAMINED, Position, make_cursor, parse_cursor
@@ -29,27 +28,6 @@ from saveany.texts import Text
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 #: Keys of tasks that have not ended; each task is in one of them.
 _LIVE = {"queued": keys.QUEUED(), "paused": keys.PAUSED(), "running": keys.RUNNING()}
-_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
-
-
-_newest = 0
-
-
-def new_id() -> str:
-    """A task id: 20 characters of 0-9a-v that sort by creation time, strictly so within one process.
-
-    It holds 48 bits of milliseconds and 52 random bits. If the clock has not advanced, the previous id is
-    incremented.
-    """
-    global _newest
-    fresh = (time.time_ns() // 1_000_000) << 52 | int.from_bytes(os.urandom(6), "big")
-    _newest = max(fresh, _newest + 1)
-    return "".join(_ALPHABET[_newest >> shift & 31] for shift in range(95, -1, -5))
-
-
-def created_ms(task_id: str) -> int:
-    """When `new_id` created this id, in ms since the epoch. Raises `ValueError` for other texts."""
-    return int(task_id, len(_ALPHABET)) >> 52
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from saveany.ids import created_ms
 from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import decoder
-from saveany.store.tasks import created_ms
 
 _KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
 

@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from saveany.models import Item, ItemStatus
+from saveany.models import Item, ItemStatus, WorkerInfo
 from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import decoder, text
 
 #: Milliseconds after the last heartbeat until a worker is no longer listed.
 SILENCE_MS = 15_000
-
-
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The heartbeat of a worker."""
-
-    id: str
-    host: str
-    pid: int
-    started_at: int
-    tasks: list[str] = msgspec.field(default_factory=list)
-    #: number of tasks it can run at a time; 0 in heartbeats of older versions
-    slots: int = 0
-    #: storage name -> "" if the worker can use it, otherwise what is wrong
-    storages: dict[str, str] = msgspec.field(default_factory=dict)
-    #: storage name -> capabilities, by the names in `storages.base.Capabilities`
-    capabilities: dict[str, dict[str, bool]] = msgspec.field(default_factory=dict)
-    #: source type -> "" if the worker can use it, otherwise what is wrong
-    sources: dict[str, str] = msgspec.field(default_factory=dict)
-    #: Telegram account -> "" if it is logged in, otherwise what is wrong
-    accounts: dict[str, str] = msgspec.field(default_factory=dict)
-
 
 _info = decoder(WorkerInfo)
 

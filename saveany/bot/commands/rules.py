@@ -13,7 +13,7 @@ from saveany.bot.texts import CommandError, plain, said
 from saveany.models import Rule
 from saveany.planning import rules, templates
 from saveany.planning.paths import folder
-from saveany.store.preferences import Preferences
+from saveany.preferences import Preferences
 
 # /rule
 

@@ -8,7 +8,7 @@ from saveany.bot.context import Context, folder_button, mark, marked, rows, stor
 from saveany.bot.registry import Command
 from saveany.bot.texts import LANGUAGES, CommandError, plain, said
 from saveany.planning.paths import folder
-from saveany.store.preferences import Preferences, Shortcut
+from saveany.preferences import Preferences, Shortcut
 from saveany.telegram.update_types import Button, Keyboard
 
 _POLICIES = ("rename", "ask", "overwrite", "skip")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from telethon.tl import types as tl
 
+from saveany.preferences import Preferences, Shortcut
 from saveany.sandbox import samples
 from saveany.sandbox.content import Literal
 from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage
-from saveany.store.preferences import Preferences, PreferencesStore, Shortcut
+from saveany.store.preferences import PreferencesStore
 from tests.acceptance.bot.conftest import BOT, database, offers, says
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from saveany.ids import new_id
 from saveany.models import TaskSpec
 from saveany.store import Store
-from saveany.store.tasks import new_id
 from tests.acceptance.promises.site import ONE_MIB, Site
 from tests.fixtures.stack import STORAGE, USER_ID
 

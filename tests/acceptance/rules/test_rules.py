@@ -10,8 +10,8 @@ import pytest
 
 from saveany.planning.rules import parse_rule
 from saveany.planning.templates import checked
+from saveany.preferences import Preferences
 from saveany.store import Store, connect
-from saveany.store.preferences import Preferences
 from tests.fixtures import site
 from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import STORAGE, USER_ID, Stack

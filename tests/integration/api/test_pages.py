@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saveany.ids import new_id
 from saveany.store import Store
-from saveany.store.tasks import new_id
 from tests.integration.api.conftest import USER, check_error, claim, create
 
 URL = "/api/v1/tasks"

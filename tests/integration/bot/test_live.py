@@ -20,10 +20,10 @@ from saveany.bot.render import task_view
 from saveany.bot.texts import translator
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import Permanent, Retryable
+from saveany.ids import new_id
 from saveany.models import Item, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store, connect
 from saveany.store.progress_messages import ProgressMessage
-from saveany.store.tasks import new_id
 from saveany.telegram.bot_client import ChatGone
 from saveany.telegram.update_types import Keyboard
 from tests.integration.api.conftest import until

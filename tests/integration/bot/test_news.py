@@ -10,9 +10,9 @@ import pytest
 
 from saveany.bot.watch_notifier import WatchNotifier
 from saveany.errors import Permanent, Retryable
+from saveany.ids import new_id
 from saveany.models import Item, ItemStatus, Progress, Status, TaskSpec
 from saveany.store import Store
-from saveany.store.tasks import new_id
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
 from saveany.texts import Text

@@ -8,10 +8,10 @@ import contextlib
 import pytest
 
 from saveany.errors import CancelRequested, Fenced
+from saveany.ids import new_id
 from saveany.models import TRANSITIONS, Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store
 from saveany.store.cursors import BATCH
-from saveany.store.tasks import new_id
 
 LANE = "tgfiles/local1"
 

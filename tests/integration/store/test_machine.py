@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 )
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.ids import new_id
 from saveany.models import Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store, connect
-from saveany.store.tasks import new_id
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from saveany.models import Rule
+from saveany.preferences import Preferences, Shortcut
 from saveany.store import Store
-from saveany.store.preferences import Preferences, Shortcut
 
 ALL = Preferences(
     language="zh-Hans",

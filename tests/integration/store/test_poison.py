@@ -10,12 +10,12 @@ import pytest
 
 from saveany.api.app import create_app
 from saveany.config import Config
+from saveany.ids import new_id
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec
+from saveany.preferences import Preferences
 from saveany.store import HistoryFilter, Store, WorkerInfo
 from saveany.store.keys import KEYS, Key, expected_type, find
-from saveany.store.preferences import Preferences
 from saveany.store.progress_messages import ProgressMessage
-from saveany.store.tasks import new_id
 from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChat
 from tests.integration.api.conftest import AUTH, USER, config

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from saveany.ids import new_id
 from saveany.models import Item, Task, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.storage_set import StorageHandle
 from saveany.store import Claim, Store
-from saveany.store.tasks import new_id
 from saveany.webhooks.announce import DeliveryBuilder
 from storages.base import Range
 from storages.local.options import LocalOptions

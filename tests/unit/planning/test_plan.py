@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from saveany.ids import created_ms, new_id
 from saveany.models import Item, Rule, TaskSpec
 from saveany.planning.facts import Facts
 from saveany.planning.plan import ResolvedFile, found_name, plan, planned_title, settled
-from saveany.store.tasks import created_ms, new_id
 
 ALBUM = Facts(text="Our trip", album="Our trip", kind="photo", date_ms=1_785_585_600_000)
 

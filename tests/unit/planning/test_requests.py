@@ -10,8 +10,8 @@ from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import OnConflict, Rule, TaskSpec
 from saveany.planning.requests import TaskRequest, plan_request
+from saveany.preferences import Preferences
 from saveany.sources import SOURCES
-from saveany.store.preferences import Preferences
 
 RULES = (Rule(name="mkv", storage="nas", folder="Films"), Rule(storage="gone", folder="x"), Rule(name="z"))
 PREFS = Preferences(
