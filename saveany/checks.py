@@ -29,6 +29,7 @@ from saveany.planning.source_choice import is_enabled
 from saveany.programs import find_program
 from saveany.sources import sources
 from saveany.store import Db, Store
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
@@ -309,7 +310,7 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
     an account writes to."""
     stored: list[Check] = []
     try:
-        accounts = Accounts(config.telegram, config.data_dir, db.redis, proxy=config.proxy)
+        accounts = Accounts(config.telegram, config.data_dir, TelegramStore(db), proxy=config.proxy)
         try:
             await accounts.start()
             ready, problems = accounts.ready, accounts.problems

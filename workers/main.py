@@ -72,7 +72,7 @@ async def serve(config: Config, url: str) -> None:
         if store is None:
             return
         stack.push_async_callback(store.db.close)
-        accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+        accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
         stack.push_async_callback(accounts.close)
         try:
             await Worker(config, store, accounts, stack).run(stop, hurry)

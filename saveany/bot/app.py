@@ -88,7 +88,7 @@ async def _let_go(store: Store, holder: str) -> None:
 
 
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
-    accounts = Accounts(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+    accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
     talk = await _opened(config, store)
     stack.push_async_callback(talk.close)
@@ -147,7 +147,7 @@ async def _opened(config: Config, store: Store) -> BotClient:
     pause = _FIRST_PAUSE
     while True:
         try:
-            talk = BotClient(config.telegram, config.data_dir, store.db.redis, proxy=config.proxy)
+            talk = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
             await talk.open()
             return talk
         except TaskError as error:

@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from redis.asyncio import Redis
-
-from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, TaskError
+from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, StoreUnavailable, TaskError
 from saveany.logs import get_logger
+from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import AccountRefused, login_command, of_account, translated
 from saveany.telegram.messages import NotThere, Reader
 from saveany.telegram.refusals import MEMBER_ADVICE, combined_error, no_allowed_account
-from saveany.telegram.session import PREFIX, REDIS_AWAY, Login, SessionFolder
+from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import ClientSettings, TelegramTable, read
 from saveany.texts import Text
 
@@ -68,14 +67,14 @@ class AccountSet:
         self,
         table: TelegramTable,
         folder: SessionFolder,
-        redis: Redis | None,
+        store: TelegramStore | None,
         proxy: str,
         on_close: Callable[[str], Awaitable[None]],
     ) -> None:
         """`on_close` is called with the name of an account before its connection is closed."""
         self._table = table
         self._folder = folder
-        self._redis = redis
+        self._store = store
         self._proxy = proxy
         self._on_close = on_close
         self._accounts: dict[str, Account] = {}
@@ -232,7 +231,7 @@ class AccountSet:
         await logins.open_bot(settings, self._folder, account.credential, connect)
 
     async def _connect(self, account: Account, settings: ClientSettings, login: Login) -> None:
-        client = Client(account.name, settings, login, self._redis)
+        client = Client(account.name, settings, login, self._store)
         try:
             await client.open()
         except BaseException:
@@ -283,21 +282,19 @@ class AccountSet:
 
     async def _claim(self, name: str, login: Login) -> None:
         """Lease a login for this machine. Telegram ends a login that is used from two addresses at once."""
-        if self._redis is None:
+        if self._store is None:
             return
-        key, machine = f"{PREFIX}machine:{login.fingerprint}", self._folder.machine()
-        with suppress(*REDIS_AWAY):
-            await self._redis.set(key, machine, nx=True, ex=_LEASE_SECONDS)
-            holder = await self._redis.get(key)
-            if holder is not None and _decoded(holder) != machine:
-                raise Retryable(
-                    "Telegram account {account} is in use on another machine, and a login must stay on one: "
-                    "stop SaveAny there, or give this machine a separate login: {command}",
-                    after=_LEASE_SECONDS,
-                    account=name,
-                    command=login_command(name, False),
-                )
-            await self._redis.expire(key, _LEASE_SECONDS)
+        claimed = True
+        with suppress(StoreUnavailable):
+            claimed = await self._store.claim_login(login.fingerprint, self._folder.machine(), _LEASE_SECONDS)
+        if not claimed:
+            raise Retryable(
+                "Telegram account {account} is in use on another machine, and a login must stay on one: "
+                "stop SaveAny there, or give this machine a separate login: {command}",
+                after=_LEASE_SECONDS,
+                account=name,
+                command=login_command(name, False),
+            )
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -307,7 +304,3 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except Exception:
             _log.exception("account_maintenance_failed")
-
-
-def _decoded(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

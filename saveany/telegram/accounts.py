@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
 from telethon import utils
 from telethon.tl import types
 
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent, TaskError
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
@@ -40,15 +40,15 @@ class Accounts:
         self,
         table: TelegramTable,
         data_dir: Path,
-        redis: Redis | None = None,
+        store: TelegramStore | None = None,
         *,
         proxy: str = "",
         limits: PoolLimits | None = None,
     ) -> None:
         folder = SessionFolder(data_dir)
-        self._accounts = AccountSet(table, folder, redis, proxy, self._close_connections)
+        self._accounts = AccountSet(table, folder, store, proxy, self._close_connections)
         self._downloader = Downloader(
-            self._accounts.client, folder, self._read_again, self._find_elsewhere, limits, redis
+            self._accounts.client, folder, self._read_again, self._find_elsewhere, limits, store
         )
         self.history = ChatHistory(self._accounts)
 

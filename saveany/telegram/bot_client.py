@@ -9,7 +9,6 @@ from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
 from telethon import errors as tg
 from telethon import utils
 from telethon.extensions import html
@@ -19,6 +18,7 @@ from telethon.tl.tlobject import TLRequest
 from saveany.errors import NeedsLogin, Permanent, Retryable
 from saveany.excerpt import excerpt
 from saveany.logs import get_logger
+from saveany.store.telegram import TelegramStore
 from saveany.telegram import incoming
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
@@ -53,12 +53,12 @@ class BotClient:
     """
 
     def __init__(
-        self, table: TelegramTable, data_dir: Path, redis: Redis | None = None, *, proxy: str = ""
+        self, table: TelegramTable, data_dir: Path, store: TelegramStore | None = None, *, proxy: str = ""
     ) -> None:
         self._token = table.token.get_secret_value()
         self._settings = read(table, proxy)
         self._folder = SessionFolder(data_dir)
-        self._redis = redis
+        self._store = store
         self._client: Client | None = None
         self.me = TelegramUser(id=0)  # set by `open`
 
@@ -74,7 +74,7 @@ class BotClient:
 
     async def _connect(self, login: Login) -> None:
         await self.close()
-        client = Client(logins.LISTENER, self._settings, login, self._redis, receives_updates=True)
+        client = Client(logins.LISTENER, self._settings, login, self._store, receives_updates=True)
         try:
             user = await client.open()
         except BaseException:

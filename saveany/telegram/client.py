@@ -16,7 +16,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from redis.asyncio import Redis
 from telethon import TelegramClient, utils
 from telethon import errors as tg
 from telethon.network import MTProtoSender
@@ -25,6 +24,7 @@ from telethon.tl.alltlobjects import LAYER
 from telethon.tl.tlobject import TLRequest
 
 from saveany.logs import get_logger
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
 from saveany.telegram.errors import (
     NETWORK,
@@ -138,7 +138,7 @@ class Client:
         name: str,
         settings: ClientSettings,
         login: Login | None,
-        redis: Redis | None = None,
+        store: TelegramStore | None = None,
         *,
         receives_updates: bool = False,
     ) -> None:
@@ -149,7 +149,7 @@ class Client:
         #: session.
         self.pushed: asyncio.Queue[Any] = asyncio.Queue()
         self.settings = settings
-        self.session = Session(login, redis)
+        self.session = Session(login, store)
         if login is None:
             self.session.set_dc(settings.dc_id, *settings.address)
         else:

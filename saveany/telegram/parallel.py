@@ -21,8 +21,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 
-from redis.asyncio import Redis
-
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.cdn import CdnPool
 from saveany.telegram.client import Client
 from saveany.telegram.file import PART, Bytes, FindElsewhere, OnWait, RemoteFile
@@ -44,7 +43,7 @@ _BLOCK = 1 << 10
 
 
 class Downloader:
-    """Downloads files with the accounts of this process. Processes that use the same `redis` share the
+    """Downloads files with the accounts of this process. Processes that use the same `store` share the
     connections of each account and its flood waits."""
 
     def __init__(
@@ -54,14 +53,14 @@ class Downloader:
         refresh: Refresh,
         find_elsewhere: FindElsewhere,
         limits: PoolLimits | None = None,
-        redis: Redis | None = None,
+        store: TelegramStore | None = None,
     ) -> None:
         self._limits = limits or PoolLimits()
         self._refresh = refresh
         self._find_elsewhere = find_elsewhere
         self._client = client
         self._folder = folder
-        self._redis = redis
+        self._store = store
         self._pools: dict[tuple[str, int], ConnectionPool] = {}
         #: Maximum number of bytes in flight or being written.
         self.memory = self._limits.memory
@@ -122,7 +121,7 @@ class Downloader:
         key = (account, dc_id)
         if key not in self._pools:
             kind = CdnPool if cdn else ConnectionPool
-            self._pools[key] = kind(client, dc_id, self._folder, self._limits, self._redis)
+            self._pools[key] = kind(client, dc_id, self._folder, self._limits, self._store)
         return self._pools[key]
 
     async def forget(self, account: str) -> None:

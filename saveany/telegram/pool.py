@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio import Redis
 from telethon.tl import functions
 from telethon.tl.tlobject import TLRequest
 
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.addresses import Address, Purpose
 from saveany.telegram.client import Backoff, Client, disconnect, is_usable, wait_connected, with_timeout
 from saveany.telegram.errors import NETWORK
@@ -29,7 +29,7 @@ from saveany.telegram.wire import MtprotoSender, TcpConnection
 class PoolLimits:
     """Limits of downloads and uploads. Durations are in seconds, sizes in bytes."""
 
-    connections: int = 8  # per account and data centre, shared by all processes that use the same Redis
+    connections: int = 8  # per account and data centre, shared by all processes that use the same store
     initial_window: int = 2  # parts in flight per connection at the start
     max_window: int = 4  # parts in flight per connection at most
     memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
@@ -129,7 +129,7 @@ class ConnectionPool:
         dc_id: int,
         folder: SessionFolder,
         limits: PoolLimits,
-        redis: Redis | None = None,
+        store: TelegramStore | None = None,
     ) -> None:
         self.flood_clock = FloodClock()
         self.window = Window(limits.initial_window, limits.max_window)
@@ -144,7 +144,7 @@ class ConnectionPool:
         ]
         self._leases: list[_Lease] = []
         self._shared_account = SharedAccount(
-            redis, client.session.user_id, dc_id, self.flood_clock, self._apply_share
+            store, client.session.user_id, dc_id, self.flood_clock, self._apply_share
         )
         self._salt = 0
         self._idle_timer: asyncio.TimerHandle | None = None

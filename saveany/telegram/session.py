@@ -1,4 +1,4 @@
-"""Stores logins: keys in files on this machine, and what Telegram sends about chats in Redis.
+"""Stores logins: keys in files on this machine, and what Telegram sends about chats in the store.
 
 `data_dir/sessions` (0700) contains, per account:
 
@@ -7,15 +7,8 @@
     <name>.lock       held by one process of this machine at a time while it creates one of the files above
     machine           a random name for this machine
 
-All are 0600 and written atomically. In Redis, per Telegram user (an access hash is valid only for the account
-that received it):
-
-    sa:telegram:<user>:peers         hash     marked chat id -> access hash
-    sa:telegram:<user>:name:<name>   string   marked chat id, for 24 h
-
-Per login, by the fingerprint of its key:
-
-    sa:telegram:addresses:<login>    string   JSON: addresses of the home data centre, for 30 days
+All are 0600 and written atomically. Access hashes, usernames and addresses are kept in the store
+(`saveany.store.telegram`): an access hash is valid only for the account that received it.
 """
 
 from __future__ import annotations
@@ -34,28 +27,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from telethon import utils
 from telethon.crypto import AuthKey
 from telethon.sessions import MemorySession, StringSession
 from telethon.tl import types
 
 from saveany import advice
-from saveany.errors import ConfigError, Retryable
+from saveany.errors import ConfigError, Retryable, StoreUnavailable
 from saveany.logs import get_logger
+from saveany.store.telegram import TelegramStore
 
 _log = get_logger(__name__)
 
-#: Prefix of this package's keys in Redis; the keys of `saveany.store` begin with the same "sa:".
-PREFIX = "sa:telegram:"
-
-#: Errors of an unavailable Redis. The data in Redis are only a cache, so the accounts work without it.
-REDIS_AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
-
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_NAME_SECONDS = 24 * 3600  # a username may move to another chat
-_ADDRESSES_SECONDS = 30 * 24 * 3600
 _LOCK_SECONDS = 90.0  # a login takes a few seconds; a process that holds the lock longer is stuck
 _LOCK_POLL_SECONDS = 0.05
 
@@ -204,18 +188,16 @@ class SessionFolder:
 class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     """The session object that Telethon requires: the key of a `Login`, and the access hashes of known chats.
 
-    Telethon calls it synchronously, so its data are in memory. `flush` copies new data to Redis;
-    `access_hash` and `chat_of` also read from Redis, so that `/c/` links keep working after a restart.
+    Telethon calls it synchronously, so its data are in memory. `flush` writes new data to the store;
+    `access_hash` and `chat_of` also read from it, so that `/c/` links keep working after a restart.
     """
 
-    def __init__(self, login: Login | None, redis: Redis | None = None) -> None:
+    def __init__(self, login: Login | None, store: TelegramStore | None = None) -> None:
         super().__init__()
-        self._redis = redis
+        self._store = store
         self._hashes: dict[int, int] = {}
         self._unsaved: dict[int, int] = {}
-        self.user_id = (
-            0  # owner of the access hashes; nothing is read from or written to Redis before it is known
-        )
+        self.user_id = 0  # owner of the access hashes; the store is not used before it is known
         if login is not None:
             self.set_dc(login.dc_id, login.host, login.port)
             self._auth_key = AuthKey(login.key)
@@ -228,8 +210,8 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
     async def access_hash(self, marked_id: int) -> int | None:
         """The access hash of a chat for this account; None if it is unknown."""
         if marked_id not in self._hashes and self._shared:
-            with suppress(*REDIS_AWAY):
-                found = _number(await _result(self._shared.hget(self._key("peers"), str(marked_id))))
+            with suppress(StoreUnavailable):
+                found = await self._shared.access_hash(self.user_id, marked_id)
                 if found is not None:
                     self._hashes[marked_id] = found
         return self._hashes.get(marked_id)
@@ -240,57 +222,52 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
             if known.get(marked_id) == wrong:
                 del known[marked_id]
         if self._shared:
-            with suppress(*REDIS_AWAY):
-                found = await _result(self._shared.hget(self._key("peers"), str(marked_id)))
-                if _number(found) in (wrong, None):
-                    await _result(self._shared.hdel(self._key("peers"), str(marked_id)))
+            with suppress(StoreUnavailable):
+                await self._shared.forget_access_hash(self.user_id, marked_id, wrong)
 
     async def chat_of(self, username: str) -> int | None:
         """The marked id of a username, if it was resolved within the last 24 h."""
         if self._shared:
-            with suppress(*REDIS_AWAY):
-                return _number(await self._shared.get(self._key(f"name:{username.lower()}")))
+            with suppress(StoreUnavailable):
+                return await self._shared.chat_of(self.user_id, username)
         return None
 
     async def remember_name(self, username: str, marked_id: int) -> None:
         """Store the marked id of a username for 24 h."""
         if self._shared:
-            with suppress(*REDIS_AWAY):
-                await self._shared.set(self._key(f"name:{username.lower()}"), marked_id, ex=_NAME_SECONDS)
+            with suppress(StoreUnavailable):
+                await self._shared.keep_name(self.user_id, username, marked_id)
 
     async def forget_name(self, username: str) -> bool:
         """Delete the stored id of a username, so that it is resolved again. Returns whether one was
         stored."""
         if self._shared:
-            with suppress(*REDIS_AWAY):
-                return bool(await self._shared.delete(self._key(f"name:{username.lower()}")))
+            with suppress(StoreUnavailable):
+                return await self._shared.forget_name(self.user_id, username)
         return False
 
     async def addresses(self) -> list[tuple[str, int]]:
         """Other addresses of the home data centre than the one in the login."""
-        if self._redis and self._auth_key:
-            with suppress(*REDIS_AWAY, msgspec.DecodeError):
-                found = await self._redis.get(self._addresses_key())
-                return msgspec.json.decode(found or b"[]", type=list[tuple[str, int]])
+        if self._store and self._auth_key:
+            with suppress(StoreUnavailable):
+                return await self._store.addresses(self.login(0, "").fingerprint)
         return []
 
     async def keep_addresses(self, addresses: list[tuple[str, int]]) -> None:
         """Store the addresses of the home data centre, for a start when the address in the login is dead."""
-        if self._redis and self._auth_key:
-            with suppress(*REDIS_AWAY):
-                text = msgspec.json.encode(addresses)
-                await self._redis.set(self._addresses_key(), text, ex=_ADDRESSES_SECONDS)
+        if self._store and self._auth_key:
+            with suppress(StoreUnavailable):
+                await self._store.keep_addresses(self.login(0, "").fingerprint, addresses)
 
     async def flush(self) -> None:
-        """Write new access hashes to Redis; if it is unavailable, they are written next time."""
+        """Write new access hashes to the store; if it is unavailable, they are written next time."""
         if self._unsaved and self._shared:
             unsaved, self._unsaved = self._unsaved, {}
             try:
-                fields = {str(marked_id): access_hash for marked_id, access_hash in unsaved.items()}
-                await _result(self._shared.hset(self._key("peers"), mapping=fields))
-            except REDIS_AWAY as error:
+                await self._shared.keep_access_hashes(self.user_id, unsaved)
+            except StoreUnavailable as error:
                 self._unsaved = unsaved | self._unsaved
-                _log.warning("access_hashes_not_saved", error=type(error).__name__)
+                _log.warning("access_hashes_not_saved", reason=error.message)
 
     # Called by Telethon.
 
@@ -309,14 +286,8 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
         return next(((each, self._hashes[each]) for each in candidates if each in self._hashes), None)
 
     @property
-    def _shared(self) -> Redis | None:
-        return self._redis if self.user_id else None
-
-    def _addresses_key(self) -> str:
-        return f"{PREFIX}addresses:{self.login(0, '').fingerprint}"
-
-    def _key(self, name: str) -> str:
-        return f"{PREFIX}{self.user_id}:{name}"
+    def _shared(self) -> TelegramStore | None:
+        return self._store if self.user_id else None
 
 
 async def _acquire_lock(handle: int, name: str) -> None:
@@ -335,16 +306,3 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _number(value: bytes | str | None) -> int | None:
-    """A stored value as a number; None if there is none, or it is not a number."""
-    try:
-        return None if value is None else int(value)
-    except ValueError:
-        return None
-
-
-async def _result(command: Any) -> Any:
-    """The result of a command. redis-py declares one type for its two clients: "awaitable or not"."""
-    return await command

@@ -1,11 +1,8 @@
-"""Coordination, through Redis, of the processes that transfer files with one account and data centre.
+"""Coordination, through the store, of the processes that transfer files with one account and data centre.
 
 Telegram counts connections and flood waits per account, whatever the number of processes. Each process that
 transfers files announces itself and is counted until it leaves or stops renewing the announcement. The same
-exchange spreads flood waits. Keys, per account and data centre:
-
-    sa:telegram:lines:…  zset: process -> expiry of its announcement, by the clock of Redis in ms
-    sa:telegram:flood:…  exists for the duration of the flood wait
+exchange spreads flood waits (`saveany.store.telegram`).
 """
 
 from __future__ import annotations
@@ -15,17 +12,16 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from redis.asyncio import Redis
-
+from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.flow import FloodClock
-from saveany.telegram.session import PREFIX, REDIS_AWAY
 
 #: Seconds between exchanges: renewals of the announcement, and updates about the other processes.
 RENEW_SECONDS = 2.0
 #: Seconds after which a process that has not renewed its announcement counts as dead.
 EXPIRE_SECONDS = 10.0
-#: Seconds after which an exchange with Redis is given up.
+#: Seconds after which an exchange is given up.
 _EXCHANGE_SECONDS = 5.0
 _LEAVE_SECONDS = 1.0
 #: Maximum seconds for which a new connection waits for the first exchange.
@@ -35,38 +31,25 @@ _SAME_WAIT_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
-# A flood wait is never shortened: a process with a shorter wait must not shorten that of the others.
-_EXCHANGE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expire, flood = tonumber(ARGV[2]), tonumber(ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('ZADD', KEYS[1], now + expire, ARGV[1])
-redis.call('PEXPIRE', KEYS[1], expire)
-if flood > math.max(0, redis.call('PTTL', KEYS[2])) then
-  redis.call('SET', KEYS[2], '', 'PX', flood)
-end
-return {redis.call('ZCARD', KEYS[1]), redis.call('PTTL', KEYS[2])}
-"""
-
 
 class SharedAccount:
     """The processes that use an account at a data centre now, including this one while it transfers files.
 
-    Redis is not required: without it, or during an outage, the last known state stays in force.
+    The store is not required: without it, or during an outage, the last known state stays in force.
     """
 
     def __init__(
         self,
-        redis: Redis | None,
+        store: TelegramStore | None,
         account: int,
         dc_id: int,
         clock: FloodClock,
         on_exchange: Callable[[], Awaitable[None]],
     ) -> None:
         self.processes = 1
-        self._redis = redis
-        self._keys = [f"{PREFIX}{what}:{account}:{dc_id}" for what in ("lines", "flood")]
+        self._store = store
+        self._account = account
+        self._dc_id = dc_id
         self._member = secrets.token_hex(8)
         self._clock = clock
         self._on_exchange = on_exchange  # called every few seconds, after `processes` was updated
@@ -81,9 +64,9 @@ class SharedAccount:
     def transfer_started(self) -> None:
         """Announce this process, in the background."""
         self._transfers += 1
-        if self._redis is not None and (self._task is None or self._task.done()):
+        if self._store is not None and (self._task is None or self._task.done()):
             self._exchanged.clear()
-            self._task = asyncio.get_running_loop().create_task(self._run(self._redis))
+            self._task = asyncio.get_running_loop().create_task(self._run(self._store))
 
     def transfer_ended(self) -> None:
         """Withdraw the announcement a little later, unless another transfer starts before."""
@@ -91,7 +74,7 @@ class SharedAccount:
 
     async def wait_for_first_exchange(self) -> None:
         """Wait until the state of the other processes is known, at most half a second."""
-        if self._redis is not None:
+        if self._store is not None:
             await _wait(_FIRST_EXCHANGE_SECONDS, self._exchanged)
 
     def flood(self, seconds: float) -> None:
@@ -102,40 +85,42 @@ class SharedAccount:
 
     async def close(self) -> None:
         """Withdraw the announcement now."""
-        if self._redis is not None and self._task is not None and not self._task.done():
+        if self._store is not None and self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-            await self._leave(self._redis)
+            await self._leave(self._store)
 
     def _is_needed(self) -> bool:
         """A flood wait is passed on even if the transfer that met it has ended."""
         return self._transfers > 0 or self._wake.is_set()
 
-    async def _run(self, redis: Redis) -> None:
+    async def _run(self, store: TelegramStore) -> None:
         while self._is_needed():
             try:
-                with suppress(*REDIS_AWAY):
-                    await self._exchange(redis)
+                with suppress(StoreUnavailable, TimeoutError):
+                    await self._exchange(store)
                 self._exchanged.set()
                 await self._on_exchange()
             except Exception:  # without this loop the other processes would no longer count this one
                 _log.exception("account_exchange_failed")
             await _wait(RENEW_SECONDS, self._wake)
             if not self._is_needed():
-                await self._leave(redis)
+                await self._leave(store)
 
-    async def _exchange(self, redis: Redis) -> None:
+    async def _exchange(self, store: TelegramStore) -> None:
         self._wake.clear()
-        args = (self._member, int(EXPIRE_SECONDS * 1000), int(self._own_flood.remaining * 1000))
+        expire_ms, flood_ms = int(EXPIRE_SECONDS * 1000), int(self._own_flood.remaining * 1000)
         async with asyncio.timeout(_EXCHANGE_SECONDS):
-            self.processes, flood = await redis.register_script(_EXCHANGE)(self._keys, args)
-        if flood / 1000 > self._clock.remaining + _SAME_WAIT_SECONDS:
-            self._clock.extend(flood / 1000)
+            presence = await store.meet(self._account, self._dc_id, self._member, expire_ms, flood_ms)
+        self.processes = presence.processes
+        flood = presence.flood_ms / 1000
+        if flood > self._clock.remaining + _SAME_WAIT_SECONDS:
+            self._clock.extend(flood)
 
-    async def _leave(self, redis: Redis) -> None:
-        with suppress(*REDIS_AWAY):
+    async def _leave(self, store: TelegramStore) -> None:
+        with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_LEAVE_SECONDS):
-                await redis.zrem(self._keys[0], self._member)
+                await store.leave(self._account, self._dc_id, self._member)
 
 
 async def _wait(seconds: float, event: asyncio.Event) -> None:

@@ -16,7 +16,6 @@ import pytest
 from saveany.errors import StorageUnavailable
 from saveany.storage_set import check_identity
 from saveany.store import Store
-from saveany.telegram.session import PREFIX
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
@@ -312,7 +311,7 @@ async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
 
     first.signal(signal.SIGTERM)
     await first.ended(10)
-    (lease,) = await store.db.do("KEYS", f"{PREFIX}machine:*")
+    (lease,) = await store.db.do("KEYS", "sa:telegram:machine:*")
     assert 0 < await store.db.do("PTTL", lease) <= 90_000
     await store.db.do("PEXPIRE", lease, 1)
     assert (await two.ended(waits, 30))["status"] == "completed"

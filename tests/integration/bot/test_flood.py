@@ -23,7 +23,7 @@ BOT, ANNA = "sandbox_bot", samples.PERSON.id
 
 @asynccontextmanager
 async def talking(stack: Stack, store: Store) -> AsyncIterator[tuple[BotClient, Person]]:
-    talk = BotClient(table(stack.sandbox, bot=True), stack.folder / "bot", store.db.redis)
+    talk = BotClient(table(stack.sandbox, bot=True), stack.folder / "bot", store.telegram)
     async with person(stack.sandbox) as anna:
         await talk.open()
         await anna.send(BOT, "hello")

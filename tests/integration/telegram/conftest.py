@@ -17,6 +17,7 @@ from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.key_store import KeyStore
 from saveany.sandbox.world import Chat
 from saveany.store import Db
+from saveany.store.telegram import TelegramStore
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
 from saveany.telegram.pool import PoolLimits
@@ -28,6 +29,11 @@ LIMITS = PoolLimits(part=15.0, idle=0.1, flood=3.0, tries=5)
 @pytest.fixture
 def redis(db: Db) -> Redis:
     return db.redis
+
+
+def store_of(redis: Redis) -> TelegramStore:
+    """The store that Telegram accounts share, in this Redis."""
+    return TelegramStore(Db(redis))
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +91,7 @@ async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator
         limits: PoolLimits = LIMITS,
         **which: Any,
     ) -> Accounts:
-        accounts = Accounts(config or table(sandbox, **which), data_dir, redis, limits=limits)
+        accounts = Accounts(config or table(sandbox, **which), data_dir, store_of(redis), limits=limits)
         running.append(accounts)
         await accounts.start()
         return accounts

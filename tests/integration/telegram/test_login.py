@@ -18,7 +18,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
 from saveany.telegram.session import SessionFolder
-from tests.integration.telegram.conftest import Start, fetch, table, until
+from tests.integration.telegram.conftest import Start, fetch, store_of, table, until
 
 LINK = parse("https://t.me/channel/123")
 IMPORT = "auth.importBotAuthorization"
@@ -110,7 +110,7 @@ async def test_a_server_that_forgot_the_bots_key_gets_a_new_login(
 ) -> None:
     for _ in range(2):  # the second sandbox knows no key of the first
         async with Sandbox() as sandbox:
-            accounts = Accounts(table(sandbox, bot=True), tmp_path, redis)
+            accounts = Accounts(table(sandbox, bot=True), tmp_path, store_of(redis))
             await accounts.start()
             assert accounts.ready == ["bot"], accounts.problems
             await accounts.close()

@@ -14,7 +14,7 @@ from saveany.telegram import account_set, client
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
-from tests.integration.telegram.conftest import LIMITS, fetch, table, until
+from tests.integration.telegram.conftest import LIMITS, fetch, store_of, table, until
 
 LINK = parse("https://t.me/channel/123")
 #: A proxy that lets everybody through to a web server of its own, as those of hotels do.
@@ -22,7 +22,9 @@ PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://hotel.example/login\r\nContent
 
 
 def accounts_through(sandbox: Sandbox, folder: Path, url: str, redis: Redis | None = None) -> Accounts:
-    return Accounts(table(sandbox, bot=True), folder, redis, proxy=url, limits=LIMITS)
+    return Accounts(
+        table(sandbox, bot=True), folder, store_of(redis) if redis else None, proxy=url, limits=LIMITS
+    )
 
 
 @pytest.mark.parametrize("name", BAD)

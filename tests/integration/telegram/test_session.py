@@ -17,7 +17,7 @@ from saveany.telegram import session
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.session import Login, Session, SessionFolder
-from tests.integration.telegram.conftest import fetch, table
+from tests.integration.telegram.conftest import fetch, store_of, table
 
 HOME = Login(2, "127.0.0.1", 443, b"k" * 256, 5, "Someone")
 OTHER = Login(2, "127.0.0.1", 443, b"o" * 256, 5, "Someone")
@@ -85,18 +85,18 @@ async def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pyte
 
 async def test_access_hashes_belong_to_one_account(redis: Redis) -> None:
     channel = types.Channel(77, "t", types.ChatPhotoEmpty(), None, access_hash=123)
-    one = Session(HOME, redis)
+    one = Session(HOME, store_of(redis))
     one.process_entities(types.messages.Chats([channel]))
     await one.flush()
     marked = -1000000000077
-    assert await Session(HOME, redis).access_hash(marked) == 123
+    assert await Session(HOME, store_of(redis)).access_hash(marked) == 123
     stranger = Login(2, "127.0.0.1", 443, b"s" * 256, 6)
-    assert await Session(stranger, redis).access_hash(marked) is None
+    assert await Session(stranger, store_of(redis)).access_hash(marked) is None
 
 
 async def test_without_redis_everything_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
-    accounts = Accounts(table(sandbox, bot=True, user=True), tmp_path, away)
+    accounts = Accounts(table(sandbox, bot=True, user=True), tmp_path, store_of(away))
     await accounts.start()
     assert accounts.ready == ["bot", "me"]
     for link in ("https://t.me/channel/123", "https://t.me/c/1500000002/5"):
@@ -108,12 +108,12 @@ async def test_without_redis_everything_goes_on(sandbox: Sandbox, tmp_path: Path
 
 async def test_what_redis_missed_is_told_later(valkey_url: str, tmp_path: Path, redis: Redis) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
-    mine = Session(HOME, away)
+    mine = Session(HOME, store_of(away))
     mine.process_entities(
         types.messages.Chats([types.Channel(78, "t", types.ChatPhotoEmpty(), None, access_hash=9)])
     )
     await mine.flush()
     await away.aclose()
-    mine._redis = redis
+    mine._store = store_of(redis)
     await mine.flush()
-    assert await Session(HOME, redis).access_hash(-1000000000078) == 9
+    assert await Session(HOME, store_of(redis)).access_hash(-1000000000078) == 9

@@ -19,7 +19,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.flow import FloodClock
 from saveany.telegram.shared_account import SharedAccount
-from tests.integration.telegram.conftest import LIMITS, Start, fetch, table, until
+from tests.integration.telegram.conftest import LIMITS, Start, fetch, store_of, table, until
 from tests.integration.telegram.test_width import GET, post, resolved
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ async def test_a_process_that_died_frees_its_share(
         [living] = await redis.zrange(key, 0, -1)
         _, account, dc_id = key.removeprefix("sa:telegram:").split(":")
         met = Met()
-        frozen = SharedAccount(redis, int(account), int(dc_id), FloodClock(), met.tell)
+        frozen = SharedAccount(store_of(redis), int(account), int(dc_id), FloodClock(), met.tell)
         with monkeypatch.context() as patch:
             patch.setattr(shared_account, "RENEW_SECONDS", 600.0)
             frozen.transfer_started()
@@ -239,7 +239,7 @@ async def test_a_wait_is_only_ever_extended(redis: Redis) -> None:
     met = Met()
     for seconds, left in ((100, 100), (5, 100), (200, 200), (150, 200)):
         clock = FloodClock()
-        account = SharedAccount(redis, ACCOUNT, DC, clock, met.tell)
+        account = SharedAccount(store_of(redis), ACCOUNT, DC, clock, met.tell)
         met.clear()
         account.flood(seconds)
         account.transfer_started()
@@ -256,7 +256,7 @@ async def test_without_redis_a_process_goes_on_alone(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
-    accounts = Accounts(table(sandbox, user=True), tmp_path, away, limits=LIMITS)
+    accounts = Accounts(table(sandbox, user=True), tmp_path, store_of(away), limits=LIMITS)
     await accounts.start()
     file = post(sandbox, 40 * PART)
     sandbox.faults.add(f"flood_wait=1,count=1,file={file.id}")

@@ -19,7 +19,7 @@ from saveany.sandbox.world import StoredMessage as Said
 from saveany.telegram.bot_client import BotClient, ChatGone
 from saveany.telegram.links import parse
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, TelegramUser
-from tests.integration.telegram.conftest import Start, fetch, table
+from tests.integration.telegram.conftest import Start, fetch, store_of, table
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person as Somebody
 from tests.sandbox.clients import named, person
@@ -30,7 +30,7 @@ CHOICE = ((Button("Left", "pick:l"), Button("Right", "pick:r")), (Button("Help",
 
 @pytest.fixture
 async def talk(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
-    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
+    talk = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
     await talk.open()
     yield talk
     await talk.close()

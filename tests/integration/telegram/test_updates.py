@@ -19,7 +19,7 @@ from saveany.telegram import client, updates
 from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.update_types import Button, CallbackQuery
 from saveany.telegram.update_types import ChatMessage as Letter
-from tests.integration.telegram.conftest import table, until
+from tests.integration.telegram.conftest import store_of, table, until
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person, person
 
@@ -34,7 +34,7 @@ def config(sandbox: Sandbox) -> Any:
 
 @pytest.fixture
 async def talk(config: Any, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
-    talk = BotClient(config, tmp_path, redis)
+    talk = BotClient(config, tmp_path, store_of(redis))
     await talk.open()
     yield talk
     await talk.close()
@@ -86,7 +86,7 @@ def to_bot(texts: list[str]) -> list[str]:
 async def test_what_was_said_while_away_is_told_later(
     sandbox: Sandbox, config: Any, tmp_path: Path, redis: Redis
 ) -> None:
-    first, second = BotClient(config, tmp_path, redis), BotClient(config, tmp_path, redis)
+    first, second = BotClient(config, tmp_path, store_of(redis)), BotClient(config, tmp_path, store_of(redis))
     await first.open()
     async with Ear(first) as ear:
         whisper(sandbox, "before")

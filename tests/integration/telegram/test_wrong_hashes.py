@@ -21,11 +21,12 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.client import refused_peer
 from saveany.telegram.links import parse
-from saveany.telegram.session import PREFIX
 from saveany.telegram.uploads import Uploader
 from storages.telegram.messages import Document, DocumentPart, Target
-from tests.integration.telegram.conftest import Start, fetch, table
+from tests.integration.telegram.conftest import Start, fetch, store_of, table
 from tests.integration.telegram.ears import Ear
+
+PREFIX = "sa:telegram:"
 
 CHAT, FILE, GROUP, FEW = 1600000021, 4101, 1600000022, 4102
 MARKED = -(10**12) - CHAT
@@ -142,7 +143,7 @@ async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, wh
     world.private_chats.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
     side = world.private_chats.side(world.accounts[ANNA], world.accounts[BOT])
     world.send(side, StoredMessage(id=0, text="hello", sender=ANNA))
-    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
+    talk = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
     await talk.open()
     number = await talk.send_text(where, "hi")
     await talk.edit(where, number, "ho")
@@ -158,7 +159,7 @@ async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
     state = Position(pts=1, qts=0, date=2**31 - 1, channels={GROUP: group.box.pts})
     sandbox.world.accounts[BOT].reads_groups = True
     sandbox.world.send(group, StoredMessage(id=0, text="meanwhile", sender=ANNA))
-    talk = BotClient(table(sandbox, bot=True), tmp_path, redis)
+    talk = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
     await talk.open()
     async with Ear(talk, state) as ear:
         await ear.hears("meanwhile")
