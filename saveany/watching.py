@@ -66,9 +66,9 @@ class ChatWatcher:
             try:
                 await self.round()
             except* Unavailable as group:
-                _log.warning("redis is away or full", error=str(group.exceptions[0]))
+                _log.warning("waiting_for_redis", reason=str(group.exceptions[0]))
             except* Exception:
-                _log.exception("the watched chats could not be looked at")
+                _log.exception("watched_chats_check_failed")
             await asyncio.sleep(self._every)
 
     async def round(self) -> None:
@@ -110,7 +110,7 @@ class ChatWatcher:
             self._rest(watch, error.after if isinstance(error, Retryable) else _REST_SECONDS)
             problem = error.message
         except Exception:
-            _log.exception("a watched chat could not be handled", watch=watch.id, chat=watch.chat)
+            _log.exception("watched_chat_failed", watch=watch.id, chat=watch.chat)
             self._rest(watch, _REST_SECONDS)
             problem = "a mistake in SaveAny; its log tells more"
         if problem != watch.problem:

@@ -32,9 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.net.guard import Network
-
-#: A half-open range of bytes, (start, end).
-Range = tuple[int, int]
+from saveany.ranges import Range as Range  # part of the contract
 
 
 class StorageOptions(BaseModel):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
 
 from saveany.errors import Permanent
+from saveany.ranges import RangeSet, split
 from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
 from workers.progress import FileProgress
@@ -42,7 +42,7 @@ class PartWriter:
         self._position = 0
         #: Size by offset of the parts beyond the position: parts that arrived early, and what an earlier
         #: attempt has left.
-        self._early = dict(_chunks(upload.kept))
+        self._early = {start: end - start for start, end in split(upload.kept, _CHUNK)}
         #: Those of the early parts that are in memory.
         self._held: dict[int, bytes | memoryview] = {}
         self._advancing = False
@@ -138,17 +138,5 @@ class PartWriter:
 
     def _written(self) -> list[Range]:
         """The ranges that are in the storage."""
-        ranges = [(0, self._position)] if self._position else []
-        for offset, size in sorted(self._early.items()) if self._any_order else ():
-            if ranges and ranges[-1][1] == offset:
-                ranges[-1] = (ranges[-1][0], offset + size)
-            else:
-                ranges.append((offset, offset + size))
-        return ranges
-
-
-def _chunks(ranges: Iterable[Range]) -> Iterable[Range]:
-    """The ranges as (offset, size), in chunks of at most `_CHUNK` bytes."""
-    for start, end in ranges:
-        for offset in range(start, end, _CHUNK):
-            yield offset, min(_CHUNK, end - offset)
+        early = self._early.items() if self._any_order else ()
+        return list(RangeSet([(0, self._position), *((offset, offset + size) for offset, size in early)]))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import ClassVar, Final
@@ -16,6 +14,7 @@ import httpx
 
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.net import trust
+from saveany.programs import die_with_parent, find_program
 from storages.rclone.options import RcloneOptions
 
 #: Seconds that rclone may take to start.
@@ -53,16 +52,12 @@ class RcloneDaemon:
 
     @classmethod
     async def _start(cls, key: tuple[int, str], name: str, options: RcloneOptions) -> RcloneDaemon:
-        program = shutil.which(
-            "rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        )
+        program = find_program("rclone")
         if program is None:
             raise StorageError(
                 "storage {storage!r}: rclone is not installed; see https://rclone.org/install/", storage=name
             )
-        folder = Path(
-            tempfile.mkdtemp(prefix="saveany-rclone-")
-        )  # with mode 700, and a path short enough for a socket
+        folder = Path(tempfile.mkdtemp(prefix="saveany-rclone-"))  # mode 700; short enough for a socket
         command = [program, "rcd", "--rc-addr", f"unix://{folder / 'rc.sock'}", "--rc-no-auth", "--rc-serve"]
         command += _TIMEOUTS
         command += ["--config", str(options.config_path)] if options.config_path else []
@@ -73,7 +68,7 @@ class RcloneDaemon:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent(signal.SIGKILL),
         )
         daemon = cls(key, folder, process)
         try:
@@ -114,11 +109,3 @@ class RcloneDaemon:
 
 #: The caller retries as well, and ten attempts of rclone take minutes if the server does not reply.
 _TIMEOUTS: Final = ("--contimeout=15s", "--timeout=60s", "--low-level-retries=3")
-
-
-_LIBC: Final = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    """In the child process: have the kernel kill it when the worker dies (prctl PR_SET_PDEATHSIG)."""
-    _LIBC.prctl(1, signal.SIGKILL)
