@@ -20,6 +20,7 @@ from saveany.filters import Filter
 from saveany.logs import get_logger
 from saveany.service import Principal, TaskRequest, TaskService
 from saveany.store import Store
+from saveany.store.loops import repeat
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import MessagePage
@@ -62,14 +63,7 @@ class ChatWatcher:
 
     async def run(self) -> None:
         """Look for news until canceled."""
-        while True:
-            try:
-                await self.round()
-            except* Unavailable as group:
-                _log.warning("waiting_for_redis", reason=str(group.exceptions[0]))
-            except* Exception:
-                _log.exception("watched_chats_check_failed")
-            await asyncio.sleep(self._every)
+        await repeat("watched_chats", self.round, self._every)
 
     async def round(self) -> None:
         """Look once. Raises `Unavailable`, alone or in a group, during an outage."""

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import msgspec
 
-from saveany.errors import Retryable, TaskError
 from saveany.logs import get_logger
 from saveany.store.bot import BotMemory
 from saveany.store.db import TROUBLE
+from saveany.store.loops import repeat
 from saveany.store.records import decoder
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
@@ -82,19 +82,7 @@ class Inbox:
         left = self._memory.readable("letter", kept, lambda pair: (pair[0], _decoded(pair[1])))
         for key, letter in sorted(left, key=_order):
             self._hand_out(key, letter)
-        while True:
-            try:
-                await self._read()
-            except TROUBLE as error:
-                log.warning("redis is away or full, reading no updates", error=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
-            except TaskError as error:
-                wait = error.after if isinstance(error, Retryable) else 0.0
-                log.warning("updates cannot be read", reason=error.message)
-                await asyncio.sleep(max(_PAUSE_SECONDS, wait))
-            except Exception:
-                log.exception("updates cannot be read")
-                await asyncio.sleep(_PAUSE_SECONDS)
+        await repeat("updates", self._read, retry=_PAUSE_SECONDS)
 
     async def close(self) -> None:
         """Stop; what is not handled waits for the next start."""

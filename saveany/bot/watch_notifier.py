@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from saveany.ids import created_ms
 from saveany.logs import get_logger
 from saveany.models import Status, Task
 from saveany.store import Store
-from saveany.store.db import TROUBLE
+from saveany.store.loops import repeat
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
 
@@ -52,14 +51,7 @@ class WatchNotifier:
 
     async def run(self) -> None:
         """Tell it until canceled."""
-        while True:
-            try:
-                await self.round()
-            except TROUBLE as error:
-                log.warning("redis is away or full", error=str(error))
-            except Exception:
-                log.exception("news of watched chats could not be told")
-            await asyncio.sleep(self._every)
+        await repeat("watch_notifier", self.round, self._every)
 
     async def round(self) -> None:
         """Tell what is due."""

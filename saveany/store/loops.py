@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Never, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
-from saveany.errors import ConfigError, StoreDamaged, Unavailable
+from saveany.errors import ConfigError, SaveAnyError, StoreDamaged, Unavailable
 from saveany.logs import get_logger
 
 #: Seconds before a step that failed is tried again.
-_RETRY_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 #: Seconds during which the same failure of a loop is not logged again.
 _REPEATED_SECONDS = 60.0
 #: Number of failures that a loop remembers.
@@ -31,23 +32,33 @@ async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
         except StoreDamaged:
             raise
         except Unavailable:
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
-async def repeat(name: str, step: Callable[[], Awaitable[None]], pause: float = 0.0) -> Never:
-    """Run `step` again and again, `pause` seconds apart, and at least half a second after one that failed.
+async def repeat(
+    name: str,
+    step: Callable[[], Awaitable[None]],
+    pause: float = 0.0,
+    *,
+    retry: float = RETRY_SECONDS,
+    until: asyncio.Event | None = None,
+) -> None:
+    """Run `step` again and again, `pause` seconds apart, until cancelled or `until` is set.
 
-    No error ends the loop: an outage is waited out, and an unexpected error is logged with its traceback.
+    No error ends the loop. After an error it waits `retry` seconds, or longer if the error asks for that. An
+    expected error is logged in one line, an unexpected one with its traceback.
     """
     failures = _FailureLog(name)
-    while True:
+    stop = until or asyncio.Event()
+    while not stop.is_set():
+        wait = pause
         try:
             await step()
         except Exception as error:
             failures.write(error)
-            await asyncio.sleep(max(pause, _RETRY_SECONDS))
-        else:
-            await asyncio.sleep(pause)
+            after = error.after if isinstance(error, SaveAnyError) else 0.0
+            wait = max(pause, retry, after)
+        await _sleep(wait, stop)
 
 
 async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) -> T:
@@ -76,6 +87,13 @@ async def each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> Non
         raise ExceptionGroup(f"{type(errors[0]).__name__}: {errors[0]}", errors)
 
 
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    """Wait `seconds`, but not longer than until `stop` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
 class _FailureLog:
     """Logs the failures of one loop, each at most once a minute."""
 
@@ -95,6 +113,8 @@ class _FailureLog:
         self._silent_until[reason] = now + _REPEATED_SECONDS
         if outage:
             log.warning("waiting_for_redis", loop=self._loop, reason=reason)
+        elif isinstance(error, SaveAnyError):
+            log.warning("loop_step_failed", loop=self._loop, reason=error.message)
         else:
             log.error("loop_step_failed", loop=self._loop, exc_info=error)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from saveany.logs import get_logger
 from saveany.models import Delivery
+from saveany.store.loops import repeat
 from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, failed
 
 #: Milliseconds for which a claimed delivery is reserved for this process.
@@ -67,12 +69,7 @@ async def deliver_forever(
     """
     senders = _HostSender(outbox, sender, stop, concurrency)
     async with asyncio.TaskGroup() as group:
-        while not stop.is_set():
-            try:
-                await senders.round(group)
-            except Exception as error:
-                log.error("webhook_outbox_unreadable", reason=str(error))
-                await _set_within(stop, _FAILURE_S)
+        await repeat("outbox", partial(senders.round, group), retry=_FAILURE_S, until=stop)
 
 
 class _Host:
