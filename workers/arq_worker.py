@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +19,10 @@ from arq.worker import Worker, func
 from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
 from saveany.store import Store
+from saveany.store.db import mapped_errors
 from saveany.store.loops import repeat
 
-#: Seconds that one wait for a wake-up lasts; then the lanes are determined anew.
+#: Seconds that one wait for a free slot or a wake-up lasts. Then the health record and the lanes are updated.
 _WAIT_SECONDS = 1.0
 #: Seconds between two checks while this worker can run nothing.
 _IDLE_SECONDS = 0.2
@@ -65,9 +67,13 @@ class ArqWorker(Worker):
         await repeat("wake_ups", self._poll_iteration)
 
     async def _poll_iteration(self) -> None:
-        """In place of arq's: wait for a free slot, then for a wake-up, in place of reading arq's queue."""
-        await self.heart_beat()
-        await self._slot_is_free.wait()
+        """Wait for a free slot and for a wake-up. arq's own method reads its queue instead."""
+        with mapped_errors():
+            await self.heart_beat()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._slot_is_free.wait(), _WAIT_SECONDS)
+        if not self._slot_is_free.is_set():
+            return
         if not (lanes := self._lanes()) or not self.allow_pick_jobs:
             await asyncio.sleep(_IDLE_SECONDS)
         elif lane := await self._store.claims.next_wake_up(lanes, _WAIT_SECONDS):
