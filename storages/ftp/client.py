@@ -12,17 +12,9 @@ import aioftp
 from aioftp.common import SSLSessionBoundContext
 
 CONNECT, SILENCE = 15, 60
-
-
 _CONFIRM_SECONDS = 600  # seconds in which a server must confirm a file: some store it elsewhere first
-
-
 _KEEPALIVE_SECONDS: Final = 60  # idle seconds of a control connection before keep-alive packets are sent
-
-
 PIECE: Final = 1 << 18
-
-
 #: Seconds after which a connection is replaced: servers forget its TLS session, which data connections reuse.
 _MAX_AGE_SECONDS = 600.0
 

@@ -34,31 +34,17 @@ from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, sil
 from storages.remote import Chunks, RemoteStorage
 
 _ABORT_SECONDS = 2  # seconds in which a server must confirm what it has received of an aborted upload
-
-
 #: Idle seconds after which a connection is tested before it is reused.
 _FRESH_SECONDS = 10.0
-
-
 _MAX_IDLE = 4
-
-
 _CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
-
-
 #: Commands end with a line break, servers trim spaces around a name, and `\` separates folders on Windows.
 #: Pure-FTPd refuses it and lists other characters for control characters; ProFTPD makes no folder with `*`.
 NAMES = Encoder(_CONTROLS + "\\*", edges=" ")
-
-
 #: The encoding of names that other programs have given: only what a command cannot contain.
 _THEIRS: Final = Encoder("\r\n\\", edges=" \t\v\f")
-
-
 #: ProFTPD as it is installed: "Append/Restart not permitted, try again".
 _NO_RESTART: Final = "451"
-
-
 _NO_COMMAND = ("500", "501", "502", "504")
 
 

@@ -1,4 +1,4 @@
-"""What the disk tells about files, and the parts of uploads in a folder."""
+"""Properties of files on the disk, and the parts of uploads in a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from storages.parts import PartName, parse, split
 
 
 def sibling_name(disk: Disk, path: str, final: str) -> str:
-    """The name of `final`, which must be in the folder of `path`."""
+    """The name of `final`. Raises `StorageError` unless it is in the folder of `path`."""
     *folder, _ = split(path)
     *there, name = split(final)
     if folder != there:
@@ -31,7 +31,7 @@ def sibling_name(disk: Disk, path: str, final: str) -> str:
 
 
 def parts_of(folder: FolderHandle, key: UploadKey) -> Iterator[PartName]:
-    """The parts of that task and item, of every epoch."""
+    """The parts of a task's item, of all epochs."""
     for name in folder.names():
         part = parse(name)
         if part and part.belongs_to(key):
@@ -39,18 +39,18 @@ def parts_of(folder: FolderHandle, key: UploadKey) -> Iterator[PartName]:
 
 
 def leftovers_of(folder: FolderHandle, key: UploadKey) -> list[PartName]:
-    """The parts of this upload; `Fenced` if one is of a later claim."""
+    """The parts of an upload. Raises `Fenced` if one belongs to a later claim."""
     found = list(parts_of(folder, key))
     if any(part.epoch > key.epoch for part in found):
-        raise Fenced("task {task}: a later claim than {epoch} works on it", task=key.task, epoch=key.epoch)
+        raise Fenced("task {task}: a claim later than {epoch} is running", task=key.task, epoch=key.epoch)
     return found
 
 
 def fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
-    """Rename all parts of this upload, so that none can be committed; returns them as they are now."""
+    """Rename all parts of an upload, so that none can be committed; returns their new names."""
     fenced = []
     for part in leftovers_of(folder, key):
-        with suppress(FileNotFoundError):  # committed or aborted just now: there is nothing left to fence
+        with suppress(FileNotFoundError):  # it was committed or aborted meanwhile
             new = part._replace(mark="old")
             folder.rename(str(part), str(new))
             fenced.append(new)
@@ -58,7 +58,7 @@ def fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
 
 
 def listed(parts: list[str], item: os.DirEntry[str]) -> Entry | None:
-    """What a listing says of it, None to say nothing: special, a link, or gone meanwhile."""
+    """The entry of a listing; None for links, devices, and files that are gone meanwhile."""
     try:
         return _entry(parts, item.name, item.stat(follow_symlinks=False))
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""The jail of the `local` storage, and its edge to the operating system: nothing else there touches the disk.
+"""Access to the disk of a `local` storage, confined to its base folder. No other module touches the disk.
 
-A path is walked from the base one part at a time, each folder opened relative to the one before and never
-through a symbolic link; the last part names a file relative to an open folder. So neither a link nor a folder
-swapped in meanwhile leads outside. The base itself may be a link.
+A path is followed from the base one name at a time: each folder is opened relative to its parent, never
+through a symbolic link, and the last name is a file relative to an open folder. So neither links nor folders
+that are swapped meanwhile lead outside. The base itself may be a link.
 
-A disk may carry a marker, `<base>/.saveany-storage`. Once a `Disk` has seen it, nothing is done below the
-base unless that very marker is there: what an unmounted disk leaves is an ordinary empty folder.
+A disk may have a marker, `<base>/.saveany-storage`. After a `Disk` has read it, it does nothing below the
+base unless the same marker is there: the folder of an unmounted disk looks like an ordinary empty one.
 
-What blocks runs in threads, and an `OSError` leaves as an error of `saveany.errors`.
+Blocking calls run in threads, and every `OSError` is translated to an error of `saveany.errors`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,13 @@ from saveany.errors import NoSpace, StorageError, StorageUnavailable, UnsafePath
 from storages.parts import RESERVED, split
 
 T = TypeVar("T")
-
-#: Disk calls at once. Each storage has its own threads: a network disk that hangs must not stop the rest.
+#: Concurrent disk calls of a storage. Storages share no threads: one that hangs must not block the others.
 THREADS = 8
-#: The file in the base that says which disk this is.
+#: The file in the base folder that identifies the disk.
 MARKER = f"{RESERVED}storage"
-
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a named pipe must not wait for its writer
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-
 _IDENTITY: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -48,7 +45,8 @@ class CannotLink(StorageError):
 
 
 class Disk:
-    """The folders inside a base, and threads for what blocks on them. `run` aside, every method blocks."""
+    """The folders below a base, and threads for blocking calls. All methods but `run` and `run_or_leave`
+    block."""
 
     def __init__(self, name: str, base: Path) -> None:
         self.name = name
@@ -57,11 +55,11 @@ class Disk:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"storage-{name}")
 
     def close(self) -> None:
-        """Let the threads end; none is waited for."""
+        """End the threads, without waiting for them."""
         self._threads.shutdown(wait=False)
 
     async def run(self, path: str, work: Callable[[], T]) -> T:
-        """Run `work` to its end, even if cancelled meanwhile: what it holds can then be closed or reused."""
+        """Run `work` to its end, even if canceled: afterwards its buffers and descriptors can be reused."""
         future = self._start(work)
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
@@ -74,14 +72,16 @@ class Disk:
         return self._result(path, future)
 
     async def run_or_leave(self, path: str, work: Callable[[], T]) -> T:
-        """Run `work`, which must own all it uses; when cancelled, leave it to its thread and go."""
+        """Run `work`; if canceled, return at once while it continues. It must own everything it uses."""
         future = self._start(work)
         await asyncio.wait([future])
         return self._result(path, future)
 
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # of one left: not "lost"
+        future.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # retrieved, for asyncio, if nobody waits for it
         return future
 
     def _result(self, path: str, future: asyncio.Future[T]) -> T:
@@ -101,14 +101,14 @@ class Disk:
 
     @contextmanager
     def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[FolderHandle, str]]:
-        """The open folder a file is in, and the file's name in it."""
+        """The open folder of a file, and the name of the file."""
         *folders, name = split(path)
         with self.folder(folders, create=create) as folder:
             yield folder, name
 
     @contextmanager
     def folder(self, parts: list[str], *, create: bool = False) -> Iterator[FolderHandle]:
-        """The open folder; missing ones are made if `create`, else they are a `FileNotFoundError`."""
+        """An open folder. Missing folders are made with `create`, and raise `FileNotFoundError` without."""
         folder = self._open_base(create)
         try:
             self._check_marker(folder)
@@ -130,7 +130,7 @@ class Disk:
         except FileNotFoundError:
             if self._identity is None:
                 raise
-            raise self._not_here(None) from None
+            raise self._wrong_disk(None) from None
 
     def _step(self, folder: FolderHandle, name: str, path: str, create: bool) -> FolderHandle:
         try:
@@ -149,13 +149,13 @@ class Disk:
         except FileNotFoundError:
             if not create:
                 raise
-        with suppress(FileExistsError):  # another upload was faster
+        with suppress(FileExistsError):  # another upload has just made it
             os.mkdir(name, dir_fd=folder.fd)
         folder.sync()
         return FolderHandle(os.open(name, _FOLDER, dir_fd=folder.fd))
 
     def open_file(self, path: str, stack: ExitStack) -> int:
-        """Open a regular file for reading; `stack` owns it from then on, so a cancel cannot lose it."""
+        """Open a regular file for reading. `stack` closes it, so that a cancellation cannot leak it."""
         with self.parent(path) as (folder, name):
             fd = folder.open(name)
         stack.callback(os.close, fd)
@@ -164,7 +164,7 @@ class Disk:
         return fd
 
     def identity(self) -> str | None:
-        """What the marker says, None without one; makes nothing. The first seen is expected from then on."""
+        """The id in the marker, None without one. Writes nothing. The first id becomes the expected one."""
         try:
             base = FolderHandle(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
         except FileNotFoundError:
@@ -177,10 +177,10 @@ class Disk:
         return found
 
     def adopt(self, identity: str) -> None:
-        """Write the marker, durably, unless it is there; `StorageUnavailable` if it says something else.
+        """Write the marker, durably, unless it exists. Raises `StorageUnavailable` if it has another id.
 
-        It is the one expected from then on, also after another was seen, as when the right disk is mounted
-        at last. None is written where one was seen before: the disk is gone then.
+        The id becomes the expected one, even after another was read, for example when the right disk was
+        mounted at last. No marker is written if one was read before: then the disk is gone.
         """
         if not _IDENTITY.fullmatch(identity):
             raise ValueError(f"not an identity: {identity!r}")
@@ -193,15 +193,15 @@ class Disk:
                 _write_marker(base, identity)
                 found = self._read_marker(base)
             if found != identity:
-                raise self._not_here(found)
-            base.sync()  # whoever wrote the marker may have died before that
+                raise self._wrong_disk(found)
+            base.sync()  # the process that wrote the marker may have died before this
         finally:
             os.close(base.fd)
         self._identity = identity
 
     def _check_marker(self, base: FolderHandle) -> None:
         if self._identity is not None and (found := self._read_marker(base)) != self._identity:
-            raise self._not_here(found)
+            raise self._wrong_disk(found)
 
     def _read_marker(self, base: FolderHandle) -> str | None:
         try:
@@ -219,7 +219,7 @@ class Disk:
             )
         return text
 
-    def _not_here(self, found: str | None) -> StorageUnavailable:
+    def _wrong_disk(self, found: str | None) -> StorageUnavailable:
         shown = f"another storage's marker ({found})" if found else "no marker"
         return self._unavailable(
             f"base_path {self._base} has {shown} {MARKER}: mount the disk, or correct base_path"
@@ -230,72 +230,72 @@ class Disk:
 
 
 class FolderHandle:
-    """An open folder. A name is one part of a path; a link of that name is meant itself, never its target.
+    """An open folder. Names are single names, not paths; a link stands for itself, never for its target.
 
-    What the operating system refuses is an `OSError` here; `Disk.run` gives it its meaning.
+    Methods raise `OSError`, which `Disk.run` translates.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def names(self) -> list[str]:
-        """All names, in no order."""
+        """All names, in any order."""
         return os.listdir(self.fd)  # noqa: PTH208  a descriptor: pathlib has nothing for it
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What stands under the name, None if nothing does."""
+        """The properties of a file or folder, None if there is none."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def create(self, name: str, mode: int = 0o666) -> int:
-        """A descriptor of a new file, to read and write."""
+        """Create a file; returns a descriptor for reading and writing."""
         return os.open(name, _NEW, mode, dir_fd=self.fd)
 
     def open(self, name: str, how: int = os.O_RDONLY) -> int:
-        """A descriptor of what is there."""
+        """Open an existing file; returns its descriptor."""
         return os.open(name, how | _FILE, dir_fd=self.fd)
 
     def rename(self, old: str, new: str, to: FolderHandle | None = None) -> None:
-        """Rename, into folder `to` if given; a file called `new` is replaced."""
+        """Rename, into folder `to` if given. Replaces a file with the name `new`."""
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd)
 
     def publish(self, old: str, new: str, to: FolderHandle | None = None) -> None:
-        """Give the file the name `new`, here or in folder `to`, in one step, or raise `FileExistsError`;
-        `old` may be gone then.
+        """Give a file the name `new`, here or in folder `to`, in one step. Raises `FileExistsError` if it is
+        taken. The name `old` may remain.
 
-        By a rename where the file system has one that does not replace: it is atomic with renames of `old` by
-        others. A link is not quite: Linux looks `old` up before it locks the folder, and the file gets the
-        name even if `old` was renamed in between.
+        Renames where the file system can rename without replacing: that is atomic with other renames of
+        `old`. A link is not: Linux finds `old` before it locks the folder, and the file gets the new name
+        even if `old` was renamed in between.
         """
         there = to or self
         try:
             _call("renameat2", self.fd, old.encode(), there.fd, new.encode(), _NO_REPLACE)
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in _UNSUPPORTED:
                 raise
             self._link(old, new, there)
 
     def _link(self, old: str, new: str, to: FolderHandle) -> None:
-        """For NFS and others where a rename always replaces."""
+        """For NFS and other file systems where a rename always replaces."""
         try:
             os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in _UNSUPPORTED:
                 raise
             raise CannotLink(
                 "this file system can neither rename safely nor link; set on_conflict to overwrite for it"
             ) from error
 
     def unlink(self, names: Iterable[str]) -> None:
-        """Remove these, as far as they are there."""
+        """Remove files, as far as they exist."""
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.fd)
 
     def sync(self) -> None:
-        """Make the entries durable, where the file system knows how (CIFS and some FUSE do not)."""
+        """Make the entries durable, if the file system can (CIFS and some FUSE ones cannot)."""
         try:
             os.fsync(self.fd)
         except OSError as error:
@@ -304,9 +304,9 @@ class FolderHandle:
 
 
 class SharedDescriptor:
-    """A descriptor that is closed when its owner and every thread it is lent to are done with it.
+    """A descriptor that is closed when its owner and all threads that use it have released it.
 
-    Closed under a thread's hands, its number could be another file's by the time the thread writes.
+    If it were closed earlier, a thread could write to another file that has got the same number.
     """
 
     def __init__(self, fd: int) -> None:
@@ -315,7 +315,7 @@ class SharedDescriptor:
         self._lock = threading.Lock()
 
     def lend(self, work: Callable[[int], T]) -> Callable[[], T]:
-        """`work` with this descriptor; what is returned must be called, once."""
+        """A function that runs `work` with the descriptor. It must be called exactly once."""
         with self._lock:
             self._users += 1
 
@@ -328,7 +328,7 @@ class SharedDescriptor:
         return job
 
     def give_back(self) -> None:
-        """For the owner: it is done."""
+        """Release the descriptor."""
         with self._lock:
             self._users -= 1
             last = not self._users
@@ -337,7 +337,7 @@ class SharedDescriptor:
 
 
 def is_file(there: os.stat_result) -> bool:
-    """Whether it is a regular file: no link, folder, pipe or device."""
+    """Whether it is a regular file, and not a link, folder, pipe or device."""
     return stat.S_ISREG(there.st_mode)
 
 
@@ -345,12 +345,12 @@ def write_all(fd: int, offset: int, data: bytes | bytearray | memoryview) -> Non
     """Write every byte of `data`."""
     with memoryview(data).cast("B") as view:
         done = 0
-        while done < len(view):  # Linux writes at most 2 GiB at once, and less when a disk fills up
+        while done < len(view):  # Linux writes at most 2 GiB per call, and less if the disk fills up
             done += os.pwrite(fd, view[done:], offset + done)
 
 
 def read_all(fd: int, offset: int, size: int) -> bytes:
-    """`size` bytes, fewer only where the file ends."""
+    """Read `size` bytes; fewer only at the end of the file."""
     pieces = []
     while size and (piece := os.pread(fd, size, offset)):
         pieces.append(piece)
@@ -360,11 +360,11 @@ def read_all(fd: int, offset: int, size: int) -> bytes:
 
 
 def copy_piece(source: int, target: int, at: int) -> int:
-    """Copy some bytes of a file from `at` on, to the same place; how many, 0 at its end."""
+    """Copy bytes of a file, from `at` on, to the same offset; returns how many, 0 at the end."""
     try:
         return os.copy_file_range(source, target, _COPY, at, at)
     except OSError as error:
-        if error.errno not in (*_NOT_HERE, errno.EXDEV):
+        if error.errno not in (*_UNSUPPORTED, errno.EXDEV):
             raise
     piece = os.pread(source, 1 << 20, at)
     write_all(target, at, piece)
@@ -372,15 +372,15 @@ def copy_piece(source: int, target: int, at: int) -> int:
 
 
 def has_hole(fd: int, start: int, end: int) -> bool:
-    """Whether the file system knows that some of these bytes were never written; `end` is within the file."""
+    """Whether the file system knows that some of these bytes were never written. `end` is within the file."""
     try:
         return os.lseek(fd, start, os.SEEK_HOLE) < end
     except OSError:
-        return False  # it does not keep track (some CIFS servers)
+        return False  # it does not record holes (some CIFS servers)
 
 
 def reserve(fd: int, size: int) -> None:
-    """Reserve room without changing the length. Only a lack of room is an error: the rest is lost comfort."""
+    """Reserve space without changing the length. Only a lack of space is an error."""
     try:
         _call("fallocate64", fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
     except OSError as error:
@@ -389,7 +389,7 @@ def reserve(fd: int, size: int) -> None:
 
 
 def _write_marker(base: FolderHandle, identity: str) -> None:
-    """Whole from its first moment; if somebody else's appears meanwhile, that one stays."""
+    """Write the marker in one step; if another process writes one meanwhile, that one stays."""
     draft = f"{MARKER}-{secrets.token_hex(8)}"
     fd = base.create(draft, 0o644)
     try:
@@ -405,16 +405,15 @@ def _write_marker(base: FolderHandle, identity: str) -> None:
         base.unlink([draft])
 
 
-# Two Linux calls that Python's os lacks. `os.posix_fallocate` is no help: where the file system cannot
-# reserve, glibc writes into each block instead, which takes minutes for a large file on a network disk.
+# Two Linux calls that are missing in `os`. `os.posix_fallocate` cannot be used: if the file system cannot
+# reserve space, glibc writes to each block instead, which takes minutes for a large file on a network disk.
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _KEEP_SIZE: Final = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of linux/fs.h
-
-#: How renameat2(2) and link(2) say that the file system, or a container's filter, does not have them.
-#: Bytes that are copied at once: whoever waits for it can be cancelled in between.
+#: Bytes copied per call; a cancellation takes effect between calls.
 _COPY: Final = 64 << 20
-_NOT_HERE: Final = {errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+#: Errors of renameat2(2) and link(2) if the file system, or a container's filter, does not support them.
+_UNSUPPORTED: Final = {errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def _call(function: str, *args: object) -> None:
@@ -426,8 +425,7 @@ def _call(function: str, *args: object) -> None:
 
 
 _LINK: Final = "is a symbolic link; none is followed inside a storage"
-
-#: What an error number means to the user: the class of our error, and what is wrong and what to do.
+#: For each error number, the class of the error, and what is wrong and what to do.
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     errno.ENOSPC: (NoSpace, "the disk is full; free some space"),
     errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space"),

@@ -15,8 +15,8 @@ class LocalOptions(StorageOptions):
     """Options of a `local` storage."""
 
     base_path: Path = Field(
-        description="Folder the files go to; made if it is missing. Nothing outside it is ever touched. "
-        "It must not have the configuration, data_dir or the program in it."
+        description="Folder for the files; made if it is missing. Nothing outside it is ever touched. "
+        "It must not contain the configuration, data_dir or the program."
     )
 
     def folders_here(self) -> list[Path]:

@@ -20,7 +20,6 @@ from storages.local.jail import (
 )
 
 T = TypeVar("T")
-
 #: Bytes per piece that a reader returns.
 PIECE = 1 << 20
 

@@ -1,29 +1,29 @@
 """Files in a folder of this machine.
 
-What lies on the disk:
+Files on the disk:
 
     <base>/films/a.mkv                            a finished file
     <base>/films/.a.mkv.<task>-<item>.2.partial      the upload of that item by epoch 2
-    <base>/films/.a.mkv.<task>-<item>.1.old.partial  what epoch 1 left, fenced by epoch 2
-    <base>/.saveany-storage                       says which disk this is
-    <base>/.saveany-…                             other names SaveAny keeps for itself
+    <base>/films/.a.mkv.<task>-<item>.1.old.partial  the part of epoch 1, fenced by epoch 2
+    <base>/.saveany-storage                       the marker that identifies the disk
+    <base>/.saveany-…                             other reserved names
 
 Nothing outside the base is ever touched: `storages/jail.py`.
 
-The fence. A commit goes by the part's *name*: it is renamed to the final one, or linked where every rename
-replaces. `finished` and `begin` of a later epoch first rename every part they find: from then on the earlier
-writer's commit has no source and fails, whenever it wakes. A link made before that is seen by `finished`,
-because part and final are then one inode. The new part is made before the old ones are removed, so an
-unfinished upload has a part at every moment and a foreign file of the same size is not taken for its result;
-and the folder is looked through once more after it is made, so of two claims that begin at once the later
-sees the earlier's part, or the earlier learns that it is late.
+Fencing. A commit names the part: it renames it to the final name, or links it where every rename replaces.
+`finished`, and `begin` of a later epoch, first rename every part they find. From then on the commit of the
+earlier writer finds no part and fails, whenever it wakes up. `finished` detects a link that was made before,
+because part and final file are then one inode. The new part is made before old ones are removed: an
+unfinished upload always has a part, so that a foreign file of the same size is not taken for its result. The
+folder is read once more after the new part is made: of two claims that begin at the same time, the later
+finds the part of the earlier, or the earlier finds out that it is fenced.
 
-Whose bytes. A fenced writer still has its descriptor, so as a rule `begin` makes a new inode: late bytes go
-to a file that nothing will publish. Resuming keeps the inode, and the caller answers for it: it passes `keep`
-only for the very same source, so what a fenced writer may still write is what belongs at that place anyway,
-and it never cuts a file of the planned size. Bytes outside `keep` count as missing until they are written
-again. The earlier writer of the *same* epoch would have the same part name, so its part is taken over only
-when it is closed; one epoch belongs to one process, which opens a storage once.
+Late writes. A fenced writer still has its descriptor, so `begin` normally makes a new inode: late bytes go to
+a file that is never published. A resumed upload keeps the inode. That is safe because the caller passes
+`keep` only for the same source: a fenced writer can only write the right bytes to their place, and it never
+truncates a file of the planned size. Bytes outside `keep` count as missing until they are written again. An
+earlier writer of the same epoch has a part of the same name, which is taken over only after it was closed; an
+epoch belongs to one process, which opens a storage once.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 class LocalStorage(Storage):
-    """A folder of this machine; the modes of new files and folders follow the umask."""
+    """A folder of this machine. The modes of new files and folders follow the umask."""
 
     capabilities = Capabilities(
         random_writes=True,
@@ -89,9 +89,9 @@ class LocalStorage(Storage):
         self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
-        """As in the contract. A known size is reserved on the disk: `NoSpace` comes before the first byte.
+        """As in the contract. Reserves a known size on the disk and raises `NoSpace` before the first byte.
 
-        Nothing is kept if the size is unknown.
+        Keeps nothing if the size is unknown.
         """
         before = self._uploads.get(key)
         upload = self._uploads[key] = LocalUpload(self.disk, key, path)
@@ -99,7 +99,7 @@ class LocalStorage(Storage):
         try:
             await self.disk.run(path, lambda: upload.open(size, resumable))
         except BaseException as error:
-            # What was taken over is worth keeping for the next try, unless a later claim works on it.
+            # Keep a part that was taken over for the next attempt, unless a later claim owns it.
             await (upload.__aexit__() if upload.kept and not isinstance(error, Fenced) else upload.abort())
             raise
         return upload
@@ -117,14 +117,14 @@ class LocalStorage(Storage):
                 if leftovers and not any(same_file(there, folder.stat(part)) for part in leftovers):
                     return None
                 folder.unlink(leftovers)
-                folder.sync()  # the earlier worker may have died, or the power gone, just before it did
+                folder.sync()  # the earlier worker may have died before it did this
                 return Receipt(final, size, version(there))
             return None
 
         return await self.disk.run(final, check)
 
     async def discard(self, key: UploadKey, path: str) -> None:
-        """As in the contract; folders stay."""
+        """As in the contract. Folders stay."""
 
         def remove() -> None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
@@ -133,7 +133,7 @@ class LocalStorage(Storage):
         await self.disk.run(path, remove)
 
     async def probe(self) -> None:
-        """As in the contract; makes the base folder if it is missing."""
+        """As in the contract. Makes the base folder if it is missing."""
 
         def echo(folder: FolderHandle, name: str, sent: bytes) -> bytes:
             fd = folder.create(name, 0o600)
@@ -161,19 +161,20 @@ class LocalStorage(Storage):
         return await self.disk.run("", self.disk.identity)
 
     async def adopt(self, identity: str) -> None:
-        """As in the contract; makes the base folder if it is missing. 1 to 64 letters, digits, `-` or `_`."""
+        """As in the contract. An id has 1 to 64 letters, digits, `-` or `_`. Makes the base folder if
+        missing."""
         await self.disk.run("", lambda: self.disk.adopt(identity))
 
     async def stat(self, path: str) -> Entry | None:
-        """As in the contract; links and devices count as nothing."""
+        """As in the contract. Ignores links and devices."""
 
-        def look() -> Entry | None:
+        def check() -> Entry | None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, name):
                 there = folder.stat(name)
                 return there and _entry(path.split("/")[:-1], name, there)
             return None
 
-        return await self.disk.run(path, look)
+        return await self.disk.run(path, check)
 
     async def delete(self, path: str) -> None:
         """As in the contract."""
@@ -185,7 +186,7 @@ class LocalStorage(Storage):
         await self.disk.run(path, remove)
 
     async def open(self, path: str) -> Reader:
-        """As in the contract. A file that is replaced or deleted meanwhile is read to its end."""
+        """As in the contract. A file that is replaced or deleted while it is open can be read to its end."""
         reader = LocalReader(self.disk, path)
         try:
             await self.disk.run(path, reader.open)
@@ -204,7 +205,7 @@ class LocalStorage(Storage):
         await self.disk.run(path, make)
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
-        """As in the contract; makes the folder of `to`."""
+        """As in the contract. Makes the folder of `to`."""
 
         def rename() -> Receipt:
             with self.disk.parent(path) as (folder, name):
@@ -228,36 +229,36 @@ class LocalStorage(Storage):
                 folder.rename(name, new, there)
             else:
                 folder.publish(name, new, there)
-                folder.unlink([name])  # where it was linked
+                folder.unlink([name])  # it was linked, not renamed
         except FileExistsError:
             raise NameTaken(
                 "storage {storage!r}: {path!r} already exists", storage=self.name, path=new
             ) from None
 
     def copies_from(self, origin: Storage) -> bool:
-        """Any folder of this machine."""
+        """Also other folders of this machine."""
         return isinstance(origin, LocalStorage)
 
     async def usage(self) -> Usage:
-        """As in the contract, of the whole disk: it has other users, too."""
+        """As in the contract, of the whole disk, including files of other programs."""
 
-        def look() -> Usage:
+        def check() -> Usage:
             with self.disk.folder([]) as folder:
                 disk = os.fstatvfs(folder.fd)
             size = disk.f_frsize
             used = (disk.f_blocks - disk.f_bfree) * size
             return Usage(used=used, free=disk.f_bavail * size, total=disk.f_blocks * size)
 
-        return await self.disk.run("", look)
+        return await self.disk.run("", check)
 
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
-        """As in the contract. Only files and folders: no links, devices, parts or names kept for SaveAny.
+        """As in the contract: files and folders only, without links, devices, parts and reserved names.
 
-        A name that is not UTF-8 is shown with U+FFFD in it, and cannot be opened by that.
+        Invalid UTF-8 in a name is shown as U+FFFD; such a file cannot be opened by that name.
         """
         parts = split(path) if path else []
 
-        def look() -> Iterable[Entry]:
+        def check() -> Iterable[Entry]:
             try:
                 with self.disk.folder(parts) as folder, os.scandir(folder.fd) as found:
                     shown = (item for item in found if not is_reserved(item.name))
@@ -265,10 +266,10 @@ class LocalStorage(Storage):
             except FileNotFoundError:
                 if parts:
                     raise
-                return []  # nothing was saved yet
+                return []  # the base folder is made by the first upload
 
-        return sorted(await self.disk.run(path, look), key=lambda entry: entry.name)[:limit]
+        return sorted(await self.disk.run(path, check), key=lambda entry: entry.name)[:limit]
 
     async def close(self) -> None:
-        """Let the threads end; a call that hangs on a broken disk is not waited for."""
+        """End the threads, without waiting for a call that hangs on a broken disk."""
         self.disk.close()

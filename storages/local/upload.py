@@ -35,14 +35,14 @@ T = TypeVar("T")
 
 
 class ResumablePart(NamedTuple):
-    """What a part must have to be taken over."""
+    """The conditions under which an old part is reused."""
 
     size: int | None
     keep: tuple[Range, ...]
-    may_be_own: bool  # whether a part of the same epoch has no writer any more
+    may_be_own: bool  # whether the writer of a part of the same epoch has closed it
 
     def open(self, folder: FolderHandle, part: PartName, epoch: int) -> int | None:
-        """A descriptor of the part if all of `keep` is there, and nothing of another length or owner."""
+        """Open the part; None unless it has all bytes in `keep`, a suitable length and no other writer."""
         there = folder.stat(str(part))
         if there is None or not self._fits(there) or (part.epoch == epoch and not self.may_be_own):
             return None
@@ -59,41 +59,41 @@ class ResumablePart(NamedTuple):
 
 
 class LocalUpload(Upload):
-    """A part file, and which bytes of it were written. `LocalStorage.begin` makes it."""
+    """An upload to a part on a disk. `LocalStorage.begin` makes it."""
 
     def __init__(self, disk: Disk, key: UploadKey, path: str) -> None:
         self._disk = disk
         self._key = key
         self._path = path
         self._part = str(part_name(key, split(path)[-1]))
-        self._file: SharedDescriptor | None = None  # None before `open`, and when the upload is over
-        self._written = _Spans()
+        self._file: SharedDescriptor | None = None  # None before `open`, and after the end
+        self._written = _WrittenRanges()
         self._reserved = 0
-        self._sealed: int | None = None  # the size that was found right, and durable
-        self._lost: OSError | None = None  # what the disk said when it could not keep what was written
-        self.over = False  # nothing can be written or committed any more
+        self._sealed: int | None = None  # the size, once it was checked and all bytes are durable
+        self._lost: OSError | None = None  # the error with which the disk lost written bytes
+        self.over = False  # nothing can be written or committed anymore
 
     def open(self, size: int | None, resumable: ResumablePart) -> None:
-        """Make or take over the part, fence and remove the rest, reserve room. For `begin`; blocks."""
+        """Make the part or reuse an old one, fence and remove the others, and reserve space. Blocks."""
         with self._disk.parent(self._path, create=True) as (folder, name):
-            folder.stat(name)  # refuses a name too long for this disk now, not after a long transfer
-            # Before epoch 1 there can only be an earlier try of the same claim, whose part had the same name:
-            # a folder of 100,000 files is not read for each new one.
+            folder.stat(name)  # refuses a name that is too long for the disk before the transfer
+            # Before epoch 1 there can only be an earlier attempt of this claim, with a part of the same name.
+            # Reading a folder of 100,000 files for each new one would be slow.
             if self._key.epoch == 1 and folder.stat(self._part) is None:
                 self._file = SharedDescriptor(folder.create(self._part))
             else:
-                self._follow(folder, resumable)
+                self._take_over(folder, resumable)
         if size:
             self._reserve(size)
 
-    def _follow(self, folder: FolderHandle, resumable: ResumablePart) -> None:
+    def _take_over(self, folder: FolderHandle, resumable: ResumablePart) -> None:
         newest = max(fence(folder, self._key), key=lambda part: part.epoch, default=None)
         fd = newest and resumable.open(folder, newest, self._key.epoch)
         self._file = SharedDescriptor(folder.create(self._part) if fd is None else fd)
         if newest and fd is not None:
             folder.rename(str(newest), self._part)
             self.kept = resumable.keep
-            self._written = _Spans(self.kept)
+            self._written = _WrittenRanges(self.kept)
         folder.unlink(str(part) for part in leftovers_of(folder, self._key) if str(part) != self._part)
 
     def _reserve(self, size: int) -> None:
@@ -101,7 +101,7 @@ class LocalUpload(Upload):
         disk, held = os.fstatvfs(fd), os.fstat(fd).st_blocks * 512
         free = disk.f_bavail * disk.f_frsize
         need = size - held
-        if disk.f_blocks and free < need:  # some network disks say 0 blocks: they do not tell
+        if disk.f_blocks and free < need:  # some network disks report 0 blocks: unknown
             raise NoSpace(
                 "storage {storage!r}: {path!r} needs {need}, {free} are free",
                 storage=self._disk.name,
@@ -113,13 +113,13 @@ class LocalUpload(Upload):
         reserve(fd, size)
 
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """As in the contract. When it ends, even by a cancel, nothing reads `data` any more."""
+        """As in the contract. Even if it is canceled, nothing reads `data` after it has ended."""
         await self._disk.run(self._path, self._use(lambda fd: write_all(fd, offset, data)))
         self._written.add(offset, offset + memoryview(data).nbytes)
         self._sealed = None
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
-        """As in the contract, piece by piece. File systems that can share the blocks do."""
+        """As in the contract, piece by piece. Some file systems share the blocks instead of copying."""
         disk = getattr(origin, "disk", None)
         if not isinstance(disk, Disk):
             raise StorageError(
@@ -136,16 +136,18 @@ class LocalUpload(Upload):
                 report(size)
 
     async def read(self, offset: int, size: int) -> bytes:
-        """As in the contract; short where the file ends."""
+        """As in the contract."""
         return await self._disk.run(self._path, self._use(lambda fd: read_all(fd, offset, size)))
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """As in the contract. A cancel does not wait for the disk; after an error no commit is possible."""
+        """As in the contract. A cancellation does not wait for the disk. After an error no commit is
+        possible."""
         await self._disk.run_or_leave(self._path, self._use(lambda fd: self._flush(os.fdatasync, fd)))
         return written
 
     async def commit(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """As in the contract. A cancel comes either before the file is published or after all is done."""
+        """As in the contract. A cancellation takes effect before the file is published, or after the
+        commit."""
         name = sibling_name(self._disk, self._path, path)
         if self._sealed != size:
             await self.seal(size)
@@ -154,7 +156,7 @@ class LocalUpload(Upload):
 
     async def seal(self, size: int) -> None:
         """As in the contract."""
-        # The length alone proves nothing: where parts come out of order, a hole looks like data.
+        # The length proves nothing: if parts arrive out of order, holes look like data.
         if not self._written.cover(size):
             raise StorageError(
                 "storage {storage!r}: {path!r} must have {size} bytes, but these were written: {written}",
@@ -163,25 +165,25 @@ class LocalUpload(Upload):
                 size=size,
                 written=str(self._written),
             )
-        await self._disk.run_or_leave(self._path, self._use(lambda fd: self._settle(fd, size)))
+        await self._disk.run_or_leave(self._path, self._use(lambda fd: self._make_durable(fd, size)))
         self._sealed = size
 
-    def _settle(self, fd: int, size: int) -> None:
-        """Check the length, give back room that was reserved beyond it, make the bytes durable."""
+    def _make_durable(self, fd: int, size: int) -> None:
+        """Check the length, release space reserved beyond it, and make the bytes durable."""
         if (there := os.fstat(fd).st_size) != size:
             raise StorageError(
-                "the part must have {size} bytes but has {there}: something else changed it",
+                "the part must have {size} bytes but has {there}: another program has changed it",
                 size=size,
                 there=there,
             )
-        if size < self._reserved:  # else never: a later claim may have taken the file over, and be writing
+        if size < self._reserved:  # not otherwise: a later claim may be writing to the file
             os.ftruncate(fd, size)
         self._flush(os.fsync, fd)
 
     def _flush(self, flush: Callable[[int], None], fd: int) -> None:
-        # Linux tells once that bytes were lost and then takes them for written: asking again proves nothing.
+        # Linux reports lost bytes once, and then treats them as written: a second flush proves nothing.
         if self._lost:
-            raise OSError(self._lost.errno, "lost before")
+            raise OSError(self._lost.errno, "bytes were lost before")
         try:
             flush(fd)
         except OSError as error:
@@ -220,7 +222,7 @@ class LocalUpload(Upload):
         folder.sync()
 
     async def abort(self) -> None:
-        """As in the contract. Leaves alone what a later claim has made."""
+        """As in the contract. Spares the part of a later claim."""
 
         def remove() -> None:
             try:
@@ -233,11 +235,11 @@ class LocalUpload(Upload):
         await self._disk.run(self._path, remove if self._file else self._close)
 
     async def __aexit__(self, *exc: object) -> None:
-        """Close the part; it stays."""
+        """Close the part, and leave it on the disk."""
         await self._disk.run(self._path, self._close)
 
     def _owns_part(self, folder: FolderHandle) -> bool:
-        """Whether the part's name still means the file this upload writes to."""
+        """Whether the part still has its name, and is the file that this upload writes to."""
         return self._file is not None and same_file(os.fstat(self._file.fd), folder.stat(self._part))
 
     def _use(self, work: Callable[[int], T]) -> Callable[[], T]:
@@ -253,15 +255,15 @@ class LocalUpload(Upload):
         return self._file
 
     def _close(self) -> None:
-        """Blocks: a network disk writes out what it holds when a file is closed."""
+        """Close the file. Blocks, because a network disk may write its cache then."""
         file, self._file = self._file, None
         if file:
             file.give_back()
         self.over = True
 
 
-class _Spans:
-    """Which bytes were written: disjoint spans in order, neighbours joined."""
+class _WrittenRanges:
+    """The ranges of written bytes: disjoint, ascending, and merged if they touch."""
 
     def __init__(self, spans: Iterable[Range] = ()) -> None:
         self._spans: list[Range] = []

@@ -25,8 +25,6 @@ from storages.web import Web, as_body
 
 #: Seconds between two looks at something that takes time: the first pause, and the longest.
 FIRST_POLL, LAST_POLL = 0.05, 10.0
-
-
 #: Seconds after which a remote upload that makes no progress is given up.
 _MAX_STALL: Final = 1800.0
 

@@ -40,8 +40,6 @@ from storages.web import Web
 
 #: Seconds in which a service must know of a file that it has taken.
 _SETTLE: Final = 60.0
-
-
 #: Looks after an upload that was given up at its end.
 _SWEEPS: Final = 5
 

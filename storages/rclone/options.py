@@ -17,8 +17,6 @@ _GENERAL: Final = (
     *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
     *("retries", "timeout", "tpslimit", "tpslimit-burst", "transfers", "use-mmap", "user-agent"),
 )
-
-
 _OF_BACKENDS: Final = re.compile(
     """--(azureblob|azurefiles|b2|box|cache|chunker|cloudinary|combine|compress|crypt|drime|drive|dropbox|
     fichier|filefabric|filelu|filen|filescom|ftp|gcs|gofile|gphotos|hasher|hdfs|hidrive|http|huaweidrive|
@@ -27,8 +25,6 @@ _OF_BACKENDS: Final = re.compile(
     seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
     re.VERBOSE,
 )
-
-
 #: Flags for the output of rclone, which nobody reads: they are dropped.
 _SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
 

@@ -37,15 +37,9 @@ from storages.remote import Chunks, RemoteStorage
 from storages.web import body
 
 _SILENCE, _SLOW_REPLY = 60.0, 600.0
-
-
 _LATE_CHECKS: Final = 6
-
-
 #: Characters that some remotes interpret or drop.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\", edges=" .")
-
-
 #: Flags that lead rclone to another server than that of the remote.
 _ELSEWHERE: Final = re.compile(r"--[\w-]+-(host|port|url|endpoint|proxy|ssh)\b")
 
@@ -277,18 +271,10 @@ class RcloneStorage(RemoteStorage):
 
 
 _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_SLOW_REPLY)
-
-
 #: rclone replies only when it has the whole file.
 _UNTIL_RECEIVED: Final = httpx.Timeout(_SILENCE, read=None)
-
-
 _PLAIN: Final = {"noMimeType": True}
-
-
 _CHECK_REMOTE: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
-
-
 #: Parts of messages of rclone and its services, the errors they mean, and advice. The first match counts.
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
     (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),

@@ -27,7 +27,6 @@ _PORTS: Final = {"sftp": 22, "ftp": 21, "smb": 445}
 _ADDRESSES: Final = {"webdav": "url", "http": "url", "seafile": "url", "s3": "endpoint"}
 #: Keys that make rclone connect through another program or a proxy.
 _BY_ANOTHER_WAY: Final = ("ssh", "socks_proxy", "http_proxy")
-
 Sections = Mapping[str, Mapping[str, str]]
 
 

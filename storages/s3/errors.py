@@ -15,14 +15,8 @@ from saveany.errors import NoSpace, StorageError, StorageUnavailable
 
 #: Errors of aiohttp and of botocore's parsers, which botocore does not wrap.
 BROKEN = (ClientHttpError, HttpProcessingError, ResponseParserError)
-
-
 _KEYS = "check access_key_id and secret_access_key"
-
-
 _ELSEWHERE = "the service redirects to another address, which SaveAny does not follow; correct endpoint"
-
-
 MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "NoSuchBucket": (StorageError, "the bucket does not exist; create it, or correct bucket_name"),
     "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),

@@ -12,8 +12,6 @@ from storages.base import (
 from storages.names import Encoder
 
 OWNER: Final = "saveany-task"
-
-
 #: Characters that XML, the format of listings, cannot contain.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\ufffe\uffff")
 

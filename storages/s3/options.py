@@ -12,11 +12,7 @@ from storages.base import (
 )
 
 MIB: Final = 1 << 20
-
-
 _BUCKET: Final = re.compile(r"[\w.-]{1,255}|arn:\S+", re.ASCII)
-
-
 _ENDPOINT: Final = re.compile(r"((https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?)?")
 
 

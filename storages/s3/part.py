@@ -9,8 +9,6 @@ from contextlib import suppress
 
 #: Seconds without progress after which sending a part fails; the library would wait forever.
 STALL = 120.0
-
-
 #: Fewer bytes than this are copied into a part; and bytes passed to aiohttp at a time.
 _COPIED, _AT_A_TIME = 64 << 10, 256 << 10
 

@@ -22,8 +22,6 @@ from storages.sequential import Chunk, SequentialUpload
 
 #: Maximum number of parts of a multipart upload, and of those in flight.
 PARTS, AT_ONCE = 10_000, 3
-
-
 #: Bytes of a part that the service copies.
 _COPY_PART: Final = 256 * MIB
 

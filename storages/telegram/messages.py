@@ -9,32 +9,29 @@ from typing import Final, Protocol
 from saveany.errors import Retryable, StorageUnavailable
 from storages.video import Video
 
-#: The largest part that Telegram takes, in bytes (https://core.telegram.org/api/files).
+#: Bytes of a part, the maximum that Telegram accepts (https://core.telegram.org/api/files).
 PART: Final = 512 << 10
-
-
-#: A file of more bytes is sent in parts that name their number; a smaller one by its MD5.
+#: Bytes above which a file is sent as a big one, without an MD5.
 BIG: Final = 10 << 20
-
-
-#: The most messages of one album.
+#: Maximum number of messages in an album.
 ALBUM: Final = 10
 
 
 class FloodWait(StorageUnavailable, Retryable):
-    """Telegram asks to wait; `after` says how long."""
+    """Telegram requires a pause of `after` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who sends, and where to."""
+    """The sending account and the chat."""
 
-    account: str  # "" is the one that is configured first; for the Saved Messages, the first user
-    chat: str  # `me`, @name, -100… of a channel or group, -… of a small group, or the id of a person
+    account: str  # "": the first configured one; for the Saved Messages, the first user
+    chat: str  # `me`, @name, -100… for a channel or group, -… for a small group, or the id of a user
     topic: int | None = None
 
     def link(self, message: int) -> str:
-        """Of a message there; "" in chats whose messages have none: those of persons and of small groups."""
+        """The link to a message of the chat; "" for private chats and small groups, whose messages have
+        none."""
         if self.chat.startswith("-100"):
             return f"https://t.me/c/{self.chat.removeprefix('-100')}/{message}"
         name = self.chat.removeprefix("@")
@@ -43,9 +40,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPart:
-    """A piece of a file: `PART` bytes, or the last ones."""
+    """A part of a file: `PART` bytes, except the last one."""
 
-    file: int  # the number under which the parts of the file are uploaded
+    file: int  # the number of the file, common to its parts
     number: int
     total: int
     data: bytes = field(repr=False)
@@ -54,38 +51,38 @@ class DocumentPart:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file whose parts Telegram has, as a message."""
+    """A message with a file whose parts were uploaded."""
 
-    random_id: int  # Telegram takes it once
+    random_id: int  # Telegram accepts it once
     file: int
     parts: int
     big: bool
     name: str
     mime_type: str
     caption: str
-    md5: str = ""  # of a small file, if it is known
+    md5: str = ""  # of a small file, if known
     video: Video | None = None  # to be shown as a video
 
 
 class MessageSender(Protocol):
-    """Brings files to Telegram: `saveany.telegram.uploads`. Raises `TaskError`s."""
+    """Sends files to Telegram (`saveany.telegram.uploads`). Raises subclasses of `TaskError`."""
 
     async def largest(self, target: Target) -> int:
-        """Bytes of the largest file that the account may send."""
+        """The maximum bytes of a file that the account may send."""
 
     async def upload(self, target: Target, part: DocumentPart) -> None:
-        """Bring one part; again is harmless."""
+        """Upload one part; repeating it is harmless."""
 
     async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, int] | None:
-        """Send one message, or several as an album. By its random id the id of each that was sent now: what
-        was sent before is not sent again. None if one was neither, as parts of it are missing."""
+        """Send one message, or several as an album. Returns the ids of the messages sent now, by random id;
+        messages that were sent before are skipped. None if parts of one are missing."""
 
     async def delete(self, target: Target, messages: Sequence[int]) -> None:
-        """Delete messages of the account, for everybody."""
+        """Delete messages of the account for all members."""
 
     async def check(self, target: Target) -> None:
-        """Raises if the account does not see the chat."""
+        """Raise an error if the account does not see the chat."""
 
     async def reach(self, account: str, *, user: bool) -> None:
-        """Raises if that account (as in `Target`; a user's, if it must be) has no connection now, and gets
-        none at once."""
+        """Raise an error if an account (as in `Target`; with `user`, one of a user) is not connected and
+        cannot connect at once."""

@@ -11,10 +11,8 @@ from storages.base import (
     StorageOptions,
 )
 
-#: As `chat_id`: there is no chat but the one that the path begins with, which may be a person's.
+#: The `chat_id` for files whose path begins with the id of their chat, which may be a private one.
 FROM_PATH: Final = "*"
-
-
 _CHAT_ID: Final = re.compile(r"\*|me|@?[A-Za-z]\w{3,31}|-?[1-9]\d*", re.ASCII)
 
 
@@ -36,7 +34,7 @@ class TelegramStorageOptions(StorageOptions):
         description="Let a first folder named @name or -100… be the chat where a file goes instead.",
     )
     rate_limit: float = Field(default=2.0, ge=0, description="Seconds between two messages.")
-    rate_burst: int = Field(default=1, ge=1, description="Messages that may go at once before that.")
+    rate_burst: int = Field(default=1, ge=1, description="Messages that may be sent at once before that.")
     split_size_mb: int = Field(
         default=0,
         ge=0,
@@ -44,7 +42,8 @@ class TelegramStorageOptions(StorageOptions):
         "what is larger than the account may send.",
     )
     skip_large: bool = Field(
-        default=False, description="Refuse files that are larger than the account may send, do not split."
+        default=False,
+        description="Refuse files that are larger than the account may send, instead of splitting them.",
     )
     force_file: bool = Field(
         default=False, description="Send videos as plain files, without length, picture and player."

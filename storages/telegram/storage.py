@@ -1,8 +1,9 @@
-"""A chat of Telegram: every file is a message there, byte for byte, as a document.
+"""Chats of Telegram: every file becomes a message with a document of the same bytes.
 
-Messages have no paths and no names to be taken, so nothing is listed, and a folder is a line of the caption.
-A message is sent once, whatever dies: its random id follows from task and item alone, and Telegram takes none
-twice. What was uploaded but not sent is forgotten by Telegram. Files of an album become an album.
+Messages have no paths, so nothing is listed, no name is ever taken, and a folder becomes a line of the
+caption. Each message is sent once, even if workers die: its random id depends only on task and item, and
+Telegram accepts an id only once. Parts that were uploaded but not sent are removed by Telegram. Albums stay
+albums.
 """
 
 from __future__ import annotations
@@ -35,30 +36,17 @@ from storages.telegram.upload import TelegramUpload
 from storages.telegram.volumes import Destination, Volume
 from storages.video import Video, VideoProbe
 
-#: The last epochs whose parts are looked for. Older ones would be uploaded again, and still be sent once.
+#: Number of earlier epochs whose parts are tried. Files of older ones are uploaded again, and still sent
+#: once.
 _EPOCHS: Final = 20
-
-
-#: A message that is being sent when the task is canceled is waited for so long, in seconds.
-_PATIENCE: Final = 1.0
-
-
-#: Paths and messages that are remembered, and uploads with how they are to be shown.
-_REMEMBERED: Final = 1000
-
-
-_LOOKS: Final = 100
-
-
+#: Seconds to wait, when a task is canceled, for a message that is being sent.
+_CANCEL_SECONDS: Final = 1.0
+#: Paths and messages that are kept in memory; and uploads whose MD5 and video properties are.
+_MAX_SENT: Final = 1000
+_MAX_UPLOADS: Final = 100
 _CHAT: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
-
-
 _ANYBODY: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
-
-
 K = TypeVar("K")
-
-
 V = TypeVar("V")
 
 
@@ -71,28 +59,28 @@ class TelegramStorage(Contract):
         self.name = options.name
         self._options = options
         services = services or Services()
-        self._courier: MessageSender | None = services.message_sender
+        self._sender: MessageSender | None = services.message_sender
         self._scratch = services.scratch
         self._pace = MessagePace(options.rate_limit, options.rate_burst)
-        # What this process sent last: messages by random id, and what belongs to a path.
+        # The last messages of this process: message ids by random id, and random ids by path.
         self._messages: dict[int, int] = {}
         self._sent: dict[str, tuple[Target, list[int]]] = {}
-        self._looks: dict[int, tuple[str, Video | None]] = {}  # of what it has uploaded, by its number
+        self._properties: dict[int, tuple[str, Video | None]] = {}  # MD5 and video properties, by file number
 
     @property
     def message_sender(self) -> MessageSender:
-        """Who brings the files."""
-        if self._courier is None:
+        """The sender of this process. Raises `StorageUnavailable` without an account."""
+        if self._sender is None:
             raise StorageUnavailable(
                 "storage {storage!r} needs a Telegram account on this machine: {command}",
                 storage=self.name,
                 command=advice.command("login"),
             )
-        return self._courier
+        return self._sender
 
     @contextmanager
     def edge(self, path: str = "") -> Iterator[None]:
-        """Gives errors of Telegram the meaning they have for a storage."""
+        """Translate errors of Telegram to those of the contract."""
         where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
         try:
             yield
@@ -103,14 +91,14 @@ class TelegramStorage(Contract):
         except TaskError as error:
             raise StorageError("{where}: {reason}", where=where, reason=error.text) from error
 
-    def place(self, path: str) -> Destination:
-        """Where a path leads."""
+    def destination(self, path: str) -> Destination:
+        """The chat, folder and file name that a path stands for."""
         *folders, name = split(path)
         options = self._options
         if options.chat_id == FROM_PATH:
             if not (folders and _ANYBODY.fullmatch(folders[0])):
                 raise StorageError(
-                    "storage {storage!r}: {path!r} does not begin with the id of a chat",
+                    "storage {storage!r}: {path!r} must begin with the id of a chat",
                     storage=self.name,
                     path=path,
                 )
@@ -121,8 +109,8 @@ class TelegramStorage(Contract):
         return Destination(target, "/".join(folders), name)
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
-        """As in the contract; always from the start."""
-        place = self.place(path)
+        """As in the contract. Keeps no bytes of earlier epochs."""
+        destination = self.destination(path)
         if size is None:
             raise StorageError(
                 "storage {storage!r} must know the size of {path!r} before it begins",
@@ -131,17 +119,17 @@ class TelegramStorage(Contract):
             )
         if size == 0:
             raise StorageError(
-                "storage {storage!r}: {path!r} is empty, and Telegram takes no empty files",
+                "storage {storage!r}: {path!r} is empty, and Telegram accepts no empty files",
                 storage=self.name,
                 path=path,
             )
         volumes = await self._volumes(key, path, size)
-        shown = place.name if len(volumes) == 1 and not self._options.force_file else ""
+        shown = destination.name if len(volumes) == 1 and not self._options.force_file else ""
         return TelegramUpload(self, path, volumes, VideoProbe(shown, size, self._scratch))
 
     async def _volumes(self, key: UploadKey, path: str, size: int) -> list[Volume]:
         with self.edge(path):
-            largest = await self.message_sender.largest(self.place(path).target)
+            largest = await self.message_sender.largest(self.destination(path).target)
         if size > largest and self._options.skip_large:
             raise StorageError(
                 "storage {storage!r}: {path!r} has {size} bytes, and the account may send "
@@ -155,62 +143,66 @@ class TelegramStorage(Contract):
         count = -(-size // each)
         return [Volume(key, n, count, min(each, size - n * each)) for n in range(count)]
 
-    async def bring(self, path: str, part: DocumentPart) -> None:
-        """Upload one part."""
+    async def upload_part(self, path: str, part: DocumentPart) -> None:
+        """Upload one part of a file."""
         with self.edge(path):
-            await self.message_sender.upload(self.place(path).target, part)
+            await self.message_sender.upload(self.destination(path).target, part)
 
-    def note_looks(self, volume: Volume, md5: str, video: Video | None) -> None:
-        """What was seen of an upload: how it is sent and shown, by this process."""
-        _remember(self._looks, volume.file, (md5, video), _LOOKS)
+    def note_properties(self, volume: Volume, md5: str, video: Video | None) -> None:
+        """Keep the MD5 and the video properties of an upload until its message is sent."""
+        _remember(self._properties, volume.file, (md5, video), _MAX_UPLOADS)
 
     def _documents(self, path: str, volumes: Sequence[Volume], caption: str | None = None) -> list[Document]:
-        place = self.place(path)
+        destination = self.destination(path)
         return [
-            volume.document(place, caption, *self._looks.get(volume.file, ("", None))) for volume in volumes
+            volume.document(destination, caption, *self._properties.get(volume.file, ("", None)))
+            for volume in volumes
         ]
 
     async def _send(self, files: Mapping[str, Sequence[Document]]) -> bool:
-        """Send what is uploaded into one chat, by path; False if parts of it are not there. Several messages
-        are an album."""
+        """Send uploaded files, by path, to their chat; several messages become an album. False if Telegram
+        lacks some of their parts."""
         first = next(iter(files))
-        target = self.place(first).target
+        target = self.destination(first).target
         for path, documents in files.items():
-            _remember(self._sent, path, (target, [each.random_id for each in documents]), _REMEMBERED)
-        messages = _alike([each for documents in files.values() for each in documents])
+            _remember(self._sent, path, (target, [each.random_id for each in documents]), _MAX_SENT)
+        messages = _for_album([each for documents in files.values() for each in documents])
         for start in range(0, len(messages), ALBUM):
-            sending = asyncio.create_task(self._ask_for(target, messages[start : start + ALBUM]))
+            sending = asyncio.create_task(self._send_album(target, messages[start : start + ALBUM]))
             try:
                 with self.edge(first):
                     if not await asyncio.shield(sending):
                         return False
             except asyncio.CancelledError:
-                await asyncio.wait({sending}, timeout=_PATIENCE)  # what was sent must be known, to be deleted
+                await asyncio.wait(
+                    {sending}, timeout=_CANCEL_SECONDS
+                )  # to know the ids of messages that must be deleted
                 sending.cancel()
                 raise
         return True
 
-    async def _ask_for(self, target: Target, documents: Sequence[Document]) -> bool:
+    async def _send_album(self, target: Target, documents: Sequence[Document]) -> bool:
         ids = await self.message_sender.send(target, documents)
         for random_id, message in (ids or {}).items():
-            _remember(self._messages, random_id, message, _REMEMBERED)
+            _remember(self._messages, random_id, message, _MAX_SENT)
         return ids is not None
 
-    async def send_in_turn(self, path: str, volumes: Sequence[Volume]) -> bool:
-        """Send a file at the pace that is set; False if parts of it are not there."""
+    async def send_paced(self, path: str, volumes: Sequence[Volume]) -> bool:
+        """Send a file within the rate limit; False if Telegram lacks some of its parts."""
         for _ in range(0, len(volumes), ALBUM):
-            await self._pace.turn()
+            await self._pace.wait()
         return await self._send({path: self._documents(path, volumes)})
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
-        """As in the contract. Asks Telegram to send it again, which it does not do twice: so, if all parts of
-        an earlier claim are there, the commit is done now if it was not."""
+        """As in the contract. Sends the message again, which Telegram ignores if it was sent before. So the
+        commit is done now, if it was not and Telegram has all parts of an earlier claim."""
         if not size or not await self._sent_by_any([AlbumFile(key, final, size, None)]):
             return None
         return self.receipt(final, size)
 
     async def _sent_by_any(self, members: Sequence[AlbumFile]) -> bool:
-        """Whether what this claim has uploaded is sent, or what the latest has of which all is there."""
+        """Send the files as this claim has uploaded them, or the latest one of which all parts exist; False
+        if there is none."""
         latest = members[0].key.epoch
         for epoch in range(latest, max(0, latest - _EPOCHS), -1):
             files = {}
@@ -222,41 +214,41 @@ class TelegramStorage(Contract):
         return False
 
     async def publish_album(self, files: Sequence[AlbumFile]) -> Sequence[Receipt] | None:
-        """As in the contract. Each chat gets an album of its own, and so does a file of several volumes."""
+        """As in the contract, with one album for each chat, and one for each file of several volumes."""
         albums: dict[object, list[AlbumFile]] = {}
         for each in files:
             alone = len(await self._volumes(each.key, each.path, each.size)) > 1
-            albums.setdefault(each.path if alone else self.place(each.path).target, []).append(each)
+            albums.setdefault(each.path if alone else self.destination(each.path).target, []).append(each)
         for album in albums.values():
-            await self._pace.turn()
+            await self._pace.wait()
             if not await self._sent_by_any(album):
                 return None
         return [self.receipt(each.path, each.size) for each in files]
 
     async def discard(self, key: UploadKey, path: str) -> None:
-        """Nothing: Telegram forgets parts that nobody sends."""
+        """Check the path only: Telegram removes parts that are not sent."""
         split(path)
 
     async def probe(self) -> None:
-        """Whether the account sees the chat. Nothing is sent: every member would see it."""
+        """Check that the account sees the chat. Sends nothing, because every member would see it."""
         with self.edge():
             if self._options.chat_id == FROM_PATH:
                 await self.message_sender.largest(Target(self._options.account, ""))
             else:
-                await self.message_sender.check(self.place("probe").target)
+                await self.message_sender.check(self.destination("probe").target)
 
     async def reach(self) -> None:
-        """As in the contract: whether the account that sends is connected. Telegram is asked nothing."""
+        """As in the contract: check that the sending account is connected. Sends no request to Telegram."""
         with self.edge():
             await self.message_sender.reach(self._options.account, user=self._options.chat_id == "me")
 
     async def stat(self, path: str) -> Entry | None:
-        """Nothing: messages have no paths."""
+        """None: messages have no paths."""
         split(path)
         return None
 
     def receipt(self, path: str, size: int) -> Receipt:
-        """The receipt of what was sent for a path; without page and reference if another process sent it."""
+        """The receipt of a file; without page and reference if another process has sent it."""
         target, ids = self._sent_for(path)
         if not ids:
             return Receipt(path, size)
@@ -264,7 +256,7 @@ class TelegramStorage(Contract):
         return Receipt(path, size, page=target.link(ids[0]), reference=reference)
 
     async def delete(self, path: str) -> None:
-        """Delete the messages that this process has sent for the path last, if any."""
+        """Delete the messages that this process sent last for a path, if any."""
         split(path)
         target, ids = self._sent_for(path)
         if ids:
@@ -278,7 +270,7 @@ class TelegramStorage(Contract):
 
 
 class MessagePace:
-    """Messages per second, as Telegram wants them from bots."""
+    """Limits the messages per second, as Telegram requires of bots."""
 
     def __init__(self, seconds: float, burst: int) -> None:
         self._seconds = seconds
@@ -286,22 +278,23 @@ class MessagePace:
         self._next = 0.0  # monotonic
         self._lock = asyncio.Lock()
 
-    async def turn(self) -> None:
-        """Wait until the next message may go."""
+    async def wait(self) -> None:
+        """Wait until the next message may be sent."""
         async with self._lock:
             await asyncio.sleep(max(0.0, self._next - self._room - time.monotonic()))
             self._next = max(self._next, time.monotonic()) + self._seconds
 
 
-def _alike(documents: list[Document]) -> list[Document]:
-    """Telegram shows videos and files in different albums: among files a video is one."""
+def _for_album(documents: list[Document]) -> list[Document]:
+    """The documents for one album. Telegram does not mix videos and files, so beside files a video becomes
+    one."""
     if all(each.video for each in documents):
         return documents
     return [replace(each, video=None) for each in documents]
 
 
 def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
-    """For a while: until `most` others have come."""
+    """Add an entry, and drop the oldest one if there are more than `most`."""
     memory.pop(key, None)
     memory[key] = value
     if len(memory) > most:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from storages.telegram.storage import TelegramStorage
 from storages.telegram.volumes import Volume
 
-#: Parts of one file that are on their way at once.
+#: Parts of one file in flight.
 _AT_ONCE: Final = 16
 
 
@@ -47,21 +47,21 @@ class TelegramUpload(SequentialUpload):
                 self._sending = VolumeUpload(self._storage, self._path, following)
 
     async def _end_volume(self, video: Video | None = None) -> None:
-        await self._sending.all_there()
-        self._storage.note_looks(self._sending.volume, self._sending.md5.hexdigest(), video)
+        await self._sending.wait_for_all()
+        self._storage.note_properties(self._sending.volume, self._sending.md5.hexdigest(), video)
 
     async def _finish(self, size: int) -> None:
         if size != self._size:
             raise self._error(
                 "{path!r} has {size} bytes, but {planned} were announced", size=size, planned=self._size
             )
-        await self._sending.all_there()
+        await self._sending.wait_for_all()
         await self._end_volume(await self._probe.video())
 
     async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         """Send the messages; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
         have no names."""
-        if not await self._storage.send_in_turn(path, self._volumes):
+        if not await self._storage.send_paced(path, self._volumes):
             raise self._error("Telegram has lost parts of {path!r}; the next attempt sends them again")
         return self._storage.receipt(path, size)
 
@@ -75,25 +75,25 @@ class TelegramUpload(SequentialUpload):
 
 @dataclass(slots=True)
 class VolumeUpload:
-    """The parts of one volume."""
+    """Uploads the parts of one volume."""
 
     storage: TelegramStorage
     path: str
     volume: Volume
-    md5: hashlib._Hash = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))  # of small ones
+    md5: hashlib._Hash = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))  # of a small file
     _filling: bytearray = field(default_factory=bytearray)
-    _done: int = 0  # bytes that were taken
-    _number: int = 0  # of the part that is being filled
+    _done: int = 0  # bytes taken
+    _number: int = 0  # number of the part that is being filled
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def full(self) -> bool:
-        """Whether it has all its bytes."""
+        """Whether all bytes were taken."""
         return self._done == self.volume.size
 
     async def take(self, data: memoryview) -> int:
-        """Take what belongs to the part that is being filled; returns how many bytes. Waits while too many
-        parts are on their way."""
+        """Take bytes for the part that is being filled; returns how many. Waits while too many parts are in
+        flight."""
         piece = data[: min(PART - len(self._filling), self.volume.size - self._done)]
         self._filling += piece
         self._done += len(piece)
@@ -103,25 +103,25 @@ class VolumeUpload:
             while len(self._tasks) >= _AT_ONCE:
                 await self._settle()
             part = self.volume.part(self._number, bytes(self._filling))
-            self._tasks.add(asyncio.create_task(self.storage.bring(self.path, part)))
+            self._tasks.add(asyncio.create_task(self.storage.upload_part(self.path, part)))
             self._filling.clear()
             self._number += 1
         return len(piece)
 
-    async def all_there(self) -> None:
+    async def wait_for_all(self) -> None:
         """Wait until Telegram has every part."""
         while self._tasks:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Wait for the next part; raises why it failed."""
+        """Wait for the next part; raises its error if it failed."""
         done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for error in [task.exception() for task in done]:
             if error:
                 raise error
 
     async def stop(self) -> None:
-        """Break off."""
+        """Cancel the uploads of parts."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -13,13 +13,13 @@ from storages.base import (
 from storages.telegram.messages import BIG, PART, Document, DocumentPart, Target
 from storages.video import Video
 
-#: In UTF-16, as Telegram counts.
-_LONGEST_CAPTION_BYTES: Final = 2 * 1024
+#: Maximum bytes of a caption in UTF-16, in which Telegram counts.
+_MAX_CAPTION_BYTES: Final = 2 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a path leads: a chat, a line of the caption, the name of the file."""
+    """What a path stands for: a chat, a line of the caption, and a file name."""
 
     target: Target
     folder: str
@@ -28,7 +28,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A file as Telegram gets it: all of ours, or a piece. All are as large as the first, but the last."""
+    """A file for Telegram: a whole file, or a piece of one. All pieces but the last have the same size."""
 
     key: UploadKey
     number: int
@@ -47,27 +47,29 @@ class Volume:
 
     @property
     def file(self) -> int:
-        """The parts of each claim lie under a number of their own."""
+        """The number under which parts are uploaded; each claim has another one."""
         return _number(f"{self._piece} {self.key.epoch}")
 
     @property
     def random_id(self) -> int:
-        """The same for every claim: so a message is sent once, and once more if it was deleted."""
+        """The same for all claims, so that a message is sent once, and again only after it was deleted."""
         return _number(f"{self._piece} again {self.key.undone}" if self.key.undone else self._piece)
 
     @property
     def _piece(self) -> str:
-        """Which bytes of which file: another split, when limits have changed meanwhile, makes others."""
+        """Identifies these bytes of the file, also if other limits split it differently."""
         return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}"
 
     def part(self, number: int, data: bytes) -> DocumentPart:
-        """One part of it."""
+        """A part of the volume."""
         return DocumentPart(self.file, number, self.parts, data, self.big)
 
-    def document(self, place: Destination, caption: str | None, md5: str, video: Video | None) -> Document:
-        """How it is shown in the chat. Without a caption, and if it is a piece, by its name and folder."""
-        name = f"{place.name}.{self.number + 1:03}" if self.count > 1 else place.name
-        folder = place.folder.replace("#", "")  # it would be a tag, and a link
+    def document(
+        self, destination: Destination, caption: str | None, md5: str, video: Video | None
+    ) -> Document:
+        """The message for the volume. Its caption is name and folder, if none is given or it is a piece."""
+        name = f"{destination.name}.{self.number + 1:03}" if self.count > 1 else destination.name
+        folder = destination.folder.replace("#", "")  # Telegram would make it a hashtag
         if caption is None or self.count > 1:
             caption = f"{name}\n{folder}".strip()
         return Document(
@@ -77,12 +79,12 @@ class Volume:
             self.big,
             name,
             mimetypes.guess_type(name)[0] or "application/octet-stream",
-            caption.encode("utf-16-le")[:_LONGEST_CAPTION_BYTES].decode("utf-16-le", "ignore"),
+            caption.encode("utf-16-le")[:_MAX_CAPTION_BYTES].decode("utf-16-le", "ignore"),
             md5,
             video,
         )
 
 
 def _number(text: str) -> int:
-    """A number of 64 bits, signed as Telegram's are; never 0."""
+    """A signed 64-bit number from the hash of a text; never 0."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True) or 1

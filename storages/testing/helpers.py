@@ -12,18 +12,14 @@ from hypothesis import HealthCheck, settings
 from storages.base import Receipt, Storage, Upload, UploadKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 MIB: Final = 1 << 20
-
 #: Opens one more storage object on the same files, as another worker would.
 Open = Callable[[], Storage]
-
 RELAXED = settings(
     max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
-
 #: Paths that every storage must refuse.
 ESCAPES = [
     "",
@@ -45,7 +41,6 @@ ESCAPES = [
     "a/" + "x" * 256,
     "half \ud800 pair",
 ]
-
 #: Names that every storage must keep exactly as they are.
 HOSTILE_NAMES = [
     "a b",

@@ -90,17 +90,9 @@ class Multistatus:
 
 
 _MAX_TEXT: Final = 1 << 16
-
-
 PROPFIND: Final = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>%s</prop></propfind>'
-
-
 ENTRY: Final = "<resourcetype/><getcontentlength/><getlastmodified/>"
-
-
 QUOTA: Final = "<quota-used-bytes/><quota-available-bytes/>"
-
-
 _TAGS: Final = {
     f"DAV: {tag}"
     for tag in (

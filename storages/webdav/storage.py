@@ -294,8 +294,6 @@ class WebdavStorage(RemoteStorage):
 
 #: Maximum bytes of a listing: more than a million files.
 _MAX_LISTING: Final = 1 << 30
-
-
 _MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
     401: (StorageError, "the server refuses the login; correct username, password or auth"),
     403: (StorageError, "the server does not allow this; check the permissions of the user"),
