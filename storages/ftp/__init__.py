@@ -1,1 +1,1 @@
-"""Any FTP server, with or without TLS."""
+"""FTP servers, with or without TLS."""

@@ -1,1 +1,1 @@
-"""Every remote of the user's rclone.conf: Drive, OneDrive, Dropbox, SMB and seventy more."""
+"""Remotes of rclone: Drive, OneDrive, Dropbox, SMB and seventy more."""

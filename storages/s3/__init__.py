@@ -1,1 +1,1 @@
-"""Buckets of Amazon S3 and of everything that speaks its protocol: MinIO, R2, Backblaze, Garage, …"""
+"""Buckets of Amazon S3 and compatible services: MinIO, R2, Backblaze, Garage, …"""

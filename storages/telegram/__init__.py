@@ -1,1 +1,1 @@
-"""A chat of Telegram: every file is a message there, byte for byte, as a document."""
+"""Chats of Telegram: every file becomes a message with a document of the same bytes."""

@@ -1,4 +1,4 @@
-"""What the tests of all themes share: the fixtures that a storage provides, and workers that use it."""
+"""The base of all themes: the fixtures that a storage provides, and workers that use it."""
 
 from __future__ import annotations
 

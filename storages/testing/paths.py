@@ -89,7 +89,7 @@ class PathTests(SuiteBase):
     async def test_any_path_is_kept_or_refused(
         self, storage: Storage, everything: Callable[[], set[str]], rest: str
     ) -> None:
-        path = f"{secrets.token_hex(4)}/{rest}"  # each example has its folder: those of others stay
+        path = f"{secrets.token_hex(4)}/{rest}"  # a folder per example, because folders stay
         try:
             await save(storage, path, b"x")
         except UnsafePath:

@@ -44,8 +44,8 @@ class ResumeTests(SuiteBase):
 
     @needs("random_writes")
     @needs("resumes")
-    @pytest.mark.parametrize("looked", [False, True])
-    async def test_resume(self, worker: Open, looked: bool, everything: Callable[[], set[str]]) -> None:
+    @pytest.mark.parametrize("checked_before", [False, True])
+    async def test_resume(self, worker: Open, checked_before: bool, everything: Callable[[], set[str]]) -> None:
         data, keep = content(5 * MIB), [(0, 2 * MIB), (3 * MIB, 4 * MIB)]
         chunks = parts(data)
         async with await worker().begin(key(1), "d/a.bin", len(data)) as crashed:
@@ -53,7 +53,7 @@ class ResumeTests(SuiteBase):
                 await crashed.write(*chunks[number])
             await crashed.sync([])
             await crashed.write(4 * MIB, b"unsafe" * 1000)
-        if looked:
+        if checked_before:
             assert not await worker().finished(key(2), "d/a.bin", "d/a.bin", len(data))
         async with await worker().begin(key(2), "d/a.bin", len(data), keep) as upload:
             assert upload.kept == tuple(keep)
@@ -65,7 +65,7 @@ class ResumeTests(SuiteBase):
         assert await load(worker(), "d/a.bin") == data
         assert everything() == {"d/a.bin"}
 
-    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
+    @needs("late_name")  # S3 keeps whole parts, without an epoch
     @needs("resumes")
     @pytest.mark.parametrize("replace", [False, True])
     async def test_resume_of_a_complete_part(self, worker: Open, replace: bool) -> None:
@@ -80,7 +80,7 @@ class ResumeTests(SuiteBase):
     @needs("resumes")
     @pytest.mark.parametrize("size", [MIB, 2 * MIB + 1, 4 * MIB])
     async def test_resume_beyond_the_end_of_the_part(self, worker: Open, size: int) -> None:
-        """A checkpoint of another storage's, or of a part that is gone."""
+        """As with a checkpoint of another storage, or of a part that is gone."""
         async with await worker().begin(key(1), "a.bin", 4 * MIB) as crashed:
             await crashed.write(0, b"x" * (size - 1))
             await crashed.sync([])
@@ -100,7 +100,7 @@ class ResumeTests(SuiteBase):
             await upload.commit("a.bin", 2, replace=False)
         assert await load(storage, "a.bin") == b"ab"
 
-    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
+    @needs("late_name")  # S3 keeps whole parts, without an epoch
     @needs("resumes")
     async def test_resume_within_one_claim(
         self, storage: Storage, everything: Callable[[], set[str]]
@@ -135,7 +135,7 @@ class ResumeTests(SuiteBase):
                 await stack.enter_async_context(new)
                 assert new.kept == tuple(keep)
                 for old in olds:
-                    await old.write(MIB, data[MIB:])  # of the same source: what belongs there
+                    await old.write(MIB, data[MIB:])  # the same source: the right bytes for this place
                     with pytest.raises(Fenced):
                         await old.commit("a.bin", len(data), replace=replace)
                     await old.abort()
@@ -177,7 +177,7 @@ class ResumeTests(SuiteBase):
     async def test_resume_after_any_sequence_of_crashes(
         self, storage: Storage, lives: list[tuple[set[int], set[int]]]
     ) -> None:
-        """Each life makes some parts durable, and has others under way when it dies."""
+        """Each worker makes some parts durable, and is writing others when it crashes."""
         data, done, name = content(8 * 4096 - 7), set[int](), secrets.token_hex(8)
         chunks = parts(data, 4096)
 

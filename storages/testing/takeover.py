@@ -31,7 +31,7 @@ from storages.testing.helpers import (
 class TakeoverTests(SuiteBase):
     """One worker crashes or freezes, and another takes its upload over."""
 
-    @needs("late_name")  # two uploads never share a key of S3
+    @needs("late_name")  # no two uploads share a key in S3
     async def test_discard_removes_every_earlier_part(
         self, worker: Open, everything: Callable[[], set[str]]
     ) -> None:
@@ -114,7 +114,7 @@ class TakeoverTests(SuiteBase):
         assert await load(worker(), "a.bin") == content(MIB)
         assert everything() == {"a.bin"}
 
-    @needs("late_name")  # what S3 has of an upload it keeps in whole parts, without our epoch
+    @needs("late_name")  # S3 keeps whole parts, without an epoch
     async def test_late_begin_of_an_earlier_claim_is_fenced(self, worker: Open) -> None:
         async with await worker().begin(key(3), "a.bin", 1) as upload:
             await upload.write(0, b"3")
@@ -143,7 +143,7 @@ class TakeoverTests(SuiteBase):
         async with await worker().begin(key(1), "a/b.bin", 1) as old:
             await old.write(0, b"x")
             await self.make_fenceable(second, old, 1)
-            if await second.finished(key(2), "a/b.bin", "a/b.bin", 1):  # it may do what is missing
+            if await second.finished(key(2), "a/b.bin", "a/b.bin", 1):  # it may finish the commit
                 assert await load(second, "a/b.bin") == b"x"
                 return
             with pytest.raises(Fenced):
@@ -190,7 +190,7 @@ class TakeoverTests(SuiteBase):
                 assert went_through == (step > 0)
                 if not went_through:
                     await save(second, name, data, claim)
-                await upload.abort()  # the dead worker was only frozen, and cleans up after itself
+                await upload.abort()  # the worker was only frozen, and cleans up
             assert await second.finished(key(3, item=step), name, name, MIB)
             assert await load(second, name) == data
         assert everything() == {f"{step}.bin" for step in range(len(self.crash_points))}

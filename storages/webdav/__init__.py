@@ -1,1 +1,1 @@
-"""Folders of a WebDAV server (RFC 4918): Nextcloud, a NAS, mod_dav, nginx, `rclone serve webdav`, …"""
+"""Folders of WebDAV servers (RFC 4918): Nextcloud, a NAS, mod_dav, nginx, `rclone serve webdav`, …"""

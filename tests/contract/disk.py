@@ -1,4 +1,4 @@
-"""What the tests of the `local` storage do to its disk behind its back."""
+"""Changes that tests make to the disk of a `local` storage without using the storage."""
 
 from __future__ import annotations
 

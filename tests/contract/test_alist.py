@@ -74,7 +74,7 @@ async def test_others_read_what_we_write_and_we_theirs(server: AlistServer, stor
         ("write /mnt/x: no space left on device", NoSpace, "the drive is full"),
     ],
 )
-async def test_a_task_that_fails_after_the_put_is_told(
+async def test_failed_task_on_the_server_is_reported(
     server: AlistServer, storage: AlistStorage, failure: str, kind: type[StorageError], words: str
 ) -> None:
     server.failure = failure
@@ -86,7 +86,7 @@ async def test_a_task_that_fails_after_the_put_is_told(
     assert await storage.stat("a.bin") is None
 
 
-async def test_a_file_that_its_drive_lists_late(server: AlistServer, storage: AlistStorage) -> None:
+async def test_file_that_a_drive_lists_late(server: AlistServer, storage: AlistStorage) -> None:
     server.lists_late = True
     await save(storage, "d/a.bin", b"hello")
     assert await load(storage, "d/a.bin") == b"hello"
@@ -99,7 +99,7 @@ async def test_a_file_that_its_drive_lists_late(server: AlistServer, storage: Al
         ("failed get storage: storage not found; please add a storage first", StorageError),
     ],
 )
-async def test_a_drive_that_fails_is_told(
+async def test_error_of_a_drive_is_reported(
     server: AlistServer, storage: AlistStorage, says: str, kind: type[StorageError]
 ) -> None:
     server.drive_says = says
@@ -109,7 +109,7 @@ async def test_a_drive_that_fails_is_told(
     assert "s3cret" not in str(caught.value)
 
 
-async def test_a_replacement_that_fails_leaves_the_old_file(
+async def test_failed_replacement_keeps_the_old_file(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(storage, "a.bin", b"old")
@@ -132,7 +132,7 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
     assert [path.read_bytes() for path in (server.files / BASE).iterdir()] == [b"new"]
 
 
-async def test_a_replacement_whose_answer_is_lost_leaves_nothing_aside(
+async def test_replacement_whose_reply_is_lost_leaves_no_other_file(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(storage, "a.bin", b"old")
@@ -152,7 +152,7 @@ async def test_a_replacement_whose_answer_is_lost_leaves_nothing_aside(
     assert [path.read_bytes() for path in (server.files / BASE).iterdir()] == [b"new"]
 
 
-async def test_a_task_that_is_forgotten_is_no_success(
+async def test_forgotten_task_is_not_a_success(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storages.alist._SETTLE", 0.2)
@@ -161,14 +161,12 @@ async def test_a_task_that_is_forgotten_is_no_success(
         await upload.write(0, b"hello")
         sealing = asyncio.create_task(upload.seal(5))
         assert await asyncio.to_thread(server.looked.wait, 30)
-        server.tasks.clear()  # it was restarted
+        server.tasks.clear()  # as after a restart
         with pytest.raises(StorageUnavailable, match="has lost"):
             await sealing
 
 
-async def test_an_upload_that_is_given_up_is_canceled_there(
-    server: AlistServer, storage: AlistStorage
-) -> None:
+async def test_aborted_upload_is_canceled_on_the_server(server: AlistServer, storage: AlistStorage) -> None:
     server.looks = 1 << 30
     async with await storage.begin(key(), "a.bin", 5) as upload:
         await upload.write(0, b"hello")
@@ -218,7 +216,7 @@ async def test_a_token_needs_no_login(server: AlistServer) -> None:
         ({"token": "wr0ng"}, "correct token"),
     ],
 )
-async def test_a_wrong_login_is_told(server: AlistServer, changes: dict[str, str], words: str) -> None:
+async def test_wrong_login_is_reported(server: AlistServer, changes: dict[str, str], words: str) -> None:
     storage = AlistStorage(server.options(BASE, **changes))
     with pytest.raises(StorageError, match=words) as caught:
         await storage.probe()
@@ -236,7 +234,7 @@ def test_options_that_cannot_work_are_refused(server: AlistServer, changes: dict
         server.options(BASE, **changes)
 
 
-async def test_a_body_that_a_gateway_refuses_is_told(server: AlistServer, storage: AlistStorage) -> None:
+async def test_body_refused_by_a_gateway_is_reported(server: AlistServer, storage: AlistStorage) -> None:
     server.body_limit = MIB
     async with await storage.begin(key(), "a.bin", 2 * MIB) as upload:
         with pytest.raises(StorageError, match="client_max_body_size"):
@@ -249,7 +247,7 @@ async def test_a_server_without_ranges(server: AlistServer, storage: AlistStorag
     assert await load(storage, "a.bin", MIB, 2 * MIB) == content(3 * MIB)[MIB : 2 * MIB]
 
 
-async def test_a_cut_connection_is_told(server: AlistServer) -> None:
+async def test_broken_connection_is_reported(server: AlistServer) -> None:
     async with fault_proxy(server.port) as link:
         storage = AlistStorage(server.options(BASE, url=f"http://127.0.0.1:{link.port}"))
         link.cut_after = 6 * MIB
@@ -262,14 +260,14 @@ async def test_a_cut_connection_is_told(server: AlistServer) -> None:
         await storage.close()
 
 
-async def test_a_server_that_is_down_is_told(server: AlistServer) -> None:
+async def test_server_that_is_down_is_reported(server: AlistServer) -> None:
     storage = AlistStorage(server.options(BASE, url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(StorageUnavailable, match="refused"):
         await storage.probe()
     await storage.close()
 
 
-async def test_something_else_is_told(server: AlistServer) -> None:
+async def test_other_service_is_reported(server: AlistServer) -> None:
     async with canned(404, b"Not found") as url:
         storage = AlistStorage(server.options(BASE, url=url))
         with pytest.raises(StorageError, match="replied 404; is url correct"):
@@ -286,7 +284,7 @@ async def test_others_read_and_write(server: AlistServer, storage: AlistStorage)
     assert await load(storage, "d/x? 100%41.bin") == data
 
 
-async def test_where_the_server_sends_us_is_guarded(
+async def test_redirects_of_the_server_are_guarded(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(storage, "a.bin", b"hello")
@@ -302,7 +300,7 @@ async def test_where_the_server_sends_us_is_guarded(
     await strict.close()
 
 
-async def test_what_cannot_be_a_file_is_not_listed(
+async def test_impossible_entries_are_not_listed(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(storage, "a.bin", b"hello")

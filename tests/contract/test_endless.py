@@ -32,7 +32,7 @@ Answer = Callable[[asyncio.StreamWriter], Any]
 
 @asynccontextmanager
 async def serving(answer: Answer) -> AsyncIterator[str]:
-    """The URL of a server that answers every request so."""
+    """The URL of a server that sends this reply to every request."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -126,7 +126,7 @@ def openload(url: str) -> Storage:
 
 
 @pytest.mark.parametrize("make", [alist, openload])
-async def test_an_answer_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reply_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
     async with serving(without_end()) as url:
         storage = make(url)
@@ -135,7 +135,7 @@ async def test_an_answer_of_an_api(make: Callable[[str], Storage], monkeypatch: 
         await storage.close()
 
 
-async def test_an_answer_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reply_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
     endless = without_end(b"201 Created", b"")
 

@@ -108,7 +108,7 @@ class TestPlain(Suite):
         subprocess.run([*command, str(tmp_path / "file"), url], check=True, capture_output=True)
         assert await load(worker(), "e/f.bin") == data
 
-    async def test_a_cut_connection_is_told(self, server: FtpServer, folder: str) -> None:
+    async def test_broken_connection_is_reported(self, server: FtpServer, folder: str) -> None:
         """The proxy stands before the commands; the server gives the data up with them."""
         async with fault_proxy(server.port) as link:
             storage = FtpStorage(server.options(folder, port=link.port))
@@ -122,7 +122,7 @@ class TestPlain(Suite):
             await save(storage, "d/a.bin", content(MIB), key(2))
             await storage.close()
 
-    async def test_a_connection_that_idled_too_long(self, server: FtpServer, folder: str) -> None:
+    async def test_idle_connection_is_replaced(self, server: FtpServer, folder: str) -> None:
         async with fault_proxy(server.port) as link:
             storage = FtpStorage(server.options(folder, port=link.port))
             await storage.probe()
@@ -193,7 +193,7 @@ TLS: dict[str, Start] = {
 
 @pytest.mark.parametrize("start", TLS.values(), ids=TLS)
 async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
-    """One connection after the other, several at once, a file that is read in part, and one that goes on."""
+    """Transfers one after the other and at once, a partial read, and a resumed upload."""
     with start() as server:
         storage = FtpStorage(server.options(folder))
         data = content(3 * MIB + 1)
@@ -210,7 +210,7 @@ async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
         await storage.close()
 
 
-async def test_an_old_connection_is_not_used_again(
+async def test_old_connection_is_not_reused(
     old: FtpServer, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server may have forgotten its TLS session."""
@@ -225,7 +225,7 @@ async def test_an_old_connection_is_not_used_again(
 
 
 @pytest.mark.parametrize("start", [partial(ftpd.vsftpd, "none"), partial(ftpd.pure_ftpd, "none")])
-async def test_names_of_others_that_we_would_spell(start: Start, folder: str) -> None:
+async def test_unencoded_names_of_other_programs(start: Start, folder: str) -> None:
     with start() as server:
         storage = FtpStorage(server.options(folder))
         await storage.mkdir("d")
@@ -245,7 +245,7 @@ async def test_names_of_others_that_we_would_spell(start: Start, folder: str) ->
         await storage.close()
 
 
-async def test_a_server_that_tells_no_size_by_itself(plain: FtpServer, folder: str) -> None:
+async def test_server_that_reports_no_sizes(plain: FtpServer, folder: str) -> None:
     storage = FtpStorage(plain.options(folder))
     await save(storage, "a.bin", b"12345")
     await storage._idle[-1].command("OPTS MLST type;", "2xx")
@@ -254,7 +254,7 @@ async def test_a_server_that_tells_no_size_by_itself(plain: FtpServer, folder: s
 
 
 @pytest.mark.parametrize("without", ["", "SIZE", "MDTM"])
-async def test_stat_where_little_is_known(tmp_path: Path, without: str) -> None:
+async def test_stat_without_extensions(tmp_path: Path, without: str) -> None:
     """A file is found and its folder, whichever of the newer commands the server lacks."""
     with ftp.pyftpdlib(tmp_path, without=("MLSD", "MLST", without)) as server:
         storage = FtpStorage(server.options("x"))
@@ -271,7 +271,7 @@ async def test_stat_where_little_is_known(tmp_path: Path, without: str) -> None:
 async def put(
     storage: FtpStorage, path: str, data: bytes, owner: UploadKey, keep: Sequence[Range] = ()
 ) -> Sequence[Range]:
-    """Write it over what is there; returns what was kept."""
+    """Replace the file; returns the bytes that were kept."""
     async with await storage.begin(owner, path, len(data), keep) as upload:
         start = upload.kept[0][1] if upload.kept else 0
         await fill(upload, data[start:], start=start)
@@ -288,9 +288,7 @@ async def test_replacing_where_renames_need_free_names(tmp_path: Path) -> None:
         await storage.close()
 
 
-async def test_a_replacement_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_replacement_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ftp.pyftpdlib(tmp_path, overwrites=False) as server:
         storage = FtpStorage(server.options("x"))
         await save(storage, "a.bin", b"old")
@@ -309,7 +307,7 @@ async def test_a_replacement_that_fails_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("lack", [{"without": ("REST",)}, {"restarts": False}])
-async def test_a_server_that_cannot_go_on(tmp_path: Path, lack: Any) -> None:
+async def test_server_that_cannot_resume(tmp_path: Path, lack: Any) -> None:
     """The first try after a break is for nothing, but the next one begins anew."""
     with ftp.pyftpdlib(tmp_path, **lack) as server:
         storage = FtpStorage(server.options("x"))
@@ -324,7 +322,7 @@ async def test_a_server_that_cannot_go_on(tmp_path: Path, lack: Any) -> None:
         await storage.close()
 
 
-async def test_a_user_who_may_not_rename(tmp_path: Path) -> None:
+async def test_user_without_permission_to_rename(tmp_path: Path) -> None:
     with ftp.pyftpdlib(tmp_path, may="elradmwMT") as server:
         storage = FtpStorage(server.options("x"))
         with pytest.raises(StorageError, match="does not let it be renamed"):
@@ -343,9 +341,7 @@ async def test_names_in_another_encoding_are_no_obstacle(tmp_path: Path) -> None
         await theirs.close()
 
 
-async def test_a_server_that_thinks_about_what_it_got(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_that_confirms_a_file_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some bring a file elsewhere before they say that they have it."""
     monkeypatch.setattr("storages.ftp.client.SILENCE", 0.4)
     with ftp.pyftpdlib(tmp_path, slow=0.8) as server:
@@ -363,7 +359,7 @@ async def test_a_server_that_thinks_about_what_it_got(
         ({"host": "localhost"}, "a name that the certificate is for"),
     ],
 )
-async def test_what_is_wrong_is_said(old: FtpServer, changes: dict[str, str], words: str) -> None:
+async def test_wrong_options_are_reported(old: FtpServer, changes: dict[str, str], words: str) -> None:
     storage = FtpStorage(old.options("x", **changes))
     with pytest.raises(StorageError, match=words) as caught:
         await storage.probe()
@@ -371,19 +367,19 @@ async def test_what_is_wrong_is_said(old: FtpServer, changes: dict[str, str], wo
     await storage.close()
 
 
-async def test_a_server_without_tls_is_told(plain: FtpServer) -> None:
+async def test_server_without_tls_is_reported(plain: FtpServer) -> None:
     storage = FtpStorage(plain.options("x", tls="explicit"))
     with pytest.raises(StorageError, match="set tls to"):
         await storage.probe()
     await storage.close()
 
 
-def test_an_encoding_that_nobody_knows(plain: FtpServer) -> None:
+def test_unknown_encoding(plain: FtpServer) -> None:
     with pytest.raises(ValidationError, match="name of an encoding"):
         plain.options("x", encoding="utf-99")
 
 
-async def test_a_server_that_is_down_is_told(plain: FtpServer) -> None:
+async def test_server_that_is_down_is_reported(plain: FtpServer) -> None:
     storage = FtpStorage(plain.options("x", port=free_port()))
     with pytest.raises(StorageUnavailable):
         await storage.probe()

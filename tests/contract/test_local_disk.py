@@ -1,4 +1,4 @@
-"""What only a local disk has: links, modes, mounts, descriptors, and the errors of the operating system."""
+"""Properties of a local disk: links, modes, mounts, descriptors, and errors of the operating system."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestJail:
     async def test_a_link_in_place_of_the_part(
         self, storage: LocalStorage, base: Path, outside: Path
     ) -> None:
-        """Whoever can write into the folder could guess the part's name and lay a link there."""
+        """A program that can write to the folder could guess the name of the part and put a link there."""
         base.mkdir()
         (base / ".a.bin.01J-task_A-0.1.partial").symlink_to(outside / "secret")
         await save(storage, "a.bin", b"x")
@@ -173,7 +173,7 @@ class TestJail:
             st.text(max_size=8) | st.sampled_from(["..", ".", "", "link", "secret", "/", "\0"]), max_size=5
         ).map("/".join)
     )
-    async def test_nothing_gets_out(
+    async def test_nothing_outside_is_touched(
         self, tmp_path: Path, storage: LocalStorage, base: Path, outside: Path, path: str
     ) -> None:
         if not base.exists():
@@ -239,7 +239,7 @@ class TestPart:
         assert (base / "d/a.bin").stat().st_mode & 0o777 == 0o640
         assert (base / "d").stat().st_mode & 0o777 == 0o750
 
-    async def test_changed_by_something_else(self, storage: LocalStorage, base: Path) -> None:
+    async def test_part_changed_by_another_program(self, storage: LocalStorage, base: Path) -> None:
         async with await storage.begin(key(), "a.bin", MIB) as upload:
             await upload.write(0, content(MIB))
             os.truncate(next(base.iterdir()), 5)
@@ -284,7 +284,7 @@ class TestPart:
             await storage.begin(key(2), "a.bin", 1)
         assert len(files(base)) == 1
 
-    async def test_of_two_claims_that_begin_at_once_the_earlier_gives_way(
+    async def test_earlier_of_two_concurrent_claims_is_fenced(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
@@ -295,7 +295,7 @@ class TestPart:
             await storage.begin(key(2), "a", 1)
         assert files(base) == {".a.01J-task_A-0.3.partial"}
 
-    async def test_of_two_claims_that_begin_at_once_the_later_fences_the_earlier(
+    async def test_later_of_two_concurrent_claims_fences_the_earlier(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base.mkdir()
@@ -344,7 +344,7 @@ class TestPart:
         assert await storage.finished(key(2), "a.bin", "a.bin", 1)
         assert synced == [base.stat().st_ino]
 
-    async def test_committed_between_two_looks_of_finished(
+    async def test_commit_between_two_checks_of_finished(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with await storage.begin(key(1), "a.bin", 1) as old:
@@ -528,7 +528,7 @@ class TestDescriptors:
         victim.close()
         assert (base.parent / "victim").read_bytes() == b""
 
-    async def test_a_cancelled_write_lets_go_of_its_buffer(
+    async def test_canceled_write_releases_its_buffer(
         self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         started, go = threading.Event(), threading.Event()
@@ -557,7 +557,7 @@ class TestDescriptors:
                 await upload.commit("a.bin", 5, replace=False)
             await upload.abort()
 
-    async def test_a_cancelled_sync_does_not_wait(
+    async def test_canceled_sync_returns_at_once(
         self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         go = threading.Event()
@@ -597,7 +597,7 @@ class TestErrors:
         yield storage
         await storage.close()
 
-    async def test_too_large_is_known_before(self, small: LocalStorage, mounted: Path) -> None:
+    async def test_too_large_file_is_refused_in_advance(self, small: LocalStorage, mounted: Path) -> None:
         with pytest.raises(NoSpace, match=r"'small': 'a.bin' needs 3\.0 MiB, 2\.0 MiB are free"):
             await small.begin(key(), "a.bin", 3 * MIB)
         assert files(mounted) == set()
@@ -640,7 +640,7 @@ class TestErrors:
             await upload.commit("a.bin", MIB, replace=False)
         assert await load(small, "a.bin") == data
 
-    async def test_what_was_durable_survives_a_full_disk(self, small: LocalStorage, mounted: Path) -> None:
+    async def test_durable_bytes_survive_a_full_disk(self, small: LocalStorage, mounted: Path) -> None:
         """Where room cannot be reserved, the disk can fill up under an upload of known size."""
         data, filler, half = content(MIB), mounted / "filler", MIB // 2
         with pytest.MonkeyPatch.context() as patch:
@@ -686,7 +686,7 @@ class TestErrors:
             await storage.probe()
         await storage.close()
 
-    async def test_looking_does_not_make_the_base(self, storage: LocalStorage, base: Path) -> None:
+    async def test_reading_does_not_make_the_base(self, storage: LocalStorage, base: Path) -> None:
         assert await storage.size("a/b.bin") is None
         assert not await storage.finished(key(), "a/b.bin", "a/b.bin", 1)
         assert await storage.list("") == []
@@ -728,7 +728,7 @@ class TestErrors:
             (errno.EMFILE, StorageError, "Too many open files"),
         ],
     )
-    async def test_what_the_system_says(
+    async def test_errors_of_the_operating_system(
         self,
         storage: LocalStorage,
         base: Path,
@@ -751,7 +751,7 @@ class TestErrors:
         assert "/a/path" not in caught.value.message
         assert files(base) == {"d"}
 
-    async def test_a_pipe_is_not_waited_for(self, storage: LocalStorage, base: Path) -> None:
+    async def test_named_pipe_does_not_block(self, storage: LocalStorage, base: Path) -> None:
         base.mkdir()
         os.mkfifo(base / "pipe")
         reading = asyncio.create_task(load(storage, "pipe"))
@@ -764,7 +764,7 @@ class TestErrors:
         assert await storage.size("pipe") is None
         assert await storage.list("") == []
 
-    async def test_a_name_that_is_no_text(self, storage: LocalStorage, base: Path) -> None:
+    async def test_name_that_is_not_text(self, storage: LocalStorage, base: Path) -> None:
         base.mkdir()
         Path(os.fsdecode(os.fsencode(base) + b"/\xff.bin")).write_bytes(b"x")
         assert await names(storage) == ["\ufffd.bin"]

@@ -24,7 +24,7 @@ class TestMarker:
     def marker(self, base: Path) -> Path:
         return base / ".saveany-storage"
 
-    async def test_looking_makes_nothing(self, storage: LocalStorage, base: Path) -> None:
+    async def test_reading_makes_nothing(self, storage: LocalStorage, base: Path) -> None:
         assert await storage.identity() is None
         assert not base.exists()
         base.mkdir()
@@ -55,7 +55,7 @@ class TestMarker:
         assert seen == [("file", False), ("folder", True)]
 
     @pytest.mark.parametrize("text", ["", "\n", " ", "two words", "x" * 65, "a\nb", "\0", "\xff"])
-    async def test_a_damaged_one_is_named(self, storage: LocalStorage, marker: Path, text: str) -> None:
+    async def test_damaged_marker_is_reported(self, storage: LocalStorage, marker: Path, text: str) -> None:
         marker.parent.mkdir()
         marker.write_bytes(text.encode("latin-1"))
         for call in (storage.identity(), storage.adopt("disk")):
@@ -79,7 +79,7 @@ class TestMarker:
 
     @pytest.mark.parametrize("known_by", ["identity", "adopt"])
     @pytest.mark.parametrize("instead", ["empty", "nothing", "another"])
-    async def test_without_the_disk_nothing_is_done(
+    async def test_nothing_is_done_without_the_disk(
         self, storage: LocalStorage, base: Path, instead: str, known_by: str
     ) -> None:
         """As when a disk is unmounted: its mount point is an ordinary empty folder."""

@@ -1,4 +1,4 @@
-"""What a `local` upload may take over from an earlier one, and what it must not believe."""
+"""Which parts of an earlier upload a `local` upload may reuse, and which it must not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.contract.disk import descriptors, files, mounted, refuse
 
 
 class TestLostBytes:
-    """Linux tells of a failed write-out once; the same call again succeeds and proves nothing."""
+    """Linux reports lost bytes once; the next flush succeeds and proves nothing."""
 
     @pytest.mark.parametrize("method", ["sync", "commit"])
     async def test_are_never_committed(
@@ -52,7 +52,7 @@ class TestResume:
 
     @pytest.fixture
     async def left(self, storage: LocalStorage, base: Path) -> Path:
-        """What an upload of 4 MiB by epoch 1 left: its first and its third MiB."""
+        """The part of an upload of 4 MiB by epoch 1: the first and the third MiB."""
         async with await storage.begin(key(1), "a.bin", 4 * MIB) as upload:
             for offset, data in parts(content(4 * MIB))[0:3:2]:
                 await upload.write(offset, data)
@@ -88,14 +88,14 @@ class TestResume:
         assert not await self.resumes(storage, None)
 
     async def test_not_over_a_hole(self, storage: LocalStorage, left: Path) -> None:
-        """What a checkpoint says is not enough: a power cut can take bytes with it and leave the length."""
+        """A checkpoint is not enough: a power failure can lose bytes and keep the length."""
         fd = os.open(left, os.O_RDWR)
         jail._call("fallocate64", fd, 3, ctypes.c_int64(2 * MIB), ctypes.c_int64(4096))  # punch a hole
         os.close(fd)
         assert left.stat().st_size == 3 * MIB
         assert not await self.resumes(storage)
 
-    async def test_on_a_disk_that_does_not_tell_holes(
+    async def test_disk_that_does_not_report_holes(
         self, storage: LocalStorage, left: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def lseek(*_: object) -> int:
@@ -152,7 +152,7 @@ class TestResume:
                 await new.commit("a.bin", 4 * MIB, replace=False)
         assert await load(storage, "a.bin") == content(4 * MIB)
 
-    async def test_a_begin_that_fails_keeps_it(
+    async def test_failed_begin_keeps_the_part(
         self, storage: LocalStorage, base: Path, left: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = descriptors()
@@ -166,7 +166,7 @@ class TestResume:
         assert await self.resumes(storage)
 
     async def test_no_more_room_than_is_missing(self, tmp_path: Path) -> None:
-        """Room the part has already is not asked for again."""
+        """Space that the part occupies is not required again."""
         folder = tmp_path / "small"
         with mounted(folder):
             small = LocalStorage(LocalOptions(name="small", type="local", base_path=folder))

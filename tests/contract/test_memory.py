@@ -24,7 +24,7 @@ class TestMemory(StorageSuite):
     def everything(self, space: str) -> Callable[[], set[str]]:
         return lambda: set(_SPACES[space].files) if space in _SPACES else set()
 
-    async def test_what_has_failed_does_not_go_on(
+    async def test_failed_upload_cannot_continue(
         self, storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def break_off(*_: object) -> None:

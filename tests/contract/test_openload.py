@@ -22,7 +22,7 @@ BASE = "videos/telegram"
 
 
 def there(path: str) -> str:
-    """A path of the storage, as the service has it."""
+    """The path on the service for a path of the storage."""
     return "/".join([f"/{BASE}", *map(NAMES.encode, path.split("/"))])
 
 
@@ -96,7 +96,7 @@ async def test_save_list_move_delete(server: OpenloadServer, storage: OpenloadSt
     assert server.files == {}
 
 
-async def test_a_file_is_known_late(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_file_that_the_service_lists_late(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.looks = 4
     async with await storage.begin(key(), "a.bin", 5) as upload:
         await upload.write(0, b"hello")
@@ -106,7 +106,7 @@ async def test_a_file_is_known_late(server: OpenloadServer, storage: OpenloadSto
     assert server.content(there("a.bin")) == b"hello"
 
 
-async def test_a_name_that_the_service_has_changed_is_put_right(
+async def test_name_changed_by_the_service_is_corrected(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     server.drops_extensions = True
@@ -114,7 +114,7 @@ async def test_a_name_that_the_service_has_changed_is_put_right(
     assert server.content(there("a.mp4")) == b"hello"
 
 
-async def test_a_file_that_arrives_short_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_shorter_file_is_reported(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.loses_a_byte = True
     with pytest.raises(StorageError, match="must have 5 bytes, but 4 arrived"):
         await save(storage, "a.bin", b"hello")
@@ -129,7 +129,7 @@ async def test_the_replaced_file_is_gone(server: OpenloadServer, storage: Openlo
     assert [item.data for item in server.files.values()] == [b"new"]
 
 
-async def test_of_files_with_one_name_the_newest_is_shown(
+async def test_newest_of_files_with_one_name_is_listed(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     await save(storage, "a.bin", b"old")
@@ -158,7 +158,7 @@ async def test_twenty_uploads_make_a_folder_once(server: OpenloadServer, storage
     assert sorted(folder.name for folder in server.folders.values()) == ["a", "b", *BASE.split("/")[::-1]]
 
 
-async def test_folders_that_others_have_removed_are_made_anew(
+async def test_folders_removed_by_others_are_made_again(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     await save(storage, "a/b/c.bin", b"x")
@@ -173,7 +173,7 @@ async def test_folders_that_others_have_removed_are_made_anew(
     assert server.content(there("a/b/c.bin")) == b"z"
 
 
-async def test_what_is_known_of_folders_is_not_asked_again(
+async def test_known_folders_are_not_requested_again(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     await save(storage, "a/b/c.bin", b"x")
@@ -193,7 +193,7 @@ async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
             await storage.url(missing, 3600)
 
 
-async def test_a_file_is_saved_even_if_its_page_cannot_be_found_out(
+async def test_file_is_saved_even_if_its_page_is_unknown(
     storage: OpenloadStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(path: str) -> str:
@@ -222,7 +222,7 @@ async def pull(storage: OpenloadStorage, url: str, path: str, size: int, *, repl
             raise
 
 
-def test_nothing_is_pulled_unless_the_operator_wishes(server: OpenloadServer) -> None:
+def test_pull_is_off_by_default(server: OpenloadServer) -> None:
     assert not OpenloadStorage(server.options(BASE), LOOPBACK).pulls
     assert OpenloadStorage(server.options(BASE, pull=True)).pulls
 
@@ -239,22 +239,20 @@ async def test_pull(server: OpenloadServer, storage: OpenloadStorage) -> None:
     assert {folder.name for folder in server.folders.values()} == {*BASE.split("/"), "d"}
 
 
-async def test_what_was_pulled_must_have_the_right_length(
-    server: OpenloadServer, storage: OpenloadStorage
-) -> None:
+async def test_length_of_a_pulled_file_is_checked(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.web[URL] = b"an error page"
     with pytest.raises(StorageError, match="must have 6 bytes"):
         await pull(storage, URL, "a.mp4", 6)
     assert not server.files
 
 
-async def test_a_pull_that_fails_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_failed_pull_is_reported(server: OpenloadServer, storage: OpenloadStorage) -> None:
     with pytest.raises(StorageError, match="Invalid URL"):
         await pull(storage, "http://127.0.0.1/", "a.mp4", 1)
     assert {folder.name for folder in server.folders.values()} == set(BASE.split("/"))
 
 
-async def test_a_pull_that_is_given_up_ends_there(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_canceled_pull_ends_at_the_service(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.looks = 1 << 30
     pulling = asyncio.create_task(pull(storage, URL, "a.mp4", 6))
     assert await asyncio.to_thread(server.looked.wait, 30)
@@ -264,7 +262,7 @@ async def test_a_pull_that_is_given_up_ends_there(server: OpenloadServer, storag
     assert {folder.name for folder in server.folders.values()} == set(BASE.split("/"))
 
 
-# What goes wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ async def test_a_pull_that_is_given_up_ends_there(server: OpenloadServer, storag
         (509, StorageUnavailable, "bandwidth"),
     ],
 )
-async def test_refusals_are_told(
+async def test_refusals_are_reported(
     server: OpenloadServer, storage: OpenloadStorage, status: int, kind: type[StorageError], words: str
 ) -> None:
     server.refuses, server.message = status, f"see https://x.example/?key={KEY} or {KEY}"
@@ -291,7 +289,7 @@ async def test_refusals_are_told(
 
 
 @pytest.mark.parametrize("changes", [{"key": "wr0ng"}, {"login": "wr0ng"}])
-async def test_a_wrong_login_is_told(server: OpenloadServer, changes: dict[str, str]) -> None:
+async def test_wrong_login_is_reported(server: OpenloadServer, changes: dict[str, str]) -> None:
     storage = OpenloadStorage(server.options(BASE, **changes))
     with pytest.raises(StorageError, match="correct login and key") as caught:
         await storage.probe()
@@ -299,7 +297,7 @@ async def test_a_wrong_login_is_told(server: OpenloadServer, changes: dict[str, 
     await storage.close()
 
 
-async def test_a_cut_connection_is_told(server: OpenloadServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_broken_connection_is_reported(server: OpenloadServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fault_proxy(server.port) as link:
         storage = OpenloadStorage(server.options(BASE), LOOPBACK)
         await storage.mkdir("")
@@ -312,7 +310,7 @@ async def test_a_cut_connection_is_told(server: OpenloadServer, monkeypatch: pyt
         await storage.close()
 
 
-async def test_an_upload_that_is_given_up_at_its_end_leaves_nothing(
+async def test_upload_aborted_at_its_end_leaves_nothing(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     server.thinks = 0.2
@@ -326,7 +324,7 @@ async def test_an_upload_that_is_given_up_at_its_end_leaves_nothing(
     assert server.files == {}
 
 
-async def test_a_server_that_is_down_is_told(server: OpenloadServer) -> None:
+async def test_server_that_is_down_is_reported(server: OpenloadServer) -> None:
     storage = OpenloadStorage(server.options(BASE, base_url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(StorageUnavailable, match="refused") as caught:
         await storage.probe()
@@ -335,14 +333,14 @@ async def test_a_server_that_is_down_is_told(server: OpenloadServer) -> None:
 
 
 @pytest.mark.parametrize("below", ["/wrong", "/ul"])
-async def test_an_address_of_something_else_is_told(server: OpenloadServer, below: str) -> None:
+async def test_address_of_another_service_is_reported(server: OpenloadServer, below: str) -> None:
     storage = OpenloadStorage(server.options(BASE, base_url=f"{server.url}{below}"))
     with pytest.raises(StorageError, match="correct base_url"):
         await storage.probe()
     await storage.close()
 
 
-async def test_a_folder_that_goes_away_is_told(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_removed_folder_is_reported(server: OpenloadServer, storage: OpenloadStorage) -> None:
     async with await storage.begin(key(), "a.bin", 5) as upload:
         server.folders.clear()
         with pytest.raises(StorageUnavailable, match="is gone"):
@@ -372,7 +370,7 @@ def test_each_service_has_its_address(server: OpenloadServer) -> None:
 
 
 @pytest.mark.parametrize("port", [None, 1])
-async def test_where_uploads_are_sent_to_is_guarded(
+async def test_upload_addresses_are_guarded(
     server: OpenloadServer, monkeypatch: pytest.MonkeyPatch, port: int | None
 ) -> None:
     """The service itself may be on a private network; where it sends us may not, unless that is allowed."""

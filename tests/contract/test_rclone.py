@@ -148,7 +148,7 @@ class TestCrypt(StorageSuite):
     ) -> None:
         await super().test_unusual_names_are_kept(storage, name, everything)
 
-    async def test_names_that_are_too_long_when_encrypted_are_told(self, storage: Storage) -> None:
+    async def test_names_too_long_when_encrypted_are_reported(self, storage: Storage) -> None:
         async with await storage.begin(key(), "x" * 200, 5) as upload:
             await upload.write(0, b"hello")
             with pytest.raises(StorageError, match="needs a shorter name") as caught:
@@ -159,7 +159,7 @@ class TestCrypt(StorageSuite):
             await storage.begin(key(item=1), "x" * 200 + "/a.bin", 5)
         assert await names(storage) == ["short"]
 
-    async def test_what_lies_there_is_encrypted(self, worker: Open, crypt: Remotes, base: str) -> None:
+    async def test_stored_files_are_encrypted(self, worker: Open, crypt: Remotes, base: str) -> None:
         data = content(5 * MIB + 3)
         await save(worker(), "d/ä b.bin", data)
         assert crypt.run("cat", f"crypt:{base}/d/ä b.bin") == data
@@ -198,7 +198,7 @@ def elsewhere(request: pytest.FixtureRequest) -> tuple[Remotes, str]:
 
 
 def below(remote: str) -> str:
-    """What a path below a remote begins with."""
+    """The first folder of paths below a remote."""
     return remote if remote.endswith(":") else f"{remote}/"
 
 
@@ -233,7 +233,7 @@ async def test_other_remotes_keep_the_contract(elsewhere: tuple[Remotes, str]) -
     await storage.close()
 
 
-async def test_an_upload_that_is_given_up_leaves_nothing(elsewhere: tuple[Remotes, str]) -> None:
+async def test_aborted_upload_leaves_nothing(elsewhere: tuple[Remotes, str]) -> None:
     found, remote = elsewhere
     storage = RcloneStorage(found.options(remote, base := f"in/{secrets.token_hex(4)}"))
     async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
@@ -245,7 +245,7 @@ async def test_an_upload_that_is_given_up_leaves_nothing(elsewhere: tuple[Remote
 @pytest.mark.parametrize(
     ("fixture", "remote"), [("smb", f"wrong:{SHARE}"), ("dav", "wrong:"), ("bucket", "wrong:bucket")]
 )
-async def test_a_wrong_login_is_told(request: pytest.FixtureRequest, fixture: str, remote: str) -> None:
+async def test_wrong_login_is_reported(request: pytest.FixtureRequest, fixture: str, remote: str) -> None:
     storage = RcloneStorage(request.getfixturevalue(fixture).options(remote, "in/here"))
     with pytest.raises(StorageError, match="correct the login") as caught:
         await storage.probe()
@@ -253,14 +253,14 @@ async def test_a_wrong_login_is_told(request: pytest.FixtureRequest, fixture: st
     await storage.close()
 
 
-async def test_a_server_that_is_down_is_told(smb: Remotes) -> None:
+async def test_server_that_is_down_is_reported(smb: Remotes) -> None:
     storage = RcloneStorage(smb.options(f"down:{SHARE}", "in/here"))
     with pytest.raises(StorageUnavailable, match="refused"):
         await storage.probe()
     await storage.close()
 
 
-async def test_a_share_that_is_not_there_is_told(smb: Remotes) -> None:
+async def test_missing_share_is_reported(smb: Remotes) -> None:
     storage = RcloneStorage(smb.options("smb:nowhere", "in/here"))
     with pytest.raises(StorageError, match=r"share name cannot be found.*check the remote") as caught:
         await storage.probe()
@@ -268,7 +268,7 @@ async def test_a_share_that_is_not_there_is_told(smb: Remotes) -> None:
     await storage.close()
 
 
-async def test_a_remote_given_in_whole_keeps_its_password(tmp_path: Path) -> None:
+async def test_password_of_an_inline_remote_stays_secret(tmp_path: Path) -> None:
     port = free_port()
     for remote in (
         f":webdav,url='http://me:s3cret@127.0.0.1:{port}':",
@@ -292,11 +292,11 @@ async def test_a_remote_given_in_whole_keeps_its_password(tmp_path: Path) -> Non
         ("something else", StorageUnavailable),
     ],
 )
-def test_what_services_say_is_understood(tmp_path: Path, text: str, kind: type[StorageError]) -> None:
+def test_errors_of_services_are_classified(tmp_path: Path, text: str, kind: type[StorageError]) -> None:
     assert type(RcloneStorage(options(tmp_path))._refusal(500, text)) is kind
 
 
-async def test_a_remote_that_is_not_configured_is_told(tmp_path: Path) -> None:
+async def test_unknown_remote_is_reported(tmp_path: Path) -> None:
     storage = RcloneStorage(options(tmp_path, remote="nothere:", config_path=tmp_path / "rclone.conf"))
     with pytest.raises(StorageError, match=r"nothere|config"):
         await storage.probe()
@@ -304,13 +304,13 @@ async def test_a_remote_that_is_not_configured_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--rc-addr=0.0.0.0:1", "--config=/etc/x", "--log-file=/x", "--timeouts=1"])
-def test_flags_that_could_hurt_are_refused(tmp_path: Path, flag: str) -> None:
+def test_dangerous_flags_are_refused(tmp_path: Path, flag: str) -> None:
     with pytest.raises(ValueError, match="is not allowed"):
         options(tmp_path, flags=[flag])
     assert options(tmp_path, flags=["--tpslimit=5"]).flags == ("--tpslimit=5",)
 
 
-def test_flags_are_taken_as_people_write_them(tmp_path: Path) -> None:
+def test_common_spellings_of_flags_are_accepted(tmp_path: Path) -> None:
     written = ["--transfers", "4", "-P", "--stats", "5s", "-vv", "--b2-chunk-size=64M", "--checkers", "8"]
     assert options(tmp_path, flags=written).flags == ("--transfers=4", "--b2-chunk-size=64M", "--checkers=8")
 
@@ -325,7 +325,7 @@ def test_flags_are_taken_as_people_write_them(tmp_path: Path) -> None:
         "vault:",
     ],
 )
-async def test_a_remote_whose_server_is_away(remote: str, tmp_path: Path) -> None:
+async def test_remote_whose_server_is_down(remote: str, tmp_path: Path) -> None:
     """It is noticed without a request: also behind other remotes, as a vault is a crypt of a union of it."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -352,7 +352,5 @@ async def test_a_remote_whose_server_is_away(remote: str, tmp_path: Path) -> Non
         {"remote": ":sftp,host=127.0.0.1,port=1:", "flags": ["--sftp-host=elsewhere"]},
     ],
 )
-async def test_a_remote_whose_server_is_not_known_is_left_to_rclone(
-    more: dict[str, object], tmp_path: Path
-) -> None:
+async def test_unknown_server_of_a_remote_is_not_checked(more: dict[str, object], tmp_path: Path) -> None:
     await RcloneStorage(options(tmp_path, config_path=tmp_path / "none", **more)).reach()

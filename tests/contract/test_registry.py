@@ -1,4 +1,4 @@
-"""The list of storages, and what other packages add to it."""
+"""The table of storage types, and types of other packages."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_backend_of_another_package(monkeypatch: pytest.MonkeyPatch, tmp
         (f"{__name__}:NOT_A_BACKEND", "is not a storages.registry.Backend"),
     ],
 )
-def test_a_broken_package_names_itself(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
+def test_error_names_a_broken_package(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     install(monkeypatch, tape=value)
     with pytest.raises(ConfigError, match=message):
         options_model("tape")

@@ -65,7 +65,7 @@ class S3Suite(StorageSuite):
         await asyncio.to_thread(server.boto().upload_fileobj, BytesIO(data), bucket, "base/d/x y.bin")
         assert await load(worker(), "d/x y.bin") == data
 
-    async def test_a_cut_connection_is_told(self, server: S3Server, bucket: str) -> None:
+    async def test_broken_connection_is_reported(self, server: S3Server, bucket: str) -> None:
         async with fault_proxy(server.port) as link:
             storage = S3Storage(server.options(bucket, endpoint=f"http://127.0.0.1:{link.port}"))
             link.cut_after = MIB
@@ -82,7 +82,7 @@ class TestMoto(S3Suite):
     def server(self, moto: S3Server) -> S3Server:
         return moto
 
-    async def test_a_link_is_for_anyone(self, worker: Open) -> None:
+    async def test_presigned_url_needs_no_login(self, worker: Open) -> None:
         storage = worker()
         await save(storage, "a.bin", b"hello")
         link = await storage.url("a.bin", 60)
@@ -98,7 +98,7 @@ class TestMoto(S3Suite):
         await worker().discard(key(2), "a.bin")
         assert everything() == set()
 
-    async def test_a_commit_that_went_through_is_known(self, worker: Open) -> None:
+    async def test_successful_commit_is_recognized(self, worker: Open) -> None:
         data = content(12 * MIB)
         await save(worker(), "a.bin", data)
         async with await worker().begin(key(2), "a.bin", len(data)) as upload:
@@ -106,7 +106,7 @@ class TestMoto(S3Suite):
             await upload.commit("a.bin", len(data), replace=False)
         assert await load(worker(), "a.bin") == data
 
-    async def test_what_was_sealed_is_kept(self, worker: Open) -> None:
+    async def test_sealed_upload_is_kept(self, worker: Open) -> None:
         data = content(12 * MIB)
         async with await worker().begin(key(1), "a.bin", len(data)) as crashed:
             await fill(crashed, data, seal=True)
@@ -119,7 +119,7 @@ class TestMoto(S3Suite):
         assert await load(worker(), "a.bin") == data
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 4, None])
-    async def test_pages_of_a_server_are_not_ours(
+    async def test_html_pages_are_not_webdav(
         self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, limit: int | None
     ) -> None:
         """To S3, `a-b` comes before the folder `a/`."""
@@ -136,7 +136,7 @@ class TestMoto(S3Suite):
         assert found == names
         await storage.close()
 
-    async def test_a_file_that_changes_while_it_is_read_is_told(
+    async def test_changed_file_is_reported(
         self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = S3Storage(server.options(bucket))
@@ -149,7 +149,7 @@ class TestMoto(S3Suite):
             await load(storage, "a.bin")
         await storage.close()
 
-    async def test_a_service_that_takes_nothing_more_is_told(
+    async def test_full_service_is_reported(
         self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storages.s3.part.STALL", 0.5)
@@ -164,7 +164,7 @@ class TestMoto(S3Suite):
             await storage.close()
 
     @pytest.mark.parametrize("operation", ["list_multipart_uploads", "list_objects_v2"])
-    async def test_a_probe_tells_what_is_forbidden(
+    async def test_probe_reports_missing_permissions(
         self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, operation: str
     ) -> None:
         storage = S3Storage(server.options(bucket))
@@ -217,7 +217,7 @@ class TestRclone(S3Suite):
         ({"region": "us east"}, "region"),
     ],
 )
-async def test_what_is_wrong_is_said(moto: S3Server, changes: dict[str, str], words: str) -> None:
+async def test_wrong_options_are_reported(moto: S3Server, changes: dict[str, str], words: str) -> None:
     storage = S3Storage(moto.options(moto.bucket(), **changes))
     with pytest.raises(StorageError, match=words) as caught:
         await storage.probe()
@@ -240,12 +240,12 @@ async def test_https_to_a_server_without_is_told(moto: S3Server) -> None:
         *({"bucket_name": each} for each in ("a bucket", "bucket/folder")),
     ],
 )
-def test_what_no_service_can_be_is_refused(moto: S3Server, wrong: dict[str, str]) -> None:
+def test_impossible_service_is_refused(moto: S3Server, wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         moto.options("x", **{"bucket_name": "x"} | wrong)
 
 
-async def test_wrong_keys_are_told(rclone: S3Server) -> None:
+async def test_wrong_keys_are_reported(rclone: S3Server) -> None:
     storage = S3Storage(rclone.options(rclone.bucket(), secret_access_key="wrong"))
     with pytest.raises(StorageError, match="secret_access_key"):
         await storage.probe()
@@ -253,7 +253,7 @@ async def test_wrong_keys_are_told(rclone: S3Server) -> None:
 
 
 @pytest.mark.parametrize(("status", "words"), [(200, "not from an S3 service"), (301, "cannot be reached")])
-async def test_what_is_not_s3_is_told(moto: S3Server, status: int, words: str) -> None:
+async def test_other_service_than_s3_is_reported(moto: S3Server, status: int, words: str) -> None:
     async with canned(status, b"<html>hello</html>") as endpoint, asyncio.timeout(60):
         storage = S3Storage(moto.options("x", endpoint=endpoint))
         with pytest.raises(StorageError, match=words):
@@ -263,7 +263,7 @@ async def test_what_is_not_s3_is_told(moto: S3Server, status: int, words: str) -
         await storage.close()
 
 
-async def test_a_server_that_is_down_is_told(moto: S3Server) -> None:
+async def test_server_that_is_down_is_reported(moto: S3Server) -> None:
     storage = S3Storage(moto.options("x", endpoint=f"127.0.0.1:{free_port()}", use_ssl=False))
     with pytest.raises(StorageUnavailable):
         await storage.probe()
@@ -274,9 +274,7 @@ async def test_a_server_that_is_down_is_told(moto: S3Server) -> None:
     ("virtual_host", "address"),
     [(False, "https://s3.example.com/films/d/a.mkv?"), (True, "https://films.s3.example.com/d/a.mkv?")],
 )
-async def test_where_the_bucket_stands_in_the_address(
-    moto: S3Server, virtual_host: bool, address: str
-) -> None:
+async def test_position_of_the_bucket_in_the_url(moto: S3Server, virtual_host: bool, address: str) -> None:
     changes = {"endpoint": "s3.example.com", "virtual_host": virtual_host, "base_path": ""}
     storage = S3Storage(moto.options("films", **changes))
     assert (await storage.url("d/a.mkv", 60)).startswith(address)

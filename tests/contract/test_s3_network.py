@@ -1,4 +1,4 @@
-"""S3 through the operator's proxy, and with a service that sends us elsewhere."""
+"""S3 through a configured proxy, and with a service that redirects."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     ],
     ids=["socks5", "socks4", "http", "https"],
 )
-async def test_files_come_and_go_through_a_proxy(
+async def test_files_through_a_proxy(
     server: S3Server, tmp_path: Path, way: Behaviour, login: str, tls: bool
 ) -> None:
     ca_file, pem = private(tmp_path)
     trust.add(ca_file)
     try:
         async with proxy(way, pem if tls else "") as running:
-            # A name that this machine does not know: the proxy is asked for it.
+            # This machine cannot resolve the name; the proxy does.
             storage = S3Storage(server.options(server.bucket()), Services(proxy=running.url(login)))
             data = content(12 * MIB + 5)
             await save(storage, "d/a.bin", data)
@@ -110,10 +110,10 @@ async def _save(storage: S3Storage) -> None:
     [S3Storage.probe, lambda storage: storage.stat("a.bin"), lambda storage: storage.list(""), _read, _save],
     ids=["probe", "stat", "list", "read", "save"],
 )
-async def test_a_service_sends_us_to_nobody(
+async def test_redirects_of_a_service_are_not_followed(
     use: Callable[[S3Storage], Awaitable[object]], status: int
 ) -> None:
-    """Not even to this machine, where others may listen who trust it."""
+    """Not even to this machine, where programs may trust local connections."""
     came: list[asyncio.StreamWriter] = []
     inside = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.1", 0)
     where = f"http://127.0.0.1:{inside.sockets[0].getsockname()[1]}/latest/meta-data"

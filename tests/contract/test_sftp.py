@@ -123,7 +123,7 @@ class TestOpenSsh(Suite):
         sftp_batch(server, f'put "{tmp_path}/theirs" "{server.root}/{folder}/d/ä b.bin"')
         assert await load(storage, "d/ä b.bin") == data
 
-    async def test_a_cut_connection_is_told(
+    async def test_broken_connection_is_reported(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
         async with fault_proxy(server.port) as link:
@@ -205,7 +205,7 @@ class TestOpenSsh(Suite):
     async def test_a_server_whose_sftp_has_died(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
-        """The connection lives on, as each program there is a process of its own."""
+        """The connection stays open, because each program on the server is a process of its own."""
         storage = SftpStorage(server.options(folder), services)
         others = set(leaves(server.pid))
         await storage.probe()
@@ -216,7 +216,7 @@ class TestOpenSsh(Suite):
         await storage.probe()
         await storage.close()
 
-    async def test_a_server_whose_sftp_stands_still(
+    async def test_server_whose_sftp_hangs(
         self, server: SftpServer, folder: str, services: Services, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = SftpStorage(server.options(folder), services)
@@ -232,7 +232,7 @@ class TestOpenSsh(Suite):
         await storage.close()
         os.kill(sftp_program, signal.SIGKILL)
 
-    async def test_a_full_disk_is_told(self, server: SftpServer, folder: str, worker: Open) -> None:
+    async def test_full_disk_is_reported(self, server: SftpServer, folder: str, worker: Open) -> None:
         storage = worker()
         await storage.mkdir("")
         with mounted(server.root / folder / "small"):
@@ -256,7 +256,7 @@ async def test_a_server_without_extensions(tmp_path: Path, services: Services) -
         await storage.close()
 
 
-def test_a_host_key_that_is_none(server: SftpServer) -> None:
+def test_invalid_host_key(server: SftpServer) -> None:
     host = (server.root.parent / "host.pub").read_text()
     assert server.options("x", host_key=host)
     for wrong in ("SHA256:abcdef", "ssh-ed25519 AAAA", f"127.0.0.1 {host}"):
@@ -265,7 +265,7 @@ def test_a_host_key_that_is_none(server: SftpServer) -> None:
 
 
 class TestRclone(Suite):
-    """It writes what comes in any order, and flushes nothing."""
+    """A server that writes in any order and flushes nothing."""
 
     @pytest.fixture
     def server(self, rclone: SftpServer) -> SftpServer:
@@ -298,7 +298,7 @@ class TestAsyncSsh(Suite):
         ({"private_key": "/etc/hosts"}, "private_key cannot be used: Invalid"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_wrong_options_are_reported(
     server: SftpServer, services: Services, changes: dict[str, str], words: str
 ) -> None:
     storage = SftpStorage(server.options("x", **changes), services)
@@ -307,7 +307,7 @@ async def test_what_is_wrong_is_said(
     await storage.close()
 
 
-async def test_a_server_that_is_down_is_told(server: SftpServer, services: Services) -> None:
+async def test_server_that_is_down_is_reported(server: SftpServer, services: Services) -> None:
     storage = SftpStorage(server.options("x", port=free_port()), services)
     with pytest.raises(StorageUnavailable):
         await storage.probe()

@@ -99,7 +99,7 @@ class DavSuite(StorageSuite):
         await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
         assert await load(storage, "d/x%y.bin") == data
 
-    async def test_names_of_others_that_we_would_spell(
+    async def test_unencoded_names_of_other_programs(
         self, server: DavServer, base: str, storage: Storage, everything: Callable[[], set[str]]
     ) -> None:
         await storage.mkdir("")
@@ -117,7 +117,7 @@ class DavSuite(StorageSuite):
     async def test_usage(self, storage: Storage) -> None:
         assert await storage.usage() == Usage()
 
-    async def test_a_cut_connection_is_told(self, server: DavServer, base: str) -> None:
+    async def test_broken_connection_is_reported(self, server: DavServer, base: str) -> None:
         async with fault_proxy(server.port) as link:
             storage = WebdavStorage(server.options(base, url=f"http://127.0.0.1:{link.port}"))
             link.cut_after = 6 * MIB
@@ -129,9 +129,7 @@ class DavSuite(StorageSuite):
             assert await storage.list("") == []
             await storage.close()
 
-    async def test_a_file_that_ends_too_early_is_told(
-        self, server: DavServer, base: str, worker: Open
-    ) -> None:
+    async def test_truncated_file_is_reported(self, server: DavServer, base: str, worker: Open) -> None:
         await save(worker(), "a.bin", content(4 * MIB))
         async with fault_proxy(server.port) as link:
             link.cut_reply_after = 2 * MIB
@@ -140,7 +138,7 @@ class DavSuite(StorageSuite):
                 await load(storage, "a.bin")
             await storage.close()
 
-    async def test_an_address_is_taken_as_people_write_it(
+    async def test_common_spellings_of_an_address_are_accepted(
         self, server: DavServer, base: str, worker: Open, everything: Callable[[], set[str]]
     ) -> None:
         await worker().mkdir("Büro & 100%")
@@ -150,7 +148,7 @@ class DavSuite(StorageSuite):
         assert everything() == {"Büro & 100%/d/a.bin"}
         await storage.close()
 
-    async def test_a_folder_that_others_remove_is_made_again(
+    async def test_folder_removed_by_others_is_made_again(
         self, server: DavServer, base: str, storage: Storage
     ) -> None:
         await save(storage, "d/a.bin", b"a")
@@ -161,7 +159,7 @@ class DavSuite(StorageSuite):
                 await storage.move("e/b.bin", "d/b.bin")
         assert await load(storage, "d/b.bin") == b"b"
 
-    async def test_a_wrong_password_is_told(self, server: DavServer, base: str) -> None:
+    async def test_wrong_password_is_reported(self, server: DavServer, base: str) -> None:
         storage = WebdavStorage(server.options(base, password="wr0ng"))
         with pytest.raises(StorageError, match="password") as caught:
             await storage.probe()
@@ -193,7 +191,7 @@ class TestApache(DavSuite):
     def server(self, apache: DavServer) -> DavServer:
         return apache
 
-    async def test_a_put_is_not_the_first_to_log_in(self, server: DavServer, base: str, worker: Open) -> None:
+    async def test_login_happens_before_a_put(self, server: DavServer, base: str, worker: Open) -> None:
         await worker().mkdir("")
         storage = WebdavStorage(server.options(base, auth="auto"))
         await save(storage, "a.bin", content(3 * MIB))
@@ -212,8 +210,8 @@ class TestApache(DavSuite):
             await storage.close()
 
     @pytest.mark.parametrize("auth", ["auto", "digest"])
-    async def test_a_put_does_not_meet_a_challenge(self, server: DavServer, base: str, auth: str) -> None:
-        """What was streamed cannot be sent again: an old nonce is noticed before."""
+    async def test_put_is_never_challenged(self, server: DavServer, base: str, auth: str) -> None:
+        """A stream cannot be sent again, so an expired nonce is replaced before."""
         storage = WebdavStorage(server.options(base, auth=auth))
         async with await storage.begin(key(), "a.bin", 3 * MIB) as upload:
             login = storage._login._known["digest"]
@@ -248,7 +246,7 @@ class TestNginx(DavSuite):
         assert await load(storage, name) == b"x"
         assert everything() == {name}
 
-    async def test_a_file_that_the_server_finds_too_large_is_told(self, server: DavServer, base: str) -> None:
+    async def test_file_above_the_limit_of_the_server_is_reported(self, server: DavServer, base: str) -> None:
         storage = WebdavStorage(server.options(base))
         async with await storage.begin(key(), "a.bin", 65 * MIB) as upload:
             with pytest.raises(StorageError, match="client_max_body_size"):
@@ -312,7 +310,7 @@ def test_names_survive_a_listing(names: list[str], step: int) -> None:
         multistatus(response("/a"))[:-20],
     ],
 )
-async def test_what_is_not_webdav_is_told(body: bytes) -> None:
+async def test_other_service_than_webdav_is_reported(body: bytes) -> None:
     async with canned(207, body) as url:
         with pytest.raises(StorageError, match="not WebDAV"):
             await ask(url)
@@ -330,7 +328,7 @@ async def test_what_is_not_webdav_is_told(body: bytes) -> None:
         (507, NoSpace, "free some space"),
     ],
 )
-async def test_what_the_server_says_is_told(status: int, kind: type[StorageError], words: str) -> None:
+async def test_errors_of_the_server_are_reported(status: int, kind: type[StorageError], words: str) -> None:
     headers = {"Location": "https://me:secret@files.example/dav?key=secret"}
     async with canned(status, b"no", headers) as url:
         with pytest.raises(kind, match=words) as caught:
@@ -339,7 +337,7 @@ async def test_what_the_server_says_is_told(status: int, kind: type[StorageError
     assert "dav" in str(caught.value)
 
 
-async def test_a_server_that_cannot_move_is_told_by_the_probe(
+async def test_probe_reports_a_server_that_cannot_move(
     monkeypatch: pytest.MonkeyPatch, wsgidav: DavServer
 ) -> None:
     storage = WebdavStorage(wsgidav.options(f"b{uuid4().hex}"))
@@ -357,7 +355,7 @@ async def test_a_server_that_cannot_move_is_told_by_the_probe(
     await storage.close()
 
 
-async def test_a_server_that_is_down_is_told() -> None:
+async def test_server_that_is_down_is_reported() -> None:
     with pytest.raises(StorageUnavailable, match="refused"):
         await ask(f"http://127.0.0.1:{free_port()}")
 
@@ -374,7 +372,7 @@ async def test_a_server_that_is_down_is_told() -> None:
         "http://files.example/#/films",
     ],
 )
-async def test_an_address_that_cannot_work_is_refused(url: str) -> None:
+async def test_impossible_address_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         await ask(url)
 
@@ -411,7 +409,7 @@ async def test_quotas(body: str, usage: Usage) -> None:
     ],
     ids=["files", "text"],
 )
-async def test_a_listing_without_end(
+async def test_endless_listing(
     repeated: bytes, most: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is neither read nor kept for ever."""
@@ -441,7 +439,7 @@ async def test_a_listing_without_end(
 
 
 @pytest.mark.parametrize("location", ["http://xn--a/", "http://a:b/", "http://[", "//"])
-async def test_a_redirect_to_what_is_no_url(location: str) -> None:
+async def test_redirect_to_an_invalid_url(location: str) -> None:
     async with canned(302, b"", {"Location": location}) as url:
         storage = WebdavStorage(WebdavOptions(name="cloud", type="webdav", url=url))
         with pytest.raises(StorageError):
