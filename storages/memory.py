@@ -11,7 +11,8 @@ from pydantic import Field
 
 from saveany.errors import NameTaken, StorageError
 from storages.base import Capabilities, Entry, Services, StorageOptions
-from storages.remote import Chunks, RemoteStorage
+from storages.chunks import Chunks
+from storages.remote import RemoteStorage
 
 PIECE = 1 << 18
 

@@ -71,7 +71,9 @@ TYPES = table(
     ),
     (
         "sftp",
-        Backend("storages.sftp:SftpOptions", "storages.sftp:SftpStorage", "a machine with SSH"),
+        Backend(
+            "storages.sftp.options:SftpOptions", "storages.sftp.storage:SftpStorage", "a machine with SSH"
+        ),
     ),
     (
         "ftp",
@@ -91,7 +93,11 @@ TYPES = table(
     ),
     (
         "alist",
-        Backend("storages.alist:AlistOptions", "storages.alist:AlistStorage", "an AList or OpenList server"),
+        Backend(
+            "storages.alist.options:AlistOptions",
+            "storages.alist.storage:AlistStorage",
+            "an AList or OpenList server",
+        ),
     ),
     (
         "rclone",

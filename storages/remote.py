@@ -15,18 +15,17 @@ from __future__ import annotations
 import abc
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
 from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, plausible
+from storages.chunks import Chunk, ChunkChannel, Chunks, single_chunk
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
-from storages.sequential import Chunk, SequentialUpload
+from storages.sequential import SequentialUpload
 
 #: Begins the mark of a part that its writer can no longer commit.
 _FENCED = "old"
-
-Chunks = AsyncIterator[Chunk]
 
 
 class RemoteStorage(Storage):
@@ -175,7 +174,7 @@ class RemoteStorage(Storage):
         name = f"{part}-named"
         await self._make_folder("")
         try:
-            await self._put(part, _one(sent), len(sent))
+            await self._put(part, single_chunk(sent), len(sent))
             await self._rename(part, name, replace=False)
             back = await self._read_back(name) if self.capabilities.reads else sent
         except FileNotFoundError:
@@ -323,7 +322,7 @@ class RemoteUpload(SequentialUpload):
         self._part = part
         self._size = size
         self._start = start
-        self._chunks = _ChunkChannel()
+        self._chunks = ChunkChannel()
         self._putting: asyncio.Task[None] | None = None
 
     async def _send(self, data: Chunk) -> None:
@@ -408,36 +407,6 @@ class RemoteUpload(SequentialUpload):
         super()._check_open()
         if self._putting is not None and self._putting.done():
             self._putting.result()  # raises the error of a put that has failed
-
-
-class _ChunkChannel(AsyncIterator[Chunk]):
-    """Passes chunks from `write` to a put. A chunk is done with when the put requests the next one."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Queue[Chunk | None] = asyncio.Queue(1)
-        self._taken: asyncio.Future[None] | None = None
-
-    def give(self, chunk: Chunk) -> asyncio.Future[None]:
-        """Offer a chunk; the future is done when its buffer may be reused."""
-        self._taken = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(chunk)
-        return self._taken
-
-    def end(self) -> None:
-        """End the stream of chunks."""
-        self._waiting.put_nowait(None)
-
-    async def __anext__(self) -> Chunk:
-        if self._taken and not self._taken.done() and self._waiting.empty():
-            self._taken.set_result(None)
-        chunk = await self._waiting.get()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-
-async def _one(chunk: Chunk) -> Chunks:
-    yield chunk
 
 
 def _join(folder: str, name: str) -> str:

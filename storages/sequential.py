@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from saveany.errors import StorageError
 from storages.base import Range, Receipt, Storage, Upload
+from storages.chunks import Chunk
 from storages.parts import split
-
-Chunk = bytes | bytearray | memoryview
 
 
 class SequentialUpload(Upload):

@@ -13,8 +13,8 @@ import httpx
 from saveany.errors import InvalidInput, StorageError, StorageUnavailable
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard, Network
+from storages.chunks import Chunks
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_url, silent_server
-from storages.remote import Chunks
 
 #: Seconds to connect, and seconds in which a server must send or accept more bytes.
 _CONNECT, _SILENCE = 15.0, 60.0

@@ -19,6 +19,7 @@ import aioftp
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
+from storages.chunks import Chunks
 from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient, cut
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import (
@@ -31,7 +32,7 @@ from storages.ftp.replies import (
 )
 from storages.names import Encoder
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
-from storages.remote import Chunks, RemoteStorage
+from storages.remote import RemoteStorage
 
 _ABORT_SECONDS = 2  # seconds in which a server must confirm what it has received of an aborted upload
 #: Idle seconds after which a connection is tested before it is reused.

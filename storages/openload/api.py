@@ -18,9 +18,9 @@ import httpx
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from storages.base import Entry
+from storages.chunks import Chunks
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
-from storages.remote import Chunks
 from storages.web import Web, as_body
 
 #: Seconds between two looks at something that takes time: the first pause, and the longest.

@@ -22,6 +22,7 @@ import httpx
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Receipt, Services
+from storages.chunks import Chunk, Chunks
 from storages.openload.api import (
     FIRST_POLL,
     LAST_POLL,
@@ -34,8 +35,7 @@ from storages.openload.api import (
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
 from storages.parts import RESERVED, split
-from storages.remote import Chunks, RemoteStorage
-from storages.sequential import Chunk
+from storages.remote import RemoteStorage
 from storages.web import Web
 
 #: Seconds in which a service must know of a file that it has taken.

@@ -27,13 +27,14 @@ from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from storages.base import Capabilities, Entry, Services, Usage
+from storages.chunks import Chunks
 from storages.names import Encoder
 from storages.one_time_url import offered
 from storages.rclone.daemon import RcloneDaemon
 from storages.rclone.options import RcloneOptions
 from storages.rclone.targets import servers
 from storages.reachability import check_port
-from storages.remote import Chunks, RemoteStorage
+from storages.remote import RemoteStorage
 from storages.web import body
 
 _SILENCE, _SLOW_REPLY = 60.0, 600.0

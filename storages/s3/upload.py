@@ -14,11 +14,12 @@ from storages.base import (
     Storage,
     UploadKey,
 )
+from storages.chunks import Chunk
 from storages.s3.bucket import S3Bucket
 from storages.s3.objects import OWNER, owner_of
 from storages.s3.options import MIB
 from storages.s3.part import UploadPart
-from storages.sequential import Chunk, SequentialUpload
+from storages.sequential import SequentialUpload
 
 #: Maximum number of parts of a multipart upload, and of those in flight.
 PARTS, AT_ONCE = 10_000, 3

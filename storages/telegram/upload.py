@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from storages.base import (
     Receipt,
 )
-from storages.sequential import Chunk, SequentialUpload
+from storages.chunks import Chunk
+from storages.sequential import SequentialUpload
 from storages.telegram.messages import PART
 from storages.video import Video, VideoProbe
 

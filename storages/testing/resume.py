@@ -45,7 +45,9 @@ class ResumeTests(SuiteBase):
     @needs("random_writes")
     @needs("resumes")
     @pytest.mark.parametrize("checked_before", [False, True])
-    async def test_resume(self, worker: Open, checked_before: bool, everything: Callable[[], set[str]]) -> None:
+    async def test_resume(
+        self, worker: Open, checked_before: bool, everything: Callable[[], set[str]]
+    ) -> None:
         data, keep = content(5 * MIB), [(0, 2 * MIB), (3 * MIB, 4 * MIB)]
         chunks = parts(data)
         async with await worker().begin(key(1), "d/a.bin", len(data)) as crashed:

@@ -26,8 +26,9 @@ import httpx
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Services, Usage
+from storages.chunks import Chunks
 from storages.parts import is_reserved
-from storages.remote import Chunks, RemoteStorage
+from storages.remote import RemoteStorage
 from storages.web import Web, as_body
 from storages.webdav.auth import Credentials
 from storages.webdav.names import encode_name

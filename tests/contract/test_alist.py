@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
-from storages.alist import AlistStorage
+from storages.alist.storage import AlistStorage
 from storages.base import Services
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import MIB, content, fill, key, load, save
@@ -155,7 +155,7 @@ async def test_replacement_whose_reply_is_lost_leaves_no_other_file(
 async def test_forgotten_task_is_not_a_success(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storages.alist._SETTLE", 0.2)
+    monkeypatch.setattr("storages.alist.storage._SETTLE", 0.2)
     async with await storage.begin(key(), "a.bin", 5) as upload:
         server.looks = 1 << 30
         await upload.write(0, b"hello")

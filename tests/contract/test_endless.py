@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape
 import pytest
 
 from saveany.errors import StorageError
-from storages.alist import AlistOptions, AlistStorage
+from storages.alist.options import AlistOptions
+from storages.alist.storage import AlistStorage
 from storages.base import Entry, Services, Storage
 from storages.ftp.options import FtpOptions
 from storages.ftp.storage import FtpStorage
@@ -22,7 +23,8 @@ from storages.openload.options import OpenloadOptions
 from storages.openload.storage import OpenloadStorage
 from storages.s3.options import S3Options
 from storages.s3.storage import S3Storage
-from storages.sftp import SftpOptions, SftpStorage
+from storages.sftp.options import SftpOptions
+from storages.sftp.storage import SftpStorage
 from storages.webdav.options import WebdavOptions
 from storages.webdav.storage import WebdavStorage
 from tests.fixtures import ftp, sftp
@@ -159,7 +161,7 @@ async def test_reply_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.sftp.MAX_ENTRIES", 5)
+    monkeypatch.setattr("storages.sftp.storage.MAX_ENTRIES", 5)
     with sftp.asyncssh(tmp_path) as server:
         fields = {"name": "box", "type": "sftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
         options = SftpOptions.model_validate(fields | dict(server.login))

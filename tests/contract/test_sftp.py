@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Services, Usage
-from storages.sftp import SftpStorage
+from storages.sftp.storage import SftpStorage
 from storages.testing import Open, StorageSuite
 from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.contract.disk import mounted
@@ -225,7 +225,7 @@ class TestOpenSsh(Suite):
         (sftp_program,) = {*leaves(server.pid)} - others
         os.kill(sftp_program, signal.SIGSTOP)
         with monkeypatch.context() as patch:
-            patch.setattr("storages.sftp.asyncio.timeout", partial(_soon, asyncio.timeout))
+            patch.setattr("storages.sftp.storage.asyncio.timeout", partial(_soon, asyncio.timeout))
             with pytest.raises(StorageUnavailable):
                 await storage.stat("a")
         await storage.probe()

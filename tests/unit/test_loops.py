@@ -15,7 +15,7 @@ LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
-        storages.local.jail.Disk.run storages.ftp.storage.FtpStorage.close storages.sftp._pipelined
+        storages.local.jail.Disk.run storages.ftp.storage.FtpStorage.close storages.sftp.pipeline.pipelined
         storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
@@ -26,7 +26,7 @@ OF_ONE = {
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
-        storages.alist._AlistApi._poll_task storages.openload.api.OpenloadApi._poll
+        storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
         storages.telegram.upload.TelegramUpload._send

@@ -20,7 +20,7 @@ from saveany.config import Config
 from saveany.errors import SaveAnyError
 from saveany.net import trust
 from saveany.store import connect
-from storages.alist import AlistStorage
+from storages.alist.storage import AlistStorage
 from storages.base import Services, Storage
 from storages.openload.storage import OpenloadStorage
 from storages.rclone.storage import RcloneStorage

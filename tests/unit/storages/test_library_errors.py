@@ -15,7 +15,8 @@ from storages.ftp.options import FtpOptions
 from storages.ftp.storage import FtpStorage
 from storages.s3.bucket import S3Bucket
 from storages.s3.options import S3Options
-from storages.sftp import SftpOptions, SftpStorage
+from storages.sftp.options import SftpOptions
+from storages.sftp.storage import SftpStorage
 
 Edge = Callable[[], AbstractContextManager[None]]
 

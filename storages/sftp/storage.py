@@ -10,62 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import asyncssh
-from pydantic import Field, SecretStr, field_validator
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
-from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, StorageOptions, Usage, endless_listing
+from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
+from storages.chunks import Chunks
 from storages.reachability import check_port
-from storages.remote import Chunks, RemoteStorage
+from storages.remote import RemoteStorage
+from storages.sftp.options import SftpOptions
+from storages.sftp.pipeline import CONNECT, SILENCE, SLOW_REPLY, FileWriter, open_file, pipelined, reads_of
 
-#: Seconds to connect, and for a reply.
-_CONNECT, _SILENCE = 15, 60
 _SHORT: Final = 1.0  # seconds without a reply after which `reach` tries a new connection
-_SLOW: Final = 600  # seconds for listing a big folder, or for flushing to a disk
+
+
 _PIECE: Final = 1 << 20  # maximum bytes of one read or write; a server may allow fewer
-_IN_FLIGHT: Final = 5 << 19  # bytes of concurrent reads or writes: more than the window of OpenSSH
-
-T = TypeVar("T")
-
-
-class SftpOptions(StorageOptions):
-    """Options of an `sftp` storage."""
-
-    host: str = Field(min_length=1, description="Name or address of the server.", examples=["nas.lan"])
-    port: int = Field(default=22, ge=1, le=65535, description="Its SSH port.")
-    username: str = Field(min_length=1, description="User name.", examples=["me"])
-    password: SecretStr = Field(default=SecretStr(""), description="Password, if no key is used.")
-    private_key: Path | None = Field(
-        default=None, description="File of a private key.", examples=["/home/me/.ssh/id_ed25519"]
-    )
-    passphrase: SecretStr = Field(default=SecretStr(""), description="Passphrase of the private key.")
-    host_key: str = Field(
-        default="",
-        description="The server's public key, as `ssh-keyscan` prints it after the name. Empty: the first "
-        "key is stored in data_dir, and any other key is refused.",
-        examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOSKkQZKL1RPM0faQaNE1HW71MeiHJVF4woRibbImU3J"],
-    )
-    base_path: str = Field(
-        default="",
-        description="Folder on the server; a relative one is below the user's home.",
-        examples=["/srv/films"],
-    )
-
-    @field_validator("host_key")
-    @classmethod
-    def _a_key(cls, value: str) -> str:
-        try:
-            return value and asyncssh.import_public_key(value).export_public_key().decode()
-        except ValueError:
-            raise ValueError(
-                "must be one public key as `ssh-keyscan` prints it after the name, such as ssh-ed25519 AAAA…"
-            ) from None
 
 
 class SftpStorage(RemoteStorage):
@@ -88,13 +50,13 @@ class SftpStorage(RemoteStorage):
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
         self._opening = asyncio.Lock()
-        self._puts: dict[str, _Put] = {}  # the running ones, by path
+        self._puts: dict[str, FileWriter] = {}  # the running ones, by path
 
     # The connection.
 
     @asynccontextmanager
     async def _session(
-        self, path: str, seconds: float | None = _SILENCE
+        self, path: str, seconds: float | None = SILENCE
     ) -> AsyncIterator[asyncssh.SFTPClient]:
         """The client, for at most `seconds`. Errors in the block become those of the contract. After one that
         shows a dead connection, the next call connects again."""
@@ -113,8 +75,8 @@ class SftpStorage(RemoteStorage):
         async with self._opening:
             if self._client is None or self._connection is None or self._connection.is_closed():
                 await self.close()
-                self._connection = await asyncio.wait_for(self._connect(), _CONNECT)
-                self._client = await asyncio.wait_for(self._connection.start_sftp_client(), _CONNECT)
+                self._connection = await asyncio.wait_for(self._connect(), CONNECT)
+                self._client = await asyncio.wait_for(self._connection.start_sftp_client(), CONNECT)
             return self._client
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
@@ -130,7 +92,7 @@ class SftpStorage(RemoteStorage):
             known_hosts=line,
             agent_path=None,
             config=None,
-            keepalive_interval=_SILENCE / 4,
+            keepalive_interval=SILENCE / 4,
             encryption_algs=_CIPHERS,
         )
         if not trusted and (key := connection.get_server_host_key()):
@@ -206,12 +168,12 @@ class SftpStorage(RemoteStorage):
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         async with (
             self._session(path, None) as sftp,
-            _opened(sftp, self._full(path), "r+b" if offset else "wb") as file,
+            open_file(sftp, self._full(path), "r+b" if offset else "wb") as file,
         ):
             most = min(_PIECE, sftp.limits.max_write_len)
             if offset:
-                await asyncio.wait_for(file.truncate(offset), _SILENCE)
-            self._puts[path] = put = _Put(file, offset, most)
+                await asyncio.wait_for(file.truncate(offset), SILENCE)
+            self._puts[path] = put = FileWriter(file, offset, most)
             try:
                 await put.take(chunks)
                 await put.flush()
@@ -275,7 +237,7 @@ class SftpStorage(RemoteStorage):
                 ) from error
 
     async def _scan(self, path: str) -> list[Entry]:
-        async with self._session(path, _SLOW) as sftp:
+        async with self._session(path, SLOW_REPLY) as sftp:
             try:
                 found = []
                 async for each in sftp.scandir(self._full(path).encode()):
@@ -300,9 +262,9 @@ class SftpStorage(RemoteStorage):
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         path = file.path
-        async with self._session(path, None) as sftp, _opened(sftp, self._full(path), "rb") as opened:
+        async with self._session(path, None) as sftp, open_file(sftp, self._full(path), "rb") as opened:
             most = min(_PIECE, sftp.limits.max_read_len)
-            async with aclosing(_pipelined(_reads(opened, start, end, most), most)) as pieces:
+            async with aclosing(pipelined(reads_of(opened, start, end, most), most)) as pieces:
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(
@@ -339,14 +301,22 @@ _CIPHERS: Final = (
     "aes256-ctr",
     "chacha20-poly1305@openssh.com",
 )
+
+
 _FULL: Final = "the disk of the server is full; free some space"
+
+
 #: Errors that show that the connection, or the SFTP program on the server, is dead.
 _GONE: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, TimeoutError)
+
+
 #: All errors that the library raises. Parsing packets and keys raises built-in ones.
 _LIBRARY: Final = (
     *(asyncssh.Error, asyncssh.ChannelListenError, asyncssh.PasswordChangeRequired),
     *(OSError, TimeoutError, EOFError, ValueError),
 )
+
+
 _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
     (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, _FULL),
     (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; free some space"),
@@ -370,86 +340,6 @@ _MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = 
         "the server offers this user no SFTP, or has too many connections",
     ),
 )
-
-
-@asynccontextmanager
-async def _opened(sftp: asyncssh.SFTPClient, path: str, mode: str) -> AsyncIterator[asyncssh.SFTPClientFile]:
-    # 0: the library must not split blocks, because it loses track of sent ones when it is canceled.
-    file = await asyncio.wait_for(sftp.open(path, mode, block_size=0), _SILENCE)
-    try:
-        yield file
-    finally:
-        await asyncio.wait_for(file.close(), _SILENCE)
-
-
-class _Put:
-    """A file that is being written. Bytes that the server has not confirmed may be missing, even before the
-    end of the file: some servers write in any order."""
-
-    def __init__(self, file: asyncssh.SFTPClientFile, start: int, most: int) -> None:
-        self._file = file
-        self._most = most  # bytes of one write
-        self.there = start  # bytes that the server has confirmed, without a gap
-
-    async def take(self, chunks: Chunks) -> None:
-        """Write all chunks."""
-        async with aclosing(_pipelined(self._writes(chunks), self._most)) as written:
-            async for size in written:
-                self.there += size
-
-    async def _writes(self, chunks: Chunks) -> AsyncGenerator[Coroutine[Any, Any, int], None]:
-        at = self.there
-        async for chunk in chunks:
-            view = memoryview(chunk)
-            for start in range(0, len(view), self._most):
-                piece = bytes(view[start : start + self._most])
-                yield self._file.write(piece, at)
-                at += len(piece)
-
-    async def flush(self) -> int:
-        """Flush to the server's disk, if the server can; returns the number of bytes before."""
-        there = self.there
-        try:
-            await asyncio.wait_for(self._file.fsync(), _SLOW)
-        except asyncssh.SFTPOpUnsupported:
-            return there
-        return there
-
-
-async def _reads(
-    file: asyncssh.SFTPClientFile, start: int, end: int, most: int
-) -> AsyncGenerator[Coroutine[Any, Any, tuple[int, int, bytes]], None]:
-    for at in range(start, end, most):
-        yield _read_piece(file, at, min(most, end - at))
-
-
-async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tuple[int, int, bytes]:
-    piece: Any = await file.read(size, at)
-    return at, size, piece
-
-
-async def _in_time(task: asyncio.Task[T]) -> T:
-    return task.result() if task.done() else await asyncio.wait_for(task, _SILENCE)
-
-
-async def _pipelined(
-    calls: AsyncGenerator[Coroutine[Any, Any, T], None], size: int
-) -> AsyncGenerator[T, None]:
-    """The results of calls, in order. Each call transfers `size` bytes; as many as `_IN_FLIGHT` bytes run at
-    once, because each takes a round trip."""
-    running: deque[asyncio.Task[T]] = deque()
-    try:
-        async with aclosing(calls):
-            async for call in calls:
-                running.append(asyncio.create_task(call))
-                if len(running) * size >= _IN_FLIGHT:
-                    yield await _in_time(running.popleft())
-        while running:
-            yield await _in_time(running.popleft())
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _entry(path: str, attrs: asyncssh.SFTPAttrs) -> Entry | None:

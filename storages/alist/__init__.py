@@ -1,0 +1,1 @@
+"""Drives behind an OpenList or AList server."""

@@ -1,0 +1,1 @@
+"""Machines with SSH, through SFTP."""
