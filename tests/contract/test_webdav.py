@@ -320,10 +320,10 @@ async def test_other_service_than_webdav_is_reported(body: bytes) -> None:
     ("status", "kind", "words"),
     [
         (301, StorageError, "https://files.example/dav; correct url"),
-        (403, StorageError, "what the user may do"),
-        (405, StorageError, "no WebDAV"),
+        (403, StorageError, "permissions of the user"),
+        (405, StorageError, "does not support WebDAV"),
         (418, StorageError, "418"),
-        (429, StorageUnavailable, "slow down"),
+        (429, StorageUnavailable, "too many requests"),
         (502, StorageUnavailable, "502"),
         (507, NoSpace, "free some space"),
     ],
