@@ -143,7 +143,11 @@ def backend(type_: str) -> Backend | None:
     """The backend of a type, None if there is none. Raises `ConfigError` if its package is broken."""
     plugins = [entry for entry in _plugins() if entry.name == type_]
     if len(plugins) + (type_ in TYPES) > 1:
-        raise ConfigError(f"storage type {type_!r} is registered twice: remove {_packages(plugins)}")
+        raise ConfigError(
+            "storage type {type!r} is registered twice; remove {packages}",
+            type=type_,
+            packages=_packages(plugins),
+        )
     return _load(plugins[0]) if plugins else TYPES.get(type_)
 
 
@@ -161,7 +165,10 @@ def open_storage(options: StorageOptions, services: Services | None = None) -> S
     known = backend(options.type)
     if known is None:
         raise ConfigError(
-            f"storage {options.name!r}: no type {options.type!r}; there are {', '.join(types())}"
+            "storage {storage!r}: unknown type {type!r}; the types are {types}",
+            storage=options.name,
+            type=options.type,
+            types=", ".join(types()),
         )
     storage: Storage = _attribute(options.type, known.storage, Storage)(options, services or Services())
     return storage
@@ -171,7 +178,7 @@ def capabilities(type_: str) -> Capabilities:
     """The capabilities of storages of a type. Imports the backend."""
     known = backend(type_)
     if known is None:
-        raise ConfigError(f"there is no storage type {type_!r}")
+        raise ConfigError("unknown storage type {type!r}", type=type_)
     found: Capabilities = _attribute(type_, known.storage, Storage).capabilities
     return found
 
@@ -190,11 +197,18 @@ def _load(entry: EntryPoint) -> Backend:
         loaded = entry.load()
     except Exception as error:
         raise ConfigError(
-            f"storage type {entry.name!r} of package {_packages([entry])} cannot be loaded ({error}); "
-            "install it again or remove it"
+            "storage type {type!r} of package {package} cannot be loaded ({reason}); install the "
+            "package again, or remove it",
+            type=entry.name,
+            package=_packages([entry]),
+            reason=str(error),
         ) from error
     if not isinstance(loaded, Backend):
-        raise ConfigError(f"storage type {entry.name!r}: {entry.value} is not a storages.registry.Backend")
+        raise ConfigError(
+            "storage type {type!r}: {object} is not a storages.registry.Backend",
+            type=entry.name,
+            object=entry.value,
+        )
     return loaded
 
 
@@ -204,10 +218,16 @@ def _attribute(type_: str, path: str, base: type) -> Any:
         found = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ConfigError(
-            f"storage type {type_!r} needs the Python package {error.name!r}, which is not installed"
+            "storage type {type!r} needs the Python package {package!r}, which is not installed",
+            type=type_,
+            package=error.name or "",
         ) from error
     except AttributeError as error:
-        raise ConfigError(f"storage type {type_!r}: {module} has no {name!r}") from error
+        raise ConfigError(
+            "storage type {type!r}: {module} has no {name!r}", type=type_, module=module, name=name
+        ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"storage type {type_!r}: {path} is not a {base.__name__}")
+        raise ConfigError(
+            "storage type {type!r}: {path} is not a {base}", type=type_, path=path, base=base.__name__
+        )
     return found

@@ -117,7 +117,7 @@ class AlistStorage(RemoteStorage):
             await self._api.call("fs/mkdir", {"path": self._at(path)})
         except (NameTaken, NotADirectoryError):
             raise StorageError(
-                "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                "storage {storage!r}: {path!r} is a file, but a folder is needed there",
                 storage=self.name,
                 path=path,
             ) from None

@@ -20,18 +20,20 @@ class OpenloadOptions(StorageOptions):
     )
     base_url: str = Field(
         default="",
-        description="Address of the API, up to /file/ul. Left out: that of the service.",
+        description="Address of the API, up to /file/ul. Left out: the address of the service.",
         examples=["https://api.example.com/1"],
     )
     login: str = Field(
-        min_length=1, description="API login, from the settings of your account there.", examples=["a1b2c3"]
+        min_length=1, description="API login, from the settings of your account.", examples=["a1b2c3"]
     )
     key: SecretStr = Field(description="API key, from the same place.", examples=["f6e5d4"])
-    base_path: str = Field(min_length=1, description="Folder there; made if missing.", examples=["telegram"])
+    base_path: str = Field(
+        min_length=1, description="Folder on the service; made if it is missing.", examples=["telegram"]
+    )
     pull: bool = Field(
         default=False,
-        description="Have the service fetch files of `directlinks` by itself, where that needs no headers, "
-        "cookies or password: no byte comes here then, and the file has no sha256.",
+        description="Let the service fetch files of `directlinks` itself if they need no headers, cookies or "
+        "password. Their bytes do not pass through this machine, and they have no sha256.",
     )
 
     @model_validator(mode="after")

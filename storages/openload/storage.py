@@ -1,12 +1,13 @@
-"""Video hosts with openload's API: Streamtape, pstream, their relatives. Untested against the live services.
+"""Video hosts with openload's API: Streamtape, pstream and their relatives. Not tested with the live
+services.
 
-Every call is a GET that answers `{status, msg, result}`, mostly with HTTP 200 whatever the status; login and
-key stand in its query. Files and folders have ids: a path is looked up folder by folder, and what was seen of
-folders is remembered. A name may be there several times: of such files the newest is shown, and a replaced
-one is removed after the new one has its name. A rename goes by id, so `finished` stops a sealed upload only
-if that does not look its part up at the same moment.
+Every call is a GET request with login and key in its query. Its reply is `{status, msg, result}`, mostly with
+the HTTP status 200 whatever `status` is. Files and folders have ids: a path is resolved folder by folder, and
+the ids of folders are cached. Several files may have the same name: the newest is listed, and a replaced file
+is removed after the new one has its name. A rename names an id, so `finished` can stop a sealed upload only
+if that is not reading the id of its part at the same moment.
 
-Their documentation: https://streamtape.com/api and https://pstream.net/api-documentation.
+Documentation: https://streamtape.com/api and https://pstream.net/api-documentation.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ from storages.parts import RESERVED, split
 from storages.remote import RemoteStorage
 from storages.web import Web
 
-#: Seconds in which a service must know of a file that it has taken.
+#: Seconds in which the service must list a file that it has received.
 _SETTLE: Final = 60.0
-#: Looks after an upload that was given up at its end.
-_SWEEPS: Final = 5
+#: Checks for the file of an upload that was aborted at its end.
+_LATE_CHECKS: Final = 5
 
 
 class OpenloadStorage(RemoteStorage):
-    """A folder of an account there. What is saved is watched there, not read back (no `reads`).
+    """A folder of an account. Videos are watched on the service; files cannot be read (no `reads`).
 
-    `url` gives the service's page of a file, which does not expire. Streamtape takes files up to 15 GB.
+    `url` returns the page of a file, which does not expire. Streamtape accepts files up to 15 GB.
     """
 
     capabilities = Capabilities(
@@ -61,24 +62,24 @@ class OpenloadStorage(RemoteStorage):
         self._api = OpenloadApi(options, self._web)
         self._base = "/" + options.base_path.strip("/")
         self._pulls = options.pull
-        self._ids = {"": ""}  # of folders, by path there; the root has none
-        self._making = asyncio.Lock()  # they would make a folder twice
+        self._ids = {"": ""}  # ids of folders, by path on the service; that of the root is empty
+        self._folder_lock = asyncio.Lock()  # concurrent uploads would make a folder twice
 
     async def reach(self) -> None:
         """As in the contract."""
         await self._web.reach(self._address)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close connections."""
         await self._web.close()
 
-    # Paths and ids. A place is a path there, from the root on.
+    # Paths and ids. A place is a path on the service, from its root.
 
     def _at(self, path: str) -> str:
         return f"{self._base}/{path}" if path else self._base
 
     async def _id(self, place: str) -> str:
-        """Of a folder. Raises `FileNotFoundError`."""
+        """The id of a folder. Raises `FileNotFoundError`."""
         if place not in self._ids:
             above, _, name = place.rpartition("/")
             folders = (await self._listing(above)).folders
@@ -88,7 +89,7 @@ class OpenloadStorage(RemoteStorage):
         return self._ids[place]
 
     async def _listing(self, place: str) -> FolderListing:
-        """What is in a folder. Raises `FileNotFoundError`."""
+        """The contents of a folder. Raises `FileNotFoundError`."""
         remembered = place in self._ids
         folder = await self._id(place)
         try:
@@ -100,11 +101,11 @@ class OpenloadStorage(RemoteStorage):
                 raise self._api.malformed() from None
             if not remembered:
                 raise
-        self._ids = {"": ""}  # it was removed, perhaps made anew
+        self._ids = {"": ""}  # the folder was removed, and perhaps made again
         return await self._listing(place)
 
     async def _files(self, path: str) -> tuple[FolderListing, list[OpenloadFile]]:
-        """What is in the folder of a path, and the files of its name, newest first."""
+        """The contents of the folder of a path, and the files with its name, newest first."""
         folder, _, name = self._at(path).rpartition("/")
         listing = await self._listing(folder)
         return listing, listing.named(name)
@@ -134,17 +135,17 @@ class OpenloadStorage(RemoteStorage):
             await self._check(sent, path, NAMES.encode(name), size)
         except BaseException as error:
             if whole:
-                await asyncio.shield(self._sweep(path))
+                await asyncio.shield(self._remove_late(path))
             if isinstance(error, FileNotFoundError):
                 raise StorageUnavailable(
-                    "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
+                    "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
                 ) from error
             raise
 
-    async def _sweep(self, path: str) -> None:
-        """Remove an upload that came in whole and was given up then: the service shows it a moment later."""
+    async def _remove_late(self, path: str) -> None:
+        """Remove the file of an upload that was complete when it was aborted: the service lists it late."""
         pause = FIRST_POLL
-        for _ in range(_SWEEPS):
+        for _ in range(_LATE_CHECKS):
             with suppress(StorageError, FileNotFoundError):
                 _, files = await self._files(path)
                 await self._remove_all(files)
@@ -154,10 +155,10 @@ class OpenloadStorage(RemoteStorage):
             pause *= 2
 
     async def _check(self, sent: Any, path: str, name: str, size: int | None) -> None:
-        """Wait until the service knows what was sent, which must be whole, and see to its name."""
+        """Wait until the service lists the new file, and check its size and name."""
         with self._api.parsing():
             file = str(sent["id"])
-        info = await self._settled(file, path)
+        info = await self._details_of_new(file, path)
         with self._api.parsing():
             named, arrived = str(info["name"]), int(info["size"])
         if arrived != size:
@@ -168,11 +169,11 @@ class OpenloadStorage(RemoteStorage):
                 size=size or 0,
                 arrived=arrived,
             )
-        if named != name:  # some drop the extension of what is uploaded
+        if named != name:  # some services drop the extension
             await self._api.call("file/rename", file=file, name=name)
 
-    async def _settled(self, file: str, path: str) -> Mapping[str, Any]:
-        """What the service knows of a file that it has just taken; waits until it does."""
+    async def _details_of_new(self, file: str, path: str) -> Mapping[str, Any]:
+        """The details of a new file; waits until the service has them."""
         pause, until = FIRST_POLL, time.monotonic() + _SETTLE
         while time.monotonic() < until:
             reply = await self._api.about("file/info", file=file)
@@ -187,7 +188,7 @@ class OpenloadStorage(RemoteStorage):
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_POLL)
         raise StorageUnavailable(
-            "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
+            "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
         )
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
@@ -207,7 +208,8 @@ class OpenloadStorage(RemoteStorage):
         await self._remove_all([each for each in taken if each.id != file.id])
 
     async def _move(self, file: OpenloadFile, there: str, before: str) -> None:
-        """To another folder; in the old one, it has the new name already."""
+        """Move a file to another folder. In the old one it already has its new name; an error restores the
+        name it had `before`."""
         try:
             await self._api.call("file/move", file=file.id, folder=await self._id(there))
         except BaseException:
@@ -226,17 +228,17 @@ class OpenloadStorage(RemoteStorage):
                 await self._api.call("file/delete", file=file.id)
 
     async def _make_folder(self, path: str) -> None:
-        async with self._making:
-            await self._made(self._at(path), path)
+        async with self._folder_lock:
+            await self._make_and_list(self._at(path), path)
 
-    async def _made(self, place: str, path: str) -> FolderListing:
-        """What is in a folder, which is made if it is missing."""
+    async def _make_and_list(self, place: str, path: str) -> FolderListing:
+        """The contents of a folder, which is made if it is missing."""
         with suppress(FileNotFoundError):
             return await self._listing(place)
         above, _, name = place.rpartition("/")
-        if (await self._made(above, path)).named(name):
+        if (await self._make_and_list(above, path)).named(name):
             raise StorageError(
-                "storage {storage!r}: {path!r}: a file stands where a folder is needed",
+                "storage {storage!r}: {path!r} is a file, but a folder is needed there",
                 storage=self.name,
                 path=path,
             )
@@ -268,10 +270,10 @@ class OpenloadStorage(RemoteStorage):
             return None
         return listing.entry(path)
 
-    # What else there is.
+    # Optional calls.
 
     async def url(self, path: str, seconds: int) -> str:
-        """As in the contract: the page of the file, for good."""
+        """As in the contract: the page of the file, which does not expire."""
         split(path)
         if page := await self._page(path):
             return page
@@ -300,7 +302,7 @@ class OpenloadStorage(RemoteStorage):
 
     async def _pull(self, url: str, path: str) -> None:
         folder = path.rpartition("/")[0]
-        # The service names the file.
+        # The service chooses the name, so the file is fetched to a temporary folder.
         hidden = "/".join(filter(None, [folder, f"{RESERVED}pull-{secrets.token_hex(8)}"]))
         await self._make_folder(hidden)
         number = await self._id(self._at(hidden))
@@ -309,7 +311,7 @@ class OpenloadStorage(RemoteStorage):
             fetched = (await self._listing(self._at(hidden))).files
             if not fetched:
                 raise StorageUnavailable(
-                    "storage {storage!r}: the service has not kept {path!r}", storage=self.name, path=path
+                    "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
                 )
             await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
         except FileNotFoundError:

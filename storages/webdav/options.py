@@ -31,7 +31,7 @@ class WebdavOptions(StorageOptions):
         if not re.match("https?://[^/]", url):
             raise ValueError("must begin with http:// or https:// and name a host")
         if "@" in url.split("/")[2]:
-            raise ValueError("must not contain a password; there are username and password for that")
+            raise ValueError("must not contain a password; use username and password")
         if "?" in url or "#" in url:  # every path would mean the folder itself
             raise ValueError("must end with the folder, without ? and #")
         try:

@@ -54,7 +54,7 @@ def test_a_backend_is_imported_only_when_opened() -> None:
 def test_unknown() -> None:
     assert backend("tape") is None
     assert options_model("tape") is None
-    with pytest.raises(ConfigError, match=r"'x': no type 'tape'; there are .*local"):
+    with pytest.raises(ConfigError, match=r"'x': unknown type 'tape'; the types are .*local"):
         open_storage(StorageOptions(name="x", type="tape"))
 
 
@@ -89,7 +89,7 @@ def test_error_names_a_broken_package(monkeypatch: pytest.MonkeyPatch, value: st
 
 def test_a_package_cannot_hide_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, local=f"{__name__}:HERE")
-    with pytest.raises(ConfigError, match="'local' is registered twice: remove"):
+    with pytest.raises(ConfigError, match="'local' is registered twice; remove"):
         backend("local")
 
 
