@@ -1,9 +1,8 @@
-"""Watching chats: what is posted there becomes tasks of whoever has watched them.
+"""Watched chats: new messages with files become tasks of the user who watches the chat.
 
-A watched chat is read forward from the last message that was handled, never from pushed updates, so nothing
-is missed while this does not run. A message becomes a task before it counts as handled, under a key of its
-own, so a crash in between makes no second one.
-"""
+A chat is read forward from the last handled message, not from pushed updates, so nothing is missed while
+this process is not running. A task is created before its message counts as handled, with an idempotency
+key for the message, so a crash in between does not create a second task."""
 
 from __future__ import annotations
 
@@ -27,22 +26,22 @@ from saveany.telegram.history import MessagePage
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, captioned
 
-#: How often it is asked what is new.
-_EVERY_SECONDS = 10.0
-#: How long a watch rests that failed for a reason that will hardly pass.
-_REST_SECONDS = 60.0
-#: So many pages of one chat are read before the others have their turn.
-_PAGES = 10
-#: Nothing more is read while so many tasks wait: a chat of years must not fill the memory of Redis.
-_MOST_QUEUED = 2000
-#: Above every message id.
-_NOT_TOLD = 2**31
+#: Seconds between two checks of the watched chats.
+_CHECK_SECONDS = 10.0
+#: Seconds until a chat that could not be read is tried again, if the error does not say.
+_RETRY_SECONDS = 60.0
+#: Pages read from one chat before moving on to the next.
+_MAX_PAGES = 10
+#: Queued tasks above which no more messages are read, so that an old chat cannot fill the memory of Redis.
+_MAX_QUEUED = 2000
+#: An id above every message id, for a chat whose newest message is unknown.
+_UNKNOWN_ID = 2**31
 
 _log = get_logger(__name__)
 
 
 class ChatWatcher:
-    """Watches all chats. One process may do so at a time."""
+    """Turns new messages of all watched chats into tasks. Only one process may run it."""
 
     def __init__(
         self,
@@ -51,104 +50,105 @@ class ChatWatcher:
         tasks: TaskService,
         config: Config,
         *,
-        every: float = _EVERY_SECONDS,
+        check_seconds: float = _CHECK_SECONDS,
     ) -> None:
         self._accounts = accounts
         self._store = store
         self._tasks = tasks
         self._config = config
-        self._every = every
-        self._rests: dict[str, float] = {}  # watch -> when it is looked at again
-        self._growing: dict[str, int] = {}  # watch -> last message of an album that may not be whole
+        self._check_seconds = check_seconds
+        self._retry_at: dict[str, float] = {}  # id of a watched chat -> monotonic time of the next try
+        self._growing: dict[str, int] = {}  # id of a watched chat -> last message of an incomplete album
 
     async def run(self) -> None:
-        """Look for news until canceled."""
-        await repeat("watched_chats", self.round, self._every)
+        """Check the watched chats until canceled."""
+        await repeat("watched chats", self.check, self._check_seconds)
 
-    async def round(self) -> None:
-        """Look once. Raises `Unavailable`, alone or in a group, during an outage."""
+    async def check(self) -> None:
+        """Check every watched chat once. Raises `Unavailable`, alone or in a group, during an outage."""
         now = time.monotonic()
-        watches = [
-            each for each in await self._store.watched_chats.all() if self._rests.get(each.id, 0) <= now
-        ]
-        watches.sort(key=lambda watch: watch.account)
+        chats = await self._store.watched_chats.all()
+        due = [chat for chat in chats if self._retry_at.get(chat.id, 0) <= now]
+        due.sort(key=lambda chat: chat.account)
         async with asyncio.TaskGroup() as group:
-            for account, its in groupby(watches, key=lambda watch: watch.account):
-                group.create_task(self._look(account, list(its)))
+            for account, its in groupby(due, key=lambda chat: chat.account):
+                group.create_task(self._check_account(account, list(its)))
 
-    async def _look(self, account: str, watches: Sequence[WatchedChat]) -> None:
-        """Handle what is new in the chats of one account. What it cannot see another one reads, if it can."""
+    async def _check_account(self, account: str, chats: Sequence[WatchedChat]) -> None:
+        """Read the chats of one account that have new messages, with another account if this one cannot."""
         try:
-            tops = await self._accounts.history.newest_ids(
-                account, {each.chat: each.username for each in watches}
+            newest = await self._accounts.history.newest_ids(
+                account, {chat.chat: chat.username for chat in chats}
             )
         except Retryable as error:
-            for watch in watches:
-                self._rest(watch, error.after)
+            for chat in chats:
+                self._retry_after(chat, error.after)
             return
         except TaskError:
-            tops = {}
-        for watch in watches:
-            if tops.get(watch.chat, _NOT_TOLD) > watch.seen:
-                await self._handle(watch)
-            elif watch.problem:
-                await self._note(watch, "")
+            newest = {}
+        for chat in chats:
+            if newest.get(chat.chat, _UNKNOWN_ID) > chat.seen:
+                await self._check_chat(chat)
+            elif chat.problem:
+                await self._set_problem(chat, "")
 
-    async def _handle(self, watch: WatchedChat) -> None:
+    async def _check_chat(self, chat: WatchedChat) -> None:
+        """Read the new messages of a chat, and store why that failed if it did."""
         try:
-            await self._read(watch)
+            await self._read(chat)
             problem = ""
         except Unavailable:
             raise
         except SaveAnyError as error:
-            self._rest(watch, error.after if isinstance(error, Retryable) else _REST_SECONDS)
+            self._retry_after(chat, error.after if error.retryable else _RETRY_SECONDS)
             problem = error.message
         except Exception:
-            _log.exception("watched_chat_failed", watch=watch.id, chat=watch.chat)
-            self._rest(watch, _REST_SECONDS)
-            problem = "a mistake in SaveAny; its log tells more"
-        if problem != watch.problem:
-            await self._note(watch, problem)
+            _log.exception("watched_chat_failed", watch=chat.id, chat=chat.chat)
+            self._retry_after(chat, _RETRY_SECONDS)
+            problem = "an unexpected error in SaveAny; see the log of the bot"
+        if problem != chat.problem:
+            await self._set_problem(chat, problem)
 
-    def _rest(self, watch: WatchedChat, seconds: float) -> None:
-        self._rests[watch.id] = time.monotonic() + seconds
+    def _retry_after(self, chat: WatchedChat, seconds: float) -> None:
+        self._retry_at[chat.id] = time.monotonic() + seconds
 
-    async def _note(self, watch: WatchedChat, problem: str) -> None:
-        await self._store.watched_chats.set_problem(watch.id, problem, time.time_ns() // 1_000_000)
+    async def _set_problem(self, chat: WatchedChat, problem: str) -> None:
+        await self._store.watched_chats.set_problem(chat.id, problem, time.time_ns() // 1_000_000)
 
-    async def _read(self, watch: WatchedChat) -> None:
-        """Handle the messages after the last one that was."""
-        for _ in range(_PAGES):
-            if (await self._store.tasks.counts())["queued"] >= _MOST_QUEUED:
+    async def _read(self, chat: WatchedChat) -> None:
+        """Turn the messages after the last handled one into tasks."""
+        for _ in range(_MAX_PAGES):
+            if (await self._store.tasks.counts())["queued"] >= _MAX_QUEUED:
                 return
-            user = self._config.user(watch.user_id)
+            user = self._config.user(chat.user_id)
             page = await self._accounts.history.messages_after(
-                watch.chat,
-                watch.seen,
-                username=watch.username,
-                prefer=watch.account,
+                chat.chat,
+                chat.seen,
+                username=chat.username,
+                prefer=chat.account,
                 only=user.accounts if user else (),
             )
-            kept = await self._take(watch, page)
-            if kept is None or not page.full:
+            updated = await self._handle_page(chat, page)
+            if updated is None or not page.full:
                 return
-            watch = kept
+            chat = updated
 
-    async def _take(self, watch: WatchedChat, page: MessagePage) -> WatchedChat | None:
-        """Handle a page. The watch as it is then, None if it was ended."""
-        posts, last = self._whole(watch, page)
+    async def _handle_page(self, chat: WatchedChat, page: MessagePage) -> WatchedChat | None:
+        """Create the tasks of a page. Returns the updated chat, None if it is no longer watched."""
+        posts, last = self._complete_posts(chat, page)
         for post in posts:
-            await self._save(watch, post)
-            if not await self._store.watched_chats.advance(watch.id, post[-1].message_id):
+            await self._save(chat, post)
+            if not await self._store.watched_chats.advance(chat.id, post[-1].message_id):
                 return None
-        await self._store.watched_chats.advance(watch.id, last)
+        await self._store.watched_chats.advance(chat.id, last)
         seen_by = {"account": page.account, "username": page.username}
-        return await self._store.watched_chats.change(watch.id, lambda now: replace(now, **seen_by))
+        return await self._store.watched_chats.change(chat.id, lambda now: replace(now, **seen_by))
 
-    def _whole(self, watch: WatchedChat, page: MessagePage) -> tuple[list[list[Media]], int]:
-        """The files by post, an album's together, and the last message that is handled with them.
+    def _complete_posts(self, chat: WatchedChat, page: MessagePage) -> tuple[list[list[Media]], int]:
+        """The files of a page by post (an album is one post), and the id of the last message they include.
 
-        An album at the end of what there is may still be growing: it waits until it has not in one round.
+        An album at the end of the chat may still be growing: it is left out until it is unchanged in the next
+        check.
         """
         posts = [list(each) for _, each in groupby(page.media, key=_post)]
         end = posts[-1] if posts else []
@@ -156,38 +156,40 @@ class ChatWatcher:
         if not may_grow:
             return posts, page.last
         if not page.full:
-            if self._growing.get(watch.id) == page.last:
+            if self._growing.get(chat.id) == page.last:
                 return posts, page.last
-            self._growing[watch.id] = page.last
+            self._growing[chat.id] = page.last
         return posts[:-1], end[0].message_id - 1
 
-    async def _save(self, watch: WatchedChat, post: Sequence[Media]) -> None:
-        """Make a task of what the watch wants of a message or an album."""
-        wanted = Filter.model_validate(watch.filter)
+    async def _save(self, chat: WatchedChat, post: Sequence[Media]) -> None:
+        """Create a task for the files of a message or album that pass the filter of the chat."""
+        wanted = Filter.model_validate(chat.filter)
         files = [each for each in captioned(post) if wanted.accepts(each)]
         if not files:
             return
         request = TaskRequest(
             links=list(_links(files)),
             type="tgfiles",
-            storage=watch.storage,
-            folder=watch.folder,
+            storage=chat.storage,
+            folder=chat.folder,
             params={"username": files[0].chat_username},
         )
-        owner = Principal(watch.user_id)
-        accepted = await self._tasks.submit(owner, request, key=f"watch:{watch.id}:{post[0].message_id}")
-        if watch.notify != "none":
-            await self._store.watched_chats.add_task(accepted.id, watch.id)
+        owner = Principal(chat.user_id)
+        accepted = await self._tasks.submit(owner, request, key=f"watch:{chat.id}:{post[0].message_id}")
+        if chat.notify != "none":
+            await self._store.watched_chats.add_task(accepted.id, chat.id)
 
 
 def _post(media: Media) -> int:
-    """What the files of an album have in common, and no others of the same chat."""
+    """A value that is equal for the files of one album, and unique for every other file of the chat."""
     return media.grouped_id or media.message_id
 
 
 def _links(files: Iterable[Media]) -> Iterable[str]:
-    """Links to exactly these files: one for each row of neighbouring messages. They name the chat by its id,
-    as its username may belong to another chat when the task is begun."""
+    """Links to exactly these files, one for each run of consecutive messages.
+
+    They contain the id of the chat: its username may belong to another chat when the task starts.
+    """
     numbered = enumerate({each.message_id: each for each in files}.values())
     for _, row in groupby(numbered, key=lambda pair: pair[1].message_id - pair[0]):
         first, *_, last = [*(media for _, media in row)] * 2

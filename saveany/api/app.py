@@ -1,4 +1,4 @@
-"""The application: middleware, errors, and one router per noun."""
+"""Assembles the application: middleware, error handlers, and one router per noun."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from saveany.config import Config
 from saveany.service import QueueService, TaskService
 from saveany.store import Store
 
-#: Those that are asked most often come first.
+#: The most requested ones come first.
 ROUTERS: tuple[APIRouter, ...] = tuple(
     module.router
     for module in (tasks, events, history, queue, webhooks, storages, task_types, workers, health, metrics)
@@ -43,16 +43,16 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
 
 _DESCRIPTION = """Saves files from Telegram into your storages.
 
-All errors look the same: `error` (short), `code` (the HTTP status), `message` (what is wrong and what to do),
-and for a bad request `details`. Times are RFC 3339 in UTC, sizes are bytes. Unknown fields and unknown
-query parameters are refused rather than ignored."""
+All errors have the same format: `error` (the kind), `code` (the HTTP status), `message` (what is wrong and
+what to do), and for a bad request `details`. Times are RFC 3339 in UTC, sizes are in bytes. Unknown fields
+and unknown query parameters are refused."""
 
 
 def create_app(config: Config, store: Store) -> FastAPI:
-    """The API as an ASGI application. Event streams flow while its lifespan runs; the rest does not need it.
+    """The API as an ASGI application. Event streams need its lifespan to be running.
 
-    `app.state.services.hub.close()` ends the event streams, which a server must do before it waits for its
-    connections.
+    A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
+    connections to close.
     """
     services = ApiServices(
         config,
@@ -70,16 +70,16 @@ def create_app(config: Config, store: Store) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        strict_content_type=False,  # `Route` looks at it, and says what to send
+        strict_content_type=False,  # `JsonRoute` checks it, with a better message
     )
     app.state.services = services
-    app.state.readiness = health.Recent()
+    app.state.readiness = health.CachedCheck()
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     for router in ROUTERS:
         app.include_router(router)
     app.add_route("/openapi.json", _describe, include_in_schema=False)
     errors.install(app)
-    # The last one added is the first to see a request.
+    # The middleware that is added last receives a request first.
     token = config.api.token.get_secret_value()
     app.add_middleware(TokenAuth, token=token)
     app.add_middleware(SameOrigin, only_loopback=not token)
@@ -103,11 +103,11 @@ async def _describe(request: Request) -> Response:
 class _App(FastAPI):
     @cached_property
     def description_bytes(self) -> bytes:
-        """The description as it is sent to everyone, strangers included: made once."""
+        """openapi.json as bytes, encoded once."""
         return json.dumps(self.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
 
     def openapi(self) -> dict[str, Any]:
-        """The description of the API, made once."""
+        """The OpenAPI description, generated once."""
         if not self.openapi_schema:
             schema = get_openapi(
                 title=self.title, version=self.version, description=self.description, routes=self.routes
@@ -130,7 +130,7 @@ def _describe_security(schema: dict[str, Any]) -> None:
 
 
 def _describe_parameters(schema: dict[str, Any]) -> None:
-    """One that is left out is None in Python; on the wire there is no such value."""
+    """Remove null from optional parameters: an omitted one is None in Python, but cannot be sent as null."""
     for operations in schema["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
@@ -139,7 +139,7 @@ def _describe_parameters(schema: dict[str, Any]) -> None:
 
 
 def _describe_errors(schema: dict[str, Any]) -> None:
-    """FastAPI announces errors of its own, which `errors.install` turns into ours."""
+    """Replace the errors that FastAPI describes with ours, which `errors.install` returns."""
     schemas = schema["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -1,11 +1,11 @@
-"""The connections of the server, and what each of them may cost.
+"""The connections of the server, and limits on what each of them may cost.
 
-Nobody has shown a token when a connection begins. Until then it is a stranger's: it has little time, may send
-little, and must make room when there are too many. The oldest one goes first, so whoever comes and asks at
-once gets an answer, however many others sit there. A connection over which the token came is trusted.
+A connection is untrusted until a request with the token has come over it. Untrusted connections have little
+time and may send little, and the one that has been idle longest is closed if there are too many. So a client
+that sends its request immediately gets a response, however many idle connections others keep open.
 
-Everything here is bounded: the number of connections, the bytes and the time of a request's head, the time of
-its body, the requests that wait behind one another, and the time an answer may lie unread.
+Limited are: the number of connections, the size of a request's head, the time for a head, for a body and for
+reading a response, and the number of pipelined requests.
 """
 
 from __future__ import annotations
@@ -28,38 +28,42 @@ from uvicorn.server import ServerState
 from saveany.api.errors import error_body, kind
 from saveany.logs import get_logger
 
-#: Bytes of the head of a request, and how many headers it may have. The longest parameters of the API, when
-#: percent-encoded, need 52 KiB.
+#: Maximum size of the head of a request in bytes, and maximum number of headers. The longest parameters of
+#: the API need 52 KiB when percent-encoded.
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
-#: Seconds for the head of a request, for its body, and for an answer to be read.
+#: Seconds for receiving the head of a request, for receiving its body, and for the client to read the
+#: response.
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 60.0
 READ_SECONDS = 30.0
-#: Requests that may wait on a connection while one is answered.
+#: Maximum number of pipelined requests waiting on a connection.
 MAX_PIPELINED = 8
-#: Connections of strangers: in all, and from one address.
-MAX_STRANGERS = 512
-MAX_STRANGERS_PER_ADDRESS = 256
-#: Descriptors that are left to everything else: files, the log. For every two connections of clients there is
-#: one for Redis as well.
+#: Maximum number of untrusted connections, in total and from one address.
+MAX_UNTRUSTED = 512
+MAX_UNTRUSTED_PER_ADDRESS = 256
+#: File descriptors reserved for everything but connections. Every two connections of clients need one more,
+#: for Redis.
 RESERVED_DESCRIPTORS = 128
-#: A connection that was refused stays for so long: closed at once, it would lose the answer on its way.
+#: Seconds before a refused connection is closed; closed at once, it could lose the response.
 _LINGER_SECONDS = 1.0
 _MAX_LINGERING = 64
-#: Overhead of a chunk of a body, at most: its size, two line ends, and the end of the body.
+#: Maximum overhead of a chunked body in bytes per byte of content.
 _PER_BODY_BYTE = 8
+#: Seconds between two log lines about closed connections.
 _LOG_SECONDS = 10.0
 
 log = get_logger("saveany.api.connections")
-#: uvicorn's own words about a request are for those who made it; here, `Connections.note` counts them.
+#: uvicorn's warnings about bad requests are dropped; `Connections.note` counts these requests instead.
 _quiet = logging.getLogger("uvicorn.error.requests")
 _quiet.setLevel(logging.ERROR)
 
 
 def most_connections(wanted: int) -> int:
-    """As many connections as are `wanted`, or as the limit of descriptors of this process has room for; it is
-    raised as far as that may be needed."""
+    """The number of connections to allow: `wanted`, or fewer if the limit of file descriptors is too low.
+
+    Raises the soft limit of this process as far as needed and allowed.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = wanted * 3 // 2 + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < need:
@@ -70,79 +74,79 @@ def most_connections(wanted: int) -> int:
 
 
 class Connections(ServerState):
-    """All connections of a server, as uvicorn hands them to each of its protocols."""
+    """All connections of a server; uvicorn passes this object to each of them."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
-        self._strangers: dict[
+        self._untrusted: dict[
             str, OrderedDict[HttpConnection, None]
-        ] = {}  # by address; the next to go comes first
-        self._stranger_count = 0
+        ] = {}  # by address; the first is the next to be closed
+        self._untrusted_count = 0
         self._lingering: OrderedDict[HttpConnection, None] = OrderedDict()
-        self._refused: Counter[str] = Counter()  # why, since the last line of the log
+        self._refused: Counter[str] = Counter()  # reasons since the last log line
         self._logged = 0.0
 
     def enter(self, connection: HttpConnection) -> None:
-        """A connection was made. Makes room for it, or refuses it."""
-        mine = self._strangers.setdefault(connection.address, OrderedDict())
+        """Register a new connection. If there are too many, close the oldest untrusted one."""
+        mine = self._untrusted.setdefault(connection.address, OrderedDict())
         mine[connection] = None
-        self._stranger_count += 1
-        if len(mine) > MAX_STRANGERS_PER_ADDRESS:
+        self._untrusted_count += 1
+        if len(mine) > MAX_UNTRUSTED_PER_ADDRESS:
             next(iter(mine)).refuse(
                 429, "too many connections from this address; close some, or use the token"
             )
-        elif self._stranger_count > MAX_STRANGERS or len(self.connections) > self._most:
-            most = max(self._strangers.values(), key=len)
+        elif self._untrusted_count > MAX_UNTRUSTED or len(self.connections) > self._most:
+            most = max(self._untrusted.values(), key=len)
             next(iter(most)).refuse(503, "the API has too many connections; try again in a moment")
 
     def renew(self, connection: HttpConnection) -> None:
-        """A stranger has asked something: others go before it."""
-        self._strangers[connection.address].move_to_end(connection)
+        """An untrusted connection has sent a request: close idle ones before it."""
+        self._untrusted[connection.address].move_to_end(connection)
 
     def leave(self, connection: HttpConnection) -> None:
-        """A connection is no stranger's any more, or is gone. It may have left before."""
-        mine = self._strangers.get(connection.address)
+        """Remove a connection from the untrusted ones, if it is one of them."""
+        mine = self._untrusted.get(connection.address)
         if mine and connection in mine:
             del mine[connection]
-            self._stranger_count -= 1
+            self._untrusted_count -= 1
         if not mine:
-            self._strangers.pop(connection.address, None)
+            self._untrusted.pop(connection.address, None)
 
     def linger(self, connection: HttpConnection) -> None:
-        """A refused connection stays a moment; too many of them do not."""
+        """Keep a refused connection open for a moment; abort the oldest if there are too many of them."""
         self._lingering[connection] = None
         if len(self._lingering) > _MAX_LINGERING:
             self._lingering.popitem(last=False)[0].abort()
 
     def gone(self, connection: HttpConnection) -> None:
-        """A connection has ended."""
+        """Forget a closed connection."""
         self.leave(connection)
         self._lingering.pop(connection, None)
 
     def note(self, reason: str) -> None:
-        """Have the log tell of a refusal, with others like it."""
+        """Count a refusal for the next log line."""
         self._refused[reason] += 1
 
     def sweep(self) -> None:
-        """End what took too long; call it about once a second."""
+        """Close connections whose deadline has passed, and log refusals. To be called about once a second."""
         now = time.monotonic()
         for connection in list(self.connections):
             if isinstance(connection, HttpConnection) and connection.deadline < now:
                 connection.expire()
         if self._refused and now - self._logged >= _LOG_SECONDS:
             for reason, count in self._refused.items():
-                log.warning("connections were ended", reason=reason, count=count, open=len(self.connections))
+                log.warning("connections_closed", reason=reason, count=count, open=len(self.connections))
             self._refused.clear()
             self._logged = now
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One connection: uvicorn's, with an end to everything."""
+    """uvicorn's HTTP connection, with time limits."""
 
     server_state: Connections
     address: str
-    deadline: float  # when `expire` is due; what it then means, the state tells
+    deadline: float  # monotonic time at which `expire` is due
 
     def __init__(
         self,
@@ -153,70 +157,70 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _quiet
-        self._running: RequestResponseCycle | None = None  # whose answer is being made; `cycle` is the newest
-        self._stranger = True
+        self._running: RequestResponseCycle | None = None  # the current request; `cycle` is the latest
+        self._is_untrusted = True
         self._refused = False
-        self._comes = ""  # what is being received: the "head" or the "body" of a request, or nothing
-        self._overhead = 0  # bytes of it that are not its body
-        self._unread = 0  # bytes of answers that the client had not read when that was last looked at
-        self._problem: tuple[int, str] | None = None  # found inside the parser
+        self._receiving = ""  # "head" or "body" of a request; "" between requests
+        self._overhead = 0  # bytes received that are not content of a body
+        self._unread = 0  # bytes that the client had not read at the last check
+        self._problem: tuple[int, str] | None = None  # found while parsing
         self.deadline = time.monotonic() + HEAD_SECONDS
 
-    # Its life.
+    # Life cycle.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
-        """Find room for it."""
+        """Register the connection."""
         super().connection_made(transport)
         self.address = _address(self.client[0] if self.client else "")
         self.server_state.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Unregister the connection."""
         super().connection_lost(exc)
         self._disconnect()
         self._unset_keepalive_if_required()
         self.server_state.gone(self)
-        # These refer to this connection in their turn: it must not wait for the garbage collector.
+        # These refer back to this connection; without the cycle it is freed at once.
         self._running = None
         self.scope = self.cycle = None  # type: ignore[assignment]  # as before the first request
 
     def trust(self) -> None:
-        """The token came over it."""
-        if self._stranger:
-            self._stranger = False
+        """Mark the connection as trusted: the token has come over it."""
+        if self._is_untrusted:
+            self._is_untrusted = False
             self.server_state.leave(self)
 
     @property
-    def _answering(self) -> bool:
+    def _responding(self) -> bool:
         return self._running is not None and not self._running.response_complete
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Close the connection or extend its deadline; called when the deadline has passed."""
         now = time.monotonic()
         unread = self.transport.get_write_buffer_size()
         if 0 < unread < self._unread:
-            self._unread, self.deadline = unread, now + READ_SECONDS  # slowly, but it is being read
+            self._unread, self.deadline = unread, now + READ_SECONDS  # the client reads slowly
         elif unread or self._refused or self.transport.is_closing():
             if not self._refused:
-                self.server_state.note("an answer was not read in time")
+                self.server_state.note("a response was not read in time")
             self.abort()
-        elif self._answering and self._comes != "body":
-            self.deadline = now + HEAD_SECONDS  # it waits for us
-        elif self._running is not None and not self._comes:
-            self.transport.close()  # it had its answer
+        elif self._responding and self._receiving != "body":
+            self.deadline = now + HEAD_SECONDS  # the client waits for the response
+        elif self._running is not None and not self._receiving:
+            self.transport.close()  # idle after a response
         else:
-            self.refuse(408, f"the {self._comes or 'head'} of the request did not come in time")
+            self.refuse(408, f"the {self._receiving or 'head'} of the request was not received in time")
 
     def refuse(self, status: int, message: str) -> None:
-        """Say no, and end it."""
+        """Send an error and close the connection."""
         self.server_state.note(f"{status}: {message}")
         self.server_state.leave(self)
         self._unset_keepalive_if_required()
         self._refused = True
-        amid = self._answering and self._running is not None and self._running.response_started
+        started = self._responding and self._running is not None and self._running.response_started
         self._disconnect()
-        if amid or self.transport.get_write_buffer_size():
-            self.abort()  # in the middle of another answer there is no place for this one
+        if started or self.transport.get_write_buffer_size():
+            self.abort()  # another response is half sent, so that none can follow
             return
         self.transport.write(_refusal(status, message))
         if self.transport.can_write_eof():
@@ -226,20 +230,20 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.linger(self)
 
     def _disconnect(self) -> None:
-        """Have the application know that nobody waits for its answer, whichever of several it makes."""
+        """Tell the application that the client is gone, for the current request and for waiting ones."""
         self.pipeline.clear()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
     def abort(self) -> None:
-        """End it at once."""
+        """Close the connection at once, without sending anything."""
         self.transport.abort()
 
-    # What comes in.
+    # Receiving.
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless it is too much."""
+        """Parse received data; refuse a head that is too large."""
         if self._refused:
             return
         self._overhead += len(data)
@@ -248,46 +252,46 @@ class HttpConnection(HttpToolsProtocol):
             self.refuse(*_TOO_LARGE)
 
     def eof_received(self) -> None:
-        """The client will send nothing more."""
+        """Close a refused connection when the client has closed its side."""
         if self._refused:
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has stopped: at something of ours, or at what is no HTTP."""
+        """Send the error that `_stop` has set, or that this is not HTTP."""
         if not self._refused:
             self.refuse(*(self._problem or (400, "this is not an HTTP request")))
 
     def on_message_begin(self) -> None:
-        """The first byte of a request. The time for the first one has begun with the connection."""
+        """Start the time for the head; for the first request it started with the connection."""
         super().on_message_begin()
         self.scope["state"]["trust"] = self.trust
-        self._comes = "head"
+        self._receiving = "head"
         if self._running is not None:
             self.deadline = time.monotonic() + HEAD_SECONDS
 
     def on_headers_complete(self) -> None:
-        """The end of the head."""
+        """Check the head, and start the time for the body."""
         head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > MAX_HEADERS or head > MAX_HEAD:
             self._stop(*_TOO_LARGE)
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._stop(429, "too many requests at once on one connection; wait for the answers")
-        self._comes = "body"
+            self._stop(429, "too many pipelined requests; wait for the responses")
+        self._receiving = "body"
         self._overhead = 0
         self.deadline = time.monotonic() + BODY_SECONDS
-        if self._stranger:
+        if self._is_untrusted:
             self.server_state.renew(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Do not count content of the body as overhead."""
         self._overhead = max(0, self._overhead - _PER_BODY_BYTE * len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The end of a request: from now on the time is ours."""
-        self._comes = ""
-        self.deadline = _NEVER if self._answering else time.monotonic() + HEAD_SECONDS
+        """Stop the time limit while the request is processed."""
+        self._receiving = ""
+        self.deadline = _NEVER if self._responding else time.monotonic() + HEAD_SECONDS
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -298,23 +302,23 @@ class HttpConnection(HttpToolsProtocol):
         self._problem = status, message
         raise ValueError(message)  # ends the parser, which calls `send_400_response`
 
-    # What goes out.
+    # Sending.
 
     def on_response_complete(self) -> None:
-        """An answer was given; the client must read it, and ask again or go."""
+        """Start the time for reading the response, and then for the next request."""
         self._overhead = 0
         self._wait_for_reader(HEAD_SECONDS)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Start the time for reading: the client does not read."""
         super().pause_writing()
         self._wait_for_reader(READ_SECONDS)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Reset the deadline: the client reads again."""
         super().resume_writing()
-        self._wait_for_reader(_NEVER if self._answering else HEAD_SECONDS)
+        self._wait_for_reader(_NEVER if self._responding else HEAD_SECONDS)
 
     def _wait_for_reader(self, otherwise: float) -> None:
         self._unread = self.transport.get_write_buffer_size()
@@ -326,7 +330,7 @@ _TOO_LARGE = 431, f"the head of the request is larger than {MAX_HEAD // 1024} Ki
 
 
 def _address(host: str) -> str:
-    """Who is counted as one: of IPv6 a whole network, which one customer has."""
+    """The key by which connections are counted: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Server-sent events: what happens to all tasks, or to one.
+"""Routes for server-sent events: the changes of all tasks, or of one.
 
-The type of an event is its `event`: `task.queued`, `task.running`, `task.updated`, `task.progress`,
-`task.completed`, `task.failed`, `task.canceled`, and of this stream itself:
+The types of events are `task.queued`, `task.running`, `task.updated`, `task.progress`, `task.completed`,
+`task.failed`, `task.canceled`, and two that only streams have:
 
-    snapshot  the task as it is now
-    reset     events were missed and cannot be had any more; a snapshot follows, or the connection ends
+    snapshot  the present state of a task
+    reset     missed events are no longer available; snapshots follow, or the connection ends
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ LastEventId = Annotated[
     Header(
         alias="Last-Event-ID",
         pattern=r"^[0-9]{1,15}-[0-9]{1,15}$",
-        description="Id of the last event you saw, to go on from there. Browsers send it by themselves.",
+        description="Id of the last received event; the stream continues after it. Browsers send it.",
     ),
 ]
 
 
 async def _all_tasks(use: Use) -> AsyncIterator[Subscription]:
-    # Subscribed before the answer begins: whoever sees its first byte misses nothing from then on.
+    # Subscribed before the response starts, so that a client misses nothing after its first byte.
     with use.hub.subscription() as client:
         yield client
 
@@ -50,8 +50,8 @@ async def _one_task(
     use: Use, task_id: TaskId, last_event_id: LastEventId = None
 ) -> AsyncIterator[Subscription]:
     task = await use.tasks.get(OPERATOR, task_id)
-    if last_event_id and task.status.ended and await _seen_to_the_end(use.store, task_id, last_event_id):
-        raise HTTPException(204)  # browsers come back after the end of a stream, unless they are told so
+    if last_event_id and task.status.ended and await _has_seen_the_end(use.store, task_id, last_event_id):
+        raise HTTPException(204)  # browsers reconnect at the end of a stream, unless they get this
     with use.hub.subscription(task_id) as client:
         yield client
 
@@ -59,31 +59,30 @@ async def _one_task(
 @router.get(
     "/events",
     operation_id="streamEvents",
-    summary="What happens to all tasks",
+    summary="Events of all tasks",
     response_class=EventStream,
     responses={**responses(429), 200: STREAMED},
 )
 async def all_events(
     use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
 ) -> EventStream:
-    """A stream of events, for ever: `task.queued`, `task.running`, `task.updated`, `task.progress`,
-    `task.completed`, `task.failed`, `task.canceled`. The data is JSON: `task_id, status, stage, at`, and
-    where they apply `title`, `error` and `progress`. Progress comes at most twice a second per task and has
-    no id. After a `Last-Event-ID` that is too old comes `reset`, then a `snapshot` of each task that has not
-    ended.
-    """
+    """An endless stream of events: `task.queued`, `task.running`, `task.updated`, `task.progress`,
+    `task.completed`, `task.failed`, `task.canceled`. The data is JSON with `task_id`, `status`, `stage`,
+    `at`, and if they apply `title`, `error` and `progress`. Progress is sent at most twice a second per
+    task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a `snapshot` of each task that
+    has not ended."""
     return EventStream(_stream(use.store, client, "", last_event_id or ""))
 
 
 @router.get(
     "/tasks/{task_id}/events",
     operation_id="streamTaskEvents",
-    summary="What happens to one task",
+    summary="Events of one task",
     response_class=EventStream,
     responses={
         **responses(404, 429),
         200: STREAMED,
-        204: {"description": "The task has ended and its last event was seen."},
+        204: {"description": "The task has ended and its last event was received."},
     },
 )
 async def task_events(
@@ -92,13 +91,12 @@ async def task_events(
     client: Annotated[Subscription, Depends(_one_task)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
-    """As the stream of all tasks, but it begins with a `snapshot`, or after a `Last-Event-ID` with what was
-    missed, and closes when the task has ended.
-    """
+    """Like the stream of all tasks, but it starts with a `snapshot`, or with the events after
+    `Last-Event-ID`, and ends when the task has ended."""
     return EventStream(_stream(use.store, client, task_id, last_event_id or ""))
 
 
-async def _seen_to_the_end(store: Store, task_id: str, last_id: str) -> bool:
+async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:
     if await _is_lost(store, last_id):
         return False
     return all([event.task_id != task_id async for event in _after(store, last_id)])
@@ -107,7 +105,7 @@ async def _seen_to_the_end(store: Store, task_id: str, last_id: str) -> bool:
 async def _stream(
     store: Store, client: Subscription, task_id: str, last_id: str
 ) -> AsyncGenerator[bytes, None]:
-    """What one client is sent, in order and each event once: the past from the store, then what comes in."""
+    """The events for one client, in order and without duplicates: past ones from the store, then new ones."""
     seen = (0, 0)
     try:
         async for event in _past(store, task_id, last_id):
@@ -121,44 +119,44 @@ async def _stream(
         return
     ended = False
     while not ended:
-        pieces, ended = _news(await client.next(), seen, task_id)
+        pieces, ended = _new_events(await client.next(), seen, task_id)
         yield b"".join(pieces) or PING
 
 
-def _news(
+def _new_events(
     waiting: Sequence[EncodedEvent | End], seen: tuple[int, int], task_id: str
 ) -> tuple[list[bytes], bool]:
-    """What of this is new to the client, and whether nothing follows."""
+    """The encoded events that the client has not received, and whether the stream ends with them."""
     pieces: list[bytes] = []
-    for told in waiting:
-        if isinstance(told, End):
-            return [*pieces, encode(_reset(told.reason))] if told.reason else pieces, True
-        event = told.event
+    for each in waiting:
+        if isinstance(each, End):
+            return [*pieces, encode(_reset(each.reason))] if each.reason else pieces, True
+        event = each.event
         if not event.id or event_key(event.id) > seen:
-            pieces.append(told.wire)
+            pieces.append(each.wire)
             if task_id and event.status in ENDED:
                 return pieces, True
     return pieces, False
 
 
 async def _past(store: Store, task_id: str, last_id: str) -> AsyncIterator[Event]:
-    """What was missed after `last_id`, of all tasks; where that is not known, the present in its place."""
+    """The events after `last_id`; if they are no longer known, a snapshot of each task."""
     if last_id and not await _is_lost(store, last_id):
         async for event in _after(store, last_id):
             yield event
     elif last_id or task_id:
         now = await store.events.last_id()
         tasks = await store.tasks.get_many([task_id]) if task_id else await store.tasks.live()
-        events = [_reset("the events after your Last-Event-ID are gone")] if last_id else []
+        events = [_reset("the events after your Last-Event-ID are no longer available")] if last_id else []
         events += [_snapshot(task) for task in tasks]
-        # Only the last one carries an id: who loses the connection before it starts over.
+        # Only the last one has an id, so that a client that loses the connection before it starts over.
         for event in events[:-1]:
             yield event
         yield msgspec.structs.replace(events[-1], id=now)
 
 
 async def _is_lost(store: Store, event_id: str) -> bool:
-    """Whether nobody can tell what happened after that event: it was trimmed, or is of another store."""
+    """Whether the events after this one are unknown: they were trimmed, or the id is of another store."""
     newest = await store.events.last_id()
     return event_key(event_id) > event_key(newest) or await store.events.trimmed(event_id)
 

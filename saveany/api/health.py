@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether everything it needs is there."""
+"""Routes for the health of the process and for the readiness of the whole installation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from saveany.errors import StoreUnavailable, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.store import WorkerInfo
 
-#: Header of `/health` that tells installations apart: a random id, the same for all machines of one.
+#: Header of `/health` with the id of the installation, which is the same on all its machines.
 INSTANCE = "SaveAny-Instance"
 
-_NOT_READY = "not ready; with the token of the API the answer says what is missing"
-_RECENT_SECONDS = 1.0
-#: Redis answers in milliseconds, or not at all.
-_ANSWER_SECONDS = 4.0
+_NOT_READY = "not ready; send the token of the API to learn what is missing"
+#: Seconds for which a result is reused.
+_CACHE_SECONDS = 1.0
+#: Seconds to wait for Redis, which normally replies within milliseconds.
+_REDIS_SECONDS = 4.0
 
 router = APIRouter(tags=["service"], route_class=JsonRoute)
 
 
-@router.get("/health", operation_id="health", summary="Sign of life", responses=responses())
+@router.get("/health", operation_id="health", summary="Health", responses=responses())
 async def health(request: Request, response: Response) -> Health:
-    """Says that this process answers; needs no token and looks at nothing else."""
+    """Confirms that this process is running. Checks nothing else and needs no token."""
     if instance := getattr(request.app.state, "instance", ""):
         response.headers[INSTANCE] = instance
     return Health()
@@ -41,12 +42,14 @@ async def health(request: Request, response: Response) -> Health:
 
 @router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
 async def ready(use: Use, request: Request) -> Ready | Response:
-    """Whether files can be saved now. 503 names what is missing: Redis, a worker, an account, a storage.
-    Without the token it only says yes or no."""
+    """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account or a storage.
+    Without the token the reply has no details."""
     if not request.scope["state"]["known"]:
-        recent: Recent = request.app.state.readiness
+        readiness: CachedCheck = request.app.state.readiness
         return (
-            Ready() if await recent.look(lambda: _is_ready(use)) else error_response(Unavailable(_NOT_READY))
+            Ready()
+            if await readiness.get(lambda: _is_ready(use))
+            else error_response(Unavailable(_NOT_READY))
         )
     problems = await _missing(use)
     if not problems:
@@ -55,19 +58,19 @@ async def ready(use: Use, request: Request) -> Ready | Response:
     return error_response(Unavailable(message), problems)
 
 
-class Recent:
-    """The answer to a question that costs something, asked again at most once a second however many ask."""
+class CachedCheck:
+    """A boolean check whose result is reused for a second, however many callers there are."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Task[bool] | None = None
+        self._result: asyncio.Task[bool] | None = None
         self._at = 0.0
 
-    async def look(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """What `ask` says, or said less than a second ago."""
+    async def get(self, check: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """The result of `check`, at most a second old."""
         now = time.monotonic()
-        if self._answer is None or (self._answer.done() and now - self._at > _RECENT_SECONDS):
-            self._answer, self._at = asyncio.create_task(ask()), now
-        return await asyncio.shield(self._answer)
+        if self._result is None or (self._result.done() and now - self._at > _CACHE_SECONDS):
+            self._result, self._at = asyncio.create_task(check()), now
+        return await asyncio.shield(self._result)
 
 
 async def _is_ready(use: ApiServices) -> bool:
@@ -76,13 +79,13 @@ async def _is_ready(use: ApiServices) -> bool:
 
 async def _missing(use: ApiServices) -> list[Detail]:
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(_REDIS_SECONDS):
             await use.store.db.check_writable()
             return _problems(use.config, await use.store.workers.living())
     except StoreUnavailable as error:
         return [("redis", error.message)]
     except TimeoutError:
-        return [("redis", "the task store (Redis) takes connections but does not answer; does it hang?")]
+        return [("redis", "the task store (Redis) accepts connections but does not reply; does it hang?")]
 
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
@@ -92,9 +95,9 @@ def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
     accounts = {name: problem for worker in workers for name, problem in worker.accounts.items()}
     logged_in = any(problem == "" for worker in workers for problem in worker.accounts.values())
     if not logged_in:
-        told = "; ".join(f"{name}: {problem}" for name, problem in accounts.items())
+        reported = "; ".join(f"{name}: {problem}" for name, problem in accounts.items())
         problems.append(
-            ("telegram", told or f"no Telegram account is logged in; run `{advice.command('login')}`")
+            ("telegram", reported or f"no Telegram account is logged in; run `{advice.command('login')}`")
         )
     for storage in config.storages:
         if problem := storage_problem(storage.name, workers):

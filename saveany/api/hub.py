@@ -1,10 +1,9 @@
-"""Events for the clients of this process: one reader of the stream and one subscription to progress for all.
-Each event is encoded once, for all clients.
+"""Distributes events to the clients of this process.
 
-Each client has a bounded queue. A client that does not keep up loses progress first; when even its state
-changes do not fit it is sent away with `reset`, and resumes or starts over when it comes back. When Redis is
-gone for a while the clients stay, and then get what they missed.
-"""
+One reader follows the event stream and one subscription receives progress, for all clients together; each
+event is encoded once. Each client has a bounded queue. A client that reads too slowly loses progress
+events first; if state changes do not fit either, its stream ends with `reset`. During an outage of Redis
+clients stay connected, and receive the missed events afterwards."""
 
 from __future__ import annotations
 
@@ -23,19 +22,21 @@ from saveany.store import Event
 from saveany.store.events import Events, event_key
 from saveany.store.loops import repeat
 
-#: Events that may wait for one client; progress takes no more than half of it.
+#: Maximum number of events waiting for one client; progress may use half of it.
 QUEUE_SIZE = 1000
-#: Progress of one task is told at most this often, in seconds.
+#: Minimum number of seconds between two progress events of a task.
 PROGRESS_INTERVAL = 0.5
-#: A stream is never silent for longer, in seconds.
+#: Maximum number of seconds without data on a stream.
 PING_SECONDS = 15.0
+#: Seconds before a failed step is repeated.
 _RETRY_DELAY = 0.5
+#: Number of ended tasks that are remembered.
 _ENDED_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event, and how it is sent to every client."""
+    """An event and its encoded form, which is the same for all clients."""
 
     event: Event
     wire: bytes
@@ -43,13 +44,13 @@ class EncodedEvent:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last thing a subscription gives. With a reason the client has missed something."""
+    """The end of a subscription. With a `reason` the client has missed events."""
 
     reason: str = ""
 
 
 class Subscription:
-    """What one client has not seen yet."""
+    """The events that one client has not received yet."""
 
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
@@ -57,19 +58,19 @@ class Subscription:
         self._ended = False
         self._arrived = asyncio.Event()
 
-    def offer(self, told: EncodedEvent) -> None:
-        """Put an event in, if it is for this client and there is room."""
-        event = told.event
+    def offer(self, encoded: EncodedEvent) -> None:
+        """Add an event if it is for this client and there is room."""
+        event = encoded.event
         if self._ended or self._task_id not in ("", event.task_id):
             return
         if len(self._waiting) >= QUEUE_SIZE:
             self.end("this client reads too slowly and has missed events")
         elif event.id or len(self._waiting) < QUEUE_SIZE // 2:
-            self._waiting.append(told)
+            self._waiting.append(encoded)
             self._arrived.set()
 
     def end(self, reason: str = "") -> None:
-        """Give nothing more; with a `reason`, forget what waits too."""
+        """Add no more events; with a `reason` also drop those that wait."""
         if reason:
             self._waiting.clear()
         if not self._ended:
@@ -78,11 +79,11 @@ class Subscription:
             self._arrived.set()
 
     def ping(self) -> None:
-        """Have something sent if nothing else is: who sits between us and the client ends what is silent."""
+        """Make `next` return even without an event: proxies close silent connections."""
         self._arrived.set()
 
     async def next(self) -> list[EncodedEvent | End]:
-        """All that has come, maybe nothing after a `ping`; after an `End` do not ask again."""
+        """All waiting events, none after a `ping`. Must not be called again after an `End`."""
         if not self._waiting:
             await self._arrived.wait()
         self._arrived.clear()
@@ -92,27 +93,28 @@ class Subscription:
 
 
 class Hub:
-    """Hands the events of the store to subscriptions while `running`."""
+    """Passes the events of the store on to the subscriptions, while `running`."""
 
     def __init__(self, events: Events, encode: Callable[[Event], bytes], most_clients: int = 1000) -> None:
         self._events = events
         self._encode = encode
         self._most_clients = most_clients
         self._clients: set[Subscription] = set()
-        self._position = ""  # id of the newest event that was handed out; empty before the first look
-        self._progress: dict[str, Event] = {}  # the newest of each task that was not handed out yet
+        self._position = ""  # id of the latest distributed event; "" before the first read
+        self._progress: dict[str, Event] = {}  # task id -> latest progress that was not distributed yet
         self._has_progress = asyncio.Event()
-        self._ended: dict[str, None] = {}  # the last tasks that ended, oldest first
+        self._ended: dict[str, None] = {}  # ids of the tasks that ended last, oldest first
         self._closed = False
 
     @contextmanager
     def subscription(self, task_id: str = "") -> Iterator[Subscription]:
-        """Events from now on, of one task if it is given. Raises `TooMany`."""
+        """A subscription to future events, of all tasks or of one. Raises `TooMany`."""
         if len(self._clients) >= self._most_clients:
             raise TooMany(
-                f"there are {self._most_clients} event streams already; close some, or follow all tasks "
-                "with one, /api/v1/events",
+                "the maximum of {limit} event streams is reached; close some, or follow all tasks with the "
+                "single stream /api/v1/events",
                 self._most_clients,
+                limit=self._most_clients,
             )
         client = Subscription(task_id)
         self._clients.add(client)
@@ -124,17 +126,17 @@ class Hub:
             self._clients.discard(client)
 
     def close(self) -> None:
-        """End every stream, now and later: the server is about to stop."""
+        """End all present and future streams, because the server is about to stop."""
         self._closed = True
         for client in self._clients:
             client.end()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read events in here."""
+        """Read and distribute events within this context."""
         tasks = [
             asyncio.create_task(repeat("events", step, _RETRY_DELAY))
-            for step in (self._follow, self._listen, self._tell_progress, self._ping)
+            for step in (self._follow, self._listen, self._distribute_progress, self._ping)
         ]
         try:
             yield
@@ -149,10 +151,10 @@ class Hub:
         async for event in self._events.follow(self._position):
             self._position = event.id
             self._remember(event)
-            self._hand_out(event)
+            self._distribute(event)
 
     def _remember(self, event: Event) -> None:
-        """Progress comes another way and may be late: none may follow the end of its task."""
+        """Remember ended tasks: their progress, which arrives separately, must not follow their end."""
         self._ended.pop(event.task_id, None)
         if Status(event.status).ended:
             self._ended[event.task_id] = None
@@ -161,14 +163,14 @@ class Hub:
             del self._ended[next(iter(self._ended))]
 
     async def _find_position(self) -> None:
-        """Where to go on reading, after a start or an outage."""
+        """Set the position to read from, after the start or an outage."""
         newest = await self._events.last_id()
         if not self._position:
             self._position = newest
         elif event_key(newest) < event_key(self._position) or await self._events.trimmed(self._position):
             self._position = newest
             for client in self._clients:
-                client.end("events were lost while the store was away")
+                client.end("events were lost while the task store (Redis) was unavailable")
 
     async def _listen(self) -> None:
         async for event in self._events.progress():
@@ -176,13 +178,13 @@ class Hub:
                 self._progress[event.task_id] = msgspec.structs.replace(event, at=time.time_ns() // 1_000_000)
                 self._has_progress.set()
 
-    async def _tell_progress(self) -> None:
+    async def _distribute_progress(self) -> None:
         while True:
             await self._has_progress.wait()
             self._has_progress.clear()
             newest, self._progress = self._progress, {}
             for event in newest.values():
-                self._hand_out(event)
+                self._distribute(event)
             await asyncio.sleep(PROGRESS_INTERVAL)
 
     async def _ping(self) -> None:
@@ -191,9 +193,9 @@ class Hub:
             for client in self._clients:
                 client.ping()
 
-    def _hand_out(self, event: Event) -> None:
+    def _distribute(self, event: Event) -> None:
         if not self._clients:
             return
-        told = EncodedEvent(event, self._encode(event))
+        encoded = EncodedEvent(event, self._encode(event))
         for client in self._clients:
-            client.offer(told)
+            client.offer(encoded)

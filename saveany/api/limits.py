@@ -1,25 +1,25 @@
-"""How much of a body is read."""
+"""The maximum size of a request body."""
 
 from __future__ import annotations
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: A body may have so many bytes.
+#: Maximum size of a body in bytes.
 MAX_BODY = 1024 * 1024
-#: So much of what nobody wants is read and thrown away before the answer. A client that is still sending when
-#: the connection closes would see a broken connection in place of the answer.
+#: Maximum number of bytes that are read and discarded before the response. A client that is still sending
+#: when the connection closes would get a connection error instead of the response.
 MAX_DISCARDED = 64 * 1024 * 1024
 
 
 class BodyLimit:
-    """Middleware: a body beyond `MAX_BODY` is answered 413, whether its length was announced or not."""
+    """Middleware: refuses a body larger than `MAX_BODY` with 413, with and without a Content-Length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection of ASGI."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
@@ -34,7 +34,7 @@ class BodyLimit:
 
 
 class _Body:
-    """One body on its way in."""
+    """A body that is being received."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -42,14 +42,14 @@ class _Body:
         self._more = True
 
     async def receive(self) -> Message:
-        """What the application reads. Raises HTTP 413."""
+        """The next message for the application. Raises HTTP 413."""
         message = await self._read()
         if self._size > MAX_BODY and message["type"] == "http.request":
             raise HTTPException(413)
         return message
 
     async def discard(self) -> None:
-        """Read what is left of it."""
+        """Read the rest of the body."""
         while self._more and self._size < MAX_DISCARDED:
             await self._read()
 

@@ -1,8 +1,8 @@
-"""What monitoring wants to know, as Prometheus reads it.
+"""The route for metrics in the format of Prometheus.
 
 The format is version 0.0.4 of Prometheus's text exposition
-(https://prometheus.io/docs/instrumenting/exposition_formats/). The state of everything is in Redis and not in
-this process, where a client library would look for it, so the few lines of text are made here.
+(https://prometheus.io/docs/instrumenting/exposition_formats/). The values are in Redis and not in
+this process, so the text is generated here instead of by a client library.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Exposition(PlainTextResponse):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One family of samples. Without samples it tells of itself only."""
+    """A family of samples. Without samples only its help and type are shown."""
 
     name: str
     type: str
@@ -65,8 +65,8 @@ class Metric:
     responses=responses(),
 )
 async def metrics(use: Use) -> Exposition:
-    """Gauges are of this moment. Counters of the workers are up to five seconds old."""
-    await use.store.counters.flush()  # what this process could not read
+    """All metrics. Gauges are current; counters of workers are up to five seconds old."""
+    await use.store.counters.flush()  # records that this process could not read
     families = [*await _gauges(use.store), *_counted(await use.store.counters.read())]
     return Exposition("".join(f"{line}\n" for family in families for line in family.lines()))
 
@@ -80,17 +80,22 @@ async def _gauges(store: Store) -> list[Metric]:
         Metric(
             "saveany_tasks",
             "gauge",
-            "Tasks by state; ended ones as long as the history keeps them.",
+            "Tasks by state; ended tasks while the history keeps them.",
             [("", f'{{state="{state}"}}', count) for state, count in tasks.items()],
         ),
-        _plain("saveany_oldest_queued_seconds", "gauge", "Age of the oldest queued task; 0 if none is.", age),
+        _plain(
+            "saveany_oldest_queued_seconds",
+            "gauge",
+            "Age of the oldest queued task, or 0.",
+            age,
+        ),
         _plain(
             "saveany_queue_paused",
             "gauge",
             "1 while the queue is paused, else 0.",
             await store.settings.paused(),
         ),
-        _plain("saveany_workers", "gauge", "Living worker processes.", len(await store.workers.living())),
+        _plain("saveany_workers", "gauge", "Running worker processes.", len(await store.workers.living())),
     ]
 
 
@@ -102,31 +107,31 @@ def _counted(sums: Mapping[str, float]) -> list[Metric]:
         _plain(
             "saveany_downloaded_bytes_total",
             "counter",
-            "Bytes that came from sources, those that came again too.",
+            "Bytes downloaded from sources, including repeated ones.",
             sums.get(counters.DOWNLOADED_BYTES, 0.0),
         ),
         Metric(
             "saveany_part_seconds",
             "histogram",
-            "Time a part of a file took to come, failed tries and waits of its source included.",
+            "Time to download a part of a file, including failed attempts and waits.",
             _histogram(sums),
         ),
         _plain(
             "saveany_flood_wait_seconds_total",
             "counter",
-            "Seconds that sources told tasks to wait.",
+            "Seconds that sources asked tasks to wait.",
             sums.get(counters.FLOOD_WAIT_SECONDS, 0.0),
         ),
         _plain(
             "saveany_lost_leases_total",
             "counter",
-            "Tasks taken back from workers that died or went silent.",
+            "Tasks taken back from workers that died or stopped responding.",
             sums.get(counters.LOST_LEASES, 0.0),
         ),
         Metric(
             "saveany_unreadable_records_total",
             "counter",
-            "Records that were skipped because they are damaged or of a newer version; each once an hour.",
+            "Records skipped because they are damaged or of a newer version; each counted once an hour.",
             [
                 ("", f'{{kind="{name.removeprefix(UNREADABLE)}"}}', amount)
                 for name, amount in sorted(sums.items())
@@ -136,7 +141,7 @@ def _counted(sums: Mapping[str, float]) -> list[Metric]:
         Metric(
             "saveany_webhook_attempts_total",
             "counter",
-            "Attempts to deliver a webhook, by what became of them.",
+            "Attempts to deliver a webhook, by outcome.",
             attempts,
         ),
     ]

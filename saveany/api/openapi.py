@@ -1,4 +1,4 @@
-"""`python -m saveany.api.openapi` writes docs/reference/openapi.json; a test compares it with the served."""
+"""`python -m saveany.api.openapi` writes docs/reference/openapi.json; a test compares it with the API."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ FILE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 
 def render() -> str:
-    """The description of the API as the file has it."""
-    store = Store(connect("redis://"))  # lazy: never connected
+    """The content of the file."""
+    store = Store(connect("redis://"))  # never connects
     app = create_app(Config(), store)
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 

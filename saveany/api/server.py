@@ -1,4 +1,4 @@
-"""Runs the API until it is told to stop."""
+"""Runs the API until a signal stops it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from saveany.logs import get_logger
 from saveany.store import open_store
 from saveany.supervisor import worked
 
-#: How long requests may go on after a stop was asked for; event streams are ended at once.
+#: Seconds that running requests have to finish after a stop signal; event streams end at once.
 DRAIN_SECONDS = 10
 
 log = get_logger("saveany.api")
 
 
 async def serve(config: Config, url: str) -> None:
-    """Serve the API on the store at `url` until SIGTERM or SIGINT; a second signal does not wait.
+    """Serve the API on the store at `url` until SIGTERM or SIGINT; a second signal stops it at once.
 
-    Raises `ConfigError` if the port is taken or the store is not one that can be used.
+    Raises `ConfigError` if the port is taken or the store cannot be used.
     """
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
         try:
             worked()
-            log.info("the API listens", url=_url(sock))
+            log.info("api_started", url=_url(sock))
             app = create_app(config, store)
             app.state.instance = await store.instance()
             await ApiServer(app, most_connections(config.api.max_connections)).serve(sockets=[sock])
@@ -48,7 +48,7 @@ async def serve(config: Config, url: str) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `ConfigError` that says what to change."""
+    """A listening socket. Raises `ConfigError`, which says what to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -56,9 +56,9 @@ def bind(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE and running_instance(host, port) is not None:
             problem = error_of_other(port)
         elif error.errno == errno.EADDRINUSE:
-            problem = f"port {port} is taken by another program; choose another with --port or api.port"
+            problem = f"port {port} is used by another program; choose another with --port or api.port"
         elif error.errno == errno.EACCES:
-            problem = f"port {port} needs more rights; choose one from 1024 with --port or api.port"
+            problem = f"port {port} needs root privileges; choose a port from 1024 with --port or api.port"
         else:
             problem = (
                 f"cannot listen on {host}, port {port} ({error.strerror or error}); see api.host and api.port"
@@ -67,7 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def running_instance(host: str, port: int) -> str | None:
-    """Which SaveAny answers at that address of this machine (see `Store.instance`); None if none does."""
+    """The id of the SaveAny that serves this address (see `Store.instance`); None if none does."""
     url = httpx.URL(scheme="http", host=local_address(host), port=port, path="/health")
     try:
         reply = httpx.get(url, timeout=2, trust_env=False)
@@ -77,8 +77,8 @@ def running_instance(host: str, port: int) -> str | None:
 
 
 def error_of_other(port: int) -> str:
-    """What to do when another SaveAny has the port."""
-    return f"another SaveAny has port {port} already; stop it, or choose another port with --port or api.port"
+    """The error message for a port that another SaveAny uses."""
+    return f"another SaveAny is using port {port}; stop it, or choose another port with --port or api.port"
 
 
 #: Longer than the 5 seconds after which httpx and other clients drop an idle connection: a server that
@@ -87,7 +87,7 @@ _KEEP_ALIVE_SECONDS = 9
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn with bounded connections; event streams end when it stops, and the signals stay with us."""
+    """uvicorn with limited connections, event streams that end when it stops, and our own signal handlers."""
 
     def __init__(self, app: FastAPI, most: int = 2048) -> None:
         super().__init__(
@@ -107,24 +107,24 @@ class ApiServer(uvicorn.Server):
         self.server_state: Connections = Connections(most)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """Close connections that are too slow; called ten times a second."""
         if counter % 10 == 0:
             self.server_state.sweep()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, let requests finish."""
+        """Stop accepting connections, and let running requests finish."""
         self._app.state.services.hub.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; the second time, at once."""
+        """Stop gracefully; the second time at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at a signal and return: uvicorn would raise it again and so end the process half-way."""
+        """Handle signals within this context. uvicorn's handlers end the process too early."""
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:

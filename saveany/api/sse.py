@@ -1,4 +1,4 @@
-"""Server-sent events on the wire."""
+"""The wire format of server-sent events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 from saveany.api.views import event_view
 from saveany.store import Event
 
-#: A comment, which every client passes over.
+#: A comment, which clients ignore.
 PING = b": ping\n\n"
 
 _TEXT = {"type": "string"}
 #: How openapi.json describes a stream (OpenAPI 3.2, "Special Considerations for Server-Sent Events").
 STREAMED: dict[str, Any] = {
-    "description": "Events, as they happen.",
+    "description": "A stream of events.",
     "content": {
         "text/event-stream": {
             "itemSchema": {"type": "object", "properties": {"data": _TEXT, "event": _TEXT, "id": _TEXT}}
@@ -31,18 +31,18 @@ STREAMED: dict[str, Any] = {
 
 @lru_cache(maxsize=4096)
 def encode(event: Event) -> bytes:
-    """An event as it is sent. The last ones are remembered: many clients miss the same."""
+    """An event in the wire format. Recent ones are cached, because many clients request the same."""
     if event.type == "reset":
         data = json.dumps({"reason": event.error})
     else:
         data = event_view(event).model_dump_json()
-    # JSON has no line ends, and neither have types and ids.
+    # Neither JSON nor types nor ids contain line ends.
     lines = [f"event: {event.type}", f"data: {data}", *([f"id: {event.id}"] if event.id else []), "", ""]
     return "\n".join(lines).encode()
 
 
 class EventStream(Response):
-    """An answer that goes on until its pieces end, or the client goes."""
+    """A response that lasts until `pieces` is exhausted or the client disconnects."""
 
     media_type = "text/event-stream"
     charset = "utf-8"
@@ -51,11 +51,11 @@ class EventStream(Response):
         self._pieces = pieces
         self.status_code = status_code
         self.background = None
-        # nginx holds back what it may.
+        # Without the second header nginx buffers the stream.
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what comes, and meanwhile look whether the client is still there."""
+        """Send the pieces, until the client disconnects."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         tasks = {asyncio.create_task(self._feed(send)), asyncio.create_task(_until_gone(receive))}
         try:

@@ -1,4 +1,4 @@
-"""Which sources and storages can be used now, judged by what the living workers report."""
+"""Which sources and storages can be used now, judged by what the running workers report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saveany.texts import Text
 
 
 def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> Text | None:
-    """Why no living worker can use `source`, and what to do; None if one can."""
+    """Why no running worker can use `source`, and what to do; None if one can."""
     if not is_enabled(config, source):
         return Text("disabled; {advice}", {"advice": how_to_enable(source)})
     reported = [worker.sources[source.type] for worker in workers if source.type in worker.sources]
@@ -24,7 +24,7 @@ def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerI
 
 
 def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
-    """Why no living worker can use the storage `name`; None if one can."""
+    """Why no running worker can use the storage `name`; None if one can."""
     if not workers:
         return Text("no worker is running; start one: {command}", {"command": advice.command("worker")})
     reported = [worker.storages[name] for worker in workers if name in worker.storages]

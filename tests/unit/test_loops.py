@@ -47,7 +47,7 @@ WITHIN = {
         workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
         saveany.bot.app._wait_for saveany.bot.app._hold""",
-    "saveany.api.hub._for_ever": "saveany.api.hub.Hub._tell_progress saveany.api.hub.Hub._ping",
+    "saveany.api.hub._for_ever": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",
     "saveany.bot.progress.ProgressUpdater._look, which catches everything": """

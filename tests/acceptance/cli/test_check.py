@@ -137,7 +137,7 @@ async def test_the_port_of_this_saveany_and_of_another(tmp_path: Path) -> None:
         assert code == 2
         assert found["api.port"] == (
             "failed",
-            f"another SaveAny has port {one.port} already; stop it, or choose another port with --port or "
+            f"another SaveAny is using port {one.port}; stop it, or choose another port with --port or "
             "api.port",
         )
         # and what would only fail later says the same in one line

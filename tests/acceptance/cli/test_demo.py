@@ -38,7 +38,7 @@ async def test_a_second_demo_says_in_one_line_that_one_runs(tmp_path: Path) -> N
     facts = json.loads(await first.stdout.readline())  # it is up
     assert facts["api"].endswith(port)
     assert "a demo is already running in" in await refused("--data", str(tmp_path / "a"))
-    assert f"another SaveAny has port {port} already" in await refused(
+    assert f"another SaveAny is using port {port}" in await refused(
         "--data", str(tmp_path / "b"), "--port", port
     )
     first.send_signal(signal.SIGINT)

@@ -247,8 +247,8 @@ async def test_answers_that_nobody_reads(
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_STRANGERS", 8)
-    monkeypatch.setattr(connections, "MAX_STRANGERS_PER_ADDRESS", 5)
+    monkeypatch.setattr(connections, "MAX_UNTRUSTED", 8)
+    monkeypatch.setattr(connections, "MAX_UNTRUSTED_PER_ADDRESS", 5)
 
 
 @pytest.mark.usefixtures("few")
@@ -355,7 +355,7 @@ async def test_refusals_are_counted_in_the_log_and_not_listed(peers: Peers, serv
         await until(lambda: _holds(server.server_state._refused.total() >= 40))
         server.server_state._logged = 0.0
         server.server_state.sweep()
-    told = [entry for entry in logs if entry["event"] == "connections were ended"]
+    told = [entry for entry in logs if entry["event"] == "connections_closed"]
     assert 2 <= len(told) <= 4
     assert sum(entry["count"] for entry in told) >= 40
 

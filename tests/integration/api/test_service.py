@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from saveany.api import openapi
 from saveany.api.app import create_app
-from saveany.api.health import Recent
+from saveany.api.health import CachedCheck
 from saveany.config import Config
 from saveany.store import Store, WorkerInfo, connect
 from tests.integration.api.conftest import AUTH, check_error, create
@@ -153,7 +153,7 @@ async def test_strangers_learn_only_whether_it_is_ready(
     assert set(error) == {"error", "code", "message"}
     assert "worker" not in error["message"]
     await beat(store, storages=READY, accounts={"bot": ""})
-    app.state.readiness = Recent()  # a second has passed
+    app.state.readiness = CachedCheck()  # a second has passed
     reply = await client.get("/readyz", headers=strangers)
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
 

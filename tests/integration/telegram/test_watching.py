@@ -102,7 +102,7 @@ class Bench:
     async def rounds(self, times: int = 2) -> None:
         """Two: an album at the end of a chat is taken in the second one."""
         for _ in range(times):
-            await self.watcher.round()
+            await self.watcher.check()
 
     async def tasks(self) -> list[Task]:
         return await self.store.tasks.live()
@@ -201,7 +201,7 @@ async def test_an_album_at_the_end_of_a_full_page(bench: Bench, chat: Chat) -> N
     assert (await bench.links())[96:] == [f"{start + 97}-{start + 100}"]
 
 
-@pytest.mark.parametrize("step", ["submit", "made", "advance"])
+@pytest.mark.parametrize("step", ["submit", "add_task", "advance"])
 async def test_a_crash_loses_nothing_and_doubles_nothing(
     bench: Bench, chat: Chat, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,7 +425,7 @@ async def test_more_chats_than_one_request_may_name(bench: Bench) -> None:
 async def test_a_full_queue_is_not_filled_further(
     bench: Bench, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saveany.watching._MOST_QUEUED", 100)
+    monkeypatch.setattr("saveany.watching._MAX_QUEUED", 100)
     await bench.watch()
     for _ in range(250):
         bench.post(chat)
@@ -452,7 +452,7 @@ async def test_it_goes_on_after_whatever_happens(
 
     monkeypatch.setattr(bench.store.watched_chats, "all", all_)
     watching = asyncio.create_task(
-        ChatWatcher(bench.accounts, bench.store, bench.service, bench.config, every=0.01).run()
+        ChatWatcher(bench.accounts, bench.store, bench.service, bench.config, check_seconds=0.01).run()
     )
     await until(bench.tasks)
     watching.cancel()
