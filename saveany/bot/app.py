@@ -1,4 +1,4 @@
-"""The bot's process: one of them is the bot at a time, the others wait for it to go."""
+"""The bot process. Any number may run; one of them is the bot, and the others wait to take over."""
 
 from __future__ import annotations
 
@@ -31,29 +31,33 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.watching import ChatWatcher
 
+#: Seconds between two renewals of the lock.
 _RENEW_SECONDS = LOCK_MS / 1000 / 3
-_LOOK_SECONDS = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+#: Seconds between two attempts to take the lock.
+_POLL_SECONDS = 1.0
+#: Pause after a failed login, in seconds; it doubles up to the maximum.
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
+#: Seconds between two attempts to connect the user accounts.
 _ACCOUNTS_SECONDS = 10.0
 
 log = get_logger("saveany.bot")
 
 
-class _Lost(Exception):
+class _LockLost(Exception):
     """Another process is the bot now."""
 
 
 async def serve(config: Config, url: str) -> None:
-    """Be the bot until SIGTERM or SIGINT. Raises `ConfigError` if there is no token."""
+    """Be the bot until SIGTERM or SIGINT. Raises `ConfigError` if no token is set."""
     if not config.telegram.token.get_secret_value():
-        raise ConfigError("telegram.token is not set: take it from @BotFather, and write it into config.toml")
+        raise ConfigError("telegram.token is not set: get a token from @BotFather and add it to config.toml")
     serving = asyncio.create_task(_serve(config, url))
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, serving.cancel)
     try:
         await serving
     except asyncio.CancelledError:
-        log.info("the bot stops")
+        log.info("bot_stopped")
 
 
 async def _serve(config: Config, url: str) -> None:
@@ -61,111 +65,111 @@ async def _serve(config: Config, url: str) -> None:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)
         while True:
-            await until_done("bot", partial(_one_term, config, store), _LOOK_SECONDS)
+            await until_done("bot", partial(_one_term, config, store), _POLL_SECONDS)
 
 
 async def _one_term(config: Config, store: Store) -> None:
     try:
-        await _be_the_bot(config, store)
-    except* _Lost:
-        log.warning("another process is the bot now")
+        await _hold_lock_and_run(config, store)
+    except* _LockLost:
+        log.warning("lock_lost")
 
 
-async def _be_the_bot(config: Config, store: Store) -> None:
-    """Once nobody else is it. Ends with `_Lost` only."""
+async def _hold_lock_and_run(config: Config, store: Store) -> None:
+    """Wait for the lock, then be the bot until it is lost (`_LockLost`)."""
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-    await _wait_for(store, holder)
+    await _wait_for_lock(store, holder)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_let_go, store, holder)
+        stack.push_async_callback(_release_lock, store, holder)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_hold(store, holder))
+            group.create_task(_renew_lock(store, holder))
             group.create_task(_run(config, store, stack))
 
 
-async def _let_go(store: Store, holder: str) -> None:
-    with suppress(*TROUBLE):  # then the lock ends by itself
+async def _release_lock(store: Store, holder: str) -> None:
+    with suppress(*TROUBLE):  # then the lock expires
         await store.bot.let_go(holder)
 
 
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
-    talk = await _opened(config, store)
-    stack.push_async_callback(talk.close)
-    await store.bot.belong_to(talk.me.id)
-    services = _services(config, store, accounts, talk)
-    dispatcher = Dispatcher(services)
-    inbox = Inbox(store.bot, talk, dispatcher.collects, services.conversations.awaits, dispatcher.handle)
+    client = await _log_in(config, store)
+    stack.push_async_callback(client.close)
+    await store.bot.belong_to(client.me.id)
+    services = _services(config, store, accounts, client)
+    conversations, dispatcher = services.conversations, Dispatcher(services)
+    inbox = Inbox(store.bot, client, dispatcher.is_savable, conversations.expects, dispatcher.handle)
     stack.push_async_callback(inbox.close)
-    stack.push_async_callback(services.conversations.close)
+    stack.push_async_callback(conversations.close)
     await after_restart(services)
     watcher = ChatWatcher(accounts, store, services.tasks, config)
     worked()
-    log.info("the bot listens", name=talk.me.username)
+    log.info("bot_started", name=client.me.username)
     async with asyncio.TaskGroup() as group:
         group.create_task(until_done("accounts", accounts.start, _ACCOUNTS_SECONDS))
-        group.create_task(_publish_menu(talk))
-        group.create_task(services.live.run())
+        group.create_task(_publish_menu(client))
+        group.create_task(services.progress.run())
         group.create_task(inbox.run())
         group.create_task(watcher.run())
-        group.create_task(WatchNotifier(store, talk, config.lang).run())
+        group.create_task(WatchNotifier(store, client, config.lang).run())
 
 
-def _services(config: Config, store: Store, accounts: Accounts, talk: BotClient) -> BotServices:
-    tasks = TaskService(config, store)
-    return BotServices(config, store, tasks, accounts, talk, ProgressUpdater(store, talk), Conversations())
+def _services(config: Config, store: Store, accounts: Accounts, client: BotClient) -> BotServices:
+    tasks, progress = TaskService(config, store), ProgressUpdater(store, client)
+    return BotServices(config, store, tasks, accounts, client, progress, Conversations())
 
 
-async def _wait_for(store: Store, holder: str) -> None:
-    told = False
+async def _wait_for_lock(store: Store, holder: str) -> None:
+    logged = False
     while True:
         try:
             if await store.bot.hold(holder):
                 return
-            if not told:
-                log.info("another process is the bot; waiting")
-                told = True
+            if not logged:
+                log.info("lock_awaited", reason="another process is the bot")
+                logged = True
         except TROUBLE as error:
-            log.warning("redis is away or full", error=str(error))
-        await asyncio.sleep(_LOOK_SECONDS)
+            log.warning("store_unavailable", reason=str(error))
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _hold(store: Store, holder: str) -> None:
-    """Keep the lock. While Redis is away nobody can take it, and nothing can be done either."""
+async def _renew_lock(store: Store, holder: str) -> None:
+    """Keep the lock. During an outage of Redis no other process can take it."""
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
         try:
             if not await store.bot.hold(holder):
-                raise _Lost
+                raise _LockLost
             await store.counters.flush()
         except TROUBLE as error:
-            log.warning("redis is away or full", error=str(error))
+            log.warning("store_unavailable", reason=str(error))
 
 
-async def _opened(config: Config, store: Store) -> BotClient:
-    """Log in, as often as it takes: what is missing, a network or an app_id, must not stop the rest."""
+async def _log_in(config: Config, store: Store) -> BotClient:
+    """Log in, repeatedly if necessary: a missing network or app_id must not stop the other roles."""
     pause = _FIRST_PAUSE
     while True:
         try:
-            talk = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
-            await talk.open()
-            return talk
+            client = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
+            await client.open()
+            return client
         except TaskError as error:
             wait = max(pause, error.after if isinstance(error, Retryable) else 0.0)
-            log.warning("the bot cannot log in", reason=error.message, again_in=wait)
+            log.warning("bot_login_failed", reason=error.message, seconds=wait)
         except ConfigError:
             raise
         except Exception:
             wait = pause
-            log.exception("the bot failed unexpectedly when it logged in", again_in=wait)
+            log.exception("bot_login_failed", seconds=wait)
         await asyncio.sleep(wait)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
-async def _publish_menu(talk: BotClient) -> None:
+async def _publish_menu(client: BotClient) -> None:
     try:
-        await talk.set_commands(menu())
+        await client.set_commands(menu())
     except TaskError as error:
-        log.warning("the list of commands could not be published", reason=error.message)
+        log.warning("menu_not_published", reason=error.message)
     except Exception:
-        log.exception("the list of commands could not be published")
+        log.exception("menu_not_published")

@@ -1,8 +1,9 @@
-"""Cards: what was sent, and buttons for where it goes. All of a card is in Redis, so it outlives a restart.
+"""Cards: messages that show what a user sent, with buttons that choose where to save it.
 
-    offer -> (storage) -> (folder) -> (conflict) -> task
+    card -> (storage) -> (folder) -> (conflict policy) -> task
 
-A question that has one answer only is not asked. In silent mode none is.
+A step with only one choice is skipped. In silent mode, files are saved without a card. The state of a card
+is in Redis, so its buttons work after a restart.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import msgspec
 from msgspec.structs import replace
 
 from saveany.bot import drafts
-from saveany.bot.context import Context, folder_button, mark, marked, rows, storage_button
+from saveany.bot.context import Context, choice_id, find_choice, folder_button, rows, storage_button
 from saveany.bot.drafts import MessageContents, TaskDraft
-from saveany.bot.render import clip
+from saveany.bot.render import clip, location
 from saveany.bot.render import size as shown_size
-from saveany.bot.texts import plain
+from saveany.bot.texts import escape
 from saveany.errors import SaveAnyError
 from saveany.models import OnConflict
 from saveany.planning.names import safe_name
@@ -28,145 +29,154 @@ from saveany.store.bot import CARD_SECONDS
 from saveany.store.records import decoder
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard
 
-_ANSWERS = tuple(OnConflict)
-#: Folders that fit below a card.
-_FOLDERS = 30
-#: What is longer is cut where it is shown: characters.
-_NAME, _PLACE = 120, 200
+_POLICIES = tuple(OnConflict)
+#: Maximum number of folder buttons.
+_MAX_FOLDERS = 30
+#: Maximum lengths of a name, a path and a link on a card, in characters.
+_MAX_NAME, _MAX_PATH, _MAX_LINK = 120, 200, 100
 
 
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is to be saved, and what is decided already."""
+    """The files and links to save, and what the user has chosen so far."""
 
     token: str
     user_id: int
     drafts: tuple[TaskDraft, ...]
-    head: str  # HTML that says what it is
-    name: str = ""  # of the one file, if it is one
+    head: str  # describes the files and links, as HTML
+    name: str = ""  # of the file, if there is only one
     album: str = ""
-    can_send: bool = False  # it is not what the person has sent
+    can_send: bool = False  # offers to send the files to the user
     storage: str = ""
     folder: str | None = None
     on_conflict: str = ""
-    send: bool = False  # to the person, not into a storage
+    send: bool = False  # send the files to the user instead of saving them in a storage
 
 
-_cards = decoder(Card)
+_decode = decoder(Card)
 
 
-async def offer(ctx: Context, messages: Sequence[ChatMessage]) -> None:
-    """Answer what was sent with a card; save at once in silent mode."""
-    found = drafts.look(ctx.services.config, await ctx.whole(messages))
-    if found.refused:
-        await ctx.say(_refusals(ctx, found))
-    if found.drafts:
-        await propose(ctx, found)
+async def handle_messages(ctx: Context, messages: Sequence[ChatMessage]) -> None:
+    """Show a card for the files and links in messages; in silent mode, save them."""
+    contents = drafts.read_messages(ctx.services.config, await ctx.with_albums(messages))
+    if contents.refused:
+        await ctx.reply(_refusals(ctx, contents))
+    if contents.drafts:
+        await show_card(ctx, contents)
 
 
-async def propose(ctx: Context, found: MessageContents) -> None:
-    """A card for what was found; a task at once in silent mode."""
-    card = _new(ctx, found)
+async def show_card(ctx: Context, contents: MessageContents) -> None:
+    """Show a card; in silent mode, save the contents."""
+    card = _new_card(ctx, contents)
     if not ctx.storages:
-        await ctx.say(ctx.t("You may use no storage; see [[storages]] and [[users]] in config.toml."))
-    elif ctx.prefs.silent:
+        await ctx.reply(
+            ctx.t("You have no storage. Ask the operator to check [[storages]] and [[users]] in config.toml.")
+        )
+    elif ctx.preferences.silent:
         await _submit(ctx, card)
     else:
-        await _keep(ctx, card)
-        await ctx.say(*_where(ctx, card))
+        await _save(ctx, card)
+        await ctx.reply(*_ask_storage(ctx, card))
 
 
-async def send(ctx: Context, found: MessageContents) -> None:
-    """Send what was found to the person, into the talk with the bot."""
-    await _submit(ctx, replace(_new(ctx, found), send=True))
+async def send_to_user(ctx: Context, contents: MessageContents) -> None:
+    """Send the contents to the user, in the chat with the bot."""
+    await _submit(ctx, replace(_new_card(ctx, contents), send=True))
 
 
-def _new(ctx: Context, found: MessageContents) -> Card:
+def _new_card(ctx: Context, contents: MessageContents) -> Card:
     return Card(
         token=hashlib.sha256(ctx.key.encode()).hexdigest()[:16],
         user_id=ctx.user.id,
-        drafts=tuple(found.drafts),
-        head=_head(ctx, found),
-        name=found.names[0] if found.count == 1 and found.names else "",
-        album=found.album,
-        can_send=ctx.chat > 0 and not found.sent,
+        drafts=tuple(contents.drafts),
+        head=_head(ctx, contents),
+        name=contents.names[0] if contents.count == 1 and contents.names else "",
+        album=contents.album,
+        can_send=ctx.chat > 0 and not contents.has_files,
     )
 
 
-# Buttons.
+# Buttons. Their argument is `TOKEN:CHOICE`.
 
 
-async def to_storage(ctx: Context, words: str) -> None:
-    """A storage was chosen, by its mark. `-` leaves it to the user's rules and defaults, `@` is
-    the talk with the bot."""
-    if (card := await _card(ctx, words)) is None:
+async def choose_storage(ctx: Context, args: str) -> None:
+    """Use the storage with this id; `-` leaves the choice to the user's rules and defaults, and `@` sends the
+    files to the user."""
+    if (card := await _load(ctx, args)) is None:
         return
-    choice = words.partition(":")[2]
+    choice = args.partition(":")[2]
     if choice in ("-", "@"):
         await _submit(ctx, replace(card, send=choice == "@"))
         return
-    card = replace(card, storage=marked(ctx.storages, choice))
+    card = replace(card, storage=find_choice(ctx.storages, choice))
     if len(_folders(ctx, card)) > 1:
-        await _keep(ctx, card)
-        await ctx.show(*_which_folder(ctx, card))
+        await _save(ctx, card)
+        await ctx.edit(*_ask_folder(ctx, card))
     else:
-        await _check(ctx, replace(card, folder=_folders(ctx, card)[0]))
+        await _check_name(ctx, replace(card, folder=_folders(ctx, card)[0]))
 
 
-async def to_folder(ctx: Context, words: str) -> None:
-    """A folder was chosen, by its mark."""
-    if (card := await _card(ctx, words)) is not None:
-        await _check(ctx, replace(card, folder=marked(_folders(ctx, card), words.partition(":")[2])))
+async def choose_folder(ctx: Context, args: str) -> None:
+    """Use the folder with this id."""
+    if (card := await _load(ctx, args)) is not None:
+        folder = find_choice(_folders(ctx, card), args.partition(":")[2])
+        await _check_name(ctx, replace(card, folder=folder))
 
 
-async def back(ctx: Context, words: str) -> None:
-    """Another storage, after all."""
-    if (card := await _card(ctx, words)) is not None:
-        await ctx.show(*_where(ctx, replace(card, storage="")))
+async def back_to_storages(ctx: Context, args: str) -> None:
+    """Ask for the storage again."""
+    if (card := await _load(ctx, args)) is not None:
+        await ctx.edit(*_ask_storage(ctx, replace(card, storage="")))
 
 
-async def settle(ctx: Context, words: str) -> None:
-    """It was said what to do with a file of that name."""
-    if (card := await _card(ctx, words)) is not None:
-        await _submit(ctx, replace(card, on_conflict=marked(_ANSWERS, words.partition(":")[2])))
+async def choose_policy(ctx: Context, args: str) -> None:
+    """Save the file, with this policy for the name that is taken."""
+    if (card := await _load(ctx, args)) is not None:
+        policy = find_choice(_POLICIES, args.partition(":")[2])
+        await _submit(ctx, replace(card, on_conflict=policy))
 
 
-async def drop(ctx: Context, words: str) -> None:
-    """Nothing is to be saved."""
-    if (card := await _card(ctx, words)) is not None:
+async def discard(ctx: Context, args: str) -> None:
+    """Save nothing."""
+    if (card := await _load(ctx, args)) is not None:
         await ctx.services.store.bot.drop_card(card.token)
-        await ctx.show(card.head + "\n\n" + ctx.t("Not saved."))
+        await ctx.edit(card.head + "\n\n" + ctx.t("Not saved."))
 
 
-PRESSES = {"to": to_storage, "in": to_folder, "back": back, "as": settle, "drop": drop}
+BUTTONS = {
+    "to": choose_storage,
+    "in": choose_folder,
+    "back": back_to_storages,
+    "as": choose_policy,
+    "drop": discard,
+}
 
 
-async def _card(ctx: Context, words: str) -> Card | None:
-    """The card of a button that was pressed, if it is there and the person's own."""
-    token, memory = words.partition(":")[0], ctx.services.store.bot
-    kept = await memory.card(token)
-    cards = memory.readable("card", {token: kept}, lambda pair: _cards(pair[1])) if kept else []
+async def _load(ctx: Context, args: str) -> Card | None:
+    """The card of a button that was pressed; None, with an alert, if it has expired or is another user's."""
+    token, memory = args.partition(":")[0], ctx.services.store.bot
+    stored = await memory.card(token)
+    cards = memory.readable("card", {token: stored}, lambda pair: _decode(pair[1])) if stored else []
     if not cards:
         days = CARD_SECONDS // (24 * 3600)
-        await ctx.answer(
-            ctx.t("This is done, or older than {days} days. Send it again.", days=days), alert=True
-        )
+        text = ctx.t("This is done already, or older than {days} days. Send it again.", days=days)
+        await ctx.answer_callback(text, alert=True)
         return None
     (card,) = cards
     if card.user_id != ctx.user.id:
-        await ctx.answer(ctx.t("This is not for you."), alert=True)
+        await ctx.answer_callback(ctx.t("This button is for someone else."), alert=True)
         return None
     return card
 
 
-async def _keep(ctx: Context, card: Card) -> None:
+async def _save(ctx: Context, card: Card) -> None:
     await ctx.services.store.bot.keep_card(card.token, msgspec.json.encode(card))
 
 
-async def _check(ctx: Context, card: Card) -> None:
-    """Ask what to do if there is a file of that name, if the user wants to be asked; then save."""
-    if ctx.prefs.on_conflict == "ask" and card.name and await _is_taken(ctx, card):
-        await _keep(ctx, card)
-        await ctx.show(*_which_name(ctx, card))
+async def _check_name(ctx: Context, card: Card) -> None:
+    """Submit the card, but first ask what to do if the name is taken and the user wants to be asked."""
+    if ctx.preferences.on_conflict == "ask" and card.name and await _is_taken(ctx, card):
+        await _save(ctx, card)
+        await ctx.edit(*_ask_policy(ctx, card))
     else:
         await _submit(ctx, card)
 
@@ -174,24 +184,25 @@ async def _check(ctx: Context, card: Card) -> None:
 async def _is_taken(ctx: Context, card: Card) -> bool:
     path = join(card.folder or "", safe_name(card.name))
     try:
-        answer = await ctx.services.store.queries.ask(card.storage, "stat", {"path": path})
+        result = await ctx.services.store.queries.ask(card.storage, "stat", {"path": path})
     except SaveAnyError:
-        return False  # nobody can tell now; then the file gets another name
-    return bool(answer.result)
+        return False  # the storage cannot be asked now; if the name is taken, the file is renamed
+    return bool(result.result)
 
 
 async def _submit(ctx: Context, card: Card) -> None:
-    """Make the tasks, each once, and show how they go on."""
+    """Submit the tasks of a card, each once however often this is called, and show their progress."""
     requests = [_request(card, draft) for draft in card.drafts]
     accepted = await ctx.services.tasks.submit_all(ctx.principal, requests, key=f"card:{card.token}")
-    # Nothing can be lost any more, however long Telegram lets us wait to say so.
+    # The tasks are stored. Showing them may take long, because Telegram may ask to wait.
     for n, task in enumerate(accepted):
-        if n == 0 and isinstance(ctx.letter, CallbackQuery):
-            message = ctx.letter.message
+        if n == 0 and isinstance(ctx.update, CallbackQuery):
+            message = ctx.update.message
         else:
-            waiting = card.head + "\n\n" + ctx.t("Waiting for a worker …"), _cancel(ctx, task.id)
-            message = await ctx.say(*waiting) or await ctx.say(*waiting)  # it must be known to be edited
-        await ctx.follow(message, task.id, card.album or card.name)
+            waiting = card.head + "\n\n" + ctx.t("Waiting for a worker …"), _cancel_button(ctx, task.id)
+            # An id of 0 means that a process which has died sent the message. Its id is needed for editing.
+            message = await ctx.reply(*waiting) or await ctx.reply(*waiting)
+        await ctx.show_progress(message, task.id, card.album or card.name)
     await ctx.services.store.bot.drop_card(card.token)
 
 
@@ -208,75 +219,74 @@ def _request(card: Card, draft: TaskDraft) -> TaskRequest:
     )
 
 
-# What is shown.
+# Texts and keyboards.
 
 
-def _head(ctx: Context, found: MessageContents) -> str:
+def _head(ctx: Context, contents: MessageContents) -> str:
     t = ctx.t
-    if found.count == 1:
-        name = f"<b>{plain(clip(found.names[0], _NAME))}</b>"
-        return f"{name}\n{shown_size(found.size)}" if found.size else name
-    lines = [t.n("<b>{n} file</b>", "<b>{n} files</b>", found.count)]
-    if found.size:
-        lines[0] += f", {shown_size(found.size)}"
-    lines += [f"· {plain(clip(name, _NAME))}" for name in found.names]
-    if found.count > len(found.names):
-        lines.append(t("… and {n} more", n=found.count - len(found.names)))
+    if contents.count == 1:
+        name = f"<b>{escape(clip(contents.names[0], _MAX_NAME))}</b>"
+        return f"{name}\n{shown_size(contents.size)}" if contents.size else name
+    lines = [t.plural("<b>{n} file</b>", "<b>{n} files</b>", contents.count)]
+    if contents.size:
+        lines[0] += f", {shown_size(contents.size)}"
+    lines += [f"· {escape(clip(name, _MAX_NAME))}" for name in contents.names]
+    if contents.count > len(contents.names):
+        lines.append(t("… and {n} more", n=contents.count - len(contents.names)))
     return "\n".join(lines)
 
 
-def _where(ctx: Context, card: Card) -> tuple[str, Keyboard]:
-    t, key = ctx.t, card.token
-    by_rules = bool(ctx.prefs.rules and ctx.prefs.rules_on)
-    choices = [storage_button(name, f"to:{key}:{mark(name)}") for name in ctx.storages]
-    first = [Button(t("By my rules"), f"to:{key}:-")] if by_rules else []
-    send = [Button(t("Send it to me"), f"to:{key}:@")] if card.can_send else []
-    last = [Button(t("Do not save"), f"drop:{key}")]
-    text = card.head + "\n\n" + t("Where shall it go?")
-    return text, (*rows(first), *rows(choices), *rows(send), *rows(last))
+def _ask_storage(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, token = ctx.t, card.token
+    has_rules = bool(ctx.preferences.rules and ctx.preferences.rules_on)
+    storages = [storage_button(name, f"to:{token}:{choice_id(name)}") for name in ctx.storages]
+    by_rules = [Button(t("By my rules"), f"to:{token}:-")] if has_rules else []
+    send = [Button(t("Send it to me"), f"to:{token}:@")] if card.can_send else []
+    cancel = [Button(t("Do not save"), f"drop:{token}")]
+    text = card.head + "\n\n" + t("Where should I save this?")
+    return text, (*rows(by_rules), *rows(storages), *rows(send), *rows(cancel))
 
 
-def _which_folder(ctx: Context, card: Card) -> tuple[str, Keyboard]:
-    t, key = ctx.t, card.token
-    folders = dict.fromkeys([*_folders(ctx, card)[: _FOLDERS - 1], ""])
-    choices = [folder_button(name, f"in:{key}:{mark(name)}") for name in folders]
-    last = ((Button(t("« Back"), f"back:{key}"), Button(t("Do not save"), f"drop:{key}")),)
-    return card.head + "\n\n" + t("Into which folder of {storage}?", storage=card.storage), (
-        *rows(choices, 2),
-        *last,
-    )
+def _ask_folder(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, token = ctx.t, card.token
+    folders = dict.fromkeys([*_folders(ctx, card)[: _MAX_FOLDERS - 1], ""])
+    buttons = [folder_button(path, f"in:{token}:{choice_id(path)}") for path in folders]
+    last = (Button(t("« Back"), f"back:{token}"), Button(t("Do not save"), f"drop:{token}"))
+    text = card.head + "\n\n" + t("Which folder of {storage}?", storage=card.storage)
+    return text, (*rows(buttons, 2), last)
 
 
-def _which_name(ctx: Context, card: Card) -> tuple[str, Keyboard]:
-    t, key = ctx.t, card.token
+def _ask_policy(ctx: Context, card: Card) -> tuple[str, Keyboard]:
+    t, token = ctx.t, card.token
     labels = {
         OnConflict.RENAME: t("Keep both"),
         OnConflict.OVERWRITE: t("Replace it"),
         OnConflict.SKIP: t("Do not save"),
     }
-    place = clip(f"{card.storage}:/{join(card.folder or '', card.name)}", _PLACE)
-    text = card.head + "\n\n" + t("There is a file {place} already.", place=place)
-    return text, tuple((Button(labels[each], f"as:{key}:{mark(each)}"),) for each in _ANSWERS)
+    path = clip(location(card.storage, join(card.folder or "", card.name)), _MAX_PATH)
+    text = card.head + "\n\n" + t("{path} already exists.", path=path)
+    return text, tuple((Button(labels[policy], f"as:{token}:{choice_id(policy)}"),) for policy in _POLICIES)
 
 
 def _folders(ctx: Context, card: Card) -> list[str]:
-    """Folders to choose from: the default one, one for the album, the user's shortcuts, the root."""
-    prefs = ctx.prefs
-    usual = [prefs.folder] if prefs.folder and card.storage in (prefs.storage, "") else []
-    shortcuts = [each.folder for each in prefs.shortcuts if each.storage == card.storage]
-    parents = [*usual, *shortcuts]
-    albums = [join(parent, card.album) for parent in (*usual, "")][:1] if card.album else []
-    return list(dict.fromkeys([*albums, *parents, ""]))
+    """The folders to choose from: one for the album, the default folder, the user's shortcuts and the
+    root."""
+    preferences = ctx.preferences
+    is_default = preferences.folder and card.storage in (preferences.storage, "")
+    default = [preferences.folder] if is_default else []
+    shortcuts = [each.folder for each in preferences.shortcuts if each.storage == card.storage]
+    albums = [join(parent, card.album) for parent in (*default, "")][:1] if card.album else []
+    return list(dict.fromkeys([*albums, *default, *shortcuts, ""]))
 
 
-def _cancel(ctx: Context, task_id: str) -> Keyboard:
+def _cancel_button(ctx: Context, task_id: str) -> Keyboard:
     return ((Button(ctx.t("Cancel"), f"cancel:{task_id}"),),)
 
 
-def _refusals(ctx: Context, found: MessageContents) -> str:
+def _refusals(ctx: Context, contents: MessageContents) -> str:
+    shown = list(contents.refused.items())[: drafts.MAX_SHOWN]
     lines = [
-        f"<code>{plain(link[:100])}</code>: {plain(reason)}"
-        for link, reason in list(found.refused.items())[: drafts.SHOWN]
+        f"<code>{escape(link[:_MAX_LINK])}</code>: {escape(ctx.t.text(reason))}" for link, reason in shown
     ]
-    more = len(found.refused) - len(lines)
+    more = len(contents.refused) - len(shown)
     return "\n".join([*lines, ctx.t("… and {n} more", n=more)] if more > 0 else lines)

@@ -1,4 +1,4 @@
-"""One letter and all that is needed to answer it: what every command and button is handed."""
+"""An update to the bot, and everything that a handler needs to respond to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from saveany.bot.conversation import Conversations
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.render import clip
-from saveany.bot.texts import CommandError, Translator, said, translator
+from saveany.bot.texts import CommandError, Translator, translator
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
@@ -24,9 +24,11 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser, Update
 
-#: So often something is said until Telegram takes it.
-_TRIES = 5
-_LABEL = 50
+#: How often a call to Telegram is made before a flood wait is reported as an error.
+_MAX_ATTEMPTS = 5
+#: Maximum length of a storage or folder name on a button, in characters.
+_MAX_LABEL = 50
+#: Minimum wait before a call to Telegram is repeated, in seconds.
 _PAUSE_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -36,47 +38,47 @@ log = get_logger("saveany.bot")
 
 @dataclass(frozen=True, slots=True)
 class BotServices:
-    """The parts of the application that the bot needs."""
+    """The parts of the application that the bot uses."""
 
     config: Config
     store: Store
     tasks: TaskService
     accounts: Accounts
-    talk: BotClient
-    live: ProgressUpdater
+    client: BotClient
+    progress: ProgressUpdater
     conversations: Conversations
 
 
 @dataclass(slots=True)
 class Context:
-    """Somebody who may use the bot has written, or pressed a button."""
+    """A message or button press of a user who may use the bot."""
 
     services: BotServices
-    letter: Update
-    key: str  # of the letter: what is said with it is said once, however often the letter is handled
+    update: Update
+    key: str  # identifies the update: a reply to it is sent once, however often the update is handled
     user: User
-    prefs: Preferences
+    preferences: Preferences
     t: Translator
-    _counted: int = 0
-    _said: dict[str, int] = field(default_factory=dict)  # message ids
+    _replies: int = 0  # sent, or tried, while the update is handled this time
+    _sent: dict[str, int] = field(default_factory=dict)  # message ids of replies by their key
 
-    def again(self) -> Context:
-        """The same from the start, so that what was said already is not said again."""
-        return replace(self, _counted=0)
+    def restarted(self) -> Context:
+        """The same update, to be handled from the start again without repeating replies."""
+        return replace(self, _replies=0)
 
     @property
-    def person(self) -> TelegramUser:
-        """Who it is."""
-        return self.letter.sender
+    def sender(self) -> TelegramUser:
+        """The Telegram user who sent the message or pressed the button."""
+        return self.update.sender
 
     @property
     def chat(self) -> int:
-        """Where."""
-        return self.letter.chat
+        """The marked id of the chat."""
+        return self.update.chat
 
     @property
     def is_admin(self) -> bool:
-        """Whether the person may do what concerns everybody."""
+        """Whether the user is an admin."""
         return self.services.config.is_admin(self.user)
 
     @property
@@ -86,64 +88,67 @@ class Context:
 
     @property
     def storages(self) -> list[str]:
-        """The storages that the user may use, best first."""
+        """The names of the storages that the user may use, the preferred one first."""
         return self.services.config.allowed_storages(self.user)
 
     def check_storage(self, name: str) -> None:
-        """Raises `CommandError` for a storage that the user may not use."""
+        """Raise `CommandError` if the user may not use a storage."""
         if name not in self.storages:
             raise CommandError(
-                said("you may not use a storage {name}; yours are: {storages}"),
+                "You may not use a storage named {name}. Yours are: {storages}.",
                 name=name,
                 storages=", ".join(self.storages),
             )
 
-    async def say(self, text: str, keyboard: Keyboard = ()) -> int:
-        """A message to the chat, in a group as an answer. Returns its id; 0 if it was said by a process that
-        has died since."""
-        self._counted += 1
-        key = f"{self.key}:{self._counted}"
-        if key not in self._said:
-            reply = self.letter.id if isinstance(self.letter, ChatMessage) and not self.letter.private else 0
-            talk = self.services.talk
-            self._said[key] = await patiently(
-                lambda: talk.send_text(self.chat, text, keyboard, reply_to=reply, key=key)
+    async def reply(self, text: str, keyboard: Keyboard = ()) -> int:
+        """Send a message to the chat; in a group, as a reply. Returns the message id, or 0 if a process that
+        has died since had sent it."""
+        self._replies += 1
+        key = f"{self.key}:{self._replies}"
+        if key not in self._sent:
+            quoted = self.update.id if isinstance(self.update, ChatMessage) and not self.update.private else 0
+            client = self.services.client
+            self._sent[key] = await retry_flood_waits(
+                lambda: client.send_text(self.chat, text, keyboard, reply_to=quoted, key=key)
             )
-        return self._said[key]
+        return self._sent[key]
 
-    async def show(self, text: str, keyboard: Keyboard = ()) -> int:
-        """The text in place of the message whose button was pressed; else as `say`."""
-        if not isinstance(self.letter, CallbackQuery):
-            return await self.say(text, keyboard)
-        message = self.letter.message
-        await patiently(lambda: self.services.talk.edit(self.chat, message, text, keyboard))
+    async def edit(self, text: str, keyboard: Keyboard = ()) -> int:
+        """Edit the message whose button was pressed; for other updates, `reply`. Returns the message id."""
+        if not isinstance(self.update, CallbackQuery):
+            return await self.reply(text, keyboard)
+        message = self.update.message
+        await retry_flood_waits(lambda: self.services.client.edit(self.chat, message, text, keyboard))
         return message
 
-    async def answer(self, text: str = "", *, alert: bool = False) -> None:
-        """What appears for a moment when a button was pressed."""
-        if isinstance(press := self.letter, CallbackQuery):
-            await patiently(lambda: self.services.talk.answer_callback(press, text, alert))
+    async def answer_callback(self, text: str = "", *, alert: bool = False) -> None:
+        """Show a short notification, or an alert, to the user who pressed a button."""
+        if isinstance(query := self.update, CallbackQuery):
+            await retry_flood_waits(lambda: self.services.client.answer_callback(query, text, alert))
 
-    async def read(self, number: int) -> ChatMessage | None:
-        """A message of this chat, if it is there."""
-        return (await patiently(lambda: self.services.talk.read(self.chat, [number]))).get(number)
+    async def read_message(self, message_id: int) -> ChatMessage | None:
+        """A message of this chat; None if it does not exist."""
+        messages = await retry_flood_waits(lambda: self.services.client.read(self.chat, [message_id]))
+        return messages.get(message_id)
 
-    async def whole(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """Messages with the rest of their albums: in a group the bot hears only of the one that names it."""
+    async def with_albums(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """The messages and the rest of their albums: in a group, the bot receives only the message of an
+        album that mentions it."""
         found = {message.id: message for message in messages}
         for message in messages:
             if message.album and not message.private:
-                album = await patiently(partial(self.services.talk.album, message))
+                album = await retry_flood_waits(partial(self.services.client.album, message))
                 found |= {each.id: each for each in album}
-        return [found[number] for number in sorted(found)]
+        return [found[message_id] for message_id in sorted(found)]
 
-    async def change(self, how: Callable[[Preferences], Preferences]) -> None:
-        """Change the user's preferences, once however often the letter is handled."""
-        self.prefs = await self.services.store.preferences.change(self.user.id, how, once=self.key)
-        self.t = translator(self.prefs.language or self.services.config.lang or self.person.language)
+    async def change_preferences(self, change: Callable[[Preferences], Preferences]) -> None:
+        """Change the user's preferences, once however often the update is handled."""
+        self.preferences = await self.services.store.preferences.change(self.user.id, change, once=self.key)
+        self.t = translator(self.preferences.language or self.services.config.lang or self.sender.language)
 
-    async def follow(self, message: int, task_id: str, name: str = "") -> None:
-        """Show from now on in one of our messages how a task is; `name` is for as long as it has no files."""
+    async def show_progress(self, message: int, task_id: str, name: str = "") -> None:
+        """Keep one of the bot's messages up to date with a task. `name` is shown until its files are
+        known."""
         shown = ProgressMessage(
             chat=self.chat,
             message=message,
@@ -152,45 +157,45 @@ class Context:
             language=self.t.language,
             name=name,
         )
-        await self.services.live.follow(shown)
+        await self.services.progress.follow(shown)
 
 
 def rows(buttons: list[Button], width: int = 3) -> Keyboard:
-    """Buttons, so many side by side."""
-    return tuple(tuple(buttons[n : n + width]) for n in range(0, len(buttons), width))
+    """A keyboard with `width` buttons per row."""
+    return tuple(tuple(buttons[start : start + width]) for start in range(0, len(buttons), width))
 
 
 def storage_button(name: str, data: str) -> Button:
-    """A button that stands for a storage."""
-    return Button(f"💾 {clip(name, _LABEL)}", data)
+    """A button that selects a storage."""
+    return Button(f"💾 {clip(name, _MAX_LABEL)}", data)
 
 
 def folder_button(path: str, data: str) -> Button:
-    """A button that stands for a folder of a storage."""
-    return Button(f"📁 {clip(path or '/', _LABEL)}", data)
+    """A button that selects a folder of a storage."""
+    return Button(f"📁 {clip(path or '/', _MAX_LABEL)}", data)
 
 
-def mark(choice: str) -> str:
-    """A choice in the data of a button, which has no room for it. Its place in a list would not do: the list
-    may be another when the button is pressed."""
+def choice_id(choice: str) -> str:
+    """A short id for the data of a button, which has no room for the choice itself. An index into the list of
+    choices would be wrong: the list may have changed when the button is pressed."""
     return hashlib.sha256(choice.encode()).hexdigest()[:8]
 
 
-def marked(choices: Iterable[str], wanted: str) -> str:
-    """The choice with this mark. Raises `CommandError` if there is none any more."""
-    found = next((each for each in choices if mark(each) == wanted), None)
+def find_choice(choices: Iterable[str], wanted: str) -> str:
+    """The choice with this id. Raises `CommandError` if it no longer exists."""
+    found = next((choice for choice in choices if choice_id(choice) == wanted), None)
     if found is None:
-        raise CommandError(said("that choice is not there any more; send it again"))
+        raise CommandError("That choice no longer exists. Send it again.")
     return found
 
 
-async def patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """Do something in Telegram, again after the time that Telegram asks to wait: only this step, for what
-    was done before it must not be done twice."""
-    for _ in range(_TRIES - 1):
+async def retry_flood_waits(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of one call to Telegram, repeated after the wait that Telegram asks for. Pass a single call:
+    anything done before it must not be done twice."""
+    for _ in range(_MAX_ATTEMPTS - 1):
         try:
-            return await step()
+            return await call()
         except Retryable as error:
-            log.info("the bot waits to answer", seconds=error.after, reason=error.message)
+            log.info("bot_call_delayed", seconds=error.after, reason=error.message)
             await asyncio.sleep(max(_PAUSE_SECONDS, error.after))
-    return await step()
+    return await call()

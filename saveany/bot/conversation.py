@@ -1,4 +1,4 @@
-"""Questions whose answer is the next message of a person. They live in memory: a restart ends them."""
+"""Questions that a user answers with the next message. They are kept in memory: a restart ends them."""
 
 from __future__ import annotations
 
@@ -9,88 +9,100 @@ from typing import Any
 from saveany.logs import get_logger
 from saveany.telegram.update_types import ChatMessage
 
-_Who = tuple[int, int]  # chat and person
+_Party = tuple[int, int]  # chat id and user id
 
-#: Handles what somebody says who is being asked things, but not at this moment; False if it does not.
-Stray = Callable[[ChatMessage], Awaitable[bool]]
+#: Handles a message that arrives during a conversation while no question is open; False if it does not.
+HandleUnexpected = Callable[[ChatMessage], Awaitable[bool]]
 
 log = get_logger("saveany.bot")
 
 
 class Conversations:
-    """Who is expected to say something."""
+    """The open questions and running conversations, at most one per chat and user."""
 
     def __init__(self) -> None:
-        self._awaited: dict[_Who, asyncio.Future[ChatMessage]] = {}
-        self._running: dict[_Who, asyncio.Task[None]] = {}
-        self._strays: dict[_Who, Stray] = {}
+        self._questions: dict[_Party, asyncio.Future[ChatMessage]] = {}
+        self._running: dict[_Party, asyncio.Task[None]] = {}
+        self._unexpected: dict[_Party, HandleUnexpected] = {}
 
     def begin(
-        self, chat: int, person: int, work: Coroutine[Any, Any, None], stray: Stray | None = None
+        self,
+        chat: int,
+        user: int,
+        conversation: Coroutine[Any, Any, None],
+        unexpected: HandleUnexpected | None = None,
     ) -> None:
-        """Run `work`, which asks one thing after the other, beside the handlers; what this person was asked
-        here before ends. `stray` is given what they say in between, if that is neither a file nor a link."""
-        self.end(chat, person)
-        self._running[chat, person] = asyncio.create_task(_logged(work))
-        if stray is not None:
-            self._strays[chat, person] = stray
+        """Run a conversation beside the handlers, in place of an earlier one with this user in this chat.
 
-    def end(self, chat: int, person: int) -> bool:
-        """Cancel what `begin` began; False if that has ended."""
-        self._strays.pop((chat, person), None)
-        running = self._running.pop((chat, person), None)
+        `unexpected` gets the messages that arrive while no question is open, except files and links.
+        """
+        self.end(chat, user)
+        self._running[chat, user] = asyncio.create_task(_log_failure(conversation))
+        if unexpected is not None:
+            self._unexpected[chat, user] = unexpected
+
+    def end(self, chat: int, user: int) -> bool:
+        """Cancel the running conversation; False if there is none."""
+        self._unexpected.pop((chat, user), None)
+        running = self._running.pop((chat, user), None)
         return running is not None and running.cancel()
 
     async def close(self) -> None:
-        """Cancel all of them."""
+        """Cancel all conversations."""
         running = list(self._running.values())
-        for each in running:
-            each.cancel()
+        for task in running:
+            task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def awaits(self, message: ChatMessage) -> bool:
-        """Whether this is the answer to a question, or may be meant as one: that is never a file."""
-        return message.file is None and (_who(message) in self._awaited or self._is_stray(message))
+    def expects(self, message: ChatMessage) -> bool:
+        """Whether a message is the reply to a question, or may be meant as one. A file never is."""
+        return message.file is None and (
+            _party(message) in self._questions or self._handles_unexpected(message)
+        )
 
-    async def hears(self, message: ChatMessage) -> bool:
-        """Hand an answer to who has asked; False if nobody has."""
-        asked = self._awaited.pop(_who(message), None)
-        if asked is not None and not asked.done():
-            asked.set_result(message)
+    async def deliver(self, message: ChatMessage) -> bool:
+        """Pass a message to the question or conversation that it belongs to; False if there is none."""
+        question = self._questions.pop(_party(message), None)
+        if question is not None and not question.done():
+            question.set_result(message)
             return True
-        return self._is_stray(message) and await self._strays[_who(message)](message)
+        return self._handles_unexpected(message) and await self._unexpected[_party(message)](message)
 
-    def _is_stray(self, message: ChatMessage) -> bool:
-        running = self._running.get(_who(message))
-        asks = running is not None and not running.done() and _who(message) in self._strays
-        return asks and not message.urls
+    def _handles_unexpected(self, message: ChatMessage) -> bool:
+        running = self._running.get(_party(message))
+        handled = running is not None and not running.done() and _party(message) in self._unexpected
+        return handled and not message.urls
 
-    async def answer(self, chat: int, person: int, seconds: float) -> ChatMessage | None:
-        """The next message of a person that is no command; None if none comes in time, or something else is
-        asked meanwhile. Wait for it in what `begin` runs, not in a handler: a chat has one at a time."""
-        who = (chat, person)
-        self.cancel(chat, person)
-        asked = self._awaited[who] = asyncio.get_running_loop().create_future()
+    async def wait_for_reply(self, chat: int, user: int, seconds: float) -> ChatMessage | None:
+        """The user's next message that is not a command; None after the timeout, or if another question takes
+        the place of this one.
+
+        Call it in a conversation, not in a handler: updates of one chat are handled one after the other, so
+        the reply would wait for the handler.
+        """
+        party = (chat, user)
+        self.cancel_question(chat, user)
+        question = self._questions[party] = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait({asked}, timeout=seconds)
-            return asked.result() if asked.done() and not asked.cancelled() else None
+            await asyncio.wait({question}, timeout=seconds)
+            return question.result() if question.done() and not question.cancelled() else None
         finally:
-            if self._awaited.get(who) is asked:
-                del self._awaited[who]
+            if self._questions.get(party) is question:
+                del self._questions[party]
 
-    def cancel(self, chat: int, person: int) -> None:
-        """Expect nothing from a person any more."""
-        asked = self._awaited.pop((chat, person), None)
-        if asked is not None:
-            asked.cancel()
+    def cancel_question(self, chat: int, user: int) -> None:
+        """Stop waiting for a reply."""
+        question = self._questions.pop((chat, user), None)
+        if question is not None:
+            question.cancel()
 
 
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
+async def _log_failure(conversation: Coroutine[Any, Any, None]) -> None:
     try:
-        await work
+        await conversation
     except Exception:
-        log.exception("a conversation failed unexpectedly")
+        log.exception("conversation_failed")
 
 
-def _who(message: ChatMessage) -> _Who:
+def _party(message: ChatMessage) -> _Party:
     return message.chat, message.sender.id

@@ -1,4 +1,4 @@
-"""From messages to what they ask for: files, links to messages, other URLs, each for a source."""
+"""The tasks that messages ask for: files, links to messages and other URLs, each with its source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from saveany.planning.names import safe_name
 from saveany.planning.source_choice import source_for
 from saveany.telegram import links
 from saveany.telegram.update_types import Attachment, ChatMessage
+from saveany.texts import Text
 
-#: Of so many things the names are shown.
-SHOWN = 5
+#: Maximum number of file names shown on a card.
+MAX_SHOWN = 5
 _TELEGRAM = "tgfiles"
 
 
 class TaskDraft(msgspec.Struct, frozen=True):
-    """What will be one task."""
+    """A task before the storage and folder are chosen."""
 
     type: str
     links: tuple[str, ...]
@@ -30,48 +31,48 @@ class TaskDraft(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class MessageContents:
-    """What there is in some messages."""
+    """The files and links in some messages."""
 
     drafts: list[TaskDraft] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)  # of the first things, for people
-    count: int = 0
-    size: int = 0  # bytes, as far as they are known
-    album: str = ""  # a folder for it, if all is one album
-    sent: bool = False  # some of it are the person's own messages
-    refused: dict[str, str] = field(default_factory=dict)  # link -> why
+    names: list[str] = field(default_factory=list)  # of the first files and links, as shown to the user
+    count: int = 0  # files and links
+    size: int = 0  # in bytes, of the files whose size is known
+    album: str = ""  # name for a folder, if all files are one album
+    has_files: bool = False  # some messages contain files, not just links
+    refused: dict[str, Text] = field(default_factory=dict)  # link -> reason
 
 
-def look(config: Config, messages: Sequence[ChatMessage]) -> MessageContents:
-    """What messages ask for. A message with a file means the file, whatever its text links to."""
-    found = MessageContents()
+def read_messages(config: Config, messages: Sequence[ChatMessage]) -> MessageContents:
+    """The files and links in messages. In a message with a file, links are ignored."""
+    contents = MessageContents()
     by_type: dict[str, dict[str, None]] = {}  # the links of each type, in order
     for message in messages:
         if message.file is not None:
-            by_type.setdefault(_TELEGRAM, {})[alone(message.link)] = None
-            found.sent = True
-            _add(found, name_of(message, message.file), message.file.size)
+            by_type.setdefault(_TELEGRAM, {})[single_link(message.link)] = None
+            contents.has_files = True
+            _count(contents, display_name(message, message.file), message.file.size)
             continue
         for url in message.urls:
             try:
                 type_, link = _source(config, url)
             except SaveAnyError as error:
-                found.refused[url] = error.message
+                contents.refused[url] = error.text
                 continue
             if link not in by_type.setdefault(type_, {}):
                 by_type[type_][link] = None
-                _add(found, link, 0)
-    found.drafts = [TaskDraft(type_, tuple(links_)) for type_, links_ in by_type.items()]
-    found.album = _album(messages)
-    return found
+                _count(contents, link, 0)
+    contents.drafts = [TaskDraft(type_, tuple(links_)) for type_, links_ in by_type.items()]
+    contents.album = _album_name(messages)
+    return contents
 
 
-def name_of(message: ChatMessage, file: Attachment) -> str:
-    """What a file is called in front of people."""
+def display_name(message: ChatMessage, file: Attachment) -> str:
+    """The name of a file as shown to the user."""
     return file.name or message.text.partition("\n")[0][:60] or f"{file.kind} {message.id}"
 
 
-def alone(link: str) -> str:
-    """The link to this message without the album around it: its other messages have come, too."""
+def single_link(link: str) -> str:
+    """The link to a message without its album, whose other messages the bot received too."""
     return replace(links.parse(link), single=True).url
 
 
@@ -80,15 +81,15 @@ def _source(config: Config, url: str) -> tuple[str, str]:
     return source.type, source.canonical(url)
 
 
-def _add(found: MessageContents, name: str, size: int) -> None:
-    found.count += 1
-    found.size += size
-    if len(found.names) < SHOWN:
-        found.names.append(name)
+def _count(contents: MessageContents, name: str, size: int) -> None:
+    contents.count += 1
+    contents.size += size
+    if len(contents.names) < MAX_SHOWN:
+        contents.names.append(name)
 
 
-def _album(messages: Iterable[ChatMessage]) -> str:
-    """The name of the album that all of the messages are, "" if they are none."""
+def _album_name(messages: Iterable[ChatMessage]) -> str:
+    """The name of the album that consists of all the messages; "" if they are not one album."""
     several = list(messages)
     if len(several) < 2 or not several[0].album or len({message.album for message in several}) > 1:
         return ""

@@ -1,8 +1,8 @@
-"""From updates to handlers: every letter once, in the order of its chat, whatever dies in between.
+"""Delivers updates to handlers: each at least once, in the order of their chat, despite crashes.
 
-Letters are kept in Redis in one step with the position behind them, so none is lost or comes twice. From
-there each is handled at least once. Files and links that come in a burst are one bundle, and a bundle is
-kept as such before it is handled: after a restart it is the same one.
+Updates are stored in Redis in one step with the position behind them, so none is lost and none is received
+twice. Files and links that arrive in quick succession form a group. A group is stored before it is handled,
+so that it is the same one after a restart.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
 from saveany.telegram.updates import Position
 
-#: A burst is over when nothing came for so many seconds.
+#: A group is complete when no message has arrived for this time, in seconds.
 QUIET_SECONDS = 1.0
-#: Nobody waits longer for the end of a burst.
-_PATIENCE_SECONDS = 5.0
-#: The most messages of one bundle.
-BUNDLE = 100
+#: Maximum time to wait for a group to become complete, in seconds.
+_MAX_GROUP_SECONDS = 5.0
+#: Maximum number of messages in a group.
+MAX_GROUP = 100
+#: Pause after a failure, in seconds.
 _PAUSE_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -38,209 +39,217 @@ T = TypeVar("T")
 log = get_logger("saveany.bot")
 
 
-class MessageGroup(msgspec.Struct, frozen=True, tag=True):
-    """Messages with files or links that came together."""
+class MessageGroup(msgspec.Struct, frozen=True, tag="Bundle"):
+    """Messages with files or links that arrived in quick succession."""
 
     messages: tuple[ChatMessage, ...]
 
 
-class _SingleUpdate(msgspec.Struct, frozen=True, tag=True):
+class _StoredMessage(msgspec.Struct, frozen=True, tag="_One"):
     message: ChatMessage
 
 
-class _CallbackQuery(msgspec.Struct, frozen=True, tag=True):
-    press: CallbackQuery
+class _StoredQuery(msgspec.Struct, frozen=True, tag="_Press"):
+    query: CallbackQuery = msgspec.field(name="press")
 
 
-_kept = decoder(MessageGroup | _SingleUpdate | _CallbackQuery)  # type: ignore[arg-type]  # a union is no type[T]
-_position = decoder(Position)
+_decode_record = decoder(MessageGroup | _StoredMessage | _StoredQuery)  # type: ignore[arg-type]  # no type[T]
+_decode_position = decoder(Position)
 
 Handle = Callable[[str, Update | MessageGroup], Awaitable[None]]
-#: Whether a message is something to save, so that others may belong to it.
-Collects = Callable[[ChatMessage], bool]
-#: Whether a message answers a question: that may be a password, and its text is not kept.
-Answers = Callable[[ChatMessage], bool]
+#: Whether a message contains something to save, so that it may become part of a group.
+IsSavable = Callable[[ChatMessage], bool]
+#: Whether a message replies to a question. The reply may be a password, so its text is not stored.
+IsReply = Callable[[ChatMessage], bool]
 
 
 class Inbox:
-    """Takes letters in and hands them out. `handle(key, letter)` may be called again with the same, after a
-    crash or if it raised `TROUBLE`; if it raises anything else the letter is gone."""
+    """Receives updates and passes them to a handler.
+
+    `handle(key, update)` is called again with the same update after a crash, or if it raised an error in
+    `TROUBLE`. An update whose handler raises any other error is dropped.
+    """
 
     def __init__(
-        self, memory: BotMemory, talk: BotClient, collects: Collects, answers: Answers, handle: Handle
+        self, memory: BotMemory, client: BotClient, is_savable: IsSavable, is_reply: IsReply, handle: Handle
     ) -> None:
         self._memory = memory
-        self._talk = talk
-        self._collects = collects
-        self._answers = answers
+        self._client = client
+        self._is_savable = is_savable
+        self._is_reply = is_reply
         self._handle = handle
-        self._lanes: dict[tuple[int, bool], _Lane] = {}
+        self._queues: dict[tuple[int, bool], _UpdateQueue] = {}
 
     async def run(self) -> None:
-        """For ever; while Redis is away nothing is read."""
-        kept = await _until_done(self._memory.inbox)
-        left = self._memory.readable("letter", kept, lambda pair: (pair[0], _decoded(pair[1])))
-        for key, letter in sorted(left, key=_order):
-            self._hand_out(key, letter)
+        """Receive updates until canceled. During an outage of Redis none are read."""
+        stored = await _wait_out_outages(self._memory.inbox)
+        unhandled = self._memory.readable("letter", stored, lambda pair: (pair[0], _decode(pair[1])))
+        for key, update in sorted(unhandled, key=_order):
+            self._enqueue(key, update)
         await repeat("updates", self._read, retry=_PAUSE_SECONDS)
 
     async def close(self) -> None:
-        """Stop; what is not handled waits for the next start."""
-        for lane in self._lanes.values():
-            await lane.stop()
+        """Stop handling updates. Those that were not handled are handled after the next start."""
+        for queue in self._queues.values():
+            await queue.stop()
 
     async def _read(self) -> None:
-        kept = await _until_done(self._memory.position)
-        (since,) = self._memory.readable("position", {"": kept}, _since) or (None,)
-        async for letters, position in self._talk.updates(since):
-            fresh = {_key(letter): letter for letter in letters}
-            await self._keep(fresh, msgspec.json.encode(position))
-            for key, letter in fresh.items():
-                self._hand_out(key, letter)
+        stored = await _wait_out_outages(self._memory.position)
+        (since,) = self._memory.readable("position", {"": stored}, _position) or (None,)
+        async for updates, position in self._client.updates(since):
+            batch = {_key(update): update for update in updates}
+            await self._store(batch, msgspec.json.encode(position))
+            for key, update in batch.items():
+                self._enqueue(key, update)
 
-    async def _keep(self, letters: Mapping[str, Update], position: bytes) -> None:
-        """Until it is kept nothing else is read: presses do not come again."""
-        encoded = {key: _encoded(self._without_secret(letter)) for key, letter in letters.items()}
-        await _until_done(lambda: self._memory.receive(encoded, position))
+    async def _store(self, batch: Mapping[str, Update], position: bytes) -> None:
+        """Store a batch and the position behind it. Nothing else is read until that has succeeded: Telegram
+        does not send button presses again."""
+        encoded = {key: _encode(self._without_secret(update)) for key, update in batch.items()}
+        await _wait_out_outages(lambda: self._memory.receive(encoded, position))
 
-    def _without_secret(self, letter: Update) -> Update:
-        if isinstance(letter, ChatMessage) and self._answers(letter):
-            return msgspec.structs.replace(letter, text="", urls=())
-        return letter
+    def _without_secret(self, update: Update) -> Update:
+        if isinstance(update, ChatMessage) and self._is_reply(update):
+            return msgspec.structs.replace(update, text="", urls=())
+        return update
 
-    def _hand_out(self, key: str, letter: Update | MessageGroup) -> None:
-        chat = letter.messages[0].chat if isinstance(letter, MessageGroup) else letter.chat
-        where = chat, isinstance(letter, CallbackQuery)  # Cancel does not wait until Telegram takes an answer
-        if where not in self._lanes:
-            self._lanes[where] = _Lane(self._memory, self._collects, self._handle)
-        self._lanes[where].add(key, letter)
+    def _enqueue(self, key: str, update: Update | MessageGroup) -> None:
+        chat = update.messages[0].chat if isinstance(update, MessageGroup) else update.chat
+        # Button presses have a queue of their own, so that Cancel does not wait for a flood wait of the chat.
+        queue = chat, isinstance(update, CallbackQuery)
+        if queue not in self._queues:
+            self._queues[queue] = _UpdateQueue(self._memory, self._is_savable, self._handle)
+        self._queues[queue].add(key, update)
 
 
-class _Lane:
-    """The messages of one chat, or the presses, one after the other."""
+class _UpdateQueue:
+    """Handles the messages of one chat, or its button presses, one after the other."""
 
-    def __init__(self, memory: BotMemory, collects: Collects, handle: Handle) -> None:
+    def __init__(self, memory: BotMemory, is_savable: IsSavable, handle: Handle) -> None:
         self._memory = memory
-        self._collects = collects
+        self._is_savable = is_savable
         self._handle = handle
         self._waiting: deque[tuple[str, Update | MessageGroup]] = deque()
-        self._came = asyncio.Event()
-        self._working: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
 
-    def add(self, key: str, letter: Update | MessageGroup) -> None:
-        self._waiting.append((key, letter))
-        self._came.set()
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+    def add(self, key: str, update: Update | MessageGroup) -> None:
+        self._waiting.append((key, update))
+        self._arrived.set()
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
 
     async def _work(self) -> None:
         while self._waiting:
             try:
-                await self._next()
-            except Exception:  # what follows has its turn
-                log.exception("a message could not be handled")
+                await self._handle_next()
+            except Exception:  # the following updates must be handled all the same
+                log.exception("update_dropped")
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _next(self) -> None:
-        key, letter = self._waiting[0]
-        if isinstance(letter, ChatMessage) and self._collects(letter):
-            key, letter = await self._bundled()
+    async def _handle_next(self) -> None:
+        key, update = self._waiting[0]
+        if isinstance(update, ChatMessage) and self._is_savable(update):
+            key, update = await self._take_group()
         else:
             self._waiting.popleft()
         try:
-            await _until_done(partial(self._handle, key, letter))
+            await _wait_out_outages(partial(self._handle, key, update))
         except Exception:
-            log.exception("a message could not be handled")
-        await _until_done(partial(self._memory.handled, key))
+            log.exception("update_dropped", update=key)
+        await _wait_out_outages(partial(self._memory.handled, key))
 
-    async def _bundled(self) -> tuple[str, MessageGroup]:
-        """The burst that begins with the first letter."""
-        over = await self._is_over()
-        burst = self._burst() if over else _without_last_album(self._burst(), self._waiting)
-        for _ in burst:
+    async def _take_group(self) -> tuple[str, MessageGroup]:
+        """Remove the group that begins with the first message from the queue, and store it."""
+        complete = await self._wait_for_group()
+        messages = (
+            self._group_messages() if complete else _without_last_album(self._group_messages(), self._waiting)
+        )
+        for _ in messages:
             self._waiting.popleft()
-        bundle = MessageGroup(tuple(message for _, message in burst))
-        key = f"bundle/{burst[0][0]}"
-        encoded = msgspec.json.encode(bundle)
-        await _until_done(lambda: self._memory.bundle([key for key, _ in burst], key, encoded))
-        return key, bundle
+        group = MessageGroup(tuple(message for _, message in messages))
+        key = f"bundle/{messages[0][0]}"
+        encoded = msgspec.json.encode(group)
+        await _wait_out_outages(lambda: self._memory.bundle([key for key, _ in messages], key, encoded))
+        return key, group
 
-    async def _is_over(self) -> bool:
-        """Wait for the end of the burst; False if it goes on, but was waited for long enough."""
-        give_up = time.monotonic() + _PATIENCE_SECONDS
-        while len(self._burst()) == len(self._waiting):
-            self._came.clear()
+    async def _wait_for_group(self) -> bool:
+        """Wait until the first group is complete; False if messages keep arriving for too long, or if it has
+        reached its maximum size."""
+        deadline = time.monotonic() + _MAX_GROUP_SECONDS
+        while len(self._group_messages()) == len(self._waiting):
+            self._arrived.clear()
             try:
-                await asyncio.wait_for(self._came.wait(), QUIET_SECONDS)
+                await asyncio.wait_for(self._arrived.wait(), QUIET_SECONDS)
             except TimeoutError:
                 return True
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 return False
-        return len(self._burst()) < BUNDLE
+        return len(self._group_messages()) < MAX_GROUP
 
-    def _burst(self) -> list[tuple[str, ChatMessage]]:
-        burst: list[tuple[str, ChatMessage]] = []
-        for key, letter in self._waiting:
-            if not isinstance(letter, ChatMessage) or not self._collects(letter) or len(burst) == BUNDLE:
+    def _group_messages(self) -> list[tuple[str, ChatMessage]]:
+        group: list[tuple[str, ChatMessage]] = []
+        for key, update in self._waiting:
+            if not isinstance(update, ChatMessage) or not self._is_savable(update) or len(group) == MAX_GROUP:
                 break
-            if burst and letter.sender.id != burst[0][1].sender.id:
+            if group and update.sender.id != group[0][1].sender.id:
                 break
-            burst.append((key, letter))
-        return burst
+            group.append((key, update))
+        return group
 
 
 def _without_last_album(
-    burst: list[tuple[str, ChatMessage]], waiting: Sequence[tuple[str, Update | MessageGroup]]
+    group: list[tuple[str, ChatMessage]], waiting: Sequence[tuple[str, Update | MessageGroup]]
 ) -> list[tuple[str, ChatMessage]]:
-    """A burst that goes on ends before an album of which more may come."""
-    album = burst[-1][1].album
-    following = waiting[len(burst)][1] if len(waiting) > len(burst) else None
+    """The group without an album at its end that may have more messages; all of it if it is only that
+    album."""
+    album = group[-1][1].album
+    following = waiting[len(group)][1] if len(waiting) > len(group) else None
     if not album or (following is not None and getattr(following, "album", 0) != album):
-        return burst
-    return [each for each in burst if each[1].album != album] or burst
+        return group
+    return [each for each in group if each[1].album != album] or group
 
 
-async def _until_done(step: Callable[[], Awaitable[T]]) -> T:
-    """Do it, as often as it takes until Redis is there."""
+async def _wait_out_outages(step: Callable[[], Awaitable[T]]) -> T:
+    """The result of `step`, repeated until Redis is available."""
     while True:
         try:
             return await step()
         except TROUBLE as error:
-            log.warning("redis is away or full", error=str(error))
+            log.warning("store_unavailable", reason=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _key(letter: Update) -> str:
-    return f"{letter.chat}/{letter.id}" if isinstance(letter, ChatMessage) else f"press/{letter.query}"
+def _key(update: Update) -> str:
+    return f"{update.chat}/{update.id}" if isinstance(update, ChatMessage) else f"press/{update.query}"
 
 
-def _encoded(letter: Update) -> bytes:
-    return msgspec.json.encode(
-        _SingleUpdate(letter) if isinstance(letter, ChatMessage) else _CallbackQuery(letter)
-    )
+def _encode(update: Update) -> bytes:
+    record = _StoredMessage(update) if isinstance(update, ChatMessage) else _StoredQuery(update)
+    return msgspec.json.encode(record)
 
 
-def _decoded(data: bytes) -> Update | MessageGroup:
-    kept: MessageGroup | _SingleUpdate | _CallbackQuery = _kept(data)
-    if isinstance(kept, MessageGroup):
-        if not kept.messages:
-            raise ValueError("a bundle of nothing")
-        return kept
-    return kept.message if isinstance(kept, _SingleUpdate) else kept.press
+def _decode(data: bytes) -> Update | MessageGroup:
+    record: MessageGroup | _StoredMessage | _StoredQuery = _decode_record(data)
+    if isinstance(record, MessageGroup):
+        if not record.messages:
+            raise ValueError("a group without messages")
+        return record
+    return record.message if isinstance(record, _StoredMessage) else record.query
 
 
-def _since(pair: tuple[str, bytes]) -> Position | None:
-    return _position(pair[1]) if pair[1] else None
+def _position(pair: tuple[str, bytes]) -> Position | None:
+    return _decode_position(pair[1]) if pair[1] else None
 
 
-def _order(kept: tuple[str, Update | MessageGroup]) -> tuple[int, int]:
-    """Bundles first: they are older than what is not in one yet."""
-    letter = kept[1]
-    if isinstance(letter, MessageGroup):
-        return 0, letter.messages[0].id
-    return 1, letter.id if isinstance(letter, ChatMessage) else letter.query
+def _order(pair: tuple[str, Update | MessageGroup]) -> tuple[int, int]:
+    """Sort key: groups first, because they are older than messages that are not in a group yet."""
+    update = pair[1]
+    if isinstance(update, MessageGroup):
+        return 0, update.messages[0].id
+    return 1, update.id if isinstance(update, ChatMessage) else update.query

@@ -1,8 +1,8 @@
-"""Messages that show how far tasks are, kept up to date.
+"""Keeps the messages that show the progress of tasks up to date.
 
-Each chat has its own pace: one edit at a time, and none that changes nothing. What happens to a task only
-marks its messages; what they say is read when their turn has come, so a chat that must wait shows the newest
-state afterwards, and a task never waits for a chat.
+Each chat has its own pace: one edit at a time, and none that would change nothing. An event of a task only
+marks its messages as outdated. Their text is rendered from the state of the task when they are edited, so a
+chat that had to wait shows the newest state, and a task never waits for a chat.
 """
 
 from __future__ import annotations
@@ -23,186 +23,191 @@ from saveany.store.loops import repeat
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.update_types import Keyboard
 
-#: Seconds between two edits in one chat.
+#: Minimum time between two edits in one chat, in seconds.
 INTERVAL: Final = 1.0
+#: Pause after a failure, in seconds.
 _RETRY_DELAY = 0.5
 
 log = get_logger("saveany.bot.progress")
 
 
 class MessageEditor(Protocol):
-    """What edits messages."""
+    """The part of `BotClient` that edits messages."""
 
     async def edit(self, chat: int, message: int, text: str, keyboard: Keyboard = ()) -> None:
-        """Change a message. Raises `Retryable` with the seconds to wait, and `Permanent` if it was deleted or
-        cannot be changed any more."""
+        """Edit a message. Raises `Retryable` with the seconds to wait, and `Permanent` if the message was
+        deleted or can no longer be edited."""
 
 
-class _Card:
-    """One message."""
+class _TrackedMessage:
+    """A message that shows the progress of a task."""
 
-    def __init__(self, message: ProgressMessage) -> None:
-        self.message = message
-        self.ended = False  # its task, when that was read last
-        self.gone = False  # it can be edited no more
+    def __init__(self, record: ProgressMessage) -> None:
+        self.record = record
+        self.task_ended = False  # when the task was last read
+        self.gone = False  # it can no longer be edited
 
 
-class _ChatQueue:
-    """The messages of one chat, and which of them may have to be edited, oldest first."""
+class _EditQueue:
+    """The tracked messages of one chat, and which of them are outdated, oldest first."""
 
     def __init__(self) -> None:
-        self.cards: dict[int, _Card] = {}
-        self._ended: dict[int, None] = {}
+        self.messages: dict[int, _TrackedMessage] = {}
+        self._ended: dict[int, None] = {}  # message ids, in order
         self._changed: dict[int, None] = {}
-        self._woken = asyncio.Event()
+        self._added = asyncio.Event()
 
-    def touch(self, message: int, *, ended: bool = False) -> None:
-        """Have a look at a message."""
+    def mark_outdated(self, message: int, *, ended: bool = False) -> None:
+        """Queue a message to be edited. Messages of ended tasks are edited first."""
         if ended:
             self._changed.pop(message, None)
             self._ended[message] = None
         elif message not in self._ended:
             self._changed[message] = None
-        self._woken.set()
+        self._added.set()
 
-    async def next(self) -> _Card:
-        """The next message to look at; those whose task has ended go first."""
+    async def next(self) -> _TrackedMessage:
+        """Wait for the next outdated message."""
         while True:
-            for waiting in (self._ended, self._changed):
-                while waiting:
-                    message = next(iter(waiting))
-                    del waiting[message]
-                    if card := self.cards.get(message):
-                        return card
-            self._woken.clear()
-            await self._woken.wait()
+            for outdated in (self._ended, self._changed):
+                while outdated:
+                    message = next(iter(outdated))
+                    del outdated[message]
+                    if tracked := self.messages.get(message):
+                        return tracked
+            self._added.clear()
+            await self._added.wait()
 
 
 class ProgressUpdater:
-    """Follows tasks while it runs; what it follows is kept over restarts."""
+    """Edits the progress messages while it runs. They are stored, and so survive restarts."""
 
-    def __init__(self, store: Store, voice: MessageEditor, *, interval: float = INTERVAL) -> None:
+    def __init__(self, store: Store, editor: MessageEditor, *, interval: float = INTERVAL) -> None:
         self._store = store
-        self._voice = voice
+        self._editor = editor
         self._interval = interval
-        self._chats: dict[int, _ChatQueue] = {}
-        self._by_task: dict[str, dict[tuple[int, int], None]] = {}
+        self._chats: dict[int, _EditQueue] = {}
+        self._by_task: dict[str, dict[tuple[int, int], None]] = {}  # task id -> (chat, message), in order
         self._group: asyncio.TaskGroup | None = None
-        self._changing = asyncio.Lock()  # what is followed, here and in the store
+        self._tracking = (
+            asyncio.Lock()
+        )  # held while tracked messages are added or removed, here and in the store
 
     async def follow(self, message: ProgressMessage) -> None:
-        """Keep a message up to date until the end of its task is shown. A message that is followed already
-        shows another task from now on, or the same once more."""
-        async with self._changing:
+        """Keep a message up to date until it shows the end of its task. A message that is tracked already
+        shows the new task instead."""
+        async with self._tracking:
             await self._store.live.keep(message)
-            self._drop(message.chat, message.message)
-            self._take(message)
+            self._untrack(message.chat, message.message)
+            self._track(message)
 
     async def run(self) -> None:
-        """Edit messages, for ever. Everything that is kept is looked at once."""
+        """Edit messages until canceled, beginning with all stored ones."""
         async with asyncio.TaskGroup() as self._group:
-            for step in (self._watch, self._listen):
-                self._group.create_task(repeat("live messages", step, _RETRY_DELAY))
+            for step in (self._follow_events, self._follow_progress):
+                self._group.create_task(repeat("progress messages", step, _RETRY_DELAY))
 
-    async def _watch(self) -> None:
+    async def _follow_events(self) -> None:
         position = await self._store.events.last_id()
-        await self._look_at_all()
+        await self._track_stored()
         async for event in self._store.events.follow(position):
-            self._touch(event.task_id, ended=Status(event.status).ended)
+            self._mark_outdated(event.task_id, ended=Status(event.status).ended)
 
-    async def _listen(self) -> None:
+    async def _follow_progress(self) -> None:
         async for event in self._store.events.progress():
-            self._touch(event.task_id)
+            self._mark_outdated(event.task_id)
 
-    async def _look_at_all(self) -> None:
-        """What happened before is not told again."""
-        async with self._changing:
+    async def _track_stored(self) -> None:
+        """Track all stored messages. Events from before are not replayed, so all of them count as
+        outdated."""
+        async with self._tracking:
             for message in await self._store.live.all():
                 chat = self._chats.get(message.chat)
-                if chat is None or message.message not in chat.cards:
-                    self._take(message)
+                if chat is None or message.message not in chat.messages:
+                    self._track(message)
         for task_id in self._by_task:
-            self._touch(task_id)
+            self._mark_outdated(task_id)
 
-    def _touch(self, task_id: str, *, ended: bool = False) -> None:
+    def _mark_outdated(self, task_id: str, *, ended: bool = False) -> None:
         for chat, message in self._by_task.get(task_id, ()):
-            self._chats[chat].touch(message, ended=ended)
+            self._chats[chat].mark_outdated(message, ended=ended)
 
-    def _take(self, message: ProgressMessage) -> None:
+    def _track(self, message: ProgressMessage) -> None:
         if self._group is None:
-            return  # `run` finds it in the store
+            return  # `run` reads it from the store
         if message.chat not in self._chats:
-            self._chats[message.chat] = _ChatQueue()
-            self._group.create_task(self._serve(message.chat))
+            self._chats[message.chat] = _EditQueue()
+            self._group.create_task(self._edit_chat(message.chat))
         chat = self._chats[message.chat]
-        chat.cards[message.message] = _Card(message)
+        chat.messages[message.message] = _TrackedMessage(message)
         self._by_task.setdefault(message.task_id, {})[message.chat, message.message] = None
-        chat.touch(message.message)
+        chat.mark_outdated(message.message)
 
-    def _drop(self, chat: int, message: int) -> None:
-        if chat not in self._chats or not (card := self._chats[chat].cards.pop(message, None)):
+    def _untrack(self, chat: int, message: int) -> None:
+        if chat not in self._chats or not (tracked := self._chats[chat].messages.pop(message, None)):
             return
-        others = self._by_task[card.message.task_id]
+        others = self._by_task[tracked.record.task_id]
         del others[chat, message]
         if not others:
-            del self._by_task[card.message.task_id]
+            del self._by_task[tracked.record.task_id]
 
-    async def _serve(self, chat_id: int) -> None:
-        """Edit the messages of a chat until it has none."""
+    async def _edit_chat(self, chat_id: int) -> None:
+        """Edit the messages of a chat until none is tracked."""
         chat = self._chats[chat_id]
-        while chat.cards:
-            card = await chat.next()
-            await asyncio.sleep(await self._look(chat, card))
+        while chat.messages:
+            tracked = await chat.next()
+            await asyncio.sleep(await self._update(chat, tracked))
         del self._chats[chat_id]
 
-    async def _look(self, chat: _ChatQueue, card: _Card) -> float:
-        """Bring a message up to date. Returns how long to leave the chat alone."""
+    async def _update(self, chat: _EditQueue, tracked: _TrackedMessage) -> float:
+        """Bring a message up to date. Returns the seconds to wait before the next edit in its chat."""
         try:
-            return self._interval if await self._bring_up(card) else 0.0
+            return self._interval if await self._show_state(tracked) else 0.0
         except Retryable as error:
             wait = error.after
-        except TROUBLE:  # said by `_watch`
+        except TROUBLE:  # logged by `_follow_events`
             wait = _RETRY_DELAY
         except Exception as error:
             wait = _RETRY_DELAY
-            log.warning("a message was not edited, trying again", chat=card.message.chat, error=str(error))
-        chat.touch(card.message.message, ended=card.ended)
+            log.warning("message_not_edited", chat=tracked.record.chat, reason=str(error))
+        chat.mark_outdated(tracked.record.message, ended=tracked.task_ended)
         return max(self._interval, wait)
 
-    async def _bring_up(self, card: _Card) -> bool:
-        """Show the newest state of a task, if the message does not. Returns whether it was edited."""
-        task = await self._store.tasks.get(card.message.task_id)
-        if task is None:  # it ended long ago
-            await self._settle(card, over=True)
+    async def _show_state(self, tracked: _TrackedMessage) -> bool:
+        """Show the present state of a task, unless the message shows it already. Returns whether the message
+        was edited."""
+        task = await self._store.tasks.get(tracked.record.task_id)
+        if task is None:  # it was deleted long after its end
+            await self._save(tracked, final=True)
             return False
-        card.ended = task.status.ended
-        edited = not card.gone and await self._edit(card, task)
-        if edited or card.ended or card.gone:
-            await self._settle(card, over=card.ended or card.gone)
+        tracked.task_ended = task.status.ended
+        edited = not tracked.gone and await self._edit(tracked, task)
+        if edited or tracked.task_ended or tracked.gone:
+            await self._save(tracked, final=tracked.task_ended or tracked.gone)
         return edited
 
-    async def _edit(self, card: _Card, task: Task) -> bool:
-        message = card.message
+    async def _edit(self, tracked: _TrackedMessage, task: Task) -> bool:
+        record = tracked.record
         items = await self._store.tasks.all_items(task.id)
-        view = task_view(translator(message.language), task, items, message.name)
-        if view.mark == message.shown:
+        view = task_view(translator(record.language), task, items, record.name)
+        if view.fingerprint == record.shown:
             return False
         try:
-            await self._voice.edit(message.chat, message.message, view.text, view.keyboard)
+            await self._editor.edit(record.chat, record.message, view.text, view.keyboard)
         except Permanent as error:
-            log.info("a message cannot be edited any more", chat=message.chat, reason=error.message)
-            card.gone = True
-        card.message = replace(message, shown=view.mark)
+            log.info("message_not_editable", chat=record.chat, reason=error.message)
+            tracked.gone = True
+        tracked.record = replace(record, shown=view.fingerprint)
         return True
 
-    async def _settle(self, card: _Card, *, over: bool) -> None:
-        """Keep what was shown, or let go of the message; not if it shows something else by now."""
-        async with self._changing:
-            message = card.message
-            if self._chats[message.chat].cards.get(message.message) is not card:
+    async def _save(self, tracked: _TrackedMessage, *, final: bool) -> None:
+        """Store what the message shows, or stop tracking it; neither if it shows another task by now."""
+        async with self._tracking:
+            record = tracked.record
+            if self._chats[record.chat].messages.get(record.message) is not tracked:
                 return
-            if not over:
-                await self._store.live.keep(message)
+            if not final:
+                await self._store.live.keep(record)
                 return
-            await self._store.live.remove(message)
-            self._drop(message.chat, message.message)
+            await self._store.live.remove(record)
+            self._untrack(record.chat, record.message)

@@ -1,4 +1,4 @@
-"""docs/reference/bot.md, from the commands themselves. `python -m saveany.bot.reference` writes it."""
+"""Generates docs/reference/bot.md from the commands: `python -m saveany.bot.reference`."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ _HEAD = """# The bot
 
 <!-- Written by `make docs` from saveany/bot; do not edit. -->
 
-What people can say to the bot. How to set it up is in [Use the bot](../howto/bot.md). Files and links are
-simply sent to it; in a group it answers who names it (`@your_bot`) or replies to it.
+The commands of the bot. [Use the bot](../howto/bot.md) describes how to set it up. Files and links need no
+command: just send them. In a group, the bot responds when you mention it (`@your_bot`) or reply to it.
 """
 
 
 def reference() -> str:
     """The text of the page."""
-    return "\n".join([_HEAD, *_overview(), *_details(), *_languages(), *_rules(), *_templates(), ""])
+    return "\n".join([_HEAD, *_overview(), *_usage(), *_languages(), *_rules(), *_templates(), ""])
 
 
 def _overview() -> Iterator[str]:
-    yield "| Command | What it is for | Who |"
+    yield "| Command | Purpose | Available to |"
     yield "|---|---|---|"
-    for each in commands.COMMANDS.values():
-        yield f"| `/{each.name}` | {each.about} | {_who(each)} |"
+    for command in commands.COMMANDS.values():
+        yield f"| `/{command.name}` | {command.description} | {_audience(command)} |"
 
 
-def _who(command: Command) -> str:
-    who = "admins" if command.admin else "everybody"
-    return f"{who}, in a private talk" if command.private else who
+def _audience(command: Command) -> str:
+    audience = "admins" if command.admin else "everyone"
+    return f"{audience}, in a private chat" if command.private else audience
 
 
-def _details() -> Iterator[str]:
-    yield "\n## How they are written\n"
-    for each in commands.COMMANDS.values():
-        for line in each.usage:
-            yield f"    /{f'{each.name} {line}'.strip()}"
+def _usage() -> Iterator[str]:
+    yield "\n## Syntax\n"
+    for command in commands.COMMANDS.values():
+        for line in command.usage:
+            yield f"    /{f'{command.name} {line}'.strip()}"
 
 
 def _languages() -> Iterator[str]:
     yield "\n## Languages\n"
-    yield "The bot speaks the language of each person's app, or the one chosen with `/config`.\n"
+    yield "The bot uses the language of your Telegram app, or the one you choose with `/config`.\n"
     yield f"| Command | {' | '.join(LANGUAGES.values())} |"
     yield f"|---|{'---|' * len(LANGUAGES)}"
-    for each in commands.COMMANDS.values():
-        yield f"| `/{each.name}` | {' | '.join(translator(tag)(each.about) for tag in LANGUAGES)} |"
+    for command in commands.COMMANDS.values():
+        translated = " | ".join(translator(tag)(command.description) for tag in LANGUAGES)
+        yield f"| `/{command.name}` | {translated} |"
 
 
 def _rules() -> Iterator[str]:
@@ -64,13 +65,13 @@ def _templates() -> Iterator[str]:
     yield _prose(templates.__doc__)
 
 
-def _prose(text: str | None) -> str:
-    """The text of a module for people who know nothing of modules."""
-    return (text or "").strip().replace("(`saveany.planning.templates`)", "([below](#templates))")
+def _prose(docstring: str | None) -> str:
+    """A module's docstring for readers who do not know the modules."""
+    return (docstring or "").strip().replace("(`saveany.planning.templates`)", "([below](#templates))")
 
 
 def write(root: Path) -> None:
-    """Write the page under `root`, the root of the repository."""
+    """Write the page below `root`, the root of the repository."""
     (root / REFERENCE).write_text(reference())
 
 

@@ -1,8 +1,7 @@
-"""Commands and buttons: what there is, who may, and what each is about.
+"""The commands and buttons of the bot, collected from the modules of `saveany/bot/commands`.
 
-A module of `saveany/bot/commands` has `COMMANDS`, or `PRESSES` for its buttons, or both; one line in
-`saveany/bot/commands/__init__.py` adds it. Help, the menu in Telegram and docs/reference/bot.md are made
-from that.
+A module has `COMMANDS`, or `BUTTONS`, or both; one line in `saveany/bot/commands/__init__.py` adds it. The
+help text, the command menu in Telegram and docs/reference/bot.md are generated from them.
 """
 
 from __future__ import annotations
@@ -13,40 +12,41 @@ from types import ModuleType
 
 from saveany.bot.context import Context
 
-#: Does what was asked for; `words` is what stands behind the command, or behind the verb of a button.
+#: Handles a command or a button. The text is what follows the command, or the action in a button's data.
 Handler = Callable[[Context, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something that begins with a slash."""
+    """A command that users send, beginning with a slash."""
 
     name: str
     run: Handler
-    about: str  # in English; the catalogs translate it
-    usage: Sequence[str] = ()  # what may stand behind it, a line each
-    admin: bool = False
-    private: bool = False  # not in groups
-    source: str = ""  # the task type without which it is of no use
+    description: str  # in English; the catalogs translate it
+    usage: Sequence[str] = ()  # the arguments it takes, one form per line
+    admin: bool = False  # for admins only
+    private: bool = False  # not available in groups
+    source: str = ""  # the task type without which the command is useless
 
 
 def commands(modules: Iterable[ModuleType]) -> dict[str, Command]:
-    """All commands by name. A name that is there twice is a mistake in the program."""
+    """The commands of all modules, by name. Raises `AssertionError` for a duplicate name."""
     found: dict[str, Command] = {}
     for module in modules:
-        for each in getattr(module, "COMMANDS", ()):
-            if each.name in found:
-                raise AssertionError(f"/{each.name} is there twice")
-            found[each.name] = each
+        for command in getattr(module, "COMMANDS", ()):
+            if command.name in found:
+                raise AssertionError(f"/{command.name} is defined twice")
+            found[command.name] = command
     return found
 
 
-def presses(modules: Iterable[ModuleType]) -> Mapping[str, Handler]:
-    """What a button does, by the verb its data begins with."""
+def buttons(modules: Iterable[ModuleType]) -> Mapping[str, Handler]:
+    """The handlers of all buttons, by the action that their data begins with. Raises `AssertionError` for a
+    duplicate action."""
     found: dict[str, Handler] = {}
     for module in modules:
-        for verb, run in getattr(module, "PRESSES", {}).items():
-            if verb in found:
-                raise AssertionError(f"the button {verb!r} is there twice")
-            found[verb] = run
+        for action, handler in getattr(module, "BUTTONS", {}).items():
+            if action in found:
+                raise AssertionError(f"the button {action!r} is defined twice")
+            found[action] = handler
     return found

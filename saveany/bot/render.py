@@ -1,28 +1,33 @@
-"""Tasks as messages: Telegram's HTML and buttons. Pure; whatever a file is called, it fits into a message."""
+"""Renders tasks as messages: Telegram's HTML and buttons, within Telegram's limits for any file name.
+Pure."""
 
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
-from saveany.bot.texts import Translator
+from saveany.bot.texts import Translator, escape
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.excerpt import excerpt
 from saveany.models import Item, ItemStatus, Stage, Status, Task
 from saveany.telegram.update_types import Button, Keyboard
+from saveany.texts import Field, Text
 
-#: A reason longer than this is cut.
-_REASON = 240
-_NAME, _PLACE, _LISTED_NAME, _LISTED_REASON = 120, 200, 50, 70
-_MOST_ACTIVE, _MOST_FAILED = 5, 10
-_LONGEST_URL = 1000
-#: A name that is cut keeps its end: that is where the extension is.
+#: Maximum lengths, in characters, of an error, a wait reason, a file name and a path, and of an error and a
+#: file name in a list.
+_MAX_REASON, _MAX_WAIT_REASON, _MAX_NAME, _MAX_PATH = 240, 120, 120, 200
+_MAX_LISTED_REASON, _MAX_LISTED_NAME = 70, 50
+#: Maximum number of files listed while a task runs, and of failed files listed after its end.
+_MAX_ACTIVE, _MAX_FAILED = 5, 10
+#: Maximum length of a URL that is shown, in characters.
+_MAX_URL = 1000
+#: Characters kept at the end of a name that is too long: that is where the extension is.
 _TAIL = 12
-_CELLS = 10
+#: Characters in a progress bar.
+_BAR_CELLS = 10
 
 _ICONS = {
     ItemStatus.COMPLETED: "✅",
@@ -32,26 +37,30 @@ _ICONS = {
 
 
 class RenderedMessage(msgspec.Struct, frozen=True):
-    """What a message shows."""
+    """The text and the buttons of a message."""
 
     text: str
     keyboard: Keyboard = ()
 
     @property
-    def mark(self) -> str:
-        """The same for the same view only."""
+    def fingerprint(self) -> str:
+        """A digest that is equal for equal messages only."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
 
 def task_view(t: Translator, task: Task, items: Sequence[Item], name: str = "") -> RenderedMessage:
-    """How far a task is, or how it ended. `items` are all it has; `name` is what to call it until they are
-    known, and what to call several together."""
-    lines = _end(t, task, items, name) if task.status.ended else _way(t, task, items, name)
+    """The message that shows the progress or the result of a task.
+
+    `items` are all its items. `name` is shown until they are known, and as the name of several files
+    together.
+    """
+    ended = task.status.ended
+    lines = _result_lines(t, task, items, name) if ended else _progress_lines(t, task, items, name)
     return RenderedMessage("\n".join(line for line in lines if line), _keyboard(t, task, items))
 
 
 def size(count: int) -> str:
-    """Bytes for people: `999 B`, `1.2 MB`."""
+    """A number of bytes for people: `999 B`, `1.2 MB`."""
     if count < 1000:
         return f"{count} B"
     value = count / 1000
@@ -62,90 +71,104 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
-def span(seconds: float) -> str:
-    """A time for people: `0:07`, `12:30`, `1:02:03`."""
+def duration(seconds: float) -> str:
+    """A duration for people: `0:07`, `12:30`, `1:02:03`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def reason(text: str, room: int) -> str:
-    """Why something has failed, in one line. What people never named is not named to them."""
-    return excerpt(text.replace(f"storage {PRIVATE_CHATS!r}", "the talk with me"), room)
+def reason(t: Translator, text: Text, max_length: int) -> str:
+    """A reason in the user's language, on one line of at most `max_length` characters.
+
+    It does not contain the internal name of the storage for private chats.
+    """
+    chat = t("our chat")
+    shown = t.text(_renamed(text, chat)).replace(
+        f"storage {PRIVATE_CHATS!r}", chat
+    )  # of a text without fields
+    return excerpt(shown, max_length)
 
 
-def place(storage: str, path: str) -> str:
-    """Where something is: `nas:/films/a.mkv`."""
+def location(storage: str, path: str) -> str:
+    """A path in a storage: `nas:/films/a.mkv`."""
     return f"{storage}:/{path}"
 
 
-def clip(text: str, room: int) -> str:
-    """One line of at most `room` characters; what is too long loses its middle."""
+def clip(text: str, max_length: int) -> str:
+    """The text on one line of at most `max_length` characters; a longer one loses its middle."""
     line = " ".join(text.split())
-    return line if len(line) <= room else f"{line[: room - _TAIL - 1]}…{line[-_TAIL:]}"
+    return line if len(line) <= max_length else f"{line[: max_length - _TAIL - 1]}…{line[-_TAIL:]}"
 
 
 def bar(percent: float) -> str:
-    """Ten cells."""
-    full = min(_CELLS, int(percent * _CELLS // 100))
-    return "▰" * full + "▱" * (_CELLS - full)
+    """A progress bar of ten characters."""
+    full = min(_BAR_CELLS, int(percent * _BAR_CELLS // 100))
+    return "▰" * full + "▱" * (_BAR_CELLS - full)
 
 
-def _plain(text: str) -> str:
-    return html.escape(text, quote=False)
+def _renamed(text: Text, chat: str) -> Text:
+    """The text with `chat` in place of the storage for private chats."""
+    fields: dict[str, Field] = {}
+    for name, value in text.fields.items():
+        fields[name] = _renamed(value, chat) if isinstance(value, Text) else value
+        if value == PRIVATE_CHATS:
+            fields[name] = chat
+    return Text(text.template, fields)
 
 
-def _head(icon: str, text: str) -> str:
+def _heading(icon: str, text: str) -> str:
     return f"{icon} <b>{text}</b>"
 
 
-def _way(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
+def _progress_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
     progress = task.progress
     yield _phase(t, task)
-    yield _plain(_subject(t, task, items, name))
+    yield escape(_subject(t, task, items, name))
     if progress.total_bytes or len(items) > 1:
         yield f"{bar(progress.percent)} {int(progress.percent)} %"
     yield _amount(t, task)
-    if task.progress.stalled:
-        yield f"⏳ {_plain(reason(task.progress.stalled, 120))}"
+    if progress.stalled:
+        why = progress.stalled_text or Text(progress.stalled)
+        yield f"⏳ {escape(reason(t, why, _MAX_WAIT_REASON))}"
     if len(items) > 1:
         yield _counts(t, items)
-        yield from _active(items, running=task.status is Status.RUNNING and not task.paused)
-    yield _place(t, task, items)
+        yield from _active_files(items, running=task.status is Status.RUNNING and not task.paused)
+    yield _destination(t, task, items)
 
 
 def _phase(t: Translator, task: Task) -> str:
     if task.cancel_requested:
-        return _head("⏹", t("Canceling"))
+        return _heading("⏹", t("Canceling"))
     if task.paused:
-        return _head("⏸", t("Paused"))
+        return _heading("⏸", t("Paused"))
     if task.status is Status.QUEUED:
-        return _head("⏳", t("Waiting"))
+        return _heading("⏳", t("Waiting"))
     phases = {
         Stage.RESOLVING: ("🔎", t("Looking up the files")),
         Stage.DOWNLOADING: ("⬇️", t("Downloading")),
         Stage.UPLOADING: ("⬆️", t("Uploading")),
-        Stage.VERIFYING: ("🔍", t("Checking")),
+        Stage.VERIFYING: ("🔍", t("Verifying")),
     }
-    return _head(*phases.get(task.stage, ("▶️", t("Starting"))))
+    return _heading(*phases.get(task.stage, ("▶️", t("Starting"))))
 
 
 def _subject(t: Translator, task: Task, items: Sequence[Item], name: str) -> str:
-    """What the task is about, as plain text."""
+    """What the task saves, as plain text."""
     if len(items) == 1:
-        return clip(items[0].name, _NAME)
+        return clip(items[0].name, _MAX_NAME)
     known = name or task.spec.filename
     if known or items:
-        return clip(known, _NAME)
+        return clip(known, _MAX_NAME)
     links = task.spec.links
-    shown = [link for link in links if not link.startswith("tg:")]
-    if len(links) == len(shown) == 1:
-        return clip(shown[0], _NAME)
-    return t.n("{n} link", "{n} links", len(links))
+    public = [link for link in links if not link.startswith("tg:")]
+    if len(links) == len(public) == 1:
+        return clip(public[0], _MAX_NAME)
+    return t.plural("{n} link", "{n} links", len(links))
 
 
 def _amount(t: Translator, task: Task) -> str:
-    """`1.2 MB of 4.0 MB · 600.0 kB/s · 0:05 left`, as far as it is known."""
+    """The known parts of `1.2 MB of 4.0 MB · 600.0 kB/s · 0:05 left`."""
     progress, parts = task.progress, []
     if progress.total_bytes:
         parts.append(
@@ -156,7 +179,7 @@ def _amount(t: Translator, task: Task) -> str:
     if task.status is Status.RUNNING and not task.paused and progress.speed_bps > 0:
         parts.append(f"{size(round(progress.speed_bps))}/s")
         if progress.eta_seconds is not None:
-            parts.append(t("{time} left", time=span(progress.eta_seconds)))
+            parts.append(t("{time} left", time=duration(progress.eta_seconds)))
     return " · ".join(parts)
 
 
@@ -171,80 +194,80 @@ def _counts(t: Translator, items: Sequence[Item]) -> str:
     return " · ".join(parts)
 
 
-def _active(items: Sequence[Item], *, running: bool) -> Iterator[str]:
-    """The last files that were finished and those in work, in their order. A task takes them one by one."""
-    over = [item for item in items if item.status in _ICONS]
-    todo = [item for item in items if item.status not in _ICONS]
-    begun = [item for item in todo if item.status is not ItemStatus.QUEUED] or todo[:1]
-    active = begun[:_MOST_ACTIVE] if running else []
-    newest = over[len(over) - min(len(over), _MOST_ACTIVE - len(active)) :]
-    for item in sorted([*newest, *active], key=lambda item: item.index):
-        shown = clip(item.name, _LISTED_NAME) + (f" ({size(item.size)})" if item.size is not None else "")
-        yield f"{_ICONS.get(item.status, '▶️')} {_plain(shown)}"
+def _active_files(items: Sequence[Item], *, running: bool) -> Iterator[str]:
+    """The files in progress and the most recently finished ones, in the order of the task."""
+    finished = [item for item in items if item.status in _ICONS]
+    unfinished = [item for item in items if item.status not in _ICONS]
+    begun = [item for item in unfinished if item.status is not ItemStatus.QUEUED] or unfinished[:1]
+    active = begun[:_MAX_ACTIVE] if running else []
+    recent = finished[len(finished) - min(len(finished), _MAX_ACTIVE - len(active)) :]
+    for item in sorted([*recent, *active], key=lambda item: item.index):
+        shown = clip(item.name, _MAX_LISTED_NAME) + (f" ({size(item.size)})" if item.size is not None else "")
+        yield f"{_ICONS.get(item.status, '▶️')} {escape(shown)}"
 
 
-def _place(t: Translator, task: Task, items: Sequence[Item]) -> str:
-    """Where it goes, or is."""
+def _destination(t: Translator, task: Task, items: Sequence[Item]) -> str:
+    """The file, if there is only one, else the folder that the task saves into."""
     if task.spec.storage == PRIVATE_CHATS:
-        return "💬 " + t("this talk")
+        return "💬 " + t("this chat")
     storage, path = task.spec.storage, task.spec.path
     if len(items) == 1:
         storage, path = items[0].storage or storage, items[0].final or items[0].path
-    return f"📁 <code>{_plain(clip(place(storage, path), _PLACE))}</code>"
+    return f"📁 <code>{escape(clip(location(storage, path), _MAX_PATH))}</code>"
 
 
-def _end(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
+def _result_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
     done = [item for item in items if item.status.done]
     yield _outcome(t, task, items, len(done))
-    yield _plain(_subject(t, task, items, name))
+    yield escape(_subject(t, task, items, name))
     if len(items) > 1:
-        yield _saved(t, items)
+        yield _saved_count(t, items)
     if done:
-        yield _effort(t, task, items)
-        yield _place(t, task, items)
+        yield _size_and_duration(t, task, items)
+        yield _destination(t, task, items)
     failed = [item for item in items if item.status is ItemStatus.FAILED] if len(items) > 1 else []
     if task.error and not failed:
-        yield _plain(reason(task.error, _REASON))
+        yield escape(reason(t, task.error_text or Text(task.error), _MAX_REASON))
     yield from _failures(t, failed)
     url = _url(task, items)
-    if url and not _can_be_opened(url):
-        yield _plain(url)
+    if url and not _is_button_url(url):
+        yield escape(url)
 
 
 def _outcome(t: Translator, task: Task, items: Sequence[Item], done: int) -> str:
     if task.status is Status.CANCELED:
-        return _head("🚫", t("Canceled"))
+        return _heading("🚫", t("Canceled"))
     if task.status is Status.FAILED:
-        return _head("⚠️", t("Partly saved")) if done else _head("❌", t("Failed"))
+        return _heading("⚠️", t("Partly saved")) if done else _heading("❌", t("Failed"))
     if items and all(item.status is ItemStatus.SKIPPED for item in items):
-        return _head("⏭", t("It was there already"))
-    return _head("✅", t("Saved"))
+        return _heading("⏭", t("Already there"))
+    return _heading("✅", t("Saved"))
 
 
-def _saved(t: Translator, items: Sequence[Item]) -> str:
+def _saved_count(t: Translator, items: Sequence[Item]) -> str:
     done = sum(item.status.done for item in items)
     line = t("{done} of {n} files saved", done=done, n=len(items))
     if skipped := sum(item.status is ItemStatus.SKIPPED for item in items):
-        line += " · " + t.n("{n} was there already", "{n} were there already", skipped)
+        line += " · " + t.plural("{n} was already there", "{n} were already there", skipped)
     return line
 
 
-def _effort(t: Translator, task: Task, items: Sequence[Item]) -> str:
-    """How much was saved, and how long that took."""
+def _size_and_duration(t: Translator, task: Task, items: Sequence[Item]) -> str:
+    """The number of saved bytes and the time it took; "" if nothing had to be saved."""
     sizes = [item.size or 0 for item in items if item.status is ItemStatus.COMPLETED]
     if not sizes:
         return ""
     parts = [size(sum(sizes))]
     if task.started_at is not None and task.finished_at is not None:
-        parts.append(t("in {time}", time=span((task.finished_at - task.started_at) / 1000)))
+        parts.append(t("in {time}", time=duration((task.finished_at - task.started_at) / 1000)))
     return " ".join(parts)
 
 
 def _failures(t: Translator, failed: Sequence[Item]) -> Iterator[str]:
-    for item in failed[:_MOST_FAILED]:
-        line = f"❌ {clip(item.name, _LISTED_NAME)}: {reason(item.error, _LISTED_REASON)}"
-        yield _plain(line)
-    if (more := len(failed) - _MOST_FAILED) > 0:
+    for item in failed[:_MAX_FAILED]:
+        why = reason(t, item.error_text or Text(item.error), _MAX_LISTED_REASON)
+        yield escape(f"❌ {clip(item.name, _MAX_LISTED_NAME)}: {why}")
+    if (more := len(failed) - _MAX_FAILED) > 0:
         yield t("and {n} more", n=more)
 
 
@@ -254,18 +277,19 @@ def _keyboard(t: Translator, task: Task, items: Sequence[Item]) -> Keyboard:
     if task.status in (Status.FAILED, Status.CANCELED):
         return ((Button(t("Retry"), f"retry:{task.id}"),),)
     url = _url(task, items)
-    return ((Button(t("Link"), url=url),),) if url and _can_be_opened(url) else ()
+    return ((Button(t("Link"), url=url),),) if url and _is_button_url(url) else ()
 
 
 def _url(task: Task, items: Iterable[Item]) -> str:
-    """Where the one file of a task can be opened; "" if nowhere, or there are several."""
+    """The URL at which the only file of a completed task can be opened; "" if there is none."""
     urls = [item.url for item in items]
-    shown = task.status is Status.COMPLETED and len(urls) == 1 and len(urls[0]) <= _LONGEST_URL
+    shown = task.status is Status.COMPLETED and len(urls) == 1 and len(urls[0]) <= _MAX_URL
     return urls[0] if shown else ""
 
 
-def _can_be_opened(url: str) -> bool:
-    """Whether Telegram takes it for a button: it wants a public name, and refuses the message otherwise."""
+def _is_button_url(url: str) -> bool:
+    """Whether Telegram accepts the URL for a button. It refuses messages with a button to a host without a
+    public name."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and "." in (parts.hostname or "")

@@ -1,7 +1,8 @@
-"""What the bot says, in the language of whom it talks to.
+"""The bot's texts, in the language of each user.
 
-English is in the code, as the message id; another language is a catalog of gettext in `locales/`, read with
-babel. A test finds every text in the code and fails if a catalog lacks one.
+The code contains the English texts, which are also the message ids. Each other language has a gettext catalog
+in `locales/`, read with Babel. A test collects every text in the code, and the templates of the errors that
+users are most likely to see, and fails if a catalog lacks one.
 """
 
 from __future__ import annotations
@@ -20,72 +21,75 @@ from babel.messages.pofile import read_po
 from saveany.errors import SaveAnyError
 from saveany.texts import Field, Text
 
-#: Languages by their tag, and how they call themselves.
+#: Language tags, and the name of each language in itself.
 LANGUAGES: Final = {"en": "English", "zh-Hans": "简体中文"}
 
 
-def said(text: str) -> str:
-    """Marks a text that is translated later, for whoever collects them."""
+def gettext_noop(text: str) -> str:
+    """Return `text` unchanged. It marks a text that is translated where it is shown."""
     return text
 
 
 class CommandError(SaveAnyError):
-    """A command cannot do what it was asked for."""
+    """The command cannot be carried out."""
 
 
 class Translator:
-    """Texts in one language: `t("Saved {name}", name=…)`. Values are escaped for Telegram's HTML."""
+    """Translates into one language: `t("Saved {name}", name=…)`. Values are escaped for Telegram's HTML."""
 
     def __init__(self, language: str) -> None:
         self.language = language
         self._catalog = _catalog(language)
 
     def __call__(self, text: str, /, **values: object) -> str:
-        """The text with its values."""
-        return _filled(self._catalog.gettext(text), values)
+        """The translated text with its values, as HTML."""
+        return _format(self._catalog.gettext(text), values)
 
-    def reason(self, error: SaveAnyError) -> str:
-        """Why something failed, as plain text. A text that no catalog has stays English."""
-        return self.text(error.text)
+    def plural(self, one: str, many: str, count: int, /, **values: object) -> str:
+        """The form that agrees with `count`, as HTML; `{n}` in it is the count."""
+        return _format(self._catalog.ngettext(one, many, count), {"n": count, **values})
 
     def text(self, text: Text) -> str:
-        """A text as plain text, the texts in its fields translated, too."""
+        """A text and the texts in its fields, translated, as plain text. What no catalog has stays
+        English."""
         fields: dict[str, Field] = {
             name: self.text(value) if isinstance(value, Text) else value
             for name, value in text.fields.items()
         }
         return str(Text(self._catalog.gettext(text.template), fields))
 
-    def n(self, one: str, many: str, count: int, /, **values: object) -> str:
-        """The form for so many; `{n}` is the count."""
-        return _filled(self._catalog.ngettext(one, many, count), {"n": count, **values})
+    def sentence(self, text: Text) -> str:
+        """The same, beginning with a capital letter unless it begins with a value."""
+        shown = self.text(text)
+        first_word = text.template.partition(" ")[0]
+        return shown[:1].upper() + shown[1:] if first_word.isalpha() else shown
 
 
 def translator(language: str) -> Translator:
-    """The translator for a language tag such as `zh-hans` or `en-GB`; English if it is none of ours."""
-    return _translators(closest(language))
+    """The translator for a language tag such as `zh-hans` or `en-GB`; English for any other language."""
+    return _translator(closest(language))
 
 
 def closest(language: str) -> str:
-    """Which of `LANGUAGES` is meant by a tag."""
+    """The tag in `LANGUAGES` that is closest to a language tag."""
     try:
-        spoken = Locale.parse(language.replace("-", "_")).language if language else ""
+        code = Locale.parse(language.replace("-", "_")).language if language else ""
     except (UnknownLocaleError, ValueError):
-        spoken = ""
-    return next((each for each in LANGUAGES if each.partition("-")[0] == spoken), "en")
+        code = ""
+    return next((tag for tag in LANGUAGES if tag.partition("-")[0] == code), "en")
 
 
-def plain(value: object) -> str:
-    """A value as it is, within Telegram's HTML."""
+def escape(value: object) -> str:
+    """A value as literal text within Telegram's HTML."""
     return html.escape(str(value), quote=False)
 
 
-def _filled(text: str, values: dict[str, object]) -> str:
-    return text.format(**{name: plain(value) for name, value in values.items()})
+def _format(text: str, values: dict[str, object]) -> str:
+    return text.format(**{name: escape(value) for name, value in values.items()})
 
 
 @cache
-def _translators(language: str) -> Translator:
+def _translator(language: str) -> Translator:
     return Translator(language)
 
 

@@ -1,4 +1,5 @@
-"""Tells users what watched chats have brought, and which cannot be watched any more."""
+"""Notifies users of the files that were saved from the chats they watch, and of chats that cannot be
+watched."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from saveany.bot.render import clip, reason, task_view
-from saveany.bot.texts import Translator, plain, translator
+from saveany.bot.texts import Translator, escape, translator
 from saveany.errors import Permanent, Retryable
 from saveany.ids import created_ms
 from saveany.logs import get_logger
@@ -17,123 +18,128 @@ from saveany.store import Store
 from saveany.store.loops import repeat
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
+from saveany.texts import Text
 
-_EVERY_SECONDS = 5.0
-#: How old the first news is when it is told, and how often any is: seconds.
-_WAITS: Mapping[str, tuple[int, int]] = {"each": (0, 30), "digest": (3600, 3600)}
-#: Tasks that are looked at at once, and those that are named.
-_MOST, _NAMED = 500, 10
-#: What does not pass within this is told.
+#: Seconds between two rounds.
+_INTERVAL = 5.0
+#: By `WatchedChat.notify`: the minimum age of the oldest task in a notification, and the minimum time
+#: between two notifications of one chat, both in seconds.
+_DELAYS: Mapping[str, tuple[int, int]] = {"each": (0, 30), "digest": (3600, 3600)}
+#: Maximum number of tasks in one notification, and how many of them are listed by name.
+_MAX_TASKS, _MAX_LISTED = 500, 10
+#: Users are notified of a problem that lasts longer than this, in milliseconds.
 _PROBLEM_MS = 600_000
+#: A problem is not reported again within this time, in seconds.
 _WEEK = 7 * 24 * 3600
 
 log = get_logger("saveany.bot")
 
 
 class MessageApi(Protocol):
-    """Says it: `Talk`."""
+    """The part of `BotClient` that sends messages."""
 
     async def send_text(self, chat: int, text: str, keyboard: Keyboard = (), *, key: str = "") -> int:
-        """A message; what has the same key is said once. Raises `Retryable` or `Permanent`."""
+        """Send a message; a second one with the same key is not sent. Raises `Retryable` or `Permanent`."""
 
 
 class WatchNotifier:
-    """What there is to tell of watched chats. It is kept in the store until it is told."""
+    """Sends the notifications of watched chats. They stay in the store until they are sent."""
 
     def __init__(
-        self, store: Store, voice: MessageApi, language: str, *, every: float = _EVERY_SECONDS
+        self, store: Store, client: MessageApi, language: str, *, interval: float = _INTERVAL
     ) -> None:
         self._store = store
-        self._voice = voice
-        self._language = language  # of the bot, for who has not chosen one
+        self._client = client
+        self._language = language  # of the bot, for users who have not chosen one
         self._watches = store.watched_chats
-        self._every = every
+        self._interval = interval
 
     async def run(self) -> None:
-        """Tell it until canceled."""
-        await repeat("watch_notifier", self.round, self._every)
+        """Send notifications until canceled."""
+        await repeat("watch_notifier", self.round, self._interval)
 
     async def round(self) -> None:
-        """Tell what is due."""
-        watches = {each.id: each for each in await self._watches.all()}
-        untold: dict[str, list[str]] = {}
+        """Send the notifications that are due."""
+        watches = {watch.id: watch for watch in await self._watches.all()}
+        pending: dict[str, list[str]] = {}  # watch id -> task ids
         for task_id, watch_id in (await self._watches.unnotified_tasks()).items():
-            untold.setdefault(watch_id, []).append(task_id)
-        for watch_id, task_ids in untold.items():
+            pending.setdefault(watch_id, []).append(task_id)
+        for watch_id, task_ids in pending.items():
             if watch_id not in watches:
                 await self._watches.remove_tasks(task_ids)
         for watch in watches.values():
             try:
-                await self._look(watch, untold.get(watch.id, ()))
+                await self._notify(watch, pending.get(watch.id, ()))
             except Retryable as error:
-                log.warning("news could not be told yet", user=watch.user_id, reason=error.message)
+                log.warning("notification_delayed", user=watch.user_id, reason=error.message)
 
-    async def _look(self, watch: WatchedChat, task_ids: Sequence[str]) -> None:
-        """Tell what there is to tell of one chat, unless something was told just now."""
+    async def _notify(self, watch: WatchedChat, task_ids: Sequence[str]) -> None:
+        """Send what is due for one chat, unless a notification was sent recently."""
         if watch.problem and watch.problem_since + _PROBLEM_MS < _now():
-            await self._complain(watch)
-        age, pause = _WAITS.get(watch.notify, (0, 0))
-        if not task_ids or created_ms(task_ids[0]) + age * 1000 > _now():
+            await self._report_problem(watch)
+        min_age, pause = _DELAYS.get(watch.notify, (0, 0))
+        if not task_ids or created_ms(task_ids[0]) + min_age * 1000 > _now():
             return
-        first = list(task_ids[:_MOST])
-        found = {each.id: each for each in await self._store.tasks.get_many(first)}
-        over = [each for each in found.values() if each.status.ended]
-        gone = [each for each in first if each not in found]
-        if over and watch.notify != "none":
+        first = list(task_ids[:_MAX_TASKS])
+        tasks = {task.id: task for task in await self._store.tasks.get_many(first)}
+        ended = [task for task in tasks.values() if task.status.ended]
+        deleted = [task_id for task_id in first if task_id not in tasks]
+        if ended and watch.notify != "none":
             if not await self._store.bot.first_time(f"watch:{watch.id}", pause):
                 return
-            await self._tell(watch, over)
-        if over or gone:
-            await self._watches.remove_tasks([*gone, *(each.id for each in over)])
+            await self._report_tasks(watch, ended)
+        if ended or deleted:
+            await self._watches.remove_tasks([*deleted, *(task.id for task in ended)])
 
-    async def _tell(self, watch: WatchedChat, tasks: Sequence[Task]) -> None:
+    async def _report_tasks(self, watch: WatchedChat, tasks: Sequence[Task]) -> None:
         t = await self._translator(watch)
         keyboard: Keyboard = ()
         if len(tasks) == 1:
             items = await self._store.tasks.all_items(tasks[0].id)
             view = task_view(t, tasks[0], items)
-            text, keyboard = f"👁 {plain(watch.title)}\n{view.text}", view.keyboard
+            text, keyboard = f"👁 {escape(watch.title)}\n{view.text}", view.keyboard
         else:
-            text = "\n".join(_listed(t, watch, tasks))
-        await self._say(watch, text, keyboard, key=",".join(each.id for each in tasks))
+            text = "\n".join(_summary(t, watch, tasks))
+        await self._send(watch, text, keyboard, key=",".join(task.id for task in tasks))
 
-    async def _complain(self, watch: WatchedChat) -> None:
+    async def _report_problem(self, watch: WatchedChat) -> None:
         if await self._store.bot.first_time(f"trouble:{watch.id}:{watch.problem_since}", _WEEK):
             t = await self._translator(watch)
             text = t(
-                "I cannot watch <b>{title}</b> any more: {problem}. I go on where I was when that is mended.",
+                "I cannot watch <b>{title}</b> at the moment: {problem}. I will continue where I stopped as "
+                "soon as that is solved.",
                 title=watch.title,
                 problem=watch.problem.rstrip("."),
             )
-            await self._say(watch, text, (), key=f"{watch.id}:{watch.problem_since}")
+            await self._send(watch, text, (), key=f"{watch.id}:{watch.problem_since}")
 
-    async def _say(self, watch: WatchedChat, text: str, keyboard: Keyboard, key: str) -> None:
-        """Say it to who has watched the chat. Who has blocked the bot does not want to know."""
+    async def _send(self, watch: WatchedChat, text: str, keyboard: Keyboard, key: str) -> None:
+        """Send a message to the user who watches the chat, unless that user has blocked the bot."""
         try:
-            once = hashlib.sha256(key.encode()).hexdigest()
-            await self._voice.send_text(watch.user_id, text, keyboard, key=f"news:{once}")
+            digest = hashlib.sha256(key.encode()).hexdigest()
+            await self._client.send_text(watch.user_id, text, keyboard, key=f"news:{digest}")
         except Permanent as error:
-            log.warning("news could not be told", user=watch.user_id, reason=error.message)
+            log.warning("notification_dropped", user=watch.user_id, reason=error.message)
 
     async def _translator(self, watch: WatchedChat) -> Translator:
-        prefs = await self._store.preferences.get(watch.user_id)
-        return translator(prefs.language or self._language or watch.language)
+        preferences = await self._store.preferences.get(watch.user_id)
+        return translator(preferences.language or self._language or watch.language)
 
 
-def _listed(t: Translator, watch: WatchedChat, tasks: Sequence[Task]) -> Iterator[str]:
-    """Counts, and the names of some; those that failed first."""
-    failed = [each for each in tasks if each.status is not Status.COMPLETED]
-    saved = [each for each in tasks if each.status is Status.COMPLETED]
-    files = sum(max(1, each.items_total) for each in saved)
-    yield f"👁 <b>{plain(watch.title)}</b>"
-    yield t.n("{n} file saved", "{n} files saved", files)
-    named = [*failed[:_NAMED], *saved][:_NAMED]
-    for each in named:
-        mark = "✅" if each.status is Status.COMPLETED else "❌"
-        why = f": {plain(reason(each.error, 80))}" if each.error else ""
-        yield f"{mark} {plain(_name(t, each))}{why}"
-    if len(tasks) > len(named):
-        yield t("and {n} more", n=len(tasks) - len(named))
+def _summary(t: Translator, watch: WatchedChat, tasks: Sequence[Task]) -> Iterator[str]:
+    """The number of saved files, and the names of some tasks, failed ones first."""
+    failed = [task for task in tasks if task.status is not Status.COMPLETED]
+    saved = [task for task in tasks if task.status is Status.COMPLETED]
+    files = sum(max(1, task.items_total) for task in saved)
+    yield f"👁 <b>{escape(watch.title)}</b>"
+    yield t.plural("{n} file saved", "{n} files saved", files)
+    listed = [*failed[:_MAX_LISTED], *saved][:_MAX_LISTED]
+    for task in listed:
+        icon = "✅" if task.status is Status.COMPLETED else "❌"
+        why = f": {escape(reason(t, task.error_text or Text(task.error), 80))}" if task.error else ""
+        yield f"{icon} {escape(_name(t, task))}{why}"
+    if len(tasks) > len(listed):
+        yield t("and {n} more", n=len(tasks) - len(listed))
 
 
 def _name(t: Translator, task: Task) -> str:

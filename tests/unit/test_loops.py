@@ -34,24 +34,24 @@ OF_ONE = {
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
-        saveany.store.tasks.Tasks._live_after saveany.bot.inbox._until_done
+        saveany.store.tasks.Tasks._live_after saveany.bot.inbox._wait_out_outages
         saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
     "start or login, with somebody who waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned
         saveany.telegram.session._acquire_lock""",
-    "letter to the bot": "saveany.bot.dispatch.Dispatcher._through_outages",
+    "update to the bot": "saveany.bot.dispatch.Dispatcher._wait_out_outages",
 }
 #: Somebody outside goes on with them.
 WITHIN = {
     "repeat, in workers.main": """
         workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot begins anew": """
-        saveany.bot.app._wait_for saveany.bot.app._hold""",
+        saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "saveany.api.hub._for_ever": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",
-    "saveany.bot.progress.ProgressUpdater._look, which catches everything": """
-        saveany.bot.progress.ProgressUpdater._serve saveany.bot.progress._ChatQueue.next""",
+    "saveany.bot.progress.ProgressUpdater._update, which catches everything": """
+        saveany.bot.progress.ProgressUpdater._edit_chat saveany.bot.progress._EditQueue.next""",
     "nobody: it only hands on what came, and asks nobody": "saveany.telegram.client._Telegram._update_loop",
 }
 

@@ -9,13 +9,14 @@ from saveany.bot.texts import LANGUAGES, translator
 _MODULES = (helping, saving, downloads, tasks, settings, rules, watch, login, cards)
 
 COMMANDS = registry.commands(_MODULES)
-PRESSES = registry.presses(_MODULES)
+BUTTONS = registry.buttons(_MODULES)
 
 
 def menu() -> dict[str, list[tuple[str, str]]]:
-    """Per language, what Telegram offers when somebody types a slash; "" is for all other languages."""
+    """The command menu of Telegram by language code: names and descriptions. "" is for all other
+    languages."""
     codes = {"": "en"} | {tag.partition("-")[0]: tag for tag in LANGUAGES if tag != "en"}
     return {
-        code: [(name, translator(tag)(each.about)) for name, each in COMMANDS.items()]
+        code: [(name, translator(tag)(command.description)) for name, command in COMMANDS.items()]
         for code, tag in codes.items()
     }

@@ -1,4 +1,4 @@
-"""/dl, /ytdlp, /aria2dl, /transfer and /send: what comes from elsewhere than Telegram."""
+"""/dl, /ytdlp, /aria2dl, /transfer and /send: files that do not come from Telegram."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ from pydantic import ValidationError
 
 from saveany.bot import cards
 from saveany.bot.context import Context
-from saveany.bot.drafts import SHOWN, MessageContents, TaskDraft
+from saveany.bot.drafts import MAX_SHOWN, MessageContents, TaskDraft
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, said
+from saveany.bot.render import location
+from saveany.bot.texts import CommandError, gettext_noop
 from saveany.errors import InvalidInput
 from saveany.planning.source_choice import source_of
 
 
-async def dl(ctx: Context, words: str) -> None:
-    """Files at plain URLs."""
-    await _propose(ctx, "directlinks", {"urls": _some(words.split())})
+async def dl(ctx: Context, args: str) -> None:
+    """Save files from URLs."""
+    await _show_card(ctx, "directlinks", {"urls": _check_urls(args.split())})
 
 
-async def ytdlp(ctx: Context, words: str) -> None:
-    """Videos; words that begin with a dash are options, with the word that follows as their value."""
-    urls, flags = _flags(_split(words))
-    await _propose(ctx, "ytdlp", {"urls": _some(urls)} | ({"flags": flags} if flags else {}))
+async def ytdlp(ctx: Context, args: str) -> None:
+    """Save videos. Words that begin with a dash are options of yt-dlp, and may take the next word as
+    value."""
+    urls, flags = _split_flags(_split(args))
+    await _show_card(ctx, "ytdlp", {"urls": _check_urls(urls)} | ({"flags": flags} if flags else {}))
 
 
-async def aria2dl(ctx: Context, words: str) -> None:
-    """Torrents, magnets and files by aria2; each is a download of its own."""
-    await _propose(ctx, "aria2", {"urls": _some(words.split())})
+async def aria2dl(ctx: Context, args: str) -> None:
+    """Save torrents, magnet links and files with aria2, each as one download."""
+    await _show_card(ctx, "aria2", {"urls": _check_urls(args.split())})
 
 
-async def transfer(ctx: Context, words: str) -> None:
-    """Files of a storage to another."""
-    await _propose(ctx, "transfer", _files_of(ctx, words, "transfer"))
+async def transfer(ctx: Context, args: str) -> None:
+    """Copy files from one storage to another."""
+    await _show_card(ctx, "transfer", _parse_files(ctx, args, "transfer"))
 
 
-async def send(ctx: Context, words: str) -> None:
-    """Files of a storage into the person's talk with the bot."""
-    await cards.send(ctx, _found(ctx, "transfer", _files_of(ctx, words, "send")))
+async def send(ctx: Context, args: str) -> None:
+    """Send files of a storage to the user."""
+    await cards.send_to_user(ctx, _contents(ctx, "transfer", _parse_files(ctx, args, "send")))
 
 
-def _files_of(ctx: Context, words: str, command: str) -> dict[str, Any]:
-    """`STORAGE:FOLDER PATTERN`, as the parameters of a transfer; what has spaces stands in quotes."""
-    place, *patterns = _split(words) or [""]
-    storage, colon, path = place.partition(":")
+def _parse_files(ctx: Context, args: str, command: str) -> dict[str, Any]:
+    """The parameters of a transfer from `STORAGE:FOLDER PATTERN`. Quotes allow spaces."""
+    path, *patterns = _split(args) or [""]
+    storage, colon, folder = path.partition(":")
     if not colon:
         raise CommandError(
-            said("say /{command} STORAGE:FOLDER, and a pattern such as *.mkv if not all is wanted"),
+            "Send /{command} STORAGE:FOLDER, followed by a pattern such as *.mkv to select files.",
             command=command,
         )
     ctx.check_storage(storage)
-    params = {"source_storage": storage, "source_path": path.strip("/")}
+    params = {"source_storage": storage, "source_path": folder.strip("/")}
     return params | ({"pattern": " ".join(patterns)} if patterns else {})
 
 
-async def _propose(ctx: Context, type_: str, given: Mapping[str, Any]) -> None:
-    await cards.propose(ctx, _found(ctx, type_, given))
+async def _show_card(ctx: Context, type_: str, params: Mapping[str, Any]) -> None:
+    await cards.show_card(ctx, _contents(ctx, type_, params))
 
 
-def _found(ctx: Context, type_: str, given: Mapping[str, Any]) -> MessageContents:
-    """What one source is asked for."""
+def _contents(ctx: Context, type_: str, given: Mapping[str, Any]) -> MessageContents:
+    """The contents of a card for one source with these parameters."""
     source = source_of(ctx.services.config, type_)
     try:
         params = source.params.model_validate(given)
@@ -70,55 +72,72 @@ def _found(ctx: Context, type_: str, given: Mapping[str, Any]) -> MessageContent
         first = error.errors()[0]
         raise InvalidInput(str(first["msg"]).removeprefix("Value error, ")) from None
     found = tuple(source.canonical(link) for link in params.links())
-    names = [f"{given['source_storage']}:/{link}" for link in found] if type_ == "transfer" else list(found)
-    return MessageContents([TaskDraft(type_, found, params.extras())], names[:SHOWN], count=len(found))
+    names = (
+        [location(given["source_storage"], link) for link in found] if type_ == "transfer" else list(found)
+    )
+    draft = TaskDraft(type_, found, params.extras())
+    return MessageContents([draft], names[:MAX_SHOWN], count=len(found))
 
 
-def _some(urls: Sequence[str]) -> list[str]:
+def _check_urls(urls: Sequence[str]) -> list[str]:
     if not urls:
-        raise CommandError(said("give at least one URL"))
+        raise CommandError("Add at least one URL.")
     return list(urls)
 
 
-def _split(words: str) -> list[str]:
+def _split(args: str) -> list[str]:
     try:
-        return shlex.split(words)
-    except ValueError as error:
-        raise CommandError(said("this cannot be read: {reason}"), reason=str(error)) from None
+        return shlex.split(args)
+    except ValueError:
+        raise CommandError(
+            "A quotation mark has no counterpart, or a backslash is at the end. Fix it and send it again."
+        ) from None
 
 
-def _flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """URLs and options. What follows an option is its value, unless it is an option or a URL itself."""
+def _split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """URLs and options. The word after an option is its value, unless it is an option or a URL."""
     urls: list[str] = []
     flags: list[str] = []
-    takes = False
+    takes_value = False
     for word in words:
         if word.startswith("-"):
             flags.append(word)
-            takes = "=" not in word
-        elif takes and "://" not in word:
+            takes_value = "=" not in word
+        elif takes_value and "://" not in word:
             flags.append(word)
-            takes = False
+            takes_value = False
         else:
             urls.append(word)
-            takes = False
+            takes_value = False
     return urls, flags
 
 
 COMMANDS = (
-    Command("dl", dl, said("Save files from URLs"), usage=("URL …",)),
-    Command("ytdlp", ytdlp, said("Save videos by yt-dlp"), usage=("URL …", "-f mp4 URL"), source="ytdlp"),
-    Command("aria2dl", aria2dl, said("Save torrents and magnets by aria2"), usage=("URL …",), source="aria2"),
+    Command("dl", dl, gettext_noop("Save files from URLs"), usage=("URL …",)),
+    Command(
+        "ytdlp",
+        ytdlp,
+        gettext_noop("Save videos with yt-dlp"),
+        usage=("URL …", "-f mp4 URL"),
+        source="ytdlp",
+    ),
+    Command(
+        "aria2dl",
+        aria2dl,
+        gettext_noop("Save torrents and magnet links with aria2"),
+        usage=("URL …",),
+        source="aria2",
+    ),
     Command(
         "transfer",
         transfer,
-        said("Copy files from one storage to another"),
+        gettext_noop("Copy files from one storage to another"),
         usage=("STORAGE:FOLDER", "STORAGE:FOLDER *.mkv"),
     ),
     Command(
         "send",
         send,
-        said("Send files of a storage to you"),
+        gettext_noop("Send me files from a storage"),
         usage=("STORAGE:FILE", "STORAGE:FOLDER *.mkv"),
         private=True,
     ),

@@ -8,80 +8,80 @@ from saveany import __version__
 from saveany.bot import commands
 from saveany.bot.context import Context
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, plain, said
+from saveany.bot.texts import CommandError, escape, gettext_noop
 from saveany.planning.available import source_problem
 from saveany.planning.source_choice import is_enabled
 from saveany.sources import sources
 from saveany.store import WorkerInfo
 
-#: What can be saved from where, in words; a source of another package has its title.
-_TAKES = {
-    "tgfiles": said("files of Telegram messages"),
-    "directlinks": said("files at plain URLs"),
-    "ytdlp": said("videos of YouTube and a thousand other sites, by yt-dlp"),
-    "parseditem": said("pictures of X, Pixiv and hundreds of other sites, by gallery-dl"),
-    "aria2": said("torrents and magnets, by aria2"),
-    "tphpics": said("pictures of telegra.ph articles"),
-    "transfer": said("files of another storage"),
+#: What each source saves. A source of another package is described by its title.
+_DESCRIPTIONS = {
+    "tgfiles": gettext_noop("files in Telegram messages"),
+    "directlinks": gettext_noop("files at plain URLs"),
+    "ytdlp": gettext_noop("videos from YouTube and a thousand other sites, with yt-dlp"),
+    "parseditem": gettext_noop("pictures from X, Pixiv and hundreds of other sites, with gallery-dl"),
+    "aria2": gettext_noop("torrents and magnet links, with aria2"),
+    "tphpics": gettext_noop("pictures in telegra.ph articles"),
+    "transfer": gettext_noop("files in another storage"),
 }
 
 
-async def start(ctx: Context, words: str) -> None:
-    """Who the bot is."""
+async def start(ctx: Context, args: str) -> None:
+    """Introduce the bot."""
     t = ctx.t
-    await ctx.say(
-        t("Send me files, forward messages to me, or paste links: I save them for you.")
+    await ctx.reply(
+        t("Send me files, forward messages to me, or paste links, and I will save them for you.")
         + "\n\n"
         + t("/help lists what I can do.")
     )
 
 
-async def help_(ctx: Context, words: str) -> None:
-    """All commands, or one in detail."""
-    name = words.removeprefix("/").lower()
+async def help_(ctx: Context, args: str) -> None:
+    """List all commands, or describe one."""
+    name = args.removeprefix("/").lower()
     if not name:
         workers = await ctx.services.store.workers.living()
-        await ctx.say("\n".join(_all(ctx, workers)))
+        await ctx.reply("\n".join(_overview(ctx, workers)))
         return
     command = commands.COMMANDS.get(name)
     if command is None:
-        raise CommandError(said("there is no command /{name}"), name=name)
-    await ctx.say("\n".join(_one(ctx, command)))
+        raise CommandError("There is no command /{name}. /help lists what I can do.", name=name)
+    await ctx.reply("\n".join(_details(ctx, command)))
 
 
-def _all(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+def _overview(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     yield f"SaveAny {__version__}"
     yield ""
     for command in commands.COMMANDS.values():
-        if (ctx.is_admin or not command.admin) and _is_of_use(ctx, command):
-            yield f"/{command.name}: {plain(ctx.t(command.about))}"
+        if (ctx.is_admin or not command.admin) and _is_usable(ctx, command):
+            yield f"/{command.name}: {escape(ctx.t(command.description))}"
     yield ""
     yield ctx.t("What I can save here:")
-    yield from _takes(ctx, workers)
+    yield from _sources(ctx, workers)
     yield ""
-    yield ctx.t("/help and the name of a command tell more about it.")
+    yield ctx.t("Send /help and the name of a command to see how to use it.")
 
 
-def _is_of_use(ctx: Context, command: Command) -> bool:
+def _is_usable(ctx: Context, command: Command) -> bool:
     source = sources().get(command.source)
     return source is None or is_enabled(ctx.services.config, source)
 
 
-def _takes(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+def _sources(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     """What can be saved, and why the rest cannot."""
     for source in sources().values():
-        words = plain(ctx.t(_TAKES.get(source.type, source.title)))
+        description = escape(ctx.t(_DESCRIPTIONS.get(source.type, source.title)))
         problem = source_problem(ctx.services.config, source, workers)
-        yield f"❌ {words}: {plain(problem)}" if problem else f"✅ {words}"
+        yield f"❌ {description}: {escape(ctx.t.text(problem))}" if problem else f"✅ {description}"
 
 
-def _one(ctx: Context, command: Command) -> Iterator[str]:
-    yield f"<b>/{command.name}</b>: {plain(ctx.t(command.about))}"
+def _details(ctx: Context, command: Command) -> Iterator[str]:
+    yield f"<b>/{command.name}</b>: {escape(ctx.t(command.description))}"
     for line in command.usage:
-        yield f"<code>/{plain(f'{command.name} {line}'.strip())}</code>"
+        yield f"<code>/{escape(f'{command.name} {line}'.strip())}</code>"
 
 
 COMMANDS = (
-    Command("start", start, said("Begin")),
-    Command("help", help_, said("What I can do"), usage=("", "save")),
+    Command("start", start, gettext_noop("Get started")),
+    Command("help", help_, gettext_noop("What I can do"), usage=("", "save")),
 )

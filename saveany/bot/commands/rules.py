@@ -1,4 +1,4 @@
-"""/rule and /fnametmpl: where files go by what they are, and how they are called."""
+"""/rule and /fnametmpl: rules that choose folders, and templates for file names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from saveany.bot.context import Context
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, plain, said
+from saveany.bot.render import location
+from saveany.bot.texts import CommandError, escape, gettext_noop
 from saveany.models import Rule
 from saveany.planning import rules, templates
 from saveany.planning.paths import folder
@@ -18,101 +19,104 @@ from saveany.preferences import Preferences
 # /rule
 
 
-async def rule(ctx: Context, words: str) -> None:
-    """List, add, move, remove and try out rules."""
-    verb, _, rest = words.partition(" ")
+async def rule(ctx: Context, args: str) -> None:
+    """List, add, move, remove and test rules."""
+    verb, _, rest = args.partition(" ")
     if verb not in _VERBS:
-        raise CommandError(said("say /rule {verbs}, or nothing"), verbs=", ".join(filter(None, _VERBS)))
+        raise CommandError(
+            "Send /rule alone to list your rules, or with one of: {verbs}.",
+            verbs=", ".join(filter(None, _VERBS)),
+        )
     await _VERBS[verb](ctx, rest.strip())
 
 
-async def _list(ctx: Context, words: str) -> None:
-    await ctx.say("\n".join(_listed(ctx)))
+async def _list(ctx: Context, args: str) -> None:
+    await ctx.reply("\n".join(_lines(ctx)))
 
 
-def _listed(ctx: Context) -> Iterator[str]:
+def _lines(ctx: Context) -> Iterator[str]:
     t = ctx.t
-    if not ctx.prefs.rules:
-        yield t("There are no rules yet. This one puts films into a folder of their own:")
+    if not ctx.preferences.rules:
+        yield t("You have no rules yet. This one sorts large videos by year:")
         yield "<code>/rule add name=\\.mkv$ size&gt;100MB -&gt; nas:Movies/{{ year }}</code>"
         return
-    yield t("The first rule that fits decides:") if ctx.prefs.rules_on else t("Rules are off.")
-    for n, each in enumerate(ctx.prefs.rules, 1):
-        yield f"{n}. <code>{plain(rules.shown(each))}</code>"
+    yield t("The first matching rule applies:") if ctx.preferences.rules_on else t("Rules are turned off.")
+    for n, each in enumerate(ctx.preferences.rules, 1):
+        yield f"{n}. <code>{escape(rules.shown(each))}</code>"
 
 
-async def _add(ctx: Context, words: str) -> None:
-    made = rules.checked(rules.parse_rule(words), ctx.storages)
-    await _change(ctx, lambda old: (*old, made))
+async def _add(ctx: Context, args: str) -> None:
+    added = rules.checked(rules.parse_rule(args), ctx.storages)
+    await _change(ctx, lambda old: (*old, added))
 
 
-async def _remove(ctx: Context, words: str) -> None:
-    gone = _numbered(ctx, words)
-    await _change(ctx, lambda old: tuple(each for each in old if each != gone))
+async def _remove(ctx: Context, args: str) -> None:
+    removed = _numbered(ctx, args)
+    await _change(ctx, lambda old: tuple(each for each in old if each != removed))
 
 
-async def _move(ctx: Context, words: str) -> None:
-    """Rule 3 to the first place: `move 3 1`."""
-    number, _, place = words.partition(" ")
+async def _move(ctx: Context, args: str) -> None:
+    """`move 3 1` makes the third rule the first."""
+    number, _, position = args.partition(" ")
     moved = _numbered(ctx, number)
-    if not place.isdecimal() or not 0 < int(place) <= len(ctx.prefs.rules):
-        raise CommandError(said("say /rule move NUMBER PLACE"))
+    if not position.isdecimal() or not 0 < int(position) <= len(ctx.preferences.rules):
+        raise CommandError("Send /rule move NUMBER POSITION.")
 
-    def moved_to(old: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    def move(old: tuple[Rule, ...]) -> tuple[Rule, ...]:
         others = [each for each in old if each != moved]
-        others.insert(int(place) - 1, moved)
+        others.insert(int(position) - 1, moved)
         return tuple(others)
 
-    await _change(ctx, moved_to)
+    await _change(ctx, move)
 
 
-async def _preset(ctx: Context, words: str) -> None:
-    storage, _, base = words.partition(":") if ":" in words else words.partition(" ")
-    made = [rules.checked(each, ctx.storages) for each in rules.presets(storage, folder(base.strip()))]
-    await _change(ctx, lambda old: tuple(dict.fromkeys((*old, *made))))
+async def _preset(ctx: Context, args: str) -> None:
+    storage, _, base = args.partition(":") if ":" in args else args.partition(" ")
+    added = [rules.checked(each, ctx.storages) for each in rules.presets(storage, folder(base.strip()))]
+    await _change(ctx, lambda old: tuple(dict.fromkeys((*old, *added))))
 
 
-async def _switch(ctx: Context, words: str) -> None:
-    await ctx.change(lambda prefs: replace(prefs, rules_on=not prefs.rules_on))
+async def _switch(ctx: Context, args: str) -> None:
+    await ctx.change_preferences(lambda preferences: replace(preferences, rules_on=not preferences.rules_on))
     await _list(ctx, "")
 
 
-async def _test(ctx: Context, words: str) -> None:
-    """What would become of a file of that name."""
-    if not words:
-        raise CommandError(said("say /rule test FILENAME"))
-    facts = dataclasses.replace(templates.SAMPLE, name=words, kind="")
-    found = rules.decide(ctx.prefs.rules, facts)
+async def _test(ctx: Context, args: str) -> None:
+    """Show which rule applies to a file of that name."""
+    if not args:
+        raise CommandError("Send /rule test FILENAME.")
+    facts = dataclasses.replace(templates.SAMPLE, name=args, kind="")
+    found = rules.decide(ctx.preferences.rules, facts)
     if found is None:
-        await ctx.say(ctx.t("No rule fits {name}.", name=words))
+        await ctx.reply(ctx.t("No rule matches {name}.", name=args))
         return
-    where = templates.folder_path(found.folder, facts) or ""
-    await ctx.say(
+    path = templates.folder_path(found.folder, facts) or ""
+    await ctx.reply(
         ctx.t(
-            "{name} goes to {place} by <code>{rule}</code>",
-            name=words,
-            place=f"{found.storage}:/{where}",
+            "{name} is saved to {path} because of <code>{rule}</code>",
+            name=args,
+            path=location(found.storage, path),
             rule=rules.shown(found),
         )
     )
 
 
-async def _change(ctx: Context, how: Callable[[tuple[Rule, ...]], tuple[Rule, ...]]) -> None:
-    def changed(prefs: Preferences) -> Preferences:
-        new = how(prefs.rules)
+async def _change(ctx: Context, change: Callable[[tuple[Rule, ...]], tuple[Rule, ...]]) -> None:
+    def changed(preferences: Preferences) -> Preferences:
+        new = change(preferences.rules)
         if len(new) > rules.MAX_RULES:
-            raise CommandError(said("there cannot be more than {n} rules"), n=rules.MAX_RULES)
-        return replace(prefs, rules=new)
+            raise CommandError("You can have at most {n} rules.", n=rules.MAX_RULES)
+        return replace(preferences, rules=new)
 
-    await ctx.change(changed)
+    await ctx.change_preferences(changed)
     await _list(ctx, "")
 
 
-def _numbered(ctx: Context, words: str) -> Rule:
-    known = ctx.prefs.rules
-    if not words.isdecimal() or not 0 < int(words) <= len(known):
-        raise CommandError(said("there is no rule of that number; /rule lists them"))
-    return known[int(words) - 1]
+def _numbered(ctx: Context, number: str) -> Rule:
+    known = ctx.preferences.rules
+    if not number.isdecimal() or not 0 < int(number) <= len(known):
+        raise CommandError("There is no rule with that number. /rule lists your rules.")
+    return known[int(number) - 1]
 
 
 _VERBS = {
@@ -129,32 +133,31 @@ _VERBS = {
 # /fnametmpl
 
 
-async def fnametmpl(ctx: Context, words: str) -> None:
-    """Show, try out and set how files are called."""
-    if not words:
-        now = ctx.prefs.template or ctx.t("as they are")
-        await ctx.say(ctx.t("Names: {template}", template=now))
+async def fnametmpl(ctx: Context, args: str) -> None:
+    """Show or set the template for file names, with an example of its result."""
+    if not args:
+        template = ctx.preferences.template or ctx.t("unchanged")
+        await ctx.reply(ctx.t("File names: {template}", template=template))
         return
-    template = "" if words in ("off", "default") else templates.checked(words)
-    await ctx.change(lambda prefs: replace(prefs, template=template))
+    template = "" if args in ("off", "default") else templates.checked(args)
+    await ctx.change_preferences(lambda preferences: replace(preferences, template=template))
     if not template:
-        await ctx.say(ctx.t("Files keep their names."))
+        await ctx.reply(ctx.t("Files keep their names."))
         return
-    await ctx.say(
-        ctx.t("Files are called like this now: <code>{name}</code>", name=templates.preview(template))
-    )
+    example = templates.preview(template)
+    await ctx.reply(ctx.t("Files are now named like this: <code>{name}</code>", name=example))
 
 
 COMMANDS = (
     Command(
         "rule",
         rule,
-        said("Where files go by what they are"),
+        gettext_noop("Rules that sort files into folders"),
         usage=(
             "",
             "add name=\\.mkv$ size>100MB -> STORAGE:FOLDER",
             "del NUMBER",
-            "move NUMBER PLACE",
+            "move NUMBER POSITION",
             "test FILENAME",
             "preset STORAGE:FOLDER",
             "switch",
@@ -163,7 +166,7 @@ COMMANDS = (
     Command(
         "fnametmpl",
         fnametmpl,
-        said("How files are called"),
+        gettext_noop("Template for file names"),
         usage=("", "{{ date | date('%Y-%m-%d') }}_{{ name }}", "off"),
     ),
 )

@@ -1,4 +1,4 @@
-"""/save: what a message was answered with it, or links and ranges of messages."""
+"""/save: the file of the message it replies to, or links and ranges of messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from saveany.bot import cards, drafts
 from saveany.bot.context import Context
 from saveany.bot.drafts import MessageContents, TaskDraft
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, said
+from saveany.bot.texts import CommandError, gettext_noop
 from saveany.planning.names import safe_name
 from saveany.planning.words import filter_of
 from saveany.telegram import links
@@ -18,39 +18,39 @@ _RANGE = re.compile(r"(?P<chat>\S+)\s+(?P<first>\d+)-(?P<last>\d+)(?:\s+(?P<filt
 _CHANNEL = re.compile(r"-100(\d+)")
 
 
-async def save(ctx: Context, words: str) -> None:
-    """As an answer to a message, its file, under another name if one is given; else links or a range."""
-    letter = ctx.letter
-    answered = letter.reply_to if isinstance(letter, ChatMessage) else 0
-    if answered:
-        await _save_answered(ctx, answered, words)
-    elif match := _RANGE.fullmatch(words):
-        await cards.propose(ctx, _range(ctx, match))
-    elif isinstance(letter, ChatMessage) and letter.urls:
-        await cards.offer(ctx, [letter])
+async def save(ctx: Context, args: str) -> None:
+    """Save the file of the message that /save replies to, optionally under another name; or links, or a
+    range."""
+    update = ctx.update
+    replied_to = update.reply_to if isinstance(update, ChatMessage) else 0
+    if replied_to:
+        await _save_replied_to(ctx, replied_to, args)
+    elif match := _RANGE.fullmatch(args):
+        await cards.show_card(ctx, _range(ctx, match))
+    elif isinstance(update, ChatMessage) and update.urls:
+        await cards.handle_messages(ctx, [update])
     else:
-        raise CommandError(
-            said("answer a message with /save, or give links, or a chat and two message numbers")
-        )
+        raise CommandError("Reply to a message with /save, or add links, or a chat and two message numbers.")
 
 
-async def _save_answered(ctx: Context, answered: int, name: str) -> None:
-    message = await ctx.read(answered)
+async def _save_replied_to(ctx: Context, message_id: int, name: str) -> None:
+    message = await ctx.read_message(message_id)
     if message is None:
-        raise CommandError(said("that message is not there any more"))
-    found = drafts.look(ctx.services.config, [message])
-    if not found.drafts:
-        raise CommandError(said("there is nothing to save in that message"))
+        raise CommandError("That message no longer exists.")
+    contents = drafts.read_messages(ctx.services.config, [message])
+    if not contents.drafts:
+        raise CommandError("That message contains nothing to save.")
     if name:
-        found.drafts = [
-            TaskDraft(each.type, each.links, each.params, filename=safe_name(name)) for each in found.drafts
+        contents.drafts = [
+            TaskDraft(each.type, each.links, each.params, filename=safe_name(name))
+            for each in contents.drafts
         ]
-        found.names = [safe_name(name)]
-    await cards.propose(ctx, found)
+        contents.names = [safe_name(name)]
+    await cards.show_card(ctx, contents)
 
 
 def _range(ctx: Context, match: re.Match[str]) -> MessageContents:
-    """`/save @channel 100-200 type=video`; also as SaveAny-Bot has it, with a pattern for the name."""
+    """`/save @channel 100-200 type=video`, or, as in SaveAny-Bot, with a pattern for names."""
     chat = match["chat"].removeprefix("https://t.me/").removeprefix("@").strip("/")
     channel = _CHANNEL.fullmatch(chat)
     path = f"c/{channel[1]}" if channel else chat
@@ -59,15 +59,15 @@ def _range(ctx: Context, match: re.Match[str]) -> MessageContents:
     params: dict[str, object] = {"filter": wanted} if wanted else {}
     last = link.message if link.last is None else link.last
     count = last - link.message + 1
-    name = ctx.t.n("{n} message", "up to {n} messages", count)
-    return MessageContents([TaskDraft("tgfiles", (link.url,), params)], [f"{link.url} ({name})"], count=1)
+    size = ctx.t.plural("{n} message", "up to {n} messages", count)
+    return MessageContents([TaskDraft("tgfiles", (link.url,), params)], [f"{link.url} ({size})"], count=1)
 
 
 COMMANDS = (
     Command(
         "save",
         save,
-        said("Save a message, or a range of them"),
+        gettext_noop("Save a message, or a range of messages"),
         usage=("NAME", "LINK …", "@channel 100-200", "@channel 100-200 type=video size>10MB"),
     ),
 )

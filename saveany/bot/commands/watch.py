@@ -1,4 +1,4 @@
-"""/watch, /unwatch and /lswatch: chats whose new files are saved by themselves."""
+"""/watch, /unwatch and /lswatch: chats whose new files are saved automatically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, Translator, plain, said
+from saveany.bot.texts import CommandError, Translator, escape, gettext_noop
 from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
@@ -21,151 +21,154 @@ from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
 from saveany.telegram.history import ChatState
 from saveany.telegram.update_types import Button, Keyboard
+from saveany.texts import Text
 
-#: A user may watch no more chats.
+#: Maximum number of chats that one user can watch.
 MAX_WATCHES = 100
 
-_FORM = "say /watch CHAT, then conditions such as type=video size>10MB, then -> STORAGE:FOLDER; /help watch"
-_ARROW = re.compile(r"(?:^|\s)(?:->|→)\s*(?P<place>.*)$", re.DOTALL)
+_ARROW = re.compile(r"(?:^|\s)(?:->|→)\s*(?P<path>.*)$", re.DOTALL)
 _TOKEN = re.compile(r'(?:[^\s"“”]|["“”][^"“”]*["“”])+|\S+')
-_LARGEST_MESSAGE = 2**31 - 1
+_MAX_MESSAGE_ID = 2**31 - 1
 
 
 @dataclass(slots=True)
 class _WatchArguments:
-    """What stands behind /watch and the chat."""
+    """The arguments of /watch after the chat."""
 
     filter: dict[str, Any] = field(default_factory=dict)
     storage: str = ""
     folder: str = ""
-    seen: int | None = None  # None: up to now
+    seen: int | None = None  # the message before the first one to save; None for the newest message
     notify: Notify = "each"
 
 
-async def watch(ctx: Context, words: str) -> None:
+async def watch(ctx: Context, args: str) -> None:
     """Watch a chat."""
-    if not words:
+    if not args:
         await lswatch(ctx, "")
         return
-    chat, _, rest = words.partition(" ")
-    asked = _asked(ctx, rest.strip())
-    now = await _look(ctx, links.chat_of(chat))
-    made = _made(ctx, now, asked)
-    others = [
-        each for each in await ctx.services.store.watched_chats.of_user(ctx.user.id) if each.id != made.id
-    ]
+    chat, _, rest = args.partition(" ")
+    arguments = _parse(ctx, rest.strip())
+    state = await _chat_state(ctx, links.chat_of(chat))
+    added = _watched_chat(ctx, state, arguments)
+    existing = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    others = [each for each in existing if each.id != added.id]
     if len(others) >= MAX_WATCHES:
-        raise CommandError(said("you watch {n} chats already; /unwatch ends one"), n=MAX_WATCHES)
+        raise CommandError("You already watch {n} chats. Stop watching one with /unwatch.", n=MAX_WATCHES)
     for n, each in enumerate(others, 1):
-        if _same(each, made):
-            raise CommandError(said("you watch that already: it is number {n} of /lswatch"), n=n)
-    await ctx.services.store.watched_chats.add(made)
-    await ctx.say("\n".join(_begun(ctx.t, made, now.top)))
+        if _is_same(each, added):
+            raise CommandError("You already watch that: it is number {n} in /lswatch.", n=n)
+    await ctx.services.store.watched_chats.add(added)
+    await ctx.reply("\n".join(_confirmation(ctx.t, added, state.top)))
 
 
-async def _look(ctx: Context, chat: str) -> ChatState:
+async def _chat_state(ctx: Context, chat: str) -> ChatState:
     try:
         return await ctx.services.accounts.history.chat_state(chat, ctx.user.accounts)
     except Retryable as error:
-        raise CommandError(said("{reason}; try it again later"), reason=error.message) from error
+        raise CommandError("{reason}; try again later", reason=error.text) from error
 
 
-async def unwatch(ctx: Context, words: str) -> None:
-    """End one watch, by its number, or all of a chat."""
-    if not words:
+async def unwatch(ctx: Context, args: str) -> None:
+    """Stop watching: one chat by its number in the list, or all watches of a chat by its name."""
+    if not args:
         await lswatch(ctx, "")
         return
-    mine = await ctx.services.store.watched_chats.of_user(ctx.user.id)
-    if words.isdecimal():
-        found = mine[int(words) - 1 : int(words)] if int(words) else []
+    watches = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    if args.isdecimal():
+        found = watches[int(args) - 1 : int(args)] if int(args) else []
     else:
-        name = links.chat_of(words).casefold()
-        found = [each for each in mine if name in (each.name.casefold(), str(each.chat))]
+        name = links.chat_of(args).casefold()
+        found = [each for each in watches if name in (each.name.casefold(), str(each.chat))]
     if not found:
-        raise CommandError(said("you do not watch that; /lswatch lists what you watch"))
+        raise CommandError("You do not watch that chat. /lswatch lists the chats you watch.")
     for each in found:
         await ctx.services.store.watched_chats.remove(each.id)
-    await ctx.say(ctx.t("{title} is not watched any more.", title=found[0].title))
+    await ctx.reply(escape(ctx.t.text(_ended(found[0]))))
 
 
-async def lswatch(ctx: Context, words: str) -> None:
-    """What is watched, and buttons to end it."""
+async def lswatch(ctx: Context, args: str) -> None:
+    """List the watched chats, with buttons that stop watching them."""
     text, keyboard = await _list(ctx)
-    await ctx.say(text, keyboard)
+    await ctx.reply(text, keyboard)
 
 
-async def press_unwatch(ctx: Context, words: str) -> None:
-    """A button of the list."""
-    found = await ctx.services.store.watched_chats.get(words)
+async def press_unwatch(ctx: Context, args: str) -> None:
+    """Stop watching the chat with this id."""
+    found = await ctx.services.store.watched_chats.get(args)
     if found is not None and found.user_id == ctx.user.id:
         await ctx.services.store.watched_chats.remove(found.id)
-        await ctx.answer(ctx.t("{title} is not watched any more.", title=found.title))
-    await ctx.show(*await _list(ctx))
+        await ctx.answer_callback(ctx.t.text(_ended(found)))
+    await ctx.edit(*await _list(ctx))
+
+
+def _ended(watch: WatchedChat) -> Text:
+    return Text("You no longer watch {title}.", {"title": watch.title})
 
 
 async def _list(ctx: Context) -> tuple[str, Keyboard]:
     t = ctx.t
-    mine = await ctx.services.store.watched_chats.of_user(ctx.user.id)
-    if not mine:
-        return t("You watch no chat yet: /watch @channel saves what is posted there from now on."), ()
-    parts = [f"{n}. " + "\n".join(_shown(t, each)) for n, each in enumerate(mine, 1)]
-    buttons = [Button(f"✖ {n}", f"unwatch:{each.id}") for n, each in enumerate(mine, 1)]
+    watches = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    if not watches:
+        return t("You watch no chats yet. Send /watch @channel to save what is posted there."), ()
+    parts = [f"{n}. " + "\n".join(_details(t, each)) for n, each in enumerate(watches, 1)]
+    buttons = [Button(f"✖ {n}", f"unwatch:{each.id}") for n, each in enumerate(watches, 1)]
     return "\n".join(parts), rows(buttons, 5)
 
 
-def _shown(t: Translator, watch: WatchedChat) -> Iterator[str]:
-    yield f"<b>{plain(watch.title)}</b> ({plain(watch.name)})"
+def _details(t: Translator, watch: WatchedChat) -> Iterator[str]:
+    yield f"<b>{escape(watch.title)}</b> ({escape(watch.name)})"
     if watch.filter or watch.storage or watch.folder:
-        yield f"<code>{plain(_line(watch))}</code>"
+        yield f"<code>{escape(_conditions(watch))}</code>"
     if watch.notify == "digest":
-        yield t("I tell you once an hour what was saved.")
+        yield t("I notify you once an hour.")
     if watch.notify == "none":
-        yield t("I do not tell you what was saved.")
+        yield t("I do not notify you.")
     if watch.problem:
-        yield f"⚠️ {plain(watch.problem)}"
+        yield f"⚠️ {escape(watch.problem)}"
 
 
-def _line(watch: WatchedChat) -> str:
-    """Conditions and place, as they may be typed."""
-    wanted = watch.filter
+def _conditions(watch: WatchedChat) -> str:
+    """The conditions and the folder, as they can be typed after /watch."""
+    conditions = watch.filter
     rule = Rule(
-        name=wanted.get("name", ""),
-        kinds=tuple(wanted.get("kinds", ())),
-        min_size=wanted.get("min_size", 0),
-        max_size=wanted.get("max_size"),
+        name=conditions.get("name", ""),
+        kinds=tuple(conditions.get("kinds", ())),
+        min_size=conditions.get("min_size", 0),
+        max_size=conditions.get("max_size"),
         storage=watch.storage,
         folder=watch.folder,
     )
     return rules.shown(rule).removesuffix(" -> :")
 
 
-def _begun(t: Translator, watch: WatchedChat, top: int) -> Iterator[str]:
-    yield t("I watch <b>{title}</b> now.", title=watch.title)
-    yield from list(_shown(t, watch))[1:]
-    if watch.seen < top:
-        yield t("I begin with what is there already, from message {n} on.", n=watch.seen + 1)
+def _confirmation(t: Translator, watch: WatchedChat, newest: int) -> Iterator[str]:
+    yield t("You now watch <b>{title}</b>.", title=watch.title)
+    yield from list(_details(t, watch))[1:]
+    if watch.seen < newest:
+        yield t("I start with the existing messages, from message {n} on.", n=watch.seen + 1)
 
 
-def _made(ctx: Context, now: ChatState, asked: _WatchArguments) -> WatchedChat:
-    """The same for the same letter, so that one that is handled twice makes one watch."""
+def _watched_chat(ctx: Context, state: ChatState, arguments: _WatchArguments) -> WatchedChat:
+    """The new watch. Its id depends on the update only, so an update that is handled twice adds one watch."""
     return WatchedChat(
         id=hashlib.sha256(ctx.key.encode()).hexdigest()[:10],
         user_id=ctx.user.id,
-        chat=now.id,
-        title=now.title,
-        username=now.username,
-        account=now.account,
-        storage=asked.storage,
-        folder=asked.folder,
-        filter=asked.filter,
-        seen=now.top if asked.seen is None else asked.seen,
-        notify=asked.notify,
+        chat=state.id,
+        title=state.title,
+        username=state.username,
+        account=state.account,
+        storage=arguments.storage,
+        folder=arguments.folder,
+        filter=arguments.filter,
+        seen=state.top if arguments.seen is None else arguments.seen,
+        notify=arguments.notify,
         language=ctx.t.language,
         created_at=time.time_ns() // 1_000_000,
     )
 
 
-def _same(one: WatchedChat, other: WatchedChat) -> bool:
+def _is_same(one: WatchedChat, other: WatchedChat) -> bool:
     return (one.chat, one.filter, one.storage, one.folder) == (
         other.chat,
         other.filter,
@@ -174,47 +177,50 @@ def _same(one: WatchedChat, other: WatchedChat) -> bool:
     )
 
 
-def _asked(ctx: Context, words: str) -> _WatchArguments:
-    asked = _WatchArguments()
-    if arrow := _ARROW.search(words):
-        words = words[: arrow.start()]
-        asked.storage, asked.folder = _place(ctx, arrow["place"].strip())
-    tokens = iter(_TOKEN.findall(words))
+def _parse(ctx: Context, text: str) -> _WatchArguments:
+    arguments = _WatchArguments()
+    if arrow := _ARROW.search(text):
+        text = text[: arrow.start()]
+        arguments.storage, arguments.folder = _parse_path(ctx, arrow["path"].strip())
+    tokens = iter(_TOKEN.findall(text))
     conditions = []
     for token in tokens:
         if token == "from":  # noqa: S105 - a word, not a secret
-            asked.seen = _before(next(tokens, ""))
+            arguments.seen = _parse_start(next(tokens, ""))
         elif token == "all":  # noqa: S105
-            asked.seen = 0
+            arguments.seen = 0
         elif token.startswith("notify="):
-            asked.notify = _notify(token.removeprefix("notify="))
+            arguments.notify = _parse_notify(token.removeprefix("notify="))
         else:
             conditions.append(token)
-    asked.filter = filter_of(" ".join(conditions).removeprefix("msgre:"))
-    return asked
+    arguments.filter = filter_of(" ".join(conditions).removeprefix("msgre:"))
+    return arguments
 
 
-def _place(ctx: Context, text: str) -> tuple[str, str]:
+def _parse_path(ctx: Context, text: str) -> tuple[str, str]:
     storage, colon, path = text.partition(":")
     storage, path = storage.strip(), path.strip()
     if not colon:
-        raise CommandError(said("behind the arrow stands STORAGE:FOLDER; {form}"), form=_FORM)
+        raise CommandError(
+            "Write STORAGE:FOLDER after the arrow. First comes /watch CHAT, then conditions such as "
+            "type=video size>10MB, then -> STORAGE:FOLDER. /help watch shows examples."
+        )
     if storage:
         ctx.check_storage(storage)
     return storage, folder(path) or ("/" if path else "")
 
 
-def _before(word: str) -> int:
+def _parse_start(word: str) -> int:
     if word == "all":
         return 0
-    if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= _LARGEST_MESSAGE:
-        raise CommandError(said("behind from stands the number of a message, or all"))
+    if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= _MAX_MESSAGE_ID:
+        raise CommandError("Write the number of a message, or all, after from.")
     return int(word) - 1
 
 
-def _notify(word: str) -> Notify:
+def _parse_notify(word: str) -> Notify:
     if word not in get_args(Notify):
-        raise CommandError(said("say notify=each, notify=digest or notify=none"))
+        raise CommandError("Write notify=each, notify=digest or notify=none.")
     return cast(Notify, word)
 
 
@@ -222,7 +228,7 @@ COMMANDS = (
     Command(
         "watch",
         watch,
-        said("Save what is posted in a chat"),
+        gettext_noop("Save what is posted in a chat"),
         usage=(
             "@channel",
             "@channel type=video size>10MB -> STORAGE:FOLDER",
@@ -231,7 +237,13 @@ COMMANDS = (
         ),
         private=True,
     ),
-    Command("unwatch", unwatch, said("Watch a chat no more"), usage=("NUMBER", "@channel"), private=True),
-    Command("lswatch", lswatch, said("What is watched"), private=True),
+    Command(
+        "unwatch",
+        unwatch,
+        gettext_noop("Stop watching a chat"),
+        usage=("NUMBER", "@channel"),
+        private=True,
+    ),
+    Command("lswatch", lswatch, gettext_noop("Chats you watch"), private=True),
 )
-PRESSES = {"unwatch": press_unwatch}
+BUTTONS = {"unwatch": press_unwatch}

@@ -35,7 +35,7 @@ def saved(stack: Stack) -> list[str]:
 
 async def be_silent(anna: Person) -> None:
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     anna.heard.clear()
 
 
@@ -125,7 +125,7 @@ async def test_a_command_is_not_done_twice(stack: Stack, anna: Person) -> None:
     await kill_bot(stack)
     stack.sandbox.faults.remove(flood)
     await stack.start_bot()
-    await anna.hears(says("That is done"), 30)
+    await anna.hears(says("Done."), 30)
     await anna.send(BOT, "/config")
     assert "Silent mode: on" in (await anna.hears(says("Silent mode"))).text
 
@@ -163,10 +163,10 @@ async def test_another_configuration_after_the_card(stack: Stack, anna: Person) 
         await stack.terminate(stack.bots[0])
         await stack.start_bot()
         await anna.send(BOT, "/storage")
-        await anna.hears(says("Where shall they go"), 30)
+        await anna.hears(says("Choose another storage"), 30)
         answer = await anna.press(card, "local1")
         assert answer.alert
-        assert "not there any more" in answer.message
+        assert "no longer exists" in answer.message
         await anna.press(card, "local2")
         await anna.hears(says("Saved"))
         assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
@@ -179,10 +179,10 @@ async def test_another_configuration_after_the_card(stack: Stack, anna: Person) 
 async def test_telegram_makes_the_answer_wait(stack: Stack, anna: Person) -> None:
     flood = stack.sandbox.faults.add(f"flood_wait=2,{SENDING},count=1")
     await anna.send(BOT, "/silent")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     assert flood.fired == 1
     await anna.send(BOT, "/silent")
-    await anna.hears(says("I ask"))
+    await anna.hears(says("Silent mode is off"))
 
 
 async def test_cancel_does_not_wait_with_the_answers(stack: Stack, anna: Person) -> None:

@@ -99,7 +99,7 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     await choose(anna, "", "Phone number")
     phone = stack.sandbox.phone
     await answer(anna, "phone number", "+49 30 123456")
-    await answer(anna, "no such number", f"{phone[:4]} {phone[4:]}")
+    await answer(anna, "does not know that number", f"{phone[:4]} {phone[4:]}")
     await answer(anna, "other devices", "1-1-1-1-1")
     await answer(anna, "code was wrong", " ".join(stack.sandbox.login_code))
     await answer(anna, "two-step verification", "wrong horse")
@@ -144,9 +144,9 @@ async def test_giving_up(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     question = await anna.hears(lambda message: says("phone number")(message) and offers("Cancel")(message))
     await anna.press(question, "Cancel")
-    await anna.hears(says("given up"))
+    await anna.hears(says("was canceled"))
     await anna.send(BOT, "just a word")
-    await anna.hears(says("/help tells"))
+    await anna.hears(says("/help lists"))
     assert "just a word" in await in_chat(anna)
     assert stack.sandbox.counters.requests(method="auth.sendCode") == 0
 
@@ -154,7 +154,7 @@ async def test_giving_up(stack: Stack, anna: Person) -> None:
 async def test_a_qr_login_can_be_canceled(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "QR code")
     await anna.press(await anna.hears(lambda message: message.photo), "Cancel")
-    await anna.hears(says("given up"))
+    await anna.hears(says("was canceled"))
 
     async def is_gone() -> bool:
         return not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
@@ -162,17 +162,17 @@ async def test_a_qr_login_can_be_canceled(stack: Stack, anna: Person) -> None:
     await until(is_gone)
     asked = stack.sandbox.counters.requests(method="auth.exportLoginToken")
     await anna.send(BOT, "just a word")
-    await anna.hears(says("/help tells"))
+    await anna.hears(says("/help lists"))
     assert stack.sandbox.counters.requests(method="auth.exportLoginToken") == asked
 
 
 @pytest.mark.parametrize("how", ["QR code", "Phone number"])
 async def test_a_login_is_canceled_by_a_command(stack: Stack, anna: Person, how: str) -> None:
     await choose(anna, "", how)
-    shown = says("Which phone number") if how == "Phone number" else lambda message: message.photo
+    shown = says("What is the phone number") if how == "Phone number" else lambda message: message.photo
     await anna.hears(shown)
     await anna.send(BOT, "/cancel")
-    await anna.hears(says("given up"))
+    await anna.hears(says("was canceled"))
     assert kept(stack) == []
 
 
@@ -188,7 +188,7 @@ async def test_a_code_in_words(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.accounts[OTHER].code_by = "phrase"
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
-    await answer(anna, "few words by SMS", "four views of the harbour")
+    await answer(anna, "phrase by SMS", "four views of the harbour")
     await anna.hears(says("Sandbox User is logged in as me"))
     assert "harbour" not in await in_chat(anna)
 
@@ -217,15 +217,15 @@ async def test_an_answer_that_comes_twice_is_deleted_too(stack: Stack, anna: Per
     assert early
     said = await in_chat(anna)
     assert "swordfish" not in said + "\n".join(told) + logs(stack)
-    assert "/help tells" not in said.split("two-step verification")[0]
+    assert "/help lists" not in said.split("two-step verification")[0]
 
 
 async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", "+49 123")
-    first = await anna.hears(says("no such number"))
+    first = await anna.hears(says("does not know that number"))
     await anna.send(BOT, "+49 123")
-    await anna.hears(lambda message: says("no such number")(message) and message.id > first.id)
+    await anna.hears(lambda message: says("does not know that number")(message) and message.id > first.id)
     await anna.send(BOT, "+49 123")
     await anna.hears(says("not a phone number Telegram knows"))
     assert kept(stack) == []
@@ -238,14 +238,14 @@ async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[st
     await kill_bot(stack)
     await anna.send(BOT, "2-2-2-2-2")
     await stack.start_bot()
-    await anna.hears(says("ended the login"), 30)
+    await anna.hears(says("interrupted the login"), 30)
     assert "2-2-2-2-2" not in await in_chat(anna) + "\n".join(told)
     assert kept(stack) == []
 
 
 async def test_logging_out(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/logout")
-    await anna.hears(says("Nobody is logged in"))
+    await anna.hears(says("Only the bot is logged in"))
     third = stack.sandbox.world.add_account(
         SandboxAccount(id=345678902, name="Third User", phone="+9996627777")
     )
@@ -267,7 +267,15 @@ async def test_only_admins(stack: Stack, words: str) -> None:
         await bob.hears(says("for admins"))
 
 
-@pytest.mark.parametrize("name", ["bot", "bot-updates", "a/b", "x" * 33])
-async def test_names_that_cannot_be(stack: Stack, anna: Person, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("bot", "already uses the name bot"),
+        ("bot-updates", "already uses the name bot-updates"),
+        ("a/b", "up to 32 letters"),
+        ("x" * 33, "up to 32 letters"),
+    ],
+)
+async def test_names_that_cannot_be(stack: Stack, anna: Person, name: str, reply: str) -> None:
     await anna.send(BOT, f"/login {name}")
-    await anna.hears(says("That does not work"))
+    await anna.hears(says(reply))

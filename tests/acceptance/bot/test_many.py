@@ -59,7 +59,7 @@ def memory(pid: int) -> int:
 async def test_a_thousand_forwarded_files(stack: Stack, anna: Person) -> None:
     fill(stack)
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     before, watched = memory(stack.bots[0].pid), Watched(stack)
     for first in range(2, FILES + 2, AT_ONCE):
         await anna.client.forward_messages(BOT, list(range(first, first + AT_ONCE)), "lots_of_files")

@@ -80,7 +80,7 @@ async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/rule add album=yes -> local1:Albums/{{ album }}")
     await anna.hears(says("1."))
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     for ids in forwards:
         await anna.client.forward_messages(BOT, ids, "many_albums")
     albums: defaultdict[str, set[str]] = defaultdict(set)
@@ -163,13 +163,13 @@ async def test_a_hundred_folders(stack: Stack, anna: Person) -> None:
     card = await anna.hears(offers("/"))
     await prefer(stack, Preferences(shortcuts=folders[5:]))
     answer = await anna.press(card, "more/003")
-    assert "not there any more" in answer.message
+    assert "no longer exists" in answer.message
     await anna.press(card, "more/007")
     await anna.hears(says("Saved"))
     assert saved(stack.folder / "more") == [f"{folders[7].folder}/notes.txt"]
     await anna.send(BOT, "/storage")
-    await anna.press(await anna.hears(says("Where shall they go?")), "local2")
-    await anna.press(await anna.hears(says("Into which folder")), "more/008")
+    await anna.press(await anna.hears(says("Choose another storage")), "local2")
+    await anna.press(await anna.hears(says("Which folder")), "more/008")
     await anna.hears(says("local2:/some"))
 
 
@@ -178,7 +178,7 @@ async def test_what_was_preferred_is_gone(stack: Stack, anna: Person) -> None:
         stack, Preferences(storage="nas", folder="films", silent=True, shortcuts=(Shortcut("nas", "x"),))
     )
     await anna.send(BOT, "/config")
-    assert "local1:/\n" in (await anna.hears(says("Storage"))).raw_text
+    assert "local1:/\n" in (await anna.hears(says("Default storage"))).raw_text
     await anna.send(BOT, named(DATA, "notes.txt"))
     await anna.hears(says("Saved"))
     assert saved(stack.storage_dir) == ["notes.txt"]
@@ -192,7 +192,7 @@ async def test_many_tasks_are_listed_in_part(stack: Stack, anna: Person) -> None
     listed = await anna.hears(offers("✖ 10"))
     assert "… and 2 more" in listed.text
     await anna.send(BOT, "/cancel all")
-    await anna.hears(says("12 tasks are canceled"))
+    await anna.hears(says("12 tasks were canceled."))
     await stack.client.post("/api/v1/queue/resume")
 
 

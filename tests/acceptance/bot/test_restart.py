@@ -28,7 +28,7 @@ async def test_a_button_works_after_a_restart(stack: Stack, anna: Person) -> Non
     await restart(stack)
     # Until the bot listens again nobody answers a press, as in Telegram.
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"), 60)
+    await anna.hears(says("Silent mode is on"), 60)
     await anna.press(card, "local2")
     await anna.hears(says("Saved"), 60)
     assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
@@ -36,7 +36,7 @@ async def test_a_button_works_after_a_restart(stack: Stack, anna: Person) -> Non
 
 async def test_what_is_sent_while_the_bot_is_away_is_saved_once(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     await kill_bot(stack)
     for n in range(5):
         await anna.send(BOT, named(b"%d" % n * 1000, f"{n}.txt"))
@@ -54,5 +54,5 @@ async def test_a_second_bot_waits_for_the_first_to_go(stack: Stack, anna: Person
     assert len(anna.heard) == 1
     await stack.terminate(stack.bots[0])
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"), 30)
+    await anna.hears(says("Silent mode is on"), 30)
     assert len(anna.heard) == 2

@@ -90,7 +90,7 @@ async def test_nothing_is_asked_in_silent_mode(stack: Stack, anna: Person) -> No
     await anna.send(BOT, "/storage local2:kept")
     await anna.hears(says("local2:/kept"))
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("at once"))
+    await anna.hears(says("Silent mode is on"))
     await anna.send(BOT, named(DATA, "notes.txt"))
     assert "local2:/kept/notes.txt" in (await anna.hears(says("Saved"))).text
     assert (stack.folder / "more/kept/notes.txt").read_bytes() == DATA
@@ -100,7 +100,7 @@ async def test_who_wants_to_be_asked_is_asked(stack: Stack, anna: Person) -> Non
     stack.storage_dir.mkdir(exist_ok=True)
     (stack.storage_dir / "notes.txt").write_bytes(b"older")
     await anna.send(BOT, "/config")
-    await anna.press(await anna.hears(offers("ask me")), "ask me")
+    await anna.press(await anna.hears(offers("Name taken: ask me")), "Name taken: ask me")
     await anna.hears(says("ask me"))
     await anna.send(BOT, named(DATA, "notes.txt"))
     await anna.press(await anna.hears(offers("local1")), "local1")
@@ -193,7 +193,7 @@ async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> 
     assert came.file.name == "a b.txt"
     assert await anna.client.download_media(came, bytes) == DATA
     saved = await anna.hears(says("Saved"))
-    assert "this talk" in saved.raw_text
+    assert "this chat" in saved.raw_text
     assert not [each.raw_text for each in anna.heard if "talks" in each.raw_text]
 
 

@@ -48,7 +48,7 @@ async def test_what_failed_is_tried_again(stack: Stack, anna: Person) -> None:
 
 async def test_tasks_are_listed_and_canceled_by_id(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/task")
-    await anna.hears(says("Nothing is running"))
+    await anna.hears(says("No tasks are running"))
     await anna.send(BOT, SLOW)
     await anna.press(await anna.hears(offers("local1")), "local1")
     await anna.hears(lambda message: percent(message) > 0, 20)

@@ -80,7 +80,7 @@ async def test_one_post_is_told_like_any_task(stack: Stack, anna: Person, chat: 
 
 async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.send(BOT, "/lswatch")
-    await anna.hears(says("You watch no chat yet"))
+    await anna.hears(says("You watch no chats yet"))
     await anna.send(BOT, "/watch @channel type=video,photo size>10MB notify=digest")
     await anna.hears(says("Sample channel"))
     await anna.send(BOT, f"/watch -100{chat.id} notify=none")
@@ -90,17 +90,17 @@ async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
     assert shown.raw_text.splitlines() == [
         "1. Sample channel (@channel)",
         "type=video,photo size>10MB",
-        "I tell you once an hour what was saved.",
+        "I notify you once an hour.",
         f"2. Rock & Roll (-100{chat.id})",
-        "I do not tell you what was saved.",
+        "I do not notify you.",
     ]
     answer = await anna.press(shown, "✖ 1")
-    assert answer.message == "Sample channel is not watched any more."
+    assert answer.message == "You no longer watch Sample channel."
     await anna.hears(lambda message: message.id == shown.id and "Sample" not in message.text)
     await anna.send(BOT, "/unwatch 1")
-    await anna.hears(says("Rock & Roll is not watched any more."))
+    await anna.hears(says("You no longer watch Rock & Roll."))
     await anna.send(BOT, f"/unwatch -100{chat.id}")
-    await anna.hears(says("you do not watch that"))
+    await anna.hears(says("You do not watch that chat"))
 
 
 MISTAKES = {
@@ -110,7 +110,7 @@ MISTAKES = {
     "-1001699999999": "not a member",
     "!? name=x": "not a Telegram link",
     "@channel name=(": "no regular expression",
-    "@channel -> cloud:x": "you may not use a storage cloud",
+    "@channel -> cloud:x": "You may not use a storage named cloud",
     "@channel -> nowhere": "STORAGE:FOLDER",
     "@channel -> local1:../x": "That does not work",
     "@channel from yesterday": "number of a message",

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from saveany.bot import inbox as module
-from saveany.bot.inbox import BUNDLE, Inbox, MessageGroup
+from saveany.bot.inbox import MAX_GROUP, Inbox, MessageGroup
 from saveany.embedded import EmbeddedRedis
 from saveany.store import Store, connect
 from saveany.store.db import AWAY
@@ -126,24 +126,24 @@ async def test_a_press_does_not_wait_for_messages(store: Store) -> None:
 async def test_an_album_at_the_end_of_a_full_bundle_stays_whole(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
-        line.say(*(file(n, album=9 if n > BUNDLE - 2 else 0) for n in range(1, BUNDLE + 1)))
-        line.say(file(BUNDLE + 1, album=9), file(BUNDLE + 2, album=9))
-        await until(come(handled, BUNDLE + 2))
-    assert sizes(handled) == [BUNDLE - 2, 4]
+        line.say(*(file(n, album=9 if n > MAX_GROUP - 2 else 0) for n in range(1, MAX_GROUP + 1)))
+        line.say(file(MAX_GROUP + 1, album=9), file(MAX_GROUP + 2, album=9))
+        await until(come(handled, MAX_GROUP + 2))
+    assert sizes(handled) == [MAX_GROUP - 2, 4]
 
 
 async def test_a_full_bundle_that_ends_with_an_album(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
-        line.say(*(file(n, album=n // 10 + 1) for n in range(BUNDLE)), file(BUNDLE, album=99))
-        await until(come(handled, BUNDLE + 1))
-    assert sizes(handled) == [BUNDLE, 1]
+        line.say(*(file(n, album=n // 10 + 1) for n in range(MAX_GROUP)), file(MAX_GROUP, album=99))
+        await until(come(handled, MAX_GROUP + 1))
+    assert sizes(handled) == [MAX_GROUP, 1]
 
 
 async def test_a_burst_without_end_is_cut_between_albums(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_MAX_GROUP_SECONDS", 0.1)
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         for number in range(40):

@@ -155,14 +155,14 @@ async def test_the_bot_logs_in_after_a_mistake(
 
     monkeypatch.setattr(app, "BotClient", Talk)
     monkeypatch.setattr(app, "_FIRST_PAUSE", 0.0)
-    assert isinstance(await within(app._opened(Config(data_dir=tmp_path), store)), Talk)
+    assert isinstance(await within(app._log_in(Config(data_dir=tmp_path), store)), Talk)
 
     async def wrong(*_: Any) -> None:
         raise ConfigError("telegram.token")
 
     monkeypatch.setattr(Talk, "open", wrong)
     with pytest.raises(ConfigError):
-        await within(app._opened(Config(data_dir=tmp_path), store))
+        await within(app._log_in(Config(data_dir=tmp_path), store))
 
 
 async def test_the_bot_begins_anew_after_a_mistake(
@@ -180,8 +180,8 @@ async def test_the_bot_begins_anew_after_a_mistake(
         async with asyncio.TaskGroup() as group:
             group.create_task(fails(*args))
 
-    monkeypatch.setattr(app, "_be_the_bot", in_a_group)
-    monkeypatch.setattr(app, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(app, "_hold_lock_and_run", in_a_group)
+    monkeypatch.setattr(app, "_POLL_SECONDS", 0.0)
     serving = asyncio.create_task(app._serve(Config(), valkey_url))
     await within(begun.wait())
     serving.cancel()

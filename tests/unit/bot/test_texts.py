@@ -1,7 +1,8 @@
-"""What the bot says is there in every language."""
+"""Every text of the bot is translated into every language."""
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,48 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import saveany.bot
+from saveany import errors
 from saveany.bot.texts import LANGUAGES, CommandError, closest, translator
 from saveany.errors import NotFound
 
 FOLDER = Path(saveany.bot.__file__).parent
+ROOT = FOLDER.parents[1]
 OTHERS = sorted(tag for tag in LANGUAGES if tag != "en")
-#: `t("…")`, `t.n("one", "many", …)` and `said("…")`.
-KEYWORDS = {"t": None, "n": (1, 2), "said": None}
+#: `t("…")`, `t.plural("one", "many", …)`, `gettext_noop("…")`, `CommandError("…")` and `Text("…")`.
+KEYWORDS = {"t": None, "plural": (1, 2), "gettext_noop": None, "CommandError": None, "Text": None}
+#: Packages whose errors the bot shows.
+ERROR_PACKAGES = (
+    "saveany/planning",
+    "saveany/service",
+    "saveany/store",
+    "saveany/telegram",
+    "saveany/net",
+    "workers",
+    "storages",
+)
+#: Constructors of errors and texts, whose first argument is a template.
+ERROR_KEYWORDS = {
+    name: None for name, value in vars(errors).items() if isinstance(value, type) and name[0].isupper()
+}
 
 
 def texts() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Where each text is, and its forms."""
-    found = extract_from_dir(str(FOLDER), [("**.py", "python")], keywords=KEYWORDS)
-    for file, line, message, *_ in found:
+    """Each text of the bot: its place in the code, and its forms."""
+    return extract(FOLDER, KEYWORDS)
+
+
+def error_templates() -> set[str]:
+    """The templates of the errors that the bot may show."""
+    found = itertools.chain.from_iterable(
+        extract(ROOT / package, ERROR_KEYWORDS) for package in ERROR_PACKAGES
+    )
+    return {forms[0] for _, forms in found}
+
+
+def extract(
+    folder: Path, keywords: Mapping[str, tuple[int, ...] | None]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for file, line, message, *_ in extract_from_dir(str(folder), [("**.py", "python")], keywords=keywords):
         yield f"{file}:{line}", message if isinstance(message, tuple) else (message,)
 
 
@@ -32,7 +62,7 @@ def catalog(tag: str) -> Catalog:
 
 
 def slots(text: str) -> set[str]:
-    return set(re.findall(r"{(\w*)}", text))
+    return set(re.findall(r"{(\w*)(?:!\w)?(?::[^}]*)?}", text))
 
 
 def tags(text: str) -> list[str]:
@@ -57,16 +87,26 @@ def test_every_text_is_translated(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", OTHERS)
-def test_nothing_is_translated_that_is_not_said(tag: str) -> None:
-    said = {forms[0] for _, forms in texts()}
+def test_every_translation_is_used(tag: str) -> None:
+    used = {forms[0] for _, forms in texts()} | error_templates()
     ids = (each.id for each in catalog(tag) if each.id)
-    assert [each for each in ids if (each[0] if isinstance(each, tuple) else each) not in said] == []
+    assert [each for each in ids if (each[0] if isinstance(each, tuple) else each) not in used] == []
+
+
+@pytest.mark.parametrize("tag", OTHERS)
+def test_the_errors_that_users_see_most_are_translated(tag: str) -> None:
+    known = catalog(tag)
+    translated = {each: known.get(each) for each in error_templates() if known.get(each)}
+    assert len(translated) >= 60
+    assert [
+        template
+        for template, message in translated.items()
+        if message is None or slots(str(message.string)) != slots(template)
+    ] == []
 
 
 def test_values_are_shown_as_they_are() -> None:
-    assert translator("en")("That does not work: {reason}", reason="<b> & {x}") == (
-        "That does not work: &lt;b&gt; &amp; {x}"
-    )
+    assert translator("en")("Not saved: {reason}", reason="<b> & {x}") == ("Not saved: &lt;b&gt; &amp; {x}")
 
 
 @pytest.mark.parametrize(
@@ -77,8 +117,11 @@ def test_the_closest_language(tag: str, closest_: str) -> None:
     assert closest(tag) == closest_
 
 
-def test_why_something_cannot_be_is_said_in_the_language_of_the_person() -> None:
-    error = CommandError("there is no task {id}", id="<7>")
+def test_errors_are_translated() -> None:
+    error = NotFound("there is no task {task}", task="<7>")
     assert error.message == "there is no task <7>"
-    assert translator("zh-Hans").reason(error) == "没有任务 <7>"
-    assert translator("zh-Hans").reason(NotFound("there is no planet")) == "there is no planet"
+    assert translator("zh-Hans").text(error.text) == "没有任务 <7>"
+    assert translator("en").sentence(error.text) == "There is no task <7>"
+    outer = CommandError("{reason}; try again later", reason=error.text)
+    assert translator("zh-Hans").sentence(outer.text) == "没有任务 <7>；请稍后再试"  # noqa: RUF001
+    assert translator("zh-Hans").text(NotFound("there is no planet").text) == "there is no planet"

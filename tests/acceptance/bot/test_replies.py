@@ -1,4 +1,4 @@
-"""What cannot be done is answered once, with words that help."""
+"""What cannot be done gets one reply, which helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.sandbox.clients import Person
 
 
 @pytest.mark.parametrize(
-    ("sent", "answer"),
+    ("sent", "reply"),
     [
         ("/sav", "/save?"),
         ("/nonsense", "/help"),
@@ -19,8 +19,8 @@ from tests.sandbox.clients import Person
         ("/save @channel 100-50000", "10,000"),
         ("/rule add name=( -> local1:x", "regular expression"),
         ("/rule add name=x -> nowhere:x", "nowhere"),
-        ("/rule del 7", "no rule"),
-        ("/rule frobnicate", "say /rule"),
+        ("/rule del 7", "There is no rule"),
+        ("/rule frobnicate", "Send /rule"),
         ("/fnametmpl {{ unknown }}", "unknown"),
         ("/fnametmpl {% for x in name %}{% endfor %}", "line 1"),
         ("/storage nowhere:x", "local1, local2"),
@@ -38,10 +38,10 @@ from tests.sandbox.clients import Person
         ("/silent perhaps", "/silent on"),
     ],
 )
-async def test_one_answer_that_helps(anna: Person, sent: str, answer: str) -> None:
+async def test_one_reply_that_helps(anna: Person, sent: str, reply: str) -> None:
     await anna.send(BOT, sent)
     heard = await anna.hears(lambda message: True)
-    assert answer in heard.text
+    assert reply in heard.text
     assert "Traceback" not in heard.text
     assert len(anna.heard) == 1
 
@@ -49,7 +49,7 @@ async def test_one_answer_that_helps(anna: Person, sent: str, answer: str) -> No
 async def test_help_lists_what_works_here(anna: Person) -> None:
     await anna.send(BOT, "/help")
     text = (await anna.hears(lambda message: True)).text
-    assert "✅ files of Telegram messages" in text
-    assert "❌ torrents and magnets, by aria2: disabled; set enable = true in [aria2]" in text
+    assert "✅ files in Telegram messages" in text
+    assert "❌ torrents and magnet links, with aria2: switched off; set enable = true in [aria2]" in text
     assert "/dl:" in text
     assert "/aria2dl:" not in text

@@ -15,7 +15,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from saveany.bot.progress import ProgressUpdater, _Card
+from saveany.bot.progress import ProgressUpdater, _TrackedMessage
 from saveany.bot.render import task_view
 from saveany.bot.texts import translator
 from saveany.embedded import EmbeddedRedis
@@ -102,7 +102,7 @@ def message(task_id: str, number: int = 1, chat: int = CHAT, **more: str) -> Pro
 async def shown_now(store: Store, task_id: str) -> str:
     task = await store.tasks.get(task_id)
     assert task is not None
-    return task_view(translator("en"), task, await store.tasks.all_items(task_id)).mark
+    return task_view(translator("en"), task, await store.tasks.all_items(task_id)).fingerprint
 
 
 @asynccontextmanager
@@ -403,7 +403,7 @@ async def test_a_thousand_tasks_cost_little_and_leave_nothing(store: Store) -> N
 async def no_card_is_left() -> bool:
     """The last one may live until its task has ended."""
     gc.collect()
-    return not any(isinstance(each, _Card) for each in gc.get_objects())
+    return not any(isinstance(each, _TrackedMessage) for each in gc.get_objects())
 
 
 async def _reads(store: Store) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from saveany.bot import context
-from saveany.bot.context import folder_button, mark, marked, patiently, storage_button
+from saveany.bot.context import choice_id, find_choice, folder_button, retry_flood_waits, storage_button
 from saveany.bot.texts import CommandError
 from saveany.errors import Permanent, Retryable
 
 
 def test_a_mark_means_the_same_choice_in_another_list() -> None:
-    assert marked(["c", "b"], mark("b")) == "b"
-    with pytest.raises(CommandError, match="not there any more"):
-        marked(["c", "b"], mark("a"))
+    assert find_choice(["c", "b"], choice_id("b")) == "b"
+    with pytest.raises(CommandError, match="no longer exists"):
+        find_choice(["c", "b"], choice_id("a"))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300, "片" * 300, "a/" * 100 + "end"])
 def test_a_button_has_room_for_every_name(name: str) -> None:
-    button = folder_button(name, f"in:{'0' * 16}:{mark(name)}")
+    button = folder_button(name, f"in:{'0' * 16}:{choice_id(name)}")
     assert len(button.data.encode()) <= 64
     assert button.label.removeprefix("📁 ")
     assert len(button.label) <= 52
@@ -34,11 +34,11 @@ async def test_a_step_is_tried_again_while_telegram_asks_to_wait(monkeypatch: py
             raise errors.pop()
         return "said"
 
-    assert await patiently(step) == "said"
+    assert await retry_flood_waits(step) == "said"
     errors += [Permanent("blocked")]
     with pytest.raises(Permanent):
-        await patiently(step)
+        await retry_flood_waits(step)
     errors += [Retryable("wait")] * 5
     with pytest.raises(Retryable):
-        await patiently(step)
+        await retry_flood_waits(step)
     assert not errors

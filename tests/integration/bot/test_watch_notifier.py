@@ -201,7 +201,7 @@ async def test_what_stays_broken_is_told_once(
         await news.round()
     ((_, text),) = voice.said
     assert "Rock &amp; Roll" in text
-    assert "it is &lt;gone&gt;. I go on" in text
+    assert "it is &lt;gone&gt;. I will continue" in text
     await store.watched_chats.set_problem("w1", "", now)
     watch = await store.watched_chats.get("w1")
     assert watch is not None

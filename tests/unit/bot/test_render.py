@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from telethon.extensions import html as telegram_html
 
-from saveany.bot.render import RenderedMessage, bar, clip, size, span, task_view
+from saveany.bot.render import RenderedMessage, bar, clip, duration, size, task_view
 from saveany.bot.texts import translator
 from saveany.models import Item, ItemStatus, Progress, Stage, Status, Task, TaskSpec
 from saveany.telegram.update_types import Button
@@ -83,7 +83,7 @@ def test_a_file_of_unknown_size_has_no_bar() -> None:
         (a_task(stage=Stage.NONE), "▶️ <b>Starting</b>"),
         (a_task(stage=Stage.RESOLVING), "🔎 <b>Looking up the files</b>"),
         (a_task(stage=Stage.UPLOADING), "⬆️ <b>Uploading</b>"),
-        (a_task(stage=Stage.VERIFYING), "🔍 <b>Checking</b>"),
+        (a_task(stage=Stage.VERIFYING), "🔍 <b>Verifying</b>"),
         (a_task(cancel_requested=True), "⏹ <b>Canceling</b>"),
     ],
 )
@@ -153,7 +153,7 @@ def test_a_link_that_telegram_would_refuse_is_text(url: str) -> None:
 
 def test_a_file_that_was_there_is_not_called_saved() -> None:
     assert lines(a_task(Status.COMPLETED), [an_item(0, ItemStatus.SKIPPED)]) == [
-        "⏭ <b>It was there already</b>",
+        "⏭ <b>Already there</b>",
         "film0.mkv",
         "📁 <code>nas:/films/film0.mkv</code>",
     ]
@@ -163,7 +163,7 @@ def test_many_files_saved() -> None:
     items = [an_item(0, ItemStatus.SKIPPED), *(an_item(n, ItemStatus.COMPLETED) for n in range(1, 4))]
     assert lines(a_task(Status.COMPLETED), items) == [
         "✅ <b>Saved</b>",
-        "4 of 4 files saved · 1 was there already",
+        "4 of 4 files saved · 1 was already there",
         "3.0 MB in 2:14",
         "📁 <code>nas:/films</code>",
     ]
@@ -177,7 +177,7 @@ def test_a_failure_tells_its_reason_and_can_be_retried() -> None:
     assert view.keyboard == ((Button("Retry", f"retry:{ID}"),),)
 
 
-def test_what_was_sent_to_the_talk_names_no_storage() -> None:
+def test_files_sent_to_the_user_name_no_storage() -> None:
     sent = a_task(
         Status.FAILED, path="1", error="storage 'talks': 'a.mkv' is empty, and Telegram takes no such files"
     )
@@ -191,8 +191,8 @@ def test_what_was_sent_to_the_talk_names_no_storage() -> None:
         text = task_view(T, task, [done]).text
         assert "talks" not in text
         assert "1/film0" not in text
-        assert "this talk" in text
-    assert "the talk with me: 'a.mkv' is empty" in task_view(T, sent, []).text
+        assert "this chat" in text
+    assert "our chat: 'a.mkv' is empty" in task_view(T, sent, []).text
 
 
 def test_a_long_reason_ends_with_a_sentence() -> None:
@@ -243,11 +243,11 @@ def test_it_speaks_chinese() -> None:
     assert view.keyboard[0][0].label == "取消"
 
 
-def test_views_with_other_buttons_have_other_marks() -> None:
+def test_views_with_other_buttons_have_other_fingerprints() -> None:
     view = task_view(T, a_task(), [])
-    assert view.mark == task_view(T, a_task(), []).mark
-    assert view.mark != replace(view, keyboard=()).mark
-    assert view.mark != replace(view, text=view.text + ".").mark
+    assert view.fingerprint == task_view(T, a_task(), []).fingerprint
+    assert view.fingerprint != replace(view, keyboard=()).fingerprint
+    assert view.fingerprint != replace(view, text=view.text + ".").fingerprint
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_sizes(count: int, shown: str) -> None:
     ("seconds", "shown"), [(-1, "0:00"), (0, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
 )
 def test_times(seconds: float, shown: str) -> None:
-    assert span(seconds) == shown
+    assert duration(seconds) == shown
 
 
 def test_bars() -> None:
