@@ -1,7 +1,7 @@
-"""How messages tell the reader to run a command, so that it works when it is pasted.
+"""Command lines in messages, written so that the reader can paste them.
 
-`SAVEANY_COMMAND` says what stands before the command's name: the image and docker-compose.yml set it, and a
-process sets it for those that it starts. Without it, it is `saveany`.
+The variable `SAVEANY_COMMAND` holds what precedes the name of a command. The image and docker-compose.yml set
+it, and a process sets it for the processes that it starts. The default is `saveany`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 VARIABLE = "SAVEANY_COMMAND"
 
-#: Where commands look for a configuration by themselves (`saveany.config.loader`).
+#: File that commands read without --config (`saveany.config.loader`).
 _DEFAULT_CONFIG = "config.toml"
 
-#: What `set_program` has remembered.
+#: The value that `set_program` has put into the variable.
 _own = ""
 
 
@@ -26,7 +26,7 @@ def command(words: str) -> str:
 
 
 def set_program(program: str, config: Path | None) -> None:
-    """Remember how this process was called, unless the surroundings say how to call it.
+    """Record how this process was called, unless the environment already says how to call SaveAny.
 
     `program` is `sys.argv[0]`, `config` the value of `--config`.
     """

@@ -1,7 +1,7 @@
-"""Which options of the programs that fetch for us a user may set.
+"""The options of yt-dlp and aria2 that a user may set in a request.
 
-Only what chooses and shapes a file is here: nothing that names a path, runs something, or changes where the
-program connects to.
+They choose a file or its format. Options that name a path, run a program or change what a program connects to
+are not allowed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-#: Options of yt-dlp, and whether they take a value.
+#: Option of yt-dlp -> whether it takes a value.
 YTDLP: Mapping[str, bool] = {
     "--audio-format": True,
     "--audio-multistreams": False,
@@ -40,13 +40,13 @@ YTDLP: Mapping[str, bool] = {
     "--yes-playlist": False,
 }
 
-#: Those among them that say which videos of a list to take, rather than how to take one.
-WHICH_VIDEOS = frozenset({"--no-playlist", "--playlist-items", "--playlist-reverse", "--yes-playlist"})
+#: The options among them that choose videos of a playlist.
+PLAYLIST_FLAGS = frozenset({"--no-playlist", "--playlist-items", "--playlist-reverse", "--yes-playlist"})
 
 _SHORT = {"-f": "--format", "-I": "--playlist-items", "-r": "--limit-rate", "-S": "--format-sort"}
 _SHORT |= {"-x": "--extract-audio"}
 
-#: Options of aria2 for one download.
+#: Options of aria2 for a single download.
 ARIA2 = frozenset(
     {
         "bt-exclude-tracker",
@@ -74,7 +74,8 @@ ARIA2 = frozenset(
 
 
 def ytdlp_flags(flags: Sequence[str]) -> list[str]:
-    """The flags, one word each (`--format=best`). `ValueError` for one that may not be set, or is half."""
+    """The flags, each as one word (`--format=best`). Raises `ValueError` for a flag that is not allowed or
+    lacks its value."""
     return list(_flags(iter(flags)))
 
 
@@ -96,16 +97,16 @@ def _flags(words: Iterator[str]) -> Iterator[str]:
 
 
 def aria2_options(options: Mapping[str, str]) -> dict[str, str]:
-    """The options. `ValueError` for one that may not be set."""
+    """The options, unchanged. Raises `ValueError` for one that is not allowed."""
     for name, value in options.items():
         if name not in ARIA2:
             raise ValueError(_unknown(name, sorted(ARIA2)))
         if any(character in value for character in "\r\n\0"):
-            raise ValueError(f"the value of {name} must be one line")
+            raise ValueError(f"the value of {name} must be a single line")
     return dict(options)
 
 
 def _unknown(word: str, known: Sequence[str]) -> str:
     near = get_close_matches(word.partition("=")[0], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed are: {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
     return f"{word[:100]!r} cannot be set here; {hint}"

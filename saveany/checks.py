@@ -1,7 +1,7 @@
-"""What `saveany check` looks at: the configuration, and everything it names, by using it.
+"""The checks of `saveany check`: the configuration, and everything that it names, by using it.
 
-Each check is independent of the others but for Redis: without it nobody can tell whether another machine uses
-a Telegram login, and one that is used from two addresses is ended by Telegram.
+The checks are independent of each other, except that the Telegram checks need Redis: it records which machine
+uses a login, and Telegram ends a login that is used from two addresses.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ State = Literal["ok", "warning", "failed"]
 
 #: Free space below which a check fails, and below which it warns; bytes.
 _NO_SPACE, _LITTLE_SPACE = 100_000_000, 1_000_000_000
-#: Seconds a clock may be off: Telegram refuses messages from 30 s in its future, receivers of webhooks
-#: refuse signatures that are 5 minutes old.
+#: Seconds by which a clock may be wrong: Telegram refuses messages from 30 s in its future, and receivers of
+#: webhooks refuse signatures that are older than 5 minutes.
 _CLOCK_WARNING, _CLOCK_WRONG = 30.0, 300.0
 _SHORT_TOKEN = 16
-_PUBLIC_TOKEN = "your-secret-token-here"  # noqa: S105  it stands in the documentation
-_FEW_BYTES = 12  # a random secret of 24 bytes has hardly ever fewer different ones
+_PUBLIC_TOKEN = "your-secret-token-here"  # noqa: S105  the documentation contains it
+#: Number of different bytes that a random secret of 24 bytes almost always has.
+_MIN_DIFFERENT_BYTES = 12
 
 log = get_logger("saveany.check")
 
 
 class Area(IntEnum):
-    """What a check is about; its number is the exit code when it fails."""
+    """The subject of a check. Its number is the exit code if the check fails."""
 
     CONFIG = 2
     REDIS = 3
@@ -64,7 +65,7 @@ class Area(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found; `detail` says what to do if it is not `ok`."""
+    """The result of one check. `detail` says what to do unless the state is `ok`."""
 
     area: Area
     name: str
@@ -73,24 +74,29 @@ class Check:
 
 
 def invalid(error: ConfigError) -> list[Check]:
-    """The configuration does not load: one check per problem."""
+    """The result for a configuration that does not load: one failed check per problem."""
     return [Check(Area.CONFIG, "config", "failed", line) for line in error.message.splitlines()]
 
 
 async def configuration(config: Config) -> AsyncIterator[Check]:
-    """What the configuration itself tells."""
-    yield Check(Area.CONFIG, "config", "ok", str(config.file or "no file; defaults and the environment"))
+    """Checks of the configuration itself."""
+    yield Check(
+        Area.CONFIG,
+        "config",
+        "ok",
+        str(config.file or "no file; defaults and environment variables are used"),
+    )
     for warning in config.warnings:
         yield Check(Area.CONFIG, "config", "warning", warning)
     if not config.users:
-        detail = "there are no [[users]], so nobody may save anything; add one with its Telegram id"
+        detail = "there are no [[users]], so nobody can save files; add one with a Telegram user id"
         yield Check(Area.CONFIG, "users", "warning", detail)
     yield Check(Area.CONFIG, "api.token", *_token(config))
     yield Check(Area.CONFIG, "webhook", *_webhook(config))
 
 
 async def port(config: Config, store: Store | None = None) -> AsyncIterator[Check]:
-    """Whether the API's port is free, or in use by the SaveAny of this very `store`."""
+    """Whether the port of the API is free, or in use by the SaveAny that `store` belongs to."""
     if config.api.enable:
         yield Check(Area.CONFIG, "api.port", *await _port(config, store))
 
@@ -113,33 +119,35 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
 
 
 async def storages(config: Config, store: Store | None = None) -> AsyncIterator[Check]:
-    """Each storage: a small file written, read back, deleted. With a `store` also whether its disk is the one
-    it was; nothing is written to another."""
+    """Write, read and delete a small file in each storage. With a `store`, first check that the disk of the
+    storage is the expected one."""
     if not config.storages:
-        detail = f"there are no [[storages]]; add one: {advice.command('storages add NAME TYPE KEY=VALUE')}"
+        detail = (
+            f"there are no [[storages]]; to add one: {advice.command('storages add NAME TYPE KEY=VALUE')}"
+        )
         yield Check(Area.STORAGE, "storages", "failed", detail)
     for options in config.storages:
         if not _needs_account(options):
             found = await _storage(options, config.services, store)
         elif store is None:
-            found = "warning", "not checked: it needs a Telegram account, and those need Redis"
+            found = "warning", "not checked, because it needs a Telegram account, and those need Redis"
         else:
-            continue  # tried with the accounts
+            continue  # checked with the accounts
         yield Check(Area.STORAGE, f"storage {options.name}", *found)
 
 
 def disks(config: Config) -> Iterator[Check]:
-    """Free space where data and local storages are."""
-    places = {"data_dir": config.data_dir}
+    """Free space for data_dir and local storages."""
+    folders = {"data_dir": config.data_dir}
     for options in config.storages:
         if isinstance(base := getattr(options, "base_path", None), Path):
-            places[f"storage {options.name}"] = base
-    for name, folder in places.items():
+            folders[f"storage {options.name}"] = base
+    for name, folder in folders.items():
         yield Check(Area.MACHINE, f"disk of {name}", *_disk(folder))
 
 
 def programs(config: Config) -> Iterator[Check]:
-    """The programs that task types need and that are missing."""
+    """A warning for each program that is missing for a task type."""
     for source in sources().values():
         table: Any = getattr(config, source.table, None)
         program: str = getattr(table, "program", "")
@@ -147,14 +155,14 @@ def programs(config: Config) -> Iterator[Check]:
         if not program or elsewhere or not is_enabled(config, source) or find_program(program):
             continue
         detail = (
-            f"{program} is not installed, so its tasks wait; install it, or set enable = false in "
+            f"{program} is not installed, so these tasks wait; install it, or set enable = false in "
             f"[{source.table}]"
         )
         yield Check(Area.CONFIG, f"task type {source.type}", "warning", detail)
 
 
 def no_redis(error: SaveAnyError) -> Check:
-    """There is no server: the embedded one does not start."""
+    """The result if there is no Redis because the embedded server does not start."""
     return Check(Area.REDIS, "redis", "failed", error.message)
 
 
@@ -163,13 +171,15 @@ async def _telegram_unknown() -> AsyncIterator[Check]:
 
 
 def telegram_unknown() -> Check:
-    """Telegram is left alone while there is no Redis."""
-    detail = "not checked: without Redis nobody knows whether another machine uses the logins"
+    """The result for Telegram without Redis."""
+    detail = (
+        "not checked, because without Redis SaveAny does not know whether another machine uses the logins"
+    )
     return Check(Area.TELEGRAM, "telegram", "warning", detail)
 
 
 async def _all_of(area: Area, name: str, checks: AsyncIterator[Check]) -> AsyncIterator[Check]:
-    """The checks, and a failed one in place of those that nobody foresaw the end of: the others go on."""
+    """The checks. An unexpected error becomes a failed check, so that the other checks still run."""
     try:
         async for check in checks:
             yield check
@@ -180,22 +190,19 @@ async def _all_of(area: Area, name: str, checks: AsyncIterator[Check]) -> AsyncI
 
 
 def _internal(error: Exception) -> str:
-    log.error("a check failed unexpectedly", exc_info=error)
-    return f"internal error ({type(error).__name__}); a worker's log tells more"
-
-
-# The parts.
+    log.error("check_crashed", exc_info=error)
+    return f"this is a bug in SaveAny, please report it: {type(error).__name__}"
 
 
 def _token(config: Config) -> tuple[State, str]:
     token = config.api.token.get_secret_value()
     if not token:
-        return "ok", "none, so only this machine may connect"
+        return "ok", "not set, so only this machine can connect"
     if is_loopback(config.api.host):
         return "ok", "set"
     if token == _PUBLIC_TOKEN or len(token) < _SHORT_TOKEN:
         return "warning", (
-            "can be guessed, and other machines can connect; set a random one: "
+            "is easy to guess, and other machines can connect; set a random one: "
             + advice.command('config set api.token "$(openssl rand -hex 32)"')
         )
     return "ok", "set"
@@ -204,18 +211,21 @@ def _token(config: Config) -> tuple[State, str]:
 def _webhook(config: Config) -> tuple[State, str]:
     secret = config.api.webhook_secret.get_secret_value()
     url = urlsplit(config.api.webhook_url)
-    if secret and len(set(base64.b64decode(secret.removeprefix("whsec_")))) < _FEW_BYTES:
-        return "warning", "api.webhook_secret can be guessed; leave it empty to have a random one made"
+    if secret and len(set(base64.b64decode(secret.removeprefix("whsec_")))) < _MIN_DIFFERENT_BYTES:
+        return (
+            "warning",
+            "api.webhook_secret is easy to guess; leave it empty, and SaveAny generates a random one",
+        )
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
-        return "warning", "api.webhook_url is http:, so the token in each webhook can be read on its way"
-    return "ok", "the secret is set" if secret else "a random secret is made at the first start"
+        return "warning", "api.webhook_url is http:, so others can read the token in each webhook; use https:"
+    return "ok", "the secret is set" if secret else "SaveAny generates a random secret at the first start"
 
 
 async def _port(config: Config, store: Store | None) -> tuple[State, str]:
     host, port = config.api.host, config.api.port
     try:
         bind(host, port).close()
-        return "ok", f"{port} is free" if port else "a free one is taken at the start"
+        return "ok", f"{port} is free" if port else "SaveAny chooses a free port when it starts"
     except ConfigError as error:
         running = await asyncio.to_thread(running_instance, host, port)
         if running is None:
@@ -225,10 +235,10 @@ async def _port(config: Config, store: Store | None) -> tuple[State, str]:
         except StoreUnavailable:
             ours = None
     if ours is None:
-        return "warning", f"a SaveAny answers on {port}; without Redis nobody can say whether it is this one"
+        return "warning", f"a SaveAny uses port {port}; without Redis it is unknown whether it is this one"
     if running != ours:
         return "failed", error_of_other(port)
-    return "ok", f"this SaveAny runs, and answers on {port}"
+    return "ok", f"this SaveAny is running on {port}"
 
 
 async def _redis(config: Config, db: Db) -> Check:
@@ -244,15 +254,15 @@ async def _redis(config: Config, db: Db) -> Check:
     where = "embedded" if config.redis.url == "embedded" else "at redis.url"
     if not info.get("aof_enabled"):
         detail = (
-            f"{name} {version}, {where}: its append-only file is off, so tasks accepted just before a crash "
-            "are lost; set `appendonly yes` in its configuration"
+            f"{name} {version}, {where}: its append-only file is off, so a crash loses the tasks accepted "
+            "just before it; set `appendonly yes` in its configuration"
         )
         return Check(Area.REDIS, "redis", "warning", detail)
     return Check(Area.REDIS, "redis", "ok", f"{name} {version}, {where}, fsync {await _fsync(db)}")
 
 
 async def _fsync(db: Db) -> str:
-    with suppress(StoreUnavailable):  # many hosters forbid CONFIG
+    with suppress(StoreUnavailable):  # many hosting providers forbid CONFIG
         found = await db.do("CONFIG", "GET", "appendfsync")
         return str((found[b"appendfsync"] if isinstance(found, dict) else found[1]).decode())
     return "unknown"
@@ -264,7 +274,7 @@ async def _clock_of_redis(db: Db) -> AsyncIterator[Check]:
 
 
 async def _redis_offset(db: Db) -> float:
-    """Seconds by which its clock is ahead of ours."""
+    """Seconds by which the clock of Redis is ahead of the clock of this machine."""
     before = time.time()
     there = await db.time_ms() / 1000
     return there - (before + time.time()) / 2
@@ -275,13 +285,13 @@ def _clock(whose: str, offset: float) -> tuple[State, str]:
     if abs(offset) <= _CLOCK_WARNING:
         return "ok", f"agrees with {whose}"
     state: State = "failed" if abs(offset) > _CLOCK_WRONG else "warning"
-    return state, f"{detail}: set it, for example with chrony"
+    return state, f"{detail}; set it, for example with chrony"
 
 
 def _needs_account(options: StorageOptions) -> bool:
     try:
         return registry.capabilities(options.type).needs_account
-    except SaveAnyError:  # a library is missing; opening it says so
+    except SaveAnyError:  # a library is missing; opening the storage reports it
         return False
 
 
@@ -292,22 +302,25 @@ async def _storage(options: StorageOptions, services: Services, store: Store | N
         try:
             expected = await store.workers.storage_identity(options.name) if store else ""
             if expected and await storage.identity() != expected:
-                return "warning", "not on this machine, or its disk is not mounted: the folder lacks its mark"
+                return "warning", (
+                    "its folder has no matching .saveany-storage file: its disk is not mounted, or it is on "
+                    "another machine"
+                )
             await storage.probe()
         finally:
             await storage.close()
     except SaveAnyError as error:
         return "failed", error.message
-    except Exception as error:  # a bug of this storage, or of its library: the other checks go on
+    except Exception as error:  # a bug in this storage or its library; the other checks still run
         return "failed", f"{options.type}: {_internal(error)}"
     if can.needs_account:
-        return "ok", f"{options.type}: the account sees the chat and may write there"
-    return "ok", f"{options.type}: a file was written{', read back' if can.reads else ''} and deleted"
+        return "ok", f"{options.type}: the account can write to the chat"
+    return "ok", f"{options.type}: a small file was written{', read back' if can.reads else ''} and deleted"
 
 
 async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
-    """Whether each account is logged in, a bot by its token where it has no login yet; then the storages that
-    an account writes to."""
+    """Whether each account is logged in; a bot without a login is logged in with its token. Then the storages
+    that need an account."""
     stored: list[Check] = []
     try:
         accounts = Accounts(config.telegram, config.data_dir, TelegramStore(db), proxy=config.proxy)
@@ -335,12 +348,12 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
         yield Check(Area.TELEGRAM, title, "failed", problem)
     for check in stored:
         yield check
-    with suppress(SaveAnyError):  # the accounts have said why
+    with suppress(SaveAnyError):  # the checks of the accounts have reported it
         yield Check(Area.MACHINE, "clock of telegram", *_clock("Telegram's", await _telegram_offset(config)))
 
 
 async def _telegram_offset(config: Config) -> float:
-    """Seconds by which Telegram's clock is ahead of ours."""
+    """Seconds by which Telegram's clock is ahead of the clock of this machine."""
     client = Client("", read(config.telegram, config.proxy), None)
     with translated():
         try:
@@ -355,12 +368,12 @@ def _disk(folder: Path) -> tuple[State, str]:
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         free = shutil.disk_usage(there).free
     except OSError as error:
-        return "failed", f"cannot look at {folder}: {error.strerror}; change its owner or mode"
+        return "failed", f"cannot read {folder}: {error.strerror}; change its owner or mode"
     if not os.access(there, os.W_OK | os.X_OK):
         return "failed", f"{there} cannot be written to; change its owner or mode"
     detail = f"{free / 1e9:.1f} GB free in {there}"
     if free < _NO_SPACE:
-        return "failed", f"{detail}; make room"
+        return "failed", f"{detail}; free some space"
     if free < _LITTLE_SPACE:
-        return "warning", f"{detail}; make room soon"
+        return "warning", f"{detail}; free some space soon"
     return "ok", detail

@@ -1,8 +1,8 @@
-"""Child processes that are kept alive: what `saveany run` and `saveany demo` start.
+"""Keeps child processes running, for `saveany run` and `saveany demo`.
 
-A child that dies is started again. One that ends with `CONFIG_EXIT` before it has ever worked would only end
-the same way again, so it ends the whole; a child says with `worked` that it works. Children never outlive
-their supervisor, however that ends.
+A child that dies is restarted. If it exits with `CONFIG_EXIT` before it has ever worked, a restart cannot
+help, and the supervisor stops; a child calls `report_working` once it works. Children never outlive their
+supervisor, even if it is killed.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from subprocess import STDOUT
 from saveany.logs import get_logger
 from saveany.programs import die_with_parent
 
-#: Exit code of a process whose configuration is wrong.
+#: Exit code of a process with a wrong configuration.
 CONFIG_EXIT = 2
 
 _FIRST_DELAY_S = 0.2
 _MAX_DELAY_S = 10.0
-_STEADY_S = 30.0  # a child that lived this long starts over with the first delay
+_STEADY_S = 30.0  # after this many seconds of life, the next restart has the first delay again
 _ON_EXIT_S = 5.0
-#: Number of the pipe into which a child writes that it works.
-_WORKED_VARIABLE = "_SAVEANY_WORKED_FD"
+#: Environment variable with the file descriptor of the pipe that `report_working` writes to.
+_WORKING_VARIABLE = "_SAVEANY_WORKING_FD"
 
 log = get_logger(__name__)
 
 
-def worked() -> None:
-    """Tell the supervisor of this process, if it has one, that its configuration is good: it works."""
-    if number := os.environ.pop(_WORKED_VARIABLE, ""):
+def report_working() -> None:
+    """Report to the supervisor of this process, if it has one, that its configuration is good."""
+    if number := os.environ.pop(_WORKING_VARIABLE, ""):
         with suppress(OSError):
             os.write(int(number), b"1")
             os.close(int(number))
@@ -42,23 +42,24 @@ def worked() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One child: what to run and where its output goes."""
+    """A child process: its command, environment and log file."""
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)  # on top of our own environment
-    log_file: Path | None = None  # stdout and stderr are appended here; None: they go where ours go
+    env: Mapping[str, str] = field(default_factory=dict)  # in addition to the environment of the supervisor
+    log_file: Path | None = None  # stdout and stderr are appended to it; None: inherited
 
 
 OnExit = Callable[[str, int], Awaitable[None]]
 
 
 class Supervisor:
-    """Runs programs until `stop`, SIGTERM, SIGINT, or the `CONFIG_EXIT` of a child that has never worked.
+    """Runs programs until `stop`, SIGTERM, SIGINT, or until a child that has never worked exits with
+    `CONFIG_EXIT`.
 
-    Stopping sends SIGTERM in the order of `programs`, waits until all are gone, and sends SIGKILL after
-    `drain_s` seconds, or at once at a second signal. `on_exit(name, pid)` runs after each death of a child,
-    before it is started again; it gets 5 seconds, and its errors are only logged.
+    To stop, it sends SIGTERM in the order of `programs` and waits for the children. It sends SIGKILL after
+    `drain_s` seconds, or at a second signal. `on_exit(name, pid)` runs after each exit of a child, before the
+    restart, for at most 5 seconds; its errors are logged.
     """
 
     def __init__(
@@ -68,24 +69,24 @@ class Supervisor:
         self._drain_s = drain_s
         self._on_exit = on_exit
         self._children: dict[str, asyncio.subprocess.Process] = {}
-        self._worked: set[str] = set()  # programs that have, in this run or an earlier one
+        self._worked: set[str] = set()  # programs that have reported so, before this run or in it
         self._stopping = asyncio.Event()
-        self._patient = True  # False: whoever is still there is killed
+        self._killing = False  # whether children that are still running are killed
         self._exit_code = 0
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of the children alive now, by name."""
+        """Name -> process id of the running children."""
         return {name: child.pid for name, child in self._children.items()}
 
     def stop(self) -> None:
-        """Begin to stop; called again, stop without waiting any longer."""
+        """Start to stop. A second call kills the children that are still running."""
         if self._stopping.is_set():
             self._kill()
         self._stopping.set()
 
     async def run(self) -> int:
-        """Run until stopped and all children are gone: 0, or `CONFIG_EXIT` if that is why."""
+        """Run until all children have ended. Returns 0, or `CONFIG_EXIT` if that was the reason to stop."""
         with self._signals():
             async with asyncio.TaskGroup() as keepers:
                 for program in self._programs:
@@ -98,20 +99,20 @@ class Supervisor:
 
     def _kill(self) -> None:
         if self._children:
-            log.warning("killing what did not stop", names=sorted(self._children))
-        self._patient = False
+            log.warning("processes_killed", names=sorted(self._children), reason="they did not stop in time")
+        self._killing = True
         self._signal_all(signal.SIGKILL)
 
     async def _keep(self, program: Program) -> None:
-        """Start the program again and again until stopping."""
+        """Run the program, and restart it until the supervisor stops."""
         clock = asyncio.get_running_loop().time
         delay = _FIRST_DELAY_S
         while not self._stopping.is_set():
             started = clock()
             try:
                 code = await self._run_once(program)
-            except Exception:  # the others must not end with it
-                log.exception("process cannot be kept", name=program.name)
+            except Exception:  # the other programs must continue
+                log.exception("process_supervision_failed", name=program.name)
                 code = 1
             if code == CONFIG_EXIT and program.name not in self._worked:
                 self._exit_code = CONFIG_EXIT
@@ -120,47 +121,47 @@ class Supervisor:
                 return
             if clock() - started >= _STEADY_S:
                 delay = _FIRST_DELAY_S
-            log.warning("process ended, starting it again", name=program.name, code=code, after_s=delay)
+            log.warning("process_ended", name=program.name, code=code, restart_after_s=delay)
             await self._sleep(delay)
             delay = min(2 * delay, _MAX_DELAY_S)
 
     async def _run_once(self, program: Program) -> int:
-        told, tells = os.pipe()
-        os.set_blocking(told, False)  # something that the child has left behind may hold the other end
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)  # a process that the child has left behind may hold the other end
         try:
-            return await self._run_child(program, tells)
+            return await self._run_child(program, writer)
         finally:
-            os.close(tells)
+            os.close(writer)
             with suppress(BlockingIOError):
-                if os.read(told, 1):
+                if os.read(reader, 1):
                     self._worked.add(program.name)
-            os.close(told)
+            os.close(reader)
 
-    async def _run_child(self, program: Program, tells: int) -> int:
+    async def _run_child(self, program: Program, writer: int) -> int:
         try:
-            child = await _spawn(program, tells)
+            child = await _spawn(program, writer)
         except OSError as error:
-            log.error("process cannot be started", name=program.name, error=str(error))
+            log.error("process_start_failed", name=program.name, reason=error.strerror)
             return 1
         self._children[program.name] = child
-        if self._stopping.is_set():  # the signals to all went out while this one was being born
-            _signal(child, signal.SIGTERM if self._patient else signal.SIGKILL)
+        if self._stopping.is_set():  # the signals were sent while this child was starting
+            _signal(child, signal.SIGKILL if self._killing else signal.SIGTERM)
         try:
             code = await child.wait()
         finally:
             _kill_group(child.pid)
             await child.wait()
             del self._children[program.name]
-        await self._tell(program.name, child.pid)
+        await self._report_exit(program.name, child.pid)
         return code
 
-    async def _tell(self, name: str, pid: int) -> None:
+    async def _report_exit(self, name: str, pid: int) -> None:
         if self._on_exit is None:
             return
         try:
             await asyncio.wait_for(self._on_exit(name, pid), _ON_EXIT_S)
         except Exception:
-            log.exception("clean-up after a process failed", name=name, pid=pid)
+            log.exception("process_cleanup_failed", name=name, pid=pid)
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -183,15 +184,15 @@ class Supervisor:
                 loop.remove_signal_handler(signum)
 
 
-async def _spawn(program: Program, tells: int) -> asyncio.subprocess.Process:
-    """Start it in a session of its own: a Ctrl-C at the terminal reaches us alone, and we give the order. It
-    gets the pipe end `tells`, for `worked`."""
+async def _spawn(program: Program, writer: int) -> asyncio.subprocess.Process:
+    """Start a child in a new session, so that Ctrl-C reaches only the supervisor, which then stops the
+    children in order. The child inherits `writer`, the end of a pipe, for `report_working`."""
     output = program.log_file.open("ab") if program.log_file else None
     try:
         return await asyncio.create_subprocess_exec(
             *program.argv,
-            env={**os.environ, _WORKED_VARIABLE: str(tells), **program.env},
-            pass_fds=[tells],
+            env={**os.environ, _WORKING_VARIABLE: str(writer), **program.env},
+            pass_fds=[writer],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=STDOUT if output else None,
@@ -212,6 +213,7 @@ def _signal(child: asyncio.subprocess.Process, signum: signal.Signals) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill the child's whole session: a downloader it started must not go on writing without it."""
+    """Kill the whole session of the child, because a downloader that it has started would continue to
+    write."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ from saveany.storage_set import StorageSet
 from saveany.store import Limits, Store, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.store.loops import repeat, until_done, wait_out_outages
-from saveany.supervisor import worked
+from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
 from saveany.webhooks.announce import DeliveryBuilder
@@ -207,7 +207,7 @@ class Worker:
 
     async def _start_accounts(self) -> None:
         await until_done("accounts", self._accounts.start, _ACCOUNTS_SECONDS)
-        worked()  # no other setting can turn out to be wrong after those of the accounts
+        report_working()  # no other setting can turn out to be wrong after those of the accounts
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         self._runner.stop_claiming()

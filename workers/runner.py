@@ -11,7 +11,7 @@ from saveany.logs import get_logger
 from saveany.models import Task
 from saveany.storage_set import StorageSet, lanes
 from saveany.store import Claim, Store
-from saveany.supervisor import worked
+from saveany.supervisor import report_working
 from saveany.texts import Text
 from saveany.webhooks.announce import DeliveryBuilder
 from workers.ending import fail_unstarted
@@ -121,7 +121,7 @@ class TaskRunner:
         await fail_unstarted(claim, self._build_deliveries, reason)
 
     async def _run(self, claim: Claim) -> None:
-        worked()
+        report_working()
         if reason := self.why_unrunnable(claim.task):
             await self.fail(claim, reason)
             return

@@ -22,7 +22,7 @@ from saveany.config.values import local_address
 from saveany.errors import ConfigError
 from saveany.logs import get_logger
 from saveany.store import open_store
-from saveany.supervisor import worked
+from saveany.supervisor import report_working
 
 #: Seconds that running requests have to finish after a stop signal; event streams end at once.
 DRAIN_SECONDS = 10
@@ -38,7 +38,7 @@ async def serve(config: Config, url: str) -> None:
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
         try:
-            worked()
+            report_working()
             log.info("api_started", url=_url(sock))
             app = create_app(config, store)
             app.state.instance = await store.instance()

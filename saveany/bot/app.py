@@ -26,7 +26,7 @@ from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.store.db import TROUBLE
 from saveany.store.loops import until_done
-from saveany.supervisor import worked
+from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.watching import ChatWatcher
@@ -104,7 +104,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     stack.push_async_callback(conversations.close)
     await after_restart(services)
     watcher = ChatWatcher(accounts, store, services.tasks, config)
-    worked()
+    report_working()
     log.info("bot_started", name=client.me.username)
     async with asyncio.TaskGroup() as group:
         group.create_task(until_done("accounts", accounts.start, _ACCOUNTS_SECONDS))

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from saveany.allowed import WHICH_VIDEOS
+from saveany.allowed import PLAYLIST_FLAGS
 from saveany.errors import Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.net.proxy import Take
@@ -162,7 +162,7 @@ class YtDlpSource(Source):
             "--progress-template=download:BYTES %(progress.downloaded_bytes)s %(progress.total_bytes)s",
             *self._format_options(spec),
             f"--playlist-items={number}" if number else "--no-playlist",
-            *(flag for flag in spec.params.get("flags", ()) if flag.partition("=")[0] not in WHICH_VIDEOS),
+            *(flag for flag in spec.params.get("flags", ()) if flag.partition("=")[0] not in PLAYLIST_FLAGS),
         ]
 
         async def take(size: int) -> None:

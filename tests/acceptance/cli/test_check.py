@@ -132,7 +132,7 @@ async def test_a_port_of_somebody_else(stack: Stack) -> None:
 async def test_the_port_of_this_saveany_and_of_another(tmp_path: Path) -> None:
     async with Stack(tmp_path / "one", workers=1) as one, Stack(tmp_path / "two", roles=False) as two:
         result = await one.saveany("check")
-        assert lines(result)["api.port"] == ("ok", f"this SaveAny runs, and answers on {one.port}")
+        assert lines(result)["api.port"] == ("ok", f"this SaveAny is running on {one.port}")
         code, found = await check(two, api={"port": one.port})
         assert code == 2
         assert found["api.port"] == (
@@ -242,7 +242,7 @@ async def test_a_storage_with_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (found,) = [each async for each in checks.storages(Config.model_validate({"storages": tables}))]
     assert (found.status, found.detail) == (
         "failed",
-        "local: internal error (ValueError); a worker's log tells more",
+        "local: this is a bug in SaveAny, please report it: ValueError",
     )
 
 

@@ -70,7 +70,7 @@ async def test_a_token_from_a_variable_wins(stack: Stack) -> None:
         env={"SAVEANY_TELEGRAM_TOKEN": other},
     )
     assert result.code == 0, result.err
-    assert "SAVEANY_TELEGRAM_TOKEN is set and wins" in result.err
+    assert "SAVEANY_TELEGRAM_TOKEN is set and overrides" in result.err
     assert token_in(stack.config_file) == stack.sandbox.bot_token
 
 

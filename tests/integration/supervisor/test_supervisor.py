@@ -133,7 +133,7 @@ async def test_a_configuration_error_stops_everything(tmp_path: Path) -> None:
     assert len(pids(tmp_path / "good")) == 1
 
 
-WORKED = "from saveany.supervisor import worked; worked()\n"
+WORKED = "from saveany.supervisor import report_working; report_working()\n"
 
 
 async def test_a_child_that_has_worked_never_ends_the_others(tmp_path: Path, delays: list[float]) -> None:

@@ -199,7 +199,7 @@ async def test_check_goes_on_after_a_mistake(db: Db, tmp_path: Path, monkeypatch
     found = {check.name: (check.status, check.detail) async for check in checks.services(config, db)}
     assert found["storage a"][0] == "ok"
     for name in ("telegram", "clock of redis"):
-        assert found[name] == ("failed", "internal error (Odd); a worker's log tells more")
+        assert found[name] == ("failed", "this is a bug in SaveAny, please report it: Odd")
 
 
 async def test_a_program_that_cannot_be_started_at_all_leaves_the_others_alone(tmp_path: Path) -> None:
