@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from saveany.ranges import range_header
 from storages.alist.api import FIRST_POLL, LAST_POLL, AlistApi
 from storages.alist.options import AlistOptions
 from storages.base import Capabilities, Entry, Services
@@ -170,7 +171,7 @@ class AlistStorage(RemoteStorage):
             return
         headers = {"Accept-Encoding": "identity"}
         if end - start < file.size:
-            headers["Range"] = f"bytes={start}-{end - 1}"
+            headers["Range"] = range_header(start, end)
         # The URL may name any host, so it is requested without the token.
         async with self._web.request(
             "GET", self._api.url(found["raw_url"]), headers=headers, follow=True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from saveany.errors import Fenced, NameTaken, NoSpace, StorageError
+from saveany.ranges import RangeSet
 from storages.base import (
     Range,
     Receipt,
@@ -67,7 +67,7 @@ class LocalUpload(Upload):
         self._path = path
         self._part = str(part_name(key, split(path)[-1]))
         self._file: SharedDescriptor | None = None  # None before `open`, and after the end
-        self._written = _WrittenRanges()
+        self._written = RangeSet()
         self._reserved = 0
         self._sealed: int | None = None  # the size, once it was checked and all bytes are durable
         self._lost: OSError | None = None  # the error with which the disk lost written bytes
@@ -93,7 +93,7 @@ class LocalUpload(Upload):
         if newest and fd is not None:
             folder.rename(str(newest), self._part)
             self.kept = resumable.keep
-            self._written = _WrittenRanges(self.kept)
+            self._written = RangeSet(self.kept)
         folder.unlink(str(part) for part in leftovers_of(folder, self._key) if str(part) != self._part)
 
     def _reserve(self, size: int) -> None:
@@ -157,7 +157,7 @@ class LocalUpload(Upload):
     async def seal(self, size: int) -> None:
         """As in the contract."""
         # The length proves nothing: if parts arrive out of order, holes look like data.
-        if not self._written.cover(size):
+        if not self._written.is_exactly(size):
             raise StorageError(
                 "storage {storage!r}: {path!r} must have {size} bytes, but these were written: {written}",
                 storage=self._disk.name,
@@ -260,31 +260,3 @@ class LocalUpload(Upload):
         if file:
             file.give_back()
         self.over = True
-
-
-class _WrittenRanges:
-    """The ranges of written bytes: disjoint, ascending, and merged if they touch."""
-
-    def __init__(self, spans: Iterable[Range] = ()) -> None:
-        self._spans: list[Range] = []
-        for span in spans:
-            self.add(*span)
-
-    def add(self, start: int, end: int) -> None:
-        if start == end:
-            return
-        apart = []
-        for span in self._spans:
-            if span[1] < start or end < span[0]:
-                apart.append(span)
-            else:
-                start, end = min(start, span[0]), max(end, span[1])
-        insort(apart, (start, end))
-        self._spans = apart
-
-    def cover(self, size: int) -> bool:
-        """Whether exactly the bytes from 0 to `size` were written."""
-        return self._spans == ([(0, size)] if size else [])
-
-    def __str__(self) -> str:
-        return ", ".join(f"{start} to {end}" for start, end in self._spans) or "none"

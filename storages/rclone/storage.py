@@ -26,6 +26,7 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
+from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
 from storages.names import Encoder
@@ -244,7 +245,7 @@ class RcloneStorage(RemoteStorage):
     async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:
         daemon = await self._rcd()
         url = f"/[{quote(self._fs, safe='')}]/{quote(self._at(path))}"
-        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        headers = {"Range": range_header(start, end), "Accept-Encoding": "identity"}
         try:
             async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
                 if response.status_code != httpx.codes.PARTIAL_CONTENT:

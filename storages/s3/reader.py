@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
+from saveany.ranges import range_header
 from storages.base import (
     Reader,
 )
@@ -26,7 +27,7 @@ class S3Reader(Reader):
 
     async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         key = self._bucket.key(self.path)
-        async with self._bucket.body(key, Range=f"bytes={start}-{end - 1}", IfMatch=self._etag) as body:
+        async with self._bucket.body(key, Range=range_header(start, end), IfMatch=self._etag) as body:
             while start < end:
                 with self._bucket.edge():
                     piece = await body.read(_PIECE)

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Final
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from saveany.ranges import range_header
 from storages.base import (
     Range,
     Receipt,
@@ -114,7 +115,7 @@ class S3Upload(SequentialUpload):
             PartNumber=number,
             CopySource={"Bucket": origin.bucket_name, "Key": key},
             CopySourceIfMatch=etag,
-            CopySourceRange=f"bytes={start}-{end - 1}",
+            CopySourceRange=range_header(start, end),
         )
         self._etags[number] = response.get("CopyPartResult", {}).get("ETag", "")
         report(end - start)

@@ -25,6 +25,7 @@ from xml.parsers import expat
 import httpx
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
 from storages.parts import is_reserved
@@ -186,7 +187,7 @@ class WebdavStorage(RemoteStorage):
             return
         headers = {"Accept-Encoding": "identity"}
         if end - start < file.size:
-            headers["Range"] = f"bytes={start}-{end - 1}"
+            headers["Range"] = range_header(start, end)
         async with self._web.request("GET", await self._url_of(file.path), headers=headers) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
                 raise FileNotFoundError(file.path)
