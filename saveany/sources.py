@@ -1,13 +1,13 @@
-"""What a task can be made from. One `SourceSpec` per source, in the order in which they are asked for a URL.
+"""The sources of tasks: one `SourceSpec` per source, in the order in which they may claim a URL.
 
-Pure: no network, no library of a source. The work is done by `workers/sources/`, one file per source. To add
-a source, write its parameters and its row in `SOURCES` here, and its file there. Another package adds one
-with an entry point of the group `saveany.sources`, whose object is a `SourceSpec`:
+This module does no I/O and imports no library of a source; the downloads are in `workers/sources/`, one file
+per source. To add a source, write its parameters and its row in `SOURCES` here, and its file there. A package
+adds one with an entry point of the group `saveany.sources`, whose object is a `SourceSpec`:
 
     [project.entry-points."saveany.sources"]
     tape = "my_package:SOURCE"
 
-The names are those of SaveAny-Bot's task types.
+The types have the names of SaveAny-Bot's task types.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GROUP = "saveany.sources"
 Link = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 Links = Annotated[list[Link], Field(min_length=1, max_length=1000)]
 Headers = dict[
-    # Lengths by their own keyword: a bound within the pattern costs megabytes once it is compiled.
+    # The length is a keyword, because a bound within the pattern costs megabytes once it is compiled.
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)],
     Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$", max_length=8192)],
 ]
@@ -42,20 +42,20 @@ _Flag = Annotated[str, StringConstraints(max_length=500)]
 
 
 class Params(BaseModel):
-    """The `params` object of a typed request: links, and how to fetch them. A source adds its fields."""
+    """The `params` object of a typed request: links and download options. Each source adds its own fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: The field with the link or links.
+    #: Name of the field with the link or links.
     link_field: ClassVar[str] = "urls"
 
     def links(self) -> list[str]:
-        """What is asked for."""
+        """The links."""
         value = getattr(self, self.link_field)
         return [value] if isinstance(value, str) else list(value)
 
     def extras(self) -> dict[str, Any]:
-        """Everything else that was given, as plain data for `TaskSpec.params`."""
+        """All other given fields, as plain data for `TaskSpec.params`."""
         return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True)
 
 
@@ -66,12 +66,12 @@ class TgFilesParams(Params):
     message_links: list[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = Field(
         min_length=1,
         max_length=100,
-        description="Links to messages. An album is saved whole unless its link says `?single`. "
-        "`https://t.me/channel/100-200` means all messages from one number to the other, up to "
+        description="Links to messages. The whole album is saved unless the link has `?single`. "
+        "`https://t.me/channel/100-200` means all messages with these numbers, up to "
         f"{telegram.MAX_RANGE:,} of them.",
         examples=[["https://t.me/channel/123", "https://t.me/channel/200-300"]],
     )
-    filter: Filter = Field(default=Filter(), description="Which of the files behind the links to save.")
+    filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
 
 
 class DirectLinksParams(Params):
@@ -79,25 +79,25 @@ class DirectLinksParams(Params):
 
     urls: Links = Field(description="URLs of files.", examples=[["https://example.com/file.zip"]])
     headers: Headers = Field(default={}, description="HTTP headers to send.")
-    cookies: Headers = Field(default={}, description="Cookies to send, to the host of each URL only.")
-    max_bytes: int = Field(default=0, ge=0, description="Refuse a larger file; 0 takes any.")
+    cookies: Headers = Field(default={}, description="Cookies to send, only to the host of each URL.")
+    max_bytes: int = Field(default=0, ge=0, description="Maximum size of a file in bytes; 0 means no limit.")
 
 
 class YtDlpParams(Params):
-    """Videos of the sites that yt-dlp knows."""
+    """Videos of the sites that yt-dlp supports."""
 
     urls: Links = Field(description="Pages of videos or playlists.", examples=[["https://example.com/watch"]])
     preset: Literal["best", "1080p", "720p", "480p", "audio"] | None = Field(
-        default=None, description="What to take. Left out: as configured in [ytdlp]."
+        default=None, description="Quality. Default: as configured in [ytdlp]."
     )
     flags: Annotated[list[_Flag], AfterValidator(allowed.ytdlp_flags)] = Field(
-        default=[], max_length=50, description=f"Options of yt-dlp. Allowed are {', '.join(allowed.YTDLP)}."
+        default=[], max_length=50, description=f"Options of yt-dlp. Allowed: {', '.join(allowed.YTDLP)}."
     )
-    playlist: bool = Field(default=True, description="Take all videos of a playlist.")
+    playlist: bool = Field(default=True, description="Save all videos of a playlist.")
 
 
 class GalleryParams(Params):
-    """Pictures and files of the sites that gallery-dl knows: X, Kemono, Danbooru and hundreds more."""
+    """Pictures and files of sites that gallery-dl supports: X, Kemono, Danbooru and hundreds more."""
 
     link_field = "url"
     url: Link = Field(description="A post, album or gallery.", examples=["https://example.com/post/1"])
@@ -106,9 +106,9 @@ class GalleryParams(Params):
 class Aria2Params(Params):
     """Torrents, magnets, metalinks and files, by aria2."""
 
-    urls: Links = Field(description="Each is a download of its own.", examples=[["magnet:?xt=urn:btih:…"]])
+    urls: Links = Field(description="Each URL is a separate download.", examples=[["magnet:?xt=urn:btih:…"]])
     options: Annotated[dict[str, str], AfterValidator(allowed.aria2_options)] = Field(
-        default={}, description=f"Options of aria2. Allowed are {', '.join(sorted(allowed.ARIA2))}."
+        default={}, description=f"Options of aria2. Allowed: {', '.join(sorted(allowed.ARIA2))}."
     )
 
 
@@ -123,18 +123,20 @@ class TransferParams(Params):
     """Files of another storage."""
 
     link_field = "source_path"
-    source_storage: str = Field(min_length=1, description="Storage to take files from.")
-    source_path: str = Field(description="A file, or a folder to take with all below it; empty is the root.")
-    target_storage: str = Field(default="", description="In place of `storage`.")
-    target_path: str = Field(default="", description="In place of `path`.")
+    source_storage: str = Field(min_length=1, description="Storage to read files from.")
+    source_path: str = Field(description="A file, or a folder with all its contents; empty means the root.")
+    target_storage: str = Field(default="", description="Replaces `storage`.")
+    target_path: str = Field(default="", description="Replaces `path`.")
     pattern: str = Field(
-        default="", max_length=500, description="Only files whose path matches, as in *.mkv; empty: all."
+        default="",
+        max_length=500,
+        description="Only files whose path matches, such as *.mkv; empty: all files.",
     )
-    recursive: bool = Field(default=True, description="Folders below, too.")
+    recursive: bool = Field(default=True, description="Include subfolders.")
     move: bool = Field(
         default=False,
-        description="Remove there what is saved, when all is done. Folders stay, and so does a file that was "
-        "skipped or has changed.",
+        description="Remove saved files from the source storage when the task is complete. Folders, skipped "
+        "files and changed files are kept.",
     )
 
 
@@ -147,7 +149,7 @@ def _is_web(link: str) -> bool:
 
 
 def _on_hosts(*hosts: str) -> Callable[[str], bool]:
-    """Whether a link is a web page of one of these hosts or of one below them."""
+    """A function that returns whether a link is a web page on one of these hosts or their subdomains."""
 
     def claims(link: str) -> bool:
         host = _host(link)
@@ -176,15 +178,13 @@ def _is_for_aria2(link: str) -> bool:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def _as_it_is(link: str) -> str:
+def _web_link(link: str) -> str:
     link = link.strip()
     if not _host(link) or _CONTROL.search(link):
-        raise InvalidInput(
-            "this must be a URL that starts with http:// or https:// and names a host", "links"
-        )
+        raise InvalidInput("this must be a URL that starts with http:// or https:// and has a host", "links")
     if "@" in urlsplit(link).netloc:
         raise InvalidInput(
-            "the URL must not hold a password: titles and logs show it; use `headers`", "links"
+            "the URL must not contain a password, which titles and logs would show; use `headers`", "links"
         )
     return link
 
@@ -193,7 +193,7 @@ def _aria2_link(link: str) -> str:
     if not link.strip().lower().startswith(("http://", "https://", "ftp://", "sftp://", "magnet:")):
         raise InvalidInput("this must be a magnet link or a URL", "links")
     if "@" in _netloc(link.strip()):
-        raise InvalidInput("the URL must not hold a password: titles and logs show it", "links")
+        raise InvalidInput("the URL must not contain a password, which titles and logs would show", "links")
     return link.strip()
 
 
@@ -209,18 +209,18 @@ ParamsModel = type[Params]
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One source: its name in the API, what it takes, and which URLs are its own."""
+    """A source: its name in the API, its parameters, and the URLs that it claims."""
 
     type: str
     title: str
     params: ParamsModel
     worker: str  # import path of its `workers.sources.base.Source`, "module:Class"
-    claims: Callable[[str], bool] = _nothing  # whether a URL is meant for it, even if it is not valid
-    canonical: Callable[[str], str] = _as_it_is  # a link in its usual spelling; raises `InvalidInput`
-    table: str = ""  # the table of the configuration whose `enable` switches it, "" for always on
+    claims: Callable[[str], bool] = _nothing  # whether a URL belongs to it, even if it is invalid
+    canonical: Callable[[str], str] = _web_link  # a link in canonical form; raises `InvalidInput`
+    table: str = ""  # table of the configuration whose `enable` enables it; "": always enabled
 
 
-#: Pages that yt-dlp is asked for without being named; it knows many more. The same list for gallery-dl.
+#: Hosts whose links go to yt-dlp, and below to gallery-dl, unless a type is given. Both support many more.
 _VIDEO_HOSTS = (
     "youtube.com",
     "youtu.be",
@@ -313,17 +313,30 @@ SOURCES: tuple[SourceSpec, ...] = (
 
 @cache
 def sources() -> Mapping[str, SourceSpec]:
-    """Every source by its type: ours, then those that other packages bring. Two of one name, or a package
-    that is broken, is a `ConfigError`."""
+    """All sources by type: the built-in ones, then those of other packages.
+
+    Raises `ConfigError` for two sources with the same type and for a package that cannot be loaded.
+    """
     found = {source.type: source for source in SOURCES}
     for entry in entry_points(group=GROUP):
         try:
             source = entry.load()
         except Exception as error:
-            raise ConfigError(f"source {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
+            raise ConfigError(
+                "source {name!r} ({value}) cannot be loaded: {error}",
+                name=entry.name,
+                value=entry.value,
+                error=str(error),
+            ) from error
         if not isinstance(source, SourceSpec):
-            raise ConfigError(f"source {entry.name!r}: {entry.value} is not a saveany.sources.SourceSpec")
+            raise ConfigError(
+                "source {name!r}: {value} is not a saveany.sources.SourceSpec",
+                name=entry.name,
+                value=entry.value,
+            )
         if source.type in found:
-            raise ConfigError(f"source {source.type!r} is registered twice; remove {entry.value}")
+            raise ConfigError(
+                "source {type!r} is registered twice; remove {value}", type=source.type, value=entry.value
+            )
         found[source.type] = source
     return found
