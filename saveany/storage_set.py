@@ -32,6 +32,15 @@ _REACH_SECONDS = 2.0
 #: Milliseconds that a worker has to mark the first disk of a storage before another may try.
 _MARKING_MS = 10_000
 
+_NO_MARK = (
+    "storage '{storage}' is not on this machine: its folder has no mark; is the disk mounted? If the folder "
+    "is right, write {mark} into its .saveany-storage"
+)
+_OTHER_MARK = (
+    "storage '{storage}' is not on this machine: its folder has the mark of another storage; is the disk "
+    "mounted? If the folder is right, write {mark} into its .saveany-storage"
+)
+
 log = get_logger("saveany.storages")
 
 
@@ -178,7 +187,7 @@ class StorageSet(Mapping[str, StorageHandle]):
         """The storage of that name. Raises `StorageUnavailable` if it is not in the set, or does not work."""
         handle = self.get(name)
         if handle is None:
-            raise StorageUnavailable("This worker has no storage '{name}'.", name=name)
+            raise StorageUnavailable("this worker has no storage '{name}'", name=name)
         if handle.problem:
             raise StorageUnavailable(handle.problem)
         return handle.storage
@@ -219,9 +228,7 @@ async def check_identity(store: Store, storage: Storage) -> None:
     found = await storage.identity()
     if found != expected:
         raise StorageUnavailable(
-            f"storage {storage.name!r} is not on this machine: its folder "
-            + ("has no mark" if found is None else "has the mark of another storage")
-            + f"; is the disk mounted? If the folder is right, write {expected} into its .saveany-storage"
+            _NO_MARK if found is None else _OTHER_MARK, storage=storage.name, mark=expected
         )
     await storage.adopt(expected)  # replaces the mark of a disk that was seen here before
 

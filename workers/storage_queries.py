@@ -52,9 +52,9 @@ async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHa
 
 async def _list(storage: Storage, path: str, after: str, limit: int) -> list[dict[str, Any]]:
     if not storage.capabilities.lists:
-        raise InvalidInput(f"storage {storage.name!r} cannot list its files")
+        raise InvalidInput("storage '{storage}' cannot list its files", storage=storage.name)
     if path and await storage.stat(path) is None:
-        raise NotFound(f"there is no folder {path!r} in storage {storage.name!r}")
+        raise NotFound("there is no folder '{path}' in storage '{storage}'", path=path, storage=storage.name)
     return [asdict(entry) for entry in await storage.list(path, after=after, limit=limit)]
 
 

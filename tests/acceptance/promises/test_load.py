@@ -1,4 +1,4 @@
-"""Many tasks at once, and a queue whose bells are stolen: everything completes."""
+"""Many tasks at once, and a queue whose wake-ups are deleted: everything completes."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ async def test_a_thousand_tasks_at_once(site: Site) -> None:
     print(f"and the last webhook came {took:.1f} s later")
 
 
-async def test_deleting_the_doorbell_loses_nothing(site: Site) -> None:
+async def test_deleting_wake_ups_loses_nothing(site: Site) -> None:
     await site.start(2)
     site.sandbox.faults.add("delay=0.02,method=upload.getFile")
     store = await site.store()
-    stealing = asyncio.create_task(steal_wake_ups(store))
+    deleting = asyncio.create_task(delete_wake_ups(store))
     tasks = [await site.post(ONE_MIB, f"{n}") for n in range(300 if LONG else 60)]
     ends = await asyncio.gather(*(site.ended(task_id, 120) for task_id in tasks))
-    stealing.cancel()
+    deleting.cancel()
     with suppress(asyncio.CancelledError):
-        await stealing
+        await deleting
     assert Counter((end["status"], end["error"], end["attempts"]) for end in ends) == {
         ("completed", "", 1): len(tasks)
     }
@@ -61,7 +61,7 @@ async def test_deleting_the_doorbell_loses_nothing(site: Site) -> None:
         await site.told_once(task_id)
 
 
-async def steal_wake_ups(store: Store) -> None:
+async def delete_wake_ups(store: Store) -> None:
     """Delete every wake-up and every key of arq, again and again."""
     while True:
         keys = [key async for key in store.db.redis.scan_iter(match="arq:*")]

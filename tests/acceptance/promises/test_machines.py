@@ -22,7 +22,7 @@ from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha25
 from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
 
 MARK = ".saveany-storage"
-#: After the right folder is back: a look every 5 s, then a bell that a worker with the disk must answer.
+#: Seconds after the right folder is back: until the next check, and until a worker with the disk has claimed.
 BACK = 15
 NO_TELEGRAM = {"token": "", "accounts": []}
 

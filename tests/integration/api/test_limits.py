@@ -69,13 +69,13 @@ async def test_more_tasks_per_user_wake_workers(client: httpx.AsyncClient, store
 # --- at work
 
 
-async def test_a_bucket_lets_pass_what_it_may() -> None:
+async def test_a_bucket_allows_its_rate() -> None:
     bucket, began = TokenBucket(100_000), time.monotonic()
     await asyncio.gather(*(bucket.take(5_000) for _ in range(4)))
     assert time.monotonic() - began >= 0.2
 
 
-async def test_who_waits_notices_a_new_rate() -> None:
+async def test_a_waiting_caller_notices_a_new_rate() -> None:
     bucket = TokenBucket(1)
     waiting = asyncio.create_task(bucket.take(1_000_000))
     await asyncio.sleep(0)
@@ -90,7 +90,7 @@ async def test_without_a_limit_nobody_waits() -> None:
         await asyncio.wait_for(bucket.take(1 << 40), 0.2)
 
 
-async def test_a_pause_is_not_made_up_for() -> None:
+async def test_idle_time_earns_no_credit() -> None:
     """However long nothing came, the next bytes take their time."""
     bucket = TokenBucket(100_000)
     bucket._updated_at -= 3600
@@ -170,7 +170,7 @@ class Copied(Parts):
         return True
 
 
-async def test_what_was_held_back_when_it_was_downloaded_is_not_again(store: Store) -> None:
+async def test_a_local_copy_is_not_throttled_again(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=1))
     await throttle.refresh()
     watched = ThrottledSource(Copied(), throttle, store.counters, 1)
@@ -196,7 +196,7 @@ async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, a
     assert throttle.ahead == ahead
 
 
-async def test_what_passes_is_counted(store: Store) -> None:
+async def test_bytes_are_counted(store: Store) -> None:
     watched = ThrottledSource(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
     await watched.fetch(ITEM, nowhere)
     await store.counters.flush()
@@ -227,7 +227,7 @@ async def test_a_part_takes_as_long_as_its_own_fetcher_waited(store: Store) -> N
     assert 0.3 <= (await store.counters.read())["part_seconds_sum"] < 0.55
 
 
-async def test_waits_that_were_told_are_counted(store: Store) -> None:
+async def test_waits_that_a_source_asked_for_are_counted(store: Store) -> None:
     told = Retryable("flood", after=30)
     for error in (told, Retryable("the line broke")):
         watched = ThrottledSource(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)

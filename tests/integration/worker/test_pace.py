@@ -1,4 +1,4 @@
-"""Sources that send next to nothing, and what people see of how far and how fast a task is."""
+"""Sources that stall, and the progress and speed that users see."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def fetched(source: Source, store: Store, patience: float, *, rate: int = 
     await within(watched.fetch(Item(index=0, name="f", path="f"), write))
 
 
-async def test_a_source_that_drips_is_given_up(store: Store) -> None:
+async def test_a_source_that_stalls_is_given_up(store: Store) -> None:
     with pytest.raises(Retryable, match="next to nothing") as caught:
         await fetched(Dripping(1, 0.05, 10_000), store, 0.5)
     assert not caught.value.after, "such a try counts"
@@ -67,13 +67,13 @@ async def test_a_source_that_drips_is_given_up(store: Store) -> None:
         (Dripping(1, 0.6, 1, wait=30), 0.3, 0, 0.0),  # it was told to wait
     ],
 )
-async def test_who_is_slow_for_another_reason_is_not(
+async def test_a_source_that_is_slow_for_another_reason_is_not_given_up(
     store: Store, source: Source, patience: float, rate: int, taking: float
 ) -> None:
     await fetched(source, store, patience, rate=rate, taking=taking)
 
 
-async def test_a_web_server_that_drips(store: Store, tools: Tools) -> None:  # noqa: F811
+async def test_a_web_server_that_stalls_is_given_up(store: Store, tools: Tools) -> None:  # noqa: F811
     async with serve() as site:
         site.pages["/a"] = Page(bytes(10_000), hold_after=10)
         source = DirectLinksSource(tools)
@@ -91,7 +91,7 @@ async def _nowhere(_: int, __: bytes | memoryview) -> None:
     return
 
 
-async def test_a_program_that_tells_of_little_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_that_reports_almost_no_progress_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _clock(monkeypatch)
     detector = stall.ProgramStallDetector(300)
     for _ in range(1000):  # 5 KiB a second
@@ -160,11 +160,11 @@ async def watching(store: Store, task_id: str, seen: list[int]) -> AsyncIterator
 
 async def until_seen(seen: list[int], least: int) -> None:
     async with asyncio.timeout(20):
-        while not seen or seen[-1] < least:  # noqa: ASYNC110  (the record rings no bell)
+        while not seen or seen[-1] < least:  # noqa: ASYNC110  (a change of the record sends no event)
             await asyncio.sleep(0.005)
 
 
-async def test_a_speed_is_shown_while_bytes_come_seldom(
+async def test_a_speed_is_shown_while_bytes_arrive_rarely(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""What nobody foresaw ends no process: it is logged, and what it happened to is tried again."""
+"""An unexpected error ends no process: it is logged, and the step is tried again."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from workers.janitor import Janitor
 
 
 class Odd(Exception):
-    """Of a kind that no table of errors knows."""
+    """An error that no code expects."""
 
 
 class FailsFirst:
-    """A call that fails so many times before it does its work."""
+    """A call that fails `times` times before it succeeds."""
 
     def __init__(self, work: Callable[..., Awaitable[Any]], times: int = 1) -> None:
         self._work = work
@@ -48,11 +48,11 @@ class FailsFirst:
         return await self._work(*args, **kwargs)
 
     async def is_over(self) -> bool:
-        """Whether it has failed as often as it should."""
+        """Whether it has failed `times` times."""
         return not self.left
 
 
-async def test_what_fails_does_not_keep_the_others_from_their_turn() -> None:
+async def test_each_runs_a_step_for_all_even_if_it_fails_for_some() -> None:
     done: list[int] = []
 
     async def step(number: int) -> None:
@@ -65,7 +65,7 @@ async def test_what_fails_does_not_keep_the_others_from_their_turn() -> None:
     assert done == [0, 2, 4]
 
 
-async def test_only_a_setting_that_cannot_work_ends_a_start() -> None:
+async def test_until_done_raises_a_wrong_setting_and_nothing_else() -> None:
     async def setting() -> None:
         raise ExceptionGroup("", [Odd(), ExceptionGroup("", [ConfigError("no such thing")])])
 
@@ -79,16 +79,14 @@ async def test_only_a_setting_that_cannot_work_ends_a_start() -> None:
 
 
 class Broken(LocalStorage):
-    """Has a mistake."""
+    """A storage with a bug."""
 
     async def discard(self, key: UploadKey, path: str) -> None:
         raise Odd
 
 
-async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
-    bench: Bench, tmp_path: Path
-) -> None:
-    """What a dead worker left is removed from the one storage, and stays for later in the other."""
+async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(bench: Bench, tmp_path: Path) -> None:
+    """The leftovers of a dead worker are removed from one storage, and stay in the broken one."""
     broken = Broken(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
     storages = StorageSet([StorageHandle(bench.store, broken), bench.place])
     janitor = Janitor.__new__(Janitor)
@@ -122,7 +120,9 @@ async def test_a_storage_with_a_mistake_does_not_hide_what_others_have_to_clean(
     assert len(await bench.store.workers.leftovers("broken")) == 1
 
 
-async def test_a_claim_is_kept_after_a_mistake(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_renewed_after_an_unexpected_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else another worker would take the task while it is being worked on."""
     monkeypatch.setattr("workers.lease._PUBLISH_SECONDS", 0.01)
     monkeypatch.setattr("workers.lease.RENEW_MS", 10)
@@ -145,7 +145,7 @@ async def test_a_claim_is_kept_after_a_mistake(bench: Bench, monkeypatch: pytest
     assert (await bench.task(task_id)).status is Status.COMPLETED
 
 
-async def test_the_bot_logs_in_after_a_mistake(
+async def test_the_bot_logs_in_after_an_unexpected_error(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Talk:
@@ -165,7 +165,7 @@ async def test_the_bot_logs_in_after_a_mistake(
         await within(app._log_in(Config(data_dir=tmp_path), store))
 
 
-async def test_the_bot_begins_anew_after_a_mistake(
+async def test_the_bot_starts_again_after_an_unexpected_error(
     valkey_url: str, db: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = asyncio.Event()
@@ -188,7 +188,9 @@ async def test_the_bot_begins_anew_after_a_mistake(
     await asyncio.wait([serving])
 
 
-async def test_check_goes_on_after_a_mistake(db: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_check_continues_after_an_unexpected_error(
+    db: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fails(*_: Any) -> Any:
         raise Odd
 
@@ -202,7 +204,7 @@ async def test_check_goes_on_after_a_mistake(db: Db, tmp_path: Path, monkeypatch
         assert found[name] == ("failed", "this is a bug in SaveAny, please report it: Odd")
 
 
-async def test_a_program_that_cannot_be_started_at_all_leaves_the_others_alone(tmp_path: Path) -> None:
+async def test_a_program_that_cannot_be_started_does_not_stop_the_others(tmp_path: Path) -> None:
     trace = tmp_path / "runs"
     script = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
     odd = Program("odd", ["/bin/true", "\0"])
@@ -219,7 +221,7 @@ async def test_a_program_that_cannot_be_started_at_all_leaves_the_others_alone(t
     assert await within(running) == 0
 
 
-async def test_the_embedded_server_is_kept_after_a_mistake(
+async def test_the_embedded_server_is_supervised_after_an_unexpected_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.embedded._WATCH_S", 0.01)
@@ -245,7 +247,7 @@ async def test_the_embedded_server_is_kept_after_a_mistake(
     keeping.cancel()
 
 
-async def test_webhooks_go_on_after_a_mistake() -> None:
+async def test_webhooks_are_delivered_after_an_unexpected_error() -> None:
     stop = asyncio.Event()
 
     class Box:
