@@ -16,8 +16,8 @@ from uuid import uuid4
 from saveany.config import Config
 from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.store import Store
-from saveany.store.loops import repeat
 from storages import registry
 from storages.base import Services, Storage
 

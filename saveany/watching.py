@@ -17,9 +17,9 @@ from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.filters import Filter
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.service import Principal, TaskRequest, TaskService
 from saveany.store import Store
-from saveany.store.loops import repeat
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import MessagePage

@@ -18,9 +18,9 @@ from arq.worker import Worker, func
 
 from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.store import Store
 from saveany.store.db import mapped_errors
-from saveany.store.loops import repeat
 
 #: Seconds that one wait for a free slot or a wake-up lasts. Then the health record and the lanes are updated.
 _WAIT_SECONDS = 1.0

@@ -8,9 +8,9 @@ from typing import Any
 
 from saveany.errors import Fenced, StorageError
 from saveany.logs import get_logger
+from saveany.loops import each, repeat
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store
-from saveany.store.loops import each, repeat
 from storages.base import Storage
 from workers.orphans import OrphanedLanes
 from workers.recovery import remove_leftovers

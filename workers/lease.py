@@ -7,10 +7,10 @@ import contextlib
 from types import TracebackType
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.loops import repeat
 from saveany.models import Progress, Stage
 from saveany.store import Claim
 from saveany.store.claims import RENEW_MS
-from saveany.store.loops import repeat
 from workers.progress import ProgressMeter
 
 #: Seconds between two publications of the progress; the API promises at most two events a second.

@@ -16,11 +16,11 @@ from uuid import uuid4
 from saveany.config import Config
 from saveany.errors import ConfigError, StoreUnavailable
 from saveany.logs import get_logger
+from saveany.loops import repeat, until_done, wait_out_outages
 from saveany.net.guard import AddressGuard
 from saveany.storage_set import StorageSet
 from saveany.store import Limits, Store, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
-from saveany.store.loops import repeat, until_done, wait_out_outages
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.store import Claim, Store
 from saveany.store.claims import RENEW_MS
-from saveany.store.loops import repeat
 
 #: Seconds between two rounds, over all workers together.
 _ROUND_SECONDS = 2.0

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import msgspec
 
 from saveany.errors import TooMany
+from saveany.loops import repeat
 from saveany.models import Status
 from saveany.store import Event
 from saveany.store.events import Events, event_key
-from saveany.store.loops import repeat
 
 #: Maximum number of events waiting for one client; progress may use half of it.
 QUEUE_SIZE = 1000

@@ -21,11 +21,11 @@ from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
 from saveany.errors import ConfigError, Retryable, TaskError
 from saveany.logs import get_logger
+from saveany.loops import until_done
 from saveany.service import TaskService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.store.db import TROUBLE
-from saveany.store.loops import until_done
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient

@@ -17,9 +17,9 @@ from typing import TypeVar
 import msgspec
 
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.store.bot import BotMemory
 from saveany.store.db import TROUBLE
-from saveany.store.loops import repeat
 from saveany.store.records import decoder
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update

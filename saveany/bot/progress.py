@@ -16,10 +16,10 @@ from saveany.bot.render import task_view
 from saveany.bot.texts import translator
 from saveany.errors import Permanent, Retryable
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.db import TROUBLE
-from saveany.store.loops import repeat
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.update_types import Keyboard
 

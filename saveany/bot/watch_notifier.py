@@ -13,9 +13,9 @@ from saveany.bot.texts import Translator, escape, translator
 from saveany.errors import Permanent, Retryable
 from saveany.ids import created_ms
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.models import Status, Task
 from saveany.store import Store
-from saveany.store.loops import repeat
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
 from saveany.texts import Text

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import msgspec
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
+from saveany.loops import wait_out_outages
 from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
 from saveany.store import codec, keys
 from saveany.store.db import Arg, Db
-from saveany.store.loops import wait_out_outages
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.results import ClaimResult
 from saveany.store.tasks import delivery_args, read_items

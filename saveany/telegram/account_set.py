@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, StoreUnavailable, TaskError
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
@@ -298,9 +299,5 @@ class AccountSet:
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except Exception:
-            _log.exception("account_maintenance_failed")
+    await asyncio.sleep(seconds)
+    await repeat("account_maintenance", work, seconds)

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.models import Delivery
-from saveany.store.loops import repeat
 from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry, failed
 
 #: Milliseconds for which a claimed delivery is reserved for this process.

@@ -1,4 +1,4 @@
-"""Every loop of a process that runs for long goes on after an error that nobody foresaw."""
+"""Every loop of a long-running process continues after an unexpected error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: The programs that stay; commands end with their work, and the sandbox is for tests.
+#: Code of long-running processes.
 PARTS = ("saveany", "workers", "storages")
 LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 
-#: Loops that need not go on: they belong to one thing, whose own error it is, and end with it.
+#: Loops that may end with an error, because they belong to one piece of work whose error it is.
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
@@ -32,32 +32,32 @@ OF_ONE = {
         storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
-        saveany.store.events.Events.follow saveany.store.repair._scan saveany.store.loops.wait_out_outages
+        saveany.store.events.Events.follow saveany.store.repair._scan saveany.loops.wait_out_outages
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after saveany.bot.inbox._wait_out_outages
         saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
-    "start or login, with somebody who waits for it": """
+    "start or login, with a caller that waits for it": """
         saveany.store.store.open_store saveany.telegram.login._scanned
         saveany.telegram.session._acquire_lock""",
     "update to the bot": "saveany.bot.dispatch.Dispatcher._wait_out_outages",
 }
-#: Somebody outside goes on with them.
+#: Loops that are run again by the named caller.
 WITHIN = {
     "repeat, in workers.main": """
         workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
-    "until_done, in saveany.bot.app._serve: the bot begins anew": """
+    "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
-    "saveany.api.hub._for_ever": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
-    "saveany.bot.inbox.Inbox.run": """
+    "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
+    "repeat, in saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",
-    "saveany.bot.progress.ProgressUpdater._update, which catches everything": """
+    "saveany.bot.progress.ProgressUpdater._update, which catches every exception": """
         saveany.bot.progress.ProgressUpdater._edit_chat saveany.bot.progress._EditQueue.next""",
-    "nobody: it only hands on what came, and asks nobody": "saveany.telegram.client._Telegram._update_loop",
+    "nothing: it only passes on what has arrived": "saveany.telegram.client._Telegram._update_loop",
 }
 
 
 def loops() -> Iterator[tuple[str, bool]]:
-    """Each `while` of a coroutine that does not end by itself, and whether it catches everything."""
+    """Each endless `while` of a coroutine, and whether it catches every exception."""
     for part in PARTS:
         for file in sorted((ROOT / part).rglob("*.py")):
             place = file.relative_to(ROOT).as_posix()
@@ -78,7 +78,7 @@ def _in(node: ast.AST, name: str, *, coroutine: bool = False) -> Iterator[tuple[
 
 
 def _is_endless(loop: ast.While) -> bool:
-    """`while True`, or as long as nobody says stop: with something to wait for inside."""
+    """Whether a loop waits for something, and its condition is no comparison."""
     waits = any(isinstance(each, ast.Await | ast.AsyncFor | ast.AsyncWith) for each in ast.walk(loop))
     return waits and not (isinstance(loop.test, ast.Compare | ast.BoolOp | ast.NamedExpr))
 
@@ -92,10 +92,10 @@ def _catches_all(loop: ast.While) -> bool:
     )
 
 
-def test_each_goes_on_or_ends_with_its_work() -> None:
+def test_each_loop_continues_or_ends_with_its_work() -> None:
     found = dict(loops())
     unprotected = {name for name, catches_all in found.items() if not catches_all}
     known = {name for names in (OF_ONE | WITHIN).values() for name in names.split()}
-    assert unprotected - known == set(), "let it catch Exception, log it, and go on"
-    assert known - unprotected == set(), "there is no such loop any more"
+    assert unprotected - known == set(), "use `repeat` or `until_done` of saveany.loops"
+    assert known - unprotected == set(), "this loop does not exist; remove it from the table"
     assert len(found) - len(unprotected) >= 10

@@ -15,10 +15,10 @@ from saveany.bot import app
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import ConfigError
+from saveany.loops import each, until_done
 from saveany.models import Status
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Db, Store
-from saveany.store.loops import each, until_done
 from saveany.supervisor import Program, Supervisor
 from saveany.telegram.accounts import Accounts
 from saveany.webhooks.deliver import DeliveryQueue, Sends, deliver_forever

@@ -20,7 +20,7 @@ _REMEMBERED = 100
 
 T = TypeVar("T")
 
-log = get_logger("saveany.store")
+log = get_logger("saveany.loops")
 
 
 async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
