@@ -1,4 +1,4 @@
-"""Who may ask: the bearer token, and no request that a page of another site has made."""
+"""Authentication by the bearer token, and protection against requests from pages of other sites."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from saveany.api.errors import error_response
 from saveany.config.values import is_loopback
 from saveany.errors import Forbidden, Unauthorized
 
-#: Served to everyone: a sign of life, whether it is ready, and what the API looks like.
+#: Paths that need no token.
 OPEN_PATHS = frozenset({"/health", "/readyz", "/openapi.json"})
 
 _FOREIGN = (
-    "a page of another site has made this request; call the API from the same origin, or not from a browser. "
-    "A reverse proxy must pass on the Host header"
+    "this request was made by a page of another site; call the API from the same origin, or not from a "
+    "browser. A reverse proxy must forward the Host header"
 )
 _REBOUND = (
-    "without api.token only requests for this machine are answered, whose Host is localhost, 127.0.0.1 or "
-    "[::1]; set api.token to use another name"
+    "without api.token the Host of a request must be localhost, 127.0.0.1 or [::1]; set api.token to use "
+    "another name"
 )
 
 
 class SameOrigin:
-    """Middleware: refuses what a browser sends on behalf of a page of another site (cross-site request
-    forgery). `only_loopback` also refuses names of this machine that others control (DNS rebinding).
+    """Middleware: refuses requests that a browser sends for another site (cross-site request forgery).
+
+    `only_loopback` also refuses all host names but those of the loopback interface (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, only_loopback: bool) -> None:
@@ -34,7 +35,7 @@ class SameOrigin:
         self._only_loopback = only_loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection of ASGI."""
+        """Handle one ASGI connection."""
         problem = self._problem(scope["headers"]) if scope["type"] == "http" else ""
         if problem:
             await error_response(Forbidden(problem))(scope, receive, send)
@@ -60,7 +61,7 @@ class SameOrigin:
 
 
 def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
-    """Whether an origin is that of the API itself, by the name it was called."""
+    """Whether `origin` is the API itself, under a name by which the request addressed it."""
     scheme, separator, host = origin.strip().lower().partition(b"://")
     port = b":443" if scheme == b"https" else b":80"
     names = {each.strip().lower().removesuffix(port) for each in hosts}
@@ -76,10 +77,10 @@ def _names_this_machine(host: bytes) -> bool:
 
 
 class TokenAuth:
-    """Middleware: nothing behind it is reached without the token, unknown addresses included.
+    """Middleware: refuses requests without the token, also to unknown addresses; `OPEN_PATHS` need none.
 
-    Tells the application who asks (`known`), and the connection that it need not make room for others. An
-    empty token is no authentication: whoever can ask is known.
+    Sets `known` in the state of the request, and marks the connection as trusted. Without a configured token,
+    every caller is known.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -87,7 +88,7 @@ class TokenAuth:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection of ASGI."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

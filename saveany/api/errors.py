@@ -1,9 +1,8 @@
-"""Every error that leaves the API: one shape, for our own refusals, the framework's and the unforeseen."""
+"""Error responses: one JSON format for errors of this project, of the framework, and for crashes."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -14,22 +13,24 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from saveany.api.models import BODIES, ErrorReply
+from saveany.api.bodies import BODIES
+from saveany.api.models import ErrorReply
 from saveany.config.hints import did_you_mean
 from saveany.errors import InvalidInput, RequestError, StoreUnavailable, TooMany, Unauthorized
 from saveany.logs import get_logger
+from saveany.validation import describe
 
 log = get_logger("saveany.api")
 
-#: So many problems of one request are reported, and so much of each name of the caller's is repeated: an
-#: answer stays small however much is wrong.
+#: Maximum number of problems reported for one request, and maximum number of characters of a caller's name
+#: that are repeated, so that a response stays small.
 MAX_PROBLEMS = 20
 MAX_NAME = 100
 
-#: Where something is wrong, and what.
+#: The name of a field, and what is wrong with it.
 Detail = tuple[str, str]
 
-#: The errors of the framework; ours bring their own words.
+#: Kinds of errors by status. Those of the framework get their message from `_MESSAGES`.
 _KINDS = {each.status: each.error for each in RequestError.__subclasses__()} | {
     400: "Bad request",
     405: "Method not allowed",
@@ -41,23 +42,23 @@ _KINDS = {each.status: each.error for each in RequestError.__subclasses__()} | {
 }
 _MESSAGES = {
     401: Unauthorized().message,
-    404: "there is nothing at this address; /openapi.json lists what there is",
-    405: "this address does not take this method; the Allow header lists those it takes",
+    404: "there is nothing at this address; /openapi.json lists all addresses",
+    405: "this address does not support this method; the Allow header lists those it supports",
     413: "the body is larger than 1 MiB; send less",
     415: "send the body as JSON, with the header Content-Type: application/json",
-    500: "something went wrong inside SaveAny; its log tells more under the error id 5f0c1d2e3a4b",
+    500: "something went wrong inside SaveAny; look for the error id 5f0c1d2e3a4b in its log",
 }
-#: Fields of the plain body that no field of the typed one resembles.
+#: Fields of the plain body that have no counterpart in the typed one.
 _LINKS = frozenset({"telegram_url", "url"})
 
 
 def kind(status: int) -> str:
-    """The kind of an error in a few words."""
+    """The name of an HTTP error status."""
     return _KINDS[status]
 
 
 def error_body(status: int, error: str, message: str, details: Iterable[Detail] = ()) -> dict[str, Any]:
-    """The one shape of an error."""
+    """The JSON body of an error."""
     body: dict[str, Any] = {"error": error, "code": status, "message": message}
     if listed := [{"field": field, "message": text} for field, text in details]:
         body["details"] = listed
@@ -65,7 +66,7 @@ def error_body(status: int, error: str, message: str, details: Iterable[Detail] 
 
 
 def error_response(error: RequestError, details: Sequence[Detail] = ()) -> Response:
-    """The answer to a request that is refused."""
+    """The response for a request that is refused."""
     if isinstance(error, InvalidInput) and error.field and not details:
         details = [(error.field, error.message)]
     return _response(error.status, error.error, error.message, details, _headers(error))
@@ -94,8 +95,8 @@ def _response(
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may answer besides success, for its description."""
-    common = (400, 401, 403, 500, 503)  # a stray query parameter, the token, another site, a bug, no Redis
+    """The error responses of a route, for openapi.json: these statuses and those that every route has."""
+    common = (400, 401, 403, 500, 503)  # unknown query parameter, no token, another site, a bug, no Redis
     return {status: _described(status) for status in sorted({*common, *statuses})}
 
 
@@ -115,7 +116,7 @@ def schemas() -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every error in our shape."""
+    """Make `app` return every error in our format."""
     app.exception_handler(RequestError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
@@ -147,25 +148,25 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of an address: each is a route of its own, and the framework names one of them."""
+    """All methods of an address. The framework names only one, because each method is a separate route."""
     path, routes = request.scope["path"], request.app.state.routes
     methods = {method for route in routes if route.path_regex.match(path) for method in route.methods}
     return ", ".join(sorted(methods))
 
 
 async def _outage(_: Request, error: StoreUnavailable) -> Response:
-    log.error("a request was refused", reason=error.message, cause=str(error.__cause__ or ""))
+    log.error("request_failed", reason=error.message, cause=str(error.__cause__ or ""))
     return error_response(error)
 
 
 class Crashes:
-    """Middleware, outermost: what nobody foresaw is logged under a number, and the caller gets the number."""
+    """The outermost middleware: logs an unexpected error under an id, and returns the id to the caller."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection of ASGI."""
+        """Handle one ASGI connection."""
         started = False
 
         async def watch(message: Message) -> None:
@@ -179,13 +180,13 @@ class Crashes:
             if scope["type"] != "http" or started:
                 raise
             number = uuid4().hex[:12]
-            log.exception("unhandled error", error_id=number, method=scope["method"], path=scope["path"])
-            message = f"something went wrong inside SaveAny; its log tells more under the error id {number}"
+            log.exception("request_crashed", error_id=number, method=scope["method"], path=scope["path"])
+            message = f"something went wrong inside SaveAny; look for the error id {number} in its log"
             await _response(500, _KINDS[500], message)(scope, receive, send)
 
 
 def shortened(name: str) -> str:
-    """As much of a name of the caller's as belongs into an answer."""
+    """A name from the request, cut to `MAX_NAME` characters."""
     return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…"
 
 
@@ -195,15 +196,15 @@ def _sentence(detail: Detail) -> str:
 
 
 def _detail(found: dict[str, Any]) -> Detail:
-    """What pydantic found, as place and words."""
+    """An error of pydantic as field and message."""
     source, *names = (shortened(str(name)) for name in found["loc"])
     body = BODIES.get(names[0]) if source == "body" and names else None
     names = names[1:] if body else names
-    place = ".".join(names) or source
+    field = ".".join(names) or source
     if found["type"] != "extra_forbidden":
-        return place, _text(found)
+        return field, _text(found)
     top = body.model_fields if body and len(names) == 1 else ()
-    return place, _unknown(names, found.get("ctx", {}).get("known") or top)
+    return field, _unknown(names, found.get("ctx", {}).get("known") or top)
 
 
 def _unknown(names: Sequence[str], known: Collection[str]) -> str:
@@ -211,25 +212,32 @@ def _unknown(names: Sequence[str], known: Collection[str]) -> str:
     if not known:
         return "there is no such field"
     if len(names) == 1 and name in _LINKS:
-        hint = "links go into params; GET /api/v1/task-types says under which name"
+        hint = "links go into params; GET /api/v1/task-types lists their names"
     else:
         hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
     return f"there is no such field; {hint}"
 
 
-_TEXTS = {
+#: What JSON calls values; all other descriptions are those of `saveany.validation`.
+_JSON_TEXTS = {
     "missing": "is required",
+    "bool_type": "must be true or false",
     "model_attributes_type": "must be a JSON object",
     "model_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
     "list_type": "must be a JSON array",
-    "string_pattern_mismatch": "has a character that may not stand there",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid unicode",
+    "string_pattern_mismatch": "contains a character that is not allowed",
+    "datetime_parsing": "must be a valid date and time",
+    "datetime_from_date_parsing": "must be a valid date and time",
+    "timezone_aware": "must have a time zone",
 }
+#: Validators of our own, whose message is meant for the user.
+_OWN_TYPES = frozenset({"query", "one_link", "time"})
 
 
 def _text(found: dict[str, Any]) -> str:
-    if known := _TEXTS.get(found["type"]):
-        return known
-    text = re.sub(r"^(Input|Value|String|List) should", "must", found["msg"])
-    text = re.sub(r" after validation, not \d+$", "", text)
-    return text.removeprefix("Value error, ").replace("a valid integer", "a whole number")
+    if found["type"] in _OWN_TYPES:
+        return str(found["msg"])
+    return _JSON_TEXTS.get(found["type"]) or describe(found)

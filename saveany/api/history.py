@@ -1,4 +1,4 @@
-"""Tasks that have ended."""
+"""Routes for tasks that have ended."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 
 def _check_format(text: str) -> str:
-    # pydantic alone would also take a number for seconds since 1970
+    # pydantic would also accept a number as seconds since 1970
     if not _RFC3339.fullmatch(text):
-        raise PydanticCustomError("time", "must be a time such as 2024-01-19T04:30:00Z, with its zone")
+        raise PydanticCustomError("time", "must be a time with its zone, such as 2024-01-19T04:30:00Z")
     return text
 
 
@@ -41,13 +41,13 @@ async def history(
     type_: Annotated[str, Query(alias="type", max_length=64, description="Such as `tgfiles`.")] = "",
     user_id: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
     storage: Annotated[str, Query(max_length=255)] = "",
-    q: Annotated[str, Query(max_length=200, description="Part of the title or the error, in any case.")] = "",
+    q: Annotated[str, Query(max_length=200, description="Part of title or error, ignoring case.")] = "",
     since: Annotated[Moment | None, Query(alias="from", description="Ended at or after.")] = None,
     until: Annotated[Moment | None, Query(alias="to", description="Ended before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
+    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the previous page.")] = "",
 ) -> HistoryPageView:
-    """Newest first. A page of a rare match may be short, even empty, and still have a `next_cursor`."""
+    """Ended tasks, latest first. A page may be short, even empty, and still have a `next_cursor`."""
     wanted = HistoryFilter(
         status=status or "",
         type=type_,
@@ -63,8 +63,8 @@ async def history(
 
 @router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
 async def clear(use: Use) -> Removed:
-    """Forget all tasks that have ended, and their webhooks, those that wait for an attempt too. Their files
-    stay. A canceled task whose unfinished files a worker has not removed yet stays until it has."""
+    """Remove all ended tasks and their webhooks, including undelivered ones. The saved files are kept. A
+    canceled task is kept until a worker has removed its unfinished files."""
     removed = await use.tasks.remove_all_ended(OPERATOR)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
@@ -76,7 +76,7 @@ async def clear(use: Use) -> Removed:
     responses=responses(404, 409),
 )
 async def remove(use: Use, task_id: TaskId) -> Removed:
-    """Forget one task that has ended, as above."""
+    """Remove one ended task and its webhooks. The saved files are kept."""
     await use.tasks.remove(OPERATOR, task_id)
     return Removed(message="1 task removed", removed=1)
 

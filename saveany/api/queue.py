@@ -1,11 +1,12 @@
-"""The queue as a whole: pausing it, and how much is done at once."""
+"""Routes for the queue as a whole and for the limits."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
+from saveany.api.bodies import NewLimits
 from saveany.api.errors import responses
-from saveany.api.models import LimitsView, MessageReply, NewLimits, QueueView
+from saveany.api.models import LimitsView, MessageReply, QueueView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import Use
 from saveany.service import OPERATOR
@@ -15,7 +16,7 @@ router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=JsonRoute)
 
 @router.get("/queue", operation_id="getQueue", summary="The queue", responses=responses())
 async def get_queue(use: Use) -> QueueView:
-    """Whether the queue is paused, and how many tasks are in it."""
+    """Whether the queue is paused, and the number of tasks in each state."""
     sizes = await use.queue.counts()
     return QueueView(
         paused=await use.queue.is_paused(),
@@ -27,14 +28,14 @@ async def get_queue(use: Use) -> QueueView:
 
 @router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue", responses=responses())
 async def pause(use: Use) -> MessageReply:
-    """Begin no more tasks until the queue is resumed. New ones are accepted, running ones go on."""
+    """Start no more tasks until the queue is resumed. New tasks are accepted, running tasks continue."""
     await use.queue.pause(OPERATOR)
     return MessageReply(message="queue paused")
 
 
 @router.post("/queue/resume", operation_id="resumeQueue", summary="Resume the queue", responses=responses())
 async def resume(use: Use) -> MessageReply:
-    """Begin tasks again, but for those that are paused themselves."""
+    """Start tasks again, except those that are paused individually."""
     await use.queue.resume(OPERATOR)
     return MessageReply(message="queue resumed")
 
@@ -52,7 +53,7 @@ async def get_limits(use: Use) -> LimitsView:
 
 @router.put("/limits", operation_id="setLimits", summary="Change the limits", responses=responses(413, 415))
 async def set_limits(use: Use, body: NewLimits) -> LimitsView:
-    """Change the limits for all workers, within two seconds and for running downloads too. The change
-    outlives restarts; an empty object goes back to what is configured."""
+    """Change the limits of all workers within two seconds, also for running downloads. The change survives
+    restarts; an empty object restores the configured limits."""
     await use.queue.set_limits(OPERATOR, body.model_dump())
     return await get_limits(use)

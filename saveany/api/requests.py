@@ -11,7 +11,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from saveany.api.models import NewTask, TypedTask
+from saveany.api.bodies import NewTask, TypedTask
 from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import OnConflict
@@ -108,13 +108,13 @@ def _params(model: ParamsModel, body: TypedTask) -> Params:
         return model.model_validate(body.params, strict=True)
     except ValidationError as error:
         found: list[Any] = error.errors(include_url=False)
-        known = {"known": list(model.model_fields)}
+        known = list(model.model_fields)
         raise RequestValidationError(
             [
                 {
                     **each,
                     "loc": ("body", "typed", "params", *each["loc"]),
-                    "ctx": known if len(each["loc"]) == 1 else {},
+                    "ctx": {**each.get("ctx", {}), "known": known if len(each["loc"]) == 1 else []},
                 }
                 for each in found
             ]

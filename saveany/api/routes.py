@@ -1,4 +1,4 @@
-"""How requests are read: as strictly as JSON and openapi.json say, so that no typo goes unnoticed."""
+"""Reads requests as strictly as JSON and openapi.json demand, so that no typo goes unnoticed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from saveany.api.errors import MAX_PROBLEMS, shortened
 from saveany.api.services import ApiServices
 from saveany.config.hints import did_you_mean
 
-#: An object of a body may have so many names; the largest that makes sense has the headers of a download.
+#: Maximum number of names in one object of a body; the headers of a download need the most.
 MAX_NAMES = 1000
 
 _SAFE = frozenset({"GET", "HEAD"})
@@ -28,10 +28,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonRoute(APIRoute):
-    """A route that refuses query parameters it does not know, and bodies that are not exactly JSON."""
+    """A route that refuses unknown query parameters, and bodies that are not strictly JSON."""
 
     def get_route_handler(self) -> Handler:
-        """See FastAPI's "Custom Request and APIRoute class"."""
+        """The handler with these checks (see "Custom Request and APIRoute class" in FastAPI's docs)."""
         handle = super().get_route_handler()
         known = _query_names(self)
         takes_body = self.body_field is not None
@@ -49,14 +49,14 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """The body. Raises HTTP 400 for what Python's parser would let through."""
+        """The body. Raises HTTP 400 also for what Python's parser tolerates."""
         if not hasattr(self, "_json"):
             self._json = parse_json(await self.body())
         return self._json
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON of RFC 8259 in UTF-8, with names that occur once. Raises HTTP 400 that says what is wrong."""
+    """The value of JSON text (RFC 8259, UTF-8, unique names). Raises HTTP 400 with the reason."""
     try:
         return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except UnicodeDecodeError:
@@ -69,7 +69,7 @@ def parse_json(body: bytes) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_NAMES:
-        raise ValueError(f"an object may have {MAX_NAMES} names")
+        raise ValueError(f"an object has more than {MAX_NAMES} names")
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"{shortened(repeated(name for name, _ in pairs)[0])!r} occurs twice")
@@ -77,7 +77,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def repeated(names: Iterable[str]) -> list[str]:
-    """Those that occur more than once, each once, in the order in which they occur again."""
+    """The names that occur more than once, each of them once."""
     seen: set[str] = set()
     twice: dict[str, None] = {}
     for name in names:
@@ -96,10 +96,10 @@ def _bad(message: str) -> HTTPException:
 
 
 def _check_type(request: Request, takes_body: bool) -> None:
-    """Whatever changes something is JSON by its own word: forms and scripts of other sites cannot say that.
+    """Raises HTTP 415 unless the body is declared as JSON, which forms and scripts of other sites cannot do.
 
-    A request without a body need not say it, but for a POST without a token: any page can send that one.
-    """
+    A request without a body need not declare it, except a POST to an API without a token, which every web
+    page can send."""
     headers = request.headers
     if content_type := headers.get("content-type"):
         kind = content_type.partition(";")[0].strip().lower()
@@ -143,6 +143,6 @@ def _check_query(query: QueryParams, known: frozenset[str]) -> None:
 
 def _unknown(name: str, known: frozenset[str]) -> str:
     if not known:
-        return "this address takes no query parameters"
+        return "this address has no query parameters"
     hint = did_you_mean(shortened(name), known) or f"there are: {', '.join(sorted(known))}"
     return f"there is no such parameter; {hint}"

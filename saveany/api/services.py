@@ -1,4 +1,4 @@
-"""What the routes work with, handed to each as the parameter `use: Use`."""
+"""The services that every route receives as its parameter `use: Use`."""
 
 from __future__ import annotations
 

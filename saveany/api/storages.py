@@ -1,4 +1,4 @@
-"""Storages, as the workers see them: the API opens none itself."""
+"""Routes for storages. The API opens no storage itself; workers report on them and answer queries."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
 from saveany.store import WorkerInfo
+from saveany.texts import Text
 from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 
@@ -39,34 +40,37 @@ async def list_storages(use: Use) -> StorageList:
 async def list_files(
     use: Use,
     name: StorageName,
-    path: Annotated[str, Query(max_length=4096, description="A folder; empty is the root.")] = "",
-    after: Annotated[str, Query(max_length=255, description="From `next` of the answer before.")] = "",
-    limit: Annotated[int, Query(ge=1, le=1000, description="Entries at a time.")] = 100,
+    path: Annotated[str, Query(max_length=4096, description="A folder; empty means the root.")] = "",
+    after: Annotated[str, Query(max_length=255, description="`next` of the previous page.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries.")] = 100,
 ) -> FileList:
-    """What is in a folder, by name. A worker that has the storage looks; 503 if none answers."""
+    """The entries of a folder, sorted by name, as listed by a worker; 503 if no worker replies."""
     try:
-        place = folder(path)
+        normalized = folder(path)
     except InvalidInput as error:
-        raise InvalidInput(error.message, "path") from error
-    found = await _ask(use, name, "list", path=place, after=after, limit=limit)
+        raise InvalidInput(error.text, "path") from error
+    found = await _ask(use, name, "list", path=normalized, after=after, limit=limit)
     entries = [_entry(each) for each in found]
-    return FileList(path=place, entries=entries, next=entries[-1].name if len(entries) == limit else None)
+    return FileList(
+        path=normalized, entries=entries, next=entries[-1].name if len(entries) == limit else None
+    )
 
 
 @router.post(
-    "/{name}/test", operation_id="testStorage", summary="Try a storage", responses=responses(404, 503)
+    "/{name}/test", operation_id="testStorage", summary="Test a storage", responses=responses(404, 503)
 )
 async def test_storage(use: Use, name: StorageName) -> StorageTest:
-    """Write a small file, read it back, delete it; on a worker that has it. 503 says what is wrong."""
+    """Have a worker write a small file, read it back and delete it. The message of a 503 is the reason."""
     return StorageTest(seconds=await _ask(use, name, "probe"))
 
 
 async def _ask(use: ApiServices, name: str, kind: str, **args: object) -> Any:
     if use.config.storage(name) is None:
-        raise NotFound(f"there is no storage {name!r}")
+        raise NotFound("there is no storage {name!r}", name=name)
     workers = await use.store.workers.living()
     if not any(name in worker.storages for worker in workers):
-        raise Unavailable(f"storage {name!r}: {storage_problem(name, workers)}")
+        problem = storage_problem(name, workers) or Text("no worker has it")
+        raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
     answer = await use.store.queries.ask(name, kind, args)
     if answer.error:
         raise _ERRORS.get(answer.error, Unavailable)(answer.message)

@@ -1,4 +1,4 @@
-"""What can be asked for."""
+"""The route for the types of tasks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from saveany.store import WorkerInfo
 router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="listTaskTypes", summary="Kinds of tasks", responses=responses())
+@router.get("", operation_id="listTaskTypes", summary="Types of tasks", responses=responses())
 async def list_task_types(use: Use) -> TaskTypes:
-    """The names that `type` may have, what they take, and whether a living worker can do them now."""
+    """The types of tasks, their parameters, and whether a running worker can use them."""
     workers = await use.store.workers.living()
     details = [_view(use.config, source, workers) for source in sources().values()]
     return TaskTypes(types=[each.type for each in details if each.available], details=details)

@@ -1,4 +1,4 @@
-"""Creating, reading, canceling, pausing and retrying tasks."""
+"""Routes for creating, reading, canceling, pausing and retrying tasks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Path, Query
 
+from saveany.api.bodies import NewTaskBody, TaskChange
 from saveany.api.errors import responses
 from saveany.api.models import (
     EXAMPLE_ID,
     Created,
     MessageReply,
-    NewTaskBody,
     QueuedTask,
     RunningTask,
-    TaskChange,
     TaskList,
     TaskView,
 )
@@ -35,12 +34,12 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[ -~]{1,255}$",
-        description="Any text of your own. For 24 hours a request with the same key and body gets the same "
-        "answer and makes no second task; with another body it is refused (422).",
+        description="Any text. For 24 hours a request with the same key and body gets the same reply and "
+        "creates no second task; with a different body it is refused (422).",
     ),
 ]
 
-#: Tasks on a page of the list, where only its cursor was given.
+#: Tasks on a page of the list if the request has a cursor but no limit.
 _PER_PAGE = 100
 
 
@@ -54,7 +53,7 @@ _PER_PAGE = 100
 async def create(
     use: Use, body: Annotated[NewTaskBody, Body()], idempotency_key: IdempotencyKey = None
 ) -> Created:
-    """Accept a task. What can be told at once is checked; the rest becomes the task's `error`."""
+    """Create a task. What can be checked immediately is checked; other problems become the task's `error`."""
     new = adapted(use.config, body)
     key, fingerprint = (idempotency_key, body_hash(body)) if idempotency_key else ("", "")
     with new.naming_fields():
@@ -73,11 +72,11 @@ async def list_tasks(
     use: Use,
     user_id: UserId = None,
     limit: Annotated[
-        int | None, Query(ge=1, le=1000, description="At most so many. Left out: all of them.")
+        int | None, Query(ge=1, le=1000, description="Maximum number of tasks. Default: all.")
     ] = None,
-    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the page before.")] = "",
+    cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the previous page.")] = "",
 ) -> TaskList:
-    """All tasks that have not ended, oldest first; with `limit` or `cursor` a page of them."""
+    """Tasks that have not ended, oldest first: all of them, or a page if `limit` or `cursor` is given."""
     if limit is None and not cursor:
         return await _task_list(use, await use.tasks.list(OPERATOR, user_id))
     page = await use.tasks.page(OPERATOR, limit or _PER_PAGE, cursor, user_id)
@@ -105,10 +104,10 @@ async def get_task(
     use: Use,
     task_id: TaskId,
     items_cursor: Annotated[
-        int, Query(ge=0, le=10**9, description="From `items_cursor` of the answer before.")
+        int, Query(ge=0, le=10**9, description="`items_cursor` of the previous page.")
     ] = 0,
 ) -> TaskView:
-    """How the task is, and where its files are."""
+    """The state of a task and its files."""
     task = await use.tasks.get(OPERATOR, task_id)
     items = await use.tasks.items(OPERATOR, task_id, items_cursor, ITEMS_PER_PAGE)
     outlook = await use.tasks.waiting_reasons([task])
@@ -122,8 +121,8 @@ async def get_task(
     responses=responses(404, 409, 413, 415),
 )
 async def change(use: Use, task_id: TaskId, body: TaskChange) -> TaskView:
-    """Change the priority of a task that has not ended. A running one goes on, and has it when it waits
-    again."""
+    """Change the priority of a task that has not ended. A running task continues; the priority counts when
+    it is queued again."""
     await use.tasks.prioritize(OPERATOR, task_id, body.priority)
     return await get_task(use, task_id)
 
@@ -132,7 +131,7 @@ async def change(use: Use, task_id: TaskId, body: TaskChange) -> TaskView:
     "/{task_id}", operation_id="cancelTask", summary="Cancel a task", responses=responses(404, 409)
 )
 async def cancel(use: Use, task_id: TaskId) -> MessageReply:
-    """End a queued or running task as `canceled`; what it had written of unfinished files is removed."""
+    """Cancel a queued or running task. Its unfinished files are removed."""
     await use.tasks.cancel(OPERATOR, task_id)
     return MessageReply(message="task canceled")
 
@@ -141,8 +140,8 @@ async def cancel(use: Use, task_id: TaskId) -> MessageReply:
     "/{task_id}/pause", operation_id="pauseTask", summary="Pause a task", responses=responses(404, 409)
 )
 async def pause(use: Use, task_id: TaskId) -> MessageReply:
-    """Have a task wait, `queued` with the stage `paused`, until it is resumed. A running one stops and keeps
-    what it has of its files."""
+    """Pause a task: it is `queued` with the stage `paused` until it is resumed. A running task stops and
+    keeps its unfinished files."""
     await use.tasks.pause(OPERATOR, task_id)
     return MessageReply(message="task paused")
 
@@ -151,7 +150,7 @@ async def pause(use: Use, task_id: TaskId) -> MessageReply:
     "/{task_id}/resume", operation_id="resumeTask", summary="Resume a task", responses=responses(404, 409)
 )
 async def resume(use: Use, task_id: TaskId) -> MessageReply:
-    """Let a paused task go on where it was."""
+    """Continue a paused task where it stopped."""
     await use.tasks.resume(OPERATOR, task_id)
     return MessageReply(message="task resumed")
 
@@ -160,11 +159,11 @@ async def resume(use: Use, task_id: TaskId) -> MessageReply:
     "/{task_id}/retry",
     status_code=202,
     operation_id="retryTask",
-    summary="Try again",
+    summary="Retry a task",
     responses=responses(404, 409),
 )
 async def retry(use: Use, task_id: TaskId) -> Created:
-    """Queue a failed or canceled task again, under the same id; only files that are not done are fetched."""
+    """Queue a failed or canceled task again under the same id. Only unfinished files are downloaded."""
     task = await use.tasks.retry(OPERATOR, task_id)
     return Created(
         task_id=task.id,

@@ -1,4 +1,4 @@
-"""How the nouns of `saveany.models` look from outside."""
+"""Converts the types of `saveany.models` into replies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from saveany.models import Item, Progress, Task
 from saveany.store import Event
 from saveany.timefmt import rfc3339
 
-#: Files of a task that are shown at once.
+#: Files of a task in one reply.
 ITEMS_PER_PAGE = 100
 
 
 def progress_view(progress: Progress) -> ProgressView:
-    """Sums over the files of a task."""
+    """The progress of a task, summed over its files."""
     return ProgressView(
         total_bytes=progress.total_bytes,
         downloaded_bytes=progress.downloaded_bytes,
@@ -37,12 +37,12 @@ def progress_view(progress: Progress) -> ProgressView:
 
 
 def task_summary(task: Task, waiting: str = "") -> TaskSummary:
-    """A task in a list, and why it does not get on."""
+    """A task without its files; `waiting` is why it makes no progress."""
     return TaskSummary(**_summary(task), waiting=waiting)
 
 
 def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskView:
-    """A task with the page of its items that begins at `start`, and why it does not get on."""
+    """A task with `items`, which start at index `start`; `waiting` is why it makes no progress."""
     end = start + ITEMS_PER_PAGE
     return TaskView(
         **_summary(task),
@@ -55,7 +55,7 @@ def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskVi
 
 
 def event_view(event: Event) -> EventView:
-    """What a server-sent event says."""
+    """The data of a server-sent event."""
     return EventView(
         task_id=event.task_id,
         status=event.status,

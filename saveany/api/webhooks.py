@@ -1,4 +1,4 @@
-"""Webhooks that were sent, and sending them again."""
+"""Routes for the deliveries of webhooks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from saveany.timefmt import rfc3339
 router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="listDeliveries", summary="Webhooks that were sent", responses=responses())
+@router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses())
 async def list_deliveries(
     use: Use,
-    task_id: Annotated[str, Query(max_length=64, description="Only those of this task.")] = "",
+    task_id: Annotated[str, Query(max_length=64, description="Only deliveries of this task.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the page before.")] = "",
+    cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
-    """Newest first; with those that wait for an attempt. They are kept as long as their task."""
+    """Deliveries, latest first, including pending ones. They are kept as long as their task."""
     page = await use.store.outbox.page(task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
@@ -43,11 +43,11 @@ async def redeliver(
     use: Use,
     delivery_id: Annotated[str, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY])],
 ) -> DeliveryView:
-    """Send it again now, with the same `webhook-id` and body, whatever became of it before. The count of
-    attempts goes on: one that was given up has this one more."""
+    """Send a webhook again now, with the same `webhook-id` and body, whatever its state. The number of
+    attempts continues; a webhook that was given up gets one more attempt."""
     delivery = await use.store.outbox.redeliver(delivery_id)
     if delivery is None:
-        raise NotFound(f"there is no webhook delivery {delivery_id}")
+        raise NotFound("there is no webhook delivery {id}", id=delivery_id)
     return _view(delivery)
 
 
@@ -66,6 +66,6 @@ def _view(delivery: Delivery) -> DeliveryView:
 
 
 def _shown(url: str) -> str:
-    # Receivers often have their secret in the user part or in the query.
+    # The user part and the query of a URL often contain the receiver's secret.
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,4 +1,4 @@
-"""Worker processes."""
+"""The route for worker processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=JsonR
 
 @router.get("", operation_id="listWorkers", summary="Workers", responses=responses())
 async def list_workers(use: Use) -> WorkerList:
-    """The worker processes that were heard of in the last 15 seconds."""
+    """The worker processes that have reported within the last 15 seconds."""
     return WorkerList(
         workers=[
             WorkerView(

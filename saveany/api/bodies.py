@@ -1,0 +1,177 @@
+"""The bodies of requests. Descriptions and examples become the reference of the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Strict(BaseModel):
+    """A request body: unknown fields and values of the wrong type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TaskOptions(Strict):
+    """Options that both bodies of a new task have."""
+
+    filename: str = Field(
+        default="",
+        max_length=1024,
+        description="Name for the file; characters that a file system may not accept are replaced. If there "
+        "are several files, the others are numbered. Empty: the original name.",
+        examples=["report.pdf"],
+    )
+    on_conflict: Literal["rename", "overwrite", "skip"] = Field(
+        default="rename",
+        description="What to do if a file with this name exists. Default: the user's setting in the bot.",
+    )
+    priority: int = Field(
+        default=0, ge=-100, le=100, description="Tasks of one user with a higher priority start first."
+    )
+
+
+class NewTask(TaskOptions):
+    """A file to save. Give either `telegram_url` or `url`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["telegram_url"]}, {"required": ["url"]}],
+            "examples": [
+                {
+                    "telegram_url": "https://t.me/channel/123",
+                    "user_id": 123456789,
+                    "storage_name": "local1",
+                    "dir_path": "/downloads",
+                }
+            ],
+        }
+    )
+
+    telegram_url: str = Field(
+        default="",
+        max_length=2048,
+        description="Link to a Telegram message. The whole album is saved unless the link has `?single`.",
+        examples=["https://t.me/channel/123"],
+    )
+    url: str = Field(
+        default="", max_length=2048, description="Any link that a source accepts, instead of `telegram_url`."
+    )
+    type: str = Field(
+        default="",
+        max_length=64,
+        description="A type from /api/v1/task-types that accepts the link. Default: chosen by the link.",
+        examples=["directlinks"],
+    )
+    user_id: int = Field(
+        ge=1, lt=2**53, description="Telegram id of a configured user.", examples=[123456789]
+    )
+    storage_name: str = Field(
+        default="",
+        max_length=255,
+        description="Empty: chosen by the user's rules or default, else the user's first storage.",
+        examples=["local1"],
+    )
+    dir_path: str = Field(
+        default="/",
+        max_length=4096,
+        description="Folder inside the storage; a leading slash means its root. Default: chosen by the "
+        "user's rules or default.",
+        examples=["/downloads"],
+    )
+    webhook_url: str = Field(
+        default="",
+        max_length=2048,
+        description="Receives a webhook when this task ends, in addition to the configured URL. Private "
+        "addresses are refused.",
+        examples=["https://example.com/hook"],
+    )
+
+    @model_validator(mode="after")
+    def _one_link(self) -> NewTask:
+        if bool(self.telegram_url) == bool(self.url):
+            raise PydanticCustomError("one_link", "give either telegram_url or url")
+        return self
+
+
+class TypedTask(TaskOptions):
+    """The body of newer SaveAny-Bot releases; `path` is always a folder."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "tgfiles",
+                    "storage": "local1",
+                    "path": "downloads",
+                    "params": {"message_links": ["https://t.me/channel/123", "https://t.me/channel/124"]},
+                }
+            ]
+        }
+    )
+
+    type: str = Field(max_length=64, description="A type from /api/v1/task-types.", examples=["tgfiles"])
+    params: dict[str, Any] = Field(
+        description="What to download. For `tgfiles`: `message_links`, 1 to 100 links to Telegram messages, "
+        "which become one task.",
+        examples=[{"message_links": ["https://t.me/channel/123"]}],
+    )
+    user_id: int | None = Field(
+        default=None, ge=1, lt=2**53, description="Default: the first configured user.", examples=[123456789]
+    )
+    storage: str = Field(
+        default="",
+        max_length=255,
+        description="Empty: chosen by the user's rules or default, else the user's first storage.",
+        examples=["local1"],
+    )
+    path: str = Field(
+        default="",
+        max_length=4096,
+        description="Folder inside the storage; `/` is its root. Empty: chosen by the user's rules or "
+        "default.",
+        examples=["downloads"],
+    )
+    webhook: str = Field(default="", max_length=2048, description="Like `webhook_url` of the other body.")
+
+
+def _variant(body: object) -> str:
+    """The tag of a body: only the typed one has `params`, only the plain one has a link."""
+    if isinstance(body, dict):
+        linked = "url" in body or "telegram_url" in body
+        return "typed" if "params" in body or ("type" in body and not linked) else "plain"
+    return "typed" if isinstance(body, TypedTask) else "plain"
+
+
+NewTaskBody = Annotated[
+    Annotated[NewTask, Tag("plain")] | Annotated[TypedTask, Tag("typed")], Discriminator(_variant)
+]
+BODIES: dict[str, type[Strict]] = {"plain": NewTask, "typed": TypedTask}
+
+
+class TaskChange(Strict):
+    """The changeable properties of a task."""
+
+    priority: int = Field(
+        ge=-100, le=100, description="Tasks of one user with a higher priority start first.", examples=[10]
+    )
+
+
+Limit = Annotated[int | None, Field(ge=0, lt=2**53)]
+
+
+class NewLimits(Strict):
+    """Limits that replace the configured ones; 0 means no limit, null or omitted means as configured."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"bytes_per_second": 5_000_000}]})
+
+    tasks_per_user: Limit = Field(
+        default=None,
+        description="Simultaneous tasks of one user. 0: no fixed limit; slots are shared fairly.",
+    )
+    bytes_per_second: Limit = Field(default=None, description="Total speed of all downloads.")
+    bytes_per_second_per_user: Limit = Field(
+        default=None, description="Total speed of all downloads of one user."
+    )
