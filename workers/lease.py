@@ -52,7 +52,7 @@ class LeaseRenewer:
         # `cancelling` counts only together with a CancelledError: up to Python 3.12 a TaskGroup that failed
         # leaves it at 1.
         if isinstance(error, asyncio.CancelledError) and self._body.cancelling():
-            return  # somebody else has cancelled the body too, and that takes precedence
+            return  # another caller has cancelled the body too, and that takes precedence
         if isinstance(error, asyncio.CancelledError | None):
             raise self._reason from None
 

@@ -68,7 +68,7 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
         if item.status.done or storage.name != (item.storage or task.spec.storage):
             continue
         key = UploadKey(task_id, item.index, epoch, item.undone)
-        # The record first: nobody holds the claim, so the user may retry the task at any moment.
+        # The record first, because no claim protects the task: its user may retry it at any moment.
         if await _published(storage, key, item) and await store.workers.clear_final_path(
             task_id, epoch, item
         ):

@@ -1,4 +1,4 @@
-"""Spooling: a file of unknown size, for a storage that must be told the size first.
+"""Spooling: a file of unknown size, for a storage that needs the size before the first byte.
 
 Such a file goes through this machine's disk. All others go straight from their source into their storage.
 """

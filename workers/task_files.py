@@ -1,4 +1,4 @@
-"""The files of one task: in which units they are saved, and what is recorded of one that fails."""
+"""The files of one task: in which units they are saved, and how a failed one is recorded."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class DirectLinksSource(Source):
         return "" if private or item.size is None else url
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Fetch what is missing: in blocks over several connections, or the whole file in one stream."""
+        """Fetch the missing bytes in blocks over several connections, or the whole file in one stream."""
         if item.size is None or not item.source.get("ranges"):
             await self._fetch_stream(item, write)
         else:

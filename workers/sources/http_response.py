@@ -47,7 +47,7 @@ def identity(response: httpx.Response, *, ranges: bool) -> dict[str, Any]:
 
 
 def supports_ranges(response: httpx.Response) -> bool:
-    """Whether the server sends ranges of the file. `response` answers a request for a range."""
+    """Whether the server sends ranges of the file; `response` is the reply to a request for a range."""
     return response.status_code == 206 and not content_encoding(response)
 
 

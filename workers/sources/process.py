@@ -55,7 +55,7 @@ OnLine = Callable[[str], None]
 
 
 class ProxyReport(NamedTuple):
-    """What our proxy refused to a program, and what is wrong with the operator's proxy ("" if nothing)."""
+    """The refusals of our proxy to a program, and the problem of the operator's proxy ("" if it works)."""
 
     refusals: list[str]
     trouble: str

@@ -152,7 +152,9 @@ async def test_a_torrent_keeps_its_tree(
         assert await everything(downloads, items) == {f"Films/{path}": data for path, data in TREE}
 
 
-async def test_only_what_is_selected(site: Site, downloads: Bench, peers: Swarm, tmp_path: Path) -> None:
+async def test_only_selected_files_are_saved(
+    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path
+) -> None:
     site.pages["/films.torrent"] = Page(peers.torrent(info("Films", TREE)))
     async with seeder(tmp_path, peers, "Films", TREE):
         items = await downloads.items(site.url("/films.torrent"), options={"select-file": "3"})
@@ -168,7 +170,7 @@ def metalink(*files: tuple[str, str, str]) -> Page:
     return Page(f"{text}</metalink>".encode(), headers={"Content-Type": "application/metalink4+xml"})
 
 
-async def test_a_metalink_whose_hash_is_right_and_one_whose_is_not(site: Site, downloads: Bench) -> None:
+async def test_a_metalink_with_a_correct_and_with_a_wrong_hash(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA)
     for name, data in (("good", DATA), ("bad", b"other")):
         digest = hashlib.sha256(data).hexdigest()
@@ -224,7 +226,7 @@ async def test_something_that_is_no_torrent(site: Site, downloads: Bench) -> Non
         await downloads.prepared(item)
 
 
-async def test_a_torrent_that_nobody_has(
+async def test_a_torrent_without_peers(
     site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
@@ -241,7 +243,7 @@ async def test_other_protocols_are_guarded_too(downloads: Bench, scheme: str) ->
         await downloads.prepared(item)
 
 
-async def test_what_another_task_was_refused_is_not_told(site: Site, downloads: Bench) -> None:
+async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: Bench) -> None:
     (item,) = await downloads.items("http://127.0.0.2/a.bin")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await downloads.prepared(item)
@@ -252,7 +254,7 @@ async def test_what_another_task_was_refused_is_not_told(site: Site, downloads: 
         await downloads.source.prepare(other, spec, lambda done, total: None)
 
 
-async def test_what_a_killed_aria2_left_is_not_trusted(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_files_of_a_killed_aria2_are_not_trusted(site: Site, tools: Tools, tmp_path: Path) -> None:
     """With several connections it has holes, and only aria2's own notes tell where."""
     site.pages["/a.bin"] = Page(DATA)
     first = Bench(Aria2Source(tools_with(tools, tmp_path)))
@@ -279,7 +281,7 @@ async def test_an_aria2_that_dies_is_started_again(site: Site, downloads: Bench)
     assert len(programs() - before) == 1
 
 
-async def test_after_a_restart_it_goes_on(site: Site, tools: Tools, peers: Swarm, tmp_path: Path) -> None:
+async def test_it_continues_after_a_restart(site: Site, tools: Tools, peers: Swarm, tmp_path: Path) -> None:
     """Another process asks another aria2 for the rest."""
     about = info("Film.bin", [("", DATA)])
     site.pages["/film.torrent"] = Page(peers.torrent(about))
@@ -333,7 +335,7 @@ async def test_names_that_want_out_of_their_folder(
     ],
     ids=["dies", "length"],
 )
-async def test_a_file_that_does_not_come_whole(site: Site, downloads: Bench, page: Page) -> None:
+async def test_an_incomplete_file_is_an_error(site: Site, downloads: Bench, page: Page) -> None:
     site.pages["/a.bin"] = page
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
     with pytest.raises((Retryable, Permanent), match="aria2"):
@@ -350,7 +352,7 @@ async def test_a_server_that_refuses_for_now(
         await downloads.prepared(item)
 
 
-async def test_a_file_goes_on_where_it_stopped(site: Site, downloads: Bench) -> None:
+async def test_a_file_continues_where_it_stopped(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA, headers={"ETag": '"1"'}, cut_after=200_000, cuts=1)
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
     item = await downloads.prepared(item)
@@ -454,7 +456,7 @@ async def test_something_else_where_aria2_should_be(
     await source.close()
 
 
-def test_a_missing_program_is_told(tools: Tools, tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(tools: Tools, tmp_path: Path) -> None:
     assert "not installed" in Aria2Source(tools_with(tools, tmp_path, program="no-such")).problem
 
 

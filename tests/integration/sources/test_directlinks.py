@@ -97,7 +97,7 @@ async def test_the_name_a_server_gives(site: Site, bench: Bench, header: str, na
     assert (await bench.prepared(item)).name == name
 
 
-async def test_what_a_url_gives_is_saved_whatever_it_is_called(site: Site, bench: Bench) -> None:
+async def test_a_file_is_saved_whatever_its_name(site: Site, bench: Bench) -> None:
     """Many servers call files by a wrong type, and whoever gives a URL may want a page."""
     site.pages["/a.zip"] = Page(b"PK", headers={"Content-Type": "text/html"})
     item, data = await bench.get(site.url("/a.zip"))
@@ -156,7 +156,7 @@ async def test_a_server_that_does_not_end_where_a_part_ends(site: Site, bench: B
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_what_a_server_compresses_unasked(site: Site, bench: Bench, ranges: bool) -> None:
+async def test_unrequested_gzip_is_decompressed(site: Site, bench: Bench, ranges: bool) -> None:
     packed = gzip.compress(DATA[:MIB], mtime=0) + gzip.compress(DATA[MIB:], mtime=0)
     site.pages["/a.txt"] = site.pages["/a.tgz"] = Page(
         packed, ranges=ranges, headers={"Content-Encoding": "gzip"}
@@ -168,13 +168,13 @@ async def test_what_a_server_compresses_unasked(site: Site, bench: Bench, ranges
 @pytest.mark.parametrize(
     "packed", [gzip.compress(DATA, mtime=0)[:-5], b"no gzip", gzip.compress(b"a", mtime=0) + b"more"]
 )
-async def test_what_a_server_compresses_badly(site: Site, bench: Bench, packed: bytes) -> None:
+async def test_damaged_gzip_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "gzip"})
     with pytest.raises(Retryable, match="compressed"):
         await bench.get(site.url("/a"))
 
 
-async def test_what_was_compressed_comes_little_by_little(site: Site, bench: Bench) -> None:
+async def test_decompressed_bytes_arrive_in_small_chunks(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(gzip.compress(bytes(64 * MIB)), headers={"Content-Encoding": "gzip"})
     (item,) = await bench.items(site.url("/a"), max_bytes=8 * MIB)
     item, sink = await bench.prepared(item), Sink()
@@ -192,14 +192,16 @@ async def test_what_was_compressed_comes_little_by_little(site: Site, bench: Ben
     ],
 )
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_what_a_server_deflates_unasked(site: Site, bench: Bench, packed: bytes, ranges: bool) -> None:
+async def test_unrequested_deflate_is_decompressed(
+    site: Site, bench: Bench, packed: bytes, ranges: bool
+) -> None:
     site.pages["/a"] = Page(packed, ranges=ranges, headers={"Content-Encoding": "deflate"})
     item, data = await bench.get(site.url("/a"))
     assert (item.size, data) == (None, DATA)
 
 
 @pytest.mark.parametrize("more", range(1, 16))
-async def test_what_comes_out_after_all_has_gone_in(site: Site, bench: Bench, more: int) -> None:
+async def test_output_that_follows_the_last_input_is_not_lost(site: Site, bench: Bench, more: int) -> None:
     """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
     data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush()
@@ -210,7 +212,7 @@ async def test_what_comes_out_after_all_has_gone_in(site: Site, bench: Bench, mo
 @pytest.mark.parametrize(
     "packed", [zlib.compress(DATA)[:-5], b"no zlib", b"x", zlib.compress(b"a") + b"more"]
 )
-async def test_what_a_server_deflates_badly(site: Site, bench: Bench, packed: bytes) -> None:
+async def test_damaged_deflate_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
     with pytest.raises(Retryable, match="compressed"):
         await bench.get(site.url("/a"))
@@ -218,7 +220,7 @@ async def test_what_a_server_deflates_badly(site: Site, bench: Bench, packed: by
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "BR", "compress", "gzip, br", "dcz", "x-unheard-of"])
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_what_cannot_be_unpacked_is_no_file(
+async def test_an_unknown_compression_is_an_error(
     site: Site, bench: Bench, coding: str, ranges: bool
 ) -> None:
     site.pages["/a.bin"] = Page(b"packed", ranges=ranges, headers={"Content-Encoding": coding})
@@ -237,7 +239,9 @@ async def test_what_cannot_be_unpacked_is_no_file(
         ("/a.bin", "aws-chunked"),
     ],
 )
-async def test_what_is_meant_to_be_so(site: Site, bench: Bench, path: str, coding: str) -> None:
+async def test_files_that_are_compressed_archives_stay_compressed(
+    site: Site, bench: Bench, path: str, coding: str
+) -> None:
     site.pages[path] = Page(DATA[:MIB], headers={"Content-Encoding": coding})
     item, data = await bench.get(site.url(path))
     assert (item.size, data) == (MIB, DATA[:MIB])
@@ -316,13 +320,13 @@ async def test_a_header_in_another_encoding(site: Site, bench: Bench, encoding: 
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:port/a", "http://xn--a/", "http://exa\u200bmple.com/"])
-async def test_what_is_no_url(bench: Bench, url: str) -> None:
+async def test_invalid_urls(bench: Bench, url: str) -> None:
     (item,) = await bench.items(url)
     with pytest.raises(Permanent, match="not a valid URL"):
         await bench.prepared(item)
 
 
-async def test_a_connection_that_breaks_goes_on(site: Site, bench: Bench) -> None:
+async def test_a_broken_connection_is_resumed(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, headers={"ETag": '"1"'}, cut_after=3 * MIB, cuts=4)
     _, data = await bench.get(site.url("/a"))
     assert data == DATA
@@ -457,7 +461,7 @@ async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str
 @pytest.mark.parametrize(
     "location", ["http://xn--a/", "http://xn--zzzzzzzzzz99999/", "http://a:b/", "http://\x7f/"]
 )
-async def test_redirects_to_what_is_no_url(site: Site, bench: Bench, location: str) -> None:
+async def test_redirects_to_invalid_urls(site: Site, bench: Bench, location: str) -> None:
     site.pages["/a"] = Page(status=302, headers={"Location": location})
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises((Permanent, Retryable), match=r"URL|not valid"):
@@ -533,7 +537,7 @@ async def test_how_long_a_server_wants_us_to_wait(
         b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/" + b"9" * 5000 + b"\r\n\r\n",
     ],
 )
-async def test_answers_that_are_not_a_whole_file(bench: Bench, answer: bytes) -> None:
+async def test_responses_that_are_not_a_complete_file(bench: Bench, answer: bytes) -> None:
     async with serving(answer, close=True) as server:
         with pytest.raises((Retryable, Permanent)):
             await bench.get(f"http://127.0.0.1:{server.port}/a")

@@ -48,7 +48,7 @@ async def inside() -> AsyncIterator[tuple[int, list[object]]]:
 @pytest.mark.parametrize("status", [302, 307])
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "0x7f.2"])
 @pytest.mark.parametrize("name", SOURCES)
-async def test_nobody_is_sent_inside(
+async def test_no_redirect_leads_to_a_private_address(
     site: Site, tools: Tools, tmp_path: Path, name: str, host: str, status: int
 ) -> None:
     kind, needs, path = SOURCES[name]

@@ -50,12 +50,12 @@ async def test_writing_is_a_sign_of_life(tools: Tools, monkeypatch: pytest.Monke
     await all_gone(tools.scratch)
 
 
-async def test_what_a_program_leaves_running_is_killed(tools: Tools) -> None:
+async def test_child_processes_of_a_program_are_killed(tools: Tools) -> None:
     assert await shell("sleep 600 >/dev/null 2>&1 & echo started", tools) == ["started"]
     await all_gone(tools.scratch)
 
 
-async def test_what_a_killed_worker_left_running_is_killed(tools: Tools) -> None:
+async def test_programs_of_a_killed_worker_are_killed(tools: Tools) -> None:
     """The kernel kills the program with its worker, but not what the program has started."""
     folder = tools.scratch / "t"
     folder.mkdir(parents=True)

@@ -232,7 +232,7 @@ def nobody() -> int:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_server_that_is_away_is_what_is_told_and_not_our_proxy(videos: Bench, scheme: str) -> None:
+async def test_an_unreachable_server_is_reported_and_not_our_proxy(videos: Bench, scheme: str) -> None:
     link = f"{scheme}://127.0.0.1:{nobody()}/film"
     item, _ = await videos.items(link, "http://127.0.0.1:1/other")  # of several one that is away is kept
     with pytest.raises(Retryable) as caught:
@@ -260,7 +260,7 @@ async def test_a_server_that_is_away_is_what_is_told_and_not_our_proxy(videos: B
         ),
     ],
 )
-def test_what_a_program_says_of_our_proxy_is_not_told(said: str, told: str) -> None:
+def test_error_messages_do_not_mention_our_proxy(said: str, told: str) -> None:
     assert process.failure("yt-dlp", said).message == told
 
 
@@ -269,14 +269,14 @@ def test_a_server_that_cannot_be_reached_is_tried_again() -> None:
     assert isinstance(process.failure("yt-dlp", said), Retryable)
 
 
-def test_the_address_of_our_proxy_is_not_told() -> None:
+def test_error_messages_do_not_contain_the_address_of_our_proxy() -> None:
     url = "http://saveany:hush@127.0.0.1:4711"
     said = "[tcp @ 0x1] Connection to tcp://127.0.0.1:4711?timeout=1 failed: refused"
     assert process.without_proxy(said, url) == "[tcp @ 0x1] Connection to the network failed: refused"
     assert "4712" in process.without_proxy("http://127.0.0.1:4712/a", url)
 
 
-def test_what_a_program_says_ends_with_a_sentence() -> None:
+def test_error_messages_end_with_a_sentence() -> None:
     said = (
         "ERROR: This video is not for people of your age, or not in your country. "
         + "Long advice that nobody reads to its end " * 20
@@ -416,12 +416,12 @@ def test_flags_that_are_not_for_users(flags: list[str], words: str) -> None:
         YtDlpParams(urls=["https://example.com/"], flags=flags)
 
 
-def test_flags_are_kept_in_one_word() -> None:
+def test_each_flag_is_one_word() -> None:
     given = YtDlpParams(urls=["https://example.com/"], flags=["-f", "--exec", "-x", "--sub-langs=en"])
     assert given.flags == ["--format=--exec", "--extract-audio", "--sub-langs=en"]
 
 
-async def test_a_missing_program_is_told(tools: Tools) -> None:
+async def test_a_missing_program_is_reported(tools: Tools) -> None:
     config = Config.model_validate({"ytdlp": {"program": "no-such"}, "gallery": {"program": "no-such"}})
     for source in (YtDlpSource, GallerySource):
         assert "not installed; pip install" in source(replace(tools, config=config)).problem
@@ -462,7 +462,7 @@ async def test_a_picture_that_cannot_be_had(
         await pictures.fetched(await pictures.prepared(item))
 
 
-async def test_a_picture_goes_on_where_it_stopped(site: Site, pictures: Bench) -> None:
+async def test_a_picture_continues_where_it_stopped(site: Site, pictures: Bench) -> None:
     site.pages["/one.jpg"] = Page(VIDEO, headers={"ETag": '"1"'}, cut_after=300_000, cuts=1)
     (item,) = await pictures.items(site.url("/one.jpg"))
     assert await pictures.fetched(await pictures.prepared(item), [(0, 1000)]) == VIDEO[1000:]
@@ -486,12 +486,12 @@ async def test_a_cancel_of_the_search_leaves_no_program(site: Site, pictures: Be
         ("generic:http://127.0.0.2/post", "127.0.0.2"),
     ],
 )
-async def test_what_gallery_dl_cannot_do(pictures: Bench, link: str, words: str) -> None:
+async def test_links_that_gallery_dl_does_not_support(pictures: Bench, link: str, words: str) -> None:
     with pytest.raises((Permanent, Retryable), match=words):
         await pictures.items(link)
 
 
-async def test_what_its_servers_want_to_see(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_servers_get_the_headers_that_they_require(site: Site, tools: Tools, tmp_path: Path) -> None:
     """The cookies of the user, which are kept nowhere else."""
     program("gallery-dl")
     site.pages["/one.jpg"] = Page(b"1")
@@ -515,7 +515,7 @@ async def test_cookies_in_another_format(tools: Tools, tmp_path: Path) -> None:
     assert "hush" not in str(caught.value)
 
 
-async def test_its_answers_are_data(pictures: Bench, tools: Tools, tmp_path: Path) -> None:
+async def test_output_of_gallery_dl_is_not_trusted(pictures: Bench, tools: Tools, tmp_path: Path) -> None:
     """Whatever a site makes gallery-dl say."""
     lines = [
         [2, {"title": "../../x"}],
@@ -535,7 +535,7 @@ async def test_its_answers_are_data(pictures: Bench, tools: Tools, tmp_path: Pat
         await found.prepared(video)
 
 
-async def test_an_answer_that_is_no_json(tools: Tools, tmp_path: Path) -> None:
+async def test_output_that_is_not_json(tools: Tools, tmp_path: Path) -> None:
     config = Config.model_validate({"gallery": {"program": stand_in(tmp_path, "echo [[3,")}})
     with pytest.raises(Permanent, match="understand"):
         await Bench(GallerySource(replace(tools, config=config))).items("https://example.com/")

@@ -112,7 +112,7 @@ async def test_curl_fetches_a_file_by_name(
     ],
     ids=["aria2c", "yt-dlp"],
 )
-async def test_what_our_children_are(
+async def test_programs_that_sources_start_use_the_proxy(
     site: Site, proxy: GuardedProxy, tmp_path: Path, command: list[str]
 ) -> None:
     site.pages["/a.mp4"] = Page(DATA, headers={"Content-Type": "video/mp4"})

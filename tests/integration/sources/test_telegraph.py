@@ -58,7 +58,7 @@ async def test_numbers_sort_however_many_there_are(site: Site, bench: Bench) -> 
         ("/a.p%2Fng", {}, "01.jpg"),
     ],
 )
-async def test_what_a_picture_is_called(
+async def test_names_of_pictures(
     site: Site, bench: Bench, path: str, headers: dict[str, str], name: str
 ) -> None:
     site.pages["/T"], site.pages[path] = article(path), Page(b"picture", headers=headers)
@@ -139,7 +139,7 @@ async def test_addresses_inside_are_refused(site: Site, bench: Bench) -> None:
         (Page(b"<p>log in", headers={"Content-Type": "text/HTML; charset=utf-8"}), Permanent),
     ],
 )
-async def test_a_picture_that_does_not_come_whole(
+async def test_an_incomplete_picture_is_an_error(
     site: Site, bench: Bench, page: Page, kind: type[TaskError]
 ) -> None:
     site.pages["/T"], site.pages["/p.png"] = article("/p.png"), page
@@ -148,7 +148,7 @@ async def test_a_picture_that_does_not_come_whole(
         await bench.fetched(await bench.prepared(item))
 
 
-async def test_a_picture_goes_on_where_it_stopped(site: Site, bench: Bench) -> None:
+async def test_a_picture_continues_where_it_stopped(site: Site, bench: Bench) -> None:
     site.pages["/T"] = article("/p.png")
     site.pages["/p.png"] = Page(b"0123456789" * 999, headers={"ETag": '"1"'}, cut_after=4000, cuts=1)
     (item,) = await bench.items(site.url("/T"))

@@ -72,7 +72,7 @@ async def save(storage: Storage, path: str, data: bytes = DATA) -> None:
         ("", {"pattern": "films/*"}, ["films/b.mkv", "films/old/c.mkv", "films/old/d.txt"]),
     ],
 )
-async def test_the_tree_is_kept(
+async def test_the_folders_are_kept(
     shelf: MemoryStorage, bench: Bench, root: str, params: dict[str, Any], paths: list[str]
 ) -> None:
     for path in ("a.mkv", "films/b.mkv", "films/old/c.mkv", "films/old/d.txt"):
@@ -117,7 +117,7 @@ async def test_hidden_files_stay_hidden(shelf: MemoryStorage, bench: Bench) -> N
     assert [_resolved_file(shelf, "", each).name for each in reserved] == ["saveany-x", "a.t-1.2.partial"]
 
 
-async def test_only_what_is_missing_is_read(shelf: MemoryStorage, bench: Bench) -> None:
+async def test_only_missing_ranges_are_read(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "a.bin")
     (item,) = await bench.items("a.bin")
     sink = conftest.Sink()

@@ -141,7 +141,7 @@ async def test_every_file_that_failed_keeps_its_reason(bench: Bench) -> None:
     assert bench.files() == {"b.bin": content("b.bin")}
 
 
-async def test_an_unexpected_error_fails_the_task_and_tells_no_secret(bench: Bench) -> None:
+async def test_an_unexpected_error_fails_the_task_and_reveals_no_secret(bench: Bench) -> None:
     bench.source.step = failing(RuntimeError("token=hunter2"))
     task_id = await bench.accept()
     await within((await bench.job()).run())

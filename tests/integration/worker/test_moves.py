@@ -201,7 +201,7 @@ async def test_a_move_to_where_it_is(store: Store, tmp_path: Path, storage: Stor
     assert await load(storage, "to/a.bin") == DATA
 
 
-async def test_what_a_server_cannot_copy_goes_through_this_machine(
+async def test_a_file_that_the_server_cannot_copy_is_streamed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = memory()
@@ -266,7 +266,7 @@ async def test_two_storages_that_are_one_folder(store: Store, tmp_path: Path) ->
     assert await load(here, "to/a.bin") == DATA
 
 
-async def test_one_folder_whose_times_tell_nothing(
+async def test_one_folder_without_modification_times(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storages.memory._now", lambda: 0)
@@ -308,7 +308,7 @@ async def test_a_file_that_changed_after_it_was_copied(
     assert await everything(bench.storage) == {"to/a.bin", "to/b.bin"}
 
 
-async def test_a_retry_only_removes_what_is_left(
+async def test_a_retry_only_removes_the_remaining_originals(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = memory("there")
@@ -461,7 +461,7 @@ async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_whose_worker_died(shelf: Shelf, gate: Gate) -> None:
+async def test_a_cancel_after_the_worker_died(shelf: Shelf, gate: Gate) -> None:
     """What is cleaned up behind it is never the only copy."""
     bench, task_id = shelf.bench, await shelf.accept()
     dead = await held(await bench.job(), gate)

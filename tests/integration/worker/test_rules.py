@@ -145,7 +145,7 @@ async def test_a_worker_that_dies_in_the_middle(bench: Bench) -> None:
     await asyncio.wait([dead])
 
 
-async def test_what_a_dead_worker_left_in_each_storage_is_cleaned_up(bench: Bench) -> None:
+async def test_leftovers_of_a_dead_worker_are_removed_from_each_storage(bench: Bench) -> None:
     task_id = await bench.accept(rules=RULES)
     dead = await held(bench, await bench.job(), "b.bin")
     await bench.lose(task_id)
