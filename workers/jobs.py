@@ -15,10 +15,7 @@ from saveany.errors import (
     CancelRequested,
     Fenced,
     PauseRequested,
-    Retryable,
     SaveAnyError,
-    StorageError,
-    TaskError,
 )
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus, Progress, Status
@@ -108,7 +105,7 @@ class Job:
             await asyncio.shield(self._conclude(self._release()))
             raise
         except SaveAnyError as error:
-            if isinstance(error, Retryable) and error.after > LONG_WAIT:
+            if error.retryable and error.after > LONG_WAIT:
                 await self._release(error)
             else:
                 await self._abandon(Status.FAILED, error.text)
@@ -145,7 +142,7 @@ class Job:
         await self._claim.plan(title, items, progress, deliveries, subject=subject)
         self._records.items = items
 
-    def _suspects(self, error: Exception) -> list[StorageHandle]:
+    def _suspects(self, error: SaveAnyError) -> list[StorageHandle]:
         return self._storages.suspects(error, None)
 
     async def _record(self, items: list[Item]) -> None:
@@ -163,7 +160,9 @@ class Job:
                     await self._retries.run(
                         partial(self._source.remove, item, self._task.spec), self._suspects
                     )
-                except (TaskError, StorageError) as error:
+                except SaveAnyError as error:
+                    if error.fatal:
+                        raise
                     errors.append((item.name, error.text))
         if errors:
             name, reason = errors[0]
@@ -209,7 +208,7 @@ class Job:
         )
         self._ended = True
 
-    async def _release(self, wait: Retryable | None = None) -> None:
+    async def _release(self, wait: SaveAnyError | None = None) -> None:
         """Return the task to the queue, to be claimed again at once or after a wait."""
         if wait is None:
             await self._claim.release()

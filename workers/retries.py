@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from saveany.errors import NoSpace, Offline, Retryable, SaveAnyError, StorageError, UnsafePath
+from saveany.errors import Offline, Retryable, SaveAnyError
 from saveany.logs import get_logger
 from saveany.storage_set import StorageHandle
 from saveany.texts import Text
@@ -42,7 +42,7 @@ class Retries:
     async def run(
         self,
         step: Callable[[], Awaitable[T]],
-        suspects: Callable[[Exception], list[StorageHandle]],
+        suspects: Callable[[SaveAnyError], list[StorageHandle]],
     ) -> T:
         """What `step` returns. It is called at most `attempts` times; a wait that the other side asked for
         does not count as a failed attempt.
@@ -54,11 +54,12 @@ class Retries:
         while True:
             try:
                 return await step()
-            except (Retryable, StorageError) as error:
+            except SaveAnyError as error:
+                if not error.retryable:
+                    raise
                 await _check_outage(error, suspects(error))
                 failures += not error.after
-                lasting = isinstance(error, NoSpace | UnsafePath)
-                if lasting or error.after > LONG_WAIT or failures >= self.attempts:
+                if error.after > LONG_WAIT or failures >= self.attempts:
                     raise
                 log.info("retry_scheduled", task=self._task_id, reason=error.message, after=error.after)
                 self._meter.retry_reason = error.text

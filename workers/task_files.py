@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from saveany.errors import Permanent, Retryable, StorageError, TaskError
+from saveany.errors import Permanent, SaveAnyError, StorageError
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus
 from saveany.storage_set import StorageHandle
@@ -95,13 +95,13 @@ class TaskFiles:
         """What `step` returns, or the items as failed."""
         index = items[0].index
 
-        def suspects(error: Exception) -> list[StorageHandle]:
+        def suspects(error: SaveAnyError) -> list[StorageHandle]:
             return self._storages.suspects(error, self._records.items[index])
 
         try:
             return await self._retries.run(step, suspects)
-        except (TaskError, StorageError) as error:
-            if isinstance(error, Retryable) and error.after > LONG_WAIT:
+        except SaveAnyError as error:
+            if error.fatal or error.after > LONG_WAIT:
                 raise
             reason = error.text
         return [await self._failed(item, reason) for item in items]

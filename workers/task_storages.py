@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from saveany.errors import NoSpace, Permanent, StorageUnavailable, UnsafePath
+from saveany.errors import Permanent, SaveAnyError, StorageUnavailable
 from saveany.models import Item, TaskSpec
 from saveany.storage_set import StorageHandle
 from storages.base import Storage
@@ -39,11 +39,11 @@ class TaskStorages:
             raise StorageUnavailable(handle.problem)
         return handle.storage
 
-    def suspects(self, error: Exception, item: Item | None) -> list[StorageHandle]:
+    def suspects(self, error: SaveAnyError, item: Item | None) -> list[StorageHandle]:
         """The storages that may have caused an error by being unavailable. An error while reading from the
         source storage does not show that it came from there, so that one is always among them."""
         target = [self.get(item)] if isinstance(error, StorageUnavailable) else []
         origin = self._handles.get(self._spec.source_storage)
-        if origin is None or isinstance(error, NoSpace | UnsafePath):
+        if origin is None or not error.retryable:
             return target
         return [*target, origin]

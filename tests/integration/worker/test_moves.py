@@ -302,7 +302,7 @@ async def test_a_file_that_changed_after_it_was_copied(
     )
     assert task.status is Status.FAILED
     assert "all files were saved, but 1 could not be removed" in task.error
-    assert "a.bin was not removed, because it has changed" in task.error
+    assert "there:/a.bin was not removed, because it has changed" in task.error
     assert await load(there, "a.bin") == b"new"
     assert await everything(there) == {"a.bin"}
     assert await everything(bench.storage) == {"to/a.bin", "to/b.bin"}
