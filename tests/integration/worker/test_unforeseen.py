@@ -224,7 +224,7 @@ async def test_a_program_that_cannot_be_started_does_not_stop_the_others(tmp_pat
 async def test_the_embedded_server_is_supervised_after_an_unexpected_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saveany.embedded._WATCH_S", 0.01)
+    monkeypatch.setattr("saveany.embedded._CHECK_S", 0.01)
     server = EmbeddedRedis(tmp_path)
 
     calls = 0
