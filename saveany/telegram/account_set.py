@@ -169,7 +169,7 @@ class AccountSet:
             yield
         except NeedsLogin as error:
             problem = await self._on_login_lost(name, error)
-            if any(each.ready for each in self) or isinstance(problem, Retryable):
+            if any(each.ready for each in self) or problem.retryable:
                 raise Retryable(error.text) from error
             raise
 

@@ -317,7 +317,7 @@ class RemoteFile:
             self._redirect = None
 
     def _combined_error(self) -> TaskError:
-        passing = [each for each in self._failed_accounts.values() if isinstance(each, Retryable)]
+        passing = [each for each in self._failed_accounts.values() if each.retryable]
         if passing:
             return min(passing, key=lambda each: each.after)
         return AccountRefused(joined([each.text for each in self._failed_accounts.values()]))

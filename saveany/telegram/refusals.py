@@ -21,7 +21,7 @@ def combined_error(refusals: Mapping[str, TaskError], advice: str = MEMBER_ADVIC
     """The error for the errors of all accounts. `advice` is a template with the field `command`."""
     if not refusals:
         return NeedsLogin(no_account())
-    passing = [each for each in refusals.values() if isinstance(each, Retryable)]
+    passing = [each for each in refusals.values() if each.retryable]
     missing = [each for each in refusals.values() if isinstance(each, NotThere)]
     if missing and not passing:
         best = max(missing, key=_visible_files)

@@ -23,7 +23,7 @@ from telethon import errors as tg
 from telethon import utils
 from telethon.tl import functions, types
 
-from saveany.errors import NeedsLogin, Retryable, TaskError
+from saveany.errors import NeedsLogin, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
 from saveany.telegram.client import Backoff, Client
@@ -99,7 +99,7 @@ class Feed:
             except TaskError as error:
                 _log.warning("updates_failed", reason=error.message)
                 backoff.failed()
-                await asyncio.sleep(error.after if isinstance(error, Retryable) else 0)
+                await asyncio.sleep(error.after)
                 continue
             backoff.succeeded()
             if updates or after != position:
