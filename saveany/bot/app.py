@@ -19,13 +19,12 @@ from saveany.bot.inbox import Inbox
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
-from saveany.errors import ConfigError, Retryable, TaskError
+from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import until_done
 from saveany.service import TaskService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
-from saveany.store.db import TROUBLE
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
@@ -87,7 +86,7 @@ async def _hold_lock_and_run(config: Config, store: Store) -> None:
 
 
 async def _release_lock(store: Store, holder: str) -> None:
-    with suppress(*TROUBLE):  # then the lock expires
+    with suppress(Unavailable):  # then the lock expires
         await store.bot.let_go(holder)
 
 
@@ -129,7 +128,7 @@ async def _wait_for_lock(store: Store, holder: str) -> None:
             if not logged:
                 log.info("lock_awaited", reason="another process is the bot")
                 logged = True
-        except TROUBLE as error:
+        except Unavailable as error:
             log.warning("store_unavailable", reason=str(error))
         await asyncio.sleep(_POLL_SECONDS)
 
@@ -142,7 +141,7 @@ async def _renew_lock(store: Store, holder: str) -> None:
             if not await store.bot.hold(holder):
                 raise _LockLost
             await store.counters.flush()
-        except TROUBLE as error:
+        except Unavailable as error:
             log.warning("store_unavailable", reason=str(error))
 
 
@@ -155,7 +154,7 @@ async def _log_in(config: Config, store: Store) -> BotClient:
             await client.open()
             return client
         except TaskError as error:
-            wait = max(pause, error.after if isinstance(error, Retryable) else 0.0)
+            wait = max(pause, error.after)
             log.warning("bot_login_failed", reason=error.message, seconds=wait)
         except ConfigError:
             raise

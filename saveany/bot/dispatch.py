@@ -11,9 +11,8 @@ from saveany.bot import cards, commands
 from saveany.bot.context import BotServices, Context, retry_flood_waits
 from saveany.bot.inbox import MessageGroup
 from saveany.bot.texts import escape, translator
-from saveany.errors import Retryable, SaveAnyError
+from saveany.errors import Retryable, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
-from saveany.store.db import AWAY
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, TelegramUser, Update
 
 #: A user who may not use the bot is told so once in this time, in seconds.
@@ -39,7 +38,7 @@ class Dispatcher:
         return bool(message.urls) and not is_other
 
     async def handle(self, key: str, update: Update | MessageGroup) -> None:
-        """Respond to an update. Errors are reported to the user; only those in `AWAY` are raised."""
+        """Respond to an update. Errors are reported to the user; only `StoreUnavailable` is raised."""
         first = update.messages[0] if isinstance(update, MessageGroup) else update
         if isinstance(first, ChatMessage) and not first.for_me:
             return
@@ -62,7 +61,7 @@ class Dispatcher:
         while True:
             try:
                 return await self._respond(ctx.restarted(), update)
-            except AWAY as error:
+            except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import msgspec
 
+from saveany.errors import Unavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.store.bot import BotMemory
-from saveany.store.db import TROUBLE
 from saveany.store.records import decoder
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
@@ -67,7 +67,7 @@ class Inbox:
     """Receives updates and passes them to a handler.
 
     `handle(key, update)` is called again with the same update after a crash, or if it raised an error in
-    `TROUBLE`. An update whose handler raises any other error is dropped.
+    `Unavailable`. An update whose handler raises any other error is dropped.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ async def _wait_out_outages(step: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await step()
-        except TROUBLE as error:
+        except Unavailable as error:
             log.warning("store_unavailable", reason=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 

@@ -14,12 +14,11 @@ from msgspec.structs import replace
 
 from saveany.bot.render import task_view
 from saveany.bot.texts import translator
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Permanent, Retryable, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.models import Status, Task
 from saveany.store import Store
-from saveany.store.db import TROUBLE
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.update_types import Keyboard
 
@@ -165,7 +164,7 @@ class ProgressUpdater:
             return self._interval if await self._show_state(tracked) else 0.0
         except Retryable as error:
             wait = error.after
-        except TROUBLE:  # logged by `_follow_events`
+        except Unavailable:  # logged by `_follow_events`
             wait = _RETRY_DELAY
         except Exception as error:
             wait = _RETRY_DELAY

@@ -22,7 +22,7 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from saveany.errors import ConfigError, StoreDamaged, StoreUnavailable, Unavailable
+from saveany.errors import ConfigError, StoreDamaged, StoreUnavailable
 from saveany.net import trust
 from saveany.store import keys
 from saveany.store.records import Records
@@ -38,11 +38,6 @@ Arg = str | bytes | int | float
 _CONNECTION_ERRORS: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
 _OUTAGE_ERRORS: tuple[type[Exception], ...] = (*_CONNECTION_ERRORS, CommandRefused)
 _ERRORS: tuple[type[Exception], ...] = (*_OUTAGE_ERRORS, ResponseError)
-
-# Former names, until all callers catch `StoreUnavailable` (or `Unavailable`).
-AWAY: tuple[type[Exception], ...] = (*_OUTAGE_ERRORS, StoreUnavailable)
-OUTAGE: tuple[type[Exception], ...] = AWAY
-TROUBLE: tuple[type[Exception], ...] = (*OUTAGE, Unavailable)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import pytest
 from saveany.bot import inbox as module
 from saveany.bot.inbox import MAX_GROUP, Inbox, MessageGroup
 from saveany.embedded import EmbeddedRedis
+from saveany.errors import StoreUnavailable
 from saveany.store import Store, connect
-from saveany.store.db import AWAY
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser, Update
 from saveany.telegram.updates import Batch, Position
@@ -202,7 +202,7 @@ async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
             line.say(press(5))  # does not come again: it must be kept until Redis is back
             line.say(word(2))
             await asyncio.sleep(0)  # the inbox tries to
-            with pytest.raises(AWAY):  # the inbox has given up before
+            with pytest.raises(StoreUnavailable):  # the inbox has given up before
                 await store.preferences.get(7)
             server.start()
             await until(come(handled, 3))
