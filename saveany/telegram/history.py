@@ -15,7 +15,8 @@ from saveany.telegram.account_set import AccountSet
 from saveany.telegram.errors import translated
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
-from saveany.telegram.messages import NotHere, Reader, Withheld, public_name, public_names
+from saveany.telegram.messages import NotHere, Reader, Withheld
+from saveany.telegram.peers import public_name, public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
 

@@ -12,12 +12,12 @@ from telethon.tl import types
 
 from saveany.telegram import media
 from saveany.telegram.links import BotChatKind, MessageLink
-from saveany.telegram.messages import public_name
+from saveany.telegram.peers import public_name
 from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser
 
 _MAGNET = re.compile(r"(?i)\bmagnet:\?\S+")
 
-#: Users and chats by marked id, as returned by `messages.peers_in`.
+#: Users and chats by marked id, as returned by `peers.peers_in`.
 KnownPeers = Mapping[int, Any]
 
 

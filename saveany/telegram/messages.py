@@ -19,6 +19,7 @@ from saveany.telegram.client import Client, refused_peer
 from saveany.telegram.errors import AccountRefused, ErrorKind, describe, kind_of
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, unread_story
+from saveany.telegram.peers import peers_in, public_names
 from saveany.texts import Field, Text
 
 #: Maximum number of files in an album; their message ids are close together.
@@ -370,17 +371,6 @@ def album_candidates(number: int, *, in_bot_chat: bool) -> list[int]:
     return [each for each in range(number - distance + 1, number + distance) if each > 0]
 
 
-def peers_in(reply: Any) -> dict[int, Any]:
-    """The users and chats that came with a reply or an update, by marked id."""
-    peers = (*(getattr(reply, "users", None) or ()), *(getattr(reply, "chats", None) or ()))
-    return {utils.get_peer_id(each): each for each in peers}
-
-
-def public_names(reply: Any) -> dict[int, str]:
-    """The usernames of the users and chats that came with a reply, by marked id."""
-    return {marked: public_name(each) for marked, each in peers_in(reply).items()}
-
-
 def _next_page(reply: Any) -> functions.messages.GetDialogsRequest | None:
     """The request for the next page of dialogs: Telegram pages by date, id and chat of the last dialog's
     message."""
@@ -438,13 +428,6 @@ def _all_names(chat: Any) -> set[str]:
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()
     active = {each.username.lower() for each in several if each.active}
     return active | {(getattr(chat, "username", None) or "").lower()}
-
-
-def public_name(chat: Any) -> str:
-    """The main username of a chat or user, which may have several; "" without one."""
-    several: Iterable[Any] = getattr(chat, "usernames", None) or ()
-    active = next((each.username for each in several if each.active), "")
-    return getattr(chat, "username", None) or active
 
 
 def _reason_for_no_file(message: Any) -> Text:

@@ -29,7 +29,8 @@ from saveany.telegram import incoming
 from saveany.telegram.client import Backoff, Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
-from saveany.telegram.messages import NotHere, Reader, peers_in
+from saveany.telegram.messages import NotHere, Reader
+from saveany.telegram.peers import peers_in
 from saveany.telegram.update_types import TelegramUser, Update
 
 #: Seconds without a push after which the bot polls for updates.
