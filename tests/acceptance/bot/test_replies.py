@@ -50,6 +50,6 @@ async def test_help_lists_what_works_here(anna: Person) -> None:
     await anna.send(BOT, "/help")
     text = (await anna.hears(lambda message: True)).text
     assert "✅ files in Telegram messages" in text
-    assert "❌ torrents and magnet links, with aria2: switched off; set enable = true in [aria2]" in text
+    assert "❌ torrents and magnet links, with aria2: disabled; set enable = true in [aria2]" in text
     assert "/dl:" in text
     assert "/aria2dl:" not in text

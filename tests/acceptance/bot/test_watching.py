@@ -109,15 +109,15 @@ MISTAKES = {
     "https://t.me/+abcdef": "invite link",
     "-1001699999999": "not a member",
     "!? name=x": "not a Telegram link",
-    "@channel name=(": "no regular expression",
+    "@channel name=(": "not a regular expression",
     "@channel -> cloud:x": "You may not use a storage named cloud",
     "@channel -> nowhere": "STORAGE:FOLDER",
-    "@channel -> local1:../x": "That does not work",
+    "@channel -> local1:../x": "cannot lead out of the storage",
     "@channel from yesterday": "number of a message",
     "@channel from 0": "number of a message",
     "@channel notify=often": "notify=digest",
-    "@channel size>big": "That does not work",
-    '@channel name="': "That does not work",
+    "@channel size>big": "is not a size",
+    '@channel name="': "is not a condition",
 }
 
 
