@@ -117,7 +117,7 @@ MISTAKES = {
     "@channel from 0": "number of a message",
     "@channel notify=often": "notify=digest",
     "@channel size>big": "is not a size",
-    '@channel name="': "is not a condition",
+    '@channel name="': "has no value",
 }
 
 
