@@ -132,4 +132,4 @@ async def test_mistakes(stack: Stack, anna: Person) -> None:
         assert answer in said.text, (words, said.text)
     stack.sandbox.faults.add("flood_wait=100,method=messages.getHistory,count=1")
     await anna.send(BOT, "/watch @channel")
-    await anna.hears(says("asks to wait 100 s; try it again later"))
+    await anna.hears(says("asks to wait 100 s; try again later"))
