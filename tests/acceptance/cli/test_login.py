@@ -113,7 +113,7 @@ async def test_a_user_by_phone(stack: Stack) -> None:
 
 async def test_a_wrong_number_is_asked_for_again(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", "+49123")) as terminal:
-        await terminal.expect("knows no such number")
+        await terminal.expect("does not know this number")
         terminal.type(f"{stack.sandbox.phone}\n")
         await terminal.expect("Login code")
         await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
@@ -263,7 +263,7 @@ async def test_without_a_terminal_nothing_is_asked(stack: Stack) -> None:
     async def ask(*words: str, command: str) -> None:
         result = await stack.saveany("login", *words)
         assert result.code == 2
-        advised = re.search(r"use one: saveany --config (\S+) (.*)\n", result.err)
+        advised = re.search(r"run this on one: saveany --config (\S+) (.*)\n", result.err)
         assert advised
         assert advised[1] == str(stack.config_file)
         assert advised[2] == command

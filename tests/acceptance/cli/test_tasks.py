@@ -172,7 +172,7 @@ async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
         running, "history", "annual rep", "--status", "completed", "--from", "2020-01-01"
     )
     result = await running.saveany("history", "annual rep", "--to", "2020-01-01")
-    assert (result.code, result.out, result.err) == (0, "", "No ended task matches.\n")
+    assert (result.code, result.out, result.err) == (0, "", "No ended task matches the filters.\n")
     found = json.loads(await run(running, "history", "--json"))["tasks"]
     assert found[0]["task_id"] == done
     assert "--from must look like 2026-01-31" in await fails(running, "history", "--from", "monday", code=2)
