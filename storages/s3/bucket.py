@@ -149,7 +149,7 @@ class S3Bucket:
             return Fenced(
                 "storage {storage!r}: the upload is gone; another worker has taken it over", storage=self.name
             )
-        kind, text = MEANINGS.get(code, (None, ""))
+        kind, text = MEANINGS.get(code or str(status), (None, ""))
         if kind is None:
             kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
             text = f"the service replied {code} (HTTP {status})"
@@ -215,10 +215,14 @@ class S3Bucket:
         return Receipt(path, size, version_of(head))
 
     async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> str:
-        """Make a multipart upload an object; returns its version. Raises `NameTaken` and `Fenced`."""
+        """Make a multipart upload an object; returns its version, "" if a later read may report another one.
+        Raises `NameTaken` and `Fenced`."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
         arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
-        return await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+        version = await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+        # `rclone serve s3` reports another ETag here than to every later request.
+        head = await self.head(key)
+        return version if head is not None and version_of(head) == version else ""
 
     async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
         """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""

@@ -249,7 +249,7 @@ async def test_no_worker_is_told(there: Installation) -> None:
     for worker in list(there.running.workers):
         await there.running.terminate(worker)
     following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
-    assert "no worker that can do it is running" in await told(following)
+    assert "no running worker has this source" in await told(following)
     await there.running.start_worker()
     await asyncio.wait_for(following.communicate(), 90)
     assert following.returncode == 0

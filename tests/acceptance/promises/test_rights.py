@@ -53,7 +53,7 @@ async def test_a_restricted_user_reads_only_what_the_bot_sees(stack: Stack) -> N
 async def test_an_account_that_is_not_there_reads_nothing(stack: Stack) -> None:
     status, error = await ended(stack, PUBLIC, OTHER)
     assert status == "failed"
-    assert "read through nobody only" in error
+    assert "read only through these accounts: nobody" in error
 
 
 async def test_a_file_that_is_read_again_is_read_by_the_same_accounts(stack: Stack) -> None:

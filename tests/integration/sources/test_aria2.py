@@ -467,7 +467,7 @@ def test_a_missing_program_is_reported(tools: Tools, tmp_path: Path) -> None:
         ({"on-download-complete": "/bin/sh"}, "cannot be set here"),
         ({"out": "../x"}, "cannot be set here"),
         ({"all-proxy": ""}, "cannot be set here"),
-        ({"header": "a\nb"}, "one line"),
+        ({"header": "a\nb"}, "a single line"),
     ],
 )
 def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> None:
