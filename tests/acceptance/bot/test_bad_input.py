@@ -43,7 +43,7 @@ async def test_a_button_of_somebody_else(stack: Stack, anna: Person) -> None:
         shown = await other.client.get_messages("theothers", ids=card.id)
         refused: Any = await other.press(shown, "local1")
     assert refused.alert
-    assert "not for you" in refused.message
+    assert "for someone else" in refused.message
     await anna.press(card, "local1")
     await anna.hears(says("Saved"))
 

@@ -109,7 +109,7 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
 
     async def all_use_it() -> bool:
         files = [newest(stack, role) for role in ("worker", "bot")]
-        return all(re.search("telegram account ready.*account=me", file.read_text()) for file in files)
+        return all(re.search("account_ready.*account=me", file.read_text()) for file in files)
 
     await until(all_use_it)
     task = await stack.add(f"https://t.me/c/{samples.PRIVATE}/5")  # the bot is no member

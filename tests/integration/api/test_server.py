@@ -18,7 +18,7 @@ from tests.integration.api.conftest import AUTH, create, until
 def test_a_taken_port_names_the_option() -> None:
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"port {port} is taken.*--port.*api\.port"):
+        with pytest.raises(ConfigError, match=rf"port {port} is used by another program.*--port.*api\.port"):
             bind("127.0.0.1", port)
 
 
