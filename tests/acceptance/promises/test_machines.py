@@ -300,7 +300,7 @@ async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
         return "in use on another machine" in (await accounts(second)).get("user", "")
 
     await until(refused, 30, "word of B that A has the login")
-    assert "stop SaveAny there, or give this machine its own login" in (await accounts(second))["user"]
+    assert "stop SaveAny there, or give this machine a separate login" in (await accounts(second))["user"]
     waits = await two.post(ONE_MIB, storage_name="disk")
     for n in range(3):
         done = await two.post(ONE_MIB, str(n), storage_name="nas")

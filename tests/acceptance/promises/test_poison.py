@@ -32,7 +32,7 @@ async def spoil(site: Site) -> dict[str, str]:
     for name, value, words in (
         ("spec", "{", "cannot be read: it is damaged"),
         ("spec", '{"v":9}', "newer version of SaveAny"),
-        ("items_total", 2, "its list of files is lost"),
+        ("items_total", 2, "its file records are lost"),
     ):
         task_id = await accept(store)
         await store.db.do("HSET", f"sa:task:{task_id}", name, value)
