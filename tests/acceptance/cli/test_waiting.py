@@ -169,7 +169,7 @@ async def test_a_task_that_was_put_off_goes_on_as_soon_as_its_server_is_back(the
     task_id = (await there.running.add(SLOW, storage_name="dav"))["task_id"]
     await there.running.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
     there.doors["dav"].shut()
-    await there.running.wait(task_id, lambda task: "goes on in" in task.get("waiting", ""))
+    await there.running.wait(task_id, lambda task: "continues in" in task.get("waiting", ""))
     there.running.sandbox.faults.remove(slow)
     store = await open_store(there.running.redis_url)
     try:
@@ -217,7 +217,7 @@ async def test_a_flood_wait_is_told_with_its_end(there: Installation) -> None:
     flood = there.running.sandbox.faults.add("flood_wait=3000,method=channels.getMessages")
     task_id = (await there.running.add(PDF, storage_name=STORAGE))["task_id"]
     try:
-        task = await there.running.wait(task_id, lambda task: "goes on in" in task.get("waiting", ""))
+        task = await there.running.wait(task_id, lambda task: "continues in" in task.get("waiting", ""))
         assert "Telegram asks to wait" in task["waiting"]
     finally:
         there.running.sandbox.faults.remove(flood)

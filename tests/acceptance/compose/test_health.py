@@ -33,7 +33,7 @@ def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("role", ["worker", "bot"])
 def test_no_redis(role: str, nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([role]) == 1
-    assert "(Redis) does not answer" in capsys.readouterr().err
+    assert "(Redis) does not respond" in capsys.readouterr().err
 
 
 def test_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
