@@ -70,7 +70,7 @@ async def test_a_chat_with_the_bot_saves_a_file(tmp_path: Path) -> None:
     types("!file /no/such/file")
     await hears("! Cannot send /no/such/file")
     types("https://t.me/channel/123")
-    await hears("Where shall it go?")
+    await hears("Where should I save this?")
     await hears("[1]")
     types("1")
     await hears("file.pdf")
