@@ -215,14 +215,14 @@ class S3Bucket:
         return Receipt(path, size, version_of(head))
 
     async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> str:
-        """Make a multipart upload an object; returns its version, "" if a later read may report another one.
+        """Make a multipart upload an object; returns its version, "" if it is gone again.
         Raises `NameTaken` and `Fenced`."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
         arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
-        version = await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
-        # `rclone serve s3` reports another ETag here than to every later request.
+        await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+        # Some services (`rclone serve s3`) reply with another ETag than to every later request.
         head = await self.head(key)
-        return version if head is not None and version_of(head) == version else ""
+        return version_of(head) if head is not None else ""
 
     async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
         """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""
