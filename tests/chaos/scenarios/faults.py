@@ -39,7 +39,7 @@ _ALONE = (
     Case("silent,every=3,count=1"),
     Case("one_address"),
     Case(f"delete,{_HALF}", error="deleted"),
-    Case(f"edit={{other}},{_HALF}", error="edited since"),
+    Case(f"edit={{other}},{_HALF}", error="was edited"),
 )
 
 #: The last ones: they take an account out of service, the bot's for as long as it needs to log in again.
