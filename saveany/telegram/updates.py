@@ -79,6 +79,8 @@ class Feed:
         self._read_all = True  # read everything: the connection is new, or was lost
         self._read_private = False  # read private chats and small groups
         self._groups: dict[int, int] = {}  # groups to read -> time from which on their messages count
+        self._started = 0  # date of the position from which everything was last read
+        self._complete: dict[int, int] = {}  # group -> date of the position when it was last read completely
         self._first_pts: dict[int, int] = {}  # group -> pts before the first update that was pushed
         self._queries: list[Update] = []
         self._recent_queries: deque[int] = deque(maxlen=_MAX_REMEMBERED)
@@ -120,6 +122,7 @@ class Feed:
             return [], _changed(position, channels=self._first_pts | position.channels)
         if self._read_all:
             self._read_all, self._read_private = False, True
+            self._started = position.date
             self._groups |= dict.fromkeys(position.channels, 0)
         if self._read_private:
             return await self._read_private_chats(position)
@@ -157,15 +160,17 @@ class Feed:
             self._groups.setdefault(group, 0)
             self._first_pts.setdefault(group, max(1, update.pts - update.pts_count))
         elif isinstance(update, types.UpdateChannelTooLong):
-            self._mark_for_reading(update, position)
+            self._mark_for_reading(update.channel_id, position)
         elif not isinstance(update, _ABOUT_KNOWN_MESSAGES):
             self._read_private = True
 
-    def _mark_for_reading(self, update: types.UpdateChannelTooLong, position: Position) -> None:
-        """A supergroup that is seen for the first time has no position; it is read from the current date
-        on."""
-        group = update.channel_id
-        self._groups.setdefault(group, 0 if group in position.channels else position.date)
+    def _mark_for_reading(self, group: int, position: Position) -> None:
+        """Of a supergroup without a position, only the messages since it was last read completely count."""
+        self._groups.setdefault(group, 0 if group in position.channels else self._unread_since(group))
+
+    def _unread_since(self, group: int) -> int:
+        """The time up to which a group was read; `position.date` may be later than its oldest unread message."""
+        return self._complete.get(group, self._started)
 
     # Reading.
 
@@ -192,7 +197,7 @@ class Feed:
         else:
             for update in reply.other_updates:
                 if isinstance(update, types.UpdateChannelTooLong):
-                    self._mark_for_reading(update, position)
+                    self._mark_for_reading(update.channel_id, position)
             updates = await self._to_updates(reply.new_messages, reply)
             after = _position(reply.state if complete else reply.intermediate_state, position.channels)
         self._read_private = not complete
@@ -218,14 +223,15 @@ class Feed:
             updates, after = await self._to_updates(reply.new_messages, reply, since), reply.pts
         if reply.final:
             del self._groups[group]
+            self._complete[group] = position.date
         return updates, _changed(position, channels=position.channels | {group: after})
 
     def _skip(self, position: Position, group: int, error: tg.RPCError) -> Position:
         """Skip a group that cannot be read, so that it does not block the others. A group whose position is
-        invalid starts from the current date."""
+        invalid is read from the time on when it was last read."""
         _log.warning("group_skipped", group=group, reason=str(describe(error)))
         if isinstance(error, _BAD_POSITION) and group in position.channels:
-            self._groups[group] = position.date
+            self._groups[group] = self._unread_since(group)
         else:
             del self._groups[group]
         if not isinstance(error, (*_GONE, *_BAD_POSITION)):

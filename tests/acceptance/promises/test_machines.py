@@ -112,6 +112,14 @@ class Two(Site):
         assert ready.status_code == 503
         assert words in ready.json()["message"]
 
+    async def ready(self, name: str) -> None:
+        """Wait until no worker reports a problem of that storage any more: each probes it in its own time."""
+
+        async def told() -> bool:
+            return await self.problem(name) == ""
+
+        await until(told, BACK, f"word that {name} is ready")
+
     async def untouched(self, task_id: str) -> None:
         """Nobody has tried that task."""
         task = await self.task(task_id)
@@ -204,7 +212,7 @@ async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
         task = await two.ended(task_id, BACK)
         assert (task["status"], task["attempts"]) == ("completed", 1)
     assert two.a.files("nas") == [MARK, *(f"{n}/1MiB.bin" for n in ("at-once", "before", "later"))]
-    assert await two.problem("nas") == ""
+    await two.ready("nas")
     assert worker.process.returncode is None
 
 
