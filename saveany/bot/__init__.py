@@ -1,1 +1,1 @@
-"""The Telegram bot: what a person does without a terminal, on the planner, queue and store of the API."""
+"""The Telegram bot: saves files and manages tasks from a chat, with the services that the API uses."""

@@ -1,4 +1,4 @@
-"""The bot process. Any number may run; one of them is the bot, and the others wait to take over."""
+"""The bot process. Any number may run; one of them is active, and the others wait to take over."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ log = get_logger("saveany.bot")
 
 
 class _LockLost(Exception):
-    """Another process is the bot now."""
+    """Another process is the active bot now."""
 
 
 async def serve(config: Config, url: str) -> None:
-    """Be the bot until SIGTERM or SIGINT. Raises `ConfigError` if no token is set."""
+    """Serve as the bot until SIGTERM or SIGINT. Raises `ConfigError` if no token is set."""
     if not config.telegram.token.get_secret_value():
         raise ConfigError("telegram.token is not set: get a token from @BotFather and add it to config.toml")
     serving = asyncio.create_task(_serve(config, url))
@@ -64,10 +64,10 @@ async def _serve(config: Config, url: str) -> None:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)
         while True:
-            await until_done("bot", partial(_one_term, config, store), _POLL_SECONDS)
+            await until_done("bot", partial(_run_until_lock_lost, config, store), _POLL_SECONDS)
 
 
-async def _one_term(config: Config, store: Store) -> None:
+async def _run_until_lock_lost(config: Config, store: Store) -> None:
     try:
         await _hold_lock_and_run(config, store)
     except* _LockLost:
@@ -75,7 +75,7 @@ async def _one_term(config: Config, store: Store) -> None:
 
 
 async def _hold_lock_and_run(config: Config, store: Store) -> None:
-    """Wait for the lock, then be the bot until it is lost (`_LockLost`)."""
+    """Wait for the lock, then serve as the bot until it is lost (`_LockLost`)."""
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     await _wait_for_lock(store, holder)
     async with AsyncExitStack() as stack:
@@ -126,7 +126,7 @@ async def _wait_for_lock(store: Store, holder: str) -> None:
             if await store.bot.hold(holder):
                 return
             if not logged:
-                log.info("lock_awaited", reason="another process is the bot")
+                log.info("lock_awaited", reason="another bot process is active")
                 logged = True
         except Unavailable as error:
             log.warning("store_unavailable", reason=str(error))

@@ -158,7 +158,7 @@ async def _load(ctx: Context, args: str) -> Card | None:
     cards = memory.readable("card", {token: stored}, lambda pair: _decode(pair[1])) if stored else []
     if not cards:
         days = CARD_SECONDS // (24 * 3600)
-        text = ctx.t("This is done already, or older than {days} days. Send it again.", days=days)
+        text = ctx.t("This was already handled, or is more than {days} days old. Send it again.", days=days)
         await ctx.answer_callback(text, alert=True)
         return None
     (card,) = cards

@@ -24,7 +24,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser, Update
 
-#: How often a call to Telegram is made before a flood wait is reported as an error.
+#: Maximum number of attempts at a call to Telegram before its flood wait is reported as an error.
 _MAX_ATTEMPTS = 5
 #: Maximum length of a storage or folder name on a button, in characters.
 _MAX_LABEL = 50

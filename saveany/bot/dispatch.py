@@ -15,7 +15,7 @@ from saveany.errors import Retryable, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, TelegramUser, Update
 
-#: A user who may not use the bot is told so once in this time, in seconds.
+#: Minimum seconds between two refusals sent to the same user who may not use the bot.
 _STRANGER_SECONDS = 24 * 3600
 #: Pause before an update is handled again after an outage of Redis, in seconds.
 _PAUSE_SECONDS = 1.0

@@ -1,6 +1,6 @@
 """Delivers updates to handlers: each at least once, in the order of their chat, despite crashes.
 
-Updates are stored in Redis in one step with the position behind them, so none is lost and none is received
+Updates are stored in Redis in one step with the position after them, so none is lost and none is received
 twice. Files and links that arrive in quick succession form a group. A group is stored before it is handled,
 so that it is the same one after a restart.
 """
@@ -83,7 +83,7 @@ class Inbox:
     async def run(self) -> None:
         """Receive updates until canceled. During an outage of Redis none are read."""
         stored = await _wait_out_outages(self._memory.inbox)
-        unhandled = self._memory.readable("letter", stored, lambda pair: (pair[0], _decode(pair[1])))
+        unhandled = self._memory.readable("update", stored, lambda pair: (pair[0], _decode(pair[1])))
         for key, update in sorted(unhandled, key=_order):
             self._enqueue(key, update)
         await repeat("updates", self._read, retry=_PAUSE_SECONDS)
@@ -103,7 +103,7 @@ class Inbox:
                 self._enqueue(key, update)
 
     async def _store(self, batch: Mapping[str, Update], position: bytes) -> None:
-        """Store a batch and the position behind it. Nothing else is read until that has succeeded: Telegram
+        """Store a batch and the position after it. Nothing else is read until that has succeeded: Telegram
         does not send button presses again."""
         encoded = {key: _encode(self._without_secret(update)) for key, update in batch.items()}
         await _wait_out_outages(lambda: self._memory.receive(encoded, position))

@@ -1,6 +1,6 @@
 """Keeps the messages that show the progress of tasks up to date.
 
-Each chat has its own pace: one edit at a time, and none that would change nothing. An event of a task only
+Each chat has its own pace: one edit at a time, and no edit without a change. An event of a task only
 marks its messages as outdated. Their text is rendered from the state of the task when they are edited, so a
 chat that had to wait shows the newest state, and a task never waits for a chat.
 """

@@ -1,5 +1,5 @@
 """Renders tasks as messages: Telegram's HTML and buttons, within Telegram's limits for any file name.
-Pure."""
+All functions are pure."""
 
 from __future__ import annotations
 

@@ -108,21 +108,21 @@ def _load(name: str) -> Any:
         target.command(name)(function)
     command = typer.main.get_command(target)
     command.name = name
-    _take_global_options(command)
+    _add_global_options(command)
     return command
 
 
-def _take_global_options(command: Any) -> None:
+def _add_global_options(command: Any) -> None:
     """Accept the options of `saveany` itself after the name of a command, too."""
     for inner in getattr(command, "commands", {}).values():
-        _take_global_options(inner)
-    command.params.extend(_late_options())
+        _add_global_options(inner)
+    command.params.extend(_declared_global_options())
 
 
-def _late_options() -> list[Any]:
-    """The options of `_late` as typer declares them."""
+def _declared_global_options() -> list[Any]:
+    """The options of `_global_options` as typer declares them."""
     declared = typer.Typer(add_completion=False)
-    declared.command()(_late)
+    declared.command()(_global_options)
     return [each for each in typer.main.get_command(declared).params if each.name in ("config", "version")]
 
 
@@ -139,7 +139,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _late(
+def _global_options(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", callback=_keep_config, hidden=True, expose_value=False)
     ] = None,

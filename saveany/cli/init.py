@@ -23,8 +23,10 @@ from saveany.errors import ConfigError, SaveAnyError
 
 T = TypeVar("T")
 
-_COMMENT = "SaveAny. All keys: config.example.toml and docs/reference/config.md. This file contains secrets: "
-"keep it private."
+_COMMENT = (
+    "SaveAny. All keys: config.example.toml and docs/reference/config.md. This file contains secrets: keep "
+    "it private."
+)
 _THIS_MACHINE, _EVERY_NETWORK = "127.0.0.1", "0.0.0.0"  # noqa: S104  used only after a question
 _HOST_VARIABLE = "SAVEANY_API_HOST"
 #: User id for an installation without Telegram; every request needs a user.

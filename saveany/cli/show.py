@@ -47,7 +47,7 @@ def _facts(task: Json) -> Iterator[tuple[str, str]]:
     yield "task", task["task_id"]
     yield "status", task["status"] + stage
     if waiting := task.get("waiting"):
-        yield "waits for", waiting
+        yield "waiting", waiting
     yield "title", task["title"]
     if task["error"]:
         yield "error", task["error"]

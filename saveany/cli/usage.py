@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in words of our own instead of typer's and pydantic's."""
+"""Describes errors of the command line in SaveAny's words instead of typer's and pydantic's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXTRA = re.compile(r"extra argument\(s\) \((.*)\)", re.DOTALL)
 
 
 class CommandGroup(TyperGroup):
-    """A command that has commands inside it; one that it does not have gets a hint."""
+    """A command with subcommands. An unknown subcommand is an error that suggests a similar one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that `args` begins with. Raises `ConfigError` if there is none."""

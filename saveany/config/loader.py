@@ -27,7 +27,7 @@ Model = TypeVar("Model", bound=BaseModel)
 #: Files that are tried, in this order, when none is named.
 DEFAULT_FILES = (Path("config.toml"), Path("/etc/saveany/config.toml"))
 
-#: What tomllib says -> the same in words for a user.
+#: Message of tomllib -> the same in words for a user.
 _TOML_ERRORS = {
     "Invalid value": "a value is missing or not valid; text needs quotes",
     "Cannot overwrite a value": "this key is set twice",

@@ -388,7 +388,7 @@ class Config(Table):
     log: LogConfig = Field(default_factory=LogConfig)
     users: tuple[User, ...] = Field(default=(), description="People who may use this SaveAny.")
     storages: tuple[AnyStorage, ...] = Field(
-        default=(), description="Places where files are saved. After loading, only those that are enabled."
+        default=(), description="Where files are saved. After loading, only the enabled ones remain."
     )
 
     _file: Path | None = PrivateAttr(default=None)

@@ -40,7 +40,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Variables:
-    """Settings from the environment, and what is wrong with them."""
+    """Settings from the environment, and the problems found in them."""
 
     settings: list[Setting] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ def read_variables(env: Mapping[str, str]) -> Variables:
             found.warnings.append(f"{variable} has no effect")
         else:
             found.problems.append(f"{variable}: there is no such setting; {_hint(variable) or 'unset it'}")
-    found.problems += _doubles(found.settings)
+    found.problems += _duplicates(found.settings)
     return found
 
 
@@ -87,7 +87,7 @@ def _add(found: Variables, variable: str, text: str) -> None:
     found.settings.append(Setting(key, variable, key.parse(text)))
 
 
-def _doubles(settings: list[Setting]) -> Iterator[str]:
+def _duplicates(settings: list[Setting]) -> Iterator[str]:
     given: set[str] = set()
     for setting in settings:
         if setting.key.dotted in given:

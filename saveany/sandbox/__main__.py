@@ -44,7 +44,7 @@ async def _open_more(sandbox: Sandbox, options: argparse.Namespace) -> None:
     if options.cdn:
         await sandbox.open_cdn(*options.cdn)
     for dc in options.dead_address:
-        await sandbox.add_silence(dc, media_only=True)
+        await sandbox.add_unresponsive_address(dc, media_only=True)
     for dc in options.media_address:
         await sandbox.listen(dc, media_only=True)
 

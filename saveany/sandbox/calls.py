@@ -1,4 +1,4 @@
-"""Calls: the properties of requests by which faults and counters select them."""
+"""`Call`: the properties of a request by which faults and counters select it."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -31,7 +31,7 @@ class Content(Protocol):
 
 
 @dataclass(frozen=True)
-class Literal:
+class LiteralContent:
     """A file with the given bytes."""
 
     data: bytes
@@ -71,7 +71,7 @@ class ContentStore:
             self._file.close()
 
 
-class Parts(Mapping[int, bytes]):
+class UploadedParts(Mapping[int, bytes]):
     """The uploaded parts of a file, by number."""
 
     def __init__(self, store: ContentStore) -> None:
@@ -98,10 +98,10 @@ class Parts(Mapping[int, bytes]):
 
 
 @dataclass(frozen=True)
-class Pieces:
+class UploadedContent:
     """A file uploaded in parts from 0 on, all of the same length except the last."""
 
-    parts: Parts
+    parts: UploadedParts
 
     @cached_property
     def size(self) -> int:

@@ -42,7 +42,7 @@ from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.world import World
 
 #: Methods of these namespaces work for frozen accounts (https://core.telegram.org/api/auth#frozen-accounts).
-_FROZEN_MAY = frozenset(
+_ALLOWED_WHEN_FROZEN = frozenset(
     {"account", "auth", "help", "ping", "pingDelayDisconnect", "updates", "upload", "users"}
 )
 _NUMBER, _INTEGER, _RATE = r"\d+(\.\d+)?", r"\d+", r"[1-9]\d*"
@@ -86,7 +86,7 @@ class Fault:
         if not re.fullmatch(kind.value, self.value):
             raise ValueError(f"Fault {self.kind}: the value {self.value!r} is not valid.")
         if self.every < 1:
-            raise ValueError(f"Fault {self.kind}: every={self.every} is not a number from 1 on.")
+            raise ValueError(f"Fault {self.kind}: every={self.every} is not a positive number.")
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
@@ -253,7 +253,7 @@ def _frozen(fault: Fault, outcome: Outcome, world: World) -> None:
     namespace = outcome.call.method.partition(".")[0]
     if namespace == "channels":  # as if it were a member of none
         outcome.error = RpcFailure(400, "FROZEN_PARTICIPANT_MISSING")
-    elif namespace not in _FROZEN_MAY:
+    elif namespace not in _ALLOWED_WHEN_FROZEN:
         outcome.error = RpcFailure(420, "FROZEN_METHOD_INVALID")
 
 

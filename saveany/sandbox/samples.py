@@ -11,7 +11,7 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.content import MIB, Content, ContentStream, Literal
+from saveany.sandbox.content import MIB, Content, ContentStream, LiteralContent
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.faults import Faults
 from saveany.sandbox.world import EPOCH, Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
@@ -174,7 +174,7 @@ def _files(home: int, second: int) -> list[StoredFile]:
     return [
         StoredFile(
             id=1001,
-            content=Literal(pdf("Saved by SaveAny.")),
+            content=LiteralContent(pdf("Saved by SaveAny.")),
             name="file.pdf",
             mime="application/pdf",
             dc=home,
@@ -202,7 +202,7 @@ def _nameless(id_: int, size: int, mime: str, attribute: Any, dc: int) -> Stored
 def _photo(id_: int, dc: int) -> StoredFile:
     """A photo in three sizes with different contents; a download must return the largest."""
     sizes = (("s", 80, 60), ("m", 320, 240), ("y", 640, 480))
-    pictures = tuple(Picture(t, w, h, Literal(jpeg(w, h, 40 * (id_ - 1007)))) for t, w, h in sizes)
+    pictures = tuple(Picture(t, w, h, LiteralContent(jpeg(w, h, 40 * (id_ - 1007)))) for t, w, h in sizes)
     return StoredFile(id=id_, content=pictures[-1].content, mime="image/jpeg", pictures=pictures, dc=dc)
 
 

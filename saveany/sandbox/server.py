@@ -76,7 +76,7 @@ class Sandbox:
         self.advertise(dc, *address, **flags)
         return address
 
-    async def add_silence(self, dc: int, **flags: Any) -> None:
+    async def add_unresponsive_address(self, dc: int, **flags: Any) -> None:
         """Announce another address of a data centre that accepts connections but never replies."""
 
         async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,10 +15,10 @@ _PATTERNS: tuple[tuple[type, re.Pattern[str]], ...] = (
     (tl.MessageEntityHashtag, re.compile(r"(?<![\w&/])#\w*[^\W\d]\w*")),
 )
 
-Text = tuple[str, tuple[Any, ...]]
+StyledText = tuple[str, tuple[Any, ...]]
 
 
-def received(text: str, entities: Sequence[Any] | None) -> Text:
+def received(text: str, entities: Sequence[Any] | None) -> StyledText:
     """A trimmed text and its entities: those given by the sender and those found by the service."""
     trimmed = text.strip()
     shift = _units(text[: len(text) - len(text.lstrip())])

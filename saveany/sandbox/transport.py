@@ -33,8 +33,8 @@ class Stream:
         data = await self._reader.readexactly(count - len(ahead))
         return ahead + (self._incoming.update(data) if self._incoming else data)
 
-    def give_back(self, data: bytes) -> None:
-        """Return bytes, so that the next `take` starts with them."""
+    def unread(self, data: bytes) -> None:
+        """Put bytes back, so that the next `take` starts with them."""
         self._ahead = data + self._ahead
 
     def obfuscate(self, head: bytes) -> int:
@@ -70,7 +70,7 @@ async def accept(reader: asyncio.StreamReader) -> Transport:
         return Intermediate(stream)
     start += await stream.take(4)
     if start[4:] == bytes(4):
-        stream.give_back(start)
+        stream.unread(start)
         return Full(stream)
     tag = stream.obfuscate(start + await stream.take(56))
     if tag == _ABRIDGED:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from saveany.sandbox.content import ContentStore, Parts
+from saveany.sandbox.content import ContentStore, UploadedParts
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.model import (
     EPOCH,
@@ -57,7 +57,7 @@ class World:
         self.files: dict[int, StoredFile] = {}
         self.stories: dict[tuple[int, int], StoredFile] = {}  # by owner (account or channel) and id
         self.store = ContentStore()
-        self.uploads: dict[tuple[int, int], Parts] = {}  # by account and the client's file id
+        self.uploads: dict[tuple[int, int], UploadedParts] = {}  # by account and the client's file id
         self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # account, random id -> chat, message
         self.callback_queries: dict[int, Any] = {}  # callback queries without a reply, by id
         self.callback_timeout = 10.0  # seconds that a bot has to reply to a callback query

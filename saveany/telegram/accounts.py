@@ -18,13 +18,13 @@ from saveany.errors import NeedsLogin, Permanent, TaskError
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.client import Client
+from saveany.telegram.downloader import Downloader, Range, Write
 from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
 from saveany.telegram.messages import Reader, Withheld
-from saveany.telegram.parallel import Downloader, Range, Write
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder

@@ -45,14 +45,14 @@ class CdnFailed(Retryable):
 class CdnRedirect:
     """Reads one file of `size` bytes from the CDN, decrypts it and checks its hashes."""
 
-    def __init__(self, answer: types.upload.FileCdnRedirect, size: int) -> None:
-        self.dc_id = int(answer.dc_id)
+    def __init__(self, reply: types.upload.FileCdnRedirect, size: int) -> None:
+        self.dc_id = int(reply.dc_id)
         self._size = size
-        self._token = bytes(answer.file_token)
-        self._key = algorithms.AES(bytes(answer.encryption_key))
-        self._iv = bytes(answer.encryption_iv)
+        self._token = bytes(reply.file_token)
+        self._key = algorithms.AES(bytes(reply.encryption_key))
+        self._iv = bytes(reply.encryption_iv)
         self._hashes: dict[int, types.FileHash] = {}
-        self._add_hashes(answer.file_hashes)
+        self._add_hashes(reply.file_hashes)
 
     async def part(self, offset: int, limit: int, call_cdn: Call, call_home: Call) -> bytes:
         """The `limit` bytes from `offset` on, checked against their hashes. A part never crosses a 1 MiB
@@ -62,14 +62,14 @@ class CdnRedirect:
         """
         start, length = _covering_part(offset, limit)
         request = _anonymous(functions.upload.GetCdnFileRequest(self._token, start, length))
-        answer = await call_cdn(request)
-        if isinstance(answer, types.upload.CdnFileReuploadNeeded):  # the CDN has dropped the file
-            again = functions.upload.ReuploadCdnFileRequest(self._token, bytes(answer.request_token))
+        reply = await call_cdn(request)
+        if isinstance(reply, types.upload.CdnFileReuploadNeeded):  # the CDN has dropped the file
+            again = functions.upload.ReuploadCdnFileRequest(self._token, bytes(reply.request_token))
             self._add_hashes(await call_home(again))
-            answer = await call_cdn(request)
-        if not isinstance(answer, types.upload.CdnFile):
+            reply = await call_cdn(request)
+        if not isinstance(reply, types.upload.CdnFile):
             raise CdnFailed("The CDN does not have the file.")
-        data = self._decrypt(start, answer.bytes)
+        data = self._decrypt(start, reply.bytes)
         if len(data) != min(length, self._size - start):
             raise CdnFailed(
                 "The CDN sent {received} bytes at {offset}; {expected} were expected.",

@@ -71,7 +71,7 @@ async def with_timeout(seconds: float, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({future}, timeout=seconds)
         if not future.done():
-            raise TimeoutError(f"no reply with_timeout {seconds:.0f} s")
+            raise TimeoutError(f"no reply within {seconds:.0f} s")
         if future.cancelled():
             raise ConnectionError("the connection was closed")
         error = future.exception()
@@ -193,7 +193,7 @@ class Client:
             await self._disconnect()
 
     async def call(self, request: TLRequest) -> Any:
-        """The reply to one request. Waits out short flood waits and reconnects, both with_timeout limits.
+        """The reply to one request. Waits out short flood waits and reconnects, both within limits.
 
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than once,
         so it must be safe to repeat.
@@ -315,7 +315,7 @@ class Client:
         return is_usable(self._telegram._sender)
 
     async def connect(self) -> None:
-        """Connect, unless already wait_connected."""
+        """Connect, unless already connected."""
         async with self._lock:
             if is_usable(self._telegram._sender):
                 return

@@ -27,17 +27,17 @@ class DeliveryMethod(StrEnum):
     SMS = "Telegram has sent a login code by SMS."
     SMS_WORD = "Telegram has sent a word by SMS; that word is the login code."
     SMS_PHRASE = "Telegram has sent a few words by SMS; all of them are the login code."
-    CALL = "Telegram calls your phone and says the login code."
-    FLASH_CALL = "Telegram calls your phone for a moment; the login code is the number that calls: {detail}."
+    CALL = "Telegram will call your phone and read out the login code."
+    FLASH_CALL = "Telegram will call your phone briefly; the login code is the caller's number: {detail}."
     MISSED_CALL = (
-        "Telegram calls your phone and hangs up; the login code is the last {length} digits of the number "
-        "that calls, which begins with {detail}."
+        "Telegram will call your phone and hang up; the login code is the last {length} digits of the "
+        "caller's number, which begins with {detail}."
     )
     FRAGMENT = "Telegram has sent a login code to your account at Fragment: {detail}"
     EMAIL = "Telegram has sent a login code by e-mail to {detail}."
     FIREBASE = (
-        "Telegram sends a login code by SMS, through a service that may serve its own apps only. If none "
-        "comes, log in by QR code."
+        "Telegram is sending a login code by SMS, through a service that may work only for its own apps. If "
+        "no code arrives, log in by QR code."
     )
 
 
@@ -102,17 +102,17 @@ _NOT_ABOUT_CODES: tuple[type[BaseException], ...] = (
 )
 
 
-def sent(answer: Any) -> CodeSent:
+def sent(reply: Any) -> CodeSent:
     """Where auth.sendCode has sent the code. Raises `NoCode`."""
-    if isinstance(answer, types.auth.SentCodePaymentRequired):
+    if isinstance(reply, types.auth.SentCodePaymentRequired):
         raise NoCode(Text("it demands a payment for the SMS, which only its own app can make"))
-    if isinstance(answer.type, types.auth.SentCodeTypeSetUpEmailRequired):
+    if isinstance(reply.type, types.auth.SentCodeTypeSetUpEmailRequired):
         raise NoCode(Text("set up an e-mail address for logins first, in Telegram's own app"))
-    if type(answer.type) not in _METHODS:
+    if type(reply.type) not in _METHODS:
         raise NoCode(Text("it sends the code in a way that SaveAny does not know"))
-    method, field = _METHODS[type(answer.type)]
-    detail = getattr(answer.type, field) if field else ""
-    return CodeSent(method, detail, getattr(answer.type, "length", 0) or 0)
+    method, field = _METHODS[type(reply.type)]
+    detail = getattr(reply.type, field) if field else ""
+    return CodeSent(method, detail, getattr(reply.type, "length", 0) or 0)
 
 
 @contextmanager

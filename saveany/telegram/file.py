@@ -46,7 +46,7 @@ class PoolFactory(Protocol):
     """Returns the connection pool of an account and a data centre, which may be one of the CDN."""
 
     def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
-        """See `parallel.Downloader.pool`."""
+        """See `downloader.Downloader.pool`."""
 
 
 _log = get_logger("saveany.telegram")

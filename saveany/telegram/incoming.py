@@ -83,7 +83,7 @@ def _file(found: types.Message) -> Attachment | None:
     file = next(iter(media.files_in(found, "", previews=False)), None)
     if file is not None:
         return Attachment(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
-    if media.price(found) or media.unread_story(found):
+    if media.price(found) or media.story_without_content(found):
         return Attachment(kind="document", size=0)
     return None
 

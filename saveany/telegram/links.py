@@ -16,20 +16,20 @@ from saveany.errors import InvalidInput
 from saveany.texts import Field, Text
 
 #: Message ids are positive signed 32-bit integers.
-MAX_MESSAGE = 2**31 - 1
+MAX_MESSAGE_ID = 2**31 - 1
 #: Maximum number of message ids in one link.
 MAX_RANGE = 10_000
 #: The largest possible channel id (https://core.telegram.org/api/bots/ids).
-MAX_CHANNEL = 997_852_516_352
+MAX_CHANNEL_ID = 997_852_516_352
 #: Start of the canonical links to messages in chats with the bot.
 BOT_CHAT_PREFIX = "tg://openmessage?"
 #: The largest possible user id (https://core.telegram.org/api/bots/ids).
-MAX_PERSON = 2**40 - 1
+MAX_USER_ID = 2**40 - 1
 
 _BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567890: -(10**12 + id)
 _ADVICE = "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
 
-#: First path segments of links that lead to something else than a chat; none of them is a username.
+#: First path segments of links that lead to something other than a chat; none of them is a username.
 _NOT_A_CHAT = {
     "addemoji": "a set of emoji",
     "addlist": "a chat folder",
@@ -126,7 +126,7 @@ def parse(text: str) -> MessageLink:
     """The message or range that `text` links to. Brackets, Markdown and words around the link are ignored.
 
     Raises `InvalidInput` (field `links`) with the reason: no Telegram link, two different ones, or a
-    link to something else than a message.
+    link to something other than a message.
     """
     links = {_web_link(m) if m.re is _WEB else _app_link(m) for m in _matches(text)}
     if not links:
@@ -204,7 +204,7 @@ def _bot_chat_link(options: Mapping[str, str]) -> MessageLink:
     """A message in a chat with the bot, in the form that Telegram's apps use for private chats."""
     bot_chat: BotChatKind = "user" if "user_id" in options else "chat"
     chat = _number(options.get(f"{bot_chat}_id", ""))
-    if not 0 < chat <= MAX_PERSON:
+    if not 0 < chat <= MAX_USER_ID:
         raise _refused("This link names no chat.")
     message = _message(options.get("message_id", ""), "message")
     return MessageLink(chat, message, single="single" in options, bot_chat=bot_chat)
@@ -272,18 +272,18 @@ def _channel(words: Sequence[str]) -> int:
     word = words[0] if words else ""
     bot_api = _BOT_API_ID.fullmatch(word)
     number = int(bot_api[1]) - _BOT_API_OFFSET if bot_api else _number(word)
-    if not 0 < number <= MAX_CHANNEL:
+    if not 0 < number <= MAX_CHANNEL_ID:
         raise _refused("The channel id in this link is not valid: it must be a number such as 1234567890.")
     return number
 
 
 def _message(word: str, noun: str) -> int:
     number = _number(word)
-    if not 0 < number <= MAX_MESSAGE:
+    if not 0 < number <= MAX_MESSAGE_ID:
         raise _refused(
             "The {noun} id in this link is not a number from 1 to {maximum}.",
             noun=Text(noun),
-            maximum=MAX_MESSAGE,
+            maximum=MAX_MESSAGE_ID,
         )
     return number
 
@@ -302,7 +302,7 @@ def _seconds(word: str) -> int | None:
         return None
     hours, minutes, seconds = (int(match[unit] or 0) for unit in "hms")
     total = hours * 3600 + minutes * 60 + seconds
-    return total if 0 < total <= MAX_MESSAGE else None
+    return total if 0 < total <= MAX_MESSAGE_ID else None
 
 
 def _options(query: str | None) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ BOTS = (BOT, LISTENER)
 
 _TRIES = 3
 _SCAN_SECONDS = 300.0  # time to scan a QR code before the login is given up
-_SCAN_POLL = 3.0
+_SCAN_POLL_SECONDS = 3.0
 
 
 class Question(StrEnum):
@@ -63,7 +63,7 @@ async def login_bot(table: TelegramTable, data_dir: Path, token: str = "", *, pr
     name."""
     folder, settings = SessionFolder(data_dir), read(table, proxy)
     async with folder.lock(BOT):
-        return (await bot(settings, folder, token or table.token.get_secret_value())).display
+        return (await create_bot_login(settings, folder, token or table.token.get_secret_value())).display
 
 
 async def login_phone(
@@ -121,7 +121,7 @@ def users(data_dir: Path) -> list[str]:
 async def logout(table: TelegramTable, data_dir: Path, name: str, *, proxy: str = "") -> str:
     """End a user's login at Telegram and delete it here. Returns the display name of the account.
 
-    Raises `Permanent` if there is no login of this name. If Telegram cannot be reached, the login is stored.
+    Raises `Permanent` if there is no login of this name. If Telegram cannot be reached, the login is kept.
     """
     folder, names = SessionFolder(data_dir), users(data_dir)
     login = folder.load(name) if name in names else None
@@ -150,7 +150,7 @@ async def open_bot(
     async with folder.lock(name):
         login = folder.load(name)
         if login is None or str(login.user_id) != token.partition(":")[0]:
-            login = await bot(settings, folder, token, name)
+            login = await create_bot_login(settings, folder, token, name)
     try:
         with translated(name, is_bot=True):
             await connect(login)
@@ -158,11 +158,13 @@ async def open_bot(
         async with folder.lock(name):
             stored = folder.load(name)
             if stored is None or stored.key == login.key:
-                stored = await bot(settings, folder, token, name)
+                stored = await create_bot_login(settings, folder, token, name)
         await connect(stored)
 
 
-async def bot(settings: ClientSettings, folder: SessionFolder, token: str, name: str = BOT) -> Login:
+async def create_bot_login(
+    settings: ClientSettings, folder: SessionFolder, token: str, name: str = BOT
+) -> Login:
     """Log the bot in and store the login. The caller holds its lock, because logins are flood-limited."""
     if not token:
         raise ConfigError("telegram.token is not set: get a token from @BotFather")
@@ -251,7 +253,7 @@ async def _scanned(client: Client, show: ShowQr) -> Any:
         if reply.token != shown:
             shown = reply.token
             await show(f"tg://login?token={_base64url(shown)}", reply.expires)
-        await asyncio.sleep(_SCAN_POLL)
+        await asyncio.sleep(_SCAN_POLL_SECONDS)
 
 
 def _base64url(data: bytes) -> str:

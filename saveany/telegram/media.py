@@ -118,7 +118,7 @@ def price(message: Any) -> str:
     return str(getattr(media, "currency", "")) or "money"
 
 
-def unread_story(message: Any) -> types.MessageMediaStory | None:
+def story_without_content(message: Any) -> types.MessageMediaStory | None:
     """The story that a message quotes, if the message came without its contents."""
     media = getattr(message, "media", None)
     if isinstance(media, types.MessageMediaStory) and media.story is None:

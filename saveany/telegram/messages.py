@@ -18,7 +18,7 @@ from saveany.errors import Permanent
 from saveany.telegram.client import Client, refused_peer
 from saveany.telegram.errors import AccountRefused, ErrorKind, describe, kind_of
 from saveany.telegram.links import MessageLink
-from saveany.telegram.media import Media, files_in, price, product_picture, unread_story
+from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
 from saveany.telegram.peers import peers_in, public_names
 from saveany.texts import Field, Text
 
@@ -29,7 +29,7 @@ _ALBUM = 10
 _ALBUM_IN_BOT_CHATS = 50
 #: Maximum number of messages in one reply from Telegram.
 _BATCH = 100
-#: Minimum seconds between two readings of all dialogs, which is expensive.
+#: Minimum seconds between two readings of the whole list of dialogs, which is expensive.
 _DIALOGS_SECONDS = 60.0
 _DIALOGS_PAGE = 100
 
@@ -159,12 +159,12 @@ class Reader:
         """Fetch the parts of a message that Telegram did not send with it. Raises `Withheld`."""
         if cost := price(message):
             raise Withheld(
-                "The media of message {message} costs {price} and is not bought. Buy it in Telegram with a "
-                "user account that is logged in here, and send the link again.",
+                "The media of message {message} costs {price} and has not been bought. Buy it in Telegram "
+                "with a user account that is logged in here, and send the link again.",
                 message=message.id,
                 price=cost,
             )
-        if story := unread_story(message):
+        if story := story_without_content(message):
             self._require_user(message, "The message quotes a story")
             story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
         if product_picture(message):
@@ -314,7 +314,7 @@ class Reader:
         """The chat with the username, if its id is `number`; otherwise raises `NotHere`."""
         chat = await self._by_username(username)
         if chat.channel_id != number:
-            raise NotHere("@{username} is another chat now", username=username)
+            raise NotHere("@{username} belongs to another chat now", username=username)
         return chat
 
     async def _by_username(self, username: str) -> types.InputChannel:
@@ -420,7 +420,7 @@ def _check_name(link: MessageLink, chat: _Chat, reply: Any) -> None:
 def _check_chat(name: str, chat: types.InputChannel, reply: Any) -> None:
     found = next((each for each in reply.chats if each.id == chat.channel_id), None)
     if name.lower() not in _all_names(found):
-        raise NotHere("@{username} is another chat now", username=name)
+        raise NotHere("@{username} belongs to another chat now", username=name)
 
 
 def _all_names(chat: Any) -> set[str]:

@@ -3,8 +3,8 @@
 Pushed updates are only used as a signal, since they may be lost, repeated or out of order. The updates are
 read with getDifference (https://core.telegram.org/api/updates#recovering-gaps) from a position that the
 caller stores. Private chats and small groups share one sequence; each supergroup has a separate one. The
-exception are presses of buttons: they are not part of any difference, so a bot that is not connected when one
-is pushed never receives it.
+exception is button presses: they are not part of any difference, so a bot that is not connected when one is
+pushed never receives it.
 
 After Telegram has begun a new session (new_session_created) it pushes nothing until the bot sends a request,
 so the bot reads the difference at once.
@@ -44,6 +44,7 @@ _FIRST_EVENTS = 100
 #: Number of recent callback queries that are remembered to recognize repeated pushes.
 _MAX_REMEMBERED = 1000
 
+#: Errors that mean that the bot can no longer see a group.
 _GONE = (tg.ChannelPrivateError, tg.ChannelInvalidError, tg.ChatForbiddenError)
 #: Updates that concern known messages.
 _ABOUT_KNOWN_MESSAGES = (
@@ -78,7 +79,7 @@ class Feed:
         self._reader = Reader(client)
         self._read_all = True  # read everything: the connection is new, or was lost
         self._read_private = False  # read private chats and small groups
-        self._groups: dict[int, int] = {}  # groups to read -> time from which on their messages count
+        self._groups: dict[int, int] = {}  # groups to read -> minimum date of their messages
         self._started = 0  # date of the position from which everything was last read
         self._complete: dict[int, int] = {}  # group -> date of the position when it was last read completely
         self._first_pts: dict[int, int] = {}  # group -> pts before the first update that was pushed
@@ -141,7 +142,7 @@ class Feed:
     # Pushed updates.
 
     def _note(self, pushed: Any, position: Position) -> None:
-        """Determine from a pushed update what has to be read."""
+        """Mark the chats that a pushed update asks to read."""
         if isinstance(pushed, types.UpdatesTooLong):
             self._read_all = True
         elif not getattr(pushed, "_self_outgoing", False):  # not caused by this client
@@ -165,11 +166,12 @@ class Feed:
             self._read_private = True
 
     def _mark_for_reading(self, group: int, position: Position) -> None:
-        """Of a supergroup without a position, only the messages since it was last read completely count."""
+        """Queue a supergroup. Without a position, only messages after its last complete reading are kept."""
         self._groups.setdefault(group, 0 if group in position.channels else self._unread_since(group))
 
     def _unread_since(self, group: int) -> int:
-        """The time up to which a group was read; `position.date` may be later than its oldest unread message."""
+        """The time up to which a group was read. `position.date` may be later than its oldest unread
+        message."""
         return self._complete.get(group, self._started)
 
     # Reading.
@@ -228,7 +230,7 @@ class Feed:
 
     def _skip(self, position: Position, group: int, error: tg.RPCError) -> Position:
         """Skip a group that cannot be read, so that it does not block the others. A group whose position is
-        invalid is read from the time on when it was last read."""
+        invalid is read again from the time of its last complete reading."""
         _log.warning("group_skipped", group=group, reason=str(describe(error)))
         if isinstance(error, _BAD_POSITION) and group in position.channels:
             self._groups[group] = self._unread_since(group)

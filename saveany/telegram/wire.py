@@ -59,7 +59,7 @@ class EncryptedPacket(NamedTuple):
 Packet = bytes | EncryptedPacket  # bytes: part of the key exchange, or a transport error of 4 bytes
 
 
-class Packets(asyncio.BufferedProtocol):
+class PacketProtocol(asyncio.BufferedProtocol):
     """Splits the stream into packets: four bytes with the length, followed by the data."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class ConnectionRoute(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telet
 class TcpConnection(ConnectionRoute):
     """A connection that reads without a stream reader and closes without waiting for the other side."""
 
-    _packets: Packets
+    _packets: PacketProtocol
 
     def abort(self) -> None:
         """Close the connection now."""
@@ -160,7 +160,7 @@ class TcpConnection(ConnectionRoute):
     def _set_streams(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Replace the stream's protocol. Nothing was received yet: Telegram's servers only reply to
         requests."""
-        transport, self._packets = cast(asyncio.Transport, writer.transport), Packets()
+        transport, self._packets = cast(asyncio.Transport, writer.transport), PacketProtocol()
         transport.pause_reading()
         transport.set_protocol(self._packets)
         self._packets.connection_made(transport)
@@ -188,7 +188,7 @@ class _Writer:
         pass
 
 
-class State(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
+class EncryptionState(MTProtoState):  # type: ignore[misc]  # Telethon is not typed
     """The encryption state of a connection."""
 
     _highest_remote_id: int
@@ -267,7 +267,7 @@ class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typ
             connect_timeout=connect_timeout,
             updates_queue=_NoUpdates(),
         )
-        self._state = State(self.auth_key, loggers=loggers)
+        self._state = EncryptionState(self.auth_key, loggers=loggers)
         self._state.salt = salt
         self._send_queue = MessagePacker(self._state, loggers=loggers)
 

@@ -13,7 +13,14 @@ from telethon.tl import functions as fn
 
 from saveany.sandbox import Sandbox, samples, transport
 from saveany.sandbox.calls import method_name
-from saveany.sandbox.content import MIB, ContentStore, ContentStream, Literal, Parts, Pieces
+from saveany.sandbox.content import (
+    MIB,
+    ContentStore,
+    ContentStream,
+    LiteralContent,
+    UploadedContent,
+    UploadedParts,
+)
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.errors import ProtocolError, RpcFailure
 from saveany.sandbox.handlers.messages import page
@@ -30,17 +37,17 @@ def test_any_part_of_a_stream_is_that_part(offset: int, length: int) -> None:
 
 @given(st.integers(0, 8), st.integers(0, 8))
 def test_literal_and_stream_agree_on_ends(offset: int, length: int) -> None:
-    assert Literal(WHOLE[:5]).read(offset, length) == ContentStream(7, 5).read(offset, length)
+    assert LiteralContent(WHOLE[:5]).read(offset, length) == ContentStream(7, 5).read(offset, length)
 
 
 @given(st.integers(1, 40), st.binary(max_size=200), st.integers(0, 210), st.integers(0, 210))
 def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int, length: int) -> None:
     store = ContentStore()
-    parts = Parts(store)
+    parts = UploadedParts(store)
     for number, start in enumerate(range(0, len(data) or 1, each)):
         parts.keep(number, b"an older form")
         parts.keep(number, data[start : start + each])
-    content = Pieces(parts)
+    content = UploadedContent(parts)
     assert (content.size, content.read(offset, length)) == (len(data), data[offset : offset + length])
     assert b"".join(parts.values()) == data
     store.close()
@@ -144,7 +151,7 @@ def test_method_names(request_: Any, name: str) -> None:
 def test_world_knows_its_holders_and_edits() -> None:
     world = World()
     file = world.add_file(StoredFile(id=1, content=ContentStream(1, 9), name="a"))
-    text = world.add_file(StoredFile(id=2, content=Literal(b"words")))
+    text = world.add_file(StoredFile(id=2, content=LiteralContent(b"words")))
     chat = world.add_chat(Chat(id=5, title="Chat"))
     world.post(chat, StoredMessage(id=2, file=file))
     assert list(world.messages_with(1)) == [(chat, chat.messages[2])]

@@ -14,7 +14,7 @@ LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 #: Loops that may end with an error, because they belong to one piece of work whose error it is.
 OF_ONE = {
     "answer, file or connection": """
-        saveany.api.events._stream saveany.net.proxy._download saveany.telegram.parallel._read
+        saveany.api.events._stream saveany.net.proxy._download saveany.telegram.downloader._read
         storages.local.jail.Disk.run storages.ftp.storage.FtpStorage.close storages.sftp.pipeline.pipelined
         storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """

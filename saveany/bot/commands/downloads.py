@@ -90,7 +90,7 @@ def _split(args: str) -> list[str]:
         return shlex.split(args)
     except ValueError:
         raise CommandError(
-            "A quotation mark has no counterpart, or a backslash is at the end. Fix it and send it again."
+            "A quotation mark is not closed, or the text ends with a backslash. Fix it and send it again."
         ) from None
 
 

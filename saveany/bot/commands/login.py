@@ -57,12 +57,12 @@ _DELIVERY_METHODS = {
     DeliveryMethod.SMS_PHRASE: gettext_noop(
         "Telegram has sent a phrase by SMS. The whole phrase is the code."
     ),
-    DeliveryMethod.CALL: gettext_noop("Telegram is calling the account's phone and reads out the code."),
+    DeliveryMethod.CALL: gettext_noop("Telegram is calling the account's phone and will read out the code."),
     DeliveryMethod.FLASH_CALL: gettext_noop(
-        "Telegram is calling the account's phone for a moment. The code is the caller's number: {detail}."
+        "Telegram is briefly calling the account's phone. The code is the caller's number: {detail}."
     ),
     DeliveryMethod.MISSED_CALL: gettext_noop(
-        "Telegram is calling the account's phone and hangs up. The code is the last {length} digits of the "
+        "Telegram will call the account's phone and hang up. The code is the last {length} digits of the "
         "caller's number, which begins with {detail}."
     ),
     DeliveryMethod.FRAGMENT: gettext_noop(
@@ -70,7 +70,7 @@ _DELIVERY_METHODS = {
     ),
     DeliveryMethod.EMAIL: gettext_noop("Telegram has sent a code by e-mail to {detail}."),
     DeliveryMethod.FIREBASE: gettext_noop(
-        "Telegram is sending a code by SMS, through a service that may work for its own apps only. If no "
+        "Telegram is sending a code by SMS, through a service that may work only for its own apps. If no "
         "code arrives, press Cancel and log in by QR code."
     ),
 }

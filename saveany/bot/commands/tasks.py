@@ -24,11 +24,11 @@ from saveany.texts import Text
 PAGE = 10
 #: Maximum lengths of a name, a reason and a problem in a list, in characters.
 _MAX_NAME, _MAX_REASON, _MAX_PROBLEM = 60, 120, 400
-#: A task id is not longer than this, in characters.
+#: Maximum length of a task id, in characters.
 _MAX_ID = 40
-#: A short number is a position in the last list, not the id of a task.
+#: A short number is a position in the list shown last, not the id of a task.
 _NUMBER = re.compile(r"[0-9]{1,3}")
-#: The status filters of the history, as they stand in the data of a button.
+#: The status filters of the history, as encoded in the data of a button.
 _STATUS = {"c": Status.COMPLETED, "f": Status.FAILED, "x": Status.CANCELED, "-": None}
 _LETTERS = {status: letter for letter, status in _STATUS.items()}
 

@@ -214,7 +214,7 @@ def _parse_start(word: str) -> int:
     if word == "all":
         return 0
     if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= _MAX_MESSAGE_ID:
-        raise CommandError("Write the number of a message, or all, after from.")
+        raise CommandError('Write a message number, or "all", after "from".')
     return int(word) - 1
 
 

@@ -1,4 +1,4 @@
-"""What users do besides writing messages: blocking others, typing, reading."""
+"""contacts.block and unblock, typing status, and marking messages as read."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -26,7 +26,7 @@ _KINDS = {
 class FilePart:
     """An `upload.file` or `upload.cdnFile`, serialized without the copies that a TL object would make."""
 
-    types: bytes  # the serialized fields before the data
+    head: bytes  # the serialized fields before the data
     data: bytes
 
     def serialise(self, short: int = 0, *, tamper: bool = False) -> tuple[bytes, ...]:
@@ -35,8 +35,8 @@ class FilePart:
         if tamper:
             data = bytes([data[0] ^ 1]) + data[1:]
         length = len(data)
-        head = bytes([length]) if length < 254 else b"\xfe" + length.to_bytes(3, "little")
-        return self.types + head, data, bytes(-(len(head) + length) % 4)
+        prefix = bytes([length]) if length < 254 else b"\xfe" + length.to_bytes(3, "little")
+        return self.head + prefix, data, bytes(-(len(prefix) + length) % 4)
 
 
 @handles(fn.upload.GetFileRequest)

@@ -107,9 +107,9 @@ def _selected(get: _Get, entries: Sequence[Any]) -> list[tuple[int, StoredMessag
     ids = []
     for entry in entries[:_MAX_MESSAGES]:
         named = get(getattr(entry, "id", 0))
-        answered = isinstance(entry, tl.InputMessageReplyTo)
+        by_reply = isinstance(entry, tl.InputMessageReplyTo)
         ids.append(
-            (named.reply_to or named.thread or 0 if named else 0) if answered else getattr(entry, "id", 0)
+            (named.reply_to or named.thread or 0 if named else 0) if by_reply else getattr(entry, "id", 0)
         )
     return [(id_, get(id_)) for id_ in ids]
 

@@ -63,8 +63,8 @@ def check_password(context: RequestContext, request: Any) -> Any:
 
 def _account(context: RequestContext) -> SandboxAccount:
     """The account that is logged in with this key, or whose login still needs the password."""
-    half = context.key.awaiting_password
-    return context.account if half is None else context.world.accounts[half]
+    pending = context.key.awaiting_password
+    return context.account if pending is None else context.world.accounts[pending]
 
 
 def _expected(challenge: Challenge, public: bytes) -> bytes:

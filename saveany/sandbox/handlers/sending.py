@@ -102,7 +102,7 @@ def forward_messages(context: RequestContext, request: Any) -> Any:
 _UPLOADED_DOCUMENT, _UPLOADED_PHOTO = tl.InputMediaUploadedDocument, tl.InputMediaUploadedPhoto
 
 
-def message_text(text: str, entities: Sequence[Any] | None) -> texts.Text:
+def message_text(text: str, entities: Sequence[Any] | None) -> texts.StyledText:
     """The text of a message without a file. Raises if it is empty or too long."""
     content = texts.received(text, entities)
     if not content[0]:
@@ -112,7 +112,7 @@ def message_text(text: str, entities: Sequence[Any] | None) -> texts.Text:
     return content
 
 
-def caption(text: str, entities: Sequence[Any] | None) -> texts.Text:
+def caption(text: str, entities: Sequence[Any] | None) -> texts.StyledText:
     """The caption of a file. Raises if it is too long."""
     content = texts.received(text, entities)
     if len(content[0]) > _MAX_CAPTION:
@@ -148,7 +148,7 @@ def media_file(context: RequestContext, media: Any) -> StoredFile:
 
 
 def _outgoing(
-    request: Any, random_id: int, content: texts.Text, file: StoredFile | None = None
+    request: Any, random_id: int, content: texts.StyledText, file: StoredFile | None = None
 ) -> _OutgoingMessage:
     text, entities = content
     markup = getattr(request, "reply_markup", None)
@@ -248,12 +248,12 @@ def _send(
 
 def _reply_fields(chat: Chat, reply: Any) -> dict[str, Any]:
     """The message that this one replies to, and its topic."""
-    answered = getattr(reply, "reply_to_msg_id", None)
-    if answered is None:
+    replied_to = getattr(reply, "reply_to_msg_id", None)
+    if replied_to is None:
         return {}
-    target = chat.messages.get(answered)
+    target = chat.messages.get(replied_to)
     if target is None:
         raise RpcFailure(400, "REPLY_MESSAGE_ID_INVALID")
-    thread = reply.top_msg_id or target.thread or (answered if chat.forum else None)
-    alone = answered if answered != thread else None
-    return {"reply_to": alone, "thread": thread, "topic": chat.forum and thread is not None}
+    thread = reply.top_msg_id or target.thread or (replied_to if chat.forum else None)
+    reply_to = replied_to if replied_to != thread else None
+    return {"reply_to": reply_to, "thread": thread, "topic": chat.forum and thread is not None}

@@ -61,10 +61,10 @@ def get_channel_difference(context: RequestContext, request: Any) -> Any:
     return tl.updates.ChannelDifference(pts=part[-1].pts, final=part == missed, **_content(context, seen))
 
 
-def _check_pts(asked: int, pts: int) -> None:
-    if asked <= 0:
+def _check_pts(requested: int, pts: int) -> None:
+    if requested <= 0:
         raise RpcFailure(400, "PERSISTENT_TIMESTAMP_EMPTY")
-    if asked > pts:
+    if requested > pts:
         raise RpcFailure(400, "PERSISTENT_TIMESTAMP_INVALID")
 
 
@@ -94,11 +94,11 @@ def _add_channels(context: RequestContext, content: dict[str, list[Any]], since:
 def _content(context: RequestContext, events: Sequence[MessageEvent]) -> dict[str, list[Any]]:
     """The messages and other updates of events. A new message is shown only in its latest version."""
     new = [event for event in events if event.kind is MessageEventKind.NEW]
-    born = {(event.chat.id, id_) for event in new for id_ in event.ids}
+    new_ids = {(event.chat.id, id_) for event in new for id_ in event.ids}
     rest = [
         e
         for e in events
-        if e.kind is not MessageEventKind.NEW and not {(e.chat.id, i) for i in e.ids} <= born
+        if e.kind is not MessageEventKind.NEW and not {(e.chat.id, i) for i in e.ids} <= new_ids
     ]
     updates = [broadcast.update_of(context.view, event) for event in rest]
     return {

@@ -6,7 +6,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox.content import Parts, Pieces
+from saveany.sandbox.content import UploadedContent, UploadedParts
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
 
@@ -29,11 +29,11 @@ def save_big_file_part(context: RequestContext, request: Any) -> bool:
     return _save(context, request, request.file_total_parts)
 
 
-def uploaded(context: RequestContext, file: Any) -> Pieces:
+def uploaded(context: RequestContext, file: Any) -> UploadedContent:
     """The uploaded contents of an `inputFile` or `inputFileBig`. Raises if parts are missing or wrong."""
     if not 1 <= file.parts <= _max_parts(context):
         raise RpcFailure(400, "FILE_PARTS_INVALID")
-    parts = context.world.uploads.get((context.account.id, file.id), Parts(context.world.store))
+    parts = context.world.uploads.get((context.account.id, file.id), UploadedParts(context.world.store))
     missing = next((number for number in range(file.parts) if number not in parts), None)
     if missing is not None:
         raise RpcFailure(400, f"FILE_PART_{missing}_MISSING")
@@ -42,13 +42,13 @@ def uploaded(context: RequestContext, file: Any) -> Pieces:
     *lengths, last = (parts.lengths[number] for number in range(file.parts))
     if any(length != lengths[0] for length in lengths) or (lengths and last > lengths[0]):
         raise RpcFailure(400, "FILE_PART_SIZE_INVALID")
-    content = Pieces(parts)
+    content = UploadedContent(parts)
     if isinstance(file, tl.InputFile):
         _check_small(content, file.md5_checksum)
     return content
 
 
-def _check_small(content: Pieces, checksum: str) -> None:
+def _check_small(content: UploadedContent, checksum: str) -> None:
     if content.size > _BIG:
         raise RpcFailure(400, "FILE_PARTS_INVALID")
     digest = hashlib.md5(content.read(0, content.size), usedforsecurity=False).hexdigest()
@@ -72,6 +72,6 @@ def _save(context: RequestContext, request: Any, total: int | None) -> bool:
     whole = len(data) % 1024 == 0 and _MAX_PART % len(data) == 0
     if not whole and total is not None and total != number + 1:
         raise RpcFailure(400, "FILE_PART_SIZE_INVALID")
-    place = (context.account.id, request.file_id)
-    context.world.uploads.setdefault(place, Parts(context.world.store)).keep(number, data)
+    key = (context.account.id, request.file_id)
+    context.world.uploads.setdefault(key, UploadedParts(context.world.store)).keep(number, data)
     return True

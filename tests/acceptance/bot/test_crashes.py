@@ -9,7 +9,7 @@ import pytest
 from telethon.errors import BotResponseTimeoutError
 
 from saveany.sandbox import samples
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, database, kill_bot, offers, says, usual
 from tests.fixtures.stack import Stack, until
@@ -45,7 +45,7 @@ def fill(stack: Stack, chat_id: int, count: int) -> str:
     chat = Chat(id=chat_id, title=name, username=name, members={samples.PERSON.id})
     stack.sandbox.world.add_chat(chat)
     for n in range(count):
-        file = StoredFile(id=chat_id * 100 + n, content=Literal(b"number %d" % n), name=f"{n:02}.txt")
+        file = StoredFile(id=chat_id * 100 + n, content=LiteralContent(b"number %d" % n), name=f"{n:02}.txt")
         stack.sandbox.world.add_file(file)
         stack.sandbox.world.post(chat, StoredMessage(id=n + 2, file=file))
     return name

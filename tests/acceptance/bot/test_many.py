@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saveany.sandbox import samples
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, says
@@ -29,7 +29,7 @@ def fill(stack: Stack) -> None:
     members = {samples.PERSON.id}
     chat = world.add_chat(Chat(id=CHAT, title="Lots", username="lots_of_files", members=members))
     for n in range(FILES):
-        content = Literal(b"file number %d" % n)
+        content = LiteralContent(b"file number %d" % n)
         file = world.add_file(StoredFile(id=2_000_000 + n, content=content, name=f"file {n // 2}.txt"))
         world.post(chat, StoredMessage(id=n + 2, file=file))
 

@@ -10,7 +10,7 @@ from telethon.tl import types as tl
 
 from saveany.preferences import Preferences, Shortcut
 from saveany.sandbox import samples
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage
 from saveany.store.preferences import PreferencesStore
 from tests.acceptance.bot.conftest import BOT, database, offers, says
@@ -70,7 +70,9 @@ async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
             forwards.append([])
         for n in range(size):
             number += 1
-            file = StoredFile(id=2_100_000 + number, content=Literal(b"%d" % number), name=f"{album}-{n}.txt")
+            file = StoredFile(
+                id=2_100_000 + number, content=LiteralContent(b"%d" % number), name=f"{album}-{n}.txt"
+            )
             stack.sandbox.world.add_file(file)
             text = f"Album {album}" if n == 0 else ""
             stack.sandbox.world.post(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, WATCHED, kill_bot, offers, says
 from tests.fixtures.stack import Stack, until
@@ -29,7 +29,7 @@ def chat(stack: Stack) -> Chat:
 def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | None = None) -> int:
     """A message, with a file if that has a name."""
     world = stack.sandbox.world
-    content = Literal(f"the bytes of {name}".encode())
+    content = LiteralContent(f"the bytes of {name}".encode())
     file = (
         world.add_file(StoredFile(id=90_000 + next(_numbers), content=content, name=name)) if name else None
     )

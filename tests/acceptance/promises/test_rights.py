@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from saveany.sandbox import samples
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.fixtures.stack import USER_ID, Stack
 
@@ -30,7 +30,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     stack = Stack(folder, workers=1, tables={"users": users})
     world = stack.sandbox.world
     private = world.add_chat(Chat(id=1600000077, title="Private", members={samples.USER.id}))
-    file = world.add_file(StoredFile(id=90_077, content=Literal(b"secret"), name="private.bin"))
+    file = world.add_file(StoredFile(id=90_077, content=LiteralContent(b"secret"), name="private.bin"))
     assert world.send(private, StoredMessage(id=0, file=file)).id == 2
     async with stack:
         yield stack

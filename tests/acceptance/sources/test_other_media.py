@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from saveany.sandbox import samples
-from saveany.sandbox.content import MIB, ContentStream, Literal, sha256
+from saveany.sandbox.content import MIB, ContentStream, LiteralContent, sha256
 from saveany.sandbox.documents import jpeg
 from saveany.sandbox.model import Wrapper
 from saveany.sandbox.world import Chat, Picture, StoredFile, StoredMessage, Wrapping
@@ -34,8 +34,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 def photo(stack: Stack, content: bytes = _JPEG, declared: int | None = None) -> StoredFile:
     world = stack.sandbox.world
-    small = Picture("s", 80, 60, Literal(jpeg(80, 60, 3)))
-    large = Picture("x", 320, 240, Literal(content), declared)
+    small = Picture("s", 80, 60, LiteralContent(jpeg(80, 60, 3)))
+    large = Picture("x", 320, 240, LiteralContent(content), declared)
     return world.add_file(
         StoredFile(id=world.new_id(), content=large.content, mime="image/jpeg", pictures=(small, large))
     )
@@ -85,7 +85,7 @@ async def test_all_that_was_paid_for_is_saved(stack: Stack) -> None:
 async def test_what_was_not_is_said_to_be_locked(stack: Stack) -> None:
     task = await save(stack, wrapped(stack, "paid", photo(stack), buyers=frozenset()))
     assert task["status"] == "failed"
-    assert "costs 50 Stars and is not bought. Buy it in Telegram" in task["error"]
+    assert "costs 50 Stars and has not been bought. Buy it in Telegram" in task["error"]
 
 
 #: A JPEG of two mebibytes and a bit: what stands between start and end is a comment.
@@ -121,7 +121,7 @@ async def test_a_photo_without_its_end_is_not(stack: Stack, declared: int) -> No
 async def test_a_document_must_have_the_size_that_was_said(stack: Stack) -> None:
     """It has no end that one could look for."""
     world = stack.sandbox.world
-    file = world.add_file(StoredFile(id=world.new_id(), content=Literal(_JPEG), name="a.jpg"))
+    file = world.add_file(StoredFile(id=world.new_id(), content=LiteralContent(_JPEG), name="a.jpg"))
     stack.sandbox.faults.add(f"short=9,file={file.id}")
     task = await save(stack, post(stack, file=file))
     assert (task["status"], "were expected" in task["error"]) == ("failed", True)

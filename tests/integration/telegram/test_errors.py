@@ -86,7 +86,7 @@ def test_frequent_errors_are_told_in_words() -> None:
     )
     assert str(describe(server_says(400, "SOMETHING_NEW"))) == "Telegram replied SOMETHING_NEW"
     assert str(describe(asyncio.IncompleteReadError(b"", 4))) == "the connection to Telegram was lost"
-    assert str(describe(TimeoutError())) == "Telegram did not answer in time"
+    assert str(describe(TimeoutError())) == "Telegram did not reply in time"
 
 
 def test_the_edge_lets_ours_and_bugs_through() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from saveany.errors import NeedsLogin, Permanent
 from saveany.sandbox import Sandbox
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.samples import PRIVATE
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.links import parse
@@ -31,7 +31,9 @@ async def test_it_is_read_a_hundred_at_a_time(sandbox: Sandbox, start: Start) ->
     world = sandbox.world
     chat = world.add_chat(Chat(id=1600000001, title="many", username="many"))
     for number in range(1, 1200, 3):
-        file = StoredFile(id=9000 + number, content=Literal(b"x"), name=f"{number}.bin", dc=sandbox.dc_id)
+        file = StoredFile(
+            id=9000 + number, content=LiteralContent(b"x"), name=f"{number}.bin", dc=sandbox.dc_id
+        )
         world.post(chat, StoredMessage(id=number, file=world.add_file(file)))
     accounts = await start(bot=True)
     before = sandbox.counters.requests(method="channels.getMessages")

@@ -11,7 +11,7 @@ from telethon.tl import types as tl
 
 from saveany.errors import Permanent, Retryable
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.content import ContentStream, Literal
+from saveany.sandbox.content import ContentStream, LiteralContent
 from saveany.sandbox.documents import jpeg
 from saveany.sandbox.model import Wrapper
 from saveany.sandbox.view import AccountView
@@ -29,8 +29,8 @@ SERVICE = ("chat photo", "suggested photo", "wallpaper")
 
 
 def photo(id_: int, declared: int | None = None) -> StoredFile:
-    content = Literal(jpeg(320, 240, id_ % 200))
-    small = Picture("s", 80, 60, Literal(jpeg(80, 60, 3)))
+    content = LiteralContent(jpeg(320, 240, id_ % 200))
+    small = Picture("s", 80, 60, LiteralContent(jpeg(80, 60, 3)))
     large = Picture("x", 320, 240, content, declared)
     return StoredFile(id=id_, content=content, mime="image/jpeg", pictures=(small, large))
 
@@ -99,7 +99,7 @@ async def test_what_nobody_has_bought_is_said_to_be_locked(
     sandbox: Sandbox, accounts: Accounts, how: Any
 ) -> None:
     post(sandbox, how, photo(3001), buyers=frozenset())
-    with pytest.raises(Permanent, match=r"message 5 costs .* and is not bought\. Buy it in Telegram"):
+    with pytest.raises(Permanent, match=r"message 5 costs .* and has not been bought\. Buy it in Telegram"):
         await accounts.resolve(parse(LINK))
 
 
@@ -125,7 +125,7 @@ async def test_of_a_range_that_is_taken_which_an_account_may_have(
     preview = Wrapping(how="preview", files=(world.add_file(photo(3004)),))
     world.post(chat, StoredMessage(id=8, text="https://example.com", wrapped=preview))
     assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == right(bought, plain)
-    with pytest.raises(Permanent, match="not bought"):
+    with pytest.raises(Permanent, match="not been bought"):
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
 
 

@@ -17,10 +17,10 @@ from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.downloader import AHEAD, FIRST_PART, parts_of
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from saveany.telegram.parallel import AHEAD, FIRST_PART, parts_of
 from tests.integration.telegram.conftest import LIMITS, Start, until
 
 SIZE = 40 * PART + 4321

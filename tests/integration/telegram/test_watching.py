@@ -16,7 +16,7 @@ from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
 from saveany.models import Task
 from saveany.sandbox import Sandbox, samples
-from saveany.sandbox.content import Literal
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.service import OPERATOR, TaskService
 from saveany.store import Store
@@ -70,7 +70,7 @@ class Bench:
 
     def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
         """A message with a file; its id."""
-        file = StoredFile(id=90_000 + next(_numbers), content=Literal(b"x" * size), name=name)
+        file = StoredFile(id=90_000 + next(_numbers), content=LiteralContent(b"x" * size), name=name)
         return self.world.send(
             chat, StoredMessage(id=0, text=text, file=self.world.add_file(file), **fields)
         ).id
@@ -295,7 +295,7 @@ async def test_a_username_that_leads_to_another_chat_now(bench: Bench, start: St
     bench.again()
     await bench.rounds(1)
     assert await bench.tasks() == []
-    assert "@open_news is another chat now" in (await bench.kept()).problem
+    assert "@open_news belongs to another chat now" in (await bench.kept()).problem
 
 
 async def test_what_the_user_has_set_holds(bench: Bench, chat: Chat) -> None:

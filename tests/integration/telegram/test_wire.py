@@ -24,15 +24,15 @@ from telethon.tl import types
 from telethon.tl.core import RpcResult
 
 from saveany.sandbox.envelope import seal
-from saveany.telegram.wire import MAX_PACKET, EncryptedPacket, Packet, Packets, State
+from saveany.telegram.wire import MAX_PACKET, EncryptedPacket, EncryptionState, Packet, PacketProtocol
 
 KEY = bytes(range(256))
 SESSION = 42
 CONTENT = os.urandom(100_000)
 
 
-def new_state() -> State:
-    state = State(AuthKey(KEY), defaultdict(lambda: logging.getLogger("wire")))
+def new_state() -> EncryptionState:
+    state = EncryptionState(AuthKey(KEY), defaultdict(lambda: logging.getLogger("wire")))
     state.id = SESSION
     return state
 
@@ -59,7 +59,7 @@ def forged(length: int, padding: int) -> EncryptedPacket:
     return EncryptedPacket(
         AuthKey(KEY).key_id,
         message_key,
-        AES.encrypt_ige(plain, *State._calc_key(KEY, message_key, False)),
+        AES.encrypt_ige(plain, *EncryptionState._calc_key(KEY, message_key, False)),
     )
 
 
@@ -137,7 +137,7 @@ def test_a_clock_that_is_wrong_is_corrected_once() -> None:
 
 
 class Pipe(asyncio.Transport):
-    """The part of a transport that `Packets` uses."""
+    """The part of a transport that `PacketProtocol` uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Pipe(asyncio.Transport):
         self.aborted = True
 
 
-def feed(packets: Packets, stream: bytes, pieces: Iterator[int]) -> None:
+def feed(packets: PacketProtocol, stream: bytes, pieces: Iterator[int]) -> None:
     """Let the stream arrive in pieces of these sizes, as far as there is a buffer for them."""
     while stream:
         buffer = packets.get_buffer(-1)
@@ -177,7 +177,7 @@ def whole(received: Packet) -> bytes:
     pieces=st.lists(st.integers(1, 5000), min_size=1),
 )
 async def test_packets_are_the_same_however_the_stream_is_cut(sent: list[bytes], pieces: list[int]) -> None:
-    packets, pipe = Packets(), Pipe()
+    packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     stream = b"".join(struct.pack("<i", len(each)) + each for each in sent)
     feed(packets, stream, (size for _ in stream for size in pieces))
@@ -189,7 +189,7 @@ async def test_packets_are_the_same_however_the_stream_is_cut(sent: list[bytes],
 
 @pytest.mark.parametrize("length", [0, -1, MAX_PACKET + 1, 1 << 30])
 async def test_a_length_that_cannot_be_ends_the_connection(length: int) -> None:
-    packets, pipe = Packets(), Pipe()
+    packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     feed(packets, struct.pack("<i", length), iter([4]))
     assert pipe.aborted
@@ -198,7 +198,7 @@ async def test_a_length_that_cannot_be_ends_the_connection(length: int) -> None:
 
 
 async def test_packets_nobody_takes_stop_the_reading() -> None:
-    packets, pipe = Packets(), Pipe()
+    packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     one = struct.pack("<i", 8) + bytes(8)
     sent = 0

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from saveany.errors import InvalidInput
 from saveany.telegram.links import (
-    MAX_CHANNEL,
-    MAX_MESSAGE,
-    MAX_PERSON,
+    MAX_CHANNEL_ID,
+    MAX_MESSAGE_ID,
     MAX_RANGE,
+    MAX_USER_ID,
     MessageLink,
     looks_like,
     parse,
@@ -55,7 +55,7 @@ ACCEPTED = {
     "https://t.me/channel/123 https://T.me/Channel/123": PUBLIC,
     "https://t.me/durov_4/1": MessageLink("durov_4", 1),
     "https://t.me/abcd/1": MessageLink("abcd", 1),
-    f"https://t.me/channel/{MAX_MESSAGE}": MessageLink("channel", MAX_MESSAGE),
+    f"https://t.me/channel/{MAX_MESSAGE_ID}": MessageLink("channel", MAX_MESSAGE_ID),
     "https://t.me/channel/7/123": MessageLink("channel", 123, topic=7),
     "https://channel.t.me/7/123": MessageLink("channel", 123, topic=7),
     "https://t.me/channel/123?thread=7": MessageLink("channel", 123, thread=7),
@@ -144,7 +144,7 @@ REFUSED = {
     "https://t.me/c/-1001234/5": "channel id",
     "https://t.me/c/-1000000000000/5": "channel id",
     "https://t.me/c/-1001234567890x/5": "channel id",
-    f"https://t.me/c/{MAX_CHANNEL + 1}/5": "channel id",
+    f"https://t.me/c/{MAX_CHANNEL_ID + 1}/5": "channel id",
     "https://t.me/c/1001234567890/5": "channel id",
     "https://t.me/channel/1 https://t.me/channel/2": "several",
 }
@@ -256,7 +256,9 @@ def test_ranges_that_are_refused(text: str, reason: str) -> None:
         parse(text)
 
 
-@given(st.integers(1, MAX_MESSAGE - MAX_RANGE), st.integers(1, MAX_RANGE - 1), st.none() | st.integers(1, 99))
+@given(
+    st.integers(1, MAX_MESSAGE_ID - MAX_RANGE), st.integers(1, MAX_RANGE - 1), st.none() | st.integers(1, 99)
+)
 def test_the_canonical_form_of_a_range(first: int, more: int, topic: int | None) -> None:
     link = MessageLink("channel", first, last=first + more, topic=topic)
     assert exact(parse(link.url)) == exact(link)
@@ -266,7 +268,7 @@ TALKS = {
     "tg://openmessage?user_id=123&message_id=5": MessageLink(123, 5, bot_chat="user"),
     "tg:openmessage?message_id=5&user_id=123": MessageLink(123, 5, bot_chat="user"),
     "TG://OpenMessage?chat_id=9&message_id=5&single": MessageLink(9, 5, bot_chat="chat", single=True),
-    f"tg://openmessage?user_id={MAX_PERSON}&message_id=5": MessageLink(MAX_PERSON, 5, bot_chat="user"),
+    f"tg://openmessage?user_id={MAX_USER_ID}&message_id=5": MessageLink(MAX_USER_ID, 5, bot_chat="user"),
 }
 
 
@@ -282,7 +284,7 @@ def test_a_message_of_a_talk_with_the_bot(text: str) -> None:
         ("message_id=1", "names no chat"),
         ("user_id=0&message_id=1", "names no chat"),
         ("user_id=-5&message_id=1", "names no chat"),
-        (f"user_id={MAX_PERSON + 1}&message_id=1", "names no chat"),
+        (f"user_id={MAX_USER_ID + 1}&message_id=1", "names no chat"),
         ("user_id=1&message_id=0", "message id in this link is not a number"),
     ],
 )
@@ -300,10 +302,10 @@ def test_whose_talk_it_is() -> None:
     )
 
 
-messages = st.integers(1, MAX_MESSAGE)
+messages = st.integers(1, MAX_MESSAGE_ID)
 talks = st.builds(
     MessageLink,
-    chat=st.integers(1, MAX_PERSON),
+    chat=st.integers(1, MAX_USER_ID),
     message=messages,
     single=st.booleans(),
     bot_chat=st.sampled_from(["user", "chat"]),
@@ -312,7 +314,7 @@ talks = st.builds(
 usernames = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{2,29}[0-9]{1,2}", fullmatch=True)
 links = st.builds(
     MessageLink,
-    chat=usernames | st.integers(1, MAX_CHANNEL),
+    chat=usernames | st.integers(1, MAX_CHANNEL_ID),
     message=messages,
     topic=st.none() | messages,
     comment=st.none() | messages,
