@@ -112,7 +112,7 @@ class Two(Site):
         assert ready.status_code == 503
         assert words in ready.json()["message"]
 
-    async def ready(self, name: str) -> None:
+    async def storage_is_ready(self, name: str) -> None:
         """Wait until no worker reports a problem of that storage any more: each probes it in its own time."""
 
         async def told() -> bool:
@@ -212,7 +212,7 @@ async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
         task = await two.ended(task_id, BACK)
         assert (task["status"], task["attempts"]) == ("completed", 1)
     assert two.a.files("nas") == [MARK, *(f"{n}/1MiB.bin" for n in ("at-once", "before", "later"))]
-    await two.ready("nas")
+    await two.storage_is_ready("nas")
     assert worker.process.returncode is None
 
 
