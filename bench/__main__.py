@@ -16,7 +16,7 @@ from bench.results import Measurement
 
 Run = Callable[[], Awaitable[list[Measurement]]]
 
-#: What measures what; names of one row are measured together.
+#: Names of measurements -> the function that makes them; the names of one row are measured together.
 RUNS: Mapping[tuple[str, ...], Run] = {
     ("loopback_cpu", "loopback_wall"): transfer.loopback,
     ("rtt50",): transfer.rtt50,
@@ -36,23 +36,24 @@ _PACKAGES = ("telethon", "cryptg", "arq", "redis", "fastapi", "uvicorn", "uvloop
 
 
 def main(names: Sequence[str]) -> int:
-    """The exit code: 1 if something could not be measured. A target that is missed is a result."""
+    """Run the measurements; returns the exit code: 1 if one could not be made. A missed target is no
+    failure."""
     known = [name for row in RUNS for name in row]
     if unknown := set(names) - set(known):
-        print(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        print(f"there is no measurement {', '.join(sorted(unknown))}; known measurements: {', '.join(known)}")
         return 2
-    print(facts(), flush=True)
+    print(environment(), flush=True)
     measured: list[Measurement] = []
     for row, run in RUNS.items():
         if not names or set(row) & set(names):
-            measured += asyncio.run(attempt(row, run))
+            measured += asyncio.run(measure(row, run))
             results.write(_FILE, measured)
     print(f"\n{results.table(measured)}\n\nwritten to {os.path.relpath(_FILE)}")
     return int(any(each.value is None for each in measured))
 
 
-async def attempt(row: Sequence[str], run: Run) -> list[Measurement]:
-    """The measurements of a row; why they are missing, if they are."""
+async def measure(row: Sequence[str], run: Run) -> list[Measurement]:
+    """The measurements of a row. If they fail, each has the reason in its note."""
     began = time.monotonic()
     try:
         measured = await run()
@@ -64,8 +65,8 @@ async def attempt(row: Sequence[str], run: Run) -> list[Measurement]:
     return measured
 
 
-def facts() -> str:
-    """The machine and the versions, without which the figures say little."""
+def environment() -> str:
+    """The machine and the versions of the packages, needed to interpret the figures."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     return (

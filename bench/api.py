@@ -1,4 +1,4 @@
-"""What accepting a task costs the API process, beside a route that only enqueues one arq job."""
+"""Measures the CPU time of the API per accepted task, compared with a route that only enqueues an arq job."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from statistics import median
 import httpx
 
 from bench import files
+from bench.installation import installation
 from bench.process import Child, child
 from bench.results import Measurement
-from bench.site import site
 
 _REPETITIONS = 5
 _REQUESTS = 400  # per repetition
@@ -21,9 +21,9 @@ _CLIENTS = 8
 async def api_post() -> list[Measurement]:
     """CPU milliseconds per request."""
     async with (
-        site(workers=0) as running,
-        child(running.folder / "bare.log", "bench.bare", running.redis_url) as bare,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{await bare.said()}", trust_env=False) as plain,
+        installation(workers=0) as running,
+        child(running.folder / "minimal_api.log", "bench.minimal_api", running.redis_url) as minimal,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{await minimal.read_json()}", trust_env=False) as plain,
     ):
 
         async def post() -> None:
@@ -33,17 +33,17 @@ async def api_post() -> list[Measurement]:
             (await plain.post("/", json={})).raise_for_status()
 
         await _cost(running.api, post)
-        await _cost(bare, enqueue)
+        await _cost(minimal, enqueue)
         ours, theirs = [], []
         for _ in range(_REPETITIONS):
             ours.append(await _cost(running.api, post))
-            theirs.append(await _cost(bare, enqueue))
+            theirs.append(await _cost(minimal, enqueue))
     value, reference = median(ours), median(theirs)
     return [Measurement("api_post", value, "CPU-ms", reference, reference / value)]
 
 
 async def _cost(server: Child, request: Callable[[], Awaitable[None]]) -> float:
-    """CPU milliseconds of the server per request, several under way at a time."""
+    """CPU milliseconds of the server per request, with several concurrent clients."""
 
     async def many() -> None:
         for _ in range(_REQUESTS // _CLIENTS):

@@ -1,6 +1,6 @@
-"""What others do with S3: boto3's transfer manager, as `aws s3 cp` uses it. A process of its own.
+"""The reference for S3: boto3's transfer manager, which `aws s3 cp` uses. It runs in a separate process.
 
-`python -m bench.boto up|down ENDPOINT KEY SECRET BUCKET FILE NAME` prints how many seconds it took.
+`python -m bench.boto up|down ENDPOINT KEY SECRET BUCKET FILE NAME` prints the seconds taken.
 """
 
 from __future__ import annotations

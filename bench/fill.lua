@@ -1,6 +1,5 @@
--- Ended tasks by the thousand. The store's own `_lib.lua` stands before this file: it ends the tasks and writes
--- the indexes; what is left to do here is the record that accept.lua, claim.lua and plan.lua would have made.
--- Touches what `finish` of _lib.lua touches.
+-- Adds ended tasks. The store's `_lib.lua` precedes this file; its `finish` ends the tasks and writes the indexes.
+-- This script writes the records that accept.lua, claim.lua and plan.lua would have written.
 -- ARGV: first number, count, time of the first in ms, spec JSON (its id and user are replaced), title, type,
 -- lane, storage, progress JSON, number of users
 local start = tonumber(ARGV[3])

@@ -1,4 +1,4 @@
-"""What a page of the history costs with a million ended tasks, beside the same page with a thousand."""
+"""Measures a page of the history with a million ended tasks, compared with the same page of a thousand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _FEW, _MANY = 1_000, 1_000_000
 _BATCH = 5_000
 _PAGE = 50
 _REPETITIONS = 150
-_START = 1_700_000_000_000  # when the first task ended, in ms; each ends a millisecond after the one before
+#: End of the first task, in ms since 1970; each of the others ends 1 ms after the previous one.
+_START = 1_700_000_000_000
 _USERS = 4
 _SPEC = TaskSpec(id="ID", type="tgfiles", links=("https://t.me/channel/123",), user_id=1, storage="local1")
 _FILTERS = (
@@ -34,19 +35,19 @@ _FILTERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One page: a filter, and where it begins."""
+    """One page: a filter, and whether it is the first page or a deep one."""
 
     filter: HistoryFilter
     deep: bool
 
     def cursor(self, count: int) -> str:
-        """The newest, or behind three quarters of all."""
+        """The cursor of the first page, or of one after three quarters of all tasks."""
         number = count // 4
         return f"{_START + number}-{number:020d}" if self.deep else ""
 
 
 async def history_1m() -> list[Measurement]:
-    """The worst ratio of all one-filter pages, first and deep; milliseconds."""
+    """The worst ratio over all pages with one filter, first and deep, in milliseconds."""
     async with filled_store(_FEW) as few, filled_store(_MANY) as many:
         costs = [await _costs(few, many, Case(wanted, deep)) for wanted in _FILTERS for deep in (False, True)]
     reference, value = max(costs, key=lambda pair: pair[1] / pair[0])
@@ -55,7 +56,7 @@ async def history_1m() -> list[Measurement]:
 
 
 async def _costs(few: Store, many: Store, case: Case) -> tuple[float, float]:
-    """Median milliseconds of a page in both stores, asked in turn."""
+    """Median milliseconds of a page in both stores, which are queried alternately."""
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(_REPETITIONS):
         for store, count, times in ((few, _FEW, spent[0]), (many, _MANY, spent[1])):
@@ -69,7 +70,7 @@ async def _costs(few: Store, many: Store, case: Case) -> tuple[float, float]:
 
 @asynccontextmanager
 async def filled_store(count: int) -> AsyncIterator[Store]:
-    """A store with that many ended tasks, in memory only: what is measured reads."""
+    """A store with `count` ended tasks. It is in memory only, because only reading is measured."""
     with TemporaryDirectory(prefix="saveany-bench-") as name:
         redis = EmbeddedRedis(Path(name))
         store = await open_store(redis.start())
@@ -84,7 +85,7 @@ async def filled_store(count: int) -> AsyncIterator[Store]:
 
 
 async def _fill(store: Store, count: int) -> None:
-    """Items are left out: no page of the history reads them."""
+    """Add ended tasks, without items: no page of the history reads items."""
     library = (files("saveany.store") / "lua" / "_lib.lua").read_text()
     body = (Path(__file__).parent / "fill.lua").read_text()
     script = await store.db.do("SCRIPT", "LOAD", f"local P = '{PREFIX}'\n{library}\n{body}")
@@ -96,15 +97,15 @@ async def _fill(store: Store, count: int) -> None:
 
 
 async def _check(store: Store) -> None:
-    """The records that were filled in have the fields of one that went through the store itself."""
+    """Check that the added records have the same fields as one written by the store itself."""
     accepted = await store.tasks.accept(
         TaskSpec(id="real", type="x", links=("x",), user_id=99, storage="x"), "real"
     )
     claim = await store.claims.claim("bench", ["x/x"])
     if accepted is None or claim is None:
-        raise RuntimeError("the store did not take a task")
+        raise RuntimeError("the store did not accept a task")
     await claim.plan("real", [], Progress(), [])
     await claim.finish(Status.COMPLETED)
     real, filled = await store.db.many([("HKEYS", f"{PREFIX}task:{i}") for i in ("real", f"{1:020d}")])
     if set(real) != set(filled):
-        raise RuntimeError(f"fill.lua is behind the store: {set(real) ^ set(filled)}")
+        raise RuntimeError(f"fill.lua does not match the store: {set(real) ^ set(filled)}")

@@ -1,4 +1,4 @@
-"""What one core could do at best: the work that MTProto 2.0 and a checked file cannot do without."""
+"""The upper limit of one core: only the work that MTProto 2.0 and a verified file require."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEY = bytes(range(32))
 
 def limit(size: int) -> float:
     """MB per CPU-second for `size` bytes in parts of 1 MiB: AES-IGE, the SHA-256 of the message, the SHA-256
-    of the content, the write; at the end the file is on the disk."""
+    of the content, the write, and one fsync at the end."""
     sealed = os.urandom(MIB)
     content = hashlib.sha256()
     with tempfile.TemporaryFile() as file:

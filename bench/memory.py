@@ -1,4 +1,4 @@
-"""The most memory a worker ever has resident."""
+"""Measures the peak resident memory of a worker."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench import files
+from bench.installation import installation
 from bench.results import Measurement
-from bench.site import site
 from saveany.store import Event
 
 
 async def one_large() -> list[Measurement]:
     """A file of 4 GiB."""
     _require(files.size(files.GIB_4))
-    async with site() as running:
+    async with installation() as running:
         saved = await running.save(files.GIB_4)
         peak = running.workers[0].peak_mb()
     return [Measurement("mem_4gib_mb", peak, "MB", note=f"in {saved.seconds:.0f} s")]
@@ -26,18 +26,18 @@ async def one_large() -> list[Measurement]:
 async def eight_at_once() -> list[Measurement]:
     """Eight files of 256 MiB."""
     _require(sum(map(files.size, files.EIGHT)))
-    async with site(slots=len(files.EIGHT)) as running:
+    async with installation(slots=len(files.EIGHT)) as running:
         await asyncio.gather(*map(running.save, files.EIGHT))
         peak = running.workers[0].peak_mb()
         events = await running.store.events.after("0-0")
     if max(_times(events, "task.running")) > min(_times(events, "task.completed")):
-        raise RuntimeError("the files were not saved all at once")
+        raise RuntimeError("the files were not all saved at the same time")
     return [Measurement("mem_8_files_mb", peak, "MB")]
 
 
 async def one_into(table: Mapping[str, Any]) -> float:
-    """MB, when a file of 1 GiB goes from Telegram into that storage."""
-    async with site(storage=table) as running:
+    """The peak in MB while a file of 1 GiB is saved from Telegram to the storage of `table`."""
+    async with installation(storage=table) as running:
         since = await running.store.events.last_id()
         task_id = await running.post(files.GIB_1)
         await running.ended(task_id, since)
@@ -52,4 +52,6 @@ def _times(events: Iterable[Event], type_: str) -> list[int]:
 def _require(size: int) -> None:
     folder = tempfile.gettempdir()
     if shutil.disk_usage(folder).free < 2 * size:
-        raise RuntimeError(f"{folder} has too little room: set TMPDIR to a folder with {2 * size >> 30} GiB")
+        raise RuntimeError(
+            f"{folder} has too little free space; set TMPDIR to a folder with {2 * size >> 30} GiB"
+        )

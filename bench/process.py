@@ -1,4 +1,4 @@
-"""Processes that are measured from outside, so that their CPU seconds and memory are theirs alone."""
+"""Child processes whose CPU time and memory are measured from outside."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class Child:
         self._process = process
 
     def cpu(self) -> float:
-        """CPU seconds of all its threads so far, those that have ended included."""
-        # What clock_getcpuclockid(3) answers for a process on Linux.
+        """CPU seconds of all its threads so far, including ended ones."""
+        # The clock id that clock_getcpuclockid(3) returns for a process on Linux.
         return time.clock_gettime(~self.pid << 3 | _CPUCLOCK_SCHED)
 
     def peak_mb(self) -> float:
-        """The most memory that it ever had resident."""
+        """The peak of its resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         if not found:
             raise RuntimeError(f"process {self.pid} has ended; its log: {self.log}")
         return int(found[1]) * 1024 / MB
 
-    async def said(self) -> Any:
+    async def read_json(self) -> Any:
         """The next line of JSON that it prints."""
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"it ended early:\n{self.log.read_text()[-2000:]}")
+            raise RuntimeError(f"the process ended early:\n{self.log.read_text()[-2000:]}")
         return msgspec.json.decode(line)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that does not help."""
+        """Send SIGTERM, then SIGKILL if the process does not end in time."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -65,13 +65,13 @@ class Child:
 
 @asynccontextmanager
 async def child(
-    log: Path, module: str, *words: str, env: Mapping[str, str] | None = None
+    log: Path, module: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Child]:
-    """`python -m MODULE WORDS …` while the block runs; what it writes to stderr goes to `log`."""
+    """Run `python -m MODULE ARGUMENTS …` for the duration of the block; its stderr is written to `log`."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("SAVEANY_")}
     with log.open("ab") as file:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *words),
+            *(sys.executable, "-m", module, *arguments),
             env=clean | dict(env or {}),
             stdin=DEVNULL,
             stdout=PIPE,

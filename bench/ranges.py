@@ -1,4 +1,4 @@
-"""How soon the first byte of a range is there, and whether ranges are the right bytes."""
+"""Measures the time to the first byte of a range, and checks that ranges contain the right bytes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from bench.installation import telegram, write_config
 from bench.process import child
 from bench.results import Measurement
-from bench.site import telegram, write_config
 
 _RTT = 0.05
 
 
 async def first_byte() -> list[Measurement]:
-    """Cold connections, 50 ms away."""
+    """New connections, with a round trip of 50 ms."""
     with TemporaryDirectory(prefix="saveany-bench-") as name:
         folder = Path(name)
         async with telegram(folder, f"delay={_RTT}") as sandbox:
             config = write_config(folder, sandbox, port=0, slots=1)
             async with child(folder / "reader.log", "bench.reader", str(config)) as reader:
-                said = await reader.said()
-    if said["wrong"]:
-        raise RuntimeError(f"{said['wrong']} of {said['ranges']} ranges were not the bytes of the file")
-    note = f"{said['ranges']} random ranges were exact"
-    return [Measurement("range_first_byte_rtt", median(said["first"]) / _RTT, "RTT", note=note)]
+                report = await reader.read_json()
+    if report["wrong"]:
+        raise RuntimeError(f"{report['wrong']} of {report['ranges']} ranges had wrong bytes")
+    note = f"{report['ranges']} random ranges were correct"
+    return [Measurement("range_first_byte_rtt", median(report["first"]) / _RTT, "RTT", note=note)]

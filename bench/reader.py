@@ -1,6 +1,7 @@
-"""Ranges of a file through the accounts of a process of its own: `python -m bench.reader CONFIG`.
+"""Reads ranges of a file with the accounts of a separate process: `python -m bench.reader CONFIG`.
 
-Prints one line of JSON: seconds to the first bytes of cold ranges, and how many random ranges were wrong.
+Prints one line of JSON: seconds to the first bytes over new connections, and the number of random ranges with
+wrong bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ async def main(config: Config) -> None:
 
 
 async def _first_byte(config: Config) -> float:
-    """Seconds to the first bytes, with the message at hand and no connection for files yet."""
+    """Seconds to the first bytes, after the message was resolved and before any connection for files
+    exists."""
     async with _resolved(config) as (accounts, media):
         began = time.monotonic()
         async with aclosing(accounts.read(media, 100 * MIB + 12_345, MIB)) as pieces:

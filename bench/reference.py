@@ -1,4 +1,4 @@
-"""What others do: unmodified Telethon, `download_media` to a file, then its SHA-256. A process of its own.
+"""The reference: `download_media` of unmodified Telethon to a file, then its SHA-256, in a separate process.
 
 `python -m bench.reference FACTS NUMBER FILE`, with the facts of the sandbox as JSON.
 """
@@ -21,19 +21,19 @@ from bench import files
 
 
 async def main(session: str, number: int, path: Path) -> None:
-    """Print how many seconds it takes, once logged in and with the message at hand."""
+    """Print the seconds that the download takes, without the login and fetching the message."""
     client = TelegramClient(StringSession(session), 1, "hash", receive_updates=False)
     await client.connect()
     message = await client.get_messages(files.CHANNEL, ids=number)
     began = time.monotonic()
     await client.download_media(message, file=str(path))
-    digest = _settle(path)
+    digest = _sync_and_hash(path)
     print(json.dumps({"seconds": time.monotonic() - began, "sha256": digest}), flush=True)
     await client.disconnect()
 
 
-def _settle(path: Path) -> str:
-    """The hash of the file, which is on the disk when this returns."""
+def _sync_and_hash(path: Path) -> str:
+    """The SHA-256 of the file, which is synced to disk."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What a measurement is, what the project promises of it, and how the results are shown and kept."""
+"""Measurements, their targets, and the table and file of results."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One figure. `reference` is what was measured beside it, in the same unit and the same run."""
+    """One figure. `reference` was measured in the same run and has the same unit."""
 
     name: str
-    value: float | None  # None: it could not be measured, `note` says why
+    value: float | None  # None: it could not be measured; `note` has the reason
     unit: str
     reference: float | None = None
     ratio: float | None = None
-    note: str = ""  # for the reader of the table; not in the results file
+    note: str = ""  # shown in the table, not written to the results file
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promise: `ratio` or `value` is at least, or at most, `bound`."""
+    """A lower or upper bound for `ratio` or `value`."""
 
     of: Literal["ratio", "value"]
     sign: Literal[">=", "<="]
     bound: float
 
     def met(self, measured: Measurement) -> bool | None:
-        """Whether the promise holds; None if there is no figure."""
+        """Whether the target is met; None if there is no figure."""
         figure = measured.ratio if self.of == "ratio" else measured.value
         if figure is None:
             return None
@@ -76,22 +76,22 @@ _HEAD = ("measurement", "value", "unit", "reference", "ratio", "target", "", "no
 
 
 def compared(name: str, value: float, unit: str, reference: float, note: str = "") -> Measurement:
-    """A figure beside another of the same run; the ratio is value / reference."""
+    """A measurement with a reference from the same run; the ratio is value / reference."""
     return Measurement(name, value, unit, reference, value / reference, note)
 
 
 def failed(name: str, reason: str) -> Measurement:
-    """A measurement that did not come about; the table shows the first line of the reason."""
+    """A measurement that failed; the table shows the first line of the reason."""
     return Measurement(name, None, "", note=reason.partition("\n")[0])
 
 
 def write(path: Path, measured: Iterable[Measurement]) -> None:
-    """One JSON object per line, in place of what an earlier run left; a figure that is missing is null."""
+    """Write one JSON object per line, replacing the results of an earlier run; a missing figure is null."""
     path.write_bytes(b"".join(msgspec.json.encode(_record(each)) + b"\n" for each in measured))
 
 
 def table(measured: Sequence[Measurement]) -> str:
-    """The results for a terminal."""
+    """The results as a table for a terminal."""
     rows = [_HEAD, *map(_row, measured)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)

@@ -1,7 +1,7 @@
-"""One file into a storage, or out of one: the same calls that a transfer makes. A process of its own.
+"""Writes a file to a storage, or reads one, with the calls that a transfer makes, in a separate process.
 
-`python -m bench.store up|down TABLE BYTES PATH`, with the `[[storages]]` table as JSON. Prints how many
-seconds it took.
+`python -m bench.store up|down TABLE BYTES PATH`, with the `[[storages]]` table as JSON. Prints the
+seconds taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from saveany.cli.role import run_async
 from storages.base import Services, Storage, UploadKey
 from storages.registry import open_storage, options_model
 
-#: Blocks of a file, taken in turn: no two neighbours are alike, and all of them need little memory.
+#: The blocks of a file, used cyclically: neighbouring blocks differ, and all of them need little memory.
 _BLOCKS = [os.urandom(MIB) for _ in range(8)]
 
 
@@ -28,11 +28,11 @@ async def main(way: str, table: str, size: int, path: str) -> None:
     assert model
     with tempfile.TemporaryDirectory() as scratch:
         storage = open_storage(model.model_validate(options), Services(scratch=Path(scratch)))
-        await storage.stat(path)  # connects: a worker has long been connected
+        await storage.stat(path)  # connects, because a worker is already connected when a transfer begins
         if way == "up":
             await storage.delete(
                 path
-            )  # as what others write into is emptied first: memory that is free is fast
+            )  # as for the reference, whose target is emptied first: free memory is faster
         began = time.monotonic()
         await (_up if way == "up" else _down)(storage, size, path)
         seconds = time.monotonic() - began

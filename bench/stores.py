@@ -1,4 +1,5 @@
-"""1 GiB into each kind of storage and out again, beside the best client that others have for its server."""
+"""Writes 1 GiB to each type of storage and reads it back, compared with the best other client of its
+server."""
 
 from __future__ import annotations
 
@@ -34,37 +35,37 @@ _OURS, _THEIRS = "ours.bin", "theirs.bin"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A running server. The commands put a file there as `theirs.bin`, and read it back to nowhere."""
+class StorageServer:
+    """A running server. The commands upload a file as `theirs.bin`, and download it to /dev/null."""
 
     options: StorageOptions
     put: Sequence[str | Path]
     get: Sequence[str | Path]
-    timed: bool = False  # the commands print their seconds; else those of the whole process count
+    timed: bool = False  # the commands print the seconds; otherwise the duration of the whole process counts
 
 
-#: With a folder for the server, and the file to be put.
-Make = Callable[[Path, Path], AbstractContextManager[Place]]
+#: Starts a server, given a folder for it and the file to upload.
+StartServer = Callable[[Path, Path], AbstractContextManager[StorageServer]]
 
 
 @contextmanager
-def _local(folder: Path, source: Path) -> Iterator[Place]:
-    """`cp`, and the file on the disk, as ours is. What reads must hand the bytes on, as ours does: `cp` to
-    /dev/null hands them to nobody."""
+def _local(folder: Path, source: Path) -> Iterator[StorageServer]:
+    """`cp` and a sync, because SaveAny syncs files, too. For reading, `rclone cat` copies the bytes to its
+    caller, as SaveAny does; `cp` to /dev/null would not."""
     options = LocalOptions(name="local", type="local", base_path=folder / "files")
     theirs = folder / "files" / _THEIRS
     put: list[str | Path] = ["sh", "-c", 'cp "$0" "$1" && sync "$1"', source, theirs]
-    yield Place(options, put, ["sh", "-c", '"$0" cat "$1" > /dev/null', program("rclone"), theirs])
+    yield StorageServer(options, put, ["sh", "-c", '"$0" cat "$1" > /dev/null', program("rclone"), theirs])
 
 
 @contextmanager
-def _s3(folder: Path, source: Path) -> Iterator[Place]:
+def _s3(folder: Path, source: Path) -> Iterator[StorageServer]:
     with s3.rclone(folder) as server:
         bucket = server.bucket()
         options = server.options(bucket, base_path="")
         boto: list[str | Path] = [sys.executable, "-m", "bench.boto"]
         login = [options.endpoint, s3.KEY, s3.SECRET, bucket]
-        yield Place(
+        yield StorageServer(
             options,
             [*boto, "up", *login, source, _THEIRS],
             [*boto, "down", *login, "/dev/null", _THEIRS],
@@ -73,26 +74,26 @@ def _s3(folder: Path, source: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def _webdav(folder: Path, source: Path) -> Iterator[Place]:
+def _webdav(folder: Path, source: Path) -> Iterator[StorageServer]:
     with webdav.apache() as server:
         url = f"{server.url}/{_THEIRS}"
         put, get = webdav.curl(server, "-T", str(source), url), webdav.curl(server, "-o", "/dev/null", url)
-        yield Place(server.options(""), put, get)
+        yield StorageServer(server.options(""), put, get)
 
 
 @contextmanager
-def _sftp(folder: Path, source: Path) -> Iterator[Place]:
+def _sftp(folder: Path, source: Path) -> Iterator[StorageServer]:
     with sftp.openssh(folder) as server:
         command: list[str | Path] = [program("sftp"), "-q", "-P", str(server.port), "-i", folder / "user"]
         command += ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={folder}/known"]
         batches = {}
         for way, line in {
-            "put": f"put -f {source} {server.root}/{_THEIRS}",  # -f: flushed to the disk, as ours is
+            "put": f"put -f {source} {server.root}/{_THEIRS}",  # -f: flush to disk, as SaveAny does
             "get": f"get {server.root}/{_THEIRS} /dev/null",
         }.items():
             batches[way] = folder / way
             batches[way].write_text(f"{line}\n")
-        yield Place(
+        yield StorageServer(
             server.options("", base_path=str(server.root)),
             [*command, "-b", batches["put"], f"{server.login['username']}@127.0.0.1"],
             [*command, "-b", batches["get"], f"{server.login['username']}@127.0.0.1"],
@@ -100,18 +101,18 @@ def _sftp(folder: Path, source: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def _ftp(folder: Path, source: Path) -> Iterator[Place]:
+def _ftp(folder: Path, source: Path) -> Iterator[StorageServer]:
     with ftp.pyftpdlib(folder) as server:
         curl: list[str | Path] = [program("curl"), "-sf", "-u", f"{ftp.USER}:{ftp.PASSWORD}"]
         url = f"ftp://127.0.0.1:{server.port}/{_THEIRS}"
-        yield Place(server.options(""), [*curl, "-T", source, url], [*curl, "-o", "/dev/null", url])
+        yield StorageServer(server.options(""), [*curl, "-T", source, url], [*curl, "-o", "/dev/null", url])
 
 
 @contextmanager
-def _rclone(folder: Path, source: Path) -> Iterator[Place]:
+def _rclone(folder: Path, source: Path) -> Iterator[StorageServer]:
     with webdav.rclone() as server, rclone.remotes(folder, {"box": _login(server)}) as remotes:
         command: list[str | Path] = [program("rclone"), "--config", remotes.config]
-        yield Place(
+        yield StorageServer(
             remotes.options("box:", ""),
             [*command, "copyto", "--ignore-times", source, f"box:{_THEIRS}"],
             ["sh", "-c", '"$@" > /dev/null', "sh", *command, "cat", f"box:{_THEIRS}"],
@@ -119,12 +120,12 @@ def _rclone(folder: Path, source: Path) -> Iterator[Place]:
 
 
 def _login(server: DavServer) -> dict[str, object]:
-    """What rclone.conf has for a server."""
+    """The options of the server in rclone.conf."""
     secret = rclone.obscured(webdav.PASSWORD)
     return {"type": "webdav", "url": server.url, "user": webdav.USER, "pass": secret}
 
 
-_PLACES: dict[str, Make] = {
+_SERVERS: dict[str, StartServer] = {
     "local": _local,
     "s3": _s3,
     "webdav": _webdav,
@@ -135,13 +136,13 @@ _PLACES: dict[str, Make] = {
 
 
 def names(type_: str) -> tuple[str, str, str]:
-    """What is measured of a type of storage."""
+    """The names of the measurements of a storage type."""
     return f"store_{type_}_up", f"store_{type_}_down", f"store_{type_}_mem_mb"
 
 
 def runs() -> dict[tuple[str, ...], Callable[[], Awaitable[list[Measurement]]]]:
-    """The measurements of every type."""
-    return {names(type_): partial(_measured, type_) for type_ in _PLACES}
+    """The measurements of all storage types."""
+    return {names(type_): partial(_measured, type_) for type_ in _SERVERS}
 
 
 async def _measured(type_: str) -> list[Measurement]:
@@ -151,18 +152,18 @@ async def _measured(type_: str) -> list[Measurement]:
         own = Path(name) / "server"
         own.mkdir()
         try:
-            with _PLACES[type_](own, source) as place:
-                return await _beside(type_, place, Path(name) / "log")
+            with _SERVERS[type_](own, source) as place:
+                return await _compare(type_, place, Path(name) / "log")
         except (pytest.skip.Exception, pytest.fail.Exception) as missing:
             raise RuntimeError(str(missing)) from None
 
 
-async def _beside(type_: str, place: Place, log: Path) -> list[Measurement]:
+async def _compare(type_: str, place: StorageServer, log: Path) -> list[Measurement]:
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(_ROUNDS):
         for way, command in (("up", place.put), ("down", place.get)):
-            seconds.setdefault(("ours", way), []).append(await _ours(place.options, way, log))
-            seconds.setdefault(("theirs", way), []).append(await _others(command, timed=place.timed))
+            seconds.setdefault(("ours", way), []).append(await _run_saveany(place.options, way, log))
+            seconds.setdefault(("theirs", way), []).append(await _run_reference(command, timed=place.timed))
     speed = {what: _SIZE / MB / median(took) for what, took in seconds.items()}
     up, down, memory = names(type_)
     return [
@@ -172,16 +173,16 @@ async def _beside(type_: str, place: Place, log: Path) -> list[Measurement]:
     ]
 
 
-async def _ours(options: StorageOptions, way: str, log: Path) -> float:
-    """Seconds of ours."""
-    await asyncio.to_thread(os.sync)  # else it would wait for what was written before
-    words = way, json.dumps(table(options)), str(_SIZE), _OURS
-    async with child(log, "bench.store", *words) as process:
-        return float(await process.said())
+async def _run_saveany(options: StorageOptions, way: str, log: Path) -> float:
+    """Seconds that SaveAny takes."""
+    await asyncio.to_thread(os.sync)  # otherwise it would wait for earlier writes
+    arguments = way, json.dumps(table(options)), str(_SIZE), _OURS
+    async with child(log, "bench.store", *arguments) as process:
+        return float(await process.read_json())
 
 
-async def _others(command: Sequence[str | Path], *, timed: bool) -> float:
-    """Seconds of somebody else's program."""
+async def _run_reference(command: Sequence[str | Path], *, timed: bool) -> float:
+    """Seconds that the reference program takes."""
     await asyncio.to_thread(os.sync)
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
@@ -194,8 +195,8 @@ async def _others(command: Sequence[str | Path], *, timed: bool) -> float:
 
 
 def _fill(file: Path) -> None:
-    """Bytes that nobody can compress."""
+    """Write bytes that cannot be compressed."""
     with Path("/dev/urandom").open("rb") as chance, file.open("wb") as out:
         for _ in range(_SIZE // MIB):
             out.write(chance.read(MIB))
-        os.fsync(out.fileno())  # else whoever is measured first waits for it
+        os.fsync(out.fileno())  # otherwise the first measurement would wait for it

@@ -1,4 +1,4 @@
-"""What a task costs beside its bytes, and how long an idle worker takes to begin."""
+"""Measures the throughput of small tasks, and the time until an idle worker starts a task."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 from statistics import quantiles
 
 from bench import files
+from bench.installation import Installation, installation
 from bench.results import Measurement
-from bench.site import Site, site
 
-_CLIENTS = 8  # requests under way at a time
+_CLIENTS = 8  # concurrent requests
 _PICK_UPS = 100
-_PATIENCE = 120.0  # seconds
+_TIMEOUT_SECONDS = 120.0
 
 
 async def small_tasks() -> list[Measurement]:
     """1,000 small files, posted over HTTP, saved by two workers."""
-    async with site(workers=2) as running:
+    async with installation(workers=2) as running:
         await asyncio.gather(*(running.save(files.WARM_UP) for _ in running.workers))
         before = await _ended(running)
         began = time.monotonic()
         numbers = iter(files.SMALL)
         posting = asyncio.gather(*(_post_all(running, numbers) for _ in range(_CLIENTS)))
         while await _ended(running) < before + len(files.SMALL):
-            if time.monotonic() > began + _PATIENCE:
-                raise TimeoutError(f"the tasks do not end within {_PATIENCE:.0f} s")
+            if time.monotonic() > began + _TIMEOUT_SECONDS:
+                raise TimeoutError(f"the tasks did not end within {_TIMEOUT_SECONDS:.0f} s")
             await asyncio.sleep(0.02)
         seconds = time.monotonic() - began
         ids = [task_id for each in await posting for task_id in each]
@@ -35,22 +35,22 @@ async def small_tasks() -> list[Measurement]:
     return [Measurement("small_tasks", len(ids) / seconds, "tasks/s")]
 
 
-async def _post_all(running: Site, numbers: Iterator[int]) -> list[tuple[int, str]]:
+async def _post_all(running: Installation, numbers: Iterator[int]) -> list[tuple[int, str]]:
     return [(number, await running.post(number)) for number in numbers]
 
 
-async def _ended(running: Site) -> int:
+async def _ended(running: Installation) -> int:
     return sum((await running.store.history.counts()).values())
 
 
 async def pickup() -> list[Measurement]:
-    """From "accepted" to "running" when the worker has nothing else to do, by the clock of Redis."""
-    async with site() as running:
+    """The time from "queued" to "running" on an idle worker, by the clock of Redis."""
+    async with installation() as running:
         waits = [await _pick_up(running, number) for number in files.SMALL[:_PICK_UPS]]
     return [Measurement("pickup_p95_ms", quantiles(waits, n=20)[-1], "ms")]
 
 
-async def _pick_up(running: Site, number: int) -> int:
+async def _pick_up(running: Installation, number: int) -> int:
     since = await running.store.events.last_id()
     task_id = await running.post(number)
     at = await running.ended(task_id, since)

@@ -1,6 +1,6 @@
-"""The sandbox with the files of the benchmark, as a process of its own: `python -m bench.telegram FAULT …`.
+"""The sandbox with the files of the benchmark, as a separate process: `python -m bench.telegram FAULT …`.
 
-Prints one line of JSON (`saveany.sandbox.__main__.describe`), serves until SIGTERM.
+Prints one line of JSON (`saveany.sandbox.__main__.describe`), then serves until SIGTERM.
 """
 
 from __future__ import annotations

@@ -70,4 +70,4 @@ def test_the_columns_of_the_table_are_straight() -> None:
 def test_an_unknown_name_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rtt50", "rtt5"]) == 2
     out = capsys.readouterr().out
-    assert out.startswith("no such measurement: rtt5; there are loopback_cpu, ")
+    assert out.startswith("there is no measurement rtt5; known measurements: loopback_cpu, ")

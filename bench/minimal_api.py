@@ -1,6 +1,6 @@
-"""The least that an API with a queue can do: one FastAPI route that enqueues one arq job.
+"""A minimal API with a queue: one FastAPI route that enqueues one arq job.
 
-`python -m bench.bare REDIS_URL` prints its port as one line of JSON and serves until SIGTERM.
+`python -m bench.minimal_api REDIS_URL` prints its port as one line of JSON and serves until SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make_app(url: str) -> FastAPI:
 
 
 async def main(url: str) -> None:
-    """Serve like the API does: same server, same event loop."""
+    """Serve as the API does: with the same server and event loop."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as sock:
         print(json.dumps(sock.getsockname()[1]), flush=True)
         config = uvicorn.Config(make_app(url), log_config=None, access_log=False, server_header=False)

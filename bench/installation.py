@@ -1,4 +1,5 @@
-"""A SaveAny as users run it, and its Telegram: every part a process of its own, on loopback."""
+"""An installation of SaveAny as users run it, with its Telegram: each part is a separate process on
+loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Saved:
     """One file, saved and verified."""
 
     seconds: float  # from the resolved message to the end of the task, by the clock of Redis
-    cpu: float  # CPU seconds of the worker from the request to the end, message and queue included
+    cpu: float  # CPU seconds of the worker from the request to the end, including message and queue
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Telegram:
     """A running sandbox."""
 
     process: Child
-    facts: dict[str, Any]  # as `saveany.sandbox.__main__.describe` tells them
+    facts: dict[str, Any]  # as returned by `saveany.sandbox.__main__.describe`
 
 
 @dataclass(frozen=True)
-class Site:
-    """A running SaveAny; `http` has its token."""
+class Installation:
+    """A running SaveAny; `http` sends its token."""
 
     folder: Path
     telegram: Telegram
@@ -59,7 +60,7 @@ class Site:
     workers: list[Child]
 
     async def post(self, number: int) -> str:
-        """Ask for a file; the id of the task."""
+        """Create a task for a file; returns its id."""
         body = {"telegram_url": files.link(number), "user_id": _USER, "storage_name": _STORAGE}
         reply = await self.http.post("/api/v1/tasks", json=body)
         reply.raise_for_status()
@@ -73,11 +74,12 @@ class Site:
         at = await self.ended(task_id, since)
         cpu = self.workers[0].cpu() - before
         await self.verify(task_id, number)
-        # The plan of a task is made when its message has been read: that is its first update.
+        # The first update of a task is its plan, which is made when its message has been resolved.
         return Saved((max(at.values()) - at["task.updated"]) / 1000, cpu)
 
     async def ended(self, task_id: str, since: str) -> dict[str, int]:
-        """Wait for the end of a task; when each type of event came first, in ms by the clock of Redis."""
+        """Wait for the end of a task. Returns the time of the first event of each type, in ms by Redis'
+        clock."""
         at: dict[str, int] = {}
         async with asyncio.timeout(_SAVE_SECONDS):
             async for event in self.store.events.follow(since):
@@ -88,14 +90,14 @@ class Site:
         return at
 
     async def verify(self, task_id: str, number: int) -> None:
-        """Compare the file of a task that has ended with what was posted, and remove it."""
+        """Check that a task that has ended saved the posted file, and remove the file."""
         saved = self.folder / "files" / (await self.completed(task_id, number)).final
         if saved.stat().st_size != files.size(number):
             raise RuntimeError(f"{saved} is not the file of {files.link(number)}")
         saved.unlink()
 
     async def completed(self, task_id: str, number: int) -> Item:
-        """The file of a task that has ended; raises if the worker has not saved what was posted."""
+        """The file of a task that has ended. Raises if it is not the posted file."""
         task = await self.store.tasks.get(task_id)
         if task is None or task.status is not Status.COMPLETED:
             raise RuntimeError(f"{files.link(number)} was not saved: {task.error if task else 'no task'}")
@@ -109,15 +111,15 @@ class Site:
 async def telegram(folder: Path, *faults: str) -> AsyncIterator[Telegram]:
     """The sandbox with the files of the benchmark; see `saveany.sandbox.faults`."""
     async with child(folder / "telegram.log", "bench.telegram", *faults) as process:
-        yield Telegram(process, await process.said())
+        yield Telegram(process, await process.read_json())
 
 
 @asynccontextmanager
-async def site(
+async def installation(
     *faults: str, workers: int = 1, slots: int = 3, storage: Mapping[str, Any] | None = None
-) -> AsyncIterator[Site]:
-    """Everything, ready to work: `workers` processes with `slots` tasks each. `storage` is the table of
-    another storage than a folder of this site."""
+) -> AsyncIterator[Installation]:
+    """A running installation with `workers` worker processes of `slots` tasks each. `storage` is the table of
+    a storage to use instead of a local folder."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="saveany-bench-")))
         sandbox = await stack.enter_async_context(telegram(folder, *faults))
@@ -135,7 +137,7 @@ async def site(
                 child(folder / log, "saveany", "--config", str(file), name, env=env)
             )
 
-        running = Site(
+        running = Installation(
             folder,
             sandbox,
             url,
@@ -155,7 +157,7 @@ async def site(
 def write_config(
     folder: Path, sandbox: Telegram, port: int, slots: int, storage: Mapping[str, Any] | None = None
 ) -> Path:
-    """The configuration of a SaveAny on this sandbox, in a file of `folder`."""
+    """Write a configuration that uses this sandbox to a file in `folder`; returns the file."""
     facts = sandbox.facts["telegram"]
     account = {"name": "user", "session": facts["user_session"]}
     local = {"type": "local", "base_path": str(folder / "files")}
@@ -184,17 +186,17 @@ def _client(port: int) -> httpx.AsyncClient:
     )
 
 
-async def _ready(running: Site) -> None:
-    """Wait until the API says so and every worker has reported."""
+async def _ready(running: Installation) -> None:
+    """Wait until the API is ready and every worker is listed."""
     give_up = time.monotonic() + _READY_SECONDS
     wanted = {worker.pid for worker in running.workers}
     while not await _is_ready(running, wanted):
         if time.monotonic() > give_up:
-            raise TimeoutError("SaveAny did not get ready")
+            raise TimeoutError(f"SaveAny was not ready after {_READY_SECONDS:.0f} s")
         await asyncio.sleep(0.1)
 
 
-async def _is_ready(running: Site, wanted: set[int]) -> bool:
+async def _is_ready(running: Installation, wanted: set[int]) -> bool:
     try:
         if wanted and (await running.http.get("/readyz")).status_code != httpx.codes.OK:
             return False
