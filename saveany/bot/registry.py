@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import ModuleType
 
 from saveany.bot.context import Context
@@ -29,14 +30,13 @@ class Command:
     source: str = ""  # the task type without which the command is useless
 
 
-def commands(modules: Iterable[ModuleType]) -> dict[str, Command]:
-    """The commands of all modules, by name. Raises `AssertionError` for a duplicate name."""
+def commands(modules: Iterable[ModuleType], first: Iterable[Command] = ()) -> dict[str, Command]:
+    """`first` and the commands of all modules, by name. Raises `AssertionError` for a duplicate name."""
     found: dict[str, Command] = {}
-    for module in modules:
-        for command in getattr(module, "COMMANDS", ()):
-            if command.name in found:
-                raise AssertionError(f"/{command.name} is defined twice")
-            found[command.name] = command
+    for command in chain(first, *(getattr(module, "COMMANDS", ()) for module in modules)):
+        if command.name in found:
+            raise AssertionError(f"/{command.name} is defined twice")
+        found[command.name] = command
     return found
 
 

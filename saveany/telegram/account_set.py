@@ -20,7 +20,7 @@ from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import AccountRefused, login_command, of_account, translated
-from saveany.telegram.messages import NotThere, Reader
+from saveany.telegram.messages import MessageReader, NotThere
 from saveany.telegram.refusals import MEMBER_ADVICE, combined_error, no_allowed_account
 from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import ClientSettings, TelegramTable, read
@@ -45,7 +45,7 @@ class Account:
     name: str
     credential: str = field(default="", repr=False)  # session string or bot token from the configuration
     client: Client | None = None
-    reader: Reader | None = None
+    reader: MessageReader | None = None
     problem: TaskError | None = None
     version: int = 0  # of the login in the sessions folder that it was opened with
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while it is opened or closed
@@ -136,7 +136,7 @@ class AccountSet:
 
     async def first(
         self,
-        query: Callable[[Reader], Awaitable[T]],
+        query: Callable[[MessageReader], Awaitable[T]],
         prefer: str = "",
         without: Collection[str] = (),
         advice: str = MEMBER_ADVICE,
@@ -238,7 +238,7 @@ class AccountSet:
         except BaseException:
             await client.close()
             raise
-        account.client, account.reader = client, Reader(client)
+        account.client, account.reader = client, MessageReader(client)
 
     # Maintenance.
 

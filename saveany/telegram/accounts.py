@@ -24,7 +24,7 @@ from saveany.telegram.file import OnWait
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
-from saveany.telegram.messages import Reader, Withheld
+from saveany.telegram.messages import MessageReader, Withheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder
@@ -201,7 +201,7 @@ class Accounts:
         if kind is types.PeerUser:
             return types.InputPeerUser(number, await client.session.access_hash(number) or 0)
         account = self._accounts.get(name)
-        reader = (account and account.reader) or Reader(client)
+        reader = (account and account.reader) or MessageReader(client)
         with translated(name, is_bot=client.is_bot):
             found = await reader.chat(chat)
         return types.InputPeerChannel(found.channel_id, found.access_hash)

@@ -23,7 +23,7 @@ from saveany.telegram import incoming
 from saveany.telegram import login as logins
 from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
-from saveany.telegram.messages import Reader, album_candidates
+from saveany.telegram.messages import MessageReader, album_candidates
 from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import TelegramTable, read
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser
@@ -203,7 +203,7 @@ class BotClient:
     async def read(self, chat: int, ids: Sequence[int]) -> dict[int, ChatMessage]:
         """The existing messages among `ids`, by id."""
         with self._translating() as client:
-            messages, known = await Reader(client).read(chat, ids)
+            messages, known = await MessageReader(client).read(chat, ids)
         return {
             number: incoming.message(each, known, self.me)
             for number, each in messages.items()

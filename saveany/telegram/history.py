@@ -15,7 +15,7 @@ from saveany.telegram.account_set import AccountSet
 from saveany.telegram.errors import translated
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
-from saveany.telegram.messages import NotHere, Reader, Withheld
+from saveany.telegram.messages import MessageReader, NotHere, Withheld
 from saveany.telegram.peers import public_name, public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
@@ -79,7 +79,7 @@ class ChatHistory:
         )
 
     async def _first_user(
-        self, query: Callable[[Reader], Awaitable[T]], prefer: str = "", only: Collection[str] = ()
+        self, query: Callable[[MessageReader], Awaitable[T]], prefer: str = "", only: Collection[str] = ()
     ) -> T:
         await self._accounts.started()
         if all(each.is_bot for each in self._accounts):
@@ -88,12 +88,12 @@ class ChatHistory:
         return await self._accounts.first(query, prefer, without=[BOT], advice=USER_ADVICE, only=only)
 
 
-async def chat_state(reader: Reader, chat: str) -> ChatState:
+async def chat_state(reader: MessageReader, chat: str) -> ChatState:
     """The current state of a chat, given by @name or -100…."""
     return await reader.retry_without_cache(lambda: _chat_state(reader, chat))
 
 
-async def _chat_state(reader: Reader, chat: str) -> ChatState:
+async def _chat_state(reader: MessageReader, chat: str) -> ChatState:
     peer = await reader.chat(chat)
     reply = await reader.call(_history(peer, offset_id=0, add_offset=0, limit=1))
     found = next(each for each in reply.chats if each.id == peer.channel_id)
@@ -106,7 +106,7 @@ async def _chat_state(reader: Reader, chat: str) -> ChatState:
     )
 
 
-async def newest_ids(reader: Reader, chats: Mapping[int, str]) -> dict[int, int]:
+async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, int]:
     """Marked id -> id of the newest message, of the chats that the account can see. `chats`: marked id ->
     username."""
     peers = []
@@ -121,7 +121,7 @@ async def newest_ids(reader: Reader, chats: Mapping[int, str]) -> dict[int, int]
     return found
 
 
-async def _newest_ids(reader: Reader, peers: list[types.InputChannel]) -> dict[int, int]:
+async def _newest_ids(reader: MessageReader, peers: list[types.InputChannel]) -> dict[int, int]:
     """Telegram rejects the whole request if the account cannot see one of the chats; then each half is
     tried."""
     named = [types.InputDialogPeer(_input_peer(each)) for each in peers]
@@ -135,12 +135,12 @@ async def _newest_ids(reader: Reader, peers: list[types.InputChannel]) -> dict[i
     return {utils.get_peer_id(each.peer): each.top_message for each in reply.dialogs}
 
 
-async def messages_after(reader: Reader, chat: int, seen: int, username: str = "") -> MessagePage:
+async def messages_after(reader: MessageReader, chat: int, seen: int, username: str = "") -> MessagePage:
     """The first `PAGE` messages of a chat that follow the message `seen`."""
     return await reader.retry_without_cache(lambda: _messages_after(reader, chat, seen, username))
 
 
-async def _messages_after(reader: Reader, chat: int, seen: int, username: str) -> MessagePage:
+async def _messages_after(reader: MessageReader, chat: int, seen: int, username: str) -> MessagePage:
     peer = await _peer(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
@@ -159,7 +159,7 @@ async def _messages_after(reader: Reader, chat: int, seen: int, username: str) -
     )
 
 
-async def _peer(reader: Reader, chat: int, username: str) -> types.InputChannel:
+async def _peer(reader: MessageReader, chat: int, username: str) -> types.InputChannel:
     """The chat. Raises `NotHere` also if its username has moved to another chat."""
     try:
         return await reader.chat(str(chat), username)

@@ -99,7 +99,7 @@ def _reply_to(found: types.Message) -> int:
 
 
 def _link(chat: int, number: int) -> str:
-    """The link with which a `Reader` finds the message."""
+    """The link with which a `MessageReader` finds the message."""
     plain, kind = utils.resolve_id(chat)
     kinds: Mapping[Any, BotChatKind] = {types.PeerUser: "user", types.PeerChat: "chat"}
     return MessageLink(plain, number, bot_chat=kinds.get(kind)).url

@@ -74,7 +74,7 @@ class Withheld(NotThere):
         self.rest = list(rest)
 
 
-class Reader:
+class MessageReader:
     """Reads messages with one account."""
 
     def __init__(self, client: Client) -> None:

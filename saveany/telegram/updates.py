@@ -29,7 +29,7 @@ from saveany.telegram import incoming
 from saveany.telegram.client import Backoff, Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
-from saveany.telegram.messages import NotHere, Reader
+from saveany.telegram.messages import MessageReader, NotHere
 from saveany.telegram.peers import peers_in
 from saveany.telegram.update_types import TelegramUser, Update
 
@@ -76,7 +76,7 @@ class Feed:
     def __init__(self, client: Client, me: TelegramUser) -> None:
         self._client = client
         self._me = me
-        self._reader = Reader(client)
+        self._reader = MessageReader(client)
         self._read_all = True  # read everything: the connection is new, or was lost
         self._read_private = False  # read private chats and small groups
         self._groups: dict[int, int] = {}  # groups to read -> minimum date of their messages

@@ -6,9 +6,10 @@ from saveany.bot import cards, registry
 from saveany.bot.commands import downloads, helping, login, rules, saving, settings, tasks, watch
 from saveany.bot.texts import LANGUAGES, translator
 
-_MODULES = (helping, saving, downloads, tasks, settings, rules, watch, login, cards)
+_MODULES = (saving, downloads, tasks, settings, rules, watch, login, cards)
 
-COMMANDS = registry.commands(_MODULES)
+COMMANDS: dict[str, registry.Command] = {}
+COMMANDS |= registry.commands(_MODULES, first=helping.commands(COMMANDS))
 BUTTONS = registry.buttons(_MODULES)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from saveany import __version__
-from saveany.bot import commands
 from saveany.bot.context import Context
 from saveany.bot.registry import Command
 from saveany.bot.texts import CommandError, escape, gettext_noop
@@ -26,7 +26,15 @@ _DESCRIPTIONS = {
 }
 
 
-async def start(ctx: Context, args: str) -> None:
+def commands(table: Mapping[str, Command]) -> tuple[Command, ...]:
+    """/start, and /help for the commands in `table`, which is read when a user asks."""
+    return (
+        Command("start", _start, gettext_noop("Get started")),
+        Command("help", partial(_help, table), gettext_noop("What I can do"), usage=("", "save")),
+    )
+
+
+async def _start(ctx: Context, args: str) -> None:
     """Introduce the bot."""
     t = ctx.t
     await ctx.reply(
@@ -36,23 +44,23 @@ async def start(ctx: Context, args: str) -> None:
     )
 
 
-async def help_(ctx: Context, args: str) -> None:
+async def _help(table: Mapping[str, Command], ctx: Context, args: str) -> None:
     """List all commands, or describe one."""
     name = args.removeprefix("/").lower()
     if not name:
         workers = await ctx.services.store.workers.living()
-        await ctx.reply("\n".join(_overview(ctx, workers)))
+        await ctx.reply("\n".join(_overview(table, ctx, workers)))
         return
-    command = commands.COMMANDS.get(name)
+    command = table.get(name)
     if command is None:
         raise CommandError("There is no command /{name}. /help lists what I can do.", name=name)
     await ctx.reply("\n".join(_details(ctx, command)))
 
 
-def _overview(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
+def _overview(table: Mapping[str, Command], ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     yield f"SaveAny {__version__}"
     yield ""
-    for command in commands.COMMANDS.values():
+    for command in table.values():
         if (ctx.is_admin or not command.admin) and _is_usable(ctx, command):
             yield f"/{command.name}: {escape(ctx.t(command.description))}"
     yield ""
@@ -79,9 +87,3 @@ def _details(ctx: Context, command: Command) -> Iterator[str]:
     yield f"<b>/{command.name}</b>: {escape(ctx.t(command.description))}"
     for line in command.usage:
         yield f"<code>/{escape(f'{command.name} {line}'.strip())}</code>"
-
-
-COMMANDS = (
-    Command("start", start, gettext_noop("Get started")),
-    Command("help", help_, gettext_noop("What I can do"), usage=("", "save")),
-)
