@@ -28,10 +28,10 @@ class UpdateListener(Protocol):
         """The key in use on it."""
 
     @property
-    def listens(self) -> bool:
-        """Whether it receives updates."""
+    def receives_updates(self) -> bool:
+        """Whether updates are pushed to it."""
 
-    def tell(self, updates: Any) -> None:
+    def push_updates(self, updates: Any) -> None:
         """Push TL `Updates`."""
 
 
@@ -41,33 +41,33 @@ class UpdateBroadcaster:
     def __init__(self, world: World) -> None:
         self._world = world
         self._listeners: set[UpdateListener] = set()
-        self._asking: UpdateListener | None = None
-        self._made: list[MessageEvent] = []
-        world.watchers.append(self._happened)
+        self._requester: UpdateListener | None = None
+        self._caused: list[MessageEvent] = []
+        world.observers.append(self._on_event)
 
-    def join(self, listener: UpdateListener) -> None:
+    def add_listener(self, listener: UpdateListener) -> None:
         """Add a listener."""
         self._listeners.add(listener)
 
-    def leave(self, listener: UpdateListener) -> None:
+    def remove_listener(self, listener: UpdateListener) -> None:
         """Remove a listener."""
         self._listeners.discard(listener)
 
     @contextmanager
     def handling(self, listener: UpdateListener) -> Iterator[list[MessageEvent]]:
         """Collect the events that a listener's request causes in the list, instead of pushing them to it."""
-        self._asking, self._made = listener, []
+        self._requester, self._caused = listener, []
         try:
-            yield self._made
+            yield self._caused
         finally:
-            self._asking = None
+            self._requester = None
 
     def push(self, update: Any, *, account: int | None = None, key: StoredKey | None = None) -> int:
         """Push an update without a pts to an account, or to the sessions with a key. Returns the number of
         sessions."""
-        wanted = [each for each in self._listeners if each.listens and each.key is not None]
-        hearers = [e for e in wanted if e.key is key or (account is not None and _account(e) == account)]
-        return self._tell(hearers, tl.UpdateShort(update, datetime.now(UTC)))
+        listening = [each for each in self._listeners if each.receives_updates and each.key is not None]
+        receivers = [e for e in listening if e.key is key or (account is not None and _account(e) == account)]
+        return self._push_all(receivers, tl.UpdateShort(update, datetime.now(UTC)))
 
     def push_to(
         self, account: SandboxAccount, update: Any, chat: Chat, users: Iterable[SandboxAccount]
@@ -75,24 +75,30 @@ class UpdateBroadcaster:
         """Push an update about a chat to an account; `users` caused it. Returns the number of sessions."""
         view = AccountView(self._world, account)
         shown = {user.id: view.user(user) for user in users}
-        around = view.peers_of(chat, [])
-        people = {**{user.id: user for user in around["users"]}, **shown}
-        letter = tl.Updates([update], list(people.values()), around["chats"], datetime.now(UTC), 0)
-        hearers = [each for each in self._listeners if each.listens and _account(each) == account.id]
-        return self._tell(hearers, letter)
+        chat_peers = view.peers_of(chat, [])
+        users_by_id = {**{user.id: user for user in chat_peers["users"]}, **shown}
+        tl_updates = tl.Updates(
+            [update], list(users_by_id.values()), chat_peers["chats"], datetime.now(UTC), 0
+        )
+        receivers = [
+            each for each in self._listeners if each.receives_updates and _account(each) == account.id
+        ]
+        return self._push_all(receivers, tl_updates)
 
-    def _tell(self, hearers: list[UpdateListener], letter: Any) -> int:
-        for listener in hearers:
-            listener.tell(letter)
-        return len(hearers)
+    def _push_all(self, receivers: list[UpdateListener], tl_updates: Any) -> int:
+        for listener in receivers:
+            listener.push_updates(tl_updates)
+        return len(receivers)
 
-    def _happened(self, event: MessageEvent) -> None:
-        if self._asking is not None:
-            self._made.append(event)
-        for listener in [each for each in self._listeners if each.listens and each is not self._asking]:
+    def _on_event(self, event: MessageEvent) -> None:
+        if self._requester is not None:
+            self._caused.append(event)
+        for listener in [
+            each for each in self._listeners if each.receives_updates and each is not self._requester
+        ]:
             account = self._world.accounts.get(_account(listener) or 0)
             if account is not None and sees(account, event):
-                listener.tell(updates(AccountView(self._world, account), [event]))
+                listener.push_updates(updates(AccountView(self._world, account), [event]))
 
 
 def updates(view: AccountView, events: Iterable[MessageEvent], *extra: Any) -> Any:

@@ -39,13 +39,13 @@ _RPC_RESULT_ID, _VECTOR_ID = 0xF35C6D01, 0x1CB5C415
 _TRUE, _FALSE = struct.pack("<I", 0x997275B5), struct.pack("<I", 0xBC799737)
 _MIN_GZIP = 512  # bytes; shorter results are not compressed
 _MIN_AGE, _MAX_AGE = -300, 30  # seconds by which a message id may differ from the server's clock
-_NO_ANSWER = (tl.MsgsAck, tl.MsgsStateReq, tl.MsgsAllInfo, tl.MsgResendReq)
+_NO_REPLY = (tl.MsgsAck, tl.MsgsStateReq, tl.MsgsAllInfo, tl.MsgResendReq)
 _PINGS = (fn.PingRequest, fn.PingDelayDisconnectRequest)
 #: The method of pushed updates in counters and faults.
 PUSH = "updates"
 
 Body = tuple[bytes, ...]
-Answer = Body | asyncio.Future[Body]
+Reply = Body | asyncio.Future[Body]
 
 
 class ConnectionOwner(Protocol):
@@ -80,7 +80,7 @@ class ClientConnection:
             center.rsa, center.id, lambda key: self._shared.key_store.add(key, center.id)
         )
         self.key: StoredKey | None = None
-        self.listens = False
+        self.receives_updates = False
         self._pending: set[asyncio.Future[Body]] = set()
         self._session = 0
         self._announced = False  # whether the client was told that its session is new
@@ -93,7 +93,7 @@ class ClientConnection:
 
     async def run(self) -> None:
         """Serve until the client disconnects or violates the protocol."""
-        self._shared.broadcaster.join(self)
+        self._shared.broadcaster.add_listener(self)
         try:
             self._transport = await transport.accept(self._reader)
             while True:
@@ -106,10 +106,10 @@ class ClientConnection:
         except Exception:
             log.exception("connection %d closed because of an internal error", self.number)
         finally:
-            self._shared.broadcaster.leave(self)
+            self._shared.broadcaster.remove_listener(self)
             self._use(None)
-            for answer in list(self._pending):
-                answer.cancel()
+            for reply in list(self._pending):
+                reply.cancel()
             self._writer.transport.abort()
 
     def drop(self) -> None:
@@ -134,7 +134,7 @@ class ClientConnection:
     def _open(self, key: StoredKey, message: envelope.Envelope) -> None:
         if message.session != self._session:
             self._session, self._sequence = message.session, 0
-            self._announced = self.listens = False
+            self._announced = self.receives_updates = False
         if code := _message_id_error(message.message_id):
             self._push(tl.BadMsgNotification(message.message_id, message.sequence, code))
             return
@@ -152,7 +152,7 @@ class ClientConnection:
 
     def renew_session(self) -> None:
         """Announce a new session. Updates are pushed only after the client has sent a request in it."""
-        self._announced, self.listens = True, False
+        self._announced, self.receives_updates = True, False
         unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
         self._send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
 
@@ -170,31 +170,31 @@ class ClientConnection:
 
     def _serve_plain(self, request: Any) -> None:
         def make(outcome: Outcome) -> Body:
-            return (bytes(self._handshake.answer(request)),)
+            return (bytes(self._handshake.reply_to(request)),)
 
         def send(body: Body, corrupt: bool) -> None:
             self._write(plain_message(self._message_id(), body[0]))
 
-        self._answer(Call(method_name(request), self.number), make, send)
+        self._respond(Call(method_name(request), self.number), make, send)
 
     def _serve(self, key: StoredKey, message_id: int, request: Any, quiet: bool) -> bool:
         """Reply to a request. Returns whether the reply is sent later, so that the request must be
         acknowledged now."""
-        if isinstance(request, _NO_ANSWER):
+        if isinstance(request, _NO_REPLY):
             return False
         call = Call(method_name(request), self.number, key.account, self._file(request), key)
         head = _RPC_RESULT.pack(_RPC_RESULT_ID, message_id)
 
-        def make(outcome: Outcome) -> Answer:
+        def make(outcome: Outcome) -> Reply:
             if isinstance(request, _PINGS):
                 return (bytes(tl.Pong(message_id, request.ping_id)),)
             if isinstance(request, fn.GetFutureSaltsRequest):
                 return (bytes(self._future_salts(message_id)),)
-            self.listens |= not quiet and not call.method.startswith("upload.")
+            self.receives_updates |= not quiet and not call.method.startswith("upload.")
             result = self._result(outcome, key, request)
             return self._later(head, result) if isinstance(result, asyncio.Future) else (head, *result)
 
-        return self._answer(call, make, self._send)
+        return self._respond(call, make, self._send)
 
     def _file(self, request: Any) -> int | None:
         """The file that a request refers to."""
@@ -208,13 +208,13 @@ class ClientConnection:
         salts = [tl.FutureSalt(now, now + _SALT_LIFETIME, self.center.salt)]
         return tl.FutureSalts(message_id, now, salts)
 
-    def tell(self, updates: Any) -> None:
+    def push_updates(self, updates: Any) -> None:
         """Push updates to the client."""
         call = Call(PUSH, self.number, self.key.account if self.key else None)
-        self._answer(call, lambda outcome: (bytes(updates),), self._send)
+        self._respond(call, lambda outcome: (bytes(updates),), self._send)
 
-    def _answer(
-        self, call: Call, make: Callable[[Outcome], Answer], send: Callable[[Body, bool], None]
+    def _respond(
+        self, call: Call, make: Callable[[Outcome], Reply], send: Callable[[Body, bool], None]
     ) -> bool:
         """Apply the faults and send the reply. All faults happen here, between the arrival of a request and
         its reply. Returns whether the reply is sent later."""
@@ -230,20 +230,20 @@ class ClientConnection:
             return False
         if outcome.salt:
             self.center.change_salt()
-        answer = make(outcome)
+        reply = make(outcome)
         if outcome.session:
             self.renew_session()
-        if not isinstance(answer, asyncio.Future):
-            return self._reply(outcome, answer, send)
+        if not isinstance(reply, asyncio.Future):
+            return self._send_reply(outcome, reply, send)
 
-        def reply(done: asyncio.Future[Body]) -> None:
+        def send_reply(done: asyncio.Future[Body]) -> None:
             if not done.cancelled():
-                self._reply(outcome, done.result(), send)
+                self._send_reply(outcome, done.result(), send)
 
-        answer.add_done_callback(reply)
+        reply.add_done_callback(send_reply)
         return True
 
-    def _reply(self, outcome: Outcome, body: Body, send: Callable[[Body, bool], None]) -> bool:
+    def _send_reply(self, outcome: Outcome, body: Body, send: Callable[[Body, bool], None]) -> bool:
         if outcome.lose:
             return False
         now = self._loop.time()
@@ -265,8 +265,8 @@ class ClientConnection:
         if isinstance(result, asyncio.Future):
             return result
         if not isinstance(result, FilePart):
-            return (_serialise(result),)
-        body = result.serialise(outcome.short, tamper=outcome.tamper)
+            return (_serialize(result),)
+        body = result.serialize(outcome.short, tamper=outcome.tamper)
         self._shared.counters.sent(outcome.call, len(body[1]))
         self._shared.faults.sent(outcome.call, len(body[1]))
         return body
@@ -276,14 +276,14 @@ class ClientConnection:
 
         async def body() -> Body:
             try:
-                return head, _serialise(await result)
+                return head, _serialize(await result)
             except RpcFailure as failure:
                 return head, *_refusal(failure)
 
-        answer = asyncio.ensure_future(body())
-        self._pending.add(answer)
-        answer.add_done_callback(self._pending.discard)
-        return answer
+        reply = asyncio.ensure_future(body())
+        self._pending.add(reply)
+        reply.add_done_callback(self._pending.discard)
+        return reply
 
     # Sending.
 
@@ -376,7 +376,7 @@ def _refusal(failure: RpcFailure) -> Body:
     return (bytes(tl.RpcError(failure.code, failure.text)),)
 
 
-def _serialise(result: Any) -> bytes:
+def _serialize(result: Any) -> bytes:
     """A serialized result, compressed if that makes it smaller, as the real service does."""
     if isinstance(result, bool):
         return _TRUE if result else _FALSE

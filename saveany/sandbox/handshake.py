@@ -62,7 +62,7 @@ class Handshake:
         self._secret = 0
         self._cipher: tuple[bytes, bytes] = (b"", b"")
 
-    def answer(self, request: Any) -> Any:
+    def reply_to(self, request: Any) -> Any:
         """The reply to one unencrypted request."""
         if isinstance(request, fn.ReqPqMultiRequest):
             return self._start(request)

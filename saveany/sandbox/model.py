@@ -224,7 +224,7 @@ class Chat:
         """Whether it is a private chat, a small group or Saved Messages, not a channel or supergroup."""
         return self.owner is not None
 
-    def governed_by(self, account: int) -> bool:
+    def is_administered_by(self, account: int) -> bool:
         """Whether an account may post in the channel and delete messages of others."""
         admins = (self.members if self.broadcast else set()) if self.admins is None else self.admins
         return account in admins & self.members

@@ -14,7 +14,7 @@ def is_visible(account: SandboxAccount, chat: Chat, message: StoredMessage) -> b
     messages.
     """
     group = chat.group or not (chat.broadcast or chat.private)
-    if not group or not account.bot or account.reads_groups or chat.governed_by(account.id):
+    if not group or not account.bot or account.reads_groups or chat.is_administered_by(account.id):
         return True
     replied_to = chat.messages.get(message.reply_to or 0)
     reply = replied_to is not None and replied_to.sender == account.id

@@ -50,7 +50,7 @@ class AccountView:
             access_hash=self.world.access_hash(self.account, chat.id),
             username=chat.username or None,
             admin_rights=tl.ChatAdminRights(post_messages=True)
-            if chat.governed_by(self.account.id)
+            if chat.is_administered_by(self.account.id)
             else None,
         )
 

@@ -63,7 +63,7 @@ class World:
         self.callback_timeout = 10.0  # seconds that a bot has to reply to a callback query
         self.tokens: dict[bytes, Any] = {}  # active QR codes
         self.token_lifetime = 30.0  # seconds
-        self.watchers: list[Callable[[MessageEvent], None]] = []  # called with every event
+        self.observers: list[Callable[[MessageEvent], None]] = []  # called with every event
         self.private_chats = PrivateChats(self.accounts)
         self._ids = itertools.count(50_000_000)
 
@@ -92,7 +92,7 @@ class World:
         return file
 
     def post(self, chat: Chat, message: StoredMessage) -> StoredMessage:
-        """Add a message to a chat, or replace the one with the same id, and notify watchers."""
+        """Add a message to a chat, or replace the one with the same id, and notify observers."""
         kind = MessageEventKind.EDITED if message.id in chat.messages else MessageEventKind.NEW
         chat.messages[message.id] = message
         self._record_event(chat, kind, message.id)
@@ -139,8 +139,8 @@ class World:
 
     def _record_event(self, chat: Chat, kind: MessageEventKind, *message_ids: int) -> None:
         event = chat.box.log(kind, chat, *message_ids)
-        for watcher in self.watchers:
-            watcher(event)
+        for observer in self.observers:
+            observer(event)
 
     def expire(self, file: StoredFile) -> None:
         """Expire all file references of a file issued so far."""

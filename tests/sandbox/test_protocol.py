@@ -100,7 +100,9 @@ def test_keys_with_a_leading_zero_are_known_in_both_forms(stripped: bool) -> Non
     data = bytes(tl.ClientDHInnerData(0, 0, 0, bytes(255) + bytes([secret])))
     exchange._cipher = (bytes(32), bytes(32))
     padded = bytes(20) + data + bytes(-(20 + len(data)) % 16)
-    answer = exchange.answer(fn.SetClientDHParamsRequest(0, 0, AES.encrypt_ige(padded, bytes(32), bytes(32))))
+    answer = exchange.reply_to(
+        fn.SetClientDHParamsRequest(0, 0, AES.encrypt_ige(padded, bytes(32), bytes(32)))
+    )
     whole, short = AuthKey(bytes(255) + b"\x07"), AuthKey(b"\x07")
     assert set(kept) == ({whole.key, short.key} if stripped else {whole.key})
     assert answer.new_nonce_hash1 == (short if stripped else whole).calc_new_nonce_hash(0, 1)

@@ -34,7 +34,7 @@ def delete_channel_messages(context: RequestContext, request: Any) -> Any:
     """Delete messages of a channel or group."""
     chat = context.chat(request.channel)
     found = [chat.messages[id_] for id_ in request.id if id_ in chat.messages]
-    if not chat.governed_by(context.account.id) and any(m.sender != context.account.id for m in found):
+    if not chat.is_administered_by(context.account.id) and any(m.sender != context.account.id for m in found):
         raise RpcFailure(403, "MESSAGE_DELETE_FORBIDDEN")
     return _delete(context, [(chat, [message.id for message in found])], chat.box.pts)
 
@@ -64,7 +64,7 @@ def _delete(context: RequestContext, chosen: Sequence[tuple[Chat, Sequence[int]]
 
 
 def _check_author(context: RequestContext, chat: Chat, message: StoredMessage) -> None:
-    posted = chat.broadcast and chat.governed_by(context.account.id)
+    posted = chat.broadcast and chat.is_administered_by(context.account.id)
     if message.origin is not None or (message.sender != context.account.id and not posted):
         raise RpcFailure(403, "MESSAGE_AUTHOR_REQUIRED")
 

@@ -29,7 +29,7 @@ class FilePart:
     head: bytes  # the serialized fields before the data
     data: bytes
 
-    def serialise(self, short: int = 0, *, tamper: bool = False) -> tuple[bytes, ...]:
+    def serialize(self, short: int = 0, *, tamper: bool = False) -> tuple[bytes, ...]:
         """The serialized object in pieces, without the last `short` bytes of data, or with one wrong byte."""
         data = self.data[:-short] if short else self.data
         if tamper:

@@ -209,7 +209,7 @@ def _check_writable(context: RequestContext, peer: Any) -> Chat:
     if not chat.private:
         if me.id not in chat.members:
             raise RpcFailure(403, "CHAT_WRITE_FORBIDDEN")
-        if chat.broadcast and not chat.governed_by(me.id):
+        if chat.broadcast and not chat.is_administered_by(me.id):
             raise RpcFailure(400, "CHAT_ADMIN_REQUIRED")
         return chat
     _check_reachable(context, me, context.world.accounts[chat.id])

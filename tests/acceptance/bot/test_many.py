@@ -40,7 +40,7 @@ class Watched:
     def __init__(self, stack: Stack) -> None:
         self.said: list[float] = []
         self.edited: list[float] = []
-        stack.sandbox.world.watchers.append(self.note)
+        stack.sandbox.world.observers.append(self.note)
 
     def note(self, event: MessageEvent) -> None:
         """Something happened somewhere."""
@@ -74,5 +74,5 @@ async def test_a_thousand_forwarded_files(stack: Stack, anna: Person) -> None:
     assert contents == Counter(b"file number %d" % n for n in range(FILES))
     assert FILES / AT_ONCE <= len(watched.said) <= MOST_MESSAGES
     assert min((later - earlier for earlier, later in pairwise(watched.edited)), default=1) > 0.9
-    stack.sandbox.world.watchers.remove(watched.note)
+    stack.sandbox.world.observers.remove(watched.note)
     assert memory(stack.bots[0].pid) < before + MOST_MEMORY

@@ -267,12 +267,12 @@ async def test_a_new_session_costs_no_press_and_no_letter(
         shown = await anna.hears(lambda message: message.text == "CallbackQuery")
         call(sandbox, group, "one")
         await ear.hears(*to_bot(["one"]))
-        listening = [each for each in sandbox.centers[2].connections if each.listens and each.key]
+        listening = [each for each in sandbox.centers[2].connections if each.receives_updates and each.key]
         (mine,) = (each for each in listening if each.key and each.key.account == ME)
         sandbox.renew_sessions(ME)
         whisper(sandbox, "two")  # is not pushed …
         call(sandbox, group, "three")
-        await until(lambda: mine.listens)
+        await until(lambda: mine.receives_updates)
         press = asyncio.create_task(anna.press(shown, "Now"))
         await ear.until(lambda: len(ear.letters) == 3)
         said = sorted(each.text for each in ear.letters if isinstance(each, Letter))
