@@ -17,6 +17,7 @@ from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent, TaskError
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
+from saveany.telegram.chats import ChatFinder
 from saveany.telegram.client import Client
 from saveany.telegram.downloader import Downloader, Range, Write
 from saveany.telegram.errors import translated
@@ -24,7 +25,7 @@ from saveany.telegram.file import OnWait
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
-from saveany.telegram.messages import MessageReader, Withheld
+from saveany.telegram.messages import Withheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder
@@ -201,9 +202,9 @@ class Accounts:
         if kind is types.PeerUser:
             return types.InputPeerUser(number, await client.session.access_hash(number) or 0)
         account = self._accounts.get(name)
-        reader = (account and account.reader) or MessageReader(client)
+        chats = account.reader.chats if account and account.reader else ChatFinder(client)
         with translated(name, is_bot=client.is_bot):
-            found = await reader.chat(chat)
+            found = await chats.confirmed(chat)
         return types.InputPeerChannel(found.channel_id, found.access_hash)
 
     async def _close_connections(self, name: str) -> None:

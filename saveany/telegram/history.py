@@ -12,10 +12,11 @@ from telethon.tl import functions, types
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent
 from saveany.telegram.account_set import AccountSet
+from saveany.telegram.chats import NotHere
 from saveany.telegram.errors import translated
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
-from saveany.telegram.messages import MessageReader, NotHere, Withheld
+from saveany.telegram.messages import MessageReader, Withheld
 from saveany.telegram.peers import public_name, public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
@@ -90,12 +91,12 @@ class ChatHistory:
 
 async def chat_state(reader: MessageReader, chat: str) -> ChatState:
     """The current state of a chat, given by @name or -100…."""
-    return await reader.retry_without_cache(lambda: _chat_state(reader, chat))
+    return await reader.chats.retry_without_cache(lambda: _chat_state(reader, chat))
 
 
 async def _chat_state(reader: MessageReader, chat: str) -> ChatState:
-    peer = await reader.chat(chat)
-    reply = await reader.call(_history(peer, offset_id=0, add_offset=0, limit=1))
+    peer = await reader.chats.confirmed(chat)
+    reply = await reader.chats.call(_history(peer, offset_id=0, add_offset=0, limit=1))
     found = next(each for each in reply.chats if each.id == peer.channel_id)
     return ChatState(
         id=utils.get_peer_id(types.PeerChannel(peer.channel_id)),
@@ -126,7 +127,7 @@ async def _newest_ids(reader: MessageReader, peers: list[types.InputChannel]) ->
     tried."""
     named = [types.InputDialogPeer(_input_peer(each)) for each in peers]
     try:
-        reply = await reader.call(functions.messages.GetPeerDialogsRequest(named))
+        reply = await reader.chats.call(functions.messages.GetPeerDialogsRequest(named))
     except NotHere:
         if len(peers) == 1:
             return {}
@@ -137,14 +138,14 @@ async def _newest_ids(reader: MessageReader, peers: list[types.InputChannel]) ->
 
 async def messages_after(reader: MessageReader, chat: int, seen: int, username: str = "") -> MessagePage:
     """The first `PAGE` messages of a chat that follow the message `seen`."""
-    return await reader.retry_without_cache(lambda: _messages_after(reader, chat, seen, username))
+    return await reader.chats.retry_without_cache(lambda: _messages_after(reader, chat, seen, username))
 
 
 async def _messages_after(reader: MessageReader, chat: int, seen: int, username: str) -> MessagePage:
     peer = await _peer(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
-    reply = await reader.call(_history(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
+    reply = await reader.chats.call(_history(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
     try:
         media = await reader.files(messages, reply)
@@ -162,7 +163,7 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
 async def _peer(reader: MessageReader, chat: int, username: str) -> types.InputChannel:
     """The chat. Raises `NotHere` also if its username has moved to another chat."""
     try:
-        return await reader.chat(str(chat), username)
+        return await reader.chats.confirmed(str(chat), username)
     except NotHere:
         raise
     except Permanent as error:

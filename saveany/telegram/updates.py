@@ -26,10 +26,11 @@ from telethon.tl import functions, types
 from saveany.errors import NeedsLogin, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
+from saveany.telegram.chats import NotHere
 from saveany.telegram.client import Backoff, Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
-from saveany.telegram.messages import MessageReader, NotHere
+from saveany.telegram.messages import MessageReader
 from saveany.telegram.peers import peers_in
 from saveany.telegram.update_types import TelegramUser, Update
 

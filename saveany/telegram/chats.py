@@ -1,0 +1,206 @@
+"""Finds chats as one account sees them: by username, by id, or as a message mentions them.
+
+Telegram identifies a chat by its id together with an access hash, which differs between accounts. The
+account's session remembers the hashes and the ids of usernames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from telethon import errors as tg
+from telethon import utils
+from telethon.tl import functions, types
+
+from saveany.errors import Permanent
+from saveany.telegram.client import Client, refused_peer
+from saveany.telegram.errors import AccountRefused, describe
+from saveany.texts import Text
+
+#: Minimum seconds between two readings of the whole list of dialogs, which is expensive.
+_DIALOGS_SECONDS = 60.0
+_DIALOGS_PAGE = 100
+
+#: Errors that mean that this account cannot see the chat, but another one might. Other refusals concern the
+#: account, whatever it requests (see `AccountRefused`).
+_CLOSED: tuple[type[BaseException], ...] = (
+    tg.BotMethodInvalidError,
+    tg.ChannelBannedError,
+    tg.ChannelInvalidError,
+    tg.ChannelPrivateError,
+    tg.ChannelPublicGroupNaError,
+    tg.ChatAdminRequiredError,
+    tg.ChatForbiddenError,
+    tg.ChatIdInvalidError,
+    tg.ChatRestrictedError,
+    tg.FrozenParticipantMissingError,
+    tg.PeerIdInvalidError,
+    tg.UserBannedInChannelError,
+    tg.UserNotParticipantError,
+)
+
+T = TypeVar("T")
+
+
+class NotHere(AccountRefused):
+    """This account cannot see the chat; another might."""
+
+
+class ChatFinder:
+    """Finds the chats that one account can see."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._dialogs_lock = asyncio.Lock()
+        self._dialogs_read = -_DIALOGS_SECONDS
+
+    async def call(self, request: Any) -> Any:
+        """The reply to one request. Raises `NotHere` if this account cannot see the chat concerned."""
+        try:
+            return await self._client.call(request)
+        except _CLOSED as error:
+            raise NotHere(describe(error)) from error
+
+    async def retry_without_cache(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
+        """The result of `work`. Access hashes, and the chat that the username `name` leads to, are cached and
+        may be outdated: if `work` fails because of that, the entry is dropped and `work` runs once more."""
+        try:
+            return await work()
+        except NotHere as error:
+            if not refused_peer(error) and not (name and await self._client.session.forget_name(name)):
+                raise
+        return await work()
+
+    async def confirmed(self, text: str, username: str = "") -> types.InputChannel:
+        """A channel or group by its current @name, or by its id as -100…, for which `username` is another way
+        to find it."""
+        if text.startswith("-"):
+            return await self.find(int(text), username)
+        name = text.removeprefix("@")
+        return await self.retry_without_cache(lambda: self._confirmed_name(name), name)
+
+    async def _confirmed_name(self, name: str) -> types.InputChannel:
+        chat = await self._by_username(name)
+        check_username(name, chat, await self.call(functions.channels.GetChannelsRequest([chat])))
+        return chat
+
+    async def find(self, chat: str | int, username: str = "") -> types.InputChannel:
+        """A chat by username, plain channel id or marked id; for an id, `username` is another way to find
+        it."""
+        if isinstance(chat, str):
+            return await self._by_username(chat)
+        number = chat if chat > 0 else utils.resolve_id(chat)[0]
+        marked = utils.get_peer_id(types.PeerChannel(number))
+        access_hash = await self._client.session.access_hash(marked)
+        moved: Text | None = None
+        if access_hash is None and username:
+            try:
+                return await self.retry_without_cache(lambda: self._same(number, username), username)
+            except Permanent as error:  # the username was dropped, or belongs to another chat now
+                moved = error.text
+        if access_hash is None and not self._client.is_bot:
+            access_hash = await self._from_dialogs(marked, moved)
+        # A bot needs no access hash for a chat that it is a member of.
+        return types.InputChannel(number, access_hash or 0)
+
+    async def _same(self, number: int, username: str) -> types.InputChannel:
+        """The chat with the username, if its id is `number`; otherwise raises `NotHere`."""
+        chat = await self._by_username(username)
+        if chat.channel_id != number:
+            raise NotHere("@{username} belongs to another chat now", username=username)
+        return chat
+
+    async def _by_username(self, username: str) -> types.InputChannel:
+        marked = await self._client.session.chat_of(username)
+        access_hash = None if marked is None else await self._client.session.access_hash(marked)
+        if marked is None or access_hash is None:
+            marked = await self._resolve_username(username)
+            access_hash = await self._client.session.access_hash(marked)
+        return types.InputChannel(utils.resolve_id(marked)[0], access_hash or 0)
+
+    async def _resolve_username(self, username: str) -> int:
+        request = functions.contacts.ResolveUsernameRequest(username)
+        try:
+            reply = await self._client.call(request)
+        except (tg.UsernameNotOccupiedError, tg.UsernameInvalidError) as error:
+            raise Permanent("@{username}: {reason}.", username=username, reason=describe(error)) from error
+        if not isinstance(reply.peer, types.PeerChannel):
+            raise Permanent(
+                "@{username} is a person or a bot, not a channel or group; check the link.", username=username
+            )
+        marked: int = utils.get_peer_id(reply.peer)
+        await self._client.session.remember_name(username, marked)
+        return marked
+
+    async def _from_dialogs(self, marked: int, fallback_reason: Text | None) -> int:
+        """The access hash of a chat that the user is a member of; Telegram sends it only with the list of
+        dialogs. Raises `NotHere`, with `fallback_reason` if there is one."""
+        async with self._dialogs_lock:
+            if time.monotonic() - self._dialogs_read > _DIALOGS_SECONDS:
+                await self._read_dialogs()
+                self._dialogs_read = time.monotonic()
+            access_hash = await self._client.session.access_hash(marked)
+        if access_hash is None:
+            raise NotHere(fallback_reason or Text("it is not a member of the chat"))
+        return access_hash
+
+    async def _read_dialogs(self) -> None:
+        """Read all dialogs; the session stores the access hashes in the replies."""
+        page = functions.messages.GetDialogsRequest(None, 0, types.InputPeerEmpty(), _DIALOGS_PAGE, 0)
+        while page is not None:
+            page = _next_page(await self._client.call(page))
+
+    async def discussion(self, channel: types.InputChannel, username: str = "") -> types.InputChannel:
+        """The discussion group of a channel. Raises `NotHere` if `username` is not the channel's any more."""
+        full = await self.call(functions.channels.GetFullChannelRequest(channel))
+        if username:
+            check_username(username, channel, full)
+        group = full.full_chat.linked_chat_id
+        if not group:
+            raise Permanent("This channel has no comments; check the link.")
+        return await self.find(group)
+
+    async def mentioned(self, message: Any, peer: Any) -> Any:
+        """A user or channel that a message mentions. Without an access hash it is identified by the message
+        (https://core.telegram.org/api/min)."""
+        marked = utils.get_peer_id(peer)
+        number, access_hash = utils.resolve_id(marked)[0], await self._client.session.access_hash(marked)
+        if access_hash is not None:
+            return (types.InputPeerUser if marked > 0 else types.InputPeerChannel)(number, access_hash)
+        chat = await self.find(utils.get_peer_id(message.peer_id))
+        input_chat = types.InputPeerChannel(chat.channel_id, chat.access_hash)
+        by_message = types.InputPeerUserFromMessage if marked > 0 else types.InputPeerChannelFromMessage
+        return by_message(input_chat, message.id, number)
+
+
+def check_username(name: str, chat: types.InputChannel, reply: Any) -> None:
+    """Raise `NotHere` if a chat that came with `reply` does not have this username."""
+    found = next((each for each in reply.chats if each.id == chat.channel_id), None)
+    if name.lower() not in _all_names(found):
+        raise NotHere("@{username} belongs to another chat now", username=name)
+
+
+def _all_names(chat: Any) -> set[str]:
+    """Every active username of a chat, in lower case."""
+    several: Iterable[Any] = getattr(chat, "usernames", None) or ()
+    active = {each.username.lower() for each in several if each.active}
+    return active | {(getattr(chat, "username", None) or "").lower()}
+
+
+def _next_page(reply: Any) -> functions.messages.GetDialogsRequest | None:
+    """The request for the next page of dialogs: Telegram pages by date, id and chat of the last dialog's
+    message."""
+    if not isinstance(reply, types.messages.DialogsSlice) or not reply.dialogs:
+        return None
+    last = reply.dialogs[-1]
+    where = utils.get_peer_id(last.peer)
+    messages = {(utils.get_peer_id(m.peer_id), m.id): m for m in reply.messages}
+    chats = {utils.get_peer_id(each): each for each in (*reply.chats, *reply.users)}
+    message, chat = messages.get((where, last.top_message)), chats.get(where)
+    if message is None or chat is None:
+        return None
+    peer = utils.get_input_peer(chat, check_hash=False)
+    return functions.messages.GetDialogsRequest(message.date, message.id, peer, _DIALOGS_PAGE, 0)
