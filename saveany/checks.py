@@ -357,7 +357,7 @@ async def _telegram_offset(config: Config) -> float:
     client = Client("", read(config.telegram, config.proxy), None)
     with translated():
         try:
-            there = (await client.config()).date.timestamp()
+            there = (await client.data_centers.config()).date.timestamp()
             return float(there) - time.time()
         finally:
             await client.close()

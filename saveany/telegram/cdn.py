@@ -137,7 +137,7 @@ class CdnPool(ConnectionPool):
         if self._key is not None:
             return await self._connect_with(())
         async with self._key_lock:
-            public_keys = () if self._key else await self._client.cdn_keys(self._dc_id)
+            public_keys = () if self._key else await self._client.data_centers.cdn_keys(self._dc_id)
             sender = await self._connect_with(public_keys)
             self._key = sender.auth_key.key
             return sender
@@ -154,7 +154,7 @@ class CdnPool(ConnectionPool):
                 raise
             return sender
 
-        return await self._client.connect_to_dc(self._dc_id, Purpose.CDN, connect)
+        return await self._client.data_centers.connect(self._dc_id, Purpose.CDN, connect)
 
 
 class _Sender(MtprotoSender):

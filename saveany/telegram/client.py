@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from telethon import TelegramClient, utils
@@ -25,7 +24,8 @@ from telethon.tl.tlobject import TLRequest
 
 from saveany.logs import get_logger
 from saveany.store.telegram import TelegramStore
-from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
+from saveany.telegram.addresses import Address
+from saveany.telegram.data_centers import DataCenters
 from saveany.telegram.errors import (
     NETWORK,
     WRONG_HASH,
@@ -41,7 +41,6 @@ from saveany.telegram.wire import ConnectionRoute
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 10.0
 CALL_SECONDS = 15.0
 #: Maximum seconds of a flood wait that is waited out here; for longer ones the caller may choose another
 #: account.
@@ -155,10 +154,9 @@ class Client:
         else:
             self.session.set_dc(login.dc_id, *settings.home_address(login))
         self.user: types.User | None = None  # known once `open` has returned
-        self.addresses = AddressBook()
+        self.data_centers = DataCenters(self.session, self.call, proxied=bool(settings.proxy))
         self._backoff = Backoff()
         self._lock = asyncio.Lock()
-        self._config: types.Config | None = None
         self._telegram = _Telegram(self)
 
     @property
@@ -184,7 +182,8 @@ class Client:
         self.session.user_id = self.user.id
         await self.session.flush()
         if not await self.session.addresses():
-            await self.config()  # stores other addresses for the next start, in case this one dies
+            # This stores other addresses for the next start, in case this one dies.
+            await self.data_centers.config()
         return self.user
 
     async def close(self) -> None:
@@ -239,59 +238,13 @@ class Client:
                 raise
         return await work()
 
-    async def connect_to_dc(
-        self, dc_id: int, purpose: Purpose, connect: Callable[[Address, float], Awaitable[T]]
-    ) -> T:
-        """The result of `connect(address, seconds)` for the first address of a data centre that works."""
-        addresses = await self._dc_addresses(dc_id, purpose)
-        return await self.addresses.connect_first(addresses, connect, CONNECT_SECONDS)
-
-    async def _dc_addresses(self, dc_id: int, purpose: Purpose) -> list[Address]:
-        """The addresses of a data centre for the purpose, best first."""
-        addresses = usable((await self.config()).dc_options, dc_id, purpose, proxied=self._uses_proxy)
-        if dc_id == self.home_dc and purpose is not Purpose.CDN:
-            main = (self.session.server_address, self.session.port)  # works, but is not meant for files
-            others = [each for each in addresses if each != main]
-            addresses = [*others, main] if purpose is Purpose.FILES else [main, *others]
-        if not addresses:
-            raise ConnectionError(f"Telegram lists no address for data centre {dc_id}")
-        return addresses
-
-    async def _home_addresses(self) -> list[Address]:
-        """The known addresses of the account's own data centre, without a request to it."""
-        known = await self.session.addresses()
-        if self._config is not None:
-            options = self._config.dc_options
-            known = usable(options, self.home_dc, Purpose.CONTROL, proxied=self._uses_proxy)
-        return [(self.session.server_address, self.session.port), *known]
-
-    @property
-    def _uses_proxy(self) -> bool:
-        return bool(self.settings.proxy)
-
-    async def main_address(self, dc_id: int) -> Address:
-        """The address for the control connection to a data centre."""
-        return self.addresses.ordered(await self._dc_addresses(dc_id, Purpose.CONTROL))[0]
-
     async def move_to_dc(self, dc_id: int) -> None:
         """Make another data centre the account's own, with a new key; only for an unfinished login."""
-        address = await self.main_address(dc_id)
+        address = await self.data_centers.main_address(dc_id)
         async with self._lock:
             await self._disconnect()
             self.session.set_dc(dc_id, *address)
             self.session.auth_key = self._telegram._sender.auth_key.key = None
-
-    async def config(self) -> types.Config:
-        """Telegram's configuration (help.getConfig), fetched again after its expiry."""
-        if self._config is None or self._config.expires < datetime.now(UTC):
-            self._config = await self.call(functions.help.GetConfigRequest())
-            await self.session.keep_addresses(await self._home_addresses())
-        return self._config
-
-    async def cdn_keys(self, dc_id: int) -> list[str]:
-        """The RSA keys of a CDN data centre, in PEM format."""
-        config = await self.call(functions.help.GetCdnConfigRequest())
-        return [each.public_key for each in config.public_keys if each.dc_id == dc_id]
 
     def initial_request(self, query: TLRequest) -> TLRequest:
         """The first request on a new connection: it identifies the application and carries `query`."""
@@ -323,9 +276,7 @@ class Client:
             await self._backoff.pause()
             main = (self.session.server_address, self.session.port)
             try:
-                await self.addresses.connect_first(
-                    await self._home_addresses(), self._connect_to, CONNECT_SECONDS
-                )
+                await self.data_centers.connect_home(self._connect_to)
             except BaseException:
                 self.session.set_dc(self.home_dc, *main)  # restore the address of the login
                 self._backoff.failed()
@@ -429,5 +380,5 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
         loop."""
 
     async def _get_dc(self, dc_id: int, cdn: bool = False) -> types.DcOption:
-        host, port = await self._owner.main_address(dc_id)
+        host, port = await self._owner.data_centers.main_address(dc_id)
         return types.DcOption(dc_id, host, port)

@@ -120,7 +120,7 @@ class MessageReader:
             else:
                 media += files_in(message, self._client.name, names, previews=previews)
         if any(each.is_web for each in media):
-            dc_id = (await self._client.config()).webfile_dc_id
+            dc_id = (await self._client.data_centers.config()).webfile_dc_id
             media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
         if withheld:
             raise Withheld(withheld, media)

@@ -235,7 +235,7 @@ class ConnectionPool:
 
     def _avoid_address(self, sender: MtprotoSender) -> None:
         """After a timeout, try other addresses first when reconnecting."""
-        self._client.addresses.mark_failed((sender._connection._ip, sender._connection._port))
+        self._client.data_centers.address_book.mark_failed((sender._connection._ip, sender._connection._port))
 
     async def _import(self, login: Login) -> MtprotoSender:
         """Create a key for this data centre and copy the account's authorization to it, once per machine:
@@ -256,7 +256,7 @@ class ConnectionPool:
         async def connect(address: Address, seconds: float) -> MtprotoSender:
             return await self._introduce_at(address, seconds, key, query)
 
-        sender = await self._client.connect_to_dc(self._dc_id, Purpose.FILES, connect)
+        sender = await self._client.data_centers.connect(self._dc_id, Purpose.FILES, connect)
         self._salt = sender.salt
         return sender
 

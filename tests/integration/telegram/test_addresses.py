@@ -16,7 +16,7 @@ from telethon.tl import types as tl
 
 from saveany.errors import Offline
 from saveany.sandbox import Sandbox
-from saveany.telegram import client
+from saveany.telegram import data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.addresses import Address, AddressBook, Purpose, usable
 from saveany.telegram.links import parse
@@ -29,7 +29,7 @@ FILE, ELSEWHERE = parse("https://t.me/channel/126"), parse("https://t.me/channel
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "CONNECT_SECONDS", 3.0)
+    monkeypatch.setattr(data_centers, "CONNECT_SECONDS", 3.0)
 
 
 async def download(accounts: Accounts, link: Any) -> None:
@@ -107,7 +107,7 @@ async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start)
     await download(accounts, FILE)
     after = sandbox.counters.by("connection", method="upload.getFile")
     assert len(after) > len(before)
-    assert accounts.client("bot").addresses.ordered([address, main]) == [main, address]
+    assert accounts.client("bot").data_centers.address_book.ordered([address, main]) == [main, address]
 
 
 async def test_main_address_that_dies_is_replaced_also_at_the_next_start(

@@ -14,7 +14,7 @@ from telethon.network import mtprotostate
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
-from saveany.telegram import client
+from saveany.telegram import client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.integration.telegram.conftest import Start, fetch, table
@@ -50,7 +50,7 @@ async def bad_server(*, drops: bool) -> AsyncIterator[BadServer]:
 async def test_a_server_that_is_silent_or_drops_is_given_up(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: bool
 ) -> None:
-    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(data_centers, "CONNECT_SECONDS", 0.3)
     async with bad_server(drops=drops) as bad:
         config = table(sandbox, bot=True, dc_address=f"127.0.0.1:{bad.port}")
         accounts = Accounts(config, tmp_path)

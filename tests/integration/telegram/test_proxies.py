@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from saveany.errors import Retryable
 from saveany.sandbox import Sandbox
-from saveany.telegram import account_set, client
+from saveany.telegram import account_set, client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
@@ -59,7 +59,7 @@ async def test_what_answers_in_place_of_telegram(sandbox: Sandbox, tmp_path: Pat
 async def test_a_proxy_that_stalls_is_given_up(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(data_centers, "CONNECT_SECONDS", 0.3)
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
