@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
-from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, StoreUnavailable, TaskError
+from saveany.errors import NeedsLogin, Retryable, TaskError
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
+from saveany.telegram.account import Account, AccountOpener
 from saveany.telegram.client import Client
-from saveany.telegram.errors import AccountRefused, login_command, of_account, translated
+from saveany.telegram.errors import AccountRefused, translated
 from saveany.telegram.messages import MessageReader, NotThere
 from saveany.telegram.refusals import MEMBER_ADVICE, combined_error, no_allowed_account
-from saveany.telegram.session import Login, SessionFolder
-from saveany.telegram.settings import ClientSettings, TelegramTable, read
-from saveany.texts import Text
+from saveany.telegram.session import SessionFolder
+from saveany.telegram.settings import TelegramTable, read
 
 T = TypeVar("T")
 
@@ -32,33 +31,8 @@ T = TypeVar("T")
 _MAINTENANCE_SECONDS = 20.0
 #: Seconds between checks for logins that were added to, or removed from, the sessions folder.
 _FOLDER_POLL_SECONDS = 2.0
-#: Seconds after which another machine may use a user login that this machine has not renewed.
-_LEASE_SECONDS = 90
 
 _log = get_logger(__name__)
-
-
-@dataclass
-class Account:
-    """An account, its connection if it is open, and its problem if it cannot be used."""
-
-    name: str
-    credential: str = field(default="", repr=False)  # session string or bot token from the configuration
-    client: Client | None = None
-    reader: MessageReader | None = None
-    problem: TaskError | None = None
-    version: int = 0  # of the login in the sessions folder that it was opened with
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while it is opened or closed
-
-    @property
-    def is_bot(self) -> bool:
-        """Whether it is the bot."""
-        return self.name == logins.BOT
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can be used now."""
-        return self.client is not None and self.problem is None
 
 
 class AccountSet:
@@ -102,11 +76,12 @@ class AccountSet:
                 account.problem = error
             self._started.set()
             return
-        await asyncio.gather(*(self._open(each, settings) for each in self))
+        opener = AccountOpener(settings, self._folder, self._store, retry_seconds=_MAINTENANCE_SECONDS)
+        await asyncio.gather(*(opener.open(each) for each in self))
         self._started.set()
         self._loops = [
-            asyncio.create_task(_every(_MAINTENANCE_SECONDS, partial(self._maintain, settings))),
-            asyncio.create_task(_every(_FOLDER_POLL_SECONDS, partial(self._apply_folder, settings))),
+            asyncio.create_task(_every(_MAINTENANCE_SECONDS, partial(self._maintain, opener))),
+            asyncio.create_task(_every(_FOLDER_POLL_SECONDS, partial(self._apply_folder, opener))),
         ]
 
     async def started(self) -> None:
@@ -198,61 +173,19 @@ class AccountSet:
         users = [Account(name, text) for name, text in sessions.items()] + [Account(name) for name in stored]
         return [Account(logins.BOT, token), *users] if token else users
 
-    async def _open(self, account: Account, settings: ClientSettings) -> None:
-        """Connect the account, or record why it cannot be used."""
-        before = account.problem.message if account.problem else ""
-        try:
-            with translated(account.name, is_bot=account.is_bot):
-                await (self._open_bot if account.is_bot else self._open_user)(account, settings)
-            account.problem = None
-            _log.info("account_ready", account=account.name)
-        except TaskError as error:
-            account.problem = error
-        except SaveAnyError as error:
-            account.problem = Permanent(of_account(account.name, error.text))
-        except Exception as error:  # a bug, or an unknown error of a library: the other accounts must work
-            _log.exception("account_open_failed", account=account.name)
-            reason = Text("internal error ({error}); see the log", {"error": type(error).__name__})
-            account.problem = Retryable(of_account(account.name, reason), after=_MAINTENANCE_SECONDS)
-        if account.problem and account.problem.message != before:
-            _log.warning("account_not_ready", account=account.name, reason=account.problem.message)
-
-    async def _open_user(self, account: Account, settings: ClientSettings) -> None:
-        account.version = self._stored_version(account)  # read first: a login stored meanwhile counts as new
-        stored = account.credential
-        login = Login.from_string(stored) if stored else self._folder.load(account.name)
-        if login is None:
-            command = login_command(account.name, False)
-            raise NeedsLogin("The login is damaged. Log in again: {command}", command=command)
-        await self._claim(account.name, login)
-        await self._connect(account, settings, login)
-
-    async def _open_bot(self, account: Account, settings: ClientSettings) -> None:
-        connect = partial(self._connect, account, settings)
-        await logins.open_bot(settings, self._folder, account.credential, connect)
-
-    async def _connect(self, account: Account, settings: ClientSettings, login: Login) -> None:
-        client = Client(account.name, settings, login, self._store)
-        try:
-            await client.open()
-        except BaseException:
-            await client.close()
-            raise
-        account.client, account.reader = client, MessageReader(client)
-
     # Maintenance.
 
-    async def _maintain(self, settings: ClientSettings) -> None:
-        await asyncio.gather(*(self._maintain_one(each, settings) for each in self))
+    async def _maintain(self, opener: AccountOpener) -> None:
+        await asyncio.gather(*(self._maintain_one(each, opener) for each in self))
 
-    async def _maintain_one(self, account: Account, settings: ClientSettings) -> None:
+    async def _maintain_one(self, account: Account, opener: AccountOpener) -> None:
         async with account.lock:
             if isinstance(account.problem, Retryable):
-                await self._open(account, settings)
+                await opener.open(account)
             elif account.client and account.ready and not account.is_bot:
-                await self._renew_lease(account, account.client)
+                await self._renew_lease(account, account.client, opener)
 
-    async def _apply_folder(self, settings: ClientSettings) -> None:
+    async def _apply_folder(self, opener: AccountOpener) -> None:
         """Open logins that were added to the sessions folder or replaced, and close those that were
         removed."""
         before = self._accounts
@@ -262,40 +195,21 @@ class AccountSet:
                 problem = NeedsLogin("Telegram account {account} was logged out", account=name)
                 await self._disable(before[name], problem)
             _log.info("account_logged_out", account=name)
-        changed = [each for each in self if each.version != self._stored_version(each)]
-        await asyncio.gather(*(self._reopen(each, settings) for each in changed))
+        changed = [each for each in self if opener.has_new_login(each)]
+        await asyncio.gather(*(self._reopen(each, opener) for each in changed))
 
-    def _stored_version(self, account: Account) -> int:
-        return 0 if account.credential else self._folder.version(account.name)
-
-    async def _reopen(self, account: Account, settings: ClientSettings) -> None:
+    async def _reopen(self, account: Account, opener: AccountOpener) -> None:
         async with account.lock:
             problem = Retryable("Telegram account {account} is logging in", account=account.name)
             await self._disable(account, problem)
-            await self._open(account, settings)
+            await opener.open(account)
 
-    async def _renew_lease(self, account: Account, client: Client) -> None:
+    async def _renew_lease(self, account: Account, client: Client, opener: AccountOpener) -> None:
         """Renew a user's lease; stop using the account if another machine has taken it."""
         try:
-            await self._claim(account.name, client.session.login(0, ""))
+            await opener.renew_lease(account, client)
         except Retryable as error:
             await self._disable(account, error)
-
-    async def _claim(self, name: str, login: Login) -> None:
-        """Lease a login for this machine. Telegram ends a login that is used from two addresses at once."""
-        if self._store is None:
-            return
-        claimed = True
-        with suppress(StoreUnavailable):
-            claimed = await self._store.claim_login(login.fingerprint, self._folder.machine(), _LEASE_SECONDS)
-        if not claimed:
-            raise Retryable(
-                "Telegram account {account} is in use on another machine, and a login must stay on one: "
-                "stop SaveAny there, or give this machine a separate login: {command}",
-                after=_LEASE_SECONDS,
-                account=name,
-                command=login_command(name, False),
-            )
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
