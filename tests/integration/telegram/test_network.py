@@ -66,7 +66,7 @@ async def test_a_server_that_is_silent_or_drops_is_given_up(
 
 async def test_nobody_listens(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(table(sandbox, bot=True, dc_address="127.0.0.1:9"))
-    assert "cannot be reached; check network and proxy" in accounts.problems["bot"]
+    assert "cannot be reached; check the network and the proxy" in accounts.problems["bot"]
 
 
 async def test_a_lost_control_connection_is_made_anew(sandbox: Sandbox, start: Start) -> None:
@@ -109,7 +109,7 @@ async def test_a_request_nobody_answers_ends(
     monkeypatch.setattr(client, "CALL_SECONDS", 0.2)
     accounts = await start(bot=True)
     sandbox.faults.add("silent,method=channels.getMessages")
-    with pytest.raises(Retryable, match="did not answer in time"):
+    with pytest.raises(Retryable, match="did not reply in time"):
         await accounts.resolve(LINK)
 
 
