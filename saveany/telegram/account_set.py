@@ -20,7 +20,7 @@ from saveany.telegram import login as logins
 from saveany.telegram.account import Account, AccountOpener
 from saveany.telegram.client import Client
 from saveany.telegram.errors import AccountRefused, translated
-from saveany.telegram.messages import MessageReader, NotThere
+from saveany.telegram.messages import MessageNotFound, MessageReader
 from saveany.telegram.refusals import MEMBER_ADVICE, combined_error, no_allowed_account
 from saveany.telegram.session import SessionFolder
 from saveany.telegram.settings import TelegramTable, read
@@ -132,7 +132,7 @@ class AccountSet:
                     return await query(account.reader)
             except NeedsLogin as error:
                 refusals[account.name] = await self._on_login_lost(account.name, error)
-            except (AccountRefused, NotThere, Retryable) as error:
+            except (AccountRefused, MessageNotFound, Retryable) as error:
                 refusals[account.name] = error
         raise combined_error(refusals, advice)
 

@@ -25,7 +25,7 @@ from saveany.telegram.file import OnWait
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media
-from saveany.telegram.messages import Withheld
+from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder
@@ -94,7 +94,7 @@ class Accounts:
         """
         try:
             found = await self._accounts.first(lambda reader: reader.resolve(link, username), only=only)
-        except Withheld as withheld:
+        except FilesWithheld as withheld:
             if not withheld.rest:
                 raise
             found = withheld.rest  # the visible files of a range

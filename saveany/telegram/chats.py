@@ -26,7 +26,7 @@ _DIALOGS_PAGE = 100
 
 #: Errors that mean that this account cannot see the chat, but another one might. Other refusals concern the
 #: account, whatever it requests (see `AccountRefused`).
-_CLOSED: tuple[type[BaseException], ...] = (
+_CHAT_NOT_VISIBLE: tuple[type[BaseException], ...] = (
     tg.BotMethodInvalidError,
     tg.ChannelBannedError,
     tg.ChannelInvalidError,
@@ -45,7 +45,7 @@ _CLOSED: tuple[type[BaseException], ...] = (
 T = TypeVar("T")
 
 
-class NotHere(AccountRefused):
+class ChatNotVisible(AccountRefused):
     """This account cannot see the chat; another might."""
 
 
@@ -58,18 +58,18 @@ class ChatFinder:
         self._dialogs_read = -_DIALOGS_SECONDS
 
     async def call(self, request: Any) -> Any:
-        """The reply to one request. Raises `NotHere` if this account cannot see the chat concerned."""
+        """The reply to one request. Raises `ChatNotVisible` if this account cannot see the chat concerned."""
         try:
             return await self._client.call(request)
-        except _CLOSED as error:
-            raise NotHere(describe(error)) from error
+        except _CHAT_NOT_VISIBLE as error:
+            raise ChatNotVisible(describe(error)) from error
 
     async def retry_without_cache(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
         """The result of `work`. Access hashes, and the chat that the username `name` leads to, are cached and
         may be outdated: if `work` fails because of that, the entry is dropped and `work` runs once more."""
         try:
             return await work()
-        except NotHere as error:
+        except ChatNotVisible as error:
             if not refused_peer(error) and not (name and await self._client.session.forget_name(name)):
                 raise
         return await work()
@@ -107,10 +107,10 @@ class ChatFinder:
         return types.InputChannel(number, access_hash or 0)
 
     async def _same(self, number: int, username: str) -> types.InputChannel:
-        """The chat with the username, if its id is `number`; otherwise raises `NotHere`."""
+        """The chat with the username, if its id is `number`; otherwise raises `ChatNotVisible`."""
         chat = await self._by_username(username)
         if chat.channel_id != number:
-            raise NotHere("@{username} belongs to another chat now", username=username)
+            raise ChatNotVisible("@{username} belongs to another chat now", username=username)
         return chat
 
     async def _by_username(self, username: str) -> types.InputChannel:
@@ -132,19 +132,19 @@ class ChatFinder:
                 "@{username} is a person or a bot, not a channel or group; check the link.", username=username
             )
         marked: int = utils.get_peer_id(reply.peer)
-        await self._client.session.remember_name(username, marked)
+        await self._client.session.keep_name(username, marked)
         return marked
 
     async def _from_dialogs(self, marked: int, fallback_reason: Text | None) -> int:
         """The access hash of a chat that the user is a member of; Telegram sends it only with the list of
-        dialogs. Raises `NotHere`, with `fallback_reason` if there is one."""
+        dialogs. Raises `ChatNotVisible`, with `fallback_reason` if there is one."""
         async with self._dialogs_lock:
             if time.monotonic() - self._dialogs_read > _DIALOGS_SECONDS:
                 await self._read_dialogs()
                 self._dialogs_read = time.monotonic()
             access_hash = await self._client.session.access_hash(marked)
         if access_hash is None:
-            raise NotHere(fallback_reason or Text("it is not a member of the chat"))
+            raise ChatNotVisible(fallback_reason or Text("it is not a member of the chat"))
         return access_hash
 
     async def _read_dialogs(self) -> None:
@@ -154,7 +154,8 @@ class ChatFinder:
             page = _next_page(await self._client.call(page))
 
     async def discussion(self, channel: types.InputChannel, username: str = "") -> types.InputChannel:
-        """The discussion group of a channel. Raises `NotHere` if `username` is not the channel's any more."""
+        """The discussion group of a channel. Raises `ChatNotVisible` if `username` is not the channel's any
+        more."""
         full = await self.call(functions.channels.GetFullChannelRequest(channel))
         if username:
             check_username(username, channel, full)
@@ -177,10 +178,10 @@ class ChatFinder:
 
 
 def check_username(name: str, chat: types.InputChannel, reply: Any) -> None:
-    """Raise `NotHere` if a chat that came with `reply` does not have this username."""
+    """Raise `ChatNotVisible` if a chat that came with `reply` does not have this username."""
     found = next((each for each in reply.chats if each.id == chat.channel_id), None)
     if name.lower() not in _all_names(found):
-        raise NotHere("@{username} belongs to another chat now", username=name)
+        raise ChatNotVisible("@{username} belongs to another chat now", username=name)
 
 
 def _all_names(chat: Any) -> set[str]:

@@ -12,11 +12,11 @@ from telethon.tl import functions, types
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent
 from saveany.telegram.account_set import AccountSet
-from saveany.telegram.chats import NotHere
+from saveany.telegram.chats import ChatNotVisible
 from saveany.telegram.errors import translated
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
-from saveany.telegram.messages import MessageReader, Withheld
+from saveany.telegram.messages import FilesWithheld, MessageReader
 from saveany.telegram.peers import public_name, public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
@@ -114,7 +114,7 @@ async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[in
     for chat, username in chats.items():
         try:
             peers.append(await _peer(reader, chat, username))
-        except NotHere:
+        except ChatNotVisible:
             continue
     found: dict[int, int] = {}
     for start in range(0, len(peers), PAGE):
@@ -128,7 +128,7 @@ async def _newest_ids(reader: MessageReader, peers: list[types.InputChannel]) ->
     named = [types.InputDialogPeer(_input_peer(each)) for each in peers]
     try:
         reply = await reader.chats.call(functions.messages.GetPeerDialogsRequest(named))
-    except NotHere:
+    except ChatNotVisible:
         if len(peers) == 1:
             return {}
         middle = len(peers) // 2
@@ -149,7 +149,7 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
     try:
         media = await reader.files(messages, reply)
-    except Withheld as error:
+    except FilesWithheld as error:
         media = error.rest
     return MessagePage(
         media=media,
@@ -161,13 +161,13 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
 
 
 async def _peer(reader: MessageReader, chat: int, username: str) -> types.InputChannel:
-    """The chat. Raises `NotHere` also if its username has moved to another chat."""
+    """The chat. Raises `ChatNotVisible` also if its username has moved to another chat."""
     try:
         return await reader.chats.confirmed(str(chat), username)
-    except NotHere:
+    except ChatNotVisible:
         raise
     except Permanent as error:
-        raise NotHere(error.text) from error
+        raise ChatNotVisible(error.text) from error
 
 
 def _history(peer: types.InputChannel, *, offset_id: int, add_offset: int, limit: int) -> Any:

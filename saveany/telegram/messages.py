@@ -13,7 +13,7 @@ from telethon.tl import functions, types
 
 from saveany import advice
 from saveany.errors import Permanent
-from saveany.telegram.chats import ChatFinder, NotHere, check_username
+from saveany.telegram.chats import ChatFinder, ChatNotVisible, check_username
 from saveany.telegram.client import Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MessageLink
@@ -32,12 +32,12 @@ _BATCH = 100
 _Chat: TypeAlias = types.InputChannel | int
 
 
-class NotThere(Permanent):
+class MessageNotFound(Permanent):
     """The account sees the chat but not the message: it was deleted, never existed, or is hidden from this
     account."""
 
 
-class Withheld(NotThere):
+class FilesWithheld(MessageNotFound):
     """The account sees the message but not its files. `rest` are the files that it does see in a range."""
 
     def __init__(self, text: str | Text, rest: Sequence[Media] = (), **fields: Field) -> None:
@@ -56,8 +56,8 @@ class MessageReader:
         """The files of a link; those of an album in order. If the link names the chat by id, `username` is
         another way to find it.
 
-        Raises `NotHere`, `NotThere`, `Withheld`, `Permanent` (the message has no file) and Telethon's errors.
-        """
+        Raises `ChatNotVisible`, `MessageNotFound`, `FilesWithheld`, `Permanent` (the message has no file)
+        and Telethon's errors."""
         name = link.chat if isinstance(link.chat, str) else ""
         return await self.chats.retry_without_cache(lambda: self._resolve(link, username), name)
 
@@ -96,11 +96,11 @@ class MessageReader:
             selected = (m for _, m in sorted(messages.items()) if topic is None or _is_in_topic(m, topic))
             try:
                 media += await self.files(list(selected), reply)
-            except Withheld as error:
+            except FilesWithheld as error:
                 media += error.rest
                 withheld = withheld or error.text
         if withheld:
-            raise Withheld(withheld, media)
+            raise FilesWithheld(withheld, media)
         if not media:
             raise Permanent(
                 "None of the messages {first} to {last} has a file.", first=link.message, last=last
@@ -109,13 +109,13 @@ class MessageReader:
 
     async def files(self, messages: Iterable[Any], reply: Any, *, previews: bool = False) -> list[Media]:
         """The files in messages, which came with `reply`. If the files of a message are withheld, raises
-        `Withheld` with the files of the others."""
+        `FilesWithheld` with the files of the others."""
         names, media = public_names(reply), list[Media]()
         withheld: Text | None = None
         for message in messages:
             try:
                 await self._complete(message)
-            except Withheld as error:
+            except FilesWithheld as error:
                 withheld = withheld or error.text
             else:
                 media += files_in(message, self._client.name, names, previews=previews)
@@ -123,13 +123,13 @@ class MessageReader:
             dc_id = (await self._client.data_centers.config()).webfile_dc_id
             media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
         if withheld:
-            raise Withheld(withheld, media)
+            raise FilesWithheld(withheld, media)
         return media
 
     async def _complete(self, message: Any) -> None:
-        """Fetch the parts of a message that Telegram did not send with it. Raises `Withheld`."""
+        """Fetch the parts of a message that Telegram did not send with it. Raises `FilesWithheld`."""
         if cost := price(message):
-            raise Withheld(
+            raise FilesWithheld(
                 "The media of message {message} costs {price} and has not been bought. Buy it in Telegram "
                 "with a user account that is logged in here, and send the link again.",
                 message=message.id,
@@ -142,7 +142,7 @@ class MessageReader:
             self._require_user(message, "The message is an invoice with a picture of the product")
 
     def _require_user(self, message: Any, subject: str) -> None:
-        """Raise `Withheld` if the account is a bot, which may not fetch this."""
+        """Raise `FilesWithheld` if the account is a bot, which may not fetch this."""
         if not self._client.is_bot:
             return
         text = Text(
@@ -151,7 +151,7 @@ class MessageReader:
         )
         if not isinstance(message.peer_id, types.PeerChannel):  # users cannot see messages to the bot
             text = Text("{advice}. Then send the link of the original message", {"advice": text})
-        raise Withheld(text)
+        raise FilesWithheld(text)
 
     async def _story(self, message: Any, quoted: types.MessageMediaStory) -> Any:
         """The story that a message quotes; None if it has expired."""
@@ -161,7 +161,7 @@ class MessageReader:
         except tg.RPCError as error:
             if kind_of(type(error)) is not ErrorKind.FAIL:
                 raise
-            raise Withheld(
+            raise FilesWithheld(
                 "This account cannot see the story that the message quotes: {reason}.", reason=describe(error)
             ) from error
         return next((each for each in reply.stories if each.id == quoted.id), None)
@@ -187,7 +187,7 @@ class MessageReader:
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The existing messages of a chat, by id; and the users and chats that came with them, by marked id.
-        `chat` is a marked id. Raises `NotHere` and Telethon's errors."""
+        `chat` is a marked id. Raises `ChatNotVisible` and Telethon's errors."""
         return await self.chats.retry_without_cache(lambda: self._read(chat, numbers))
 
     async def _read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -212,7 +212,7 @@ class MessageReader:
             reply = await self.chats.call(functions.channels.GetMessagesRequest(chat, ids))
             return {m.id: m for m in reply.messages if not isinstance(m, types.MessageEmpty)}, reply
         if not self._client.is_bot:
-            raise NotHere("Only the bot can read messages that were sent to it.")
+            raise ChatNotVisible("Only the bot can read messages that were sent to it.")
         reply = await self.chats.call(functions.messages.GetMessagesRequest(ids))
         existing = [m for m in reply.messages if not isinstance(m, types.MessageEmpty)]
         return {m.id: m for m in existing if utils.get_peer_id(m.peer_id) == chat}, reply
@@ -226,7 +226,7 @@ def album_candidates(number: int, *, in_bot_chat: bool) -> list[int]:
 
 def _existing(messages: Mapping[int, Any], number: int) -> Any:
     if number not in messages:
-        raise NotThere(
+        raise MessageNotFound(
             "Message {message} does not exist: it was deleted, or the link is wrong.", message=number
         )
     return messages[number]
@@ -248,8 +248,8 @@ def _is_in_topic(message: Any, topic: int) -> bool:
 
 
 def _check_name(link: MessageLink, chat: _Chat, reply: Any) -> None:
-    """Raise `NotHere` if the chat of a link no longer has the username in the link. Links to comments are not
-    checked, because the discussion group has another username."""
+    """Raise `ChatNotVisible` if the chat of a link no longer has the username in the link. Links to comments
+    are not checked, because the discussion group has another username."""
     if isinstance(link.chat, str) and not isinstance(chat, int) and link.comment is None:
         check_username(link.chat, chat, reply)
 

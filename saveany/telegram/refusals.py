@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, TaskError
 from saveany.telegram.errors import joined, without_account
-from saveany.telegram.messages import NotThere, Withheld
+from saveany.telegram.messages import FilesWithheld, MessageNotFound
 from saveany.texts import Text
 
 #: Advice for a chat that no account can read, and for one that no user account can read.
@@ -22,7 +22,7 @@ def combined_error(refusals: Mapping[str, TaskError], advice: str = MEMBER_ADVIC
     if not refusals:
         return NeedsLogin(no_account())
     passing = [each for each in refusals.values() if each.retryable]
-    missing = [each for each in refusals.values() if isinstance(each, NotThere)]
+    missing = [each for each in refusals.values() if isinstance(each, MessageNotFound)]
     if missing and not passing:
         best = max(missing, key=_visible_files)
         if _visible_files(best) or len(missing) == len(refusals):
@@ -66,6 +66,6 @@ def _sentence(account: str, error: TaskError) -> Text:
     return Text(template, {"account": account, "reason": reason})
 
 
-def _visible_files(missing: NotThere) -> int:
+def _visible_files(missing: MessageNotFound) -> int:
     """The number of files of a range that an account can see although it cannot see all."""
-    return len(missing.rest) if isinstance(missing, Withheld) else 0
+    return len(missing.rest) if isinstance(missing, FilesWithheld) else 0

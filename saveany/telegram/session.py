@@ -232,7 +232,7 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
                 return await self._shared.chat_of(self.user_id, username)
         return None
 
-    async def remember_name(self, username: str, marked_id: int) -> None:
+    async def keep_name(self, username: str, marked_id: int) -> None:
         """Store the marked id of a username for 24 h."""
         if self._shared:
             with suppress(StoreUnavailable):

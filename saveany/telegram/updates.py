@@ -26,7 +26,7 @@ from telethon.tl import functions, types
 from saveany.errors import NeedsLogin, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
-from saveany.telegram.chats import NotHere
+from saveany.telegram.chats import ChatNotVisible
 from saveany.telegram.client import Backoff, Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
@@ -277,7 +277,7 @@ class Feed:
         """The ids of those messages of a chat that the bot wrote."""
         try:
             messages, _ = await self._reader.read(chat, numbers)
-        except NotHere:
+        except ChatNotVisible:
             return set()
         return {number for number, message in messages.items() if message.out}
 
