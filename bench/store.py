@@ -18,7 +18,7 @@ from saveany.cli.role import run_async
 from storages.base import Services, Storage, UploadKey
 from storages.registry import open_storage, options_model
 
-#: The blocks of a file, used cyclically: neighbouring blocks differ, and all of them need little memory.
+#: The blocks of a file, used cyclically: neighboring blocks differ, and all of them need little memory.
 _BLOCKS = [os.urandom(MIB) for _ in range(8)]
 
 

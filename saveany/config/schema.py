@@ -150,17 +150,17 @@ class TelegramConfig(Table):
         default=(), description="Session strings of user accounts that need no name."
     )
     dc_id: int = Field(
-        default=2, ge=1, description="For test servers: number of the data centre at dc_address."
+        default=2, ge=1, description="For test servers: number of the data center at dc_address."
     )
     dc_address: Annotated[str, AfterValidator(values.host_and_port)] = Field(
         default="",
-        description='For test servers: "host:port" of the data centre. Empty: the real Telegram.',
+        description='For test servers: "host:port" of the data center. Empty: the real Telegram.',
         examples=["127.0.0.1:24430"],
     )
     dc_public_key: str = Field(
         default="",
         repr=False,
-        description="For test servers: RSA public key of the data centre, or the path of its PEM file, which "
+        description="For test servers: RSA public key of the data center, or the path of its PEM file, which "
         "is read when SaveAny starts.",
     )
     proxy: ProxyConfig = Field(default=ProxyConfig(), description="A proxy for Telegram only.")

@@ -1,4 +1,4 @@
-"""A Telegram data centre on loopback: for `saveany demo`, tests and benchmarks.
+"""A Telegram data center on loopback: for `saveany demo`, tests and benchmarks.
 
 It speaks real MTProto with unmodified clients and enforces the rules of the real service. Start with
 `Sandbox`; `samples` has its contents, `faults` the failures it can simulate, `handlers` the methods it

@@ -40,7 +40,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 async def _open_more(sandbox: Sandbox, options: argparse.Namespace) -> None:
-    """Start the CDN and further addresses of data centres."""
+    """Start the CDN and further addresses of data centers."""
     if options.cdn:
         await sandbox.open_cdn(*options.cdn)
     for dc in options.dead_address:
@@ -102,14 +102,14 @@ def _fault(text: str) -> Fault:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m saveany.sandbox", description=main.__doc__)
     add = parser.add_argument
-    add("--port", type=int, default=0, metavar="N", help="port of the main data centre; default: a free one")
+    add("--port", type=int, default=0, metavar="N", help="port of the main data center; default: a free one")
     add("--state", type=Path, metavar="DIR", help="keep keys, logins and ports in this folder")
     add("--json", action="store_true", help="print address, key, logins and samples as one line of JSON")
     add("--delay", type=float, default=0, metavar="MS", help="delay of every reply in milliseconds")
     add("--rate", type=int, default=0, metavar="BYTES/S", help="speed of each connection")
     number: dict[str, Any] = {"type": int, "action": "append", "default": []}
     add("--cdn", metavar="FILE", help="serve this file from a CDN", **number)
-    add("--media-address", metavar="DC", help="give a data centre another address, for files", **number)
+    add("--media-address", metavar="DC", help="give a data center another address, for files", **number)
     add(
         "--dead-address", metavar="DC", help="announce another address for files that never replies", **number
     )

@@ -12,7 +12,7 @@ class Call:
     """A request: its method, connection, account and file."""
 
     method: str  # Telegram's name of it: "upload.getFile"
-    connection: int  # counted from 1 over all data centres
+    connection: int  # counted from 1 over all data centers
     account: int | None = None
     file: int | None = None
     key: StoredKey | None = field(default=None, compare=False, repr=False)

@@ -1,6 +1,6 @@
-"""A CDN data centre: it serves encrypted copies of popular files (https://core.telegram.org/cdn).
+"""A CDN data center: it serves encrypted copies of popular files (https://core.telegram.org/cdn).
 
-It has a separate RSA key, knows no accounts and implements only upload.getCdnFile. The data centre of a file
+It has a separate RSA key, knows no accounts and implements only upload.getCdnFile. The data center of a file
 redirects clients to it and sends them the key and the hashes.
 """
 
@@ -19,7 +19,7 @@ from telethon.tl import types as tl
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.model import StoredFile
 
-#: The id of Telegram's first CDN data centre.
+#: The id of Telegram's first CDN data center.
 CDN_DC = 203
 _HASH_BLOCK = 128 << 10  # bytes covered by one hash
 _HASHES_PER_REPLY = 16
@@ -38,7 +38,7 @@ class Cdn:
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
     def redirect(self, file: StoredFile, offset: int) -> Any:
-        """The reply to a client that requests a part of a CDN file from another data centre."""
+        """The reply to a client that requests a part of a CDN file from another data center."""
         key, iv = self._cipher(file)
         hashes = self.hashes(file, offset)
         return tl.upload.FileCdnRedirect(CDN_DC, self._token(file.id, self.generation), key, iv, hashes)

@@ -49,7 +49,7 @@ Reply = Body | asyncio.Future[Body]
 
 
 class ConnectionOwner(Protocol):
-    """The data centre that a connection belongs to."""
+    """The data center that a connection belongs to."""
 
     id: int
     rsa: RSAPrivateKey

@@ -1,4 +1,4 @@
-"""A data centre: listening ports and the connections to them."""
+"""A data center: listening ports and the connections to them."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 class DataCenter:
-    """One data centre, on one or several listening ports."""
+    """One data center, on one or several listening ports."""
 
     def __init__(self, id_: int, shared: SharedState, rsa: RSAPrivateKey | None = None) -> None:
         self.id = id_

@@ -7,7 +7,7 @@ from functools import cache
 
 @cache
 def jpeg(width: int, height: int, shade: int) -> bytes:
-    """A baseline greyscale JPEG (ITU-T T.81): a gradient that starts at `shade` (0-255).
+    """A baseline grayscale JPEG (ITU-T T.81): a gradient that starts at `shade` (0-255).
 
     Every 8x8 block has a DC coefficient and nothing else, so two Huffman tables of a few bytes are enough.
     """

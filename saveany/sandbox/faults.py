@@ -24,7 +24,7 @@ bytes of files sent for them, at most `count` times). As text, for the command l
     lose                                      the request is executed, but the reply is lost
     silent                                    the connection stays open but never replies again
     revoke          TEXT                      the login ends: AUTH_KEY_UNREGISTERED, or the error in `value`
-    salt                                      the data centre changes its salt
+    salt                                      the data center changes its salt
     session                                   a new session begins: no updates until the next request
     one_address                               AUTH_KEY_DUPLICATED if the key is in use from two addresses
     delete                                    messages with that file are deleted, its references expire

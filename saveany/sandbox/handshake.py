@@ -24,7 +24,7 @@ from saveany.sandbox.errors import ProtocolError
 #: bit of the product is 0, because Telethon reads it as a signed number.
 P, Q = 1000003, 1400017
 G = 3
-_TEST_DCS = 10_000  # added to the id of a test data centre; ids of media data centres are negative
+_TEST_DCS = 10_000  # added to the id of a test data center; ids of media data centers are negative
 SECRET_BYTES = 32  # length of the exponent; a longer one would only take more time
 #: The 2048-bit safe prime of Telegram's servers; clients may accept no other.
 PRIME = int(
@@ -84,7 +84,7 @@ class Handshake:
         if (inner.nonce, inner.server_nonce) != (self._nonce, self._server_nonce):
             raise ProtocolError("the nonces differ")
         if isinstance(inner, tl.PQInnerDataDc) and abs(inner.dc) % _TEST_DCS != self._dc:
-            raise ProtocolError(f"this is data centre {self._dc}, not {inner.dc}")
+            raise ProtocolError(f"this is data center {self._dc}, not {inner.dc}")
         self._new_nonce = inner.new_nonce
         self._cipher = generate_key_data_from_nonce(self._server_nonce, self._new_nonce)
         self._secret = int.from_bytes(secrets.token_bytes(SECRET_BYTES), "big")

@@ -33,7 +33,7 @@ class Challenge:
 
 @dataclass(eq=False)
 class StoredKey:
-    """An authorization key: it belongs to one data centre and at most one account."""
+    """An authorization key: it belongs to one data center and at most one account."""
 
     auth: Any
     dc: int
@@ -58,7 +58,7 @@ class KeyStore:
         self.rsa = self._rsa("rsa.pem")
         self.public_key_file = folder / "public.pem"
         _replace(self.public_key_file, self.public_key.encode())
-        self.ticket_secret = secrets.token_bytes(32)  # signs authorizations for another data centre
+        self.ticket_secret = secrets.token_bytes(32)  # signs authorizations for another data center
         self._keys = {key.id: key for key in map(self._load, (folder / "keys").glob("*.json"))}
 
     @property
@@ -71,7 +71,7 @@ class KeyStore:
         return self._rsa("cdn.pem")
 
     def key(self, key_id: int, dc: int) -> StoredKey | None:
-        """The key with that id, if it was created with this data centre."""
+        """The key with that id, if it was created with this data center."""
         key = self._keys.get(key_id)
         return key if key is not None and key.dc == dc else None
 
@@ -118,7 +118,7 @@ class KeyStore:
         return before
 
     def ports(self) -> dict[int, int]:
-        """The port of each data centre in the last run."""
+        """The port of each data center in the last run."""
         path = self.folder / "ports.json"
         return {int(dc): port for dc, port in json.loads(path.read_text()).items()} if path.exists() else {}
 

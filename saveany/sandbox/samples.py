@@ -116,7 +116,7 @@ _LINKS = (
     ("https://t.me/channel/129", "2 GiB", (1007,)),
     ("https://t.me/channel/130", "a photo", (1008,)),
     ("https://t.me/channel/131", "an album of 4", (1009, 1010, 1011, 1012)),
-    ("https://t.me/channel/135", "a file on the second data centre", (1013,)),
+    ("https://t.me/channel/135", "a file on the second data center", (1013,)),
     ("https://t.me/channel/136", "hostile name: a path", (1014,)),
     ("https://t.me/channel/137", "hostile name: 300 characters", (1015,)),
     ("https://t.me/channel/138", "hostile name: right-to-left override", (1016,)),

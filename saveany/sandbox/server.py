@@ -1,4 +1,4 @@
-"""The sandbox: data centres that share one world, one key store, one set of faults and counters."""
+"""The sandbox: data centers that share one world, one key store, one set of faults and counters."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Sandbox:
     """A small Telegram on loopback, in this process: `async with Sandbox() as sandbox`.
 
     With a `state` folder it keeps its keys, logins and ports, so that clients of an earlier run can continue.
-    The first of `dcs` is the home data centre of all accounts; it listens on `port`, if given.
+    The first of `dcs` is the home data center of all accounts; it listens on `port`, if given.
     """
 
     def __init__(self, state: Path | None = None, dcs: Sequence[int] = (2, 4), port: int = 0) -> None:
@@ -70,14 +70,14 @@ class Sandbox:
         await self._running.aclose()
 
     async def listen(self, dc: int, host: str = HOST, **flags: Any) -> tuple[str, int]:
-        """Let a data centre listen on another address and announce it to clients. `flags` are those of TL
+        """Let a data center listen on another address and announce it to clients. `flags` are those of TL
         `dcOption`, such as `media_only`."""
         address = (host, await self.centers[dc].start(0, host))
         self.advertise(dc, *address, **flags)
         return address
 
     async def add_unresponsive_address(self, dc: int, **flags: Any) -> None:
-        """Announce another address of a data centre that accepts connections but never replies."""
+        """Announce another address of a data center that accepts connections but never replies."""
 
         async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.read(1 << 16):
@@ -98,7 +98,7 @@ class Sandbox:
         return cdn
 
     def advertise(self, dc: int, host: str, port: int, **flags: Any) -> None:
-        """Announce an address to clients, whether a data centre listens there or not."""
+        """Announce an address to clients, whether a data center listens there or not."""
         self._shared.options.append(
             tl.DcOption(dc, host, port, this_port_only=True, ipv6=":" in host or None, **flags)
         )
@@ -113,13 +113,13 @@ class Sandbox:
 
     @property
     def address(self) -> str:
-        """`host:port` of the home data centre."""
+        """`host:port` of the home data center."""
         host, port = self._shared.addresses[self.dc_id]
         return f"{host}:{port}"
 
     @property
     def addresses(self) -> dict[int, tuple[str, int]]:
-        """Host and port of every data centre."""
+        """Host and port of every data center."""
         return dict(self._shared.addresses)
 
     @property

@@ -1,4 +1,4 @@
-"""The state that the data centres of a sandbox share."""
+"""The state that the data centers of a sandbox share."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from saveany.sandbox.world import World
 
 @dataclass
 class SharedState:
-    """The state that all data centres of a sandbox share."""
+    """The state that all data centers of a sandbox share."""
 
-    home: int  # the home data centre of all accounts
+    home: int  # the home data center of all accounts
     world: World
     key_store: KeyStore
     faults: Faults

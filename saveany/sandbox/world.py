@@ -1,4 +1,4 @@
-"""The state of the sandbox, shared by all its data centres, and the operations that change it.
+"""The state of the sandbox, shared by all its data centers, and the operations that change it.
 
 Nothing here depends on the viewer; `view` converts it into what one account sees.
 """

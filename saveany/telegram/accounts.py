@@ -185,7 +185,7 @@ class Accounts:
         return self._accounts.client(name)
 
     def pool(self, name: str) -> ConnectionPool:
-        """The connections of an account to its home data centre that carry parts of files."""
+        """The connections of an account to its home data center that carry parts of files."""
         return self._downloader.pool(name, self.client(name).home_dc)
 
     async def peer(self, name: str, chat: str) -> Any:

@@ -1,6 +1,6 @@
-"""The addresses of Telegram's data centres, and the order in which they are tried.
+"""The addresses of Telegram's data centers, and the order in which they are tried.
 
-Telegram lists several addresses for each data centre (https://core.telegram.org/constructor/dcOption). Any of
+Telegram lists several addresses for each data center (https://core.telegram.org/constructor/dcOption). Any of
 them may not work from this machine: it is blocked, needs IPv6, or is down. Every suitable address is tried,
 each for a few seconds.
 """
@@ -34,7 +34,7 @@ class Purpose(Enum):
 
 
 def usable(options: Iterable[Any], dc_id: int, purpose: Purpose, *, proxied: bool) -> list[Address]:
-    """The addresses of a data centre, best first: dedicated addresses before general ones, IPv4 before IPv6.
+    """The addresses of a data center, best first: dedicated addresses before general ones, IPv4 before IPv6.
 
     Addresses that require an obfuscated transport or a secret are left out, because neither is supported.
     Through a proxy, static addresses come first: Telegram keeps them for that purpose.

@@ -1,11 +1,11 @@
 """Downloads from Telegram's CDN: https://core.telegram.org/cdn.
 
-Popular files of large public channels are stored there, encrypted. The file's own data centre redirects the
+Popular files of large public channels are stored there, encrypted. The file's own data center redirects the
 download (`upload.fileCdnRedirect`) and supplies the key and the hashes. The CDN is not trusted: it learns
 nothing about the account, its RSA keys are valid only for CDN connections, and every byte is checked against
 the hashes.
 
-    CdnPool      connections to a CDN data centre, with keys that are not tied to the account
+    CdnPool      connections to a CDN data center, with keys that are not tied to the account
     CdnRedirect  one file on the CDN
 """
 
@@ -58,7 +58,7 @@ class CdnRedirect:
         """The `limit` bytes from `offset` on, checked against their hashes. A part never crosses a 1 MiB
         block.
 
-        `call_cdn` sends a request to the CDN, `call_home` to the data centre that redirected the download.
+        `call_cdn` sends a request to the CDN, `call_home` to the data center that redirected the download.
         """
         start, length = _covering_part(offset, limit)
         request = _anonymous(functions.upload.GetCdnFileRequest(self._token, start, length))
@@ -119,7 +119,7 @@ def _anonymous(query: TLRequest) -> TLRequest:
 
 
 class CdnPool(ConnectionPool):
-    """The connections to a CDN data centre. They share a key that belongs to no account and is not stored."""
+    """The connections to a CDN data center. They share a key that belongs to no account and is not stored."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -166,7 +166,7 @@ class Client:
 
     @property
     def home_dc(self) -> int:
-        """Id of the account's own data centre."""
+        """Id of the account's own data center."""
         return int(self.session.dc_id)
 
     @property
@@ -239,7 +239,7 @@ class Client:
         return await work()
 
     async def move_to_dc(self, dc_id: int) -> None:
-        """Make another data centre the account's own, with a new key; only for an unfinished login."""
+        """Make another data center the account's own, with a new key; only for an unfinished login."""
         address = await self.data_centers.main_address(dc_id)
         async with self._lock:
             await self._disconnect()
@@ -355,7 +355,7 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
             connection_retries=1,
             retry_delay=0,
             auto_reconnect=False,
-            request_retries=3,  # includes moving to another data centre at login
+            request_retries=3,  # includes moving to another data center at login
             raise_last_call_error=True,
             flood_sleep_threshold=0,
             device_model="SaveAny",

@@ -116,7 +116,7 @@ class Downloader:
         )
 
     def pool(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
-        """The connections of an account to a data centre. Raises `Retryable` if the account is not ready."""
+        """The connections of an account to a data center. Raises `Retryable` if the account is not ready."""
         client = self._client(account)
         key = (account, dc_id)
         if key not in self._pools:

@@ -43,14 +43,14 @@ FindElsewhere = Callable[[Media, Collection[str]], Awaitable[Media | None]]
 
 
 class PoolFactory(Protocol):
-    """Returns the connection pool of an account and a data centre, which may be one of the CDN."""
+    """Returns the connection pool of an account and a data center, which may be one of the CDN."""
 
     def __call__(self, account: str, dc_id: int, *, cdn: bool = False) -> ConnectionPool:
         """See `downloader.Downloader.pool`."""
 
 
 _log = get_logger("saveany.telegram")
-#: Failures of the CDN after which the file's own data centre is asked not to redirect any more.
+#: Failures of the CDN after which the file's own data center is asked not to redirect any more.
 _CDN_TRIES = 3
 #: The last bytes of every JPEG, and the maximum number of zero bytes that may follow them.
 _JPEG_END, _MAX_PADDING = b"\xff\xd9", 1024
@@ -91,7 +91,7 @@ class _PartRequest(NamedTuple):
 
 
 class RemoteFile:
-    """A file that is being read. It follows redirects to other data centres, switches accounts when one fails
+    """A file that is being read. It follows redirects to other data centers, switches accounts when one fails
     and renews the file reference."""
 
     def __init__(
@@ -107,7 +107,7 @@ class RemoteFile:
         *,
         urgent: bool,
     ) -> None:
-        self._media = media  # replaced when its reference is renewed, or the data centre or account changes
+        self._media = media  # replaced when its reference is renewed, or the data center or account changes
         self._width = width  # number of connections to use
         self.urgent = urgent  # its parts go before those of other files
         self._get_pool = pool
@@ -249,7 +249,7 @@ class RemoteFile:
         return self._get_pool(self._media.account, redirect.dc_id, cdn=True)
 
     def _leave_cdn(self, redirect: CdnRedirect, error: Exception) -> None:
-        """Return to the file's own data centre, which redirects again or, after several failures, sends the
+        """Return to the file's own data center, which redirects again or, after several failures, sends the
         file."""
         if self._redirect is redirect:
             reason = error.message if isinstance(error, TaskError) else describe(error)

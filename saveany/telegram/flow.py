@@ -17,7 +17,7 @@ _REST = 30.0
 
 
 class FloodClock:
-    """The end of the flood wait of one account at one data centre."""
+    """The end of the flood wait of one account at one data center."""
 
     def __init__(self) -> None:
         self.until = 0.0  # monotonic

@@ -219,7 +219,7 @@ def _photo(photo: types.Photo) -> dict[str, Any]:
 
 def _web(document: types.WebDocument) -> dict[str, Any]:
     """The id is derived from the URL, because a web document has none. The caller fills in the data
-    centre."""
+    center."""
     digest = hashlib.sha256(document.url.encode()).digest()
     is_picture = document.mime_type.startswith("image/")
     return {

@@ -1,7 +1,7 @@
 """Pools of connections that carry only parts of files. All files of a process share them.
 
 Connection      one connection; opened on first use and reopened after it was lost
-ConnectionPool  the connections of one account to one data centre, with their flow control and key
+ConnectionPool  the connections of one account to one data center, with their flow control and key
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from saveany.telegram.wire import MtprotoSender, TcpConnection
 class PoolLimits:
     """Limits of downloads and uploads. Durations are in seconds, sizes in bytes."""
 
-    connections: int = 8  # per account and data centre, shared by all processes that use the same store
+    connections: int = 8  # per account and data center, shared by all processes that use the same store
     initial_window: int = 2  # parts in flight per connection at the start
     max_window: int = 4  # parts in flight per connection at most
     memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
@@ -40,7 +40,7 @@ class PoolLimits:
 
 
 class Connection:
-    """One connection to a data centre. It connects on the first request, and again after it was lost."""
+    """One connection to a data center. It connects on the first request, and again after it was lost."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Lease:
 
 
 class ConnectionPool:
-    """The connections of one account to one data centre."""
+    """The connections of one account to one data center."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class ConnectionPool:
     ) -> None:
         self.flood_clock = FloodClock()
         self.window = Window(limits.initial_window, limits.max_window)
-        self.generation = 0  # of the key for a data centre that is not the account's own
+        self.generation = 0  # of the key for a data center that is not the account's own
         self._client = client
         self._dc_id = dc_id
         self._folder = folder
@@ -187,11 +187,11 @@ class ConnectionPool:
 
     @property
     def is_home(self) -> bool:
-        """Whether this is the account's own data centre, whose key is the login."""
+        """Whether this is the account's own data center, whose key is the login."""
         return self._dc_id == self._client.home_dc
 
     async def renew_key(self, generation: int) -> None:
-        """Replace the key of `generation`, which the data centre no longer knows: the next connection makes
+        """Replace the key of `generation`, which the data center no longer knows: the next connection makes
         one."""
         if generation == self.generation:
             self.generation += 1
@@ -238,7 +238,7 @@ class ConnectionPool:
         self._client.data_centers.address_book.mark_failed((sender._connection._ip, sender._connection._port))
 
     async def _import(self, login: Login) -> MtprotoSender:
-        """Create a key for this data centre and copy the account's authorization to it, once per machine:
+        """Create a key for this data center and copy the account's authorization to it, once per machine:
         Telegram soon demands waits of minutes if the authorization is exported for each connection."""
         async with self._folder.lock(self._client.name):
             key = self._folder.load_key(self._client.name, self._dc_id, login)
@@ -264,7 +264,7 @@ class ConnectionPool:
         self, address: Address, seconds: float, key: bytes | None, query: TLRequest | None
     ) -> MtprotoSender:
         loggers = self._client.loggers
-        # A salt belongs to a key. The data centre corrects the salt of a key that was replaced.
+        # A salt belongs to a key. The data center corrects the salt of a key that was replaced.
         sender = MtprotoSender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
         connection = TcpConnection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
         try:

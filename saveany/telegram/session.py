@@ -2,8 +2,8 @@
 
 `data_dir/sessions` (0700) contains, per account:
 
-    <name>.session    the login: home data centre, authorization key, user
-    <name>.dc4.key    the key for another data centre; kept because creating one is flood-limited
+    <name>.session    the login: home data center, authorization key, user
+    <name>.dc4.key    the key for another data center; kept because creating one is flood-limited
     <name>.lock       held by one process of this machine at a time while it creates one of the files above
     machine           a random name for this machine
 
@@ -46,7 +46,7 @@ _LOCK_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """An authorized key, and its home data centre."""
+    """An authorized key, and its home data center."""
 
     dc_id: int
     host: str
@@ -80,7 +80,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class _ForeignKey:
-    """A key for another data centre; valid only with the login under which it was created."""
+    """A key for another data center; valid only with the login under which it was created."""
 
     home: str  # fingerprint of that login
     key: bytes = field(repr=False)
@@ -123,16 +123,16 @@ class SessionFolder:
             file.unlink(missing_ok=True)
 
     def load_key(self, name: str, dc_id: int, home: Login) -> bytes | None:
-        """The key for another data centre that was created under the login `home`; None if there is none."""
+        """The key for another data center that was created under the login `home`; None if there is none."""
         kept = self._read(self._path(name, f".dc{dc_id}.key"), _ForeignKey)
         return kept.key if kept and kept.home == home.fingerprint else None
 
     def save_key(self, name: str, dc_id: int, home: Login, key: bytes) -> None:
-        """Store the key for another data centre."""
+        """Store the key for another data center."""
         self._write(self._path(name, f".dc{dc_id}.key"), _ForeignKey(home.fingerprint, key))
 
     def forget_key(self, name: str, dc_id: int) -> None:
-        """Delete the key for another data centre. Does nothing if there is none."""
+        """Delete the key for another data center. Does nothing if there is none."""
         self._path(name, f".dc{dc_id}.key").unlink(missing_ok=True)
 
     def machine(self) -> str:
@@ -247,14 +247,14 @@ class Session(MemorySession):  # type: ignore[misc]  # Telethon is not typed
         return False
 
     async def addresses(self) -> list[tuple[str, int]]:
-        """Other addresses of the home data centre than the one in the login."""
+        """Other addresses of the home data center than the one in the login."""
         if self._store and self._auth_key:
             with suppress(StoreUnavailable):
                 return await self._store.addresses(self.login(0, "").fingerprint)
         return []
 
     async def keep_addresses(self, addresses: list[tuple[str, int]]) -> None:
-        """Store the addresses of the home data centre, for a start when the address in the login is dead."""
+        """Store the addresses of the home data center, for a start when the address in the login is dead."""
         if self._store and self._auth_key:
             with suppress(StoreUnavailable):
                 await self._store.keep_addresses(self.login(0, "").fingerprint, addresses)

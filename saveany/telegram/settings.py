@@ -63,12 +63,12 @@ class ClientSettings:
     app_id: int
     app_hash: str = field(repr=False)
     proxy: str = field(default="", repr=False)  # its URL
-    dc_id: int = 0  # 0: the real Telegram; otherwise the data centre at `address`
+    dc_id: int = 0  # 0: the real Telegram; otherwise the data center at `address`
     address: tuple[str, int] = ("", 0)
 
     def home_address(self, login: Login) -> tuple[str, int]:
-        """The address of the login's home data centre: the configured one if it belongs to that data
-        centre."""
+        """The address of the login's home data center: the configured one if it belongs to that data
+        center."""
         return self.address if self.dc_id == login.dc_id else (login.host, login.port)
 
 

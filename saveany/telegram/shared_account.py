@@ -1,4 +1,4 @@
-"""Coordination, through the store, of the processes that transfer files with one account and data centre.
+"""Coordination, through the store, of the processes that transfer files with one account and data center.
 
 Telegram counts connections and flood waits per account, whatever the number of processes. Each process that
 transfers files announces itself and is counted until it leaves or stops renewing the announcement. The same
@@ -33,7 +33,7 @@ _log = get_logger(__name__)
 
 
 class SharedAccount:
-    """The processes that use an account at a data centre now, including this one while it transfers files.
+    """The processes that use an account at a data center now, including this one while it transfers files.
 
     The store is not required: without it, or during an outage, the last known state stays in force.
     """

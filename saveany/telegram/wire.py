@@ -273,12 +273,12 @@ class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typ
 
     @property
     def salt(self) -> int:
-        """The current salt of the data centre."""
+        """The current salt of the data center."""
         return int(self._state.salt)
 
 
 class _NoUpdates:
-    """Discards updates, which a data centre may send even on a connection for files."""
+    """Discards updates, which a data center may send even on a connection for files."""
 
     def put_nowait(self, update: Any) -> None:
         pass

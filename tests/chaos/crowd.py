@@ -90,14 +90,14 @@ async def _for_ever(port: int, address: str, behave: Behaviour) -> None:
 async def main(port: int, idle_ones: int, slow_ones: int, hostile_ones: int) -> None:
     """Until it is killed; says so when all have begun."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    behaviours = [
+    behaviors = [
         *itertools.repeat(idle, idle_ones),
         *itertools.islice(itertools.cycle(SLOW.values()), slow_ones),
         *itertools.islice(itertools.cycle(HOSTILE.values()), hostile_ones),
     ]
     addresses = itertools.cycle(_ADDRESSES)
     async with asyncio.TaskGroup() as group:
-        for behave in behaviours:
+        for behave in behaviors:
             group.create_task(_for_ever(port, next(addresses), behave))
         await asyncio.sleep(0)
         print("all have begun", flush=True)

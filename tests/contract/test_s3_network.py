@@ -65,8 +65,8 @@ async def test_files_through_a_proxy(
     ["socks5 reply 2", "socks5 wants GSSAPI", "socks4 refuses", "http 407", "http garbage", "http hangs up"],
 )
 async def test_a_bad_proxy_is_named(server: S3Server, name: str) -> None:
-    behaviour, said = BAD[name]
-    async with proxy(behaviour) as bad:
+    behavior, said = BAD[name]
+    async with proxy(behavior) as bad:
         storage = S3Storage(server.options("b"), Services(proxy=bad.url("me:s3cret%40word")))
         with pytest.raises(StorageUnavailable, match=f"^storage 'bucket': {said}") as caught:
             await storage.probe()
@@ -91,7 +91,7 @@ async def test_a_proxy_that_comes_back_is_used_again(server: S3Server) -> None:
         storage = S3Storage(server.options(server.bucket()), Services(proxy=way.url()))
         with pytest.raises(StorageUnavailable):
             await storage.probe()
-        way.behaviour = Socks5()
+        way.behavior = Socks5()
         await storage.probe()
         await storage.close()
 

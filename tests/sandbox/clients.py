@@ -24,12 +24,12 @@ from saveany.sandbox import Sandbox, samples
 async def telethon(
     sandbox: Sandbox, session: str | MemorySession = "", dc: int | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """A connected client, at one of the data centres; with a session it is logged in.
+    """A connected client, at one of the data centers; with a session it is logged in.
 
     A session that an earlier client had, as an object, also knows up to where that one was told.
     """
     rsa.add_key(sandbox.public_key, old=False)
-    TelegramClient._config = None  # Telethon keeps the data centres' addresses for the whole process
+    TelegramClient._config = None  # Telethon keeps the data centers' addresses for the whole process
     memory = StringSession(session) if isinstance(session, str) and session else session or MemorySession()
     if not session:
         id_ = dc or sandbox.dc_id

@@ -91,7 +91,7 @@ async def test_unknown_phone_and_foreign_code_hash_are_refused(sandbox: Sandbox)
 
 
 @pytest.mark.parametrize("how", ["bot", "user"])
-async def test_login_at_the_wrong_data_centre_is_sent_home(how: str, sandbox: Sandbox) -> None:
+async def test_login_at_the_wrong_data_center_is_sent_home(how: str, sandbox: Sandbox) -> None:
     async with telethon(sandbox, dc=4) as client:
         if how == "bot":
             await client.sign_in(bot_token=sandbox.bot_token)
@@ -175,7 +175,7 @@ async def test_login_by_qr_code(sandbox: Sandbox) -> None:
     assert sandbox.world.tokens == {}
 
 
-async def test_login_by_qr_code_at_another_data_centre(sandbox: Sandbox) -> None:
+async def test_login_by_qr_code_at_another_data_center(sandbox: Sandbox) -> None:
     async with telethon(sandbox, dc=4, receive_updates=True) as client:
         qr = await client.qr_login()
         async with scanning(sandbox, qr) as waiting:

@@ -70,7 +70,7 @@ async def test_reads_and_downloads(sandbox: Sandbox, tmp_path: Path) -> None:
             message = await bot.get_messages("channel", link)
             content = await bot.download_media(message, in_memory=True)
             assert hashlib.sha256(content.getvalue()).hexdigest() == samples.SHA256[file]
-        elsewhere = await bot.get_messages("channel", 135)  # on the other data centre
+        elsewhere = await bot.get_messages("channel", 135)  # on the other data center
         async for chunk in bot.stream_media(elsewhere, limit=1):
             assert chunk == sandbox.world.files[1013].content.read(0, len(chunk))
         assert sandbox.counters.requests(method="auth.importAuthorization")

@@ -250,7 +250,7 @@ async def test_unknown_key_is_told(sandbox: Sandbox) -> None:
         assert await raw.packet() == UNKNOWN_KEY
 
 
-async def test_key_of_another_data_centre_is_unknown(sandbox: Sandbox) -> None:
+async def test_key_of_another_data_center_is_unknown(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.writer.close()
         raw.reader, raw.writer = await asyncio.open_connection(*sandbox.addresses[4])

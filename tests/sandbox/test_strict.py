@@ -68,7 +68,7 @@ async def test_range_rules_hold_for_get_file(sandbox: Sandbox) -> None:
         assert (await client(precise)).bytes == whole[1024:4096]
 
 
-async def test_file_of_another_data_centre(sandbox: Sandbox) -> None:
+async def test_file_of_another_data_center(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=135)
         assert message.document.dc_id == 4

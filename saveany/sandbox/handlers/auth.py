@@ -1,6 +1,6 @@
 """auth.* and users.*: logging in, and information about users.
 
-All accounts belong to the home data centre. Other data centres redirect logins to it (USER_MIGRATE,
+All accounts belong to the home data center. Other data centers redirect logins to it (USER_MIGRATE,
 PHONE_MIGRATE) and accept an account only through exportAuthorization and importAuthorization.
 """
 
@@ -77,7 +77,7 @@ def sign_in(context: RequestContext, request: Any) -> Any:
 
 @handles(fn.auth.ExportAuthorizationRequest)
 def export_authorization(context: RequestContext, request: Any) -> Any:
-    """A ticket with which the same client can log in at another data centre."""
+    """A ticket with which the same client can log in at another data center."""
     if request.dc_id == context.dc or request.dc_id not in context.addresses:
         raise RpcFailure(400, "DC_ID_INVALID")
     return tl.auth.ExportedAuthorization(
@@ -158,6 +158,6 @@ def _code_hash(context: RequestContext, user: SandboxAccount) -> str:
 
 
 def _ticket(context: RequestContext, account: int, dc: int) -> bytes:
-    """A signed ticket that only the sandbox's data centres can create and check."""
+    """A signed ticket that only the sandbox's data centers can create and check."""
     secret = context.key_store.ticket_secret
     return hmac.digest(secret, b"%d %d" % (account, dc), "sha256")

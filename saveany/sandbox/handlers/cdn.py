@@ -16,7 +16,7 @@ from saveany.sandbox.model import StoredFile
 
 @handles(fn.help.GetCdnConfigRequest)
 def get_cdn_config(context: RequestContext, request: Any) -> Any:
-    """The keys of CDN data centres."""
+    """The keys of CDN data centers."""
     keys = [tl.CdnPublicKey(CDN_DC, context.cdn.public_key)] if context.cdn else []
     return tl.CdnConfig(keys)
 

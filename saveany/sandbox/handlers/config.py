@@ -38,7 +38,7 @@ _LIMITS = (
 
 @handles(fn.help.GetConfigRequest, login=False)
 def get_config(context: RequestContext, request: Any) -> Any:
-    """The addresses of all data centres."""
+    """The addresses of all data centers."""
     now = datetime.now(UTC)
     options = [
         tl.DcOption(dc, host, port, this_port_only=True) for dc, (host, port) in context.addresses.items()
@@ -58,5 +58,5 @@ def get_config(context: RequestContext, request: Any) -> Any:
 
 @handles(fn.help.GetNearestDcRequest, login=False)
 def get_nearest_dc(context: RequestContext, request: Any) -> Any:
-    """The home data centre."""
+    """The home data center."""
     return tl.NearestDc("XX", context.dc, context.home)

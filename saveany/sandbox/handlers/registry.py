@@ -18,14 +18,14 @@ from saveany.sandbox.world import Chat, SandboxAccount, World
 
 @dataclass
 class RequestContext:
-    """The context of a request: its account, data centre and the state of the sandbox."""
+    """The context of a request: its account, data center and the state of the sandbox."""
 
     world: World
     key_store: KeyStore
     broadcaster: broadcast.UpdateBroadcaster
     key: StoredKey
     dc: int
-    home: int  # the home data centre of all accounts
+    home: int  # the home data center of all accounts
     addresses: Mapping[int, tuple[str, int]]
     options: Sequence[Any]  # TL dcOption: further addresses
     cdn: Cdn | None

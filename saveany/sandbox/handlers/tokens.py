@@ -44,7 +44,7 @@ def export_login_token(context: RequestContext, request: Any) -> Any:
 
 @handles(fn.auth.ImportLoginTokenRequest, login=False)
 def import_login_token(context: RequestContext, request: Any) -> Any:
-    """Log in at the account's data centre with a token that was accepted."""
+    """Log in at the account's data center with a token that was accepted."""
     token = context.world.tokens.pop(request.token, None)
     if token is None or token.account is None:
         raise RpcFailure(400, "AUTH_TOKEN_INVALID")

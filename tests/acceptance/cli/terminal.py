@@ -53,7 +53,7 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        """Everything that was written to the screen so far, without colours and movements."""
+        """Everything that was written to the screen so far, without colors and movements."""
         return _CONTROL.sub("", self._output.decode("utf-8", "replace"))
 
     @property

@@ -37,14 +37,14 @@ async def test_workers_outlive_their_proxy_and_tasks_wait(tmp_path: Path) -> Non
             stack.sandbox.faults.add("total_rate=300000,file=1006")
             task_id = (await stack.add("https://t.me/channel/128"))["task_id"]
             await stack.wait(task_id, lambda task: task["status"] == "running")
-            way.behaviour = bad
+            way.behavior = bad
             way.drop()
             await stack.start_worker()
             await stack.wait(task_id, lambda task: task["status"] == "queued", 120)
             before = way.connections
             await until(lambda: _more(way, before), 60)  # they go on trying
             stack.sandbox.faults.clear()
-            way.behaviour = good
+            way.behavior = good
             assert (await stack.ended(task_id, 120))["status"] == "completed"
             assert [worker.returncode for worker in stack.workers] == [None, None]
 

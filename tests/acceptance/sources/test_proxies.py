@@ -40,7 +40,7 @@ async def test_tasks_of_every_source_wait(tmp_path: Path, name: str) -> None:
             ids = [await _added(stack, type_, params[type_]) for type_ in params]
             waits = await asyncio.gather(*(stack.wait(each, _waits, 120) for each in ids))
             assert all("the proxy refuses" in task["waiting"] for task in waits), waits
-            way.behaviour = good
+            way.behavior = good
             ended = await asyncio.gather(*(stack.ended(each, 180) for each in ids))
             assert [(task["status"], task["error"]) for task in ended] == [("completed", "")] * len(ids)
             assert stack.workers[0].returncode is None

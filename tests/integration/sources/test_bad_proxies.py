@@ -60,15 +60,15 @@ async def test_it_is_named_and_waited_for(
     site: Site, tools: Tools, tmp_path: Path, name: str, bad: str
 ) -> None:
     fill(site)
-    behaviour, said = BAD[bad]
-    async with proxy(behaviour) as way:
+    behavior, said = BAD[bad]
+    async with proxy(behavior) as way:
         bench = behind(way.url(), name, tools, tmp_path)
         try:
             with pytest.raises(Offline, match=said):
                 await bench.get(link(site, name))
             assert site.asked == []
-            if behaviour.scheme != "socks4":
-                way.behaviour = Socks5() if behaviour.scheme == "socks5" else Http()
+            if behavior.scheme != "socks4":
+                way.behavior = Socks5() if behavior.scheme == "socks5" else Http()
                 assert (await bench.get(link(site, name)))[1] == DATA
         finally:
             await bench.source.forget("t")

@@ -1,4 +1,4 @@
-"""A sandbox data centre, and accounts that use it and a Valkey."""
+"""A sandbox data center, and accounts that use it and a Valkey."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def sandbox(rsa_key: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A data centre in which nothing goes wrong until a test says so."""
+    """A data center in which nothing goes wrong until a test says so."""
     state = tmp_path_factory.mktemp("sandbox")
     shutil.copy(rsa_key, state)
     async with Sandbox(state) as running:

@@ -182,7 +182,7 @@ async def test_a_file_that_moved_is_followed(
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
 
 
-async def test_the_key_of_another_data_centre_is_kept(
+async def test_the_key_of_another_data_center_is_kept(
     sandbox: Sandbox, start: Start, file: StoredFile, tmp_path: Path
 ) -> None:
     file.dc = 4
@@ -195,7 +195,7 @@ async def test_the_key_of_another_data_centre_is_kept(
     assert (tmp_path / "sessions" / "bot.dc4.key").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_dead_key_of_another_data_centre_is_replaced(
+async def test_a_dead_key_of_another_data_center_is_replaced(
     sandbox: Sandbox, accounts: Accounts, file: StoredFile
 ) -> None:
     file.dc = 4
@@ -218,7 +218,7 @@ async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, f
 
 
 async def test_several_downloads_find_the_login_dead_at_once(sandbox: Sandbox, start: Start) -> None:
-    """Each of them hangs up at all data centres."""
+    """Each of them hangs up at all data centers."""
     accounts = await start(user=True)
     here, elsewhere = [(await accounts.resolve(parse(f"https://t.me/channel/{n}")))[0] for n in (126, 135)]
     for media in (here, elsewhere):

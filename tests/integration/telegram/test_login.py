@@ -141,7 +141,7 @@ async def test_a_phone_login_that_fails_keeps_nothing(
 
 
 @pytest.mark.parametrize("who", ["bot", "user"])
-async def test_a_login_at_the_wrong_data_centre_is_led_home(
+async def test_a_login_at_the_wrong_data_center_is_led_home(
     sandbox: Sandbox, start: Start, tmp_path: Path, who: str
 ) -> None:
     host, port = sandbox.addresses[4]

@@ -114,7 +114,7 @@ async def test_a_password_is_asked_for_after_the_scan(
 
 
 @pytest.mark.parametrize("password", ["", "correct horse"])
-async def test_a_scan_at_the_wrong_data_centre_is_led_home(
+async def test_a_scan_at_the_wrong_data_center_is_led_home(
     sandbox: Sandbox, start: Start, tmp_path: Path, phone: Any, screen: Screen, password: str
 ) -> None:
     sandbox.world.accounts[samples.USER.id].password = password
@@ -217,7 +217,7 @@ async def test_logging_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> No
     [media] = await accounts.resolve(LINK)
     away = await accounts._find_elsewhere(media, {"bot"})
     assert away is not None
-    await fetch(accounts, away)  # which makes a key for another data centre
+    await fetch(accounts, away)  # which makes a key for another data center
     assert await login.logout(table(sandbox), tmp_path, "bob") == "Sandbox User"
     await until(lambda: accounts.ready == ["bot"])
     assert accounts.problems == {}

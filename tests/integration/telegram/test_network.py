@@ -113,7 +113,7 @@ async def test_a_request_nobody_answers_ends(
         await accounts.resolve(LINK)
 
 
-async def test_a_restarted_data_centre_is_found_again(tmp_path: Path) -> None:
+async def test_a_restarted_data_center_is_found_again(tmp_path: Path) -> None:
     state = tmp_path / "state"
     async with Sandbox(state=state) as first:
         accounts = Accounts(table(first, bot=True), tmp_path)

@@ -29,8 +29,8 @@ def accounts_through(sandbox: Sandbox, folder: Path, url: str, redis: Redis | No
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_proxy_is_a_problem_of_the_account(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
-    behaviour, said = BAD[name]
-    async with proxy(behaviour) as bad:
+    behavior, said = BAD[name]
+    async with proxy(behavior) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
         try:
@@ -99,13 +99,13 @@ async def test_a_proxy_that_fails_in_the_middle_of_a_download(
         accounts = accounts_through(sandbox, tmp_path, running.url(), redis)
         await accounts.start()
         [media] = await accounts.resolve(LINK)
-        running.behaviour = bad
+        running.behavior = bad
         running.drop()
         with pytest.raises(Retryable, match=f"cannot be reached: {said}"):
             await asyncio.wait_for(fetch(accounts, media), 60)
         with pytest.raises(Retryable, match=f"cannot be reached: {said}"):
             await accounts.resolve(parse("https://t.me/channel/124"))
-        running.behaviour = good
+        running.behavior = good
         await until(lambda: bool(accounts.ready))
         await fetch(accounts, media)
         await accounts.close()

@@ -145,7 +145,7 @@ async def test_a_damaged_reply_is_noticed_at_once(sandbox: Sandbox, start: Start
     assert fault.fired == 3
 
 
-async def test_lines_to_another_data_centre_share_one_export(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_lines_to_another_data_center_share_one_export(sandbox: Sandbox, accounts: Accounts) -> None:
     file = post(sandbox, 32 * PART, dc=4)
     assert bytes((await fetch(accounts, await resolved(accounts))).data) == file.content.read(0, 32 * PART)
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1

@@ -44,8 +44,8 @@ async def answer(host: str, port: int, url: str) -> bytes:
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_proxy(name: str) -> None:
-    behaviour, said = BAD[name]
-    async with proxy(behaviour) as bad:
+    behavior, said = BAD[name]
+    async with proxy(behavior) as bad:
         with pytest.raises(ProxyFailed, match=f"^{said}") as caught:
             await dial(LOOPBACK, 9, bad.url(), 10)
         assert "\n" not in str(caught.value)
@@ -58,7 +58,7 @@ async def test_a_bad_proxy(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "login"),
+    ("behavior", "login"),
     [
         (Socks5(), ""),
         (Socks5(), "not:wanted"),
@@ -72,8 +72,8 @@ async def test_a_bad_proxy(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_good_proxy(behaviour: Behaviour, login: str, host: str) -> None:
-    async with serving() as server, proxy(behaviour) as good:
+async def test_a_good_proxy(behavior: Behaviour, login: str, host: str) -> None:
+    async with serving() as server, proxy(behavior) as good:
         assert await answer(host, server.port, good.url(login))
         assert good.connections == 1
 
