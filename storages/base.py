@@ -56,9 +56,7 @@ class Capabilities:
     tests for methods."""
 
     random_writes: bool = False  # `Upload.write` accepts parts in any order; without it only in order
-    reads_back: bool = (
-        False  # `Upload.read` returns bytes that were written: for hashing parts that come late
-    )
+    reads_back: bool = False  # `Upload.read` returns bytes that were written, to hash parts that came late
     resumes: bool = False  # `begin` keeps durable bytes of an earlier epoch
     needs_size: bool = False  # `begin` needs the size of the file
     late_name: bool = False  # `commit` accepts any name in the folder; without it only that of `begin`

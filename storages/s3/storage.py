@@ -37,11 +37,6 @@ from storages.s3.options import MIB, S3Options, endpoint_url
 from storages.s3.reader import S3Reader
 from storages.s3.upload import PARTS, S3Upload
 
-#: Copies of larger objects go part by part.
-
-
-#: Entries of a page of a listing.
-
 
 class S3Storage(Storage):
     """A bucket, or a folder in a bucket."""

@@ -67,6 +67,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in pages.anchors(file), link
 
 
+def _defines(path: str, name: str) -> bool:
+    """Whether a file has a class, function, constant or field of that name."""
+    text = (ROOT / path).read_text() if (ROOT / path).is_file() else ""
+    return all(
+        re.search(rf"^ *(class |(async )?def )?{part}\b *[(:=]", text, re.M) for part in name.split(".")
+    )
+
+
+def test_the_architecture_page_names_what_exists() -> None:
+    """Its files exist, and what it names beside a file ("`save` in `workers/transfer.py`") is there."""
+    text = TEXT[DOCS / "explanation/architecture.md"]
+    paths = re.findall(r"`((?:saveany|workers|storages|tests)/[\w/.]+)`", text)
+    assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
+    named = re.findall(r"`([\w.]+)` (?:\(|in |of a row in )`([\w/]+/\w+\.py)`", text)
+    assert len(named) > 15
+    assert [(name, path) for name, path in named if not _defines(path, name)] == []
+
+
 @EVERY_PAGE
 def test_marked_examples_are_found(page: Path) -> None:
     assert len(pages.examples(page)) == TEXT[page].count("<!-- test")
