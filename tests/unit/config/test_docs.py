@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import storages.docs
 from saveany.config import Config, docs
 from saveany.config.keys import plain
 from saveany.config.loader import parse
+from storages.base import Capabilities
 
 ROOT = Path(__file__).parents[3]
 FILE = Path("/etc/saveany/config.toml")  # never touched
@@ -27,7 +29,10 @@ def test_the_committed_files_are_up_to_date() -> None:
     hint = "run: python -m saveany.config.docs"
     assert (ROOT / docs.EXAMPLE).read_text() == docs.example(), hint
     assert (ROOT / docs.REFERENCE).read_text() == docs.reference(), hint
-    assert (ROOT / storages.docs.REFERENCE).read_text() == storages.docs.reference(), "run: make docs"
+    page = (ROOT / storages.docs.REFERENCE).read_text()
+    assert page == storages.docs.reference(), "run: make docs"
+    # Each ability has a row in the table of types, and one that says what it means.
+    assert [each.name for each in fields(Capabilities) if page.count(f"| `{each.name}` |") != 2] == []
 
 
 def test_the_example_as_it_stands_is_the_defaults() -> None:
