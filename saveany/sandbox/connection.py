@@ -6,14 +6,14 @@ import secrets
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
-from telethon.tl.core import GzipPacked, MessageContainer
+from telethon.tl.core import GzipPacked
 
 from saveany.sandbox import envelope, handlers, transport
 from saveany.sandbox.calls import Call, method_name
@@ -23,6 +23,7 @@ from saveany.sandbox.handlers.files import FilePart
 from saveany.sandbox.handshake import Handshake, plain_message
 from saveany.sandbox.key_store import StoredKey
 from saveany.sandbox.model import MessageEvent
+from saveany.sandbox.outgoing import Body, MessageWriter
 from saveany.sandbox.shared_state import SharedState
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 UNKNOWN_KEY = struct.pack("<i", -404)  # the reply to a client with an unknown key
 WRITE_BUFFER = 4 << 20  # bytes that may be buffered for a slow client before its next request is read
 _MIN_PACKET = 24  # bytes: key id, message key
-_MAX_IN_CONTAINER = 64 << 10  # bytes; a longer message is sent separately
-_CONTAINER = struct.Struct("<Ii")  # constructor, number of messages
-_INNER = struct.Struct("<qii")  # message id, sequence number, length
 _SALT_LIFETIME = 1800  # seconds
 _RPC_RESULT = struct.Struct("<Iq")
 _RPC_RESULT_ID, _VECTOR_ID = 0xF35C6D01, 0x1CB5C415
@@ -44,7 +42,6 @@ _PINGS = (fn.PingRequest, fn.PingDelayDisconnectRequest)
 #: The method of pushed updates in counters and faults.
 PUSH = "updates"
 
-Body = tuple[bytes, ...]
 Reply = Body | asyncio.Future[Body]
 
 
@@ -75,6 +72,7 @@ class ClientConnection:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._writer = writer
+        self._messages = MessageWriter(writer, center)
         self._host = str((writer.get_extra_info("peername") or ("gone already",))[0])
         self._handshake = Handshake(
             center.rsa, center.id, lambda key: self._shared.key_store.add(key, center.id)
@@ -82,12 +80,8 @@ class ClientConnection:
         self.key: StoredKey | None = None
         self.receives_updates = False
         self._pending: set[asyncio.Future[Body]] = set()
-        self._session = 0
         self._announced = False  # whether the client was told that its session is new
         self._newest = 0  # id of the client's last message
-        self._sequence = 0  # number of sent messages that require an acknowledgement
-        self._waiting: list[_Message] | None = None  # replies to one packet, to be sent together
-        self._last_id = 0
         self._silent = False
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
@@ -95,9 +89,9 @@ class ClientConnection:
         """Serve until the client disconnects or violates the protocol."""
         self._shared.broadcaster.add_listener(self)
         try:
-            self._transport = await transport.accept(self._reader)
+            incoming = self._messages.transport = await transport.accept(self._reader)
             while True:
-                self._receive(await self._transport.read())
+                self._receive(await incoming.read())
                 await self._writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -126,35 +120,34 @@ class ClientConnection:
             return
         key = self._shared.key_store.key(int.from_bytes(packet[:8], "little"), self.center.id)
         if key is None:
-            self._write(UNKNOWN_KEY)
+            self._messages.write(UNKNOWN_KEY)
             return
         self._use(key)
         self._open(key, envelope.unseal(key.auth.key, packet[8:]))
 
     def _open(self, key: StoredKey, message: envelope.Envelope) -> None:
-        if message.session != self._session:
-            self._session, self._sequence = message.session, 0
+        if self._messages.begin_session(message.session):
             self._announced = self.receives_updates = False
         if code := _message_id_error(message.message_id):
-            self._push(tl.BadMsgNotification(message.message_id, message.sequence, code))
+            self._messages.push(tl.BadMsgNotification(message.message_id, message.sequence, code))
             return
         if message.salt != self.center.salt:
-            self._push(tl.BadServerSalt(message.message_id, message.sequence, 48, self.center.salt))
+            self._messages.push(tl.BadServerSalt(message.message_id, message.sequence, 48, self.center.salt))
             return
         self._newest = message.message_id
-        with self._batched():
+        with self._messages.batched():
             if not self._announced:
                 self.renew_session()
             requests = envelope.requests(message.message_id, message.body)
             delayed = [id_ for id_, request, quiet in requests if self._serve(key, id_, request, quiet)]
             if delayed:
-                self._push(tl.MsgsAck(delayed))
+                self._messages.push(tl.MsgsAck(delayed))
 
     def renew_session(self) -> None:
         """Announce a new session. Updates are pushed only after the client has sent a request in it."""
         self._announced, self.receives_updates = True, False
         unique = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
-        self._send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
+        self._messages.send((bytes(tl.NewSessionCreated(self._newest, unique, self.center.salt)),), False)
 
     def _use(self, key: StoredKey | None) -> None:
         """Record the key in use, and the client address it is used from."""
@@ -164,7 +157,7 @@ class ClientConnection:
             self.key.hosts -= Counter({self._host: 1})
         if key is not None:
             key.hosts[self._host] += 1
-        self.key = key
+        self.key = self._messages.key = key
 
     # Replies.
 
@@ -173,7 +166,7 @@ class ClientConnection:
             return (bytes(self._handshake.reply_to(request)),)
 
         def send(body: Body, corrupt: bool) -> None:
-            self._write(plain_message(self._message_id(), body[0]))
+            self._messages.write(plain_message(self._messages.message_id(), body[0]))
 
         self._respond(Call(method_name(request), self.number), make, send)
 
@@ -194,7 +187,7 @@ class ClientConnection:
             result = self._result(outcome, key, request)
             return self._later(head, result) if isinstance(result, asyncio.Future) else (head, *result)
 
-        return self._respond(call, make, self._send)
+        return self._respond(call, make, self._messages.send)
 
     def _file(self, request: Any) -> int | None:
         """The file that a request refers to."""
@@ -211,7 +204,7 @@ class ClientConnection:
     def push_updates(self, updates: Any) -> None:
         """Push updates to the client."""
         call = Call(PUSH, self.number, self.key.account if self.key else None)
-        self._respond(call, lambda outcome: (bytes(updates),), self._send)
+        self._respond(call, lambda outcome: (bytes(updates),), self._messages.send)
 
     def _respond(
         self, call: Call, make: Callable[[Outcome], Reply], send: Callable[[Body, bool], None]
@@ -284,82 +277,6 @@ class ClientConnection:
         self._pending.add(reply)
         reply.add_done_callback(self._pending.discard)
         return reply
-
-    # Sending.
-
-    @contextmanager
-    def _batched(self) -> Iterator[None]:
-        """Send the messages of the block in one container, except for long ones and for a single one."""
-        self._waiting = []
-        try:
-            yield
-        finally:
-            self._flush()
-            self._waiting = None
-
-    def _push(self, thing: Any) -> None:
-        """Send a message that requires no acknowledgement."""
-        self._send((bytes(thing),), False, wants_ack=False)
-
-    def _send(self, body: Body, corrupt: bool, *, wants_ack: bool = True) -> None:
-        """Send a message to the client, now or in a container with others."""
-        if self.key is None:
-            return  # the client has disconnected
-        message = _Message(self._message_id(), self._next_sequence(wants_ack), body)
-        if self._waiting is None:
-            self._seal(message, corrupt)
-        elif corrupt or sum(map(len, body)) > _MAX_IN_CONTAINER:
-            self._flush()
-            self._seal(message, corrupt)
-        else:
-            self._waiting.append(message)
-
-    def _flush(self) -> None:
-        """Send the waiting messages."""
-        waiting, self._waiting = self._waiting or [], []
-        if len(waiting) > 1:
-            inner = b"".join(map(_in_container, waiting))
-            body = (_CONTAINER.pack(MessageContainer.CONSTRUCTOR_ID, len(waiting)), inner)
-            waiting = [_Message(self._message_id(), self._next_sequence(False), body)]
-        for message in waiting:
-            self._seal(message, False)
-
-    def _seal(self, message: "_Message", corrupt: bool) -> None:
-        if self.key is None:
-            return
-        head = (self.center.salt, self._session, message.id, message.sequence)
-        message_key, sealed = envelope.seal(self.key.auth.key, head, message.body)
-        if corrupt:
-            message_key = bytes(byte ^ 0xFF for byte in message_key)
-        self._write(struct.pack("<Q", self.key.id), message_key, sealed)
-
-    def _next_sequence(self, wants_ack: bool) -> int:
-        """Twice the number of earlier messages that require an acknowledgement, plus 1 if this one does."""
-        before = self._sequence
-        self._sequence += wants_ack
-        return 2 * before + wants_ack
-
-    def _write(self, *parts: bytes) -> None:
-        if not self._writer.transport.is_closing():
-            self._writer.write(self._transport.frame(*parts))
-
-    def _message_id(self) -> int:
-        """The clock in units of 2^-32 s, increasing, and 1 modulo 4 as required for a server's replies."""
-        self._last_id = max(int(time.time() * 2**32) & ~3 | 1, self._last_id + 4)
-        return self._last_id
-
-
-class _Message(NamedTuple):
-    """A message to the client."""
-
-    id: int
-    sequence: int
-    body: Body
-
-
-def _in_container(message: _Message) -> bytes:
-    length = sum(map(len, message.body))
-    return b"".join((_INNER.pack(message.id, message.sequence, length), *message.body))
 
 
 def _message_id_error(message_id: int) -> int:

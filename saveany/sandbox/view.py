@@ -6,7 +6,7 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox import wrappings
+from saveany.sandbox import access, wrappings
 from saveany.sandbox.world import Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
 
 
@@ -26,7 +26,7 @@ class AccountView:
             bot=user.bot,
             premium=user.premium,
             bot_info_version=1 if user.bot else None,
-            access_hash=self.world.access_hash(self.account, user.id),
+            access_hash=access.access_hash(self.account, user.id),
             first_name=user.name,
             username=user.username or None,
             phone=user.phone.lstrip("+") or None if me else None,
@@ -47,7 +47,7 @@ class AccountView:
             forum=chat.forum,
             has_link=chat.linked is not None,
             noforwards=chat.protected,
-            access_hash=self.world.access_hash(self.account, chat.id),
+            access_hash=access.access_hash(self.account, chat.id),
             username=chat.username or None,
             admin_rights=tl.ChatAdminRights(post_messages=True)
             if chat.is_administered_by(self.account.id)
@@ -100,18 +100,18 @@ class AccountView:
 
     def file(self, file: StoredFile) -> Any:
         """A `photo` or `document`."""
-        access = {
+        fields = {
             "id": file.id,
-            "access_hash": self.world.access_hash(self.account, file.id),
-            "file_reference": self.world.file_reference(self.account, file),
+            "access_hash": access.access_hash(self.account, file.id),
+            "file_reference": access.file_reference(self.account, file),
             "date": file.date,
             "dc_id": file.dc,
         }
         if file.pictures:
-            return tl.Photo(sizes=_sizes(file.pictures), **access)
+            return tl.Photo(sizes=_sizes(file.pictures), **fields)
         named = [tl.DocumentAttributeFilename(file.name)] if file.name is not None else []
         return tl.Document(
-            mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **access
+            mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **fields
         )
 
     def peers_of(self, chat: Chat, messages: Iterable[StoredMessage]) -> dict[str, list[Any]]:

@@ -3,16 +3,14 @@
 Nothing here depends on the viewer; `view` converts it into what one account sees.
 """
 
-import hashlib
-import hmac
 import itertools
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+from saveany.sandbox import access
 from saveany.sandbox.content import ContentStore, UploadedParts
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.model import (
@@ -170,7 +168,7 @@ class World:
         if chat is None:
             raise RpcFailure(400, "CHANNEL_INVALID")
         member = account.id in chat.members
-        known = access_hash == self.access_hash(account, chat_id)
+        known = access_hash == access.access_hash(account, chat_id)
         if not known and not (account.bot and access_hash == 0 and member):
             raise RpcFailure(400, "CHANNEL_INVALID")
         if not member and not chat.username:
@@ -180,28 +178,10 @@ class World:
     def file(self, account: SandboxAccount, file_id: int, access_hash: int, reference: bytes) -> StoredFile:
         """The file with that id, if access hash and file reference are right."""
         file = self.files.get(file_id)
-        if file is None or access_hash != self.access_hash(account, file_id):
+        if file is None or access_hash != access.access_hash(account, file_id):
             raise RpcFailure(400, "LOCATION_INVALID")
         if not reference:
             raise RpcFailure(400, "FILE_REFERENCE_EMPTY")
-        if reference != self.file_reference(account, file):
-            raise RpcFailure(400, f"FILE_REFERENCE_{self._reference_fault(account, file, reference)}")
+        if reference != access.file_reference(account, file):
+            raise RpcFailure(400, f"FILE_REFERENCE_{access.reference_fault(account, file, reference)}")
         return file
-
-    def access_hash(self, account: SandboxAccount, id_: int) -> int:
-        """The 64-bit number that only this account can use to name a chat, user or file."""
-        digest = hashlib.sha256(b"access hash %d %d" % (account.id, id_)).digest()
-        return int.from_bytes(digest[:8], "little", signed=True)
-
-    def file_reference(
-        self, account: SandboxAccount, file: StoredFile, generation: int | None = None
-    ) -> bytes:
-        """The file reference that this account needs to read the file; it changes when references expire."""
-        number = file.generation if generation is None else generation
-        label = struct.pack("<I", number)
-        return label + hmac.digest(b"%d" % account.id, b"%d %s" % (file.id, label), "sha256")[:12]
-
-    def _reference_fault(self, account: SandboxAccount, file: StoredFile, reference: bytes) -> str:
-        number = int.from_bytes(reference[:4], "little")
-        genuine = number < file.generation and reference == self.file_reference(account, file, number)
-        return "EXPIRED" if genuine else "INVALID"

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from telethon.tl import types as tl
 
+from saveany.sandbox import access
 from saveany.sandbox.model import EPOCH, SandboxAccount, StoredFile, Wrapping
 from saveany.sandbox.world import World
 
@@ -76,7 +77,7 @@ def _invoice(view: FileView, wrapping: Wrapping) -> Any:
 def _product(view: FileView, wrapping: Wrapping) -> Any:
     """An invoice with a picture of the product, which is stored on the web."""
     (file,) = wrapping.files
-    access_hash = view.world.access_hash(view.account, file.id)
+    access_hash = access.access_hash(view.account, file.id)
     shown = tl.WebDocument(web_url(file), access_hash, file.content.size, file.mime, list(file.attributes))
     return tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", photo=shown)
 

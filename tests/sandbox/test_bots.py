@@ -10,7 +10,7 @@ from telethon import errors as tg
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox import Sandbox, samples
+from saveany.sandbox import Sandbox, access, samples
 from saveany.sandbox.world import Chat, SandboxAccount
 from tests.sandbox.clients import Person, bot, person, telethon, user
 
@@ -148,7 +148,7 @@ async def test_people_have_no_keyboards(anna: Person) -> None:
 async def test_bots_cannot_begin_and_must_stop(sandbox: Sandbox, anna: Person) -> None:
     async with bot(sandbox) as client:
         me = samples.PERSON.id
-        target = tl.InputPeerUser(me, sandbox.world.access_hash(sandbox.world.accounts[samples.BOT.id], me))
+        target = tl.InputPeerUser(me, access.access_hash(sandbox.world.accounts[samples.BOT.id], me))
         with pytest.raises(tg.PeerIdInvalidError):
             await client.send_message(target, "buy")
         await anna.send(BOT, "hello")

@@ -8,7 +8,7 @@ from telethon import errors
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox import Sandbox, samples
+from saveany.sandbox import Sandbox, access, samples
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.files import check_range
 from saveany.sandbox.world import Chat
@@ -143,7 +143,7 @@ async def test_private_chat_is_closed_to_those_outside(sandbox: Sandbox) -> None
     secret = sandbox.world.add_chat(Chat(id=1600000001, title="Secret"))
     async with user(sandbox) as client:
         me = sandbox.world.accounts[samples.USER.id]
-        known = tl.InputChannel(secret.id, sandbox.world.access_hash(me, secret.id))
+        known = tl.InputChannel(secret.id, access.access_hash(me, secret.id))
         for request in (
             fn.channels.GetMessagesRequest(known, [tl.InputMessageID(1)]),
             fn.channels.GetChannelsRequest([known]),

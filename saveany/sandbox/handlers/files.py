@@ -7,6 +7,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
+from saveany.sandbox import access
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
@@ -64,7 +65,7 @@ def get_web_file(context: RequestContext, request: Any) -> Any:
     """A part of a file on the web (https://core.telegram.org/api/files#downloading-webfiles)."""
     location = request.location
     file = next((each for each in context.world.files.values() if web_url(each) == location.url), None)
-    if file is None or location.access_hash != context.world.access_hash(context.account, file.id):
+    if file is None or location.access_hash != access.access_hash(context.account, file.id):
         raise RpcFailure(400, "LOCATION_INVALID")
     if context.dc != context.home:
         raise RpcFailure(303, f"FILE_MIGRATE_{context.home}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from telethon.tl import types as tl
 
-from saveany.sandbox import broadcast
+from saveany.sandbox import access, broadcast
 from saveany.sandbox.cdn import Cdn
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.key_store import KeyStore, StoredKey
@@ -68,7 +68,7 @@ class RequestContext:
         if isinstance(peer, tl.InputUserSelf | tl.InputPeerSelf):
             return self.account
         user = self.world.accounts.get(getattr(peer, "user_id", 0))
-        if user is None or peer.access_hash == self.world.access_hash(self.account, user.id):
+        if user is None or peer.access_hash == access.access_hash(self.account, user.id):
             return user
         met = self.account.bot and peer.access_hash == 0
         return user if user is self.account or (met and self._has_met(user)) else None

@@ -5,7 +5,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox import wrappings
+from saveany.sandbox import access, wrappings
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
 
@@ -27,7 +27,7 @@ def _owner(context: RequestContext, peer: Any) -> int:
         return context.chat(peer).id
     if not isinstance(peer, tl.InputPeerUser):
         raise RpcFailure(400, "PEER_ID_INVALID")
-    if peer.access_hash != context.world.access_hash(context.account, peer.user_id):
+    if peer.access_hash != access.access_hash(context.account, peer.user_id):
         raise RpcFailure(400, "USER_ID_INVALID")
     return int(peer.user_id)
 
