@@ -117,7 +117,7 @@ class Connections(ServerState):
         """Keep a refused connection open for a moment; abort the oldest if there are too many of them."""
         self._lingering[connection] = None
         if len(self._lingering) > _MAX_LINGERING:
-            self._lingering.popitem(last=False)[0].abort()
+            self._lingering.popitem(last=False)[0].transport.abort()
 
     def gone(self, connection: HttpConnection) -> None:
         """Forget a closed connection."""
@@ -177,7 +177,8 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection."""
         super().connection_lost(exc)
-        self._disconnect()
+        self.pipeline.clear()
+        _mark_disconnected(self._running)
         self._unset_keepalive_if_required()
         self.server_state.gone(self)
         # These refer back to this connection; without the cycle it is freed at once.
@@ -203,7 +204,7 @@ class HttpConnection(HttpToolsProtocol):
         elif unread or self._refused or self.transport.is_closing():
             if not self._refused:
                 self.server_state.note("a response was not read in time")
-            self.abort()
+            self.transport.abort()
         elif self._responding and self._receiving != "body":
             self.deadline = now + HEAD_SECONDS  # the client waits for the response
         elif self._running is not None and not self._receiving:
@@ -218,9 +219,10 @@ class HttpConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._refused = True
         started = self._responding and self._running is not None and self._running.response_started
-        self._disconnect()
+        self.pipeline.clear()
+        _mark_disconnected(self._running)
         if started or self.transport.get_write_buffer_size():
-            self.abort()  # another response is half sent, so that none can follow
+            self.transport.abort()  # another response is half sent, so that none can follow
             return
         self.transport.write(_refusal(status, message))
         if self.transport.can_write_eof():
@@ -228,17 +230,6 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
         self.deadline = time.monotonic() + _LINGER_SECONDS
         self.server_state.linger(self)
-
-    def _disconnect(self) -> None:
-        """Tell the application that the client is gone, for the current request and for waiting ones."""
-        self.pipeline.clear()
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
-
-    def abort(self) -> None:
-        """Close the connection at once, without sending anything."""
-        self.transport.abort()
 
     # Receiving.
 
@@ -327,6 +318,13 @@ class HttpConnection(HttpToolsProtocol):
 
 _NEVER = float("inf")
 _TOO_LARGE = 431, f"the head of the request is larger than {MAX_HEAD // 1024} KiB, or has too many headers"
+
+
+def _mark_disconnected(cycle: RequestResponseCycle | None) -> None:
+    """Let the application know that the client of a request is gone, unless the response is complete."""
+    if cycle is not None and not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
 
 
 def _address(host: str) -> str:

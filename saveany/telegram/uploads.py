@@ -21,15 +21,12 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import Client
 from saveany.telegram.errors import (
     STALE_REFERENCE,
-    ErrorKind,
     flood_seconds,
-    flood_wait,
-    kind_of,
     of_account,
-    unknown_key,
 )
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
+from saveany.telegram.upload_retries import UploadRetries
 from saveany.texts import Text
 from storages.telegram.messages import PART, Document, DocumentPart, Target
 
@@ -37,7 +34,6 @@ from storages.telegram.messages import PART, Document, DocumentPart, Target
 _MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000
 #: Id of the General topic, which every forum has (https://core.telegram.org/api/forum).
 _GENERAL_TOPIC = 1
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 #: Seconds to wait for a lost connection to be restored.
 _CONNECT_SECONDS = 3.0
 #: Errors that mean that parts of a file are missing, or that the document made of them no longer exists.
@@ -67,8 +63,7 @@ class Uploader:
     ) -> None:
         self._accounts = accounts
         self._limits = limits or PoolLimits()
-        self._on_wait = on_wait
-        self._reported_until = 0.0  # end of the last flood wait that was reported to `on_wait`
+        self._retries = UploadRetries(self._limits, on_wait)
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
         self._documents: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and file id
 
@@ -116,10 +111,10 @@ class Uploader:
         tries = 0
         while True:
             try:
-                await self._wait(pool)
+                await self._retries.wait_until_allowed(pool)
                 with pool.lease(1) as (connection,):
                     timeout = self._limits.part * (tries + 1)
-                    await connection.call(request, timeout, lambda: self._wait(pool))
+                    await connection.call(request, timeout, lambda: self._retries.wait_until_allowed(pool))
                 return
             except tg.FloodError as error:
                 pool.window.on_failure()
@@ -128,28 +123,7 @@ class Uploader:
                 if isinstance(error, TimeoutError | tg.TimedOutError):
                     pool.window.on_failure()
                 tries += 1
-                await self._pause(error, tries)
-
-    async def _pause(self, error: Exception, tries: int) -> None:
-        """Pause before another attempt; raises the error if another attempt cannot help."""
-        if isinstance(error, tg.RandomIdDuplicateError) or unknown_key(error):
-            raise error
-        if kind_of(type(error)) is not ErrorKind.RETRY or tries == self._limits.tries:
-            raise error
-        await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
-
-    async def _wait(self, pool: ConnectionPool) -> None:
-        while (seconds := pool.flood_clock.remaining) > 0:
-            reported, until = self._reported_until, pool.flood_clock.until
-            self._reported_until = max(reported, until)
-            await self._sleep(seconds, reported=until <= reported)
-
-    async def _sleep(self, seconds: float, *, reported: bool = False) -> None:
-        if seconds > self._limits.flood:
-            raise Retryable(flood_wait(seconds), after=seconds)
-        if self._on_wait and not reported:
-            self._on_wait(seconds)
-        await asyncio.sleep(seconds)
+                await self._retries.pause(error, tries)
 
     # Messages.
 
@@ -249,10 +223,10 @@ class Uploader:
             try:
                 return await client.send_once(request)
             except tg.FloodError as error:
-                await self._sleep(flood_seconds(error))
+                await self._retries.flood_wait(flood_seconds(error))
             except Exception as error:
                 tries += 1
-                await self._pause(error, tries)
+                await self._retries.pause(error, tries)
 
     async def delete(self, target: Target, messages: Sequence[int]) -> None:
         """As in `MessageSender`."""

@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-import ssl
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, Final
 
 import aioftp
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
-from saveany.net import trust
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
 from storages.chunks import Chunks
-from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient, cut
+from storages.ftp.client import PIECE, SILENCE, FtpClient, cut
+from storages.ftp.connections import FtpConnections
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import (
     entry_from,
-    error_for,
     modification_time,
     must_exist,
     parse_facts,
     parse_list_line,
 )
 from storages.names import Encoder
-from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
 from storages.remote import RemoteStorage
 
 _ABORT_SECONDS = 2  # seconds in which a server must confirm what it has received of an aborted upload
-#: Idle seconds after which a connection is tested before it is reused.
-_FRESH_SECONDS = 10.0
-_MAX_IDLE = 4
 _CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
 #: Commands end with a line break, servers trim spaces around a name, and `\` separates folders on Windows.
 #: Pure-FTPd refuses it and lists other characters for control characters; ProFTPD makes no folder with `*`.
@@ -59,127 +52,9 @@ class FtpStorage(RemoteStorage):
     def __init__(self, options: FtpOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._options = options
-        self._idle: list[FtpClient] = []
-        self._activity = ServerActivity()
+        self._connections = FtpConnections(options)
+        self._activity = self._connections.activity
         self._has_mlst = True  # whether the server supports MLST and MLSD; assumed until it refuses them
-
-    # Connections.
-
-    @asynccontextmanager
-    async def _client(self, path: str = "") -> AsyncIterator[FtpClient]:
-        """A connection for this caller alone. Errors in the block become those of the contract, and close
-        it."""
-        with self._edge(path), self._activity.request():
-            client = await self._idle_connection() or await self._connect()
-            try:
-                yield client
-            except BaseException as error:
-                if not isinstance(error, FileNotFoundError):  # that reply leaves the connection usable
-                    client.hang_up()
-                raise
-            finally:
-                self._keep(client)
-
-    async def _idle_connection(self) -> FtpClient | None:
-        while self._idle:
-            client = self._idle.pop()
-            if client.old:
-                client.hang_up()
-                continue
-            if time.monotonic() - client.used < _FRESH_SECONDS:
-                return client
-            try:
-                await client.command("NOOP", "2xx")
-            except (aioftp.AIOFTPException, OSError, TimeoutError):
-                client.hang_up()
-            else:
-                return client
-        return None
-
-    def _keep(self, client: FtpClient) -> None:
-        if client.stream.writer.is_closing():
-            return
-        if client.old:
-            client.hang_up()
-            return
-        client.used = time.monotonic()
-        self._idle.append(client)
-        if len(self._idle) > _MAX_IDLE:
-            self._idle.pop(0).hang_up()
-
-    async def _connect(self) -> FtpClient:
-        options = self._options
-        implicit = options.tls == "implicit"
-        client = FtpClient(
-            socket_timeout=SILENCE,
-            connection_timeout=CONNECT,
-            encoding=options.encoding,
-            trust_server_pasv_ipv4_address=False,  # behind NAT it is wrong, and no certificate is for it
-            ssl=self._context() if implicit else None,
-            limit=PIECE,  # of what is read ahead
-        )
-        try:
-            await client.connect(options.host, options.port or (990 if implicit else 21))
-            client.keep_alive()
-            if options.tls == "explicit":
-                await self._secure(client)
-            elif implicit:
-                await client._send_tls_protection_commands()
-            await client.login(options.username, options.password.get_secret_value())
-            if options.encoding == "utf-8":
-                with suppress(aioftp.StatusCodeError):  # RFC 2640; most servers speak it anyway
-                    await client.command("OPTS UTF8 ON", "2xx")
-            client.home = str(await client.get_current_directory())
-        except BaseException:
-            client.hang_up()
-            raise
-        return client
-
-    async def _secure(self, client: FtpClient) -> None:
-        try:
-            await client.upgrade_to_tls(self._context())
-        except aioftp.StatusCodeError as error:
-            raise StorageError(
-                "storage {storage!r}: the server does not change to TLS; set tls to implicit, or "
-                "to none, which sends the password in the clear",
-                storage=self.name,
-            ) from error
-
-    def _context(self) -> ssl.SSLContext:
-        try:
-            return trust.new_context(self._options.ca_file)
-        except OSError as error:
-            raise StorageError(
-                "storage {storage!r}: ca_file cannot be used: {reason}", storage=self.name, reason=str(error)
-            ) from error
-
-    @contextmanager
-    def _edge(self, path: str) -> Iterator[None]:
-        """Translate errors of the library to those of the contract; `FileNotFoundError` stays."""
-        where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except aioftp.StatusCodeError as error:
-            raise error_for(where, error) from error
-        except UnicodeError as error:
-            raise StorageError(
-                "{where}: the server's encoding lacks a character of this name", where=where
-            ) from error
-        except ssl.SSLCertVerificationError as error:
-            raise StorageError(
-                "{where}: the server's certificate is not trusted ({verify_message}); set "
-                "ca_file, or host to a name that the certificate is for",
-                where=where,
-                verify_message=error.verify_message,
-            ) from error
-        # The last two are raised when the library parses replies that are not FTP.
-        except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError, ValueError, LookupError) as error:
-            what = f"{self._options.host} cannot be reached, or the connection broke"
-            raise StorageUnavailable(
-                "{where}: {what} ({error})", where=where, what=what, error=type(error).__name__
-            ) from error
 
     def _full(self, client: FtpClient, path: str, names: Encoder = NAMES) -> str:
         spelled = "/".join(map(names.encode, path.split("/"))) if path else ""
@@ -194,29 +69,16 @@ class FtpStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        if self._idle:
-            try:
-                async with asyncio.timeout(REPLY_TIMEOUT), self._client("") as client:
-                    await client.command("NOOP", "xxx")
-            except TimeoutError:
-                raise silent_server(self.name, self._options.host) from None
-        elif self._activity.is_silent:  # otherwise transfers use all connections that the server allows
-            implicit = self._options.tls == "implicit"
-            port = self._options.port or (990 if implicit else 21)
-            await check_port(self.name, self._options.host, port, greets=not implicit)
+        await self._connections.reach()
 
     async def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            client = self._idle.pop()
-            with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
-                await asyncio.wait_for(client.quit(), 1)
-            client.hang_up()
+        await self._connections.close()
 
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             stream = await self._open_upload(client, path, offset)
             try:
                 async for chunk in chunks:
@@ -267,14 +129,14 @@ class FtpStorage(RemoteStorage):
 
     async def _renamed(self, path: str, to: str, *, taken: bool) -> bool:
         """Rename; False if the server refuses because the name is taken, as servers on Windows do."""
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             await must_exist(path, client.command(f"RNFR {await self._place(client, path)}", "350"))
             expected = ("2xx", "5xx") if taken else "2xx"
             code, _ = await client.command(f"RNTO {self._full(client, to)}", expected)
             return code.matches("2xx")
 
     async def _remove(self, path: str) -> None:
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             with suppress(FileNotFoundError):
                 await must_exist(path, client.command(f"DELE {await self._place(client, path)}", "2xx"))
                 return
@@ -286,7 +148,7 @@ class FtpStorage(RemoteStorage):
             )
 
     async def _make_folder(self, path: str) -> None:
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             if await self._is_folder(client, self._full(client, path)):
                 return
             done = ""
@@ -312,7 +174,7 @@ class FtpStorage(RemoteStorage):
         return True
 
     async def _scan(self, path: str) -> list[Entry]:
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             full = await self._place(client, path)
             if not await self._is_folder(client, full):
                 if path and await self._entry(client, path, full):
@@ -354,7 +216,7 @@ class FtpStorage(RemoteStorage):
         return lines
 
     async def _stat(self, path: str) -> Entry | None:
-        async with self._client(path) as client:
+        async with self._connections.connection(path) as client:
             return await self._entry(client, path, await self._place(client, path))
 
     async def _entry(self, client: FtpClient, path: str, full: str) -> Entry | None:
@@ -396,7 +258,7 @@ class FtpStorage(RemoteStorage):
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         if start >= end:
             return
-        async with self._client(file.path) as client:
+        async with self._connections.connection(file.path) as client:
             place = await self._place(client, file.path)
             stream = await client.data(f"RETR {place}", start)
             try:

@@ -127,7 +127,7 @@ class TestPlain(Suite):
             storage = FtpStorage(server.options(folder, port=link.port))
             await storage.probe()
             link.drop()
-            for client in storage._idle:
+            for client in storage._connections._idle:
                 client.used = 0.0
             await storage.probe()
             await storage.close()
@@ -216,11 +216,11 @@ async def test_old_connection_is_not_reused(
     """The server may have forgotten its TLS session."""
     storage = FtpStorage(old.options(folder))
     await save(storage, "a.bin", b"1")
-    (first,) = storage._idle
+    (first,) = storage._connections._idle
     monkeypatch.setattr("storages.ftp.client._MAX_AGE_SECONDS", -1.0)
     assert await load(storage, "a.bin") == b"1"
     assert first.stream.writer.is_closing()
-    assert not storage._idle
+    assert not storage._connections._idle
     await storage.close()
 
 
@@ -248,7 +248,7 @@ async def test_unencoded_names_of_other_programs(start: Start, folder: str) -> N
 async def test_server_that_reports_no_sizes(plain: FtpServer, folder: str) -> None:
     storage = FtpStorage(plain.options(folder))
     await save(storage, "a.bin", b"12345")
-    await storage._idle[-1].command("OPTS MLST type;", "2xx")
+    await storage._connections._idle[-1].command("OPTS MLST type;", "2xx")
     assert await load(storage, "a.bin") == b"12345"
     await storage.close()
 

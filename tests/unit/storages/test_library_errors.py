@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, suppress
 import pytest
 
 from saveany.errors import StorageError
+from storages.ftp.connections import FtpConnections
 from storages.ftp.options import FtpOptions
-from storages.ftp.storage import FtpStorage
 from storages.s3.bucket import S3Bucket
 from storages.s3.options import S3Options
 from storages.sftp.options import SftpOptions
@@ -37,7 +37,9 @@ def sftp() -> AbstractContextManager[None]:
 
 
 def ftp() -> AbstractContextManager[None]:
-    return FtpStorage(FtpOptions.model_validate({"name": "nas", "type": "ftp", "host": "h"}))._edge("a.bin")
+    return FtpConnections(FtpOptions.model_validate({"name": "nas", "type": "ftp", "host": "h"})).errors(
+        "a.bin"
+    )
 
 
 def s3() -> AbstractContextManager[None]:
