@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import aioftp
@@ -107,4 +108,6 @@ class FtpClient(aioftp.Client):
 
 def cut(stream: aioftp.ThrottleStreamIO) -> None:
     """Close a connection at once; closing TLS properly would wait for bytes that the server still sends."""
-    stream.writer.transport.abort()
+    # CPython 3.11 fails here if the connection was closed while bytes were buffered, and has ended since.
+    with suppress(AttributeError):
+        stream.writer.transport.abort()
