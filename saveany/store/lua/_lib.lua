@@ -112,11 +112,11 @@ end
 local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
 
 -- Maximum number of running tasks of a user: from the settings, else as configured; 0 while the queue is paused.
-local function most_per_user(configured)
+local function limit_per_user(configured)
   local settings = redis.call('HMGET', P .. 'settings', 'paused', 'tasks_per_user')
   if settings[1] == '1' then return 0 end
-  local most = tonumber(settings[2]) or num(configured)
-  return most > 0 and most or math.huge
+  local limit = tonumber(settings[2]) or num(configured)
+  return limit > 0 and limit or math.huge
 end
 
 -- Wakes workers for the ready tasks of all users, unless their lanes have wake-ups already or the queue is paused.
@@ -134,7 +134,7 @@ local function wake_for_all()
   end
 end
 
--- The slot of a task becomes free: its user may be below the limit again, also for tasks of other workers' lanes.
+-- Frees the slot of a task. Its user may be below the limit again, so workers for all lanes of the user are woken.
 local function stop_running(id)
   local user = field(id, 'user')
   redis.call('ZREM', P .. 'running', id)
@@ -164,8 +164,8 @@ local function cleanup_keys(id)
   return keys
 end
 
--- Whether an ended task has leftovers on a storage. A worker needs its record to remove them.
-local function is_cleaned_up(id, status)
+-- Whether files of an ended task remain on a storage. A worker needs the record of the task to remove them.
+local function has_leftovers(id, status)
   if status ~= 'canceled' then return false end
   for _, key in ipairs(cleanup_keys(id)) do
     if redis.call('SISMEMBER', key, id .. ':' .. field(id, 'epoch')) == 1 then return true end
@@ -208,7 +208,7 @@ local function enqueue(id, at, delay)
 end
 
 -- Adds deliveries: triples of id, task and JSON from ARGV[first] on. Existing deliveries stay unchanged.
-local function post(first, at)
+local function add_deliveries(first, at)
   for i = first, #ARGV, 3 do
     local id, task, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     if redis.call('SET', P .. 'delivery:' .. id, json, 'NX') then

@@ -15,5 +15,5 @@ if status ~= 'queued' then return 'ended' end
 local at = now()
 displace(id)
 finish(id, 'canceled', '', at)
-post(2, at)
+add_deliveries(2, at)
 return 'canceled'

@@ -7,16 +7,16 @@
 -- ARGV: worker, lease ms, limit of running tasks per user unless the settings have one (0: no limit),
 -- the lane of the wake-up that the worker received ('' for none), lanes that the worker can run …
 -- Returns {id, task hash, items hash}, or false if no task can run
-local can = {}
-for i = 5, #ARGV do can[ARGV[i]] = true end
+local lanes = {}
+for i = 5, #ARGV do lanes[ARGV[i]] = true end
 
-local fewest = most_per_user(ARGV[3])
+local fewest = limit_per_user(ARGV[3])
 local user, id, lane
 for _, each in ipairs(redis.call('ZRANGE', P .. 'users', 0, -1)) do
   local running = running_of(each)
   if running < fewest then
-    local its, where = head(each, can)
-    if its then user, id, lane, fewest = each, its, where, running end
+    local task, task_lane = head(each, lanes)
+    if task then user, id, lane, fewest = each, task, task_lane, running end
   end
   if fewest == 0 then break end
 end

@@ -6,6 +6,6 @@ local id = ARGV[1]
 local status = field(id, 'status')
 if status == '' then return 'unknown' end
 if status == 'queued' or status == 'running' then return 'live' end
-if is_cleaned_up(id, status) then return 'cleaning' end
+if has_leftovers(id, status) then return 'cleaning' end
 erase(id, status)
 return 'ok'

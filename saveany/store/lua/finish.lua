@@ -12,5 +12,5 @@ local at = now()
 local rest = put_items(id, 7)
 if ARGV[6] ~= '' then redis.call('HSET', task_key(id), 'progress', ARGV[6]) end
 finish(id, status, ARGV[4], at, ARGV[5])
-post(rest, at)
+add_deliveries(rest, at)
 return 'ok'

@@ -5,7 +5,7 @@
 local removed, kept = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'history', '-inf', '(' .. ARGV[1], 'LIMIT', ARGV[3], ARGV[2])) do
   local status = field(id, 'status')
-  if is_cleaned_up(id, status) then
+  if has_leftovers(id, status) then
     kept = kept + 1
   else
     erase(id, status)

@@ -9,5 +9,5 @@ if verdict ~= 'ok' then return verdict end
 local at = now()
 local rest = put_items(id, 4)
 redis.call('HSET', task_key(id), 'updated_at', at)
-post(rest, at)
+add_deliveries(rest, at)
 return verdict

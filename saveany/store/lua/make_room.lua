@@ -10,8 +10,8 @@
 -- count of lanes, lanes that the worker can run …, ids of the tasks that it runs …
 -- Returns the ids of the tasks that must stop
 if redis.call('ZCARD', P .. 'users') == 0 then return {} end
-local at, patience, slice, rest = now(), num(ARGV[3]), num(ARGV[4]), 6 + num(ARGV[5])
-local most, lanes, tasks, running = most_per_user(ARGV[2]), {}, {}, {}
+local at, min_wait, slice, rest = now(), num(ARGV[3]), num(ARGV[4]), 6 + num(ARGV[5])
+local limit, lanes, tasks, running = limit_per_user(ARGV[2]), {}, {}, {}
 for i = 6, rest - 1 do lanes[ARGV[i]] = true end
 for i = rest, #ARGV do
   local t = redis.call('HMGET', task_key(ARGV[i]), 'status', 'worker', 'yield', 'user', 'score', 'claimed_at', 'yields')
@@ -21,44 +21,44 @@ for i = rest, #ARGV do
     if t[3] == '1' then
       running[user] = running[user] - 1
     else
-      local over = num(t[6]) + slice * 2 ^ math.min(5, num(t[7]))
-      table.insert(tasks, { id = ARGV[i], user = user, score = num(t[5]), over = over })
+      local slice_ends = num(t[6]) + slice * 2 ^ math.min(5, num(t[7]))
+      table.insert(tasks, { id = ARGV[i], user = user, score = num(t[5]), slice_ends = slice_ends })
     end
   end
 end
 
-local function begun_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
+local function starts_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
 
--- The index in `tasks` of the task that makes room for a user with `mine` running tasks.
-local function whose_slot(mine)
-  local best, most_more, last = nil, 1, nil
+-- The index in `tasks` of the task to stop in favor of a user with `mine` running tasks; nil if there is none.
+local function find_task_to_stop(mine)
+  local best, largest, expired = nil, 1, nil
   for i, task in ipairs(tasks) do
-    local more = running[task.user] - mine
-    if more > most_more or (best and more == most_more and begun_later(task, tasks[best])) then
-      best, most_more = i, more
+    local difference = running[task.user] - mine
+    if difference > largest or (best and difference == largest and starts_later(task, tasks[best])) then
+      best, largest = i, difference
     end
-    if mine == 0 and task.over <= at and (not last or task.over < tasks[last].over) then last = i end
+    if mine == 0 and task.slice_ends <= at and (not expired or task.slice_ends < tasks[expired].slice_ends) then expired = i end
   end
-  return best or last
+  return best or expired
 end
 
 local function has_waited(id)
   local t = redis.call('HMGET', task_key(id), 'created_at', 'wake')
-  return math.max(num(t[1]), num(t[2])) + patience <= at
+  return math.max(num(t[1]), num(t[2])) + min_wait <= at
 end
 
 local stopped = {}
-for _, user in ipairs(whose_slot(0) and redis.call('ZRANGE', P .. 'users', 0, -1) or {}) do
-  if not whose_slot(0) then break end
+for _, user in ipairs(find_task_to_stop(0) and redis.call('ZRANGE', P .. 'users', 0, -1) or {}) do
+  if not find_task_to_stop(0) then break end
   local mine, room = running_of(user), P .. 'room:' .. user
-  local place = mine < most and whose_slot(mine)
-  local id = place and redis.call('EXISTS', room) == 0 and head(user, lanes)
+  local index = mine < limit and find_task_to_stop(mine)
+  local id = index and redis.call('EXISTS', room) == 0 and head(user, lanes)
   if id and has_waited(id) then
-    local task = table.remove(tasks, place)
+    local task = table.remove(tasks, index)
     running[task.user] = running[task.user] - 1
     redis.call('HSET', task_key(task.id), 'yield', 1)
     bump(task.id, 'yields', 1)
-    redis.call('SET', room, 1, 'PX', patience)
+    redis.call('SET', room, 1, 'PX', min_wait)
     redis.call('PUBLISH', P .. 'control', task.id)
     table.insert(stopped, task.id)
   end

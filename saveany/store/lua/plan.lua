@@ -10,5 +10,5 @@ local rest = put_items(id, 6)
 redis.call('HSET', task_key(id), 'title', ARGV[3], 'subject', ARGV[4], 'progress', ARGV[5], 'items_total',
   redis.call('HLEN', P .. 'items:' .. id), 'updated_at', at)
 emit('task.updated', id, at)
-post(rest, at)
+add_deliveries(rest, at)
 return verdict
