@@ -18,6 +18,7 @@ from saveany.planning.plan import plan
 from storages.base import Range, Storage
 from tests.fixtures.site import Site, serve
 from workers.sources.base import Source, Tools
+from workers.sources.directlinks import DirectLinksSource
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -120,3 +121,11 @@ def tools(tmp_path: Path, places: dict[str, Storage]) -> Tools:
         take=at_once,
         rate=lambda user, among: 0.0,
     )
+
+
+@pytest.fixture
+async def bench(tools: Tools) -> AsyncIterator[Bench]:
+    """The source of plain links."""
+    source = DirectLinksSource(tools)
+    yield Bench(source)
+    await source.close()

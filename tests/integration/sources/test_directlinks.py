@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import random
-import zlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
 from urllib.parse import quote
@@ -17,20 +14,13 @@ from saveany.errors import Permanent, Retryable
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
 from tests.fixtures.site import Page, Site, serve
-from tests.integration.sources.conftest import Bench, Sink
+from tests.integration.sources.conftest import Bench
 from tests.unit.net.servers import serving
 from workers.sources.base import Tools
 from workers.sources.directlinks import DirectLinksSource
 
 MIB = 1 << 20
 DATA = random.Random(1).randbytes(20 * MIB + 7)
-
-
-@pytest.fixture
-async def bench(tools: Tools) -> AsyncIterator[Bench]:
-    source = DirectLinksSource(tools)
-    yield Bench(source)
-    await source.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, len(DATA)])
@@ -153,98 +143,6 @@ async def test_a_server_that_does_not_end_where_a_part_ends(site: Site, bench: B
     site.pages["/a"] = Page(DATA, to_the_end=True)
     _, data = await bench.get(site.url("/a"))
     assert data == DATA
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-async def test_unrequested_gzip_is_decompressed(site: Site, bench: Bench, ranges: bool) -> None:
-    packed = gzip.compress(DATA[:MIB], mtime=0) + gzip.compress(DATA[MIB:], mtime=0)
-    site.pages["/a.txt"] = site.pages["/a.tgz"] = Page(
-        packed, ranges=ranges, headers={"Content-Encoding": "gzip"}
-    )
-    assert (await bench.get(site.url("/a.txt")))[1] == DATA
-    assert (await bench.get(site.url("/a.tgz")))[1] == packed
-
-
-@pytest.mark.parametrize(
-    "packed", [gzip.compress(DATA, mtime=0)[:-5], b"no gzip", gzip.compress(b"a", mtime=0) + b"more"]
-)
-async def test_damaged_gzip_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
-    site.pages["/a"] = Page(packed, headers={"Content-Encoding": "gzip"})
-    with pytest.raises(Retryable, match="compressed"):
-        await bench.get(site.url("/a"))
-
-
-async def test_decompressed_bytes_arrive_in_small_chunks(site: Site, bench: Bench) -> None:
-    site.pages["/a"] = Page(gzip.compress(bytes(64 * MIB)), headers={"Content-Encoding": "gzip"})
-    (item,) = await bench.items(site.url("/a"), max_bytes=8 * MIB)
-    item, sink = await bench.prepared(item), Sink()
-    with pytest.raises(Permanent, match="max_bytes"):
-        await bench.source.fetch(item, sink.write)
-    assert max(map(len, sink.parts.values())) <= 2 * MIB
-
-
-@pytest.mark.parametrize(
-    "packed",
-    [
-        zlib.compress(DATA),
-        zlib.compress(DATA)[2:-4],  # some servers forget what goes around it
-        zlib.compress(DATA[:MIB]) + zlib.compress(DATA[MIB:]),
-    ],
-)
-@pytest.mark.parametrize("ranges", [True, False])
-async def test_unrequested_deflate_is_decompressed(
-    site: Site, bench: Bench, packed: bytes, ranges: bool
-) -> None:
-    site.pages["/a"] = Page(packed, ranges=ranges, headers={"Content-Encoding": "deflate"})
-    item, data = await bench.get(site.url("/a"))
-    assert (item.size, data) == (None, DATA)
-
-
-@pytest.mark.parametrize("more", range(1, 16))
-async def test_output_that_follows_the_last_input_is_not_lost(site: Site, bench: Bench, more: int) -> None:
-    """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
-    data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    packed = packer.compress(data) + packer.flush()
-    site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
-    assert (await bench.get(site.url("/a")))[1] == data
-
-
-@pytest.mark.parametrize(
-    "packed", [zlib.compress(DATA)[:-5], b"no zlib", b"x", zlib.compress(b"a") + b"more"]
-)
-async def test_damaged_deflate_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
-    site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
-    with pytest.raises(Retryable, match="compressed"):
-        await bench.get(site.url("/a"))
-
-
-@pytest.mark.parametrize("coding", ["br", "zstd", "BR", "compress", "gzip, br", "dcz", "x-unheard-of"])
-@pytest.mark.parametrize("ranges", [True, False])
-async def test_an_unknown_compression_is_an_error(
-    site: Site, bench: Bench, coding: str, ranges: bool
-) -> None:
-    site.pages["/a.bin"] = Page(b"packed", ranges=ranges, headers={"Content-Encoding": coding})
-    with pytest.raises(Permanent, match="compressed"):
-        await bench.get(site.url("/a.bin"))
-
-
-@pytest.mark.parametrize(
-    ("path", "coding"),
-    [
-        ("/a.tar.zst", "zstd"),
-        ("/a.br", "br"),
-        ("/a.Z", "compress"),
-        ("/a.bin", "identity"),
-        ("/a.bin", "UTF-8"),
-        ("/a.bin", "aws-chunked"),
-    ],
-)
-async def test_files_that_are_compressed_archives_stay_compressed(
-    site: Site, bench: Bench, path: str, coding: str
-) -> None:
-    site.pages[path] = Page(DATA[:MIB], headers={"Content-Encoding": coding})
-    item, data = await bench.get(site.url(path))
-    assert (item.size, data) == (MIB, DATA[:MIB])
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -1,30 +1,23 @@
-"""Transfers within one storage, and transfers that move: who dies when, no file is lost."""
+"""Transfers within one storage, and transfers that move files."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from msgspec.structs import replace
 
-from saveany.config import Config
 from saveany.errors import StorageError
-from saveany.models import Item, Status, Task
-from saveany.net.guard import AddressGuard
-from saveany.storage_set import StorageHandle
+from saveany.models import Item, Status
 from saveany.store import Store
-from storages.base import Storage, UploadKey
+from storages.base import Storage
 from storages.local.jail import FolderHandle
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from storages.memory import MemoryOptions, MemoryStorage
 from storages.rclone.options import RcloneOptions
 from storages.rclone.storage import RcloneStorage
 from storages.s3.storage import S3Storage
@@ -32,68 +25,8 @@ from storages.webdav.storage import WebdavStorage
 from tests.fixtures import s3, webdav
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import DavServer
-from tests.integration.worker import conftest as worker
-from tests.integration.worker.conftest import content, within
-from workers.item_records import ItemRecords
-from workers.jobs import Job
-from workers.recovery import remove_leftovers
-from workers.sources.base import Tools
+from tests.integration.worker.moves import DATA, Bench, everything, load, memory, save
 from workers.sources.transfer import TransferSource
-
-
-class Bench(worker.Bench):
-    """Jobs that take files from storages; all of them save into `storage`, called `here`."""
-
-    def __init__(self, store: Store, folder: Path, *storages: Storage) -> None:
-        super().__init__(store, folder)
-        self.storages = {storage.name: storage for storage in storages}
-        self.storage = cast(Any, self.storages["here"])
-        self.place = StorageHandle(store, self.storage)
-        tools = Tools(
-            config=Config(),
-            scratch=folder,
-            guard=AddressGuard([]),
-            accounts=cast(Any, None),
-            storage=self.storages.__getitem__,
-            on_wait=lambda seconds: None,
-            take=cast(Any, None),
-            rate=cast(Any, None),
-        )
-        self.source = cast(Any, TransferSource(tools))
-
-    async def transfer(self, path: str, **changes: Any) -> str:
-        """A task that takes that path from `changes["source_storage"]`, else from `here`."""
-        changes = {"source_storage": "here", "storage": "here", "path": "to", **changes}
-        return await self.accept(links=(path,), **changes)
-
-    async def done(self, task_id: str) -> tuple[Task, list[Item]]:
-        await within((await self.job()).run())
-        return await self.task(task_id), await self.store.tasks.all_items(task_id)
-
-    async def claim(self) -> Any:
-        lanes = [f"tgfiles@{name}/here" for name in self.storages]
-        claim = await self.store.claims.claim("w", lanes)
-        assert claim is not None
-        return claim
-
-
-async def save(storage: Storage, path: str, data: bytes) -> None:
-    async with await storage.begin(UploadKey("earlier", 0, 1), path, len(data)) as upload:
-        await upload.write(0, data)
-        await upload.commit(path, len(data), replace=False)
-
-
-async def load(storage: Storage, path: str) -> bytes:
-    async with await storage.open(path) as reader:
-        return b"".join([piece async for piece in reader.read()])
-
-
-async def everything(storage: Storage) -> set[str]:
-    return {entry.path async for entry in storage.walk("")}
-
-
-def memory(name: str = "here", space: str = "") -> MemoryStorage:
-    return MemoryStorage(MemoryOptions(name=name, type="memory", space=space or uuid4().hex))
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +56,6 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         made = WebdavStorage(request.getfixturevalue("dav").options(uuid4().hex, name="here"))
     yield made
     await made.close()
-
-
-DATA = content("a.bin", 6 << 20)
 
 
 @pytest.mark.parametrize("move", [False, True])
@@ -328,150 +258,3 @@ async def test_a_retry_only_removes_the_remaining_originals(
     assert (task.status, task.error, len(items)) == (Status.COMPLETED, "", 1)
     assert await everything(there) == set()
     assert await everything(bench.storage) == {"to/a.bin"}
-
-
-class Gate:
-    """Holds the first call of something, before or after it is done, until it is opened."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.reached, self.opened = asyncio.Event(), asyncio.Event()
-
-    def on(self, patch: pytest.MonkeyPatch, owner: type, name: str, when: str) -> None:
-        real: Callable[..., Awaitable[Any]] = getattr(owner, name)
-
-        async def held(*args: Any, **more: Any) -> Any:
-            if when == "before":
-                await self._hold()
-            result = await real(*args, **more)
-            if when == "after":
-                await self._hold()
-            return result
-
-        patch.setattr(owner, name, held)
-
-    async def _hold(self) -> None:
-        if self.closed and not self.reached.is_set():
-            self.reached.set()
-            await self.opened.wait()
-
-
-class Bucket(MemoryStorage):
-    """Cannot give another name to a file that is there: it copies, and removes at the end."""
-
-    capabilities = dataclasses.replace(MemoryStorage.capabilities, late_name=False, exclusive=False)
-
-
-#: How the file comes to its place, and what happens on the way.
-WAYS: dict[str, list[tuple[type, str]]] = {
-    "renamed": [(ItemRecords, "put"), (MemoryStorage, "move"), (TransferSource, "remove")],
-    "copied": [
-        (MemoryStorage, "_copy"),
-        (ItemRecords, "put"),
-        (MemoryStorage, "_rename"),
-        (TransferSource, "remove"),
-        (MemoryStorage, "delete"),
-    ],
-    "fetched": [
-        (ItemRecords, "put"),
-        (MemoryStorage, "_rename"),
-        (TransferSource, "remove"),
-        (MemoryStorage, "delete"),
-    ],
-}
-BOUNDARIES = [
-    pytest.param(way, step, when, id=f"{way}-{when}-{step[1]}")
-    for way, steps in WAYS.items()
-    for step in steps
-    for when in ("before", "after")
-]
-
-
-class Shelf:
-    """A file that is to be moved to `to/a.bin` of the storage `here`, by a job that is held at the gate."""
-
-    def __init__(self, store: Store, folder: Path, way: str) -> None:
-        options = MemoryOptions(name="here", type="memory", space=uuid4().hex)
-        here = Bucket(options) if way == "copied" else MemoryStorage(options)
-        self.target = here._space.files
-        self.origin = memory("there") if way == "fetched" else here
-        self.bench = Bench(store, folder, here, self.origin)
-
-    async def accept(self) -> str:
-        await save(self.origin, "a.bin", DATA)
-        return await self.bench.transfer("a.bin", source_storage=self.origin.name, params={"move": True})
-
-    def check(self) -> None:
-        """All is where it belongs, and nothing else is anywhere."""
-        assert {path: data for path, (data, _) in self.target.items()} == {"to/a.bin": DATA}
-        assert self.origin._space.files is self.target or not self.origin._space.files
-
-
-@pytest.fixture
-def shelf(store: Store, tmp_path: Path, way: str) -> Shelf:
-    return Shelf(store, tmp_path, way)
-
-
-@pytest.fixture
-def gate(step: tuple[type, str], when: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate()
-    gate.on(monkeypatch, *step, when)
-    yield gate
-    gate.opened.set()
-
-
-async def held(job: Job, gate: Gate) -> asyncio.Task[None]:
-    gate.closed = True
-    running = asyncio.create_task(job.run())
-    await within(gate.reached.wait(), 10)
-    return running
-
-
-@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_the_next_worker_brings_it_to_its_end(shelf: Shelf, gate: Gate) -> None:
-    """The first one is dead, or only frozen: it wakes up when all is over."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    frozen = await held(await bench.job(), gate)
-    await bench.lose(task_id)
-    task, (item,) = await bench.done(task_id)
-    gate.opened.set()
-    await within(frozen)
-    assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
-    shelf.check()
-
-
-@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
-    """And a retry goes on with what there is."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    running = await held(job := await bench.job(), gate)
-    assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    job.check_requests()
-    gate.opened.set()
-    await within(running)
-    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
-    assert any(each and each[0] == DATA for each in kept)
-    assert set(shelf.target) <= {"a.bin", "to/a.bin"}
-    task = await bench.task(task_id)
-    if task.status is Status.CANCELED:
-        assert await bench.store.tasks.retry(task)
-        task, _ = await bench.done(task_id)
-    assert (task.status, task.error) == (Status.COMPLETED, "")
-    shelf.check()
-
-
-@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_after_the_worker_died(shelf: Shelf, gate: Gate) -> None:
-    """What is cleaned up behind it is never the only copy."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    dead = await held(await bench.job(), gate)
-    assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    await bench.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
-    ((_, epoch),) = (await bench.store.claims.reconcile(judge_leases=True)).canceled
-    claim = bench.store.claims.take_over(replace(await bench.task(task_id), epoch=epoch), [])
-    await claim.finish(Status.CANCELED)
-    await remove_leftovers(bench.store, bench.storage, task_id, epoch)
-    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
-    assert any(each and each[0] == DATA for each in kept)
-    dead.cancel()
-    await asyncio.wait([dead])

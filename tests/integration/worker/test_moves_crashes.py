@@ -1,0 +1,172 @@
+"""Workers that die, and tasks that are canceled, while a file is moved: it is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from saveany.models import Status
+from saveany.store import Store
+from storages.memory import MemoryOptions, MemoryStorage
+from tests.integration.worker.conftest import within
+from tests.integration.worker.moves import DATA, Bench, memory, save
+from workers.item_records import ItemRecords
+from workers.jobs import Job
+from workers.recovery import remove_leftovers
+from workers.sources.transfer import TransferSource
+
+
+class Gate:
+    """Holds the first call of something, before or after it is done, until it is opened."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    def on(self, patch: pytest.MonkeyPatch, owner: type, name: str, when: str) -> None:
+        real: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+        async def held(*args: Any, **more: Any) -> Any:
+            if when == "before":
+                await self._hold()
+            result = await real(*args, **more)
+            if when == "after":
+                await self._hold()
+            return result
+
+        patch.setattr(owner, name, held)
+
+    async def _hold(self) -> None:
+        if self.closed and not self.reached.is_set():
+            self.reached.set()
+            await self.opened.wait()
+
+
+class Bucket(MemoryStorage):
+    """Cannot give another name to a file that is there: it copies, and removes at the end."""
+
+    capabilities = dataclasses.replace(MemoryStorage.capabilities, late_name=False, exclusive=False)
+
+
+#: How the file comes to its place, and what happens on the way.
+WAYS: dict[str, list[tuple[type, str]]] = {
+    "renamed": [(ItemRecords, "put"), (MemoryStorage, "move"), (TransferSource, "remove")],
+    "copied": [
+        (MemoryStorage, "_copy"),
+        (ItemRecords, "put"),
+        (MemoryStorage, "_rename"),
+        (TransferSource, "remove"),
+        (MemoryStorage, "delete"),
+    ],
+    "fetched": [
+        (ItemRecords, "put"),
+        (MemoryStorage, "_rename"),
+        (TransferSource, "remove"),
+        (MemoryStorage, "delete"),
+    ],
+}
+
+
+BOUNDARIES = [
+    pytest.param(way, step, when, id=f"{way}-{when}-{step[1]}")
+    for way, steps in WAYS.items()
+    for step in steps
+    for when in ("before", "after")
+]
+
+
+class Shelf:
+    """A file that is to be moved to `to/a.bin` of the storage `here`, by a job that is held at the gate."""
+
+    def __init__(self, store: Store, folder: Path, way: str) -> None:
+        options = MemoryOptions(name="here", type="memory", space=uuid4().hex)
+        here = Bucket(options) if way == "copied" else MemoryStorage(options)
+        self.target = here._space.files
+        self.origin = memory("there") if way == "fetched" else here
+        self.bench = Bench(store, folder, here, self.origin)
+
+    async def accept(self) -> str:
+        await save(self.origin, "a.bin", DATA)
+        return await self.bench.transfer("a.bin", source_storage=self.origin.name, params={"move": True})
+
+    def check(self) -> None:
+        """All is where it belongs, and nothing else is anywhere."""
+        assert {path: data for path, (data, _) in self.target.items()} == {"to/a.bin": DATA}
+        assert self.origin._space.files is self.target or not self.origin._space.files
+
+
+@pytest.fixture
+def shelf(store: Store, tmp_path: Path, way: str) -> Shelf:
+    return Shelf(store, tmp_path, way)
+
+
+@pytest.fixture
+def gate(step: tuple[type, str], when: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    gate.on(monkeypatch, *step, when)
+    yield gate
+    gate.opened.set()
+
+
+async def held(job: Job, gate: Gate) -> asyncio.Task[None]:
+    gate.closed = True
+    running = asyncio.create_task(job.run())
+    await within(gate.reached.wait(), 10)
+    return running
+
+
+@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
+async def test_the_next_worker_brings_it_to_its_end(shelf: Shelf, gate: Gate) -> None:
+    """The first one is dead, or only frozen: it wakes up when all is over."""
+    bench, task_id = shelf.bench, await shelf.accept()
+    frozen = await held(await bench.job(), gate)
+    await bench.lose(task_id)
+    task, (item,) = await bench.done(task_id)
+    gate.opened.set()
+    await within(frozen)
+    assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
+    shelf.check()
+
+
+@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
+async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
+    """And a retry goes on with what there is."""
+    bench, task_id = shelf.bench, await shelf.accept()
+    running = await held(job := await bench.job(), gate)
+    assert await bench.store.tasks.cancel(task_id, []) == "requested"
+    job.check_requests()
+    gate.opened.set()
+    await within(running)
+    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
+    assert any(each and each[0] == DATA for each in kept)
+    assert set(shelf.target) <= {"a.bin", "to/a.bin"}
+    task = await bench.task(task_id)
+    if task.status is Status.CANCELED:
+        assert await bench.store.tasks.retry(task)
+        task, _ = await bench.done(task_id)
+    assert (task.status, task.error) == (Status.COMPLETED, "")
+    shelf.check()
+
+
+@pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
+async def test_a_cancel_after_the_worker_died(shelf: Shelf, gate: Gate) -> None:
+    """What is cleaned up behind it is never the only copy."""
+    bench, task_id = shelf.bench, await shelf.accept()
+    dead = await held(await bench.job(), gate)
+    assert await bench.store.tasks.cancel(task_id, []) == "requested"
+    await bench.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
+    ((_, epoch),) = (await bench.store.claims.reconcile(judge_leases=True)).canceled
+    claim = bench.store.claims.take_over(replace(await bench.task(task_id), epoch=epoch), [])
+    await claim.finish(Status.CANCELED)
+    await remove_leftovers(bench.store, bench.storage, task_id, epoch)
+    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
+    assert any(each and each[0] == DATA for each in kept)
+    dead.cancel()
+    await asyncio.wait([dead])
