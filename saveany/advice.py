@@ -1,4 +1,4 @@
-"""Command lines in messages, written so that the reader can paste them.
+"""Command lines in messages, which the reader can paste into a shell.
 
 The variable `SAVEANY_COMMAND` holds what precedes the name of a command. The image and docker-compose.yml set
 it, and a process sets it for the processes that it starts. The default is `saveany`.

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from saveany import advice
-from saveany.api.server import bind, error_of_other, running_instance
+from saveany.api.server import bind, other_instance_error, running_instance
 from saveany.config import Config
 from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
@@ -237,7 +237,7 @@ async def _port(config: Config, store: Store | None) -> tuple[State, str]:
     if ours is None:
         return "warning", f"a SaveAny uses port {port}; without Redis it is unknown whether it is this one"
     if running != ours:
-        return "failed", error_of_other(port)
+        return "failed", other_instance_error(port)
     return "ok", f"this SaveAny is running on {port}"
 
 
@@ -276,8 +276,8 @@ async def _clock_of_redis(db: Db) -> AsyncIterator[Check]:
 async def _redis_offset(db: Db) -> float:
     """Seconds by which the clock of Redis is ahead of the clock of this machine."""
     before = time.time()
-    there = await db.time_ms() / 1000
-    return there - (before + time.time()) / 2
+    redis_time = await db.time_ms() / 1000
+    return redis_time - (before + time.time()) / 2
 
 
 def _clock(whose: str, offset: float) -> tuple[State, str]:
@@ -357,21 +357,21 @@ async def _telegram_offset(config: Config) -> float:
     client = Client("", read(config.telegram, config.proxy), None)
     with translated():
         try:
-            there = (await client.data_centers.config()).date.timestamp()
-            return float(there) - time.time()
+            telegram_time = (await client.data_centers.config()).date.timestamp()
+            return float(telegram_time) - time.time()
         finally:
             await client.close()
 
 
 def _disk(folder: Path) -> tuple[State, str]:
     try:
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         return "failed", f"cannot read {folder}: {error.strerror}; change its owner or mode"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return "failed", f"{there} cannot be written to; change its owner or mode"
-    detail = f"{free / 1e9:.1f} GB free in {there}"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return "failed", f"{existing} cannot be written to; change its owner or mode"
+    detail = f"{free / 1e9:.1f} GB free in {existing}"
     if free < _NO_SPACE:
         return "failed", f"{detail}; free some space"
     if free < _LITTLE_SPACE:

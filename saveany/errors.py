@@ -23,7 +23,7 @@ listing classes. Errors of libraries are mapped to these classes once, where the
     │   └── NeedsLogin           a Telegram account must be logged in again; the text names the command
     ├── Fenced                   another claim owns the task now: write nothing more and stop
     ├── CancelRequested          the user canceled the task: stop and clean up
-    ├── PauseRequested           the task is paused or makes room: stop, keep its bytes, release it
+    ├── PauseRequested           the task is paused or must make room: stop, keep its bytes, release it
     └── StorageError             an operation on a storage failed
         ├── NameTaken            the final name exists already
         ├── UnsafePath           the path leaves the storage

@@ -1,4 +1,4 @@
-"""Shortening texts of others, such as errors of programs and servers."""
+"""Shortens foreign texts, such as errors of programs and servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops that survive: outages of Redis are waited out, and unexpected errors are logged."""
+"""Loops that no error ends: they wait out outages of Redis and log unexpected errors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = get_logger("saveany.loops")
 
 
 async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of `call`, which is repeated until Redis is there. Waiting costs nothing: without Redis no
-    other worker can take the task either. Raises `StoreDamaged`, which does not pass by itself."""
+    """The result of `call`, which is repeated until Redis is available. Waiting costs nothing: without Redis
+    no other worker can take the task either. Raises `StoreDamaged`, because retries do not repair it."""
     while True:
         try:
             return await call()
@@ -75,8 +75,8 @@ async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) 
         await asyncio.sleep(pause)
 
 
-async def each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
-    """Run `step` for every thing, even if it fails for some. Then raise all their errors, as a group."""
+async def run_for_each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+    """Run `step` for each of `things`, even if it fails for some. Then raise all errors as a group."""
     errors: list[Exception] = []
     for thing in things:
         try:

@@ -85,7 +85,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""  # pattern (`saveany.filters`) in the name of the file
     text: str = ""  # pattern in the text of its message or album
     chat: str = ""  # the chat it was posted in: @name or marked id
-    kinds: tuple[str, ...] = ()  # one of these `saveany.filters.Kind`
+    kinds: tuple[str, ...] = ()  # any of these `saveany.filters.Kind`
     min_size: int = 0  # minimum size in bytes
     max_size: int | None = None  # maximum size in bytes
     album: bool | None = None  # whether the file is part of an album
@@ -251,7 +251,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     accounts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-#: Names of files, before and behind the storage's, may have an arrow in them.
+#: A file name, before or after the name of the storage, may contain an arrow.
 _SUBJECT = re.compile(r"\[[^\]]*\]\((.+?)->(?:(?!->)[^:])+:/", re.DOTALL)
 
 
@@ -261,6 +261,6 @@ def title(type_: str, subject: str, storage: str, path: str) -> str:
 
 
 def subject_of(title: str) -> str:
-    """What a `title` is about; a title of another form is that itself."""
+    """The subject in a `title`; the whole title if it has another form."""
     found = _SUBJECT.match(title)
     return found[1] if found else title

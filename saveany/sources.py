@@ -140,7 +140,7 @@ class TransferParams(Params):
     )
 
 
-def _nothing(_: str) -> bool:
+def _claims_nothing(_: str) -> bool:
     return False
 
 
@@ -215,7 +215,7 @@ class SourceSpec:
     title: str
     params: ParamsModel
     worker: str  # import path of its `workers.sources.base.Source`, "module:Class"
-    claims: Callable[[str], bool] = _nothing  # whether a URL belongs to it, even if it is invalid
+    claims: Callable[[str], bool] = _claims_nothing  # whether a URL belongs to it, even if it is invalid
     canonical: Callable[[str], str] = _web_link  # a link in canonical form; raises `InvalidInput`
     table: str = ""  # table of the configuration whose `enable` enables it; "": always enabled
 

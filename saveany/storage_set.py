@@ -1,7 +1,7 @@
-"""The storages that a process has opened: which of them are present, which work, and what can be saved there.
+"""The storages that a process has opened: which of them are present, and which of them work.
 
-A `local` storage is the disk that bears its mark. An empty mount point has no mark, so nothing is written to
-it while the disk is away.
+A `local` storage is the disk with its marker (`.saveany-storage`). An empty mount point has no marker, so
+nothing is written to it while the disk is not mounted.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from storages.base import Services, Storage
 _CHECK_SECONDS = 2.0
 #: Seconds between two test files in a storage that works. One with a problem gets a test file at each check.
 _PROBE_SECONDS = 60.0
-#: Seconds after which a disk that does not respond is reported, as a network disk without its server.
+#: Seconds after which a disk that does not respond is reported, such as a network disk whose server is down.
 _HANG_SECONDS = 4.0
 #: Seconds between two checks that the server still responds while it processes a test file.
 _REACH_SECONDS = 2.0
 #: Milliseconds that a worker has to mark the first disk of a storage before another may try.
 _MARKING_MS = 10_000
 
-_NO_MARK = (
-    "storage '{storage}' is not on this machine: its folder has no mark; is the disk mounted? If the folder "
-    "is right, write {mark} into its .saveany-storage"
+_NO_MARKER = (
+    "storage '{storage}' is not on this machine: its folder has no marker; is the disk mounted? If the "
+    "folder is right, write {marker} into its .saveany-storage"
 )
-_OTHER_MARK = (
-    "storage '{storage}' is not on this machine: its folder has the mark of another storage; is the disk "
-    "mounted? If the folder is right, write {mark} into its .saveany-storage"
+_OTHER_MARKER = (
+    "storage '{storage}' is not on this machine: its folder has the marker of another storage; is the disk "
+    "mounted? If the folder is right, write {marker} into its .saveany-storage"
 )
 
 log = get_logger("saveany.storages")
@@ -67,14 +67,14 @@ class StorageHandle:
             await self._report_hang(self.probe())
 
     async def check_presence(self) -> bool:
-        """Whether the disk bears the mark of this storage; sets `problem` if not. Quick, writes nothing."""
+        """Whether the disk has the marker of this storage; sets `problem` if not. Quick, writes nothing."""
         try:
             await check_identity(self._store, self.storage)
         except StorageError as e:
             self.is_present = False
             self._set_problem(e.message)
-        except StoreUnavailable as e:  # the expected mark is unknown for now, so the last result stands
-            log.warning("storage_mark_unknown", storage=self.storage.name, reason=e.message)
+        except StoreUnavailable as e:  # the expected marker is unknown for now, so the last result stands
+            log.warning("storage_marker_unknown", storage=self.storage.name, reason=e.message)
         else:
             self.is_present = True
         return self.is_present
@@ -218,7 +218,7 @@ def lanes(kinds: Iterable[str], storages: Iterable[str]) -> list[str]:
 
 
 async def check_identity(store: Store, storage: Storage) -> None:
-    """Compare the mark on the disk with the one in Redis. The first disk that is seen gets a mark.
+    """Compare the marker on the disk with the one in Redis. The first disk that is seen gets a marker.
 
     Raises `StorageUnavailable` if this disk is not the storage's; nothing is written to it then.
     """
@@ -228,17 +228,17 @@ async def check_identity(store: Store, storage: Storage) -> None:
     found = await storage.identity()
     if found != expected:
         raise StorageUnavailable(
-            _NO_MARK if found is None else _OTHER_MARK, storage=storage.name, mark=expected
+            _NO_MARKER if found is None else _OTHER_MARKER, storage=storage.name, marker=expected
         )
-    await storage.adopt(expected)  # replaces the mark of a disk that was seen here before
+    await storage.adopt(expected)  # replaces the marker of a disk that was seen here before
 
 
 async def _mark_first_disk(store: Store, storage: Storage) -> str:
-    """The mark of a storage that had none: of this disk, or of the disk of a worker that was faster."""
+    """The marker of a storage that had none: of this disk, or of the disk of a worker that was faster."""
     while not await store.workers.lock(f"storage:{storage.name}", _MARKING_MS):
         if known := await store.workers.storage_identity(storage.name):
             return known
         await asyncio.sleep(0.05)
-    mark = await storage.identity() or uuid4().hex
-    await storage.adopt(mark)
-    return await store.workers.establish_storage(storage.name, mark)
+    marker = await storage.identity() or uuid4().hex
+    await storage.adopt(marker)
+    return await store.workers.establish_storage(storage.name, marker)

@@ -1,4 +1,4 @@
-"""How times are written for people and other programs."""
+"""Formats times for people and other programs."""
 
 from __future__ import annotations
 

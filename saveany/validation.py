@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in words for a user: none of pydantic's own text is shown."""
+"""Describes pydantic's errors to users, without pydantic's own texts."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Capabilities:
     tests for methods."""
 
     random_writes: bool = False  # `Upload.write` accepts parts in any order; without it only in order
-    reads_back: bool = False  # `Upload.read` returns bytes that were written, to hash parts that came late
+    reads_back: bool = False  # `Upload.read` returns written bytes, so that late parts can be hashed
     resumes: bool = False  # `begin` keeps durable bytes of an earlier epoch
     needs_size: bool = False  # `begin` needs the size of the file
     late_name: bool = False  # `commit` accepts any name in the folder; without it only that of `begin`
@@ -96,7 +96,7 @@ class UploadKey:
     task: str
     item: int
     epoch: int  # the number of the claim under which a worker runs the task
-    undone: int = 0  # how often the file became visible and was deleted again: later ones are other files
+    undone: int = 0  # number of times the published file was deleted again; each starts a new upload
 
 
 @dataclass(frozen=True, slots=True)

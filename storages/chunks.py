@@ -10,7 +10,8 @@ Chunks = AsyncIterator[Chunk]
 
 
 class ChunkChannel(AsyncIterator[Chunk]):
-    """Passes chunks from `write` to a put. A chunk is done with when the put requests the next one."""
+    """Passes chunks from `Upload.write` to a running `_put`, which has used a chunk when it requests the
+    next one."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[Chunk | None] = asyncio.Queue(1)

@@ -24,7 +24,7 @@ class OneTimeUrl:
     def __init__(self, chunks: Chunks, size: int) -> None:
         self.url = ""
         #: Done when all bytes were sent; fails with the error that `chunks` has raised.
-        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._chunks = chunks
         self._size = size
         self._secret = secrets.token_urlsafe(32)
@@ -38,8 +38,8 @@ class OneTimeUrl:
 
     async def close(self) -> None:
         """Stop. A reader in the middle of a response notices: it has fewer bytes than were announced."""
-        if not self.taken.cancel() and not self.taken.cancelled():
-            self.taken.exception()  # marks it as retrieved, for asyncio
+        if not self.sent.cancel() and not self.sent.cancelled():
+            self.sent.exception()  # marks it as retrieved, for asyncio
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -54,7 +54,7 @@ class OneTimeUrl:
                 self._serving = asyncio.create_task(self._serve(writer))
                 await asyncio.wait([self._serving])
         except (OSError, EOFError, asyncio.LimitOverrunError, IndexError):
-            pass  # a connection of another program, or one that was closed; the result is in `taken`
+            pass  # a connection of another program, or one that was closed; the result is in `sent`
         finally:
             writer.close()
 
@@ -62,9 +62,8 @@ class OneTimeUrl:
         return secrets.compare_digest(path, f"/{self._secret}".encode())
 
     async def _serve(self, writer: StreamWriter) -> None:
-        writer.transport.set_write_buffer_limits(
-            0
-        )  # the buffer of a chunk is reused when the next one is requested
+        # The buffer of a chunk is reused when the next one is requested.
+        writer.transport.set_write_buffer_limits(0)
         try:
             writer.write(_HEAD.format(self._size).encode())
             async for chunk in self._chunks:
@@ -73,9 +72,9 @@ class OneTimeUrl:
                     return  # the reader closed the connection, and reports the reason itself
         except Exception as error:
             writer.transport.abort()
-            self.taken.set_exception(error)
+            self.sent.set_exception(error)
         else:
-            self.taken.set_result(None)
+            self.sent.set_result(None)
 
 
 async def _drained(writer: StreamWriter) -> bool:
@@ -87,12 +86,12 @@ async def _drained(writer: StreamWriter) -> bool:
 
 
 @asynccontextmanager
-async def offered(chunks: Chunks, size: int) -> AsyncIterator[OneTimeUrl]:
+async def served_once(chunks: Chunks, size: int) -> AsyncIterator[OneTimeUrl]:
     """A URL that serves the chunks, `size` bytes in total, while the block runs."""
-    offer = OneTimeUrl(chunks, size)
-    server = await offer.open()
+    link = OneTimeUrl(chunks, size)
+    server = await link.open()
     try:
-        yield offer
+        yield link
     finally:
         server.close()
-        await offer.close()
+        await link.close()

@@ -66,7 +66,9 @@ TYPES = table(
     (
         "minio",
         Backend(
-            "storages.s3.options:MinioOptions", "storages.s3.storage:S3Storage", "s3, as older files call it"
+            "storages.s3.options:MinioOptions",
+            "storages.s3.storage:S3Storage",
+            "s3, by its name in older configurations",
         ),
     ),
     (
@@ -104,7 +106,7 @@ TYPES = table(
         Backend(
             "storages.rclone.options:RcloneOptions",
             "storages.rclone.storage:RcloneStorage",
-            "every remote of rclone",
+            "any remote of rclone",
         ),
     ),
     (
@@ -120,7 +122,7 @@ TYPES = table(
         Backend(
             "storages.telegram.options:TelegramStorageOptions",
             "storages.telegram.storage:TelegramStorage",
-            "a chat of Telegram",
+            "a Telegram chat",
         ),
     ),
     (

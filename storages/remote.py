@@ -4,10 +4,10 @@ A backend inherits `RemoteStorage` and implements the few calls below. Everythin
 stays invisible, and how it is fenced, resumed, finished and discarded.
 
 A file is written under the name of a part, in the folder of its final path (`storages/parts.py`), and renamed
-when it is complete. The rename names the part. So a later epoch removes or renames the parts it finds, and
-the earlier writer can no longer commit what it has sealed. A part that is still being written may appear
-after that. Therefore these storages do not declare `fences`, and the caller checks its claim between `seal`
-and `commit`.
+when it is complete. A later epoch removes or renames the parts that it finds; the rename of an earlier writer
+then finds no part, so it can no longer commit what it has sealed. A part that is still being written may
+appear after that. Therefore these storages do not declare `fences`, and the caller checks its claim between
+`seal` and `commit`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from storages.chunks import Chunk, ChunkChannel, Chunks, single_chunk
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
 from storages.sequential import SequentialUpload
 
-#: Begins the mark of a part that its writer can no longer commit.
+#: Prefix of the mark of a part that its writer can no longer commit.
 _FENCED = "old"
 
 
@@ -32,8 +32,8 @@ class RemoteStorage(Storage):
     """A storage that needs only the abstract calls below.
 
     Their paths are those of the contract, already checked; the backend adds its base folder. They raise
-    `FileNotFoundError` and `NameTaken` where their docstrings say so, and else errors of the contract: the
-    backend translates those of its library.
+    `FileNotFoundError` and `NameTaken` where their docstrings say so, and otherwise errors of the contract:
+    the backend translates those of its library.
     """
 
     def __init__(self, name: str) -> None:
@@ -111,9 +111,8 @@ class RemoteStorage(Storage):
     ) -> int:
         """Remove the parts of earlier attempts, or rename one to the new part; returns the bytes it has."""
         if key.epoch == 1 and key not in self._begun:
-            return (
-                0  # there was no earlier attempt; listing a folder of 100,000 files for each new one is slow
-            )
+            # There was no earlier attempt, and listing a folder of 100,000 files for each new one is slow.
+            return 0
         entries = await self._parts(folder, key)
         if any(name.epoch > key.epoch for name, _ in entries):
             raise Fenced("task {task}: a claim later than {epoch} is running", task=key.task, epoch=key.epoch)
@@ -357,8 +356,8 @@ class RemoteUpload(SequentialUpload):
             return ()
         if self._putting is not None and self._putting.done() and not self._over:
             self._putting.result()  # after a failed put the part may have gaps
-        there = min(self._written, await self._storage._durable(self._part))
-        return ((0, there),) if there else ()
+        durable = min(self._written, await self._storage._durable(self._part))
+        return ((0, durable),) if durable else ()
 
     async def _finish(self, size: int) -> None:
         self._chunks.end()

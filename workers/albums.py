@@ -1,4 +1,4 @@
-"""Albums: files that were posted together and are shown together, in storages that can do that.
+"""Albums: files that were posted together, and that some storages show together.
 
 Each file of such an album is uploaded and sealed by itself, and stays `finishing` until all of them are
 there. Then `publish_album` makes them visible at once.
@@ -23,7 +23,7 @@ def is_album_file(storage: Storage, item: Item) -> bool:
 
 
 def album_file(key: UploadKey, item: Item) -> AlbumFile:
-    """The item as the storage wants it for its album."""
+    """The item in the form in which a storage takes the files of an album."""
     return AlbumFile(key, item.final, item.size or 0, item.caption)
 
 

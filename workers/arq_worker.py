@@ -1,4 +1,4 @@
-"""arq, as far as it is used: slots, running jobs, the health record and the drain at shutdown.
+"""The part of arq that SaveAny uses: slots, running jobs, the health record and the drain at shutdown.
 
 Its queue in Redis is not used: it is polled, does not know which worker can run a job, and hides waiting jobs
 behind running ones. Tasks wait in the store instead, and an idle worker waits there for a wake-up.

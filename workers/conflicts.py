@@ -1,4 +1,4 @@
-"""Which path a file gets when another file has, or wants, the same one."""
+"""Chooses the path of a file when another file has the same one, or is being saved there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class ConflictPolicy:
             return item
         while not await self._reserved(item):
             if self._context.on_conflict is not OnConflict.RENAME:
-                raise Retryable("{path}: another task is saving a file of that name", path=item.path, after=5)
+                raise Retryable(
+                    "{path}: another task is saving a file with this name", path=item.path, after=5
+                )
             item = replace(item, path=await self._next_path(item))
         return item
 

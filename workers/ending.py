@@ -1,4 +1,4 @@
-"""How every task ends: its status, its last files and its webhooks are written in one step."""
+"""Ends tasks: the status, the last files and the webhooks of a task are written in one step."""
 
 from __future__ import annotations
 

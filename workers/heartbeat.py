@@ -1,4 +1,4 @@
-"""Publishes what a worker is, what it is doing and what it can run."""
+"""Publishes the identity, the running tasks and the abilities of a worker."""
 
 from __future__ import annotations
 

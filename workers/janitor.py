@@ -8,7 +8,7 @@ from typing import Any
 
 from saveany.errors import Fenced, StorageError
 from saveany.logs import get_logger
-from saveany.loops import each, repeat
+from saveany.loops import repeat, run_for_each
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store
 from storages.base import Storage
@@ -17,12 +17,12 @@ from workers.recovery import remove_leftovers
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
-#: Seconds between two rounds of each chore.
+#: Seconds between two runs of each chore.
 CLEAN_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 ORPHANS_SECONDS = 10.0
 #: Seconds after which tasks in a lane that no worker knows are failed.
-ORPHAN_PATIENCE_SECONDS = 300.0
+ORPHAN_GRACE_SECONDS = 300.0
 
 log = get_logger("saveany.worker")
 
@@ -42,7 +42,7 @@ class Janitor:
         self._runner = runner
         self._storages = storages
         self._sources = sources
-        self._orphans = OrphanedLanes(ORPHAN_PATIENCE_SECONDS)
+        self._orphans = OrphanedLanes(ORPHAN_GRACE_SECONDS)
 
     def loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
         """The chores by name, each repeated until it is cancelled."""
@@ -54,11 +54,11 @@ class Janitor:
 
     async def clean_storages(self) -> None:
         """Remove unfinished uploads of canceled tasks whose workers died from this worker's storages."""
-        await each(self._storages.present, self._clean_storage)
+        await run_for_each(self._storages.present, self._clean_storage)
 
     async def _clean_storage(self, handle: StorageHandle) -> None:
         leftovers = await self._store.workers.leftovers(handle.storage.name)
-        await each(leftovers, partial(self._clean_up_after, handle.storage))
+        await run_for_each(leftovers, partial(self._clean_up_after, handle.storage))
 
     async def _clean_up_after(self, storage: Storage, leftover: tuple[str, int]) -> None:
         task_id, epoch = leftover
@@ -73,7 +73,7 @@ class Janitor:
 
     async def tidy_sources(self) -> None:
         """Remove files that sources keep on this machine for tasks that have ended elsewhere."""
-        await each(self._sources.values(), self._tidy_source)
+        await run_for_each(self._sources.values(), self._tidy_source)
 
     async def _tidy_source(self, source: Source) -> None:
         for task_id in await source.kept_tasks():
@@ -82,7 +82,8 @@ class Janitor:
                 await source.forget(task_id)
 
     async def fail_orphans(self) -> None:
-        """Fail the tasks whose storage or task type no worker knows any more: none would ever begin them."""
+        """Fail the tasks whose storage or task type no worker knows any more: no worker would ever start
+        them."""
         ready, workers = await self._store.claims.lanes(), await self._store.workers.living()
         lanes = self._orphans.update(ready, workers)
         while lanes and (claim := await self._store.claims.claim(self._runner.worker, lanes)):

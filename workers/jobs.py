@@ -62,7 +62,7 @@ class Job:
         self._retries = Retries(self._task.id, meter, attempts)
         context = TransferContext(claim, self._records, source, self._storages.storage_of, meter, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
-        self._unremoved: Text | None = None  # which originals of moved files could not be removed, and why
+        self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
         self._ended = False  # whether this job has ended the task
 
     def check_requests(self) -> None:
@@ -166,7 +166,7 @@ class Job:
                     errors.append((item.name, error.text))
         if errors:
             name, reason = errors[0]
-            self._unremoved = Text(
+            self._removal_failure = Text(
                 "all files were saved, but {count} could not be removed from the source; {name}: {reason}",
                 {"count": len(errors), "name": name, "reason": reason},
             )
@@ -176,7 +176,7 @@ class Job:
         items = list(self._records.items)
         for item in last:
             items[item.index] = item
-        error = _first_failure(items) or self._unremoved
+        error = _first_failure(items) or self._removal_failure
         saved = [item for item in items if item.status.done]
         saved_bytes = sum(item.size or 0 for item in saved)
         progress = Progress(

@@ -84,7 +84,7 @@ class LeaseRenewer:
                 renew_at = clock() + RENEW_MS / 1000
 
     async def _pause(self) -> bool:
-        """Wait until it is time to publish, or until `check_now`. Whether it was the latter."""
+        """Wait until it is time to publish, or until `check_now` is called; returns whether it was called."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._check.wait(), _PUBLISH_SECONDS)
         requested = self._check.is_set()

@@ -73,7 +73,7 @@ class Throttle:
     async def refresh(self) -> None:
         """Read the limits, and the number of workers that share each."""
         sharers = await self._store.settings.sharers(self._worker)
-        limits = self._configured.but(sharers.changed)
+        limits = self._configured.with_changes(sharers.changed)
         self._rate_per_user = limits.bytes_per_second_per_user
         self._total.rate = limits.bytes_per_second / max(1, sharers.workers)
         self._users = {user: self._bucket(user) for user in sharers.by_user}

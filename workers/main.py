@@ -60,29 +60,29 @@ def worker_id() -> str:
 
 
 async def serve(config: Config, url: str) -> None:
-    """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end, and the rest
-    return to the queue. A second signal ends the drain at once."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end; those that
+    have not ended return to the queue. A second signal ends the drain at once."""
+    stop, end_drain = asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(
-            signum, lambda: hurry.set() if stop.is_set() else stop.set()
+            signum, lambda: end_drain.set() if stop.is_set() else stop.set()
         )
     async with AsyncExitStack() as stack:
-        store = await _unless(stop, open_store(url))
+        store = await _unless_stopped(stop, open_store(url))
         if store is None:
             return
         stack.push_async_callback(store.db.close)
         accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
         stack.push_async_callback(accounts.close)
         try:
-            await Worker(config, store, accounts, stack).run(stop, hurry)
+            await Worker(config, store, accounts, stack).run(stop, end_drain)
         except BaseExceptionGroup as group:
             # A wrong setting is reported in one line. Anything else is a bug, and all of it is shown.
             settings = group.subgroup(ConfigError)
             raise settings.exceptions[0] if settings else group from None
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`, or None if `stop` is set first."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +94,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 
 class Worker:
-    """One worker process: its parts, wired together."""
+    """One worker process, assembled from its parts."""
 
     def __init__(self, config: Config, store: Store, accounts: Accounts, stack: AsyncExitStack) -> None:
         self._config = config
@@ -159,12 +159,12 @@ class Worker:
         return opened
 
     def _count_wait(self, seconds: float) -> None:
-        """Telegram makes us wait: the wait is counted for /metrics and is no stall of the download."""
+        """Count a flood wait for /metrics, and tell the stall detector that the download has not stalled."""
         self._store.counters.add(FLOOD_WAIT_SECONDS, seconds)
         note_wait(seconds)
 
-    async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
-        """Work until `stop` is set; then drain, without further waiting once `hurry` is set."""
+    async def run(self, stop: asyncio.Event, end_drain: asyncio.Event) -> None:
+        """Work until `stop` is set; then drain, without further waiting once `end_drain` is set."""
         sender = await self._open_webhook_sender()
         stop_delivering = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -173,7 +173,7 @@ class Worker:
             log.info("worker_ready", worker=self._id, slots=self._runner.slots)
             await stop.wait()
             log.info("worker_draining", worker=self._id, tasks=len(self._runner.running))
-            await self._drain(hurry)
+            await self._drain(end_drain)
             stop_delivering.set()
             await asyncio.wait([delivering], timeout=_DELIVERIES_SECONDS)
             delivering.cancel()
@@ -184,7 +184,7 @@ class Worker:
             await self._store.workers.leave(self._id)
 
     def _loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
-        """What a worker does all the time, by name."""
+        """The background loops of the worker, by name."""
         return {
             "wake_ups": self._arq.main(),
             "heartbeat": repeat("heartbeat", self._heartbeat.run),
@@ -207,14 +207,14 @@ class Worker:
 
     async def _start_accounts(self) -> None:
         await until_done("accounts", self._accounts.start, _ACCOUNTS_SECONDS)
-        report_working()  # no other setting can turn out to be wrong after those of the accounts
+        report_working()  # the accounts have the last settings that could turn out to be wrong
 
-    async def _drain(self, hurry: asyncio.Event) -> None:
+    async def _drain(self, end_drain: asyncio.Event) -> None:
         self._runner.stop_claiming()
         draining = asyncio.create_task(self._arq.drain(self._config.worker.drain_seconds))
-        hurrying = asyncio.create_task(hurry.wait())
-        await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
-        hurrying.cancel()
+        ending = asyncio.create_task(end_drain.wait())
+        await asyncio.wait([draining, ending], return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
         if not draining.done():
             draining.cancel()
             await self._arq.drain(0)

@@ -1,4 +1,4 @@
-"""Tasks that no worker can ever begin, because their storage or task type has left every configuration.
+"""Tasks that no worker can ever start, because no configuration has their storage or task type any more.
 
 The only machine that knows a storage may be off for a while, so a lane is orphaned only after no worker has
 known it for some minutes. Until then the field `waiting` of its tasks names what is missing.
@@ -16,19 +16,21 @@ from saveany.store import WorkerInfo
 class OrphanedLanes:
     """Remembers since when each lane has been unknown to all workers."""
 
-    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`patience` is how many seconds a lane must have been unknown."""
-        self._patience = patience
+    def __init__(self, grace_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """A lane is orphaned after it has been unknown for `grace_seconds`."""
+        self._grace_seconds = grace_seconds
         self._clock = clock
         self._unknown_since: dict[str, float] = {}
 
     def update(self, ready: set[str], workers: Sequence[WorkerInfo]) -> list[str]:
-        """Those of the lanes with `ready` tasks that no worker has known for `patience` seconds. A lane that
-        a worker knows but cannot use now is not orphaned."""
+        """The orphaned lanes among those with `ready` tasks. A lane that a worker knows but cannot use now is
+        not orphaned."""
         now = self._clock()
         unknown = ready - known_lanes(workers) if workers else set()
         self._unknown_since = {lane: self._unknown_since.get(lane, now) for lane in unknown}
-        return sorted(lane for lane, since in self._unknown_since.items() if now - since >= self._patience)
+        return sorted(
+            lane for lane, since in self._unknown_since.items() if now - since >= self._grace_seconds
+        )
 
 
 def known_lanes(workers: Sequence[WorkerInfo]) -> set[str]:

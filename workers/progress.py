@@ -1,4 +1,4 @@
-"""The progress of one running task: bytes, speed, and why nothing moves."""
+"""The progress of one running task: bytes, speed, and the reason why it has stalled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FileProgress:
         self.expected = 0
 
     def set_stage(self, stage: Stage) -> None:
-        """Show this as what the task is doing."""
+        """Set the stage of the task."""
         self._meter.stage = stage
 
     def restart(self, size: int) -> None:
@@ -66,7 +66,7 @@ class ProgressMeter:
         self._shown = shown or Progress()
         self._records = records
         self._files: dict[int, FileProgress] = {}
-        #: (time, bytes) of what arrived lately. The first entry only marks where the clock starts.
+        #: (time, bytes) of recent arrivals. The first entry only marks where the clock starts.
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def start(self, index: int) -> FileProgress:

@@ -13,7 +13,8 @@ from saveany.store.claims import RENEW_MS
 
 #: Seconds between two rounds, over all workers together.
 _ROUND_SECONDS = 2.0
-#: Seconds that Redis must have been up before leases are judged: by then all living workers have renewed.
+#: Seconds that Redis must have been up before leases may expire: by then all living workers have renewed
+#: theirs.
 _SETTLE_SECONDS = RENEW_MS / 1000 + 1.5
 _DAY_MS = 24 * 3600 * 1000
 
@@ -31,7 +32,7 @@ class Reconciler:
         self._store = store
         self._end_canceled = end_canceled
         self._keep_days = keep_days
-        self._steady_since = time.monotonic()
+        self._reachable_since = time.monotonic()
 
     async def run(self) -> None:
         """Do rounds until cancelled."""
@@ -41,20 +42,20 @@ class Reconciler:
         try:
             await self.round()
         except StoreUnavailable:
-            self._steady_since = time.monotonic()
+            self._reachable_since = time.monotonic()
             raise
 
     async def round(self) -> None:
         """Do one round, unless another worker has just done it."""
         if not await self._store.workers.lock("reconcile", round(_ROUND_SECONDS * 1000 * 0.9)):
             return
-        found = await self._store.claims.reconcile(judge_leases=await self._is_settled())
+        found = await self._store.claims.reconcile(check_leases=await self._is_settled())
         for task_id, epoch in found.canceled:
             try:
                 await self._end(task_id, epoch)
             except StoreUnavailable:
                 raise
-            except Exception:  # the other tasks go first; this one comes again when its lease ends
+            except Exception:  # must not stop the other tasks; this one is found again when its lease ends
                 log.exception("cancel_failed", task=task_id)
         if found.returned:
             log.warning(
@@ -65,7 +66,7 @@ class Reconciler:
 
     async def _is_settled(self) -> bool:
         uptime = await self._store.db.uptime_seconds()
-        return min(time.monotonic() - self._steady_since, uptime) >= _SETTLE_SECONDS
+        return min(time.monotonic() - self._reachable_since, uptime) >= _SETTLE_SECONDS
 
     async def _end(self, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

@@ -44,8 +44,8 @@ class Retries:
         step: Callable[[], Awaitable[T]],
         suspects: Callable[[SaveAnyError], list[StorageHandle]],
     ) -> T:
-        """What `step` returns. It is called at most `attempts` times; a wait that the other side asked for
-        does not count as a failed attempt.
+        """The result of `step`, which is called at most `attempts` times; a wait that the other side asked
+        for does not count as a failed attempt.
 
         `suspects` returns the storages that may have caused an error by being unavailable. If one of them
         does not work, raises `StorageOutage`: that is no fault of the task, which waits until it works again.

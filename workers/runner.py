@@ -60,7 +60,7 @@ class TaskRunner:
         )
 
     def stop_claiming(self) -> None:
-        """Begin no more tasks; those that run go on."""
+        """Start no more tasks; running tasks continue."""
         self._is_claiming = False
 
     async def run_ready(self, wake_up: str = "") -> None:
@@ -128,7 +128,7 @@ class TaskRunner:
         job = self._job(claim)
         self._jobs[claim.task.id] = job
         try:
-            # The disk may have gone since the last check; that is no fault of the task.
+            # The disk may have been unmounted since the last check; that is not the task's fault.
             if await self._storages[claim.task.spec.storage].check_presence():
                 await job.run()
             else:

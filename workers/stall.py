@@ -1,4 +1,4 @@
-"""Detects sources that send almost nothing; such a download would hold a slot for ever, so it is retried."""
+"""Detects sources that send almost nothing; such a download would occupy a slot forever, so it is retried."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class ProgramStallDetector:
         self._done_before = 0  # bytes at the start of the period
 
     @contextmanager
-    def held_back(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """The program is paused until the block ends; that time does not count."""
         started = time.monotonic()
         try:
@@ -118,6 +118,6 @@ class ProgramStallDetector:
 
 def _stalled(seconds: float) -> Retryable:
     return Retryable(
-        "next to nothing came for {minutes} minutes (less than 1 KiB per second)",
+        "almost no data has arrived for {minutes} minutes (less than 1 KiB per second)",
         minutes=f"{seconds / 60:.0f}",
     )

@@ -11,13 +11,13 @@ from typing import Any, Never
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.storage_set import StorageHandle, StorageSet
-from saveany.store.queries import PATIENCE, QueryResult, StorageQueries, StorageQuery
+from saveany.store.queries import REPLY_SECONDS, QueryResult, StorageQueries, StorageQuery
 from storages.base import Storage, Usage
 
 #: Seconds between two checks for a storage that can be queried.
 _IDLE_SECONDS = 1.0
-#: Seconds that a storage has for its result. The caller waits `PATIENCE` seconds for the reply.
-_RESULT_SECONDS = PATIENCE - 1
+#: Seconds that a storage has for its result. The caller waits `REPLY_SECONDS` for the reply.
+_RESULT_SECONDS = REPLY_SECONDS - 1
 
 log = get_logger("saveany.worker")
 

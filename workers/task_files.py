@@ -1,4 +1,4 @@
-"""The files of one task: in which units they are saved, and how a failed one is recorded."""
+"""Saves the files of one task in units, and records the files that failed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TaskFiles:
         return [completed(item, receipt) for item, receipt in zip(items, receipts, strict=True)]
 
     async def _attempt(self, step: Callable[[], Awaitable[list[Item]]], items: list[Item]) -> list[Item]:
-        """What `step` returns, or the items as failed."""
+        """The result of `step`, or the items as failed."""
         index = items[0].index
 
         def suspects(error: SaveAnyError) -> list[StorageHandle]:

@@ -1,10 +1,10 @@
-"""The way of one file from its source into its storage, whole or not at all.
+"""Transfers one file from its source to its storage, completely or not at all.
 
-`save` is the whole story; each step has a function below it. In short:
+`save` shows the whole procedure; each step has a function below it. In short:
 
     saved already? -> prepare -> reserve a path -> the first strategy that applies -> publish
 
-Publishing survives a death at every step. When the storage has all bytes, the final path is recorded, which
+Publishing survives a crash at any step. When the storage has all bytes, the final path is recorded, which
 also proves that the claim is still ours. Then the storage makes the file visible in one atomic step, which
 fails if the path is taken. The next claim asks the storage whether that step went through before it does
 anything else (`workers/recovery.py`). The caller records the result, because the result of the last file is
@@ -23,7 +23,7 @@ from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, Sto
 from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
 from saveany.planning import paths
-from saveany.planning.plan import found_name, settled
+from saveany.planning.plan import source_name, with_final_path
 from storages.base import Range, Upload
 from workers.albums import is_album_file
 from workers.checkpoint import Checkpoints
@@ -50,11 +50,11 @@ async def save(context: TransferContext, item: Item) -> Item:
         file.item = await file.conflicts.reserve(file.item)
         await context.records.put(file.item)
         try:
-            saved = await file.by_first_strategy()
+            saved = await file.save_by_first_strategy()
         except NameTaken as error:
             # Another file took the path meanwhile, and this storage cannot rename what it has received.
             if context.on_conflict is OnConflict.OVERWRITE:
-                raise Permanent("{path}: a folder of that name is in the way", path=file.item.path) from error
+                raise Permanent("{path}: there is a folder with this name", path=file.item.path) from error
             continue
         if saved.status is ItemStatus.FINISHING:
             return saved
@@ -67,9 +67,9 @@ async def save(context: TransferContext, item: Item) -> Item:
 async def _prepared(context: TransferContext, item: Item) -> Item:
     """The item as its source describes it now. A new name or size may lead to another path or storage."""
     progress = context.meter.start(item.index)
-    ready = await context.source.prepare(replace(item, name=found_name(item)), context.spec, progress.report)
+    ready = await context.source.prepare(replace(item, name=source_name(item)), context.spec, progress.report)
     ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="", error_text=None)
-    ready = settled(context.spec, item, ready)
+    ready = with_final_path(context.spec, item, ready)
     if (ready.storage, ready.path) == (item.storage, item.path):
         return ready
     await context.storage_of(item).discard(context.upload_key(item), item.path)
@@ -91,7 +91,7 @@ class FileTransfer:
         self.conflicts = ConflictPolicy(context, self.storage)
         self.progress = context.meter.of(item.index)
 
-    async def by_first_strategy(self) -> Item:
+    async def save_by_first_strategy(self) -> Item:
         """The item, saved by the first of `STRATEGIES` that applies to it."""
         for strategy in STRATEGIES:
             if (saved := await strategy(self)) is not None:
@@ -181,7 +181,7 @@ async def fetch_by_service(file: FileTransfer) -> Item | None:
 
 
 async def _without_streaming(file: FileTransfer, fill: Callable[[Upload], Awaitable[None]]) -> Item | None:
-    """The item, its upload filled by the storage's own means; None if that fails."""
+    """The item, after the storage has filled the upload by itself; None if that fails."""
     await file.forget_durable_ranges(file.item)
     async with file.upload(file.item.size) as upload:
         file.progress.set_stage(Stage.UPLOADING)

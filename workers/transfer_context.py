@@ -1,4 +1,4 @@
-"""What the transfers of one task share."""
+"""The data that the transfers of one task share."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def create_app(config: Config, store: Store) -> FastAPI:
     app.add_middleware(TokenAuth, token=token)
     app.add_middleware(SameOrigin, only_loopback=not token)
     app.add_middleware(BodyLimit)
-    app.add_middleware(errors.Crashes)
+    app.add_middleware(errors.CrashHandler)
     return app
 
 

@@ -4,8 +4,8 @@ A connection is untrusted until a request with the token has come over it. Untru
 time and may send little, and the one that has been idle longest is closed if there are too many. So a client
 that sends its request immediately gets a response, however many idle connections others keep open.
 
-Limited are: the number of connections, the size of a request's head, the time for a head, for a body and for
-reading a response, and the number of pipelined requests.
+There are limits for the number of connections, the size of a request's head, the time for a head, for a body
+and for reading a response, and the number of pipelined requests.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from saveany.validation import describe
 
 log = get_logger("saveany.api")
 
-#: Maximum number of problems reported for one request, and maximum number of characters of a caller's name
-#: that are repeated, so that a response stays small.
+#: Maximum number of problems reported for one request, and maximum number of characters quoted of a name in
+#: the request, so that a response stays small.
 MAX_PROBLEMS = 20
 MAX_NAME = 100
 
@@ -89,7 +89,7 @@ def _response(
     details: Iterable[Detail] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    # json's ASCII output takes whatever a client put into its names, lone surrogates included.
+    # json's ASCII output can express every name that a client sends, even with lone surrogates.
     content = json.dumps(error_body(status, error, message, details)).encode()
     return Response(content, status, headers, "application/json")
 
@@ -159,7 +159,7 @@ async def _outage(_: Request, error: StoreUnavailable) -> Response:
     return error_response(error)
 
 
-class Crashes:
+class CrashHandler:
     """The outermost middleware: logs an unexpected error under an id, and returns the id to the caller."""
 
     def __init__(self, app: ASGIApp) -> None:

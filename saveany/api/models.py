@@ -45,7 +45,7 @@ class ErrorReply(Reply):
     error: str = Field(description="The kind of error.", examples=["Bad request"])
     code: int = Field(description="The HTTP status.", examples=[400])
     message: str = Field(description="What is wrong and what to do.")
-    details: list[Problem] = Field(default=[], exclude_if=_empty, description="The single problems.")
+    details: list[Problem] = Field(default=[], exclude_if=_empty, description="The individual problems.")
 
 
 class Health(Reply):

@@ -1,4 +1,4 @@
-"""From the two bodies of a new task to the request that the service takes, and back to their field names."""
+"""Converts both bodies of a new task to a `TaskRequest`, and the fields of its errors back to their names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AdaptedRequest:
 
     @contextmanager
     def naming_fields(self) -> Iterator[None]:
-        """Within this, `InvalidInput` names the fields as the body does."""
+        """Within this context, an `InvalidInput` names the field of the body."""
         try:
             yield
         except InvalidInput as error:
@@ -37,12 +37,12 @@ class AdaptedRequest:
 
 
 def adapted(config: Config, body: NewTask | TypedTask) -> AdaptedRequest:
-    """The request that a body stands for. Raises `InvalidInput` or `RequestValidationError`."""
+    """The request in a body. Raises `InvalidInput` or `RequestValidationError`."""
     return _of_typed(config, body) if isinstance(body, TypedTask) else _of_plain(config, body)
 
 
 def body_hash(body: NewTask | TypedTask) -> str:
-    """A hash that is equal for bodies that ask for the same."""
+    """A hash that is equal for equal requests."""
     return hashlib.sha256(f"/api/v1/tasks\n{body.model_dump_json()}".encode()).hexdigest()
 
 

@@ -49,7 +49,7 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """The body. Raises HTTP 400 also for what Python's parser tolerates."""
+        """The body. Raises HTTP 400 even for errors that Python's parser tolerates."""
         if not hasattr(self, "_json"):
             self._json = parse_json(await self.body())
         return self._json

@@ -54,7 +54,7 @@ def bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running_instance(host, port) is not None:
-            problem = error_of_other(port)
+            problem = other_instance_error(port)
         elif error.errno == errno.EADDRINUSE:
             problem = f"port {port} is used by another program; choose another with --port or api.port"
         elif error.errno == errno.EACCES:
@@ -76,7 +76,7 @@ def running_instance(host: str, port: int) -> str | None:
     return str(reply.headers[INSTANCE]) if INSTANCE in reply.headers else None
 
 
-def error_of_other(port: int) -> str:
+def other_instance_error(port: int) -> str:
     """The error message for a port that another SaveAny uses."""
     return f"another SaveAny is using port {port}; stop it, or choose another port with --port or api.port"
 

@@ -1,4 +1,4 @@
-"""Routes for storages. The API opens no storage itself; workers report on them and answer queries."""
+"""Routes for storages. The API opens no storage itself; workers report on them and reply to queries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def list_files(
         normalized = folder(path)
     except InvalidInput as error:
         raise InvalidInput(error.text, "path") from error
-    found = await _ask(use, name, "list", path=normalized, after=after, limit=limit)
+    found = await _query(use, name, "list", path=normalized, after=after, limit=limit)
     entries = [_entry(each) for each in found]
     return FileList(
         path=normalized, entries=entries, next=entries[-1].name if len(entries) == limit else None
@@ -61,20 +61,20 @@ async def list_files(
 )
 async def test_storage(use: Use, name: StorageName) -> StorageTest:
     """Have a worker write a small file, read it back and delete it. The message of a 503 is the reason."""
-    return StorageTest(seconds=await _ask(use, name, "probe"))
+    return StorageTest(seconds=await _query(use, name, "probe"))
 
 
-async def _ask(use: ApiServices, name: str, kind: str, **args: object) -> Any:
+async def _query(use: ApiServices, name: str, kind: str, **args: object) -> Any:
     if use.config.storage(name) is None:
         raise NotFound("there is no storage {name!r}", name=name)
     workers = await use.store.workers.living()
     if not any(name in worker.storages for worker in workers):
         problem = storage_problem(name, workers) or Text("no worker has it")
         raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
-    answer = await use.store.queries.ask(name, kind, args)
-    if answer.error:
-        raise _ERRORS.get(answer.error, Unavailable)(answer.message)
-    return answer.result
+    reply = await use.store.queries.send(name, kind, args)
+    if reply.error:
+        raise _ERRORS.get(reply.error, Unavailable)(reply.message)
+    return reply.result
 
 
 _ERRORS: dict[str, type[RequestError]] = {

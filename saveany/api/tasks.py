@@ -84,7 +84,7 @@ async def list_tasks(
 
 
 async def _task_list(use: ApiServices, tasks: list[Task], next_cursor: str | None = None) -> TaskList:
-    outlook = await use.tasks.waiting_reasons(tasks)
+    reasons = await use.tasks.waiting_reasons(tasks)
     running = [task for task in tasks if task.status is Status.RUNNING]
     queued = [task for task in tasks if task.status is Status.QUEUED]
     return TaskList(
@@ -93,7 +93,7 @@ async def _task_list(use: ApiServices, tasks: list[Task], next_cursor: str | Non
             RunningTask(id=task.id, title=task.title, progress=progress_view(task.progress))
             for task in running
         ],
-        tasks=[task_summary(task, outlook.waiting(task)) for task in tasks],
+        tasks=[task_summary(task, reasons.waiting(task)) for task in tasks],
         total=len(tasks),
         next_cursor=next_cursor,
     )
@@ -110,8 +110,8 @@ async def get_task(
     """The state of a task and its files."""
     task = await use.tasks.get(OPERATOR, task_id)
     items = await use.tasks.items(OPERATOR, task_id, items_cursor, ITEMS_PER_PAGE)
-    outlook = await use.tasks.waiting_reasons([task])
-    return task_view(task, items, items_cursor, outlook.waiting(task))
+    reasons = await use.tasks.waiting_reasons([task])
+    return task_view(task, items, items_cursor, reasons.waiting(task))
 
 
 @router.patch(

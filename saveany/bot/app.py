@@ -87,7 +87,7 @@ async def _hold_lock_and_run(config: Config, store: Store) -> None:
 
 async def _release_lock(store: Store, holder: str) -> None:
     with suppress(Unavailable):  # then the lock expires
-        await store.bot.let_go(holder)
+        await store.bot.release_lock(holder)
 
 
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
@@ -123,7 +123,7 @@ async def _wait_for_lock(store: Store, holder: str) -> None:
     logged = False
     while True:
         try:
-            if await store.bot.hold(holder):
+            if await store.bot.acquire_lock(holder):
                 return
             if not logged:
                 log.info("lock_awaited", reason="another bot process is active")
@@ -138,7 +138,7 @@ async def _renew_lock(store: Store, holder: str) -> None:
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
         try:
-            if not await store.bot.hold(holder):
+            if not await store.bot.acquire_lock(holder):
                 raise _LockLost
             await store.counters.flush()
         except Unavailable as error:

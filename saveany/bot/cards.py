@@ -184,7 +184,7 @@ async def _check_name(ctx: Context, card: Card) -> None:
 async def _is_taken(ctx: Context, card: Card) -> bool:
     path = join(card.folder or "", safe_name(card.name))
     try:
-        result = await ctx.services.store.queries.ask(card.storage, "stat", {"path": path})
+        result = await ctx.services.store.queries.send(card.storage, "stat", {"path": path})
     except SaveAnyError:
         return False  # the storage cannot be asked now; if the name is taken, the file is renamed
     return bool(result.result)

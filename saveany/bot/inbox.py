@@ -175,7 +175,7 @@ class _UpdateQueue:
         group = MessageGroup(tuple(message for _, message in messages))
         key = f"bundle/{messages[0][0]}"
         encoded = msgspec.json.encode(group)
-        await _wait_out_outages(lambda: self._memory.bundle([key for key, _ in messages], key, encoded))
+        await _wait_out_outages(lambda: self._memory.group([key for key, _ in messages], key, encoded))
         return key, group
 
     async def _wait_for_group(self) -> bool:

@@ -96,7 +96,7 @@ class ProgressUpdater:
         """Keep a message up to date until it shows the end of its task. A message that is tracked already
         shows the new task instead."""
         async with self._tracking:
-            await self._store.live.keep(message)
+            await self._store.progress_messages.keep(message)
             self._untrack(message.chat, message.message)
             self._track(message)
 
@@ -120,7 +120,7 @@ class ProgressUpdater:
         """Track all stored messages. Events from before are not replayed, so all of them count as
         outdated."""
         async with self._tracking:
-            for message in await self._store.live.all():
+            for message in await self._store.progress_messages.all():
                 chat = self._chats.get(message.chat)
                 if chat is None or message.message not in chat.messages:
                     self._track(message)
@@ -206,7 +206,7 @@ class ProgressUpdater:
             if self._chats[record.chat].messages.get(record.message) is not tracked:
                 return
             if not final:
-                await self._store.live.keep(record)
+                await self._store.progress_messages.keep(record)
                 return
-            await self._store.live.remove(record)
+            await self._store.progress_messages.remove(record)
             self._untrack(record.chat, record.message)

@@ -1,7 +1,7 @@
 """HTTP clients for outgoing requests.
 
 Neither follows redirects, keeps cookies or reads proxies and credentials from the environment. Their errors
-are those of httpx; `describe` puts them into words.
+are those of httpx; `describe` explains them to users.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import httpx
 
 from saveany.errors import InvalidInput
 from saveany.net import trust
-from saveany.net.dial import AHEAD, CONNECT_SECONDS, ProxyFailed, dial
+from saveany.net.dial import BUFFER_BYTES, CONNECT_SECONDS, ProxyFailed, dial
 from saveany.net.guard import Address, AddressGuard, system_resolver
 from saveany.net.upstream import Streams
 
@@ -65,12 +65,12 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "the host name cannot be found"),
     (ConnectionRefusedError, "the connection was refused"),
     (httpx.ConnectTimeout, "the server could not be reached in time"),
-    (httpx.ReadTimeout, "the server did not answer in time"),
-    (httpx.WriteTimeout, "the server did not take the request in time"),
+    (httpx.ReadTimeout, "the server did not reply in time"),
+    (httpx.WriteTimeout, "the server did not accept the request in time"),
     (httpx.PoolTimeout, "too many requests are under way"),
     (httpx.ConnectError, "the server cannot be reached"),
     (httpx.NetworkError, "the connection broke"),
-    (httpx.RemoteProtocolError, "the server's answer is not valid HTTP"),
+    (httpx.RemoteProtocolError, "the server's reply is not valid HTTP"),
     (httpx.UnsupportedProtocol, "the URL must begin with http:// or https://"),
     (httpx.InvalidURL, "the URL is not valid"),
 )
@@ -108,7 +108,7 @@ class _Transport(httpx.AsyncHTTPTransport):
 
     def __init__(self, network: httpcore.AsyncNetworkBackend) -> None:
         super().__init__(verify=trust.shared_context(), trust_env=False)
-        # httpx has no option for the way to connect, but httpcore, on which it is built, has.
+        # httpx has no option to replace the network backend, but httpcore, on which it is built, has one.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trust.new_context(),
             max_connections=100,
@@ -188,14 +188,14 @@ class _Stream(httpcore.AsyncNetworkStream):
         """All bytes that have arrived, because httpcore requests few at a time."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             async with asyncio.timeout(timeout):
-                return await self._reader.read(max(max_bytes, 2 * AHEAD))
+                return await self._reader.read(max(max_bytes, 2 * BUFFER_BYTES))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write in pieces with a `timeout` each, so that a slow link does not count as dead."""
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
-            for start in range(0, len(buffer), AHEAD):
+            for start in range(0, len(buffer), BUFFER_BYTES):
                 async with asyncio.timeout(timeout):
-                    self._writer.write(memoryview(buffer)[start : start + AHEAD])
+                    self._writer.write(memoryview(buffer)[start : start + BUFFER_BYTES])
                     await self._writer.drain()
 
     async def aclose(self) -> None:

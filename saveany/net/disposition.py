@@ -1,4 +1,4 @@
-"""The file name in a Content-Disposition header (RFC 6266), in the forms that servers really send."""
+"""The file name in a Content-Disposition header (RFC 6266), in the forms that servers send in practice."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _CHARSETS = (
 def filename(header: str) -> str:
     """The file name; "" if the header has none. It is not safe: it may be a whole path.
 
-    `filename*` goes before `filename` (RFC 6266, 4.3). Bytes beyond ASCII, which come out of an HTTP header
-    as Latin-1, are taken for what they most likely are.
+    `filename*` takes precedence over `filename` (RFC 6266, 4.3). The encoding of non-ASCII bytes, which are
+    read from an HTTP header as Latin-1, is guessed.
     """
     found: dict[str, str] = {}
     for name, value in _PARAMETER.findall(";" + header.partition(";")[2]):

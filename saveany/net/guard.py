@@ -1,7 +1,7 @@
 """The guard against server-side request forgery (SSRF): which addresses a URL from a user may reach.
 
-Anyone who may create a task may name a webhook URL. Without a guard that person could make this service
-talk to what only this service can reach: the router, a database, the metadata service of a cloud.
+Anyone who may create a task may give a webhook URL. Without a guard, that URL could lead to hosts that only
+this service can reach: the router, a database, the metadata service of a cloud.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class AddressGuard:
     def check_url(self, url: str) -> None:
         """Check a URL without using the network.
 
-        http(s) only, with a host, without user and password; an address in any spelling must be allowed. A
-        host name passes: `resolve` judges it when it is used.
+        It must be http(s), have a host, and contain no user name or password. An address, in any notation,
+        must be allowed. A host name passes: `resolve` checks it when it is used.
         """
         try:
             parsed = httpx.URL(url)
@@ -127,12 +127,12 @@ class AddressGuard:
     async def resolve(self, host: str, port: int) -> list[Address]:
         """All permitted addresses of `host`; connect to these and no others.
 
-        All of them must be allowed, so that no luck of the draw decides. Raises `OSError` when the name is
-        unknown.
+        All of them must be allowed, because a client may choose any of them. Raises `OSError` when the name
+        is unknown.
         """
         literal = self._literal(host)
         answers = [] if literal else await self._resolver(host, port)
-        addresses = [literal] if literal else [self._judged(_parsed, text) for text in answers]
+        addresses = [literal] if literal else [self._read(_parsed, text) for text in answers]
         if not addresses:
             raise OSError("the host name has no address")
         for address in addresses:
@@ -140,21 +140,21 @@ class AddressGuard:
         return list(dict.fromkeys(addresses))
 
     def _literal(self, host: str) -> Address | None:
-        return self._judged(_literal, host)
+        return self._read(_literal, host)
 
-    def _judged(self, read: Callable[[str], T], text: str) -> T:
+    def _read(self, read: Callable[[str], T], text: str) -> T:
         try:
             return read(text)
         except _Refusal as refusal:
             raise self._refused(str(refusal)) from None
 
     def _check_address(self, address: Address) -> None:
-        meant = _meant(address)
-        if any(meant in network for network in self._allow) or _is_public(meant):
+        effective = _effective(address)
+        if any(effective in network for network in self._allow) or _is_public(effective):
             return
         raise self._refused(
-            f"leads to {meant}, which is not on the public internet. The operator can allow that in the "
-            f'configuration: [net] allow = ["{_network_of(meant)}"]'
+            f"leads to {effective}, which is not on the public internet. The operator can allow that in the "
+            f'configuration: [net] allow = ["{_network_of(effective)}"]'
         )
 
     def _refused(self, reason: str) -> InvalidInput:
@@ -189,7 +189,7 @@ def _parsed(text: str) -> Address:
         raise _Refusal("has a host that is neither a name nor an address") from error
 
 
-def _meant(address: Address) -> Address:
+def _effective(address: Address) -> Address:
     """The IPv4 address that an IPv6 address embeds, otherwise the address itself, without a zone."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:

@@ -29,9 +29,9 @@ from saveany.net.upstream import Streams
 #: Seconds without traffic after which a connection is closed.
 _SILENCE = 120.0
 _PIECE = 1 << 16
-#: Bytes that a speed limit delays at a time.
+#: Bytes that a speed limit permits at a time.
 _SLICE = 1 << 12
-_MOST_REFUSALS = 20
+_MAX_REFUSALS = 20
 
 _PORTS = {"http": 80, "https": 443}
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
@@ -79,7 +79,7 @@ class GuardedProxy:
         #: Reasons for which the guard refused requests, each once, oldest first.
         self.refusals: list[str] = []
         #: Why the operator's proxy failed; "" if a later connection through it succeeded.
-        self.trouble = ""
+        self.problem = ""
 
     @property
     def url(self) -> str:
@@ -122,19 +122,21 @@ class GuardedProxy:
                     silence.reschedule(asyncio.get_running_loop().time() + self._silence)
 
             try:
-                await self._answer(await _Head.read(reader), reader, writer, alive)
+                await self._handle(await _Head.read(reader), reader, writer, alive)
             except _Refused as refused:
-                writer.write(refused.answer)
+                writer.write(refused.response)
                 await writer.drain()
 
-    async def _answer(
+    async def _handle(
         self, head: _Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: Alive
     ) -> None:
         request = _REQUEST.fullmatch(head.first)
         if request is None:
             raise _Refused(HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request.")
         if not hmac.compare_digest(head.value("proxy-authorization"), self._login):
-            raise _Refused(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "This proxy is not for you.")
+            raise _Refused(
+                HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "The credentials for this proxy are wrong."
+            )
         method, target = request.groups()
         if method == "CONNECT":
             await self._tunnel(target, (reader, writer), alive)
@@ -151,7 +153,8 @@ class GuardedProxy:
         url = _ABSOLUTE.fullmatch(target)
         if url is None or method not in ("GET", "HEAD", "POST"):
             raise _Refused(
-                HTTPStatus.BAD_REQUEST, "This proxy knows CONNECT, and GET, HEAD, POST of http://."
+                HTTPStatus.BAD_REQUEST,
+                "This proxy supports only CONNECT, and GET, HEAD and POST of http:// URLs.",
             )
         authority, path = url.groups()
         length = head.length()
@@ -180,16 +183,16 @@ class GuardedProxy:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._guard.resolve(host, port)
             server = await dial(addresses, port, self._upstream, CONNECT_SECONDS)
-            self.trouble = ""
+            self.problem = ""
             return server
         except InvalidInput as error:
             if error.message not in self.refusals:
-                self.refusals = [*self.refusals, error.message][-_MOST_REFUSALS:]
+                self.refusals = [*self.refusals, error.message][-_MAX_REFUSALS:]
             raise _Refused(HTTPStatus.FORBIDDEN, error.message) from error
         except TimeoutError as error:
             raise _Refused(HTTPStatus.GATEWAY_TIMEOUT, "The server could not be reached in time.") from error
         except OSError as error:
-            self.trouble = describe(error) if isinstance(error, ProxyFailed) else ""
+            self.problem = describe(error) if isinstance(error, ProxyFailed) else ""
             raise _Refused(
                 HTTPStatus.BAD_GATEWAY, f"The server cannot be reached: {describe(error)}."
             ) from error
@@ -198,11 +201,11 @@ class GuardedProxy:
 class _Refused(Exception):
     """The proxy itself responds with an error."""
 
-    def __init__(self, status: HTTPStatus, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
         login = 'Proxy-Authenticate: Basic realm="SaveAny"\r\n' if status == 407 else ""
-        body = f"{words}\n".encode()
-        self.answer = (
+        body = f"{message}\n".encode()
+        self.response = (
             f"HTTP/1.1 {status} {status.phrase}\r\n{login}Content-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         ).encode() + body

@@ -1,9 +1,9 @@
 """Trusted certificates of servers: those that the system trusts, and those that the operator adds.
 
-One for the whole process, like the system's own: webhooks, downloads, storages and proxies all ask here, and
-programs that we start are handed the same as a file (`bundle`). OpenSSL looks into `SSL_CERT_FILE` and
-`SSL_CERT_DIR` in place of what is built into it. Where it finds nothing, as in a small container, the usual
-places are tried, then the certificates that come with Python's certifi.
+The whole process uses the same certificates: webhooks, downloads, storages and proxies get them from here,
+and programs that we start get them as a file (`bundle`). OpenSSL reads `SSL_CERT_FILE` and `SSL_CERT_DIR`
+instead of its built-in paths. If it finds nothing, as in a small container, the usual paths are tried, then
+the certificates of Python's certifi.
 """
 
 from __future__ import annotations
@@ -75,17 +75,17 @@ def shared_context() -> ssl.SSLContext:
 
 def new_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
     """A new TLS context; with `ca_file` it trusts only the certificates in that file."""
-    made = ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file)
     if ca_file is None:
-        if not _system_has_any(made):
-            made.load_verify_locations(_system_file())
+        if not _system_has_any(context):
+            context.load_verify_locations(_system_file())
         if _Process.ca_file:
-            made.load_verify_locations(_Process.ca_file)
+            context.load_verify_locations(_Process.ca_file)
     # The operator may add the certificate of the server itself, and it may violate RFC 5280. Since Python
     # 3.13 the first is the default, but the second is not.
-    made.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    made.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    return made
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    return context
 
 
 def bundle() -> Path:
@@ -98,9 +98,9 @@ def explained(error: ssl.SSLCertVerificationError) -> str:
     return error.verify_message + (f"; {_ADVICE}" if error.verify_code in _UNKNOWN_SIGNER else "")
 
 
-def advised(said: str) -> str:
+def with_advice(message: str) -> str:
     """The message of a program or library; with advice if it is about an unknown issuer of a certificate."""
-    return f"{said}; {_ADVICE}" if _UNKNOWN_SIGNER_WORDS.search(said) else said
+    return f"{message}; {_ADVICE}" if _UNKNOWN_SIGNER_WORDS.search(message) else message
 
 
 def environment() -> dict[str, str]:
@@ -120,12 +120,12 @@ def _combined() -> Any:
     return file
 
 
-def _system_has_any(made: ssl.SSLContext) -> bool:
+def _system_has_any(context: ssl.SSLContext) -> bool:
     folder = ssl.get_default_verify_paths().capath  # OpenSSL reads it when it looks up a certificate
-    return bool(made.get_ca_certs()) or bool(folder and any(Path(folder).iterdir()))
+    return bool(context.get_ca_certs()) or bool(folder and any(Path(folder).iterdir()))
 
 
 def _system_file() -> Path:
     own = ssl.get_default_verify_paths()
-    places = (os.environ.get(own.openssl_cafile_env), own.cafile, *_USUAL, certifi.where())
-    return Path(next(place for place in places if place and Path(place).is_file()))
+    paths = (os.environ.get(own.openssl_cafile_env), own.cafile, *_USUAL, certifi.where())
+    return Path(next(path for path in paths if path and Path(path).is_file()))

@@ -1,6 +1,6 @@
 """Handshakes with the operator's proxy: SOCKS5 (RFC 1928, 1929), SOCKS4a, CONNECT (RFC 9110).
 
-Nothing is read beyond the proxy's answer, in however many pieces it comes: what follows is the server's.
+Nothing is read beyond the proxy's reply, because the bytes after it come from the server.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _SOCKS5_REFUSALS: Final = (
     *("the connection was refused", "the time to live expired", "it does not connect anywhere"),
     "it does not know this kind of address",
 )
-_NO_LOGIN, _BY_PASSWORD, _NO_WAY_IN = 0, 2, 0xFF
+_NO_LOGIN, _BY_PASSWORD, _NO_METHOD = 0, 2, 0xFF
 #: Type of the address in a reply -> its length in bytes. A name begins with its length.
 _ADDRESS_BYTES: Final = {1: 4, 4: 16}
 _WRONG_LOGIN: Final = "it does not accept the user name or the password"
-_LONGEST_WORDS = 100
+_MAX_REASON = 100
 
 
 class ProxyRefused(Exception):
     """The proxy refuses the connection; the text is its reason, or ours."""
 
 
-async def ask(proxy: ProxyUrl, streams: Streams, host: str, port: int) -> None:
+async def handshake(proxy: ProxyUrl, streams: Streams, host: str, port: int) -> None:
     """Request a connection to a host from the proxy. Raises `ProxyRefused`, `EOFError`, `OSError`,
     `ValueError` for a host or login that its protocol cannot express, and `asyncio.LimitOverrunError` for an
     endless reply."""
@@ -44,17 +44,17 @@ async def _socks5(
 ) -> None:
     login = proxy.user or proxy.password
     writer.write(bytes([5, 2, _NO_LOGIN, _BY_PASSWORD] if login else [5, 1, _NO_LOGIN]))
-    version, way = await reader.readexactly(2)
+    version, method = await reader.readexactly(2)
     if version != 5:
         raise ProxyRefused("its reply is not SOCKS5")
-    if way == _BY_PASSWORD and login:
-        writer.write(b"\x01" + _counted(proxy.user) + _counted(proxy.password))
+    if method == _BY_PASSWORD and login:
+        writer.write(b"\x01" + _with_length(proxy.user) + _with_length(proxy.password))
         if (await reader.readexactly(2))[1]:
             raise ProxyRefused(_WRONG_LOGIN)
-    elif way != _NO_LOGIN:
-        wants = "another way to log in" if login else "a user name and a password"
-        raise ProxyRefused(f"it wants {wants}" if way == _NO_WAY_IN else "its reply is not SOCKS5")
-    writer.write(b"\x05\x01\x00" + _spelled(host) + struct.pack("!H", port))
+    elif method != _NO_LOGIN:
+        required = "another login method" if login else "a user name and a password"
+        raise ProxyRefused(f"it requires {required}" if method == _NO_METHOD else "its reply is not SOCKS5")
+    writer.write(b"\x05\x01\x00" + _encoded(host) + struct.pack("!H", port))
     version, refusal = await reader.readexactly(2)  # some proxies send no more when they refuse
     if version != 5:
         raise ProxyRefused("its reply is not SOCKS5")
@@ -92,20 +92,20 @@ async def _http(
         login = f"Proxy-Authorization: Basic {basic}\r\n"
     writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n{login}\r\n".encode("ascii"))
     head = await reader.readuntil(b"\r\n\r\n")
-    version, _, answer = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
-    if not version.startswith("HTTP/1.") or not answer[:3].isdecimal():
+    version, _, reply = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+    if not version.startswith("HTTP/1.") or not reply[:3].isdecimal():
         raise ProxyRefused("its reply is not HTTP")
-    if not answer.startswith("2"):
-        words = "".join(filter(str.isprintable, answer)).strip()[:_LONGEST_WORDS]
-        raise ProxyRefused(f"{words} ({_WRONG_LOGIN})" if answer.startswith("407") else words)
+    if not reply.startswith("2"):
+        reason = "".join(filter(str.isprintable, reply)).strip()[:_MAX_REASON]
+        raise ProxyRefused(f"{reason} ({_WRONG_LOGIN})" if reply.startswith("407") else reason)
 
 
-def _counted(text: str) -> bytes:
+def _with_length(text: str) -> bytes:
     data = text.encode()
     return bytes([len(data)]) + data
 
 
-def _spelled(host: str) -> bytes:
+def _encoded(host: str) -> bytes:
     """A host in the format of SOCKS5."""
     address = _literal(host)
     if address is None:

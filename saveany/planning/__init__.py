@@ -1,1 +1,1 @@
-"""From a request to files with names and paths: everything about a task that needs no I/O."""
+"""Turns requests into files with names and paths: the part of a task that needs no I/O."""

@@ -1,4 +1,4 @@
-"""Which sources and storages can be used now, judged by what the running workers report."""
+"""Which sources and storages can be used now, according to the running workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerI
     if not reported:
         command = advice.command("worker")
         return Text("no running worker has this source; start one: {command}", {"command": command})
-    return _least(reported)
+    return _shared_problem(reported)
 
 
 def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
@@ -28,10 +28,10 @@ def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
     if not workers:
         return Text("no worker is running; start one: {command}", {"command": advice.command("worker")})
     reported = [worker.storages[name] for worker in workers if name in worker.storages]
-    return _least(reported) if reported else Text("no running worker has this storage")
+    return _shared_problem(reported) if reported else Text("no running worker has this storage")
 
 
-def _least(reported: Sequence[str]) -> Text | None:
+def _shared_problem(reported: Sequence[str]) -> Text | None:
     """None if one worker reports no problem, which is "", else the problem of one of them."""
     problem = min(reported)
     return Text(problem) if problem else None

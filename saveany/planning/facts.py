@@ -1,4 +1,4 @@
-"""What is known about a file before it is downloaded, for rules and templates."""
+"""The properties of a file that are known before it is downloaded, for rules and templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = {"video": "video", "audio": "audio", "image": "photo"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """One file. Fields that its source does not know keep their defaults."""
+    """The properties of one file. Those that its source does not know keep their defaults."""
 
     name: str = ""  # safe
     size: int | None = None  # bytes

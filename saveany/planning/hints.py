@@ -1,4 +1,4 @@
-"""What an error message suggests in place of an unknown word."""
+"""Suggestions for unknown words in error messages."""
 
 from __future__ import annotations
 

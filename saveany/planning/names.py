@@ -16,7 +16,7 @@ MAX_BYTES = 240
 MAX_CAPTION = 64
 FALLBACK = "file"
 
-_FORBIDDEN = re.compile(r'[\\/:*?"<>|]')  # the slash by Linux, the rest by Windows and SMB
+_FORBIDDEN = re.compile(r'[\\/:*?"<>|]')  # Linux forbids the slash; Windows and SMB forbid all of them
 _EDGES = ". " + JOINERS  # not allowed at the start or the end of a name
 
 # A suffix of up to 16 characters is an extension, and so is the .tar before it.
@@ -131,11 +131,11 @@ def _distinct(named: Iterable[tuple[str, str]]) -> Iterator[str]:
     taken: set[tuple[str, str]] = set()
     next_number: dict[tuple[str, str], int] = {}  # so that equal names do not each count up from 0
     for folder, name in named:
-        place = folder.casefold()
-        n = next_number.get((place, name.casefold()), 0)
-        while (key := (place, (candidate := numbered(name, n)).casefold())) in taken:
+        folder_key = folder.casefold()
+        n = next_number.get((folder_key, name.casefold()), 0)
+        while (key := (folder_key, (candidate := numbered(name, n)).casefold())) in taken:
             n += 1
-        next_number[place, name.casefold()] = n + 1
+        next_number[folder_key, name.casefold()] = n + 1
         taken.add(key)
         yield candidate
 

@@ -15,7 +15,7 @@ from storages.parts import is_reserved
 MAX_PART_BYTES = 255
 MAX_PATH_BYTES = 4096
 
-#: Characters of a part that an error message repeats.
+#: Maximum number of characters of a part that an error message quotes.
 _SHOWN_PART = 40
 
 _DRIVE = re.compile(r"[A-Za-z]:")

@@ -49,7 +49,7 @@ def _album_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
     return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
 
-def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
+def with_final_path(spec: TaskSpec, before: Item, ready: Item) -> Item:
     """`ready` with its final name, path and storage.
 
     `before` is the planned item, `ready` the same item as its source describes it just before the download.
@@ -62,11 +62,11 @@ def settled(spec: TaskSpec, before: Item, ready: Item) -> Item:
     folder, _, name = before.found.rpartition("/")
     if ready.name == name and (before.size is not None or ready.size is None):
         return replace(ready, name=before.name)
-    there = _item(spec, ResolvedFile(ready.name, ready.size, ready.source, folder), before.index)
-    return replace(ready, name=there.name, path=there.path, storage=there.storage, found=there.found)
+    new = _item(spec, ResolvedFile(ready.name, ready.size, ready.source, folder), before.index)
+    return replace(ready, name=new.name, path=new.path, storage=new.storage, found=new.found)
 
 
-def found_name(item: Item) -> str:
+def source_name(item: Item) -> str:
     """The name that the source gives an item."""
     return item.found.rpartition("/")[2] or item.name
 

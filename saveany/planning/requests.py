@@ -1,7 +1,7 @@
 """Turns a request for a task into its specification; every request passes through here.
 
-What can be known at once is checked: the links' syntax, the storage, the names. What needs Telegram or the
-network is checked by the worker.
+It checks everything that needs no network: the syntax of the links, the storage, the names. The worker checks
+the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
-    """What a caller asks for. An empty field is filled in from the user's preferences and rules."""
+    """A request for a task. An empty field is filled in from the user's preferences and rules."""
 
     links: Sequence[str]  # at least one
     type: str = ""  # "": the first source that claims the first link
@@ -146,7 +146,7 @@ def _storage(config: Config, user: User, name: str) -> str:
     if config.storage(name) is None:
         raise NotFound("there is no storage {name!r}; user {user} may use: {allowed}", **fields)
     if name not in allowed:
-        raise Forbidden("user {user} may not use storage {name!r}, but: {allowed}", **fields)
+        raise Forbidden("user {user} may not use storage {name!r}; allowed: {allowed}", **fields)
     return name
 
 

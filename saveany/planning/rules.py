@@ -148,7 +148,7 @@ def parse_rule(line: str) -> Rule:
     raise InvalidInput("an arrow with spaces around it is missing; {form}", form=_FORM)
 
 
-def shown(rule: Rule) -> str:
+def format_rule(rule: Rule) -> str:
     """The line from which `parse_rule` makes this rule."""
     album = {None: "", True: "yes", False: "no"}[rule.album]
     values = {

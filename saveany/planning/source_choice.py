@@ -11,7 +11,7 @@ from saveany.planning.hints import hint
 from saveany.sources import SourceSpec, sources
 from saveany.texts import Field, Text
 
-#: Characters of a link that an error message repeats.
+#: Maximum number of characters of a link that an error message quotes.
 _SHOWN_LINK = 200
 
 
@@ -40,7 +40,7 @@ def source_for(config: Config, link: str) -> SourceSpec:
     claiming = [source for source in sources().values() if source.claims(link)]
     if not claiming:
         raise InvalidInput(
-            "nothing here can take this link; give the link of a Telegram message, such as "
+            "this link is not supported; send the link of a Telegram message, such as "
             "https://t.me/channel/123, or the URL of a file",
             "links",
         )

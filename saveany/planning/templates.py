@@ -6,7 +6,7 @@ template separate folders; slashes in values do not.
 
     name      the file's own name, without its extension    ext    its extension
     text      of the message or of the album                tags   the hashtags in it, joined with _
-    chat      name or id of the chat it comes from          chatid its id
+    chat      name or id of the chat it was posted in       chatid its id
     msgid     number of the message                         n      number of the file within the task
     date      when it was posted, UTC                       year, month, day
     kind      document, photo, video, voice, audio …        size   bytes

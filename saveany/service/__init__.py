@@ -1,4 +1,4 @@
-"""What SaveAny can be asked to do, and who may ask for it. The API, the bot and watched chats are adapters.
+"""The operations of SaveAny, with their permissions. The API, the bot and watched chats are adapters.
 
 Every operation takes a `Principal` first and checks its permissions; a task of another user does not exist
 for it (`NotFound`). Nothing above this package changes tasks in the store.

@@ -1,4 +1,4 @@
-"""Who asks for an operation."""
+"""The caller of an operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saveany.errors import Forbidden
 class Principal:
     """A user, or the operator of this SaveAny."""
 
-    user_id: int | None = None  # None: nobody in particular, as with the token of the API
+    user_id: int | None = None  # None: no particular user, as with the token of the API
     is_operator: bool = False  # may see and change the tasks of all users, the queue and the limits
     chat: int = 0  # marked id of the group in which the bot was asked; 0: not in a group
 

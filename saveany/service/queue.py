@@ -37,7 +37,7 @@ class QueueService:
     async def limits(self) -> Limits:
         """The limits in force: as configured, unless they were changed."""
         configured = Limits(**self._config.limits.model_dump())
-        return configured.but(await self._store.settings.changed())
+        return configured.with_changes(await self._store.settings.changed())
 
     async def set_limits(self, principal: Principal, limits: Mapping[str, int | None]) -> None:
         """Change limits, by their names in `Limits`; None restores what is configured."""

@@ -90,7 +90,7 @@ class TaskService:
             )
             if kept is None:
                 raise KeyReused(
-                    "this Idempotency-Key was used with another body in the last 24 hours; use a fresh key"
+                    "this Idempotency-Key was used with another body in the last 24 hours; use a new key"
                 )
             accepted.append(kept)
         return accepted

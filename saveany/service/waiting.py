@@ -1,4 +1,4 @@
-"""Reads from the store why tasks wait."""
+"""Reads from the store what the reasons for waiting depend on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saveany.store import Store
 
 
 async def read_waiting_reasons(config: Config, store: Store, tasks: Iterable[Task]) -> WaitingReasons:
-    """What the reasons of `tasks` depend on; reads no more than these tasks need."""
+    """The reasons why `tasks` wait. Reads no more than these tasks need."""
     live = [task for task in tasks if not task.status.ended]
     users = {task.spec.user_id for task in live if task.status is Status.QUEUED}
     if not live:

@@ -1,4 +1,5 @@
-"""What the bot keeps over restarts: unhandled updates, its position in the updates, and open cards."""
+"""The state of the bot that survives restarts: unhandled updates, its position in the updates, and open
+cards."""
 
 from __future__ import annotations
 
@@ -54,9 +55,9 @@ class BotMemory:
         found = await self._db.do("HGETALL", _INBOX)
         return {text(key): value for key, value in found.items()}
 
-    async def bundle(self, keys: Sequence[str], key: str, bundle: bytes) -> None:
+    async def group(self, keys: Sequence[str], key: str, group: bytes) -> None:
         """Replace several updates by one."""
-        await self._db.many([("HDEL", _INBOX, *keys), ("HSET", _INBOX, key, bundle)], together=True)
+        await self._db.many([("HDEL", _INBOX, *keys), ("HSET", _INBOX, key, group)], together=True)
 
     async def handled(self, key: str) -> None:
         """Remove an update."""
@@ -75,28 +76,28 @@ class BotMemory:
         """Remove a card, so that its buttons do nothing."""
         await self._db.do("DEL", keys.BOT_CARD(token))
 
-    async def first_time(self, what: str, seconds: int) -> bool:
+    async def first_time(self, name: str, seconds: int) -> bool:
         """True for the first call with this name within `seconds`."""
-        return bool(await self._db.do("SET", keys.BOT_NOTICE(what), 1, "NX", "EX", seconds))
+        return bool(await self._db.do("SET", keys.BOT_NOTICE(name), 1, "NX", "EX", seconds))
 
-    async def login_begins(self, chat: int, person: int) -> None:
-        """Record that a person is logging in, so that after a crash the secrets they send are deleted."""
-        await self._db.do("HSET", _LOGINS, chat, person)
+    async def login_begins(self, chat: int, user: int) -> None:
+        """Record that a user is logging in, so that after a crash the secrets they send are deleted."""
+        await self._db.do("HSET", _LOGINS, chat, user)
 
     async def login_ends(self, chat: int) -> None:
         """Record that the login in this chat has ended."""
         await self._db.do("HDEL", _LOGINS, chat)
 
     async def logins(self) -> dict[int, int]:
-        """The persons who were logging in when the process ended, by chat."""
+        """The users who were logging in when the process ended, by chat."""
         found = await self._db.do("HGETALL", _LOGINS)
-        named = ((chat, (chat, person)) for chat, person in found.items())
+        named = ((chat, (chat, user)) for chat, user in found.items())
         return dict(self._db.records.all("login", named, lambda pair: (int(pair[0]), int(pair[1]))))
 
-    async def hold(self, holder: str) -> bool:
+    async def acquire_lock(self, holder: str) -> bool:
         """Acquire or renew the lock of the bot. False if another process has it."""
         return bool(await self._db.script("hold", holder, LOCK_MS))
 
-    async def let_go(self, holder: str) -> None:
+    async def release_lock(self, holder: str) -> None:
         """Release the lock."""
         await self._db.script("hold", holder, 1)

@@ -27,7 +27,7 @@ from saveany.texts import Text
 LEASE_MS = 15_000
 RENEW_MS = 5_000
 #: Milliseconds that a user's task waits before a task of another user is stopped for it.
-PATIENCE_MS = 5_000
+PREEMPT_AFTER_MS = 5_000
 #: Milliseconds that a task may run before a user without running tasks gets its slot. Each time the task is
 #: stopped doubles this, up to 32 times the value.
 SLICE_MS = 60_000
@@ -134,7 +134,9 @@ class Claim:
             case ClaimResult.CANCEL:
                 raise CancelRequested("Task {task} was canceled.", task=self.task.id)
             case ClaimResult.PAUSE:
-                raise PauseRequested("Task {task} was paused, or makes room for another.", task=self.task.id)
+                raise PauseRequested(
+                    "Task {task} was paused, or must make room for another.", task=self.task.id
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class Claims:
         be released.
         """
         stopped = await self._db.script(
-            "make_room", worker, tasks_per_user, PATIENCE_MS, SLICE_MS, len(lanes), *lanes, *tasks
+            "make_room", worker, tasks_per_user, PREEMPT_AFTER_MS, SLICE_MS, len(lanes), *lanes, *tasks
         )
         return [text(task) for task in stopped]
 
@@ -213,11 +215,11 @@ class Claims:
         reply = await self._db.do("BLPOP", *(keys.WAKE_UPS(lane) for lane in lanes), seconds)
         return text(reply[0]).removeprefix(keys.WAKE_UPS("")) if reply else ""
 
-    async def reconcile(self, *, judge_leases: bool, limit: int = 200) -> Reconciled:
-        """Recover tasks of dead workers and wake delayed tasks. `judge_leases=False` skips expired leases,
+    async def reconcile(self, *, check_leases: bool, limit: int = 200) -> Reconciled:
+        """Recover tasks of dead workers and wake delayed tasks. `check_leases=False` skips expired leases,
         because after an outage of Redis workers need time to renew them."""
         returned, woken, flat = await self._db.script(
-            "reconcile", limit, LEASE_MS, "1" if judge_leases else "0"
+            "reconcile", limit, LEASE_MS, "1" if check_leases else "0"
         )
         canceled = [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
         return Reconciled(returned, woken, canceled)

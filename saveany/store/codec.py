@@ -11,7 +11,7 @@ from saveany.models import Item, Progress, Stage, Status, Task, TaskSpec
 from saveany.store.records import decoder, reason, text
 from saveany.texts import Text
 
-_MOST = 253402300799999  # the last millisecond of the year 9999
+_MAX_NUMBER = 253_402_300_799_999  # the last millisecond of the year 9999
 _NO_PROGRESS = Progress()
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ def _read(decode: Callable[[bytes], T], raw: bytes | None, default: T) -> T:
 
 def _int(raw: bytes | None) -> int:
     try:
-        return min(max(int(raw or 0), -_MOST), _MOST)
+        return min(max(int(raw or 0), -_MAX_NUMBER), _MAX_NUMBER)
     except ValueError:
         return 0
 

@@ -28,11 +28,11 @@ class Counters:
 
     def __init__(self, db: Db) -> None:
         self._db = db
-        self._fresh: defaultdict[str, float] = defaultdict(float)
+        self._unflushed: defaultdict[str, float] = defaultdict(float)
 
     def add(self, name: str, amount: float) -> None:
         """Add `amount` to a counter."""
-        self._fresh[name] += amount
+        self._unflushed[name] += amount
 
     def part(self, size: int, seconds: float) -> None:
         """Count a downloaded part of `size` bytes that arrived `seconds` after its request."""
@@ -44,12 +44,12 @@ class Counters:
         """Add the counts since the last call to the sums in Redis."""
         for kind, times in self._db.records.take_counts().items():
             self.add(UNREADABLE + kind, times)
-        fresh, self._fresh = self._fresh, defaultdict(float)
+        unflushed, self._unflushed = self._unflushed, defaultdict(float)
         try:
-            if fresh:
-                await self._db.script("count", *(part for pair in fresh.items() for part in pair))
+            if unflushed:
+                await self._db.script("count", *(part for pair in unflushed.items() for part in pair))
         except Exception:
-            for name, amount in fresh.items():
+            for name, amount in unflushed.items():
                 self.add(name, amount)
             raise
 

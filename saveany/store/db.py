@@ -142,12 +142,12 @@ class Db:
         return self._scripts[name]
 
     async def time_ms(self) -> int:
-        """Milliseconds since the epoch by the clock of the Redis server, which dates everything."""
+        """Milliseconds since the epoch by the clock of the Redis server, from which all times are taken."""
         seconds, micros = await self.do("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def info(self, *sections: str) -> dict[str, Any]:
-        """What the server reports about itself."""
+        """The reply to INFO."""
         with mapped_errors():
             return dict(await self.redis.execute_command("INFO", *sections))  # type: ignore[no-untyped-call]
 
@@ -190,8 +190,10 @@ class Db:
         except CommandRefused as e:
             raise _unavailable(e) from e
         except _CONNECTION_ERRORS as e:
-            reason = trust.advised(str(e))
-            raise StoreUnavailable("redis.url: no Redis answers there ({reason})", reason=reason) from e
+            reason = trust.with_advice(str(e))
+            raise StoreUnavailable(
+                "redis.url: no Redis server replies there ({reason})", reason=reason
+            ) from e
         except RedisError as e:
             raise ConfigError("redis.url: the server cannot be used ({reason})", reason=str(e)) from e
         if info.get("cluster_enabled"):

@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events:
-    """Reading the events."""
+    """Reads the events."""
 
     def __init__(self, db: Db) -> None:
         self._db = db

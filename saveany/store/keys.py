@@ -1,4 +1,4 @@
-"""Every key and channel of the store, in one list: how it is spelled, its Redis type and what it holds.
+"""Every key and channel of the store in one list, each with its name, its Redis type and its content.
 
 Python builds keys from here (`keys.TASK(task_id)`); the Lua scripts spell them out, and a test compares both.
 """
@@ -111,9 +111,9 @@ BOT_POSITION = _key("bot:position", "string", "position up to which updates were
 BOT_INBOX = _key("bot:inbox", "hash", "key -> update that is not handled yet, as JSON")
 BOT_CARD = _key("bot:card:<token>", "string", "a message with buttons, for a week")
 BOT_LOCK = _key("bot:lock", "string", "the process that is the bot now")
-BOT_LOGINS = _key("bot:logins", "hash", "chat -> person who is logging in an account there")
+BOT_LOGINS = _key("bot:logins", "hash", "chat -> user who is logging in an account there")
 BOT_NOTICE = _key("bot:told:<name>", "string", "a notice that is not repeated before this expires")
-PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> task that a message of the bot shows, as JSON")
+PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> progress message of the bot, as JSON")
 
 # Telegram accounts.
 ACCOUNT_PROCESSES = _key(

@@ -12,9 +12,9 @@ from saveany.store.db import Db
 from saveany.store.records import Unreadable, check_version, decoder
 
 _KEY = keys.PREFERENCES()
-_KNOWN_MS = 24 * 3600 * 1000
+_ONCE_MS = 24 * 3600 * 1000
 #: Seconds for which preferences are cached, and the maximum number of cached users.
-_FRESH_SECONDS, _MOST_FRESH = 1.0, 1000
+_CACHE_SECONDS, _MAX_CACHED = 1.0, 1000
 
 _prefs = decoder(Preferences)
 _NONE = Preferences()
@@ -25,17 +25,17 @@ class PreferencesStore:
 
     def __init__(self, db: Db) -> None:
         self._db = db
-        self._fresh: dict[int, tuple[float, Preferences]] = {}  # until when, by the monotonic clock
+        self._cache: dict[int, tuple[float, Preferences]] = {}  # with the monotonic time of expiry
 
     async def recent(self, user_id: int) -> Preferences:
         """As `get`, but up to one second old, for frequent callers."""
-        until, prefs = self._fresh.get(user_id, (0.0, _NONE))
+        until, prefs = self._cache.get(user_id, (0.0, _NONE))
         if until > time.monotonic():
             return prefs
-        if len(self._fresh) >= _MOST_FRESH:
-            self._fresh.clear()
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
         prefs = await self.get(user_id)
-        self._fresh[user_id] = time.monotonic() + _FRESH_SECONDS, prefs
+        self._cache[user_id] = time.monotonic() + _CACHE_SECONDS, prefs
         return prefs
 
     async def get(self, user_id: int) -> Preferences:
@@ -43,22 +43,22 @@ class PreferencesStore:
         return self._decoded(user_id, await self._read(user_id))
 
     async def change(
-        self, user_id: int, how: Callable[[Preferences], Preferences], *, once: str = ""
+        self, user_id: int, update: Callable[[Preferences], Preferences], *, once: str = ""
     ) -> Preferences:
-        """Store `how(preferences)` and return the stored preferences.
+        """Store `update(preferences)` and return the stored preferences.
 
-        If another process changed them meanwhile, `how` is called again with the new ones, so no change is
-        lost. A change named `once` is made once within a day. Exceptions of `how` propagate, and nothing is
-        changed.
+        If another process changed them in the meantime, `update` is called again with the new ones, so no
+        change is lost. A change named `once` is made once within a day. Exceptions of `update` propagate, and
+        nothing is changed.
         """
-        name = (_changed(once), _KNOWN_MS) if once else ()
+        name = (_changed(once), _ONCE_MS) if once else ()
         while True:
             before = await self._read(user_id)
-            _must_be_known(before)
-            after = how(self._decoded(user_id, before))
+            _check_readable(before)
+            after = update(self._decoded(user_id, before))
             done = await self._db.script("change", _KEY, user_id, before, codec.encode(after), *name)
             if done:
-                self._fresh.pop(user_id, None)
+                self._cache.pop(user_id, None)
                 return after if done == 1 else await self.get(user_id)
 
     async def changed(self, once: str) -> bool:
@@ -77,7 +77,7 @@ def _changed(once: str) -> str:
     return keys.PREFERENCE_CHANGE(once)
 
 
-def _must_be_known(record: bytes) -> None:
+def _check_readable(record: bytes) -> None:
     try:
         check_version(record)
     except Unreadable as error:

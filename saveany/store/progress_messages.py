@@ -39,7 +39,7 @@ class ProgressMessages:
     async def all(self) -> list[ProgressMessage]:
         """All messages, oldest task first."""
         found = await self._db.do("HGETALL", _KEY)
-        messages = self._db.records.all("live message", found.items(), _message)
+        messages = self._db.records.all("progress message", found.items(), _message)
         return sorted(messages, key=lambda message: message.task_id)
 
     async def remove(self, message: ProgressMessage) -> None:

@@ -1,4 +1,4 @@
-"""Storage queries: the API asks about a storage, and a worker that has it replies."""
+"""Storage queries: the API sends a query about a storage, and a worker that has the storage replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from saveany.store.db import Db
 from saveany.store.records import decoder
 
 #: Seconds that a caller waits for a reply; after that no worker starts on the query.
-PATIENCE = 10
+REPLY_SECONDS = 10
 #: Seconds that a worker waits for a query before it checks its list of storages again.
 _WAIT_SECONDS = 1
 
@@ -46,27 +46,27 @@ class StorageQueries:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def ask(self, storage: str, kind: str, args: dict[str, Any]) -> QueryResult:
+    async def send(self, storage: str, kind: str, args: dict[str, Any]) -> QueryResult:
         """The reply of a worker that has the storage. Raises `Unavailable` if none replies in time."""
-        until = await self._db.time_ms() + PATIENCE * 1000
-        ask = StorageQuery(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
+        until = await self._db.time_ms() + REPLY_SECONDS * 1000
+        query = StorageQuery(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
         queue = keys.QUERIES(storage)
         await self._db.many(
-            [("RPUSH", queue, codec.encode(ask)), ("EXPIRE", queue, PATIENCE)],
+            [("RPUSH", queue, codec.encode(query)), ("EXPIRE", queue, REPLY_SECONDS)],
         )
-        reply = await self._db.do("BLPOP", keys.QUERY_RESULT(ask.id), PATIENCE)
+        reply = await self._db.do("BLPOP", keys.QUERY_RESULT(query.id), REPLY_SECONDS)
         if reply is None:
             raise Unavailable(
                 "no worker that has storage {storage} replied within {seconds} seconds",
                 storage=repr(storage),
-                seconds=PATIENCE,
+                seconds=REPLY_SECONDS,
             )
-        answer = self._db.records.one("answer", ask.id, reply[1], _result)
-        if answer is None:
+        result = self._db.records.one("query result", query.id, reply[1], _result)
+        if result is None:
             raise Unavailable(
                 "the reply about storage {storage} cannot be read; try again", storage=repr(storage)
             )
-        return answer
+        return result
 
     async def next(self, storages: Sequence[str]) -> StorageQuery | None:
         """The next query about one of these storages; None if none arrives within a second."""
@@ -74,10 +74,10 @@ class StorageQueries:
         reply = await self._db.do("BLPOP", *queues, _WAIT_SECONDS)
         if reply is None:
             return None
-        ask = self._db.records.one("ask", reply[0], reply[1], _query)
-        return ask if ask and ask.until > await self._db.time_ms() else None
+        query = self._db.records.one("query", reply[0], reply[1], _query)
+        return query if query and query.until > await self._db.time_ms() else None
 
-    async def reply(self, ask: StorageQuery, answer: QueryResult) -> None:
-        """Send the reply to the process that asked."""
-        key = keys.QUERY_RESULT(ask.id)
-        await self._db.many([("RPUSH", key, codec.encode(answer)), ("EXPIRE", key, PATIENCE)])
+    async def reply(self, query: StorageQuery, result: QueryResult) -> None:
+        """Send the reply to the process that sent the query."""
+        key = keys.QUERY_RESULT(query.id)
+        await self._db.many([("RPUSH", key, codec.encode(result)), ("EXPIRE", key, REPLY_SECONDS)])

@@ -18,9 +18,9 @@ from saveany.logs import get_logger
 
 VERSION = 1
 #: Seconds before the same record is logged and counted again, and the number of records remembered for that.
-_AGAIN_SECONDS, _MOST = 3600.0, 10_000
-#: At most this many records are logged per minute; all are counted.
-_LINES, _MINUTE = 20, 60.0
+_REPEAT_SECONDS, _MAX_REMEMBERED = 3600.0, 10_000
+#: Maximum number of records that are logged per minute; all are counted. Seconds in a minute.
+_MAX_LINES, _MINUTE = 20, 60.0
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def decoder(type_: type[T]) -> Callable[[bytes], T]:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a record, without a word of its content."""
+    """What is wrong with a record, without any of its content."""
     if isinstance(error, Unreadable):
         return str(error)
     return "it is damaged"
@@ -70,12 +70,12 @@ class Records:
     """Reads records, and remembers which could not be read."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], float] = {}  # until when it is not told again
-        self._lines: list[float] = []  # when lines were logged lately
-        self._fresh: Counter[str] = Counter()
+        self._silent_until: dict[tuple[str, str], float] = {}  # when a record may be logged again
+        self._lines: list[float] = []  # times of recent log lines
+        self._counts: Counter[str] = Counter()
 
     def all(self, kind: str, raw: Iterable[tuple[object, R]], decode: Callable[[R], T]) -> list[T]:
-        """What `decode` makes of each value; the keys tell them apart in the log."""
+        """The decoded values, without those that cannot be read; `raw` has a key for each, for the log."""
         found = []
         for key, value in raw:
             try:
@@ -85,27 +85,27 @@ class Records:
         return found
 
     def one(self, kind: str, key: object, raw: R, decode: Callable[[R], T]) -> T | None:
-        """The same of one value; None if it cannot be read."""
+        """The decoded value; None if it cannot be read."""
         found = self.all(kind, [(key, raw)], decode)
         return found[0] if found else None
 
     def report(self, kind: str, key: object, error: Exception) -> None:
-        """A record could not be read."""
+        """Log and count a record that could not be read."""
         name = text(key) if isinstance(key, bytes) else str(key)
         now = time.monotonic()
-        if self._known.get((kind, name), 0.0) > now:
+        if self._silent_until.get((kind, name), 0.0) > now:
             return
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[kind, name] = now + _AGAIN_SECONDS
-        self._fresh[kind] += 1
+        if len(self._silent_until) >= _MAX_REMEMBERED:
+            self._silent_until.clear()
+        self._silent_until[kind, name] = now + _REPEAT_SECONDS
+        self._counts[kind] += 1
         self._lines = [at for at in self._lines if at > now - _MINUTE]
-        if len(self._lines) < _LINES:
+        if len(self._lines) < _MAX_LINES:
             self._lines.append(now)
             why = reason(error)
             log.error("unreadable_record_skipped", kind=kind, key=name[:100], reason=why)
 
     def take_counts(self) -> dict[str, int]:
         """Numbers of unreadable records since the last call, by kind."""
-        fresh, self._fresh = self._fresh, Counter()
-        return dict(fresh)
+        counts, self._counts = self._counts, Counter()
+        return dict(counts)

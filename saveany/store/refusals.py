@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from redis.asyncio.connection import DefaultParser
 from redis.exceptions import ResponseError
 
-_OVER = "wait, or point redis.url at the server that has taken over"
+_FAILOVER = "wait, or point redis.url at the server that has taken over"
 
 #: Error code -> what is wrong and what to do.
 REASONS: Mapping[str, str] = {
-    "READONLY": f"it is a replica, which takes no writes; {_OVER}",
-    "MASTERDOWN": f"it is a replica that has lost its primary; {_OVER}",
+    "READONLY": f"it is a replica, which accepts no writes; {_FAILOVER}",
+    "MASTERDOWN": f"it is a replica that has lost its primary; {_FAILOVER}",
     "NOREPLICAS": "too few of its replicas are connected (min-replicas-to-write)",
     "MISCONF": "it cannot save to its disk; make room there and see its log",
     "OOM": "its memory is full; increase maxmemory",
@@ -31,12 +31,12 @@ REASONS: Mapping[str, str] = {
     "CROSSSLOT": "it is part of a cluster, which is not supported",
     "INPROG": "a failover is under way",
     "NOGOODSLAVE": "it has no replica to take over",
-    "UNBLOCKED": f"it has become a replica; {_OVER}",
+    "UNBLOCKED": f"it has become a replica; {_FAILOVER}",
 }
 
 #: In Redis 6 and older, an error inside a script is `ERR Error running script (…): … -READONLY You can't …`.
 _IN_SCRIPT = re.compile(r"^ERR .*-(" + "|".join(REASONS) + r")\b", re.DOTALL)
-#: NOPERM inside a script, as different versions word it.
+#: NOPERM inside a script, in the words of different versions.
 _NO_RIGHTS = ("ERR ACL failure in script", "ERR The user executing the script can't run")
 #: `ERR unknown command 'X', with args beginning with: 'a' 'b'`
 _QUOTED = re.compile(r",? with args beginning with.*", re.DOTALL)

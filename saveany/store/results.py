@@ -1,4 +1,4 @@
-"""What the Lua scripts return in words. A test compares each enum with the header of its script."""
+"""The words that the Lua scripts return. A test compares each enum with the header of its script."""
 
 from __future__ import annotations
 

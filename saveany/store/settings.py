@@ -19,7 +19,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_second: int = 0
     bytes_per_second_per_user: int = 0
 
-    def but(self, changed: Mapping[str, int]) -> Limits:
+    def with_changes(self, changed: Mapping[str, int]) -> Limits:
         """These limits with some of them changed."""
         return msgspec.structs.replace(self, **changed)
 

@@ -44,7 +44,7 @@ class Store:
         self.settings = RuntimeSettings(db)
         self.preferences = PreferencesStore(db)
         self.bot = BotMemory(db)
-        self.live = ProgressMessages(db)
+        self.progress_messages = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)
         self.telegram = TelegramStore(db)
 

@@ -1,4 +1,4 @@
-"""What processes share about Telegram accounts: access hashes, usernames, addresses, flood waits.
+"""Data about Telegram accounts that all processes share: access hashes, usernames, addresses, flood waits.
 
 `account` is the Telegram user id of the account: an access hash is valid only for the account that received
 it. `login` is the fingerprint of a session key. Everything here is a cache or expires; every method raises
@@ -34,7 +34,7 @@ class AccountPresence:
 
 
 class TelegramStore:
-    """Reading and writing it."""
+    """Reads and writes the shared data."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
@@ -86,7 +86,7 @@ class TelegramStore:
         await self._db.do("EXPIRE", key, seconds)
         return True
 
-    async def meet(
+    async def announce(
         self, account: int, dc_id: int, process: str, expire_ms: int, flood_ms: int
     ) -> AccountPresence:
         """Announce a process that downloads until `expire_ms` from now, and share its own flood wait."""

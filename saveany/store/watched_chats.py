@@ -78,14 +78,14 @@ class WatchedChats:
         """Stop watching; tasks that were created continue."""
         await self._db.do("HDEL", _KEY, watch_id)
 
-    async def change(self, watch_id: str, how: Callable[[WatchedChat], WatchedChat]) -> WatchedChat | None:
-        """Store `how(watch)` and return it; None if the watch no longer exists. If another process changed it
-        meanwhile, `how` is called again with the new one, so no change is lost."""
+    async def change(self, watch_id: str, update: Callable[[WatchedChat], WatchedChat]) -> WatchedChat | None:
+        """Store `update(watch)` and return it; None if the watch no longer exists. If another process changed
+        it in the meantime, `update` is called again with the new one, so no change is lost."""
         while found := await self._db.do("HGET", _KEY, watch_id):
             watch = self._read(watch_id, found)
             if watch is None:
                 return None
-            changed = how(watch)
+            changed = update(watch)
             text = codec.encode(changed)
             if text == found or await self._db.script("change", _KEY, watch_id, found, text):
                 return changed

@@ -111,7 +111,7 @@ class SharedAccount:
         self._wake.clear()
         expire_ms, flood_ms = int(EXPIRE_SECONDS * 1000), int(self._own_flood.remaining * 1000)
         async with asyncio.timeout(_EXCHANGE_SECONDS):
-            presence = await store.meet(self._account, self._dc_id, self._member, expire_ms, flood_ms)
+            presence = await store.announce(self._account, self._dc_id, self._member, expire_ms, flood_ms)
         self.processes = presence.processes
         flood = presence.flood_ms / 1000
         if flood > self._clock.remaining + _SAME_WAIT_SECONDS:

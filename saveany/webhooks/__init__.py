@@ -1,1 +1,1 @@
-"""Webhooks: what is sent, how it is signed, when it is tried again, and the loop that delivers it."""
+"""Webhooks: their bodies, signatures and retries, and the loop that delivers them."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from saveany.models import ENDED, Delivery, Item, Task
 from saveany.webhooks.payload import task_payload
 
-#: Events after which a task is over.
+#: Events that end a task.
 _ENDS = frozenset(f"task.{status}" for status in ENDED)
 
 

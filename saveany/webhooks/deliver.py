@@ -51,7 +51,7 @@ class DeliveryQueue(Protocol):
         """Wait until a delivery may be due, for at most `timeout` seconds."""
 
 
-class Sends(Protocol):
+class DeliverySender(Protocol):
     """The sender (`saveany.webhooks.send.WebhookSender`), as far as this loop uses it."""
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
@@ -59,7 +59,7 @@ class Sends(Protocol):
 
 
 async def deliver_forever(
-    outbox: DeliveryQueue, sender: Sends, stop: asyncio.Event, concurrency: int = 8
+    outbox: DeliveryQueue, sender: DeliverySender, stop: asyncio.Event, concurrency: int = 8
 ) -> None:
     """Send due webhooks until `stop` is set, then finish the running attempts and return.
 
@@ -76,28 +76,30 @@ class _Host:
     """The deliveries that wait for one host."""
 
     def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(PER_HOST)
-        self.members = 0
-        self.moved = asyncio.Event()
-        self.moved_at = time.monotonic()
+        self.slots = asyncio.Semaphore(PER_HOST)
+        self.waiting = 0
+        self.progressed = asyncio.Event()
+        self.progressed_at = time.monotonic()
 
     def leave(self) -> None:
-        self.members -= 1
-        self.moved_at = time.monotonic()
-        self.moved.set()
+        self.waiting -= 1
+        self.progressed_at = time.monotonic()
+        self.progressed.set()
 
-    async def room(self) -> bool:
-        """Whether another delivery may wait here. While the queue is full but moves, this waits."""
-        while self.members >= _QUEUE_PER_HOST:
-            patience = self.moved_at + _STUCK_S - time.monotonic()
-            self.moved.clear()
-            if patience <= 0 or not await _set_within(self.moved, patience):
+    async def wait_for_room(self) -> bool:
+        """Wait while the queue is full but makes progress; returns whether another delivery may wait here."""
+        while self.waiting >= _QUEUE_PER_HOST:
+            left = self.progressed_at + _STUCK_S - time.monotonic()
+            self.progressed.clear()
+            if left <= 0 or not await _set_within(self.progressed, left):
                 return False
         return True
 
 
 class _HostSender:
-    def __init__(self, outbox: DeliveryQueue, sender: Sends, stop: asyncio.Event, concurrency: int) -> None:
+    def __init__(
+        self, outbox: DeliveryQueue, sender: DeliverySender, stop: asyncio.Event, concurrency: int
+    ) -> None:
         self._outbox = outbox
         self._sender = sender
         self._stop = stop
@@ -131,22 +133,22 @@ class _HostSender:
         host = self._hosts.setdefault(name, _Host())
         # Deliveries that do not fit into the queue of a stuck host are left until their lease ends, so that
         # the next claims reach other hosts.
-        if await host.room():
+        if await host.wait_for_room():
             self._hosts[name] = host
-            host.members += 1
+            host.waiting += 1
             await self._held.acquire()
-            group.create_task(self._in_turn(delivery, name, host, leased_until))
+            group.create_task(self._deliver_in_slot(delivery, name, host, leased_until))
 
-    async def _in_turn(self, delivery: Delivery, name: str, host: _Host, leased_until: float) -> None:
+    async def _deliver_in_slot(self, delivery: Delivery, name: str, host: _Host, leased_until: float) -> None:
         try:
             # In this order, so that a delivery that waits for its host takes no slot from others.
-            async with host.turns, self._slots:
+            async with host.slots, self._slots:
                 if time.monotonic() < leased_until - _MARGIN_S and not self._stop.is_set():
                     await self._deliver(delivery)
         finally:
             self._held.release()
             host.leave()
-            if not host.members:
+            if not host.waiting:
                 self._hosts.pop(name, None)
 
     async def _deliver(self, delivery: Delivery) -> None:

@@ -23,11 +23,11 @@ from saveany.webhooks.signing import Signer
 TIMEOUT_S = 15.0
 
 _GONE = 410
-_MAY_SAY_WHEN = (429, 503)
+_RETRY_AFTER_STATUSES = (429, 503)
 #: Bytes and seconds to read of a response: enough for a short one to end, so that the connection can be
 #: reused.
-_GLANCE_BYTES = 4096
-_GLANCE_S = 1.0
+_READ_BYTES = 4096
+_READ_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class WebhookSender:
         except (httpx.HTTPError, httpx.InvalidURL, InvalidInput, UnicodeError) as error:
             # A URL that the guard refuses is retried, too: the operator may allow the address meanwhile.
             return failed(delivery, 0, describe(error))
-        return _judge(delivery, response, now_ms)
+        return _outcome_of(delivery, response, now_ms)
 
     async def _post(self, delivery: Delivery, now_ms: int) -> httpx.Response:
         """The status and headers of the response."""
@@ -101,19 +101,19 @@ class WebhookSender:
         }
         content = delivery.body.encode()
         async with client.stream("POST", delivery.url, content=content, headers=headers) as response:
-            await _glance(response)
+            await _read_start(response)
             return response
 
 
-async def _glance(response: httpx.Response) -> None:
+async def _read_start(response: httpx.Response) -> None:
     """Read the start of the body, so that a short response ends; failures do not matter."""
-    chunks = cast("AsyncGenerator[bytes]", response.aiter_raw(_GLANCE_BYTES))
+    chunks = cast("AsyncGenerator[bytes]", response.aiter_raw(_READ_BYTES))
     with suppress(httpx.HTTPError, TimeoutError):
-        async with asyncio.timeout(_GLANCE_S), aclosing(chunks) as body:
+        async with asyncio.timeout(_READ_S), aclosing(chunks) as body:
             await anext(body, b"")
 
 
-def _judge(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome:
+def _outcome_of(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome:
     status = response.status_code
     if response.is_success:
         return Delivered(status)
@@ -122,7 +122,11 @@ def _judge(delivery: Delivery, response: httpx.Response, now_ms: int) -> Outcome
     error = f"the receiver responded {status}"
     if response.is_redirect:
         error += ", and redirects are not followed: configure the URL it points to"
-    wait = retry_after_s(response.headers.get("retry-after", ""), now_ms) if status in _MAY_SAY_WHEN else 0.0
+    wait = (
+        retry_after_s(response.headers.get("retry-after", ""), now_ms)
+        if status in _RETRY_AFTER_STATUSES
+        else 0.0
+    )
     return failed(delivery, status, error, at_least_s=wait)
 
 

@@ -17,7 +17,7 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from storages.alist.options import AlistOptions
 from storages.chunks import Chunks
-from storages.web import Web, as_body
+from storages.http_client import HttpClient, as_body
 
 #: States of a task on the server (tache.State).
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
@@ -38,32 +38,32 @@ class AlistApi:
     errors of the contract.
     """
 
-    def __init__(self, options: AlistOptions, web: Web) -> None:
+    def __init__(self, options: AlistOptions, http: HttpClient) -> None:
         self._options = options
-        self._web = web
+        self._http = http
         self._token = options.token.get_secret_value()
         self._renew_at = float("inf") if self._token else 0.0
         self._logging_in = asyncio.Lock()
 
-    def url(self, place: str) -> str:
+    def url(self, address: str) -> str:
         """An address from the server's reply, as a full URL."""
-        return urljoin(f"{self._options.url}/", place)
+        return urljoin(f"{self._options.url}/", address)
 
-    async def call(self, place: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    async def call(self, endpoint: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Send a POST with `body`, or a GET without one; returns the `data` of the reply."""
-        code, message, data = await self._request(place, body)
+        code, message, data = await self._request(endpoint, body)
         if code == httpx.codes.UNAUTHORIZED and not self._options.token.get_secret_value():
             self._renew_at = 0.0
-            code, message, data = await self._request(place, body)
+            code, message, data = await self._request(endpoint, body)
         if code != httpx.codes.OK:
             raise self._refusal(code, message)
         return data
 
     async def _request(
-        self, place: str, body: Mapping[str, object] | None
+        self, endpoint: str, body: Mapping[str, object] | None
     ) -> tuple[int, str, dict[str, Any]]:
         headers = {"Authorization": await self._login()}
-        return await self._exchange("GET" if body is None else "POST", place, headers, _json(body))
+        return await self._exchange("GET" if body is None else "POST", endpoint, headers, _json(body))
 
     async def put(self, path: str, chunks: Chunks, size: int) -> str:
         """Send a file to the server; returns the id of the task that stores it, "" if there is none."""
@@ -81,30 +81,30 @@ class AlistApi:
             raise self._refusal(code, message)
         return str((data.get("task") or {}).get("id", ""))
 
-    async def carry(self, what: Literal["move", "copy"], folder: str, to: str, name: str) -> None:
+    async def transfer(self, operation: Literal["move", "copy"], folder: str, to: str, name: str) -> None:
         """Move or copy a file to another folder, and wait until that is done."""
         body = {"src_dir": folder or "/", "dst_dir": to or "/", "names": [name], "overwrite": False}
-        data = await self.call(f"fs/{what}", body)
+        data = await self.call(f"fs/{operation}", body)
         for task in data.get("tasks") or []:
-            await self.wait(what, task["id"])
+            await self.wait(operation, task["id"])
 
-    async def wait(self, what: str, task: str) -> None:
+    async def wait(self, operation: str, task: str) -> None:
         """Wait until a task on the server has succeeded. If the wait ends early, the task is canceled."""
-        where = f"?tid={quote(task, safe='')}"
+        query = f"?tid={quote(task, safe='')}"
         try:
-            await self._poll_task(f"task/{what}/info{where}")
+            await self._poll_task(f"task/{operation}/info{query}")
         except FileNotFoundError:
             return  # the task was removed from the list; the caller checks whether the file exists
         except BaseException:
             with suppress(StorageError, FileNotFoundError, TimeoutError):
                 async with asyncio.timeout(10):
-                    await self.call(f"task/{what}/cancel{where}", {})
+                    await self.call(f"task/{operation}/cancel{query}", {})
             raise
 
-    async def _poll_task(self, place: str) -> None:
+    async def _poll_task(self, endpoint: str) -> None:
         pause, seen, since = FIRST_POLL, None, time.monotonic()
         while True:
-            task = await self.call(place, {})
+            task = await self.call(endpoint, {})
             if task["state"] == _SUCCEEDED:
                 return
             if task["state"] in (_FAILED, _CANCELED):
@@ -133,19 +133,19 @@ class AlistApi:
     async def _exchange(
         self,
         method: str,
-        place: str,
+        endpoint: str,
         headers: Mapping[str, str],
         content: bytes | AsyncGenerator[bytes, None] | None,
     ) -> tuple[int, str, dict[str, Any]]:
         """One request: the code, message and data of its reply."""
-        url = f"{self._options.url}/api/{place}"
+        url = f"{self._options.url}/api/{endpoint}"
         kind = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
-        async with self._web.request(
+        async with self._http.request(
             method, url, headers={**kind, **headers}, content=content, slow=True
         ) as response:
             if not response.is_success:
                 raise self._gateway(response)
-            text = await self._web.text(response)
+            text = await self._http.text(response)
             try:
                 reply = json.loads(text)
                 return int(reply["code"]), str(reply.get("message", "")), reply.get("data") or {}
@@ -158,9 +158,9 @@ class AlistApi:
         """The error for an HTTP status other than 200, which only a gateway in front of the server sends."""
         status = response.status_code
         if response.has_redirect_location:
-            place = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
+            target = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
             return self._error(
-                StorageError, "the server redirects to {address}; correct url", address=str(place)
+                StorageError, "the server redirects to {address}; correct url", address=str(target)
             )
         if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             return self._error(
@@ -174,29 +174,29 @@ class AlistApi:
         return self._error(StorageError, f"{text}; is url correct?", status=status)
 
     def _refusal(self, code: int, message: str) -> Exception:
-        """The error for a reply that is not a success. Codes are vague, so known messages are searched
-        for."""
-        for sign, kind in _SIGNS.items():
-            if sign in message:
+        """The error for a reply that is not a success. Codes are vague, so the message is searched for known
+        words."""
+        for words, kind in _MEANINGS.items():
+            if words in message:
                 return kind(message)
         if code == httpx.codes.UNAUTHORIZED:
-            what = "token" if self._options.token.get_secret_value() else "username or password"
+            option = "token" if self._options.token.get_secret_value() else "username or password"
             return self._error(
                 StorageError,
-                "the server refuses the login ({reply}); correct {what}",
+                "the server refuses the login ({reply}); correct {option}",
                 reply=_quotable(message),
-                what=what,
+                option=option,
             )
         if code == httpx.codes.NOT_FOUND:
             return FileNotFoundError(message)
         if code == httpx.codes.TOO_MANY_REQUESTS:
             return self._error(StorageUnavailable, "too many logins have failed; wait before you try again")
-        if code >= 500 and not any(sign in message for sign in _PERMANENT):
+        if code >= 500 and not any(words in message for words in _PERMANENT):
             return self._failed(message)  # the drive failed; a retry may succeed
         return self._failed(message, kind=StorageError)
 
     def _failed(self, message: str, kind: type[StorageError] = StorageUnavailable) -> StorageError:
-        if any(sign in message.lower() for sign in _FULL):
+        if any(words in message.lower() for words in _FULL):
             return self._error(NoSpace, "the drive is full; free some space")
         return self._error(kind, "the server replied: {reply}", reply=_quotable(message))
 
@@ -205,8 +205,8 @@ class AlistApi:
         return kind(f"storage {{storage!r}}: {text}", storage=self._options.name, **fields)
 
 
-#: Errors by a part of the message.
-_SIGNS: Final[dict[str, type[Exception]]] = {
+#: Errors by words in the message.
+_MEANINGS: Final[dict[str, type[Exception]]] = {
     "object not found": FileNotFoundError,
     "file not found": FileNotFoundError,  # from some drives; so are the next two
     "file does not exist": FileNotFoundError,
@@ -219,7 +219,7 @@ _SIGNS: Final[dict[str, type[Exception]]] = {
 }
 
 
-#: Parts of messages (internal/errs) about errors that a retry cannot fix.
+#: Words in messages (internal/errs) about errors that a retry cannot fix.
 _PERMANENT: Final = ("storage not found", "not implement", "not support", "permission denied", "not allowed")
 
 

@@ -23,10 +23,10 @@ from storages.alist.api import FIRST_POLL, LAST_POLL, AlistApi
 from storages.alist.options import AlistOptions
 from storages.base import Capabilities, Entry, Services
 from storages.chunks import Chunks
+from storages.http_client import HttpClient
 from storages.names import Encoder
 from storages.parts import RESERVED
 from storages.remote import RemoteStorage
-from storages.web import Web
 
 #: Seconds in which a drive must list a file that it has received.
 _SETTLE: Final = 20.0
@@ -41,33 +41,34 @@ class AlistStorage(RemoteStorage):
 
     def __init__(self, options: AlistOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._web = Web(options.name, own=options.url, allow=(services or Services()).allow)
-        self._api = AlistApi(options, self._web)
+        self._http = HttpClient(options.name, own_url=options.url, allow=(services or Services()).allow)
+        self._api = AlistApi(options, self._http)
         self._base = "/" + options.base_path.strip("/")
 
     async def reach(self) -> None:
         """As in the contract."""
-        await self._web.reach(self._api.url("/"))
+        await self._http.reach(self._api.url("/"))
 
     async def close(self) -> None:
         """Close connections."""
-        await self._web.close()
+        await self._http.close()
 
-    def _at(self, path: str) -> str:
+    def _full(self, path: str) -> str:
+        """The full path on the server."""
         below = "/".join(map(NAMES.encode, path.split("/")))
         return f"{self._base.rstrip('/')}/{below}" if path else self._base
 
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        task = await self._api.put(self._at(path), chunks, size or 0)
+        task = await self._api.put(self._full(path), chunks, size or 0)
         if task:
             await self._api.wait("upload", task)
         await self._wait_until_listed(path)
 
     async def _wait_until_listed(self, path: str) -> None:
         """Wait until the server lists a new file. Some drives list it late, and the server caches listings
-        for minutes: it is request to refresh them."""
+        for minutes, so each check asks it to refresh them."""
         pause, until = FIRST_POLL, time.monotonic() + _SETTLE
         while await self._stat(path) is None:
             if time.monotonic() > until:
@@ -76,7 +77,7 @@ class AlistStorage(RemoteStorage):
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_POLL)
-            folder, _ = self._place(path)
+            folder, _ = self._folder_and_name(path)
             await self._api.call(
                 "fs/list", {"path": folder, "password": "", "page": 1, "per_page": 1, "refresh": True}
             )
@@ -90,18 +91,18 @@ class AlistStorage(RemoteStorage):
         if entry:
             await self._swap(path, to)
             return
-        (folder, name), (there, final) = self._place(path), self._place(to)
+        (folder, name), (target, final) = self._folder_and_name(path), self._folder_and_name(to)
         with self._taken(to):
             if name != final:
                 await self._api.call("fs/rename", {"path": f"{folder}/{name}", "name": final})
-            if folder != there:
-                await self._move(folder, there, final, name)
+            if folder != target:
+                await self._move(folder, target, final, name)
 
-    async def _move(self, folder: str, there: str, name: str, before: str) -> None:
+    async def _move(self, folder: str, target: str, name: str, before: str) -> None:
         """Move a file to another folder. In the old one it already has its new name; an error restores the
         name it had `before`."""
         try:
-            await self._api.carry("move", folder, there, name)
+            await self._api.transfer("move", folder, target, name)
         except BaseException:
             if name != before:
                 with suppress(StorageError):
@@ -109,13 +110,13 @@ class AlistStorage(RemoteStorage):
             raise
 
     async def _remove(self, path: str) -> None:
-        folder, name = self._place(path)
+        folder, name = self._folder_and_name(path)
         with suppress(FileNotFoundError):
             await self._api.call("fs/remove", {"dir": folder or "/", "names": [name]})
 
     async def _make_folder(self, path: str) -> None:
         try:
-            await self._api.call("fs/mkdir", {"path": self._at(path)})
+            await self._api.call("fs/mkdir", {"path": self._full(path)})
         except (NameTaken, NotADirectoryError):
             raise StorageError(
                 "storage {storage!r}: {path!r} is a file, but a folder is needed there",
@@ -124,7 +125,7 @@ class AlistStorage(RemoteStorage):
             ) from None
 
     async def _scan(self, path: str) -> list[Entry]:
-        request = {"path": self._at(path), "password": "", "page": 1, "per_page": 0, "refresh": False}
+        request = {"path": self._full(path), "password": "", "page": 1, "per_page": 0, "refresh": False}
         try:
             listing = await self._api.call("fs/list", request)
         except NotADirectoryError:
@@ -151,11 +152,12 @@ class AlistStorage(RemoteStorage):
             ) from None
 
     async def _get(self, path: str) -> dict[str, Any] | None:
-        """Details of a file that SaveAny has saved; or of another program's, whose name is not encoded."""
+        """Details of a file that SaveAny has saved, or of a file of another program, whose name is not
+        encoded."""
         theirs = f"{self._base.rstrip('/')}/{path}".rstrip("/") or "/"
-        for place in dict.fromkeys([self._at(path), theirs.replace("\\", "%5C")]):
+        for full in dict.fromkeys([self._full(path), theirs.replace("\\", "%5C")]):
             with suppress(FileNotFoundError, NotADirectoryError):
-                return await self._api.call("fs/get", {"path": place, "password": ""})
+                return await self._api.call("fs/get", {"path": full, "password": ""})
         return None
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -173,7 +175,7 @@ class AlistStorage(RemoteStorage):
         if end - start < file.size:
             headers["Range"] = range_header(start, end)
         # The URL may name any host, so it is requested without the token.
-        async with self._web.request(
+        async with self._http.request(
             "GET", self._api.url(found["raw_url"]), headers=headers, follow=True
         ) as response:
             if not response.is_success:
@@ -183,7 +185,7 @@ class AlistStorage(RemoteStorage):
                     path=path,
                     status=response.status_code,
                 )
-            async with aclosing(self._web.file(response, start, end)) as pieces:
+            async with aclosing(self._http.file(response, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -194,15 +196,15 @@ class AlistStorage(RemoteStorage):
         hidden = "/".join([*to.split("/")[:-1], f"{RESERVED}copy-{secrets.token_hex(8)}"])
         await self._make_folder(hidden)
         try:
-            folder, name = self._place(path)
-            await self._api.carry("copy", folder, self._at(hidden), name)
+            folder, name = self._folder_and_name(path)
+            await self._api.transfer("copy", folder, self._full(hidden), name)
             await self._rename(f"{hidden}/{NAMES.decode(name)}", to, replace=False)
         finally:
             await self._remove(hidden)
 
-    def _place(self, path: str) -> tuple[str, str]:
+    def _folder_and_name(self, path: str) -> tuple[str, str]:
         """The folder and the name of a path, on the server."""
-        folder, _, name = self._at(path).rpartition("/")
+        folder, _, name = self._full(path).rpartition("/")
         return folder, name
 
     @contextmanager

@@ -59,10 +59,10 @@ class FtpClient(aioftp.Client):
     def keep_alive(self) -> None:
         """Turn on keep-alive packets: routers drop connections that are idle for minutes, as this one is
         during a transfer."""
-        wire: socket.socket = self.stream.writer.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        control: socket.socket = self.stream.writer.get_extra_info("socket")
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+            control.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
 
     def hang_up(self) -> None:
         """Close the connection at once; `close` would wait for bytes that the server still sends."""

@@ -45,7 +45,7 @@ async def modification_time(client: FtpClient, full: str) -> str:
 
 
 async def must_exist(path: str, command: Any) -> None:
-    """Await a command; `FileNotFoundError` if the server replies that there is no such file."""
+    """Await a command. Raises `FileNotFoundError` if the server replies that there is no such file."""
     try:
         await command
     except aioftp.StatusCodeError as error:

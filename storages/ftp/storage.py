@@ -37,7 +37,7 @@ _CONTROLS: Final = "".join(map(chr, range(1, 32))) + "\x7f"
 NAMES = Encoder(_CONTROLS + "\\*", edges=" ")
 #: The encoding of names that other programs have given: only what a command cannot contain.
 _THEIRS: Final = Encoder("\r\n\\", edges=" \t\v\f")
-#: ProFTPD as it is installed: "Append/Restart not permitted, try again".
+#: The reply of ProFTPD with its default settings: "Append/Restart not permitted, try again".
 _NO_RESTART: Final = "451"
 _NO_COMMAND = ("500", "501", "502", "504")
 
@@ -103,7 +103,7 @@ class FtpStorage(RemoteStorage):
                 raise
             await client.command(f"DELE {full}", "2xx")  # so that the next attempt starts from the beginning
             raise StorageUnavailable(
-                "storage {storage!r}: {path!r}: the server cannot go on with a file that was broken off",
+                "storage {storage!r}: {path!r}: the server cannot resume an interrupted upload",
                 storage=self.name,
                 path=path,
             ) from error
@@ -119,7 +119,7 @@ class FtpStorage(RemoteStorage):
         except FileNotFoundError:
             if await self._stat(path):
                 raise StorageError(
-                    "storage {storage!r}: {path!r}: the server does not let it be renamed",
+                    "storage {storage!r}: {path!r}: the server refuses to rename it",
                     storage=self.name,
                     path=path,
                 ) from None
@@ -142,7 +142,7 @@ class FtpStorage(RemoteStorage):
                 return
         if await self._stat(path):
             raise StorageError(
-                "storage {storage!r}: {path!r}: the server does not let it be deleted",
+                "storage {storage!r}: {path!r}: the server refuses to delete it",
                 storage=self.name,
                 path=path,
             )
@@ -158,8 +158,8 @@ class FtpStorage(RemoteStorage):
                     await client.command(f"MKD {done}", "257")
             if not await self._is_folder(client, done):
                 raise StorageError(
-                    "storage {storage!r}: {path!r}: the server makes no folder here; does a file "
-                    "have its name, or is the user not allowed to?",
+                    "storage {storage!r}: {path!r}: the server cannot make this folder; is there a file "
+                    "with its name, or is the user not allowed to make it?",
                     storage=self.name,
                     path=path,
                 )

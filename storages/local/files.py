@@ -58,34 +58,35 @@ def fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
 
 
 def listed(parts: list[str], item: os.DirEntry[str]) -> Entry | None:
-    """The entry of a listing; None for links, devices, and files that are gone meanwhile."""
+    """The entry of a listing; None for links, devices, and files that no longer exist."""
     try:
-        return _entry(parts, item.name, item.stat(follow_symlinks=False))
+        return entry_of(parts, item.name, item.stat(follow_symlinks=False))
     except FileNotFoundError:
         return None
 
 
-def _entry(parts: list[str], raw: str, there: os.stat_result) -> Entry | None:
-    is_dir = stat.S_ISDIR(there.st_mode)
-    if not (is_dir or is_file(there)):
+def entry_of(parts: list[str], raw: str, info: os.stat_result) -> Entry | None:
+    """The entry of the file or folder `raw` in the folder `parts`; None for links and devices."""
+    is_dir = stat.S_ISDIR(info.st_mode)
+    if not (is_dir or is_file(info)):
         return None
     name = os.fsencode(raw).decode(errors="replace")
-    size = 0 if is_dir else there.st_size
-    return Entry(name, "/".join([*parts, name]), size, is_dir, there.st_mtime_ns // 1_000_000)
+    size = 0 if is_dir else info.st_size
+    return Entry(name, "/".join([*parts, name]), size, is_dir, info.st_mtime_ns // 1_000_000)
 
 
 def version(file: os.stat_result) -> str:
-    """A mark that changes with the content of a file, as far as the file system records changes."""
+    """A value that changes with the content of a file, as far as the file system records changes."""
     return f"{file.st_mtime_ns:x}-{file.st_size:x}"
 
 
-def only_file(there: os.stat_result | None) -> os.stat_result:
-    """The same; `OSError` if there is nothing, or no regular file."""
-    if there is None:
+def require_file(info: os.stat_result | None) -> os.stat_result:
+    """`info`, unchanged. Raises `OSError` if it is None, or does not describe a regular file."""
+    if info is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if not is_file(there):
+    if not is_file(info):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return there
+    return info
 
 
 def same_file(one: os.stat_result, other: os.stat_result | None) -> bool:
@@ -94,5 +95,5 @@ def same_file(one: os.stat_result, other: os.stat_result | None) -> bool:
 
 
 def mebibytes(size: int) -> str:
-    """A number of bytes, for a user."""
+    """A number of bytes as text for a user."""
     return f"{size / 2**20:,.1f} MiB"

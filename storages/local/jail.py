@@ -79,9 +79,8 @@ class Disk:
 
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        future.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # retrieved, for asyncio, if nobody waits for it
+        # Mark an error as retrieved, for asyncio, if nobody waits for it.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
 
     def _result(self, path: str, future: asyncio.Future[T]) -> T:
@@ -136,8 +135,8 @@ class Disk:
         try:
             return FolderHandle(os.open(name, _FOLDER, dir_fd=folder.fd))
         except NotADirectoryError:
-            there = folder.stat(name)
-            if there and stat.S_ISLNK(there.st_mode):
+            info = folder.stat(name)
+            if info and stat.S_ISLNK(info.st_mode):
                 raise UnsafePath(
                     "storage {storage!r}: {path!r}: {problem}", storage=self.name, path=path, problem=_LINK
                 ) from None
@@ -269,13 +268,13 @@ class FolderHandle:
         `old`. A link is not: Linux finds `old` before it locks the folder, and the file gets the new name
         even if `old` was renamed in between.
         """
-        there = to or self
+        target = to or self
         try:
-            _call("renameat2", self.fd, old.encode(), there.fd, new.encode(), _NO_REPLACE)
+            _call("renameat2", self.fd, old.encode(), target.fd, new.encode(), _NO_REPLACE)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            self._link(old, new, there)
+            self._link(old, new, target)
 
     def _link(self, old: str, new: str, to: FolderHandle) -> None:
         """For NFS and other file systems where a rename always replaces."""
@@ -323,11 +322,11 @@ class SharedDescriptor:
             try:
                 return work(self.fd)
             finally:
-                self.give_back()
+                self.release()
 
         return job
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Release the descriptor."""
         with self._lock:
             self._users -= 1
@@ -336,9 +335,9 @@ class SharedDescriptor:
             os.close(self.fd)
 
 
-def is_file(there: os.stat_result) -> bool:
-    """Whether it is a regular file, and not a link, folder, pipe or device."""
-    return stat.S_ISREG(there.st_mode)
+def is_file(info: os.stat_result) -> bool:
+    """Whether `info` describes a regular file, and not a link, folder, pipe or device."""
+    return stat.S_ISREG(info.st_mode)
 
 
 def write_all(fd: int, offset: int, data: bytes | bytearray | memoryview) -> None:

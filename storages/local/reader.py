@@ -64,4 +64,4 @@ class LocalReader(Reader):
         """Close the file, once the last read has ended."""
         file, self._file = self._file, None
         if file:
-            file.give_back()
+            file.release()

@@ -2,15 +2,16 @@
 
 Files on the disk:
 
-    <base>/films/a.mkv                            a finished file
+    <base>/films/a.mkv                               a finished file
     <base>/films/.a.mkv.<task>-<item>.2.partial      the upload of that item by epoch 2
     <base>/films/.a.mkv.<task>-<item>.1.old.partial  the part of epoch 1, fenced by epoch 2
-    <base>/.saveany-storage                       the marker that identifies the disk
-    <base>/.saveany-…                             other reserved names
+    <base>/.saveany-storage                          the marker that identifies the disk
+    <base>/.saveany-…                                other reserved names
 
-Nothing outside the base is ever touched: `storages/jail.py`.
+Nothing outside the base is ever touched: `storages/local/jail.py`.
 
-Fencing. A commit names the part: it renames it to the final name, or links it where every rename replaces.
+Fencing. A commit refers to the part by name: it renames it to the final name, or links it where every rename
+replaces.
 `finished`, and `begin` of a later epoch, first rename every part they find. From then on the commit of the
 earlier writer finds no part and fails, whenever it wakes up. `finished` detects a link that was made before,
 because part and final file are then one inode. The new part is made before old ones are removed: an
@@ -48,7 +49,16 @@ from storages.base import (
     UploadKey,
     Usage,
 )
-from storages.local.files import _entry, fence, listed, only_file, parts_of, same_file, sibling_name, version
+from storages.local.files import (
+    entry_of,
+    fence,
+    listed,
+    parts_of,
+    require_file,
+    same_file,
+    sibling_name,
+    version,
+)
 from storages.local.jail import (
     Disk,
     FolderHandle,
@@ -111,14 +121,14 @@ class LocalStorage(Storage):
         def check() -> Receipt | None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
                 leftovers = [str(part) for part in fence(folder, key)]
-                there = folder.stat(name)
-                if there is None or not is_file(there) or there.st_size != size:
+                info = folder.stat(name)
+                if info is None or not is_file(info) or info.st_size != size:
                     return None
-                if leftovers and not any(same_file(there, folder.stat(part)) for part in leftovers):
+                if leftovers and not any(same_file(info, folder.stat(part)) for part in leftovers):
                     return None
                 folder.unlink(leftovers)
                 folder.sync()  # the earlier worker may have died before it did this
-                return Receipt(final, size, version(there))
+                return Receipt(final, size, version(info))
             return None
 
         return await self.disk.run(final, check)
@@ -170,8 +180,8 @@ class LocalStorage(Storage):
 
         def check() -> Entry | None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, name):
-                there = folder.stat(name)
-                return there and _entry(path.split("/")[:-1], name, there)
+                info = folder.stat(name)
+                return info and entry_of(path.split("/")[:-1], name, info)
             return None
 
         return await self.disk.run(path, check)
@@ -209,26 +219,26 @@ class LocalStorage(Storage):
 
         def rename() -> Receipt:
             with self.disk.parent(path) as (folder, name):
-                file = only_file(folder.stat(name))
-                with self.disk.parent(to, create=True) as (there, new):
-                    self._give_name(folder, name, there, new, replace=replace)
-                    there.sync()
+                file = require_file(folder.stat(name))
+                with self.disk.parent(to, create=True) as (target, new):
+                    self._give_name(folder, name, target, new, replace=replace)
+                    target.sync()
                 folder.sync()
             return Receipt(to, file.st_size, version(file))
 
         return await self.disk.run(path, rename)
 
     def _give_name(
-        self, folder: FolderHandle, name: str, there: FolderHandle, new: str, *, replace: bool
+        self, folder: FolderHandle, name: str, target: FolderHandle, new: str, *, replace: bool
     ) -> None:
-        taken = there.stat(new)
+        taken = target.stat(new)
         if taken and (not replace or not is_file(taken)):
             raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=new)
         try:
             if replace:
-                folder.rename(name, new, there)
+                folder.rename(name, new, target)
             else:
-                folder.publish(name, new, there)
+                folder.publish(name, new, target)
                 folder.unlink([name])  # it was linked, not renamed
         except FileExistsError:
             raise NameTaken(

@@ -43,8 +43,8 @@ class ResumablePart(NamedTuple):
 
     def open(self, folder: FolderHandle, part: PartName, epoch: int) -> int | None:
         """Open the part; None unless it has all bytes in `keep`, a suitable length and no other writer."""
-        there = folder.stat(str(part))
-        if there is None or not self._fits(there) or (part.epoch == epoch and not self.may_be_own):
+        info = folder.stat(str(part))
+        if info is None or not self._fits(info) or (part.epoch == epoch and not self.may_be_own):
             return None
         fd = folder.open(str(part), os.O_RDWR)
         if any(has_hole(fd, start, end) for start, end in self.keep):
@@ -52,10 +52,10 @@ class ResumablePart(NamedTuple):
             return None
         return fd
 
-    def _fits(self, there: os.stat_result) -> bool:
-        if self.size is None or not self.keep or not is_file(there) or there.st_nlink != 1:
+    def _fits(self, info: os.stat_result) -> bool:
+        if self.size is None or not self.keep or not is_file(info) or info.st_nlink != 1:
             return False
-        return max(end for _, end in self.keep) <= there.st_size <= self.size
+        return max(end for _, end in self.keep) <= info.st_size <= self.size
 
 
 class LocalUpload(Upload):
@@ -170,11 +170,11 @@ class LocalUpload(Upload):
 
     def _make_durable(self, fd: int, size: int) -> None:
         """Check the length, release space reserved beyond it, and make the bytes durable."""
-        if (there := os.fstat(fd).st_size) != size:
+        if (found := os.fstat(fd).st_size) != size:
             raise StorageError(
-                "the part must have {size} bytes but has {there}: another program has changed it",
+                "the part must have {size} bytes but has {found}: another program has changed it",
                 size=size,
-                there=there,
+                found=found,
             )
         if size < self._reserved:  # not otherwise: a later claim may be writing to the file
             os.ftruncate(fd, size)
@@ -258,5 +258,5 @@ class LocalUpload(Upload):
         """Close the file. Blocks, because a network disk may write its cache then."""
         file, self._file = self._file, None
         if file:
-            file.give_back()
+            file.release()
         self.over = True

@@ -19,11 +19,11 @@ from saveany.errors import StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from storages.base import Entry
 from storages.chunks import Chunks
+from storages.http_client import HttpClient, as_body
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
-from storages.web import Web, as_body
 
-#: Seconds between two looks at something that takes time: the first pause, and the longest.
+#: Seconds between polls of a slow operation: at first, and at most.
 FIRST_POLL, LAST_POLL = 0.05, 10.0
 #: Seconds after which a remote upload that makes no progress is given up.
 _MAX_STALL: Final = 1800.0
@@ -65,9 +65,9 @@ class FolderListing:
 class OpenloadApi:
     """The API of the service. Raises `FileNotFoundError` for status 404, and errors of the contract."""
 
-    def __init__(self, options: OpenloadOptions, web: Web) -> None:
+    def __init__(self, options: OpenloadOptions, http: HttpClient) -> None:
         self._options = options
-        self._web = web
+        self._http = http
 
     async def call(self, operation: str, /, **parameters: str) -> Any:
         """Call the API; returns the result in the reply."""
@@ -75,14 +75,15 @@ class OpenloadApi:
         query = urlencode(login | parameters)
         return await self._result("GET", f"{self._options.address}/{operation}?{query}")
 
-    async def about(self, operation: str, /, **one: str) -> Mapping[str, Any]:
-        """What a call reports about one id: the value of that key in its result, {} if there is none."""
-        (number,) = one.values()
+    async def details(self, operation: str, /, **parameter: str) -> Mapping[str, Any]:
+        """The result of a call about one id: the value under that id in the reply, {} if there is none. The
+        one `parameter` contains the id."""
+        (id_,) = parameter.values()
         try:
-            reply = await self.call(operation, **one)
+            reply = await self.call(operation, **parameter)
         except FileNotFoundError:
             return {}
-        found = reply.get(number) if isinstance(reply, dict) else None
+        found = reply.get(id_) if isinstance(reply, dict) else None
         return found if isinstance(found, dict) else {}
 
     async def upload(self, url: str, name: str, chunks: Chunks, size: int) -> Any:
@@ -112,22 +113,22 @@ class OpenloadApi:
             reply = await self.call("remotedl/add", url=url, folder=folder)
         except FileNotFoundError:
             raise self._error(
-                StorageError, "the service does not fetch files, or its folder is gone"
+                StorageError, "the service does not fetch files, or the folder for them is gone"
             ) from None
         with self.parsing():
-            number = str(reply["id"])
+            remote_upload = str(reply["id"])
         try:
-            await self._poll(number)
+            await self._poll(remote_upload)
         except BaseException:
             with suppress(StorageError, FileNotFoundError, TimeoutError):  # pstream has no such call
                 async with asyncio.timeout(10):
-                    await self.call("remotedl/remove", id=number)
+                    await self.call("remotedl/remove", id=remote_upload)
             raise
 
-    async def _poll(self, number: str) -> None:
+    async def _poll(self, remote_upload: str) -> None:
         pause, seen, since = FIRST_POLL, None, time.monotonic()
         while True:
-            reply = await self.about("remotedl/status", id=number)
+            reply = await self.details("remotedl/status", id=remote_upload)
             if reply.get("status") == "finished":
                 return
             if reply.get("status") == "error":
@@ -148,8 +149,8 @@ class OpenloadApi:
         headers: Mapping[str, str] | None = None,
         content: AsyncGenerator[bytes, None] | None = None,
     ) -> Any:
-        async with self._web.request(method, url, headers=headers, content=content, slow=True) as response:
-            text = await self._web.text(response)
+        async with self._http.request(method, url, headers=headers, content=content, slow=True) as response:
+            text = await self._http.text(response)
         try:
             reply = json.loads(text)
             status, message = int(reply["status"]), self._quotable(reply.get("msg"))
@@ -166,7 +167,7 @@ class OpenloadApi:
         if status == httpx.codes.FORBIDDEN:
             return self._error(
                 StorageError,
-                "the service replied {reason!r}; correct login and key, if the account owns the file",
+                "the service replied {reason!r}; check login and key, and that the account owns the file",
                 reason=message,
             )
         if status == httpx.codes.UNAVAILABLE_FOR_LEGAL_REASONS:
@@ -181,9 +182,9 @@ class OpenloadApi:
         if response.is_success:
             return self.malformed()
         if response.has_redirect_location:
-            place = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
+            target = response.url.join(response.headers["Location"]).copy_with(userinfo=b"", query=None)
             return self._error(
-                StorageError, "the service redirects to {address}; correct base_url", address=str(place)
+                StorageError, "the service redirects to {address}; correct base_url", address=str(target)
             )
         text = "the service, or a gateway in front of it, replied {status}"
         if status >= 500 or status == 429:
@@ -192,7 +193,7 @@ class OpenloadApi:
 
     @contextmanager
     def parsing(self) -> Iterator[None]:
-        """Parse a reply in this block: one of another form raises `StorageError`."""
+        """Parse a reply in this block: a reply of another form raises `StorageError`."""
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -233,7 +234,7 @@ def parse_listing(reply: Mapping[str, Any]) -> FolderListing:
 
 def _parse_file(reply: Mapping[str, Any]) -> OpenloadFile:
     when = int(reply["created_at"]) if "created_at" in reply else int(reply.get("upload_at") or 0) * 1000
-    number = reply["linkid"] if "linkid" in reply else reply["linkextid"]
+    file_id = reply["linkid"] if "linkid" in reply else reply["linkextid"]
     return OpenloadFile(
-        str(number), NAMES.decode(str(reply["name"])), int(reply["size"]), str(reply.get("link") or ""), when
+        str(file_id), NAMES.decode(str(reply["name"])), int(reply["size"]), str(reply.get("link") or ""), when
     )

@@ -6,5 +6,5 @@ from typing import Final
 
 from storages.names import Encoder
 
-#: What does not survive in the file name of a multipart form everywhere.
+#: Characters that some services change in the file name of a multipart form.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + '\x7f"\\', edges=" ")

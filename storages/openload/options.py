@@ -50,5 +50,5 @@ class OpenloadOptions(StorageOptions):
 
     @property
     def address(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         return (self.base_url or _ADDRESSES[self.flavour]).rstrip("/")

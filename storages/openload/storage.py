@@ -4,8 +4,8 @@ services.
 Every call is a GET request with login and key in its query. Its reply is `{status, msg, result}`, mostly with
 the HTTP status 200 whatever `status` is. Files and folders have ids: a path is resolved folder by folder, and
 the ids of folders are cached. Several files may have the same name: the newest is listed, and a replaced file
-is removed after the new one has its name. A rename names an id, so `finished` can stop a sealed upload only
-if that is not reading the id of its part at the same moment.
+is removed after the new one has its name. A rename refers to the file by id, so `finished` cannot stop a
+sealed upload whose commit has already read the id of its part.
 
 Documentation: https://streamtape.com/api and https://pstream.net/api-documentation.
 """
@@ -24,6 +24,7 @@ import httpx
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Receipt, Services
 from storages.chunks import Chunk, Chunks
+from storages.http_client import HttpClient
 from storages.openload.api import (
     FIRST_POLL,
     LAST_POLL,
@@ -37,7 +38,6 @@ from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
 from storages.parts import RESERVED, split
 from storages.remote import RemoteStorage
-from storages.web import Web
 
 #: Seconds in which the service must list a file that it has received.
 _SETTLE: Final = 60.0
@@ -57,9 +57,9 @@ class OpenloadStorage(RemoteStorage):
 
     def __init__(self, options: OpenloadOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        self._web = Web(options.name, own=options.address, allow=(services or Services()).allow)
+        self._http = HttpClient(options.name, own_url=options.address, allow=(services or Services()).allow)
         self._address = options.address
-        self._api = OpenloadApi(options, self._web)
+        self._api = OpenloadApi(options, self._http)
         self._base = "/" + options.base_path.strip("/")
         self._pulls = options.pull
         self._ids = {"": ""}  # ids of folders, by path on the service; that of the root is empty
@@ -67,74 +67,74 @@ class OpenloadStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        await self._web.reach(self._address)
+        await self._http.reach(self._address)
 
     async def close(self) -> None:
         """Close connections."""
-        await self._web.close()
+        await self._http.close()
 
-    # Paths and ids. A place is a path on the service, from its root.
+    # Paths and ids. A full path starts at the root of the service.
 
-    def _at(self, path: str) -> str:
+    def _full(self, path: str) -> str:
         return f"{self._base}/{path}" if path else self._base
 
-    async def _id(self, place: str) -> str:
+    async def _id(self, full: str) -> str:
         """The id of a folder. Raises `FileNotFoundError`."""
-        if place not in self._ids:
-            above, _, name = place.rpartition("/")
+        if full not in self._ids:
+            above, _, name = full.rpartition("/")
             folders = (await self._listing(above)).folders
             if name not in folders:
-                raise FileNotFoundError(place)
-            self._ids[place] = folders[name]
-        return self._ids[place]
+                raise FileNotFoundError(full)
+            self._ids[full] = folders[name]
+        return self._ids[full]
 
-    async def _listing(self, place: str) -> FolderListing:
+    async def _listing(self, full: str) -> FolderListing:
         """The contents of a folder. Raises `FileNotFoundError`."""
-        remembered = place in self._ids
-        folder = await self._id(place)
+        remembered = full in self._ids
+        folder = await self._id(full)
         try:
             reply = await self._api.call("file/listfolder", **without_empty(folder=folder))
             with self._api.parsing():
                 return parse_listing(reply)
         except FileNotFoundError:
-            if not place:
+            if not full:
                 raise self._api.malformed() from None
             if not remembered:
                 raise
         self._ids = {"": ""}  # the folder was removed, and perhaps made again
-        return await self._listing(place)
+        return await self._listing(full)
 
     async def _files(self, path: str) -> tuple[FolderListing, list[OpenloadFile]]:
         """The contents of the folder of a path, and the files with its name, newest first."""
-        folder, _, name = self._at(path).rpartition("/")
+        folder, _, name = self._full(path).rpartition("/")
         listing = await self._listing(folder)
         return listing, listing.named(name)
 
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        place, _, name = self._at(path).rpartition("/")
+        full, _, name = self._full(path).rpartition("/")
         try:
-            reply = await self._api.call("file/ul", folder=await self._id(place))
+            reply = await self._api.call("file/ul", folder=await self._id(full))
         except FileNotFoundError:
             raise StorageUnavailable(
                 "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
             ) from None
         with self._api.parsing():
             address = str(reply["url"])
-        whole = False
+        complete = False
 
-        async def all_of_it() -> AsyncGenerator[Chunk, None]:
-            nonlocal whole
+        async def noting_the_end() -> AsyncGenerator[Chunk, None]:
+            nonlocal complete
             async for chunk in chunks:
                 yield chunk
-            whole = True
+            complete = True
 
         try:
-            sent = await self._api.upload(address, NAMES.encode(name), all_of_it(), size or 0)
+            sent = await self._api.upload(address, NAMES.encode(name), noting_the_end(), size or 0)
             await self._check(sent, path, NAMES.encode(name), size)
         except BaseException as error:
-            if whole:
+            if complete:
                 await asyncio.shield(self._remove_late(path))
             if isinstance(error, FileNotFoundError):
                 raise StorageUnavailable(
@@ -176,7 +176,7 @@ class OpenloadStorage(RemoteStorage):
         """The details of a new file; waits until the service has them."""
         pause, until = FIRST_POLL, time.monotonic() + _SETTLE
         while time.monotonic() < until:
-            reply = await self._api.about("file/info", file=file)
+            reply = await self._api.details("file/info", file=file)
             if reply.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
                 raise StorageError(
                     "storage {storage!r}: the service could not process {path!r}",
@@ -192,9 +192,12 @@ class OpenloadStorage(RemoteStorage):
         )
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        (before, _, name), (there, _, final) = self._at(path).rpartition("/"), self._at(to).rpartition("/")
+        (folder, _, name), (target_folder, _, final) = (
+            self._full(path).rpartition("/"),
+            self._full(to).rpartition("/"),
+        )
         listing, files = await self._files(path)
-        target = listing if before == there else await self._listing(there)
+        target = listing if folder == target_folder else await self._listing(target_folder)
         if not files:
             raise FileNotFoundError(path)
         taken = target.named(final)
@@ -203,15 +206,15 @@ class OpenloadStorage(RemoteStorage):
         file = files[0]
         if name != final:
             await self._api.call("file/rename", file=file.id, name=NAMES.encode(final))
-        if before != there:
-            await self._move(file, there, name)
+        if folder != target_folder:
+            await self._move(file, target_folder, name)
         await self._remove_all([each for each in taken if each.id != file.id])
 
-    async def _move(self, file: OpenloadFile, there: str, before: str) -> None:
+    async def _move(self, file: OpenloadFile, folder: str, before: str) -> None:
         """Move a file to another folder. In the old one it already has its new name; an error restores the
         name it had `before`."""
         try:
-            await self._api.call("file/move", file=file.id, folder=await self._id(there))
+            await self._api.call("file/move", file=file.id, folder=await self._id(folder))
         except BaseException:
             with suppress(StorageError, FileNotFoundError):
                 await self._api.call("file/rename", file=file.id, name=NAMES.encode(before))
@@ -229,13 +232,13 @@ class OpenloadStorage(RemoteStorage):
 
     async def _make_folder(self, path: str) -> None:
         async with self._folder_lock:
-            await self._make_and_list(self._at(path), path)
+            await self._make_and_list(self._full(path), path)
 
-    async def _make_and_list(self, place: str, path: str) -> FolderListing:
+    async def _make_and_list(self, full: str, path: str) -> FolderListing:
         """The contents of a folder, which is made if it is missing."""
         with suppress(FileNotFoundError):
-            return await self._listing(place)
-        above, _, name = place.rpartition("/")
+            return await self._listing(full)
+        above, _, name = full.rpartition("/")
         if (await self._make_and_list(above, path)).named(name):
             raise StorageError(
                 "storage {storage!r}: {path!r} is a file, but a folder is needed there",
@@ -247,12 +250,12 @@ class OpenloadStorage(RemoteStorage):
             "file/createfolder", name=NAMES.encode(name), **without_empty(pid=parent)
         )
         with self._api.parsing():
-            self._ids[place] = str(reply["folderid"])
+            self._ids[full] = str(reply["folderid"])
         return FolderListing({}, [])
 
     async def _scan(self, path: str) -> list[Entry]:
         try:
-            listing = await self._listing(self._at(path))
+            listing = await self._listing(self._full(path))
         except FileNotFoundError:
             if path and await self._stat(path):
                 raise StorageError(
@@ -305,10 +308,10 @@ class OpenloadStorage(RemoteStorage):
         # The service chooses the name, so the file is fetched to a temporary folder.
         hidden = "/".join(filter(None, [folder, f"{RESERVED}pull-{secrets.token_hex(8)}"]))
         await self._make_folder(hidden)
-        number = await self._id(self._at(hidden))
+        folder_id = await self._id(self._full(hidden))
         try:
-            await self._api.fetch(url, number)
-            fetched = (await self._listing(self._at(hidden))).files
+            await self._api.fetch(url, folder_id)
+            fetched = (await self._listing(self._full(hidden))).files
             if not fetched:
                 raise StorageUnavailable(
                     "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
@@ -319,6 +322,6 @@ class OpenloadStorage(RemoteStorage):
                 "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
             ) from None
         finally:
-            self._ids.pop(self._at(hidden), None)
+            self._ids.pop(self._full(hidden), None)
             with suppress(StorageError, FileNotFoundError):
-                await self._api.call("file/deletefolder", folder=number)
+                await self._api.call("file/deletefolder", folder=folder_id)

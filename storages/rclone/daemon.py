@@ -41,7 +41,7 @@ class RcloneDaemon:
 
     @classmethod
     async def shared(cls, name: str, options: RcloneOptions) -> RcloneDaemon:
-        """The running daemon, or a new one. The caller releases it with `give_back`."""
+        """The running daemon, or a new one. The caller releases it with `release`."""
         settings = repr((options.config_path, options.flags))
         key = (id(asyncio.get_running_loop()), settings)
         daemon = cls._all.get(key)
@@ -91,7 +91,7 @@ class RcloneDaemon:
         except httpx.HTTPError:
             return False
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Release the daemon. It ends when no storage uses it."""
         self._users -= 1
         if self._users <= 0:

@@ -12,12 +12,12 @@ from storages.base import StorageOptions
 from storages.rclone.targets import folders
 
 #: Flags of rclone that a configuration may contain, without those of its backends.
-_GENERAL: Final = (
+_GENERAL_FLAGS: Final = (
     *("bwlimit", "buffer-size", "ca-cert", "checkers", "contimeout", "disable-http2", "fast-list"),
     *("low-level-retries", "multi-thread-cutoff", "multi-thread-streams", "no-check-certificate"),
     *("retries", "timeout", "tpslimit", "tpslimit-burst", "transfers", "use-mmap", "user-agent"),
 )
-_OF_BACKENDS: Final = re.compile(
+_BACKEND_FLAGS: Final = re.compile(
     """--(azureblob|azurefiles|b2|box|cache|chunker|cloudinary|combine|compress|crypt|drime|drive|dropbox|
     fichier|filefabric|filelu|filen|filescom|ftp|gcs|gofile|gphotos|hasher|hdfs|hidrive|http|huaweidrive|
     iclouddrive|imagekit|internetarchive|internxt|jottacloud|koofr|linkbox|local|mailru|mega|netstorage|
@@ -25,8 +25,8 @@ _OF_BACKENDS: Final = re.compile(
     seafile|sftp|shade|sharefile|sia|smb|storj|sugarsync|swift|ulozto|union|webdav|yandex|zoho)-""",
     re.VERBOSE,
 )
-#: Flags for the output of rclone, which nobody reads: they are dropped.
-_SHOWN: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
+#: Flags for the output of rclone, which SaveAny does not read: they are dropped.
+_OUTPUT_FLAGS: Final = re.compile(r"-[Pvq]+|--(progress|verbose|quiet|stats)\b.*")
 
 
 class RcloneOptions(StorageOptions):
@@ -65,11 +65,11 @@ class RcloneOptions(StorageOptions):
                 flags[-1] += f"={word}"
             else:
                 flags.append(word)
-        flags = [flag for flag in flags if not _SHOWN.fullmatch(flag)]
+        flags = [flag for flag in flags if not _OUTPUT_FLAGS.fullmatch(flag)]
         for flag in flags:
-            if flag.partition("=")[0][2:] not in _GENERAL and not _OF_BACKENDS.match(flag):
+            if flag.partition("=")[0][2:] not in _GENERAL_FLAGS and not _BACKEND_FLAGS.match(flag):
                 raise ValueError(
-                    f"{flag} is not allowed; these are: --{', --'.join(_GENERAL)}, and those of a backend, "
-                    "as in --drive-chunk-size=64M"
+                    f"{flag} is not allowed; allowed: --{', --'.join(_GENERAL_FLAGS)}, and flags of "
+                    "backends, such as --drive-chunk-size=64M"
                 )
         return tuple(flags)

@@ -29,14 +29,14 @@ from saveany.net.client import describe
 from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
+from storages.http_client import body
 from storages.names import Encoder
-from storages.one_time_url import offered
+from storages.one_time_url import served_once
 from storages.rclone.daemon import RcloneDaemon
 from storages.rclone.options import RcloneOptions
 from storages.rclone.targets import servers
 from storages.reachability import check_port
 from storages.remote import RemoteStorage
-from storages.web import body
 
 _SILENCE, _SLOW_REPLY = 60.0, 600.0
 _LATE_CHECKS: Final = 6
@@ -55,8 +55,8 @@ class RcloneStorage(RemoteStorage):
 
     def __init__(self, options: RcloneOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
-        # base_path is not part of the remote: rclone would check whether it is a file, and believes so if S3
-        # refuses the login or cannot be reached.
+        # base_path is not part of the remote: rclone would check whether it is a file, and would think that
+        # it is one if S3 refuses the login or cannot be reached.
         self._fs = options.remote if ":" in options.remote else f"{options.remote}:"
         self._base = options.base_path.strip("/")
         self._options = options
@@ -67,7 +67,7 @@ class RcloneStorage(RemoteStorage):
         """Release the daemon."""
         daemon, self._daemon = self._daemon, None
         if daemon:
-            await daemon.give_back()
+            await daemon.release()
 
     async def reach(self) -> None:
         """As in the contract, for remotes that are the user's own servers. Cloud services limit requests."""
@@ -108,14 +108,14 @@ class RcloneStorage(RemoteStorage):
         if "object not found" in text or "directory not found" in text:
             return FileNotFoundError(text)
         kind, advice = StorageUnavailable if status >= 500 else StorageError, ""
-        for words, meaning, what_to_do in _MEANINGS:
+        for words, kind_of_words, advice_for_words in _MEANINGS:
             if any(each in text.lower() for each in words):
-                kind, advice = meaning, what_to_do
+                kind, advice = kind_of_words, advice_for_words
                 break
         return kind(
             "storage {storage!r}: rclone replied: {reply}{advice}",
             storage=self.name,
-            reply=trust.advised(self._quotable(text)),
+            reply=trust.with_advice(self._quotable(text)),
             advice=advice,
         )
 
@@ -125,8 +125,8 @@ class RcloneStorage(RemoteStorage):
             text = text.replace(secret, "…")
         return excerpt(re.sub(r"//[^/\s@]*@", "//…@", text), 300)
 
-    def _at(self, path: str) -> str:
-        """The path on the remote."""
+    def _full(self, path: str) -> str:
+        """The full path on the remote."""
         below = "/".join(map(NAMES.encode, path.split("/")))
         return "/".join(filter(None, [self._base, below]))
 
@@ -134,31 +134,33 @@ class RcloneStorage(RemoteStorage):
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         try:
-            await (self._stream(path, chunks) if size is None else self._offer(path, chunks, size))
+            await (self._stream(path, chunks) if size is None else self._put_by_url(path, chunks, size))
         except BaseException:
             await asyncio.shield(self._remove_late(path))
             raise
 
-    async def _offer(self, path: str, chunks: Chunks, size: int) -> None:
-        async with offered(chunks, size) as offer:
-            request = self._call("operations/copyurl", _UNTIL_RECEIVED, remote=self._at(path), url=offer.url)
+    async def _put_by_url(self, path: str, chunks: Chunks, size: int) -> None:
+        async with served_once(chunks, size) as link:
+            request = self._call("operations/copyurl", _UNTIL_RECEIVED, remote=self._full(path), url=link.url)
             copying = asyncio.create_task(request)
             try:
-                await asyncio.wait([copying, offer.taken], return_when=asyncio.FIRST_COMPLETED)
-                if offer.taken.done():
-                    offer.taken.result()
+                await asyncio.wait([copying, link.sent], return_when=asyncio.FIRST_COMPLETED)
+                if link.sent.done():
+                    link.sent.result()
                 async with asyncio.timeout(_SLOW_REPLY):
                     await copying
             except TimeoutError as error:
                 raise StorageUnavailable(
-                    "storage {storage!r}: rclone does not finish {path!r}", storage=self.name, path=path
+                    "storage {storage!r}: rclone does not finish saving {path!r}",
+                    storage=self.name,
+                    path=path,
                 ) from error
             finally:
                 copying.cancel()
                 await asyncio.gather(copying, return_exceptions=True)
 
     async def _stream(self, path: str, chunks: Chunks) -> None:
-        folder, _, name = self._at(path).rpartition("/")
+        folder, _, name = self._full(path).rpartition("/")
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
@@ -181,27 +183,27 @@ class RcloneStorage(RemoteStorage):
         for _ in range(_LATE_CHECKS):
             await asyncio.sleep(0.05)
             with suppress(StorageError, FileNotFoundError):
-                await self._call("operations/deletefile", remote=self._at(path))
+                await self._call("operations/deletefile", remote=self._full(path))
                 return
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        there = await self._stat(to)
+        taken = await self._stat(to)
         if await self._stat(path) is None:
             raise FileNotFoundError(path)
-        if there and (there.is_dir or not replace):
+        if taken and (taken.is_dir or not replace):
             raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         await self._call_with_two_paths("operations/movefile", path, to)
 
     async def _call_with_two_paths(self, command: str, path: str, to: str) -> None:
         one, other = (
-            {"srcFs": self._fs, "srcRemote": self._at(path)},
-            {"dstFs": self._fs, "dstRemote": self._at(to)},
+            {"srcFs": self._fs, "srcRemote": self._full(path)},
+            {"dstFs": self._fs, "dstRemote": self._full(to)},
         )
         await self._post(command, json=one | other)
 
     async def _remove(self, path: str) -> None:
         try:
-            await self._call("operations/deletefile", remote=self._at(path))
+            await self._call("operations/deletefile", remote=self._full(path))
         except FileNotFoundError:
             return
 
@@ -215,7 +217,7 @@ class RcloneStorage(RemoteStorage):
                     storage=self.name,
                     path=entry.path,
                 )
-        await self._call("operations/mkdir", remote=self._at(path))
+        await self._call("operations/mkdir", remote=self._full(path))
 
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
@@ -223,7 +225,7 @@ class RcloneStorage(RemoteStorage):
             raise StorageError("storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path)
         if path and entry is None:
             raise FileNotFoundError(path)
-        reply = await self._call("operations/list", remote=self._at(path), opt=_PLAIN)
+        reply = await self._call("operations/list", remote=self._full(path), opt=_PLAIN)
         found = []
         for each in reply["list"]:
             name = NAMES.decode(each["Name"])
@@ -231,7 +233,7 @@ class RcloneStorage(RemoteStorage):
         return found
 
     async def _stat(self, path: str) -> Entry | None:
-        reply = await self._call("operations/stat", remote=self._at(path), opt=_PLAIN)
+        reply = await self._call("operations/stat", remote=self._full(path), opt=_PLAIN)
         return _entry(path, reply["item"]) if reply.get("item") else None
 
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -244,7 +246,7 @@ class RcloneStorage(RemoteStorage):
     @asynccontextmanager
     async def _object(self, path: str, start: int, end: int) -> AsyncIterator[httpx.Response]:
         daemon = await self._rcd()
-        url = f"/[{quote(self._fs, safe='')}]/{quote(self._at(path))}"
+        url = f"/[{quote(self._fs, safe='')}]/{quote(self._full(path))}"
         headers = {"Range": range_header(start, end), "Accept-Encoding": "identity"}
         try:
             async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
@@ -277,7 +279,7 @@ _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_SLOW_REPLY)
 _UNTIL_RECEIVED: Final = httpx.Timeout(_SILENCE, read=None)
 _PLAIN: Final = {"noMimeType": True}
 _CHECK_REMOTE: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
-#: Parts of messages of rclone and its services, the errors they mean, and advice. The first match counts.
+#: Words in messages of rclone and its services, the errors they mean, and advice. The first match counts.
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
     (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),
     (("no space", "quota", "insufficient storage"), NoSpace, ""),

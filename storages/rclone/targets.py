@@ -1,4 +1,4 @@
-"""What a remote of rclone leads to: servers, or folders of this machine."""
+"""Resolves a remote of rclone to servers, or to folders of this machine."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _REMOTE: Final = re.compile(
     re.DOTALL,
 )
 _OPTION: Final = re.compile(r""",([\w-]+)(?:=("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:"']*))?""")
-#: Backends that wrap one other remote, and several.
-_ONE: Final = ("alias", "archive", "cache", "chunker", "compress", "crypt", "hasher")
-_SEVERAL: Final = ("combine", "union")
-_DEEPEST: Final = 10
+#: Backends that wrap one other remote, and those that wrap several.
+_WRAP_ONE: Final = ("alias", "archive", "cache", "chunker", "compress", "crypt", "hasher")
+_WRAP_SEVERAL: Final = ("combine", "union")
+_MAX_DEPTH: Final = 10
 #: The default port of backends with the key `host`, and the key with the address in others.
 _PORTS: Final = {"sftp": 22, "ftp": 21, "smb": 445}
 _ADDRESSES: Final = {"webdav": "url", "http": "url", "seafile": "url", "s3": "endpoint"}
 #: Keys that make rclone connect through another program or a proxy.
-_BY_ANOTHER_WAY: Final = ("ssh", "socks_proxy", "http_proxy")
+_INDIRECT: Final = ("ssh", "socks_proxy", "http_proxy")
 Sections = Mapping[str, Mapping[str, str]]
 
 
-class _End(NamedTuple):
+class _InnermostRemote(NamedTuple):
     """A backend that wraps no other remote: its settings, and a path in it."""
 
     keys: Mapping[str, str]
@@ -47,7 +47,7 @@ def folders(remote: str, base: str, config: Path | None) -> list[Path]:
 def servers(remote: str, config: Path | None) -> list[tuple[str, int]]:
     """The hosts and ports that a remote leads to, without those behind a proxy."""
     ends = [end.keys for end in _resolve(remote, _sections(config), 0)]
-    found = [_server(keys) for keys in ends if not any(keys.get(name) for name in _BY_ANOTHER_WAY)]
+    found = [_server(keys) for keys in ends if not any(keys.get(name) for name in _INDIRECT)]
     return [each for each in dict.fromkeys(found) if each]
 
 
@@ -65,25 +65,25 @@ def _server(keys: Mapping[str, str]) -> tuple[str, int] | None:
 
 def _sections(config: Path | None) -> Sections:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    places = [home / "rclone/rclone.conf", Path("~/.rclone.conf").expanduser()]
+    usual = [home / "rclone/rclone.conf", Path("~/.rclone.conf").expanduser()]
     named = config or os.environ.get("RCLONE_CONFIG")
     found = configparser.RawConfigParser(delimiters=("=",), strict=False, default_section="")
     with suppress(OSError, UnicodeError, configparser.Error):  # encrypted, for example
-        found.read([named] if named else [place for place in places if place.is_file()][:1], "utf-8")
+        found.read([named] if named else [path for path in usual if path.is_file()][:1], "utf-8")
     return {name: dict(found[name]) for name in found.sections()}
 
 
-def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[_End]:
+def _resolve(remote: str, sections: Sections, depth: int) -> Iterator[_InnermostRemote]:
     if (found := _REMOTE.fullmatch(remote)) is None:
-        yield _End({"type": "local"}, remote)
+        yield _InnermostRemote({"type": "local"}, remote)
         return
     name, path = found["name"], found["path"]
     keys = _keys(name, sections) | {
         key.replace("-", "_"): _unquoted(value) for key, value in _OPTION.findall(found["options"])
     }
-    if keys.get("type") not in (None, *_ONE, *_SEVERAL):
-        yield _End(keys, path)
-    elif depth < _DEEPEST:
+    if keys.get("type") not in (None, *_WRAP_ONE, *_WRAP_SEVERAL):
+        yield _InnermostRemote(keys, path)
+    elif depth < _MAX_DEPTH:
         for below in _below(keys, path):
             yield from _resolve(below, sections, depth + 1)
 
@@ -101,9 +101,9 @@ def _keys(name: str, sections: Sections) -> dict[str, str]:
 
 def _below(keys: Mapping[str, str], path: str) -> Iterator[str]:
     """The remotes that a remote wraps."""
-    if keys.get("type") in _ONE:
+    if keys.get("type") in _WRAP_ONE:
         yield _join(keys.get("remote", ""), path)
-    elif keys.get("type") in _SEVERAL:
+    elif keys.get("type") in _WRAP_SEVERAL:
         for upstream in keys.get("upstreams", "").split():
             if keys["type"] == "union":
                 yield _join(re.sub(r":(ro|nc|writeback)$", "", upstream), path)

@@ -1,4 +1,4 @@
-"""A bucket: requests to the service, their errors, and what several of them achieve together."""
+"""A bucket: requests to the service, their errors, and operations that take several requests."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from storages.base import (
     UploadKey,
     endless_listing,
 )
+from storages.http_client import HttpClient
 from storages.parts import split
 from storages.s3.errors import BROKEN, MEANINGS, error_code, is_unknown_condition
 from storages.s3.http import session_class
 from storages.s3.objects import NAMES, OWNER, milliseconds, owner_of, version_of
 from storages.s3.options import S3Options, endpoint_url
-from storages.web import Web
 
 #: Larger objects are copied part by part, in parts of this many bytes.
-_COPY: Final = 5 << 30
+_MAX_COPY: Final = 5 << 30
 #: Entries that an empty page of a listing counts for.
 _PAGE: Final = 1000
 
@@ -52,7 +52,7 @@ class S3Bucket:
         self.bucket_name = options.bucket_name
         self.prefix = f"{options.base_path.strip('/')}/" if options.base_path.strip("/") else ""
         self.proxy = proxy
-        self.web = Web(options.name)
+        self.http = HttpClient(options.name)
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._opening = asyncio.Lock()
@@ -82,11 +82,11 @@ class S3Bucket:
 
     async def call(self, operation: str, **arguments: Any) -> Any:
         """Send one request. Raises errors of the contract."""
-        with self.web.activity.request(), self.edge():
+        with self.http.activity.request(), self.translated_errors():
             return await getattr(await self.client(), operation)(Bucket=self.bucket_name, **arguments)
 
     @contextmanager
-    def edge(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Translate errors of the library and the service to those of the contract."""
         try:
             yield
@@ -103,7 +103,7 @@ class S3Bucket:
                 storage=self.name,
                 error=type(error).__name__,
             ) from error
-        except (ValueError, ParamValidationError) as error:  # BotoCore's InvalidRegionError is the first
+        except (ValueError, ParamValidationError) as error:  # botocore's InvalidRegionError is a ValueError
             raise StorageError(
                 "storage {storage!r} cannot work with these options: {reason}",
                 storage=self.name,
@@ -114,19 +114,16 @@ class S3Bucket:
                 "storage {storage!r}: the reply is not from an S3 service; correct endpoint",
                 storage=self.name,
             ) from error
-        except (
-            BotoCoreError,
-            OSError,
-            TimeoutError,
-            RecursionError,
-        ) as error:  # RecursionError: a redirect loop
+        # A loop of redirects raises RecursionError.
+        except (BotoCoreError, OSError, TimeoutError, RecursionError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> StorageUnavailable:
         reason = describe(error)
         if is_offline(error):
             return StorageUnavailable("storage {storage!r}: {reply}", storage=self.name, reply=reason)
-        text = f"the service at {endpoint_url(self.options) or 'Amazon'} cannot be reached, or broke off "
+        service = endpoint_url(self.options) or "Amazon"
+        text = f"the service at {service} cannot be reached, or it closed the connection "
         if not isinstance(error, SSLError):
             return StorageUnavailable(
                 "storage {storage!r}: {problem}({error})",
@@ -134,7 +131,7 @@ class S3Bucket:
                 problem=text,
                 error=type(error).__name__,
             )
-        hint = "" if "certificate" in reason else "; does it speak https? Else write http:// before endpoint"
+        hint = "" if "certificate" in reason else "; if it does not use https, write http:// before endpoint"
         return StorageUnavailable(
             "storage {storage!r}: {problem}({reply}{hint})",
             storage=self.name,
@@ -163,7 +160,7 @@ class S3Bucket:
     async def close(self) -> None:
         """Close connections."""
         await self._stack.aclose()
-        await self.web.close()
+        await self.http.close()
         self._client = None
 
     def key(self, path: str) -> str:
@@ -192,7 +189,7 @@ class S3Bucket:
         """The ids of the unfinished uploads of a key, newest first."""
         try:
             page = await self.call("list_multipart_uploads", Prefix=key)
-        except Fenced:  # rclone replies so if there is none
+        except Fenced:  # the reply of rclone if there is none
             return []
         ours = [each for each in page.get("Uploads") or [] if each["Key"] == key]
         return [each["UploadId"] for each in sorted(ours, key=_initiated, reverse=True)]
@@ -215,17 +212,18 @@ class S3Bucket:
         return Receipt(path, size, version_of(head))
 
     async def complete(self, key: str, upload: str, etags: Mapping[int, str], *, replace: bool) -> str:
-        """Make a multipart upload an object; returns its version, "" if it is gone again.
+        """Complete a multipart upload; returns the version of the object, "" if it is gone again.
         Raises `NameTaken` and `Fenced`."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
         arguments = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
-        await self.unless_taken("complete_multipart_upload", arguments, replace=replace)
+        await self.create("complete_multipart_upload", arguments, replace=replace)
         # Some services (`rclone serve s3`) reply with another ETag than to every later request.
         head = await self.head(key)
         return version_of(head) if head is not None else ""
 
-    async def unless_taken(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
-        """Make an object; returns its version. `NameTaken` if there is one and it must not be replaced."""
+    async def create(self, operation: str, arguments: dict[str, Any], *, replace: bool) -> str:
+        """Make an object; returns its version. Raises `NameTaken` if there is one that must not be
+        replaced."""
         taken = NameTaken(
             "storage {storage!r}: {path!r} already exists",
             storage=self.name,
@@ -263,7 +261,7 @@ class S3Bucket:
             page = await self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **more)
             files, folders = page.get("Contents") or [], page.get("CommonPrefixes") or []
             ends = [each["Key"] for each in files[-1:]] + [each["Prefix"] for each in folders[-1:]]
-            # Some tools make an object whose key ends in a slash for a folder.
+            # Some tools represent a folder by an object whose key ends in a slash.
             shown = [self._file(each) for each in files if not each["Key"].endswith("/")]
             yield max(ends, default="").removeprefix(prefix), [*shown, *map(self._folder, folders)]
             if not page.get("IsTruncated"):
@@ -300,7 +298,7 @@ class S3Bucket:
             raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         origin = {"Bucket": self.bucket_name, "Key": source}
         size: int = head["ContentLength"]
-        if size > _COPY:
+        if size > _MAX_COPY:
             return Receipt(to, size, await self._copy_large(origin, target, size))
         copied = await self.call("copy_object", Key=target, CopySource=origin)
         return Receipt(to, size, version_of(copied.get("CopyObjectResult", {})))
@@ -309,14 +307,14 @@ class S3Bucket:
         made = await self.call("create_multipart_upload", Key=target)
         etags: dict[int, str] = {}
         try:
-            for number, start in enumerate(range(0, size, _COPY), 1):
+            for number, start in enumerate(range(0, size, _MAX_COPY), 1):
                 part = await self.call(
                     "upload_part_copy",
                     Key=target,
                     UploadId=made["UploadId"],
                     PartNumber=number,
                     CopySource=origin,
-                    CopySourceRange=f"bytes={start}-{min(size, start + _COPY) - 1}",
+                    CopySourceRange=f"bytes={start}-{min(size, start + _MAX_COPY) - 1}",
                 )
                 etags[number] = part["CopyPartResult"]["ETag"]
             return await self.complete(target, made["UploadId"], etags, replace=True)
@@ -326,7 +324,7 @@ class S3Bucket:
 
     @property
     def account(self) -> tuple[str, str, str]:
-        """Equal for buckets that one account has at one service."""
+        """Equal for all buckets of one account at one service."""
         return endpoint_url(self.options), self.options.region, self.options.access_key_id
 
 

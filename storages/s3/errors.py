@@ -1,4 +1,4 @@
-"""What the errors of S3 services mean."""
+"""The meanings of errors of S3 services."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ELSEWHERE = "the service redirects to another address, which SaveAny does not f
 MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "NoSuchBucket": (StorageError, "the bucket does not exist; create it, or correct bucket_name"),
     "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),
-    "AccessDenied": (StorageError, f"access denied; {_KEYS}, and what they may do"),
-    "403": (StorageError, f"access denied; {_KEYS}, and what they may do"),
+    "AccessDenied": (StorageError, f"access denied; {_KEYS}, and their permissions"),
+    "403": (StorageError, f"access denied; {_KEYS}, and their permissions"),
     "InvalidAccessKeyId": (StorageError, "the service does not know this access_key_id"),
     "SignatureDoesNotMatch": (StorageError, f"the signature is wrong; {_KEYS}, and region"),
     "AuthorizationHeaderMalformed": (StorageError, "the region is wrong; correct region"),
@@ -33,7 +33,7 @@ MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "308": (StorageError, _ELSEWHERE),
     "TemporaryRedirect": (StorageError, _ELSEWHERE),
     "400": (StorageError, f"the service refuses the request; {_KEYS}, session_token and region"),
-    "PreconditionFailed": (StorageUnavailable, "the file has changed meanwhile"),
+    "PreconditionFailed": (StorageUnavailable, "the file has changed in the meantime"),
     "RequestTimeout": (StorageUnavailable, "the service waited too long for the bytes"),
     "ExpiredToken": (StorageError, "session_token has expired"),
     "QuotaExceeded": (NoSpace, "the quota is used up; free some space"),

@@ -9,8 +9,10 @@ from contextlib import suppress
 
 #: Seconds without progress after which sending a part fails; the library would wait forever.
 STALL = 120.0
-#: Fewer bytes than this are copied into a part; and bytes passed to aiohttp at a time.
-_COPIED, _AT_A_TIME = 64 << 10, 256 << 10
+#: Pieces with fewer bytes than this are copied.
+_MIN_SHARED = 64 << 10
+#: Bytes passed to aiohttp at a time.
+_WRITE_SIZE = 256 << 10
 
 
 class UploadPart:
@@ -18,7 +20,7 @@ class UploadPart:
     signature; aiohttp iterates over it."""
 
     def __init__(self) -> None:
-        self._patience = asyncio.timeout(None)
+        self._timeout = asyncio.timeout(None)
         self._pieces: list[bytearray | memoryview] = []
         self._size = 0
         self._at = 0
@@ -30,7 +32,7 @@ class UploadPart:
         """Append bytes. They are copied if they are few, or if their buffer may change."""
         self._size += len(data)
         last = self._pieces[-1] if self._pieces else None
-        if len(data) >= _COPIED and isinstance(data.obj, bytes):
+        if len(data) >= _MIN_SHARED and isinstance(data.obj, bytes):
             self._pieces.append(data)
         elif isinstance(last, bytearray):
             last += data
@@ -54,15 +56,15 @@ class UploadPart:
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self._between(0, self._size):
-            for offset in range(0, len(piece), _AT_A_TIME):
+            for offset in range(0, len(piece), _WRITE_SIZE):
                 with suppress(RuntimeError):  # the response came before the end of the part
-                    self._patience.reschedule(asyncio.get_running_loop().time() + STALL)
-                yield piece[offset : offset + _AT_A_TIME]
+                    self._timeout.reschedule(asyncio.get_running_loop().time() + STALL)
+                yield piece[offset : offset + _WRITE_SIZE]
 
-    def patience(self) -> asyncio.Timeout:
+    def stall_timeout(self) -> asyncio.Timeout:
         """A timeout that expires if no bytes could be sent for `STALL` seconds."""
-        self._patience = asyncio.timeout(STALL)
-        return self._patience
+        self._timeout = asyncio.timeout(STALL)
+        return self._timeout
 
     def _between(self, start: int, end: int) -> Iterator[memoryview]:
         at = 0

@@ -29,7 +29,7 @@ class S3Reader(Reader):
         key = self._bucket.key(self.path)
         async with self._bucket.body(key, Range=range_header(start, end), IfMatch=self._etag) as body:
             while start < end:
-                with self._bucket.edge():
+                with self._bucket.translated_errors():
                     piece = await body.read(_PIECE)
                 if not piece:
                     return
@@ -37,8 +37,7 @@ class S3Reader(Reader):
                 yield piece
 
     async def _check_unchanged(self) -> None:
-        """Services that ignore If-Match deliver whatever object has the key, so the ETag is checked once
-        more."""
+        """Check the ETag once more: services that ignore If-Match deliver whatever object has the key."""
         head = await self._bucket.head(self._bucket.key(self.path))
         if head is None or head["ETag"] != self._etag:
             raise self.changed()

@@ -35,7 +35,7 @@ from storages.s3.bucket import S3Bucket
 from storages.s3.objects import NAMES, milliseconds
 from storages.s3.options import MIB, S3Options, endpoint_url
 from storages.s3.reader import S3Reader
-from storages.s3.upload import PARTS, S3Upload
+from storages.s3.upload import MAX_PARTS, S3Upload
 
 
 class S3Storage(Storage):
@@ -66,8 +66,8 @@ class S3Storage(Storage):
         return S3Upload(self, self.bucket, key, path, part_size)
 
     def _part_size(self, size: int | None) -> int:
-        """Bytes of a part: no file may have more than `PARTS` of them."""
-        return max(self._smallest_part, -(-(size or 0) // (PARTS * MIB)) * MIB)
+        """Bytes of a part: no file may have more than `MAX_PARTS` of them."""
+        return max(self._smallest_part, -(-(size or 0) // (MAX_PARTS * MIB)) * MIB)
 
     async def _kept(self, key: str, upload: str, keep: Range, part_size: int) -> dict[int, str]:
         """The parts with exactly the bytes in `keep`, as number -> ETag; {} if it has others."""
@@ -75,8 +75,8 @@ class S3Storage(Storage):
         if keep[0] or rest or not count:
             return {}
         parts = await self.bucket.parts(key, upload)
-        right = all(parts.get(number, ("", 0))[1] == part_size for number in range(1, count + 1))
-        return {number: parts[number][0] for number in range(1, count + 1)} if right else {}
+        complete = all(parts.get(number, ("", 0))[1] == part_size for number in range(1, count + 1))
+        return {number: parts[number][0] for number in range(1, count + 1)} if complete else {}
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract. Completes an upload that has all its parts."""
@@ -99,14 +99,14 @@ class S3Storage(Storage):
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract."""
-        key_of_object = self.bucket.key(path)
-        await self.bucket.abort_uploads(key_of_object, await self.bucket.uploads(key_of_object))
+        object_key = self.bucket.key(path)
+        await self.bucket.abort_uploads(object_key, await self.bucket.uploads(object_key))
 
     async def reach(self) -> None:
         """As in the contract."""
         url = endpoint_url(self.bucket.options)
         if url and not (self.bucket.proxy or getproxies()):  # a proxy of the environment is used, too
-            await self.bucket.web.reach(url)
+            await self.bucket.http.reach(url)
 
     async def probe(self) -> None:
         """As in the contract."""
@@ -187,7 +187,7 @@ class S3Storage(Storage):
         """As in the contract: a presigned URL, valid for at most 7 days."""
         client = await self.bucket.client()
         arguments = {"Bucket": self.bucket.bucket_name, "Key": self.bucket.key(path)}
-        with self.bucket.edge():
+        with self.bucket.translated_errors():
             link: str = await client.generate_presigned_url("get_object", arguments, min(seconds, 604_800))
         return link
 

@@ -23,7 +23,7 @@ from storages.s3.part import UploadPart
 from storages.sequential import SequentialUpload
 
 #: Maximum number of parts of a multipart upload, and of those in flight.
-PARTS, AT_ONCE = 10_000, 3
+MAX_PARTS, MAX_IN_FLIGHT = 10_000, 3
 #: Bytes of a part that the service copies.
 _COPY_PART: Final = 256 * MIB
 
@@ -66,17 +66,17 @@ class S3Upload(SequentialUpload):
     async def _send_part(self) -> None:
         await self._open()
         self._number += 1
-        if self._number > PARTS:
+        if self._number > MAX_PARTS:
             raise StorageError(
                 "storage {storage!r}: {path!r} has more than {max_parts} parts; set a larger part_size",
                 storage=self._storage.name,
                 path=self._path,
-                max_parts=PARTS,
+                max_parts=MAX_PARTS,
             )
         part, self._part = self._part, UploadPart()
         self._sent += len(part)
-        while len(self._sending) >= AT_ONCE:
-            await self._settle(asyncio.FIRST_COMPLETED)
+        while len(self._sending) >= MAX_IN_FLIGHT:
+            await self._wait_for_parts(asyncio.FIRST_COMPLETED)
         self._sending.add(asyncio.create_task(self._put(self._number, part)))
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
@@ -92,19 +92,19 @@ class S3Upload(SequentialUpload):
         size, step = head["ContentLength"], max(_COPY_PART, self._part_size)
         for start in range(0, size, step):
             await self._open()
-            while len(self._sending) >= AT_ONCE:
-                await self._settle(asyncio.FIRST_COMPLETED)
+            while len(self._sending) >= MAX_IN_FLIGHT:
+                await self._wait_for_parts(asyncio.FIRST_COMPLETED)
             self._number += 1
             span = start, min(start + step, size)
-            copying = self._copied(self._number, bucket, bucket.key(path), head["ETag"], span, report)
+            copying = self._copy_part(self._number, bucket, bucket.key(path), head["ETag"], span, report)
             self._sending.add(asyncio.create_task(copying))
         while self._sending:
-            await self._settle(asyncio.ALL_COMPLETED)
+            await self._wait_for_parts(asyncio.ALL_COMPLETED)
         self._sent = self._written = size
         if size:
             await self._check_copied(size)
 
-    async def _copied(
+    async def _copy_part(
         self, number: int, origin: S3Bucket, key: str, etag: str, span: Range, report: Callable[[int], None]
     ) -> None:
         start, end = span
@@ -137,18 +137,18 @@ class S3Upload(SequentialUpload):
     async def _create(self) -> None:
         metadata = {OWNER: owner_of(self._key)}
         made = await self._bucket.call("create_multipart_upload", Key=self._object, Metadata=metadata)
-        with self._bucket.edge():
+        with self._bucket.translated_errors():
             self._upload = made["UploadId"]
 
     async def _put(self, number: int, part: UploadPart) -> None:
-        with self._bucket.edge():
-            async with part.patience():
+        with self._bucket.translated_errors():
+            async with part.stall_timeout():
                 response = await self._bucket.call(
                     "upload_part", Key=self._object, UploadId=self._upload, PartNumber=number, Body=part
                 )
             self._etags[number] = response["ETag"]
 
-    async def _settle(self, until: str) -> None:
+    async def _wait_for_parts(self, until: str) -> None:
         done, self._sending = await asyncio.wait(self._sending, return_when=until)
         for task in done:
             task.result()
@@ -156,14 +156,14 @@ class S3Upload(SequentialUpload):
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract: the parts that the service has, from the first one without a gap."""
         count = sum(1 for _ in takewhile(lambda number: number in self._etags, range(1, self._number + 1)))
-        there = min(count, self._sent // self._part_size) * self._part_size  # the last part may be shorter
-        return ((0, there),) if there else ()
+        durable = min(count, self._sent // self._part_size) * self._part_size  # the last part may be shorter
+        return ((0, durable),) if durable else ()
 
     async def _finish(self, size: int) -> None:
         if len(self._part):
             await self._send_part()
         while self._sending:
-            await self._settle(asyncio.ALL_COMPLETED)
+            await self._wait_for_parts(asyncio.ALL_COMPLETED)
 
     async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         """An object that an earlier attempt of this same upload has made counts as its commit."""
@@ -188,7 +188,7 @@ class S3Upload(SequentialUpload):
             return await self._bucket.complete(self._object, self._upload, self._etags, replace=replace)
         # An empty file has no part.
         arguments = {"Key": self._object, "Body": b"", "Metadata": {OWNER: owner_of(self._key)}}
-        return await self._bucket.unless_taken("put_object", arguments, replace=replace)
+        return await self._bucket.create("put_object", arguments, replace=replace)
 
     async def _remove(self) -> None:
         if self._upload:

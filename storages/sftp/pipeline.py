@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import asyncssh
@@ -42,42 +42,41 @@ class FileWriter:
     """A file that is being written. Bytes that the server has not confirmed may be missing, even before the
     end of the file: some servers write in any order."""
 
-    def __init__(self, file: asyncssh.SFTPClientFile, start: int, most: int) -> None:
+    def __init__(self, file: asyncssh.SFTPClientFile, start: int, max_write: int) -> None:
         self._file = file
-        self._most = most  # bytes of one write
-        self.there = start  # bytes that the server has confirmed, without a gap
+        self._max_write = max_write  # bytes
+        self.confirmed = start  # bytes that the server has confirmed, without a gap
 
-    async def take(self, chunks: Chunks) -> None:
+    async def write_all(self, chunks: Chunks) -> None:
         """Write all chunks."""
-        async with aclosing(pipelined(self._writes(chunks), self._most)) as written:
+        async with aclosing(pipelined(self._writes(chunks), self._max_write)) as written:
             async for size in written:
-                self.there += size
+                self.confirmed += size
 
     async def _writes(self, chunks: Chunks) -> AsyncGenerator[Coroutine[Any, Any, int], None]:
-        at = self.there
+        at = self.confirmed
         async for chunk in chunks:
             view = memoryview(chunk)
-            for start in range(0, len(view), self._most):
-                piece = bytes(view[start : start + self._most])
+            for start in range(0, len(view), self._max_write):
+                piece = bytes(view[start : start + self._max_write])
                 yield self._file.write(piece, at)
                 at += len(piece)
 
     async def flush(self) -> int:
-        """Flush to the server's disk, if the server can; returns the number of bytes before."""
-        there = self.there
-        try:
+        """Flush to the server's disk, if the server can; returns the number of bytes that the server had
+        confirmed before."""
+        confirmed = self.confirmed
+        with suppress(asyncssh.SFTPOpUnsupported):
             await asyncio.wait_for(self._file.fsync(), SLOW_REPLY)
-        except asyncssh.SFTPOpUnsupported:
-            return there
-        return there
+        return confirmed
 
 
 async def reads_of(
-    file: asyncssh.SFTPClientFile, start: int, end: int, most: int
+    file: asyncssh.SFTPClientFile, start: int, end: int, max_read: int
 ) -> AsyncGenerator[Coroutine[Any, Any, tuple[int, int, bytes]], None]:
-    """Reads of the bytes from `start` to `end`, `most` bytes each."""
-    for at in range(start, end, most):
-        yield _read_piece(file, at, min(most, end - at))
+    """Reads of the bytes from `start` to `end`, `max_read` bytes each."""
+    for at in range(start, end, max_read):
+        yield _read_piece(file, at, min(max_read, end - at))
 
 
 async def _read_piece(file: asyncssh.SFTPClientFile, at: int, size: int) -> tuple[int, int, bytes]:

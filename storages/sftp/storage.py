@@ -24,7 +24,7 @@ from storages.remote import RemoteStorage
 from storages.sftp.options import SftpOptions
 from storages.sftp.pipeline import CONNECT, SILENCE, SLOW_REPLY, FileWriter, open_file, pipelined, reads_of
 
-_SHORT: Final = 1.0  # seconds without a reply after which `reach` tries a new connection
+_PING_SECONDS: Final = 1.0  # seconds without a reply after which `reach` tries a new connection
 
 
 _PIECE: Final = 1 << 20  # maximum bytes of one read or write; a server may allow fewer
@@ -46,7 +46,7 @@ class SftpStorage(RemoteStorage):
     def __init__(self, options: SftpOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._options = options
-        self._known = (services or Services()).scratch / "known_hosts" / options.name
+        self._known_hosts = (services or Services()).scratch / "known_hosts" / options.name
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
         self._opening = asyncio.Lock()
@@ -60,7 +60,7 @@ class SftpStorage(RemoteStorage):
     ) -> AsyncIterator[asyncssh.SFTPClient]:
         """The client, for at most `seconds`. Errors in the block become those of the contract. After one that
         shows a dead connection, the next call connects again."""
-        with self._edge(path):
+        with self._translated_errors(path):
             sftp = await self._sftp()
             try:
                 async with asyncio.timeout(seconds):
@@ -81,7 +81,7 @@ class SftpStorage(RemoteStorage):
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
         options = self._options
-        trusted = options.host_key or (self._known.read_text() if self._known.exists() else "")
+        trusted = options.host_key or (self._known_hosts.read_text() if self._known_hosts.exists() else "")
         line = f"* {trusted.strip()}\n".encode() if trusted else None
         connection = await asyncssh.connect(
             options.host,
@@ -96,8 +96,8 @@ class SftpStorage(RemoteStorage):
             encryption_algs=_CIPHERS,
         )
         if not trusted and (key := connection.get_server_host_key()):
-            self._known.parent.mkdir(parents=True, exist_ok=True)
-            self._known.write_bytes(key.export_public_key())
+            self._known_hosts.parent.mkdir(parents=True, exist_ok=True)
+            self._known_hosts.write_bytes(key.export_public_key())
         return connection
 
     def _keys(self) -> Sequence[asyncssh.SSHKeyPair] | None:
@@ -113,7 +113,7 @@ class SftpStorage(RemoteStorage):
             ) from error
 
     @contextmanager
-    def _edge(self, path: str) -> Iterator[None]:
+    def _translated_errors(self, path: str) -> Iterator[None]:
         """Translate errors of the library to those of the contract, or to `FileNotFoundError`."""
         where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
         try:
@@ -140,19 +140,19 @@ class SftpStorage(RemoteStorage):
 
     async def reach(self) -> None:
         """As in the contract."""
-        asking = asyncio.create_task(self._ask())
-        done, _ = await asyncio.wait([asking], timeout=_SHORT)
+        ping = asyncio.create_task(self._ping())
+        done, _ = await asyncio.wait([ping], timeout=_PING_SECONDS)
         if done:
-            await asking
+            await ping
             return
-        # On a slow line the reply may only wait behind others, which must not be aborted for that.
-        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # On a slow connection the reply may be queued behind others, which must not be aborted.
+        ping.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             await check_port(self.name, self._options.host, self._options.port, greets=True)
         finally:
-            asking.cancel()
+            ping.cancel()
 
-    async def _ask(self) -> None:
+    async def _ping(self) -> None:
         async with self._session("", None) as sftp:
             await sftp.realpath(".")
 
@@ -170,16 +170,16 @@ class SftpStorage(RemoteStorage):
             self._session(path, None) as sftp,
             open_file(sftp, self._full(path), "r+b" if offset else "wb") as file,
         ):
-            most = min(_PIECE, sftp.limits.max_write_len)
+            max_write = min(_PIECE, sftp.limits.max_write_len)
             if offset:
                 await asyncio.wait_for(file.truncate(offset), SILENCE)
-            self._puts[path] = put = FileWriter(file, offset, most)
+            self._puts[path] = put = FileWriter(file, offset, max_write)
             try:
-                await put.take(chunks)
+                await put.write_all(chunks)
                 await put.flush()
-            except asyncssh.SFTPFailure:  # OpenSSH reports a full disk by this, too
+            except asyncssh.SFTPFailure:  # OpenSSH also raises this when the disk is full
                 free = (await self._disk(path)).free
-                if free is not None and free < most:
+                if free is not None and free < max_write:
                     raise NoSpace(
                         "storage {storage!r}: {problem}", storage=self.name, problem=_FULL
                     ) from None
@@ -191,11 +191,11 @@ class SftpStorage(RemoteStorage):
         put = self._puts.get(path)
         if put is None:
             return await super()._durable(path)
-        with self._edge(path):
+        with self._translated_errors(path):
             try:
                 return await put.flush()
             except ValueError:  # the library raises this if the file was closed meanwhile
-                return put.there
+                return put.confirmed
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         old, new = self._full(path), self._full(to)
@@ -230,8 +230,8 @@ class SftpStorage(RemoteStorage):
                 await sftp.makedirs(full, exist_ok=True)
             except (asyncssh.SFTPFailure, asyncssh.SFTPNotADirectory, asyncssh.SFTPNoSuchFile) as error:
                 raise StorageError(
-                    "storage {storage!r}: {path!r}: the server makes no folder here; does a file "
-                    "have its name?",
+                    "storage {storage!r}: {path!r}: the server cannot make this folder; is there a file "
+                    "with its name?",
                     storage=self.name,
                     path=path,
                 ) from error
@@ -244,7 +244,7 @@ class SftpStorage(RemoteStorage):
                     found.append(each)
                     if len(found) > MAX_ENTRIES:
                         raise endless_listing(self.name, path)
-            except asyncssh.SFTPFailure:  # OpenSSH reports a file in place of a folder by this
+            except asyncssh.SFTPFailure:  # OpenSSH raises this if a file is in place of the folder
                 raise StorageError(
                     "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
                 ) from None
@@ -263,8 +263,8 @@ class SftpStorage(RemoteStorage):
     async def _read(self, file: Entry, start: int, end: int) -> AsyncGenerator[bytes, None]:
         path = file.path
         async with self._session(path, None) as sftp, open_file(sftp, self._full(path), "rb") as opened:
-            most = min(_PIECE, sftp.limits.max_read_len)
-            async with aclosing(pipelined(reads_of(opened, start, end, most), most)) as pieces:
+            max_read = min(_PIECE, sftp.limits.max_read_len)
+            async with aclosing(pipelined(reads_of(opened, start, end, max_read), max_read)) as pieces:
                 async for at, wanted, piece in pieces:
                     if len(piece) < wanted:
                         raise StorageUnavailable(

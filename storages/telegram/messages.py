@@ -1,4 +1,4 @@
-"""What a storage asks of Telegram: parts of files, and messages made of them."""
+"""Parts of files, messages with files, and the interface through which a storage sends them to Telegram."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Document:
     mime_type: str
     caption: str
     md5: str = ""  # of a small file, if known
-    video: Video | None = None  # to be shown as a video
+    video: Video | None = None  # if Telegram is to show it as a video
 
 
 class MessageSender(Protocol):

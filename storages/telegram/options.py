@@ -20,7 +20,7 @@ class TelegramStorageOptions(StorageOptions):
     """Options of a `telegram` storage."""
 
     chat_id: str | int = Field(
-        description="Where files go: -100… of a channel or group, @name, the id of a person who has started "
+        description="Where files go: -100… of a channel or group, @name, the id of a user who has started "
         "the bot, `me` for the Saved Messages of a user account, or `*` for the chat whose id each path "
         "begins with.",
         examples=[-1001234567890],
@@ -39,7 +39,7 @@ class TelegramStorageOptions(StorageOptions):
         default=0,
         ge=0,
         description="Larger files become several messages, name.001 and so on, which `cat` joins. 0: only "
-        "what is larger than the account may send.",
+        "files that are larger than the account may send.",
     )
     skip_large: bool = Field(
         default=False,

@@ -25,10 +25,10 @@ from storages.base import (
     Range,
     Receipt,
     Services,
+    Storage,
     Upload,
     UploadKey,
 )
-from storages.base import Storage as Contract
 from storages.parts import split
 from storages.telegram.messages import ALBUM, Document, DocumentPart, FloodWait, MessageSender, Target
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
@@ -44,13 +44,13 @@ _CANCEL_SECONDS: Final = 1.0
 #: Paths and messages that are kept in memory; and uploads whose MD5 and video properties are.
 _MAX_SENT: Final = 1000
 _MAX_UPLOADS: Final = 100
-_CHAT: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
-_ANYBODY: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
+_CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
+_CHAT_ID: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class TelegramStorage(Contract):
+class TelegramStorage(Storage):
     """Sends files to a chat."""
 
     capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True, albums=True)
@@ -61,7 +61,7 @@ class TelegramStorage(Contract):
         services = services or Services()
         self._sender: MessageSender | None = services.message_sender
         self._scratch = services.scratch
-        self._pace = MessagePace(options.rate_limit, options.rate_burst)
+        self._throttle = MessageThrottle(options.rate_limit, options.rate_burst)
         # The last messages of this process: message ids by random id, and random ids by path.
         self._messages: dict[int, int] = {}
         self._sent: dict[str, tuple[Target, list[int]]] = {}
@@ -79,7 +79,7 @@ class TelegramStorage(Contract):
         return self._sender
 
     @contextmanager
-    def edge(self, path: str = "") -> Iterator[None]:
+    def translated_errors(self, path: str = "") -> Iterator[None]:
         """Translate errors of Telegram to those of the contract."""
         where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
         try:
@@ -96,14 +96,14 @@ class TelegramStorage(Contract):
         *folders, name = split(path)
         options = self._options
         if options.chat_id == FROM_PATH:
-            if not (folders and _ANYBODY.fullmatch(folders[0])):
+            if not (folders and _CHAT_ID.fullmatch(folders[0])):
                 raise StorageError(
                     "storage {storage!r}: {path!r} must begin with the id of a chat",
                     storage=self.name,
                     path=path,
                 )
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
-        if options.chat_in_path and folders and _CHAT.fullmatch(folders[0]):
+        if options.chat_in_path and folders and _CHAT_FOLDER.fullmatch(folders[0]):
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         target = Target(options.account, str(options.chat_id), options.topic)
         return Destination(target, "/".join(folders), name)
@@ -128,12 +128,12 @@ class TelegramStorage(Contract):
         return TelegramUpload(self, path, volumes, VideoProbe(shown, size, self._scratch))
 
     async def _volumes(self, key: UploadKey, path: str, size: int) -> list[Volume]:
-        with self.edge(path):
+        with self.translated_errors(path):
             largest = await self.message_sender.largest(self.destination(path).target)
         if size > largest and self._options.skip_large:
             raise StorageError(
                 "storage {storage!r}: {path!r} has {size} bytes, and the account may send "
-                "{largest}; skip_large says not to split it",
+                "{largest}; skip_large forbids splitting it",
                 storage=self.name,
                 path=path,
                 size=size,
@@ -145,7 +145,7 @@ class TelegramStorage(Contract):
 
     async def upload_part(self, path: str, part: DocumentPart) -> None:
         """Upload one part of a file."""
-        with self.edge(path):
+        with self.translated_errors(path):
             await self.message_sender.upload(self.destination(path).target, part)
 
     def note_properties(self, volume: Volume, md5: str, video: Video | None) -> None:
@@ -170,13 +170,12 @@ class TelegramStorage(Contract):
         for start in range(0, len(messages), ALBUM):
             sending = asyncio.create_task(self._send_album(target, messages[start : start + ALBUM]))
             try:
-                with self.edge(first):
+                with self.translated_errors(first):
                     if not await asyncio.shield(sending):
                         return False
             except asyncio.CancelledError:
-                await asyncio.wait(
-                    {sending}, timeout=_CANCEL_SECONDS
-                )  # to know the ids of messages that must be deleted
+                # The ids are needed to delete the messages.
+                await asyncio.wait({sending}, timeout=_CANCEL_SECONDS)
                 sending.cancel()
                 raise
         return True
@@ -190,23 +189,23 @@ class TelegramStorage(Contract):
     async def send_paced(self, path: str, volumes: Sequence[Volume]) -> bool:
         """Send a file within the rate limit; False if Telegram lacks some of its parts."""
         for _ in range(0, len(volumes), ALBUM):
-            await self._pace.wait()
+            await self._throttle.wait()
         return await self._send({path: self._documents(path, volumes)})
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
-        """As in the contract. Sends the message again, which Telegram ignores if it was sent before. So the
-        commit is done now, if it was not and Telegram has all parts of an earlier claim."""
-        if not size or not await self._sent_by_any([AlbumFile(key, final, size, None)]):
+        """As in the contract. Sends the message again, which Telegram ignores if it was sent before. This
+        completes the commit of an earlier claim whose parts Telegram still has."""
+        if not size or not await self._send_latest([AlbumFile(key, final, size, None)]):
             return None
         return self.receipt(final, size)
 
-    async def _sent_by_any(self, members: Sequence[AlbumFile]) -> bool:
-        """Send the files as this claim has uploaded them, or the latest one of which all parts exist; False
-        if there is none."""
-        latest = members[0].key.epoch
+    async def _send_latest(self, album: Sequence[AlbumFile]) -> bool:
+        """Send the files as this claim has uploaded them, or else the latest earlier one whose parts Telegram
+        still has; False if there is none."""
+        latest = album[0].key.epoch
         for epoch in range(latest, max(0, latest - _EPOCHS), -1):
             files = {}
-            for each in members:
+            for each in album:
                 volumes = await self._volumes(replace(each.key, epoch=epoch), each.path, each.size)
                 files[each.path] = self._documents(each.path, volumes, each.caption)
             if await self._send(files):
@@ -217,11 +216,11 @@ class TelegramStorage(Contract):
         """As in the contract, with one album for each chat, and one for each file of several volumes."""
         albums: dict[object, list[AlbumFile]] = {}
         for each in files:
-            alone = len(await self._volumes(each.key, each.path, each.size)) > 1
-            albums.setdefault(each.path if alone else self.destination(each.path).target, []).append(each)
+            split_up = len(await self._volumes(each.key, each.path, each.size)) > 1
+            albums.setdefault(each.path if split_up else self.destination(each.path).target, []).append(each)
         for album in albums.values():
-            await self._pace.wait()
-            if not await self._sent_by_any(album):
+            await self._throttle.wait()
+            if not await self._send_latest(album):
                 return None
         return [self.receipt(each.path, each.size) for each in files]
 
@@ -231,7 +230,7 @@ class TelegramStorage(Contract):
 
     async def probe(self) -> None:
         """Check that the account sees the chat. Sends nothing, because every member would see it."""
-        with self.edge():
+        with self.translated_errors():
             if self._options.chat_id == FROM_PATH:
                 await self.message_sender.largest(Target(self._options.account, ""))
             else:
@@ -239,7 +238,7 @@ class TelegramStorage(Contract):
 
     async def reach(self) -> None:
         """As in the contract: check that the sending account is connected. Sends no request to Telegram."""
-        with self.edge():
+        with self.translated_errors():
             await self.message_sender.reach(self._options.account, user=self._options.chat_id == "me")
 
     async def stat(self, path: str) -> Entry | None:
@@ -260,7 +259,7 @@ class TelegramStorage(Contract):
         split(path)
         target, ids = self._sent_for(path)
         if ids:
-            with self.edge(path):
+            with self.translated_errors(path):
                 await self.message_sender.delete(target, ids)
             self._sent.pop(path, None)
 
@@ -269,25 +268,25 @@ class TelegramStorage(Contract):
         return target, [self._messages[each] for each in random_ids if each in self._messages]
 
 
-class MessagePace:
+class MessageThrottle:
     """Limits the messages per second, as Telegram requires of bots."""
 
     def __init__(self, seconds: float, burst: int) -> None:
         self._seconds = seconds
-        self._room = seconds * (burst - 1)
+        self._burst_seconds = seconds * (burst - 1)
         self._next = 0.0  # monotonic
         self._lock = asyncio.Lock()
 
     async def wait(self) -> None:
         """Wait until the next message may be sent."""
         async with self._lock:
-            await asyncio.sleep(max(0.0, self._next - self._room - time.monotonic()))
+            await asyncio.sleep(max(0.0, self._next - self._burst_seconds - time.monotonic()))
             self._next = max(self._next, time.monotonic()) + self._seconds
 
 
 def _for_album(documents: list[Document]) -> list[Document]:
-    """The documents for one album. Telegram does not mix videos and files, so beside files a video becomes
-    one."""
+    """The documents for one album. Telegram does not mix videos and other files, so in an album with other
+    files a video is sent as a file, too."""
     if all(each.video for each in documents):
         return documents
     return [replace(each, video=None) for each in documents]

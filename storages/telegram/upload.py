@@ -13,14 +13,14 @@ from storages.base import (
 from storages.chunks import Chunk
 from storages.sequential import SequentialUpload
 from storages.telegram.messages import PART
+from storages.telegram.volumes import Volume
 from storages.video import Video, VideoProbe
 
 if TYPE_CHECKING:
     from storages.telegram.storage import TelegramStorage
-from storages.telegram.volumes import Volume
 
 #: Parts of one file in flight.
-_AT_ONCE: Final = 16
+_MAX_IN_FLIGHT: Final = 16
 
 
 class TelegramUpload(SequentialUpload):
@@ -60,8 +60,7 @@ class TelegramUpload(SequentialUpload):
         await self._end_volume(await self._probe.video())
 
     async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
-        """Send the messages; of more than ten volumes, ten appear at a time. Nothing is replaced: messages
-        have no names."""
+        """Send the messages, at most ten at a time. Nothing is replaced: messages have no names."""
         if not await self._storage.send_paced(path, self._volumes):
             raise self._error("Telegram has lost parts of {path!r}; the next attempt sends them again")
         return self._storage.receipt(path, size)
@@ -71,7 +70,7 @@ class TelegramUpload(SequentialUpload):
         self._probe.close()
 
     async def _remove(self) -> None:
-        return  # Telegram forgets parts that nobody sends
+        return  # Telegram removes parts that are not sent
 
 
 @dataclass(slots=True)
@@ -101,8 +100,8 @@ class VolumeUpload:
         if not self.volume.big:
             self.md5.update(piece)
         if len(self._filling) == PART or self.full:
-            while len(self._tasks) >= _AT_ONCE:
-                await self._settle()
+            while len(self._tasks) >= _MAX_IN_FLIGHT:
+                await self._wait_for_part()
             part = self.volume.part(self._number, bytes(self._filling))
             self._tasks.add(asyncio.create_task(self.storage.upload_part(self.path, part)))
             self._filling.clear()
@@ -112,9 +111,9 @@ class VolumeUpload:
     async def wait_for_all(self) -> None:
         """Wait until Telegram has every part."""
         while self._tasks:
-            await self._settle()
+            await self._wait_for_part()
 
-    async def _settle(self) -> None:
+    async def _wait_for_part(self) -> None:
         """Wait for the next part; raises its error if it failed."""
         done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for error in [task.exception() for task in done]:

@@ -1,4 +1,4 @@
-"""Files as Telegram takes them: in volumes no larger than an account may send."""
+"""Files split into volumes that an account may send."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Volume:
 
     @property
     def file(self) -> int:
-        """The number under which parts are uploaded; each claim has another one."""
+        """The id of the uploaded file; it differs between claims."""
         return _number(f"{self._piece} {self.key.epoch}")
 
     @property
@@ -57,7 +57,7 @@ class Volume:
 
     @property
     def _piece(self) -> str:
-        """Identifies these bytes of the file, also if other limits split it differently."""
+        """Identifies these bytes of the file, even if other limits split it differently."""
         return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}"
 
     def part(self, number: int, data: bytes) -> DocumentPart:

@@ -209,14 +209,14 @@ class TakeoverTests(SuiteBase):
                 return False
             return True
 
-        async def look(item: int, name: str) -> bool:
+        async def finish(item: int, name: str) -> bool:
             await ticks(rng.randrange(6))
             return await second.finished(key(2, item=item), name, name, 1) is not None
 
         for item in range(100):
             async with await first.begin(key(1, item=item), f"{item}", 1) as upload:
                 await upload.write(0, b"x")
-                committed, finished = await asyncio.gather(commit(upload, f"{item}"), look(item, f"{item}"))
+                committed, finished = await asyncio.gather(commit(upload, f"{item}"), finish(item, f"{item}"))
                 assert committed == finished
                 if not finished:
                     await second.discard(key(2, item=item), f"{item}")

@@ -17,16 +17,17 @@ class Credentials(httpx.Auth):
         login = options.username, options.password.get_secret_value()
         self._known = {"digest": httpx.DigestAuth(*login), "basic": httpx.BasicAuth(*login)}
         self._scheme = options.auth
-        self._anyone = not options.username
+        self._anonymous = not options.username
 
     @property
-    def settled(self) -> bool:
-        """Whether no request can be challenged; a Digest nonce can expire at any time."""
-        return self._anyone or self._scheme == "basic"
+    def is_preemptive(self) -> bool:
+        """Whether every request already contains all that the server needs. Digest does not: its nonce can
+        expire at any time."""
+        return self._anonymous or self._scheme == "basic"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """As in `httpx.Auth`."""
-        if self._anyone:
+        if self._anonymous:
             yield request
             return
         if self._scheme == "auto":

@@ -4,12 +4,12 @@ A file is written as a part and moved, which every server supports. Tests with m
 nginx showed:
 
 - A MOVE with `Overwrite: T` onto a folder removes the folder and its contents, so the target is checked
-first. - No server checks and moves in one step: two concurrent commits to a free name may both succeed (no
+  first.
+- No server checks and moves in one step: two concurrent commits to a free name may both succeed (no
   `exclusive`).
 - rclone replies 403 if the source of a MOVE does not exist.
-- A PUT that is cut off leaves a shorter file (except in nginx); some servers take a PUT with Content-Range
-for
-  a whole file.
+- A PUT that is cut off leaves a shorter file (except in nginx); some servers treat a PUT with Content-Range
+  as a whole file.
 - Apache redirects requests for a folder without a slash at the end (mod_dir).
 """
 
@@ -28,9 +28,9 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
+from storages.http_client import HttpClient, as_body
 from storages.parts import is_reserved
 from storages.remote import RemoteStorage
-from storages.web import Web, as_body
 from storages.webdav.auth import Credentials
 from storages.webdav.names import encode_name
 from storages.webdav.options import WebdavOptions
@@ -47,21 +47,21 @@ class WebdavStorage(RemoteStorage):
     def __init__(self, options: WebdavOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._login = Credentials(options)
-        self._web = Web(options.name, self._login)
+        self._http = HttpClient(options.name, self._login)
         self._url = options.url
         self._base = [part for part in options.base_path.split("/") if part]
-        self._folders: set[str] = set()  # URLs of folders that were there
-        self._aborted: set[str] = set()  # files whose PUT was broken off
+        self._folders: set[str] = set()  # URLs of folders that are known to exist
+        self._aborted: set[str] = set()  # paths of files whose PUT was aborted
 
     async def reach(self) -> None:
         """As in the contract."""
-        await self._web.reach(self._url)
+        await self._http.reach(self._url)
 
     async def close(self) -> None:
         """Close connections."""
-        await self._web.close()
+        await self._http.close()
 
-    def _at(self, path: str, *, folder: bool = False) -> str:
+    def _encoded_url(self, path: str, *, folder: bool = False) -> str:
         below = [encode_name(part) for part in path.split("/")] if path else []
         return _join(self._url, [*self._base, *below]) + ("/" if folder else "")
 
@@ -71,7 +71,7 @@ class WebdavStorage(RemoteStorage):
         Names with a backslash are always encoded: some servers take it for a slash, which could lead outside
         the base folder.
         """
-        ours = self._at(path)
+        ours = self._encoded_url(path)
         if "\\" in path:
             return ours
         below = [encode_name(part) if is_reserved(part) else part for part in path.split("/") if part]
@@ -88,13 +88,13 @@ class WebdavStorage(RemoteStorage):
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
-        if not self._login.settled:
+        if not self._login.is_preemptive:
             # A stream cannot be sent again after a login challenge, so a DELETE of the part, which does not
             # exist yet, triggers it first. A read might be allowed without a login.
-            await self._do("DELETE", self._at(path), also=range(402, 412))
+            await self._do("DELETE", self._encoded_url(path), expected=range(402, 412))
         headers = {} if size is None else {"Content-Length": str(size)}
         try:
-            await self._send("PUT", self._at(path), headers, content=as_body(chunks))
+            await self._send("PUT", self._encoded_url(path), headers, content=as_body(chunks))
         except BaseException:
             self._aborted.add(path)
             raise
@@ -103,9 +103,9 @@ class WebdavStorage(RemoteStorage):
         if replace and await self._stat(path) is None:
             raise FileNotFoundError(path)  # rclone removes the target before it checks the source
         try:
-            there = await self._stat(to)
-            if there and (there.is_dir or not replace):
-                raise self._taken(to)
+            taken = await self._stat(to)
+            if taken and (taken.is_dir or not replace):
+                raise self._name_taken(to)
             await self._transfer("MOVE", path, to, replace=replace)
         except StorageUnavailable:
             raise
@@ -115,22 +115,22 @@ class WebdavStorage(RemoteStorage):
             raise
 
     async def _transfer(self, method: Literal["MOVE", "COPY"], path: str, to: str, *, replace: bool) -> None:
-        url, target = await self._url_of(path), self._at(to)
+        url, target = await self._url_of(path), self._encoded_url(to)
         headers = {"Destination": target, "Overwrite": "T" if replace else "F"}
-        status = await self._do(method, url, headers, also=[412, httpx.codes.BAD_GATEWAY])
+        status = await self._do(method, url, headers, expected=[412, httpx.codes.BAD_GATEWAY])
         if status == httpx.codes.BAD_GATEWAY:
             # Behind a proxy that terminates TLS, Apache takes https for another server (RFC 4918, 9.8.5).
             headers["Destination"] = target.replace("https://", "http://", 1)
-            status = await self._do(method, url, headers, also=[412])
+            status = await self._do(method, url, headers, expected=[412])
         if status == httpx.codes.PRECONDITION_FAILED:
-            raise self._taken(to)
+            raise self._name_taken(to)
 
     async def _remove(self, path: str) -> None:
         """A server may notice an aborted PUT late: it still holds a lock, or makes the file only later."""
         late = [404, 410] if path in self._aborted else []
         url = await self._url_of(path)
         for pause in (0.05, 0.1, 0.2, 0.4):
-            status = await self._do("DELETE", url, also=[404, 410])
+            status = await self._do("DELETE", url, expected=[404, 410])
             if status not in late:
                 break
             await asyncio.sleep(pause)
@@ -188,12 +188,12 @@ class WebdavStorage(RemoteStorage):
         headers = {"Accept-Encoding": "identity"}
         if end - start < file.size:
             headers["Range"] = range_header(start, end)
-        async with self._web.request("GET", await self._url_of(file.path), headers=headers) as response:
+        async with self._http.request("GET", await self._url_of(file.path), headers=headers) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
                 raise FileNotFoundError(file.path)
             if not response.is_success:
                 raise self._refusal(response)
-            async with aclosing(self._web.file(response, start, end)) as pieces:
+            async with aclosing(self._http.file(response, start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -204,7 +204,7 @@ class WebdavStorage(RemoteStorage):
 
     async def usage(self) -> Usage:
         """As in the contract, with RFC 4331. Many servers report nothing."""
-        found = await self._properties(self._at("", folder=True), "0", QUOTA)
+        found = await self._properties(self._encoded_url("", folder=True), "0", QUOTA)
         if not found:
             return Usage()
         used, free = found[0].count("quota-used-bytes"), found[0].count("quota-available-bytes")
@@ -213,18 +213,23 @@ class WebdavStorage(RemoteStorage):
     # Requests.
 
     async def _do(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, also: Collection[int] = ()
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: Collection[int] = (),
     ) -> int:
-        """The status of a request. Raises an error unless it is a success or in `also`.
+        """The status of a request. Raises an error unless it is a success or in `expected`.
 
         Waits up to 3 seconds for a lock: the server may hold it for another request, perhaps an aborted one.
         """
         for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
-            status = await self._send(method, url, headers, also=[*also, httpx.codes.LOCKED])
+            status = await self._send(method, url, headers, expected=[*expected, httpx.codes.LOCKED])
             if status != httpx.codes.LOCKED:
                 return status
             await asyncio.sleep(pause)
-        return await self._send(method, url, headers, also=also)
+        return await self._send(method, url, headers, expected=expected)
 
     async def _send(
         self,
@@ -232,31 +237,30 @@ class WebdavStorage(RemoteStorage):
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
-        also: Collection[int] = (),
+        expected: Collection[int] = (),
         content: AsyncIterator[bytes] | None = None,
     ) -> int:
-        async with self._web.request(method, url, headers=headers, content=content, slow=True) as response:
-            done = (
-                response.is_success and response.status_code != httpx.codes.MULTI_STATUS
-            )  # 207: only a part succeeded
-            if not done and response.status_code not in also:
+        async with self._http.request(method, url, headers=headers, content=content, slow=True) as response:
+            # Multi-status (207) means that only a part of the operation succeeded.
+            done = response.is_success and response.status_code != httpx.codes.MULTI_STATUS
+            if not done and response.status_code not in expected:
                 self._folders.clear()  # one may have been removed
                 raise self._refusal(response)
-            await self._web.text(response)  # so that the connection can be reused
+            await self._http.text(response)  # so that the connection can be reused
             return response.status_code
 
-    async def _properties(self, url: str, depth: str, which: str = "") -> list[Resource]:
+    async def _properties(self, url: str, depth: str, properties: str = ENTRY) -> list[Resource]:
         """The resources in the reply to a PROPFIND; none if the URL does not exist."""
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
-        content = (PROPFIND % (which or ENTRY)).encode()
+        content = (PROPFIND % properties).encode()
         slow = depth != "0"  # some servers take minutes for a folder of 100,000 files
-        async with self._web.request(
+        async with self._http.request(
             "PROPFIND", url, headers=headers, content=content, slow=slow
         ) as response:
             if response.status_code in (404, 410):
                 return []
             if not url.endswith("/") and _redirect_target(response).path == f"{response.url.path}/":
-                return await self._properties(f"{url}/", depth, which)
+                return await self._properties(f"{url}/", depth, properties)
             if response.status_code != httpx.codes.MULTI_STATUS:
                 raise self._refusal(response)
             listing, size = Multistatus(), 0
@@ -279,18 +283,18 @@ class WebdavStorage(RemoteStorage):
     def _refusal(self, response: httpx.Response) -> StorageError:
         status = response.status_code
         if response.has_redirect_location:
-            place = _redirect_target(response).copy_with(userinfo=b"", query=None)
+            target = _redirect_target(response).copy_with(userinfo=b"", query=None)
             return StorageError(
                 "storage {storage!r}: the server redirects to {address}; correct url",
                 storage=self.name,
-                address=str(place),
+                address=str(target),
             )
         kind, text = _MEANINGS.get(status, (None, f"the server replied {status} {response.reason_phrase}"))
         if kind is None:
             kind = StorageUnavailable if status >= 500 else StorageError
         return kind("storage {storage!r}: {problem}", storage=self.name, problem=text)
 
-    def _taken(self, path: str) -> NameTaken:
+    def _name_taken(self, path: str) -> NameTaken:
         return NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
 
 

@@ -129,7 +129,7 @@ def openload(url: str) -> Storage:
 
 @pytest.mark.parametrize("make", [alist, openload])
 async def test_reply_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
+    monkeypatch.setattr("storages.http_client._MAX_TEXT", 1 << 20)
     async with serving(without_end()) as url:
         storage = make(url)
         with pytest.raises(StorageError, match="does not end"):
@@ -138,7 +138,7 @@ async def test_reply_of_an_api(make: Callable[[str], Storage], monkeypatch: pyte
 
 
 async def test_reply_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storages.web._MAX_TEXT", 1 << 20)
+    monkeypatch.setattr("storages.http_client._MAX_TEXT", 1 << 20)
     endless = without_end(b"201 Created", b"")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -325,7 +325,7 @@ async def test_server_that_cannot_resume(tmp_path: Path, lack: Any) -> None:
 async def test_user_without_permission_to_rename(tmp_path: Path) -> None:
     with ftp.pyftpdlib(tmp_path, may="elradmwMT") as server:
         storage = FtpStorage(server.options("x"))
-        with pytest.raises(StorageError, match="does not let it be renamed"):
+        with pytest.raises(StorageError, match="refuses to rename it"):
             await save(storage, "a.bin", b"1")
         await storage.close()
 

@@ -269,7 +269,7 @@ async def test_canceled_pull_ends_at_the_service(server: OpenloadServer, storage
     ("status", "kind", "words"),
     [
         (400, StorageError, "400: see … or …"),
-        (403, StorageError, "correct login and key"),
+        (403, StorageError, "check login and key"),
         (451, StorageError, "legal reasons"),
         (429, StorageUnavailable, "429"),
         (503, StorageUnavailable, "503"),
@@ -291,7 +291,7 @@ async def test_refusals_are_reported(
 @pytest.mark.parametrize("changes", [{"key": "wr0ng"}, {"login": "wr0ng"}])
 async def test_wrong_login_is_reported(server: OpenloadServer, changes: dict[str, str]) -> None:
     storage = OpenloadStorage(server.options(BASE, **changes))
-    with pytest.raises(StorageError, match="correct login and key") as caught:
+    with pytest.raises(StorageError, match="check login and key") as caught:
         await storage.probe()
     assert "wr0ng" not in str(caught.value)
     await storage.close()

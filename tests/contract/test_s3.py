@@ -170,7 +170,7 @@ class TestMoto(S3Suite):
         storage = S3Storage(server.options(bucket))
         denied = ClientError({"Error": {"Code": "AccessDenied"}}, operation)
         monkeypatch.setattr(await storage.bucket.client(), operation, AsyncMock(side_effect=denied))
-        with pytest.raises(StorageError, match="what they may do"):
+        with pytest.raises(StorageError, match="their permissions"):
             await storage.probe()
         await storage.close()
 

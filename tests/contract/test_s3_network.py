@@ -81,7 +81,7 @@ async def test_a_proxy_that_stalls_is_named(
     monkeypatch.setattr("storages.s3.bucket.CONNECT_SECONDS", 0.3)
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
         storage = S3Storage(server.options("b"), Services(proxy=bad.url()))
-        with pytest.raises(StorageUnavailable, match=r"^storage 'bucket': the proxy does not answer in time"):
+        with pytest.raises(StorageUnavailable, match=r"^storage 'bucket': the proxy does not reply in time"):
             await storage.probe()
         await storage.close()
 

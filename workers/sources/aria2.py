@@ -219,7 +219,7 @@ class Aria2Source(Source):
             before = done
             if time.monotonic() - moved > _SILENCE_SECONDS:
                 raise Retryable(
-                    "aria2: next to nothing has arrived for {minutes} minutes",
+                    "aria2: almost no data has arrived for {minutes} minutes",
                     minutes=round(_SILENCE_SECONDS / 60),
                 )
             await asyncio.sleep(POLL_SECONDS)
@@ -301,7 +301,7 @@ def _gid(task_id: str, link: str) -> str:
 
 
 async def _check(status: dict[str, Any], link: str, folder: Path, proxy: GuardedProxy) -> None:
-    """Raise why a download has failed, if it has."""
+    """Raise the error of a download that has failed."""
     if int(status.get("errorCode") or 0) == NO_RANGES:
         # Else the next attempt would try to continue with the same files, and fail again.
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the statuses that aria2 reports mean: which files a download has, and why one has failed."""
+"""Interprets the statuses that aria2 reports: the files of a download, and the reason of a failure."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _DISK_FULL = 9
 _PERMANENT = {
     3: "aria2: the file does not exist on the server",
     4: "aria2: the file does not exist on the server",
-    22: "aria2: the server refuses",
-    24: "aria2: the server wants a login",
+    22: "aria2: the server refuses the download",
+    24: "aria2: the server requires a login",
     26: "aria2: the torrent cannot be read",
     27: "aria2: the metalink cannot be read",
     28: "aria2: an option is invalid",
     32: "aria2: the checksum is wrong",
 }
-#: Exit statuses that are caused by what a server has sent, and not by the network.
+#: Exit statuses that are caused by the data of a server, and not by the network.
 _CAUSED_BY_CONTENT = (3, 4, 26, 27, 28, 32)
 #: HTTP statuses of a server that may change.
 _TEMPORARY = re.compile(r"status=(408|425|429|5\d\d)\b")
@@ -58,11 +58,11 @@ def failure_of(status: dict[str, Any], link: str, proxy: GuardedProxy) -> SaveAn
     refused = [refusal for refusal in proxy.refusals if host and host in refusal] or proxy.refusals
     if refused and ("403" in message or message.startswith("Proxy connection failed")):
         return Permanent(refused[-1])
-    message = trust.advised(excerpt(without_proxy(message, proxy.url), 200))
+    message = trust.with_advice(excerpt(without_proxy(message, proxy.url), 200))
     if code == _DISK_FULL:
         return NoSpace("aria2 has no space left on its disk; free some")
-    if proxy.trouble and code not in _CAUSED_BY_CONTENT:
-        return Offline("aria2: {reason}", reason=proxy.trouble)
+    if proxy.problem and code not in _CAUSED_BY_CONTENT:
+        return Offline("aria2: {reason}", reason=proxy.problem)
     if code in _PERMANENT and not _TEMPORARY.search(message):
         if message:
             return Permanent(_PERMANENT[code] + " ({details})", details=message)

@@ -56,7 +56,7 @@ class _OpenResponse:
     stack: AsyncExitStack  # closes the response
 
 
-#: Extends a block over the next one, which no connection fetches yet; whether that was possible.
+#: Extends a block by the next one if no connection fetches that yet; returns whether it did.
 _Extend = Callable[[_Block], bool]
 
 
@@ -105,9 +105,9 @@ class DirectLinksSource(Source):
             ranges = supports_ranges(response) and download.url not in self._without_ranges
             if download.max_bytes and (size or 0) > download.max_bytes:
                 raise Permanent(
-                    "the file has {size} bytes, more than max_bytes ({most})",
+                    "the file has {size} bytes, more than max_bytes ({max_bytes})",
                     size=size or 0,
-                    most=download.max_bytes,
+                    max_bytes=download.max_bytes,
                 )
             source = {key: value for key, value in item.source.items() if key not in IDENTITY_KEYS}
             source |= identity(response, ranges=ranges)
@@ -130,14 +130,14 @@ class DirectLinksSource(Source):
         else:
             await self._fetch_blocks(item, item.size, write, have)
 
-    async def read(self, download: DownloadRequest, most: int) -> bytes:
-        """A short document as a whole. Raises `Permanent` if it has more than `most` bytes."""
+    async def read(self, download: DownloadRequest, max_bytes: int) -> bytes:
+        """A short document as a whole. Raises `Permanent` if it has more than `max_bytes` bytes."""
         document = b""
         async with self._client.request(download, {}) as response:
             async for data in chunks(response):
                 document += data
-                if len(document) > most:
-                    raise Permanent("the page has more than {most} bytes", most=most)
+                if len(document) > max_bytes:
+                    raise Permanent("the page has more than {max_bytes} bytes", max_bytes=max_bytes)
         return document
 
     async def stop(self, task_id: str) -> None:
@@ -170,13 +170,13 @@ class DirectLinksSource(Source):
 
     async def _fetch_stream(self, item: Item, write: Write) -> None:
         """Fetch the whole file. Bytes of earlier attempts are never reused; `identity` makes sure of that."""
-        offset, most = 0, _download_request(item).max_bytes
+        offset, max_bytes = 0, _download_request(item).max_bytes
         async with self._response(item, {}, self._take_response(item)) as response:
             async for data in chunks(response):
                 await write(offset, data)
                 offset += len(data)
-                if most and offset > most:
-                    raise Permanent("the file has more than max_bytes ({most})", most=most)
+                if max_bytes and offset > max_bytes:
+                    raise Permanent("the file has more than max_bytes ({max_bytes})", max_bytes=max_bytes)
             size = file_size(response)
         if size is not None and offset != size:
             raise Retryable(
@@ -280,7 +280,7 @@ class _FileChanged(Retryable):
 
 
 def _key(item: Item) -> tuple[int, bytes]:
-    """Equal for items that get the same response."""
+    """A key that is equal for items that get the same response."""
     return item.index, msgspec.json.encode(item.source)
 
 

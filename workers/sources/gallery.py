@@ -40,12 +40,12 @@ class GallerySource(Source):
         self._tools = tools
         self._program = tools.config.gallery.program
         self._scratch = tools.scratch.absolute()  # the program runs in another working directory
-        self._web = DirectLinksSource(tools)
+        self._direct_links = DirectLinksSource(tools)
 
     @property
     def ahead(self) -> int:
         """As for `directlinks`, which fetches the files."""
-        return self._web.ahead
+        return self._direct_links.ahead
 
     @property
     def problem(self) -> str:
@@ -56,7 +56,7 @@ class GallerySource(Source):
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._web.close()
+        await self._direct_links.close()
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of the page, with the headers that their servers require."""
@@ -95,13 +95,13 @@ class GallerySource(Source):
                 "only yt-dlp can download this video; create a task of type ytdlp for {url}", url=page
             )
         pages = item.name.lower().endswith((".html", ".htm"))
-        ready = await self._web.prepare(await self._with_cookies(item), spec, report, pages=pages)
+        ready = await self._direct_links.prepare(await self._with_cookies(item), spec, report, pages=pages)
         name = ready.name if "." not in item.name else item.name
         return replace(ready, name=name, source=ready.source | {"headers": item.source["headers"]})
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As for `directlinks`."""
-        await self._web.fetch(await self._with_cookies(item), write, have)
+        await self._direct_links.fetch(await self._with_cookies(item), write, have)
 
     async def _with_cookies(self, item: Item) -> Item:
         """The item with the user's cookies for its server. They are secrets, so they are never recorded."""
@@ -127,11 +127,11 @@ class GallerySource(Source):
 
     async def stop(self, task_id: str) -> None:
         """Close the task's connections."""
-        await self._web.stop(task_id)
+        await self._direct_links.stop(task_id)
 
     async def forget(self, task_id: str) -> None:
         """Close the task's connections, and remove the folder in which the program ran."""
-        await self._web.forget(task_id)
+        await self._direct_links.forget(task_id)
         await remove_folder(self._scratch / task_id)
 
     async def kept_tasks(self) -> list[str]:

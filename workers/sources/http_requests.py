@@ -37,7 +37,7 @@ _RESERVED_HEADERS = (
     "upgrade",
 )
 _REFUSED = {
-    401: "the server wants a login (HTTP {status}); give it as `headers` or `cookies`",
+    401: "the server requires a login (HTTP {status}); give it as `headers` or `cookies`",
     403: "the server refuses access to the file (HTTP {status})",
     404: "the file does not exist on the server (HTTP {status})",
     410: "the file was removed from the server (HTTP {status})",
@@ -104,7 +104,7 @@ class DownloadClient:
         raise Permanent("the server redirects more than {count} times", count=_MAX_REDIRECTS)
 
     def _check(self, url: str, response: httpx.Response) -> None:
-        """Raise what the status of a response means for the download of `url`."""
+        """Raise the error for the status of a response, unless the download of `url` can continue."""
         status = response.status_code
         # 416: an empty file has no ranges.
         if status == 200 or ("Range" in response.request.headers and status in (206, 416)):

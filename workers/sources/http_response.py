@@ -1,4 +1,4 @@
-"""What the headers of an HTTP response say about a file: name, size, version, and support of ranges."""
+"""Reads the properties of a file from the headers of an HTTP response: name, size, version, and ranges."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def name_of(url: str) -> str:
 
 
 def unquoted(path: str) -> str:
-    """The path of a URL without percent escapes, in whatever character encoding its server uses."""
+    """The path of a URL without percent escapes; the character encoding of the server is guessed."""
     return decoded(unquote_to_bytes(path))
 
 

@@ -1,4 +1,4 @@
-"""How sources run programs: guarded, limited, and never left running.
+"""Runs programs for sources: guarded, limited, and never left running.
 
 A program gets an environment of its own, in which our proxy is the only way to the network, and writes into a
 folder of its task. It is killed, with everything that it has started, when the task is canceled, when the
@@ -30,7 +30,7 @@ from saveany.programs import die_with_parent, end_group
 #: Seconds without output, network traffic or written files after which a program is killed.
 SILENCE = 180.0
 _MAX_LINE_BYTES = 4 << 20
-#: Number of the last lines of error output that are kept to find the reason of a failure.
+#: Number of lines of error output that are kept to find the reason of a failure.
 _ERROR_LINES = 20
 #: Error messages of programs that mean a temporary failure.
 _TEMPORARY = re.compile(
@@ -58,12 +58,12 @@ class ProxyReport(NamedTuple):
     """The refusals of our proxy to a program, and the problem of the operator's proxy ("" if it works)."""
 
     refusals: list[str]
-    trouble: str
+    problem: str
 
     def check(self, name: str) -> None:
-        """Raise why the program `name` has failed, if it failed because of the proxy."""
-        if self.trouble:
-            raise Offline("{program}: {reason}", program=name, reason=self.trouble)
+        """Raise the error of the program `name`, if it failed because of the proxy."""
+        if self.problem:
+            raise Offline("{program}: {reason}", program=name, reason=self.problem)
         if self.refusals:
             raise Permanent(self.refusals[-1])
 
@@ -102,7 +102,7 @@ async def run(
                 for task in (watching, *reading):
                     task.cancel()
                 await asyncio.gather(watching, *reading, return_exceptions=True)
-        report = ProxyReport(own_proxy.refusals, own_proxy.trouble)
+        report = ProxyReport(own_proxy.refusals, own_proxy.problem)
     name = Path(command[0]).name
     if activity.timed_out:
         raise Retryable("{program} was idle for {seconds} s", program=name, seconds=round(SILENCE))
@@ -252,4 +252,4 @@ def failure(name: str, message: str, *, temporary: bool = False) -> SaveAnyError
     text = re.sub(rf"^(ERROR|{re.escape(name)}: error|\[[\w-]+\]\[error\]):?\s*", "", text)
     text = re.split(r"; please report this issue|\. If you believe this is an error", text)[0]
     kind = Retryable if temporary or _TEMPORARY.search(text) else Permanent
-    return kind("{program}: {reason}", program=name, reason=trust.advised(excerpt(text, 300)))
+    return kind("{program}: {reason}", program=name, reason=trust.with_advice(excerpt(text, 300)))

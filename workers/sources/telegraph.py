@@ -26,16 +26,16 @@ class TelegraphSource(Source):
     """`tphpics`: one file for each picture, in a folder named after the article."""
 
     def __init__(self, tools: Tools) -> None:
-        self._web = DirectLinksSource(tools)
+        self._direct_links = DirectLinksSource(tools)
 
     @property
     def ahead(self) -> int:
         """As for `directlinks`, which fetches the files."""
-        return self._web.ahead
+        return self._direct_links.ahead
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._web.close()
+        await self._direct_links.close()
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The pictures of the articles: 01.jpg, 02.jpg …"""
@@ -43,7 +43,7 @@ class TelegraphSource(Source):
 
     async def _pictures(self, url: str) -> list[ResolvedFile]:
         parser = _PageParser()
-        page = await self._web.read(DownloadRequest(url, {}, {}), _MAX_PAGE_BYTES)
+        page = await self._direct_links.read(DownloadRequest(url, {}, {}), _MAX_PAGE_BYTES)
         try:
             parser.feed(page.decode(errors="replace"))
         except AssertionError as error:  # the parser's error for an invalid declaration
@@ -60,7 +60,7 @@ class TelegraphSource(Source):
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """As for `directlinks`, but the name stays the number."""
-        ready = await self._web.prepare(item, spec, report, pages=False)
+        ready = await self._direct_links.prepare(item, spec, report, pages=False)
         if "." in item.name:
             return replace(ready, name=item.name)
         extension = ready.name.rpartition(".")[2] if "." in ready.name else "jpg"
@@ -68,15 +68,15 @@ class TelegraphSource(Source):
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As for `directlinks`."""
-        await self._web.fetch(item, write, have)
+        await self._direct_links.fetch(item, write, have)
 
     async def stop(self, task_id: str) -> None:
         """Close the task's connections."""
-        await self._web.stop(task_id)
+        await self._direct_links.stop(task_id)
 
     async def forget(self, task_id: str) -> None:
         """Close the task's connections."""
-        await self._web.forget(task_id)
+        await self._direct_links.forget(task_id)
 
 
 class _PageParser(HTMLParser):

@@ -62,7 +62,7 @@ class TransferSource(Source):
         return self._storage(item.source["storage"]), item.source["path"]
 
     def moves(self, spec: TaskSpec) -> bool:
-        """As the request says."""
+        """Whether the request says so."""
         return bool(spec.params.get("move"))
 
     async def remove(self, item: Item, spec: TaskSpec) -> None:
@@ -103,7 +103,7 @@ async def _opened(storage: Storage, path: str) -> Reader:
 
 
 async def _chunks(reader: Reader, start: int, end: int) -> AsyncGenerator[bytes, None]:
-    """A range of the file, in chunks. Errors as of `_opened`."""
+    """A range of the file, in chunks. Raises the same errors as `_opened`."""
     try:
         async with aclosing(reader.read(start, end)) as chunks:
             async for data in chunks:

@@ -117,7 +117,7 @@ class YtDlpSource(Source):
         return [_resolved_file(entry["url"], video, len(inner)) for video in inner]
 
     async def _entries(self, spec: TaskSpec, link: str, folder: Path) -> list[dict[str, Any]]:
-        """What yt-dlp prints about each video or playlist behind a link."""
+        """The description of each video or playlist behind a link, as yt-dlp prints it."""
         entries: list[dict[str, Any]] = []
 
         def read_line(line: str) -> None:
@@ -166,7 +166,7 @@ class YtDlpSource(Source):
         ]
 
         async def take(size: int) -> None:
-            with output.held_back():
+            with output.paused():
                 await self._tools.take(spec.user_id, size)
 
         await self._run(spec, folder, options, item.source["url"], output.read_line, take)
@@ -273,12 +273,12 @@ class _OutputReader:
         self.saved: _SavedVideo | None = None
         self._report = report
         self._stall_detector = stall.ProgramStallDetector()
-        # Bytes of the parts that are complete (the picture), and of the current one (the sound).
+        # Bytes of the complete parts (such as the video track), and of the current part (such as the audio).
         self._before = self._last = 0
 
-    def held_back(self) -> AbstractContextManager[None]:
-        """While this is entered, a speed limit holds the program back, so it is not stalled."""
-        return self._stall_detector.held_back()
+    def paused(self) -> AbstractContextManager[None]:
+        """Within this context a speed limit pauses the program, so it has not stalled."""
+        return self._stall_detector.paused()
 
     def read_line(self, line: str) -> None:
         """Read one line of the output."""

@@ -42,7 +42,7 @@ def _lines(ctx: Context) -> Iterator[str]:
         return
     yield t("The first matching rule applies:") if ctx.preferences.rules_on else t("Rules are turned off.")
     for n, each in enumerate(ctx.preferences.rules, 1):
-        yield f"{n}. <code>{escape(rules.shown(each))}</code>"
+        yield f"{n}. <code>{escape(rules.format_rule(each))}</code>"
 
 
 async def _add(ctx: Context, args: str) -> None:
@@ -96,7 +96,7 @@ async def _test(ctx: Context, args: str) -> None:
             "{name} is saved to {path} because of <code>{rule}</code>",
             name=args,
             path=location(found.storage, path),
-            rule=rules.shown(found),
+            rule=rules.format_rule(found),
         )
     )
 

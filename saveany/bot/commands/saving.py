@@ -9,8 +9,8 @@ from saveany.bot.context import Context
 from saveany.bot.drafts import MessageContents, TaskDraft
 from saveany.bot.registry import Command
 from saveany.bot.texts import CommandError, gettext_noop
+from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.names import safe_name
-from saveany.planning.words import filter_of
 from saveany.telegram import links
 from saveany.telegram.update_types import ChatMessage
 
@@ -55,7 +55,7 @@ def _range(ctx: Context, match: re.Match[str]) -> MessageContents:
     channel = _CHANNEL.fullmatch(chat)
     path = f"c/{channel[1]}" if channel else chat
     link = links.parse(f"https://t.me/{path}/{match['first']}-{match['last']}")
-    wanted = filter_of(match["filter"] or "")
+    wanted = parse_filter(match["filter"] or "")
     params: dict[str, object] = {"filter": wanted} if wanted else {}
     last = link.message if link.last is None else link.last
     count = last - link.message + 1

@@ -179,7 +179,7 @@ async def _stats(ctx: Context) -> AsyncIterator[str]:
 async def _usage(ctx: Context, name: str) -> str:
     t = ctx.t
     try:
-        answer = await ctx.services.store.queries.ask(name, "usage", {})
+        answer = await ctx.services.store.queries.send(name, "usage", {})
     except SaveAnyError as error:
         return f"{escape(name)}: {escape(t.text(error.text))}"
     if answer.error:

@@ -15,8 +15,8 @@ from saveany.bot.texts import CommandError, Translator, escape, gettext_noop
 from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
+from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.paths import folder
-from saveany.planning.words import filter_of
 from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
 from saveany.telegram.history import ChatState
@@ -139,7 +139,7 @@ def _conditions(watch: WatchedChat) -> str:
         storage=watch.storage,
         folder=watch.folder,
     )
-    return rules.shown(rule).removesuffix(" -> :")
+    return rules.format_rule(rule).removesuffix(" -> :")
 
 
 def _confirmation(t: Translator, watch: WatchedChat, newest: int) -> Iterator[str]:
@@ -193,7 +193,7 @@ def _parse(ctx: Context, text: str) -> _WatchArguments:
             arguments.notify = _parse_notify(token.removeprefix("notify="))
         else:
             conditions.append(token)
-    arguments.filter = filter_of(" ".join(conditions).removeprefix("msgre:"))
+    arguments.filter = parse_filter(" ".join(conditions).removeprefix("msgre:"))
     return arguments
 
 

@@ -6,5 +6,5 @@ from saveany.cli import main
 from workers import janitor
 
 if __name__ == "__main__":
-    janitor.ORPHAN_PATIENCE_SECONDS, janitor.ORPHANS_SECONDS = 0.5, 0.1
+    janitor.ORPHAN_GRACE_SECONDS, janitor.ORPHANS_SECONDS = 0.5, 0.1
     main()

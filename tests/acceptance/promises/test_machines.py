@@ -198,7 +198,7 @@ async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
     mount.rename(disk)
     mount.mkdir()
     at_once = await two.post(ONE_MIB, "at-once", storage_name="nas")
-    await two.missing("nas", "its folder has no mark; is the disk mounted?")
+    await two.missing("nas", "its folder has no marker; is the disk mounted?")
     later = await two.post(ONE_MIB, "later", storage_name="nas")
     other = await two.post(ONE_MIB, "other", storage_name="disk")
     assert (await two.ended(other))["status"] == "completed", "the rest goes on"
@@ -230,7 +230,7 @@ async def test_a_disk_that_comes_after_the_worker(two: Two, instead: str) -> Non
     await two.work(two.a)
 
     await two.listed_are(1)
-    words = "the mark of another storage" if instead == "another" else "no mark"
+    words = "the marker of another storage" if instead == "another" else "no marker"
     task_id = await two.post(ONE_MIB, storage_name="nas")
     await two.missing("nas", f"'nas' is not on this machine: its folder has {words}; is the disk mounted?")
     await two.untouched(task_id)

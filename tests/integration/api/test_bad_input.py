@@ -56,7 +56,7 @@ ROWS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"telegram_url": "https://t.me@evil.com/channel/1"}, 400, "telegram_url", "not a Telegram link"),
     ({"telegram_url": "https://t.me/+AbCdEf"}, 400, "telegram_url", "invite link"),
     ({"telegram_url": "https://t.me/channel"}, 400, "telegram_url", "no message"),
-    ({"telegram_url": None, "url": "ldap://example.com"}, 400, "url", "nothing here can take this link"),
+    ({"telegram_url": None, "url": "ldap://example.com"}, 400, "url", "this link is not supported"),
     ({"telegram_url": None, "url": "magnet:?xt=urn:btih:abc"}, 400, "url", ARIA2_IS_OFF),
     ({"telegram_url": None, "url": "https://example.com/a.torrent"}, 400, "url", ARIA2_IS_OFF),
     ({"telegram_url": None, "url": "https://example.com/a.torrent"}, 400, "url", "the type directlinks"),

@@ -77,7 +77,7 @@ async def test_counters(client: httpx.AsyncClient, store: Store) -> None:
     await create(client)
     working = await claim(store)
     await store.db.do("ZADD", "sa:leases", 1, working.task.id)
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     found = await samples(client)
     assert found["saveany_downloaded_bytes_total"] == 4 << 20
     assert found["saveany_flood_wait_seconds_total"] == 2.5

@@ -62,5 +62,5 @@ async def test_a_flood_wait_on_edits_delays_no_download(tmp_path: Path) -> None:
             assert time.monotonic() - began < FLOOD / 2
             assert flood.fired == 1
             assert (await anna.client.get_messages(BOT, ids=number)).text == "…"
-            assert len(await store.live.all()) == 1  # its end will be shown
+            assert len(await store.progress_messages.all()) == 1  # its end will be shown
         await store.db.close()

@@ -283,7 +283,7 @@ async def test_a_mistake_ends_neither_reading_nor_a_chat(
             async for batch in super().updates(position):
                 yield batch
 
-    keep = store.bot.bundle
+    keep = store.bot.group
     failed: list[tuple[Any, ...]] = []
 
     async def bundle(*args: Any) -> None:

@@ -124,7 +124,7 @@ async def hears(store: Store) -> bool:
 
 async def forgets(store: Store) -> None:
     async def forgotten() -> bool:
-        return not await store.live.all()
+        return not await store.progress_messages.all()
 
     await until(forgotten)
 
@@ -313,7 +313,7 @@ async def test_what_ended_while_the_bot_was_away_is_shown_at_its_start(store: St
 
 
 async def _all_known(store: Store) -> bool:
-    return all(each.shown for each in await store.live.all())
+    return all(each.shown for each in await store.progress_messages.all())
 
 
 async def test_a_task_that_is_not_kept_any_more_is_let_go(store: Store) -> None:
@@ -342,7 +342,7 @@ async def test_a_message_whose_task_is_retried_while_its_end_is_shown_goes_on(st
         await (await claim(store)).finish(Status.FAILED, "no")
         await voice.until_shown(1, "Failed")
         await voice.until(lambda: voice.edits[-1].phase == "Waiting")
-        assert len(await store.live.all()) == 1
+        assert len(await store.progress_messages.all()) == 1
         await store.tasks.cancel(task_id, [])
         await voice.until_shown(1, "Canceled")
         await forgets(store)
@@ -390,7 +390,7 @@ async def test_a_thousand_tasks_cost_little_and_leave_nothing(store: Store) -> N
         assert await _reads(store) - before < 10
         gate.opened.set()
         await claimed.finish(Status.COMPLETED)
-        for task_id in [*ids, *(each.task_id for each in await store.live.all())]:
+        for task_id in [*ids, *(each.task_id for each in await store.progress_messages.all())]:
             await store.tasks.cancel(task_id, [])
         await forgets(store)
         await until(no_card_is_left)

@@ -250,7 +250,7 @@ async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: Ben
     site.pages["/no"] = Page(b"", 403)
     spec = TaskSpec(id="u", type="x", links=(site.url("/no"),), user_id=2, storage="s")
     (other,) = plan(spec, await downloads.source.resolve(spec))
-    with pytest.raises(Permanent, match="the server refuses"):
+    with pytest.raises(Permanent, match="the server refuses the download"):
         await downloads.source.prepare(other, spec, lambda done, total: None)
 
 

@@ -85,7 +85,7 @@ async def test_one_that_stalls_is_named(
     async with proxy(Says((b"",), stalls=True, scheme="socks5")) as way:
         bench = behind(way.url(), name, tools, tmp_path)
         try:
-            with pytest.raises(Offline, match="the proxy does not answer in time"):
+            with pytest.raises(Offline, match="the proxy does not reply in time"):
                 await bench.get(link(site, name))
         finally:
             await bench.source.forget("t")

@@ -17,17 +17,17 @@ async def test_the_memory_of_another_bot_is_forgotten(store: Store) -> None:
 
 async def test_the_lock_has_one_holder(store: Store) -> None:
     memory = store.bot
-    assert await memory.hold("one")
-    assert await memory.hold("one")
-    assert not await memory.hold("two")
-    await memory.let_go("two")  # it is not his
-    assert not await memory.hold("two")
+    assert await memory.acquire_lock("one")
+    assert await memory.acquire_lock("one")
+    assert not await memory.acquire_lock("two")
+    await memory.release_lock("two")  # it is not his
+    assert not await memory.acquire_lock("two")
 
 
 async def test_letters_are_bundled_and_handled(store: Store) -> None:
     memory = store.bot
     await memory.receive({"a": b"1", "b": b"2", "c": b"3"}, b"here")
-    await memory.bundle(["a", "b"], "bundle/a", b"12")
+    await memory.group(["a", "b"], "bundle/a", b"12")
     assert await memory.inbox() == {"c": b"3", "bundle/a": b"12"}
     await memory.handled("bundle/a")
     assert await memory.inbox() == {"c": b"3"}

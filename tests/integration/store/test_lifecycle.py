@@ -180,10 +180,10 @@ async def test_users_take_turns(store: Store) -> None:
 async def test_lapsed_lease_returns_the_task_and_fences_the_old_worker(store: Store) -> None:
     task_id = await accept(store)
     frozen = await claim(store, "frozen")
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 0
+    assert (await store.claims.reconcile(check_leases=True)).returned == 0
     await expire(store, task_id)
-    assert (await store.claims.reconcile(judge_leases=False)).returned == 0
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 1
+    assert (await store.claims.reconcile(check_leases=False)).returned == 0
+    assert (await store.claims.reconcile(check_leases=True)).returned == 1
     with pytest.raises(Fenced):
         await frozen.renew()
     second = await claim(store, "second")
@@ -205,7 +205,7 @@ async def test_renewal_works_after_the_lease_ran_out_if_nobody_took_the_task(sto
     claimed = await claim(store)
     await expire(store, task_id)
     await claimed.renew()
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 0
+    assert (await store.claims.reconcile(check_leases=True)).returned == 0
 
 
 async def test_a_dead_worker_can_be_buried_at_once(store: Store) -> None:
@@ -214,7 +214,7 @@ async def test_a_dead_worker_can_be_buried_at_once(store: Store) -> None:
     await claim(store, "dead")
     other = await claim(store, "alive")
     assert await store.claims.expire_leases("dead") == 1
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 1
+    assert (await store.claims.reconcile(check_leases=True)).returned == 1
     await other.renew()
 
 
@@ -224,7 +224,7 @@ async def test_released_task_can_wait(store: Store) -> None:
     assert await store.claims.claim("w", [LANE]) is None
     assert await status_of(store, task_id) is Status.QUEUED
     await store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    assert (await store.claims.reconcile(judge_leases=True)).woken == 1
+    assert (await store.claims.reconcile(check_leases=True)).woken == 1
     assert (await claim(store)).task.id == task_id
 
 
@@ -258,7 +258,7 @@ async def test_canceled_task_of_a_dead_worker_is_handed_over(store: Store) -> No
     dead = await claim(store)
     await store.tasks.cancel(task_id, [])
     await expire(store, task_id)
-    found = await store.claims.reconcile(judge_leases=True)
+    found = await store.claims.reconcile(check_leases=True)
     assert [i for i, _ in found.canceled] == [task_id]
     task = await store.tasks.get(task_id)
     assert task is not None
@@ -276,7 +276,7 @@ async def test_one_clean_up_may_delete_the_file_of_a_canceled_task(store: Store)
     item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.FINISHING, final="a", sha256="00")
     await claimed.plan("", [item], Progress(), [])
     await expire(store, task_id)
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     assert not await store.workers.clear_final_path(task_id, 1, item), "it is not canceled"
     assert await store.tasks.cancel(task_id, []) == "canceled"
     assert not await store.workers.clear_final_path(task_id, 0, item), "another epoch"
@@ -292,7 +292,7 @@ async def test_a_retry_takes_the_clean_up_over(store: Store) -> None:
     item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.FINISHING, final="a")
     await claimed.plan("", [item], Progress(), [])
     await expire(store, task_id)
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     await store.tasks.cancel(task_id, [])
     task = await store.tasks.get(task_id)
     assert task is not None

@@ -304,7 +304,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(target=claims, judge=st.booleans())
     def reconcile(self, judge: bool) -> Any:
         due = {m.decode() for m in self.do(self.db.do("ZRANGEBYSCORE", "sa:delayed", 0, 1))}
-        found = self.do(self.store.claims.reconcile(judge_leases=judge))
+        found = self.do(self.store.claims.reconcile(check_leases=judge))
         lapsed = [m for m in self.model.values() if m.status is Status.RUNNING and m.lapsed and judge]
         canceled = {m.spec.id: m for m in lapsed if m.cancel}
         returned = [m for m in lapsed if not m.cancel]

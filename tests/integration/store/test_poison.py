@@ -101,8 +101,10 @@ async def _furnish_bot(store: Store) -> None:
     await store.bot.keep_card("token", b"{}")
     await store.bot.first_time("x", 60)
     await store.bot.login_begins(1, 2)
-    await store.bot.hold("me")
-    await store.live.keep(ProgressMessage(chat=1, message=2, task_id=new_id(), user_id=USER, language="en"))
+    await store.bot.acquire_lock("me")
+    await store.progress_messages.keep(
+        ProgressMessage(chat=1, message=2, task_id=new_id(), user_id=USER, language="en")
+    )
 
 
 async def _furnish_telegram(telegram: TelegramStore) -> None:
@@ -110,7 +112,7 @@ async def _furnish_telegram(telegram: TelegramStore) -> None:
     await telegram.keep_name(1, "channel", -1001)
     await telegram.keep_addresses("login", [("host", 443)])
     assert await telegram.claim_login("login", "machine", 60)
-    assert (await telegram.meet(1, 2, "process", 60_000, 60_000)).processes == 1
+    assert (await telegram.announce(1, 2, "process", 60_000, 60_000)).processes == 1
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
@@ -120,7 +122,7 @@ async def use_telegram(telegram: TelegramStore) -> None:
     assert await telegram.chat_of(1, "channel") in (-1001, None)
     assert await telegram.addresses("login") in ([("host", 443)], [])
     await telegram.claim_login("login", "machine", 60)
-    assert (await telegram.meet(1, 2, "process", 60_000, 0)).processes >= 1
+    assert (await telegram.announce(1, 2, "process", 60_000, 0)).processes >= 1
     await telegram.leave(1, 2, "process")
 
 
@@ -148,7 +150,7 @@ async def spoil(store: Store, key: bytes, how: bytes | None) -> None:
 
 async def use_the_store(store: Store) -> None:
     """What workers, the API and the bot do again and again; nothing of it may raise."""
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     await store.claims.expire_leases("nobody")
     await store.claims.make_room("w1", [LANE], [])
     await store.outbox.claim(50, 1)
@@ -168,12 +170,12 @@ async def use_the_store(store: Store) -> None:
     await store.watched_chats.unnotified_tasks()
     await store.watched_chats.set_problem("w", "why", 1)
     await store.preferences.get(USER)
-    await store.live.all()
+    await store.progress_messages.all()
     await store.bot.inbox()
     await store.bot.position()
     await store.bot.logins()
     await store.bot.belong_to(7)
-    await store.bot.hold("me")
+    await store.bot.acquire_lock("me")
     if await store.db.do("EXISTS", "sa:asks:local1"):  # else it would wait for one
         await store.queries.next(["local1"])
     store.counters.add("downloaded_bytes", 1)
@@ -263,7 +265,7 @@ async def test_a_queue_of_a_wrong_type_is_made_again_from_the_tasks(store: Store
     tasks = await furnish(store)
     for name in ("queued", "users", "leases", "running", "paused", "history"):
         await spoil(store, f"sa:{name}".encode(), None)
-    await store.claims.reconcile(judge_leases=False)
+    await store.claims.reconcile(check_leases=False)
     names = {task_id: name for name, task_id in tasks.items()}
     live = {names[each.id] for each in await store.tasks.live()}
     assert live == {"queued", "paused", "late", "running"}

@@ -98,7 +98,7 @@ async def test_a_pause_that_is_undone_in_time_stops_nothing(store: Store) -> Non
 async def test_a_paused_task_of_a_dead_worker_waits_paused(store: Store) -> None:
     task_id, _ = await paused_while_running(store)
     await expire(store, task_id)
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 1
+    assert (await store.claims.reconcile(check_leases=True)).returned == 1
     assert await nothing_to_do(store)
     await store.tasks.resume(task_id)
     assert (await claim(store)).task.id == task_id
@@ -129,11 +129,11 @@ async def test_a_pause_does_not_shorten_a_wait(store: Store) -> None:
     task_id = await accept(store)
     await (await claim(store)).release(delay_ms=3_600_000)
     await store.tasks.pause(task_id)
-    assert (await store.claims.reconcile(judge_leases=True)).woken == 0
+    assert (await store.claims.reconcile(check_leases=True)).woken == 0
     await store.tasks.resume(task_id)
     assert await nothing_to_do(store)
     await store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    assert (await store.claims.reconcile(judge_leases=True)).woken == 1
+    assert (await store.claims.reconcile(check_leases=True)).woken == 1
     assert (await claim(store)).task.id == task_id
 
 
@@ -141,7 +141,7 @@ async def wakes_workers(store: Store) -> bool:
     """Whether the reconciler wakes a worker after all wake-ups were lost."""
     lanes = sorted(await store.claims.lanes())
     await store.db.do("DEL", *(f"sa:wake:{lane}" for lane in lanes))
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     return bool(await store.claims.next_wake_up(lanes, 0.01))
 
 
@@ -190,7 +190,7 @@ async def test_a_task_that_stops_running_makes_room(store: Store) -> None:
     await (await next_one()).finish(Status.FAILED)
     lost = await next_one()
     await expire(store, lost.task.id)
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     await next_one()
 
 

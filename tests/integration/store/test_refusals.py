@@ -102,7 +102,7 @@ async def test_every_part_of_the_store_raises_an_outage(code: str, store: Store,
         delivery = Delivery(id=CANARY, task_id="t", event="task.failed", url=url, body=CANARY)
         for call in (
             store.claims.claim("w1", LANES),
-            store.claims.reconcile(judge_leases=True),
+            store.claims.reconcile(check_leases=True),
             store.outbox.settle(delivery, "gave_up", 500, CANARY),
             store.tasks.cancel("nothing", [delivery]),
             store.settings.pause(),

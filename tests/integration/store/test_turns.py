@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from saveany.errors import CancelRequested, PauseRequested
 from saveany.models import Checkpoint, Status
 from saveany.store import Claim, Store, connect
-from saveany.store.claims import PATIENCE_MS, SLICE_MS
+from saveany.store.claims import PREEMPT_AFTER_MS, SLICE_MS
 from tests.integration.store.test_lifecycle import LANE, accept, claim, expire
 from tests.integration.store.test_queue import record
 
@@ -65,7 +65,7 @@ async def test_a_greedy_user_makes_room_with_the_task_begun_last(store: Store) -
     running = await busy(store, 1, 1, 1)
     waiting = await accept(store, user_id=2)
     assert await make_room(store, running) == [], "a slot may become free by itself"
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     assert await make_room(store, running) == [running[2].task.id]
     assert await make_room(store, running) == [], "one at a time"
     with pytest.raises(PauseRequested):
@@ -81,7 +81,7 @@ async def test_a_slot_that_becomes_free_counts_before_it_is(store: Store) -> Non
         await accept(store, user_id=2)
     told = []
     for _ in range(4):
-        await let_pass(store, PATIENCE_MS)
+        await let_pass(store, PREEMPT_AFTER_MS)
         told += await make_room(store, running)
     assert told == [running[2].task.id, running[1].task.id]
 
@@ -91,7 +91,7 @@ async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
         await accept(store, user_id=1, priority=priority)
     running = [await claim(store) for _ in range(3)]
     await accept(store, user_id=2, priority=-100)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     assert await make_room(store, running) == [running[2].task.id]
     assert running[2].task.spec.priority == -1
 
@@ -99,7 +99,7 @@ async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
 async def test_a_task_that_made_room_keeps_its_bytes_and_its_tries(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (stopped,) = await make_room(store, running)
     known = Checkpoint(source={}, size=9, durable=((0, 4),))
     await running[1].checkpoint(0, known)
@@ -115,7 +115,7 @@ async def test_a_task_that_made_room_keeps_its_bytes_and_its_tries(store: Store)
 async def test_a_task_that_is_done_when_it_should_make_room_is_done(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (stopped,) = await make_room(store, running)
     await running[1].finish(Status.FAILED)
     assert await store.tasks.retry(await record(store, stopped))
@@ -128,10 +128,10 @@ async def test_a_task_that_is_done_when_it_should_make_room_is_done(store: Store
 async def test_the_worker_that_dies_before_it_has_made_room_has_made_room(store: Store) -> None:
     running = await busy(store, 1, 1)
     waiting = await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (stopped,) = await make_room(store, running)
     await expire(store, stopped)
-    assert (await store.claims.reconcile(judge_leases=True)).returned == 1
+    assert (await store.claims.reconcile(check_leases=True)).returned == 1
     assert (await claim(store)).task.id == waiting
     await (await claim(store)).renew()
 
@@ -139,7 +139,7 @@ async def test_the_worker_that_dies_before_it_has_made_room_has_made_room(store:
 async def test_a_cancel_goes_before_making_room(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (stopped,) = await make_room(store, running)
     assert await store.tasks.cancel(stopped, []) == "requested"
     with pytest.raises(CancelRequested):
@@ -150,7 +150,7 @@ async def test_a_cancel_goes_before_making_room(store: Store) -> None:
 async def test_a_pause_outlasts_making_room(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (stopped,) = await make_room(store, running)
     await store.tasks.pause(stopped)
     await running[1].release()
@@ -202,7 +202,7 @@ async def test_nobody_is_stopped_in_vain(store: Store) -> None:
 async def test_the_limit_of_a_user_holds_for_making_room(store: Store) -> None:
     running = await busy(store, 1, 1, 1, 2)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     assert await make_room(store, running, tasks_per_user=1) == []
     assert len(await make_room(store, running)) == 1
 
@@ -213,7 +213,7 @@ async def test_several_users_get_their_shares_in_one_round(store: Store) -> None
         for _ in range(4):
             await accept(store, user_id=user)
     for _ in range(4):
-        await let_pass(store, PATIENCE_MS)
+        await let_pass(store, PREEMPT_AFTER_MS)
         stopped = await make_room(store, running)
         for each in [each for each in running if each.task.id in stopped]:
             await each.release()
@@ -371,7 +371,7 @@ async def test_a_task_that_made_room_remembers_that(store: Store) -> None:
     """Until its user begins it again."""
     (first, _) = await busy(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PATIENCE_MS)
+    await let_pass(store, PREEMPT_AFTER_MS)
     (told,) = await make_room(store, [first])
     await first.release()
     task = await store.tasks.get(told)

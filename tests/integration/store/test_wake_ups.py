@@ -68,7 +68,7 @@ async def test_a_worker_that_dies_before_it_claims_loses_nothing(store: Store) -
     await accept(store)
     assert await wake_up(store) == LANE
     assert await wake_up(store, seconds=0.01) == ""
-    await store.claims.reconcile(judge_leases=True)
+    await store.claims.reconcile(check_leases=True)
     assert await wake_up(store) == LANE
 
 

@@ -313,7 +313,7 @@ async def test_a_long_wait_for_the_message(desk: Desk, sandbox: Sandbox) -> None
     desk.source.fetched.clear()
     await desk.store.db.do("HSET", f"sa:task:{task_id}", "wake", 0)
     await desk.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    assert (await desk.store.claims.reconcile(judge_leases=True)).woken == 1
+    assert (await desk.store.claims.reconcile(check_leases=True)).woken == 1
     await desk.run()
     assert (desk.source.fetched, desk.shown) == ([], ALL)
 

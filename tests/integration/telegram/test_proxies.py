@@ -63,7 +63,7 @@ async def test_a_proxy_that_stalls_is_given_up(
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
-        with pytest.raises(Retryable, match="cannot be reached: the proxy does not answer in time"):
+        with pytest.raises(Retryable, match="cannot be reached: the proxy does not reply in time"):
             await accounts.resolve(LINK)
         await accounts.close()
 

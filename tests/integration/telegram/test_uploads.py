@@ -266,7 +266,7 @@ async def test_another_split_than_before_loses_nothing(opened: Open, inbox: Chat
 
 async def test_large_files_can_be_refused(opened: Open, inbox: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saveany.telegram.uploads._MAX_PARTS", 4)
-    with pytest.raises(StorageError, match="skip_large says not to split it"):
+    with pytest.raises(StorageError, match="skip_large forbids splitting it"):
         await save(opened(skip_large=True), "a.bin", BIG[: 2 * MIB + 1])
     assert sent(inbox) == []
     await save(opened(), "a.bin", BIG[: 2 * MIB + 1])

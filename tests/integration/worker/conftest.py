@@ -114,7 +114,7 @@ class Bench:
     async def lose(self, task_id: str) -> None:
         """Its lease runs out and the task is queued again."""
         await self.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
-        assert (await self.store.claims.reconcile(judge_leases=True)).returned == 1
+        assert (await self.store.claims.reconcile(check_leases=True)).returned == 1
 
     async def task(self, task_id: str) -> Task:
         task = await self.store.tasks.get(task_id)

@@ -72,7 +72,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     assert bench.source.left == ["stopped"], "what is here may be of use when it goes on"
     assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
     await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    await bench.store.claims.reconcile(judge_leases=True)
+    await bench.store.claims.reconcile(check_leases=True)
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
@@ -284,7 +284,7 @@ async def test_a_wait_for_telegram_does_not_end_when_a_storage_is_back(bench: Be
     task_id = await bench.accept()
     await (await bench.claim()).release(60_000, "the disk is away", "local1")
     await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    await bench.store.claims.reconcile(judge_leases=True)
+    await bench.store.claims.reconcile(check_leases=True)
     await (await bench.claim()).release(60_000, "flood")
     assert await bench.store.claims.storages_recovered(["local1"]) == 0
     assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None

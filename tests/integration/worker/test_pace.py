@@ -53,7 +53,7 @@ async def fetched(source: Source, store: Store, patience: float, *, rate: int = 
 
 
 async def test_a_source_that_stalls_is_given_up(store: Store) -> None:
-    with pytest.raises(Retryable, match="next to nothing") as caught:
+    with pytest.raises(Retryable, match="almost no data") as caught:
         await fetched(Dripping(1, 0.05, 10_000), store, 0.5)
     assert not caught.value.after, "such a try counts"
 
@@ -81,7 +81,7 @@ async def test_a_web_server_that_stalls_is_given_up(store: Store, tools: Tools) 
         item = Item(index=0, name="a", path="a", source={"url": site.url("/a")})
         item = await source.prepare(item, spec, lambda *_: None)
         watched = ThrottledSource(source, Throttle(store, "w", Limits()), store.counters, 1, 0.5)
-        with pytest.raises(Retryable, match="next to nothing"):
+        with pytest.raises(Retryable, match="almost no data"):
             await within(watched.fetch(item, _nowhere))
         await asyncio.wait_for(site.idle(), 10)
         await source.close()
@@ -104,7 +104,7 @@ async def test_a_program_that_reports_almost_no_progress_is_given_up(monkeypatch
         clock.append(clock[-1] + 10)
         detector.report(done + n)
     clock.append(clock[-1] + 10)
-    with pytest.raises(Retryable, match="next to nothing"):
+    with pytest.raises(Retryable, match="almost no data"):
         detector.report(done + 30)
 
 

@@ -105,7 +105,7 @@ async def test_a_storage_that_is_away_is_waited_for(bench: Bench, tmp_path: Path
     marker.write_text(mark)
     assert await bench.others["nas"].probe()
     await bench.store.db.do("ZADD", "sa:delayed", 1, task_id)
-    await bench.store.claims.reconcile(judge_leases=True)
+    await bench.store.claims.reconcile(check_leases=True)
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
     assert set(saved(bench)) == {"local1/a.bin", "nas/B/b.bin"}

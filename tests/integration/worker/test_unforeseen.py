@@ -15,13 +15,13 @@ from saveany.bot import app
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import ConfigError
-from saveany.loops import each, until_done
+from saveany.loops import run_for_each, until_done
 from saveany.models import Status
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Db, Store
 from saveany.supervisor import Program, Supervisor
 from saveany.telegram.accounts import Accounts
-from saveany.webhooks.deliver import DeliveryQueue, Sends, deliver_forever
+from saveany.webhooks.deliver import DeliveryQueue, DeliverySender, deliver_forever
 from storages.base import UploadKey
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
@@ -61,7 +61,7 @@ async def test_each_runs_a_step_for_all_even_if_it_fails_for_some() -> None:
         done.append(number)
 
     with pytest.raises(ExceptionGroup, match="Odd: 1"):
-        await each(range(5), step)
+        await run_for_each(range(5), step)
     assert done == [0, 2, 4]
 
 
@@ -261,5 +261,5 @@ async def test_webhooks_are_delivered_after_an_unexpected_error() -> None:
         stop.set()
 
     claims = FailsFirst(none)
-    await within(deliver_forever(cast(DeliveryQueue, Box()), cast(Sends, None), stop))
+    await within(deliver_forever(cast(DeliveryQueue, Box()), cast(DeliverySender, None), stop))
     assert await claims.is_over()

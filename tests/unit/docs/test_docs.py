@@ -22,7 +22,7 @@ from saveany.config.variables import OTHERS, VARIABLES
 from saveany.errors import InvalidInput, RequestError, SaveAnyError
 from saveany.models import TRANSITIONS, Status
 from saveany.planning import rules, templates
-from saveany.planning.words import filter_of
+from saveany.planning.filter_syntax import parse_filter
 from saveany.telegram import links as telegram_links
 from saveany.webhooks.schedule import DELAYS_S
 from saveany.webhooks.send import TIMEOUT_S
@@ -232,7 +232,7 @@ def test_filters_that_are_shown_are_filters() -> None:
     text = (DOCS / "howto/bot.md").read_text()
     lines = re.findall(r"/(?:save @\w+ \d+-\d+|watch @\w+) (\w+=[^`\n]+)", text)
     assert len(lines) > 1
-    assert all(filter_of(line.partition(" ->")[0]) for line in lines)
+    assert all(parse_filter(line.partition(" ->")[0]) for line in lines)
 
 
 def test_templates_that_are_shown_make_what_is_said() -> None:

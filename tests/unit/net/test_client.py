@@ -189,7 +189,7 @@ async def test_broken_answers_are_described() -> None:
     ):
         with pytest.raises(httpx.RemoteProtocolError) as caught:
             await client.get(f"http://hook.example:{server.port}/?token=secret")
-    assert describe(caught.value) == "the server's answer is not valid HTTP"
+    assert describe(caught.value) == "the server's reply is not valid HTTP"
 
 
 async def test_silent_server_is_described() -> None:
@@ -197,7 +197,7 @@ async def test_silent_server_is_described() -> None:
     async with serving(b"") as server, guarded_client(guard, timeout=0.05) as client:
         with pytest.raises(httpx.ReadTimeout) as caught:
             await client.get(f"http://hook.example:{server.port}/?token=secret")
-    assert describe(caught.value) == "the server did not answer in time"
+    assert describe(caught.value) == "the server did not reply in time"
 
 
 @pytest.mark.parametrize(

@@ -171,5 +171,5 @@ async def test_a_proxy_that_is_no_url(url: str) -> None:
 
 async def test_a_silent_proxy_ends_with_the_timeout() -> None:
     async with serving(b"") as proxy:
-        with pytest.raises(ProxyFailed, match=r"^the proxy does not answer in time$"):
+        with pytest.raises(ProxyFailed, match=r"^the proxy does not reply in time$"):
             await dial(LOOPBACK, 1, f"http://127.0.0.1:{proxy.port}", timeout=0.05)

@@ -104,14 +104,14 @@ async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["socks5", "socks4", "http"])
 async def test_a_proxy_that_stalls(scheme: str) -> None:
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
-        with pytest.raises(ProxyFailed, match=r"^the proxy does not answer in time$"):
+        with pytest.raises(ProxyFailed, match=r"^the proxy does not reply in time$"):
             await dial(LOOPBACK, 9, bad.url(), 0.05)
 
 
 @pytest.mark.parametrize(("host", "login"), [("a" * 64 + ".example", ""), ("x", f"{'u' * 300}:x")])
 async def test_what_cannot_be_said_to_a_proxy(host: str, login: str) -> None:
     async with proxy(Socks5(login=b"me:x" if login else b"")) as good:
-        with pytest.raises(ProxyFailed, match=r"^the proxy cannot be asked"):
+        with pytest.raises(ProxyFailed, match=r"^the proxy cannot be used"):
             await connect(host, 9, good.url(login))
     with pytest.raises(OSError, match="host name is not valid"):
         await connect("a" * 64 + ".example", 9)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from saveany.ids import created_ms, new_id
 from saveany.models import Item, Rule, TaskSpec
 from saveany.planning.facts import Facts
-from saveany.planning.plan import ResolvedFile, found_name, plan, planned_title, settled
+from saveany.planning.plan import ResolvedFile, plan, planned_title, source_name, with_final_path
 
 ALBUM = Facts(text="Our trip", album="Our trip", kind="photo", date_ms=1_785_585_600_000)
 
@@ -103,11 +103,11 @@ def test_a_late_name_and_size_are_placed_again() -> None:
         template="{{ name }} x", rules=(Rule(name=r"\.mp4$", min_size=10, storage="nas", folder="F"),)
     )
     (item,) = plan(made, [ResolvedFile("watch", None, {"u": 1}, "list")])
-    assert (item.path, item.storage, found_name(item)) == ("in/list/watch x", "", "watch")
-    ready = settled(made, item, replace(item, name="Film.mp4", size=10, source={"u": 2}))
+    assert (item.path, item.storage, source_name(item)) == ("in/list/watch x", "", "watch")
+    ready = with_final_path(made, item, replace(item, name="Film.mp4", size=10, source={"u": 2}))
     assert (ready.storage, ready.path, ready.name) == ("nas", "F/list/Film x.mp4", "Film x.mp4")
-    assert (ready.size, ready.source, found_name(ready)) == (10, {"u": 2}, "Film.mp4")
-    again = settled(made, ready, replace(ready, name=found_name(ready)))
+    assert (ready.size, ready.source, source_name(ready)) == (10, {"u": 2}, "Film.mp4")
+    again = with_final_path(made, ready, replace(ready, name=source_name(ready)))
     assert again == ready
 
 
@@ -115,16 +115,16 @@ def test_what_a_source_knew_from_the_start_stays_where_it_is() -> None:
     made = spec(rules=(Rule(text="trip", storage="nas"),))
     (item,) = plan(made, [ResolvedFile("a.jpg", 5, facts=ALBUM)])
     assert item.storage == "nas"
-    assert settled(made, item, replace(item, name=found_name(item))) == item
+    assert with_final_path(made, item, replace(item, name=source_name(item))) == item
 
 
 def test_a_late_name_without_rules() -> None:
     (item,) = plan(spec(), [ResolvedFile("a", None)])
-    ready = settled(spec(), item, replace(item, name="b.txt", size=1))
+    ready = with_final_path(spec(), item, replace(item, name="b.txt", size=1))
     assert (ready.name, ready.path) == ("b.txt", "in/b.txt")
     named = spec(filename="mine")
     (item,) = plan(named, [ResolvedFile("a", None)])
-    assert settled(named, item, replace(item, name="b.txt")).path == "in/mine"
+    assert with_final_path(named, item, replace(item, name="b.txt")).path == "in/mine"
 
 
 def test_the_title_tells_where_a_rule_sends_the_file() -> None:

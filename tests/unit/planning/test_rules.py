@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from saveany.errors import InvalidInput
 from saveany.models import Rule
 from saveany.planning.facts import Facts
-from saveany.planning.rules import checked, decide, matches, parse_rule, presets, shown
+from saveany.planning.rules import checked, decide, format_rule, matches, parse_rule, presets
 
 FILM = Facts(
     name="Film.MKV",
@@ -48,7 +48,7 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_and_its_rule(line: str) -> None:
     assert parse_rule(line) == LINES[line]
-    assert parse_rule(shown(LINES[line])) == LINES[line]
+    assert parse_rule(format_rule(LINES[line])) == LINES[line]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_presets_sort_by_extension() -> None:
         assert rule is not None
         assert (rule.storage, rule.folder) == ("nas", f"Media/{folder}")
     assert decide(made, Facts(name="a.exe")) is None
-    assert all(checked(rule, ["nas"]) == rule == parse_rule(shown(rule)) for rule in made)
+    assert all(checked(rule, ["nas"]) == rule == parse_rule(format_rule(rule)) for rule in made)
     assert presets("")[0].folder == "Videos"
 
 
@@ -197,14 +197,14 @@ some_rules = st.builds(
 
 @given(some_rules)
 def test_every_rule_survives_its_line(rule: Rule) -> None:
-    assert parse_rule(shown(rule)) == rule
+    assert parse_rule(format_rule(rule)) == rule
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from([*LINES, "->", '"', "size>", "=", " "])).map("".join))
 def test_any_line_is_a_rule_or_refused(line: str) -> None:
     with suppress(InvalidInput):
         rule = parse_rule(line)
-        assert parse_rule(shown(rule)) == rule
+        assert parse_rule(format_rule(rule)) == rule
 
 
 @given(some_rules, st.sampled_from([FILM, Facts(), Facts(name="a.jpg", size=1000)]))

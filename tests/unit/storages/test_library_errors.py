@@ -33,7 +33,7 @@ _NOT_IMPORTED = ("__main__", "docs", "test", "crt", "win32", "pageant", "pkcs11"
 
 def sftp() -> AbstractContextManager[None]:
     options = {"name": "nas", "type": "sftp", "host": "h", "username": "u", "password": "p"}
-    return SftpStorage(SftpOptions.model_validate(options))._edge("a.bin")
+    return SftpStorage(SftpOptions.model_validate(options))._translated_errors("a.bin")
 
 
 def ftp() -> AbstractContextManager[None]:
@@ -44,7 +44,7 @@ def ftp() -> AbstractContextManager[None]:
 
 def s3() -> AbstractContextManager[None]:
     options = {"name": "nas", "type": "s3", "bucket_name": "b"}
-    return S3Bucket(S3Options.model_validate(options), "").edge()
+    return S3Bucket(S3Options.model_validate(options), "").translated_errors()
 
 
 def errors_of(package: str) -> Iterator[type[Exception]]:

@@ -1,4 +1,4 @@
-"""Filters as users type them in the bot."""
+"""Parses filters that users type in the bot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saveany.validation import describe
 _CONDITION = re.compile(r"[A-Za-z]+\s*[=<>]")
 
 
-def filter_of(words: str) -> dict[str, Any]:
+def parse_filter(words: str) -> dict[str, Any]:
     """The fields of a `Filter` as plain data.
 
     `words` are conditions like those of a rule, `type=video size>10MB`; anything else is a pattern for names

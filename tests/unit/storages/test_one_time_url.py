@@ -1,4 +1,4 @@
-"""A stream that is offered as a page."""
+"""A stream that is served once at a URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvloop
 
-from storages.one_time_url import offered
+from storages.one_time_url import served_once
 
 MIB = 1 << 20
 BODY = random.Random(1).randbytes(3 * MIB + 5)
@@ -26,18 +26,18 @@ async def pieces(body: bytes = BODY) -> AsyncIterator[memoryview]:
 
 @pytest.mark.parametrize("size", [0, 1, len(BODY)])
 async def test_it_is_read_whole_and_once(size: int) -> None:
-    async with offered(pieces(BODY[:size]), size) as offer, httpx.AsyncClient() as client:
-        assert (await client.get(offer.url)).content == BODY[:size]
-        await offer.taken
-        assert (await client.get(offer.url)).status_code == 404
+    async with served_once(pieces(BODY[:size]), size) as link, httpx.AsyncClient() as client:
+        assert (await client.get(link.url)).content == BODY[:size]
+        await link.sent
+        assert (await client.get(link.url)).status_code == 404
 
 
 def test_a_piece_is_free_when_the_next_is_asked_for() -> None:
     body = 16 * BODY  # more than the sockets hold
 
     async def slowly() -> bytes:
-        async with offered(pieces(body), len(body)) as offer:
-            url = httpx.URL(offer.url)
+        async with served_once(pieces(body), len(body)) as link:
+            url = httpx.URL(link.url)
             reader, writer = await asyncio.open_connection(url.host, url.port, limit=4096)
             writer.write(f"GET {url.path} HTTP/1.1\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
@@ -49,11 +49,11 @@ def test_a_piece_is_free_when_the_next_is_asked_for() -> None:
 
 
 async def test_who_does_not_know_the_url_gets_nothing() -> None:
-    async with offered(pieces(), len(BODY)) as offer, httpx.AsyncClient() as client:
-        for url in (offer.url[:-1], offer.url.rpartition("/")[0] + "/"):
+    async with served_once(pieces(), len(BODY)) as link, httpx.AsyncClient() as client:
+        for url in (link.url[:-1], link.url.rpartition("/")[0] + "/"):
             assert (await client.get(url)).status_code == 404
-        assert (await client.post(offer.url)).status_code == 404
-        assert (await client.get(offer.url)).content == BODY
+        assert (await client.post(link.url)).status_code == 404
+        assert (await client.get(link.url)).content == BODY
 
 
 async def test_what_breaks_the_stream_gets_out_and_the_reader_knows_it_is_short() -> None:
@@ -61,11 +61,11 @@ async def test_what_breaks_the_stream_gets_out_and_the_reader_knows_it_is_short(
         yield BODY[:MIB]
         raise ConnectionError("the source is gone")
 
-    async with offered(broken(), len(BODY)) as offer, httpx.AsyncClient() as client:
+    async with served_once(broken(), len(BODY)) as link, httpx.AsyncClient() as client:
         with pytest.raises(httpx.TransportError):
-            await client.get(offer.url)
+            await client.get(link.url)
         with pytest.raises(ConnectionError, match="the source is gone"):
-            await offer.taken
+            await link.sent
 
 
 async def test_the_end_of_the_block_ends_what_is_under_way() -> None:
@@ -74,19 +74,19 @@ async def test_the_end_of_the_block_ends_what_is_under_way() -> None:
         await asyncio.Event().wait()
 
     async with httpx.AsyncClient() as client:
-        async with offered(endless(), len(BODY)) as offer:
-            reading = asyncio.create_task(client.get(offer.url))
-            async with client.stream("GET", offer.url.rpartition("/")[0]):
+        async with served_once(endless(), len(BODY)) as link:
+            reading = asyncio.create_task(client.get(link.url))
+            async with client.stream("GET", link.url.rpartition("/")[0]):
                 pass  # the server answers, so the first request has come, too
         with pytest.raises(httpx.TransportError):
             await reading
         with pytest.raises(httpx.ConnectError):
-            await client.get(offer.url)
+            await client.get(link.url)
 
 
 async def test_a_reader_that_leaves_does_not_hang_it() -> None:
-    async with offered(pieces(BODY * 8), len(BODY) * 8) as offer, httpx.AsyncClient() as client:
-        async with client.stream("GET", offer.url) as answer:
+    async with served_once(pieces(BODY * 8), len(BODY) * 8) as link, httpx.AsyncClient() as client:
+        async with client.stream("GET", link.url) as answer:
             async for _ in answer.aiter_raw():
                 break
-        assert not offer.taken.done()
+        assert not link.sent.done()

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from saveany.errors import StorageUnavailable
-from storages import web
-from storages.web import Web
+from storages import http_client
+from storages.http_client import HttpClient
 
 MIB = 1 << 20
 BODY = random.Random(1).randbytes(5 * MIB + 3)
@@ -49,7 +49,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
                 await over.wait()
 
 
-async def load(http: Web, url: str, start: int = 0, end: int = len(BODY)) -> bytes:
+async def load(http: HttpClient, url: str, start: int = 0, end: int = len(BODY)) -> bytes:
     async with http.request("GET", url) as answer:
         return b"".join([piece async for piece in http.file(answer, start, end)])
 
@@ -72,7 +72,7 @@ def head(length: int = len(BODY)) -> bytes:
 
 @pytest.mark.parametrize("cut", [0, 1, 1000, MIB, 4 * MIB + 5])
 async def test_a_big_body_comes_whole_again_and_again(cut: int) -> None:
-    http = Web("box")
+    http = HttpClient("box")
     async with serving(sending(head() + BODY[:cut], BODY[cut:])) as url:
         for _ in range(2):
             assert await load(http, url) == BODY
@@ -80,7 +80,7 @@ async def test_a_big_body_comes_whole_again_and_again(cut: int) -> None:
 
 
 async def test_a_part_of_a_whole_file() -> None:
-    http = Web("box")
+    http = HttpClient("box")
     async with serving(sending(head(), BODY)) as url:
         assert await load(http, url, 3 * MIB, 4 * MIB + 1) == BODY[3 * MIB : 4 * MIB + 1]
         await http.close()
@@ -89,7 +89,7 @@ async def test_a_part_of_a_whole_file() -> None:
 async def test_a_body_in_chunks() -> None:
     pieces = [BODY[at : at + MIB] for at in range(0, len(BODY), MIB)]
     chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
-    http = Web("box")
+    http = HttpClient("box")
     async with serving(
         sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *chunks, b"0\r\n\r\n")
     ) as url:
@@ -99,7 +99,7 @@ async def test_a_body_in_chunks() -> None:
 
 @pytest.mark.parametrize("cut", [0, 5, MIB, len(BODY) - 1])
 async def test_a_body_that_ends_early(cut: int) -> None:
-    http = Web("box")
+    http = HttpClient("box")
     async with serving(sending(head(), BODY[:cut], close=True)) as url:
         with pytest.raises(StorageUnavailable, match="box"):
             await load(http, url)
@@ -107,9 +107,9 @@ async def test_a_body_that_ends_early(cut: int) -> None:
 
 
 async def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_SILENCE", 0.2)
-    http = Web("box")
+    monkeypatch.setattr(http_client, "_SILENCE", 0.2)
+    http = HttpClient("box")
     async with serving(sending(head(), BODY[: 2 * MIB])) as url:
-        with pytest.raises(StorageUnavailable, match="did not answer in time"):
+        with pytest.raises(StorageUnavailable, match="did not reply in time"):
             await load(http, url)
         await http.close()

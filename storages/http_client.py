@@ -20,26 +20,26 @@ from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_url, sile
 _CONNECT, _SILENCE = 15.0, 60.0
 #: Seconds in which a server must reply after it has received or moved a file: some store it elsewhere first.
 _SLOW_REPLY: Final = 600.0
-#: Bytes left in a body from which it is read directly from the connection.
+#: A body with at least this many bytes left is read directly from the connection.
 _DIRECT: Final = 1 << 20
 _REDIRECTS: Final = 10
 #: Maximum bytes of a reply that is read at once: a listing of some hundred thousand files.
 _MAX_TEXT: Final = 128 << 20
 
 
-class Web:
+class HttpClient:
     """Requests to the server of a storage. Connects when it is first used, in the running event loop.
 
-    With `own`, the address of that server, replies may lead to other hosts. Requests to those are guarded
+    With `own_url`, the URL of that server, replies may lead to other hosts. Requests to those are guarded
     like URLs of users: in private networks only addresses in `allow` are reached.
     """
 
     def __init__(
-        self, name: str, auth: httpx.Auth | None = None, own: str = "", allow: Sequence[Network] = ()
+        self, name: str, auth: httpx.Auth | None = None, own_url: str = "", allow: Sequence[Network] = ()
     ) -> None:
         self._name = name
         self._auth = auth
-        self._own = _origin(httpx.URL(own)) if own else None
+        self._own_origin = _origin(httpx.URL(own_url)) if own_url else None
         self._guard = AddressGuard(allow, what="address that the server gives")
         self._client: httpx.AsyncClient | None = None
         self._other_hosts: httpx.AsyncClient | None = None
@@ -52,7 +52,7 @@ class Web:
         if not self.activity.is_silent:
             return
         address = httpx.URL(url)
-        client = self._for(address)
+        client = self._client_for(address)
         try:
             async with asyncio.timeout(REPLY_TIMEOUT):
                 response = await client.send(
@@ -81,20 +81,20 @@ class Web:
         `slow` is for operations that may take the server minutes; `follow` follows redirects.
         """
         with self.activity.request(), self._errors():
-            request = self._for(httpx.URL(url)).build_request(
+            request = self._client_for(httpx.URL(url)).build_request(
                 method,
                 url,
                 headers=headers,
                 content=content,
                 timeout=httpx.Timeout(_SILENCE, connect=_CONNECT, read=_SLOW_REPLY if slow else _SILENCE),
             )
-            response = await self._for(request.url).send(request, auth=self._auth, stream=True)
+            response = await self._client_for(request.url).send(request, auth=self._auth, stream=True)
             for _ in range(_REDIRECTS if follow else 0):
                 if response.next_request is None:
                     break
                 await response.aclose()
                 request = response.next_request
-                response = await self._for(request.url).send(request, stream=True)
+                response = await self._client_for(request.url).send(request, stream=True)
             try:
                 yield response
             finally:
@@ -117,8 +117,8 @@ class Web:
                 "storage {storage!r}: {reason}", storage=self._name, reason=describe(error)
             ) from error
 
-    def _for(self, url: httpx.URL) -> httpx.AsyncClient:
-        if self._own and _origin(url) != self._own:
+    def _client_for(self, url: httpx.URL) -> httpx.AsyncClient:
+        if self._own_origin and _origin(url) != self._own_origin:
             self._other_hosts = self._other_hosts or guarded_client(self._guard, timeout=_SILENCE)
             return self._other_hosts
         self._client = self._client or plain_client(timeout=_SILENCE)
@@ -143,10 +143,10 @@ class Web:
         coding = response.headers.get("Content-Encoding", "").lower()
         if coding not in ("", "identity") and "Content-Length" not in response.headers:
             raise StorageError(  # a file compressed on the fly has no length
-                "storage {storage!r}: the server compresses files on their way ({position}) though "
-                "it was asked not to; have it or its gateway leave that",
+                "storage {storage!r}: the server compresses files in transit ({encoding}), although it was "
+                "asked not to; turn that off on the server or its gateway",
                 storage=self._name,
-                position=coding[:40],
+                encoding=coding[:40],
             )
         at = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
         async with aclosing(body(response)) as pieces:
