@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from saveany.api.errors import responses
 from saveany.api.hub import EncodedEvent, End, Subscription
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
 from saveany.errors import StoreUnavailable
@@ -40,19 +40,23 @@ LastEventId = Annotated[
 ]
 
 
-async def _all_tasks(use: Use) -> AsyncIterator[Subscription]:
+async def _all_tasks(services: InjectedServices) -> AsyncIterator[Subscription]:
     # Subscribed before the response starts, so that a client misses nothing after its first byte.
-    with use.hub.subscription() as client:
+    with services.hub.subscription() as client:
         yield client
 
 
 async def _one_task(
-    use: Use, task_id: TaskId, last_event_id: LastEventId = None
+    services: InjectedServices, task_id: TaskId, last_event_id: LastEventId = None
 ) -> AsyncIterator[Subscription]:
-    task = await use.tasks.get(OPERATOR, task_id)
-    if last_event_id and task.status.ended and await _has_seen_the_end(use.store, task_id, last_event_id):
+    task = await services.tasks.get(OPERATOR, task_id)
+    if (
+        last_event_id
+        and task.status.ended
+        and await _has_seen_the_end(services.store, task_id, last_event_id)
+    ):
         raise HTTPException(204)  # browsers reconnect at the end of a stream, unless they get this
-    with use.hub.subscription(task_id) as client:
+    with services.hub.subscription(task_id) as client:
         yield client
 
 
@@ -64,14 +68,16 @@ async def _one_task(
     responses={**responses(429), 200: STREAMED},
 )
 async def all_events(
-    use: Use, client: Annotated[Subscription, Depends(_all_tasks)], last_event_id: LastEventId = None
+    services: InjectedServices,
+    client: Annotated[Subscription, Depends(_all_tasks)],
+    last_event_id: LastEventId = None,
 ) -> EventStream:
     """An endless stream of events: `task.queued`, `task.running`, `task.updated`, `task.progress`,
     `task.completed`, `task.failed`, `task.canceled`. The data is JSON with `task_id`, `status`, `stage`,
     `at`, and if they apply `title`, `error` and `progress`. Progress is sent at most twice a second per
     task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a `snapshot` of each task that
     has not ended."""
-    return EventStream(_stream(use.store, client, "", last_event_id or ""))
+    return EventStream(_stream(services.store, client, "", last_event_id or ""))
 
 
 @router.get(
@@ -86,14 +92,14 @@ async def all_events(
     },
 )
 async def task_events(
-    use: Use,
+    services: InjectedServices,
     task_id: TaskId,
     client: Annotated[Subscription, Depends(_one_task)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
     """Like the stream of all tasks, but it starts with a `snapshot`, or with the events after
     `Last-Event-ID`, and ends when the task has ended."""
-    return EventStream(_stream(use.store, client, task_id, last_event_id or ""))
+    return EventStream(_stream(services.store, client, task_id, last_event_id or ""))
 
 
 async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:

@@ -14,7 +14,7 @@ from saveany import advice
 from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
 from saveany.api.routes import JsonRoute
-from saveany.api.services import ApiServices, Use
+from saveany.api.services import ApiServices, InjectedServices
 from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
 from saveany.planning.available import storage_problem
@@ -41,17 +41,17 @@ async def health(request: Request, response: Response) -> Health:
 
 
 @router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
-async def ready(use: Use, request: Request) -> Ready | Response:
+async def ready(services: InjectedServices, request: Request) -> Ready | Response:
     """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account or a storage.
     Without the token the reply has no details."""
     if not request.scope["state"]["known"]:
         readiness: CachedCheck = request.app.state.readiness
         return (
             Ready()
-            if await readiness.get(lambda: _is_ready(use))
+            if await readiness.get(lambda: _is_ready(services))
             else error_response(Unavailable(_NOT_READY))
         )
-    problems = await _missing(use)
+    problems = await _missing(services)
     if not problems:
         return Ready()
     message = "not ready: " + "; ".join(f"{name}: {text}" for name, text in problems)
@@ -73,15 +73,15 @@ class CachedCheck:
         return await asyncio.shield(self._result)
 
 
-async def _is_ready(use: ApiServices) -> bool:
-    return not await _missing(use)
+async def _is_ready(services: ApiServices) -> bool:
+    return not await _missing(services)
 
 
-async def _missing(use: ApiServices) -> list[Detail]:
+async def _missing(services: ApiServices) -> list[Detail]:
     try:
         async with asyncio.timeout(_REDIS_SECONDS):
-            await use.store.db.check_writable()
-            return _problems(use.config, await use.store.workers.living())
+            await services.store.db.check_writable()
+            return _problems(services.config, await services.store.workers.living())
     except StoreUnavailable as error:
         return [("redis", error.message)]
     except TimeoutError:

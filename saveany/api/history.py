@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from saveany.api.errors import responses
 from saveany.api.models import HistoryPageView, Removed
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
 from saveany.service import OPERATOR
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=JsonRou
 
 @router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses())
 async def history(
-    use: Use,
+    services: InjectedServices,
     status: Annotated[Literal["completed", "failed", "canceled"] | None, Query()] = None,
     type_: Annotated[str, Query(alias="type", max_length=64, description="Such as `tgfiles`.")] = "",
     user_id: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
@@ -57,15 +57,15 @@ async def history(
         since=_ms(since),
         until=_ms(until),
     )
-    page = await use.tasks.history(OPERATOR, wanted, limit, cursor)
+    page = await services.tasks.history(OPERATOR, wanted, limit, cursor)
     return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
 @router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
-async def clear(use: Use) -> Removed:
+async def clear(services: InjectedServices) -> Removed:
     """Remove all ended tasks and their webhooks, including undelivered ones. The saved files are kept. A
     canceled task is kept until a worker has removed its unfinished files."""
-    removed = await use.tasks.remove_all_ended(OPERATOR)
+    removed = await services.tasks.remove_all_ended(OPERATOR)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
 
@@ -75,9 +75,9 @@ async def clear(use: Use) -> Removed:
     summary="Remove an ended task",
     responses=responses(404, 409),
 )
-async def remove(use: Use, task_id: TaskId) -> Removed:
+async def remove(services: InjectedServices, task_id: TaskId) -> Removed:
     """Remove one ended task and its webhooks. The saved files are kept."""
-    await use.tasks.remove(OPERATOR, task_id)
+    await services.tasks.remove(OPERATOR, task_id)
     return Removed(message="1 task removed", removed=1)
 
 

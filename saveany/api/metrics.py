@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 
 from saveany.api.errors import responses
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.store import Store, counters
 from saveany.store.counters import (
     BUCKETS,
@@ -64,10 +64,10 @@ class Metric:
     response_class=Exposition,
     responses=responses(),
 )
-async def metrics(use: Use) -> Exposition:
+async def metrics(services: InjectedServices) -> Exposition:
     """All metrics. Gauges are current; counters of workers are up to five seconds old."""
-    await use.store.counters.flush()  # records that this process could not read
-    families = [*await _gauges(use.store), *_counted(await use.store.counters.read())]
+    await services.store.counters.flush()  # records that this process could not read
+    families = [*await _gauges(services.store), *_counted(await services.store.counters.read())]
     return Exposition("".join(f"{line}\n" for family in families for line in family.lines()))
 
 

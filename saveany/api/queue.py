@@ -8,18 +8,18 @@ from saveany.api.bodies import NewLimits
 from saveany.api.errors import responses
 from saveany.api.models import LimitsView, MessageReply, QueueView
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.service import OPERATOR
 
 router = APIRouter(prefix="/api/v1", tags=["queue"], route_class=JsonRoute)
 
 
 @router.get("/queue", operation_id="getQueue", summary="The queue", responses=responses())
-async def get_queue(use: Use) -> QueueView:
+async def get_queue(services: InjectedServices) -> QueueView:
     """Whether the queue is paused, and the number of tasks in each state."""
-    sizes = await use.queue.counts()
+    sizes = await services.queue.counts()
     return QueueView(
-        paused=await use.queue.is_paused(),
+        paused=await services.queue.is_paused(),
         queued_tasks=sizes["queued"],
         paused_tasks=sizes["paused"],
         running_tasks=sizes["running"],
@@ -27,23 +27,23 @@ async def get_queue(use: Use) -> QueueView:
 
 
 @router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue", responses=responses())
-async def pause(use: Use) -> MessageReply:
+async def pause(services: InjectedServices) -> MessageReply:
     """Start no more tasks until the queue is resumed. New tasks are accepted, running tasks continue."""
-    await use.queue.pause(OPERATOR)
+    await services.queue.pause(OPERATOR)
     return MessageReply(message="queue paused")
 
 
 @router.post("/queue/resume", operation_id="resumeQueue", summary="Resume the queue", responses=responses())
-async def resume(use: Use) -> MessageReply:
+async def resume(services: InjectedServices) -> MessageReply:
     """Start tasks again, except those that are paused individually."""
-    await use.queue.resume(OPERATOR)
+    await services.queue.resume(OPERATOR)
     return MessageReply(message="queue resumed")
 
 
 @router.get("/limits", operation_id="getLimits", summary="Limits", responses=responses())
-async def get_limits(use: Use) -> LimitsView:
+async def get_limits(services: InjectedServices) -> LimitsView:
     """The limits in force: as configured, unless they were changed."""
-    limits = await use.queue.limits()
+    limits = await services.queue.limits()
     return LimitsView(
         tasks_per_user=limits.tasks_per_user,
         bytes_per_second=limits.bytes_per_second,
@@ -52,8 +52,8 @@ async def get_limits(use: Use) -> LimitsView:
 
 
 @router.put("/limits", operation_id="setLimits", summary="Change the limits", responses=responses(413, 415))
-async def set_limits(use: Use, body: NewLimits) -> LimitsView:
+async def set_limits(services: InjectedServices, body: NewLimits) -> LimitsView:
     """Change the limits of all workers within two seconds, also for running downloads. The change survives
     restarts; an empty object restores the configured limits."""
-    await use.queue.set_limits(OPERATOR, body.model_dump())
-    return await get_limits(use)
+    await services.queue.set_limits(OPERATOR, body.model_dump())
+    return await get_limits(services)

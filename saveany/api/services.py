@@ -1,4 +1,4 @@
-"""The services that every route receives as its parameter `use: Use`."""
+"""The services that every route receives as its parameter `services: InjectedServices`."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ async def _services(request: Request) -> ApiServices:
     return services
 
 
-Use = Annotated[ApiServices, Depends(_services)]
+InjectedServices = Annotated[ApiServices, Depends(_services)]

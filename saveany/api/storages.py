@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from saveany.api.errors import responses
 from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import JsonRoute
-from saveany.api.services import ApiServices, Use
+from saveany.api.services import ApiServices, InjectedServices
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
@@ -25,10 +25,10 @@ StorageName = Annotated[str, Path(max_length=255, description="Name of the stora
 
 
 @router.get("", operation_id="listStorages", summary="Storages", responses=responses())
-async def list_storages(use: Use) -> StorageList:
+async def list_storages(services: InjectedServices) -> StorageList:
     """All configured storages, and whether files can be saved there now."""
-    workers = await use.store.workers.living()
-    return StorageList(storages=[_view(storage, workers) for storage in use.config.storages])
+    workers = await services.store.workers.living()
+    return StorageList(storages=[_view(storage, workers) for storage in services.config.storages])
 
 
 @router.get(
@@ -38,7 +38,7 @@ async def list_storages(use: Use) -> StorageList:
     responses=responses(404, 503),
 )
 async def list_files(
-    use: Use,
+    services: InjectedServices,
     name: StorageName,
     path: Annotated[str, Query(max_length=4096, description="A folder; empty means the root.")] = "",
     after: Annotated[str, Query(max_length=255, description="`next` of the previous page.")] = "",
@@ -49,7 +49,7 @@ async def list_files(
         normalized = folder(path)
     except InvalidInput as error:
         raise InvalidInput(error.text, "path") from error
-    found = await _query(use, name, "list", path=normalized, after=after, limit=limit)
+    found = await _query(services, name, "list", path=normalized, after=after, limit=limit)
     entries = [_entry(each) for each in found]
     return FileList(
         path=normalized, entries=entries, next=entries[-1].name if len(entries) == limit else None
@@ -59,19 +59,19 @@ async def list_files(
 @router.post(
     "/{name}/test", operation_id="testStorage", summary="Test a storage", responses=responses(404, 503)
 )
-async def test_storage(use: Use, name: StorageName) -> StorageTest:
+async def test_storage(services: InjectedServices, name: StorageName) -> StorageTest:
     """Have a worker write a small file, read it back and delete it. The message of a 503 is the reason."""
-    return StorageTest(seconds=await _query(use, name, "probe"))
+    return StorageTest(seconds=await _query(services, name, "probe"))
 
 
-async def _query(use: ApiServices, name: str, kind: str, **args: object) -> Any:
-    if use.config.storage(name) is None:
+async def _query(services: ApiServices, name: str, kind: str, **args: object) -> Any:
+    if services.config.storage(name) is None:
         raise NotFound("there is no storage {name!r}", name=name)
-    workers = await use.store.workers.living()
+    workers = await services.store.workers.living()
     if not any(name in worker.storages for worker in workers):
         problem = storage_problem(name, workers) or Text("no worker has it")
         raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
-    reply = await use.store.queries.send(name, kind, args)
+    reply = await services.store.queries.send(name, kind, args)
     if reply.error:
         raise _ERRORS.get(reply.error, Unavailable)(reply.message)
     return reply.result

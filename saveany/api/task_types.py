@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.config import Config
 from saveany.planning.available import source_problem
 from saveany.sources import SourceSpec, sources
@@ -19,10 +19,10 @@ router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=Js
 
 
 @router.get("", operation_id="listTaskTypes", summary="Types of tasks", responses=responses())
-async def list_task_types(use: Use) -> TaskTypes:
+async def list_task_types(services: InjectedServices) -> TaskTypes:
     """The types of tasks, their parameters, and whether a running worker can use them."""
-    workers = await use.store.workers.living()
-    details = [_view(use.config, source, workers) for source in sources().values()]
+    workers = await services.store.workers.living()
+    details = [_view(services.config, source, workers) for source in sources().values()]
     return TaskTypes(types=[each.type for each in details if each.available], details=details)
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from saveany.api.errors import responses
 from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.errors import NotFound
 from saveany.models import Delivery
 from saveany.timefmt import rfc3339
@@ -20,13 +20,13 @@ router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], rout
 
 @router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses())
 async def list_deliveries(
-    use: Use,
+    services: InjectedServices,
     task_id: Annotated[str, Query(max_length=64, description="Only deliveries of this task.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
     """Deliveries, latest first, including pending ones. They are kept as long as their task."""
-    page = await use.store.outbox.page(task_id, limit, cursor)
+    page = await services.store.outbox.page(task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
     )
@@ -40,12 +40,12 @@ async def list_deliveries(
     responses=responses(404),
 )
 async def redeliver(
-    use: Use,
+    services: InjectedServices,
     delivery_id: Annotated[str, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY])],
 ) -> DeliveryView:
     """Send a webhook again now, with the same `webhook-id` and body, whatever its state. The number of
     attempts continues; a webhook that was given up gets one more attempt."""
-    delivery = await use.store.outbox.redeliver(delivery_id)
+    delivery = await services.store.outbox.redeliver(delivery_id)
     if delivery is None:
         raise NotFound("there is no webhook delivery {id}", id=delivery_id)
     return _view(delivery)

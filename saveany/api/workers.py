@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from saveany.api.errors import responses
 from saveany.api.models import WorkerList, WorkerView
 from saveany.api.routes import JsonRoute
-from saveany.api.services import Use
+from saveany.api.services import InjectedServices
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="listWorkers", summary="Workers", responses=responses())
-async def list_workers(use: Use) -> WorkerList:
+async def list_workers(services: InjectedServices) -> WorkerList:
     """The worker processes that have reported within the last 15 seconds."""
     return WorkerList(
         workers=[
@@ -25,6 +25,6 @@ async def list_workers(use: Use) -> WorkerList:
                 started_at=rfc3339(worker.started_at),
                 tasks=worker.tasks,
             )
-            for worker in await use.store.workers.living()
+            for worker in await services.store.workers.living()
         ]
     )
