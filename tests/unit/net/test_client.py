@@ -204,7 +204,7 @@ async def test_silent_server_is_described() -> None:
     ("error", "text"),
     [
         (InvalidInput("The URL names no host."), "The URL names no host."),
-        (httpx.WriteTimeout("x"), "the server did not take the request in time"),
+        (httpx.WriteTimeout("x"), "the server did not accept the request in time"),
         (httpx.PoolTimeout("x"), "too many requests are under way"),
         (httpx.ConnectError("https://a/?token=secret"), "the server cannot be reached"),
         (httpx.ReadError("https://a/?token=secret"), "the connection broke"),
