@@ -53,7 +53,7 @@ class StorageHandle:
     def __init__(self, store: Store, storage: Storage) -> None:
         self.storage = storage
         self.problem = f"storage {storage.name!r} has not responded yet; can its disk or server be reached?"
-        #: Whether the disk or server was there at the last check, even if it could not be written to.
+        #: Whether the disk or server was present at the last check, even if it could not be written to.
         self.is_present = False
         self._store = store
         self._probed_at = 0.0
@@ -121,7 +121,7 @@ class StorageHandle:
         return True
 
     async def _report_hang(self, check: Coroutine[None, None, bool]) -> bool:
-        """The result of `check`, however long it takes. A local disk that hangs is a problem meanwhile."""
+        """The result of `check`, however long it takes. While a local disk hangs, `problem` says so."""
         checking = asyncio.create_task(check)
         try:
             if self.storage.capabilities.this_machine_only:
@@ -180,7 +180,7 @@ class StorageSet(Mapping[str, StorageHandle]):
 
     @property
     def present(self) -> list[StorageHandle]:
-        """The storages whose disk or server is there, even if it cannot be written to."""
+        """The storages whose disk or server is present, even if it cannot be written to."""
         return [handle for handle in self.values() if handle.is_present]
 
     def working_storage(self, name: str) -> Storage:

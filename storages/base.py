@@ -52,8 +52,8 @@ class StorageOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a storage can do. Callers, the API, the documentation and the tests read it from here; nobody
-    tests for methods."""
+    """The abilities of a storage. Callers, the API, the documentation and the tests read them from here, and
+    do not test for methods."""
 
     random_writes: bool = False  # `Upload.write` accepts parts in any order; without it only in order
     reads_back: bool = False  # `Upload.read` returns written bytes, so that late parts can be hashed
@@ -76,7 +76,8 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the process provides to its storages. `probe` of a storage reports what it lacks."""
+    """The resources that the process provides to its storages. `Storage.probe` reports those that are
+    missing."""
 
     #: A folder of this machine for temporary files and for what must survive a restart, such as host keys.
     scratch: Path = Path("data/scratch")
@@ -90,8 +91,8 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """Identifies an upload. A later epoch of the same task and item takes over what an earlier one has
-    left."""
+    """Identifies an upload. A later epoch of the same task and item takes over the unfinished upload of an
+    earlier one."""
 
     task: str
     item: int
@@ -222,7 +223,7 @@ class Upload(abc.ABC):
 
     @abc.abstractmethod
     async def abort(self) -> None:
-        """Remove what was written. Harmless after `commit`, and if nothing is left."""
+        """Remove the written bytes. Harmless after `commit`, and if nothing is left."""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Bytes that were written before (capability `reads_back`); fewer at the end of the file."""
@@ -233,7 +234,7 @@ class Upload(abc.ABC):
 
     @abc.abstractmethod
     async def __aexit__(self, *exc: object) -> None:
-        """Release handles. What was written stays for a later epoch, unless it was committed or aborted."""
+        """Release handles. Bytes that were neither committed nor aborted stay for a later epoch."""
 
 
 class Reader(abc.ABC):
@@ -281,7 +282,7 @@ class Reader(abc.ABC):
         cannot return bytes of another version."""
 
     def changed(self) -> StorageError:
-        """The error for a file that is not what it was when it was opened."""
+        """The error for a file that has changed since it was opened."""
         return StorageError(
             "storage {storage!r}: {path!r} has changed while it was read",
             storage=self._storage,
@@ -309,10 +310,10 @@ class Storage(abc.ABC):
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
         """Start an upload to `path`, or with `late_name` to another name in its folder.
 
-        Takes over what an earlier epoch of the same task and item has left, so that the earlier writer can no
-        longer commit if it is still running. `keep` are the bytes of it that are durable according to the
-        caller's checkpoint. The new upload has all of them (`Upload.kept`), or it starts empty; storages with
-        `resumes` keep them if they still exist. Raises `Fenced` if a later epoch has begun, and
+        Takes over the unfinished upload of an earlier epoch of the same task and item, whose writer can no
+        longer commit if it is still running. `keep` lists the bytes of that upload that are durable according
+        to the caller's checkpoint. The new upload has all of them (`Upload.kept`), or it starts empty;
+        storages with `resumes` keep them if they still exist. Raises `Fenced` if a later epoch has begun, and
         `StorageError` if `size` is None and the storage `needs_size`.
         """
 

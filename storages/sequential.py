@@ -15,7 +15,7 @@ class SequentialUpload(Upload):
     """Checks the order, the length, the final path and the state of an upload.
 
     A subclass sends the bytes (`_send`), waits until the storage has all of them (`_finish`), makes the file
-    visible (`_publish`), stops what is under way (`_stop`) and removes what was sent (`_remove`).
+    visible (`_publish`), stops running requests (`_stop`) and removes the sent bytes (`_remove`).
     """
 
     _storage: Storage
@@ -38,7 +38,7 @@ class SequentialUpload(Upload):
         await self._send(data)
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
-        """As in the contract: nothing, unless a subclass can tell what is durable."""
+        """As in the contract: nothing, unless a subclass knows which bytes are durable."""
         return ()
 
     async def seal(self, size: int) -> None:
@@ -89,14 +89,14 @@ class SequentialUpload(Upload):
 
     @abc.abstractmethod
     async def _stop(self) -> None:
-        """Stop what is under way and release handles. May be called more than once."""
+        """Stop running requests and release handles. May be called more than once."""
 
     @abc.abstractmethod
     async def _remove(self) -> None:
-        """Remove what was sent, after `_stop`."""
+        """Remove the sent bytes, after `_stop`."""
 
     async def _leave(self) -> None:
-        """Remove what a later epoch has no use for, when an upload is closed without commit or abort."""
+        """Remove bytes that a later epoch cannot use. Called if neither commit nor abort was."""
         return
 
     def _check_open(self) -> None:

@@ -219,7 +219,7 @@ class Job:
 
 
 async def _run_to_end(step: Coroutine[Any, Any, None]) -> None:
-    """Await a step that runs to its end even if the caller is cancelled meanwhile."""
+    """Await a step that runs to its end even if the caller is cancelled."""
     running = asyncio.create_task(step)
     running.add_done_callback(lambda done: done.cancelled() or done.exception())  # no caller may be left
     await asyncio.shield(running)

@@ -1,4 +1,4 @@
-"""What interrupted attempts leave behind: published files are found again, everything else is removed.
+"""Recovery from interrupted attempts: published files are found again, and everything else is removed.
 
 A file is published under a name that was recorded before (`ItemStatus.FINISHING`). If its worker dies
 then, only the storage knows whether the file became visible. Every later step asks it first.
@@ -59,7 +59,7 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
 async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: int) -> None:
     """Remove what a canceled task has left in a storage after its worker died in claim `epoch`.
 
-    Raises `StorageError` if something could not be removed, and `Fenced` if the task was retried meanwhile.
+    Raises `StorageError` if something could not be removed, and `Fenced` if the task has been retried.
     """
     task = await store.tasks.get(task_id)
     if task is None:

@@ -12,7 +12,7 @@ from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from workers.progress import ProgressMeter
 
-#: Seconds: a task that must wait longer than this frees its slot for another task meanwhile.
+#: A task that must wait for more seconds than this frees its slot for other tasks.
 LONG_WAIT = 30.0
 #: Seconds until a task whose storage or network is down is claimed again. A storage that works again ends the
 #: wait sooner. Longer than `LONG_WAIT`, so that the slot is freed.

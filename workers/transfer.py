@@ -41,7 +41,7 @@ async def save(context: TransferContext, item: Item) -> Item:
     """The item, completed or skipped; or finishing, if it waits for the other files of its album.
 
     Raises what source and storage raise, and `Fenced` and `CancelRequested` from the store. After an error no
-    incomplete file is visible, and a later call continues with what the storage has.
+    incomplete file is visible, and a later call continues with the bytes that the storage has.
     """
     if receipt := await saved_before(context, item):
         return completed(item, receipt)
@@ -52,7 +52,7 @@ async def save(context: TransferContext, item: Item) -> Item:
         try:
             saved = await file.save_by_first_strategy()
         except NameTaken as error:
-            # Another file took the path meanwhile, and this storage cannot rename what it has received.
+            # Another file has taken the path, and this storage cannot rename the file that it has received.
             if context.on_conflict is OnConflict.OVERWRITE:
                 raise Permanent("{path}: there is a folder with this name", path=file.item.path) from error
             continue
@@ -145,7 +145,7 @@ async def move_within_storage(file: FileTransfer) -> Item | None:
     if not before or not can.moves or not can.late_name:  # without `late_name` a move copies and deletes
         return None
     try:
-        # Recorded as running, not as finishing: a roll-back deletes what is finishing, and this is the only
+        # Recorded as running, not as finishing: a roll-back deletes finishing files, and this is the only
         # copy of the file.
         return await file.conflicts.publish(file.item, ItemStatus.RUNNING, partial(file.storage.move, before))
     except (NameTaken, StorageUnavailable):

@@ -35,7 +35,7 @@ class TransferContext:
 
     @property
     def on_conflict(self) -> OnConflict:
-        """What happens when the path of a file is taken."""
+        """The policy for a file whose path is taken."""
         return self.spec.on_conflict
 
     def upload_key(self, item: Item) -> UploadKey:

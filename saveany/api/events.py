@@ -3,7 +3,7 @@
 The types of events are `task.queued`, `task.running`, `task.updated`, `task.progress`, `task.completed`,
 `task.failed`, `task.canceled`, and two that only streams have:
 
-    snapshot  the present state of a task
+    snapshot  the current state of a task
     reset     missed events are no longer available; snapshots follow, or the connection ends
 """
 

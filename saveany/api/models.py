@@ -128,7 +128,7 @@ class ItemView(Reply):
     size: int | None = Field(description="Size in bytes; null while it is unknown.")
     status: Literal["queued", "running", "finishing", "completed", "skipped", "failed"]
     path: str = Field(
-        description="Present or future path, relative to the root of the storage.",
+        description="Current or future path, relative to the root of the storage.",
         examples=["downloads/file.pdf"],
     )
     storage: str = Field(

@@ -102,7 +102,7 @@ def _conflict_policy(preferences: Preferences) -> OnConflict:
 
 
 def _rules(allowed: Sequence[str], request: TaskRequest, preferences: Preferences) -> tuple[Rule, ...]:
-    """The user's rules, without what the request decides and without storages that are not allowed."""
+    """The user's rules, without the parts that the request decides and without forbidden storages."""
     decided = request.to_private_chat or (request.storage and request.folder)
     if decided or not preferences.rules_on:
         return ()

@@ -68,7 +68,7 @@ def preview(template: str, facts: Facts = SAMPLE) -> str:
         raw = _render(template, facts)
     except InvalidInput:
         raise
-    except Exception as error:  # rendering runs what a user wrote, so that any error is possible
+    except Exception as error:  # rendering runs a template of a user, so any error is possible
         raise _refused(Text("a filter or a comparison cannot be applied to its values")) from error
     try:
         paths.folder(raw)

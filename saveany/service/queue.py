@@ -40,6 +40,6 @@ class QueueService:
         return configured.with_changes(await self._store.settings.changed())
 
     async def set_limits(self, principal: Principal, limits: Mapping[str, int | None]) -> None:
-        """Change limits, by their names in `Limits`; None restores what is configured."""
+        """Change limits, by their names in `Limits`; None restores the configured value."""
         principal.require_operator()
         await self._store.settings.set(limits)

@@ -145,7 +145,7 @@ class TaskService:
         return await self._store.history.page(visible, limit, cursor)
 
     async def waiting_reasons(self, tasks: Iterable[Task]) -> WaitingReasons:
-        """Why those of `tasks` that are queued are not started, and why running ones make no progress."""
+        """The reasons why queued tasks among `tasks` do not start, and why running ones make no progress."""
         return await read_waiting_reasons(self._config, self._store, tasks)
 
     # Changing.

@@ -63,7 +63,7 @@ def parse_facts(line: str) -> tuple[str, dict[str, Any]]:
 
 
 def parse_list_line(client: FtpClient, line: str) -> tuple[str, dict[str, Any]]:
-    """The same for a line of LIST, whose format is no standard; most servers use that of `ls -l`."""
+    """The same for a line of LIST, which has no standard format; most servers use that of `ls -l`."""
     try:
         name, facts = client.parse_list_line(line.encode(client.encoding))
     except ValueError:

@@ -388,7 +388,7 @@ def reserve(fd: int, size: int) -> None:
 
 
 def _write_marker(base: FolderHandle, identity: str) -> None:
-    """Write the marker in one step; if another process writes one meanwhile, that one stays."""
+    """Write the marker in one step. A marker that another process has written in the meantime stays."""
     draft = f"{MARKER}-{secrets.token_hex(8)}"
     fd = base.create(draft, 0o644)
     try:

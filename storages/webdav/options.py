@@ -22,7 +22,7 @@ class WebdavOptions(StorageOptions):
     password: SecretStr = Field(default=SecretStr(""), description="Password, or app password.")
     base_path: str = Field(default="", description="Folder below the address.", examples=["/telegram"])
     auth: Literal["auto", "basic", "digest"] = Field(
-        default="auto", description="How to log in: auto does what the server asks for, Digest before Basic."
+        default="auto", description="How to log in; auto: as the server asks, with Digest rather than Basic."
     )
 
     @field_validator("url")

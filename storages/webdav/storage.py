@@ -149,7 +149,7 @@ class WebdavStorage(RemoteStorage):
                 self._folders.add(folder)
 
     async def _make(self, folder: str) -> None:
-        """Make one folder. If another request makes it meanwhile, servers reply 405, 403 and others."""
+        """Make one folder. If another request has just made it, servers reply 405, 403 and others."""
         try:
             await self._do("MKCOL", f"{folder}/")
         except StorageError:

@@ -89,7 +89,7 @@ class Aria2Source(Source):
         await self._daemon.close()
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
-        """The files of every link, as soon as aria2 knows them; it downloads them meanwhile. A link that
+        """The files of every link, as soon as aria2 knows them; it is already downloading them. A link that
         cannot be resolved becomes a file that fails with the reason when its turn comes."""
         await self._daemon.start()
         await self._proxy(spec)

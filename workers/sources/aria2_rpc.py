@@ -26,7 +26,7 @@ from workers.sources.process import environment
 
 #: Seconds between two polls of a status.
 POLL_SECONDS = 0.5
-#: Seconds until a task is retried after aria2 did not reply: long enough to let other tasks run meanwhile.
+#: Seconds until a task is retried after aria2 did not reply: long enough to free the slot for other tasks.
 _UNREACHABLE_WAIT = 60.0
 #: Polls in a row that may fail before aria2 counts as unreachable.
 _MAX_FAILED_POLLS = 10

@@ -37,7 +37,7 @@ Report = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What a worker provides to its sources."""
+    """The resources that a worker provides to its sources."""
 
     config: Config
     #: Folder on this machine; a source uses `scratch / <task id>` and removes it in `forget`.
@@ -80,7 +80,7 @@ class Source(abc.ABC):
         """All files behind the links of a task, in order. Raises `Permanent` if there are none."""
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """The item with what could not be known earlier. Called before each attempt, also after a restart.
+        """The item with its real properties, read just before each attempt, also after a restart.
 
         May change `name`, `size` and `source`. Stored bytes of an earlier attempt are reused only if `source`
         and `size` are the same: one of them must change when the file changes.
@@ -116,12 +116,12 @@ class Source(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} does not move files")
 
     async def stop(self, task_id: str) -> None:
-        """The task leaves this worker without having ended: end what runs for it. Files on the disk may be
-        useful when the task continues."""
+        """The task leaves this worker without having ended: end everything that runs for it. Files on the
+        disk may be useful when the task continues."""
         return  # most sources leave nothing running
 
     async def forget(self, task_id: str) -> None:
-        """The task has ended: end what runs for it, and remove its files from this machine."""
+        """The task has ended: end everything that runs for it, and remove its files from this machine."""
         return  # most sources keep nothing
 
     async def kept_tasks(self) -> list[str]:

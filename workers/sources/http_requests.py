@@ -47,7 +47,7 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """What to request from a server."""
+    """A file to request from a server."""
 
     url: str
     headers: dict[str, str]
