@@ -96,8 +96,8 @@ class BotMemory:
 
     async def acquire_lock(self, holder: str) -> bool:
         """Acquire or renew the lock of the bot. False if another process has it."""
-        return bool(await self._db.script("hold", holder, LOCK_MS))
+        return bool(await self._db.script("acquire_lock", holder, LOCK_MS))
 
     async def release_lock(self, holder: str) -> None:
         """Release the lock."""
-        await self._db.script("hold", holder, 1)
+        await self._db.script("acquire_lock", holder, 1)

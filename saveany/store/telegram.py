@@ -90,7 +90,7 @@ class TelegramStore:
         self, account: int, dc_id: int, process: str, expire_ms: int, flood_ms: int
     ) -> AccountPresence:
         """Announce a process that downloads until `expire_ms` from now, and share its own flood wait."""
-        processes, flood = await self._db.script("meet", account, dc_id, process, expire_ms, flood_ms)
+        processes, flood = await self._db.script("announce", account, dc_id, process, expire_ms, flood_ms)
         return AccountPresence(processes, max(0, flood))
 
     async def leave(self, account: int, dc_id: int, process: str) -> None:
