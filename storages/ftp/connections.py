@@ -34,7 +34,7 @@ class FtpConnections:
     async def connection(self, path: str = "") -> AsyncIterator[FtpClient]:
         """A connection for this caller alone. Errors in the block become those of the contract, and close
         it."""
-        with self.errors(path), self.activity.request():
+        with self.translated_errors(path), self.activity.request():
             client = await self._idle_connection() or await self._connect()
             try:
                 yield client
@@ -81,7 +81,7 @@ class FtpConnections:
             encoding=options.encoding,
             trust_server_pasv_ipv4_address=False,  # behind NAT it is wrong, and no certificate is for it
             ssl=self._context() if implicit else None,
-            limit=PIECE,  # of what is read ahead
+            limit=PIECE,  # bytes read ahead
         )
         try:
             await client.connect(options.host, options.port or (990 if implicit else 21))
@@ -105,7 +105,7 @@ class FtpConnections:
             await client.upgrade_to_tls(self._context())
         except aioftp.StatusCodeError as error:
             raise StorageError(
-                "storage {storage!r}: the server does not change to TLS; set tls to implicit, or "
+                "storage {storage!r}: the server does not switch to TLS; set tls to implicit, or "
                 "to none, which sends the password in the clear",
                 storage=self._options.name,
             ) from error
@@ -121,7 +121,7 @@ class FtpConnections:
             ) from error
 
     @contextmanager
-    def errors(self, path: str) -> Iterator[None]:
+    def translated_errors(self, path: str) -> Iterator[None]:
         """Translate errors of the library to those of the contract; `FileNotFoundError` stays."""
         where = f"storage {self._options.name!r}: {path!r}" if path else f"storage {self._options.name!r}"
         try:
@@ -143,9 +143,11 @@ class FtpConnections:
             ) from error
         # The last two are raised when the library parses replies that are not FTP.
         except (aioftp.AIOFTPException, OSError, TimeoutError, EOFError, ValueError, LookupError) as error:
-            what = f"{self._options.host} cannot be reached, or the connection broke"
             raise StorageUnavailable(
-                "{where}: {what} ({error})", where=where, what=what, error=type(error).__name__
+                "{where}: {host} cannot be reached, or the connection broke ({error})",
+                where=where,
+                host=self._options.host,
+                error=type(error).__name__,
             ) from error
 
     async def reach(self) -> None:

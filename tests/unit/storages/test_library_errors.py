@@ -37,9 +37,9 @@ def sftp() -> AbstractContextManager[None]:
 
 
 def ftp() -> AbstractContextManager[None]:
-    return FtpConnections(FtpOptions.model_validate({"name": "nas", "type": "ftp", "host": "h"})).errors(
-        "a.bin"
-    )
+    return FtpConnections(
+        FtpOptions.model_validate({"name": "nas", "type": "ftp", "host": "h"})
+    ).translated_errors("a.bin")
 
 
 def s3() -> AbstractContextManager[None]:
