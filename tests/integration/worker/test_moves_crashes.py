@@ -162,7 +162,7 @@ async def test_a_cancel_after_the_worker_died(shelf: Shelf, gate: Gate) -> None:
     dead = await held(await bench.job(), gate)
     assert await bench.store.tasks.cancel(task_id, []) == "requested"
     await bench.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
-    ((_, epoch),) = (await bench.store.claims.reconcile(judge_leases=True)).canceled
+    ((_, epoch),) = (await bench.store.claims.reconcile(check_leases=True)).canceled
     claim = bench.store.claims.take_over(replace(await bench.task(task_id), epoch=epoch), [])
     await claim.finish(Status.CANCELED)
     await remove_leftovers(bench.store, bench.storage, task_id, epoch)
