@@ -126,10 +126,10 @@ class TooMany(RequestError):
     error = "Too many requests"
     retryable = True
 
-    def __init__(self, text: str | Text, most: int, after: int = 10, **fields: Field) -> None:
-        """`most` is the limit that is reached."""
+    def __init__(self, text: str | Text, maximum: int, after: int = 10, **fields: Field) -> None:
+        """`maximum` is the limit that is reached."""
         super().__init__(text, **fields)
-        self.most = most
+        self.maximum = maximum
         self.after = after
 
 

@@ -60,11 +60,11 @@ def parse(url: str) -> ProxyUrl:
 
 def _for_apps(scheme: str, host: str, path: str) -> str:
     """The reason to reject a proxy link for Telegram's own apps (tg://proxy?…, https://t.me/proxy?…)."""
-    what = ""
+    kind = ""
     if scheme in ("mtproto", "mtproxy"):
-        what = "proxy"
+        kind = "proxy"
     elif scheme == "tg":
-        what = host
+        kind = host
     elif host.removeprefix("www.") in ("t.me", "telegram.me", "telegram.dog"):
-        what = path.strip("/")
-    return {"proxy": _MTPROTO, "socks": _APP_LINK}.get(what, "")
+        kind = path.strip("/")
+    return {"proxy": _MTPROTO, "socks": _APP_LINK}.get(kind, "")

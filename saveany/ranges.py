@@ -53,11 +53,11 @@ def missing(have: Sequence[Range], size: int) -> list[Range]:
     return gaps
 
 
-def split(ranges: Iterable[Range], most: int) -> Iterator[Range]:
-    """The same bytes, in ranges of at most `most` bytes."""
+def split(ranges: Iterable[Range], max_bytes: int) -> Iterator[Range]:
+    """The same bytes, in ranges of at most `max_bytes` bytes."""
     for start, end in ranges:
-        for at in range(start, end, most):
-            yield at, min(at + most, end)
+        for at in range(start, end, max_bytes):
+            yield at, min(at + max_bytes, end)
 
 
 def contains(ranges: Iterable[Range], start: int, end: int) -> bool:

@@ -146,7 +146,7 @@ class StorageHandle:
         if problem and problem != self.problem:
             log.warning("storage_failed", storage=self.storage.name, reason=problem)
         elif problem != self.problem:
-            log.info("storage_works", storage=self.storage.name)
+            log.info("storage_ready", storage=self.storage.name)
         self.problem = problem
 
 

@@ -71,8 +71,8 @@ class ChatWatcher:
         due = [chat for chat in chats if self._retry_at.get(chat.id, 0) <= now]
         due.sort(key=lambda chat: chat.account)
         async with asyncio.TaskGroup() as group:
-            for account, its in groupby(due, key=lambda chat: chat.account):
-                group.create_task(self._check_account(account, list(its)))
+            for account, its_chats in groupby(due, key=lambda chat: chat.account):
+                group.create_task(self._check_account(account, list(its_chats)))
 
     async def _check_account(self, account: str, chats: Sequence[WatchedChat]) -> None:
         """Read the chats of one account that have new messages, with another account if this one cannot."""

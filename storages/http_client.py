@@ -40,7 +40,7 @@ class HttpClient:
         self._name = name
         self._auth = auth
         self._own_origin = _origin(httpx.URL(own_url)) if own_url else None
-        self._guard = AddressGuard(allow, what="address that the server gives")
+        self._guard = AddressGuard(allow, name="address that the server gives")
         self._client: httpx.AsyncClient | None = None
         self._other_hosts: httpx.AsyncClient | None = None
         #: Requests to the same server that do not go through this object are counted here, too.

@@ -414,7 +414,7 @@ def _join(folder: str, name: str) -> str:
 
 def _folder(path: str, final: str) -> str:
     """The folder of `path`, which must be that of `final`."""
-    folder, there = "/".join(split(path)[:-1]), "/".join(split(final)[:-1])
-    if folder != there:
+    folder, final_folder = "/".join(split(path)[:-1]), "/".join(split(final)[:-1])
+    if folder != final_folder:
         raise StorageError("{final!r} is not in the folder of {path!r}", final=final, path=path)
     return folder

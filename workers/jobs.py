@@ -213,7 +213,7 @@ class Job:
         if wait is None:
             await self._claim.release()
             return
-        log.info("task_waits", task=self._task.id, seconds=wait.after, reason=wait.message)
+        log.info("task_delayed", task=self._task.id, seconds=wait.after, reason=wait.message)
         storage = wait.storage if isinstance(wait, StorageOutage) else ""
         await self._claim.release(round(wait.after * 1000), wait.text, storage)
 

@@ -87,7 +87,7 @@ class Throttle:
         return min(filter(None, shares), default=0.0)
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """Bytes that may be requested and not yet received; 0 means no limit. Everything requested arrives,
         however low the limit is, and more than one second's worth would not make a download faster."""
         if self._rate_per_user:
@@ -130,9 +130,9 @@ class ThrottledSource(Source):
             return await self.source.prepare(item, spec, report)
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """As the wrapped source."""
-        return self.source.ahead
+        return self.source.read_ahead
 
     @property
     def is_local(self) -> bool:

@@ -200,7 +200,7 @@ class Worker:
 
     async def _refresh_limits(self) -> None:
         await self._throttle.refresh()
-        self._accounts.limit_memory(self._throttle.ahead)
+        self._accounts.limit_memory(self._throttle.read_ahead)
 
     async def _reply_to_queries(self) -> None:
         await reply_forever(self._store.queries, self._storages)
@@ -227,7 +227,7 @@ class Worker:
         sender = WebhookSender(
             secret,
             self._config.api.token.get_secret_value(),
-            AddressGuard(self._config.net.allow, what="webhook URL"),
+            AddressGuard(self._config.net.allow, name="webhook URL"),
         )
         self._stack.push_async_callback(sender.aclose)
         return sender

@@ -1,8 +1,9 @@
 """Writes the parts of one file to its upload as they arrive: counts them, and hashes them in order.
 
 Some storages take parts at any offset, others only in order. For the latter a part that arrives early is held
-in memory, up to `Source.ahead` bytes beyond the last written byte; the writer of a part further ahead waits.
-The wait ends, because sources begin parts in ascending order and the writer of the next part never waits.
+in memory, up to `Source.read_ahead` bytes beyond the last written byte; the writer of a part further ahead
+waits. The wait ends, because sources begin parts in ascending order and the writer of the next part never
+waits.
 """
 
 from __future__ import annotations

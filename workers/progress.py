@@ -103,12 +103,12 @@ class ProgressMeter:
         uploaded = saved + sum(file.stored for file in files)
         downloaded = saved + sum(max(file.stored, file.fetched) for file in files)
         total = max(saved + sum(file.expected for file in files), sum(item.size or 0 for item in items))
-        most = total if all(item.size is not None for item in items) else shown.downloaded_bytes
+        limit = total if all(item.size is not None for item in items) else shown.downloaded_bytes
         stalled = self.retry_reason or self._stall_reason()
         self._shown = Progress(
             total_bytes=total,
-            downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, most)),
-            uploaded_bytes=max(uploaded, min(shown.uploaded_bytes, most)),
+            downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, limit)),
+            uploaded_bytes=max(uploaded, min(shown.uploaded_bytes, limit)),
             total_files=len(items),
             done_files=len(done),
             speed_bps=self._speed(),

@@ -89,7 +89,7 @@ class TaskRunner:
             tasks_per_user=self._config.limits.tasks_per_user,
         )
         for task_id in stopping:
-            log.info("task_makes_room", task=task_id)
+            log.info("task_preempted", task=task_id)
 
     async def watch_stop_requests(self) -> None:
         """Have the job of each task that is canceled, paused or to make room notice it at once."""

@@ -209,7 +209,7 @@ async def stream(file: FileTransfer) -> Item:
                 await file.forget_durable_ranges(item)
             progress.set_stage(Stage.UPLOADING if progress.fetched else Stage.DOWNLOADING)
             checkpoints = Checkpoints(file.context.claim, item, upload, file.storage)
-            async with PartWriter(file.storage, upload, progress, checkpoints, source.ahead) as writer:
+            async with PartWriter(file.storage, upload, progress, checkpoints, source.read_ahead) as writer:
                 fetch = spool.fetch if spool.needed else source.fetch
                 await fetch(item, writer.write, upload.kept)
                 digest = await writer.sha256()

@@ -59,7 +59,7 @@ _quiet = logging.getLogger("uvicorn.error.requests")
 _quiet.setLevel(logging.ERROR)
 
 
-def most_connections(wanted: int) -> int:
+def connection_limit(wanted: int) -> int:
     """The number of connections to allow: `wanted`, or fewer if the limit of file descriptors is too low.
 
     Raises the soft limit of this process as far as needed and allowed.
@@ -76,9 +76,10 @@ def most_connections(wanted: int) -> int:
 class Connections(ServerState):
     """All connections of a server; uvicorn passes this object to each of them."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
+        """`limit` is the maximum number of connections."""
         super().__init__()
-        self._most = most
+        self._limit = limit
         self._untrusted: dict[
             str, OrderedDict[HttpConnection, None]
         ] = {}  # by address; the first is the next to be closed
@@ -89,16 +90,16 @@ class Connections(ServerState):
 
     def enter(self, connection: HttpConnection) -> None:
         """Register a new connection. If there are too many, close the oldest untrusted one."""
-        mine = self._untrusted.setdefault(connection.address, OrderedDict())
-        mine[connection] = None
+        same_address = self._untrusted.setdefault(connection.address, OrderedDict())
+        same_address[connection] = None
         self._untrusted_count += 1
-        if len(mine) > MAX_UNTRUSTED_PER_ADDRESS:
-            next(iter(mine)).refuse(
+        if len(same_address) > MAX_UNTRUSTED_PER_ADDRESS:
+            next(iter(same_address)).refuse(
                 429, "too many connections from this address; close some, or use the token"
             )
-        elif self._untrusted_count > MAX_UNTRUSTED or len(self.connections) > self._most:
-            most = max(self._untrusted.values(), key=len)
-            next(iter(most)).refuse(503, "the API has too many connections; try again in a moment")
+        elif self._untrusted_count > MAX_UNTRUSTED or len(self.connections) > self._limit:
+            largest = max(self._untrusted.values(), key=len)
+            next(iter(largest)).refuse(503, "the API has too many connections; try again in a moment")
 
     def renew(self, connection: HttpConnection) -> None:
         """An untrusted connection has sent a request: close idle ones before it."""
@@ -106,11 +107,11 @@ class Connections(ServerState):
 
     def leave(self, connection: HttpConnection) -> None:
         """Remove a connection from the untrusted ones, if it is one of them."""
-        mine = self._untrusted.get(connection.address)
-        if mine and connection in mine:
-            del mine[connection]
+        same_address = self._untrusted.get(connection.address)
+        if same_address and connection in same_address:
+            del same_address[connection]
             self._untrusted_count -= 1
-        if not mine:
+        if not same_address:
             self._untrusted.pop(connection.address, None)
 
     def linger(self, connection: HttpConnection) -> None:

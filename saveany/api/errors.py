@@ -77,7 +77,7 @@ def _headers(error: RequestError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, TooMany):
         wait = f"{error.after:.0f}"
-        limits = {"Limit": str(error.most), "Remaining": "0", "Reset": wait}
+        limits = {"Limit": str(error.maximum), "Remaining": "0", "Reset": wait}
         return {"Retry-After": wait, **{f"X-RateLimit-{name}": value for name, value in limits.items()}}
     return {}
 

@@ -95,10 +95,10 @@ class Subscription:
 class Hub:
     """Passes the events of the store on to the subscriptions, while `running`."""
 
-    def __init__(self, events: Events, encode: Callable[[Event], bytes], most_clients: int = 1000) -> None:
+    def __init__(self, events: Events, encode: Callable[[Event], bytes], max_clients: int = 1000) -> None:
         self._events = events
         self._encode = encode
-        self._most_clients = most_clients
+        self._max_clients = max_clients
         self._clients: set[Subscription] = set()
         self._position = ""  # id of the latest distributed event; "" before the first read
         self._progress: dict[str, Event] = {}  # task id -> latest progress that was not distributed yet
@@ -109,12 +109,12 @@ class Hub:
     @contextmanager
     def subscription(self, task_id: str = "") -> Iterator[Subscription]:
         """A subscription to future events, of all tasks or of one. Raises `TooMany`."""
-        if len(self._clients) >= self._most_clients:
+        if len(self._clients) >= self._max_clients:
             raise TooMany(
                 "the maximum of {limit} event streams is reached; close some, or follow all tasks with the "
                 "single stream /api/v1/events",
-                self._most_clients,
-                limit=self._most_clients,
+                self._max_clients,
+                limit=self._max_clients,
             )
         client = Subscription(task_id)
         self._clients.add(client)

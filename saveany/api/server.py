@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
-from saveany.api.connections import Connections, HttpConnection, most_connections
+from saveany.api.connections import Connections, HttpConnection, connection_limit
 from saveany.api.health import INSTANCE
 from saveany.config import Config
 from saveany.config.values import local_address
@@ -42,7 +42,7 @@ async def serve(config: Config, url: str) -> None:
             log.info("api_started", url=_url(sock))
             app = create_app(config, store)
             app.state.instance = await store.instance()
-            await ApiServer(app, most_connections(config.api.max_connections)).serve(sockets=[sock])
+            await ApiServer(app, connection_limit(config.api.max_connections)).serve(sockets=[sock])
         finally:
             await store.db.close()
 
@@ -89,7 +89,7 @@ _KEEP_ALIVE_SECONDS = 9
 class ApiServer(uvicorn.Server):
     """uvicorn with limited connections, event streams that end when it stops, and our own signal handlers."""
 
-    def __init__(self, app: FastAPI, most: int = 2048) -> None:
+    def __init__(self, app: FastAPI, max_connections: int = 2048) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -104,7 +104,7 @@ class ApiServer(uvicorn.Server):
             )
         )
         self._app = app
-        self.server_state: Connections = Connections(most)
+        self.server_state: Connections = Connections(max_connections)
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections that are too slow; called ten times a second."""

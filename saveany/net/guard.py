@@ -75,10 +75,10 @@ _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 async def system_resolver(host: str, port: int) -> Sequence[str]:
     """All addresses of a host, from the resolver of the system."""
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # a label is empty or too long
         raise OSError("the host name is not valid") from error
-    return [str(sockaddr[0]) for *_, sockaddr in answers]
+    return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 class AddressGuard:
@@ -92,13 +92,13 @@ class AddressGuard:
         allow: Iterable[Network] = (),
         resolver: Resolver = system_resolver,
         *,
-        what: str = "URL",
+        name: str = "URL",
         field: str = "url",
     ) -> None:
-        """`what` and `field` name the URL in the errors: in words, and as a field of the request."""
+        """`name` and `field` name the URL in the errors: in words, and as a field of the request."""
         self._allow = tuple(allow)
         self._resolver = resolver
-        self._what = what
+        self._name = name
         self._field = field
 
     def check_url(self, url: str) -> None:
@@ -131,8 +131,8 @@ class AddressGuard:
         is unknown.
         """
         literal = self._literal(host)
-        answers = [] if literal else await self._resolver(host, port)
-        addresses = [literal] if literal else [self._read(_parsed, text) for text in answers]
+        found = [] if literal else await self._resolver(host, port)
+        addresses = [literal] if literal else [self._read(_parsed, text) for text in found]
         if not addresses:
             raise OSError("the host name has no address")
         for address in addresses:
@@ -158,7 +158,7 @@ class AddressGuard:
         )
 
     def _refused(self, reason: str) -> InvalidInput:
-        return InvalidInput(f"The {self._what} {reason}.", field=self._field)
+        return InvalidInput(f"The {self._name} {reason}.", field=self._field)
 
 
 class _Refusal(Exception):

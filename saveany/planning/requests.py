@@ -165,5 +165,5 @@ def _filename(request: TaskRequest) -> str:
 
 def _webhook(config: Config, url: str) -> str:
     if url:
-        AddressGuard(config.net.allow, what="webhook URL", field="webhook_url").check_url(url)
+        AddressGuard(config.net.allow, name="webhook URL", field="webhook_url").check_url(url)
     return url

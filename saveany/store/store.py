@@ -52,13 +52,13 @@ class Store:
         """The random id of this installation, shared by all processes that use this store."""
         return await self.secret("instance", uuid4().hex)
 
-    async def secret(self, name: str, fresh: str, is_good: Callable[[str], bool] = bool) -> str:
-        """The secret `name`, which all machines share. If none is stored, or `is_good` rejects the stored
-        one as damaged, `fresh` is stored and returned."""
-        kept = await self.db.script("secret", name, fresh, "")
-        if not is_good(text(kept)):
+    async def secret(self, name: str, new: str, is_valid: Callable[[str], bool] = bool) -> str:
+        """The secret `name`, which all machines share. If none is stored, or `is_valid` rejects the stored
+        one as damaged, `new` is stored and returned."""
+        kept = await self.db.script("secret", name, new, "")
+        if not is_valid(text(kept)):
             log.error("damaged_secret_replaced", name=name)
-            kept = await self.db.script("secret", name, fresh, kept)
+            kept = await self.db.script("secret", name, new, kept)
         return text(kept)
 
 

@@ -129,8 +129,8 @@ class Tasks:
         # A task whose state changes between these reads may be in two results.
         ids = dict.fromkeys(text(member) for part in members for member in part)
         tasks = await self.get_many(list(ids))
-        mine = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
-        return sorted(mine, key=lambda task: (task.created_at, task.id))
+        selected = (t for t in tasks if not t.status.ended and user_id in (None, t.spec.user_id))
+        return sorted(selected, key=lambda task: (task.created_at, task.id))
 
     async def page(self, user_id: int | None, limit: int, cursor: str) -> TaskPage:
         """At most `limit` tasks that have not ended, after `cursor`, oldest first.
@@ -211,7 +211,7 @@ class Tasks:
         False if the task changed since it was read, or is in another state.
         """
         unfinished = [item for item in await self.all_items(task.id) if not item.status.done]
-        fresh = [
+        reset = [
             item
             if item.status is ItemStatus.FINISHING
             else msgspec.structs.replace(
@@ -219,7 +219,7 @@ class Tasks:
             )
             for item in unfinished
         ]
-        reply = await self._db.script("retry", task.id, task.run, *codec.item_args(fresh))
+        reply = await self._db.script("retry", task.id, task.run, *codec.item_args(reset))
         return RetryResult(text(reply)) is RetryResult.OK
 
     async def counts(self) -> dict[str, int]:

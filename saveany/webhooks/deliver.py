@@ -161,7 +161,7 @@ class _HostSender:
         try:
             return await self._sender.send(delivery, time.time_ns() // 1_000_000)
         except Exception as error:
-            log.exception("webhook_sending_crashed", id=delivery.id)
+            log.exception("webhook_send_crashed", id=delivery.id)
             return failed(delivery, 0, f"internal error: {type(error).__name__}")
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:

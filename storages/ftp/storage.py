@@ -60,7 +60,7 @@ class FtpStorage(RemoteStorage):
         spelled = "/".join(map(names.encode, path.split("/"))) if path else ""
         return posixpath.join(client.home, self._options.base_path, spelled).rstrip("/") or "/"
 
-    async def _place(self, client: FtpClient, path: str) -> str:
+    async def _existing_path(self, client: FtpClient, path: str) -> str:
         """The full path on the server. Files of other programs may have names that SaveAny would encode."""
         ours, theirs = self._full(client, path), self._full(client, path, _THEIRS)
         if ours == theirs or await self._entry(client, path, ours):
@@ -109,13 +109,13 @@ class FtpStorage(RemoteStorage):
             ) from error
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
-        there = await self._stat(to)
-        if there and (there.is_dir or not replace):
+        taken = await self._stat(to)
+        if taken and (taken.is_dir or not replace):
             if await self._stat(path) is None:
                 raise FileNotFoundError(path)
             raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
         try:
-            renamed = await self._renamed(path, to, taken=there is not None)
+            renamed = await self._renamed(path, to, taken=taken is not None)
         except FileNotFoundError:
             if await self._stat(path):
                 raise StorageError(
@@ -130,7 +130,7 @@ class FtpStorage(RemoteStorage):
     async def _renamed(self, path: str, to: str, *, taken: bool) -> bool:
         """Rename; False if the server refuses because the name is taken, as servers on Windows do."""
         async with self._connections.connection(path) as client:
-            await must_exist(path, client.command(f"RNFR {await self._place(client, path)}", "350"))
+            await must_exist(path, client.command(f"RNFR {await self._existing_path(client, path)}", "350"))
             expected = ("2xx", "5xx") if taken else "2xx"
             code, _ = await client.command(f"RNTO {self._full(client, to)}", expected)
             return code.matches("2xx")
@@ -138,7 +138,9 @@ class FtpStorage(RemoteStorage):
     async def _remove(self, path: str) -> None:
         async with self._connections.connection(path) as client:
             with suppress(FileNotFoundError):
-                await must_exist(path, client.command(f"DELE {await self._place(client, path)}", "2xx"))
+                await must_exist(
+                    path, client.command(f"DELE {await self._existing_path(client, path)}", "2xx")
+                )
                 return
         if await self._stat(path):
             raise StorageError(
@@ -175,7 +177,7 @@ class FtpStorage(RemoteStorage):
 
     async def _scan(self, path: str) -> list[Entry]:
         async with self._connections.connection(path) as client:
-            full = await self._place(client, path)
+            full = await self._existing_path(client, path)
             if not await self._is_folder(client, full):
                 if path and await self._entry(client, path, full):
                     raise StorageError(
@@ -217,7 +219,7 @@ class FtpStorage(RemoteStorage):
 
     async def _stat(self, path: str) -> Entry | None:
         async with self._connections.connection(path) as client:
-            return await self._entry(client, path, await self._place(client, path))
+            return await self._entry(client, path, await self._existing_path(client, path))
 
     async def _entry(self, client: FtpClient, path: str, full: str) -> Entry | None:
         if self._has_mlst:
@@ -259,8 +261,8 @@ class FtpStorage(RemoteStorage):
         if start >= end:
             return
         async with self._connections.connection(file.path) as client:
-            place = await self._place(client, file.path)
-            stream = await client.data(f"RETR {place}", start)
+            full = await self._existing_path(client, file.path)
+            stream = await client.data(f"RETR {full}", start)
             try:
                 while start < end:
                     async with asyncio.timeout(SILENCE):  # the library makes a task for each piece

@@ -24,8 +24,8 @@ from storages.parts import PartName, parse, split
 def sibling_name(disk: Disk, path: str, final: str) -> str:
     """The name of `final`. Raises `StorageError` unless it is in the folder of `path`."""
     *folder, _ = split(path)
-    *there, name = split(final)
-    if folder != there:
+    *final_folder, name = split(final)
+    if folder != final_folder:
         raise StorageError("{final!r} is not in the folder of {path!r}", final=final, path=path)
     return name
 

@@ -252,9 +252,9 @@ class FolderHandle:
         """Create a file; returns a descriptor for reading and writing."""
         return os.open(name, _NEW, mode, dir_fd=self.fd)
 
-    def open(self, name: str, how: int = os.O_RDONLY) -> int:
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open an existing file; returns its descriptor."""
-        return os.open(name, how | _FILE, dir_fd=self.fd)
+        return os.open(name, flags | _FILE, dir_fd=self.fd)
 
     def rename(self, old: str, new: str, to: FolderHandle | None = None) -> None:
         """Rename, into folder `to` if given. Replaces a file with the name `new`."""

@@ -292,9 +292,9 @@ def _for_album(documents: list[Document]) -> list[Document]:
     return [replace(each, video=None) for each in documents]
 
 
-def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
-    """Add an entry, and drop the oldest one if there are more than `most`."""
+def _remember(memory: dict[K, V], key: K, value: V, max_entries: int) -> None:
+    """Add an entry, and drop the oldest one if there are more than `max_entries`."""
     memory.pop(key, None)
     memory[key] = value
-    if len(memory) > most:
+    if len(memory) > max_entries:
         del memory[next(iter(memory))]

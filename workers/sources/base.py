@@ -59,7 +59,7 @@ class Source(abc.ABC):
     used."""
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """Maximum number of bytes by which `fetch` may be ahead of the part that is written next, if the
         storage needs parts in order. They are held in memory, together with the parts of waiting writes."""
         return 4 << 20  # Telegram's parts have 1 MiB, and two dozen writes may wait

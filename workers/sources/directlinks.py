@@ -70,7 +70,7 @@ class DirectLinksSource(Source):
         self._open: dict[tuple[int, bytes], _OpenResponse] = {}  # by `_key`
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """The bytes that all connections may fetch at once."""
         return _CONNECTIONS * _BLOCK_BYTES
 

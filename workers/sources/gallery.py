@@ -43,9 +43,9 @@ class GallerySource(Source):
         self._direct_links = DirectLinksSource(tools)
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """As for `directlinks`, which fetches the files."""
-        return self._direct_links.ahead
+        return self._direct_links.read_ahead
 
     @property
     def problem(self) -> str:

@@ -29,9 +29,9 @@ class TelegraphSource(Source):
         self._direct_links = DirectLinksSource(tools)
 
     @property
-    def ahead(self) -> int:
+    def read_ahead(self) -> int:
         """As for `directlinks`, which fetches the files."""
-        return self._direct_links.ahead
+        return self._direct_links.read_ahead
 
     async def close(self) -> None:
         """Close all connections."""

@@ -378,7 +378,7 @@ def test_descriptors_are_left_for_the_rest(
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair))
-    assert connections.most_connections(wanted) == room
+    assert connections.connection_limit(wanted) == room
     assert [soft for soft, _ in asked] == ([raised] if raised else [])
 
 

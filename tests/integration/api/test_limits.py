@@ -193,7 +193,7 @@ async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, a
     await throttle.refresh()
     assert throttle.rate(1, [1]) == rate
     assert throttle.rate(1, [1, 2]) == among_two
-    assert throttle.ahead == ahead
+    assert throttle.read_ahead == ahead
 
 
 async def test_bytes_are_counted(store: Store) -> None:
