@@ -151,8 +151,8 @@ class LocalUpload(Upload):
         name = sibling_name(self._disk, self._path, path)
         if self._sealed != size:
             await self.seal(size)
-        mark = await self._disk.run(path, lambda: self._publish(name, replace))
-        return Receipt(path, size, mark)
+        file_version = await self._disk.run(path, lambda: self._publish(name, replace))
+        return Receipt(path, size, file_version)
 
     async def seal(self, size: int) -> None:
         """As in the contract."""
@@ -205,9 +205,9 @@ class LocalUpload(Upload):
                 ) from None
             self._drop_part(folder)
             self._sync_folder(folder)
-        mark = version(os.fstat(self._open_file().fd))
+        file_version = version(os.fstat(self._open_file().fd))
         self._close()
-        return mark
+        return file_version
 
     def _link(self, folder: FolderHandle, name: str, replace: bool) -> None:
         if replace:
