@@ -35,6 +35,18 @@ async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(RETRY_SECONDS)
 
 
+async def wait_for_store(name: str, call: Callable[[], Awaitable[T]], pause: float) -> T:
+    """The result of `call`, which is repeated every `pause` seconds while Redis is unavailable or has a
+    damaged record that the call needs. The reason is logged, with `name`."""
+    failures = _FailureLog(name)
+    while True:
+        try:
+            return await call()
+        except Unavailable as error:
+            failures.write(error)
+        await asyncio.sleep(pause)
+
+
 async def repeat(
     name: str,
     step: Callable[[], Awaitable[None]],
@@ -61,9 +73,12 @@ async def repeat(
         await _sleep(wait, stop)
 
 
-async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) -> T:
-    """The result of `step`, which is tried every `pause` seconds until it succeeds. Failures are handled as
-    in `repeat`, except for a wrong setting, which no retry corrects: `ConfigError` is raised."""
+async def until_done(
+    name: str, step: Callable[[], Awaitable[T]], pause: float, *, max_pause: float = 0.0
+) -> T:
+    """The result of `step`, which is tried every `pause` seconds until it succeeds, or more and more rarely,
+    up to every `max_pause` seconds. Failures are handled as in `repeat`, except for a wrong setting, which no
+    retry corrects: `ConfigError` is raised."""
     failures = _FailureLog(name)
     while True:
         try:
@@ -72,7 +87,9 @@ async def until_done(name: str, step: Callable[[], Awaitable[T]], pause: float) 
             if wrong_setting := _config_error(error):
                 raise wrong_setting from None
             failures.write(error)
-        await asyncio.sleep(pause)
+            after = error.after if isinstance(error, SaveAnyError) else 0.0
+        await asyncio.sleep(max(pause, after))
+        pause = max(pause, min(2 * pause, max_pause))
 
 
 async def run_for_each(things: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Never
 
+from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
@@ -43,24 +42,28 @@ class Heartbeat:
         self._accounts = accounts
         self._claim_more = claim_more
         self._started_at = time.time_ns() // 1_000_000
+        self._published: WorkerInfo | None = None
+        self._beat_at = 0.0  # monotonic time of the next beat
+        self._lanes: set[str] = set()
 
-    async def run(self) -> Never:
-        """Publish changes until cancelled. Also make tasks ready that wait for a storage which works here,
-        and claim tasks as soon as this worker can run more lanes: their wake-ups may have come before."""
-        published = self._info()
-        lanes: set[str] = set()
-        beat_at = 0.0
-        while True:
-            info, now = self._info(), time.monotonic()
-            if info != published or now >= beat_at:
-                await self._store.workers.heartbeat(info)
-                await self._store.claims.storages_recovered(self._storages.working)
-                await self._store.counters.flush()
-                published, beat_at = info, now + _BEAT_SECONDS
-            if set(self._runner.lanes()) - lanes:
-                self._claim_more()
-            lanes = set(self._runner.lanes())
-            await asyncio.sleep(_CHECK_SECONDS)
+    async def run(self) -> None:
+        """Publish changes until cancelled."""
+        await repeat("heartbeat", self._round, _CHECK_SECONDS)
+
+    async def _round(self) -> None:
+        """Publish the state if it has changed or a beat is due. Also make tasks ready that wait for a storage
+        which works here, and claim tasks as soon as this worker can run more lanes: their wake-ups may have
+        come before."""
+        info, now = self._info(), time.monotonic()
+        if info != self._published or now >= self._beat_at:
+            await self._store.workers.heartbeat(info)
+            await self._store.claims.storages_recovered(self._storages.working)
+            await self._store.counters.flush()
+            self._published, self._beat_at = info, now + _BEAT_SECONDS
+        lanes = set(self._runner.lanes())
+        if lanes - self._lanes:
+            self._claim_more()
+        self._lanes = lanes
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(

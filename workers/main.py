@@ -187,7 +187,7 @@ class Worker:
         """The background loops of the worker, by name."""
         return {
             "wake_ups": self._arq.main(),
-            "heartbeat": repeat("heartbeat", self._heartbeat.run),
+            "heartbeat": self._heartbeat.run(),
             "limits": repeat("limits", self._refresh_limits, _LIMITS_SECONDS),
             "room": repeat("room", self._runner.make_room, _ROOM_SECONDS),
             "stop_requests": repeat("stop_requests", self._runner.watch_stop_requests),

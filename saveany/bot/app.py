@@ -21,7 +21,7 @@ from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
 from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
-from saveany.loops import until_done
+from saveany.loops import until_done, wait_for_store
 from saveany.service import TaskService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
@@ -93,7 +93,10 @@ async def _release_lock(store: Store, holder: str) -> None:
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
-    client = await _log_in(config, store)
+    # Repeatedly if necessary: a missing network or app_id must not stop the other roles.
+    client = await until_done(
+        "bot_login", partial(_log_in, config, store), _FIRST_PAUSE, max_pause=_MAX_PAUSE
+    )
     stack.push_async_callback(client.close)
     await store.bot.belong_to(client.me.id)
     services = _services(config, store, accounts, client)
@@ -121,48 +124,30 @@ def _services(config: Config, store: Store, accounts: Accounts, client: BotClien
 
 async def _wait_for_lock(store: Store, holder: str) -> None:
     logged = False
-    while True:
-        try:
-            if await store.bot.acquire_lock(holder):
-                return
-            if not logged:
-                log.info("lock_awaited", reason="another bot process is active")
-                logged = True
-        except Unavailable as error:
-            log.warning("store_unavailable", reason=str(error))
+    while not await wait_for_store("bot_lock", partial(store.bot.acquire_lock, holder), _POLL_SECONDS):
+        if not logged:
+            log.info("lock_awaited", reason="another bot process is active")
+            logged = True
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _renew_lock(store: Store, holder: str) -> None:
-    """Keep the lock. During an outage of Redis no other process can take it."""
+    """Keep the lock until another process has it (`_LockLost`), which cannot take it during an outage."""
+
+    async def renew() -> None:
+        if not await store.bot.acquire_lock(holder):
+            raise _LockLost
+        await store.counters.flush()
+
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
-        try:
-            if not await store.bot.acquire_lock(holder):
-                raise _LockLost
-            await store.counters.flush()
-        except Unavailable as error:
-            log.warning("store_unavailable", reason=str(error))
+        await wait_for_store("bot_lock", renew, _RENEW_SECONDS)
 
 
 async def _log_in(config: Config, store: Store) -> BotClient:
-    """Log in, repeatedly if necessary: a missing network or app_id must not stop the other roles."""
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            client = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
-            await client.open()
-            return client
-        except TaskError as error:
-            wait = max(pause, error.after)
-            log.warning("bot_login_failed", reason=error.message, seconds=wait)
-        except ConfigError:
-            raise
-        except Exception:
-            wait = pause
-            log.exception("bot_login_failed", seconds=wait)
-        await asyncio.sleep(wait)
-        pause = min(2 * pause, _MAX_PAUSE)
+    client = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
+    await client.open()
+    return client
 
 
 async def _publish_menu(client: BotClient) -> None:

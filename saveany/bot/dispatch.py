@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from contextlib import suppress
 from uuid import uuid4
@@ -11,8 +10,9 @@ from saveany.bot import cards, commands
 from saveany.bot.context import BotServices, Context, retry_flood_waits
 from saveany.bot.inbox import MessageGroup
 from saveany.bot.texts import escape, translator
-from saveany.errors import Retryable, SaveAnyError, StoreUnavailable
+from saveany.errors import Retryable, SaveAnyError
 from saveany.logs import get_logger
+from saveany.loops import wait_for_store
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, TelegramUser, Update
 
 #: Minimum seconds between two refusals sent to the same user who may not use the bot.
@@ -47,7 +47,8 @@ class Dispatcher:
             await self._refuse(key, first)
             return
         try:
-            await self._wait_out_outages(ctx, update)
+            # From the start again after an outage of Redis. Replies are not repeated.
+            await wait_for_store("updates", lambda: self._respond(ctx.restarted(), update), _PAUSE_SECONDS)
         except SaveAnyError as error:
             await self._report(ctx, ctx.t.sentence(error.text))
         except Exception:
@@ -55,15 +56,6 @@ class Dispatcher:
             log.exception("update_failed", reference=reference)
             text = ctx.t("Something went wrong. See {reference} in the bot's log.", reference=reference)
             await self._report(ctx, text)
-
-    async def _wait_out_outages(self, ctx: Context, update: Update | MessageGroup) -> None:
-        """Handle the update, from the start again after an outage of Redis. Replies are not repeated."""
-        while True:
-            try:
-                return await self._respond(ctx.restarted(), update)
-            except StoreUnavailable as error:
-                log.warning("store_unavailable", reason=str(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _respond(self, ctx: Context, update: Update | MessageGroup) -> None:
         if isinstance(update, MessageGroup):

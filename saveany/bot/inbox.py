@@ -16,9 +16,8 @@ from typing import TypeVar
 
 import msgspec
 
-from saveany.errors import Unavailable
 from saveany.logs import get_logger
-from saveany.loops import repeat
+from saveany.loops import repeat, wait_for_store
 from saveany.store.bot import BotMemory
 from saveany.store.records import decoder
 from saveany.telegram.bot_client import BotClient
@@ -82,7 +81,7 @@ class Inbox:
 
     async def run(self) -> None:
         """Receive updates until canceled. During an outage of Redis none are read."""
-        stored = await _wait_out_outages(self._memory.inbox)
+        stored = await _until_stored(self._memory.inbox)
         unhandled = self._memory.readable("update", stored, lambda pair: (pair[0], _decode(pair[1])))
         for key, update in sorted(unhandled, key=_order):
             self._enqueue(key, update)
@@ -94,7 +93,7 @@ class Inbox:
             await queue.stop()
 
     async def _read(self) -> None:
-        stored = await _wait_out_outages(self._memory.position)
+        stored = await _until_stored(self._memory.position)
         (since,) = self._memory.readable("position", {"": stored}, _position) or (None,)
         async for updates, position in self._client.updates(since):
             batch = {_key(update): update for update in updates}
@@ -106,7 +105,7 @@ class Inbox:
         """Store a batch and the position after it. Nothing else is read until that has succeeded: Telegram
         does not send button presses again."""
         encoded = {key: _encode(self._without_secret(update)) for key, update in batch.items()}
-        await _wait_out_outages(lambda: self._memory.receive(encoded, position))
+        await _until_stored(lambda: self._memory.receive(encoded, position))
 
     def _without_secret(self, update: Update) -> Update:
         if isinstance(update, ChatMessage) and self._is_reply(update):
@@ -159,10 +158,10 @@ class _UpdateQueue:
         else:
             self._waiting.popleft()
         try:
-            await _wait_out_outages(partial(self._handle, key, update))
+            await _until_stored(partial(self._handle, key, update))
         except Exception:
             log.exception("update_dropped", update=key)
-        await _wait_out_outages(partial(self._memory.handled, key))
+        await _until_stored(partial(self._memory.handled, key))
 
     async def _take_group(self) -> tuple[str, MessageGroup]:
         """Remove the group that begins with the first message from the queue, and store it."""
@@ -175,7 +174,7 @@ class _UpdateQueue:
         group = MessageGroup(tuple(message for _, message in messages))
         key = f"bundle/{messages[0][0]}"
         encoded = msgspec.json.encode(group)
-        await _wait_out_outages(lambda: self._memory.group([key for key, _ in messages], key, encoded))
+        await _until_stored(lambda: self._memory.group([key for key, _ in messages], key, encoded))
         return key, group
 
     async def _wait_for_group(self) -> bool:
@@ -215,14 +214,9 @@ def _without_last_album(
     return [each for each in group if each[1].album != album] or group
 
 
-async def _wait_out_outages(step: Callable[[], Awaitable[T]]) -> T:
-    """The result of `step`, repeated until Redis is available."""
-    while True:
-        try:
-            return await step()
-        except Unavailable as error:
-            log.warning("store_unavailable", reason=str(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
+async def _until_stored(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of `call`, repeated until Redis is available."""
+    return await wait_for_store("inbox", call, _PAUSE_SECONDS)
 
 
 def _key(update: Update) -> str:

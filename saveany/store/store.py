@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from uuid import uuid4
 
-from saveany.errors import Unavailable
 from saveany.logs import get_logger
+from saveany.loops import wait_for_store
 from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
@@ -24,6 +23,9 @@ from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
+
+#: Seconds between two attempts to reach Redis at the start.
+_POLL_SECONDS = 1.0
 
 log = get_logger("saveany.store")
 
@@ -65,10 +67,5 @@ class Store:
 async def open_store(url: str) -> Store:
     """The store at `url`, after `Db.check`. Waits while the server is unreachable."""
     db = connect(url)
-    while True:
-        try:
-            await db.check()
-            return Store(db)
-        except Unavailable as e:
-            log.warning("waiting_for_redis", reason=e.message)
-            await asyncio.sleep(1)
+    await wait_for_store("open_store", db.check, _POLL_SECONDS)
+    return Store(db)

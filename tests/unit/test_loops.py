@@ -33,18 +33,18 @@ OF_ONE = {
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.loops.wait_out_outages
+        saveany.loops.wait_for_store
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
-        saveany.store.tasks.Tasks._live_after saveany.bot.inbox._wait_out_outages
+        saveany.store.tasks.Tasks._live_after
         saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
     "start or login, with a caller that waits for it": """
-        saveany.store.store.open_store saveany.telegram.login._scanned
+        saveany.telegram.login._scanned
         saveany.telegram.session._acquire_lock""",
-    "update to the bot": "saveany.bot.dispatch.Dispatcher._wait_out_outages",
 }
 #: Loops that are run again by the named caller.
 WITHIN = {
     "repeat, in workers.main": """
-        workers.heartbeat.Heartbeat.run workers.storage_queries.reply_forever""",
+        workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
