@@ -64,5 +64,12 @@ def describe(error: Mapping[str, Any]) -> str:
     return "is not valid"
 
 
+def explain(error: Mapping[str, Any]) -> str:
+    """What is wrong with a value, as `describe` says it, after its name: "urls must not be empty". The texts
+    of our own validators are returned as they are."""
+    text = describe(error)
+    return text if error["type"] == "value_error" else f"{'.'.join(map(str, error['loc']))} {text}"
+
+
 def _counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -67,20 +67,20 @@ def safe_name(raw: str) -> str:
     extension), not hidden, not reserved, without invisible or forbidden characters. A safe name is returned
     unchanged.
     """
-    return cleaned(raw) or FALLBACK
+    return clean_name(raw) or FALLBACK
 
 
-def cleaned(raw: str) -> str:
+def clean_name(raw: str) -> str:
     """Like `safe_name`, but "" if nothing is left."""
     visible = "".join(" " if c.isspace() else c for c in raw if c.isspace() or not is_hidden(c))
     # A leading dot would hide the file, or give it the name of one of the storage's own files.
     name = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", visible)).strip(_EDGES)
     if _RESERVED.match(name):
         name = f"_{name}"
-    return _fit(*split(name))
+    return _fit(*split_extension(name))
 
 
-def split(name: str) -> tuple[str, str]:
+def split_extension(name: str) -> tuple[str, str]:
     """The stem and the extension, which has its dot; "" for no extension."""
     match = _EXTENSION.search(name)
     return (name[: match.start()], match[0]) if match else (name, "")
@@ -95,10 +95,10 @@ def name_for(
     in UTC. A missing extension is taken from the MIME type. `kind` is a word such as `photo`.
     """
     extension = extension_for(mime_type)
-    if own := cleaned(original or ""):
-        return own if split(own)[1] else safe_name(own + extension)
+    if own := clean_name(original or ""):
+        return own if split_extension(own)[1] else safe_name(own + extension)
     line = next(filter(None, map(str.strip, caption.splitlines())), "")
-    if title := cleaned(line[:MAX_CAPTION]):
+    if title := clean_name(line[:MAX_CAPTION]):
         return title if extension and title.lower().endswith(extension) else safe_name(title + extension)
     date = datetime.fromtimestamp(date_ms / 1000, UTC)
     return safe_name(f"{kind}_{date:%Y-%m-%d_%H-%M-%S}_{message_id}{extension}")
@@ -115,11 +115,11 @@ def numbered(name: str, n: int) -> str:
     """The n-th alternative to a safe `name`: `a.tar.gz`, 1 -> `a_1.tar.gz`; for 0 the name itself."""
     if n == 0:
         return name
-    stem, extension = split(name)
+    stem, extension = split_extension(name)
     return _fit(stem, f"_{n}{extension}")
 
 
-def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:
+def make_distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:
     """`names`, numbered where one equals an earlier name in the same folder, ignoring case.
 
     Without `folders` all are in one folder. The result for a name depends only on the names before it.

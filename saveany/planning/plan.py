@@ -14,7 +14,7 @@ from saveany.ids import created_ms
 from saveany.models import Item, Rule, TaskSpec, title
 from saveany.planning import names, paths, templates
 from saveany.planning.facts import Facts
-from saveany.planning.rules import decide
+from saveany.planning.rules import first_match
 from saveany.texts import Text
 
 
@@ -36,7 +36,7 @@ def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
     """The items of a task. No two of them have the same path in the same storage."""
     items = [_item(spec, each, index) for index, each in enumerate(found)]
     folders = [f"{item.storage}:{_folder(item)}" for item in items]
-    wanted = names.distinct([item.name for item in items], folders)
+    wanted = names.make_distinct([item.name for item in items], folders)
     posted = Counter(each.album for each in found if each.album)
     return [
         replace(item, name=name, path=paths.sibling(item.path, name), **_album_fields(each, posted))
@@ -76,7 +76,7 @@ def _item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
     facts = _facts(spec, found, index)
     below, name = templates.file_path(spec.template, facts) if spec.template else ("", found.name)
     name = spec.filename or name
-    rule = decide(spec.rules, dataclasses.replace(facts, name=name)) or Rule()
+    rule = first_match(spec.rules, dataclasses.replace(facts, name=name)) or Rule()
     chosen = templates.folder_path(rule.folder, facts)
     folder = "/".join(filter(None, (spec.path if chosen is None else chosen, found.folder, below)))
     return Item(

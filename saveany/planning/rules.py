@@ -52,7 +52,7 @@ _UNITS = {
     "GI": 1024**3,
     "TI": 1024**4,
 }
-_SHOWN_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB")
+_FORMAT_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB")
 _YES_NO = {"yes": True, "no": False}
 
 # Phone keyboards replace quotes and arrows with typographic ones.
@@ -73,7 +73,7 @@ PRESETS: dict[str, tuple[str, str]] = {
 }
 
 
-def decide(rules: Sequence[Rule], facts: Facts) -> Rule | None:
+def first_match(rules: Sequence[Rule], facts: Facts) -> Rule | None:
     """The first rule that matches; None if no rule does."""
     return next((rule for rule in rules if matches(rule, facts)), None)
 
@@ -98,7 +98,7 @@ def presets(storage: str, base: str = "") -> tuple[Rule, ...]:
     )
 
 
-def checked(rule: Rule, storages: Collection[str]) -> Rule:
+def validate_rule(rule: Rule, storages: Collection[str]) -> Rule:
     """The rule with its folder normalized.
 
     Raises `InvalidInput`, whose `field` is the field of `Rule` that is wrong. A storage must be one of
@@ -128,7 +128,7 @@ def checked(rule: Rule, storages: Collection[str]) -> Rule:
 
 
 def parse_rule(line: str) -> Rule:
-    """The rule written in `line`. Raises `InvalidInput` for bad syntax; `checked` validates the values."""
+    """The rule written in `line`. Raises `InvalidInput` for bad syntax; `validate_rule` checks the values."""
     conditions: dict[str, Any] = {}
     at = 0
     while token := _TOKEN.match(line, at):
@@ -138,7 +138,7 @@ def parse_rule(line: str) -> Rule:
             return Rule(**conditions, storage=storage, folder=folder)
         if other:
             raise InvalidInput("{word!r} is not a condition; {form}", word=other, form=_FORM)
-        field, read = _reader(key.lower(), operator)
+        field, read = _condition_parser(key.lower(), operator)
         if field in conditions:
             raise InvalidInput("{condition} is given twice", field, condition=key + operator[0])
         if not _unquoted(value):
@@ -156,8 +156,8 @@ def format_rule(rule: Rule) -> str:
         "text=": rule.text,
         "chat=": rule.chat,
         "type=": ",".join(rule.kinds),
-        "size>": _shown_size(rule.min_size) if rule.min_size else "",
-        "size<": _shown_size(rule.max_size) if rule.max_size is not None else "",
+        "size>": _format_size(rule.min_size) if rule.min_size else "",
+        "size<": _format_size(rule.max_size) if rule.max_size is not None else "",
         "album=": album,
     }
     conditions = [key + _quoted(value) for key, value in values.items() if value]
@@ -191,7 +191,7 @@ def _check_pattern(field: str, pattern: str) -> None:
 
 def _checked_folder(folder: str) -> str:
     try:
-        templates.checked(folder)
+        templates.validate_template(folder)
         return folder if "{" in folder else paths.folder(folder) or folder
     except InvalidInput as error:
         raise InvalidInput(error.text, "folder") from error
@@ -200,7 +200,7 @@ def _checked_folder(folder: str) -> str:
 # Parsing.
 
 
-def _reader(key: str, operator: str) -> tuple[str, Callable[[str], Any]]:
+def _condition_parser(key: str, operator: str) -> tuple[str, Callable[[str], Any]]:
     """The field of `Rule` for a condition, and the function that parses its value."""
     known: dict[str, tuple[str, Callable[[str], Any]]] = {
         "name=": ("name", str),
@@ -266,9 +266,9 @@ def _quoted(value: str, bad: str = "") -> str:
     return '"' + re.sub(rf"[{_QUOTES}]", lambda quote: quote[0] * 2, value) + '"'
 
 
-def _shown_size(size: int) -> str:
+def _format_size(size: int) -> str:
     """`size` in the largest unit that expresses it exactly."""
-    factors = ((unit, _UNITS[unit[:-1].upper()]) for unit in _SHOWN_UNITS)
+    factors = ((unit, _UNITS[unit[:-1].upper()]) for unit in _FORMAT_UNITS)
     return next(
         (f"{size // factor}{unit}" for unit, factor in factors if size and size % factor == 0), str(size)
     )

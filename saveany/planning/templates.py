@@ -29,7 +29,7 @@ from typing import Any
 from saveany.errors import InvalidInput
 from saveany.planning import paths
 from saveany.planning.facts import Facts
-from saveany.planning.names import MAX_CAPTION, cleaned, safe_name, split
+from saveany.planning.names import MAX_CAPTION, clean_name, safe_name, split_extension
 from saveany.texts import Text
 
 #: Maximum lengths of a template and of a value, in characters, and maximum number of folders.
@@ -56,14 +56,14 @@ SAMPLE = Facts(
 )
 
 
-def checked(template: str) -> str:
+def validate_template(template: str) -> str:
     """`template`, unchanged. Raises `InvalidInput` (field `template`), which names the line of a mistake."""
     preview(template)
     return template
 
 
 def preview(template: str, facts: Facts = SAMPLE) -> str:
-    """The path of a file by this template, relative to the folder of the task. Raises like `checked`."""
+    """The path of a file by this template, below the folder of the task. Raises as `validate_template`."""
     try:
         raw = _render(template, facts)
     except InvalidInput:
@@ -86,7 +86,7 @@ def file_path(template: str, facts: Facts) -> tuple[str, str]:
     parts = _parts(_rendered(template, facts))
     if not parts:
         return "", facts.name
-    extension = split(facts.name)[1]
+    extension = split_extension(facts.name)[1]
     name = parts[-1] if parts[-1].lower().endswith(extension.lower()) else parts[-1] + extension
     return "/".join(parts[:-1][:_MAX_FOLDERS]), safe_name(name)
 
@@ -101,7 +101,7 @@ def folder_path(template: str, facts: Facts) -> str | None:
 
 
 def _parts(raw: str) -> list[str]:
-    return [part for each in raw.split("/") if (part := cleaned(each))]
+    return [part for each in raw.split("/") if (part := clean_name(each))]
 
 
 def _rendered(template: str, facts: Facts) -> str:
@@ -139,7 +139,7 @@ class _Moment(datetime):
 
 
 def _variables(facts: Facts) -> dict[str, object]:
-    stem, extension = split(facts.name)
+    stem, extension = split_extension(facts.name)
     date = _Moment.fromtimestamp(facts.date_ms / 1000, facts.date.tzinfo)
     text, tags = _value(" ".join(facts.text.split())), _value("_".join(facts.tags))
     generated = f"{tags}_{facts.message_id}" if tags else text[:MAX_CAPTION].strip()

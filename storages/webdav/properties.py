@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote
 from xml.parsers import expat
 
+from saveany.net.http import date_ms
 from storages.base import Entry
 from storages.webdav.names import decode_name
 
@@ -44,7 +44,7 @@ class Resource:
     def entry(self, path: str) -> Entry:
         """The entry of a listing, at that path of the storage."""
         size = 0 if self.is_dir else self.count("getcontentlength") or 0
-        modified = _milliseconds(self.values.get("getlastmodified", ""))
+        modified = date_ms(self.values.get("getlastmodified", "")) or 0
         return Entry(path.rpartition("/")[2], path, size, self.is_dir, modified)
 
 
@@ -103,10 +103,3 @@ _TAGS: Final = {
         "quota-available-bytes",
     )
 }
-
-
-def _milliseconds(date: str) -> int:
-    try:
-        return int(parsedate_to_datetime(date).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return 0

@@ -11,7 +11,7 @@ from saveany.errors import Permanent
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
 from saveany.planning.facts import Facts
-from saveany.planning.names import name_for, split
+from saveany.planning.names import name_for, split_extension
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import PhotoSizeMismatch
@@ -94,7 +94,7 @@ def _albums(found: Iterable[Media]) -> _Albums:
     albums: _Albums = {}
     for media in filter(lambda each: each.grouped_id, found):
         text, name = albums.get(_album(media), ("", ""))
-        albums[_album(media)] = text or media.caption, name or split(_name(media))[0]
+        albums[_album(media)] = text or media.caption, name or split_extension(_name(media))[0]
     return albums
 
 

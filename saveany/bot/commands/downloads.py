@@ -16,6 +16,7 @@ from saveany.bot.render import location
 from saveany.bot.texts import CommandError, gettext_noop
 from saveany.errors import InvalidInput
 from saveany.planning.source_choice import source_of
+from saveany.validation import explain
 
 
 async def dl(ctx: Context, args: str) -> None:
@@ -69,8 +70,7 @@ def _contents(ctx: Context, type_: str, given: Mapping[str, Any]) -> MessageCont
     try:
         params = source.params.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(str(first["msg"]).removeprefix("Value error, ")) from None
+        raise InvalidInput(explain(error.errors()[0])) from None
     found = tuple(source.canonical(link) for link in params.links())
     names = (
         [location(given["source_storage"], link) for link in found] if type_ == "transfer" else list(found)

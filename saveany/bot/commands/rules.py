@@ -46,7 +46,7 @@ def _lines(ctx: Context) -> Iterator[str]:
 
 
 async def _add(ctx: Context, args: str) -> None:
-    added = rules.checked(rules.parse_rule(args), ctx.storages)
+    added = rules.validate_rule(rules.parse_rule(args), ctx.storages)
     await _change(ctx, lambda old: (*old, added))
 
 
@@ -72,7 +72,7 @@ async def _move(ctx: Context, args: str) -> None:
 
 async def _preset(ctx: Context, args: str) -> None:
     storage, _, base = args.partition(":") if ":" in args else args.partition(" ")
-    added = [rules.checked(each, ctx.storages) for each in rules.presets(storage, folder(base.strip()))]
+    added = [rules.validate_rule(each, ctx.storages) for each in rules.presets(storage, folder(base.strip()))]
     await _change(ctx, lambda old: tuple(dict.fromkeys((*old, *added))))
 
 
@@ -86,7 +86,7 @@ async def _test(ctx: Context, args: str) -> None:
     if not args:
         raise CommandError("Send /rule test FILENAME.")
     facts = dataclasses.replace(templates.SAMPLE, name=args, kind="")
-    found = rules.decide(ctx.preferences.rules, facts)
+    found = rules.first_match(ctx.preferences.rules, facts)
     if found is None:
         await ctx.reply(ctx.t("No rule matches {name}.", name=args))
         return
@@ -139,7 +139,7 @@ async def fnametmpl(ctx: Context, args: str) -> None:
         template = ctx.preferences.template or ctx.t("unchanged")
         await ctx.reply(ctx.t("File names: {template}", template=template))
         return
-    template = "" if args in ("off", "default") else templates.checked(args)
+    template = "" if args in ("off", "default") else templates.validate_template(args)
     await ctx.change_preferences(lambda preferences: replace(preferences, template=template))
     if not template:
         await ctx.reply(ctx.t("Files keep their names."))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saveany.planning.rules import parse_rule
-from saveany.planning.templates import checked
+from saveany.planning.templates import validate_template
 from saveany.preferences import Preferences
 from saveany.store import Store, connect
 from tests.fixtures import site
@@ -39,7 +39,9 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     async with Stack(tmp_path, tables={"storages": storages, "users": [{"id": USER_ID}, {"id": 7}]}) as stack:
         store = Store(connect(stack.redis_url))
         prefs = Preferences(
-            folder="mine", template=checked("{{ msgid }} {{ name }}"), rules=tuple(map(parse_rule, RULES))
+            folder="mine",
+            template=validate_template("{{ msgid }} {{ name }}"),
+            rules=tuple(map(parse_rule, RULES)),
         )
         await store.preferences.change(USER_ID, lambda _: prefs)
         await store.db.close()

@@ -225,7 +225,7 @@ def test_rules_that_are_shown_are_rules() -> None:
     lines = re.findall(r"^    /rule add (.+)$", (DOCS / "howto/bot.md").read_text(), re.MULTILINE)
     assert len(lines) > 5
     for line in lines:
-        rules.checked(rules.parse_rule(line), {"nas", "archive"})
+        rules.validate_rule(rules.parse_rule(line), {"nas", "archive"})
 
 
 def test_filters_that_are_shown_are_filters() -> None:

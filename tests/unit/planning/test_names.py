@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saveany.planning import names as names_module
-from saveany.planning.names import MAX_BYTES, distinct, extension_for, name_for, numbered, safe_name
+from saveany.planning.names import MAX_BYTES, extension_for, make_distinct, name_for, numbered, safe_name
 
 NAMES = {
     "file.pdf": "file.pdf",
@@ -130,24 +130,24 @@ def test_numbered() -> None:
 
 
 def test_distinct() -> None:
-    assert distinct([]) == []
-    assert distinct(["a.pdf", "b.pdf"]) == ["a.pdf", "b.pdf"]
-    assert distinct(["a.pdf", "A.PDF", "a.pdf"]) == ["a.pdf", "A_1.PDF", "a_2.pdf"]
-    assert distinct(["a_1.pdf", "a.pdf", "a.pdf"]) == ["a_1.pdf", "a.pdf", "a_2.pdf"]
-    assert distinct(["straße", "STRASSE"]) == ["straße", "STRASSE_1"]
+    assert make_distinct([]) == []
+    assert make_distinct(["a.pdf", "b.pdf"]) == ["a.pdf", "b.pdf"]
+    assert make_distinct(["a.pdf", "A.PDF", "a.pdf"]) == ["a.pdf", "A_1.PDF", "a_2.pdf"]
+    assert make_distinct(["a_1.pdf", "a.pdf", "a.pdf"]) == ["a_1.pdf", "a.pdf", "a_2.pdf"]
+    assert make_distinct(["straße", "STRASSE"]) == ["straße", "STRASSE_1"]
 
 
 @given(st.lists(st.sampled_from(["a", "A", "a_1", "a_1_1", "b.tar.gz", "B.tar.GZ", "x" * 240, "X" * 240])))
 def test_distinct_names_never_collide_and_depend_on_earlier_ones_only(names: list[str]) -> None:
-    result = distinct(names)
+    result = make_distinct(names)
     assert len({name.casefold() for name in result}) == len(names)
     assert all(len(name) <= MAX_BYTES for name in result)
-    assert distinct(names[:-1]) == result[:-1]
+    assert make_distinct(names[:-1]) == result[:-1]
 
 
 @pytest.mark.timeout(20)  # probing each name from 0 would take minutes
 def test_many_equal_names_take_no_time() -> None:
-    result = distinct(["file.pdf"] * 30_000)
+    result = make_distinct(["file.pdf"] * 30_000)
     assert result[-1] == "file_29999.pdf"
 
 
@@ -231,6 +231,6 @@ def test_many_names_that_differ_in_case_only_are_not_tried_each_from_the_start(
 
     monkeypatch.setattr(names_module, "numbered", counted)
     shapes = ["".join(letters) for letters in product(*((c, c.upper()) for c in "abcdefghij"))]
-    found = distinct(shapes)
+    found = make_distinct(shapes)
     assert len({each.casefold() for each in found}) == len(shapes) == 1024
     assert tries < 3 * len(shapes)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from saveany.errors import InvalidInput
 from saveany.models import Rule
 from saveany.planning.facts import Facts
-from saveany.planning.rules import checked, decide, format_rule, matches, parse_rule, presets
+from saveany.planning.rules import first_match, format_rule, matches, parse_rule, presets, validate_rule
 
 FILM = Facts(
     name="Film.MKV",
@@ -94,15 +94,15 @@ def test_lines_that_are_no_rules(line: str, words: str) -> None:
 )
 def test_rules_that_make_no_sense(rule: Rule, field: str, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        checked(rule, ["local1", "nas"])
+        validate_rule(rule, ["local1", "nas"])
     assert words in caught.value.message
     assert caught.value.field == field
 
 
 def test_a_folder_is_kept_in_its_usual_spelling() -> None:
-    assert checked(Rule(folder=" /Films//x/ "), []).folder == "Films/x"
-    assert checked(Rule(folder="/"), []).folder == "/"
-    assert checked(Rule(), []) == Rule()
+    assert validate_rule(Rule(folder=" /Films//x/ "), []).folder == "Films/x"
+    assert validate_rule(Rule(folder="/"), []).folder == "/"
+    assert validate_rule(Rule(), []) == Rule()
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_a_kind_that_nobody_tells_is_that_of_the_extension(name: str, kind: str)
 
 def test_the_first_that_matches_decides() -> None:
     first, second = Rule(name="mkv", folder="a"), Rule(name="film", folder="b")
-    assert decide([Rule(name="x"), first, second], FILM) is first
-    assert decide([second, first], FILM) is second
-    assert decide([Rule(name="x")], FILM) is None
+    assert first_match([Rule(name="x"), first, second], FILM) is first
+    assert first_match([second, first], FILM) is second
+    assert first_match([Rule(name="x")], FILM) is None
 
 
 def test_presets_sort_by_extension() -> None:
@@ -171,11 +171,11 @@ def test_presets_sort_by_extension() -> None:
         "a.tgz": "Archives",
     }
     for name, folder in names.items():
-        rule = decide(made, Facts(name=name))
+        rule = first_match(made, Facts(name=name))
         assert rule is not None
         assert (rule.storage, rule.folder) == ("nas", f"Media/{folder}")
-    assert decide(made, Facts(name="a.exe")) is None
-    assert all(checked(rule, ["nas"]) == rule == parse_rule(format_rule(rule)) for rule in made)
+    assert first_match(made, Facts(name="a.exe")) is None
+    assert all(validate_rule(rule, ["nas"]) == rule == parse_rule(format_rule(rule)) for rule in made)
     assert presets("")[0].folder == "Videos"
 
 
@@ -210,7 +210,7 @@ def test_any_line_is_a_rule_or_refused(line: str) -> None:
 @given(some_rules, st.sampled_from([FILM, Facts(), Facts(name="a.jpg", size=1000)]))
 def test_fewer_conditions_match_no_less(rule: Rule, facts: Facts) -> None:
     try:
-        checked(replace(rule, storage="", folder=""), [])
+        validate_rule(replace(rule, storage="", folder=""), [])
     except InvalidInput:
         assume(False)
     for field in rule.__struct_fields__:

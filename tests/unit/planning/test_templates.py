@@ -13,7 +13,7 @@ from saveany.errors import InvalidInput
 from saveany.planning import paths
 from saveany.planning.facts import Facts
 from saveany.planning.names import safe_name
-from saveany.planning.templates import MAX_LENGTH, SAMPLE, checked, file_path, folder_path, preview
+from saveany.planning.templates import MAX_LENGTH, SAMPLE, file_path, folder_path, preview, validate_template
 
 YIELDS = {
     "{{ name }}": "Holiday.mkv",
@@ -88,7 +88,7 @@ def test_what_a_template_yields(template: str) -> None:
 @pytest.mark.parametrize("template", REFUSED)
 def test_what_is_refused_with_words(template: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        checked(template)
+        validate_template(template)
     assert REFUSED[template] in caught.value.message
     assert caught.value.field == "template"
 
@@ -151,7 +151,7 @@ templates = st.text(max_size=40) | st.lists(pieces | st.text(max_size=5), max_si
 @example("{{ " + "9" * 480 + " }}", SAMPLE)
 def test_any_template_for_any_file(template: str, facts: Facts) -> None:
     with suppress(InvalidInput):
-        checked(template)
+        validate_template(template)
     folder, name = file_path(template, facts)
     assert safe_name(name) == name
     assert all(part == safe_name(part) for part in folder.split("/") if folder)
