@@ -93,10 +93,7 @@ async def _release_lock(store: Store, holder: str) -> None:
 async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
-    # Repeatedly if necessary: a missing network or app_id must not stop the other roles.
-    client = await until_done(
-        "bot_login", partial(_log_in, config, store), _FIRST_PAUSE, max_pause=_MAX_PAUSE
-    )
+    client = await _log_in(config, store)
     stack.push_async_callback(client.close)
     await store.bot.belong_to(client.me.id)
     services = _services(config, store, accounts, client)
@@ -145,6 +142,12 @@ async def _renew_lock(store: Store, holder: str) -> None:
 
 
 async def _log_in(config: Config, store: Store) -> BotClient:
+    """Log in, repeatedly if necessary: a missing network or app_id must not stop the other roles."""
+    connect = partial(_connect, config, store)
+    return await until_done("bot_login", connect, _FIRST_PAUSE, max_pause=_MAX_PAUSE)
+
+
+async def _connect(config: Config, store: Store) -> BotClient:
     client = BotClient(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     await client.open()
     return client
