@@ -85,7 +85,7 @@ class Services:
     proxy: str = ""
     #: Private networks to which a server may redirect us; others are refused.
     allow: Sequence[Network] = ()
-    #: Sends files to Telegram (`storages.telegram.messages.MessageSender`); None without an account.
+    #: Sends files to Telegram (`storages.message_sender.MessageSender`); None without an account.
     message_sender: Any = None
 
 

@@ -32,7 +32,7 @@ from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.config import Config
-from saveany.service import QueueService, TaskService
+from saveany.service import QueueService, TaskService, WebhookService
 from saveany.store import Store
 
 #: The most requested ones come first.
@@ -59,6 +59,7 @@ def create_app(config: Config, store: Store) -> FastAPI:
         store,
         TaskService(config, store),
         QueueService(config, store),
+        WebhookService(store),
         Hub(store.events, encode, config.api.max_event_streams),
     )
     app = _App(

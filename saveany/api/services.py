@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from saveany.api.hub import Hub
 from saveany.config import Config
-from saveany.service import QueueService, TaskService
+from saveany.service import QueueService, TaskService, WebhookService
 from saveany.store import Store
 
 
@@ -21,6 +21,7 @@ class ApiServices:
     store: Store
     tasks: TaskService
     queue: QueueService
+    webhooks: WebhookService
     hub: Hub
 
 

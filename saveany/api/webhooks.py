@@ -11,8 +11,8 @@ from saveany.api.errors import responses
 from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
-from saveany.errors import NotFound
 from saveany.models import Delivery
+from saveany.service import OPERATOR
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
@@ -26,7 +26,7 @@ async def list_deliveries(
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
     """Deliveries, latest first, including pending ones. They are kept as long as their task."""
-    page = await services.store.outbox.page(task_id, limit, cursor)
+    page = await services.webhooks.page(OPERATOR, task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
     )
@@ -45,10 +45,7 @@ async def redeliver(
 ) -> DeliveryView:
     """Send a webhook again now, with the same `webhook-id` and body, whatever its state. The number of
     attempts continues; a webhook that was given up gets one more attempt."""
-    delivery = await services.store.outbox.redeliver(delivery_id)
-    if delivery is None:
-        raise NotFound("there is no webhook delivery {id}", id=delivery_id)
-    return _view(delivery)
+    return _view(await services.webhooks.redeliver(OPERATOR, delivery_id))
 
 
 def _view(delivery: Delivery) -> DeliveryView:

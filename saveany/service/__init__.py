@@ -8,5 +8,6 @@ from saveany.planning.requests import TaskRequest
 from saveany.service.principal import OPERATOR, Principal
 from saveany.service.queue import QueueService
 from saveany.service.tasks import TaskService
+from saveany.service.webhooks import WebhookService
 
-__all__ = ["OPERATOR", "Principal", "QueueService", "TaskRequest", "TaskService"]
+__all__ = ["OPERATOR", "Principal", "QueueService", "TaskRequest", "TaskService", "WebhookService"]

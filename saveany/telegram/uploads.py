@@ -1,4 +1,4 @@
-"""Uploads files to Telegram and posts them: implements `storages.telegram.messages.MessageSender`.
+"""Uploads files to Telegram and posts them: implements `storages.message_sender.MessageSender`.
 
 Parts go over the connections that carry only parts of files, and share flood waits with downloads. Messages
 go over the account's control connection, and their flood waits delay nothing else.
@@ -28,7 +28,7 @@ from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.upload_retries import UploadRetries
 from saveany.texts import Text
-from storages.telegram.messages import PART, Document, DocumentPart, Target
+from storages.message_sender import PART, Document, DocumentPart, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000

@@ -29,13 +29,15 @@ from storages.base import (
     Upload,
     UploadKey,
 )
+from storages.message_sender import Document, DocumentPart, MessageSender, Target
 from storages.parts import split
-from storages.telegram.messages import ALBUM, Document, DocumentPart, FloodWait, MessageSender, Target
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
 from storages.telegram.upload import TelegramUpload
 from storages.telegram.volumes import Destination, Volume
 from storages.video import Video, VideoProbe
 
+#: Maximum number of messages in an album.
+ALBUM: Final = 10
 #: Number of earlier epochs whose parts are tried. Files of older ones are uploaded again, and still sent
 #: once.
 _EPOCHS: Final = 20
@@ -48,6 +50,10 @@ _CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
 _CHAT_ID: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class FloodWait(StorageUnavailable, Retryable):
+    """Telegram requires a pause of `after` seconds."""
 
 
 class TelegramStorage(Storage):

@@ -11,8 +11,8 @@ from storages.base import (
     Receipt,
 )
 from storages.chunks import Chunk
+from storages.message_sender import PART
 from storages.sequential import SequentialUpload
-from storages.telegram.messages import PART
 from storages.telegram.volumes import Volume
 from storages.video import Video, VideoProbe
 

@@ -10,9 +10,11 @@ from typing import Final
 from storages.base import (
     UploadKey,
 )
-from storages.telegram.messages import BIG, PART, Document, DocumentPart, Target
+from storages.message_sender import PART, Document, DocumentPart, Target
 from storages.video import Video
 
+#: Bytes above which a file is sent as a big one, without an MD5.
+BIG: Final = 10 << 20
 #: Maximum bytes of a caption in UTF-16, in which Telegram counts.
 _MAX_CAPTION_BYTES: Final = 2 * 1024
 

@@ -9,7 +9,7 @@ import pytest
 
 from saveany.config import Config
 from saveany.errors import Forbidden, InvalidInput, NotFound, WrongState
-from saveany.service import OPERATOR, Principal, QueueService, TaskRequest, TaskService
+from saveany.service import OPERATOR, Principal, QueueService, TaskRequest, TaskService, WebhookService
 from saveany.store import HistoryFilter, Store
 
 ANNA, BERT = Principal(11), Principal(12)
@@ -123,8 +123,12 @@ async def test_only_the_operator_changes_what_concerns_all_users(
     for change in (queue.pause(ANNA), queue.resume(ANNA), queue.set_limits(ANNA, {"tasks_per_user": 1})):
         with pytest.raises(Forbidden, match="administrator"):
             await change
-    with pytest.raises(Forbidden, match="administrator"):
-        await tasks.remove_all_ended(ANNA)
+    webhooks = WebhookService(store)
+    for call in (tasks.remove_all_ended(ANNA), webhooks.page(ANNA), webhooks.redeliver(ANNA, "msg_1")):
+        with pytest.raises(Forbidden, match="administrator"):
+            await call
+    with pytest.raises(NotFound, match="msg_1"):
+        await webhooks.redeliver(ADMIN, "msg_1")
     await queue.pause(ADMIN)
     assert await queue.is_paused()
     await queue.set_limits(ADMIN, {"tasks_per_user": 1})

@@ -11,7 +11,7 @@ from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.uploads import Uploader
-from storages.telegram.messages import Document, DocumentPart, Target
+from storages.message_sender import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start
 
 OLD, NEW = 1600000011, 1600000012

@@ -21,9 +21,9 @@ from saveany.telegram.links import parse
 from saveany.telegram.pool import PoolLimits
 from saveany.telegram.uploads import Uploader, _missing_right
 from storages.base import Receipt, Services, UploadKey
-from storages.telegram.messages import PART, FloodWait
+from storages.message_sender import PART
 from storages.telegram.options import TelegramStorageOptions
-from storages.telegram.storage import TelegramStorage
+from storages.telegram.storage import FloodWait, TelegramStorage
 from tests.fixtures.films import make_film
 from tests.fixtures.stack import until
 from tests.integration.telegram.conftest import Start, fetch, table

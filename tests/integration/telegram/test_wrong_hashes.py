@@ -22,7 +22,7 @@ from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.client import refused_peer
 from saveany.telegram.links import parse
 from saveany.telegram.uploads import Uploader
-from storages.telegram.messages import Document, DocumentPart, Target
+from storages.message_sender import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start, fetch, store_of, table
 from tests.integration.telegram.ears import Ear
 

@@ -6,19 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from saveany.errors import Retryable, StorageUnavailable
 from storages.video import Video
 
 #: Bytes of a part, the maximum that Telegram accepts (https://core.telegram.org/api/files).
 PART: Final = 512 << 10
-#: Bytes above which a file is sent as a big one, without an MD5.
-BIG: Final = 10 << 20
-#: Maximum number of messages in an album.
-ALBUM: Final = 10
-
-
-class FloodWait(StorageUnavailable, Retryable):
-    """Telegram requires a pause of `after` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
