@@ -22,7 +22,7 @@ Body = tuple[bytes, ...]
 
 
 class _SaltOwner(Protocol):
-    """The data centre, whose salt every message carries."""
+    """The data center, whose salt every message carries."""
 
     salt: int
 

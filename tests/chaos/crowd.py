@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Behavior = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3", "127.0.0.1", "127.0.0.4")
 _POST = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -27,7 +27,7 @@ async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-def dripping(begin: bytes, drop: bytes) -> Behaviour:
+def dripping(begin: bytes, drop: bytes) -> Behavior:
     """What grows by a drop a second, for ever."""
 
     async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +40,7 @@ def dripping(begin: bytes, drop: bytes) -> Behaviour:
     return behave
 
 
-def flooding(begin: bytes, piece: bytes) -> Behaviour:
+def flooding(begin: bytes, piece: bytes) -> Behavior:
     """What grows as fast as the server takes it, for ever."""
 
     async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,11 +63,11 @@ async def guesses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             return
 
 
-SLOW: dict[str, Behaviour] = {
+SLOW: dict[str, Behavior] = {
     "a head": dripping(_GET % b"health" + b"X: ", b"x"),
     "a body": dripping(_POST + b"Content-Length: 1000000\r\n\r\n", b" "),
 }
-HOSTILE: dict[str, Behaviour] = {
+HOSTILE: dict[str, Behavior] = {
     "one header": flooding(_POST + b"X: ", b"x" * _PIECE),
     "many headers": flooding(_POST, _LINES),
     "headers after a body": flooding(_POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", _LINES),
@@ -77,7 +77,7 @@ HOSTILE: dict[str, Behaviour] = {
 }
 
 
-async def _for_ever(port: int, address: str, behave: Behaviour) -> None:
+async def _for_ever(port: int, address: str, behave: Behavior) -> None:
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))

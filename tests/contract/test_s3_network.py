@@ -15,7 +15,7 @@ from storages.s3.storage import S3Storage
 from storages.testing.helpers import MIB, content, load, save
 from tests.fixtures import s3
 from tests.fixtures.certificates import private
-from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import canned
 
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     ids=["socks5", "socks4", "http", "https"],
 )
 async def test_files_through_a_proxy(
-    server: S3Server, tmp_path: Path, way: Behaviour, login: str, tls: bool
+    server: S3Server, tmp_path: Path, way: Behavior, login: str, tls: bool
 ) -> None:
     ca_file, pem = private(tmp_path)
     trust.add(ca_file)

@@ -13,7 +13,7 @@ from saveany.sandbox import Sandbox
 from saveany.telegram import account_set, client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
 from tests.integration.telegram.conftest import LIMITS, fetch, store_of, table, until
 
 LINK = parse("https://t.me/channel/123")
@@ -76,7 +76,7 @@ async def test_a_proxy_that_stalls_is_given_up(
         (Http(login=b"me:p@ss"), "me:p%40ss"),
     ],
 )
-async def test_a_file_comes_through(sandbox: Sandbox, tmp_path: Path, good: Behaviour, login: str) -> None:
+async def test_a_file_comes_through(sandbox: Sandbox, tmp_path: Path, good: Behavior, login: str) -> None:
     async with proxy(good) as running:
         accounts = accounts_through(sandbox, tmp_path, running.url(login))
         await accounts.start()
@@ -94,7 +94,7 @@ async def test_a_proxy_that_fails_in_the_middle_of_a_download(
     monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.1)
     monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.05)
     bad, said = BAD[name]
-    good: Behaviour = Socks5() if bad.scheme == "socks5" else Socks4()
+    good: Behavior = Socks5() if bad.scheme == "socks5" else Socks4()
     async with proxy(good) as running:
         accounts = accounts_through(sandbox, tmp_path, running.url(), redis)
         await accounts.start()

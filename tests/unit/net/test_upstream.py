@@ -17,7 +17,7 @@ from saveany.net import trust
 from saveany.net.client import describe, guarded_client
 from saveany.net.dial import ProxyFailed, connect, dial
 from tests.fixtures.certificates import certificate
-from tests.fixtures.proxies import BAD, Behaviour, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
 from tests.unit.net.servers import serving
 from tests.unit.net.test_dial import loopback
 
@@ -72,7 +72,7 @@ async def test_a_bad_proxy(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_good_proxy(behavior: Behaviour, login: str, host: str) -> None:
+async def test_a_good_proxy(behavior: Behavior, login: str, host: str) -> None:
     async with serving() as server, proxy(behavior) as good:
         assert await answer(host, server.port, good.url(login))
         assert good.connections == 1
@@ -161,7 +161,7 @@ class Socks5Without6(Socks5):
 
 
 @pytest.mark.parametrize("way", [Socks4(), Socks5Without6()], ids=["socks4", "socks5"])
-async def test_an_address_that_the_proxy_cannot_reach_does_not_hide_the_next(way: Behaviour) -> None:
+async def test_an_address_that_the_proxy_cannot_reach_does_not_hide_the_next(way: Behavior) -> None:
     """Many proxies have no IPv6, and what the system knows of a host begins with that."""
     async with serving() as server, proxy(way) as good:
         both: list[IPv4Address | IPv6Address] = [IPv6Address("::1"), IPv4Address("127.0.0.1")]
