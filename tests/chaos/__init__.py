@@ -1,1 +1,1 @@
-"""Everything that can be killed is killed, and then it is counted: nothing lost, doubled or corrupt."""
+"""Injects failures into a whole installation, then checks that no file was lost, duplicated or corrupted."""

@@ -1,6 +1,6 @@
-"""`python -m tests.chaos.launch PATCHES …`: saveany, with a constant or two changed.
+"""`python -m tests.chaos.launch PATCHES …`: the `saveany` command with patches.
 
-PATCHES are names with commas between them, or a dash for none.
+PATCHES are names in `PATCHES`, separated by commas, or `-` for none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from saveany.store import claims
 
 SHORT_LEASE = "short-lease"
-SHORT_PATIENCE = "short-patience"
+SHORT_TIMEOUTS = "short-timeouts"
 NO_RESERVE = "no-reserve"
 
 #: Seconds of a lease under `SHORT_LEASE`.
@@ -22,13 +22,13 @@ SHORT_LEASE_SECONDS = 4.0
 
 
 def _short_lease() -> None:
-    """A dead worker is missed sooner. Renewal keeps its third of the lease."""
+    """The lease of a dead worker ends sooner. It is still renewed after a third of its length."""
     lease = round(SHORT_LEASE_SECONDS * 1000)
     vars(claims).update(LEASE_MS=lease, RENEW_MS=lease // 3)
 
 
-def _short_patience() -> None:
-    """A part that does not come is asked for again after 3 s, a dead account tended every 2 s."""
+def _short_timeouts() -> None:
+    """A part that does not arrive is requested again after 3 s, and accounts are checked every 2 s."""
     import workers.main
     from saveany.telegram import account_set, accounts, pool
 
@@ -37,7 +37,8 @@ def _short_patience() -> None:
 
 
 def _no_reserve() -> None:
-    """As on a disk that cannot reserve room nor tell how much is free: it is full in the middle of a file."""
+    """As on a disk that can neither reserve space nor report its free space: it is full in the middle of a
+    file."""
     from storages.local.upload import LocalUpload
 
     def nothing(upload: LocalUpload, size: int) -> None:
@@ -46,8 +47,8 @@ def _no_reserve() -> None:
     type.__setattr__(LocalUpload, "_reserve", nothing)
 
 
-def _talkative() -> None:
-    """A worker that ends by a mistake of ours shows the whole of it: its log is all that is left."""
+def _print_tracebacks() -> None:
+    """Print the traceback of an error that ends a worker, so that it is in the log of the worker."""
     import workers.main
 
     real = workers.main.Worker.run
@@ -62,10 +63,10 @@ def _talkative() -> None:
     type.__setattr__(workers.main.Worker, "run", run)
 
 
-#: In this order: a lease must be short before those are loaded that read it.
+#: In this order: the lease must be changed before other modules import it.
 PATCHES: dict[str, Callable[[], None]] = {
     SHORT_LEASE: _short_lease,
-    SHORT_PATIENCE: _short_patience,
+    SHORT_TIMEOUTS: _short_timeouts,
     NO_RESERVE: _no_reserve,
 }
 
@@ -74,7 +75,7 @@ if __name__ == "__main__":
     for name, patch in PATCHES.items():
         if name in wanted:
             patch()
-    _talkative()
+    _print_tracebacks()
     from saveany.cli import main
 
     main()

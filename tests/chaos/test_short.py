@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import Plan
+from tests.chaos.installation import Plan
 from tests.chaos.scenarios import SCENARIOS
 
 _SEED = 20260
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_nothing_is_lost_doubled_or_corrupt(name: str, tmp_path: Path) -> None:
-    tally = await SCENARIOS[name](Plan(long=False, seed=_SEED, folder=tmp_path))
-    print(tally)
-    if tally.skipped:
-        pytest.skip(tally.skipped)
-    assert tally.good, str(tally)
+async def test_no_file_is_lost_duplicated_or_corrupt(name: str, tmp_path: Path) -> None:
+    result = await SCENARIOS[name](Plan(long=False, seed=_SEED, folder=tmp_path))
+    print(result)
+    if result.skipped:
+        pytest.skip(result.skipped)
+    assert result.passed, str(result)

@@ -19,7 +19,7 @@ from saveany.store import Store
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
-from tests.chaos.launch import SHORT_LEASE, SHORT_PATIENCE
+from tests.chaos.launch import SHORT_LEASE, SHORT_TIMEOUTS
 
 MARK = ".saveany-storage"
 #: Seconds after the right folder is back: until the next check, and until a worker with the disk has claimed.
@@ -296,9 +296,9 @@ async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
     for machine in (two.a, two.b):
         two.set_up(machine, "nas", "disk", telegram={"token": ""})
     await two.spawn("api")
-    first = await two.work(two.a, SHORT_PATIENCE)
+    first = await two.work(two.a, SHORT_TIMEOUTS)
     await two.listed_are(1)
-    second = await two.work(two.b, SHORT_PATIENCE)
+    second = await two.work(two.b, SHORT_TIMEOUTS)
 
     async def accounts(role: Role) -> dict[str, str]:
         found = [each.accounts for each in await store.workers.living() if each.pid == role.pid]

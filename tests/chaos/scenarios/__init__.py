@@ -1,15 +1,15 @@
-"""The scenarios, by name: each takes a plan, does its damage and returns its count."""
+"""The scenarios by name. Each injects failures as planned and returns its result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.chaos.arena import Plan
+from tests.chaos.installation import Plan
+from tests.chaos.result import ScenarioResult
 from tests.chaos.scenarios import clock, crowd, disk, faults, freeze, kills, redis, restarts, storages
-from tests.chaos.tally import Tally
 
-SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, Tally]]] = {
+SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "kills": kills.run,
     "storages": storages.run,
     "redis": redis.run,

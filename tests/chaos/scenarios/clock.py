@@ -6,49 +6,50 @@ from pathlib import Path
 from typing import Any
 
 from saveany.sandbox.content import MIB
-from tests.chaos.arena import Arena, Plan
-from tests.chaos.tally import Tally
+from tests.chaos.installation import ChaosInstallation, Plan
+from tests.chaos.result import ScenarioResult
 
 _SIZE = 16 * MIB
-#: Telethon drops replies that seem an hour old or young without a word: what was asked before a jump must
-#: time out first, first in the download, then on the control connection, 60 s each and longer for some parts.
-_PATIENCE = 240
+#: Seconds within which a task must end. Telethon silently drops replies whose time differs by an hour, so
+#: each request from before a jump must time out: on the download connections, then on the control connection,
+#: after 60 s or more each.
+_TIMEOUT_SECONDS = 240
 _JUMPS = ("+3600", "+0", "-3600", "+0")
 
 
-async def run(plan: Plan) -> Tally:
-    """The worker is alone, so nobody else can do its work."""
-    tally = Tally("clock")
+async def run(plan: Plan) -> ScenarioResult:
+    """There is only one worker, so no other can finish its tasks."""
+    result = ScenarioResult("clock")
     library = _libfaketime()
     if not plan.long or library is None:
-        tally.skipped = (
+        result.skipped = (
             "libfaketime is not installed (apt install faketime)" if plan.long else "long form only"
         )
-        return tally
-    async with Arena(plan) as arena:
+        return result
+    async with ChaosInstallation(plan) as installation:
         clock = plan.folder / "clock"
         clock.write_text("+0")
-        await arena.open(0)
-        arena.env = {
+        await installation.launch(0)
+        installation.env = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(clock),
             "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as it is when somebody sets a clock
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as when the clock is set
         }
-        await arena.add_worker()
-        await arena.up(1)
-        arena.sandbox.faults.add("total_rate=8000000,method=upload.getFile")
+        await installation.add_worker()
+        await installation.up(1)
+        installation.sandbox.faults.add("total_rate=8000000,method=upload.getFile")
         for jump in _JUMPS:
-            target = await arena.send(arena.target(_SIZE))
-            await arena.wait(target.task, _a_quarter_is_there, _PATIENCE)
+            target = await installation.send(installation.target(_SIZE))
+            await installation.wait(target.task, _has_a_quarter, _TIMEOUT_SECONDS)
             clock.write_text(jump)
-            await arena.ended(target.task, _PATIENCE)
-        tally.notes.append(f"{len(_JUMPS)} jumps")
-        await arena.nothing_spent(tally)
-        return await arena.audit(tally)
+            await installation.ended(target.task, _TIMEOUT_SECONDS)
+        result.notes.append(f"{len(_JUMPS)} jumps")
+        await installation.check_no_attempts_used(result)
+        return await installation.audit(result)
 
 
-def _a_quarter_is_there(task: dict[str, Any]) -> bool:
+def _has_a_quarter(task: dict[str, Any]) -> bool:
     return bool(task["progress"]["downloaded_bytes"] >= _SIZE // 4)
 
 

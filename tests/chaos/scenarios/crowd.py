@@ -1,4 +1,5 @@
-"""A crowd without a token fills the API's connections: its owner has answers, and its memory is bounded."""
+"""Many clients without a token fill the API's connections: the owner still gets replies, and the memory of
+the API stays limited."""
 
 from __future__ import annotations
 
@@ -15,77 +16,77 @@ from pathlib import Path
 import httpx
 
 from saveany.programs import die_with_parent
-from tests.chaos.arena import Arena, Plan
-from tests.chaos.tally import Tally
+from tests.chaos.installation import ChaosInstallation, Plan
+from tests.chaos.result import ScenarioResult
 
-#: Connections that send nothing, that send slowly, and that send what costs most.
+#: Numbers of connections that send nothing, that send slowly, and that send the most expensive requests.
 _IDLE, _SLOW, _HOSTILE = 1000, 500, 100
-#: Seconds within which the owner has an answer. Those in which the API, Valkey or this process had no
-#: processor, because the crowd and other tests had it, do not count.
-_PATIENCE = 1.0
-#: MiB that the crowd may cost.
-_MOST_MEMORY = 200
+#: Seconds within which the owner must get a reply. Time for which the API, Valkey or this process waited for
+#: a processor, because the crowd and other tests used it, does not count.
+_MAX_REPLY_SECONDS = 1.0
+#: MiB by which the memory of the API may grow.
+_MAX_GROWTH_MIB = 200
 
 
-async def run(plan: Plan) -> Tally:
-    """Each of the owner's requests comes over a connection of its own, as if it had just arrived."""
-    tally = Tally("crowd")
+async def run(plan: Plan) -> ScenarioResult:
+    """The owner sends each request over a new connection."""
+    result = ScenarioResult("crowd")
     slowest = 0.0
-    async with Arena(plan) as arena:
-        await arena.open(1)
-        pids = arena.api_role.pid, arena.redis_pid(), os.getpid()
-        before = _memory(arena)
-        async with _crowd(arena.port):
+    async with ChaosInstallation(plan) as installation:
+        await installation.launch(1)
+        pids = installation.api_role.pid, installation.redis_pid(), os.getpid()
+        before = _memory(installation)
+        async with _crowd(installation.port):
             for _ in range(plan.pick(20, 60)):
-                slowest = max(slowest, await _timed(pids, _is_alive(arena)))
-                slowest = max(slowest, await _timed(pids, _send(arena)))
+                slowest = max(slowest, await _timed(pids, _is_alive(installation)))
+                slowest = max(slowest, await _timed(pids, _send(installation)))
                 await asyncio.sleep(0.2)
-            grown = _memory(arena) - before
-        await arena.all_ended(60)
-        tally.check(slowest <= _PATIENCE, f"an answer took {slowest:.2f} s")
-        tally.check(grown <= _MOST_MEMORY, f"the API needed {grown} MiB more")
-        tally.notes.append(f"the slowest answer took {slowest:.2f} s")
-        tally.notes.append(f"the API needed {grown} MiB more")
-        return await arena.audit(tally)
+            grown = _memory(installation) - before
+        await installation.all_ended(60)
+        result.check(slowest <= _MAX_REPLY_SECONDS, f"a reply took {slowest:.2f} s")
+        result.check(grown <= _MAX_GROWTH_MIB, f"the API needed {grown} MiB more")
+        result.notes.append(f"the slowest reply took {slowest:.2f} s")
+        result.notes.append(f"the API needed {grown} MiB more")
+        return await installation.audit(result)
 
 
-async def _is_alive(arena: Arena) -> None:
-    async with httpx.AsyncClient(base_url=arena.url, trust_env=False, timeout=60) as stranger:
-        (await stranger.get("/health")).raise_for_status()
+async def _is_alive(installation: ChaosInstallation) -> None:
+    async with httpx.AsyncClient(base_url=installation.url, trust_env=False, timeout=60) as client:
+        (await client.get("/health")).raise_for_status()
 
 
-async def _send(arena: Arena) -> None:
-    """A task of the owner."""
-    kept = arena.client
+async def _send(installation: ChaosInstallation) -> None:
+    """Submit a task as the owner."""
+    shared = installation.client
     async with httpx.AsyncClient(
-        base_url=arena.url, headers=kept.headers, trust_env=False, timeout=60
+        base_url=installation.url, headers=shared.headers, trust_env=False, timeout=60
     ) as client:
-        arena.client = client
+        installation.client = client
         try:
-            await arena.send(arena.target(70_001))
+            await installation.send(installation.target(70_001))
         finally:
-            arena.client = kept
+            installation.client = shared
 
 
 async def _timed(pids: Sequence[int], request: Awaitable[None]) -> float:
-    waited, began = _waited(pids), time.monotonic()
+    waited, began = _cpu_wait(pids), time.monotonic()
     await request
-    return time.monotonic() - began - (_waited(pids) - waited)
+    return time.monotonic() - began - (_cpu_wait(pids) - waited)
 
 
-def _waited(pids: Sequence[int]) -> float:
-    """Seconds for which these processes had something to do, and no processor."""
+def _cpu_wait(pids: Sequence[int]) -> float:
+    """Seconds for which these processes were ready to run and waited for a processor."""
     return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e9
 
 
 @asynccontextmanager
 async def _crowd(port: int) -> AsyncIterator[Process]:
-    """The crowd, from another process, once all of it has begun."""
+    """Run the crowd in another process; the block begins when all connections were started."""
     numbers = map(str, (port, _IDLE, _SLOW, _HOSTILE))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.chaos.crowd",
+        "tests.chaos.crowd_client",
         *numbers,
         stdout=PIPE,
         cwd=Path(__file__).parents[3],
@@ -100,8 +101,8 @@ async def _crowd(port: int) -> AsyncIterator[Process]:
         await process.wait()
 
 
-def _memory(arena: Arena) -> int:
-    """Most MiB that the API has had in memory."""
-    api = arena.api_role
+def _memory(installation: ChaosInstallation) -> int:
+    """The peak memory of the API in MiB."""
+    api = installation.api_role
     lines = Path(f"/proc/{api.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024

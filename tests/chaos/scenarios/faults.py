@@ -1,4 +1,4 @@
-"""Everything that the sandbox can do to a client: one after the other, then all together."""
+"""Each fault of the sandbox alone, then many together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from saveany.sandbox.content import MIB
 from saveany.sandbox.samples import BOT, USER
-from tests.chaos.arena import Arena, Plan
-from tests.chaos.launch import SHORT_PATIENCE
-from tests.chaos.tally import Tally
+from tests.chaos.installation import ChaosInstallation, Plan
+from tests.chaos.launch import SHORT_TIMEOUTS
+from tests.chaos.result import ScenarioResult
 
 _SIZE = 6 * MIB + 17
 _HALF = f"after={_SIZE // 2},count=1"
@@ -16,15 +16,15 @@ _HALF = f"after={_SIZE // 2},count=1"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault that concerns one file, and what must come of it."""
+    """A fault that concerns one file, and the expected result."""
 
     fault: str
-    error: str = ""  # what the task fails with; empty: it completes
+    error: str = ""  # part of the error with which the task fails; empty: it completes
     private: bool = False  # only the user account can read the message
 
 
-#: `edit` has the other file put in where it says `{other}`.
-_ALONE = (
+#: In `edit`, `{other}` is replaced by the id of another file.
+_SINGLE = (
     Case("delay=0.2"),
     Case("rate=4000000"),
     Case("total_rate=4000000"),
@@ -42,13 +42,13 @@ _ALONE = (
     Case(f"edit={{other}},{_HALF}", error="was edited"),
 )
 
-#: The last ones: they take an account out of service, the bot's for as long as it needs to log in again.
+#: Injected last, because they take an account out of service: that of the bot until it has logged in again.
 _ACCOUNTS = (
     Case(f"revoke=AUTH_KEY_DUPLICATED,account={USER.id},{_HALF}", error="log in again", private=True),
     Case(f"revoke,account={BOT.id},{_HALF}"),
 )
 
-#: Together, over several files at once.
+#: Injected together, while several files are downloaded.
 _MIXED = (
     "delay=0.02,every=5",
     "flood_wait=1,every=23,count=2",
@@ -61,44 +61,44 @@ _MIXED = (
 )
 
 
-async def run(plan: Plan) -> Tally:
-    """A task that fails leaves nothing, and says why."""
-    tally = Tally("faults")
+async def run(plan: Plan) -> ScenarioResult:
+    """A task that fails leaves nothing behind, and gives the reason."""
+    result = ScenarioResult("faults")
     floods = [
         Case(f"flood_wait={seconds},every=4,count=1") for seconds in ([1, 30, 300] if plan.long else [1])
     ]
-    patches = [] if plan.long else [SHORT_PATIENCE]
-    async with Arena(plan) as arena:
-        await arena.open(2, *patches)
-        for case in [*floods, *_ALONE]:
-            await _alone(arena, tally, case)
-        await _mixed(arena, tally)
+    patches = [] if plan.long else [SHORT_TIMEOUTS]
+    async with ChaosInstallation(plan) as installation:
+        await installation.launch(2, *patches)
+        for case in [*floods, *_SINGLE]:
+            await _inject_one(installation, result, case)
+        await _inject_many(installation, result)
         for case in _ACCOUNTS:
-            await _alone(arena, tally, case)
-        return await arena.audit(tally)
+            await _inject_one(installation, result, case)
+        return await installation.audit(result)
 
 
-async def _alone(arena: Arena, tally: Tally, case: Case) -> None:
-    target = arena.target(_SIZE, private=case.private, error=case.error)
-    fault = case.fault.replace("{other}", str(arena.target(_SIZE).id))
-    put = arena.sandbox.faults.add(f"{fault},file={target.id}")
-    await arena.send(target)
-    await arena.ended(target.task, 400)
-    arena.sandbox.faults.remove(put)
-    tally.check(put.fired > 0, f"{target.path}: {fault} never happened")
-    tally.blows["faults"] += 1
+async def _inject_one(installation: ChaosInstallation, result: ScenarioResult, case: Case) -> None:
+    target = installation.target(_SIZE, private=case.private, error=case.error)
+    fault = case.fault.replace("{other}", str(installation.target(_SIZE).id))
+    added = installation.sandbox.faults.add(f"{fault},file={target.id}")
+    await installation.send(target)
+    await installation.ended(target.task, 400)
+    installation.sandbox.faults.remove(added)
+    result.check(added.fired > 0, f"{target.path}: {fault} never happened")
+    result.injected["faults"] += 1
 
 
-async def _mixed(arena: Arena, tally: Tally) -> None:
-    put = [arena.sandbox.faults.add(f"{each},method=upload.getFile") for each in _MIXED]
-    sent = [await arena.send(arena.target(size)) for size in _sizes(arena)]
-    for target in sent:
-        await arena.ended(target.task, 120)
-    for fault in put:
-        arena.sandbox.faults.remove(fault)
-        tally.check(fault.fired > 0, f"{fault.kind} never happened among the others")
-    tally.blows["faults"] += 1
+async def _inject_many(installation: ChaosInstallation, result: ScenarioResult) -> None:
+    added = [installation.sandbox.faults.add(f"{each},method=upload.getFile") for each in _MIXED]
+    targets = [await installation.send(installation.target(size)) for size in _sizes(installation)]
+    for target in targets:
+        await installation.ended(target.task, 120)
+    for fault in added:
+        installation.sandbox.faults.remove(fault)
+        result.check(fault.fired > 0, f"{fault.kind} never happened together with the others")
+    result.injected["faults"] += 1
 
 
-def _sizes(arena: Arena) -> list[int]:
-    return arena.sizes(arena.plan.pick(10, 40), arena.plan.pick(8, 64) * MIB)
+def _sizes(installation: ChaosInstallation) -> list[int]:
+    return installation.sizes(installation.plan.pick(10, 40), installation.plan.pick(8, 64) * MIB)

@@ -17,10 +17,10 @@ import httpx
 from saveany.programs import die_with_parent
 from saveany.sandbox.content import MIB
 from tests.acceptance.promises.site import until
-from tests.chaos.arena import Arena, Plan
-from tests.chaos.tally import Tally
+from tests.chaos.installation import ChaosInstallation, Plan
+from tests.chaos.result import ScenarioResult
 
-#: Writes and syncs for ever, in turn, until it is killed.
+#: A program that writes and syncs in turn, until it is killed.
 _DISK_WRITER = """
 import os, sys
 with open(sys.argv[1], "wb", buffering=0) as file:
@@ -29,52 +29,53 @@ with open(sys.argv[1], "wb", buffering=0) as file:
         file.write(os.urandom(4 << 20))
         os.fsync(file.fileno())
 """
-#: Tasks accepted between two kills, and tasks posted at once.
-_BETWEEN, _AT_ONCE = 8, 4
+#: Tasks accepted between two kills, and simultaneous submissions.
+_BETWEEN, _CONCURRENCY = 8, 4
 
 
-async def run(plan: Plan) -> Tally:
-    """What was answered with 201 is there afterwards and completes, whenever the server died."""
-    tally = Tally("redis")
-    async with Arena(plan) as arena, _disk_writer(plan.folder / "noise"):
-        await arena.open(2)
-        arena.sandbox.faults.add("delay=0.05,method=upload.getFile")
-        load = Load(arena)
-        posting = [asyncio.create_task(load.run()) for _ in range(_AT_ONCE)]
+async def run(plan: Plan) -> ScenarioResult:
+    """Each task that was accepted with 201 exists afterwards and completes, whenever the server died."""
+    result = ScenarioResult("redis")
+    async with ChaosInstallation(plan) as installation, _disk_writer(plan.folder / "disk-load"):
+        await installation.launch(2)
+        installation.sandbox.faults.add("delay=0.05,method=upload.getFile")
+        load = Load(installation)
+        posting = [asyncio.create_task(load.run()) for _ in range(_CONCURRENCY)]
         for _ in range(plan.pick(2, 20)):
-            goal = len(arena.targets) + _BETWEEN
+            goal = len(installation.targets) + _BETWEEN
             await until(partial(load.reached, goal), 60, f"{goal} accepted tasks")
-            os.kill(arena.redis_pid(), signal.SIGKILL)
-            tally.blows["Redis kills"] += 1
+            os.kill(installation.redis_pid(), signal.SIGKILL)
+            result.injected["Redis kills"] += 1
         load.over = True
         await asyncio.gather(*posting)
-        await arena.up(2)
-        await arena.all_ended(60)
-        await arena.nothing_spent(tally)
-        tally.notes.append(f"{load.refused} posts were not accepted")
-        return await arena.audit(tally)
+        await installation.up(2)
+        await installation.all_ended(60)
+        await installation.check_no_attempts_used(result)
+        result.notes.append(f"{load.refused} requests were not accepted")
+        return await installation.audit(result)
 
 
 @dataclass
 class Load:
-    """Posts tasks until it is over."""
+    """Submits tasks until `over` is set."""
 
-    arena: Arena
+    installation: ChaosInstallation
     refused: int = 0
     over: bool = False
 
     async def run(self) -> None:
-        """A post that is not answered with 201 promises nothing, and is made again with another file."""
+        """Submit tasks one after the other. A request that does not get a 201 guarantees nothing; the next
+        one is for another file."""
         while not self.over:
-            size = self.arena.plan.random.choice([1, 70_001, MIB, 3 * MIB])
+            size = self.installation.plan.random.choice([1, 70_001, MIB, 3 * MIB])
             try:
-                await self.arena.send(self.arena.target(size))
+                await self.installation.send(self.installation.target(size))
             except (AssertionError, httpx.TransportError):
                 self.refused += 1
 
     async def reached(self, goal: int) -> bool:
-        """Whether so many have been accepted."""
-        return len(self.arena.targets) >= goal
+        """Whether `goal` tasks have been accepted."""
+        return len(self.installation.targets) >= goal
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A site with files of its own, and the count at the end."""
+"""An installation for the scenarios, the files that it must save, and the check of all files at the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from saveany.store import Store
 from saveany.store.claims import LEASE_MS
 from tests.acceptance.promises.site import Role, Site, descendants, until
 from tests.chaos.launch import SHORT_LEASE, SHORT_LEASE_SECONDS
-from tests.chaos.shelves import Shelf, local
-from tests.chaos.tally import Tally
+from tests.chaos.observed_storages import ObservedStorage, local_storage
+from tests.chaos.result import ScenarioResult
 from tests.fixtures.stack import STORAGE
 
 _FIRST_FILE = 20001
@@ -30,36 +30,36 @@ _FIRST_FILE = 20001
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it."""
+    """The size of a run, its random choices and its folder."""
 
     long: bool
     seed: int
-    folder: Path  # for everything of this scenario
+    folder: Path  # for all files of the scenario
 
     @cached_property
     def random(self) -> random.Random:
-        """The one source of chance."""
+        """The generator of all random choices."""
         return random.Random(self.seed)
 
     def pick(self, short: int, long: int) -> int:
-        """The number for this form."""
+        """The number for the short or the long form."""
         return long if self.long else short
 
     @property
     def lease(self) -> float:
-        """Seconds a worker of this form may be silent."""
+        """The lease of a worker in seconds."""
         return LEASE_MS / 1000 if self.long else SHORT_LEASE_SECONDS
 
 
 @dataclass
 class Target:
-    """A file to be saved by a task of its own, into a folder of its own."""
+    """A file to be saved by a separate task into a separate folder."""
 
     file: StoredFile
     link: str
     folder: str
     storage: str
-    error: str = ""  # what its task must fail with; empty: it must be completed
+    error: str = ""  # part of the error with which its task must fail; empty: the task must complete
     task: str = ""
 
     @property
@@ -75,15 +75,18 @@ class Target:
         return f"{self.folder}/{self.file.name}"
 
 
-class Arena(Site):
-    """A site whose Telegram has two more chats: a public one, and one that only the user account can read."""
+class ChaosInstallation(Site):
+    """A site whose Telegram has two more chats: a public one, and one that only the user account can read.
+
+    A scenario starts and kills its workers, and submits tasks for `targets`.
+    """
 
     def __init__(self, plan: Plan, **options: Any) -> None:
         super().__init__(plan.folder, **options)
         self.plan = plan
-        self.targets: list[Target] = []  # whose tasks were accepted
+        self.targets: list[Target] = []  # files whose tasks were accepted
         self.roles: list[Role] = []  # workers that have not been killed
-        self.env: dict[str, str] = {}  # for the roles that are started from now on
+        self.env: dict[str, str] = {}  # environment of the processes that are started from now on
         self._numbers = itertools.count(1)
         self._public = Chat(id=1600000001, title="Chaos", username="chaos")
         self._private = Chat(id=1600000002, title="Private chaos", members={USER.id})
@@ -99,13 +102,17 @@ class Arena(Site):
 
     @property
     def state(self) -> Store:
-        """The store itself."""
+        """The store, for what the API does not show."""
         return self._store
 
     # Roles.
 
-    async def open(self, workers: int, *patches: str) -> None:
-        """An API and so many workers, all ready if there are any; the leases are short in the short form."""
+    async def launch(self, workers: int, *patches: str) -> None:
+        """Start an API and `workers` workers, and wait until they are ready. Leases are short in the short
+        form.
+
+        `patches` are names in `tests.chaos.launch`.
+        """
         self._patches = [*patches, *([] if self.plan.long else [SHORT_LEASE])]
         self.api_role = await self.spawn("api")
         for _ in range(workers):
@@ -114,7 +121,7 @@ class Arena(Site):
             await self.up(workers)
 
     async def add_worker(self) -> Role:
-        """One more worker."""
+        """Start another worker."""
         via = ["-m", "tests.chaos.launch", ",".join(self._patches) or "-"]
         role = await self.spawn("worker", via=via)
         self.roles.append(role)
@@ -124,21 +131,21 @@ class Arena(Site):
         return super()._env({**self.env, **more})
 
     def redis_pid(self) -> int:
-        """The process of the Valkey, known by its folder."""
+        """The process id of Valkey, which is recognized by its working directory."""
         home = self.folder / "data" / "redis"
         for pid in descendants(os.getpid()):
             with suppress(OSError):
                 if Path(f"/proc/{pid}/cwd").resolve() == home.resolve():
                     return pid
-        raise AssertionError("no Valkey runs")
+        raise AssertionError("Valkey is not running")
 
-    async def busy_with(self, target: Target) -> Role:
-        """The worker that works on a file."""
+    async def worker_of(self, target: Target) -> Role:
+        """The worker that is saving a file."""
         pid = await self.pid_of_worker(target.task)
         return next(role for role in self.roles if role.pid == pid)
 
-    async def busy(self) -> list[Role]:
-        """The workers that have a task, by the record; all of them if none has."""
+    async def busy_workers(self) -> list[Role]:
+        """The workers that are running a task, as recorded in the store; all workers if none is."""
         tasks = await self.state.tasks.get_many([target.task for target in self.targets])
         held = {task.worker for task in tasks if task.status is Status.RUNNING}
         return [role for role in self.roles if role.worker_id in held] or self.roles
@@ -146,7 +153,7 @@ class Arena(Site):
     # Files.
 
     def target(self, size: int, *, private: bool = False, storage: str = STORAGE, error: str = "") -> Target:
-        """A new file in a message of its own."""
+        """A new file in a new message."""
         number = next(self._numbers)
         id_ = _FIRST_FILE + number
         file = StoredFile(id=id_, content=ContentStream(id_, size), name=f"{size}.bin", dc=self.sandbox.dc_id)
@@ -157,30 +164,32 @@ class Arena(Site):
         return Target(file, link, f"{number:04}", storage, error)
 
     async def send(self, target: Target) -> Target:
-        """Post its task; once it is accepted the target counts."""
+        """Submit the task of a target, and add it to `targets` once it is accepted."""
         target.task = await self.post(target.link, target.folder, storage_name=target.storage)
         self.targets.append(target)
         return target
 
     def sizes(self, count: int, largest: int) -> list[int]:
-        """Sizes from 1 byte to `largest`, as many of each magnitude, and the edges of a part among them."""
+        """Random sizes from 1 byte to `largest`, evenly spread over the orders of magnitude. They include
+        sizes around the size of a part."""
         edges = [largest, largest - 7, 1, 2, MIB - 1, MIB, MIB + 1]
-        chance = self.plan.random
-        spread = [int(largest ** chance.random()) for _ in range(count - len(edges))]
+        generator = self.plan.random
+        spread = [int(largest ** generator.random()) for _ in range(count - len(edges))]
         mixed = edges + spread
-        chance.shuffle(mixed)
+        generator.shuffle(mixed)
         return mixed
 
     def saved_in(self, storage: str) -> list[Target]:
-        """Those that go into a storage."""
+        """The targets that are saved to a storage."""
         return [target for target in self.targets if target.storage == storage]
 
     def served(self, target: Target) -> int:
-        """Bytes of the file that Telegram was asked for."""
+        """Bytes of the file that Telegram has served so far."""
         return self.sandbox.counters.bytes(file=target.id)
 
     async def all_ended(self, seconds: float) -> None:
-        """Wait for every task, each at most `seconds` after the one before; then for those not accepted."""
+        """Wait for the task of each target, at most `seconds` after the previous one, then for tasks whose
+        acceptance was not confirmed."""
         for target in self.targets:
             await self.ended(target.task, seconds)
 
@@ -189,71 +198,76 @@ class Arena(Site):
 
         await until(idle, seconds, "end of all tasks")
 
-    # The count.
+    # The check at the end.
 
-    async def audit(self, tally: Tally, shelf: Shelf | None = None) -> Tally:
-        """Compare a storage and the records of all tasks with what they must be."""
-        shelf = shelf or local(STORAGE, self.storage_dir)
+    async def audit(self, result: ScenarioResult, storage: ObservedStorage | None = None) -> ScenarioResult:
+        """Compare the files in a storage, and the records of their tasks, with the targets."""
+        storage = storage or local_storage(STORAGE, self.storage_dir)
         found: dict[str, list[str]] = {}
-        for name in shelf.look():
+        for name in storage.files_by_path():
             found.setdefault(name.partition("/")[0], []).append(name)
-        for target in self.saved_in(shelf.name):
-            await self._audit(tally, target, shelf, found.pop(target.folder, []))
-        tally.parts += [name for names in found.values() for name in names if name.endswith(".partial")]
-        tally.parts += shelf.unfinished()
-        return tally
+        for target in self.saved_in(storage.name):
+            await self._audit(result, target, storage, found.pop(target.folder, []))
+        result.leftovers += [name for names in found.values() for name in names if name.endswith(".partial")]
+        result.leftovers += storage.unfinished()
+        return result
 
-    async def nothing_spent(self, tally: Tally) -> None:
-        """No task has used up an attempt: dying and stopping are no failures of theirs."""
+    async def check_no_attempts_used(self, result: ScenarioResult) -> None:
+        """Check that no item has failures: when a worker dies or stops, this does not count as one."""
         for target in self.targets:
             failures = [item.failures for item in await self.state.tasks.all_items(target.task)]
-            tally.check(not any(failures), f"{target.path}: {failures} attempts were spent")
+            result.check(not any(failures), f"{target.path}: {failures} attempts were used")
 
-    async def _audit(self, tally: Tally, target: Target, shelf: Shelf, found: Sequence[str]) -> None:
-        ended = await self._as_recorded(tally, target, shelf)
-        tally.parts += [name for name in found if name.endswith(".partial")]
+    async def _audit(
+        self, result: ScenarioResult, target: Target, storage: ObservedStorage, found: Sequence[str]
+    ) -> None:
+        ended = await self._check_record(result, target, storage)
+        result.leftovers += [name for name in found if name.endswith(".partial")]
         whole = [name for name in found if not name.endswith(".partial")]
         if target.error:
-            tally.duplicated += whole
-            tally.done += ended
+            result.duplicated += whole
+            result.done += ended
             return
-        tally.duplicated += [name for name in whole if name != target.path]
+        result.duplicated += [name for name in whole if name != target.path]
         if not ended or target.path not in whole:
-            tally.lost.append(f"{target.path}: task {target.task}, there is {', '.join(found) or 'nothing'}")
-        elif shelf.sha256(target.path) != content.sha256(target.file.content):
-            tally.corrupt.append(target.path)
+            result.lost.append(f"{target.path}: task {target.task}, found {', '.join(found) or 'nothing'}")
+        elif storage.sha256(target.path) != content.sha256(target.file.content):
+            result.corrupt.append(target.path)
         else:
-            tally.done += 1
+            result.done += 1
 
-    async def _as_recorded(self, tally: Tally, target: Target, shelf: Shelf) -> bool:
-        """Whether its task has ended as it must: with the right record, and told of once."""
+    async def _check_record(self, result: ScenarioResult, target: Target, storage: ObservedStorage) -> bool:
+        """Whether the task of a target has ended as expected; also checks its record and its webhooks."""
         task = await self.state.tasks.get(target.task)
         if task is None:
             return False
         items = await self.state.tasks.all_items(target.task)
-        told = [each.event for each in await self.state.outbox.of_task(target.task)]
-        once = told[-1:] == [f"task.{task.status}"] and len(told) == task.run
-        tally.check(once, f"{target.path}: webhooks of {task.run} runs were {told}")
+        events = [each.event for each in await self.state.outbox.of_task(target.task)]
+        once = events[-1:] == [f"task.{task.status}"] and len(events) == task.run
+        result.check(once, f"{target.path}: webhooks of {task.run} runs were {events}")
         if target.error:
-            right = task.status is Status.FAILED and target.error in task.error
-            tally.check(right, f"{target.path}: {task.status} {task.error!r}, not failed: {target.error!r}")
-            return right
-        tally.check(not task.error, f"{target.path}: {task.error}")
+            as_expected = task.status is Status.FAILED and target.error in task.error
+            result.check(
+                as_expected, f"{target.path}: {task.status} {task.error!r}, not failed: {target.error!r}"
+            )
+            return as_expected
+        result.check(not task.error, f"{target.path}: {task.error}")
         digests = [item.sha256 for item in items if item.status is ItemStatus.COMPLETED]
-        right_ones = {content.sha256(target.file.content)} | (set() if shelf.rehashes else {""})
-        if task.status is Status.COMPLETED and not (len(digests) == 1 and right_ones.issuperset(digests)):
-            tally.corrupt.append(f"{target.path}: recorded as {digests}")
+        expected = {content.sha256(target.file.content)} | (set() if storage.hashes_resumed else {""})
+        if task.status is Status.COMPLETED and not (len(digests) == 1 and expected.issuperset(digests)):
+            result.corrupt.append(f"{target.path}: recorded as {digests}")
         return task.status is Status.COMPLETED
 
 
-async def strikes(arena: Arena, count: int) -> AsyncIterator[int]:
-    """Yields `count` times, spread over the transfer of all files: by bytes, so on any machine alike."""
-    total = sum(target.size for target in arena.targets)
+async def spread_over_transfer(installation: ChaosInstallation, count: int) -> AsyncIterator[int]:
+    """Yields `count` times, at equal distances in bytes over the transfer of all files, so that the moments
+    do not depend on the speed of the machine."""
+    total = sum(target.size for target in installation.targets)
     for number in range(1, count + 1):
         goal = total * number / (count + 1)
 
-        async def come(goal: float = goal) -> bool:
-            return sum(min(arena.served(each), each.size) for each in arena.targets) >= goal
+        async def reached(goal: float = goal) -> bool:
+            return sum(min(installation.served(each), each.size) for each in installation.targets) >= goal
 
-        await until(come, 120, f"{goal:.0f} of {total} bytes")
+        await until(reached, 120, f"{goal:.0f} of {total} bytes")
         yield number

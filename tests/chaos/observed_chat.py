@@ -1,24 +1,24 @@
-"""A chat of the sandbox as a place where files go."""
+"""A chat of the sandbox as a storage."""
 
 from __future__ import annotations
 
 from saveany.sandbox import content
 from saveany.sandbox.samples import BOT
 from saveany.sandbox.world import Chat, StoredFile
-from tests.chaos.shelves import Shelf
+from tests.chaos.observed_storages import ObservedStorage
 
 _ID = 1600000009
 
 
-class Room(Shelf):
-    """What is in the chat, by caption. What was sent twice shows under two names."""
+class ObservedChat(ObservedStorage):
+    """The files in the chat, by the path in their captions. A file that was sent twice has two paths."""
 
     def __init__(self) -> None:
         table = {"name": "telegram", "type": "telegram", "chat_id": int(f"-100{_ID}"), "rate_limit": 0}
         super().__init__(table, resumes=False)
         self.chat = Chat(id=_ID, title="Saved", members={BOT.id})
 
-    def look(self) -> dict[str, int]:
+    def files_by_path(self) -> dict[str, int]:
         return {path: file.content.size for path, file in self._files().items()}
 
     def sha256(self, path: str) -> str:
