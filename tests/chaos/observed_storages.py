@@ -79,19 +79,17 @@ class ObservedBucket(ObservedStorage):
         super().__init__(table_of(server.options(self._bucket, name="s3", base_path="")), resumes=True)
 
     def files_by_path(self) -> dict[str, int]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(ObservedBucket=self._bucket)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket)
         return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
 
     def sha256(self, path: str) -> str:
         digest = hashlib.sha256()
-        for piece in self._client.get_object(ObservedBucket=self._bucket, Key=path)["Body"].iter_chunks(
-            1 << 20
-        ):
+        for piece in self._client.get_object(Bucket=self._bucket, Key=path)["Body"].iter_chunks(1 << 20):
             digest.update(piece)
         return digest.hexdigest()
 
     def unfinished(self) -> list[str]:
-        uploads = self._client.list_multipart_uploads(ObservedBucket=self._bucket).get("Uploads") or []
+        uploads = self._client.list_multipart_uploads(Bucket=self._bucket).get("Uploads") or []
         return [f"{each['Key']}, upload {each['UploadId']}" for each in uploads]
 
 
