@@ -19,11 +19,12 @@ from saveany.sandbox.samples import USER
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.store import Store
 from saveany.store.claims import LEASE_MS
-from tests.acceptance.promises.site import Role, Site, descendants, until
+from tests.acceptance.promises.site import Role, Site, descendants
 from tests.chaos.launch import SHORT_LEASE, SHORT_LEASE_SECONDS
 from tests.chaos.observed_storages import ObservedStorage, local_storage
 from tests.chaos.result import ScenarioResult
 from tests.fixtures.stack import STORAGE
+from tests.fixtures.waiting import until
 
 _FIRST_FILE = 20001
 
@@ -196,7 +197,7 @@ class ChaosInstallation(Site):
         async def idle() -> bool:
             return bool((await self.client.get("/api/v1/tasks")).json()["total"] == 0)
 
-        await until(idle, seconds, "end of all tasks")
+        await until(idle, within=seconds, what="end of all tasks")
 
     # The check at the end.
 
@@ -269,5 +270,5 @@ async def spread_over_transfer(installation: ChaosInstallation, count: int) -> A
         async def reached(goal: float = goal) -> bool:
             return sum(min(installation.served(each), each.size) for each in installation.targets) >= goal
 
-        await until(reached, 120, f"{goal:.0f} of {total} bytes")
+        await until(reached, within=120, what=f"{goal:.0f} of {total} bytes")
         yield number

@@ -18,7 +18,8 @@ import pytest_asyncio
 from saveany.sandbox import samples
 from saveany.sandbox.world import Chat
 from saveany.store import Db, connect
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, person
 
 BOT = "sandbox_bot"

@@ -12,7 +12,8 @@ from saveany.sandbox import samples
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, database, kill_bot, offers, says, usual
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, named
 
 DATA = b"all of it" * 100

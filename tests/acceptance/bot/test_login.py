@@ -18,7 +18,8 @@ from saveany.sandbox import samples
 from saveany.sandbox.world import SandboxAccount
 from saveany.telegram import qr
 from tests.acceptance.bot.conftest import BOT, OTHER, kill_bot, offers, says, usual
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, person, user
 
 PASSWORD = "/correct horse battery"  # as if it were a command

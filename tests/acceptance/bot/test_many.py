@@ -13,7 +13,8 @@ from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, says
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person
 
 CHAT = 1600000077
@@ -69,7 +70,7 @@ async def test_a_thousand_forwarded_files(stack: Stack, anna: Person) -> None:
         done = [text for text in newest.values() if "files saved" in text]
         return sum(int(text.partition(" of ")[0].split()[-1]) for text in done) == FILES
 
-    await until(all_told, 120)
+    await until(all_told, within=120)
     contents = Counter(path.read_bytes() for path in stack.storage_dir.glob("*.txt"))
     assert contents == Counter(b"file number %d" % n for n in range(FILES))
     assert FILES / AT_ONCE <= len(watched.said) <= MOST_MESSAGES

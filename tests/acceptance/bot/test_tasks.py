@@ -6,7 +6,8 @@ from typing import Any
 
 from saveany.sandbox import samples
 from tests.acceptance.bot.conftest import BOT, OTHER, offers, says
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, person
 
 SLOW = "https://t.me/channel/128"  # 64 MiB at 1 MB/s

@@ -12,7 +12,8 @@ import pytest
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from tests.acceptance.bot.conftest import BOT, WATCHED, kill_bot, offers, says
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person
 
 _numbers = itertools.count(1)
@@ -61,7 +62,7 @@ async def test_posts_of_the_time_when_the_bot_was_away(
     async def all_ended() -> bool:
         return len(await history()) == 4
 
-    await until(all_ended, 60)
+    await until(all_ended, within=60)
     told = await anna.hears(says("saved"), 60)
     expected = [f"My Films/{name}" for name in ("a.mkv", "c.mkv", "e1.jpg", "e2.jpg", "e3.jpg", "f.mkv")]
     assert "Rock & Roll" in told.text

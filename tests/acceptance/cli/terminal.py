@@ -14,7 +14,7 @@ from asyncio.subprocess import Process
 from collections.abc import Sequence
 from typing import Self
 
-from tests.fixtures.stack import until
+from tests.fixtures.waiting import until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -64,10 +64,7 @@ class Terminal:
     async def expect(self, text: str) -> None:
         """Wait until `text` is shown, after what was expected before."""
 
-        async def is_there() -> bool:
-            return text in self.shown[self._seen :] or self.process.returncode is not None
-
-        await until(is_there)
+        await until(lambda: text in self.shown[self._seen :] or self.process.returncode is not None)
         found = self.shown.find(text, self._seen)
         assert found >= 0, f"{text!r} is not in: {self.shown[self._seen :]}"
         self._seen = found + len(text)
@@ -79,10 +76,7 @@ class Terminal:
     async def type_hidden(self, text: str) -> None:
         """The same for what is not to be seen: what is typed between the question and that is thrown away."""
 
-        async def is_hidden() -> bool:
-            return not self.echoes
-
-        await until(is_hidden)
+        await until(lambda: not self.echoes)
         self.type(text)
 
     async def end(self) -> int:

@@ -15,7 +15,8 @@ import pytest
 from saveany.config import folders
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.faultproxy import fault_proxy
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -136,7 +137,7 @@ async def test_an_api_that_is_away_for_long_sends_events_again(running: Stack, c
         async def was_tried_often() -> bool:
             return door.connections >= before + 14  # by then streams that do not work would be given up
 
-        await until(was_tried_often, 90)
+        await until(was_tried_often, within=90)
         door.cut_after = None
         await event(process, "task.progress")
         await running.client.delete(f"/api/v1/tasks/{task_id}")

@@ -8,7 +8,8 @@ import pytest
 
 from tests.acceptance.cli.test_check import lines
 from tests.fixtures.proxies import BAD, Running, Socks5, proxy
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 
 
 @pytest.mark.parametrize("name", ["socks5 reply 2", "socks5 hangs up at once", "http 407", "http garbage"])
@@ -42,7 +43,7 @@ async def test_workers_outlive_their_proxy_and_tasks_wait(tmp_path: Path) -> Non
             await stack.start_worker()
             await stack.wait(task_id, lambda task: task["status"] == "queued", 120)
             before = way.connections
-            await until(lambda: _more(way, before), 60)  # they go on trying
+            await until(lambda: _more(way, before), within=60)  # they go on trying
             stack.sandbox.faults.clear()
             way.behavior = good
             assert (await stack.ended(task_id, 120))["status"] == "completed"

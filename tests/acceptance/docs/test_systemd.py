@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from tests.fixtures.servers import program
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.unit.docs import pages
 
 (UNIT,) = [one.code for one in pages.examples(pages.ROOT / "docs/howto/operate.md") if one.name == "systemd"]
@@ -57,7 +58,7 @@ async def test_what_it_starts_runs_and_stops_in_time(tmp_path: Path) -> None:
             except httpx.TransportError:
                 return False
 
-        await until(is_ready, 60)
+        await until(is_ready, within=60)
         process.send_signal(signal.SIGTERM)
         assert await wait_for(process.wait(), float(service["TimeoutStopSec"])) == 0
 

@@ -10,9 +10,8 @@ import random
 import signal
 import socket
 import sys
-import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from saveany.programs import die_with_parent
 from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
 from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.unit.webhooks.receiver import Receiver, Request, receiving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -133,7 +133,7 @@ class Site(Stack):
                     return len(await self.listed()) >= workers
             return False
 
-        await until(there, 60, f"{workers} ready workers")
+        await until(there, within=60, what=f"{workers} ready workers")
 
     async def listed(self) -> list[dict[str, Any]]:
         """The workers as the API lists them."""
@@ -148,7 +148,7 @@ class Site(Stack):
             found[:] = [each["pid"] for each in await self.listed() if task_id in each["tasks"]]
             return bool(found)
 
-        await until(look, 20, f"a worker with {task_id}")
+        await until(look, within=20, what=f"a worker with {task_id}")
         return found[0]
 
     async def store(self) -> Store:
@@ -198,7 +198,7 @@ class Site(Stack):
         async def told() -> bool:
             return bool(about_it())
 
-        await until(told, 30, f"webhook about {task_id}")
+        await until(told, what=f"webhook about {task_id}")
         assert len({each.headers["webhook-id"] for each in about_it()}) == 1
         return about_it()[0]
 
@@ -212,18 +212,6 @@ class Site(Stack):
         self.holds(path, link)
         hook = json.loads((await self.told_once(task_id)).body)
         assert (hook["status"], hook["error"]) == ("completed", "")
-
-
-async def until(
-    condition: Callable[[], Awaitable[bool]], seconds: float, what: str | Callable[[], str]
-) -> float:
-    """Wait for a condition; returns after how many seconds it held, fails if that takes too long."""
-    begun = time.monotonic()
-    while not await condition():
-        if time.monotonic() - begun > seconds:
-            raise AssertionError(f"after {seconds} s still no {what if isinstance(what, str) else what()}")
-        await asyncio.sleep(0.03)
-    return time.monotonic() - begun
 
 
 def sha256(path: Path) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, SLOW_FILE, Site, until
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, SLOW_FILE, Site
+from tests.fixtures.waiting import until
 
 #: The promise is one second; the machine that runs the tests may be busy with others.
 PROMPT = 2.0
@@ -16,7 +17,7 @@ async def nothing_left(site: Site) -> None:
     async def empty() -> bool:
         return site.files() == []
 
-    await until(empty, 20, lambda: f"empty storage: {site.files()}")
+    await until(empty, within=20, what=lambda: f"empty storage: {site.files()}")
 
 
 async def test_of_a_running_transfer_is_prompt(site: Site) -> None:
@@ -80,7 +81,7 @@ async def test_racing_the_commit(site: Site) -> None:
     async def settled() -> bool:
         return site.files() == kept
 
-    await until(settled, 20, lambda: f"agreement of files {site.files()} and tasks {kept}")
+    await until(settled, within=20, what=lambda: f"agreement of files {site.files()} and tasks {kept}")
 
 
 async def _race(site: Site, n: int, at_once: asyncio.Semaphore) -> str:

@@ -13,9 +13,10 @@ import pytest
 
 from saveany.models import Checkpoint
 from storages.base import Range
-from tests.acceptance.promises.site import BIG, BIG_FILE, ENDS, ONE_MIB, Site, until
+from tests.acceptance.promises.site import BIG, BIG_FILE, ENDS, ONE_MIB, Site
 from tests.fixtures.site import Page, serve
 from tests.fixtures.stack import STORAGE, USER_ID
+from tests.fixtures.waiting import until
 
 SLOTS = 3
 OTHER = USER_ID + 1
@@ -45,7 +46,7 @@ async def hold_every_slot(site: Site, tasks: Sequence[str], least: int) -> dict[
             kept[task_id] = msgspec.json.decode(known, type=Checkpoint).durable if known else ()
         return all(sum(end - start for start, end in ranges) >= least for ranges in kept.values())
 
-    await until(all_have, 60, "slow tasks that run")
+    await until(all_have, within=60, what="slow tasks that run")
     return kept
 
 

@@ -9,18 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from saveany.store.claims import LEASE_MS
-from tests.acceptance.promises.site import (
-    BIG,
-    BIG_FILE,
-    LONG,
-    ONE_MIB,
-    SLOW,
-    SLOW_FILE,
-    Site,
-    descendants,
-    until,
-)
+from tests.acceptance.promises.site import BIG, BIG_FILE, LONG, ONE_MIB, SLOW, SLOW_FILE, Site, descendants
 from tests.fixtures.stack import USER_ID
+from tests.fixtures.waiting import until
 
 #: The promise: so many seconds after the kill the task is completed. The slow sample alone takes 8.4 s.
 PROMISE = 30
@@ -47,7 +38,7 @@ async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
             pids = {each["pid"] for each in await site.listed()}
             return len(pids) == 2 and killed not in pids
 
-        await until(two_again, 30, "second worker in place of the killed one")
+        await until(two_again, what="second worker in place of the killed one")
 
 
 async def test_a_lone_worker_killed(site: Site) -> None:
@@ -78,14 +69,14 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
     async def three_leases() -> bool:
         return not LONG or time.monotonic() - since > 3 * LEASE_MS / 1000
 
-    await until(three_leases, 60, "end of three leases")
+    await until(three_leases, within=60, what="end of three leases")
     before = (site.storage_dir / "in/slow-64MiB.bin").stat()
     frozen.signal(signal.SIGCONT)
 
     async def noticed() -> bool:
         return "claim_lost" in frozen.log.read_text()
 
-    await until(noticed, 30, "word of it in its log")
+    await until(noticed, what="word of it in its log")
     assert await site.task(task_id) == done | {"webhook": (await site.task(task_id))["webhook"]}
     assert done["attempts"] == 2
     after = (site.storage_dir / "in/slow-64MiB.bin").stat()
@@ -130,7 +121,7 @@ async def test_valkey_killed(tmp_path: Path) -> None:
         await site.downloading(task_id)
         (valkey,) = [pid for pid in descendants(run.pid) if _program(pid).startswith("valkey-server")]
         os.kill(valkey, signal.SIGKILL)
-        await until(partial(_at_most, site, 0), 60, "end of the task")
+        await until(partial(_at_most, site, 0), within=60, what="end of the task")
         task = await site.task(task_id)
         assert task["attempts"] == 1
         assert site.sandbox.counters.bytes(file=BIG_FILE) < (64 << 20) + (8 << 20)
@@ -145,11 +136,11 @@ async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
         site.sandbox.faults.add("delay=0.1,method=upload.getFile")
         tasks = [await site.post(ONE_MIB, f"{n}") for n in range(60)]
         for left in (50, 35, 20):
-            await until(partial(_at_most, site, left), 60, f"state of {left} tasks left")
+            await until(partial(_at_most, site, left), within=60, what=f"state of {left} tasks left")
             for pid in descendants(run.pid):
                 if _program(pid).startswith("valkey-server"):
                     os.kill(pid, signal.SIGKILL)
-        await until(partial(_at_most, site, 0), 90, "end of all tasks")
+        await until(partial(_at_most, site, 0), within=90, what="end of all tasks")
         ends = [await site.task(task_id) for task_id in tasks]
         assert [(end["status"], end["error"]) for end in ends] == [("completed", "")] * 60
         assert site.files() == sorted(f"{n}/1MiB.bin" for n in range(60))
@@ -172,7 +163,7 @@ async def test_a_full_redis_ends_nothing(site: Site) -> None:
     async def all_noticed() -> bool:
         return all("waiting_for_redis" in each.log.read_text() for each in workers)
 
-    await until(all_noticed, 30, "word of it in every log")
+    await until(all_noticed, what="word of it in every log")
     await store.db.do("CONFIG", "SET", "maxmemory", "0")
     task = await site.ended(task_id)
     assert task["attempts"] == 1

@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 
 from saveany.store import Store
-from tests.acceptance.promises.site import LONG, ONE_BYTE, ONE_MIB, Site, sha256, until
+from tests.acceptance.promises.site import LONG, ONE_BYTE, ONE_MIB, Site, sha256
+from tests.fixtures.waiting import until
 
 
 @pytest.mark.timeout(300)
@@ -27,7 +28,7 @@ async def test_a_thousand_tasks_at_once(site: Site) -> None:
     async def all_ended() -> bool:
         return bool((await site.client.get("/api/v1/tasks")).json()["total"] == 0)
 
-    took = await until(all_ended, 200, "end of all tasks")
+    took = await until(all_ended, within=200, what="end of all tasks")
     print(f"1,000 tasks ended {took:.1f} s after the last was posted")
     store = await site.store()
     ends = await store.tasks.get_many(list(tasks))
@@ -39,7 +40,7 @@ async def test_a_thousand_tasks_at_once(site: Site) -> None:
     async def all_told() -> bool:
         return len({each.headers["webhook-id"] for each in site.receiver.requests}) == 1000
 
-    took = await until(all_told, 60, "webhook of every task")
+    took = await until(all_told, within=60, what="webhook of every task")
     print(f"and the last webhook came {took:.1f} s later")
 
 

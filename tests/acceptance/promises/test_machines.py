@@ -18,8 +18,9 @@ from saveany.storage_set import check_identity
 from saveany.store import Store
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256, until
+from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256
 from tests.chaos.launch import SHORT_LEASE, SHORT_TIMEOUTS
+from tests.fixtures.waiting import until
 
 MARK = ".saveany-storage"
 #: Seconds after the right folder is back: until the next check, and until a worker with the disk has claimed.
@@ -91,7 +92,7 @@ class Two(Site):
                 return len(await self.listed()) == workers
             return False
 
-        await until(there, 30, f"{workers} workers")
+        await until(there, what=f"{workers} workers")
 
     async def problem(self, name: str) -> str:
         """What is wrong with a storage; "" if it is ready."""
@@ -107,7 +108,7 @@ class Two(Site):
         async def told() -> bool:
             return words in await self.problem(name)
 
-        await until(told, BACK, f"word that {name} is missing")
+        await until(told, within=BACK, what=f"word that {name} is missing")
         ready = await self.client.get("/readyz")
         assert ready.status_code == 503
         assert words in ready.json()["message"]
@@ -118,7 +119,7 @@ class Two(Site):
         async def told() -> bool:
             return await self.problem(name) == ""
 
-        await until(told, BACK, f"word that {name} is ready")
+        await until(told, within=BACK, what=f"word that {name} is ready")
 
     async def untouched(self, task_id: str) -> None:
         """Nobody has tried that task."""
@@ -280,14 +281,14 @@ async def test_who_does_not_have_the_disk_does_not_clean_it_up(two: Two) -> None
     async def had_its_rounds() -> bool:
         return asyncio.get_running_loop().time() > rounds
 
-    await until(had_its_rounds, 10, "end of two rounds")
+    await until(had_its_rounds, within=10, what="end of two rounds")
     assert await store.workers.leftovers("nas")
     await two.work(two.a, SHORT_LEASE)
 
     async def clean() -> bool:
         return two.a.files("nas") == [MARK] and not await store.workers.leftovers("nas")
 
-    await until(clean, 20, "clean storage")
+    await until(clean, within=20, what="clean storage")
 
 
 async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
@@ -307,7 +308,7 @@ async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
     async def refused() -> bool:
         return "in use on another machine" in (await accounts(second)).get("user", "")
 
-    await until(refused, 30, "word of B that A has the login")
+    await until(refused, what="word of B that A has the login")
     assert "stop SaveAny there, or give this machine a separate login" in (await accounts(second))["user"]
     waits = await two.post(ONE_MIB, storage_name="disk")
     for n in range(3):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, Site, descendants, until
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, Site, descendants
 from tests.fixtures.refusals import REFUSALS, administrator
 from tests.fixtures.stack import USER_ID
+from tests.fixtures.waiting import until
 
 #: Longer than a worker's beat, and than its lease and that of the bot, so every loop has met the refusal.
 _LONG = 16.0
@@ -55,7 +56,7 @@ async def test_a_process_that_starts_while_redis_is_busy_waits(tmp_path: Path) -
         killed = await _first_worker(site)
         async with administrator(site.redis.start()) as admin, REFUSALS["BUSY"](admin):
             os.kill(killed, signal.SIGKILL)
-            await until(lambda: _waits(role.log), 60, "word that the new worker waits")
+            await until(lambda: _waits(role.log), within=60, what="word that the new worker waits")
         await site.up(2)
         assert role.process.returncode is None
 

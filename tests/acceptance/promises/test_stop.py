@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site, until
+from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site
+from tests.fixtures.waiting import until
 
 #: What a process may need beyond the time its tasks are given: a busy machine, hanging up, leaving the list.
 MARGIN = 5.0
@@ -56,7 +57,7 @@ async def test_a_second_signal_does_not_wait(site: Site) -> None:
     async def draining() -> bool:
         return "worker_draining" in worker.log.read_text()
 
-    await until(draining, 10, "word of it")
+    await until(draining, within=10, what="word of it")
     worker.signal(signal.SIGTERM)
     assert await worker.ended(MARGIN) == 0
     assert time.monotonic() - since < MARGIN

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import httpx
 import pytest
 
 from saveany.programs import die_with_parent
+from tests.fixtures.waiting import blocking_until
 from tests.unit.webhooks.receiver import receiving
 
 SEED = (Path(__file__).parent / "002-saveany-http-api.txt").read_text()
@@ -81,13 +82,6 @@ def demo(folder: Path, *options: str) -> Iterator[None]:
         assert process.wait(30) == 0
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"after {seconds} s still no {what}"
-        time.sleep(0.05)
-
-
 def ready() -> bool:
     try:
         return httpx.get(f"{API}/readyz", headers=HEADERS, trust_env=False).status_code == 200
@@ -119,9 +113,11 @@ def plain_demo(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / ".curlrc").write_text('silent\nwrite-out = "\\n%{http_code}"\n')
     take_port_8080()
     with demo(tmp_path):
-        wait_for(ready, "ready demo")
+        blocking_until(ready, within=60, what="ready demo")
         # It has saved its own sample when it tells what to try next: that task is in nobody's way then.
-        wait_for(lambda: b"Ctrl-C stops" in (tmp_path / "demo.log").read_bytes(), "saved sample")
+        blocking_until(
+            lambda: b"Ctrl-C stops" in (tmp_path / "demo.log").read_bytes(), within=60, what="saved sample"
+        )
         yield tmp_path
 
 
@@ -214,10 +210,12 @@ def save_in_a_demo(folder: Path, webhook_url: str) -> str:
     options = ["--port", "0", "--json", "--data", str(folder / "data"), "--webhook-url", webhook_url]
     with demo(folder, *options):
         log = folder / "demo.log"
-        wait_for(lambda: b"\n" in log.read_bytes(), "line of JSON")
+        blocking_until(lambda: b"\n" in log.read_bytes(), within=60, what="line of JSON")
         facts = json.loads(log.read_bytes().partition(b"\n")[0])
         headers = {"Authorization": f"Bearer {facts['token']}"}
         with httpx.Client(base_url=facts["api"], headers=headers, trust_env=False) as client:
             task_id = str(client.post("/api/v1/tasks", json=BODY).json()["task_id"])
-            wait_for(lambda: client.get(f"/api/v1/tasks/{task_id}").json()["webhook"], "webhook")
+            blocking_until(
+                lambda: client.get(f"/api/v1/tasks/{task_id}").json()["webhook"], within=60, what="webhook"
+            )
     return task_id

@@ -11,7 +11,8 @@ import pytest
 from saveany.sandbox import samples
 from saveany.sandbox.content import sha256
 from saveany.sandbox.world import Chat, StoredMessage
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 
 ALBUM = "https://t.me/channel/131"
 INBOX = 1600000005

@@ -20,8 +20,9 @@ from tests.fixtures.openload import OpenloadServer, openload
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
 from tests.fixtures.tables import table
+from tests.fixtures.waiting import until
 
 PDF, SLOW = "https://t.me/channel/123", "https://t.me/channel/128"
 MIB = 1 << 20

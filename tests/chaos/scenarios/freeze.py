@@ -7,9 +7,9 @@ import signal
 from typing import Any
 
 from saveany.sandbox.content import MIB
-from tests.acceptance.promises.site import until
 from tests.chaos.installation import ChaosInstallation, Plan, Target
 from tests.chaos.result import ScenarioResult
+from tests.fixtures.waiting import until
 
 _SIZE = 12 * MIB
 
@@ -47,7 +47,7 @@ async def _freeze(installation: ChaosInstallation, result: ScenarioResult, eight
             return "claim_lost" in log.read()
 
     result.injected[f"freezes of {3 * installation.plan.lease:.0f} s"] += 1
-    await until(gave_up, 30, "log line of the frozen worker about its lost claim")
+    await until(gave_up, what="log line of the frozen worker about its lost claim")
     await installation.up(2)
     result.check(
         await _observed_state(installation, target) == before, f"{target.path}: the frozen worker has written"

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from saveany.sandbox.content import MIB
-from tests.acceptance.promises.site import Role, until
+from tests.acceptance.promises.site import Role
 from tests.chaos.installation import ChaosInstallation, Plan, Target, spread_over_transfer
 from tests.chaos.result import ScenarioResult
 from tests.fixtures.stack import STORAGE
+from tests.fixtures.waiting import until
 
 _WORKERS = 4
 
@@ -71,7 +72,7 @@ class ByteBudget:
             before, seen = seen, sum(map(self.installation.served, targets))
             return before == seen
 
-        await until(still, 10, "end of the replies to a dead worker")
+        await until(still, within=10, what="end of the replies to a dead worker")
 
 
 async def run(plan: Plan) -> ScenarioResult:

@@ -16,9 +16,9 @@ import httpx
 
 from saveany.programs import die_with_parent
 from saveany.sandbox.content import MIB
-from tests.acceptance.promises.site import until
 from tests.chaos.installation import ChaosInstallation, Plan
 from tests.chaos.result import ScenarioResult
+from tests.fixtures.waiting import until
 
 #: A program that writes and syncs in turn, until it is killed.
 _DISK_WRITER = """
@@ -43,7 +43,7 @@ async def run(plan: Plan) -> ScenarioResult:
         posting = [asyncio.create_task(load.run()) for _ in range(_CONCURRENCY)]
         for _ in range(plan.pick(2, 20)):
             goal = len(installation.targets) + _BETWEEN
-            await until(partial(load.reached, goal), 60, f"{goal} accepted tasks")
+            await until(partial(load.reached, goal), within=60, what=f"{goal} accepted tasks")
             os.kill(installation.redis_pid(), signal.SIGKILL)
             result.injected["Redis kills"] += 1
         load.over = True

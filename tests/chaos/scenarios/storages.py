@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from saveany.models import Status
 from saveany.sandbox.content import MIB
 from storages.parts import RESERVED
-from tests.acceptance.promises.site import Role, until
+from tests.acceptance.promises.site import Role
 from tests.chaos import observed_storages
 from tests.chaos.installation import ChaosInstallation, Plan, Target, spread_over_transfer
 from tests.chaos.observed_chat import ObservedChat
@@ -17,6 +17,7 @@ from tests.chaos.observed_storages import ObservedStorage
 from tests.chaos.result import ScenarioResult
 from tests.chaos.scenarios.kills import ByteBudget, kill
 from tests.fixtures.stack import STORAGE
+from tests.fixtures.waiting import until
 
 _WORKERS = 3
 _RATE = 12_000_000  # bytes per second from Telegram
@@ -92,7 +93,7 @@ async def _victim(
                 found.append(task.worker)
         return bool(found)
 
-    await until(has_checkpoint, 60, "a checkpoint")
+    await until(has_checkpoint, within=60, what="a checkpoint")
     return next((role for role in installation.roles if role.worker_id in found), installation.roles[0])
 
 

@@ -15,6 +15,7 @@ from saveany.api.app import create_app
 from saveany.api.server import ApiServer, bind
 from saveany.config import Config
 from saveany.store import Claim, Store
+from tests.fixtures.waiting import until
 
 TOKEN = "your-secret-token-here"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -93,13 +94,6 @@ def _is_started(server: ApiServer) -> Callable[[], Awaitable[bool]]:
 def url_of(server: ApiServer) -> str:
     port = server.servers[0].sockets[0].getsockname()[1]
     return f"http://127.0.0.1:{port}"
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Wait for what nothing tells of."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.005)
 
 
 async def create(client: httpx.AsyncClient, **body: Any) -> str:

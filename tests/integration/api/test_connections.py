@@ -21,15 +21,8 @@ from saveany.api.app import create_app
 from saveany.api.server import ApiServer
 from saveany.config import Config
 from saveany.store import Store
-from tests.integration.api.conftest import (
-    TOKEN,
-    check_error,
-    create,
-    over_tcp,
-    serving,
-    until,
-    url_of,
-)
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import TOKEN, check_error, create, over_tcp, serving, url_of
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: api\r\n"
 BODY = b"POST /api/v1/tasks HTTP/1.1\r\nHost: api\r\nTransfer-Encoding: chunked\r\n"
@@ -242,7 +235,7 @@ async def test_answers_that_nobody_reads(
                 sock.send(b"GET /openapi.json HTTP/1.1\r\nHost: api\r\n\r\n")
             return open_connections(server) == 0
 
-        await until(gone, 30)
+        await until(gone)
 
 
 @pytest.fixture
@@ -261,14 +254,10 @@ async def test_the_oldest_strangers_of_an_address_make_room(
         assert (status, body["error"]) == (429, "Too many requests")
         await peer.ended()
     assert all(peer.open for peer in crowd[7:])
-    await until(lambda: _holds(open_connections(server) == 5))
+    await until(lambda: open_connections(server) == 5)
     assert (await live.get("/api/v1/tasks")).status_code == 200
     await crowd[-1].send(HEALTH + b"\r\n")
     assert (await crowd[-1].answer())[0] == 200
-
-
-async def _holds(condition: bool) -> bool:
-    return condition
 
 
 @pytest.mark.usefixtures("few")
@@ -337,7 +326,7 @@ async def test_no_more_connections_than_there_may_be(app: FastAPI) -> None:
         status, body = await (await peers.connect()).answer()
         assert (status, body["error"]) == (503, "Service unavailable")
         await streams.aclose()
-        await until(lambda: _holds(open_connections(server) <= 1))
+        await until(lambda: open_connections(server) <= 1)
         peer = await peers.connect()
         await peer.send(HEALTH + b"\r\n")
         assert (await peer.answer())[0] == 200
@@ -352,7 +341,7 @@ async def test_refusals_are_counted_in_the_log_and_not_listed(peers: Peers, serv
             assert (await peer.answer())[0] == 400
         for _ in range(20):
             await peers.connect()
-        await until(lambda: _holds(server.server_state._refused.total() >= 40))
+        await until(lambda: server.server_state._refused.total() >= 40)
         server.server_state._logged = 0.0
         server.server_state.sweep()
     told = [entry for entry in logs if entry["event"] == "connections_closed"]
@@ -394,7 +383,7 @@ async def test_event_streams_are_counted(config: Config, store: Store) -> None:
                 assert int(reply.headers["retry-after"]) > 0
                 assert reply.headers["x-ratelimit-limit"] == "2"
         hub = app.state.services.hub
-        await until(lambda: _holds(not hub._clients))
+        await until(lambda: not hub._clients)
         async with live.stream("GET", "/api/v1/events") as again:
             assert again.status_code == 200
 

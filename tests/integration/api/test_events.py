@@ -26,14 +26,8 @@ from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status
 from saveany.store import Event, Store, connect
-from tests.integration.api.conftest import (
-    check_error,
-    claim,
-    create,
-    over_tcp,
-    serving,
-    until,
-)
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import check_error, claim, create, over_tcp, serving
 
 
 @dataclass
@@ -268,7 +262,7 @@ async def test_streams_outlive_a_restart_of_redis(config: Config, tmp_path: Path
     redis.stop()
 
 
-async def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
+def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
     return any(words in str(entry["event"]) for entry in logs)
 
 

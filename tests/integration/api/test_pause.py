@@ -13,7 +13,8 @@ import pytest
 
 from saveany.models import Status
 from saveany.store import Store
-from tests.integration.api.conftest import LANES, check_error, claim, create, until
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import LANES, check_error, claim, create
 from tests.integration.worker.conftest import PART, Bench, content, within
 from workers import checkpoint
 from workers.jobs import Job

@@ -9,7 +9,8 @@ import httpx
 from saveany.errors import CancelRequested
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store
-from tests.integration.api.conftest import SEED_BODY, claim, create, until
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import SEED_BODY, claim, create
 
 
 async def test_health_needs_no_token(client: httpx.AsyncClient) -> None:

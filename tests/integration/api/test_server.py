@@ -12,7 +12,8 @@ import pytest
 from saveany.api.server import ApiServer, bind, serve
 from saveany.config import Config
 from saveany.errors import ConfigError
-from tests.integration.api.conftest import AUTH, create, until
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import AUTH, create
 
 
 def test_a_taken_port_names_the_option() -> None:

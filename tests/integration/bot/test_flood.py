@@ -13,7 +13,8 @@ from saveany.sandbox import samples
 from saveany.store import Store, connect
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.bot_client import BotClient
-from tests.fixtures.stack import Stack, until
+from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import table
 from tests.sandbox.clients import Person, person
 

@@ -18,7 +18,7 @@ from saveany.store import Store, connect
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import Attachment, CallbackQuery, ChatMessage, TelegramUser, Update
 from saveany.telegram.updates import Batch, Position
-from tests.fixtures.stack import until
+from tests.fixtures.waiting import until
 
 ANNA = TelegramUser(id=7)
 

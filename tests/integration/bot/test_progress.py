@@ -26,7 +26,7 @@ from saveany.store import Claim, Store, connect
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.bot_client import ChatGone
 from saveany.telegram.update_types import Keyboard
-from tests.integration.api.conftest import until
+from tests.fixtures.waiting import until
 
 CHAT, OTHER = 1000, -2000
 FAST = 0.001
@@ -368,7 +368,7 @@ async def test_an_outage_of_redis_is_waited_out(tmp_path: Path) -> None:
     redis.stop()
 
 
-async def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
+def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
     return any(words in str(entry["event"]) for entry in logs)
 
 

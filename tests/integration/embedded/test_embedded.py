@@ -9,8 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -21,6 +20,7 @@ import redis
 from saveany import embedded
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import ConfigError, SaveAnyError
+from tests.fixtures.waiting import blocking_until
 
 #: A process that owns (or shares) the server until its stdin closes.
 HOLDER = """
@@ -60,13 +60,6 @@ def ask(url: str, *command: str | int) -> object:
 def pid_of(url: str) -> int:
     info = cast("dict[str, int]", ask(url, "INFO", "server"))
     return info["process_id"]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -153,7 +146,7 @@ def test_the_server_dies_with_its_owner(data_dir: Path) -> None:
     pid = pid_of(url_of(owner))
     owner.kill()
     owner.communicate()
-    wait_for(lambda: gone(pid))
+    blocking_until(lambda: gone(pid))
 
 
 def test_the_next_owner_has_all_that_was_acknowledged(data_dir: Path) -> None:
@@ -321,7 +314,7 @@ async def test_keep_starts_a_killed_server_again(server: EmbeddedRedis) -> None:
     ask(url, "SET", "key", "value")
     keeper = asyncio.create_task(server.keep())
     os.kill(pid_of(url), signal.SIGKILL)
-    await asyncio.to_thread(wait_for, lambda: answers(url))
+    await asyncio.to_thread(blocking_until, lambda: answers(url))
     keeper.cancel()
     assert ask(url, "GET", "key") == "value"
 
@@ -333,7 +326,7 @@ async def test_keep_brings_back_the_short_path(data_dir: Path, monkeypatch: pyte
     alias_of(data_dir).joinpath("r").unlink()
     assert not answers(url)
     keeper = asyncio.create_task(server.keep())
-    await asyncio.to_thread(wait_for, lambda: answers(url))
+    await asyncio.to_thread(blocking_until, lambda: answers(url))
     keeper.cancel()
     server.stop()
 
@@ -347,7 +340,7 @@ async def test_keep_takes_over_from_an_owner_that_died(server: EmbeddedRedis, da
     keeper = asyncio.create_task(server.keep())
     owner.kill()
     owner.communicate()
-    await asyncio.to_thread(wait_for, lambda: gone(pid) and answers(url))
+    await asyncio.to_thread(blocking_until, lambda: gone(pid) and answers(url))
     keeper.cancel()
     server.stop()
     assert not answers(url), "the new owner stops the server"

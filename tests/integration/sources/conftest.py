@@ -17,6 +17,7 @@ from saveany.net.guard import AddressGuard
 from saveany.planning.plan import plan
 from storages.base import Range, Storage
 from tests.fixtures.site import Site, serve
+from tests.fixtures.waiting import until
 from workers.sources.base import Source, Tools
 from workers.sources.directlinks import DirectLinksSource
 
@@ -33,9 +34,7 @@ def leftovers(folder: Path) -> list[str]:
 
 async def all_gone(folder: Path, seconds: float = 10) -> None:
     """Wait until no program runs in a folder: one that was killed may take a moment."""
-    async with asyncio.timeout(seconds):
-        while leftovers(folder):  # noqa: ASYNC110 (a foreign process rings no bell)
-            await asyncio.sleep(0.01)
+    await until(lambda: not leftovers(folder), within=seconds, what=f"the end of every program in {folder}")
 
 
 async def at_once(user: int, size: int) -> None:

@@ -24,8 +24,8 @@ from saveany.planning.plan import plan
 from saveany.sources import Aria2Params, sources
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
-from tests.fixtures.stack import until
 from tests.fixtures.torrents import Swarm, info, seeder, swarm
+from tests.fixtures.waiting import until
 from tests.integration.sources.conftest import Bench, Gate
 from workers.sources import aria2, aria2_rpc
 from workers.sources.aria2 import Aria2Source
@@ -128,10 +128,10 @@ async def test_a_limit_of_speed_holds_for_torrents_as_it_changes(
     async def is_limited() -> bool:
         return await limit() == str(round(rates[-1]))
 
-    await until(is_limited, 60)
+    await until(is_limited, within=60)
     async with seeder(tmp_path, peers, "a.bin", [("", DATA)]):
         rates.append(2000.0)
-        await until(is_limited, 60)
+        await until(is_limited, within=60)
         assert not getting.done()
         rates.append(0.0)
         assert (await asyncio.wait_for(getting, 120))[1] == DATA

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from saveany.errors import NoSpace, Permanent, Retryable
+from tests.fixtures.waiting import until
 from tests.integration.sources.conftest import all_gone
 from workers.sources import process
 from workers.sources.base import Tools
@@ -21,12 +21,6 @@ async def shell(script: str, tools: Tools) -> list[str]:
     command = ["/bin/sh", "-c", script]
     await process.run(command, folder=tools.scratch / "t", guard=tools.guard, proxy="", on_line=said.append)
     return said
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  # there is no event: it happens in another process
-            await asyncio.sleep(0.01)
 
 
 async def test_a_program_learns_nothing_of_ours(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from saveany import supervisor
 from saveany.supervisor import CONFIG_EXIT, Program, Supervisor
+from tests.fixtures.waiting import until
 
 #: Writes its pid, then waits; SIGTERM ends it after it left a note.
 GOOD = """
@@ -54,13 +54,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true"
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

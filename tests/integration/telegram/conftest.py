@@ -53,15 +53,6 @@ async def sandbox(rsa_key: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         yield running
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to come true, for 10 s at most."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not come true")
-
-
 def table(sandbox: Sandbox, *, bot: bool = False, user: bool = False, **changes: Any) -> TelegramConfig:
     """The `[telegram]` table that reaches the sandbox."""
     fields: dict[str, Any] = {

@@ -17,7 +17,8 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch
 
 SIZE = 6 * PART + 4321  # two connections
 FILE = 2001

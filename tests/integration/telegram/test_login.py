@@ -18,7 +18,8 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
 from saveany.telegram.session import SessionFolder
-from tests.integration.telegram.conftest import Start, fetch, store_of, table, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import Start, fetch, store_of, table
 
 LINK = parse("https://t.me/channel/123")
 IMPORT = "auth.importBotAuthorization"

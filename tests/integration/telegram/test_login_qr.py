@@ -22,7 +22,8 @@ from saveany.telegram import account_set, login
 from saveany.telegram.links import parse
 from saveany.telegram.login import Question
 from saveany.telegram.session import SessionFolder
-from tests.integration.telegram.conftest import Start, fetch, table, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.test_login import answers
 
 LINK = parse("https://t.me/channel/123")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saveany.telegram.flow import FairSemaphore, Window
-from tests.integration.telegram.conftest import until
+from tests.fixtures.waiting import until
 
 
 class Clock:

@@ -14,7 +14,8 @@ from saveany.telegram import account_set, client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
-from tests.integration.telegram.conftest import LIMITS, fetch, store_of, table, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import LIMITS, fetch, store_of, table
 
 LINK = parse("https://t.me/channel/123")
 #: A proxy that lets everybody through to a web server of its own, as those of hotels do.

@@ -21,7 +21,8 @@ from saveany.telegram.downloader import AHEAD, FIRST_PART, parts_of
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from tests.integration.telegram.conftest import LIMITS, Start, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import LIMITS, Start
 
 SIZE = 40 * PART + 4321
 FILE = 2002

@@ -19,7 +19,8 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.flow import FloodClock
 from saveany.telegram.shared_account import SharedAccount
-from tests.integration.telegram.conftest import LIMITS, Start, fetch, store_of, table, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import LIMITS, Start, fetch, store_of, table
 from tests.integration.telegram.test_width import GET, post, resolved
 
 T = TypeVar("T")

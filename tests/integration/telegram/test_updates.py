@@ -19,7 +19,8 @@ from saveany.telegram import client, updates
 from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.update_types import Button, CallbackQuery
 from saveany.telegram.update_types import ChatMessage as Letter
-from tests.integration.telegram.conftest import store_of, table, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import store_of, table
 from tests.integration.telegram.ears import Ear
 from tests.sandbox.clients import Person, person
 

@@ -25,7 +25,7 @@ from storages.message_sender import PART
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import FloodWait, TelegramStorage
 from tests.fixtures.films import make_film
-from tests.fixtures.stack import until
+from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import Start, fetch, table
 from tests.sandbox.clients import named, user
 
@@ -546,7 +546,7 @@ async def test_a_chat_is_away_while_telegram_is(opened: Open, sandbox: Sandbox) 
 
     await until(is_away)
     await center.start(port)
-    await until(works, 60)
+    await until(works, within=60)
     await save(storage, "a.bin", SMALL)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,6 +24,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.watching import ChatWatcher
 from storages.local.options import LocalOptions
+from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import Start, table
 from workers.sources.telegram import TelegramSource
 
@@ -114,15 +114,6 @@ class Bench:
             " ".join(link.removeprefix(f"https://t.me/c/{CHAT}/") for link in task.spec.links)
             for task in tasks
         ]
-
-
-async def until(found: Callable[[], Awaitable[Any]]) -> None:
-    """Wait for something to be found, for 10 s at most."""
-    for _ in range(1000):
-        if await found():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing was found")
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
-from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch, until
+from tests.fixtures.waiting import until
+from tests.integration.telegram.conftest import LIMITS, Sink, Start, fetch
 
 GET = {"method": "upload.getFile"}
 LINK = parse("https://t.me/files/5")

@@ -22,7 +22,7 @@ from storages.base import Receipt
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from storages.local.upload import LocalUpload
-from tests.fixtures.stack import until
+from tests.fixtures.waiting import until
 from tests.integration.worker.conftest import PART, Bench, content, within
 
 Step = Callable[[str, int], Awaitable[None]]

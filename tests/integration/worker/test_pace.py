@@ -16,6 +16,7 @@ from saveany.planning.plan import ResolvedFile
 from saveany.store import Limits, Store
 from storages.base import Range
 from tests.fixtures.site import Page, serve
+from tests.fixtures.waiting import until
 from tests.integration.sources.conftest import places, tools  # noqa: F401  (fixtures)
 from tests.integration.worker.conftest import PART, Bench, content, within
 from workers import lease, progress, stall
@@ -159,9 +160,7 @@ async def watching(store: Store, task_id: str, seen: list[int]) -> AsyncIterator
 
 
 async def until_seen(seen: list[int], least: int) -> None:
-    async with asyncio.timeout(20):
-        while not seen or seen[-1] < least:  # noqa: ASYNC110  (a change of the record sends no event)
-            await asyncio.sleep(0.005)
+    await until(lambda: seen and seen[-1] >= least, what=f"{least} downloaded bytes in the record")
 
 
 async def test_a_speed_is_shown_while_bytes_arrive_rarely(

@@ -25,7 +25,7 @@ from saveany.webhooks.deliver import DeliveryQueue, DeliverySender, deliver_fore
 from storages.base import UploadKey
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from tests.fixtures.stack import until
+from tests.fixtures.waiting import until
 from tests.integration.worker.conftest import Bench, within
 from workers.janitor import Janitor
 

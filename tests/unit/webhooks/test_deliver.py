@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from saveany.models import Delivery
 from saveany.webhooks import deliver
 from saveany.webhooks.deliver import PER_HOST, deliver_forever
 from saveany.webhooks.send import Delivered, GiveUp, Outcome, Retry
+from tests.fixtures.waiting import until
 
 
 def delivery(id_: str, host: str = "example.com", attempts: int = 0) -> Delivery:
@@ -89,13 +89,6 @@ async def running(
     finally:
         stop.set()
         await asyncio.wait_for(task, 10)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true"
-        await asyncio.sleep(0.001)
 
 
 async def test_each_outcome_is_written_down() -> None:
