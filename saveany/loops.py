@@ -55,7 +55,7 @@ async def repeat(
     retry: float = RETRY_SECONDS,
     until: asyncio.Event | None = None,
 ) -> None:
-    """Run `step` again and again, `pause` seconds apart, until cancelled or `until` is set.
+    """Run `step` again and again, `pause` seconds apart, until canceled or `until` is set.
 
     No error ends the loop. After an error it waits `retry` seconds, or longer if the error asks for that. An
     expected error is logged in one line, an unexpected one with its traceback.

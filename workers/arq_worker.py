@@ -63,7 +63,7 @@ class ArqWorker(Worker):
         self._slot_is_free.set()
 
     async def main(self) -> None:
-        """Wait for wake-ups and respond to them until cancelled; an outage of Redis only makes it wait."""
+        """Wait for wake-ups and respond to them until canceled; an outage of Redis only makes it wait."""
         await repeat("wake_ups", self._poll_iteration)
 
     async def _poll_iteration(self) -> None:

@@ -17,7 +17,7 @@ log = get_logger("saveany.worker")
 
 
 class BuildDeliveries(Protocol):
-    """Builds the webhooks of an event (`saveany.webhooks.announce.DeliveryBuilder`)."""
+    """Builds the webhooks of an event (`saveany.webhooks.builder.DeliveryBuilder`)."""
 
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
         """The deliveries to be written together with the change; none if nobody subscribed to the event."""

@@ -47,7 +47,7 @@ class Heartbeat:
         self._lanes: set[str] = set()
 
     async def run(self) -> None:
-        """Publish changes until cancelled."""
+        """Publish changes until canceled."""
         await repeat("heartbeat", self._round, _CHECK_SECONDS)
 
     async def _round(self) -> None:

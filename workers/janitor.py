@@ -45,7 +45,7 @@ class Janitor:
         self._orphans = OrphanedLanes(ORPHAN_GRACE_SECONDS)
 
     def loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
-        """The chores by name, each repeated until it is cancelled."""
+        """The chores by name, each repeated until it is canceled."""
         return {
             "clean": repeat("clean", self.clean_storages, CLEAN_SECONDS),
             "tidy": repeat("tidy", self.tidy_sources, TIDY_SECONDS),

@@ -71,7 +71,7 @@ class Job:
 
     async def run(self) -> None:
         """Work on the task until it has ended, another worker owns it, or it must wait. If this call is
-        cancelled, the task returns to the queue."""
+        canceled, the task returns to the queue."""
         try:
             await self._conclude(self._work_until_end())
         finally:
@@ -219,7 +219,7 @@ class Job:
 
 
 async def _run_to_end(step: Coroutine[Any, Any, None]) -> None:
-    """Await a step that runs to its end even if the caller is cancelled."""
+    """Await a step that runs to its end even if the caller is canceled."""
     running = asyncio.create_task(step)
     running.add_done_callback(lambda done: done.cancelled() or done.exception())  # no caller may be left
     await asyncio.shield(running)

@@ -20,7 +20,7 @@ _PUBLISH_SECONDS = 0.5
 class LeaseRenewer:
     """`async with LeaseRenewer(claim, meter):` renews the lease and publishes progress while the body runs.
 
-    If the claim is lost or the task is canceled or paused, the body is cancelled, and the `async with` raises
+    If the claim is lost or the task is canceled or paused, the body is canceled, and the `async with` raises
     `Fenced`, `CancelRequested` or `PauseRequested` in place of the `CancelledError`. An outage of Redis stops
     nothing: the claim is valid as long as no other worker has taken the task.
     """
@@ -52,7 +52,7 @@ class LeaseRenewer:
         # `cancelling` counts only together with a CancelledError: up to Python 3.12 a TaskGroup that failed
         # leaves it at 1.
         if isinstance(error, asyncio.CancelledError) and self._body.cancelling():
-            return  # another caller has cancelled the body too, and that takes precedence
+            return  # another caller has canceled the body too, and that takes precedence
         if isinstance(error, asyncio.CancelledError | None):
             raise self._reason from None
 

@@ -24,7 +24,7 @@ from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
-from saveany.webhooks.announce import DeliveryBuilder
+from saveany.webhooks.builder import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import WebhookSender
 from saveany.webhooks.signing import is_secret, new_secret

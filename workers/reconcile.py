@@ -35,7 +35,7 @@ class Reconciler:
         self._reachable_since = time.monotonic()
 
     async def run(self) -> None:
-        """Do rounds until cancelled."""
+        """Do rounds until canceled."""
         await repeat("reconcile", self._round, _ROUND_SECONDS)
 
     async def _round(self) -> None:

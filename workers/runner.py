@@ -13,7 +13,7 @@ from saveany.storage_set import StorageSet, lanes
 from saveany.store import Claim, Store
 from saveany.supervisor import report_working
 from saveany.texts import Text
-from saveany.webhooks.announce import DeliveryBuilder
+from saveany.webhooks.builder import DeliveryBuilder
 from workers.ending import fail_unstarted
 from workers.jobs import Job
 from workers.limits import Throttle, ThrottledSource

@@ -23,7 +23,7 @@ log = get_logger("saveany.worker")
 
 
 async def reply_forever(queries: StorageQueries, storages: StorageSet) -> Never:
-    """Reply to queries until cancelled, to several at a time: a storage that hangs delays no other."""
+    """Reply to queries until canceled, to several at a time: a storage that hangs delays no other."""
     async with asyncio.TaskGroup() as group:
         while True:
             names = [handle.storage.name for handle in storages.present]

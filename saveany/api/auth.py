@@ -79,8 +79,8 @@ def _names_this_machine(host: bytes) -> bool:
 class TokenAuth:
     """Middleware: refuses requests without the token, also to unknown addresses; `OPEN_PATHS` need none.
 
-    Sets `known` in the state of the request, and marks the connection as trusted. Without a configured token,
-    every caller is known.
+    Sets `authenticated` in the state of the request, and marks the connection as trusted. Without a
+    configured token, every request is authenticated.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -93,15 +93,15 @@ class TokenAuth:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["known"] = not self._token or self._admits(scope)
-        if state["known"] and "trust" in state:
+        state["authenticated"] = not self._token or self._has_token(scope)
+        if state["authenticated"] and "trust" in state:
             state["trust"]()
-        if state["known"] or scope["path"] in OPEN_PATHS:
+        if state["authenticated"] or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
         else:
             await error_response(Unauthorized())(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
+    def _has_token(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) != 1:
             return False

@@ -44,7 +44,7 @@ async def health(request: Request, response: Response) -> Health:
 async def ready(services: InjectedServices, request: Request) -> Ready | Response:
     """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account or a storage.
     Without the token the reply has no details."""
-    if not request.scope["state"]["known"]:
+    if not request.scope["state"]["authenticated"]:
         readiness: CachedCheck = request.app.state.readiness
         return (
             Ready()

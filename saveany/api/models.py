@@ -215,7 +215,7 @@ class EventView(Reply):
     at: Time
 
 
-class Abilities(Reply):
+class CapabilitiesView(Reply):
     """The capabilities of a storage."""
 
     random_writes: bool = Field(description="Accepts the parts of a file in any order.")
@@ -242,7 +242,7 @@ class StorageView(Reply):
     type: str = Field(examples=["local"])
     ready: bool = Field(description="Whether a running worker can use it.")
     error: str = Field(default="", exclude_if=_empty, description="Why it is not ready.")
-    capabilities: Abilities | None = Field(description="Null until a worker has reported them.")
+    capabilities: CapabilitiesView | None = Field(description="Null until a worker has reported them.")
 
 
 class FileEntry(Reply):

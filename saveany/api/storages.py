@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from saveany.api.errors import responses
-from saveany.api.models import Abilities, FileEntry, FileList, StorageList, StorageTest, StorageView
+from saveany.api.models import CapabilitiesView, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
@@ -96,12 +96,12 @@ def _view(storage: StorageOptions, workers: Sequence[WorkerInfo]) -> StorageView
         type=storage.type,
         ready=not problem,
         error=str(problem or ""),
-        capabilities=_abilities(storage.name, workers),
+        capabilities=_capabilities(storage.name, workers),
     )
 
 
-def _abilities(name: str, workers: Sequence[WorkerInfo]) -> Abilities | None:
+def _capabilities(name: str, workers: Sequence[WorkerInfo]) -> CapabilitiesView | None:
     for worker in workers:
         if name in worker.capabilities:
-            return Abilities(**worker.capabilities[name])
+            return CapabilitiesView(**worker.capabilities[name])
     return None

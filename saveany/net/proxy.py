@@ -160,7 +160,7 @@ class GuardedProxy:
         length = head.length()
         first = f"{method} {path if path.startswith('/') else '/' + path} HTTP/1.1"
         async with self._connection("http", authority) as server:
-            server[1].write(head.passed_on(first, f"Host: {authority}", "Connection: close", without="host"))
+            server[1].write(head.forwarded(first, f"Host: {authority}", "Connection: close", without="host"))
             await _until_one_ends(
                 _upload(client[0], server[1], length, alive), _download(server, client, alive, self._take)
             )
@@ -238,7 +238,7 @@ class _Head:
             raise _Refused(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number.")
         return int(value or 0)
 
-    def passed_on(self, first: str, *new: str, without: str = "") -> bytes:
+    def forwarded(self, first: str, *new: str, without: str = "") -> bytes:
         """The head to forward, with another first line and other headers."""
         kept = [line for line in self.lines if _name(line) not in (*_HOPS, without)]
         return b"\r\n".join(
@@ -283,7 +283,7 @@ async def _download(server: Streams, client: Streams, alive: Alive, take: Take |
         except (EOFError, _Refused) as error:
             raise _Refused(HTTPStatus.BAD_GATEWAY, "The server's response is not valid HTTP.") from error
         interim = head.first.partition(" ")[2].startswith("1")
-        client[1].write(head.passed_on(head.first, *([] if interim else ["Connection: close"])))
+        client[1].write(head.forwarded(head.first, *([] if interim else ["Connection: close"])))
         if not interim:
             return await _pump(server[0], client[1], alive, take)
 

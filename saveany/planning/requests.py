@@ -122,7 +122,7 @@ def _check_private_chats(links: Sequence[str], user: User, group: int) -> None:
     chats = {telegram.parse(link).bot_chat_id for link in links if link.startswith(telegram.BOT_CHAT_PREFIX)}
     if chats - {user.id, group}:
         raise Forbidden(
-            "this link leads into somebody else's private chat with the bot; send the message to the bot "
+            "this link points to another user's private chat with the bot; send the message to the bot "
             "yourself"
         )
 

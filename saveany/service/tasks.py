@@ -25,7 +25,7 @@ from saveany.store.results import (
 )
 from saveany.store.tasks import TaskPage
 from saveany.texts import Text
-from saveany.webhooks.announce import DeliveryBuilder
+from saveany.webhooks.builder import DeliveryBuilder
 
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
 _STOP_SECONDS = 3.0

@@ -121,7 +121,7 @@ ACCOUNT_PROCESSES = _key(
 )
 ACCOUNT_FLOOD = _key("telegram:flood:<account>:<dc>", "string", "present while a flood wait lasts")
 ACCOUNT_MACHINE = _key("telegram:machine:<login>", "string", "the machine that uses a login")
-ACCOUNT_ADDRESSES = _key("telegram:addresses:<login>", "string", "addresses of the home data centre as JSON")
+ACCOUNT_ADDRESSES = _key("telegram:addresses:<login>", "string", "addresses of the home data center as JSON")
 ACCOUNT_CHATS = _key("telegram:<account>:peers", "hash", "marked chat id -> access hash")
 ACCOUNT_NAME = _key("telegram:<account>:name:<name>", "string", "marked id of the chat with that username")
 

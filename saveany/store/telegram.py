@@ -27,7 +27,7 @@ _decode_addresses = msgspec.json.Decoder(list[Address]).decode
 
 @dataclass(frozen=True, slots=True)
 class AccountPresence:
-    """The processes that download with an account from a data centre now."""
+    """The processes that download with an account from a data center now."""
 
     processes: int
     flood_ms: int  # left of the flood wait that any of them received; 0 if none
@@ -66,12 +66,12 @@ class TelegramStore:
         return bool(await self._db.do("DEL", _name(account, username)))
 
     async def addresses(self, login: str) -> list[Address]:
-        """Addresses (host, port) of the home data centre, besides the one in the session."""
+        """Addresses (host, port) of the home data center, besides the one in the session."""
         raw = await self._db.do("GET", keys.ACCOUNT_ADDRESSES(login))
         return (self._db.records.one("addresses", login, raw, _decode_addresses) if raw else None) or []
 
     async def keep_addresses(self, login: str, addresses: Sequence[Address]) -> None:
-        """Store the addresses of the home data centre for 30 days."""
+        """Store the addresses of the home data center for 30 days."""
         encoded = codec.encode(addresses)
         await self._db.do("SET", keys.ACCOUNT_ADDRESSES(login), encoded, "EX", _ADDRESSES_SECONDS)
 

@@ -205,12 +205,12 @@ def parts_of(start: int, end: int) -> Iterator[tuple[int, int]]:
     """The (offset, limit) of the `precise` parts that cover a range: a short one, followed by whole
     blocks."""
     offset = start - start % _BLOCK
-    most = FIRST_PART
+    max_size = FIRST_PART
     while max(start, offset) < end:
-        limit = min(most, PART - offset % PART, -(-(end - offset) // _BLOCK) * _BLOCK)
+        limit = min(max_size, PART - offset % PART, -(-(end - offset) // _BLOCK) * _BLOCK)
         yield offset, limit
         offset += limit
-        most = PART
+        max_size = PART
 
 
 def width_for(size: int) -> int:

@@ -54,6 +54,6 @@ def _key(secret: str) -> bytes:
     if not secret.startswith(_PREFIX) or not 24 <= len(key) <= 64:
         raise ConfigError(
             "api.webhook_secret is not a signing secret: it is whsec_ and 24 to 64 bytes in base64. "
-            "Leave it empty and one is made."
+            "Leave it empty, and SaveAny generates one."
         )
     return key

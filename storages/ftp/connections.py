@@ -106,7 +106,7 @@ class FtpConnections:
         except aioftp.StatusCodeError as error:
             raise StorageError(
                 "storage {storage!r}: the server does not switch to TLS; set tls to implicit, or "
-                "to none, which sends the password in the clear",
+                "to none, which sends the password unencrypted",
                 storage=self._options.name,
             ) from error
 

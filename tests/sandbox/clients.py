@@ -39,7 +39,7 @@ async def telethon(
     try:
         await client.connect()
         yield client
-    finally:  # always: a client that is left alone tries to reconnect, and will not be cancelled
+    finally:  # always: a client that is left alone tries to reconnect, and will not be canceled
         await client.disconnect()
 
 

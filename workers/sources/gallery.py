@@ -149,7 +149,7 @@ def _files(output: str, report: ProxyReport) -> list[tuple[str, dict[str, Any]]]
         if kind == _FILE and rest[0].startswith(("http://", "https://", _YTDLP_PREFIX)):
             files.append((rest[0], rest[1]))
     if not files:
-        raise Permanent("gallery-dl finds no files behind this link")
+        raise Permanent("gallery-dl found no files at this link")
     return files
 
 

@@ -136,7 +136,7 @@ async def _started(
         )
     )
     try:
-        yield await asyncio.shield(starting)  # a start that is cancelled half-way would leave the program
+        yield await asyncio.shield(starting)  # a start that is canceled half-way would leave the program
     finally:
         await end_group(await starting)
 

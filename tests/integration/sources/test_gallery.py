@@ -87,7 +87,7 @@ async def test_a_cancel_of_the_search_leaves_no_program(site: Site, pictures: Be
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        ("https://nobody.invalid/x", "Unsupported URL|finds no files|gallery-dl"),
+        ("https://nobody.invalid/x", "Unsupported URL|found no files|gallery-dl"),
         ("generic:http://127.0.0.2/post", "127.0.0.2"),
     ],
 )

@@ -16,7 +16,7 @@ from saveany.models import Item, Task, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.storage_set import StorageHandle
 from saveany.store import Claim, Store
-from saveany.webhooks.announce import DeliveryBuilder
+from saveany.webhooks.builder import DeliveryBuilder
 from storages.base import Range
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage

@@ -158,7 +158,7 @@ async def test_a_frozen_worker_writes_nothing_more(bench: Bench, gate: Gate, pol
 
 
 async def test_a_stop_at_every_boundary_spends_nothing(bench: Bench, gate: Gate) -> None:
-    """The drain is over: the job is cancelled. Whoever claims the task next brings it to its end."""
+    """The drain is over: the job is canceled. Whoever claims the task next brings it to its end."""
     task_id = await bench.accept()
     running = asyncio.create_task((await bench.job()).run())
     await gate.until_reached()

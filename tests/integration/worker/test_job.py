@@ -101,7 +101,7 @@ async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Benc
 
 
 async def test_a_source_that_fails_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench) -> None:
-    """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being cancelled."""
+    """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being canceled."""
 
     async def fail() -> None:
         raise OSError("inside")
