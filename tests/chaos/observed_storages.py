@@ -75,7 +75,7 @@ class ObservedBucket(ObservedStorage):
     """An S3 bucket, accessed with botocore."""
 
     def __init__(self, server: S3Server) -> None:
-        self._client, self._bucket = server.client(), server.bucket()
+        self._client, self._bucket = server.client, server.bucket()
         super().__init__(table_of(server.options(self._bucket, name="s3", base_path="")), resumes=True)
 
     def files_by_path(self) -> dict[str, int]:

@@ -54,7 +54,7 @@ class S3Suite(StorageSuite):
     async def test_others_read_what_we_write(self, server: S3Server, bucket: str, worker: Open) -> None:
         data, found = content(12 * MIB + 3), BytesIO()
         await save(worker(), "d/ä b.bin", data)
-        await asyncio.to_thread(server.boto().download_fileobj, bucket, "base/d/ä b.bin", found)
+        await asyncio.to_thread(server.boto.download_fileobj, bucket, "base/d/ä b.bin", found)
         assert found.getvalue() == data
 
     @pytest.mark.parametrize("size", [6, 12 * MIB + 3])
@@ -62,7 +62,7 @@ class S3Suite(StorageSuite):
         self, server: S3Server, bucket: str, worker: Open, size: int
     ) -> None:
         data = content(size)
-        await asyncio.to_thread(server.boto().upload_fileobj, BytesIO(data), bucket, "base/d/x y.bin")
+        await asyncio.to_thread(server.boto.upload_fileobj, BytesIO(data), bucket, "base/d/x y.bin")
         assert await load(worker(), "d/x y.bin") == data
 
     async def test_broken_connection_is_reported(self, server: S3Server, bucket: str) -> None:

@@ -165,7 +165,7 @@ async def test_a_worker_that_dies_in_the_middle_of_a_bucket(stack: Stack, server
     assert (task["status"], task["error"]) == ("completed", "")
     (item,) = task["items"]
     bucket = next(each["bucket_name"] for each in stack._tables["storages"] if each["type"] == "s3")
-    body = server.client().get_object(Bucket=bucket, Key=f"base/{item['path']}")["Body"]
+    body = server.client.get_object(Bucket=bucket, Key=f"base/{item['path']}")["Body"]
     found = await asyncio.to_thread(lambda: hashlib.sha256(body.read()).hexdigest())
     sample = next(each for each in stack.sandbox.samples if each.link == SLOW)
     assert found == sample.files[0].sha256
