@@ -190,7 +190,9 @@ class Feed:
             )
         except _BAD_POSITION:
             _log.warning("updates_position_invalid")
-            return [], await self._now(position.channels)
+            now = await self._now(position.channels)
+            self._started = now.date  # the position may be another bot's: everything starts anew
+            return [], now
         if isinstance(reply, types.updates.DifferenceTooLong):
             _log.warning("updates_lost")
             return [], _changed(position, pts=reply.pts)
