@@ -110,8 +110,8 @@ def _ftp(folder: Path, source: Path) -> Iterator[StorageServer]:
 
 @contextmanager
 def _rclone(folder: Path, source: Path) -> Iterator[StorageServer]:
-    """The server computes no checksums: else it hashes a file when it has been read for the first time, and the
-    request that checks for changes after the last byte waits for that, which `rclone cat` never does."""
+    """The server computes no checksums: else it hashes a file when it has been read for the first time, and
+    the request that checks for changes after the last byte waits for that, which `rclone cat` never does."""
     with webdav.rclone("--no-checksum") as server, rclone.remotes(folder, {"box": _login(server)}) as remotes:
         command: list[str | Path] = [program("rclone"), "--config", remotes.config]
         yield StorageServer(
