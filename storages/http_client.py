@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final
@@ -25,6 +26,15 @@ _DIRECT: Final = 1 << 20
 _REDIRECTS: Final = 10
 #: Maximum bytes of a reply that is read at once: a listing of some hundred thousand files.
 _MAX_TEXT: Final = 128 << 20
+
+
+def checked_server_url(url: str) -> str:
+    """`url`, if it is the address of a server, for an option of a storage. Otherwise raises `ValueError`."""
+    if not re.match("https?://[^/]", url):
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if "@" in url.split("/")[2]:
+        raise ValueError("must not contain a password; use username and password")
+    return url
 
 
 class HttpClient:

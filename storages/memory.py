@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from saveany.errors import NameTaken, StorageError
+from saveany.errors import StorageError
 from storages.base import Capabilities, Entry, Services, StorageOptions
 from storages.chunks import Chunks
+from storages.errors import folder_needed, name_taken
 from storages.remote import RemoteStorage
 
 PIECE = 1 << 18
@@ -108,14 +109,10 @@ class MemoryStorage(RemoteStorage):
 
     def _check_free(self, path: str, replace: bool) -> None:
         if path in self._space.folders or (path in self._space.files and not replace):
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
+            raise name_taken(self.name, path)
 
     def _in_the_way(self, path: str) -> StorageError:
-        return StorageError(
-            "storage {storage!r}: {path!r} is a file, but a folder is needed there",
-            storage=self.name,
-            path=path,
-        )
+        return folder_needed(self.name, path)
 
 
 def _now() -> int:

@@ -18,17 +18,14 @@ from saveany.excerpt import excerpt
 from storages.alist.options import AlistOptions
 from storages.chunks import Chunks
 from storages.http_client import HttpClient, as_body
+from storages.polling import Polls
 
 #: States of a task on the server (tache.State).
 _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
 
 
-#: Seconds between polls of a task: at first, and at most.
-FIRST_POLL, LAST_POLL = 0.05, 2.0
-
-
-#: Seconds without progress after which a task is canceled.
-_MAX_STALL: Final = 1800.0
+#: Maximum seconds between polls of a task.
+LAST_POLL = 2.0
 
 
 class AlistApi:
@@ -102,20 +99,15 @@ class AlistApi:
             raise
 
     async def _poll_task(self, endpoint: str) -> None:
-        pause, seen, since = FIRST_POLL, None, time.monotonic()
+        polls = Polls(LAST_POLL)
         while True:
             task = await self.call(endpoint, {})
             if task["state"] == _SUCCEEDED:
                 return
             if task["state"] in (_FAILED, _CANCELED):
                 raise self._failed(str(task.get("error") or "the task was canceled"))
-            now = task["state"], task.get("progress")
-            if now != seen:
-                seen, since = now, time.monotonic()
-            if time.monotonic() - since > _MAX_STALL:
+            if not await polls.wait((task["state"], task.get("progress"))):
                 raise self._failed("the task makes no progress")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_POLL)
 
     async def _login(self) -> str:
         """The token for requests, renewed if it has expired."""

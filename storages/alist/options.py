@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from storages.base import StorageOptions
+from storages.http_client import checked_server_url
 
 
 class AlistOptions(StorageOptions):
@@ -28,11 +27,7 @@ class AlistOptions(StorageOptions):
     @field_validator("url")
     @classmethod
     def _plain_url(cls, url: str) -> str:
-        if not re.match("https?://[^/]", url):
-            raise ValueError("must begin with http:// or https:// and name a host")
-        if "@" in url.split("/")[2]:
-            raise ValueError("must not contain a password; use username and password")
-        return url.rstrip("/")
+        return checked_server_url(url).rstrip("/")
 
     @model_validator(mode="after")
     def _some_login(self) -> AlistOptions:

@@ -19,13 +19,15 @@ from typing import Any, Final
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from saveany.ranges import range_header
-from storages.alist.api import FIRST_POLL, LAST_POLL, AlistApi
+from storages.alist.api import LAST_POLL, AlistApi
 from storages.alist.options import AlistOptions
 from storages.base import Capabilities, Entry, Services
 from storages.chunks import Chunks
+from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient
 from storages.names import Encoder
 from storages.parts import RESERVED
+from storages.polling import FIRST_POLL
 from storages.remote import RemoteStorage
 
 #: Seconds in which a drive must list a file that it has received.
@@ -87,7 +89,7 @@ class AlistStorage(RemoteStorage):
             raise FileNotFoundError(path)
         entry = await self._stat(to)
         if entry and (entry.is_dir or not replace):
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+            raise name_taken(self.name, to)
         if entry:
             await self._swap(path, to)
             return
@@ -118,11 +120,7 @@ class AlistStorage(RemoteStorage):
         try:
             await self._api.call("fs/mkdir", {"path": self._full(path)})
         except (NameTaken, NotADirectoryError):
-            raise StorageError(
-                "storage {storage!r}: {path!r} is a file, but a folder is needed there",
-                storage=self.name,
-                path=path,
-            ) from None
+            raise folder_needed(self.name, path) from None
 
     async def _scan(self, path: str) -> list[Entry]:
         request = {"path": self._full(path), "password": "", "page": 1, "per_page": 0, "refresh": False}
@@ -212,9 +210,7 @@ class AlistStorage(RemoteStorage):
         try:
             yield
         except NameTaken:
-            raise NameTaken(
-                "storage {storage!r}: {path!r} already exists", storage=self.name, path=path
-            ) from None
+            raise name_taken(self.name, path) from None
 
 
 #: The server treats a backslash as a slash.

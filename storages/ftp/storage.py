@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import aioftp
 
-from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from saveany.errors import StorageError, StorageUnavailable
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
 from storages.chunks import Chunks
+from storages.errors import name_taken, no_folder
 from storages.ftp.client import PIECE, SILENCE, FtpClient, cut
 from storages.ftp.connections import FtpConnections
 from storages.ftp.options import FtpOptions
@@ -113,7 +114,7 @@ class FtpStorage(RemoteStorage):
         if taken and (taken.is_dir or not replace):
             if await self._stat(path) is None:
                 raise FileNotFoundError(path)
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+            raise name_taken(self.name, to)
         try:
             renamed = await self._renamed(path, to, taken=taken is not None)
         except FileNotFoundError:
@@ -180,9 +181,7 @@ class FtpStorage(RemoteStorage):
             full = await self._existing_path(client, path)
             if not await self._is_folder(client, full):
                 if path and await self._entry(client, path, full):
-                    raise StorageError(
-                        "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
-                    )
+                    raise no_folder(self.name, path)
                 raise FileNotFoundError(path)
             lines = await self._lines(client, full)
         folder = f"{path}/" if path else ""
@@ -229,10 +228,8 @@ class FtpStorage(RemoteStorage):
                 if "size" in facts or facts.get("type", "").lower() != "file":
                     return entry_from(path, facts)
             except aioftp.StatusCodeError as error:
-                if error.received_codes[-1] not in _NO_COMMAND:
-                    if error.received_codes[-1].matches("5xx"):
-                        return None
-                    raise
+                if _means_missing(error):
+                    return None
                 self._has_mlst = False
         return await self._old_entry(client, path, full)
 
@@ -247,10 +244,8 @@ class FtpStorage(RemoteStorage):
                 path, {"type": "file", "size": reply[-1], "modify": await modification_time(client, full)}
             )
         except aioftp.StatusCodeError as error:
-            if error.received_codes[-1] not in _NO_COMMAND:
-                if error.received_codes[-1].matches("5xx"):
-                    return None
-                raise
+            if _means_missing(error):
+                return None
         folder, _, name = full.rpartition("/")
         if not await self._is_folder(client, folder or "/"):
             return None
@@ -286,3 +281,13 @@ class FtpStorage(RemoteStorage):
             except BaseException:
                 cut(stream)
                 raise
+
+
+def _means_missing(error: aioftp.StatusCodeError) -> bool:
+    """Whether a refusal means that there is no such entry; otherwise the server lacks the command. Raises
+    `error` if it means neither."""
+    if error.received_codes[-1] in _NO_COMMAND:
+        return False
+    if error.received_codes[-1].matches("5xx"):
+        return True
+    raise error

@@ -36,7 +36,7 @@ from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from saveany.errors import Fenced, NameTaken, StorageError
+from saveany.errors import Fenced, StorageError
 from storages.base import (
     Capabilities,
     Entry,
@@ -49,6 +49,7 @@ from storages.base import (
     UploadKey,
     Usage,
 )
+from storages.errors import name_taken
 from storages.local.files import (
     entry_of,
     fence,
@@ -233,7 +234,7 @@ class LocalStorage(Storage):
     ) -> None:
         taken = target.stat(new)
         if taken and (not replace or not is_file(taken)):
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=new)
+            raise name_taken(self.name, new)
         try:
             if replace:
                 folder.rename(name, new, target)
@@ -241,9 +242,7 @@ class LocalStorage(Storage):
                 folder.publish(name, new, target)
                 folder.unlink([name])  # it was linked, not renamed
         except FileExistsError:
-            raise NameTaken(
-                "storage {storage!r}: {path!r} already exists", storage=self.name, path=new
-            ) from None
+            raise name_taken(self.name, new) from None
 
     def copies_from(self, origin: Storage) -> bool:
         """Also other folders of this machine."""

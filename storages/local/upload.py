@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from saveany.errors import Fenced, NameTaken, NoSpace, StorageError
+from saveany.errors import Fenced, NoSpace, StorageError
 from saveany.ranges import RangeSet
 from storages.base import (
     Range,
@@ -17,6 +17,7 @@ from storages.base import (
     Upload,
     UploadKey,
 )
+from storages.errors import name_taken
 from storages.local.files import fence, leftovers_of, mebibytes, same_file, sibling_name, version
 from storages.local.jail import (
     Disk,
@@ -200,9 +201,7 @@ class LocalUpload(Upload):
             except FileNotFoundError:
                 raise Fenced("{path!r}: another worker has taken this upload over", path=self._path) from None
             except FileExistsError:
-                raise NameTaken(
-                    "storage {storage!r}: {path!r} already exists", storage=self._disk.name, path=name
-                ) from None
+                raise name_taken(self._disk.name, name) from None
             self._drop_part(folder)
             self._sync_folder(folder)
         file_version = version(os.fstat(self._open_file().fd))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import secrets
-import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from storages.chunks import Chunks
 from storages.http_client import HttpClient, as_body
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
+from storages.polling import Polls
 
-#: Seconds between polls of a slow operation: at first, and at most.
-FIRST_POLL, LAST_POLL = 0.05, 10.0
-#: Seconds after which a remote upload that makes no progress is given up.
-_MAX_STALL: Final = 1800.0
+#: Maximum seconds between polls of a slow operation.
+LAST_POLL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ class OpenloadApi:
             raise
 
     async def _poll(self, remote_upload: str) -> None:
-        pause, seen, since = FIRST_POLL, None, time.monotonic()
+        polls = Polls(LAST_POLL)
         while True:
             reply = await self.details("remotedl/status", id=remote_upload)
             if reply.get("status") == "finished":
@@ -135,12 +133,8 @@ class OpenloadApi:
                 why = self._quotable(reply.get("errormsg") or "no reason given")
                 raise self._error(StorageError, "the service cannot fetch the address: {reason}", reason=why)
             now = reply.get("status"), reply.get("bytes_loaded"), reply.get("progress_percent")
-            if now != seen:
-                seen, since = now, time.monotonic()
-            if time.monotonic() - since > _MAX_STALL:
+            if not await polls.wait(now):
                 raise self._error(StorageUnavailable, "a remote upload makes no progress")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_POLL)
 
     async def _result(
         self,

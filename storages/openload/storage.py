@@ -15,18 +15,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import httpx
 
-from saveany.errors import NameTaken, StorageError, StorageUnavailable
+from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Receipt, Services
 from storages.chunks import Chunk, Chunks
+from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient
 from storages.openload.api import (
-    FIRST_POLL,
     LAST_POLL,
     FolderListing,
     OpenloadApi,
@@ -37,6 +37,7 @@ from storages.openload.api import (
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
 from storages.parts import RESERVED, split
+from storages.polling import FIRST_POLL
 from storages.remote import RemoteStorage
 
 #: Seconds in which the service must list a file that it has received.
@@ -114,12 +115,8 @@ class OpenloadStorage(RemoteStorage):
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
         full, _, name = self._full(path).rpartition("/")
-        try:
+        with self._folder_expected(path):
             reply = await self._api.call("file/ul", folder=await self._id(full))
-        except FileNotFoundError:
-            raise StorageUnavailable(
-                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
-            ) from None
         with self._api.parsing():
             address = str(reply["url"])
         complete = False
@@ -202,7 +199,7 @@ class OpenloadStorage(RemoteStorage):
             raise FileNotFoundError(path)
         taken = target.named(final)
         if final in target.folders or (taken and not replace):
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+            raise name_taken(self.name, to)
         file = files[0]
         if name != final:
             await self._api.call("file/rename", file=file.id, name=NAMES.encode(final))
@@ -240,11 +237,7 @@ class OpenloadStorage(RemoteStorage):
             return await self._listing(full)
         above, _, name = full.rpartition("/")
         if (await self._make_and_list(above, path)).named(name):
-            raise StorageError(
-                "storage {storage!r}: {path!r} is a file, but a folder is needed there",
-                storage=self.name,
-                path=path,
-            )
+            raise folder_needed(self.name, path)
         parent = await self._id(above)
         reply = await self._api.call(
             "file/createfolder", name=NAMES.encode(name), **without_empty(pid=parent)
@@ -303,6 +296,16 @@ class OpenloadStorage(RemoteStorage):
         """As in the contract."""
         return self._pulls
 
+    @contextmanager
+    def _folder_expected(self, path: str) -> Iterator[None]:
+        """Raise `StorageUnavailable` if the folder of `path` has been removed meanwhile."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise StorageUnavailable(
+                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
+            ) from None
+
     async def _pull(self, url: str, path: str) -> None:
         folder = path.rpartition("/")[0]
         # The service chooses the name, so the file is fetched to a temporary folder.
@@ -310,17 +313,14 @@ class OpenloadStorage(RemoteStorage):
         await self._make_folder(hidden)
         folder_id = await self._id(self._full(hidden))
         try:
-            await self._api.fetch(url, folder_id)
-            fetched = (await self._listing(self._full(hidden))).files
-            if not fetched:
-                raise StorageUnavailable(
-                    "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
-                )
-            await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
-        except FileNotFoundError:
-            raise StorageUnavailable(
-                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
-            ) from None
+            with self._folder_expected(path):
+                await self._api.fetch(url, folder_id)
+                fetched = (await self._listing(self._full(hidden))).files
+                if not fetched:
+                    raise StorageUnavailable(
+                        "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
+                    )
+                await self._rename(f"{hidden}/{fetched[0].name}", path, replace=False)
         finally:
             self._ids.pop(self._full(hidden), None)
             with suppress(StorageError, FileNotFoundError):

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,13 +22,14 @@ from urllib.request import getproxies
 
 import httpx
 
-from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
+from storages.errors import folder_needed, name_taken, no_folder
 from storages.http_client import body
 from storages.names import Encoder
 from storages.one_time_url import served_once
@@ -92,12 +93,8 @@ class RcloneStorage(RemoteStorage):
 
     async def _post(self, command: str, timeout: httpx.Timeout | None = None, **request: Any) -> Any:
         daemon = await self._rcd()
-        try:
+        with self._translated_errors():
             response = await daemon.http.post(f"/{command}", timeout=timeout or _TIMEOUT, **request)
-        except httpx.HTTPError as error:
-            raise StorageUnavailable(
-                "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)
-            ) from error
         reply = response.json() if response.content else {}
         if response.status_code != httpx.codes.OK:
             raise self._refusal(response.status_code, str(reply.get("error", "")))
@@ -191,7 +188,7 @@ class RcloneStorage(RemoteStorage):
         if await self._stat(path) is None:
             raise FileNotFoundError(path)
         if taken and (taken.is_dir or not replace):
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+            raise name_taken(self.name, to)
         await self._call_with_two_paths("operations/movefile", path, to)
 
     async def _call_with_two_paths(self, command: str, path: str, to: str) -> None:
@@ -212,17 +209,13 @@ class RcloneStorage(RemoteStorage):
         for depth in range(1, len(parts) + 1):
             entry = await self._stat("/".join(parts[:depth]))
             if entry and not entry.is_dir:
-                raise StorageError(
-                    "storage {storage!r}: {path!r} is a file, but a folder is needed there",
-                    storage=self.name,
-                    path=entry.path,
-                )
+                raise folder_needed(self.name, entry.path)
         await self._call("operations/mkdir", remote=self._full(path))
 
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
         if entry and not entry.is_dir:
-            raise StorageError("storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path)
+            raise no_folder(self.name, path)
         if path and entry is None:
             raise FileNotFoundError(path)
         reply = await self._call("operations/list", remote=self._full(path), opt=_PLAIN)
@@ -248,7 +241,7 @@ class RcloneStorage(RemoteStorage):
         daemon = await self._rcd()
         url = f"/[{quote(self._fs, safe='')}]/{quote(self._full(path))}"
         headers = {"Range": range_header(start, end), "Accept-Encoding": "identity"}
-        try:
+        with self._translated_errors():
             async with daemon.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
                 if response.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise StorageUnavailable(
@@ -258,6 +251,12 @@ class RcloneStorage(RemoteStorage):
                         path=path,
                     )
                 yield response
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Translate errors of the connection to rclone to those of the contract."""
+        try:
+            yield
         except httpx.HTTPError as error:
             raise StorageUnavailable(
                 "storage {storage!r}: rclone: {reason}", storage=self.name, reason=describe(error)

@@ -31,6 +31,7 @@ from storages.base import (
     UploadKey,
     endless_listing,
 )
+from storages.errors import name_taken
 from storages.http_client import HttpClient
 from storages.parts import split
 from storages.s3.errors import BROKEN, MEANINGS, error_code, is_unknown_condition
@@ -296,7 +297,7 @@ class S3Bucket:
         if head is None:
             raise StorageError("storage {storage!r}: there is no file {path!r}", storage=self.name, path=path)
         if not replace and await self.head(target) is not None:
-            raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+            raise name_taken(self.name, to)
         origin = {"Bucket": self.bucket_name, "Key": source}
         size: int = head["ContentLength"]
         if size > _MAX_COPY:

@@ -16,9 +16,10 @@ from typing import Final
 
 import asyncssh
 
-from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
+from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
 from storages.chunks import Chunks
+from storages.errors import name_taken, no_folder
 from storages.reachability import check_port
 from storages.remote import RemoteStorage
 from storages.sftp.options import SftpOptions
@@ -204,16 +205,14 @@ class SftpStorage(RemoteStorage):
             if taken and (not replace or await sftp.isdir(new)):
                 if not await sftp.lexists(old):
                     raise FileNotFoundError(path)
-                raise NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=to)
+                raise name_taken(self.name, to)
             try:
                 await (sftp.posix_rename(old, new) if replace else sftp.rename(old, new))
             except asyncssh.SFTPOpUnsupported:
                 await (self._swap(path, to) if taken else sftp.rename(old, new))
             except asyncssh.SFTPFailure:
                 if await sftp.lexists(old) and await sftp.lexists(new):
-                    raise NameTaken(
-                        "storage {storage!r}: {path!r} already exists", storage=self.name, path=to
-                    ) from None
+                    raise name_taken(self.name, to) from None
                 raise
 
     async def _remove(self, path: str) -> None:
@@ -245,9 +244,7 @@ class SftpStorage(RemoteStorage):
                     if len(found) > MAX_ENTRIES:
                         raise endless_listing(self.name, path)
             except asyncssh.SFTPFailure:  # OpenSSH raises this if a file is in place of the folder
-                raise StorageError(
-                    "storage {storage!r}: {path!r} is not a folder", storage=self.name, path=path
-                ) from None
+                raise no_folder(self.name, path) from None
         folder = f"{path}/" if path else ""
         named = ((_decoded(each.filename), each.attrs) for each in found)
         entries = (_entry(f"{folder}{name}", attrs) for name, attrs in named if name not in (".", ".."))

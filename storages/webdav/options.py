@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import httpx
 from pydantic import Field, SecretStr, field_validator
 
 from storages.base import StorageOptions
+from storages.http_client import checked_server_url
 
 
 class WebdavOptions(StorageOptions):
@@ -28,10 +28,7 @@ class WebdavOptions(StorageOptions):
     @field_validator("url")
     @classmethod
     def _plain_url(cls, url: str) -> str:
-        if not re.match("https?://[^/]", url):
-            raise ValueError("must begin with http:// or https:// and name a host")
-        if "@" in url.split("/")[2]:
-            raise ValueError("must not contain a password; use username and password")
+        checked_server_url(url)
         if "?" in url or "#" in url:  # every path would mean the folder itself
             raise ValueError("must end with the folder, without ? and #")
         try:

@@ -28,6 +28,7 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
+from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient, as_body
 from storages.parts import is_reserved
 from storages.remote import RemoteStorage
@@ -161,11 +162,7 @@ class WebdavStorage(RemoteStorage):
         found = await self._properties(url, "0")
         if found and not found[0].is_dir:
             name = unquote(url.removeprefix(f"{self._url}/"))
-            raise StorageError(
-                "storage {storage!r}: {name!r} is a file, but a folder is needed there",
-                storage=self.name,
-                name=name,
-            )
+            raise folder_needed(self.name, name)
         return bool(found)
 
     async def _scan(self, path: str) -> list[Entry]:
@@ -295,7 +292,7 @@ class WebdavStorage(RemoteStorage):
         return kind("storage {storage!r}: {problem}", storage=self.name, problem=text)
 
     def _name_taken(self, path: str) -> NameTaken:
-        return NameTaken("storage {storage!r}: {path!r} already exists", storage=self.name, path=path)
+        return name_taken(self.name, path)
 
 
 #: Maximum bytes of a listing: more than a million files.
