@@ -6,9 +6,10 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from saveany import cli
 
@@ -37,12 +38,12 @@ Commands with other exit codes list them below.
 
 def reference() -> str:
     """The text of docs/reference/cli.md."""
-    group = typer.main.get_command(cli.app)
+    group = cast(TyperGroup, typer.main.get_command(cli.app))  # because the application has several commands
     context = group.make_context("saveany", [*cli.COMMANDS][:1], resilient_parsing=True)
     lines = [*_INTRODUCTION.strip().splitlines(), "", "## Options of every command"]
     lines += _parameters(group, context)
     for name in cli.COMMANDS:
-        _, command, _ = group.resolve_command(context, [name])  # type: ignore[attr-defined] # it is a group
+        _, command, _ = group.resolve_command(context, [name])
         lines += _command(command, name, context)
     return "\n".join([*lines, ""])
 

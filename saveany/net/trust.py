@@ -113,7 +113,7 @@ def environment() -> dict[str, str]:
 @cache
 def _combined() -> Any:
     """A file that exists until this process ends."""
-    file = tempfile.NamedTemporaryFile(prefix="saveany-ca-", suffix=".pem")  # noqa: SIM115
+    file = tempfile.NamedTemporaryFile(prefix="saveany-ca-", suffix=".pem")  # noqa: SIM115  # closed at the end
     for each in (_system_file(), _Process.ca_file):
         file.write(each.read_bytes() + b"\n" if each else b"")
     file.flush()

@@ -18,9 +18,12 @@ class FileView(Protocol):
     """The part of `view.AccountView` that is needed here."""
 
     @property
-    def world(self) -> World: ...  # noqa: D102
+    def world(self) -> World:
+        """The state of the sandbox."""
+
     @property
-    def account(self) -> SandboxAccount: ...  # noqa: D102
+    def account(self) -> SandboxAccount:
+        """The account that looks at it."""
 
     def file(self, file: StoredFile) -> Any:
         """A `photo` or `document`."""

@@ -55,7 +55,7 @@ def client_options() -> dict[str, Any]:
     redis-py retries a command whose connection failed, for about two seconds. A retried command may run
     twice; all our scripts permit that, because they compare before they write.
     """
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=_CONNECTION_ERRORS)  # type: ignore[arg-type] # OSError is fine
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), 6, supported_errors=_CONNECTION_ERRORS)  # type: ignore[arg-type]  # OSError is fine
     return {
         "retry": retry,
         "retry_on_error": list(_CONNECTION_ERRORS),
@@ -92,7 +92,7 @@ class Db:
     async def do(self, *command: Arg) -> Any:
         """The raw reply to one command: bytes, int, list or None."""
         try:
-            return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+            return await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no types here
         except _ERRORS as e:
             await self._handle(e)
             return await self.do(*command)
@@ -149,7 +149,7 @@ class Db:
     async def info(self, *sections: str) -> dict[str, Any]:
         """The reply to INFO."""
         with mapped_errors():
-            return dict(await self.redis.execute_command("INFO", *sections))  # type: ignore[no-untyped-call]
+            return dict(await self.redis.execute_command("INFO", *sections))  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     async def uptime_seconds(self) -> float:
         """Seconds since the server started."""

@@ -21,39 +21,60 @@ class ProxyTable(Protocol):
     """`[telegram.proxy]`."""
 
     @property
-    def enable(self) -> bool: ...  # noqa: D102
+    def enable(self) -> bool:
+        """Whether Telegram is reached through a proxy of its own."""
+
     @property
-    def url(self) -> str: ...  # noqa: D102
+    def url(self) -> str:
+        """The URL of that proxy."""
 
 
 class AccountTable(Protocol):
     """`[[telegram.accounts]]`."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """The name of the account."""
+
     @property
-    def session(self) -> SecretStr: ...  # noqa: D102
+    def session(self) -> SecretStr:
+        """A session string of Telethon; it may be empty."""
 
 
 class TelegramTable(Protocol):
     """The part of the configuration that this package reads; the model is in `saveany.config`."""
 
     @property
-    def token(self) -> SecretStr: ...  # noqa: D102
+    def token(self) -> SecretStr:
+        """The token of the bot; empty without a bot."""
+
     @property
-    def app_id(self) -> int: ...  # noqa: D102
+    def app_id(self) -> int:
+        """The id of the application at my.telegram.org; 0 if it is not set."""
+
     @property
-    def app_hash(self) -> SecretStr: ...  # noqa: D102
+    def app_hash(self) -> SecretStr:
+        """The hash of the application."""
+
     @property
-    def proxy(self) -> ProxyTable: ...  # noqa: D102
+    def proxy(self) -> ProxyTable:
+        """The table of the proxy."""
+
     @property
-    def user_accounts(self) -> Sequence[AccountTable]: ...  # noqa: D102
+    def user_accounts(self) -> Sequence[AccountTable]:
+        """The user accounts in the configuration."""
+
     @property
-    def dc_id(self) -> int: ...  # noqa: D102
+    def dc_id(self) -> int:
+        """The id of the data center at `dc_address`."""
+
     @property
-    def dc_address(self) -> str: ...  # noqa: D102
+    def dc_address(self) -> str:
+        """Host and port of a test server; empty for the real Telegram."""
+
     @property
-    def dc_public_key(self) -> str: ...  # noqa: D102
+    def dc_public_key(self) -> str:
+        """The test server's RSA key in PEM; empty for Telegram's own keys."""
 
 
 @dataclass(frozen=True, slots=True)

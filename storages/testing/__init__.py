@@ -20,7 +20,7 @@ import pytest
 _THEMES = ("commits", "contents", "folders", "paths", "resume", "takeover")
 pytest.register_assert_rewrite(*(f"{__name__}.{theme}" for theme in _THEMES))  # assertions show their values
 
-from storages.testing.helpers import Open  # noqa: E402
-from storages.testing.suite import StorageSuite  # noqa: E402
+from storages.testing.helpers import Open  # noqa: E402  # after the registration
+from storages.testing.suite import StorageSuite  # noqa: E402  # after the registration
 
 __all__ = ["Open", "StorageSuite"]

@@ -75,7 +75,7 @@ def needs(*capabilities: str) -> Callable[[F], F]:
     """Run the test only for storages with these capabilities; "-name": only for storages without that one."""
 
     def mark(test: F) -> F:
-        test.needs = (*required(test), *capabilities)  # type: ignore[attr-defined]
+        test.needs = (*required(test), *capabilities)  # type: ignore[attr-defined]  # a function has any attributes
         return test
 
     return mark

@@ -27,7 +27,7 @@ from saveany.texts import Text
 MAX_WATCHES = 100
 
 _ARROW = re.compile(r"(?:^|\s)(?:->|→)\s*(?P<path>.*)$", re.DOTALL)
-_TOKEN = re.compile(r'(?:[^\s"“”]|["“”][^"“”]*["“”])+|\S+')
+_WORD = re.compile(r'(?:[^\s"“”]|["“”][^"“”]*["“”])+|\S+')
 _MAX_MESSAGE_ID = 2**31 - 1
 
 
@@ -182,17 +182,17 @@ def _parse(ctx: Context, text: str) -> _WatchArguments:
     if arrow := _ARROW.search(text):
         text = text[: arrow.start()]
         arguments.storage, arguments.folder = _parse_path(ctx, arrow["path"].strip())
-    tokens = iter(_TOKEN.findall(text))
+    words = iter(_WORD.findall(text))
     conditions = []
-    for token in tokens:
-        if token == "from":  # noqa: S105 - a word, not a secret
-            arguments.seen = _parse_start(next(tokens, ""))
-        elif token == "all":  # noqa: S105
+    for word in words:
+        if word == "from":
+            arguments.seen = _parse_start(next(words, ""))
+        elif word == "all":
             arguments.seen = 0
-        elif token.startswith("notify="):
-            arguments.notify = _parse_notify(token.removeprefix("notify="))
+        elif word.startswith("notify="):
+            arguments.notify = _parse_notify(word.removeprefix("notify="))
         else:
-            conditions.append(token)
+            conditions.append(word)
     arguments.filter = parse_filter(" ".join(conditions).removeprefix("msgre:"))
     return arguments
 
