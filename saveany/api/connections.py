@@ -54,7 +54,7 @@ _PER_BODY_BYTE = 8
 _LOG_SECONDS = 10.0
 
 log = get_logger("saveany.api.connections")
-#: uvicorn's warnings about bad requests are dropped; `Connections.note` counts these requests instead.
+#: Drops uvicorn's warnings about bad requests; `Connections.count_refusal` counts these requests instead.
 _quiet = logging.getLogger("uvicorn.error.requests")
 _quiet.setLevel(logging.ERROR)
 
@@ -80,16 +80,15 @@ class Connections(ServerState):
         """`limit` is the maximum number of connections."""
         super().__init__()
         self._limit = limit
-        self._untrusted: dict[
-            str, OrderedDict[HttpConnection, None]
-        ] = {}  # by address; the first is the next to be closed
+        #: Address -> its untrusted connections; the first is the next to be closed.
+        self._untrusted: dict[str, OrderedDict[HttpConnection, None]] = {}
         self._untrusted_count = 0
         self._lingering: OrderedDict[HttpConnection, None] = OrderedDict()
         self._refused: Counter[str] = Counter()  # reasons since the last log line
         self._logged = 0.0
 
-    def enter(self, connection: HttpConnection) -> None:
-        """Register a new connection. If there are too many, close the oldest untrusted one."""
+    def add(self, connection: HttpConnection) -> None:
+        """Add a new connection. If there are too many, close the untrusted one that has been idle longest."""
         same_address = self._untrusted.setdefault(connection.address, OrderedDict())
         same_address[connection] = None
         self._untrusted_count += 1
@@ -101,11 +100,11 @@ class Connections(ServerState):
             largest = max(self._untrusted.values(), key=len)
             next(iter(largest)).refuse(503, "the API has too many connections; try again in a moment")
 
-    def renew(self, connection: HttpConnection) -> None:
-        """An untrusted connection has sent a request: close idle ones before it."""
+    def mark_active(self, connection: HttpConnection) -> None:
+        """Note that an untrusted connection has sent a request: idle ones are closed before it."""
         self._untrusted[connection.address].move_to_end(connection)
 
-    def leave(self, connection: HttpConnection) -> None:
+    def remove_untrusted(self, connection: HttpConnection) -> None:
         """Remove a connection from the untrusted ones, if it is one of them."""
         same_address = self._untrusted.get(connection.address)
         if same_address and connection in same_address:
@@ -120,12 +119,12 @@ class Connections(ServerState):
         if len(self._lingering) > _MAX_LINGERING:
             self._lingering.popitem(last=False)[0].transport.abort()
 
-    def gone(self, connection: HttpConnection) -> None:
-        """Forget a closed connection."""
-        self.leave(connection)
+    def remove(self, connection: HttpConnection) -> None:
+        """Remove a closed connection."""
+        self.remove_untrusted(connection)
         self._lingering.pop(connection, None)
 
-    def note(self, reason: str) -> None:
+    def count_refusal(self, reason: str) -> None:
         """Count a refusal for the next log line."""
         self._refused[reason] += 1
 
@@ -164,7 +163,7 @@ class HttpConnection(HttpToolsProtocol):
         self._receiving = ""  # "head" or "body" of a request; "" between requests
         self._overhead = 0  # bytes received that are not content of a body
         self._unread = 0  # bytes that the client had not read at the last check
-        self._problem: tuple[int, str] | None = None  # found while parsing
+        self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
         self.deadline = time.monotonic() + HEAD_SECONDS
 
     # Life cycle.
@@ -173,7 +172,7 @@ class HttpConnection(HttpToolsProtocol):
         """Register the connection."""
         super().connection_made(transport)
         self.address = _address(self.client[0] if self.client else "")
-        self.server_state.enter(self)
+        self.server_state.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection."""
@@ -181,7 +180,7 @@ class HttpConnection(HttpToolsProtocol):
         self.pipeline.clear()
         _mark_disconnected(self._running)
         self._unset_keepalive_if_required()
-        self.server_state.gone(self)
+        self.server_state.remove(self)
         # These refer back to this connection; without the cycle it is freed at once.
         self._running = None
         self.scope = self.cycle = None  # type: ignore[assignment]  # as before the first request
@@ -190,7 +189,7 @@ class HttpConnection(HttpToolsProtocol):
         """Mark the connection as trusted: the token has come over it."""
         if self._is_untrusted:
             self._is_untrusted = False
-            self.server_state.leave(self)
+            self.server_state.remove_untrusted(self)
 
     @property
     def _responding(self) -> bool:
@@ -204,7 +203,7 @@ class HttpConnection(HttpToolsProtocol):
             self._unread, self.deadline = unread, now + READ_SECONDS  # the client reads slowly
         elif unread or self._refused or self.transport.is_closing():
             if not self._refused:
-                self.server_state.note("a response was not read in time")
+                self.server_state.count_refusal("a response was not read in time")
             self.transport.abort()
         elif self._responding and self._receiving != "body":
             self.deadline = now + HEAD_SECONDS  # the client waits for the response
@@ -215,15 +214,15 @@ class HttpConnection(HttpToolsProtocol):
 
     def refuse(self, status: int, message: str) -> None:
         """Send an error and close the connection."""
-        self.server_state.note(f"{status}: {message}")
-        self.server_state.leave(self)
+        self.server_state.count_refusal(f"{status}: {message}")
+        self.server_state.remove_untrusted(self)
         self._unset_keepalive_if_required()
         self._refused = True
         started = self._responding and self._running is not None and self._running.response_started
         self.pipeline.clear()
         _mark_disconnected(self._running)
         if started or self.transport.get_write_buffer_size():
-            self.transport.abort()  # another response is half sent, so that none can follow
+            self.transport.abort()  # part of another response was sent, so an error cannot follow
             return
         self.transport.write(_refusal(status, message))
         if self.transport.can_write_eof():
@@ -272,7 +271,7 @@ class HttpConnection(HttpToolsProtocol):
         self._overhead = 0
         self.deadline = time.monotonic() + BODY_SECONDS
         if self._is_untrusted:
-            self.server_state.renew(self)
+            self.server_state.mark_active(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
