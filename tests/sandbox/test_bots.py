@@ -46,7 +46,7 @@ def says(text: str) -> Any:
     return lambda message: message.text == text
 
 
-async def test_a_button_is_pressed(anna: Person, robot: Any) -> None:
+async def test_pressing_a_button_reaches_the_bot(anna: Person, robot: Any) -> None:
     await anna.send(BOT, "hello")
     shown = await anna.hears(says("choose"))
     answer = await anna.press(shown, "Right")
@@ -55,7 +55,7 @@ async def test_a_button_is_pressed(anna: Person, robot: Any) -> None:
     assert (changed.id, changed.buttons) == (shown.id, None)  # the edit had no keyboard
 
 
-async def test_a_button_in_a_group(sandbox: Sandbox, anna: Person, robot: Any) -> None:
+async def test_buttons_work_in_groups(sandbox: Sandbox, anna: Person, robot: Any) -> None:
     members = {samples.BOT.id, samples.PERSON.id, samples.USER.id}
     sandbox.world.add_chat(Chat(id=16, title="G", username="thegroup", broadcast=False, members=members))
     await anna.send("thegroup", "@sandbox_bot hello")
@@ -66,7 +66,7 @@ async def test_a_button_in_a_group(sandbox: Sandbox, anna: Person, robot: Any) -
         assert pressed.message == "you said l"
 
 
-async def test_a_press_that_nobody_answers(sandbox: Sandbox, anna: Person) -> None:
+async def test_a_press_that_the_bot_does_not_answer_times_out(sandbox: Sandbox, anna: Person) -> None:
     sandbox.world.callback_timeout = 0.1
     async with bot(sandbox) as client:  # does not listen
         await anna.send(BOT, "hello")
@@ -100,7 +100,7 @@ async def test_a_press_is_answered_once_and_by_its_bot(sandbox: Sandbox, anna: P
             await client(answer(number, 0, message="again"))
 
 
-async def test_who_goes_away_while_waiting_leaves_nothing(sandbox: Sandbox, robot: Any) -> None:
+async def test_a_client_that_disconnects_while_waiting_leaves_no_state(sandbox: Sandbox, robot: Any) -> None:
     async with bot(sandbox) as quiet, person(sandbox) as anna:
         robot.remove_event_handler(robot.list_event_handlers()[1][0])  # presses are not answered
         await anna.send(BOT, "hello")
@@ -124,7 +124,7 @@ async def test_who_goes_away_while_waiting_leaves_nothing(sandbox: Sandbox, robo
         ([tl.KeyboardInlineButton("t", tl.InlineButtonTypeCallback(b"x" * 65))], "ButtonData"),
     ],
 )
-async def test_keyboards_keep_telegrams_rules(
+async def test_invalid_keyboards_are_refused(
     anna: Person, robot: Any, buttons: list[Any], error: str
 ) -> None:
     await anna.send(BOT, "hello")
@@ -139,13 +139,15 @@ async def test_keyboards_keep_telegrams_rules(
     assert error in type(caught.value).__name__
 
 
-async def test_people_have_no_keyboards(anna: Person) -> None:
+async def test_users_cannot_send_keyboards(anna: Person) -> None:
     markup = tl.ReplyInlineMarkup([tl.KeyboardInlineButtonRow([Button.inline("t", b"x")])])
     with pytest.raises(tg.ReplyMarkupInvalidError):
         await anna.client(fn.messages.SendMessageRequest("me", "x", random_id=1, reply_markup=markup))
 
 
-async def test_bots_cannot_begin_and_must_stop(sandbox: Sandbox, anna: Person) -> None:
+async def test_bots_cannot_start_conversations_or_write_to_users_who_blocked_them(
+    sandbox: Sandbox, anna: Person
+) -> None:
     async with bot(sandbox) as client:
         me = samples.PERSON.id
         target = tl.InputPeerUser(me, access.access_hash(sandbox.world.accounts[samples.BOT.id], me))
@@ -165,7 +167,7 @@ async def test_bots_cannot_begin_and_must_stop(sandbox: Sandbox, anna: Person) -
             await anna.client(fn.contacts.BlockRequest("me"))
 
 
-async def test_a_bot_is_told_who_stops_it(sandbox: Sandbox, anna: Person, robot: Any) -> None:
+async def test_a_bot_is_notified_when_a_user_blocks_it(sandbox: Sandbox, anna: Person, robot: Any) -> None:
     stops = asyncio.Queue[Any]()
     robot.add_event_handler(stops.put, events.Raw(tl.UpdateBotStopped))
     state = await robot(fn.updates.GetStateRequest())
@@ -181,7 +183,7 @@ async def test_a_bot_is_told_who_stops_it(sandbox: Sandbox, anna: Person, robot:
     assert [one.id for one in missed.users] == [samples.PERSON.id]
 
 
-async def test_bots_do_not_talk_to_bots(sandbox: Sandbox) -> None:
+async def test_bots_cannot_write_to_bots(sandbox: Sandbox) -> None:
     other = sandbox.world.add_account(
         SandboxAccount(id=7000000002, name="B", username="other_bot", token="7:b")
     )
@@ -232,14 +234,14 @@ async def known(anna: Person, robot: Any) -> int:
         (tl.BotCommand("help", "x"), "english", tg.LangCodeInvalidError),
     ],
 )
-async def test_commands_keep_telegrams_rules(
+async def test_invalid_commands_are_refused(
     robot: Any, command: Any, language: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await robot(fn.bots.SetBotCommandsRequest(tl.BotCommandScopeDefault(), language, [command]))
 
 
-async def test_commands_are_for_bots_and_not_too_many(anna: Person, robot: Any) -> None:
+async def test_only_bots_set_commands_and_their_number_is_limited(anna: Person, robot: Any) -> None:
     many = [tl.BotCommand(f"c{number}", "x") for number in range(101)]
     with pytest.raises(tg.BotCommandsTooMuchError):
         await robot(fn.bots.SetBotCommandsRequest(tl.BotCommandScopeDefault(), "", many))
@@ -247,7 +249,7 @@ async def test_commands_are_for_bots_and_not_too_many(anna: Person, robot: Any) 
         await anna.client(fn.bots.GetBotCommandsRequest(tl.BotCommandScopeDefault(), ""))
 
 
-async def test_a_start_link(anna: Person, robot: Any) -> None:
+async def test_a_start_link_passes_its_parameter(anna: Person, robot: Any) -> None:
     heard = asyncio.Queue[Any]()
     robot.add_event_handler(heard.put, events.NewMessage(pattern="/start"))
     target = await anna.client.get_input_entity(BOT)
@@ -261,7 +263,7 @@ async def test_a_start_link(anna: Person, robot: Any) -> None:
         await anna.client(fn.messages.StartBotRequest("sandbox_user", target, "x"))
 
 
-async def test_typing_and_reading(anna: Person, robot: Any) -> None:
+async def test_typing_notices_and_read_marks_are_accepted(anna: Person, robot: Any) -> None:
     await known(anna, robot)
     async with robot.action(samples.PERSON.id, "document"):
         pass

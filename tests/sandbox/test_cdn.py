@@ -48,7 +48,7 @@ async def redirect(client: Any, offset: int = 0) -> Any:
     return await client(request)
 
 
-async def test_only_clients_that_can_follow_are_sent_there(sandbox: Sandbox) -> None:
+async def test_only_clients_that_support_a_cdn_are_redirected(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         assert isinstance(await redirect(client), tl.upload.File)
         await sandbox.open_cdn(FILE)
@@ -57,7 +57,7 @@ async def test_only_clients_that_can_follow_are_sent_there(sandbox: Sandbox) -> 
         assert len(await part(client, await client.get_messages("channel", ids=126))) == 4096
 
 
-async def test_bytes_and_hashes(sandbox: Sandbox) -> None:
+async def test_the_cdn_serves_encrypted_bytes_and_their_hashes(sandbox: Sandbox) -> None:
     cdn = await sandbox.open_cdn(FILE)
     content = sandbox.world.files[FILE].content
     async with bot(sandbox) as client, at_cdn(sandbox) as there:
@@ -76,7 +76,7 @@ async def test_bytes_and_hashes(sandbox: Sandbox) -> None:
         assert sum(each.limit for each in hashes) == content.size - BLOCK
 
 
-async def test_what_is_refused(sandbox: Sandbox) -> None:
+async def test_invalid_cdn_requests_are_refused(sandbox: Sandbox) -> None:
     cdn = await sandbox.open_cdn(FILE)
     async with bot(sandbox) as client, at_cdn(sandbox) as there:
         token = (await redirect(client)).file_token

@@ -58,7 +58,9 @@ async def test_a_keyboard_is_part_of_a_message(sandbox: Sandbox) -> None:
     ("text", "error"),
     [("", tg.MessageEmptyError), ("   ", tg.MessageEmptyError), ("x" * 4097, tg.MessageTooLongError)],
 )
-async def test_texts_keep_telegrams_limits(client: Any, text: str, error: type[Exception]) -> None:
+async def test_texts_over_telegrams_limits_are_refused(
+    client: Any, text: str, error: type[Exception]
+) -> None:
     sent = await client.send_message("me", "x" * 4096)
     with pytest.raises(error):
         await client(fn.messages.EditMessageRequest("me", sent.id, message=text))
@@ -66,7 +68,7 @@ async def test_texts_keep_telegrams_limits(client: Any, text: str, error: type[E
         await client(fn.messages.SendMessageRequest("me", text, random_id=7))
 
 
-async def test_captions_are_shorter(client: Any) -> None:
+async def test_captions_have_a_lower_limit_than_texts(client: Any) -> None:
     with pytest.raises(tg.MediaCaptionTooLongError):
         await client.send_file("me", named(b"x", "a"), caption="x" * 1025)
     sent = await client.send_file("me", named(b"x", "a"), caption="x" * 1024)
@@ -100,7 +102,7 @@ async def test_only_admins_post(sandbox: Sandbox, client: Any) -> None:
         await client.send_message("readonly", "hello")
 
 
-async def test_deleting_for_oneself(sandbox: Sandbox) -> None:
+async def test_deleting_for_oneself_keeps_the_message_for_others(sandbox: Sandbox) -> None:
     async with person(sandbox) as anna, user(sandbox) as other:
         sent = await anna.send("sandbox_user", "hello")
         await anna.client.delete_messages("sandbox_user", [sent.id], revoke=False)
@@ -141,7 +143,7 @@ async def test_forwards_name_their_authors(sandbox: Sandbox, client: Any) -> Non
         await client.edit_message(saved, "not mine")
 
 
-async def test_what_cannot_be_forwarded(client: Any) -> None:
+async def test_protected_and_missing_messages_cannot_be_forwarded(client: Any) -> None:
     with pytest.raises(tg.ChatForwardsRestrictedError):
         await client.forward_messages("me", 5, "protected")
     with pytest.raises(tg.MessageIdInvalidError):
@@ -156,7 +158,7 @@ async def test_what_cannot_be_forwarded(client: Any) -> None:
             await client(fn.messages.ForwardMessagesRequest(source, ids, target, random_id=numbers))
 
 
-async def test_albums_are_of_one_kind(client: Any) -> None:
+async def test_albums_do_not_mix_kinds_of_media(client: Any) -> None:
     post = await client.get_messages("channel", ids=[123, 130])
     media = [
         tl.InputSingleMedia(kind, "", random_id=number)
@@ -195,7 +197,7 @@ async def test_a_user_searches_documents(client: Any) -> None:
         ("https://example.org/@name/#part", ["Url https://example.org/@name/#part"]),
     ],
 )
-def test_what_is_found_in_texts(text: str, found: list[str]) -> None:
+def test_entities_are_found_in_texts(text: str, found: list[str]) -> None:
     _, entities = texts.received(text, None)
     named = [f"{type(e).__name__.removeprefix('MessageEntity')} {entity_text(text, e)}" for e in entities]
     assert named == found
@@ -209,7 +211,7 @@ def test_entities_stay_inside_the_text(text: str, offset: int, length: int) -> N
     assert all(0 <= e.offset < e.offset + e.length <= units for e in entities)
 
 
-def test_what_the_sender_marked_stays() -> None:
+def test_entities_of_the_sender_are_kept() -> None:
     link = tl.MessageEntityTextUrl(2, 4, "https://example.org")
     trimmed, entities = texts.received("  here @somebody ", [link])
     assert (trimmed, entity_text(trimmed, entities[0]), entities[0].url) == (

@@ -9,7 +9,7 @@ import pytest
 from saveany.sandbox.chat import typed_lines
 
 
-async def test_what_is_typed_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_input_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "script"
     file.write_text("/help\nhttps://t.me/channel/123\n")
     with file.open() as lines:

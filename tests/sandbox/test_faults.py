@@ -36,7 +36,7 @@ async def test_delay_only_of_chosen_calls(sandbox: Sandbox) -> None:
         await first
 
 
-async def test_rate_is_per_connection(sandbox: Sandbox) -> None:
+async def test_a_rate_limit_applies_to_each_connection(sandbox: Sandbox) -> None:
     async with bot(sandbox) as one, user(sandbox) as two:
         message = await one.get_messages("channel", ids=127)
         other = await two.get_messages("channel", ids=127)
@@ -46,7 +46,7 @@ async def test_rate_is_per_connection(sandbox: Sandbox) -> None:
         assert 0.26 <= elapsed_since(start) < 0.5  # side by side, not one after the other
 
 
-async def test_total_rate_is_shared_by_connections(sandbox: Sandbox) -> None:
+async def test_a_total_rate_limit_is_shared_by_all_connections(sandbox: Sandbox) -> None:
     async with bot(sandbox) as one, user(sandbox) as two:
         message = await one.get_messages("channel", ids=128)
         other = await two.get_messages("channel", ids=128)
@@ -77,7 +77,7 @@ async def test_flood_wait_every_third_request(sandbox: Sandbox) -> None:
         ("error=400:CHANNEL_PRIVATE", errors.ChannelPrivateError),
     ],
 )
-async def test_refusals(fault: str, error: Any, sandbox: Sandbox) -> None:
+async def test_a_refuse_fault_returns_the_chosen_error(fault: str, error: Any, sandbox: Sandbox) -> None:
     async with bot(sandbox, request_retries=1) as client:
         message = await client.get_messages("channel", ids=125)
         sandbox.faults.add(f"{fault},count=1")
@@ -86,7 +86,7 @@ async def test_refusals(fault: str, error: Any, sandbox: Sandbox) -> None:
         assert len(await part(client, message)) == 4096
 
 
-async def test_frozen_account_may_do_little(sandbox: Sandbox) -> None:
+async def test_a_frozen_account_is_refused_most_requests(sandbox: Sandbox) -> None:
     sandbox.faults.add(f"frozen,account={samples.USER.id}")
     async with user(sandbox) as frozen, bot(sandbox) as other:
         assert (await frozen.get_me()).id == samples.USER.id
@@ -97,7 +97,7 @@ async def test_frozen_account_may_do_little(sandbox: Sandbox) -> None:
             await frozen(fn.channels.GetChannelsRequest([await other.get_input_entity(message.peer_id)]))
 
 
-async def test_references_expire_after_some_bytes(sandbox: Sandbox) -> None:
+async def test_file_references_expire_after_the_chosen_number_of_bytes(sandbox: Sandbox) -> None:
     fault = sandbox.faults.add("expire,after=600000,file=1004,count=2")
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=126)
@@ -107,7 +107,7 @@ async def test_references_expire_after_some_bytes(sandbox: Sandbox) -> None:
         assert sandbox.counters.requests(method="channels.getMessages") == 2  # it was read again
 
 
-async def test_short_part(sandbox: Sandbox) -> None:
+async def test_a_part_can_be_cut_short(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=125)
         whole = await part(client, message)
@@ -116,7 +116,7 @@ async def test_short_part(sandbox: Sandbox) -> None:
         assert await part(client, message) == whole
 
 
-async def test_corrupt_envelope(sandbox: Sandbox) -> None:
+async def test_an_envelope_can_be_corrupted(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.send(GET_CONFIG)
         await raw.receive()
@@ -129,7 +129,7 @@ async def test_corrupt_envelope(sandbox: Sandbox) -> None:
         assert (await raw.receive()).error is None
 
 
-async def test_drop_and_reconnect(sandbox: Sandbox) -> None:
+async def test_a_dropped_client_can_reconnect(sandbox: Sandbox) -> None:
     fault = sandbox.faults.add("drop,after=500000,file=1004,count=1")
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=126)
@@ -140,7 +140,7 @@ async def test_drop_and_reconnect(sandbox: Sandbox) -> None:
         assert set(sandbox.counters.by("connection")) > before
 
 
-async def test_silence_of_one_connection(sandbox: Sandbox) -> None:
+async def test_one_connection_can_fall_silent(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as deaf, Raw(sandbox) as other:
         sandbox.faults.add("silent,method=help.getConfig,count=1")
         deaf.send(GET_CONFIG)
@@ -182,13 +182,13 @@ async def test_key_from_two_addresses_is_dead(sandbox: Sandbox) -> None:
             await same_host(fn.updates.GetStateRequest())
 
 
-async def test_two_addresses_are_fine_unless_asked_for(sandbox: Sandbox) -> None:
+async def test_a_key_works_from_two_addresses_by_default(sandbox: Sandbox) -> None:
     async with user(sandbox) as client, user(sandbox, local_addr="127.0.0.2") as other:
         assert await client.get_me()
         assert await other.get_me()
 
 
-async def test_message_deleted_meanwhile(sandbox: Sandbox) -> None:
+async def test_a_message_can_be_deleted_during_a_download(sandbox: Sandbox) -> None:
     sandbox.faults.add("delete,after=4096,file=1003")
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=125)
@@ -198,7 +198,7 @@ async def test_message_deleted_meanwhile(sandbox: Sandbox) -> None:
         assert await client.get_messages("channel", ids=125) is None
 
 
-async def test_message_edited_meanwhile(sandbox: Sandbox) -> None:
+async def test_a_message_can_be_edited_during_a_download(sandbox: Sandbox) -> None:
     sandbox.faults.add("edit=1004,after=4096,file=1003")
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=125)
@@ -210,7 +210,7 @@ async def test_message_edited_meanwhile(sandbox: Sandbox) -> None:
         assert edited.edit_date
 
 
-async def test_faults_can_be_taken_away(sandbox: Sandbox) -> None:
+async def test_faults_can_be_removed(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=125)
         fault = sandbox.faults.add(Fault(kind="timeout", method="upload.getFile"))
@@ -220,7 +220,7 @@ async def test_faults_can_be_taken_away(sandbox: Sandbox) -> None:
         assert len(await part(client, message)) == 4096
 
 
-async def test_counters(sandbox: Sandbox) -> None:
+async def test_requests_are_counted(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client, user(sandbox) as other:
         message = await client.get_messages("channel", ids=126)
         await client.download_media(message, bytes)
@@ -246,7 +246,7 @@ async def test_counters(sandbox: Sandbox) -> None:
         ("error=400:A_B,connection=2,count=3,after=9", {"connection": 2, "count": 3, "after": 9}),
     ],
 )
-def test_fault_text(text: str, fields: dict[str, Any]) -> None:
+def test_a_fault_is_parsed_and_printed_in_the_same_form(text: str, fields: dict[str, Any]) -> None:
     fault = Fault.parse(text)
     assert {name: getattr(fault, name) for name in fields} == fields
 
@@ -267,12 +267,12 @@ def test_fault_text(text: str, fields: dict[str, Any]) -> None:
         "drop,every=0",
     ],
 )
-def test_fault_text_that_means_nothing(text: str) -> None:
+def test_invalid_faults_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Fault.parse(text)
 
 
-def test_every_kind_is_described() -> None:
+def test_every_kind_of_fault_is_documented() -> None:
     text = faults.__doc__ or ""
     assert all(f"\n    {kind} " in text for kind in KINDS)
 
@@ -289,5 +289,5 @@ def test_every_kind_is_described() -> None:
         ({"file": 9}, False),
     ],
 )
-def test_selectors(selector: dict[str, Any], fits: bool) -> None:
+def test_selectors_choose_the_requests_of_a_fault(selector: dict[str, Any], fits: bool) -> None:
     assert Fault(**{"kind": "drop", **selector}).matches(Call("a.b", 1, 2, 3)) is fits

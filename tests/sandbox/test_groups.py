@@ -45,7 +45,7 @@ def says(text: str) -> Any:
     return lambda message: message.text == text
 
 
-async def test_members_hear_each_other_and_answer(anna: Person, bert: Person) -> None:
+async def test_members_receive_messages_and_replies_of_each_other(anna: Person, bert: Person) -> None:
     await anna.send("me", "a note")  # so that ids differ
     question = await anna.send(GROUP, "who?")
     got = await bert.hears(says("who?"))
@@ -58,7 +58,9 @@ async def test_members_hear_each_other_and_answer(anna: Person, bert: Person) ->
     assert (await bert.client.get_entity(-GROUP.chat_id)).title == "Few"
 
 
-async def test_a_bot_hears_only_what_is_meant_for_it(anna: Person, bert: Person, robot: Person) -> None:
+async def test_a_bot_receives_only_messages_addressed_to_it(
+    anna: Person, bert: Person, robot: Person
+) -> None:
     await anna.send(GROUP, "secret")
     await anna.send(GROUP, "@sandbox_bot hi")
     got = await robot.hears(says("@sandbox_bot hi"))
@@ -70,7 +72,7 @@ async def test_a_bot_hears_only_what_is_meant_for_it(anna: Person, bert: Person,
     assert robot.heard[-1].reply_to_msg_id == answer.id
 
 
-async def test_buttons_edits_and_deletions_reach_everybody(
+async def test_buttons_edits_and_deletions_reach_every_member(
     sandbox: Sandbox, anna: Person, bert: Person, robot: Person
 ) -> None:
     async def pressed(event: Any) -> None:
@@ -90,7 +92,7 @@ async def test_buttons_edits_and_deletions_reach_everybody(
     assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [oops.id]
 
 
-async def test_files(anna: Person, bert: Person) -> None:
+async def test_files_are_sent_and_downloaded(anna: Person, bert: Person) -> None:
     await anna.send(GROUP, named(b"data", "a.bin"))
     got = await bert.hears(lambda message: message.file)
     assert await bert.client.download_media(got, bytes) == b"data"
@@ -98,7 +100,7 @@ async def test_files(anna: Person, bert: Person) -> None:
     assert read.file.name == "a.bin"
 
 
-async def test_strangers_are_outside(sandbox: Sandbox, group: Group, anna: Person) -> None:
+async def test_users_who_are_not_members_have_no_access(sandbox: Sandbox, group: Group, anna: Person) -> None:
     group.members.discard(samples.PERSON.id)
     for request in (
         fn.messages.GetHistoryRequest(GROUP, 0, None, 0, 10, 0, 0, 0),

@@ -50,7 +50,7 @@ async def test_session_string_is_logged_in(sandbox: Sandbox) -> None:
         assert (await client.get_me()).username == "sandbox_user"
 
 
-async def test_session_of_an_account_that_a_test_adds(sandbox: Sandbox) -> None:
+async def test_a_new_account_gets_a_usable_session(sandbox: Sandbox) -> None:
     other = sandbox.world.add_account(SandboxAccount(id=42, name="Other", phone="+9996620042"))
     sandbox.world.add_chat(Chat(id=1800000001, title="Theirs", members={other.id}))
     async with telethon(sandbox, sandbox.session(other.id)) as client:
@@ -58,7 +58,7 @@ async def test_session_of_an_account_that_a_test_adds(sandbox: Sandbox) -> None:
         assert [dialog.title for dialog in await client.get_dialogs()] == ["Theirs"]
 
 
-async def test_saved_session_goes_on(sandbox: Sandbox) -> None:
+async def test_a_saved_session_is_usable_again(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         saved = StringSession.save(client.session)
     async with telethon(sandbox, saved) as again:
@@ -91,7 +91,7 @@ async def test_unknown_phone_and_foreign_code_hash_are_refused(sandbox: Sandbox)
 
 
 @pytest.mark.parametrize("how", ["bot", "user"])
-async def test_login_at_the_wrong_data_center_is_sent_home(how: str, sandbox: Sandbox) -> None:
+async def test_login_at_the_wrong_data_center_is_migrated(how: str, sandbox: Sandbox) -> None:
     async with telethon(sandbox, dc=4) as client:
         if how == "bot":
             await client.sign_in(bot_token=sandbox.bot_token)
@@ -102,7 +102,7 @@ async def test_login_at_the_wrong_data_center_is_sent_home(how: str, sandbox: Sa
         assert await client.is_user_authorized()
 
 
-async def test_exported_authorization_is_good_for_one_account_and_place(sandbox: Sandbox) -> None:
+async def test_an_exported_authorization_is_valid_for_one_account_and_data_center(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         with pytest.raises(errors.DcIdInvalidError):
             await client(fn.auth.ExportAuthorizationRequest(sandbox.dc_id))
@@ -115,11 +115,11 @@ async def test_exported_authorization_is_good_for_one_account_and_place(sandbox:
             assert result.user.username == "sandbox_user"
 
 
-def test_public_key_file_holds_the_public_key(sandbox: Sandbox) -> None:
+def test_public_key_file_contains_the_public_key(sandbox: Sandbox) -> None:
     assert sandbox.public_key_file.read_text() == sandbox.public_key
 
 
-async def test_two_step_verification(sandbox: Sandbox) -> None:
+async def test_a_password_is_required_with_two_step_verification(sandbox: Sandbox) -> None:
     sandbox.world.accounts[samples.USER.id].password = "correct horse"
     async with telethon(sandbox) as client:
         await client.send_code_request(sandbox.phone)
@@ -132,7 +132,7 @@ async def test_two_step_verification(sandbox: Sandbox) -> None:
         assert (me.username, await client.is_user_authorized()) == ("sandbox_user", True)
 
 
-async def test_a_proof_of_the_password_is_good_once(sandbox: Sandbox) -> None:
+async def test_a_password_proof_is_valid_once(sandbox: Sandbox) -> None:
     sandbox.world.accounts[samples.USER.id].password = "correct horse"
     async with user(sandbox) as client:
         question = await client(fn.account.GetPasswordRequest())
@@ -193,7 +193,7 @@ async def test_login_by_qr_code_and_password(sandbox: Sandbox) -> None:
         assert (await client.sign_in(password="correct horse")).username == "sandbox_user"
 
 
-async def test_qr_codes_expire_and_are_not_guessed(sandbox: Sandbox) -> None:
+async def test_qr_codes_expire_and_unknown_codes_are_refused(sandbox: Sandbox) -> None:
     sandbox.world.token_lifetime = 0
     async with telethon(sandbox) as client, user(sandbox) as phone:
         token = (await client(fn.auth.ExportLoginTokenRequest(1, "hash", []))).token

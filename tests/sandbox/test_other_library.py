@@ -86,7 +86,7 @@ async def test_sends_a_file(sandbox: Sandbox, tmp_path: Path) -> None:
         assert await user.download_media(received, file=bytes) == data
 
 
-async def test_hears_messages_also_in_a_new_session(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_receives_messages_also_in_a_new_session(sandbox: Sandbox, tmp_path: Path) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     async def hear(_: Any, message: Any) -> None:
@@ -103,7 +103,7 @@ async def test_hears_messages_also_in_a_new_session(sandbox: Sandbox, tmp_path: 
         assert await heard.get() == "two"
 
 
-async def test_dead_login_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_revoked_login_is_reported(sandbox: Sandbox, tmp_path: Path) -> None:
     async with client(sandbox, tmp_path) as bot:
         sandbox.faults.add(f"revoke,account={samples.BOT.id},count=1")
         with pytest.raises(AuthKeyUnregistered):

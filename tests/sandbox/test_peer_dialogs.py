@@ -20,7 +20,7 @@ def tops(answer: Any) -> dict[int, int]:
     return {dialog.peer.channel_id: dialog.top_message for dialog in answer.dialogs}
 
 
-async def test_tops_and_what_belongs_to_them(sandbox: Sandbox) -> None:
+async def test_the_newest_messages_come_with_their_chats_and_users(sandbox: Sandbox) -> None:
     private = sandbox.world.chats[samples.PRIVATE]
     async with user(sandbox) as client:
         await client.get_dialogs()
@@ -35,7 +35,7 @@ async def test_tops_and_what_belongs_to_them(sandbox: Sandbox) -> None:
         assert tops(await client(of(*peers))) == {samples.CHANNEL: 142, samples.PRIVATE: 6}
 
 
-async def test_one_that_may_not_be_seen_spoils_all(sandbox: Sandbox) -> None:
+async def test_one_inaccessible_chat_fails_the_whole_request(sandbox: Sandbox) -> None:
     private = sandbox.world.chats[samples.PRIVATE]
     async with user(sandbox) as client:
         await client.get_dialogs()
@@ -48,7 +48,7 @@ async def test_one_that_may_not_be_seen_spoils_all(sandbox: Sandbox) -> None:
                 await client(of(known, hidden))
 
 
-async def test_at_least_one_and_at_most_a_hundred(sandbox: Sandbox) -> None:
+async def test_one_to_a_hundred_chats_can_be_requested(sandbox: Sandbox) -> None:
     for number in range(101):
         sandbox.world.add_chat(Chat(id=1700000000 + number, title=f"{number}", members={samples.USER.id}))
     async with user(sandbox) as client:

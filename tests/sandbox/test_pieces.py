@@ -31,17 +31,17 @@ WHOLE = ContentStream(7, 100_003).read(0, 200_000)
 
 
 @given(st.integers(0, 101_000), st.integers(0, 101_000))
-def test_any_part_of_a_stream_is_that_part(offset: int, length: int) -> None:
+def test_any_slice_of_a_stream_equals_the_slice_of_its_bytes(offset: int, length: int) -> None:
     assert ContentStream(7, 100_003).read(offset, length) == WHOLE[offset : offset + length]
 
 
 @given(st.integers(0, 8), st.integers(0, 8))
-def test_literal_and_stream_agree_on_ends(offset: int, length: int) -> None:
+def test_literals_and_streams_treat_ends_alike(offset: int, length: int) -> None:
     assert LiteralContent(WHOLE[:5]).read(offset, length) == ContentStream(7, 5).read(offset, length)
 
 
 @given(st.integers(1, 40), st.binary(max_size=200), st.integers(0, 210), st.integers(0, 210))
-def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int, length: int) -> None:
+def test_any_slice_of_an_uploaded_file_is_correct(each: int, data: bytes, offset: int, length: int) -> None:
     store = ContentStore()
     parts = UploadedParts(store)
     for number, start in enumerate(range(0, len(data) or 1, each)):
@@ -53,7 +53,7 @@ def test_any_part_of_what_was_sent_in_parts(each: int, data: bytes, offset: int,
     store.close()
 
 
-def test_streams_differ_and_long_reads_work() -> None:
+def test_streams_differ_and_can_be_read_at_length() -> None:
     assert len(WHOLE) == 100_003
     assert ContentStream(7, 64).read(0, 64) != ContentStream(8, 64).read(0, 64)
     long = ContentStream(7, 5 * MIB).read(3, 4 * MIB)
@@ -72,7 +72,7 @@ def test_pdf_table_points_at_its_objects() -> None:
     assert b"(Hello) Tj" in data
 
 
-def test_jpeg_holds_the_gradient_it_should() -> None:
+def test_the_jpeg_contains_the_expected_gradient() -> None:
     data = jpeg(37, 20, 100)
     assert (data[:2], data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
     frame = data.index(b"\xff\xc0")
@@ -112,7 +112,7 @@ def packets(kind: Any, payloads: list[bytes]) -> bytes:
     ("kind", "mark"),
     [(transport.Abridged, b"\xef"), (transport.Intermediate, b"\xee" * 4), (transport.Full, b"")],
 )
-async def test_frames_of_all_sizes_come_out_as_they_went_in(kind: Any, mark: bytes) -> None:
+async def test_frames_of_all_sizes_survive_a_round_trip(kind: Any, mark: bytes) -> None:
     payloads = [bytes([n % 251]) * (4 * n) for n in (1, 2, 125, 126, 127, 128, 1000, 300_000)]
     accepted = await transport.accept(reader(mark + packets(kind, payloads)))
     assert isinstance(accepted, kind)
@@ -120,7 +120,7 @@ async def test_frames_of_all_sizes_come_out_as_they_went_in(kind: Any, mark: byt
 
 
 @pytest.mark.parametrize("damage", ["sequence", "checksum", "length"])
-async def test_full_transport_notices(damage: str) -> None:
+async def test_the_full_transport_detects_damage(damage: str) -> None:
     good = packets(transport.Full, [b"abcd" * 8])
     body = bytearray(packets(transport.Full, [b"abcd" * 8, b"abcd" * 8])[len(good) :])
     if damage == "checksum":
@@ -148,7 +148,7 @@ def test_method_names(request_: Any, name: str) -> None:
     assert method_name(request_) == name
 
 
-def test_world_knows_its_holders_and_edits() -> None:
+def test_the_world_finds_messages_by_file_and_records_edits() -> None:
     world = World()
     file = world.add_file(StoredFile(id=1, content=ContentStream(1, 9), name="a"))
     text = world.add_file(StoredFile(id=2, content=LiteralContent(b"words")))
@@ -170,7 +170,7 @@ def test_world_knows_its_holders_and_edits() -> None:
     st.integers(-10, 10),
     st.integers(1, 20),
 )
-def test_pages_are_windows_on_the_list(ids: set[int], offset: int, shift: int, limit: int) -> None:
+def test_pages_are_slices_of_the_list(ids: set[int], offset: int, shift: int, limit: int) -> None:
     newest = [StoredMessage(id=id_) for id_ in sorted(ids, reverse=True)]
     request = fn.messages.GetHistoryRequest(None, offset, None, shift, limit, 0, 0, 0)
     found = [message.id for message in page(newest, request)]

@@ -91,7 +91,7 @@ async def test_current_key_exchange(
 
 
 @pytest.mark.parametrize("stripped", [True, False])
-def test_keys_with_a_leading_zero_are_known_in_both_forms(stripped: bool) -> None:
+def test_keys_with_a_leading_zero_are_recognized_in_both_forms(stripped: bool) -> None:
     private = generate_private_key(public_exponent=65537, key_size=2048)
     kept: list[bytes] = []
     exchange = handshake.Handshake(private, 2, kept.append)
@@ -120,7 +120,9 @@ async def test_wrong_clock_is_corrected(offset: int, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("seconds", "low_bits", "code"), [(-301, 0, 16), (-290, 0, 0), (20, 0, 0), (31, 0, 17), (0, 1, 18)]
 )
-async def test_message_ids_out_of_time(seconds: int, low_bits: int, code: int, sandbox: Sandbox) -> None:
+async def test_message_ids_far_from_the_current_time_are_refused(
+    seconds: int, low_bits: int, code: int, sandbox: Sandbox
+) -> None:
     async with Raw(sandbox) as raw:
         number = (int(time.time()) + seconds) << 32 | low_bits
         raw.state._get_new_msg_id = lambda: number
@@ -151,7 +153,7 @@ async def test_session_is_announced_after_a_stale_salt_too(sandbox: Sandbox) -> 
         assert [type(await raw.receive()) for _ in range(2)] == [tl.NewSessionCreated, tl.Pong]
 
 
-async def test_salt_changes(sandbox: Sandbox) -> None:
+async def test_a_changed_salt_is_announced(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.send(bytes(fn.GetFutureSaltsRequest(1)))
         assert isinstance(await raw.receive(), tl.NewSessionCreated)
@@ -171,7 +173,7 @@ async def test_salt_changes(sandbox: Sandbox) -> None:
             assert await client.get_me()
 
 
-async def test_new_session_in_the_middle(sandbox: Sandbox) -> None:
+async def test_a_connection_can_begin_a_new_session(sandbox: Sandbox) -> None:
     sandbox.faults.add("session,method=updates.getState,count=1")
     async with Raw(sandbox) as raw:
         raw.send(PING)
@@ -201,7 +203,7 @@ async def test_nothing_is_pushed_in_a_new_session_until_the_client_asks(sandbox:
         await other.hears(lambda message: message.text == "third")
 
 
-async def test_short_answers_come_in_one_container(sandbox: Sandbox) -> None:
+async def test_short_replies_are_sent_in_one_container(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.send(PING, GET_STATE)
         packet = raw.state.decrypt_message_data(await raw.packet())
@@ -212,7 +214,7 @@ async def test_short_answers_come_in_one_container(sandbox: Sandbox) -> None:
         assert all(one.msg_id < packet.msg_id for one in inside)
 
 
-async def test_what_is_answered_later_is_acknowledged(sandbox: Sandbox) -> None:
+async def test_requests_with_late_replies_are_acknowledged(sandbox: Sandbox) -> None:
     sandbox.faults.add("delay=0.01,method=updates.getState")
     async with Raw(sandbox) as raw:
         _, state = raw.send(PING, GET_STATE)
@@ -221,7 +223,7 @@ async def test_what_is_answered_later_is_acknowledged(sandbox: Sandbox) -> None:
         assert answers[2].msg_ids == [state]
 
 
-async def test_container_with_compressed_and_wrapped_requests(sandbox: Sandbox) -> None:
+async def test_containers_may_hold_compressed_and_wrapped_requests(sandbox: Sandbox) -> None:
     config = fn.InvokeWithLayerRequest(229, fn.InvokeWithoutUpdatesRequest(fn.help.GetConfigRequest()))
     async with Raw(sandbox) as raw:
         ids = raw.send(PING, bytes(GzipPacked(GET_STATE)), bytes(config), bytes(tl.MsgsAck([1])))
@@ -231,7 +233,7 @@ async def test_container_with_compressed_and_wrapped_requests(sandbox: Sandbox) 
         assert len(gzip.compress(answers[3].body)) < len(answers[3].body)  # so it came compressed
 
 
-async def test_unknown_constructor_is_answered(sandbox: Sandbox) -> None:
+async def test_an_unknown_constructor_gets_an_error_reply(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.send(struct.pack("<II", 0xDEADBEEF, 0))
         answers = [await raw.receive(), await raw.receive()]
@@ -243,7 +245,7 @@ async def test_unknown_constructor_is_answered(sandbox: Sandbox) -> None:
         assert (await raw.receive()).error is None
 
 
-async def test_unknown_key_is_told(sandbox: Sandbox) -> None:
+async def test_an_unknown_key_gets_a_transport_error(sandbox: Sandbox) -> None:
     async with Raw(sandbox) as raw:
         raw.state.auth_key = AuthKey(secrets.token_bytes(256))
         raw.send(PING)

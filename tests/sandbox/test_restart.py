@@ -30,7 +30,7 @@ async def test_a_port_that_another_program_has_taken_since_is_replaced(tmp_path:
         assert not (await client.get_me()).bot
 
 
-async def test_clients_go_on_after_a_restart(tmp_path: Path) -> None:
+async def test_clients_continue_after_a_restart(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as first:
         addresses, session, key = first.addresses, first.user_session, first.public_key
         async with telethon(first) as client:
@@ -64,7 +64,7 @@ async def test_connected_client_survives_a_restart(tmp_path: Path) -> None:
         await client.disconnect()
 
 
-async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
+async def test_message_numbers_continue_after_a_restart(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as first, user(first) as client:
         before = await client.send_message("me", "note")
         state = await client(fn.updates.GetStateRequest())
@@ -88,14 +88,14 @@ async def test_revoked_session_stays_revoked_after_a_restart(tmp_path: Path) -> 
                 pass
 
 
-async def test_without_state_nothing_is_left(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_without_a_state_folder_nothing_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     async with Sandbox() as other:
         folder = other.public_key_file.parent
         assert other.user_session != sandbox.user_session
     assert not folder.exists()
 
 
-async def test_keys_are_for_the_owner_only(tmp_path: Path) -> None:
+async def test_key_files_are_readable_by_the_owner_only(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as sandbox:
         assert sandbox.user_session
         modes = file_modes(tmp_path)
@@ -125,7 +125,7 @@ async def first_line(running: asyncio.subprocess.Process) -> Any:
     return json.loads(await running.stdout.readline())
 
 
-async def test_process_says_how_to_act_as_a_person() -> None:
+async def test_the_process_prints_how_to_log_in_as_a_user() -> None:
     async with process() as running:
         assert running.stdout is not None
         said = (await running.stdout.readuntil(b'"/start")')).decode()
@@ -143,7 +143,7 @@ async def test_process_says_how_to_act_as_a_person() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_process_says_all_and_ends_cleanly(number: int, tmp_path: Path) -> None:
+async def test_the_process_prints_its_settings_and_ends_cleanly(number: int, tmp_path: Path) -> None:
     async with process("--json", "--state", str(tmp_path), "--fault", "flood_wait=9,file=1003") as running:
         facts = await first_line(running)
         told = facts["telegram"]
@@ -158,7 +158,7 @@ async def test_process_says_all_and_ends_cleanly(number: int, tmp_path: Path) ->
         assert await running.wait() == 0
 
 
-async def test_killed_process_comes_back_at_the_same_place(tmp_path: Path) -> None:
+async def test_a_killed_process_restarts_on_the_same_port(tmp_path: Path) -> None:
     async with process("--json", "--state", str(tmp_path)) as running:
         before = (await first_line(running))["telegram"]
         running.kill()

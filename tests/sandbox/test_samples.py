@@ -48,7 +48,7 @@ def facts(file: SampleFile) -> Facts:
 
 
 @pytest.mark.parametrize("account", [bot, user])
-async def test_samples_are_what_they_say(account: Any, sandbox: Sandbox) -> None:
+async def test_samples_match_their_descriptions(account: Any, sandbox: Sandbox) -> None:
     async with account(sandbox) as client:
         if account is user:
             await client.get_dialogs()  # from them a user has the access hashes of its private chats
@@ -58,7 +58,7 @@ async def test_samples_are_what_they_say(account: Any, sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("file", samples._files(2, 4), ids=lambda file: str(file.id))
-def test_hash_constants(file: Any) -> None:
+def test_hash_constants_are_correct(file: Any) -> None:
     assert sha256(file.content) == samples.SHA256[file.id]
 
 
@@ -99,7 +99,7 @@ async def test_comments_are_in_the_discussion_group(sandbox: Sandbox) -> None:
         assert root.fwd_from.channel_post == 123
 
 
-async def test_protection_is_said_but_bytes_are_served(sandbox: Sandbox) -> None:
+async def test_protected_messages_are_marked_and_their_bytes_served(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         assert (await client.get_entity("protected")).noforwards
         assert not (await client.get_entity("channel")).noforwards
@@ -116,7 +116,7 @@ async def test_photo_sizes_differ_and_the_largest_is_the_sample(sandbox: Sandbox
         assert small[:3] == large[:3] == b"\xff\xd8\xff"
 
 
-async def test_kinds_of_nameless_media(sandbox: Sandbox) -> None:
+async def test_media_without_names_have_the_expected_kinds(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         voice, video, sticker = await client.get_messages("channel", ids=[141, 142, 143])
         assert voice.voice

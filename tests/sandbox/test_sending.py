@@ -35,7 +35,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[Any]:
 
 @pytest.mark.parametrize("data", [b"x", SMALL, BIG], ids=["byte", "small", "big"])
 @pytest.mark.parametrize("which", [bot, user])
-async def test_a_file_comes_back_as_it_was(sandbox: Sandbox, which: Any, data: bytes) -> None:
+async def test_an_uploaded_file_is_downloaded_unchanged(sandbox: Sandbox, which: Any, data: bytes) -> None:
     async with which(sandbox) as client:
         chat = await client.get_input_entity("inbox")
         sent = await client.send_file(chat, named(data, "my file.bin"), caption="words", force_document=True)
@@ -44,7 +44,7 @@ async def test_a_file_comes_back_as_it_was(sandbox: Sandbox, which: Any, data: b
         assert await client.download_media(read, bytes) == data
 
 
-async def test_saved_messages(client: Any) -> None:
+async def test_files_can_be_sent_to_saved_messages(client: Any) -> None:
     sent = await client.send_file("me", named(SMALL, "a.bin"), force_document=True)
     (read,) = await client.get_messages("me", ids=[sent.id])
     assert await client.download_media(read, bytes) == SMALL
@@ -52,7 +52,7 @@ async def test_saved_messages(client: Any) -> None:
     assert await client.get_messages("me", ids=[sent.id]) == [None]
 
 
-async def test_an_album(sandbox: Sandbox, client: Any) -> None:
+async def test_files_can_be_sent_as_an_album(sandbox: Sandbox, client: Any) -> None:
     chat = await client.get_input_entity("inbox")
     files = [named(SMALL + bytes([n]), f"{n}.bin") for n in range(4)]
     sent = await client.send_file(chat, files, caption=["one", "", "", "four"], force_document=True)
@@ -62,14 +62,14 @@ async def test_an_album(sandbox: Sandbox, client: Any) -> None:
     assert [message.file.name for message in read] == [f"{n}.bin" for n in range(4)]
 
 
-async def test_a_topic(client: Any) -> None:
+async def test_files_can_be_sent_to_a_topic(client: Any) -> None:
     forum = await client.get_input_entity("sandboxforum")
     sent = await client.send_file(forum, named(SMALL, "a.bin"), reply_to=10, force_document=True)
     (read,) = await client.get_messages(forum, ids=[sent.id])
     assert (read.reply_to.reply_to_msg_id, read.reply_to.forum_topic) == (10, True)
 
 
-async def test_nothing_is_sent_twice(inbox: Chat, client: Any) -> None:
+async def test_a_repeated_random_id_sends_nothing_twice(inbox: Chat, client: Any) -> None:
     chat = await client.get_input_entity("inbox")
     before = len(inbox.messages)
     for _ in range(2):
@@ -94,7 +94,7 @@ async def test_nothing_is_sent_twice(inbox: Chat, client: Any) -> None:
         ({0: b"x"}, tl.InputFile(8, 1, "a", ""), tg.FilePart0MissingError),
     ],
 )
-async def test_what_is_not_whole_is_refused(
+async def test_incomplete_uploads_are_refused(
     client: Any, parts: dict[int, bytes], file: Any, error: type[Exception]
 ) -> None:
     chat = await client.get_input_entity("inbox")
@@ -116,24 +116,24 @@ async def test_what_is_not_whole_is_refused(
         (fn.upload.SaveBigFilePartRequest(1, 0, 9999, b"x"), "FileParts"),
     ],
 )
-async def test_parts_keep_telegrams_rules(client: Any, request_: Any, error: str) -> None:
+async def test_invalid_parts_are_refused(client: Any, request_: Any, error: str) -> None:
     with pytest.raises(tg.RPCError) as caught:
         await client(request_)
     assert error in type(caught.value).__name__
 
 
-async def test_only_members_write(sandbox: Sandbox, client: Any) -> None:
+async def test_only_members_can_send(sandbox: Sandbox, client: Any) -> None:
     sandbox.world.chats[FORUM].members.discard(123456789)
     with pytest.raises(tg.ChatWriteForbiddenError):
         await client.send_message("sandboxforum", "hello")
 
 
-async def test_words_are_sent_too(inbox: Chat, client: Any) -> None:
+async def test_texts_can_be_sent(inbox: Chat, client: Any) -> None:
     sent = await client.send_message("inbox", "hello")
     assert inbox.messages[sent.id].text == "hello"
 
 
-async def test_premium_accounts_send_twice_as_much(sandbox: Sandbox, client: Any) -> None:
+async def test_premium_accounts_have_twice_the_size_limit(sandbox: Sandbox, client: Any) -> None:
     late = fn.upload.SaveBigFilePartRequest(1, 4000, 4001, b"x")
     with pytest.raises(tg.RPCError):
         await client(late)
@@ -143,7 +143,7 @@ async def test_premium_accounts_send_twice_as_much(sandbox: Sandbox, client: Any
         await client(fn.upload.SaveBigFilePartRequest(1, 8000, -1, b"x"))
 
 
-async def test_parts_may_come_twice_and_in_any_order(client: Any) -> None:
+async def test_parts_may_arrive_twice_and_in_any_order(client: Any) -> None:
     kib = 1024
     for number, data in ((2, b"c"), (0, b"?" * kib), (1, b"b" * kib), (0, b"a" * kib)):
         total = 3 if number == 2 else -1  # an odd length is for the last one only

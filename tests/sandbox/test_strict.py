@@ -45,7 +45,7 @@ MIB = 1 << 20
         (0, MIB + 1024, True, "LIMIT_INVALID"),
     ],
 )
-def test_range_rules(offset: int, limit: int, precise: bool, problem: str) -> None:
+def test_invalid_ranges_are_refused(offset: int, limit: int, precise: bool, problem: str) -> None:
     try:
         check_range(offset, limit, precise)
         found = ""
@@ -54,7 +54,7 @@ def test_range_rules(offset: int, limit: int, precise: bool, problem: str) -> No
     assert found == problem
 
 
-async def test_range_rules_hold_for_get_file(sandbox: Sandbox) -> None:
+async def test_get_file_refuses_invalid_ranges(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=126)
         whole = sandbox.world.files[1004].content.read(0, 2 * MIB)
@@ -68,7 +68,7 @@ async def test_range_rules_hold_for_get_file(sandbox: Sandbox) -> None:
         assert (await client(precise)).bytes == whole[1024:4096]
 
 
-async def test_file_of_another_data_center(sandbox: Sandbox) -> None:
+async def test_a_file_of_another_data_center_is_migrated(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=135)
         assert message.document.dc_id == 4
@@ -95,7 +95,7 @@ Change = Callable[[Any], dict[str, Any]]
         (lambda d: {"thumb_size": "m"}, errors.LocationInvalidError),
     ],
 )
-async def test_wrong_location(change: Change, problem: Any, sandbox: Sandbox) -> None:
+async def test_invalid_file_locations_are_refused(change: Change, problem: Any, sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=124)
         wrong = location(message, **change(message.document))
@@ -117,7 +117,7 @@ async def test_references_and_hashes_belong_to_one_account(sandbox: Sandbox) -> 
             await other(fn.channels.GetMessagesRequest(channel, [tl.InputMessageID(124)]))
 
 
-async def test_expired_reference_is_told_from_a_wrong_one(sandbox: Sandbox) -> None:
+async def test_expired_and_invalid_references_get_different_errors(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         message = await client.get_messages("channel", ids=124)
         sandbox.world.expire(sandbox.world.files[1002])
@@ -126,7 +126,7 @@ async def test_expired_reference_is_told_from_a_wrong_one(sandbox: Sandbox) -> N
         assert len(await part(client, await client.get_messages("channel", ids=124))) == 1
 
 
-async def test_bot_may_say_hash_zero_for_its_own_chats_only(sandbox: Sandbox) -> None:
+async def test_a_bot_may_use_access_hash_zero_for_its_own_chats_only(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client, user(sandbox) as other:
         for chat, ours in ((samples.PRIVATE, True), (samples.CHANNEL, False)):
             request = fn.channels.GetChannelsRequest([tl.InputChannel(chat, 0)])
@@ -139,7 +139,7 @@ async def test_bot_may_say_hash_zero_for_its_own_chats_only(sandbox: Sandbox) ->
                 await other(request)
 
 
-async def test_private_chat_is_closed_to_those_outside(sandbox: Sandbox) -> None:
+async def test_a_private_chat_is_closed_to_users_who_are_not_members(sandbox: Sandbox) -> None:
     secret = sandbox.world.add_chat(Chat(id=1600000001, title="Secret"))
     async with user(sandbox) as client:
         me = sandbox.world.accounts[samples.USER.id]
@@ -168,7 +168,9 @@ async def test_private_chat_is_closed_to_those_outside(sandbox: Sandbox) -> None
         lambda peer: fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(peer)]),
     ],
 )
-async def test_methods_that_bots_may_not_call(request_: Callable[[Any], Any], sandbox: Sandbox) -> None:
+async def test_methods_for_users_only_are_refused_to_bots(
+    request_: Callable[[Any], Any], sandbox: Sandbox
+) -> None:
     async with bot(sandbox) as client, user(sandbox) as other:
         with pytest.raises(errors.BotMethodInvalidError):
             await client(request_(await client.get_input_entity("channel")))
@@ -187,14 +189,14 @@ async def test_methods_that_bots_may_not_call(request_: Callable[[Any], Any], sa
         ("x" * 33, errors.UsernameInvalidError),
     ],
 )
-async def test_usernames_that_lead_nowhere(username: str, problem: Any, sandbox: Sandbox) -> None:
+async def test_unknown_usernames_are_refused(username: str, problem: Any, sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         with pytest.raises(problem):
             await client(fn.contacts.ResolveUsernameRequest(username))
 
 
 @pytest.mark.parametrize("username", ["channel", "CHANNEL", "sandbox_bot"])
-async def test_usernames_are_found_in_any_case(username: str, sandbox: Sandbox) -> None:
+async def test_usernames_are_case_insensitive(username: str, sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         assert (await client.get_entity(username)).username == username.lower()
 
@@ -223,7 +225,7 @@ async def test_unknown_method_is_refused_by_name(sandbox: Sandbox) -> None:
             await client(fn.account.GetThemesRequest("", 0))
 
 
-async def test_wrong_kinds_of_peer_and_location(sandbox: Sandbox) -> None:
+async def test_peers_and_locations_of_a_wrong_kind_are_refused(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         with pytest.raises(errors.PeerIdInvalidError):
             await client(fn.messages.GetHistoryRequest(tl.InputPeerChat(1), 0, None, 0, 10, 0, 0, 0))
@@ -239,7 +241,7 @@ async def test_wrong_kinds_of_peer_and_location(sandbox: Sandbox) -> None:
                 await client(fn.messages.GetDiscussionMessageRequest("channel", number))
 
 
-async def test_users(sandbox: Sandbox) -> None:
+async def test_access_to_users_needs_the_correct_hash(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         found = await client.get_entity("sandbox_bot")
         wrong = tl.InputUser(found.id, found.access_hash ^ 1)

@@ -42,7 +42,7 @@ def says(text: str) -> Any:
     return lambda message: message.text == text
 
 
-async def test_a_person_and_a_bot_talk(anna: Person, robot: Person) -> None:
+async def test_a_user_and_a_bot_exchange_messages(anna: Person, robot: Person) -> None:
     sent = await anna.send(BOT, "hello")
     got = await robot.hears(says("hello"))
     assert (got.out, got.sender_id, got.is_private) == (False, samples.PERSON.id, True)
@@ -55,7 +55,7 @@ async def test_a_person_and_a_bot_talk(anna: Person, robot: Person) -> None:
     assert [dialog.entity.username for dialog in await anna.client.get_dialogs()] == [BOT]
 
 
-async def test_ids_of_private_messages_are_each_ones_own(
+async def test_private_messages_have_separate_ids_for_each_participant(
     sandbox: Sandbox, anna: Person, robot: Person
 ) -> None:
     await anna.send("me", "a note")
@@ -68,7 +68,7 @@ async def test_ids_of_private_messages_are_each_ones_own(
     assert await robot.client.get_messages(samples.PERSON.id, ids=[got.id]) == [None]
 
 
-async def test_files_go_to_bots_and_back(anna: Person, robot: Person) -> None:
+async def test_files_are_exchanged_with_bots(anna: Person, robot: Person) -> None:
     data = bytes(range(256)) * 3000
     await anna.send(BOT, named(data, "a.bin"), caption="look")
     got = await robot.hears(says("look"))
@@ -78,7 +78,9 @@ async def test_files_go_to_bots_and_back(anna: Person, robot: Person) -> None:
     assert (back.file.name, await anna.client.download_media(back, bytes)) == ("a.bin", data)
 
 
-async def test_every_session_is_told_except_those_that_do_not_listen(sandbox: Sandbox, anna: Person) -> None:
+async def test_every_session_receives_updates_unless_it_has_disabled_them(
+    sandbox: Sandbox, anna: Person
+) -> None:
     async with person(sandbox) as second, telethon(sandbox, sandbox.person_session):
         await anna.send("me", "note")
         await second.hears(says("note"))
@@ -86,7 +88,7 @@ async def test_every_session_is_told_except_those_that_do_not_listen(sandbox: Sa
         assert anna.heard == []  # its answer has said so
 
 
-async def test_posts_are_told_to_members_only(sandbox: Sandbox, anna: Person, group: Chat) -> None:
+async def test_posts_reach_members_only(sandbox: Sandbox, anna: Person, group: Chat) -> None:
     other = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Other", members={samples.USER.id}))
     for chat in (other, group):
         sandbox.world.send(chat, StoredMessage(id=0, text=chat.title, sender=samples.USER.id))
@@ -94,7 +96,7 @@ async def test_posts_are_told_to_members_only(sandbox: Sandbox, anna: Person, gr
     assert [message.text for message in anna.heard] == ["Group"]
 
 
-async def test_edits_and_deletions_are_told(anna: Person, robot: Person) -> None:
+async def test_edits_and_deletions_reach_clients(anna: Person, robot: Person) -> None:
     gone = asyncio.Queue[Any]()
     anna.client.add_event_handler(gone.put, events.MessageDeleted())
     await anna.send(BOT, "start")
@@ -118,7 +120,7 @@ async def test_a_lost_update_is_fetched(sandbox: Sandbox, anna: Person, robot: P
     assert sandbox.counters.requests(method="updates.getDifference", account=samples.BOT.id) >= 1
 
 
-async def test_what_was_said_meanwhile_is_caught_up(sandbox: Sandbox, anna: Person) -> None:
+async def test_messages_sent_while_offline_are_fetched_later(sandbox: Sandbox, anna: Person) -> None:
     async with bot(sandbox, receive_updates=True) as client:
         robot = Person(client)
         await anna.send(BOT, "before")
@@ -138,7 +140,7 @@ async def test_what_was_said_meanwhile_is_caught_up(sandbox: Sandbox, anna: Pers
     assert sandbox.counters.requests(method="updates.getDifference") >= 3
 
 
-async def test_posts_of_channels_are_caught_up(sandbox: Sandbox, group: Chat) -> None:
+async def test_channel_posts_sent_while_offline_are_fetched_later(sandbox: Sandbox, group: Chat) -> None:
     async with person(sandbox) as anna:
         say(sandbox, group, "before")
         await anna.hears(says("before"))
@@ -152,7 +154,7 @@ async def test_posts_of_channels_are_caught_up(sandbox: Sandbox, group: Chat) ->
         assert [message.text for message in anna.heard] == [str(number) for number in range(10)]
 
 
-async def test_too_many_missed_posts_are_not_told(sandbox: Sandbox, group: Chat) -> None:
+async def test_too_many_missed_posts_are_reported_as_a_gap(sandbox: Sandbox, group: Chat) -> None:
     for number in range(130):
         say(sandbox, group, f"{number}")
     async with user(sandbox) as client:
@@ -171,7 +173,7 @@ async def test_too_many_missed_posts_are_not_told(sandbox: Sandbox, group: Chat)
                 await client(ask(peer, empty, pts, 100))
 
 
-async def test_too_many_missed_private_messages_are_told_as_such(sandbox: Sandbox) -> None:
+async def test_too_many_missed_private_messages_are_reported_as_a_gap(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         for number in range(3):
             await client.send_message("me", f"{number}")
@@ -181,7 +183,7 @@ async def test_too_many_missed_private_messages_are_told_as_such(sandbox: Sandbo
         assert missed.pts == state.pts == 4
 
 
-async def test_differences_have_edits_and_deletions(sandbox: Sandbox) -> None:
+async def test_differences_include_edits_and_deletions(sandbox: Sandbox) -> None:
     async with user(sandbox) as client:
         notes = [await client.send_message("me", f"{number}") for number in range(3)]
         state = await client(fn.updates.GetStateRequest())
@@ -197,7 +199,9 @@ async def test_differences_have_edits_and_deletions(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("secret", ["hello all", "bye @sandbox_botany"])
-async def test_privacy_mode(sandbox: Sandbox, robot: Person, group: Chat, secret: str) -> None:
+async def test_bots_in_privacy_mode_receive_commands_and_replies_only(
+    sandbox: Sandbox, robot: Person, group: Chat, secret: str
+) -> None:
     async with person(sandbox) as anna:
         for text in (secret, "hey @sandbox_bot", "/help", "/help@other_bot", secret):
             await anna.send("thegroup", text)
@@ -212,7 +216,9 @@ async def test_privacy_mode(sandbox: Sandbox, robot: Person, group: Chat, secret
         assert answer.is_group
 
 
-async def test_bots_that_read_groups(sandbox: Sandbox, robot: Person, group: Chat) -> None:
+async def test_bots_without_privacy_mode_receive_all_group_messages(
+    sandbox: Sandbox, robot: Person, group: Chat
+) -> None:
     account(sandbox, samples.BOT).reads_groups = True
     say(sandbox, group, "anything")
     await robot.hears(says("anything"))

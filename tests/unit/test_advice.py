@@ -22,17 +22,17 @@ def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(advice.VARIABLE, "")  # so that what a test sets is taken back
 
 
-def test_it_is_plain_by_itself() -> None:
+def test_the_command_is_plain_by_default() -> None:
     assert advice.command("login --phone") == "saveany login --phone"
 
 
-def test_the_surroundings_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_depends_on_how_saveany_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(advice.VARIABLE, "docker compose run --rm -it worker")
     advice.set_program("/opt/saveany/bin/saveany", Path("/data/config.toml"))
     assert advice.command("login --phone") == "docker compose run --rm -it worker login --phone"
 
 
-def test_the_path_of_a_program_that_is_not_on_the_path(
+def test_a_program_outside_of_the_path_is_named_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "saveany"
@@ -46,17 +46,17 @@ def test_the_path_of_a_program_that_is_not_on_the_path(
     assert advice.command("init") == "saveany init"
 
 
-def test_a_configuration_that_was_named_is_named_again() -> None:
+def test_a_config_option_is_repeated() -> None:
     advice.set_program("saveany", Path("my files/x.toml"))
     assert shlex.split(advice.command("check")) == ["saveany", "--config", "my files/x.toml", "check"]
 
 
-def test_the_default_configuration_is_not_named() -> None:
+def test_the_default_configuration_is_not_mentioned() -> None:
     advice.set_program("saveany", Path("config.toml"))
     assert advice.command("check") == "saveany check"
 
 
-def test_containers_say_how_they_are_called() -> None:
+def test_containers_print_the_command_of_their_image() -> None:
     """The image's entry point is `saveany`, so what is pasted must not repeat it."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for name in ("api", "worker", "bot"):
@@ -91,11 +91,11 @@ STATIC = {
 }
 
 
-def test_no_message_spells_a_command_by_itself() -> None:
+def test_no_message_contains_a_hard_coded_command() -> None:
     assert [each for each in messages() if each[0] not in STATIC] == []
 
 
-def test_what_is_recommended_exists() -> None:
+def test_recommended_commands_exist() -> None:
     for name in ("login", "init", "run", "check"):
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
     assert os.environ[advice.VARIABLE]

@@ -31,17 +31,17 @@ from saveany import errors
         (errors.StorageUnavailable(), True, False),
     ],
 )
-def test_what_to_do_about_an_error(error: errors.SaveAnyError, retryable: bool, fatal: bool) -> None:
+def test_each_error_states_its_handling(error: errors.SaveAnyError, retryable: bool, fatal: bool) -> None:
     assert (error.retryable, error.fatal) == (retryable, fatal)
 
 
-def test_the_delay_is_the_one_that_was_asked_for() -> None:
+def test_the_requested_delay_is_kept() -> None:
     assert errors.Retryable("later", after=7.5).after == 7.5
     assert errors.TooMany("busy", 5, after=3).after == 3
     assert errors.StorageError().after == 0
 
 
-def test_the_text_of_an_error_without_one_is_that_of_its_class() -> None:
+def test_an_error_without_text_uses_that_of_its_class() -> None:
     assert errors.StoreDamaged().message == "A damaged key or record in the task store (Redis) prevents this."
 
 

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from saveany.excerpt import excerpt
 
 
-def test_a_text_that_has_room_is_one_line() -> None:
+def test_a_short_text_becomes_one_line() -> None:
     assert excerpt(" a \n b\t c ", 5) == "a b c"
 
 
-def test_it_ends_with_a_sentence() -> None:
+def test_an_excerpt_ends_with_a_complete_sentence() -> None:
     text = "The server refuses. See 1.2.3 of its manual for the reason. Then try it again."
     assert excerpt(text, 70) == "The server refuses. See 1.2.3 of its manual for the reason."
     assert excerpt(text, 58) == "The server refuses."
 
 
-def test_an_abbreviation_at_its_begin_is_no_sentence() -> None:
+def test_an_abbreviation_at_the_beginning_is_not_a_sentence() -> None:
     text = "No. 7 of the disks in the cupboard does not spin up"
     assert excerpt(text, 40) == "No. 7 of the disks in the cupboard does…"
 
@@ -29,13 +29,13 @@ def test_a_sentence_of_another_script_ends_without_a_space() -> None:
     )
 
 
-def test_a_sentence_that_is_too_long_ends_with_a_word() -> None:
+def test_a_sentence_that_is_too_long_is_cut_after_a_word() -> None:
     assert excerpt("the quick brown fox, which jumps over the dog", 21) == "the quick brown fox…"
     assert excerpt("x" * 30, 10) == "x" * 9 + "…"
 
 
 @given(st.text(max_size=200), st.integers(1, 120))
-def test_it_is_never_too_long_and_begins_as_the_text_does(text: str, room: int) -> None:
+def test_an_excerpt_is_never_too_long_and_begins_like_the_text(text: str, room: int) -> None:
     short, line = excerpt(text, room), " ".join(text.split())
     assert len(short) <= room
     assert line.startswith(short.removesuffix("…") if short != line else line)

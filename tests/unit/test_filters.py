@@ -44,11 +44,11 @@ class Sample:
         ({"name": "mkv", "kinds": ["photo"]}, False),
     ],
 )
-def test_all_that_is_given_must_hold(fields: dict[str, Any], accepted: bool) -> None:
+def test_all_conditions_must_match(fields: dict[str, Any], accepted: bool) -> None:
     assert Filter.model_validate(fields).accepts(Sample()) is accepted
 
 
-def test_a_file_without_a_name_has_its_caption() -> None:
+def test_a_file_without_a_name_is_matched_by_its_caption() -> None:
     assert Filter(name="sea").accepts(Sample(name=None))
     assert not Filter(name="mkv").accepts(Sample(name=None))
 
@@ -65,22 +65,22 @@ def test_a_file_without_a_name_has_its_caption() -> None:
         ({"sizes": 1}, "Extra"),
     ],
 )
-def test_what_is_refused(fields: dict[str, Any], reason: str) -> None:
+def test_invalid_filters_are_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Filter.model_validate(fields)
 
 
 @given(st.text(max_size=50))
-def test_any_text_is_a_pattern_or_is_refused_with_words(text: str) -> None:
+def test_any_text_is_a_pattern_or_is_refused_with_a_reason(text: str) -> None:
     with suppress(ValueError):
         assert isinstance(search(checked_pattern(text), "some text"), bool)
 
 
-def test_no_pattern_takes_long() -> None:
+def test_every_pattern_matches_quickly() -> None:
     """Python's own engine would need the age of the universe."""
     assert not search("(a*)*b(a|aa)+$", "a" * 8000 + "c")
 
 
 @given(st.builds(Filter, name=st.sampled_from(["", "x$"]), min_size=st.integers(0), kinds=st.just(["photo"])))
-def test_it_is_kept_as_plain_data(wanted: Filter) -> None:
+def test_a_filter_is_stored_as_plain_data(wanted: Filter) -> None:
     assert Filter.model_validate(wanted.model_dump(mode="json", exclude_defaults=True)) == wanted

@@ -47,7 +47,7 @@ def leak_everywhere(secret: str) -> None:
 
 
 @pytest.mark.parametrize("fmt", ["text", "json"])
-def test_a_registered_secret_never_gets_out(
+def test_a_registered_secret_is_never_logged(
     fmt: Literal["text", "json"], capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.setup("debug", fmt)
@@ -67,7 +67,7 @@ def test_a_secret_in_a_url_is_masked() -> None:
     assert logs.redact("/bot12345%3AAbC%2FdEf/getMe") == f"/bot{logs.MASK}/getMe"
 
 
-def test_of_two_secrets_the_longer_is_masked_whole() -> None:
+def test_the_longer_of_two_overlapping_secrets_is_masked_completely() -> None:
     logs.register_secret("secret")
     logs.register_secret("secret-and-more")
     assert logs.redact("secret-and-more secret") == f"{logs.MASK} {logs.MASK}"
@@ -79,7 +79,7 @@ def test_values_too_short_to_be_secrets_are_not_masked(value: str) -> None:
     assert logs.redact("abcdef") == "abcdef"
 
 
-def test_json_lines_have_the_keys_that_collectors_look_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_have_the_keys_of_log_collectors(capsys: pytest.CaptureFixture[str]) -> None:
     logs.setup("info", "json")
     logs.get_logger("saveany.test").info("task accepted", task="t1")
     logging.getLogger("uvicorn.error").warning("from the library %d", 1)
@@ -89,7 +89,7 @@ def test_json_lines_have_the_keys_that_collectors_look_for(capsys: pytest.Captur
     assert (theirs["event"], theirs["level"]) == ("from the library 1", "warning")
 
 
-def test_the_level_holds_and_chatty_libraries_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_level_applies_and_verbose_libraries_are_silenced(capsys: pytest.CaptureFixture[str]) -> None:
     logs.setup("info")
     logs.get_logger("saveany.test").debug("too fine")
     logging.getLogger("httpx").info("HTTP Request: GET http://example.com/secret")

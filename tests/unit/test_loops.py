@@ -92,7 +92,7 @@ def _catches_all(loop: ast.While) -> bool:
     )
 
 
-def test_each_loop_continues_or_ends_with_its_work() -> None:
+def test_each_endless_loop_handles_unexpected_errors() -> None:
     found = dict(loops())
     unprotected = {name for name, catches_all in found.items() if not catches_all}
     known = {name for names in (OF_ONE | WITHIN).values() for name in names.split()}

@@ -14,7 +14,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 @example(subject="a->b.bin", storage="local1", path="films/a->b.bin")
 @example(subject="https://t.me/channel/123", storage="local1", path="")
 @example(subject="a](b", storage="local1", path="x](y->z:/")
-def test_the_subject_comes_out_of_a_title(subject: str, storage: str, path: str) -> None:
+def test_the_subject_is_taken_from_the_title(subject: str, storage: str, path: str) -> None:
     assert subject_of(title("tgfiles", subject, storage, path)) == subject
 
 

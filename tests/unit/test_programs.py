@@ -13,7 +13,7 @@ import pytest
 from saveany.programs import end_group, find_program, signal_group
 
 
-def test_what_pip_has_installed_goes_before_what_the_system_brings(
+def test_programs_installed_by_pip_precede_those_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("venv", "usr"):

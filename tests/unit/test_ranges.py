@@ -12,7 +12,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p
 
 
 @given(RANGES)
-def test_a_set_holds_the_bytes_that_were_added_in_disjoint_ascending_ranges(
+def test_a_set_contains_the_added_bytes_as_disjoint_ascending_ranges(
     ranges: list[tuple[int, int]],
 ) -> None:
     found = RangeSet(ranges)
@@ -24,7 +24,7 @@ def test_a_set_holds_the_bytes_that_were_added_in_disjoint_ascending_ranges(
 
 
 @given(RANGES, st.integers(0, 60))
-def test_what_is_missing_is_the_rest(ranges: list[tuple[int, int]], size: int) -> None:
+def test_missing_ranges_are_the_complement(ranges: list[tuple[int, int]], size: int) -> None:
     have = list(RangeSet(ranges))
     there = {byte for start, end in have for byte in range(start, end)}
     gaps = missing(have, size)
@@ -51,7 +51,7 @@ def test_ranges_are_split_and_searched() -> None:
         ("", None),
     ],
 )
-def test_a_content_range(value: str, found: object) -> None:
+def test_a_content_range_is_parsed(value: str, found: object) -> None:
     assert parse_content_range(value) == found
 
 

@@ -34,7 +34,9 @@ def media(message: int, username: str, album: int | None) -> Media:
     st.sampled_from(["", "some_name"]),
     st.sampled_from([None, 5]),
 )
-def test_they_lead_to_exactly_these_files(ids: set[int], username: str, album: int | None) -> None:
+def test_links_of_a_watched_chat_lead_to_exactly_the_posted_files(
+    ids: set[int], username: str, album: int | None
+) -> None:
     found = [parse(link) for link in _links([media(id_, username, album) for id_ in sorted(ids)])]
     assert {link.chat for link in found} == {1600000001}
     assert [id_ for link in found for id_ in range(link.message, (link.last or link.message) + 1)] == sorted(

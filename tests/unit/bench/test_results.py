@@ -45,7 +45,7 @@ def test_the_file_has_one_object_per_measurement(tmp_path: Path) -> None:
         (Target("ratio", ">=", 0), MISSING, None),
     ],
 )
-def test_a_target_holds_or_is_missed(target: Target, measured: Measurement, met: bool | None) -> None:
+def test_a_target_is_met_or_missed(target: Target, measured: Measurement, met: bool | None) -> None:
     assert target.met(measured) is met
 
 
@@ -60,7 +60,7 @@ def test_the_table_shows_figures_targets_and_verdicts() -> None:
     ]
 
 
-def test_the_columns_of_the_table_are_straight() -> None:
+def test_the_columns_of_the_table_are_aligned() -> None:
     head, *lines = table([CPU, WALL, MEMORY]).splitlines()
     ends = head.index("ratio") + len("ratio")
     assert [line[:ends].split()[-1] for line in lines] == ["0.75", "1.4", "-"]

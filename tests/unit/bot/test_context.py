@@ -10,14 +10,14 @@ from saveany.bot.texts import CommandError
 from saveany.errors import Permanent, Retryable
 
 
-def test_a_mark_means_the_same_choice_in_another_list() -> None:
+def test_a_button_id_means_the_same_choice_in_a_changed_list() -> None:
     assert find_choice(["c", "b"], choice_id("b")) == "b"
     with pytest.raises(CommandError, match="no longer exists"):
         find_choice(["c", "b"], choice_id("a"))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300, "片" * 300, "a/" * 100 + "end"])
-def test_a_button_has_room_for_every_name(name: str) -> None:
+def test_button_data_fits_for_every_name(name: str) -> None:
     button = folder_button(name, f"in:{'0' * 16}:{choice_id(name)}")
     assert len(button.data.encode()) <= 64
     assert button.label.removeprefix("📁 ")
@@ -25,7 +25,7 @@ def test_a_button_has_room_for_every_name(name: str) -> None:
     assert storage_button(name, button.data).data == button.data
 
 
-async def test_a_step_is_tried_again_while_telegram_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_is_retried_while_telegram_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "_PAUSE_SECONDS", 0.0)
     errors: list[Exception] = [Retryable("wait", after=0.01), Retryable("wait")]
 

@@ -14,7 +14,7 @@ def message(text: str, *, chat: int = 7, sender: int = 7) -> ChatMessage:
     return ChatMessage(chat=chat, id=1, sender=TelegramUser(id=sender), date_ms=0, text=text)
 
 
-async def test_an_answer_goes_to_who_has_asked() -> None:
+async def test_a_reply_goes_to_the_conversation_that_asked() -> None:
     talks = Conversations()
     asking = asyncio.create_task(talks.wait_for_reply(7, 7, 10))
     await asyncio.sleep(0)
@@ -26,7 +26,7 @@ async def test_an_answer_goes_to_who_has_asked() -> None:
     assert await asking == message("x")
 
 
-async def test_a_question_in_the_place_of_another() -> None:
+async def test_a_new_question_replaces_the_previous_one() -> None:
     talks = Conversations()
     first = asyncio.create_task(talks.wait_for_reply(7, 7, 10))
     await asyncio.sleep(0)
@@ -36,7 +36,7 @@ async def test_a_question_in_the_place_of_another() -> None:
     assert await second == message("x")
 
 
-async def test_no_answer() -> None:
+async def test_a_question_without_a_reply_times_out() -> None:
     talks = Conversations()
     assert await talks.wait_for_reply(7, 7, 0.01) is None
     assert not talks.expects(message("x"))

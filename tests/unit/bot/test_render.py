@@ -60,7 +60,7 @@ def lines(task: Task, items: Sequence[Item] = (), name: str = "") -> list[str]:
 HALF = Progress(total_bytes=4_000_000, downloaded_bytes=1_900_000, speed_bps=350_000.0, total_files=1)
 
 
-def test_one_file_on_its_way() -> None:
+def test_a_running_file_is_shown_with_a_bar() -> None:
     assert lines(a_task(progress=HALF), [an_item()]) == [
         "⬇️ <b>Downloading</b>",
         "film0.mkv",
@@ -87,7 +87,7 @@ def test_a_file_of_unknown_size_has_no_bar() -> None:
         (a_task(cancel_requested=True), "⏹ <b>Canceling</b>"),
     ],
 )
-def test_phases(task: Task, head: str) -> None:
+def test_each_phase_has_its_own_text(task: Task, head: str) -> None:
     assert lines(task)[0] == head
 
 
@@ -100,7 +100,7 @@ def test_phases(task: Task, head: str) -> None:
         (("https://a.example/1", "https://a.example/2"), "", "2 links"),
     ],
 )
-def test_what_is_not_planned_is_called_by_its_link(links: tuple[str, ...], name: str, shown: str) -> None:
+def test_a_task_without_a_plan_is_called_by_its_link(links: tuple[str, ...], name: str, shown: str) -> None:
     assert lines(a_task(Status.QUEUED, Stage.NONE, links=links), (), name)[1:] == [
         shown,
         "📁 <code>nas:/films</code>",
@@ -132,7 +132,7 @@ def test_the_next_file_of_a_batch_counts_as_active_only_while_it_runs() -> None:
     assert "▶️ film1.mkv (1.0 MB)" not in lines(a_task(Status.QUEUED, Stage.PAUSED, paused=True), items)
 
 
-def test_one_file_saved() -> None:
+def test_a_saved_file_is_shown_with_its_storage_and_path() -> None:
     item = an_item(0, ItemStatus.COMPLETED, final="films/film0_1.mkv", url="https://nas.example/film0_1.mkv")
     view = task_view(T, a_task(Status.COMPLETED), [item])
     assert view.text.split("\n") == [
@@ -151,7 +151,7 @@ def test_a_link_that_telegram_would_refuse_is_text(url: str) -> None:
     assert view.text.split("\n")[-1] == url
 
 
-def test_a_file_that_was_there_is_not_called_saved() -> None:
+def test_a_skipped_file_is_not_called_saved() -> None:
     assert lines(a_task(Status.COMPLETED), [an_item(0, ItemStatus.SKIPPED)]) == [
         "⏭ <b>Already there</b>",
         "film0.mkv",
@@ -159,7 +159,7 @@ def test_a_file_that_was_there_is_not_called_saved() -> None:
     ]
 
 
-def test_many_files_saved() -> None:
+def test_several_saved_files_are_counted() -> None:
     items = [an_item(0, ItemStatus.SKIPPED), *(an_item(n, ItemStatus.COMPLETED) for n in range(1, 4))]
     assert lines(a_task(Status.COMPLETED), items) == [
         "✅ <b>Saved</b>",
@@ -169,7 +169,7 @@ def test_many_files_saved() -> None:
     ]
 
 
-def test_a_failure_tells_its_reason_and_can_be_retried() -> None:
+def test_a_failed_task_shows_its_reason_and_a_retry_button() -> None:
     view = task_view(T, a_task(Status.FAILED, error="no <access>" + "x" * 500), [])
     reason = html.unescape(view.text.split("\n")[-1])
     assert reason.startswith("no <access>xxx")
@@ -216,34 +216,34 @@ def test_a_batch_that_failed_in_part_lists_ten_of_its_failures() -> None:
     assert shown[4:] == [*(f"❌ film{n}.mkv: gone" for n in range(10)), "and 2 more"]
 
 
-def test_what_failed_after_all_was_saved_tells_why() -> None:
+def test_a_task_that_failed_after_its_last_file_shows_the_reason() -> None:
     items = [an_item(n, ItemStatus.COMPLETED) for n in range(2)]
     assert "the folder could not be removed" in lines(
         a_task(Status.FAILED, error="the folder could not be removed"), items
     )
 
 
-def test_canceled() -> None:
+def test_a_canceled_task_is_shown_as_such() -> None:
     view = task_view(T, a_task(Status.CANCELED), [an_item()])
     assert view.text == "🚫 <b>Canceled</b>\nfilm0.mkv"
     assert view.keyboard == ((Button("Retry", f"retry:{ID}"),),)
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
-def test_it_can_be_canceled_once(status: Status) -> None:
+def test_the_cancel_button_disappears_after_it_was_pressed(status: Status) -> None:
     task = a_task(status, Stage.NONE)
     assert task_view(T, task, []).keyboard == ((Button("Cancel", f"cancel:{ID}"),),)
     assert task_view(T, replace(task, cancel_requested=True), []).keyboard == ()
 
 
-def test_it_speaks_chinese() -> None:
+def test_messages_are_translated_into_chinese() -> None:
     view = task_view(translator("zh-hans"), a_task(progress=HALF), [an_item()])
     assert view.text.split("\n")[0] == "⬇️ <b>正在下载</b>"
     assert "剩余 0:06" in view.text
     assert view.keyboard[0][0].label == "取消"
 
 
-def test_views_with_other_buttons_have_other_fingerprints() -> None:
+def test_messages_with_different_buttons_have_different_fingerprints() -> None:
     view = task_view(T, a_task(), [])
     assert view.fingerprint == task_view(T, a_task(), []).fingerprint
     assert view.fingerprint != replace(view, keyboard=()).fingerprint
@@ -262,18 +262,18 @@ def test_views_with_other_buttons_have_other_fingerprints() -> None:
         (10**16, "10000.0 TB"),
     ],
 )
-def test_sizes(count: int, shown: str) -> None:
+def test_sizes_are_shown_with_units(count: int, shown: str) -> None:
     assert size(count) == shown
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(-1, "0:00"), (0, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
 )
-def test_times(seconds: float, shown: str) -> None:
+def test_durations_are_shown_with_units(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_bars() -> None:
+def test_bars_show_the_share_that_is_done() -> None:
     assert (bar(0), bar(9.9), bar(50), bar(100)) == ("▱" * 10, "▱" * 10, "▰" * 5 + "▱" * 5, "▰" * 10)
 
 
@@ -317,7 +317,7 @@ PROGRESS = st.builds(
     ANY,
     st.sampled_from(["en", "zh"]),
 )
-def test_it_always_fits_into_a_message_and_escapes_everything(
+def test_any_task_fits_into_a_message_and_is_escaped(
     status: Status,
     stage: Stage,
     items: list[Item],
@@ -331,7 +331,7 @@ def test_it_always_fits_into_a_message_and_escapes_everything(
     check_fits(task_view(translator(language), task, items, name))
 
 
-def test_the_longest_of_everything_fits() -> None:
+def test_the_longest_values_fit_into_a_message() -> None:
     much = "😀" * 600
     items = [an_item(n, ItemStatus.FAILED, name=much, error=much, size=10**15) for n in range(30)]
     for status in Status:

@@ -105,7 +105,7 @@ def test_the_errors_that_users_see_most_are_translated(tag: str) -> None:
     ] == []
 
 
-def test_values_are_shown_as_they_are() -> None:
+def test_values_are_inserted_unchanged() -> None:
     assert translator("en")("Not saved: {reason}", reason="<b> & {x}") == ("Not saved: &lt;b&gt; &amp; {x}")
 
 
@@ -113,7 +113,7 @@ def test_values_are_shown_as_they_are() -> None:
     ("tag", "closest_"),
     [("zh-hans", "zh-Hans"), ("zh", "zh-Hans"), ("en-GB", "en"), ("de", "en"), ("", "en"), ("🙂", "en")],
 )
-def test_the_closest_language(tag: str, closest_: str) -> None:
+def test_the_closest_available_language_is_chosen(tag: str, closest_: str) -> None:
     assert closest(tag) == closest_
 
 

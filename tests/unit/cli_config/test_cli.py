@@ -31,7 +31,7 @@ def saveany(
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_each_row_leads_to_a_command_that_says_the_same_of_itself(name: str) -> None:
+def test_each_row_of_the_table_has_the_description_of_its_command(name: str) -> None:
     module, _, attribute = cli.COMMANDS[name][0].partition(":")
     target = getattr(importlib.import_module(module), attribute)
     about = target.info.help if isinstance(target, typer.Typer) else target.__doc__
@@ -48,7 +48,7 @@ def test_help_lists_the_commands_without_loading_them() -> None:
         assert summary.split()[0] in result.stdout
 
 
-def test_completion_knows_commands_and_what_is_in_them() -> None:
+def test_completion_offers_commands_and_their_options() -> None:
     def complete(words: str) -> list[str]:
         env = {"_SAVEANY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         return saveany(env=env).stdout.split()
@@ -58,7 +58,7 @@ def test_completion_knows_commands_and_what_is_in_them() -> None:
 
 
 @pytest.mark.parametrize("words", [["-h"], ["ls", "-h"], ["config", "set", "-h"], ["queue", "pause", "-h"]])
-def test_h_is_help(words: list[str]) -> None:
+def test_short_option_h_prints_help(words: list[str]) -> None:
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0
     assert "Usage: " in result.output
@@ -73,18 +73,18 @@ def test_h_is_help(words: list[str]) -> None:
         ["config", "get", "-c", "FILE", "workers"],
     ],
 )
-def test_the_configuration_may_be_named_anywhere(words: list[str], tmp_path: Path) -> None:
+def test_the_config_option_is_accepted_at_any_position(words: list[str], tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text("workers = 17")
     result = CliRunner().invoke(cli.app, [str(file) if word == "FILE" else word for word in words])
     assert (result.exit_code, result.output) == (0, "17\n")
 
 
-def test_version_may_be_asked_anywhere() -> None:
+def test_the_version_option_is_accepted_at_any_position() -> None:
     assert CliRunner().invoke(cli.app, ["ls", "--version"]).output == f"saveany {__version__}\n"
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     assert CliRunner().invoke(cli.app, ["--version"]).output == f"saveany {__version__}\n"
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_command_line_exits_2(words: list[str]) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_misspelt_command_gets_a_hint() -> None:
+def test_a_misspelled_command_gets_a_suggestion() -> None:
     assert saveany("confg").stderr == "error: there is no command 'confg'; did you mean config?\n"
 
 
@@ -125,7 +125,7 @@ def test_a_misspelt_command_gets_a_hint() -> None:
         ("add a b --name c", "--name can only be used with a single link"),
     ],
 )
-def test_a_wrong_command_line_is_described_in_our_words(words: str, message: str) -> None:
+def test_errors_in_the_command_line_contain_no_library_text(words: str, message: str) -> None:
     result = CliRunner().invoke(cli.app, words.split(), prog_name="saveany")
     assert (result.exit_code, result.stderr) == (2, f"error: {message}\n")
 
@@ -157,7 +157,7 @@ def test_errors_become_lines_and_codes(
     assert (result.exit_code, result.stderr) == (code, text)
 
 
-def test_a_bug_is_one_line_that_quotes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line_without_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saveany.cli.init.init", raises(ValueError("hunter2")))
     result = CliRunner().invoke(cli.app, ["init"])
     assert result.exit_code == 1

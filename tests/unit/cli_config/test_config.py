@@ -64,12 +64,12 @@ def test_show_masks_secrets_and_warns(folder: Path) -> None:
         ("net", '{"allow": []}'),
     ],
 )
-def test_get(key: str, text: str) -> None:
+def test_get_prints_a_value(key: str, text: str) -> None:
     result = run("config", "get", key)
     assert (result.exit_code, result.stdout, result.stderr) == (0, text + "\n", "")
 
 
-def test_get_prints_a_secret_only_if_told() -> None:
+def test_get_prints_a_secret_only_with_its_option() -> None:
     result = run("config", "get", "api.token")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "error: api.token is a secret; add --reveal to print it\n"
@@ -79,7 +79,7 @@ def test_get_prints_a_secret_only_if_told() -> None:
 
 
 @pytest.mark.parametrize("key", ["api.prt", "storages.1.name", "storages.x", "workers.0", "", "model_fields"])
-def test_get_of_what_is_not_there(key: str) -> None:
+def test_get_refuses_unknown_keys(key: str) -> None:
     result = run("config", "get", key)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"error: there is no key {key!r}")
@@ -96,7 +96,7 @@ def test_get_of_what_is_not_there(key: str) -> None:
         ("users", '[{"id": 5}]', [{"id": 5}]),
     ],
 )
-def test_set(folder: Path, key: str, text: str, value: object) -> None:
+def test_set_changes_a_value(folder: Path, key: str, text: str, value: object) -> None:
     result = run("config", "set", key, text)
     assert (result.exit_code, result.output) == (0, "")
     data = tomllib.loads((folder / "config.toml").read_text())
@@ -105,7 +105,7 @@ def test_set(folder: Path, key: str, text: str, value: object) -> None:
     assert data == value
 
 
-def test_set_refuses_what_is_wrong(folder: Path) -> None:
+def test_set_refuses_invalid_values(folder: Path) -> None:
     for words in (("api.port", "x"), ("api.prt", "1")):
         result = run("config", "set", *words)
         assert result.exit_code == 2
@@ -113,7 +113,7 @@ def test_set_refuses_what_is_wrong(folder: Path) -> None:
     assert (folder / "config.toml").read_text() == TEXT
 
 
-def test_set_says_when_a_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_warns_when_a_variable_overrides_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVEANY_WORKERS", "9")
     result = run("config", "set", "workers", "7")
     assert (result.exit_code, result.stderr) == (
@@ -123,14 +123,14 @@ def test_set_says_when_a_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("config", "get", "workers").stdout == "9\n"
 
 
-def test_set_writes_where_config_points(folder: Path) -> None:
+def test_set_writes_to_the_file_of_the_config_option(folder: Path) -> None:
     (folder / "other.toml").touch()
     assert run("-c", "other.toml", "config", "set", "workers", "7").exit_code == 0
     assert tomllib.loads((folder / "other.toml").read_text()) == {"workers": 7}
     assert (folder / "config.toml").read_text() == TEXT
 
 
-def test_set_without_a_file_names_init(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_without_a_file_recommends_init(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("-c", "none.toml", "config", "set", "workers", "7")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: there is no file none.toml; `")
@@ -140,7 +140,7 @@ def test_set_without_a_file_names_init(folder: Path, monkeypatch: pytest.MonkeyP
     assert not (folder / "none.toml").exists()
 
 
-def test_set_reaches_into_lists_of_tables(folder: Path) -> None:
+def test_set_changes_entries_of_lists_of_tables(folder: Path) -> None:
     assert run("config", "set", "storages.0.base_path", "/srv/other").exit_code == 0
     assert run("config", "get", "storages.0.base_path").stdout == "/srv/other\n"
     result = run("config", "set", "storages.0.bas_path", "/x")
@@ -150,13 +150,13 @@ def test_set_reaches_into_lists_of_tables(folder: Path) -> None:
     )
 
 
-def test_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_prints_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("config", "path").stdout == f"{folder / 'config.toml'}\n"
     monkeypatch.setenv("SAVEANY_CONFIG", "x.toml")
     assert run("config", "path").stdout == f"{folder / 'x.toml'}\n"
 
 
-def test_path_without_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_without_a_file_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "none.toml",))
     result = run("config", "path")
     assert (result.exit_code, result.stdout) == (1, "")

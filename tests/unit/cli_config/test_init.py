@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_yes_takes_flags_and_asks_nothing(folder: Path) -> None:
+def test_yes_uses_the_options_without_prompts(folder: Path) -> None:
     words = (
         "init --yes --token t --bot-token 1:x --app-id 5 --app-hash h --user 7 --storage-dir ../f --port 81"
     )
@@ -60,7 +60,7 @@ def test_yes_takes_flags_and_asks_nothing(folder: Path) -> None:
     assert config.storages[0].model_dump()["base_path"] == folder.parent / "f"
 
 
-def test_yes_alone_works_and_says_what_is_missing(folder: Path) -> None:
+def test_yes_without_options_works_and_lists_missing_settings(folder: Path) -> None:
     result = CliRunner().invoke(app, ["-c", "a.toml", "init", "--yes"])
     assert result.exit_code == 0, result.output
     config = load(folder / "a.toml", {})
@@ -82,7 +82,7 @@ def test_an_existing_file_is_replaced_only_by_force(folder: Path) -> None:
     assert load(file, {}).workers == 3
 
 
-def test_without_a_terminal_it_names_the_command(folder: Path) -> None:
+def test_without_a_terminal_init_prints_the_command_to_use(folder: Path) -> None:
     result = CliRunner().invoke(app, ["init"], input="")
     assert result.exit_code == 2
     assert "saveany init --yes --bot-token TOKEN --app-id ID --app-hash HASH --user ID" in result.stderr
@@ -125,7 +125,7 @@ def _read(terminal: int) -> str:
         return ""
 
 
-def test_on_a_terminal_it_asks_and_asks_again(folder: Path) -> None:
+def test_on_a_terminal_invalid_input_is_prompted_for_again(folder: Path) -> None:
     code, said = talk(answers())
     assert code == 0, said
     assert "a bot token looks like" in said
@@ -137,7 +137,7 @@ def test_on_a_terminal_it_asks_and_asks_again(folder: Path) -> None:
     assert (config.api.host, config.api.port) == ("127.0.0.1", 8080)
 
 
-def test_it_introduces_itself_and_ends_with_the_address_and_the_next_command() -> None:
+def test_init_begins_with_an_introduction_and_ends_with_the_address_and_the_next_command() -> None:
     code, said = talk(answers(), columns=60)
     assert code == 0, said
     assert said.startswith("SaveAny saves files from Telegram")
@@ -155,7 +155,7 @@ def test_it_introduces_itself_and_ends_with_the_address_and_the_next_command() -
     assert all(len(line) <= 60 for line in explained)
 
 
-def test_it_goes_on_without_telegram(folder: Path) -> None:
+def test_telegram_settings_can_be_skipped(folder: Path) -> None:
     code, said = talk({"API id (": [""], "Folder": ["here"], "other machines": ["n"]})
     assert code == 0, said
     assert "Bot token (" not in said
@@ -165,7 +165,7 @@ def test_it_goes_on_without_telegram(folder: Path) -> None:
     assert config.storages[0].model_dump()["base_path"] == folder / "here"
 
 
-def test_the_network_is_asked_for_before_it_is_let_in(folder: Path) -> None:
+def test_access_from_other_machines_needs_confirmation(folder: Path) -> None:
     code, said = talk({"API id (": [""], "Folder": [""], "other machines": ["y"]})
     assert code == 0, said
     assert "They need the API token" in said
@@ -174,7 +174,7 @@ def test_the_network_is_asked_for_before_it_is_let_in(folder: Path) -> None:
     assert config.api.token.get_secret_value()
 
 
-def test_in_a_container_the_mapping_of_the_port_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_from_the_environment_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVEANY_API_HOST", "0.0.0.0")
     code, said = talk({"API id (": [""], "Folder": [""]})
     assert code == 0, said
@@ -182,7 +182,7 @@ def test_in_a_container_the_mapping_of_the_port_decides(monkeypatch: pytest.Monk
     assert "The API: http://127.0.0.1:8080" in said
 
 
-def test_ctrl_c_leaves_nothing(folder: Path) -> None:
+def test_ctrl_c_writes_no_file(folder: Path) -> None:
     code, said = talk({"API id (": ["\x03"]})
     assert code == 130, said
     assert "Traceback" not in said

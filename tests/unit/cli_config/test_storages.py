@@ -55,14 +55,14 @@ def test_add_writes_a_block_and_keeps_the_rest(file: Path) -> None:
         ("b local base_path", "'base_path' must look like KEY=VALUE"),
     ],
 )
-def test_add_refuses_what_would_not_load(file: Path, words: str, message: str) -> None:
+def test_add_refuses_an_invalid_storage(file: Path, words: str, message: str) -> None:
     result = CliRunner().invoke(app, ["storages", "add", *words.split()])
     assert result.exit_code == 2
     assert message in result.stderr
     assert file.read_text() == TEXT
 
 
-def test_remove_takes_the_block_out_and_warns_of_who_names_it(file: Path) -> None:
+def test_remove_deletes_the_block_and_warns_about_references_to_it(file: Path) -> None:
     result = CliRunner().invoke(app, ["storages", "remove", "a"])
     assert result.exit_code == 0, result.output
     assert "there is no storage 'a'" in result.stderr
@@ -72,7 +72,7 @@ def test_remove_takes_the_block_out_and_warns_of_who_names_it(file: Path) -> Non
     assert (result.exit_code, result.stderr) == (2, "error: config.toml has no storage 'a'\n")
 
 
-def test_without_a_file_init_is_named(file: Path) -> None:
+def test_without_a_file_init_is_recommended(file: Path) -> None:
     file.unlink()
     for words in ("add b local base_path=/b", "remove a"):
         result = CliRunner().invoke(app, ["storages", *words.split(), "-c", "none.toml"])

@@ -30,7 +30,7 @@ def _task(task_id: str) -> dict[str, Any]:
     st.sets(st.text("ab", min_size=ID_LENGTH, max_size=ID_LENGTH), min_size=1, max_size=6),
     st.integers(0, ID_LENGTH - 1),
 )
-def test_shown_ids_are_unique_beginnings(
+def test_shown_ids_are_unique_prefixes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ids: set[str], shared: int
 ) -> None:
     ids = {("c" * shared + each)[:ID_LENGTH] for each in ids}

@@ -32,7 +32,7 @@ async def _read(events: AsyncGenerator[ServerEvent, None], look: waiting.FetchTa
 
 
 @pytest.mark.parametrize("error", [KeyError("status"), SaveAnyError("no"), ValueError("odd")])
-async def test_an_error_of_the_events_ends_them(error: Exception) -> None:
+async def test_an_error_of_the_event_stream_is_raised(error: Exception) -> None:
     async def broken() -> AsyncGenerator[ServerEvent, None]:
         yield ServerEvent("status", {"task_id": "a", "status": "queued"})
         raise error
@@ -42,7 +42,7 @@ async def test_an_error_of_the_events_ends_them(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError("tasks"), SaveAnyError("no")])
-async def test_an_error_of_the_question_ends_them(error: Exception) -> None:
+async def test_an_error_of_the_poll_is_raised(error: Exception) -> None:
     async def broken(ids: Sequence[str]) -> list[Json]:
         raise error
 
@@ -50,7 +50,7 @@ async def test_an_error_of_the_question_ends_them(error: Exception) -> None:
         await _read(_quiet(), broken)
 
 
-async def test_an_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_outage_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     answers = iter([None, Unavailable("no"), Unavailable("no"), None, Unavailable("no"), Unavailable("no")])
 
     async def look(ids: Sequence[str]) -> list[Json]:

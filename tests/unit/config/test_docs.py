@@ -35,13 +35,13 @@ def test_the_committed_files_are_up_to_date() -> None:
     assert [each.name for each in fields(Capabilities) if page.count(f"| `{each.name}` |") != 2] == []
 
 
-def test_the_example_as_it_stands_is_the_defaults() -> None:
+def test_the_unchanged_example_equals_the_defaults() -> None:
     config = parse(docs.example(), FILE, {})
     assert config.warnings == ()
     assert plain(config) == plain(parse("", FILE, {}))
 
 
-def test_the_example_uncommented_loads() -> None:
+def test_the_example_with_all_lines_uncommented_loads() -> None:
     config = parse(uncommented(docs.example()), FILE, {})
     assert config.warnings == ()
     assert (config.users[0].id, config.users[0].storages) == (123456789, ("local1",))
@@ -53,7 +53,7 @@ TABLES = docs.example().split("#[[")[0]  # the lists of tables have required key
 
 
 @pytest.mark.parametrize("line", [line for line in TABLES.splitlines() if SETTING.fullmatch(line)])
-def test_each_line_uncommented_loads(line: str) -> None:
+def test_the_example_with_any_line_uncommented_loads(line: str) -> None:
     # a name may be there in two tables (`enable`): then both are uncommented
     assert parse(uncommented(TABLES, only=line), FILE, {}).warnings == ()
 

@@ -70,7 +70,7 @@ def rclone(remote: str, **more: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_a_folder_with_what_is_our_own_is_refused(home: Path, path: object, words: str) -> None:
+def test_a_storage_folder_with_saveanys_own_files_is_refused(home: Path, path: object, words: str) -> None:
     file = write(home, {"name": "m", "type": "memory"}, local(path))
     with pytest.raises(ConfigError, match="choose a folder that is for files only") as caught:
         load(file, {})
@@ -79,15 +79,15 @@ def test_a_folder_with_what_is_our_own_is_refused(home: Path, path: object, word
 
 
 @pytest.mark.parametrize("path", ["files", "data/files", "../elsewhere", "../link/files", "not/there/yet"])
-def test_other_folders_are_taken(home: Path, path: str) -> None:
+def test_other_folders_are_accepted(home: Path, path: str) -> None:
     assert load(write(home, local(path)), {}).storage("disk")
 
 
-def test_a_storage_that_is_not_used_does_no_harm(home: Path) -> None:
+def test_an_unused_storage_is_not_checked(home: Path) -> None:
     assert not load(write(home, local(".", enable=False)), {}).storages
 
 
-def test_a_linked_configuration_is_safe_in_both_places(home: Path, tmp_path: Path) -> None:
+def test_a_linked_configuration_is_protected_in_both_places(home: Path, tmp_path: Path) -> None:
     """The link could be replaced, and so could what it leads to."""
     (tmp_path / "etc").mkdir()
     link = tmp_path / "etc" / "config.toml"
@@ -98,7 +98,7 @@ def test_a_linked_configuration_is_safe_in_both_places(home: Path, tmp_path: Pat
             load(link, {})
 
 
-def test_a_linked_data_dir_is_safe_where_it_is(home: Path, tmp_path: Path) -> None:
+def test_a_linked_data_dir_is_protected_at_its_target(home: Path, tmp_path: Path) -> None:
     file = write(home, local(tmp_path / "elsewhere/files"), top=f'data_dir = "{tmp_path}/moved"')
     (tmp_path / "elsewhere/files/data").mkdir(parents=True)
     (tmp_path / "moved").symlink_to(tmp_path / "elsewhere/files/data")
@@ -106,7 +106,7 @@ def test_a_linked_data_dir_is_safe_where_it_is(home: Path, tmp_path: Path) -> No
         load(file, {})
 
 
-def test_a_configuration_that_could_be_put_there_is_refused(
+def test_a_storage_where_a_configuration_would_be_found_is_refused(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Variables alone configure it; the next start would find the file."""
@@ -116,7 +116,7 @@ def test_a_configuration_that_could_be_put_there_is_refused(
         load(None, {"SAVEANY_DATA_DIR": str(home / "data"), "SAVEANY_STORAGES": tables})
 
 
-def test_other_files_that_are_trusted_are_safe(home: Path) -> None:
+def test_other_trusted_files_are_protected(home: Path) -> None:
     box = {"name": "box", "type": "sftp", "host": "nas.lan", "username": "me", "private_key": "keys/id"}
     with pytest.raises(ConfigError, match="private_key"):
         load(write(home, local("keys"), box), {})
@@ -171,7 +171,7 @@ type = s3
         ("fromenv:", ""),
     ],
 )
-def test_a_remote_that_is_another_name_of_such_a_folder_is_refused(
+def test_a_remote_that_leads_to_such_a_folder_is_refused(
     home: Path, monkeypatch: pytest.MonkeyPatch, remote: str, base: str
 ) -> None:
     def here(text: str) -> str:
@@ -188,17 +188,17 @@ def test_a_remote_that_is_another_name_of_such_a_folder_is_refused(
 @pytest.mark.parametrize(
     "remote", ["gone:", "disk:/srv/films", "named:a", "nobody:", "loop:", ":s3:bucket", "home:files"]
 )
-def test_other_remotes_are_taken(home: Path, remote: str) -> None:
+def test_other_remotes_are_accepted(home: Path, remote: str) -> None:
     (home.parent / "rclone.conf").write_text(RCLONE_CONF.replace("HOME", str(home)))
     assert load(write(home, rclone(remote, config_path="../rclone.conf")), {}).storages
 
 
-def test_an_encrypted_rclone_conf_is_no_obstacle(home: Path) -> None:
+def test_an_encrypted_rclone_conf_is_accepted(home: Path) -> None:
     (home.parent / "rclone.conf").write_bytes(b"# Encrypted\nRCLONE_ENCRYPT_V0:\n\xff\xfe")
     assert load(write(home, rclone("box:", config_path="../rclone.conf")), {}).storages
 
 
-def test_the_demo_is_no_exception(tmp_path: Path) -> None:
+def test_the_demo_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "files").symlink_to(tmp_path / "data")
     command = [sys.executable, "-m", "saveany", "demo", "--once", "--port", "0", "--data", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

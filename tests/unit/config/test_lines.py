@@ -119,5 +119,5 @@ def test_finds_their_lines(statements: list[tuple[str, list[str], str]]) -> None
         ("[a.b]\n[a]\n", ("a",), 1),
     ],
 )
-def test_examples(text: str, loc: Loc, line: int) -> None:
+def test_lines_of_known_examples_are_found(text: str, loc: Loc, line: int) -> None:
     assert key_lines(text)[loc] == line

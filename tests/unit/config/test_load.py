@@ -40,14 +40,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestSearch:
-    def test_without_any_file_the_defaults_hold(self, nowhere: Path) -> None:
+    def test_without_any_file_the_defaults_apply(self, nowhere: Path) -> None:
         config = load(env={})
         assert config.file is None
         assert (config.workers, config.api.port, config.api.host) == (3, 8080, "127.0.0.1")
         assert config.data_dir == nowhere / "data"
         assert config.warnings == ()
 
-    def test_the_named_one_wins_then_the_variable_then_here_then_etc(self, nowhere: Path) -> None:
+    def test_the_option_precedes_the_variable_the_working_directory_and_etc(self, nowhere: Path) -> None:
         (nowhere / "etc").mkdir()
         for number, name in enumerate(["etc/config.toml", "config.toml", "variable.toml", "named.toml"], 10):
             (nowhere / name).write_text(f"workers = {number}")
@@ -59,11 +59,11 @@ class TestSearch:
         assert load(env={}).workers == 10
 
     @pytest.mark.parametrize("env", [{}, {"SAVEANY_CONFIG": "nope.toml"}])
-    def test_a_named_file_must_exist(self, nowhere: Path, env: dict[str, str]) -> None:
+    def test_a_file_of_the_option_must_exist(self, nowhere: Path, env: dict[str, str]) -> None:
         with pytest.raises(ConfigError, match=r"there is no file nope\.toml; `saveany init`"):
             load(None if env else Path("nope.toml"), env)
 
-    def test_what_is_no_readable_text_is_a_plain_error(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_a_config_error(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
             load(tmp_path, {})
         file = tmp_path / "config.toml"
@@ -71,12 +71,12 @@ class TestSearch:
         with pytest.raises(ConfigError, match="not UTF-8 text"):
             load(file, {})
 
-    def test_a_byte_order_mark_and_windows_lines_are_fine(self, tmp_path: Path) -> None:
+    def test_a_byte_order_mark_and_windows_line_ends_are_accepted(self, tmp_path: Path) -> None:
         file = tmp_path / "config.toml"
         file.write_bytes(b"\xef\xbb\xbfworkers = 7\r\nretry = 2\r\n")
         assert (load(file, {}).workers, load(file, {}).retry) == (7, 2)
 
-    def test_relative_paths_count_from_the_folder_of_the_file(
+    def test_relative_paths_start_at_the_folder_of_the_file(
         self, nowhere: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (nowhere / "sub").mkdir()
@@ -89,7 +89,7 @@ class TestSearch:
         paths = [storage.model_dump()["base_path"] for storage in config.storages]
         assert paths == [nowhere / "sub/files", Path("/f")]
 
-    def test_the_home_folder_is_known(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_tilde_is_expanded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", "/home/me")
         assert load(write(tmp_path, 'data_dir = "~/saveany"'), {}).data_dir == Path("/home/me/saveany")
 
@@ -198,22 +198,22 @@ WRONG = [
 
 class TestProblems:
     @pytest.mark.parametrize(("text", "expected"), WRONG)
-    def test_each_is_named_with_its_line(self, tmp_path: Path, text: str, expected: list[str]) -> None:
+    def test_each_problem_has_its_line(self, tmp_path: Path, text: str, expected: list[str]) -> None:
         found = problems(tmp_path, text)
         assert [line.removesuffix(".") for line in found] == expected
 
-    def test_a_missing_key_file_is_named(self, tmp_path: Path) -> None:
+    def test_a_missing_key_file_is_reported(self, tmp_path: Path) -> None:
         [line] = problems(tmp_path, "telegram.dc_public_key = 'no.pem'")
         assert line == (
             f"config.toml:1: telegram.dc_public_key: cannot read the key file {tmp_path}/no.pem: "
             "No such file or directory"
         )
 
-    def test_secrets_are_not_quoted(self, tmp_path: Path) -> None:
+    def test_problems_do_not_quote_secrets(self, tmp_path: Path) -> None:
         text = "[telegram]\ntoken = ['hunter2']\nsessions = 'hunter2'\n[api]\nwebhook_secret = 'hunter2'"
         assert "hunter2" not in "\n".join(problems(tmp_path, text))
 
-    def test_nor_shown_by_repr(self, tmp_path: Path) -> None:
+    def test_repr_does_not_show_secrets(self, tmp_path: Path) -> None:
         text = """
             proxy = "http://me:hunter2@p:1"
             [telegram]
@@ -245,16 +245,16 @@ class TestApiHost:
             ("host = '0.0.0.0'\nenable = false", "0.0.0.0"),
         ],
     )
-    def test_follows_the_token(self, tmp_path: Path, text: str, host: str) -> None:
+    def test_the_default_host_depends_on_the_token(self, tmp_path: Path, text: str, host: str) -> None:
         assert load(write(tmp_path, "[api]\n" + text), {}).api.host == host
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.com", ""])
-    def test_an_open_door_is_refused(self, tmp_path: Path, host: str) -> None:
+    def test_a_public_address_without_a_token_is_refused(self, tmp_path: Path, host: str) -> None:
         [line] = problems(tmp_path, f"[api]\nport = 80\nhost = '{host}'")
         assert line.startswith("config.toml:3: api.host: would open the API to other machines without auth")
         assert load(write(tmp_path, f"[api]\nhost = '{host}'"), {"SAVEANY_API_TOKEN": "t"}).api.host == host
 
-    def test_loopback(self) -> None:
+    def test_loopback_addresses_are_recognized(self) -> None:
         assert is_loopback("127.8.8.8")
         assert not is_loopback("localhost.example.com")
 
@@ -278,32 +278,32 @@ class TestUsers:
     @pytest.mark.parametrize(
         ("id_", "names"), [(1, ["a", "b", "c"]), (2, ["c", "a"]), (3, ["a", "c"]), (4, ["a", "b", "c"])]
     )
-    def test_may_use_what_their_table_says(self, id_: int, names: list[str]) -> None:
+    def test_users_may_use_the_storages_of_their_table(self, id_: int, names: list[str]) -> None:
         user = self.CONFIG.user(id_)
         assert user
         assert self.CONFIG.allowed_storages(user) == names
 
-    def test_look_ups(self) -> None:
+    def test_users_are_found_by_id(self) -> None:
         assert self.CONFIG.user(5) is None
         assert self.CONFIG.storage("off") is None
         storage = self.CONFIG.storage("b")
         assert storage
         assert storage.name == "b"
 
-    def test_a_name_that_is_no_storage_is_a_warning(self, tmp_path: Path) -> None:
+    def test_an_unknown_storage_name_is_a_warning(self, tmp_path: Path) -> None:
         file = write(tmp_path, LOCAL + "[[users]]\nid = 1\nstorages = ['local1', 'locl1']")
         assert load(file, {}).warnings == (f"{file}:7: there is no storage 'locl1'; did you mean local1?",)
 
 
 class TestTelegram:
-    def test_accounts_and_sessions_are_one_list(self) -> None:
+    def test_accounts_and_sessions_are_merged_into_one_list(self) -> None:
         telegram = Config.model_validate(
             {"telegram": {"sessions": ["s", "t"], "accounts": [{"name": "me", "session": "u"}]}}
         ).telegram
         accounts = [(one.name, one.session.get_secret_value()) for one in telegram.user_accounts]
         assert accounts == [("me", "u"), ("session1", "s"), ("session2", "t")]
 
-    def test_a_public_key_is_given_itself_or_by_its_file(self, tmp_path: Path) -> None:
+    def test_a_public_key_is_given_as_text_or_file(self, tmp_path: Path) -> None:
         pem = "-----BEGIN RSA PUBLIC KEY-----\nMIIB\n-----END RSA PUBLIC KEY-----\n"
         (tmp_path / "key.pem").write_text(pem)
         by_path = load(write(tmp_path, "telegram.dc_public_key = 'key.pem'"), {})
@@ -314,7 +314,7 @@ class TestTelegram:
 class TestSaveAnyBot:
     FILE = Path(__file__).with_name("saveany_bot.toml")
 
-    def test_its_file_loads_with_warnings_only(self) -> None:
+    def test_a_file_of_saveany_bot_loads_with_warnings(self) -> None:
         config = load(self.FILE, {})
         assert (config.workers, config.retry, config.log.level) == (4, 3, "warning")
         assert [storage.name for storage in config.storages] == [
@@ -325,7 +325,7 @@ class TestSaveAnyBot:
         assert config.telegram.app_id == 1025907
         assert config.proxy == "socks5://127.0.0.1:7890"
 
-    def test_each_key_without_effect_is_warned_of_once_with_its_line(self) -> None:
+    def test_each_key_without_effect_gets_one_warning_with_its_line(self) -> None:
         warnings = load(self.FILE, {}).warnings
         lines = self.FILE.read_text().splitlines()
         for name in compat.IGNORED:
@@ -345,9 +345,7 @@ class TestSaveAnyBot:
         ("socks5://me:hunter2@x", "must look like socks5://"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_with_its_line(
-    tmp_path: Path, key: str, url: str, said: str
-) -> None:
+def test_an_unusable_proxy_is_reported_with_its_line(tmp_path: Path, key: str, url: str, said: str) -> None:
     file = write(tmp_path, f"telegram.proxy.enable = true\n{key} = '{url}'\n")
     with pytest.raises(ConfigError) as caught:
         load(file, {})
@@ -355,5 +353,5 @@ def test_a_proxy_that_cannot_be_used_is_told_with_its_line(
     assert "hunter2" not in caught.value.message
 
 
-def test_a_proxy_that_is_not_used_may_be_anything(tmp_path: Path) -> None:
+def test_an_unused_proxy_is_not_checked(tmp_path: Path) -> None:
     assert not load(write(tmp_path, "telegram.proxy.url = 'mtproto://x'"), {}).telegram.proxy.enable

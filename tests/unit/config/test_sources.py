@@ -14,7 +14,7 @@ from saveany.sources import GROUP, SOURCES, SourceSpec, TgFilesParams, sources
 TAPE = SourceSpec("tape", "Tapes", TgFilesParams, "tape:Tape")
 
 
-def test_the_names_are_those_of_the_api() -> None:
+def test_the_names_are_the_task_types_of_the_api() -> None:
     known = {"directlinks", "ytdlp", "aria2", "parseditem", "tgfiles", "tphpics", "transfer"}
     assert {source.type for source in SOURCES} == set(sources()) == known
 
@@ -22,7 +22,7 @@ def test_the_names_are_those_of_the_api() -> None:
 @pytest.mark.parametrize(
     "url", ["https://t.me/channel/123", "t.me/c/1/2", "tg://resolve?domain=a&post=1", "t.me/+x"]
 )
-def test_telegram_links_are_claimed_valid_or_not(url: str) -> None:
+def test_telegram_links_are_recognized_even_if_invalid(url: str) -> None:
     assert _first(url) == "tgfiles"
 
 
@@ -43,7 +43,7 @@ def test_telegram_links_are_claimed_valid_or_not(url: str) -> None:
         ("", None),
     ],
 )
-def test_who_is_asked_for_a_url(url: str, type_: str | None) -> None:
+def test_each_url_gets_the_expected_source(url: str, type_: str | None) -> None:
     assert _first(url) == type_
 
 
@@ -54,7 +54,7 @@ def test_tgfiles_takes_1_to_100_links(links: object) -> None:
         TgFilesParams.model_validate({"message_links": links})
 
 
-def test_params_know_their_fields_only() -> None:
+def test_unknown_params_are_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         TgFilesParams.model_validate({"message_links": ["t.me/a/1"], "link": "x"})
 
@@ -62,7 +62,7 @@ def test_params_know_their_fields_only() -> None:
 @pytest.mark.parametrize(
     "url", ["https://me:secret@example.com/a", "https://me@example.com/", "http://", "x", "http://a/\0b"]
 )
-def test_urls_that_no_web_source_takes(url: str) -> None:
+def test_invalid_urls_are_refused_without_quoting_secrets(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         sources()["directlinks"].canonical(url)
     assert "secret" not in str(caught.value)
@@ -85,7 +85,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     monkeypatch.setattr("saveany.sources.entry_points", lambda group: entries if group == GROUP else [])
 
 
-def test_a_source_of_another_package(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_of_another_package_is_found(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, f"{__name__}:TAPE")
     assert list(sources().values()) == [*SOURCES, TAPE]
 
@@ -99,7 +99,7 @@ def test_a_source_of_another_package(fresh: None, monkeypatch: pytest.MonkeyPatc
         ([f"{__name__}:TAPE", f"{__name__}:TAPE"], "registered twice"),
     ],
 )
-def test_a_package_that_is_broken_is_named(
+def test_a_broken_package_is_named(
     fresh: None, monkeypatch: pytest.MonkeyPatch, values: list[str], words: str
 ) -> None:
     _install(monkeypatch, *values)

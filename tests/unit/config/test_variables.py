@@ -13,7 +13,7 @@ from saveany.config.variables import VARIABLES
 from saveany.errors import ConfigError
 
 
-def test_they_win_over_the_file(tmp_path: Path) -> None:
+def test_variables_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("workers = 1\n[api]\nport = 1\nwebhook_url = 'http://file'")
     env = {
@@ -45,25 +45,25 @@ def test_they_win_over_the_file(tmp_path: Path) -> None:
     assert config.data_dir == tmp_path / "d"
 
 
-def test_they_do_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_work_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load(env={"SAVEANY_API_PORT": "99"}).api.port == 99
 
 
-def test_they_mend_what_is_wrong_in_the_file(tmp_path: Path) -> None:
+def test_variables_replace_invalid_values_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("api = 1")
     assert load(file, {"SAVEANY_API_PORT": "99"}).api.port == 99
 
 
-def test_an_empty_one_counts_as_not_set(tmp_path: Path) -> None:
+def test_an_empty_variable_counts_as_not_set(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[api]\nport = 81\ntoken = 't'")
     config = load(file, {"SAVEANY_API_PORT": "", "SAVEANY_API_TOKEN": "", "SAVEANY_NONSENSE": ""})
     assert (config.api.port, config.api.token.get_secret_value()) == (81, "t")
 
 
-def test_secrets_come_from_files_too(tmp_path: Path) -> None:
+def test_secrets_can_be_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-a-file\n")
     (tmp_path / "sessions").write_text("one\ntwo\n")
     config = load(
@@ -105,7 +105,7 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_one_is_named(tmp_path: Path, env: dict[str, str], message: str) -> None:
+def test_an_invalid_variable_is_named(tmp_path: Path, env: dict[str, str], message: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text("")
     with pytest.raises(ConfigError) as caught:
@@ -113,7 +113,7 @@ def test_a_wrong_one_is_named(tmp_path: Path, env: dict[str, str], message: str)
     assert caught.value.message.startswith(message)
 
 
-def test_problems_of_variables_and_file_come_together(tmp_path: Path) -> None:
+def test_problems_of_variables_and_file_are_reported_together(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("retry = 'x'")
     with pytest.raises(ConfigError) as caught:
@@ -126,13 +126,13 @@ def test_problems_of_variables_and_file_come_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["SAVEANY_THREADS", "SAVEANY_DB_PATH", "SAVEANY_TELEGRAM_RPC_RETRY"])
-def test_those_of_saveany_bot_give_a_warning(tmp_path: Path, variable: str) -> None:
+def test_variables_of_saveany_bot_give_a_warning(tmp_path: Path, variable: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text("")
     assert load(file, {variable: "1"}).warnings == (f"{variable} has no effect",)
 
 
-def test_every_key_has_one_of_its_own() -> None:
+def test_every_key_has_its_own_variable() -> None:
     names = [name for key in KEYS.values() for name in (key.variable, f"{key.variable}_FILE")]
     assert len(set(names)) == len(names)
     assert VARIABLES["SAVEANY_TELEGRAM_PROXY_URL"].dotted == "telegram.proxy.url"

@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_sets_one_key_and_keeps_the_rest(file: Path) -> None:
+def test_setting_a_key_keeps_the_rest(file: Path) -> None:
     config = set_key(file, "api.token", "secret", {})
     assert config == load(file, {})
     assert (config.api.token.get_secret_value(), config.api.port, config.workers) == ("secret", 81, 4)
@@ -38,14 +38,14 @@ def test_sets_one_key_and_keeps_the_rest(file: Path) -> None:
     assert 'task_fail = "x"' in text
 
 
-def test_makes_the_table_and_the_file(tmp_path: Path) -> None:
+def test_setting_a_key_creates_the_table_and_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     set_key(path, "telegram.proxy.url", "http://p:1", {})
     assert load(path, {}).telegram.proxy.url == "http://p:1"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_mode_and_symbolic_link_stay(file: Path, tmp_path: Path) -> None:
+def test_mode_and_symbolic_link_are_kept(file: Path, tmp_path: Path) -> None:
     file.chmod(0o640)
     link = tmp_path / "link.toml"
     link.symlink_to(file)
@@ -67,7 +67,7 @@ def test_mode_and_symbolic_link_stay(file: Path, tmp_path: Path) -> None:
         ("storages", [{"name": "a"}], "config.toml: storages[0].type: is missing"),
     ],
 )
-def test_what_would_not_load_is_not_written(file: Path, key: str, value: object, message: str) -> None:
+def test_an_invalid_configuration_is_not_written(file: Path, key: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         set_key(file, key, value, {})
     assert caught.value.message.replace(f"{file.parent}/", "").startswith(message)
@@ -75,21 +75,21 @@ def test_what_would_not_load_is_not_written(file: Path, key: str, value: object,
     assert [*file.parent.iterdir()] == [file]
 
 
-def test_a_file_that_is_wrong_already_is_left_alone(file: Path) -> None:
+def test_an_already_invalid_file_is_not_changed(file: Path) -> None:
     file.write_text("wrokers = 1")
     with pytest.raises(ConfigError, match=r"config\.toml:1: wrokers"):
         set_key(file, "workers", 5, {})
     assert file.read_text() == "wrokers = 1"
 
 
-def test_the_keys_own_variable_does_not_hide_a_wrong_value(file: Path) -> None:
+def test_the_variable_of_the_key_does_not_hide_an_invalid_value(file: Path) -> None:
     with pytest.raises(ConfigError, match="must be a whole number"):
         set_key(file, "workers", "x", {"SAVEANY_WORKERS": "3"})
     # while another's does count: the token comes from there
     set_key(file, "api.host", "0.0.0.0", {"SAVEANY_API_TOKEN": "t"})
 
 
-def test_a_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot write .*: No such file or directory"):
         set_key(tmp_path / "no" / "config.toml", "workers", 5, {})
 
@@ -104,7 +104,7 @@ def test_accounts_are_added_and_replaced_by_name(file: Path) -> None:
         add_account(file, "../me", "four", {})
 
 
-def test_create_refuses_to_replace_unless_told(file: Path, tmp_path: Path) -> None:
+def test_create_replaces_a_file_only_if_forced(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="already exists"):
         create(file, {"workers": 9})
     assert file.read_text() == TEXT
@@ -171,7 +171,7 @@ def added(before: str, after: str) -> list[str]:
         ("users.0.role", "admin", 'role = "admin"', "id = 1  # me"),
     ],
 )
-def test_a_new_key_stands_with_its_own_table(
+def test_a_new_key_is_added_to_its_table(
     commented: Path, key: str, value: object, line: str, above: str
 ) -> None:
     set_key(commented, key, value, {})
@@ -187,7 +187,7 @@ def test_a_changed_value_keeps_the_comment_beside_it(commented: Path) -> None:
     assert commented.read_text() == expected
 
 
-def test_a_new_table_and_a_top_level_key_before_tables(tmp_path: Path) -> None:
+def test_new_tables_and_top_level_keys_are_placed_correctly(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("# Hello.\n\n# the API\n[api]\nport = 81")
     set_key(path, "telegram.app_id", 5, {})
@@ -220,7 +220,7 @@ def test_storages_are_added_and_removed_as_blocks(commented: Path) -> None:
     assert load(commented, {}).storages == ()
 
 
-def test_blocks_can_be_added_by_hand_to_what_was_written(tmp_path: Path) -> None:
+def test_blocks_can_be_appended_by_hand_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     create(path, {"users": [{"id": 1}], "storages": [{"name": "a", "type": "local", "base_path": "/a"}]})
     add_account(path, "me", "session", {})
@@ -242,7 +242,7 @@ def test_blocks_can_be_added_by_hand_to_what_was_written(tmp_path: Path) -> None
         ("storages.0", "there is no key 'storages.0'"),
     ],
 )
-def test_a_key_of_a_list_that_is_not_there(commented: Path, key: str, message: str) -> None:
+def test_a_key_of_a_missing_list_is_refused(commented: Path, key: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         set_key(commented, key, "x", {})
     assert caught.value.message.startswith(message)

@@ -56,7 +56,7 @@ def kinds_of_error() -> list[type[SaveAnyError]]:
 
 
 @EVERY_PAGE
-def test_links_lead_somewhere(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     for link in pages.links(page):
         if link.startswith("http"):
             continue
@@ -149,7 +149,7 @@ def test_every_error_is_documented() -> None:
         assert f"`{kind.__name__}`" in text, kind.__name__
 
 
-def test_the_table_of_http_errors_is_true() -> None:
+def test_the_table_of_http_errors_matches_the_code() -> None:
     table = {row[3].strip("`"): row for row in rows(section("reference/errors.md", "Of the API")) if row[3]}
     kinds = {kind.__name__: kind for kind in kinds_of_error() if issubclass(kind, RequestError)}
     del kinds["RequestError"]  # their common base
@@ -172,7 +172,7 @@ def test_every_event_is_documented() -> None:
     assert {event for event in events if f"`{event}`" not in text} == set()
 
 
-def test_the_table_of_webhook_events_is_true() -> None:
+def test_the_table_of_webhook_events_matches_the_code() -> None:
     table = rows(section("reference/events-and-webhooks.md", "Webhooks"))
     words = {row[1].split("`")[1]: row for row in table}
     annotation = str(ApiConfig.model_fields["webhook_events"].annotation)
@@ -182,7 +182,7 @@ def test_the_table_of_webhook_events_is_true() -> None:
     )
 
 
-def test_the_webhook_schedule_is_true() -> None:
+def test_the_webhook_schedule_matches_the_code() -> None:
     text = " ".join((DOCS / "reference/events-and-webhooks.md").read_text().split())
     units = [(3600, "h"), (60, "min"), (1, "s")]
     spelled = [next(f"{delay // n} {unit}" for n, unit in units if delay >= n) for delay in DELAYS_S]
@@ -192,7 +192,7 @@ def test_the_webhook_schedule_is_true() -> None:
     assert f"| {len(DELAYS_S) + 1}, over about {timedelta(seconds=sum(DELAYS_S)).days} days |" in limits
 
 
-def test_the_transition_table_is_true() -> None:
+def test_the_transition_table_matches_the_code() -> None:
     table = rows(
         (DOCS / "explanation/lifecycle.md").read_text().partition("| State")[2].join(["| State", ""])
     )
@@ -201,12 +201,12 @@ def test_the_transition_table_is_true() -> None:
 
 
 @pytest.mark.parametrize("row", rows((DOCS / "reference/links.md").read_text().partition("What is saved")[0]))
-def test_links_that_are_documented_are_understood(row: list[str]) -> None:
+def test_documented_links_are_parsed(row: list[str]) -> None:
     telegram_links.parse(row[0].strip("`"))
 
 
 @pytest.mark.parametrize("row", rows((DOCS / "reference/links.md").read_text().partition("Refused")[2]))
-def test_links_that_are_documented_as_refused_are(row: list[str]) -> None:
+def test_links_documented_as_refused_are_refused(row: list[str]) -> None:
     with pytest.raises(InvalidInput):
         telegram_links.parse(row[0].strip("`"))
 
@@ -221,21 +221,21 @@ def test_commands_of_the_bot_that_are_shown_exist() -> None:
     assert set(shown) - {"newbot", "setprivacy"} <= bot.COMMANDS.keys()  # these two are @BotFather's
 
 
-def test_rules_that_are_shown_are_rules() -> None:
+def test_documented_rules_are_valid() -> None:
     lines = re.findall(r"^    /rule add (.+)$", (DOCS / "howto/bot.md").read_text(), re.MULTILINE)
     assert len(lines) > 5
     for line in lines:
         rules.validate_rule(rules.parse_rule(line), {"nas", "archive"})
 
 
-def test_filters_that_are_shown_are_filters() -> None:
+def test_documented_filters_are_valid() -> None:
     text = (DOCS / "howto/bot.md").read_text()
     lines = re.findall(r"/(?:save @\w+ \d+-\d+|watch @\w+) (\w+=[^`\n]+)", text)
     assert len(lines) > 1
     assert all(parse_filter(line.partition(" ->")[0]) for line in lines)
 
 
-def test_templates_that_are_shown_make_what_is_said() -> None:
+def test_documented_templates_have_the_documented_results() -> None:
     table = re.findall(r"^\| `(.*\{.*)` \| `(.*)` \|$", section("howto/bot.md", "Names"), re.MULTILINE)
     assert len(table) > 5
     for template, path in table:
@@ -255,7 +255,7 @@ def test_the_reliability_page_names_tests_for_every_promise() -> None:
     assert all("`tests/" in row[1] for row in table)
 
 
-def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
+def test_the_diagram_is_well_formed_and_has_a_text_alternative() -> None:
     root = ElementTree.parse(DOCS / "architecture.svg").getroot()
     text = (DOCS / "architecture.svg").read_text()
     assert root.attrib["role"] == "img"
@@ -264,7 +264,7 @@ def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
     assert not re.search(r"<script|href=|url\(http", text)
 
 
-def test_the_make_targets_of_the_readme_are_all() -> None:
+def test_the_readme_lists_every_make_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = {shlex.split(line)[1] for line in shown.stdout.splitlines() if line.startswith("  make ")}
     assert {target for target in targets if f"`make {target}`" not in TEXT[ROOT / "README.md"]} == set()

@@ -27,7 +27,7 @@ from saveany.telegram.links import chat_of
         ("tg://resolve?domain=channel&post=5", "@channel"),
     ],
 )
-def test_the_ways_to_name_one(text: str, chat: str) -> None:
+def test_every_spelling_of_a_chat_is_understood(text: str, chat: str) -> None:
     assert chat_of(text) == chat
 
 
@@ -42,13 +42,13 @@ def test_the_ways_to_name_one(text: str, chat: str) -> None:
         ("https://example.com/channel", "not a Telegram link"),
     ],
 )
-def test_what_names_none(text: str, reason: str) -> None:
+def test_other_texts_are_refused(text: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         chat_of(text)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"(https://t\.me/|@|-100)[\w/+?=&]{0,30}"))
-def test_whatever_is_said_there_is_a_chat_or_a_reason(text: str) -> None:
+def test_any_text_gives_a_chat_or_a_reason(text: str) -> None:
     try:
         chat = chat_of(text)
     except InvalidInput:

@@ -183,7 +183,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_every_form_is_understood(text: str) -> None:
+def test_every_form_of_a_link_is_parsed(text: str) -> None:
     assert parse(text) == ACCEPTED[text]
     assert looks_like(text)
 
@@ -198,7 +198,7 @@ def test_other_telegram_links_are_refused_with_the_reason(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", FOREIGN)
-def test_foreign_and_disguised_hosts_are_no_telegram_links(text: str) -> None:
+def test_other_and_disguised_hosts_are_refused(text: str) -> None:
     assert not looks_like(text)
     with pytest.raises(InvalidInput, match="not a Telegram link"):
         parse(text)
@@ -210,7 +210,7 @@ def test_invite_hash_is_not_repeated_in_the_error() -> None:
     assert "SecretHash" not in caught.value.message
 
 
-def test_spelling_of_the_username_is_kept_but_does_not_count() -> None:
+def test_username_case_is_kept_but_ignored_in_comparisons() -> None:
     link = parse("https://t.me/SomeChannel/5")
     assert link.chat == "SomeChannel"
     assert link == parse("https://t.me/somechannel/5")
@@ -237,7 +237,7 @@ RANGES = {
 
 
 @pytest.mark.parametrize("text", RANGES)
-def test_a_range_of_messages(text: str) -> None:
+def test_a_range_of_messages_is_parsed(text: str) -> None:
     assert exact(parse(text)) == exact(RANGES[text])
 
 
@@ -251,7 +251,7 @@ def test_a_range_of_messages(text: str) -> None:
         ("https://t.me/channel/1-2-3", "is not a number from 1"),
     ],
 )
-def test_ranges_that_are_refused(text: str, reason: str) -> None:
+def test_invalid_ranges_are_refused(text: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         parse(text)
 
@@ -259,7 +259,7 @@ def test_ranges_that_are_refused(text: str, reason: str) -> None:
 @given(
     st.integers(1, MAX_MESSAGE_ID - MAX_RANGE), st.integers(1, MAX_RANGE - 1), st.none() | st.integers(1, 99)
 )
-def test_the_canonical_form_of_a_range(first: int, more: int, topic: int | None) -> None:
+def test_a_range_has_a_canonical_form(first: int, more: int, topic: int | None) -> None:
     link = MessageLink("channel", first, last=first + more, topic=topic)
     assert exact(parse(link.url)) == exact(link)
 
@@ -273,7 +273,7 @@ TALKS = {
 
 
 @pytest.mark.parametrize("text", TALKS)
-def test_a_message_of_a_talk_with_the_bot(text: str) -> None:
+def test_a_link_to_a_message_of_a_private_chat_is_parsed(text: str) -> None:
     assert exact(parse(text)) == exact(TALKS[text])
 
 
@@ -288,12 +288,12 @@ def test_a_message_of_a_talk_with_the_bot(text: str) -> None:
         ("user_id=1&message_id=0", "message id in this link is not a number"),
     ],
 )
-def test_talks_that_are_refused(query: str, reason: str) -> None:
+def test_invalid_private_chat_links_are_refused(query: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         parse(f"tg://openmessage?{query}")
 
 
-def test_whose_talk_it_is() -> None:
+def test_a_private_chat_link_names_its_user() -> None:
     assert MessageLink(123, 5, bot_chat="user").bot_chat_id == 123
     assert MessageLink(123, 5, bot_chat="chat").bot_chat_id == -123
     assert PRIVATE.bot_chat_id == PUBLIC.bot_chat_id == 0
@@ -344,7 +344,7 @@ after = st.sampled_from(
 @given(
     link=links, scheme=scheme, host=host, before=before, after=after, slash=st.booleans(), junk=st.booleans()
 )
-def test_decoration_does_not_matter(
+def test_surrounding_text_and_unknown_parameters_are_ignored(
     link: MessageLink, scheme: str, host: str, before: str, after: str, slash: bool, junk: bool
 ) -> None:
     path, _, query = link.url.removeprefix("https://t.me/").partition("?")
@@ -354,7 +354,7 @@ def test_decoration_does_not_matter(
 
 
 @given(link=links.filter(lambda link: link.topic is None))
-def test_app_links_say_the_same(link: MessageLink) -> None:
+def test_app_links_are_equivalent_to_web_links(link: MessageLink) -> None:
     chat = f"privatepost?channel={link.chat}" if isinstance(link.chat, int) else f"resolve?domain={link.chat}"
     query = link.url.partition("?")[2]
     assert exact(parse(f"tg://{chat}&post={link.message}&{query}")) == exact(link)

@@ -25,7 +25,7 @@ def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
     return AddressGuard([ip_network("127.0.0.0/8")], resolver=dns), dns
 
 
-async def test_allowed_network_is_reached_under_the_name_and_resolved_once() -> None:
+async def test_an_allowed_host_is_requested_by_name_and_resolved_once() -> None:
     guard, dns = loopback(["127.0.0.1"], ["10.0.0.1"])
     async with serving() as server, guarded_client(guard, timeout=5) as client:
         answer = await client.post(f"http://hook.example:{server.port}/path?x=1", content=b"{}")
@@ -120,7 +120,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
         assert trap.connections == 0
 
 
-async def test_environment_and_cookies_play_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_and_cookies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     guard, _ = loopback()
     async with serving() as proxy, serving() as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -147,7 +147,7 @@ async def test_plain_client_reaches_loopback() -> None:
         assert (await client.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
 
 
-async def test_tls_speaks_of_the_name_and_checks_the_certificate(tmp_path: Path) -> None:
+async def test_tls_uses_the_host_name_and_checks_the_certificate(tmp_path: Path) -> None:
     names: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
@@ -160,7 +160,7 @@ async def test_tls_speaks_of_the_name_and_checks_the_certificate(tmp_path: Path)
     assert describe(caught.value).startswith("the certificate is not valid: self")
 
 
-async def test_slow_resolver_ends_with_the_timeout() -> None:
+async def test_a_slow_resolver_times_out() -> None:
     async def never(host: str, port: int) -> list[str]:
         await asyncio.Event().wait()
         return []
@@ -171,7 +171,7 @@ async def test_slow_resolver_ends_with_the_timeout() -> None:
     assert describe(caught.value) == "the server could not be reached in time"
 
 
-async def test_unknown_name() -> None:
+async def test_an_unknown_name_is_a_connect_error() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -181,7 +181,7 @@ async def test_unknown_name() -> None:
     assert describe(caught.value) == "the host name cannot be found"
 
 
-async def test_broken_answers_are_described() -> None:
+async def test_broken_replies_are_described() -> None:
     guard, _ = loopback()
     async with (
         serving(b"220 smtp.example ESMTP\r\n\r\n") as server,
@@ -213,5 +213,5 @@ async def test_silent_server_is_described() -> None:
         (RuntimeError("https://a/?token=secret"), "the request failed"),
     ],
 )
-def test_descriptions_never_hold_what_the_error_says(error: Exception, text: str) -> None:
+def test_descriptions_contain_no_library_text(error: Exception, text: str) -> None:
     assert describe(error) == text

@@ -81,7 +81,7 @@ def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-async def test_socks_is_handed_the_checked_address(scheme: str) -> None:
+async def test_a_socks_proxy_receives_the_checked_address(scheme: str) -> None:
     guard, dns = loopback()
     async with serving() as server, socks() as proxy:
         url = f"{scheme}://me:secret%20word@localhost:{proxy.port}"
@@ -92,7 +92,7 @@ async def test_socks_is_handed_the_checked_address(scheme: str) -> None:
     assert dns.asked == ["x.example"]
 
 
-async def test_an_http_proxy() -> None:
+async def test_connections_through_an_http_proxy_work() -> None:
     guard, _ = loopback()
     async with serving() as server, GuardedProxy(guard) as proxy:
         async with guarded_client(guard, timeout=5, proxy=proxy.url) as client:
@@ -101,7 +101,7 @@ async def test_an_http_proxy() -> None:
         assert proxy.connections == 1
 
 
-async def test_a_proxy_behind_our_proxy() -> None:
+async def test_the_guarded_proxy_uses_the_configured_proxy() -> None:
     guard, _ = loopback()
     async with serving() as server, socks() as far:
         upstream = f"socks5://me:secret%20word@127.0.0.1:{far.port}"
@@ -113,7 +113,7 @@ async def test_a_proxy_behind_our_proxy() -> None:
         assert len(far.asked) == 1
 
 
-async def test_tls_through_a_proxy_speaks_of_the_name(tmp_path: Path) -> None:
+async def test_tls_through_a_proxy_uses_the_host_name(tmp_path: Path) -> None:
     names: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
@@ -128,7 +128,7 @@ async def test_tls_through_a_proxy_speaks_of_the_name(tmp_path: Path) -> None:
     assert describe(caught.value).startswith("the certificate is not valid: self")
 
 
-async def test_the_guard_holds_with_a_proxy() -> None:
+async def test_the_guard_applies_with_a_proxy() -> None:
     guard, _ = loopback(["127.0.0.2"])
     async with socks() as proxy:
         url = f"socks5://me:secret%20word@127.0.0.1:{proxy.port}"
@@ -139,7 +139,7 @@ async def test_the_guard_holds_with_a_proxy() -> None:
         assert proxy.asked == []
 
 
-async def test_a_wrong_password() -> None:
+async def test_a_wrong_proxy_password_is_reported() -> None:
     async with socks() as proxy:
         with pytest.raises(ProxyFailed, match=r"^the proxy refuses: ") as caught:
             await dial(LOOPBACK, 1, f"socks5://me:wrong@127.0.0.1:{proxy.port}")
@@ -147,13 +147,13 @@ async def test_a_wrong_password() -> None:
         assert proxy.asked == []
 
 
-async def test_an_http_proxy_that_refuses() -> None:
+async def test_a_refusal_by_an_http_proxy_is_reported() -> None:
     async with serving(b"HTTP/1.1 407 Login First\r\n\r\n") as proxy:
         with pytest.raises(ProxyFailed, match=r"^the proxy refuses: 407 Login First \(it does not accept "):
             await dial(LOOPBACK, 1, f"http://127.0.0.1:{proxy.port}")
 
 
-async def test_a_proxy_that_is_not_there_is_what_the_user_reads() -> None:
+async def test_an_unreachable_proxy_is_named_in_the_error() -> None:
     guard, _ = loopback()
     async with guarded_client(guard, timeout=5, proxy="http://me:secret@127.0.0.1:1") as client:
         with pytest.raises(httpx.ConnectError) as caught:
@@ -164,12 +164,12 @@ async def test_a_proxy_that_is_not_there_is_what_the_user_reads() -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1:1", "socks5://", "127.0.0.1:1080", "http://h", "http://h:0x"]
 )
-async def test_a_proxy_that_is_no_url(url: str) -> None:
+async def test_an_invalid_proxy_url_is_refused(url: str) -> None:
     with pytest.raises(ProxyFailed, match="must look like socks5://"):
         await dial(LOOPBACK, 1, url)
 
 
-async def test_a_silent_proxy_ends_with_the_timeout() -> None:
+async def test_a_silent_proxy_times_out() -> None:
     async with serving(b"") as proxy:
         with pytest.raises(ProxyFailed, match=r"^the proxy does not reply in time$"):
             await dial(LOOPBACK, 1, f"http://127.0.0.1:{proxy.port}", timeout=0.05)

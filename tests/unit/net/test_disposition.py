@@ -54,21 +54,21 @@ from saveany.planning.names import safe_name
         ('attachment; x="; filename=no"; filename=yes', "yes"),
     ],
 )
-def test_what_servers_write(header: str, name: str) -> None:
+def test_names_from_common_servers_are_found(header: str, name: str) -> None:
     assert filename(header) == name
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1))
-def test_any_name_comes_through_the_extended_form(name: str) -> None:
+def test_any_name_survives_the_extended_form(name: str) -> None:
     assert filename(f"attachment; filename=x; filename*=UTF-8''{quote(name, safe='')}") == name
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="%"), min_size=1))
-def test_any_ascii_name_comes_through_quotes(name: str) -> None:
+def test_any_ascii_name_survives_quotes(name: str) -> None:
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
     assert filename(f'attachment; filename="{quoted}"; size=1') == name
 
 
 @given(st.text() | st.text("af*\"';=\\ %ilenmUTF-8éÃ", max_size=60).map("attachment; filename".__add__))
-def test_nothing_breaks_it_and_what_it_finds_can_be_made_safe(header: str) -> None:
+def test_any_header_gives_a_name_that_can_be_made_safe(header: str) -> None:
     assert safe_name(filename(header))

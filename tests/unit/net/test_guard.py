@@ -204,7 +204,7 @@ async def test_no_refused_url_makes_a_connection() -> None:
         ("http://[fe80::1%25eth0]/", "fe80::1/128"),
     ],
 )
-def test_the_refusal_names_the_network_that_would_help(url: str, network: str) -> None:
+def test_the_refusal_names_the_network_to_allow(url: str, network: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         AddressGuard().check_url(url)
     assert f'[net] allow = ["{network}"]' in caught.value.message
@@ -234,7 +234,7 @@ async def test_one_refused_address_among_several_refuses_the_name(bad: str) -> N
         await AddressGuard(resolver=dns).resolve("example.org", 443)
 
 
-async def test_resolve_of_an_address_asks_nobody() -> None:
+async def test_resolving_an_address_needs_no_request() -> None:
     dns = FakeDns(["93.184.216.34"])
     with pytest.raises(InvalidInput):
         await AddressGuard(resolver=dns).resolve("0x7f.1", 80)
@@ -258,14 +258,14 @@ def allowed(url: str) -> bool:
 
 
 @given(st.ip_addresses(v=4))
-def test_no_ipv4_address_passes_that_python_calls_local(address: IPv4Address) -> None:
+def test_no_ipv4_address_that_python_considers_local_passes(address: IPv4Address) -> None:
     if allowed(f"http://{address}/"):
         assert address.is_global
         assert not address.is_multicast
 
 
 @given(st.ip_addresses(v=6))
-def test_no_ipv6_address_passes_that_python_calls_local(address: IPv6Address) -> None:
+def test_no_ipv6_address_that_python_considers_local_passes(address: IPv6Address) -> None:
     if allowed(f"http://[{address}]/") and address not in IPv6Network("::/8"):
         assert address.is_global
         assert not address.is_multicast
@@ -310,7 +310,7 @@ pieces = st.lists(
 
 
 @given(st.text() | pieces.map("".join) | pieces.map(lambda parts: "http://" + "".join(parts)))
-def test_any_text_is_judged_without_another_error(url: str) -> None:
+def test_any_text_is_accepted_or_refused_without_another_error(url: str) -> None:
     guard = AddressGuard(resolver=FakeDns(["127.0.0.1"]))
     try:
         guard.check_url(url)

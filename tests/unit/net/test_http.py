@@ -33,7 +33,7 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(value: str, seconds:
 
 
 @given(st.text())
-def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
+def test_any_retry_after_is_parsed_or_ignored(value: str) -> None:
     assert 0 <= retry_after_s(value, 1_000_000_000) <= 86_400
 
 

@@ -30,7 +30,7 @@ async def get(port: int) -> str:
         return (await client.get(f"https://127.0.0.1:{port}/")).text
 
 
-async def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
+async def test_a_configured_certificate_is_trusted(tmp_path: Path) -> None:
     pem = certificate(tmp_path)
     async with serving() as server, fault_proxy(server.port, pem) as tls:
         with pytest.raises(httpx.ConnectError) as caught:
@@ -44,7 +44,7 @@ async def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
             await get(tls.port)
 
 
-def test_the_bundle_has_the_system_s_and_ours(tmp_path: Path) -> None:
+def test_the_bundle_contains_system_and_configured_certificates(tmp_path: Path) -> None:
     system = trust.bundle().read_bytes()
     own = Path(certificate(tmp_path))
     trust.add(own)
@@ -55,7 +55,7 @@ def test_the_bundle_has_the_system_s_and_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [None, "", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
 )
-def test_a_file_without_certificates(tmp_path: Path, text: str | None) -> None:
+def test_a_file_without_certificates_is_refused(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "ca.pem"
     if text is not None:
         file.write_text(text)
@@ -73,12 +73,12 @@ def counted(**env: str) -> list[str]:
     ).stdout.split()
 
 
-def test_the_variables_of_openssl_are_heard(tmp_path: Path) -> None:
+def test_the_variables_of_openssl_are_respected(tmp_path: Path) -> None:
     own = certificate(tmp_path)
     assert counted(SSL_CERT_FILE=own) == ["1", own]
 
 
-def test_where_the_system_has_none_something_is_found(tmp_path: Path) -> None:
+def test_without_system_certificates_a_bundle_is_still_found(tmp_path: Path) -> None:
     number, file = counted(SSL_CERT_FILE=str(tmp_path / "none"), SSL_CERT_DIR=str(tmp_path))
     assert int(number) > 50
     assert Path(file).is_file()

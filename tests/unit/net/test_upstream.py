@@ -43,7 +43,7 @@ async def answer(host: str, port: int, url: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_proxy(name: str) -> None:
+async def test_a_bad_proxy_raises_proxy_failed(name: str) -> None:
     behavior, said = BAD[name]
     async with proxy(behavior) as bad:
         with pytest.raises(ProxyFailed, match=f"^{said}") as caught:
@@ -72,13 +72,13 @@ async def test_a_bad_proxy(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_good_proxy(behavior: Behavior, login: str, host: str) -> None:
+async def test_a_good_proxy_connects(behavior: Behavior, login: str, host: str) -> None:
     async with serving() as server, proxy(behavior) as good:
         assert await answer(host, server.port, good.url(login))
         assert good.connections == 1
 
 
-async def test_an_https_proxy_needs_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+async def test_an_https_proxy_needs_a_trusted_certificate(tmp_path: Path) -> None:
     pem = certificate(tmp_path)
     async with serving() as server, proxy(Http(login=b"me:x"), pem) as good:
         with pytest.raises(ProxyFailed, match=r"^the proxy's certificate is not valid: .*\[net\] ca_file"):
@@ -87,7 +87,7 @@ async def test_an_https_proxy_needs_a_certificate_that_is_trusted(tmp_path: Path
         assert await answer("127.0.0.1", server.port, good.url("me:x"))
 
 
-async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
+async def test_tls_works_inside_the_tls_of_a_proxy(tmp_path: Path) -> None:
     pem = certificate(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(pem)
@@ -102,14 +102,14 @@ async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks4", "http"])
-async def test_a_proxy_that_stalls(scheme: str) -> None:
+async def test_a_proxy_that_stalls_times_out(scheme: str) -> None:
     async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
         with pytest.raises(ProxyFailed, match=r"^the proxy does not reply in time$"):
             await dial(LOOPBACK, 9, bad.url(), 0.05)
 
 
 @pytest.mark.parametrize(("host", "login"), [("a" * 64 + ".example", ""), ("x", f"{'u' * 300}:x")])
-async def test_what_cannot_be_said_to_a_proxy(host: str, login: str) -> None:
+async def test_hosts_that_a_proxy_protocol_cannot_express_are_refused(host: str, login: str) -> None:
     async with proxy(Socks5(login=b"me:x" if login else b"")) as good:
         with pytest.raises(ProxyFailed, match=r"^the proxy cannot be used"):
             await connect(host, 9, good.url(login))
@@ -117,7 +117,7 @@ async def test_what_cannot_be_said_to_a_proxy(host: str, login: str) -> None:
         await connect("a" * 64 + ".example", 9)
 
 
-async def test_socks4_and_ipv6() -> None:
+async def test_socks4_does_not_support_ipv6() -> None:
     async with proxy(Socks4()) as good:
         with pytest.raises(ProxyFailed, match="does not support IPv6"):
             await connect("::1", 9, good.url())
@@ -140,13 +140,13 @@ async def test_socks4_and_ipv6() -> None:
         ("ftp://x:21", "must look like"),
     ],
 )
-def test_what_is_no_proxy(url: str, said: str) -> None:
+def test_invalid_proxy_urls_are_refused(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         proxies.parse(url)
     assert url not in str(caught.value)
 
 
-def test_no_secret_is_shown() -> None:
+def test_errors_and_repr_show_no_password() -> None:
     found = proxies.parse(f"socks5://me:{ENCODED}@x:1080")
     assert (found.user, found.password) == ("me", PASSWORD)
     assert PASSWORD not in repr(found)
@@ -161,7 +161,7 @@ class Socks5Without6(Socks5):
 
 
 @pytest.mark.parametrize("way", [Socks4(), Socks5Without6()], ids=["socks4", "socks5"])
-async def test_an_address_that_the_proxy_cannot_reach_does_not_hide_the_next(way: Behavior) -> None:
+async def test_the_next_address_is_tried_when_the_proxy_cannot_reach_one(way: Behavior) -> None:
     """Many proxies have no IPv6, and what the system knows of a host begins with that."""
     async with serving() as server, proxy(way) as good:
         both: list[IPv4Address | IPv6Address] = [IPv6Address("::1"), IPv4Address("127.0.0.1")]

@@ -55,7 +55,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("raw", NAMES)
-def test_safe_name(raw: str) -> None:
+def test_unsafe_names_are_made_safe(raw: str) -> None:
     assert safe_name(raw) == NAMES[raw]
 
 
@@ -103,7 +103,7 @@ def assert_safe(name: str) -> None:
 
 
 @given(anything)
-def test_any_text_becomes_safe_and_stays_so(raw: str) -> None:
+def test_any_text_becomes_safe_and_safe_names_stay_unchanged(raw: str) -> None:
     name = safe_name(raw)
     assert_safe(name)
     assert safe_name(name) == name
@@ -121,7 +121,7 @@ def test_numbered_names_are_safe_and_different(raw: str, n: int, m: int) -> None
     assert (numbered(name, n) == numbered(name, m)) == (n == m)
 
 
-def test_numbered() -> None:
+def test_numbers_are_added_before_the_extension() -> None:
     assert numbered("file.pdf", 0) == "file.pdf"
     assert numbered("file.pdf", 1) == "file_1.pdf"
     assert numbered("archive.tar.gz", 12) == "archive_12.tar.gz"
@@ -129,7 +129,7 @@ def test_numbered() -> None:
     assert numbered("x" * 236 + ".pdf", 10) == "x" * 233 + "_10.pdf"
 
 
-def test_distinct() -> None:
+def test_equal_names_get_numbers() -> None:
     assert make_distinct([]) == []
     assert make_distinct(["a.pdf", "b.pdf"]) == ["a.pdf", "b.pdf"]
     assert make_distinct(["a.pdf", "A.PDF", "a.pdf"]) == ["a.pdf", "A_1.PDF", "a_2.pdf"]
@@ -146,7 +146,7 @@ def test_distinct_names_never_collide_and_depend_on_earlier_ones_only(names: lis
 
 
 @pytest.mark.timeout(20)  # probing each name from 0 would take minutes
-def test_many_equal_names_take_no_time() -> None:
+def test_many_equal_names_are_numbered_quickly() -> None:
     result = make_distinct(["file.pdf"] * 30_000)
     assert result[-1] == "file_29999.pdf"
 
@@ -162,7 +162,7 @@ def name(
     )
 
 
-def test_the_files_own_name_comes_first() -> None:
+def test_the_name_of_the_file_has_priority() -> None:
     assert name("report.pdf", caption="Ignored") == "report.pdf"
     assert name("report") == "report.pdf"
     assert name("report", mime_type="application/octet-stream") == "report"
@@ -179,7 +179,7 @@ def test_without_a_name_the_caption_gives_one() -> None:
     assert name(caption="Title", mime_type="application/octet-stream") == "Title"
 
 
-def test_without_both_it_is_kind_date_and_message() -> None:
+def test_without_name_and_caption_kind_date_and_message_are_used() -> None:
     assert name(mime_type="image/jpeg", kind="photo") == "photo_2024-01-19_04-30-00_42.jpg"
     assert (
         name(caption=" \n\u200b\n...", mime_type="audio/ogg", kind="voice")
@@ -214,11 +214,11 @@ def test_names_from_messages_are_safe(original: str | None, caption: str, mime_t
         ("", ""),
     ],
 )
-def test_extension_for(mime_type: str, extension: str) -> None:
+def test_extensions_follow_the_mime_type(mime_type: str, extension: str) -> None:
     assert extension_for(mime_type) == extension
 
 
-def test_many_names_that_differ_in_case_only_are_not_tried_each_from_the_start(
+def test_many_names_that_differ_only_in_case_are_numbered_quickly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On many disks they are one name. The work grows with their number, not with its square."""

@@ -83,7 +83,7 @@ def test_path_of_the_full_length_is_accepted() -> None:
     assert folder(path) == path
 
 
-def test_join() -> None:
+def test_paths_are_joined() -> None:
     assert join(folder("/"), "a.pdf") == "a.pdf"
     assert join(folder("/x/y/"), "a.pdf") == "x/y/a.pdf"
 
@@ -93,7 +93,7 @@ hostile = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
 @given(text=st.text() | hostile, name=st.text() | hostile)
-def test_whatever_is_accepted_stays_inside(text: str, name: str) -> None:
+def test_any_accepted_path_stays_inside_the_storage(text: str, name: str) -> None:
     try:
         path = folder(text)
     except InvalidInput:

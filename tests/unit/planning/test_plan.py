@@ -30,12 +30,12 @@ def places(spec: TaskSpec, *found: ResolvedFile) -> list[str]:
     return [f"{item.storage}:{item.path}" for item in plan(spec, found)]
 
 
-def test_nothing_but_names() -> None:
+def test_without_a_template_files_keep_their_names() -> None:
     (item,) = plan(spec(), [ResolvedFile("a.bin", 5, {"x": 1}, "sub")])
     assert item == Item(index=0, name="a.bin", path="in/sub/a.bin", size=5, source={"x": 1})
 
 
-def test_files_that_were_posted_together_are_known_as_such() -> None:
+def test_files_of_an_album_are_recognized() -> None:
     found = [ResolvedFile(name, 1, album=name[0], caption=f"text of {name}") for name in ("a1", "b", "a2")]
     together = [(item.album, item.caption) for item in plan(spec(), found)]
     assert together == [("a", "text of a1"), ("", ""), ("a", "text of a2")]
@@ -89,7 +89,7 @@ def test_rules_see_the_name_that_the_template_made() -> None:
     assert places(replace(made, template="", filename="photo"), ResolvedFile("a.bin", 1)) == [":P/photo"]
 
 
-def test_a_file_of_no_date_has_that_of_its_task() -> None:
+def test_a_file_without_a_date_uses_that_of_its_task() -> None:
     made = spec(template='{{ date|date("%Y%m%d%H%M%S") }}')
     assert created_ms(made.id) > 1_700_000_000_000
     (item,) = plan(made, [ResolvedFile("a.bin", 1)])
@@ -98,7 +98,7 @@ def test_a_file_of_no_date_has_that_of_its_task() -> None:
     )
 
 
-def test_a_late_name_and_size_are_placed_again() -> None:
+def test_a_file_is_placed_again_when_its_name_and_size_are_known() -> None:
     made = spec(
         template="{{ name }} x", rules=(Rule(name=r"\.mp4$", min_size=10, storage="nas", folder="F"),)
     )
@@ -111,14 +111,14 @@ def test_a_late_name_and_size_are_placed_again() -> None:
     assert again == ready
 
 
-def test_what_a_source_knew_from_the_start_stays_where_it_is() -> None:
+def test_a_file_whose_name_was_known_is_not_moved() -> None:
     made = spec(rules=(Rule(text="trip", storage="nas"),))
     (item,) = plan(made, [ResolvedFile("a.jpg", 5, facts=ALBUM)])
     assert item.storage == "nas"
     assert with_final_path(made, item, replace(item, name=source_name(item))) == item
 
 
-def test_a_late_name_without_rules() -> None:
+def test_a_late_name_without_rules_replaces_the_provisional_one() -> None:
     (item,) = plan(spec(), [ResolvedFile("a", None)])
     ready = with_final_path(spec(), item, replace(item, name="b.txt", size=1))
     assert (ready.name, ready.path) == ("b.txt", "in/b.txt")
@@ -127,6 +127,6 @@ def test_a_late_name_without_rules() -> None:
     assert with_final_path(named, item, replace(item, name="b.txt")).path == "in/mine"
 
 
-def test_the_title_tells_where_a_rule_sends_the_file() -> None:
+def test_the_title_shows_the_destination_chosen_by_a_rule() -> None:
     made = spec(rules=(Rule(storage="nas", folder="F"),))
     assert planned_title(made, plan(made, [ResolvedFile("a.bin", 1)])) == "[tgfiles](a.bin->nas:/F/a.bin)"

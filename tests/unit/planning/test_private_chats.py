@@ -35,7 +35,7 @@ def test_a_user_may_save_messages_of_their_private_chat(config: Config) -> None:
 
 
 @pytest.mark.parametrize("link", [LINK.format("user", ANNA), LINK.format("chat", GROUP)])
-def test_no_other_user_may(config: Config, link: str) -> None:
+def test_other_users_may_not_save_them(config: Config, link: str) -> None:
     with pytest.raises(Forbidden, match="another user's private chat"):
         planned(config, BERT, ["https://t.me/channel/5", link])
 

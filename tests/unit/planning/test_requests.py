@@ -30,13 +30,13 @@ def spec(preferences: Preferences = PREFS, user: dict[str, Any] | None = None, *
     return plan_request(configured, configured.users[0], TaskRequest(**request), preferences, task_id="1")
 
 
-def test_all_that_is_left_out_is_as_the_user_likes_it() -> None:
+def test_missing_fields_come_from_the_preferences() -> None:
     made = spec()
     assert (made.storage, made.path, made.on_conflict) == ("nas", "mine", OnConflict.SKIP)
     assert (made.template, made.rules) == ("{{ n }}", (RULES[0], Rule(folder="x"), Rule(name="z")))
 
 
-def test_without_preferences_it_is_the_first_storage() -> None:
+def test_without_preferences_the_first_storage_is_used() -> None:
     made = spec(Preferences())
     assert (made.storage, made.path, made.on_conflict) == ("local1", "", OnConflict.RENAME)
     assert (made.template, made.rules) == ("", ())
@@ -52,12 +52,14 @@ def test_without_preferences_it_is_the_first_storage() -> None:
         ({"storage": "local1", "folder": "a"}, ("local1", "a")),
     ],
 )
-def test_the_folder_goes_with_the_storage(fields: dict[str, Any], place: tuple[str, str]) -> None:
+def test_the_preferred_folder_is_used_with_the_preferred_storage_only(
+    fields: dict[str, Any], place: tuple[str, str]
+) -> None:
     made = spec(**fields)
     assert (made.storage, made.path) == place
 
 
-def test_rules_decide_only_on_what_nobody_asked_for() -> None:
+def test_rules_apply_only_to_fields_missing_in_the_request() -> None:
     assert [rule.storage for rule in spec(storage="local1").rules] == ["", "", ""]
     assert [rule.folder for rule in spec(storage="local1").rules] == ["Films", "x", ""]
     assert [rule.storage for rule in spec(folder="a").rules] == ["nas", "", ""]
@@ -67,11 +69,11 @@ def test_rules_decide_only_on_what_nobody_asked_for() -> None:
     assert spec(filename="a.bin").rules[0] == RULES[0]
 
 
-def test_rules_that_are_off_decide_nothing() -> None:
+def test_disabled_rules_are_ignored() -> None:
     assert spec(Preferences(rules=RULES, rules_on=False)).rules == ()
 
 
-def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
+def test_a_preferred_storage_without_permission_is_not_used() -> None:
     made = spec(user={"storages": ["local1"]})
     assert (made.storage, made.path) == ("local1", "")
     assert [rule.storage for rule in made.rules] == ["", "", ""]
@@ -80,12 +82,12 @@ def test_a_storage_that_may_not_be_used_any_more_is_not_used() -> None:
 @pytest.mark.parametrize(
     ("kept", "meant"), [("", "rename"), ("ask", "rename"), ("overwrite", "overwrite"), ("skip", "skip")]
 )
-def test_who_cannot_be_asked_keeps_both(kept: Any, meant: str) -> None:
+def test_the_ask_policy_becomes_rename_outside_of_the_bot(kept: Any, meant: str) -> None:
     assert spec(Preferences(on_conflict=kept)).on_conflict == meant
     assert spec(Preferences(on_conflict=kept), on_conflict=OnConflict.RENAME).on_conflict == "rename"
 
 
-def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
+def test_transfers_of_a_folder_ignore_templates_and_rules() -> None:
     made = spec(type="transfer", links=["films"], params={"source_storage": "local1"})
     assert (made.storage, made.template, made.rules) == ("nas", "", ())
 
@@ -98,7 +100,7 @@ def test_a_tree_that_is_taken_from_a_storage_stays_as_it_is() -> None:
         ("aria2", "https://example.com/a.torrent"),
     ],
 )
-def test_no_other_source_takes_the_link_of_one_that_is_switched_off(off: str, link: str) -> None:
+def test_links_of_a_disabled_source_are_refused(off: str, link: str) -> None:
     storages = [{"name": "nas", "type": "memory", "space": "nas"}]
 
     def chosen_type(*, enable: bool, type_: str = "") -> str:

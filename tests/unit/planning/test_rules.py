@@ -46,7 +46,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_and_its_rule(line: str) -> None:
+def test_a_line_is_parsed_into_its_rule(line: str) -> None:
     assert parse_rule(line) == LINES[line]
     assert parse_rule(format_rule(LINES[line])) == LINES[line]
 
@@ -72,7 +72,7 @@ def test_a_line_and_its_rule(line: str) -> None:
         ("album=maybe -> nas:", "yes or no"),
     ],
 )
-def test_lines_that_are_no_rules(line: str, words: str) -> None:
+def test_invalid_lines_are_refused(line: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(words)):
         parse_rule(line)
 
@@ -92,14 +92,14 @@ def test_lines_that_are_no_rules(line: str, words: str) -> None:
         (Rule(folder="{{ folder.x }}"), "folder", "only values"),
     ],
 )
-def test_rules_that_make_no_sense(rule: Rule, field: str, words: str) -> None:
+def test_contradictory_rules_are_refused(rule: Rule, field: str, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         validate_rule(rule, ["local1", "nas"])
     assert words in caught.value.message
     assert caught.value.field == field
 
 
-def test_a_folder_is_kept_in_its_usual_spelling() -> None:
+def test_folders_are_normalized() -> None:
     assert validate_rule(Rule(folder=" /Films//x/ "), []).folder == "Films/x"
     assert validate_rule(Rule(folder="/"), []).folder == "/"
     assert validate_rule(Rule(), []) == Rule()
@@ -118,7 +118,7 @@ def test_a_folder_is_kept_in_its_usual_spelling() -> None:
         Rule(album=True),
     ],
 )
-def test_what_matches(rule: Rule) -> None:
+def test_matching_files_match(rule: Rule) -> None:
     assert matches(rule, FILM)
 
 
@@ -136,11 +136,11 @@ def test_what_matches(rule: Rule) -> None:
         Rule(name="mkv", text="nothing"),
     ],
 )
-def test_what_does_not(rule: Rule) -> None:
+def test_other_files_do_not_match(rule: Rule) -> None:
     assert not matches(rule, FILM)
 
 
-def test_a_size_that_nobody_knows_matches_no_size() -> None:
+def test_an_unknown_size_matches_no_size_condition() -> None:
     assert not matches(Rule(min_size=1), Facts())
     assert not matches(Rule(max_size=10**12), Facts())
     assert matches(Rule(), Facts())
@@ -149,12 +149,12 @@ def test_a_size_that_nobody_knows_matches_no_size() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("a.mp4", "video"), ("a.JPG", "photo"), ("a.mp3", "audio"), ("a", "document")]
 )
-def test_a_kind_that_nobody_tells_is_that_of_the_extension(name: str, kind: str) -> None:
+def test_an_unknown_kind_follows_from_the_extension(name: str, kind: str) -> None:
     assert matches(Rule(kinds=(kind,)), Facts(name=name))
     assert not matches(Rule(kinds=("voice",)), Facts(name=name))
 
 
-def test_the_first_that_matches_decides() -> None:
+def test_the_first_matching_rule_decides() -> None:
     first, second = Rule(name="mkv", folder="a"), Rule(name="film", folder="b")
     assert first_match([Rule(name="x"), first, second], FILM) is first
     assert first_match([second, first], FILM) is second
@@ -196,19 +196,19 @@ some_rules = st.builds(
 
 
 @given(some_rules)
-def test_every_rule_survives_its_line(rule: Rule) -> None:
+def test_every_rule_survives_a_round_trip(rule: Rule) -> None:
     assert parse_rule(format_rule(rule)) == rule
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from([*LINES, "->", '"', "size>", "=", " "])).map("".join))
-def test_any_line_is_a_rule_or_refused(line: str) -> None:
+def test_any_line_is_parsed_or_refused(line: str) -> None:
     with suppress(InvalidInput):
         rule = parse_rule(line)
         assert parse_rule(format_rule(rule)) == rule
 
 
 @given(some_rules, st.sampled_from([FILM, Facts(), Facts(name="a.jpg", size=1000)]))
-def test_fewer_conditions_match_no_less(rule: Rule, facts: Facts) -> None:
+def test_removing_a_condition_never_excludes_a_file(rule: Rule, facts: Facts) -> None:
     try:
         validate_rule(replace(rule, storage="", folder=""), [])
     except InvalidInput:

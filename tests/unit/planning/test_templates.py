@@ -81,31 +81,31 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("template", YIELDS)
-def test_what_a_template_yields(template: str) -> None:
+def test_templates_yield_names(template: str) -> None:
     assert preview(template) == YIELDS[template]
 
 
 @pytest.mark.parametrize("template", REFUSED)
-def test_what_is_refused_with_words(template: str) -> None:
+def test_invalid_templates_are_refused_with_the_reason(template: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         validate_template(template)
     assert REFUSED[template] in caught.value.message
     assert caught.value.field == "template"
 
 
-def test_slashes_in_values_make_no_folders() -> None:
+def test_slashes_in_values_create_no_folders() -> None:
     facts = Facts(name="a.bin", text="AC/DC ../../etc", album="x/y")
     assert file_path("{{ text }}", facts) == ("", "AC_DC .._.._etc.bin")
     assert folder_path("{{ album }}", facts) == "x_y"
 
 
-def test_a_value_that_is_not_there_leaves_out_its_folder() -> None:
+def test_a_folder_with_a_missing_value_is_omitted() -> None:
     facts = Facts(name="a.bin")
     assert file_path("{{ chat }}/{{ album }}/{{ msgid }}/x", facts) == ("", "x.bin")
     assert file_path("{{ text }}", facts) == ("", "a.bin")
 
 
-def test_a_template_that_makes_no_sense_for_a_file_keeps_its_name() -> None:
+def test_a_template_that_yields_nothing_keeps_the_name() -> None:
     template = "{{ name if size < 10 else date|date(n) }}"
     assert file_path(template, Facts(name="a.bin", size=9)) == ("", "a.bin")
     assert file_path(template, Facts(name="a.bin", size=99)) == ("", "a.bin")
@@ -115,14 +115,14 @@ def test_a_file_without_extension_gets_none() -> None:
     assert file_path("x.y", Facts(name="README")) == ("", "x.y")
 
 
-def test_a_folder_of_nothing_is_none() -> None:
+def test_an_empty_folder_is_omitted() -> None:
     assert folder_path("{{ album }}", Facts()) is None
     assert folder_path("", Facts()) is None
     assert folder_path("/", Facts()) == ""
     assert folder_path("{{ folder }}/{{ album }}", SAMPLE) == "downloads/Our trip"
 
 
-def test_the_longest_template_takes_no_time() -> None:
+def test_the_longest_template_is_rendered_quickly() -> None:
     grow = "{{ text" + "|replace('a','aaaaaaaa')" * 18 + "}}"
     began = time.process_time()
     file_path(grow, Facts(name="a.bin", text="a" * 4096))
@@ -149,7 +149,7 @@ templates = st.text(max_size=40) | st.lists(pieces | st.text(max_size=5), max_si
 @given(templates, facts)
 @example("{{ 1e999 }}", SAMPLE)
 @example("{{ " + "9" * 480 + " }}", SAMPLE)
-def test_any_template_for_any_file(template: str, facts: Facts) -> None:
+def test_any_template_yields_a_safe_path_for_any_file(template: str, facts: Facts) -> None:
     with suppress(InvalidInput):
         validate_template(template)
     folder, name = file_path(template, facts)

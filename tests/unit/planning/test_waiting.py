@@ -45,15 +45,17 @@ def outlook(**storages: str) -> WaitingReasons:
         (task(Status.COMPLETED, progress=STALLED), {"nas": "the nas hangs"}, ""),
     ],
 )
-def test_running_without_progress(running: Task, storages: dict[str, str], told: str) -> None:
+def test_a_running_task_without_progress_names_the_reason(
+    running: Task, storages: dict[str, str], told: str
+) -> None:
     assert outlook(**storages).waiting(running) == told
 
 
-def test_worker_that_no_longer_responds() -> None:
+def test_an_unresponsive_worker_is_reported() -> None:
     assert "no longer responds" in WaitingReasons(Config()).waiting(task(Status.RUNNING))
 
 
-def test_task_that_made_room() -> None:
+def test_a_task_that_yielded_its_slot_says_so() -> None:
     assert "made room for a task of another user" in outlook().waiting(task(Status.QUEUED, yields=1))
     assert "all slots are busy" in outlook().waiting(task(Status.QUEUED))
     assert "the box hangs" in outlook(box="the box hangs").waiting(task(Status.QUEUED, yields=1))

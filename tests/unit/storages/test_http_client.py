@@ -71,7 +71,7 @@ def head(length: int = len(BODY)) -> bytes:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1000, MIB, 4 * MIB + 5])
-async def test_a_big_body_comes_whole_again_and_again(cut: int) -> None:
+async def test_large_bodies_arrive_complete(cut: int) -> None:
     http = HttpClient("box")
     async with serving(sending(head() + BODY[:cut], BODY[cut:])) as url:
         for _ in range(2):
@@ -79,14 +79,14 @@ async def test_a_big_body_comes_whole_again_and_again(cut: int) -> None:
         await http.close()
 
 
-async def test_a_part_of_a_whole_file() -> None:
+async def test_a_range_is_cut_from_a_complete_reply() -> None:
     http = HttpClient("box")
     async with serving(sending(head(), BODY)) as url:
         assert await load(http, url, 3 * MIB, 4 * MIB + 1) == BODY[3 * MIB : 4 * MIB + 1]
         await http.close()
 
 
-async def test_a_body_in_chunks() -> None:
+async def test_a_chunked_body_is_decoded() -> None:
     pieces = [BODY[at : at + MIB] for at in range(0, len(BODY), MIB)]
     chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
     http = HttpClient("box")
@@ -98,7 +98,7 @@ async def test_a_body_in_chunks() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 5, MIB, len(BODY) - 1])
-async def test_a_body_that_ends_early(cut: int) -> None:
+async def test_a_truncated_body_is_an_error(cut: int) -> None:
     http = HttpClient("box")
     async with serving(sending(head(), BODY[:cut], close=True)) as url:
         with pytest.raises(StorageUnavailable, match="box"):
@@ -106,7 +106,7 @@ async def test_a_body_that_ends_early(cut: int) -> None:
         await http.close()
 
 
-async def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "_SILENCE", 0.2)
     http = HttpClient("box")
     async with serving(sending(head(), BODY[: 2 * MIB])) as url:

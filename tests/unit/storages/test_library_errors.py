@@ -73,7 +73,7 @@ def errors_of(package: str) -> Iterator[type[Exception]]:
         (s3, "aiohttp.http_exceptions", 8),
     ],
 )
-def test_no_error_of_the_library_gets_out(edge: Edge, package: str, least: int) -> None:
+def test_every_library_error_is_translated(edge: Edge, package: str, least: int) -> None:
     kinds = list(errors_of(package))
     assert len(kinds) >= least
     raw = []
@@ -90,6 +90,6 @@ def test_no_error_of_the_library_gets_out(edge: Edge, package: str, least: int) 
 
 @pytest.mark.parametrize("edge", [sftp, ftp], ids=["sftp", "ftp"])
 @pytest.mark.parametrize("error", [ValueError("x"), EOFError(), OSError(5, "x"), TimeoutError()])
-def test_what_a_reply_that_is_none_does_to_the_library(edge: Edge, error: Exception) -> None:
+def test_errors_about_malformed_replies_are_translated(edge: Edge, error: Exception) -> None:
     with pytest.raises(StorageError, match="nas"), edge():
         raise error

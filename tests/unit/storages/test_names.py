@@ -23,20 +23,20 @@ ENCODERS = [
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @given(name=NAMES | st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])))
-def test_every_name_comes_back(encoder: Encoder, name: str) -> None:
+def test_every_name_survives_a_round_trip(encoder: Encoder, name: str) -> None:
     assert encoder.decode(encoder.encode(name)) == name
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @given(theirs=NAMES)
-def test_only_what_was_spelled_is_read_as_such(encoder: Encoder, theirs: str) -> None:
+def test_only_encoded_names_are_decoded(encoder: Encoder, theirs: str) -> None:
     without = theirs.replace("%", "_")
     assume(encoder.encode(without) == without)  # a backend has no names that it refuses
     assert encoder.decode(theirs) == theirs or encoder.encode(encoder.decode(theirs)) == theirs
 
 
 @given(name=NAMES)
-def test_nothing_refused_is_left(name: str) -> None:
+def test_encoded_names_contain_no_refused_character(name: str) -> None:
     spelled = Encoder("\n?", edges=" .").encode(name)
     assert not set("\n?") & set(spelled)
     assert not {spelled[0], spelled[-1]} & set(" .")
@@ -59,7 +59,7 @@ def test_nothing_refused_is_left(name: str) -> None:
         (".", "%2E"),
     ],
 )
-def test_spellings(name: str, spelled: str) -> None:
+def test_known_names_are_encoded_as_expected(name: str, spelled: str) -> None:
     encoder = Encoder("\n", edges=" .")
     assert encoder.encode(name) == spelled
     assert encoder.decode(spelled) == name

@@ -25,14 +25,14 @@ async def pieces(body: bytes = BODY) -> AsyncIterator[memoryview]:
 
 
 @pytest.mark.parametrize("size", [0, 1, len(BODY)])
-async def test_it_is_read_whole_and_once(size: int) -> None:
+async def test_the_stream_is_read_completely_and_once(size: int) -> None:
     async with served_once(pieces(BODY[:size]), size) as link, httpx.AsyncClient() as client:
         assert (await client.get(link.url)).content == BODY[:size]
         await link.sent
         assert (await client.get(link.url)).status_code == 404
 
 
-def test_a_piece_is_free_when_the_next_is_asked_for() -> None:
+def test_a_chunk_is_no_longer_used_when_the_next_is_requested() -> None:
     body = 16 * BODY  # more than the sockets hold
 
     async def slowly() -> bytes:
@@ -48,7 +48,7 @@ def test_a_piece_is_free_when_the_next_is_asked_for() -> None:
     assert uvloop.run(slowly()) == body  # as workers do: it sends from where the bytes lie
 
 
-async def test_who_does_not_know_the_url_gets_nothing() -> None:
+async def test_requests_without_the_secret_url_are_refused() -> None:
     async with served_once(pieces(), len(BODY)) as link, httpx.AsyncClient() as client:
         for url in (link.url[:-1], link.url.rpartition("/")[0] + "/"):
             assert (await client.get(url)).status_code == 404
@@ -56,7 +56,7 @@ async def test_who_does_not_know_the_url_gets_nothing() -> None:
         assert (await client.get(link.url)).content == BODY
 
 
-async def test_what_breaks_the_stream_gets_out_and_the_reader_knows_it_is_short() -> None:
+async def test_an_error_of_the_stream_is_raised_and_the_reader_sees_a_short_body() -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield BODY[:MIB]
         raise ConnectionError("the source is gone")
@@ -68,7 +68,7 @@ async def test_what_breaks_the_stream_gets_out_and_the_reader_knows_it_is_short(
             await link.sent
 
 
-async def test_the_end_of_the_block_ends_what_is_under_way() -> None:
+async def test_leaving_the_block_ends_running_requests() -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield BODY[:MIB]
         await asyncio.Event().wait()
@@ -84,7 +84,7 @@ async def test_the_end_of_the_block_ends_what_is_under_way() -> None:
             await client.get(link.url)
 
 
-async def test_a_reader_that_leaves_does_not_hang_it() -> None:
+async def test_a_reader_that_disconnects_does_not_block_the_server() -> None:
     async with served_once(pieces(BODY * 8), len(BODY) * 8) as link, httpx.AsyncClient() as client:
         async with client.stream("GET", link.url) as answer:
             async for _ in answer.aiter_raw():

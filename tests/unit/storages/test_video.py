@@ -28,7 +28,7 @@ async def look(name: str, data: bytes, folder: Path, step: int = 100_003) -> Vid
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "m4v", "mov", "mkv", "webm"])
-async def test_every_format(tmp_path: Path, suffix: str) -> None:
+async def test_every_format_is_recognized(tmp_path: Path, suffix: str) -> None:
     seen = await look(f"a.{suffix}".upper(), make_film(tmp_path / f"a.{suffix}"), tmp_path / "scratch")
     assert seen
     assert (round(seen.seconds), seen.width, seen.height, seen.picture[:3]) == (2, 320, 180, JPEG)
@@ -37,7 +37,7 @@ async def test_every_format(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     "options", [(), ("-movflags", "+faststart")], ids=["index at the end", "at the start"]
 )
-async def test_the_middle_is_not_needed(
+async def test_only_the_two_ends_are_read(
     tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_film(tmp_path / "a.mp4", *options, "-g", "5", "-crf", "0", seconds=20)
@@ -50,7 +50,7 @@ async def test_the_middle_is_not_needed(
     assert (seen.seconds, seen.picture[:3]) == (20, JPEG)
 
 
-async def test_a_turned_video(tmp_path: Path) -> None:
+async def test_a_rotated_video_has_the_displayed_size(tmp_path: Path) -> None:
     make_film(tmp_path / "a.mp4")
     turned = tmp_path / "b.mp4"
     turn = ["-c", "copy", "-metadata:s:v:0", "rotate=90"]
@@ -64,20 +64,20 @@ async def test_a_turned_video(tmp_path: Path) -> None:
     assert (seen.width, seen.height) == (180, 320)
 
 
-async def test_a_small_picture(tmp_path: Path) -> None:
+async def test_the_preview_picture_is_small(tmp_path: Path) -> None:
     seen = await look("a.mp4", make_film(tmp_path / "a.mp4", size="1920x1080"), tmp_path / "scratch")
     assert seen
     assert 0 < len(seen.picture) < 200_000
 
 
-async def test_a_disk_that_holds_no_such_file(tmp_path: Path) -> None:
+async def test_a_file_too_large_for_the_scratch_disk_has_no_preview(tmp_path: Path) -> None:
     program("ffprobe")
     peek = VideoProbe("a.mp4", 1 << 62, tmp_path)
     assert await peek.video() is None
     peek.close()
 
 
-async def test_what_is_no_video(tmp_path: Path) -> None:
+async def test_other_files_are_not_videos(tmp_path: Path) -> None:
     program("ffprobe")
     secret = tmp_path / "secret.mp4"
     film = make_film(secret)
@@ -90,7 +90,7 @@ async def test_what_is_no_video(tmp_path: Path) -> None:
         assert await look(name, film, tmp_path / "scratch") is None
 
 
-async def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_ffmpeg_there_is_no_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_film(tmp_path / "a.mp4")
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert await look("a.mp4", data, tmp_path / "scratch") is None

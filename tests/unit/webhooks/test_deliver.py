@@ -91,7 +91,7 @@ async def running(
         await asyncio.wait_for(task, 10)
 
 
-async def test_each_outcome_is_written_down() -> None:
+async def test_each_outcome_is_recorded() -> None:
     outcomes: dict[str, Outcome] = {
         "a": Delivered(204),
         "b": GiveUp(410, "gone"),
@@ -111,7 +111,7 @@ async def test_each_outcome_is_written_down() -> None:
     }
 
 
-async def test_what_comes_later_is_delivered_too() -> None:
+async def test_later_deliveries_are_sent_too() -> None:
     outbox = Memory()
     async with running(outbox, Sender(ok)):
         for number in range(3):
@@ -120,7 +120,7 @@ async def test_what_comes_later_is_delivered_too() -> None:
         assert set(outbox.settled) == {"d0", "d1", "d2"}
 
 
-async def test_a_burst_for_one_host_loses_nothing_and_waits_for_nothing() -> None:
+async def test_a_burst_for_one_host_is_delivered_without_delay() -> None:
     outbox = Memory(*(delivery(f"d{number}") for number in range(500)))
     sender = Sender(ok)
     async with asyncio.timeout(5):
@@ -129,7 +129,7 @@ async def test_a_burst_for_one_host_loses_nothing_and_waits_for_nothing() -> Non
     assert sender.most["all"] == PER_HOST
 
 
-async def test_no_more_than_concurrency_at_once() -> None:
+async def test_concurrency_is_limited() -> None:
     outbox = Memory(*(delivery(f"d{number}", f"host{number}") for number in range(200)))
     sender = Sender(ok)
     async with running(outbox, sender, concurrency=3):
@@ -137,7 +137,7 @@ async def test_no_more_than_concurrency_at_once() -> None:
     assert sender.most["all"] == 3
 
 
-async def test_a_host_that_does_not_answer_starves_no_other() -> None:
+async def test_a_silent_host_does_not_delay_others() -> None:
     answers = asyncio.Event()
 
     async def say(delivery: Delivery) -> Outcome:
@@ -170,7 +170,7 @@ async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.M
     assert outbox.settled["last"] == ("gave_up", 0, "internal error: RuntimeError")
 
 
-async def test_the_loop_outlives_an_outbox_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loop_continues_after_an_outbox_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliver, "_FAILURE_S", 0.0)
 
     class Failing(Memory):
@@ -205,7 +205,7 @@ async def test_the_loop_outlives_an_outbox_that_fails(monkeypatch: pytest.Monkey
     assert "lost" not in outbox.settled, "its lease brings it back"
 
 
-async def test_stop_finishes_what_was_begun_and_begins_nothing() -> None:
+async def test_stop_finishes_running_deliveries_and_starts_no_others() -> None:
     begun, answers = asyncio.Event(), asyncio.Event()
 
     async def say(delivery: Delivery) -> Outcome:
@@ -221,7 +221,9 @@ async def test_stop_finishes_what_was_begun_and_begins_nothing() -> None:
     assert set(outbox.settled) == {"d0", "d1"}
 
 
-async def test_one_whose_lease_is_nearly_over_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_delivery_whose_lease_nearly_expired_is_left_to_the_next_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(deliver, "LEASE_MS", 29_000)
     outbox = Memory(delivery("late"))
     async with running(outbox, Sender(ok)):
@@ -229,7 +231,7 @@ async def test_one_whose_lease_is_nearly_over_is_left_to_the_next(monkeypatch: p
     assert outbox.settled == {}
 
 
-async def test_a_url_nobody_can_read_ends_nothing() -> None:
+async def test_an_invalid_url_does_not_end_the_loop() -> None:
     outbox = Memory(delivery("bad", "[::1"), delivery("good"))
     async with running(outbox, Sender(ok)):
         await until(lambda: len(outbox.settled) == 2)

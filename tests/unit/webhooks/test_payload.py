@@ -36,7 +36,7 @@ FILE = Item(
 )
 
 
-def test_a_completed_task() -> None:
+def test_the_body_of_a_completed_task_is_that_of_the_documentation() -> None:
     body = json.loads(task_payload(TASK, [FILE], "task.completed", 1705638723_456))
     assert list(body.items())[:5] == [
         ("task_id", "c9h8t1234abcd"),
@@ -63,7 +63,7 @@ def test_a_completed_task() -> None:
     }
 
 
-def test_an_item_that_failed_says_why_and_where_it_was_to_go() -> None:
+def test_a_failed_item_has_its_error_and_destination() -> None:
     item = Item(index=0, name="a", path="x/a", status=ItemStatus.FAILED, error="The message was deleted.")
     body = json.loads(task_payload(TASK, [item], "task.failed", 0))
     assert body["status"] == "failed"
@@ -72,24 +72,24 @@ def test_an_item_that_failed_says_why_and_where_it_was_to_go() -> None:
     ]
 
 
-def test_an_item_names_its_page() -> None:
+def test_an_item_has_the_url_of_its_page() -> None:
     item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.COMPLETED, url="https://t.me/c/1/2")
     assert json.loads(task_payload(TASK, [item], "file_uploaded", None))["items"] == [
         {"name": "a", "size": 1, "status": "completed", "path": "a", "url": "https://t.me/c/1/2"}
     ]
 
 
-def test_a_running_task_has_not_finished() -> None:
+def test_a_running_task_has_no_end_time() -> None:
     body = json.loads(task_payload(TASK, [], "task.running", None))
     assert (body["status"], body["finished_at"], body["items"]) == ("running", None, [])
 
 
-def test_an_event_about_a_file_tells_the_status_of_the_task() -> None:
+def test_a_file_event_contains_the_status_of_the_task() -> None:
     body = json.loads(task_payload(TASK, [FILE], "file_uploaded", None))
     assert (body["event"], body["status"]) == ("file_uploaded", "running")
 
 
-def test_long_lists_are_cut_and_counted() -> None:
+def test_long_lists_are_truncated_and_counted() -> None:
     body = json.loads(task_payload(TASK, [FILE] * 101, "task.completed", 0))
     assert (len(body["items"]), body["items_total"]) == (100, 101)
 

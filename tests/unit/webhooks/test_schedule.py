@@ -12,7 +12,7 @@ MINUTE, HOUR = 60, 3600
 SCHEDULE = [5, 5 * MINUTE, 30 * MINUTE, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24))]
 
 
-def test_the_delays_between_ten_attempts_and_then_the_end() -> None:
+def test_ten_attempts_have_the_documented_delays() -> None:
     assert [delay_s(failed, lambda: 0.5) for failed in range(1, 11)] == [*SCHEDULE, None]
 
 

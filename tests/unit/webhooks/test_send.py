@@ -71,14 +71,14 @@ async def test_the_request_is_json_signed_and_carries_the_token_only_to_the_oper
     assert Webhook(SECRET).verify(request.body, request.headers)["task_id"] == "c9h8t1234abcd"
 
 
-async def test_without_a_token_there_is_no_header(receiver: Receiver) -> None:
+async def test_without_a_token_no_authorization_header_is_sent(receiver: Receiver) -> None:
     sender = WebhookSender(SECRET, "", AddressGuard([]))
     await sender.send(to(receiver.url, trusted=True), NOW_MS)
     await sender.aclose()
     assert "authorization" not in receiver.requests[0].headers
 
 
-async def test_a_retry_has_the_same_id_and_a_fresh_time(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_a_retry_has_the_same_id_and_a_new_timestamp(sender: WebhookSender, receiver: Receiver) -> None:
     for attempt in (0, 1):
         await sender.send(to(receiver.url, attempts=attempt), NOW_MS + 5000 * attempt)
     first, second = (request.headers for request in receiver.requests)
@@ -94,7 +94,7 @@ async def test_every_2xx_is_a_success(status: int, sender: WebhookSender, receiv
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 429, 500, 502, 503, 504])
-async def test_other_answers_are_tried_again(status: int, sender: WebhookSender, receiver: Receiver) -> None:
+async def test_other_replies_are_retried(status: int, sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(status)
     assert_failed(await sender.send(to(receiver.url), NOW_MS), status, f"responded {status}")
 
@@ -111,14 +111,14 @@ async def test_redirects_are_failures_and_not_followed(
         assert target.requests == []
 
 
-async def test_410_ends_it(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_a_410_reply_ends_the_delivery(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(410)
     outcome = await sender.send(to(receiver.url), NOW_MS)
     assert isinstance(outcome, GiveUp)
     assert outcome.status == 410
 
 
-async def test_the_tenth_failure_ends_it(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_the_tenth_failure_ends_the_delivery(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(500)
     ninth = await sender.send(to(receiver.url, attempts=8), NOW_MS)
     assert isinstance(ninth, Retry)
@@ -129,7 +129,7 @@ async def test_the_tenth_failure_ends_it(sender: WebhookSender, receiver: Receiv
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_puts_the_next_attempt_off(
+async def test_retry_after_delays_the_next_attempt(
     status: int, sender: WebhookSender, receiver: Receiver
 ) -> None:
     receiver.answer = reply(status, Retry_After="120")
@@ -138,19 +138,17 @@ async def test_retry_after_puts_the_next_attempt_off(
     assert outcome.after_s == 120
 
 
-async def test_retry_after_never_brings_it_forward(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_retry_after_never_shortens_the_delay(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(503, Retry_After="0")
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 503, "503")
 
 
-async def test_retry_after_means_nothing_with_other_answers(
-    sender: WebhookSender, receiver: Receiver
-) -> None:
+async def test_retry_after_is_ignored_with_other_statuses(sender: WebhookSender, receiver: Receiver) -> None:
     receiver.answer = reply(500, Retry_After="120")
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 500, "500")
 
 
-async def test_a_receiver_that_never_answers_times_out(receiver: Receiver) -> None:
+async def test_a_silent_receiver_times_out(receiver: Receiver) -> None:
     async def silence(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -158,7 +156,7 @@ async def test_a_receiver_that_never_answers_times_out(receiver: Receiver) -> No
     await assert_times_out(receiver)
 
 
-async def test_a_receiver_that_drips_its_headers_times_out_too(receiver: Receiver) -> None:
+async def test_a_receiver_with_slow_headers_times_out(receiver: Receiver) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
         for number in range(10_000):
@@ -181,7 +179,7 @@ async def assert_times_out(receiver: Receiver) -> None:
     assert time.monotonic() - started < 3
 
 
-async def test_an_endless_answer_is_not_read(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_an_endless_reply_is_not_read(sender: WebhookSender, receiver: Receiver) -> None:
     written = 0
 
     async def endless(writer: asyncio.StreamWriter) -> None:
@@ -197,9 +195,7 @@ async def test_an_endless_answer_is_not_read(sender: WebhookSender, receiver: Re
     assert written < 64 * 1024 * 1024, "only what fits into the buffers between us"
 
 
-async def test_an_answer_that_breaks_off_counts_by_its_status(
-    sender: WebhookSender, receiver: Receiver
-) -> None:
+async def test_a_truncated_reply_counts_by_its_status(sender: WebhookSender, receiver: Receiver) -> None:
     async def broken(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
         await writer.drain()
@@ -209,7 +205,9 @@ async def test_an_answer_that_breaks_off_counts_by_its_status(
     assert await sender.send(to(receiver.url), NOW_MS) == Delivered(200)
 
 
-async def test_a_connection_that_closes_without_an_answer(sender: WebhookSender, receiver: Receiver) -> None:
+async def test_a_connection_closed_without_a_reply_is_a_failure(
+    sender: WebhookSender, receiver: Receiver
+) -> None:
     async def hang_up(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -217,7 +215,7 @@ async def test_a_connection_that_closes_without_an_answer(sender: WebhookSender,
     assert_failed(await sender.send(to(receiver.url), NOW_MS), 0, "not valid HTTP")
 
 
-async def test_nobody_listens(sender: WebhookSender) -> None:
+async def test_a_refused_connection_is_a_failure(sender: WebhookSender) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/?key=canary"
@@ -228,15 +226,13 @@ async def test_nobody_listens(sender: WebhookSender) -> None:
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1/", "http://[::1"])
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_a_url_that_is_none_is_a_failure_like_others(
-    url: str, trusted: bool, sender: WebhookSender
-) -> None:
+async def test_an_invalid_url_is_a_failure(url: str, trusted: bool, sender: WebhookSender) -> None:
     outcome = await sender.send(to(url, trusted=trusted), NOW_MS)
     assert isinstance(outcome, Retry)
     assert outcome.error
 
 
-async def test_the_guard_stands_before_urls_from_requests_only(receiver: Receiver) -> None:
+async def test_the_guard_checks_only_urls_from_requests(receiver: Receiver) -> None:
     sender = WebhookSender(SECRET, TOKEN, AddressGuard([]))
     outcome = await sender.send(to(receiver.url), NOW_MS)
     assert_failed(outcome, 0, "[net] allow")

@@ -14,7 +14,7 @@ from saveany.errors import ConfigError
 from saveany.webhooks.signing import Signer, new_secret
 
 
-def test_the_vector_of_the_reference_libraries() -> None:
+def test_the_published_test_vector_is_reproduced() -> None:
     headers = Signer("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek", '{"test": 2432232314}', 1614265330_999
     )
@@ -36,7 +36,7 @@ def test_the_official_verifier_accepts_every_body(body: str, id_: str) -> None:
     [{"webhook-id": "other"}, {"webhook-timestamp": "later"}, {"body": "{}"}, {"secret": new_secret()}],
     ids=lambda change: next(iter(change)),
 )
-def test_it_refuses_what_was_tampered_with(change: dict[str, str]) -> None:
+def test_the_official_verifier_refuses_tampered_requests(change: dict[str, str]) -> None:
     secret = new_secret()
     sent = Signer(secret).headers("id", '{"a":1}', _now_ms())
     if "webhook-timestamp" in change:
@@ -63,7 +63,7 @@ def test_secrets_are_fresh_and_have_32_random_bytes() -> None:
         "whsec_é" + "A" * 40,
     ],
 )
-def test_other_secrets_are_refused_without_repeating_them(secret: str) -> None:
+def test_invalid_secrets_are_refused_without_quoting_them(secret: str) -> None:
     with pytest.raises(ConfigError, match=r"api\.webhook_secret") as refused:
         Signer(secret)
     assert secret.removeprefix("whsec_") == "" or secret not in str(refused.value)
