@@ -188,10 +188,10 @@ def _client(port: int) -> httpx.AsyncClient:
 
 async def _ready(running: Installation) -> None:
     """Wait until the API is ready and every worker is listed."""
-    give_up = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + _READY_SECONDS
     wanted = {worker.pid for worker in running.workers}
     while not await _is_ready(running, wanted):
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise TimeoutError(f"SaveAny was not ready after {_READY_SECONDS:.0f} s")
         await asyncio.sleep(0.1)
 

@@ -15,7 +15,7 @@ from saveany.store import Event
 
 
 async def one_large() -> list[Measurement]:
-    """A file of 4 GiB."""
+    """The peak while a file of 4 GiB is saved."""
     _require(files.size(files.GIB_4))
     async with installation() as running:
         saved = await running.save(files.GIB_4)
@@ -24,7 +24,7 @@ async def one_large() -> list[Measurement]:
 
 
 async def eight_at_once() -> list[Measurement]:
-    """Eight files of 256 MiB."""
+    """The peak while eight files of 256 MiB are saved at the same time."""
     _require(sum(map(files.size, files.EIGHT)))
     async with installation(slots=len(files.EIGHT)) as running:
         await asyncio.gather(*map(running.save, files.EIGHT))

@@ -30,9 +30,8 @@ async def main(way: str, table: str, size: int, path: str) -> None:
         storage = open_storage(model.model_validate(options), Services(scratch=Path(scratch)))
         await storage.stat(path)  # connects, because a worker is already connected when a transfer begins
         if way == "up":
-            await storage.delete(
-                path
-            )  # as for the reference, whose target is emptied first: free memory is faster
+            # As for the reference, whose target is emptied first: free memory is faster.
+            await storage.delete(path)
         began = time.monotonic()
         await (_up if way == "up" else _down)(storage, size, path)
         seconds = time.monotonic() - began

@@ -154,24 +154,24 @@ async def _measured(type_: str) -> list[Measurement]:
         own = Path(name) / "server"
         own.mkdir()
         try:
-            with _SERVERS[type_](own, source) as place:
-                return await _compare(type_, place, Path(name) / "log")
+            with _SERVERS[type_](own, source) as server:
+                return await _compare(type_, server, Path(name) / "log")
         except (pytest.skip.Exception, pytest.fail.Exception) as missing:
             raise RuntimeError(str(missing)) from None
 
 
-async def _compare(type_: str, place: StorageServer, log: Path) -> list[Measurement]:
+async def _compare(type_: str, server: StorageServer, log: Path) -> list[Measurement]:
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(_ROUNDS):
-        for way, command in (("up", place.put), ("down", place.get)):
-            seconds.setdefault(("ours", way), []).append(await _run_saveany(place.options, way, log))
-            seconds.setdefault(("theirs", way), []).append(await _run_reference(command, timed=place.timed))
+        for way, command in (("up", server.put), ("down", server.get)):
+            seconds.setdefault(("ours", way), []).append(await _run_saveany(server.options, way, log))
+            seconds.setdefault(("theirs", way), []).append(await _run_reference(command, timed=server.timed))
     speed = {what: _SIZE / MB / median(took) for what, took in seconds.items()}
     up, down, memory = names(type_)
     return [
         compared(up, speed["ours", "up"], "MB/s", speed["theirs", "up"]),
         compared(down, speed["ours", "down"], "MB/s", speed["theirs", "down"]),
-        Measurement(memory, await one_into(table(place.options)), "MB"),
+        Measurement(memory, await one_into(table(server.options)), "MB"),
     ]
 
 
@@ -198,7 +198,7 @@ async def _run_reference(command: Sequence[str | Path], *, timed: bool) -> float
 
 def _fill(file: Path) -> None:
     """Write bytes that cannot be compressed."""
-    with Path("/dev/urandom").open("rb") as chance, file.open("wb") as out:
+    with Path("/dev/urandom").open("rb") as random_bytes, file.open("wb") as out:
         for _ in range(_SIZE // MIB):
-            out.write(chance.read(MIB))
+            out.write(random_bytes.read(MIB))
         os.fsync(out.fileno())  # otherwise the first measurement would wait for it

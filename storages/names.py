@@ -6,7 +6,7 @@ import re
 
 
 class Encoder:
-    """Replaces characters that a server refuses by `%` and two hex digits for each of their bytes.
+    """Replaces characters that a server refuses with `%` and two hex digits for each of their bytes.
 
     Other names are unchanged, even if they look percent-encoded: `100%20.bin` where a space is allowed. No
     two names get the same encoding, and `decode` restores each: a `%` that could be taken for an encoded

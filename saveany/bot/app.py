@@ -95,7 +95,7 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
     stack.push_async_callback(accounts.close)
     client = await _log_in(config, store)
     stack.push_async_callback(client.close)
-    await store.bot.belong_to(client.me.id)
+    await store.bot.use_for(client.me.id)
     services = _services(config, store, accounts, client)
     conversations, dispatcher = services.conversations, Dispatcher(services)
     inbox = Inbox(store.bot, client, dispatcher.is_savable, conversations.expects, dispatcher.handle)
@@ -123,7 +123,7 @@ async def _wait_for_lock(store: Store, holder: str) -> None:
     logged = False
     while not await wait_for_store("bot_lock", partial(store.bot.acquire_lock, holder), _POLL_SECONDS):
         if not logged:
-            log.info("lock_awaited", reason="another bot process is active")
+            log.info("waiting_for_lock", reason="another bot process is active")
             logged = True
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -88,9 +88,8 @@ class ProgressUpdater:
         self._chats: dict[int, _EditQueue] = {}
         self._by_task: dict[str, dict[tuple[int, int], None]] = {}  # task id -> (chat, message), in order
         self._group: asyncio.TaskGroup | None = None
-        self._tracking = (
-            asyncio.Lock()
-        )  # held while tracked messages are added or removed, here and in the store
+        # Held while tracked messages are added or removed, here and in the store.
+        self._tracking = asyncio.Lock()
 
     async def follow(self, message: ProgressMessage) -> None:
         """Keep a message up to date until it shows the end of its task. A message that is tracked already

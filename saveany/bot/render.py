@@ -84,9 +84,8 @@ def reason(t: Translator, text: Text, max_length: int) -> str:
     It does not contain the internal name of the storage for private chats.
     """
     chat = t("our chat")
-    shown = t.text(_renamed(text, chat)).replace(
-        f"storage {PRIVATE_CHATS!r}", chat
-    )  # of a text without fields
+    # `_renamed` changes only fields, and the name may be part of a text without fields.
+    shown = t.text(_renamed(text, chat)).replace(f"storage {PRIVATE_CHATS!r}", chat)
     return excerpt(shown, max_length)
 
 

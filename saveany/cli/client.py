@@ -108,9 +108,8 @@ class ApiClient:
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
-        self._address = (
-            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without user name and password
-        )
+        host = parts.netloc.rpartition("@")[2]  # without user name and password
+        self._address = f"{parts.scheme}://{host}"
         authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
         self._http = httpx.AsyncClient(
             base_url=url,

@@ -65,9 +65,8 @@ def login(
         )
     config = load_config(ctx)
     prepare(config.model_copy(update={"log": LogConfig(level="error")}))
-    read_settings(
-        config.telegram, config.proxy
-    )  # fails before the first question if the configuration is wrong
+    # If the configuration is wrong, this fails before the first question.
+    read_settings(config.telegram, config.proxy)
     if value == "-":
         value = sys.stdin.readline().strip()
     if bot:

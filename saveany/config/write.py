@@ -185,7 +185,7 @@ def create(path: Path, data: Mapping[str, Any], *, comment: str = "", replace: b
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text` in one step, safe against power cuts. Mode and owner stay."""
+    """Replace the content of `path` with `text` in one step, safe against power cuts. Mode and owner stay."""
     try:
         _replace_file(path, text)
     except OSError as error:

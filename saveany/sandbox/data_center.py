@@ -73,7 +73,7 @@ class DataCenter:
         )
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = ClientConnection(self, next(self.shared.numbers), reader, writer)
+        connection = ClientConnection(self, next(self.shared.connection_numbers), reader, writer)
         task = asyncio.create_task(connection.run())
         self._tasks[task] = connection
         task.add_done_callback(self._tasks.pop)

@@ -33,9 +33,8 @@ class SandboxAccount:
     blocked: set[int] = field(default_factory=set)  # ids of accounts that cannot write to this one
     commands: dict[tuple[bytes, str], tuple[Any, ...]] = field(default_factory=dict)  # by scope, language
     qts: int = 1  # number of the last event in `stops`
-    stops: list[tuple["SandboxAccount", Any]] = field(
-        default_factory=list
-    )  # the user who blocked or unblocked the bot, the TL update
+    #: The user who blocked or unblocked the bot, and the TL update.
+    stops: list[tuple["SandboxAccount", Any]] = field(default_factory=list)
 
     @property
     def bot(self) -> bool:

@@ -15,9 +15,8 @@ class PrivateChats:
         self.groups: dict[int, Group] = {}
         self._boxes: dict[int, MessageBox] = {}
         self._sides: dict[tuple[int, int], Chat] = {}  # by the account and the id of the chat
-        self._copies: dict[
-            int, list[tuple[Chat, int]]
-        ] = {}  # copy group -> chats and message ids of its copies
+        #: Copy group -> chats and message ids of its copies.
+        self._copies: dict[int, list[tuple[Chat, int]]] = {}
 
     def __iter__(self) -> Iterator[Chat]:
         return iter(list(self._sides.values()))
@@ -76,4 +75,4 @@ class PrivateChats:
     def reply_target(self, chat: Chat, side: Chat, message: StoredMessage) -> int | None:
         """The id on another side of the message that this one replies to."""
         copies = self.copies(chat, message.reply_to or 0)
-        return next((copy.id for place, copy in copies if place is side), None)
+        return next((copy.id for copy_side, copy in copies if copy_side is side), None)

@@ -24,8 +24,7 @@ class SharedState:
     counters: CallCounters
     broadcaster: UpdateBroadcaster
     addresses: dict[int, tuple[str, int]] = field(default_factory=dict)
-    options: list[Any] = field(
-        default_factory=list
-    )  # TL dcOption: further addresses that are announced to clients
+    #: TL dcOption: further addresses that are announced to clients.
+    options: list[Any] = field(default_factory=list)
     cdn: Cdn | None = None
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # numbers of connections
+    connection_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))

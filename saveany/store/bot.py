@@ -27,7 +27,7 @@ class BotMemory:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def belong_to(self, bot: int) -> None:
+    async def use_for(self, bot: int) -> None:
         """Make this the memory of `bot`. Updates of a bot that was configured before are dropped."""
         before = await self._db.do("GET", _ID)
         if before is not None and before != str(bot).encode():
@@ -55,9 +55,9 @@ class BotMemory:
         found = await self._db.do("HGETALL", _INBOX)
         return {text(key): value for key, value in found.items()}
 
-    async def group(self, keys: Sequence[str], key: str, group: bytes) -> None:
-        """Replace several updates by one."""
-        await self._db.many([("HDEL", _INBOX, *keys), ("HSET", _INBOX, key, group)], together=True)
+    async def group(self, update_keys: Sequence[str], key: str, group: bytes) -> None:
+        """Replace several updates with one, their group."""
+        await self._db.many([("HDEL", _INBOX, *update_keys), ("HSET", _INBOX, key, group)], together=True)
 
     async def handled(self, key: str) -> None:
         """Remove an update."""

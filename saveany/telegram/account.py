@@ -61,7 +61,7 @@ class AccountOpener:
         *,
         retry_seconds: float,
     ) -> None:
-        """`retry_seconds`: when an account that failed unexpectedly is opened again."""
+        """`retry_seconds`: seconds after which an account that failed unexpectedly is opened again."""
         self._settings = settings
         self._folder = folder
         self._store = store
@@ -87,7 +87,7 @@ class AccountOpener:
             _log.warning("account_not_ready", account=account.name, reason=account.problem.message)
 
     async def _open_user(self, account: Account) -> None:
-        account.version = self._stored_version(account)  # read first: a login stored meanwhile counts as new
+        account.version = self._stored_version(account)  # read first: a login stored in between counts as new
         stored = account.credential
         login = Login.from_string(stored) if stored else self._folder.load(account.name)
         if login is None:

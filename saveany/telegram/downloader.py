@@ -63,9 +63,9 @@ class Downloader:
         self._store = store
         self._pools: dict[tuple[str, int], ConnectionPool] = {}
         #: Maximum number of bytes in flight or being written.
-        self.memory = self._limits.memory
+        self.memory = self._limits.max_memory
         # In order of arrival, so that the earlier parts of a file go before the later ones.
-        self._buffers = FairSemaphore(lambda: max(1, min(self.memory, self._limits.memory) // PART))
+        self._buffers = FairSemaphore(lambda: max(1, min(self.memory, self._limits.max_memory) // PART))
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -88,8 +88,9 @@ class Downloader:
     async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from `offset` on, in order; `length` bytes or up to the end of the file.
 
-        The first piece is short and arrives early. The next parts are fetched meanwhile, at most `AHEAD` of
-        them for a slow consumer. Close the iterator (`aclosing`) to stop early. Raises as `download` does.
+        The first piece is short and arrives early. While it is consumed the next parts are fetched, at most
+        `AHEAD` of them for a slow consumer. Close the iterator (`aclosing`) to stop early. Raises as
+        `download` does.
         """
         start, end = offset, min(media.size, offset + length)
         with ExitStack() as leases:

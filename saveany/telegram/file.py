@@ -147,7 +147,7 @@ class RemoteFile:
         while True:
             media, pool = self._media, self._pool()
             generation, redirect = pool.generation, self._redirect
-            seconds = self._limits.part * (tries + 1)
+            seconds = self._limits.part_seconds * (tries + 1)
             try:
                 if redirect is not None:
                     return await self._read_from_cdn(redirect, pool, part, seconds)
@@ -161,7 +161,7 @@ class RemoteFile:
                 await self._switch_account(media, wait)
             except Exception as error:
                 tries += 0 if isinstance(error, tg.FloodError) else 1
-                if tries == self._limits.tries:
+                if tries == self._limits.max_tries:
                     raise
                 if redirect is not None:
                     self._leave_cdn(redirect, error)
@@ -219,7 +219,8 @@ class RemoteFile:
             return
         offset, end = 0, b""
         while offset < _MAX_PHOTO:
-            data = await self._fetch(pool, media, _PartRequest(offset, PART, False), self._limits.part)
+            part = _PartRequest(offset, PART, False)
+            data = await self._fetch(pool, media, part, self._limits.part_seconds)
             offset, end = offset + len(data), (end + bytes(data[-_MAX_PADDING:]))[-_MAX_PADDING:]
             if len(data) < PART:
                 break
@@ -258,7 +259,7 @@ class RemoteFile:
             self._cdn_failures += 1
 
     async def _send(self, pool: ConnectionPool, request: TLRequest, seconds: float) -> Any:
-        # The request may wait for a slot or a connection. A flood wait that begins meanwhile counts too.
+        # The request may wait for a slot or a connection. A flood wait that begins then counts, too.
         connection = self._least_loaded(pool)
         try:
             return await connection.call(
@@ -298,7 +299,7 @@ class RemoteFile:
         async with self._refreshing:
             if self._media.location != used.location:
                 return
-            if self._refreshes == self._limits.tries:
+            if self._refreshes == self._limits.max_tries:
                 raise Retryable("Telegram rejects every reference to this file.", after=60)
             self._refreshes += 1
             self._media = await self._refresh(used)
@@ -317,14 +318,14 @@ class RemoteFile:
             self._redirect = None
 
     def _combined_error(self) -> TaskError:
-        passing = [each for each in self._failed_accounts.values() if each.retryable]
-        if passing:
-            return min(passing, key=lambda each: each.after)
+        retryable = [each for each in self._failed_accounts.values() if each.retryable]
+        if retryable:
+            return min(retryable, key=lambda each: each.after)
         return AccountRefused(joined([each.text for each in self._failed_accounts.values()]))
 
     async def _wait(self, clock: FloodClock) -> None:
         while (seconds := clock.remaining) > 0:
-            if seconds > self._limits.flood:
+            if seconds > self._limits.max_flood_seconds:
                 raise LongWait(flood_wait(seconds), after=seconds)
             if clock.until > self._reported_until and self._on_wait:
                 self._reported_until = clock.until

@@ -53,9 +53,7 @@ class Window:
         consumer is slower than they are."""
         now = self._clock()
         seconds = now - self._round_start
-        if (
-            idle or now < self._rest_until or seconds > 2 * ROUND
-        ):  # not a measurement of the connections' speed
+        if idle or now < self._rest_until or seconds > 2 * ROUND:  # does not measure the connections' speed
             self._restart_round(now)
         elif seconds < ROUND:
             self._round_bytes += size

@@ -27,16 +27,16 @@ from saveany.telegram.wire import MtprotoSender, TcpConnection
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Limits of downloads and uploads. Durations are in seconds, sizes in bytes."""
+    """Limits of downloads and uploads."""
 
     connections: int = 8  # per account and data center, shared by all processes that use the same store
     initial_window: int = 2  # parts in flight per connection at the start
     max_window: int = 4  # parts in flight per connection at most
-    memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
-    part: float = 60.0  # timeout for one part; it grows with each retry
-    tries: int = 8  # per part, not counting flood waits
-    flood: float = 60.0  # a longer flood wait ends the download with `Retryable`
-    idle: float = 60.0  # unused connections are closed after this time
+    max_memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
+    part_seconds: float = 60.0  # timeout for one part; it grows with each retry
+    max_tries: int = 8  # per part, not counting flood waits
+    max_flood_seconds: float = 60.0  # a longer flood wait ends the download with `Retryable`
+    idle_seconds: float = 60.0  # unused connections are closed after this time
 
 
 class Connection:
@@ -81,9 +81,8 @@ class Connection:
             try:
                 return await with_timeout(seconds, sender.send(request))
             except NETWORK as error:
-                if (
-                    isinstance(error, TimeoutError) and self._sender is sender
-                ):  # once for all requests in flight
+                # Several requests in flight may fail; only the first one still finds its sender in use.
+                if isinstance(error, TimeoutError) and self._sender is sender:
                     self._on_timeout(sender)
                 await self._drop(sender)
                 raise
@@ -153,7 +152,7 @@ class ConnectionPool:
     @contextmanager
     def lease(self, count: int) -> Iterator[list[Connection]]:
         """Up to `count` connections for one file, at least one: those with the fewest users. The list changes
-        when the share of this process changes. Unused connections stay open for `PoolLimits.idle` seconds."""
+        when the share of this process changes. Unused connections stay open for `PoolLimits.idle_seconds`."""
         lease = _Lease(count)
         self._cancel_idle_timer()
         self._shared_account.transfer_started()
@@ -168,7 +167,7 @@ class ConnectionPool:
             self._shared_account.transfer_ended()
             if not self._leases:
                 loop = asyncio.get_running_loop()
-                self._idle_timer = loop.call_later(self._limits.idle, self._start_closing)
+                self._idle_timer = loop.call_later(self._limits.idle_seconds, self._start_closing)
 
     def flood(self, seconds: float) -> None:
         """Record a flood wait, for all processes that use the account."""
@@ -231,7 +230,7 @@ class ConnectionPool:
     async def _connect(self) -> MtprotoSender:
         login = self._client.session.login(0, "")
         key = login.key if self.is_home else self._folder.load_key(self._client.name, self._dc_id, login)
-        return await (self._introduce(key) if key else self._import(login))
+        return await (self._open_connection(key) if key else self._import(login))
 
     def _avoid_address(self, sender: MtprotoSender) -> None:
         """After a timeout, try other addresses first when reconnecting."""
@@ -245,22 +244,23 @@ class ConnectionPool:
             if key is None:
                 exported = await self._client.call(functions.auth.ExportAuthorizationRequest(self._dc_id))
                 query = functions.auth.ImportAuthorizationRequest(exported.id, exported.bytes)
-                sender = await self._introduce(None, query)
+                sender = await self._open_connection(None, query)
                 self._folder.save_key(self._client.name, self._dc_id, login, sender.auth_key.key)
                 return sender
-        return await self._introduce(key)  # outside the lock, so that the other connections need not wait
+        # Outside the lock, so that the other connections need not wait.
+        return await self._open_connection(key)
 
-    async def _introduce(self, key: bytes | None, query: TLRequest | None = None) -> MtprotoSender:
+    async def _open_connection(self, key: bytes | None, query: TLRequest | None = None) -> MtprotoSender:
         """A connection that has sent the initial request. Without `key` it creates a new one."""
 
         async def connect(address: Address, seconds: float) -> MtprotoSender:
-            return await self._introduce_at(address, seconds, key, query)
+            return await self._open_connection_at(address, seconds, key, query)
 
         sender = await self._client.data_centers.connect(self._dc_id, Purpose.FILES, connect)
         self._salt = sender.salt
         return sender
 
-    async def _introduce_at(
+    async def _open_connection_at(
         self, address: Address, seconds: float, key: bytes | None, query: TLRequest | None
     ) -> MtprotoSender:
         loggers = self._client.loggers

@@ -21,18 +21,18 @@ def combined_error(refusals: Mapping[str, TaskError], advice: str = MEMBER_ADVIC
     """The error for the errors of all accounts. `advice` is a template with the field `command`."""
     if not refusals:
         return NeedsLogin(no_account())
-    passing = [each for each in refusals.values() if each.retryable]
+    retryable = [each for each in refusals.values() if each.retryable]
     missing = [each for each in refusals.values() if isinstance(each, MessageNotFound)]
-    if missing and not passing:
+    if missing and not retryable:
         best = max(missing, key=_visible_files)
         if _visible_files(best) or len(missing) == len(refusals):
             return best
-    if len(passing) == len(refusals) == 1:
-        return passing[0]
+    if len(retryable) == len(refusals) == 1:
+        return retryable[0]
     reasons = joined([_sentence(name, error) for name, error in refusals.items()], " ")
-    if passing:
-        cls = Offline if all(isinstance(each, Offline) for each in passing) else Retryable
-        after = min(each.after for each in passing)
+    if retryable:
+        cls = Offline if all(isinstance(each, Offline) for each in retryable) else Retryable
+        after = min(each.after for each in retryable)
         return cls("No Telegram account can read this now. {reasons}", after=after, reasons=reasons)
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin("No Telegram account is ready. {reasons}", reasons=reasons)

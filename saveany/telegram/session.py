@@ -86,7 +86,7 @@ class _ForeignKey:
     key: bytes = field(repr=False)
 
 
-_Kept = TypeVar("_Kept", Login, _ForeignKey)
+_Stored = TypeVar("_Stored", Login, _ForeignKey)
 
 
 class SessionFolder:
@@ -164,7 +164,7 @@ class SessionFolder:
             )
         return self._root / (name + suffix)
 
-    def _read(self, file: Path, kind: type[_Kept]) -> _Kept | None:
+    def _read(self, file: Path, kind: type[_Stored]) -> _Stored | None:
         try:
             return msgspec.json.decode(file.read_bytes(), type=kind)
         except FileNotFoundError:

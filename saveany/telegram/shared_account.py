@@ -53,9 +53,7 @@ class SharedAccount:
         self._member = secrets.token_hex(8)
         self._clock = clock
         self._on_exchange = on_exchange  # called every few seconds, after `processes` was updated
-        self._own_flood = (
-            FloodClock()
-        )  # flood waits that Telegram sent to this process; only these are passed on
+        self._own_flood = FloodClock()  # flood waits that Telegram sent to this process; passed on to others
         self._transfers = 0
         self._wake = asyncio.Event()
         self._exchanged = asyncio.Event()

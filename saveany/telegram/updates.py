@@ -116,7 +116,7 @@ class Feed:
         if position is None:
             return [], await self._now({})
         while not self._client.pushed.empty():
-            self._note(self._client.pushed.get_nowait(), position)
+            self._mark_chats(self._client.pushed.get_nowait(), position)
         if self._queries:
             queries, self._queries = self._queries, []
             return queries, position
@@ -136,13 +136,13 @@ class Feed:
     async def _wait_for_push(self, position: Position) -> None:
         try:
             async with asyncio.timeout(_POLL_SECONDS):
-                self._note(await self._client.pushed.get(), position)
+                self._mark_chats(await self._client.pushed.get(), position)
         except TimeoutError:
             self._read_private = True
 
     # Pushed updates.
 
-    def _note(self, pushed: Any, position: Position) -> None:
+    def _mark_chats(self, pushed: Any, position: Position) -> None:
         """Mark the chats that a pushed update asks to read."""
         if isinstance(pushed, types.UpdatesTooLong):
             self._read_all = True
@@ -150,9 +150,9 @@ class Feed:
             self._client.session.process_entities(pushed)
             known = peers_in(pushed)
             for update in _updates(pushed):
-                self._note_one(update, known, position)
+                self._handle_pushed(update, known, position)
 
-    def _note_one(self, update: Any, known: KnownPeers, position: Position) -> None:
+    def _handle_pushed(self, update: Any, known: KnownPeers, position: Position) -> None:
         if isinstance(update, types.UpdateBotCallbackQuery):
             if update.query_id not in self._recent_queries:
                 self._recent_queries.append(update.query_id)

@@ -26,7 +26,7 @@ class UploadRetries:
         """Pause before another attempt; raises the error if another attempt cannot help."""
         if isinstance(error, tg.RandomIdDuplicateError) or unknown_key(error):
             raise error
-        if kind_of(type(error)) is not ErrorKind.RETRY or tries == self._limits.tries:
+        if kind_of(type(error)) is not ErrorKind.RETRY or tries == self._limits.max_tries:
             raise error
         await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
 
@@ -39,7 +39,7 @@ class UploadRetries:
 
     async def flood_wait(self, seconds: float, *, reported: bool = False) -> None:
         """Wait out a flood wait. Raises `Retryable` if it is longer than the limit."""
-        if seconds > self._limits.flood:
+        if seconds > self._limits.max_flood_seconds:
             raise Retryable(flood_wait(seconds), after=seconds)
         if self._on_wait and not reported:
             self._on_wait(seconds)

@@ -113,7 +113,7 @@ class Uploader:
             try:
                 await self._retries.wait_until_allowed(pool)
                 with pool.lease(1) as (connection,):
-                    timeout = self._limits.part * (tries + 1)
+                    timeout = self._limits.part_seconds * (tries + 1)
                     await connection.call(request, timeout, lambda: self._retries.wait_until_allowed(pool))
                 return
             except tg.FloodError as error:

@@ -8,7 +8,7 @@ connection, so that its requests fail at once instead of waiting for a reply tha
 
     ConnectionRoute   Telethon's connection, made through `saveany.net` directly or through a proxy
     TcpConnection     a `ConnectionRoute` that is read by a BufferedProtocol
-    State             decrypts and checks envelopes
+    EncryptionState   decrypts and checks envelopes
     MtprotoSender     Telethon's sender with these classes; it neither reconnects nor handles updates
 """
 

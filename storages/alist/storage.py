@@ -3,7 +3,7 @@
 Replies have the HTTP status 200; their field `code` contains the result. The server receives a file first
 and then stores it in a drive, in a task of its own: the file exists only when that task has succeeded. Many
 drives need the size of a file in advance (`needs_size`). The server checks whether a name is free before it
-renames, not in one step (no `exclusive`). Not every drive replaces a file by a rename, so the old file is
+renames, not in one step (no `exclusive`). Not every drive replaces a file in a rename, so the old file is
 renamed first. Source: server/handles and internal/op of OpenList 4.
 """
 

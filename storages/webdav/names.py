@@ -7,8 +7,8 @@ from typing import Final
 from storages.names import Encoder
 from storages.parts import is_reserved
 
-#: rclone replaces control characters by pictures of them, WsgiDAV cuts the Destination of a MOVE off at ? and
-#: ;, Nextcloud refuses \.
+#: rclone replaces control characters with pictures of them, WsgiDAV cuts the Destination of a MOVE off at ?
+#: and ;, Nextcloud refuses \.
 NAMES: Final = Encoder("".join(map(chr, range(1, 32))) + "\x7f\\?;")
 
 

@@ -33,7 +33,7 @@ def _short_timeouts() -> None:
     from saveany.telegram import account_set, accounts, pool
 
     vars(account_set).update(_MAINTENANCE_SECONDS=2.0)
-    vars(workers.main).update(Accounts=partial(accounts.Accounts, limits=pool.PoolLimits(part=3.0)))
+    vars(workers.main).update(Accounts=partial(accounts.Accounts, limits=pool.PoolLimits(part_seconds=3.0)))
 
 
 def _no_reserve() -> None:

@@ -7,11 +7,11 @@ from saveany.store import Store
 
 async def test_the_memory_of_another_bot_is_forgotten(store: Store) -> None:
     memory = store.bot
-    await memory.belong_to(1)
+    await memory.use_for(1)
     await memory.receive({"a": b"letter"}, b"here")
-    await memory.belong_to(1)
+    await memory.use_for(1)
     assert (await memory.position(), await memory.inbox()) == (b"here", {"a": b"letter"})
-    await memory.belong_to(2)
+    await memory.use_for(2)
     assert (await memory.position(), await memory.inbox()) == (b"", {})
 
 

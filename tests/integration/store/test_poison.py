@@ -96,7 +96,7 @@ async def _end(store: Store, named: Mapping[str, TaskSpec]) -> None:
 
 
 async def _furnish_bot(store: Store) -> None:
-    await store.bot.belong_to(7)
+    await store.bot.use_for(7)
     await store.bot.receive({"1/1": b"{}"}, b"{}")
     await store.bot.keep_card("token", b"{}")
     await store.bot.first_time("x", 60)
@@ -174,7 +174,7 @@ async def use_the_store(store: Store) -> None:
     await store.bot.inbox()
     await store.bot.position()
     await store.bot.logins()
-    await store.bot.belong_to(7)
+    await store.bot.use_for(7)
     await store.bot.acquire_lock("me")
     if await store.db.do("EXISTS", "sa:asks:local1"):  # else it would wait for one
         await store.queries.next(["local1"])

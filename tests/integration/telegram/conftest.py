@@ -23,7 +23,7 @@ from saveany.telegram.media import Media
 from saveany.telegram.pool import PoolLimits
 
 #: As in use, but a test never waits long.
-LIMITS = PoolLimits(part=15.0, idle=0.1, flood=3.0, tries=5)
+LIMITS = PoolLimits(part_seconds=15.0, idle_seconds=0.1, max_flood_seconds=3.0, max_tries=5)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ async def test_a_dead_media_address_is_passed_over(
         accounts = await start(bot=True)
         await download(accounts, link)
         asked = bad.accepted
-        await asyncio.sleep(2 * LIMITS.idle)  # its connections are closed
+        await asyncio.sleep(2 * LIMITS.idle_seconds)  # its connections are closed
         await download(accounts, link)
         assert bad.accepted == asked  # it is not asked again
 
@@ -100,7 +101,7 @@ async def test_an_address_with_ipv6_is_used(sandbox: Sandbox, start: Start) -> N
 async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start) -> None:
     """One at which connections can be made, but no part comes."""
     address, main = await sandbox.listen(2, media_only=True), sandbox.addresses[2]
-    accounts = await start(bot=True, limits=LIMITS.__class__(part=1.0, idle=0.1, flood=3.0, tries=5))
+    accounts = await start(bot=True, limits=replace(LIMITS, part_seconds=1.0))
     await download(accounts, parse("https://t.me/channel/123"))
     before = sandbox.counters.by("connection", method="upload.getFile")
     sandbox.faults.add("silent,method=upload.getFile,count=1")

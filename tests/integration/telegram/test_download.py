@@ -79,7 +79,7 @@ async def test_passing_faults_are_overcome(
 async def test_a_part_that_never_comes_is_asked_for_again(
     sandbox: Sandbox, start: Start, file: StoredFile, fault: str
 ) -> None:
-    accounts = await start(user=True, limits=replace(LIMITS, part=1.0))
+    accounts = await start(user=True, limits=replace(LIMITS, part_seconds=1.0))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     made = sandbox.faults.add(f"{fault},file={FILE},count=1")
     assert right(file, await fetch(accounts, media))

@@ -136,7 +136,7 @@ async def test_a_consumer_that_takes_its_time_holds_it_back(
 async def test_readers_that_stand_still_hold_up_nobody(
     sandbox: Sandbox, start: Start, file: StoredFile
 ) -> None:
-    accounts = await start(user=True, limits=replace(LIMITS, memory=4 * PART))
+    accounts = await start(user=True, limits=replace(LIMITS, max_memory=4 * PART))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     paused = [accounts.read(media, each * PART, SIZE) for each in range(3)]
     for each in paused:

@@ -31,7 +31,7 @@ from tests.sandbox.clients import named, user
 
 MIB = 1 << 20
 SMALL, BIG = random.Random(1).randbytes(700_001), random.Random(2).randbytes(21 * MIB + 7)
-LIMITS = PoolLimits(part=15.0, idle=0.1, flood=3.0, tries=5)
+LIMITS = PoolLimits(part_seconds=15.0, idle_seconds=0.1, max_flood_seconds=3.0, max_tries=5)
 
 Open = Callable[..., TelegramStorage]
 

@@ -90,7 +90,7 @@ async def test_many_files_share_the_turns_of_each_line(sandbox: Sandbox, account
 
 
 async def test_bytes_in_flight_are_bounded_for_all_files_together(sandbox: Sandbox, start: Start) -> None:
-    accounts = await start(user=True, limits=replace(LIMITS, memory=6 * PART))
+    accounts = await start(user=True, limits=replace(LIMITS, max_memory=6 * PART))
     files = [post(sandbox, 32 * PART, number) for number in range(5, 8)]
     found = [await resolved(accounts, number) for number in range(5, 8)]
     gate = asyncio.Event()
@@ -123,7 +123,7 @@ async def test_bytes_in_flight_are_bounded_for_all_files_together(sandbox: Sandb
 async def test_trouble_makes_it_ask_for_fewer_parts_at_once(
     sandbox: Sandbox, start: Start, fault: str
 ) -> None:
-    accounts = await start(user=True, limits=replace(LIMITS, part=1.0))
+    accounts = await start(user=True, limits=replace(LIMITS, part_seconds=1.0))
     file = post(sandbox, 6 * PART)
     sandbox.faults.add(f"{fault},file={file.id}")
     assert bytes((await fetch(accounts, await resolved(accounts))).data) == file.content.read(0, 6 * PART)
@@ -139,7 +139,7 @@ async def test_trouble_makes_it_ask_for_fewer_parts_at_once(
 
 async def test_a_damaged_reply_is_noticed_at_once(sandbox: Sandbox, start: Start) -> None:
     """Not after the time in which a part must come: it is far longer here than a test may take."""
-    accounts = await start(user=True, limits=replace(LIMITS, part=600.0))
+    accounts = await start(user=True, limits=replace(LIMITS, part_seconds=600.0))
     file = post(sandbox, 6 * PART)
     fault = sandbox.faults.add(f"corrupt,file={file.id},count=3")
     assert bytes((await fetch(accounts, await resolved(accounts))).data) == file.content.read(0, 6 * PART)
