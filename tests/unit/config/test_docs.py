@@ -59,13 +59,14 @@ def test_the_example_with_any_line_uncommented_loads(line: str) -> None:
 
 
 def test_every_key_has_a_description_and_is_in_both_files() -> None:
+    example, reference = docs.example(), docs.reference()
     for section in docs.sections():
         assert section.about
         for name, field in section.fields.items():
             assert field.description, f"{section.header} {name}"
-            assert f"\n#{name} = " in docs.example()
-            assert f"\n| `{name}` | " in docs.reference()
-    assert {key for key in Config.model_fields if f"[{key}]" in docs.example()} >= {
+            assert f"\n#{name} = " in example
+            assert f"\n| `{name}` | " in reference
+    assert {key for key in Config.model_fields if f"[{key}]" in example} >= {
         "api",
         "users",
         "storages",
