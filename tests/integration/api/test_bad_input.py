@@ -177,7 +177,7 @@ async def post(client: httpx.AsyncClient, body: bytes, **headers: str) -> httpx.
 
 
 @pytest.mark.parametrize(("change", "status", "field", "words"), ROWS)
-async def test_body(
+async def test_invalid_bodies_are_refused(
     client: httpx.AsyncClient, change: dict[str, Any], status: int, field: str, words: str
 ) -> None:
     error = check_error(await post(client, changed(SEED_BODY, change)), status)
@@ -186,7 +186,7 @@ async def test_body(
 
 
 @pytest.mark.parametrize(("change", "status", "field", "words"), TYPED_ROWS)
-async def test_typed_body(
+async def test_invalid_params_are_refused(
     client: httpx.AsyncClient, change: dict[str, Any], status: int, field: str, words: str
 ) -> None:
     error = check_error(await post(client, changed(TYPED, change)), status)
@@ -195,16 +195,16 @@ async def test_typed_body(
 
 
 @pytest.mark.parametrize(("body", "words"), BODIES, ids=range(len(BODIES)))
-async def test_what_is_no_json(client: httpx.AsyncClient, body: bytes, words: str) -> None:
+async def test_malformed_json_is_refused(client: httpx.AsyncClient, body: bytes, words: str) -> None:
     assert words in check_error(await post(client, body), 400)["message"]
 
 
-async def test_several_problems_at_once(client: httpx.AsyncClient) -> None:
+async def test_several_problems_are_reported_together(client: httpx.AsyncClient) -> None:
     error = check_error(await post(client, b'{"telegram_url": 1, "typo": 2}'), 400)
     assert {detail["field"] for detail in error["details"]} == {"telegram_url", "typo", "user_id"}
 
 
-async def test_no_more_problems_are_told_than_anyone_reads(client: httpx.AsyncClient) -> None:
+async def test_the_number_of_reported_problems_is_limited(client: httpx.AsyncClient) -> None:
     many = json.dumps(SEED_BODY | {f"{'k' * 500}{n}": n for n in range(900)}).encode()
     reply = await post(client, many)
     error = check_error(reply, 400)
@@ -214,20 +214,20 @@ async def test_no_more_problems_are_told_than_anyone_reads(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("inside", [False, True])
-async def test_an_object_of_too_many_names(client: httpx.AsyncClient, *, inside: bool) -> None:
+async def test_an_object_with_too_many_fields_is_refused(client: httpx.AsyncClient, *, inside: bool) -> None:
     many = {str(n): n for n in range(1001)}
     error = check_error(await post(client, json.dumps({"params": many} if inside else many).encode()), 400)
     assert "has more than 1000 names" in error["message"]
 
 
-async def test_the_name_of_a_problem_is_not_repeated_at_length(client: httpx.AsyncClient) -> None:
+async def test_long_field_names_are_shortened_in_problems(client: httpx.AsyncClient) -> None:
     for body in ('{"%s": 1}', '{"%s": 1, "%s": 2}'):
         reply = await post(client, body.replace("%s", "k" * 400_000).encode())
         check_error(reply, 400)
         assert len(reply.content) < 1_000
 
 
-async def test_many_bad_query_parameters(client: httpx.AsyncClient) -> None:
+async def test_many_invalid_query_parameters_are_limited_in_the_reply(client: httpx.AsyncClient) -> None:
     reply = await client.get("/api/v1/tasks", params={f"{'p' * 50}{n}": n for n in range(300)})
     assert len(check_error(reply, 400)["details"]) == 20
 
@@ -244,32 +244,32 @@ class Name(str):
 
 
 @pytest.mark.parametrize("last", ["0", "3999"])
-def test_repeated_names_are_found_by_one_look_at_each(last: str) -> None:
+def test_repeated_names_are_found_in_linear_time(last: str) -> None:
     Name.compared = 0
     names = [Name(n) for n in [*range(4000), last]]
     assert repeated(names) == [last]
     assert Name.compared <= 3 * len(names)
 
 
-async def test_another_content_type(client: httpx.AsyncClient) -> None:
+async def test_other_content_types_are_refused(client: httpx.AsyncClient) -> None:
     body = json.dumps(SEED_BODY).encode()
     error = check_error(await post(client, body, **{"Content-Type": "text/plain"}), 415)
     assert "Content-Type: application/json" in error["message"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9", "a\tb"])
-async def test_idempotency_key(client: httpx.AsyncClient, key: str) -> None:
+async def test_invalid_idempotency_keys_are_refused(client: httpx.AsyncClient, key: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"idempotency-key", key.encode("latin-1"))]
     reply = await client.post("/api/v1/tasks", content=json.dumps(SEED_BODY), headers=headers)
     assert check_error(reply, 400)["details"][0]["field"] == "Idempotency-Key"
 
 
-async def test_a_body_of_10_mb(live: httpx.AsyncClient) -> None:
+async def test_a_body_of_10_mb_is_refused(live: httpx.AsyncClient) -> None:
     error = check_error(await post(live, b'"' + b"x" * 10_000_000 + b'"'), 413)
     assert "1 MiB" in error["message"]
 
 
-async def test_a_body_of_unknown_length(live: httpx.AsyncClient) -> None:
+async def test_a_chunked_body_over_the_limit_is_refused(live: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b" " * (MAX_BODY // 2)
@@ -278,14 +278,14 @@ async def test_a_body_of_unknown_length(live: httpx.AsyncClient) -> None:
     check_error(reply, 413)
 
 
-async def test_a_big_body_without_token(live: httpx.AsyncClient) -> None:
+async def test_a_large_body_without_a_token_is_not_read(live: httpx.AsyncClient) -> None:
     reply = await live.post(
         "/api/v1/tasks", content=b"x" * 10_000_000, headers={"Authorization": "Bearer no"}
     )
     check_error(reply, 401)
 
 
-async def test_the_largest_body_is_read(client: httpx.AsyncClient) -> None:
+async def test_the_largest_permitted_body_is_read(client: httpx.AsyncClient) -> None:
     check_error(await post(client, b'{"a": "' + b"x" * (MAX_BODY - 9) + b'"}'), 400)
 
 
@@ -294,7 +294,7 @@ async def test_the_largest_body_is_read(client: httpx.AsyncClient) -> None:
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic your-secret-token-here", "your-secret-token-here"],
 )
 @pytest.mark.parametrize("path", ["/api/v1/tasks", "/api/v1/workers", "/nowhere"])
-async def test_wrong_token(app: FastAPI, authorization: str | None, path: str) -> None:
+async def test_a_wrong_token_is_refused(app: FastAPI, authorization: str | None, path: str) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
         reply = await client.get(path, headers=headers)
@@ -303,7 +303,7 @@ async def test_wrong_token(app: FastAPI, authorization: str | None, path: str) -
     assert reply.headers["www-authenticate"] == "Bearer"
 
 
-async def test_two_tokens(client: httpx.AsyncClient) -> None:
+async def test_two_tokens_are_refused(client: httpx.AsyncClient) -> None:
     check_error(
         await client.get("/api/v1/tasks", headers=[*AUTH.items(), ("Authorization", "Bearer x")]), 401
     )
@@ -321,7 +321,9 @@ async def test_two_tokens(client: httpx.AsyncClient) -> None:
         ("POST", "/openapi.json", "GET, HEAD"),
     ],
 )
-async def test_wrong_method(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
+async def test_a_wrong_method_is_refused(
+    client: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
     reply = await client.request(method, path)
     check_error(reply, 405)
     assert sorted(reply.headers["allow"].split(", ")) == allow.split(", ")
@@ -330,7 +332,7 @@ async def test_wrong_method(client: httpx.AsyncClient, method: str, path: str, a
 @pytest.mark.parametrize(
     "path", ["/", "/nope", "/api/v1/tasks/", "/api/v1/tasks/x/y", "/docs", "/API/v1/tasks"]
 )
-async def test_unknown_address(client: httpx.AsyncClient, path: str) -> None:
+async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     check_error(await client.get(path), 404)
 
 
@@ -344,7 +346,7 @@ async def test_unknown_address(client: httpx.AsyncClient, path: str) -> None:
         ("GET", "/api/v1/tasks/%00%ff%ed%a0%80"),
     ],
 )
-async def test_unknown_task(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_an_unknown_task_is_not_found(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert "there is no task" in check_error(await client.request(method, path), 404)["message"]
 
 
@@ -367,13 +369,15 @@ async def test_unknown_task(client: httpx.AsyncClient, method: str, path: str) -
         ("/api/v1/history?since=2024-01-19T04:30:00Z", "since", "there is no such parameter"),
     ],
 )
-async def test_query(client: httpx.AsyncClient, path: str, field: str, words: str) -> None:
+async def test_invalid_query_parameters_are_refused(
+    client: httpx.AsyncClient, path: str, field: str, words: str
+) -> None:
     error = check_error(await client.get(path), 400)
     assert [detail["field"] for detail in error["details"]] == [field]
     assert words in error["message"]
 
 
-async def test_unforeseen_errors_keep_their_secrets(
+async def test_unexpected_errors_reveal_no_secrets(
     client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(task_id: str) -> None:
@@ -386,7 +390,7 @@ async def test_unforeseen_errors_keep_their_secrets(
     assert "WRONGTYPE" not in error["message"]
 
 
-async def test_wrong_states(client: httpx.AsyncClient) -> None:
+async def test_actions_in_a_wrong_state_are_refused(client: httpx.AsyncClient) -> None:
     task_id = await create(client)
     check_error(await client.post(f"/api/v1/tasks/{task_id}/retry"), 409)
     await client.delete(f"/api/v1/tasks/{task_id}")
@@ -394,7 +398,7 @@ async def test_wrong_states(client: httpx.AsyncClient) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_parse_json_reads_what_python_reads_or_refuses(body: bytes) -> None:
+def test_parse_json_agrees_with_python_or_refuses(body: bytes) -> None:
     try:
         value = parse_json(body)
     except HTTPException as error:
@@ -411,14 +415,14 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_parse_json_reads_all_json(value: Any) -> None:
+def test_parse_json_reads_any_json(value: Any) -> None:
     assert parse_json(json.dumps(value).encode()) == value
     assert parse_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")) == value
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(st.sampled_from([*SEED_BODY, *TYPED, "x"]), json_values))
-async def test_no_body_is_an_internal_error(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_no_body_causes_an_internal_error(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     body.pop("telegram_url", None)  # so that none can be right
     reply = await post(client, json.dumps(body).encode())
     assert reply.status_code in (400, 403, 404)

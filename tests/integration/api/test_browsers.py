@@ -59,7 +59,7 @@ def either(
         ("GET", "/nowhere"),
     ],
 )
-async def test_another_site(
+async def test_requests_from_pages_of_other_sites_are_refused(
     either: httpx.AsyncClient, store: Store, method: str, path: str, headers: dict[str, str]
 ) -> None:
     body = SEED_BODY if path.endswith("tasks") and method == "POST" else None
@@ -78,7 +78,7 @@ async def test_another_site(
         ("Host", ["evil.example", "127.0.0.1:8080"]),
     ],
 )
-async def test_a_good_header_does_not_hide_a_bad_one(
+async def test_one_bad_header_is_enough_for_a_refusal(
     open_client: httpx.AsyncClient, name: str, values: list[str]
 ) -> None:
     headers = [(name, value) for value in values]
@@ -86,7 +86,7 @@ async def test_a_good_header_does_not_hide_a_bad_one(
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none"])
-async def test_its_own_pages(either: httpx.AsyncClient, site: str) -> None:
+async def test_requests_from_its_own_pages_are_accepted(either: httpx.AsyncClient, site: str) -> None:
     url = either.base_url
     origin = f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
     reply = await either.get("/api/v1/tasks", headers={"Origin": origin, "Sec-Fetch-Site": site})
@@ -101,7 +101,9 @@ async def test_its_own_pages(either: httpx.AsyncClient, site: str) -> None:
         {"Host": "backend:8080", "X-Forwarded-Host": "tasks.example", "Origin": "https://tasks.example"},
     ],
 )
-async def test_its_own_pages_behind_a_proxy(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_requests_from_its_own_pages_behind_a_proxy_are_accepted(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     assert (await client.get("/api/v1/tasks", headers=headers)).status_code == 200
 
 
@@ -119,7 +121,7 @@ async def test_its_own_pages_behind_a_proxy(client: httpx.AsyncClient, headers: 
         "\xff",
     ],
 )
-async def test_a_name_that_others_control(open_client: httpx.AsyncClient, host: str) -> None:
+async def test_host_names_that_others_control_are_refused(open_client: httpx.AsyncClient, host: str) -> None:
     reply = await open_client.get("/api/v1/tasks", headers=[(b"Host", host.encode("latin-1"))])
     assert "localhost" in check_error(reply, 403)["message"]
 
@@ -127,11 +129,11 @@ async def test_a_name_that_others_control(open_client: httpx.AsyncClient, host: 
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8080", "localhost.", "127.0.0.1", "127.1.2.3:80", "[::1]:8080"]
 )
-async def test_names_of_this_machine(open_client: httpx.AsyncClient, host: str) -> None:
+async def test_host_names_of_this_machine_are_accepted(open_client: httpx.AsyncClient, host: str) -> None:
     assert (await open_client.get("/api/v1/tasks", headers={"Host": host})).status_code == 200
 
 
-async def test_any_name_does_with_a_token(client: httpx.AsyncClient) -> None:
+async def test_any_host_name_is_accepted_with_a_token(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/v1/tasks", headers={"Host": "nas.example"})).status_code == 200
 
 
@@ -142,7 +144,7 @@ async def test_any_name_does_with_a_token(client: httpx.AsyncClient) -> None:
     ("method", "path"),
     [("POST", "/api/v1/tasks"), ("PUT", "/api/v1/limits"), ("POST", "/api/v1/queue/pause")],
 )
-async def test_a_body_that_is_not_json_by_its_own_word(
+async def test_a_body_with_another_content_type_is_refused(
     either: httpx.AsyncClient, store: Store, method: str, path: str, type_: str
 ) -> None:
     headers = [(b"Content-Type", type_.encode())] if type_ else []
@@ -153,7 +155,7 @@ async def test_a_body_that_is_not_json_by_its_own_word(
 
 @pytest.mark.parametrize("type_", ["text/plain", "application/x-www-form-urlencoded"])
 @pytest.mark.parametrize("end", ["pause", "resume", "retry"])
-async def test_a_form_without_a_body(either: httpx.AsyncClient, end: str, type_: str) -> None:
+async def test_a_form_without_a_body_is_refused(either: httpx.AsyncClient, end: str, type_: str) -> None:
     task_id = await create(either)
     reply = await either.post(f"/api/v1/tasks/{task_id}/{end}", headers={"Content-Type": type_})
     check_error(reply, 415)
@@ -161,7 +163,7 @@ async def test_a_form_without_a_body(either: httpx.AsyncClient, end: str, type_:
     check_error(reply, 415)
 
 
-async def test_without_a_token_every_post_says_that_it_is_json(
+async def test_without_a_token_every_post_needs_the_json_content_type(
     open_client: httpx.AsyncClient, client: httpx.AsyncClient, store: Store
 ) -> None:
     check_error(await open_client.post("/api/v1/queue/pause"), 415)
@@ -170,5 +172,5 @@ async def test_without_a_token_every_post_says_that_it_is_json(
     assert (await client.post("/api/v1/queue/resume")).status_code == 200, "the token says enough"
 
 
-async def test_the_seeds_delete_names_no_type(either: httpx.AsyncClient) -> None:
+async def test_a_delete_needs_no_content_type(either: httpx.AsyncClient) -> None:
     assert (await either.delete(f"/api/v1/tasks/{await create(either)}")).status_code == 200

@@ -35,14 +35,14 @@ async def test_a_higher_priority_goes_first(client: httpx.AsyncClient, store: St
     assert await order(store, 3) == [third, second, first]
 
 
-async def test_a_priority_that_is_taken_back(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_priority_can_be_reset(client: httpx.AsyncClient, store: Store) -> None:
     first, second = await create(client), await create(client, priority=100)
     await set_priority(client, second, 0)
     assert await order(store, 2) == [first, second]
 
 
 @pytest.mark.parametrize("waits", ["paused", "running"])
-async def test_one_that_does_not_wait_in_the_queue_has_it_later(
+async def test_the_priority_of_a_task_outside_of_the_queue_applies_later(
     client: httpx.AsyncClient, store: Store, waits: str
 ) -> None:
     task_id = await create(client)
@@ -60,7 +60,7 @@ async def test_one_that_does_not_wait_in_the_queue_has_it_later(
     assert await order(store, 2) == [task_id, other]
 
 
-async def test_a_retry_keeps_it(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_retry_keeps_the_priority(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     await set_priority(client, task_id, 7)
     await client.delete(f"{URL}/{task_id}")
@@ -70,11 +70,11 @@ async def test_a_retry_keeps_it(client: httpx.AsyncClient, store: Store) -> None
 
 
 @pytest.mark.parametrize("body", [{}, {"priority": 101}, {"priority": "5"}, {"priority": 5, "status": "x"}])
-async def test_bad_changes(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_invalid_changes_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     check_error(await client.patch(f"{URL}/{await create(client)}", json=body), 400)
 
 
-async def test_changes_of_what_is_not_there_or_has_ended(client: httpx.AsyncClient) -> None:
+async def test_unknown_and_ended_tasks_cannot_be_changed(client: httpx.AsyncClient) -> None:
     check_error(await client.patch(f"{URL}/nothing", json={"priority": 1}), 404)
     task_id = await create(client)
     await client.delete(f"{URL}/{task_id}")
@@ -95,7 +95,7 @@ async def listed(client: httpx.AsyncClient, **params: Any) -> list[str]:
     return [task["task_id"] for task in page["tasks"]]
 
 
-async def test_one_entry_is_removed(client: httpx.AsyncClient, store: Store) -> None:
+async def test_one_ended_task_is_removed(client: httpx.AsyncClient, store: Store) -> None:
     first, second = await ended(client), await ended(client)
     reply = await client.delete(f"{HISTORY}/{first}")
     assert (reply.status_code, reply.json()) == (200, {"message": "1 task removed", "removed": 1})
@@ -106,7 +106,7 @@ async def test_one_entry_is_removed(client: httpx.AsyncClient, store: Store) -> 
     assert left == []
 
 
-async def test_all_entries_are_removed_and_no_others(client: httpx.AsyncClient, store: Store) -> None:
+async def test_all_ended_tasks_are_removed_and_no_others(client: httpx.AsyncClient, store: Store) -> None:
     for _ in range(7):
         await ended(client)
     queued, running = await create(client), await create(client)
@@ -120,7 +120,7 @@ async def test_all_entries_are_removed_and_no_others(client: httpx.AsyncClient, 
     assert (await client.delete(HISTORY)).json()["removed"] == 1
 
 
-async def test_more_entries_than_are_removed_at_a_time(
+async def test_more_tasks_than_one_batch_are_removed(
     client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.store.history.BATCH", 3)
@@ -132,7 +132,7 @@ async def test_more_entries_than_are_removed_at_a_time(
     assert sorted(await listed(client)) == sorted([made[0], made[4], made[5], made[6]])
 
 
-async def test_what_has_not_ended_is_not_removed(client: httpx.AsyncClient, store: Store) -> None:
+async def test_active_tasks_are_not_removed(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     check_error(await client.delete(f"{HISTORY}/{task_id}"), 409)
     await claim(store)
@@ -140,7 +140,7 @@ async def test_what_has_not_ended_is_not_removed(client: httpx.AsyncClient, stor
     check_error(await client.delete(f"{HISTORY}/nothing"), 404)
 
 
-async def test_what_a_worker_must_still_clean_up_stays(client: httpx.AsyncClient, store: Store) -> None:
+async def test_tasks_with_leftovers_are_not_removed(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     working = await claim(store)
     await store.db.do("HSET", f"sa:task:{task_id}", "cancel", 1)
@@ -150,7 +150,9 @@ async def test_what_a_worker_must_still_clean_up_stays(client: httpx.AsyncClient
     assert (await client.delete(f"{HISTORY}/{task_id}")).status_code == 200
 
 
-async def test_the_same_key_still_has_the_same_answer(client: httpx.AsyncClient) -> None:
+async def test_an_idempotency_key_keeps_its_reply_after_the_task_was_removed(
+    client: httpx.AsyncClient,
+) -> None:
     headers = {"Idempotency-Key": "k"}
     first = (await client.post(URL, json=SEED_BODY, headers=headers)).json()
     await client.delete(f"{URL}/{first['task_id']}")

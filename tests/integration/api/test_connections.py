@@ -110,7 +110,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-async def test_what_never_ends_is_refused(peers: Peers, what: str) -> None:
+async def test_requests_without_an_end_are_refused(peers: Peers, what: str) -> None:
     begin, piece = ENDLESS[what]
     peer = await peers.connect()
     await peer.send(begin)
@@ -123,20 +123,20 @@ async def test_what_never_ends_is_refused(peers: Peers, what: str) -> None:
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(98, 200), (99, 431)])
-async def test_the_number_of_headers(peers: Peers, count: int, wanted: int) -> None:
+async def test_the_number_of_headers_is_limited(peers: Peers, count: int, wanted: int) -> None:
     peer = await peers.connect()
     await peer.send(HEALTH + b"Accept: */*\r\n" + b"X: y\r\n" * count + b"\r\n")
     assert (await peer.answer())[0] == wanted
 
 
 @pytest.mark.parametrize(("size", "wanted"), [(30_000, 200), (66_000, 431)])
-async def test_the_size_of_the_head(peers: Peers, size: int, wanted: int) -> None:
+async def test_the_size_of_the_head_is_limited(peers: Peers, size: int, wanted: int) -> None:
     peer = await peers.connect()
     await peer.send(HEALTH + b"X: " + b"y" * size + b"\r\n\r\n")
     assert (await peer.answer())[0] == wanted
 
 
-async def test_a_body_in_tiny_chunks_is_no_head(peers: Peers) -> None:
+async def test_a_body_in_tiny_chunks_does_not_count_as_head(peers: Peers) -> None:
     peer = await peers.connect()
     body = b'{"a":' + b" " * 50_000 + b"1}"
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
@@ -157,9 +157,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("what", SLOW)
-async def test_what_comes_too_slowly_is_refused(
-    peers: Peers, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+async def test_slow_requests_are_refused(peers: Peers, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.4)
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.4)
     begin, drop = SLOW[what]
@@ -180,7 +178,7 @@ async def test_what_comes_too_slowly_is_refused(
     dripping.cancel()
 
 
-async def test_a_connection_that_has_had_its_answer_is_closed_quietly(
+async def test_an_idle_connection_after_a_reply_is_closed_silently(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
@@ -191,7 +189,7 @@ async def test_a_connection_that_has_had_its_answer_is_closed_quietly(
         assert await peer.reader.read() == b""
 
 
-async def test_an_answer_that_takes_us_long_is_no_fault_of_the_client(
+async def test_a_slow_reply_of_the_server_does_not_time_out_the_client(
     server: ApiServer, live: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
@@ -207,20 +205,20 @@ async def test_an_answer_that_takes_us_long_is_no_fault_of_the_client(
         assert "event: task.canceled" in [line async for line in lines]
 
 
-async def test_too_many_requests_behind_one_another(peers: Peers, server: ApiServer) -> None:
+async def test_too_many_pipelined_requests_are_refused(peers: Peers, server: ApiServer) -> None:
     peer = await peers.connect()
     await peer.flood(repeat((HEALTH + b"\r\n") * 5000, 4))
     await peer.ended()
     assert server.server_state.total_requests < 100
 
 
-async def test_some_requests_behind_one_another(peers: Peers) -> None:
+async def test_a_few_pipelined_requests_are_answered(peers: Peers) -> None:
     peer = await peers.connect()
     await peer.send((HEALTH + b"\r\n") * 8)
     assert [await peer.answer() for _ in range(8)] == [(200, {"status": "ok"})] * 8
 
 
-async def test_answers_that_nobody_reads(
+async def test_a_client_that_reads_no_replies_is_disconnected(
     peers: Peers, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
@@ -245,7 +243,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few")
-async def test_the_oldest_strangers_of_an_address_make_room(
+async def test_the_oldest_unauthenticated_connections_of_an_address_are_closed_first(
     peers: Peers, server: ApiServer, live: httpx.AsyncClient
 ) -> None:
     crowd = [await peers.connect() for _ in range(12)]
@@ -261,7 +259,7 @@ async def test_the_oldest_strangers_of_an_address_make_room(
 
 
 @pytest.mark.usefixtures("few")
-async def test_whoever_has_shown_the_token_stays(peers: Peers, live: httpx.AsyncClient) -> None:
+async def test_authenticated_connections_are_kept(peers: Peers, live: httpx.AsyncClient) -> None:
     async with live.stream("GET", "/api/v1/events") as stream:
         owner = await peers.connect()
         await owner.send(b"GET /api/v1/queue HTTP/1.1\r\nHost: api\r\n" + TOKEN_LINE + b"\r\n")
@@ -282,7 +280,7 @@ async def _some(stream: httpx.Response) -> AsyncIterator[str]:
 
 
 @pytest.mark.usefixtures("few")
-async def test_whoever_asks_without_the_token_is_still_a_stranger(peers: Peers) -> None:
+async def test_requests_without_a_token_leave_a_connection_unauthenticated(peers: Peers) -> None:
     asking = [await peers.connect() for _ in range(5)]
     for peer in asking:
         await peer.send(b"GET /api/v1/queue HTTP/1.1\r\nHost: api\r\n\r\n")
@@ -294,7 +292,7 @@ async def test_whoever_asks_without_the_token_is_still_a_stranger(peers: Peers) 
 
 
 @pytest.mark.usefixtures("few")
-async def test_a_stranger_that_asks_goes_after_those_that_sit_there(peers: Peers) -> None:
+async def test_idle_connections_are_closed_before_active_unauthenticated_ones(peers: Peers) -> None:
     asking, *idle = [await peers.connect() for _ in range(5)]
     await asking.send(HEALTH + b"\r\n")
     assert (await asking.answer())[0] == 200
@@ -305,7 +303,7 @@ async def test_a_stranger_that_asks_goes_after_those_that_sit_there(peers: Peers
 
 
 @pytest.mark.usefixtures("few")
-async def test_the_address_with_most_strangers_makes_room_for_others(peers: Peers) -> None:
+async def test_the_address_with_most_unauthenticated_connections_loses_one(peers: Peers) -> None:
     first = await peers.connect("127.0.0.2")
     crowd = [await peers.connect("127.0.0.3") for _ in range(5)]
     others = [await peers.connect(f"127.0.0.{n}") for n in range(4, 9)]
@@ -318,7 +316,7 @@ async def test_the_address_with_most_strangers_makes_room_for_others(peers: Peer
         assert (await peer.answer())[0] == 200
 
 
-async def test_no_more_connections_than_there_may_be(app: FastAPI) -> None:
+async def test_the_number_of_connections_is_limited(app: FastAPI) -> None:
     async with serving(app, most=4) as server, AsyncExitStack() as streams, Peers(server) as peers:
         for _ in range(4):
             live = await streams.enter_async_context(over_tcp(server))
@@ -333,7 +331,7 @@ async def test_no_more_connections_than_there_may_be(app: FastAPI) -> None:
 
 
 @pytest.mark.usefixtures("few")
-async def test_refusals_are_counted_in_the_log_and_not_listed(peers: Peers, server: ApiServer) -> None:
+async def test_refusals_are_logged_as_counts(peers: Peers, server: ApiServer) -> None:
     with capture_logs() as logs:
         for _ in range(30):
             peer = await peers.connect()
@@ -361,7 +359,7 @@ async def test_refusals_are_counted_in_the_log_and_not_listed(peers: Peers, serv
         ((100, 100), 2048, 16, 100),
     ],
 )
-def test_descriptors_are_left_for_the_rest(
+def test_file_descriptors_are_reserved_for_other_uses(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], wanted: int, room: int, raised: int | None
 ) -> None:
     asked: list[tuple[int, int]] = []
@@ -388,7 +386,7 @@ async def test_event_streams_are_counted(config: Config, store: Store) -> None:
             assert again.status_code == 200
 
 
-def test_networks_of_ipv6_count_as_one() -> None:
+def test_an_ipv6_network_counts_as_one_address() -> None:
     one, two = connections._address("2001:db8::1"), connections._address("2001:db8::2:3")
     assert one == two
     assert one != connections._address("2001:db8:0:1::1")

@@ -88,7 +88,9 @@ def of_task(task_id: str) -> str:
     return f"/api/v1/tasks/{task_id}/events"
 
 
-async def test_a_task_from_its_snapshot_to_its_end(live: httpx.AsyncClient, store: Store) -> None:
+async def test_a_stream_reports_a_task_from_its_snapshot_to_its_end(
+    live: httpx.AsyncClient, store: Store
+) -> None:
     task_id = await create(live)
     other = await create(live)
     async with streaming(live, of_task(task_id)) as stream:
@@ -112,7 +114,7 @@ async def test_a_task_from_its_snapshot_to_its_end(live: httpx.AsyncClient, stor
         assert last.data["at"].endswith("Z")
 
 
-async def test_an_ended_task_is_told_and_closed(live: httpx.AsyncClient) -> None:
+async def test_the_stream_of_an_ended_task_closes_after_its_snapshot(live: httpx.AsyncClient) -> None:
     task_id = await create(live)
     await live.delete(f"/api/v1/tasks/{task_id}")
     async with streaming(live, of_task(task_id)) as stream:
@@ -123,7 +125,9 @@ async def test_an_ended_task_is_told_and_closed(live: httpx.AsyncClient) -> None
     assert (reply.status_code, reply.content) == (204, b"")
 
 
-async def test_resume_gives_exactly_what_was_missed(live: httpx.AsyncClient, store: Store) -> None:
+async def test_a_resumed_stream_sends_exactly_the_missed_events(
+    live: httpx.AsyncClient, store: Store
+) -> None:
     task_id = await create(live)
     async with streaming(live, of_task(task_id)) as stream:
         snapshot = await stream.next()
@@ -139,7 +143,7 @@ async def test_resume_gives_exactly_what_was_missed(live: httpx.AsyncClient, sto
     assert (await live.get(of_task(task_id), headers={"Last-Event-ID": missed[1].id})).status_code == 204
 
 
-async def test_all_tasks_live_and_resumed(live: httpx.AsyncClient, store: Store) -> None:
+async def test_the_stream_of_all_tasks_can_be_resumed(live: httpx.AsyncClient, store: Store) -> None:
     async with streaming(live, "/api/v1/events") as stream:
         first = await create(live)
         second = await create(live)
@@ -160,7 +164,7 @@ async def test_all_tasks_live_and_resumed(live: httpx.AsyncClient, store: Store)
 
 
 @pytest.mark.parametrize("last_id", ["1-1", "99999999999999-0"], ids=["trimmed", "from another store"])
-async def test_reset_and_snapshots_when_events_are_gone(
+async def test_a_reset_and_snapshots_replace_discarded_events(
     live: httpx.AsyncClient, store: Store, last_id: str
 ) -> None:
     tasks = [await create(live), await create(live)]
@@ -176,14 +180,14 @@ async def test_reset_and_snapshots_when_events_are_gone(
     assert (coming.type, coming.data["task_id"]) == ("task.queued", new)
 
 
-async def test_reset_of_one_task(live: httpx.AsyncClient) -> None:
+async def test_the_stream_of_one_task_can_be_reset(live: httpx.AsyncClient) -> None:
     task_id = await create(live)
     async with streaming(live, of_task(task_id), "1-1") as stream:
         told = [await stream.next(), await stream.next()]
     assert [event and event.type for event in told] == ["reset", "snapshot"]
 
 
-async def test_progress_at_most_twice_a_second(
+async def test_progress_is_sent_at_most_twice_a_second(
     live: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert hub_module.PROGRESS_INTERVAL == 0.5
@@ -214,16 +218,18 @@ async def test_a_quiet_stream_is_kept_open(live: httpx.AsyncClient, monkeypatch:
 
 @pytest.mark.parametrize("last_id", ["x", "1", "1-", "1-2-3", "1" * 30 + "-0", "1-" + "9" * 20])
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/tasks/x/events"])
-async def test_bad_last_event_id(client: httpx.AsyncClient, path: str, last_id: str) -> None:
+async def test_an_invalid_last_event_id_is_refused(
+    client: httpx.AsyncClient, path: str, last_id: str
+) -> None:
     error = check_error(await client.get(path, headers={"Last-Event-ID": last_id}), 400)
     assert error["details"][0]["field"] == "Last-Event-ID"
 
 
-async def test_streams_need_the_token(live: httpx.AsyncClient) -> None:
+async def test_streams_require_the_token(live: httpx.AsyncClient) -> None:
     check_error(await live.get("/api/v1/events", headers={"Authorization": "Bearer x"}), 401)
 
 
-async def test_a_client_that_goes_is_forgotten(server: ApiServer, live: httpx.AsyncClient) -> None:
+async def test_a_disconnected_client_is_removed(server: ApiServer, live: httpx.AsyncClient) -> None:
     clients = server.config.app.state.services.hub._clients  # type: ignore[union-attr] # it is our FastAPI
 
     async def gone() -> bool:
@@ -235,7 +241,7 @@ async def test_a_client_that_goes_is_forgotten(server: ApiServer, live: httpx.As
     await until(gone)
 
 
-async def test_streams_outlive_a_restart_of_redis(config: Config, tmp_path: Path) -> None:
+async def test_streams_continue_after_a_restart_of_redis(config: Config, tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
     app = create_app(config, store)
@@ -266,7 +272,7 @@ def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
     return any(words in str(entry["event"]) for entry in logs)
 
 
-async def test_a_store_that_was_emptied_sends_everyone_away(store: Store) -> None:
+async def test_an_emptied_store_closes_all_streams(store: Store) -> None:
     hub = Hub(store.events, encode)
     await store.db.do("XADD", "sa:events", "99-1", "type", "x")
     await hub._find_position()
@@ -298,7 +304,7 @@ async def test_a_slow_client_loses_progress_first(monkeypatch: pytest.MonkeyPatc
     assert [isinstance(e, hub_module.EncodedEvent) and e.event.id for e in got] == ["", "", "1-0", "2-0"]
 
 
-async def test_a_client_that_is_too_slow_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_is_too_slow_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "QUEUE_SIZE", 4)
     client = Subscription("")
     for n in range(6):
@@ -308,7 +314,7 @@ async def test_a_client_that_is_too_slow_is_sent_away(monkeypatch: pytest.Monkey
     assert "too slowly" in end.reason
 
 
-async def test_a_closed_hub_ends_new_streams_too(store: Store) -> None:
+async def test_a_closed_hub_ends_new_streams_as_well(store: Store) -> None:
     hub = Hub(store.events, encode)
     hub.close()
     with hub.subscription() as client:
@@ -357,7 +363,7 @@ async def test_an_event_that_many_missed_is_encoded_once(
     assert len(views) == 4
 
 
-async def test_no_progress_after_the_end(store: Store) -> None:
+async def test_no_progress_is_sent_after_the_end(store: Store) -> None:
     hub = Hub(store.events, encode)
     for n in range(2000):
         done = Event(type="task.completed", task_id=f"t{n}", user_id=1, id=f"{n + 1}-0", status="completed")

@@ -41,13 +41,13 @@ async def ids(client: httpx.AsyncClient, **params: Any) -> list[str]:
         params["cursor"] = body["next_cursor"]
 
 
-async def test_newest_first_and_only_what_has_ended(client: httpx.AsyncClient, store: Store) -> None:
+async def test_the_history_lists_ended_tasks_newest_first(client: httpx.AsyncClient, store: Store) -> None:
     done = [await ended(client, store, Status.COMPLETED) for _ in range(3)]
     await create(client)
     assert await ids(client) == done[::-1]
 
 
-async def test_filters(client: httpx.AsyncClient, store: Store) -> None:
+async def test_filters_select_tasks(client: httpx.AsyncClient, store: Store) -> None:
     a = await ended(client, store, Status.COMPLETED, dir_path="/Spring")
     b = await ended(client, store, Status.FAILED, "no such message", user_id=42)
     c = await ended(client, store, Status.FAILED, "disk full", storage_name="local2")
@@ -61,7 +61,7 @@ async def test_filters(client: httpx.AsyncClient, store: Store) -> None:
     assert await ids(client, status="failed", q="spring") == []
 
 
-async def test_times(client: httpx.AsyncClient, store: Store) -> None:
+async def test_times_limit_the_history(client: httpx.AsyncClient, store: Store) -> None:
     done = [await ended(client, store, Status.COMPLETED) for _ in range(3)]
     for n, task_id in enumerate(done):
         await store.db.do("ZADD", "sa:history", 1_700_000_000_000 + 1000 * n, task_id)
@@ -72,7 +72,7 @@ async def test_times(client: httpx.AsyncClient, store: Store) -> None:
     ]
 
 
-async def test_what_it_shows(client: httpx.AsyncClient, store: Store) -> None:
+async def test_history_entries_have_the_documented_fields(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await ended(client, store, Status.FAILED, "no such message")
     [task] = (await page(client))["tasks"]
     assert (task["task_id"], task["status"], task["error"]) == (task_id, "failed", "no such message")
@@ -90,5 +90,5 @@ async def many(client: httpx.AsyncClient, store: Store) -> list[str]:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(1, 14))
-async def test_pages_hold_everything_once(client: httpx.AsyncClient, many: list[str], limit: int) -> None:
+async def test_pages_contain_each_task_once(client: httpx.AsyncClient, many: list[str], limit: int) -> None:
     assert await ids(client, limit=limit) == many

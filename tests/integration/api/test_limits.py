@@ -32,7 +32,7 @@ def app(config: Config, store: Store) -> FastAPI:
     return create_app(limited, store)
 
 
-async def test_limits_are_as_configured_until_they_are_changed(client: httpx.AsyncClient) -> None:
+async def test_limits_are_the_configured_ones_until_they_are_changed(client: httpx.AsyncClient) -> None:
     assert (await client.get(URL)).json() == NONE | {"tasks_per_user": 2}
     changed = NONE | {"bytes_per_second": 5_000_000}
     reply = await client.put(URL, json={"bytes_per_second": 5_000_000, "tasks_per_user": 0})
@@ -51,7 +51,9 @@ async def test_limits_are_as_configured_until_they_are_changed(client: httpx.Asy
         ({"bytes_per_secnd": 1}, "bytes_per_secnd"),
     ],
 )
-async def test_bad_limits(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+async def test_invalid_limits_are_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
     (detail,) = check_error(await client.put(URL, json=body), 400)["details"]
     assert detail["field"] == field
     assert (await client.get(URL)).json() == NONE | {"tasks_per_user": 2}
@@ -84,7 +86,7 @@ async def test_a_waiting_caller_notices_a_new_rate() -> None:
     await asyncio.wait_for(waiting, 2)
 
 
-async def test_without_a_limit_nobody_waits() -> None:
+async def test_without_a_limit_nothing_waits() -> None:
     bucket = TokenBucket()
     for _ in range(3):
         await asyncio.wait_for(bucket.take(1 << 40), 0.2)
@@ -134,7 +136,9 @@ async def seconds(watched: ThrottledSource) -> float:
 
 
 @pytest.mark.parametrize("name", ["bytes_per_second", "bytes_per_second_per_user"])
-async def test_a_worker_keeps_to_its_share(client: httpx.AsyncClient, store: Store, name: str) -> None:
+async def test_a_worker_keeps_to_its_share_of_the_limit(
+    client: httpx.AsyncClient, store: Store, name: str
+) -> None:
     for worker in ("a", "b"):
         await create(client)
         assert await store.claims.claim(worker, ["tgfiles/local1"])
@@ -152,7 +156,7 @@ async def test_a_worker_keeps_to_its_share(client: httpx.AsyncClient, store: Sto
         )
 
 
-async def test_configured_limits_hold_until_they_are_changed(store: Store) -> None:
+async def test_configured_limits_apply_until_they_are_changed(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=100_000))
     watched = ThrottledSource(Parts(), throttle, store.counters, 1)
     await throttle.refresh()
@@ -170,7 +174,7 @@ class Copied(Parts):
         return True
 
 
-async def test_a_local_copy_is_not_throttled_again(store: Store) -> None:
+async def test_files_downloaded_by_a_program_are_not_throttled_again(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=1))
     await throttle.refresh()
     watched = ThrottledSource(Copied(), throttle, store.counters, 1)
@@ -188,7 +192,9 @@ async def test_a_local_copy_is_not_throttled_again(store: Store) -> None:
         (Limits(bytes_per_second=50_000_000), 50_000_000, 25_000_000, 50_000_000),
     ],
 )
-async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, ahead: int) -> None:
+async def test_a_limit_is_divided_among_workers(
+    store: Store, limits: Limits, rate: int, among_two: int, ahead: int
+) -> None:
     throttle = Throttle(store, "a", limits)
     await throttle.refresh()
     assert throttle.rate(1, [1]) == rate
@@ -196,7 +202,7 @@ async def test_shares(store: Store, limits: Limits, rate: int, among_two: int, a
     assert throttle.read_ahead == ahead
 
 
-async def test_bytes_are_counted(store: Store) -> None:
+async def test_downloaded_bytes_are_counted(store: Store) -> None:
     watched = ThrottledSource(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
     await watched.fetch(ITEM, nowhere)
     await store.counters.flush()
@@ -221,13 +227,13 @@ class Late(Parts):
         group.create_task(self._part(write, 10_000))
 
 
-async def test_a_part_takes_as_long_as_its_own_fetcher_waited(store: Store) -> None:
+async def test_a_part_is_charged_the_wait_of_its_own_fetcher(store: Store) -> None:
     await ThrottledSource(Late(), Throttle(store, "a", Limits()), store.counters, 1).fetch(ITEM, nowhere)
     await store.counters.flush()
     assert 0.3 <= (await store.counters.read())["part_seconds_sum"] < 0.55
 
 
-async def test_waits_that_a_source_asked_for_are_counted(store: Store) -> None:
+async def test_flood_waits_of_a_source_are_counted(store: Store) -> None:
     told = Retryable("flood", after=30)
     for error in (told, Retryable("the line broke")):
         watched = ThrottledSource(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)

@@ -35,15 +35,15 @@ async def samples(client: httpx.AsyncClient) -> dict[str, float]:
     return found
 
 
-async def test_it_needs_the_token(client: httpx.AsyncClient) -> None:
+async def test_metrics_require_the_token(client: httpx.AsyncClient) -> None:
     check_error(await client.get("/metrics", headers={"Authorization": ""}), 401)
 
 
-async def test_an_empty_store(client: httpx.AsyncClient) -> None:
+async def test_an_empty_store_has_metrics(client: httpx.AsyncClient) -> None:
     assert set((await samples(client)).values()) == {0}
 
 
-async def test_tasks_by_state(client: httpx.AsyncClient, store: Store) -> None:
+async def test_tasks_are_counted_by_state(client: httpx.AsyncClient, store: Store) -> None:
     for _ in range(2):
         await create(client)
         await (await claim(store)).finish(Status.FAILED)
@@ -60,14 +60,14 @@ async def test_tasks_by_state(client: httpx.AsyncClient, store: Store) -> None:
     assert 90 <= found["saveany_oldest_queued_seconds"] < 100
 
 
-async def test_workers_and_the_queue(client: httpx.AsyncClient, store: Store) -> None:
+async def test_workers_and_queue_lengths_are_reported(client: httpx.AsyncClient, store: Store) -> None:
     await store.workers.heartbeat(WorkerInfo(id="w", host="nas", pid=7, started_at=0))
     await client.post("/api/v1/queue/pause")
     found = await samples(client)
     assert (found["saveany_workers"], found["saveany_queue_paused"]) == (1, 1)
 
 
-async def test_counters(client: httpx.AsyncClient, store: Store) -> None:
+async def test_counters_increase(client: httpx.AsyncClient, store: Store) -> None:
     counters = store.counters
     for seconds in (0.01, 0.02, 0.3, 100.0):
         counters.part(1 << 20, seconds)
@@ -90,7 +90,7 @@ async def test_counters(client: httpx.AsyncClient, store: Store) -> None:
     assert abs(found["saveany_part_seconds_sum"] - 100.33) < 1e-6
 
 
-async def test_every_metric_is_documented_and_no_other(client: httpx.AsyncClient) -> None:
+async def test_exactly_the_documented_metrics_exist(client: httpx.AsyncClient) -> None:
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", await scraped(client), re.MULTILINE))
     told = dict(re.findall(r"^\| `(saveany_\w+)`[^|]*\| (\w+) \|", PAGE.read_text(), re.MULTILINE))
     assert told == types

@@ -40,7 +40,7 @@ async def test_without_a_limit_the_list_is_complete(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-async def test_pages_of_queued_paused_and_running_ones(
+async def test_queued_paused_and_running_tasks_come_in_pages(
     client: httpx.AsyncClient, store: Store, limit: int
 ) -> None:
     made = [await create(client) for _ in range(7)]
@@ -70,14 +70,14 @@ async def test_a_page_costs_the_same_however_long_the_list(client: httpx.AsyncCl
     assert costs[0] == costs[1] <= 7
 
 
-async def test_pages_of_one_user(client: httpx.AsyncClient) -> None:
+async def test_tasks_of_one_user_come_in_pages(client: httpx.AsyncClient) -> None:
     made = [await create(client, user_id=user) for user in (USER, 42, USER, 42, 42, USER)]
     assert ids(await pages(client, user_id=42, limit=2)) == [made[1], made[3], made[4]]
     assert ids(await pages(client, user_id=USER, limit=1)) == [made[0], made[2], made[5]]
     assert ids(await pages(client, user_id=77, limit=1)) == []
 
 
-async def test_what_ends_between_two_pages_moves_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_task_that_ends_between_two_pages_shifts_no_other(client: httpx.AsyncClient) -> None:
     made = [await create(client) for _ in range(6)]
     first = (await client.get(URL, params={"limit": 3})).json()
     for gone in (made[2], made[3]):
@@ -94,7 +94,7 @@ async def test_what_ends_between_two_pages_moves_nothing(client: httpx.AsyncClie
     ),
     limit=st.integers(1, 6),
 )
-async def test_many_of_one_millisecond(
+async def test_tasks_of_the_same_millisecond_are_listed_once_and_in_order(
     client: httpx.AsyncClient, store: Store, places: list[tuple[str, int]], limit: int
 ) -> None:
     """Each once and in order, however many began at the same time and wherever they wait."""
@@ -116,6 +116,6 @@ async def test_many_of_one_millisecond(
 
 
 @pytest.mark.parametrize("params", ["limit=0", "limit=1001", "limit=x", "cursor=x", "cursor=1-%00"])
-async def test_bad_pages(client: httpx.AsyncClient, params: str) -> None:
+async def test_invalid_pages_are_refused(client: httpx.AsyncClient, params: str) -> None:
     error = check_error(await client.get(f"{URL}?{params}"), 400)
     assert error["details"][0]["field"] == params.partition("=")[0]

@@ -74,7 +74,7 @@ async def shown(client: httpx.AsyncClient, task_id: str) -> tuple[str, str]:
     return body["status"], body["stage"]
 
 
-async def test_a_queued_task(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_queued_task_is_paused_and_resumed(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     for _ in range(2):
         reply = await post(client, task_id, "pause")
@@ -90,7 +90,9 @@ async def test_a_queued_task(client: httpx.AsyncClient, store: Store) -> None:
     assert (await claim(store)).task.id == task_id
 
 
-async def test_a_running_task_stops_and_goes_on_where_it_was(client: httpx.AsyncClient, bench: Bench) -> None:
+async def test_a_running_task_stops_and_later_continues_where_it_stopped(
+    client: httpx.AsyncClient, bench: Bench
+) -> None:
     slow = Slow(bench)
     task_id = await create(client)
     async with at_work(await bench.job(), bench) as running:
@@ -113,7 +115,7 @@ async def test_a_running_task_stops_and_goes_on_where_it_was(client: httpx.Async
     assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
 
 
-async def test_cancel_while_it_is_paused_leaves_nothing_that_nobody_knows_of(
+async def test_canceling_a_paused_task_leaves_no_unknown_leftovers(
     client: httpx.AsyncClient, bench: Bench
 ) -> None:
     slow = Slow(bench)
@@ -127,7 +129,7 @@ async def test_cancel_while_it_is_paused_leaves_nothing_that_nobody_knows_of(
     assert await bench.store.workers.leftovers("local1") == [(task_id, 1)]
 
 
-async def test_a_task_that_ends_before_its_worker_sees_the_pause(
+async def test_a_task_may_end_before_its_worker_sees_the_pause(
     client: httpx.AsyncClient, store: Store
 ) -> None:
     task_id = await create(client)
@@ -144,21 +146,21 @@ async def test_a_task_that_ends_before_its_worker_sees_the_pause(
 
 
 @pytest.mark.parametrize("action", ["pause", "resume"])
-async def test_what_cannot_be_paused(client: httpx.AsyncClient, action: str) -> None:
+async def test_ended_and_unknown_tasks_cannot_be_paused(client: httpx.AsyncClient, action: str) -> None:
     check_error(await post(client, "c9h8t1234abcd", action), 404)
     task_id = await create(client)
     await client.delete(f"/api/v1/tasks/{task_id}")
     assert "ended" in check_error(await post(client, task_id, action), 409)["message"]
 
 
-async def test_the_stream_tells_of_a_pause(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_pause_is_an_event_of_the_stream(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     await post(client, task_id, "pause")
     last = (await store.events.after("0-0"))[-1]
     assert (last.type, last.status, last.stage) == ("task.queued", "queued", "paused")
 
 
-async def test_the_whole_queue(client: httpx.AsyncClient, store: Store) -> None:
+async def test_the_whole_queue_is_paused_and_resumed(client: httpx.AsyncClient, store: Store) -> None:
     sizes = {"queued_tasks": 0, "paused_tasks": 0, "running_tasks": 0}
     assert (await client.get("/api/v1/queue")).json() == {"paused": False, **sizes}
     for _ in range(2):

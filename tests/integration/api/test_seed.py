@@ -18,7 +18,7 @@ async def test_health_needs_no_token(client: httpx.AsyncClient) -> None:
     assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
 
 
-async def test_create(client: httpx.AsyncClient) -> None:
+async def test_creating_a_task_has_the_documented_reply(client: httpx.AsyncClient) -> None:
     reply = await client.post("/api/v1/tasks", json=SEED_BODY)
     assert reply.status_code == 201
     body = reply.json()
@@ -28,7 +28,7 @@ async def test_create(client: httpx.AsyncClient) -> None:
     assert body["created_at"].endswith("Z")
 
 
-async def test_status_of_a_completed_task(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_completed_task_has_the_documented_status(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     working = await claim(store)
     item = Item(index=0, name="file.pdf", path="downloads/file.pdf", size=10)
@@ -64,7 +64,7 @@ async def test_status_of_a_completed_task(client: httpx.AsyncClient, store: Stor
     assert body["webhook"] is None
 
 
-async def test_list_splits_queued_and_running(client: httpx.AsyncClient, store: Store) -> None:
+async def test_the_list_separates_queued_and_running_tasks(client: httpx.AsyncClient, store: Store) -> None:
     first, second = await create(client), await create(client, dir_path="/b")
     await claim(store)
     body = (await client.get("/api/v1/tasks")).json()
@@ -75,14 +75,14 @@ async def test_list_splits_queued_and_running(client: httpx.AsyncClient, store: 
     assert body["total"] == 2
 
 
-async def test_list_of_one_user(client: httpx.AsyncClient) -> None:
+async def test_the_list_can_be_limited_to_one_user(client: httpx.AsyncClient) -> None:
     await create(client)
     other = await create(client, user_id=42)
     body = (await client.get("/api/v1/tasks", params={"user_id": 42})).json()
     assert [task["id"] for task in body["queued"]] == [other]
 
 
-async def test_cancel(client: httpx.AsyncClient) -> None:
+async def test_canceling_a_queued_task_has_the_documented_reply(client: httpx.AsyncClient) -> None:
     task_id = await create(client)
     reply = await client.delete(f"/api/v1/tasks/{task_id}")
     assert (reply.status_code, reply.json()) == (200, {"message": "task canceled"})
@@ -107,7 +107,7 @@ async def test_cancel_of_a_running_task_waits_for_its_worker(client: httpx.Async
     assert (await canceling).json() == {"message": "task canceled"}
 
 
-async def test_retry(client: httpx.AsyncClient) -> None:
+async def test_retrying_a_task_has_the_documented_reply(client: httpx.AsyncClient) -> None:
     task_id = await create(client)
     await client.delete(f"/api/v1/tasks/{task_id}")
     reply = await client.post(f"/api/v1/tasks/{task_id}/retry")
@@ -132,7 +132,7 @@ async def test_many_items_come_in_pages(client: httpx.AsyncClient, store: Store)
     assert names == [item.name for item in items]
 
 
-async def test_webhook_of_a_task(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_task_has_its_own_webhook(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(client)
     summary = '{"state":"delivered","attempts":2,"last_status":204}'
     await store.db.do("HSET", f"sa:task:{task_id}", "webhook", summary)
@@ -140,7 +140,7 @@ async def test_webhook_of_a_task(client: httpx.AsyncClient, store: Store) -> Non
     assert body["webhook"] == {"state": "delivered", "attempts": 2, "last_status": 204}
 
 
-async def test_typed_body(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_body_with_a_type_and_params_is_accepted(client: httpx.AsyncClient, store: Store) -> None:
     links = ["https://t.me/channel/123", "t.me/c/1234567890/5?single", "https://telegram.me/channel/123"]
     body = {"type": "tgfiles", "storage": "local2", "path": "a/b", "params": {"message_links": links}}
     reply = await client.post("/api/v1/tasks", json=body)
@@ -151,14 +151,14 @@ async def test_typed_body(client: httpx.AsyncClient, store: Store) -> None:
     assert (task.spec.storage, task.spec.path, task.spec.user_id) == ("local2", "a/b", 123456789)
 
 
-async def test_defaults(client: httpx.AsyncClient, store: Store) -> None:
+async def test_missing_fields_get_the_documented_defaults(client: httpx.AsyncClient, store: Store) -> None:
     reply = await client.post("/api/v1/tasks", json={"telegram_url": "t.me/channel/123", "user_id": 42})
     task = await store.tasks.get(reply.json()["task_id"])
     assert task is not None
     assert (task.spec.storage, task.spec.path, task.spec.filename) == ("local1", "", "")
 
 
-async def test_options(client: httpx.AsyncClient, store: Store) -> None:
+async def test_all_documented_options_are_accepted(client: httpx.AsyncClient, store: Store) -> None:
     task_id = await create(
         client,
         filename="a?.pdf",
@@ -174,7 +174,7 @@ async def test_options(client: httpx.AsyncClient, store: Store) -> None:
     assert (spec.webhook_url, spec.path) == ("https://example.com/hook?x=1", "downloads/x")
 
 
-async def test_url_in_place_of_telegram_url(client: httpx.AsyncClient) -> None:
+async def test_url_is_accepted_instead_of_telegram_url(client: httpx.AsyncClient) -> None:
     reply = await client.post("/api/v1/tasks", json={"url": "https://t.me/channel/123", "user_id": 42})
     assert reply.status_code == 201
 
@@ -186,6 +186,6 @@ async def test_type_forces_a_source(client: httpx.AsyncClient) -> None:
     assert [reply.json().get("type") for reply in (found, forced)] == ["ytdlp", "directlinks"]
 
 
-async def test_scheme_of_the_token_in_any_case(client: httpx.AsyncClient) -> None:
+async def test_the_authorization_scheme_is_case_insensitive(client: httpx.AsyncClient) -> None:
     reply = await client.get("/api/v1/tasks", headers={"Authorization": "bEaReR your-secret-token-here"})
     assert reply.status_code == 200

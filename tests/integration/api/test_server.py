@@ -16,7 +16,7 @@ from tests.fixtures.waiting import until
 from tests.integration.api.conftest import AUTH, create
 
 
-def test_a_taken_port_names_the_option() -> None:
+def test_the_error_about_a_used_port_names_the_option() -> None:
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"port {port} is used by another program.*--port.*api\.port"):
@@ -24,12 +24,12 @@ def test_a_taken_port_names_the_option() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_of_nobody(host: str) -> None:
+def test_the_error_about_an_unusable_host_names_the_option(host: str) -> None:
     with pytest.raises(ConfigError, match=r"api\.host"):
         bind(host, 0)
 
 
-async def test_a_signal_ends_it_with_its_streams(server: ApiServer, live: httpx.AsyncClient) -> None:
+async def test_a_signal_ends_the_server_and_its_streams(server: ApiServer, live: httpx.AsyncClient) -> None:
     task_id = await create(live)
     async with live.stream("GET", f"/api/v1/tasks/{task_id}/events") as stream:
         lines = stream.aiter_lines()
@@ -40,7 +40,7 @@ async def test_a_signal_ends_it_with_its_streams(server: ApiServer, live: httpx.
         await live.get("/health")
 
 
-async def test_serve_until_sigterm(valkey_url: str, config: Config) -> None:
+async def test_the_server_runs_until_sigterm(valkey_url: str, config: Config) -> None:
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     api = config.api.model_copy(update={"host": "127.0.0.1", "port": port})

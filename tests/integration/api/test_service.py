@@ -25,7 +25,7 @@ async def beat(store: Store, id_: str = "w1", **told: Any) -> None:
     await store.workers.heartbeat(info)
 
 
-async def test_workers(client: httpx.AsyncClient, store: Store) -> None:
+async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> None:
     await beat(store)
     assert (await client.get("/api/v1/workers")).json() == {
         "workers": [
@@ -34,7 +34,7 @@ async def test_workers(client: httpx.AsyncClient, store: Store) -> None:
     }
 
 
-async def test_task_types(client: httpx.AsyncClient, store: Store) -> None:
+async def test_task_types_are_listed(client: httpx.AsyncClient, store: Store) -> None:
     await beat(store, "w1", sources={"tgfiles": "no account", "directlinks": ""})
     await beat(store, "w2", sources={"tgfiles": "", "transfer": "why"})
     body = (await client.get("/api/v1/task-types")).json()
@@ -47,7 +47,7 @@ async def test_task_types(client: httpx.AsyncClient, store: Store) -> None:
     assert "message_links" in details["tgfiles"]["params"]["properties"]
 
 
-async def test_storages(client: httpx.AsyncClient, store: Store) -> None:
+async def test_storages_are_listed(client: httpx.AsyncClient, store: Store) -> None:
     await beat(store, "w1", storages={"local1": "disk full", "local2": "no permission"})
     await beat(store, "w2", storages={"local1": ""})
     first, second, third = (await client.get("/api/v1/storages")).json()["storages"]
@@ -57,12 +57,14 @@ async def test_storages(client: httpx.AsyncClient, store: Store) -> None:
     assert (third["ready"], third["error"]) == (False, "no running worker has this storage")
 
 
-async def test_storages_without_a_worker(client: httpx.AsyncClient) -> None:
+async def test_storages_without_a_worker_are_listed(client: httpx.AsyncClient) -> None:
     for storage in (await client.get("/api/v1/storages")).json()["storages"]:
         assert "no worker is running" in storage["error"]
 
 
-async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_task_without_a_suitable_worker_shows_the_reason(
+    client: httpx.AsyncClient, store: Store
+) -> None:
     task_id = await create(client)
 
     async def waiting() -> str | None:
@@ -89,7 +91,7 @@ async def test_a_task_that_nobody_can_begin_says_why(client: httpx.AsyncClient, 
     assert await waiting() is None
 
 
-async def test_the_list_says_why_tasks_wait(client: httpx.AsyncClient, store: Store) -> None:
+async def test_the_list_shows_why_tasks_wait(client: httpx.AsyncClient, store: Store) -> None:
     await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": ""}, slots=4)
     first, second = await create(client), await create(client)
     claim = await store.claims.claim("w1", ["tgfiles/local1"])
@@ -112,7 +114,7 @@ async def test_the_list_says_why_tasks_wait(client: httpx.AsyncClient, store: St
     assert str(told[first]).startswith("Telegram asks to wait 60 s; it continues in ")
 
 
-async def test_ready(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_working_service_is_ready(client: httpx.AsyncClient, store: Store) -> None:
     await beat(store, storages=READY, accounts={"bot": "", "me": "log in again"})
     reply = await client.get("/readyz")
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
@@ -127,7 +129,7 @@ async def test_ready(client: httpx.AsyncClient, store: Store) -> None:
         ({"local1": ""}, {"bot": ""}, ["storages.local2", "storages.local3"], "no running worker has"),
     ],
 )
-async def test_not_ready(
+async def test_a_service_with_a_problem_is_not_ready(
     client: httpx.AsyncClient,
     store: Store,
     storages: dict[str, str],
@@ -141,11 +143,11 @@ async def test_not_ready(
     assert words in error["message"]
 
 
-async def test_not_ready_without_a_worker(client: httpx.AsyncClient) -> None:
+async def test_a_service_without_a_worker_is_not_ready(client: httpx.AsyncClient) -> None:
     assert "no worker is running" in check_error(await client.get("/readyz"), 503)["message"]
 
 
-async def test_strangers_learn_only_whether_it_is_ready(
+async def test_readiness_details_require_the_token(
     client: httpx.AsyncClient, app: FastAPI, store: Store
 ) -> None:
     strangers = {"Authorization": "Bearer wrong"}
@@ -158,7 +160,7 @@ async def test_strangers_learn_only_whether_it_is_ready(
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
 
 
-async def test_strangers_do_not_make_the_store_work(client: httpx.AsyncClient, store: Store) -> None:
+async def test_unauthenticated_readiness_checks_are_cached(client: httpx.AsyncClient, store: Store) -> None:
     async def commands() -> int:
         return int((await store.db.redis.info("commandstats")).get("cmdstat_smembers", {}).get("calls", 0))
 
@@ -168,7 +170,7 @@ async def test_strangers_do_not_make_the_store_work(client: httpx.AsyncClient, s
     assert await commands() - before <= 2
 
 
-async def test_redis_is_away(config: Config) -> None:
+async def test_an_unreachable_redis_is_reported(config: Config) -> None:
     store = Store(connect("unix:///nowhere/redis.sock"))
     app = create_app(config, store)
     transport = httpx.ASGITransport(app)
@@ -179,7 +181,7 @@ async def test_redis_is_away(config: Config) -> None:
     await store.db.close()
 
 
-async def test_redis_hangs(config: Config) -> None:
+async def test_an_unresponsive_redis_is_reported(config: Config) -> None:
     """It takes connections, and answers to nothing: that is told, and not waited for."""
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -199,19 +201,19 @@ async def test_redis_hangs(config: Config) -> None:
         await store.db.close()
 
 
-async def test_without_a_token_nobody_is_asked_for_one(store: Store) -> None:
+async def test_without_a_configured_token_none_is_required(store: Store) -> None:
     app = create_app(Config(), store)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/api/v1/tasks")).status_code == 200
 
 
-async def test_the_committed_description_is_the_served_one(client: httpx.AsyncClient) -> None:
+async def test_the_committed_openapi_file_is_the_served_one(client: httpx.AsyncClient) -> None:
     served = await client.get("/openapi.json", headers={"Authorization": ""})
     assert served.json() == json.loads(openapi.FILE.read_text()), "run: python -m saveany.api.openapi"
     assert openapi.FILE.read_text() == openapi.render()
 
 
-async def test_the_description_is_complete(app: FastAPI) -> None:
+async def test_the_openapi_description_is_complete(app: FastAPI) -> None:
     schema = app.openapi()
     operations = [o for path in schema["paths"].values() for o in path.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations) == 28

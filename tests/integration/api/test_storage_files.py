@@ -37,7 +37,7 @@ async def storage(store: Store, tmp_path: Path) -> AsyncIterator[LocalStorage]:
     await storage.close()
 
 
-async def test_files_in_pages(client: httpx.AsyncClient, storage: LocalStorage) -> None:
+async def test_files_come_in_pages(client: httpx.AsyncClient, storage: LocalStorage) -> None:
     for item, name in enumerate(["films/c.mkv", "films/a.mkv", "films/b/x.mkv"]):
         await put(storage, name, b"x" * item, item)
     first = (await client.get("/api/v1/storages/local1/files?path=/films&limit=2")).json()
@@ -56,20 +56,22 @@ async def test_files_in_pages(client: httpx.AsyncClient, storage: LocalStorage) 
 @pytest.mark.parametrize(
     ("query", "status"), [("path=../etc", 400), ("path=nothing", 404), ("limit=0", 400), ("limit=1001", 400)]
 )
-async def test_what_cannot_be_listed(client: httpx.AsyncClient, query: str, status: int) -> None:
+async def test_invalid_folders_and_limits_are_refused(
+    client: httpx.AsyncClient, query: str, status: int
+) -> None:
     answer = await client.get(f"/api/v1/storages/local1/files?{query}")
     assert (answer.status_code, answer.json()["code"]) == (status, status)
     assert [each["field"] for each in answer.json().get("details", [])] in ([], [query.partition("=")[0]])
 
 
 @pytest.mark.usefixtures("storage")
-async def test_the_test(client: httpx.AsyncClient) -> None:
+async def test_a_storage_is_tested(client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/v1/storages/local1/test")
     assert answer.status_code == 200
     assert answer.json()["ok"] is True
 
 
-async def test_a_storage_that_fails_says_why(client: httpx.AsyncClient, storage: LocalStorage) -> None:
+async def test_a_failing_storage_shows_the_reason(client: httpx.AsyncClient, storage: LocalStorage) -> None:
     await put(storage, "a", b"x", 0)
     marker = next(Path(str(storage.disk._base)).glob(".saveany-storage"))
     marker.unlink()
@@ -78,7 +80,7 @@ async def test_a_storage_that_fails_says_why(client: httpx.AsyncClient, storage:
     assert "local1" in answer.json()["message"]
 
 
-async def test_nobody_has_it(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_storage_without_a_worker_is_reported(client: httpx.AsyncClient, store: Store) -> None:
     assert (await client.get("/api/v1/storages/nope/files")).status_code == 404
     none = await client.post("/api/v1/storages/local1/test")
     assert none.status_code == 503

@@ -42,7 +42,9 @@ URL = "https://example.com/a"
         {"url": f"tg:{HALF}", "user_id": 123456789},
     ],
 )
-async def test_in_a_new_task(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_lone_surrogates_in_a_new_task_are_refused(
+    client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
     reply = await client.post(
         "/api/v1/tasks", content=json.dumps(body), headers={"Content-Type": "application/json"}
     )
@@ -61,6 +63,8 @@ async def test_in_a_new_task(client: httpx.AsyncClient, body: dict[str, Any]) ->
         ("GET", "/api/v1/webhooks/%ED%A0%80"),
     ],
 )
-async def test_in_an_address(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_lone_surrogates_in_a_url_cause_no_internal_error(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
     reply = await client.request(method, path)
     assert reply.status_code in (400, 404, 503)  # 503: no worker has the storage

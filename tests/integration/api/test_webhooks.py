@@ -39,7 +39,7 @@ async def pages(client: httpx.AsyncClient, **params: Any) -> list[str]:
         params["cursor"] = body["next_cursor"]
 
 
-async def test_list(client: httpx.AsyncClient, store: Store) -> None:
+async def test_deliveries_are_listed(client: httpx.AsyncClient, store: Store) -> None:
     told = [await ended(client, store) for _ in range(3)]
     ids = [each.id for each in told]
     assert sorted(await pages(client, limit=2)) == ids
@@ -69,7 +69,7 @@ async def test_list(client: httpx.AsyncClient, store: Store) -> None:
         ("http://[::1]:80/", "http://[::1]:80/"),
     ],
 )
-async def test_urls_are_shown_without_what_may_be_secret(
+async def test_urls_are_shown_without_secrets(
     client: httpx.AsyncClient, store: Store, url: str, seen: str
 ) -> None:
     await ended(client, store, url)
@@ -78,7 +78,7 @@ async def test_urls_are_shown_without_what_may_be_secret(
     assert "secret" not in reply.text
 
 
-async def test_redeliver(client: httpx.AsyncClient, store: Store) -> None:
+async def test_a_delivery_can_be_repeated(client: httpx.AsyncClient, store: Store) -> None:
     told = await ended(client, store)
     (first,) = await store.outbox.claim(10, 60_000)
     await store.outbox.settle(first, "gave_up", 410, "gone")
@@ -90,7 +90,7 @@ async def test_redeliver(client: httpx.AsyncClient, store: Store) -> None:
     assert task["webhook"] == {"state": "pending", "attempts": 1, "last_status": 410}
 
 
-async def test_unknown(client: httpx.AsyncClient) -> None:
+async def test_unknown_deliveries_are_not_found(client: httpx.AsyncClient) -> None:
     check_error(await client.post(f"{URL}/msg_nobody/redeliver"), 404)
     check_error(await client.get(URL, params={"cursor": "msg_nobody"}), 400)
     check_error(await client.get(URL, params={"limit": 0}), 400)

@@ -105,7 +105,7 @@ def come(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
     return look
 
 
-async def test_a_burst_is_one_bundle_and_words_stand_between(store: Store) -> None:
+async def test_a_burst_of_files_is_one_bundle_and_texts_separate_bundles(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         line.say(file(1), file(2))
@@ -115,7 +115,7 @@ async def test_a_burst_is_one_bundle_and_words_stand_between(store: Store) -> No
     assert not await store.bot.inbox()
 
 
-async def test_a_press_does_not_wait_for_messages(store: Store) -> None:
+async def test_callback_queries_do_not_wait_for_messages(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         line.say(file(1), press(2), press(3))
@@ -123,7 +123,7 @@ async def test_a_press_does_not_wait_for_messages(store: Store) -> None:
     assert [key for key, _ in handled] == ["press/2", "press/3", "bundle/7/1"]
 
 
-async def test_an_album_at_the_end_of_a_full_bundle_stays_whole(store: Store) -> None:
+async def test_an_album_at_the_end_of_a_full_bundle_is_not_split(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         line.say(*(file(n, album=9 if n > MAX_GROUP - 2 else 0) for n in range(1, MAX_GROUP + 1)))
@@ -132,7 +132,7 @@ async def test_an_album_at_the_end_of_a_full_bundle_stays_whole(store: Store) ->
     assert sizes(handled) == [MAX_GROUP - 2, 4]
 
 
-async def test_a_full_bundle_that_ends_with_an_album(store: Store) -> None:
+async def test_a_full_bundle_may_end_with_an_album(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         line.say(*(file(n, album=n // 10 + 1) for n in range(MAX_GROUP)), file(MAX_GROUP, album=99))
@@ -140,7 +140,7 @@ async def test_a_full_bundle_that_ends_with_an_album(store: Store) -> None:
     assert sizes(handled) == [MAX_GROUP, 1]
 
 
-async def test_a_burst_without_end_is_cut_between_albums(
+async def test_an_endless_burst_is_split_between_albums(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_GROUP_SECONDS", 0.1)
@@ -154,7 +154,7 @@ async def test_a_burst_without_end_is_cut_between_albums(
     assert all(size % 4 == 0 for size in sizes(handled))
 
 
-async def test_two_people_in_a_group_are_two_bundles(store: Store) -> None:
+async def test_messages_of_two_users_in_a_group_are_separate_bundles(store: Store) -> None:
     line, handled = Line(), Handled()
     async with listening(store, line, handled):
         line.say(file(1), file(2), file(3, sender=TelegramUser(id=8)))
@@ -162,7 +162,7 @@ async def test_two_people_in_a_group_are_two_bundles(store: Store) -> None:
     assert sizes(handled) == [2, 1]
 
 
-async def test_what_was_not_handled_comes_again(store: Store) -> None:
+async def test_unhandled_updates_are_delivered_again(store: Store) -> None:
     line, handled = Line(), Handled()
 
     async def never() -> None:
@@ -186,7 +186,7 @@ async def test_what_was_not_handled_comes_again(store: Store) -> None:
     assert handled[0][0] == "bundle/7/1"
 
 
-async def test_redis_goes_and_comes_back(tmp_path: Path) -> None:
+async def test_updates_survive_an_outage_of_redis(tmp_path: Path) -> None:
     server = EmbeddedRedis(tmp_path)
     store = Store(connect(server.start()))
     line, handled = Line(), Handled()
@@ -232,9 +232,7 @@ SPOILT = (
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)
-async def test_a_letter_or_position_that_cannot_be_read_holds_up_no_other(
-    store: Store, spoilt: bytes
-) -> None:
+async def test_an_unreadable_update_or_position_does_not_block_others(store: Store, spoilt: bytes) -> None:
     line = Line()
     handled: Handled = []
     async with listening(store, line, handled):
@@ -270,7 +268,7 @@ async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
     return list(kept.values())
 
 
-async def test_a_mistake_ends_neither_reading_nor_a_chat(
+async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is wrong with what came, or with keeping it, the next letter is handled."""

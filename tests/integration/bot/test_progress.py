@@ -147,7 +147,7 @@ async def test_a_task_is_shown_until_its_end(store: Store) -> None:
     assert {edit.chat for edit in voice.edits} == {CHAT}
 
 
-async def test_what_is_followed_before_it_runs_is_shown_too(store: Store) -> None:
+async def test_a_task_followed_while_queued_is_shown(store: Store) -> None:
     voice = Voice()
     live = ProgressUpdater(store, voice, interval=FAST)
     await live.follow(message(await accept(store), name="Holiday"))
@@ -156,7 +156,7 @@ async def test_what_is_followed_before_it_runs_is_shown_too(store: Store) -> Non
     assert "Holiday" in voice.edits[0].text
 
 
-async def test_nothing_is_edited_to_what_it_shows(store: Store) -> None:
+async def test_unchanged_messages_are_not_edited(store: Store) -> None:
     voice = Voice()
     live = ProgressUpdater(store, voice, interval=FAST)
     first, second = await accept(store), await accept(store)
@@ -177,7 +177,7 @@ async def test_nothing_is_edited_to_what_it_shows(store: Store) -> None:
         assert all(earlier != later for earlier, later in pairwise(told))
 
 
-async def test_a_chat_is_edited_once_per_interval_and_the_others_do_not_wait_for_it(store: Store) -> None:
+async def test_edits_are_limited_per_chat_and_do_not_delay_other_chats(store: Store) -> None:
     voice = Voice()
     live = ProgressUpdater(store, voice, interval=0.1)
     ids = [await accept(store) for _ in range(8)]
@@ -206,7 +206,7 @@ class Gate:
             await self.opened.wait()
 
 
-async def test_ends_go_first_then_who_has_waited_longest(store: Store) -> None:
+async def test_ended_tasks_are_edited_first_then_the_longest_waiting(store: Store) -> None:
     gate = Gate()
     voice = Voice(before=gate)
     live = ProgressUpdater(store, voice, interval=FAST)
@@ -228,7 +228,7 @@ async def _has_heard(live: ProgressUpdater, *, of_end: int) -> bool:
     return any(of_end in chat._ended for chat in live._chats.values())
 
 
-async def test_a_flood_wait_stops_one_chat_which_then_shows_the_newest_state(store: Store) -> None:
+async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(store: Store) -> None:
     asked: list[Edit] = []
 
     async def flood(edit: Edit) -> None:
@@ -257,7 +257,7 @@ async def test_a_flood_wait_stops_one_chat_which_then_shows_the_newest_state(sto
     assert asked[1].at - asked[0].at >= 0.6
 
 
-async def test_a_message_that_cannot_be_edited_is_left_alone(store: Store) -> None:
+async def test_a_message_that_cannot_be_edited_is_abandoned(store: Store) -> None:
     refusals = {1: ChatGone("the message was deleted"), 2: Permanent("the bot was removed from the chat")}
     asked: dict[int, int] = defaultdict(int)
 
@@ -280,7 +280,7 @@ async def test_a_message_that_cannot_be_edited_is_left_alone(store: Store) -> No
     assert (asked[1], asked[2]) == (1, 1)
 
 
-async def test_an_edit_that_fails_unexpectedly_is_made_again(store: Store) -> None:
+async def test_an_edit_that_fails_unexpectedly_is_retried(store: Store) -> None:
     errors: Iterator[Exception] = iter([RuntimeError("a bug"), OSError("cut off")])
 
     async def fail(edit: Edit) -> None:
@@ -294,7 +294,7 @@ async def test_an_edit_that_fails_unexpectedly_is_made_again(store: Store) -> No
         await voice.until_shown(1, "Waiting")
 
 
-async def test_what_ended_while_the_bot_was_away_is_shown_at_its_start(store: Store) -> None:
+async def test_tasks_that_ended_while_the_bot_was_stopped_are_shown_at_its_start(store: Store) -> None:
     voice = Voice()
     ended, waiting = await accept(store), await accept(store)
     live = ProgressUpdater(store, voice, interval=FAST)
@@ -316,7 +316,7 @@ async def _all_known(store: Store) -> bool:
     return all(each.shown for each in await store.progress_messages.all())
 
 
-async def test_a_task_that_is_not_kept_any_more_is_let_go(store: Store) -> None:
+async def test_a_task_that_no_longer_exists_is_not_followed(store: Store) -> None:
     voice = Voice()
     async with running(live := ProgressUpdater(store, voice, interval=FAST), store):
         await live.follow(message(new_id()))
@@ -324,7 +324,7 @@ async def test_a_task_that_is_not_kept_any_more_is_let_go(store: Store) -> None:
     assert voice.edits == []
 
 
-async def test_a_message_whose_task_is_retried_while_its_end_is_shown_goes_on(store: Store) -> None:
+async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit(store: Store) -> None:
     task_id = await accept(store)
 
     async def press_retry(edit: Edit) -> None:
@@ -348,7 +348,7 @@ async def test_a_message_whose_task_is_retried_while_its_end_is_shown_goes_on(st
         await forgets(store)
 
 
-async def test_an_outage_of_redis_is_waited_out(tmp_path: Path) -> None:
+async def test_the_bot_waits_for_redis(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
     voice = Voice()
@@ -372,7 +372,7 @@ def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
     return any(words in str(entry["event"]) for entry in logs)
 
 
-async def test_a_thousand_tasks_cost_little_and_leave_nothing(store: Store) -> None:
+async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: Store) -> None:
     gate = Gate()
     voice = Voice(before=gate)
     live = ProgressUpdater(store, voice, interval=0)

@@ -94,7 +94,7 @@ async def end(store: Store, error: str = "") -> str:
     return name
 
 
-async def test_one_file_is_told_as_soon_as_it_is_saved(
+async def test_one_saved_file_is_announced_immediately(
     store: Store, news: WatchNotifier, voice: Voice
 ) -> None:
     await watched(store)
@@ -111,7 +111,7 @@ async def test_one_file_is_told_as_soon_as_it_is_saved(
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
-async def test_a_failure_can_be_tried_again(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_a_failure_has_a_retry_button(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     task = await made(store)
     await end(store, error="the disk <is> full")
@@ -120,7 +120,7 @@ async def test_a_failure_can_be_tried_again(store: Store, news: WatchNotifier, v
     assert voice.keyboards[0][0][0].data == f"retry:{task}"
 
 
-async def test_many_are_told_together(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_several_files_are_announced_together(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     for _ in range(14):
         await made(store)
@@ -135,7 +135,7 @@ async def test_many_are_told_together(store: Store, news: WatchNotifier, voice: 
     assert len(await store.watched_chats.unnotified_tasks()) == 1
 
 
-async def test_not_too_often(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_announcements_are_limited_in_rate(store: Store, news: WatchNotifier, voice: Voice) -> None:
     await watched(store)
     for _ in range(3):
         await made(store)
@@ -162,7 +162,9 @@ async def test_a_digest_comes_after_an_hour(
     assert await store.db.do("TTL", "sa:bot:told:watch:w1") > 3500
 
 
-async def test_who_does_not_want_to_know_is_not_told(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_users_who_disabled_notifications_get_none(
+    store: Store, news: WatchNotifier, voice: Voice
+) -> None:
     await watched(store, notify="none")
     for watch in ("w1", "ended"):
         await made(store, watch)
@@ -172,7 +174,7 @@ async def test_who_does_not_want_to_know_is_not_told(store: Store, news: WatchNo
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
-async def test_a_flood_wait_loses_nothing_and_hinders_nobody(
+async def test_a_flood_wait_loses_no_notification_and_delays_no_other_user(
     store: Store, news: WatchNotifier, voice: Voice
 ) -> None:
     await watched(store)
@@ -187,7 +189,7 @@ async def test_a_flood_wait_loses_nothing_and_hinders_nobody(
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
-async def test_what_stays_broken_is_told_once(
+async def test_a_lasting_problem_is_reported_once(
     store: Store, news: WatchNotifier, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await watched(store)
@@ -208,7 +210,9 @@ async def test_what_stays_broken_is_told_once(
     assert (watch.problem, watch.problem_since) == ("", 0)
 
 
-async def test_in_the_users_language(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_notifications_use_the_language_of_the_user(
+    store: Store, news: WatchNotifier, voice: Voice
+) -> None:
     await watched(store, language="zh-Hans")
     for _ in range(2):
         await made(store)

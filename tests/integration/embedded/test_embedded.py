@@ -96,7 +96,7 @@ def server(data_dir: Path) -> Iterator[EmbeddedRedis]:
     server.stop()
 
 
-def test_starts_durable_private_and_without_eviction(server: EmbeddedRedis, data_dir: Path) -> None:
+def test_the_server_is_durable_private_and_never_evicts(server: EmbeddedRedis, data_dir: Path) -> None:
     url = server.start()
     assert url == f"unix://{data_dir}/redis/redis.sock?db=0"
     for setting, value in {
@@ -112,7 +112,7 @@ def test_starts_durable_private_and_without_eviction(server: EmbeddedRedis, data
     assert stat.S_IMODE((data_dir / "redis").stat().st_mode) == 0o700
 
 
-def test_fsync_is_the_users_choice(data_dir: Path) -> None:
+def test_fsync_follows_the_setting(data_dir: Path) -> None:
     server = EmbeddedRedis(data_dir, fsync="everysec")
     try:
         assert ask(server.start(), "CONFIG", "GET", "appendfsync") == ["appendfsync", "everysec"]
@@ -149,7 +149,7 @@ def test_the_server_dies_with_its_owner(data_dir: Path) -> None:
     blocking_until(lambda: gone(pid))
 
 
-def test_the_next_owner_has_all_that_was_acknowledged(data_dir: Path) -> None:
+def test_the_next_owner_has_all_acknowledged_writes(data_dir: Path) -> None:
     owner = hold(data_dir)
     url = url_of(owner)
     pid = pid_of(url)
@@ -168,9 +168,7 @@ def test_the_next_owner_has_all_that_was_acknowledged(data_dir: Path) -> None:
         heir.stop()
 
 
-def test_a_server_that_outlived_its_owner_is_stopped_by_the_next(
-    server: EmbeddedRedis, data_dir: Path
-) -> None:
+def test_an_orphaned_server_is_stopped_by_the_next_owner(server: EmbeddedRedis, data_dir: Path) -> None:
     """As it is on systems that cannot tie a child to its parent."""
     untied = "from saveany import embedded\nembedded.die_with_parent = lambda signum: None\n"
     owner = hold(data_dir, untied + HOLDER)
@@ -184,7 +182,7 @@ def test_a_server_that_outlived_its_owner_is_stopped_by_the_next(
     assert gone(pid)
 
 
-def test_nothing_acknowledged_is_lost_when_everything_is_killed(
+def test_no_acknowledged_write_is_lost_when_all_processes_are_killed(
     server: EmbeddedRedis, data_dir: Path
 ) -> None:
     for round_number in range(3):
@@ -199,7 +197,7 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(
     assert ask(server.start(), "LLEN", "acknowledged") == 30
 
 
-def test_processes_that_race_to_start_get_one_server(data_dir: Path) -> None:
+def test_processes_that_start_simultaneously_share_one_server(data_dir: Path) -> None:
     holders = [hold(data_dir) for _ in range(4)]
     urls = {url_of(holder) for holder in holders}
     log = (data_dir / "redis" / "redis.log").read_text()
@@ -224,9 +222,7 @@ def test_any_data_dir_works(name: str, data_dir: Path, monkeypatch: pytest.Monke
         server.stop()
 
 
-def test_a_short_path_that_others_can_write_to_is_refused(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_path_writable_by_others_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(data_dir))
     server = EmbeddedRedis(data_dir / "with space")
     server.start()
@@ -236,7 +232,7 @@ def test_a_short_path_that_others_can_write_to_is_refused(
         server.start()
 
 
-def test_the_half_written_end_of_the_file_is_dropped(server: EmbeddedRedis, data_dir: Path) -> None:
+def test_a_partially_written_end_of_the_file_is_discarded(server: EmbeddedRedis, data_dir: Path) -> None:
     url = server.start()
     ask(url, "SET", "whole", 1)
     ask(url, "SET", "cut", 1)
@@ -280,7 +276,7 @@ def test_without_a_program_the_error_names_the_setting(
         server.start()
 
 
-def test_the_program_comes_from_the_wheel_then_from_the_path(
+def test_the_program_of_the_wheel_precedes_the_one_on_the_path(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = data_dir / "redis-server"
@@ -292,7 +288,7 @@ def test_the_program_comes_from_the_wheel_then_from_the_path(
     assert programs[-1] == str(own)
 
 
-def test_a_failed_start_shows_the_servers_last_words(data_dir: Path) -> None:
+def test_a_failed_start_shows_the_last_log_lines_of_the_server(data_dir: Path) -> None:
     broken = EmbeddedRedis(data_dir, fsync="sometimes")
     with pytest.raises(SaveAnyError, match=r"(?s)redis\.log.*sometimes.*redis\.url"):
         broken.start()
@@ -303,13 +299,13 @@ def test_a_failed_start_shows_the_servers_last_words(data_dir: Path) -> None:
         healthy.stop()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_with_advice(data_dir: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error_with_advice(data_dir: Path) -> None:
     (data_dir / "file").touch()
     with pytest.raises(SaveAnyError, match=r"cannot use .*Not a directory.*redis\.url"):
         EmbeddedRedis(data_dir / "file").start()
 
 
-async def test_keep_starts_a_killed_server_again(server: EmbeddedRedis) -> None:
+async def test_a_killed_server_is_restarted(server: EmbeddedRedis) -> None:
     url = server.start()
     ask(url, "SET", "key", "value")
     keeper = asyncio.create_task(server.keep())
@@ -319,7 +315,7 @@ async def test_keep_starts_a_killed_server_again(server: EmbeddedRedis) -> None:
     assert ask(url, "GET", "key") == "value"
 
 
-async def test_keep_brings_back_the_short_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_removed_short_path_is_restored(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(data_dir))
     server = EmbeddedRedis(data_dir / "with space")
     url = server.start()
@@ -332,7 +328,7 @@ async def test_keep_brings_back_the_short_path(data_dir: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-async def test_keep_takes_over_from_an_owner_that_died(server: EmbeddedRedis, data_dir: Path) -> None:
+async def test_the_server_of_a_dead_owner_is_replaced(server: EmbeddedRedis, data_dir: Path) -> None:
     owner = hold(data_dir)
     url = url_of(owner)
     assert server.start() == url

@@ -74,7 +74,7 @@ async def everything(downloads: Bench, items: Sequence[Item]) -> dict[str, bytes
     return {item.path: await downloads.fetched(await downloads.prepared(item)) for item in items}
 
 
-async def test_a_plain_file(site: Site, downloads: Bench, tmp_path: Path) -> None:
+async def test_a_file_is_downloaded(site: Site, downloads: Bench, tmp_path: Path) -> None:
     site.pages["/x/file%20one.bin"] = Page(DATA)
     items = await downloads.items(site.url("/x/file%20one.bin"))
     assert await everything(downloads, items) == {"file one.bin": DATA}
@@ -83,7 +83,7 @@ async def test_a_plain_file(site: Site, downloads: Bench, tmp_path: Path) -> Non
     assert list((tmp_path / "data/aria2").iterdir()) == []
 
 
-async def test_each_link_is_a_download_of_its_own(site: Site, downloads: Bench) -> None:
+async def test_each_link_is_a_separate_download(site: Site, downloads: Bench) -> None:
     site.pages |= {"/1/a.bin": Page(b"1"), "/2/a.bin": Page(b"2")}
     items = await downloads.items(site.url("/1/a.bin"), site.url("/2/a.bin"), site.url("/gone"))
     assert await everything(downloads, items[:2]) == {"a.bin": b"1", "a_1.bin": b"2"}
@@ -91,7 +91,7 @@ async def test_each_link_is_a_download_of_its_own(site: Site, downloads: Bench) 
         await downloads.prepared(items[2])
 
 
-async def test_a_limit_of_speed_holds_a_file_back(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_a_speed_limit_slows_a_file(site: Site, tools: Tools, tmp_path: Path) -> None:
     gate = Gate(100_000)
     downloads = Bench(Aria2Source(replace(tools_with(tools, tmp_path), take=gate.take)))
     site.pages["/a.bin"] = Page(DATA)
@@ -105,7 +105,7 @@ async def test_a_limit_of_speed_holds_a_file_back(site: Site, tools: Tools, tmp_
     await downloads.source.close()
 
 
-async def test_a_limit_of_speed_holds_for_torrents_as_it_changes(
+async def test_changes_of_the_speed_limit_apply_to_torrents(
     tools: Tools, peers: Swarm, tmp_path: Path
 ) -> None:
     """What peers send does not come through our proxy: aria2 is told the limit, and each change of it."""
@@ -141,7 +141,7 @@ async def test_a_limit_of_speed_holds_for_torrents_as_it_changes(
 
 
 @pytest.mark.parametrize("kind", ["torrent", "magnet"])
-async def test_a_torrent_keeps_its_tree(
+async def test_a_torrent_keeps_its_folders(
     site: Site, downloads: Bench, peers: Swarm, tmp_path: Path, kind: str
 ) -> None:
     about = info("Films", TREE)
@@ -170,7 +170,7 @@ def metalink(*files: tuple[str, str, str]) -> Page:
     return Page(f"{text}</metalink>".encode(), headers={"Content-Type": "application/metalink4+xml"})
 
 
-async def test_a_metalink_with_a_correct_and_with_a_wrong_hash(site: Site, downloads: Bench) -> None:
+async def test_files_of_a_metalink_are_verified(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA)
     for name, data in (("good", DATA), ("bad", b"other")):
         digest = hashlib.sha256(data).hexdigest()
@@ -182,7 +182,7 @@ async def test_a_metalink_with_a_correct_and_with_a_wrong_hash(site: Site, downl
         await downloads.prepared(bad)
 
 
-async def test_files_of_a_metalink_fail_by_themselves(site: Site, downloads: Bench) -> None:
+async def test_files_of_a_metalink_fail_separately(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA)
     site.pages["/x.meta4"] = metalink(
         ("gone.bin", site.url("/gone"), ""),
@@ -196,14 +196,16 @@ async def test_files_of_a_metalink_fail_by_themselves(site: Site, downloads: Ben
     assert await everything(downloads, [good]) == {"good.bin": DATA}
 
 
-async def test_a_torrent_that_is_known_by_its_type(site: Site, downloads: Bench, peers: Swarm) -> None:
+async def test_a_torrent_is_recognized_by_its_content_type(
+    site: Site, downloads: Bench, peers: Swarm
+) -> None:
     torrent = peers.torrent(info("Films", TREE))
     site.pages["/get"] = Page(torrent, headers={"Content-Type": "application/x-bittorrent"})
     items = await downloads.items(site.url("/get"))
     assert [item.path for item in items] == [f"Films/{path}" for path, _ in TREE]
 
 
-async def test_a_torrent_that_comes_late_is_never_saved_in_part(
+async def test_a_torrent_found_late_is_never_saved_incompletely(
     site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is the .torrent itself taken for a file."""
@@ -219,14 +221,14 @@ async def test_a_torrent_that_comes_late_is_never_saved_in_part(
         await downloads.prepared(item)
 
 
-async def test_something_that_is_no_torrent(site: Site, downloads: Bench) -> None:
+async def test_an_invalid_torrent_is_an_error(site: Site, downloads: Bench) -> None:
     site.pages["/x.torrent"] = Page(b"<html>")
     (item,) = await downloads.items(site.url("/x.torrent"))
     with pytest.raises(Permanent, match="cannot read this torrent"):
         await downloads.prepared(item)
 
 
-async def test_a_torrent_without_peers(
+async def test_a_torrent_without_peers_is_given_up(
     site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
@@ -237,7 +239,7 @@ async def test_a_torrent_without_peers(
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "sftp"])
-async def test_other_protocols_are_guarded_too(downloads: Bench, scheme: str) -> None:
+async def test_other_protocols_are_guarded(downloads: Bench, scheme: str) -> None:
     (item,) = await downloads.items(f"{scheme}://127.0.0.2/a.bin")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await downloads.prepared(item)
@@ -254,7 +256,9 @@ async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: Ben
         await downloads.source.prepare(other, spec, lambda done, total: None)
 
 
-async def test_files_of_a_killed_aria2_are_not_trusted(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_incomplete_files_of_a_killed_aria2_are_not_trusted(
+    site: Site, tools: Tools, tmp_path: Path
+) -> None:
     """With several connections it has holes, and only aria2's own notes tell where."""
     site.pages["/a.bin"] = Page(DATA)
     first = Bench(Aria2Source(tools_with(tools, tmp_path)))
@@ -269,7 +273,7 @@ async def test_files_of_a_killed_aria2_are_not_trusted(site: Site, tools: Tools,
     await second.source.close()
 
 
-async def test_an_aria2_that_dies_is_started_again(site: Site, downloads: Bench) -> None:
+async def test_a_crashed_aria2_is_restarted(site: Site, downloads: Bench) -> None:
     site.pages["/a.bin"] = Page(DATA)
     before = programs()
     (item,) = await downloads.items(site.url("/a.bin"))
@@ -281,7 +285,9 @@ async def test_an_aria2_that_dies_is_started_again(site: Site, downloads: Bench)
     assert len(programs() - before) == 1
 
 
-async def test_it_continues_after_a_restart(site: Site, tools: Tools, peers: Swarm, tmp_path: Path) -> None:
+async def test_downloads_continue_after_a_restart(
+    site: Site, tools: Tools, peers: Swarm, tmp_path: Path
+) -> None:
     """Another process asks another aria2 for the rest."""
     about = info("Film.bin", [("", DATA)])
     site.pages["/film.torrent"] = Page(peers.torrent(about))
@@ -316,7 +322,7 @@ async def test_refused_addresses_are_named(site: Site, downloads: Bench) -> None
             await downloads.prepared(item)
 
 
-async def test_names_that_want_out_of_their_folder(
+async def test_names_cannot_leave_their_folder(
     site: Site, downloads: Bench, peers: Swarm, tmp_path: Path
 ) -> None:
     hostile = info("..", [("../../x", b"1"), ("/etc/x", b"2")])
@@ -343,7 +349,7 @@ async def test_an_incomplete_file_is_an_error(site: Site, downloads: Bench, page
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Permanent), (429, Retryable), (500, Retryable)])
-async def test_a_server_that_refuses_for_now(
+async def test_a_temporary_refusal_is_retried(
     site: Site, downloads: Bench, status: int, kind: type[Exception]
 ) -> None:
     site.pages["/a.bin"] = Page(status=status)
@@ -360,7 +366,7 @@ async def test_a_file_continues_where_it_stopped(site: Site, downloads: Bench) -
     assert site.asked[-1][1]["range"].startswith("bytes=200000-")
 
 
-async def test_without_ranges_it_begins_anew(site: Site, downloads: Bench) -> None:
+async def test_without_ranges_the_download_starts_over(site: Site, downloads: Bench) -> None:
     """aria2 itself would ask for the rest for ever."""
     site.pages["/a.bin"] = Page(DATA, ranges=False, cut_after=200_000, cuts=2)
     items = await downloads.items(site.url("/a.bin"))
@@ -386,7 +392,7 @@ async def test_a_cancel_ends_the_download(site: Site, downloads: Bench, tmp_path
     assert list((tmp_path / "data/aria2").iterdir()) == []
 
 
-async def test_an_aria2_that_runs_already(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_a_running_aria2_can_be_used(site: Site, tools: Tools, tmp_path: Path) -> None:
     port = free_port()
     site.pages["/a.bin"] = Page(DATA)
     options = [
@@ -411,7 +417,7 @@ async def test_an_aria2_that_runs_already(site: Site, tools: Tools, tmp_path: Pa
         await stranger.source.close()
 
 
-async def test_downloads_of_a_worker_that_died_are_ended(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_downloads_of_a_dead_worker_are_removed(site: Site, tools: Tools, tmp_path: Path) -> None:
     """By whoever has the task next: an aria2 that is not ours goes on without us."""
     port = free_port()
     site.pages |= {"/a.bin": Page(DATA, hold_after=1000), "/x.meta4": metalink(("a", site.url("/a.bin"), ""))}
@@ -437,7 +443,7 @@ async def test_downloads_of_a_worker_that_died_are_ended(site: Site, tools: Tool
         assert not await known()
 
 
-async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
+async def test_an_unreachable_aria2_is_tried_again_later(tools: Tools, tmp_path: Path) -> None:
     source = Aria2Source(tools_with(tools, tmp_path, url=f"http://127.0.0.1:{free_port()}/jsonrpc"))
     with pytest.raises(Retryable, match="aria2 does not respond") as caught:
         await Bench(source).items("http://127.0.0.1/a")
@@ -446,7 +452,7 @@ async def test_an_aria2_that_is_away(tools: Tools, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"[]", b"null", b"hello", b'{"error": "no"}', b'{"error": []}'])
-async def test_something_else_where_aria2_should_be(
+async def test_another_service_at_the_address_of_aria2_is_reported(
     site: Site, tools: Tools, tmp_path: Path, said: bytes
 ) -> None:
     site.pages["/jsonrpc"] = Page(said)
@@ -470,7 +476,7 @@ def test_a_missing_program_is_reported(tools: Tools, tmp_path: Path) -> None:
         ({"header": "a\nb"}, "a single line"),
     ],
 )
-def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> None:
+def test_dangerous_options_are_refused(options: dict[str, str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Aria2Params(urls=["magnet:?x"], options=options)
 
@@ -478,6 +484,6 @@ def test_options_that_are_not_for_users(options: dict[str, str], words: str) -> 
 @pytest.mark.parametrize(
     "link", ["ftp://me:word@example.com/a", "http://me:word@example.com/a", "http://[x/a"]
 )
-def test_links_that_are_not_taken(link: str) -> None:
+def test_unsupported_links_are_refused(link: str) -> None:
     with pytest.raises(InvalidInput):
         sources()["aria2"].canonical(link)

@@ -56,7 +56,7 @@ def fill(site: Site) -> None:
 
 @pytest.mark.parametrize("bad", ["socks5 reply 2", "socks4 refuses", "http 407", "http garbage"])
 @pytest.mark.parametrize("name", SOURCES)
-async def test_it_is_named_and_waited_for(
+async def test_a_failing_proxy_is_named_and_waited_for(
     site: Site, tools: Tools, tmp_path: Path, name: str, bad: str
 ) -> None:
     fill(site)
@@ -76,7 +76,7 @@ async def test_it_is_named_and_waited_for(
 
 
 @pytest.mark.parametrize("name", SOURCES)
-async def test_one_that_stalls_is_named(
+async def test_a_stalling_proxy_is_named(
     site: Site, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     fill(site)
@@ -93,7 +93,7 @@ async def test_one_that_stalls_is_named(
 
 
 @pytest.mark.parametrize("name", ["yt-dlp", "aria2"])
-async def test_several_links_are_not_planned_without_a_way_out(
+async def test_several_links_are_not_planned_while_the_proxy_fails(
     site: Site, tools: Tools, tmp_path: Path, name: str
 ) -> None:
     """What is behind a link, a playlist or a torrent, would be taken for one file."""

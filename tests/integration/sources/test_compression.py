@@ -62,7 +62,7 @@ async def test_unrequested_deflate_is_decompressed(
 
 
 @pytest.mark.parametrize("more", range(1, 16))
-async def test_output_that_follows_the_last_input_is_not_lost(site: Site, bench: Bench, more: int) -> None:
+async def test_output_after_the_last_input_is_not_lost(site: Site, bench: Bench, more: int) -> None:
     """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
     data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush()

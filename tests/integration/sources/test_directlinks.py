@@ -25,14 +25,14 @@ DATA = random.Random(1).randbytes(20 * MIB + 7)
 
 @pytest.mark.parametrize("size", [0, 1, MIB, len(DATA)])
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_a_file(site: Site, bench: Bench, size: int, ranges: bool) -> None:
+async def test_a_file_is_downloaded(site: Site, bench: Bench, size: int, ranges: bool) -> None:
     site.pages["/d/a%20b.bin?x=1"] = Page(DATA[:size], ranges=ranges)
     item, data = await bench.get(site.url("/d/a%20b.bin?x=1"))
     assert (item.name, item.size) == ("a b.bin", size)
     assert data == DATA[:size]
 
 
-async def test_several_connections(site: Site, bench: Bench) -> None:
+async def test_large_files_use_several_connections(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA)
     await bench.get(site.url("/a"))
     first, *others = [headers["range"] for _, headers in site.asked]
@@ -41,7 +41,7 @@ async def test_several_connections(site: Site, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2])
-async def test_a_server_that_wants_few_connections(site: Site, bench: Bench, most: int) -> None:
+async def test_the_number_of_connections_adapts_to_the_server(site: Site, bench: Bench, most: int) -> None:
     site.pages["/a"] = Page(DATA)
     (item,) = await bench.items(site.url("/a"))
     site.pages["/a"] = Page(DATA, connections=most)
@@ -54,7 +54,7 @@ async def test_a_server_that_wants_few_connections(site: Site, bench: Bench, mos
         await bench.fetched(item)
 
 
-async def test_a_server_that_sends_another_part_than_was_asked_for(site: Site, bench: Bench) -> None:
+async def test_after_a_wrong_range_the_file_is_downloaded_as_one_stream(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, shift=MIB)
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises(Retryable):
@@ -62,7 +62,7 @@ async def test_a_server_that_sends_another_part_than_was_asked_for(site: Site, b
     assert await bench.fetched(await bench.prepared(item)) == DATA  # in one stream
 
 
-async def test_an_unknown_length(site: Site, bench: Bench) -> None:
+async def test_a_file_of_unknown_length_is_downloaded(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, length=False)
     item, data = await bench.get(site.url("/a"))
     assert item.size is None
@@ -80,21 +80,21 @@ async def test_an_unknown_length(site: Site, bench: Bench) -> None:
         ('attachment; filename=""', "page.html"),
     ],
 )
-async def test_the_name_a_server_gives(site: Site, bench: Bench, header: str, name: str) -> None:
+async def test_the_name_given_by_the_server_is_used(site: Site, bench: Bench, header: str, name: str) -> None:
     page = Page(b"x", headers={"Content-Disposition": header, "Content-Type": "text/html; charset=utf-8"})
     site.pages["/page"] = page
     (item,) = await bench.items(site.url("/page"))
     assert (await bench.prepared(item)).name == name
 
 
-async def test_a_file_is_saved_whatever_its_name(site: Site, bench: Bench) -> None:
+async def test_files_are_saved_whatever_their_content_type(site: Site, bench: Bench) -> None:
     """Many servers call files by a wrong type, and whoever gives a URL may want a page."""
     site.pages["/a.zip"] = Page(b"PK", headers={"Content-Type": "text/html"})
     item, data = await bench.get(site.url("/a.zip"))
     assert (item.name, data) == ("a.zip", b"PK")
 
 
-async def test_the_rest_after_a_restart(site: Site, bench: Bench) -> None:
+async def test_only_the_rest_is_downloaded_after_a_restart(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, headers={"ETag": '"1"'})
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -102,7 +102,7 @@ async def test_the_rest_after_a_restart(site: Site, bench: Bench) -> None:
     assert await bench.fetched(item, have) == DATA[3 * MIB : 10 * MIB] + DATA[12 * MIB :]
 
 
-async def test_a_file_that_changed_is_another(site: Site, bench: Bench) -> None:
+async def test_a_changed_file_is_downloaded_again(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, headers={"ETag": '"1"'})
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -115,7 +115,9 @@ async def test_a_file_that_changed_is_another(site: Site, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("header", [("ETag", '"%d"'), ("ETag", 'W/"%d"'), ("Last-Modified", "%d")])
-async def test_a_file_that_changed_is_never_mixed(site: Site, bench: Bench, header: tuple[str, str]) -> None:
+async def test_bytes_of_a_changed_file_are_never_mixed(
+    site: Site, bench: Bench, header: tuple[str, str]
+) -> None:
     """Some servers know ranges, but not If-Range."""
     name, value = header
     site.pages["/a"] = Page(DATA, headers={name: value % 1}, if_range=False)
@@ -129,7 +131,7 @@ async def test_a_file_that_changed_is_never_mixed(site: Site, bench: Bench, head
     assert await bench.fetched(again) == DATA[::-1]
 
 
-async def test_a_server_that_promises_parts_and_gives_none(site: Site, bench: Bench) -> None:
+async def test_a_server_that_announces_ranges_but_ignores_them_is_supported(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, parts=False, headers={"ETag": '"1"'})
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -139,7 +141,7 @@ async def test_a_server_that_promises_parts_and_gives_none(site: Site, bench: Be
     assert await bench.fetched(await bench.prepared(item)) == DATA
 
 
-async def test_a_server_that_does_not_end_where_a_part_ends(site: Site, bench: Bench) -> None:
+async def test_a_server_that_sends_more_than_the_range_is_supported(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA, to_the_end=True)
     _, data = await bench.get(site.url("/a"))
     assert data == DATA
@@ -147,13 +149,17 @@ async def test_a_server_that_does_not_end_where_a_part_ends(site: Site, bench: B
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("size", [1, MIB, len(DATA)])
-async def test_a_link_that_works_once(site: Site, bench: Bench, ranges: bool, size: int) -> None:
+async def test_a_link_that_works_only_once_is_downloaded(
+    site: Site, bench: Bench, ranges: bool, size: int
+) -> None:
     site.pages["/a"] = Page(DATA[:size], ranges=ranges, uses=1)
     assert (await bench.get(site.url("/a")))[1] == DATA[:size]
 
 
 @pytest.mark.parametrize("length", [True, False])
-async def test_a_file_that_is_made_anew_for_each_request(site: Site, bench: Bench, length: bool) -> None:
+async def test_a_file_generated_for_each_request_is_downloaded(
+    site: Site, bench: Bench, length: bool
+) -> None:
     versions = [DATA[: MIB + n] for n in range(5)]
     site.pages["/a"] = Page(versions[0], ranges=False, length=length, later=versions[1:])
     item, data = await bench.get(site.url("/a"))
@@ -174,7 +180,7 @@ async def test_a_response_that_is_never_read_is_closed(site: Site, bench: Bench)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_cookies_that_are_set_on_the_way(site: Site, bench: Bench, ranges: bool) -> None:
+async def test_cookies_set_by_redirects_are_sent(site: Site, bench: Bench, ranges: bool) -> None:
     site.pages["/a"] = Page(DATA, ranges=ranges, needs_cookie="session=s3; theme=mine; login=new")
     cookies = ["login=new; Path=/", "gone=1; Max-Age=0", "other=1; Path=/elsewhere", "secure=1; Secure"]
     login = Page(status=303, headers={"Location": "/a"}, cookies=cookies)
@@ -185,7 +191,7 @@ async def test_cookies_that_are_set_on_the_way(site: Site, bench: Bench, ranges:
     assert sent == {"session=s3; login=old; theme=mine", "session=s3; theme=mine; login=new"}
 
 
-async def test_cookies_stay_with_the_host_that_has_set_them(tools: Tools) -> None:
+async def test_cookies_are_sent_only_to_the_host_that_set_them(tools: Tools) -> None:
     source = DirectLinksSource(replace(tools, guard=AddressGuard([ip_network("127.0.0.0/8")])))
     async with serve() as site, serve("127.0.0.2") as other:
         cookies = ["a=1", "b=2; Domain=127.0.0.2", "c=3; Domain=.0.0.2"]
@@ -199,7 +205,7 @@ async def test_cookies_stay_with_the_host_that_has_set_them(tools: Tools) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gbk", "big5", "cp1251"])
-async def test_a_path_in_another_encoding(site: Site, bench: Bench, encoding: str) -> None:
+async def test_paths_in_other_encodings_are_sent_unchanged(site: Site, bench: Bench, encoding: str) -> None:
     name = {"big5": "測試檔案.zip", "cp1251": "отчёт.zip"}.get(encoding, "测试 文件.zip")
     path = "/d/" + quote(name.encode(encoding))
     site.pages[path] = Page(b"x")
@@ -209,7 +215,7 @@ async def test_a_path_in_another_encoding(site: Site, bench: Bench, encoding: st
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gbk", "shift_jis", "latin-1"])
-async def test_a_header_in_another_encoding(site: Site, bench: Bench, encoding: str) -> None:
+async def test_headers_in_other_encodings_are_decoded(site: Site, bench: Bench, encoding: str) -> None:
     name = {"shift_jis": "テスト文書.txt", "latin-1": "naïve.txt"}.get(encoding, "报告《终稿》.txt")
     raw = f'attachment; filename="{name}"'.encode(encoding).decode("utf-8", "surrogateescape")
     site.pages["/a"] = Page(b"x", headers={"Content-Disposition": raw})
@@ -218,7 +224,7 @@ async def test_a_header_in_another_encoding(site: Site, bench: Bench, encoding: 
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:port/a", "http://xn--a/", "http://exa\u200bmple.com/"])
-async def test_invalid_urls(bench: Bench, url: str) -> None:
+async def test_invalid_urls_are_refused(bench: Bench, url: str) -> None:
     (item,) = await bench.items(url)
     with pytest.raises(Permanent, match="not a valid URL"):
         await bench.prepared(item)
@@ -230,20 +236,22 @@ async def test_a_broken_connection_is_resumed(site: Site, bench: Bench) -> None:
     assert data == DATA
 
 
-async def test_a_server_that_dies_again_and_again_but_gives_something(site: Site, bench: Bench) -> None:
+async def test_a_server_that_breaks_off_repeatedly_but_makes_progress_is_resumed(
+    site: Site, bench: Bench
+) -> None:
     site.pages["/a"] = Page(DATA[: 2 * MIB], headers={"Last-Modified": "x"}, cut_after=200_000)
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
     assert await bench.fetched(item) == DATA[: 2 * MIB]
 
 
-async def test_a_server_that_gives_less_than_it_is_asked_for(site: Site, bench: Bench) -> None:
+async def test_short_ranges_are_continued(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[: 9 * MIB], range_most=MIB)
     _, data = await bench.get(site.url("/a"))
     assert data == DATA[: 9 * MIB]
 
 
-async def test_without_ranges_each_try_is_for_itself(site: Site, bench: Bench) -> None:
+async def test_without_ranges_each_attempt_starts_over(site: Site, bench: Bench) -> None:
     """Bytes of an earlier try are used only if the source is as it was."""
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, headers={"ETag": '"1"'})
     (item,) = await bench.items(site.url("/a"))
@@ -253,20 +261,20 @@ async def test_without_ranges_each_try_is_for_itself(site: Site, bench: Bench) -
     assert first.source.keys() == second.source.keys()
 
 
-async def test_with_ranges_an_unchanged_file_is_the_same(site: Site, bench: Bench) -> None:
+async def test_an_unchanged_file_is_resumed(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB], headers={"Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT"})
     (item,) = await bench.items(site.url("/a"), cookies={"a": "b"})
     first = await bench.prepared(item)
     assert await bench.prepared(first) == first
 
 
-async def test_a_weak_etag_promises_no_equal_bytes(site: Site, bench: Bench) -> None:
+async def test_a_weak_etag_does_not_allow_resuming(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB], headers={"ETag": 'W/"1"'})
     await bench.get(site.url("/a"))
     assert all("if-range" not in headers for _, headers in site.asked)
 
 
-async def test_an_empty_file_of_a_server_that_does_not_say_so(site: Site, bench: Bench) -> None:
+async def test_an_empty_file_without_a_length_is_saved(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(status=416)
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -278,7 +286,7 @@ async def test_an_empty_file_of_a_server_that_does_not_say_so(site: Site, bench:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_a_server_that_always_breaks_off(site: Site, bench: Bench, ranges: bool) -> None:
+async def test_a_server_that_always_breaks_off_is_given_up(site: Site, bench: Bench, ranges: bool) -> None:
     site.pages["/a"] = Page(DATA[: 9 * MIB], ranges=ranges, cut_after=0)
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -287,7 +295,9 @@ async def test_a_server_that_always_breaks_off(site: Site, bench: Bench, ranges:
 
 
 @pytest.mark.parametrize("said", [MIB - 1, MIB + 1])
-async def test_a_wrong_length(site: Site, bench: Bench, said: int) -> None:
+async def test_the_announced_length_decides_when_a_file_is_complete(
+    site: Site, bench: Bench, said: int
+) -> None:
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, headers={"Content-Length": str(said)})
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -309,7 +319,7 @@ async def test_a_wrong_length(site: Site, bench: Bench, said: int) -> None:
         (503, Retryable),
     ],
 )
-async def test_refusals(site: Site, bench: Bench, status: int, kind: type[Exception]) -> None:
+async def test_refusals_are_classified(site: Site, bench: Bench, status: int, kind: type[Exception]) -> None:
     site.pages["/a"] = Page(b"no", status=status, headers={"Retry-After": "7"})
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises(kind) as caught:
@@ -319,7 +329,7 @@ async def test_refusals(site: Site, bench: Bench, status: int, kind: type[Except
         assert caught.value.after == 7
 
 
-async def test_a_server_that_says_later_for_ever_fails_in_the_end(site: Site, bench: Bench) -> None:
+async def test_endless_retry_after_replies_fail_eventually(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(status=503, headers={"Retry-After": "7"})
     (item,) = await bench.items(site.url("/a"))
     waits = list[float]()
@@ -330,7 +340,7 @@ async def test_a_server_that_says_later_for_ever_fails_in_the_end(site: Site, be
     assert waits == [7] * 19 + [0]
 
 
-async def test_redirects(site: Site, bench: Bench) -> None:
+async def test_redirects_are_followed(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(status=302, headers={"Location": "/b/c.bin"})
     site.pages["/b/c.bin"] = Page(b"found")
     item, data = await bench.get(site.url("/a"))
@@ -349,7 +359,7 @@ async def test_redirects(site: Site, bench: Bench) -> None:
         ("http://me:secret@127.0.0.1/", "password"),
     ],
 )
-async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str) -> None:
+async def test_bad_redirects_are_refused(site: Site, bench: Bench, location: str, words: str) -> None:
     site.pages["/a"] = Page(status=301, headers={"Location": location})
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises(Permanent, match=words):
@@ -359,7 +369,7 @@ async def test_bad_redirects(site: Site, bench: Bench, location: str, words: str
 @pytest.mark.parametrize(
     "location", ["http://xn--a/", "http://xn--zzzzzzzzzz99999/", "http://a:b/", "http://\x7f/"]
 )
-async def test_redirects_to_invalid_urls(site: Site, bench: Bench, location: str) -> None:
+async def test_redirects_to_invalid_urls_are_refused(site: Site, bench: Bench, location: str) -> None:
     site.pages["/a"] = Page(status=302, headers={"Location": location})
     (item,) = await bench.items(site.url("/a"))
     with pytest.raises((Permanent, Retryable), match=r"URL|not valid"):
@@ -374,7 +384,7 @@ async def test_ten_redirects_are_followed(site: Site, bench: Bench) -> None:
     assert data == b"found"
 
 
-async def test_headers_and_cookies_of_the_user(site: Site, bench: Bench) -> None:
+async def test_headers_and_cookies_of_the_user_are_sent(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA[:MIB])
     headers = {
         "user-agent": "me",
@@ -391,7 +401,7 @@ async def test_headers_and_cookies_of_the_user(site: Site, bench: Bench) -> None
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\nb"}, {"X Y": "z"}])
-async def test_headers_that_cannot_be(site: Site, bench: Bench, headers: dict[str, str]) -> None:
+async def test_invalid_headers_are_refused(site: Site, bench: Bench, headers: dict[str, str]) -> None:
     (item,) = await bench.items(site.url("/a"), headers=headers)
     with pytest.raises(Permanent, match="`headers`"):
         await bench.prepared(item)
@@ -408,7 +418,7 @@ async def test_headers_that_cannot_be(site: Site, bench: Bench, headers: dict[st
         ("soon", 0, 0),
     ],
 )
-async def test_how_long_a_server_wants_us_to_wait(
+async def test_retry_after_is_respected(
     site: Site, bench: Bench, value: str, least: float, most: float
 ) -> None:
     site.pages["/a"] = Page(status=503, headers={"Retry-After": value})
@@ -435,19 +445,19 @@ async def test_how_long_a_server_wants_us_to_wait(
         b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/" + b"9" * 5000 + b"\r\n\r\n",
     ],
 )
-async def test_responses_that_are_not_a_complete_file(bench: Bench, answer: bytes) -> None:
+async def test_incomplete_responses_are_refused(bench: Bench, answer: bytes) -> None:
     async with serving(answer, close=True) as server:
         with pytest.raises((Retryable, Permanent)):
             await bench.get(f"http://127.0.0.1:{server.port}/a")
 
 
-async def test_a_server_that_ends_without_a_length(bench: Bench) -> None:
+async def test_a_body_without_a_length_ends_with_the_connection(bench: Bench) -> None:
     async with serving(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True) as server:
         item, data = await bench.get(f"http://127.0.0.1:{server.port}/a")
     assert (item.size, data) == (None, b"hello")
 
 
-async def test_no_more_than_some_pieces_are_held(site: Site, bench: Bench) -> None:
+async def test_the_number_of_buffered_pieces_is_limited(site: Site, bench: Bench) -> None:
     """A slow storage holds the connections back: nothing piles up here."""
     site.pages["/a"] = Page(DATA)
     (item,) = await bench.items(site.url("/a"))
@@ -469,7 +479,7 @@ async def test_no_more_than_some_pieces_are_held(site: Site, bench: Bench) -> No
     assert sum(sizes) == len(DATA)
 
 
-async def test_cancel_hangs_up(site: Site, bench: Bench) -> None:
+async def test_a_cancel_closes_the_connections(site: Site, bench: Bench) -> None:
     site.pages["/a"] = Page(DATA)
     (item,) = await bench.items(site.url("/a"))
     item = await bench.prepared(item)
@@ -487,7 +497,7 @@ async def test_cancel_hangs_up(site: Site, bench: Bench) -> None:
     await asyncio.wait_for(site.idle(), 10)
 
 
-async def test_through_the_proxy_of_the_operator(site: Site, tools: Tools) -> None:
+async def test_the_configured_proxy_is_used(site: Site, tools: Tools) -> None:
     site.pages["/a"] = Page(DATA)
     async with GuardedProxy(tools.guard) as proxy:
         source = DirectLinksSource(
@@ -499,7 +509,7 @@ async def test_through_the_proxy_of_the_operator(site: Site, tools: Tools) -> No
     assert data == DATA
 
 
-async def test_secrets_stay_with_their_host(site: Site, bench: Bench) -> None:
+async def test_secrets_are_sent_only_to_their_host(site: Site, bench: Bench) -> None:
     async with serve() as other:
         site.pages["/a"] = Page(status=302, headers={"Location": other.url("/b")})
         other.pages["/b"] = Page(b"x")
@@ -511,18 +521,18 @@ async def test_secrets_stay_with_their_host(site: Site, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("length", [True, False])
-async def test_too_large(site: Site, bench: Bench, length: bool) -> None:
+async def test_files_over_the_limit_are_refused(site: Site, bench: Bench, length: bool) -> None:
     site.pages["/a"] = Page(DATA[: 2 * MIB], ranges=False, length=length)
     with pytest.raises(Permanent, match="max_bytes"):
         await bench.get(site.url("/a"), max_bytes=MIB)
 
 
-async def test_a_server_that_is_not_there(bench: Bench) -> None:
+async def test_an_unreachable_server_is_reported(bench: Bench) -> None:
     (item,) = await bench.items("http://127.0.0.1:1/a.bin")
     with pytest.raises(Retryable, match="refused"):
         await bench.prepared(item)
 
 
-async def test_a_hundred_urls_are_a_hundred_files(bench: Bench) -> None:
+async def test_a_hundred_urls_give_a_hundred_files(bench: Bench) -> None:
     items = await bench.items(*(f"http://127.0.0.1/{n}/same.bin" for n in range(100)))
     assert len({item.path for item in items}) == 100

@@ -32,7 +32,7 @@ async def test_a_missing_program_is_reported(tools: Tools) -> None:
         assert "not installed; pip install" in source(replace(tools, config=config)).problem
 
 
-async def test_pictures_of_a_page(site: Site, pictures: Bench) -> None:
+async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: Bench) -> None:
     """`recursive:` is the one of its extractors that takes a page of any server."""
     links = [site.url("/one.jpg"), site.url("/x/two.png"), site.url("/..%2F..%2Fthree.jpg")]
     html = "".join(f'<a href="{link}">x</a>' for link in links)
@@ -58,7 +58,7 @@ async def test_pictures_of_a_page(site: Site, pictures: Bench) -> None:
     ],
     ids=["dies", "length", "type", "redirect"],
 )
-async def test_a_picture_that_cannot_be_had(
+async def test_a_missing_picture_fails_alone(
     site: Site, pictures: Bench, page: Page, kind: type[TaskError], words: str
 ) -> None:
     site.pages["/one.jpg"] = page
@@ -73,7 +73,7 @@ async def test_a_picture_continues_where_it_stopped(site: Site, pictures: Bench)
     assert await pictures.fetched(await pictures.prepared(item), [(0, 1000)]) == VIDEO[1000:]
 
 
-async def test_a_cancel_of_the_search_leaves_no_program(site: Site, pictures: Bench, tools: Tools) -> None:
+async def test_canceling_the_search_leaves_no_process(site: Site, pictures: Bench, tools: Tools) -> None:
     site.pages["/post"] = Page(b"<html>", hold_after=1, ranges=False)
     work = asyncio.create_task(pictures.items(f"recursive:{site.url('/post')}"))
     await asyncio.wait_for(site.asked_for("/post"), 30)
@@ -112,7 +112,7 @@ async def test_servers_get_the_headers_that_they_require(site: Site, tools: Tool
     assert list(tools.scratch.iterdir()) == []
 
 
-async def test_cookies_in_another_format(tools: Tools, tmp_path: Path) -> None:
+async def test_cookies_in_another_format_are_refused(tools: Tools, tmp_path: Path) -> None:
     program("gallery-dl")
     pictures = Bench(GallerySource(with_cookies(tools, tmp_path, '{"login": "hush"}')))
     with pytest.raises(Permanent, match="cookies") as caught:
@@ -140,7 +140,7 @@ async def test_output_of_gallery_dl_is_not_trusted(pictures: Bench, tools: Tools
         await found.prepared(video)
 
 
-async def test_output_that_is_not_json(tools: Tools, tmp_path: Path) -> None:
+async def test_invalid_output_is_an_error(tools: Tools, tmp_path: Path) -> None:
     config = Config.model_validate({"gallery": {"program": stand_in(tmp_path, "echo [[3,")}})
     with pytest.raises(Permanent, match="understand"):
         await Bench(GallerySource(replace(tools, config=config))).items("https://example.com/")

@@ -23,7 +23,7 @@ async def shell(script: str, tools: Tools) -> list[str]:
     return said
 
 
-async def test_a_program_learns_nothing_of_ours(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_programs_do_not_inherit_our_environment(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVEANY_API_TOKENS", "hush")
     monkeypatch.setenv("no_proxy", "*")
     seen = dict(line.split("=", 1) for line in await shell("env", tools))
@@ -34,7 +34,7 @@ async def test_a_program_learns_nothing_of_ours(tools: Tools, monkeypatch: pytes
     assert all(seen[name].startswith("http://saveany:") for name in ways)
 
 
-async def test_writing_is_a_sign_of_life(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writing_files_counts_as_progress(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """Merging and recoding say nothing for a long time."""
     monkeypatch.setattr(process, "SILENCE", 0.8)
     writes = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >> out; sleep 0.2; done; echo done"
@@ -62,7 +62,7 @@ async def test_programs_of_a_killed_worker_are_killed(tools: Tools) -> None:
     assert not folder.exists()
 
 
-async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(tools: Tools) -> None:
+async def test_a_program_that_ignores_sigterm_is_killed_even_during_a_cancel(tools: Tools) -> None:
     script = "trap 'echo > told' TERM; echo > ready; while :; do sleep 600 & wait; done"
     work = asyncio.create_task(shell(script, tools))
     await until((tools.scratch / "t" / "ready").exists)
@@ -90,13 +90,15 @@ async def test_a_program_that_will_not_end_is_killed_even_if_we_are_in_a_hurry(t
         ("head -c 9999999 /dev/zero | tr '\\0' x", Permanent, "too long"),
     ],
 )
-async def test_why_a_program_failed(script: str, error: type[Exception], words: str, tools: Tools) -> None:
+async def test_the_reason_of_a_failure_is_taken_from_the_output(
+    script: str, error: type[Exception], words: str, tools: Tools
+) -> None:
     with pytest.raises(error, match=words):
         await shell(script, tools)
     await all_gone(tools.scratch)
 
 
-def test_cookies_that_others_can_read_are_not_used(tmp_path: Path) -> None:
+def test_cookie_files_readable_by_others_are_refused(tmp_path: Path) -> None:
     assert process.cookies_file(tmp_path, 1) is None
     file = tmp_path / "cookies" / "1.txt"
     file.parent.mkdir()

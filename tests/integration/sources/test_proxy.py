@@ -123,7 +123,7 @@ async def test_programs_that_sources_start_use_the_proxy(
     assert (tmp_path / "a.mp4").read_bytes() == DATA
 
 
-async def test_tls_goes_through_and_speaks_of_the_name(proxy: GuardedProxy, tmp_path: Path) -> None:
+async def test_tls_is_tunneled_with_the_host_name(proxy: GuardedProxy, tmp_path: Path) -> None:
     pem = certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -132,7 +132,7 @@ async def test_tls_goes_through_and_speaks_of_the_name(proxy: GuardedProxy, tmp_
     assert (code, output, complaints) == (0, b"ok", b"")
 
 
-async def test_a_hundred_requests_to_two_hosts(site: Site, proxy: GuardedProxy) -> None:
+async def test_a_kept_connection_can_be_used_for_several_hosts(site: Site, proxy: GuardedProxy) -> None:
     """A client that keeps connections to its proxy must not find the wrong host behind one."""
     async with serve() as other, httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client:
         site.pages["/"], other.pages["/"] = Page(b"one"), Page(b"two")
@@ -144,7 +144,7 @@ async def test_a_hundred_requests_to_two_hosts(site: Site, proxy: GuardedProxy) 
     assert answers == ["one", "two"] * 50
 
 
-async def test_a_server_that_keeps_its_connection_open(proxy: GuardedProxy) -> None:
+async def test_a_server_that_keeps_its_connection_open_is_supported(proxy: GuardedProxy) -> None:
     async with serving() as server, httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client:
         for _ in range(3):
             answer = await client.get(
@@ -155,7 +155,7 @@ async def test_a_server_that_keeps_its_connection_open(proxy: GuardedProxy) -> N
         assert all("keep-alive" not in request.lower() for request in server.requests)
 
 
-async def test_a_body_goes_along(proxy: GuardedProxy, tmp_path: Path) -> None:
+async def test_request_bodies_are_forwarded(proxy: GuardedProxy, tmp_path: Path) -> None:
     got = asyncio.get_running_loop().create_future()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -186,7 +186,9 @@ async def test_a_body_goes_along(proxy: GuardedProxy, tmp_path: Path) -> None:
         ("169.254.169.254", "169.254.169.254"),
     ],
 )
-async def test_refused_addresses(proxy: GuardedProxy, scheme: str, host: str, word: str) -> None:
+async def test_requests_to_refused_addresses_are_refused(
+    proxy: GuardedProxy, scheme: str, host: str, word: str
+) -> None:
     async with serving() as trap:
         code, output, complaints = await curl(proxy, f"{scheme}://{host}:{trap.port}/")
         assert trap.connections == 0
@@ -200,7 +202,7 @@ async def test_refused_addresses(proxy: GuardedProxy, scheme: str, host: str, wo
     assert word in refusal
 
 
-async def test_a_name_of_a_refused_address(site: Site) -> None:
+async def test_names_that_resolve_to_refused_addresses_are_refused(site: Site) -> None:
     for answers in (["127.0.0.2"], ["127.0.0.1", "127.0.0.2"], ["10.0.0.1"]):
         guard = AddressGuard([ip_network("127.0.0.1/32")], resolver=FakeDns(answers))
         async with GuardedProxy(guard) as proxy:
@@ -217,7 +219,7 @@ async def test_a_name_of_a_refused_address(site: Site) -> None:
     assert site.asked == []
 
 
-async def test_a_redirect_to_a_refused_address(site: Site, proxy: GuardedProxy) -> None:
+async def test_redirects_to_refused_addresses_are_refused(site: Site, proxy: GuardedProxy) -> None:
     async with serving() as trap:
         site.pages["/a"] = Page(status=302, headers={"Location": f"http://127.0.0.2:{trap.port}/secret"})
         _, output, _ = await curl(proxy, "-L", site.url("/a"))
@@ -225,7 +227,7 @@ async def test_a_redirect_to_a_refused_address(site: Site, proxy: GuardedProxy) 
     assert "127.0.0.2" in output.decode()
 
 
-async def test_refusals_are_kept_once_each_and_few(proxy: GuardedProxy) -> None:
+async def test_refusals_are_recorded_once_each_and_limited(proxy: GuardedProxy) -> None:
     async with httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client:
         for n in [*range(30), 29]:
             assert (await client.get(f"http://10.1.{n}.1/")).status_code == 403
@@ -234,7 +236,7 @@ async def test_refusals_are_kept_once_each_and_few(proxy: GuardedProxy) -> None:
     assert "10.1.29.1" in proxy.refusals[-1]
 
 
-async def test_only_our_child_may_use_it(site: Site, proxy: GuardedProxy) -> None:
+async def test_only_our_child_process_may_use_the_proxy(site: Site, proxy: GuardedProxy) -> None:
     site.pages["/"] = Page(b"secret")
     stranger = f"GET {site.url('/')} HTTP/1.1\r\n".encode()
     for login in (b"", b"Proxy-Authorization: Basic c2F2ZWFueTo=\r\n", b"Proxy-Authorization:\r\n"):
@@ -266,7 +268,9 @@ async def test_only_our_child_may_use_it(site: Site, proxy: GuardedProxy) -> Non
         ("GET http://x.example:1/ HTTP/1.1", f"X: {'x' * 70_000}\r\n", 431),
     ],
 )
-async def test_bad_requests(proxy: GuardedProxy, request_line: str, headers: str, status: int) -> None:
+async def test_malformed_requests_are_refused(
+    proxy: GuardedProxy, request_line: str, headers: str, status: int
+) -> None:
     request = f"{request_line}\r\n".encode() + login_of(proxy) + headers.encode() + b"\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
     writer.write(request)
@@ -274,7 +278,7 @@ async def test_bad_requests(proxy: GuardedProxy, request_line: str, headers: str
     writer.close()
 
 
-async def test_a_host_that_nobody_knows() -> None:
+async def test_an_unknown_host_is_reported() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError
 
@@ -284,7 +288,7 @@ async def test_a_host_that_nobody_knows() -> None:
         assert proxy.refusals == []
 
 
-async def test_an_answer_that_is_not_http(proxy: GuardedProxy) -> None:
+async def test_a_reply_that_is_not_http_becomes_a_502_reply(proxy: GuardedProxy) -> None:
     for garbage in (b"", b"220 smtp.example ESMTP\r\n", b"x" * 100_000):
 
         async def serve_garbage(
@@ -301,7 +305,7 @@ async def test_an_answer_that_is_not_http(proxy: GuardedProxy) -> None:
         server.close()
 
 
-async def test_leave_to_go_on_is_passed_on_before_the_answer(proxy: GuardedProxy) -> None:
+async def test_a_100_continue_is_forwarded_before_the_reply(proxy: GuardedProxy) -> None:
     answer = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: 5\r\n\r\n"
     async with serving(answer) as server:
         request = f"GET http://x.example:{server.port} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n"
@@ -314,7 +318,9 @@ async def test_leave_to_go_on_is_passed_on_before_the_answer(proxy: GuardedProxy
 
 
 @pytest.mark.parametrize("tunnel", [False, True])
-async def test_what_breaks_off_outside_breaks_off_inside(proxy: GuardedProxy, tunnel: bool) -> None:
+async def test_a_broken_server_connection_is_broken_for_the_client_too(
+    proxy: GuardedProxy, tunnel: bool
+) -> None:
     """Without a length, only a reset tells a file that was cut from a whole one."""
 
     async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -334,7 +340,7 @@ async def test_what_breaks_off_outside_breaks_off_inside(proxy: GuardedProxy, tu
 
 
 @pytest.mark.parametrize("method", ["GET http://127.0.0.1:{}/", "CONNECT 127.0.0.1:{}"])
-async def test_silence_ends_it(guard: AddressGuard, method: str) -> None:
+async def test_a_silent_connection_is_closed(guard: AddressGuard, method: str) -> None:
     async with serving(b"") as server, GuardedProxy(guard, silence=0.2) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
         writer.write(f"{method.format(server.port)} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n")
@@ -365,7 +371,7 @@ async def test_a_client_that_hangs_up_frees_the_server(proxy: GuardedProxy) -> N
     server.close()
 
 
-async def test_the_end_of_the_block_cuts_everything(guard: AddressGuard) -> None:
+async def test_leaving_the_block_closes_all_connections(guard: AddressGuard) -> None:
     async with serving(b"") as server:
         async with GuardedProxy(guard) as proxy:
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))

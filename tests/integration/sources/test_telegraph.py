@@ -24,7 +24,7 @@ def article(*sources: str) -> Page:
     return Page("".join(f'<figure><img src="{each}"></figure>' for each in sources).encode())
 
 
-async def test_pictures_and_videos_in_their_order(site: Site, bench: Bench) -> None:
+async def test_pictures_and_videos_are_saved_in_order(site: Site, bench: Bench) -> None:
     site.pages["/My-Title-01-31"] = Page(
         b'<img src="/file/b.png"><video src="/file/a.mp4"></video><video><source src="c.webm"></video>'
         b'<img src="/file/b.png"><img alt="none"><p>words</p>'
@@ -41,7 +41,7 @@ async def test_pictures_and_videos_in_their_order(site: Site, bench: Bench) -> N
     assert files == [b"/file/b.png", b"/file/a.mp4", b"/c.webm"]
 
 
-async def test_numbers_sort_however_many_there_are(site: Site, bench: Bench) -> None:
+async def test_numbers_are_padded_for_sorting(site: Site, bench: Bench) -> None:
     site.pages["/T"] = article(*(f"/{number}.jpg" for number in range(100)))
     names = [item.name for item in await bench.items(site.url("/T"))]
     assert names == sorted(names)
@@ -58,7 +58,7 @@ async def test_numbers_sort_however_many_there_are(site: Site, bench: Bench) -> 
         ("/a.p%2Fng", {}, "01.jpg"),
     ],
 )
-async def test_names_of_pictures(
+async def test_pictures_get_names_with_extensions(
     site: Site, bench: Bench, path: str, headers: dict[str, str], name: str
 ) -> None:
     site.pages["/T"], site.pages[path] = article(path), Page(b"picture", headers=headers)
@@ -68,7 +68,7 @@ async def test_names_of_pictures(
 
 
 @pytest.mark.parametrize("title", ["/..%2F..%2Fetc", "/%2e%2e", "/a%00b", "/x%5C..%5Cy", "/" + "t" * 400])
-async def test_the_folder_stays_inside(site: Site, bench: Bench, title: str) -> None:
+async def test_the_title_cannot_leave_the_folder(site: Site, bench: Bench, title: str) -> None:
     site.pages[title] = article("/p.png")
     (item,) = await bench.items(site.url(title))
     folder, name = item.path.split("/")
@@ -88,36 +88,36 @@ async def test_the_folder_stays_inside(site: Site, bench: Bench, title: str) -> 
         Page(bytes(range(256)) * 100),
     ],
 )
-async def test_an_article_without_pictures(site: Site, bench: Bench, page: Page) -> None:
+async def test_an_article_without_pictures_is_an_error(site: Site, bench: Bench, page: Page) -> None:
     site.pages["/T"] = page
     with pytest.raises(Permanent, match="no pictures"):
         await bench.items(site.url("/T"))
 
 
-async def test_something_that_is_no_article(site: Site, bench: Bench) -> None:
+async def test_invalid_html_is_refused(site: Site, bench: Bench) -> None:
     site.pages["/T"] = Page(b'<img src="/a.png"><![what is this]><img src="/b.png">')
     with pytest.raises(Permanent, match="not valid HTML"):
         await bench.items(site.url("/T"))
 
 
-async def test_an_endless_article(site: Site, bench: Bench) -> None:
+async def test_an_endless_article_is_refused(site: Site, bench: Bench) -> None:
     site.pages["/T"] = Page(b"<p>" * (3 << 20), length=False)
     with pytest.raises(Permanent):
         await bench.items(site.url("/T"))
 
 
-async def test_an_article_that_is_not_there(site: Site, bench: Bench) -> None:
+async def test_a_missing_article_is_reported(site: Site, bench: Bench) -> None:
     with pytest.raises(Permanent, match="404"):
         await bench.items(site.url("/T"))
 
 
-async def test_an_article_that_breaks_off(site: Site, bench: Bench) -> None:
+async def test_a_truncated_article_is_retried(site: Site, bench: Bench) -> None:
     site.pages["/T"] = Page(b"<p>" * 9999, cut_after=100, ranges=False)
     with pytest.raises(Retryable):
         await bench.items(site.url("/T"))
 
 
-async def test_addresses_inside_are_refused(site: Site, bench: Bench) -> None:
+async def test_private_addresses_are_refused(site: Site, bench: Bench) -> None:
     """As a redirect of the article, in it, and as a redirect of a picture."""
     inside = "http://169.254.169.254/latest/meta-data/x.png"
     site.pages["/moved"] = Page(status=302, headers={"Location": inside})

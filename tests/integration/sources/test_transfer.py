@@ -72,7 +72,7 @@ async def save(storage: Storage, path: str, data: bytes = DATA) -> None:
         ("", {"pattern": "films/*"}, ["films/b.mkv", "films/old/c.mkv", "films/old/d.txt"]),
     ],
 )
-async def test_the_folders_are_kept(
+async def test_folders_are_kept(
     shelf: MemoryStorage, bench: Bench, root: str, params: dict[str, Any], paths: list[str]
 ) -> None:
     for path in ("a.mkv", "films/b.mkv", "films/old/c.mkv", "films/old/d.txt"):
@@ -84,20 +84,20 @@ async def test_the_folders_are_kept(
 
 
 @pytest.mark.parametrize("root", ["gone", "films/gone.mkv"])
-async def test_nothing_there(shelf: MemoryStorage, bench: Bench, root: str) -> None:
+async def test_a_missing_path_is_an_error(shelf: MemoryStorage, bench: Bench, root: str) -> None:
     await save(shelf, "films/b.mkv")
     with pytest.raises(StorageError, match="gone"):
         await bench.items(root)
 
 
-async def test_nothing_matches(shelf: MemoryStorage, bench: Bench) -> None:
+async def test_a_filter_without_matches_is_an_error(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "films/b.mkv")
     with pytest.raises(Permanent, match="no files to transfer"):
         await bench.items("films", pattern="*.txt")
 
 
 @pytest.mark.parametrize("name", ["a\\b", "CON", "x:y", "dot.", " space ", "\u202efdp.exe", "n" * 250])
-async def test_hostile_names(shelf: MemoryStorage, bench: Bench, name: str) -> None:
+async def test_unsafe_names_are_made_safe(shelf: MemoryStorage, bench: Bench, name: str) -> None:
     """They are made safe for where they go, and found where they are."""
     await save(shelf, f"{name}/{name}", name.encode())
     (item,) = await bench.items("")
@@ -106,7 +106,7 @@ async def test_hostile_names(shelf: MemoryStorage, bench: Bench, name: str) -> N
     assert await bench.fetched(await bench.prepared(item)) == name.encode()
 
 
-async def test_hidden_files_stay_hidden(shelf: MemoryStorage, bench: Bench) -> None:
+async def test_hidden_files_keep_their_leading_dot(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, ".config/.nomedia", b"")
     (item,) = await bench.items("")
     assert item.path == ".config/.nomedia"
@@ -127,7 +127,7 @@ async def test_only_missing_ranges_are_read(shelf: MemoryStorage, bench: Bench) 
     assert all(DATA[at : at + len(part)] == part for at, part in sink.parts.items())
 
 
-async def test_a_file_that_changed_is_another(shelf: MemoryStorage, bench: Bench) -> None:
+async def test_a_changed_file_is_read_again(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "a.bin")
     (item,) = await bench.items("a.bin")
     shelf._space.files["a.bin"] = (bytearray(b"new"), 7)
@@ -139,7 +139,7 @@ async def test_a_file_that_changed_is_another(shelf: MemoryStorage, bench: Bench
 
 
 @pytest.mark.parametrize("after", [bytearray(DATA[::-1]), bytearray(DATA + b"more")])
-async def test_a_file_that_changes_while_it_is_read(
+async def test_a_file_that_changes_while_it_is_read_is_an_error(
     shelf: MemoryStorage, bench: Bench, after: bytearray
 ) -> None:
     """Somebody may be writing it just now."""
@@ -156,7 +156,7 @@ async def test_a_file_that_changes_while_it_is_read(
     assert await bench.fetched(await bench.prepared(item)) == after
 
 
-async def test_a_file_that_went_away(shelf: MemoryStorage, bench: Bench) -> None:
+async def test_a_removed_file_is_an_error(shelf: MemoryStorage, bench: Bench) -> None:
     await save(shelf, "a.bin")
     (item,) = await bench.items("a.bin")
     del shelf._space.files["a.bin"]
@@ -166,7 +166,7 @@ async def test_a_file_that_went_away(shelf: MemoryStorage, bench: Bench) -> None
         await bench.prepared(item)
 
 
-async def test_a_server_that_dies_in_the_middle(
+async def test_an_outage_of_the_source_storage_is_retried(
     places: dict[str, Storage], bench: Bench, tmp_path: Path
 ) -> None:
     """It is tried again, and is no fault of the storage that is written to."""
@@ -211,7 +211,7 @@ async def test_a_cancel_stops_reading(
     assert closed.is_set()
 
 
-async def test_a_storage_that_this_worker_has_not(bench: Bench, places: dict[str, Storage]) -> None:
+async def test_a_storage_missing_on_this_worker_is_reported(bench: Bench, places: dict[str, Storage]) -> None:
     def missing(name: str) -> Storage:
         raise StorageUnavailable(f"this worker has no storage {name!r}")
 

@@ -37,7 +37,7 @@ def telling(tools: Tools, tmp_path: Path, says: str) -> Bench:
     return Bench(YtDlpSource(replace(tools, config=config)))
 
 
-async def test_a_video_is_fetched_under_its_title(site: Site, videos: Bench, tools: Tools) -> None:
+async def test_a_video_is_saved_under_its_title(site: Site, videos: Bench, tools: Tools) -> None:
     site.pages |= {"/film": Page(PAGE % b"", headers={"Content-Type": "text/html"}), "/a.mp4": Page(VIDEO)}
     (item,) = await videos.items(site.url("/film"))
     done: list[int] = []
@@ -50,7 +50,7 @@ async def test_a_video_is_fetched_under_its_title(site: Site, videos: Bench, too
     assert list(tools.scratch.iterdir()) == []
 
 
-async def test_a_limit_of_speed_holds_a_video_back(site: Site, tools: Tools) -> None:
+async def test_a_speed_limit_slows_a_video(site: Site, tools: Tools) -> None:
     gate = Gate(200_000)
     videos = Bench(YtDlpSource(replace(tools, take=gate.take)))
     site.pages |= {"/film": Page(PAGE % b"", headers={"Content-Type": "text/html"}), "/a.mp4": Page(VIDEO)}
@@ -69,7 +69,7 @@ async def test_a_limit_of_speed_holds_a_video_back(site: Site, tools: Tools) -> 
     await videos.source.forget("t")
 
 
-async def test_a_playlist_is_a_folder_and_takes_the_room_of_one_video(
+async def test_a_playlist_is_a_folder_and_needs_scratch_space_for_one_video(
     site: Site, videos: Bench, tools: Tools
 ) -> None:
     more = b'<video src="b.mp4"></video>'
@@ -83,7 +83,7 @@ async def test_a_playlist_is_a_folder_and_takes_the_room_of_one_video(
     assert len(await videos.items(site.url("/film"), playlist=False)) == 1
 
 
-async def test_links_that_lead_nowhere_keep_their_reason(site: Site, videos: Bench) -> None:
+async def test_dead_links_keep_their_reason(site: Site, videos: Bench) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     good, gone, text = await videos.items(site.url("/a.mp4"), site.url("/gone"), site.url("/text"))
     site.pages["/text"] = Page(b"<p>words</p>", headers={"Content-Type": "text/html"})
@@ -94,7 +94,7 @@ async def test_links_that_lead_nowhere_keep_their_reason(site: Site, videos: Ben
         await videos.prepared(text)
 
 
-async def test_a_server_that_is_away_holds_up_no_other(site: Site, videos: Bench) -> None:
+async def test_an_unreachable_server_does_not_block_other_links(site: Site, videos: Bench) -> None:
     site.pages |= {"/a.mp4": Page(VIDEO), "/b.mp4": Page(status=503)}
     with pytest.raises(Retryable, match="503"):
         await videos.items(site.url("/b.mp4"))
@@ -112,14 +112,14 @@ async def test_a_refused_address_is_named(videos: Bench) -> None:
         await videos.prepared(item)
 
 
-async def test_a_redirect_to_a_refused_address(site: Site, videos: Bench) -> None:
+async def test_a_redirect_to_a_refused_address_is_refused(site: Site, videos: Bench) -> None:
     site.pages["/a.mp4"] = Page(b"", 302, {"Location": "http://127.0.0.2/secret.mp4"})
     (item,) = await videos.items(site.url("/a.mp4"))
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await videos.prepared(item)
 
 
-async def test_a_server_that_dies_is_asked_again_where_it_stopped(site: Site, videos: Bench) -> None:
+async def test_a_broken_download_is_resumed(site: Site, videos: Bench) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, cut_after=100_000)
@@ -131,7 +131,7 @@ async def test_a_server_that_dies_is_asked_again_where_it_stopped(site: Site, vi
     assert any(headers.get("range", "bytes=0-") != "bytes=0-" for _, headers in site.asked)
 
 
-async def test_a_wrong_length(site: Site, videos: Bench) -> None:
+async def test_a_wrong_length_is_an_error(site: Site, videos: Bench) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, ranges=False, headers={"Content-Length": str(len(VIDEO) + 1)})
@@ -139,7 +139,7 @@ async def test_a_wrong_length(site: Site, videos: Bench) -> None:
         await videos.prepared(item)
 
 
-async def test_a_cancel_leaves_no_program(site: Site, videos: Bench, tools: Tools) -> None:
+async def test_a_cancel_leaves_no_process(site: Site, videos: Bench, tools: Tools) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, hold_after=100_000, ranges=False)
@@ -153,7 +153,7 @@ async def test_a_cancel_leaves_no_program(site: Site, videos: Bench, tools: Tool
     await all_gone(tools.scratch)
 
 
-async def test_a_program_that_hangs_is_given_up(
+async def test_a_hanging_program_is_killed(
     site: Site, videos: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
@@ -164,7 +164,7 @@ async def test_a_program_that_hangs_is_given_up(
         await videos.prepared(item)
 
 
-async def test_a_stream_with_a_hole_is_not_saved(site: Site, videos: Bench) -> None:
+async def test_a_stream_with_missing_fragments_is_not_saved(site: Site, videos: Bench) -> None:
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "0.ts", "#EXTINF:1,", "1.ts"]
     playlist = "\n".join([*lines, "#EXTINF:1,", "2.ts", "#EXT-X-ENDLIST", ""])
     site.pages["/v.m3u8"] = Page(playlist.encode(), headers={"Content-Type": "application/x-mpegurl"})
@@ -177,9 +177,7 @@ async def test_a_stream_with_a_hole_is_not_saved(site: Site, videos: Bench) -> N
 @pytest.mark.parametrize(
     ("scheme", "words"), [("http", "127.0.0.2"), ("https", "127.0.0.2"), ("ftp", "RTMP"), ("rtmp", "RTMP")]
 )
-async def test_ffmpeg_connects_to_nothing_by_itself(
-    scheme: str, words: str, site: Site, videos: Bench
-) -> None:
+async def test_ffmpeg_makes_no_connections(scheme: str, words: str, site: Site, videos: Bench) -> None:
     """Parts of a video are fetched by ffmpeg, which uses a proxy for some protocols only."""
     program("ffmpeg")
     program("ffprobe")
@@ -234,7 +232,7 @@ def test_error_messages_do_not_mention_our_proxy(said: str, told: str) -> None:
     assert process.failure("yt-dlp", said).message == told
 
 
-def test_a_server_that_cannot_be_reached_is_tried_again() -> None:
+def test_an_unreachable_server_is_retried() -> None:
     said = "ERROR: ('Unable to connect to proxy', OSError('Tunnel connection failed: 502 Bad Gateway'))"
     assert isinstance(process.failure("yt-dlp", said), Retryable)
 
@@ -256,7 +254,7 @@ def test_error_messages_end_with_a_sentence() -> None:
     )
 
 
-async def test_flags_choose_among_videos_and_then_do_not_matter(site: Site, videos: Bench) -> None:
+async def test_selection_flags_apply_to_the_playlist_only(site: Site, videos: Bench) -> None:
     more = b'<video src="b.mp4"></video><video src="c.mp4"></video>'
     site.pages["/film"] = Page(PAGE % more, headers={"Content-Type": "text/html"})
     site.pages["/c.mp4"] = Page(VIDEO[::-1])
@@ -267,14 +265,14 @@ async def test_flags_choose_among_videos_and_then_do_not_matter(site: Site, vide
     assert await videos.fetched(await videos.prepared(number_3)) == VIDEO[::-1]
 
 
-async def test_a_video_that_the_flags_rule_out(site: Site, videos: Bench) -> None:
+async def test_a_video_excluded_by_flags_is_reported(site: Site, videos: Bench) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"), flags=["--max-filesize=10"])
     with pytest.raises(Permanent, match="flags"):
         await videos.prepared(item)
 
 
-async def test_a_user_s_cookies_are_sent(site: Site, tools: Tools, tmp_path: Path) -> None:
+async def test_cookies_of_the_user_are_sent(site: Site, tools: Tools, tmp_path: Path) -> None:
     program("yt-dlp")
     site.pages["/a.mp4"] = Page(VIDEO)
     videos = Bench(YtDlpSource(with_cookies(tools, tmp_path, COOKIES)))
@@ -283,7 +281,7 @@ async def test_a_user_s_cookies_are_sent(site: Site, tools: Tools, tmp_path: Pat
     assert site.asked[-1][1]["cookie"] == "login=hush"
 
 
-async def test_lists_in_a_list_are_opened(tools: Tools, tmp_path: Path) -> None:
+async def test_nested_playlists_are_expanded(tools: Tools, tmp_path: Path) -> None:
     tab = {"ie_key": "YoutubeTab", "playlist_title": "Me"}
     video = {"ie_key": "Youtube", "playlist_title": "Me - Videos"}
     listed: dict[str, list[dict[str, Any]]] = {
@@ -308,7 +306,7 @@ async def test_lists_in_a_list_are_opened(tools: Tools, tmp_path: Path) -> None:
     ]
 
 
-async def test_a_name_and_progress_come_with_the_video(tools: Tools, tmp_path: Path) -> None:
+async def test_name_and_progress_are_reported_during_the_download(tools: Tools, tmp_path: Path) -> None:
     saved = json.dumps({"filepath": "PWD/media.webm", "title": "Now: it has\na title"})
     lines = ["BYTES 5 10", "BYTES 10 10", "BYTES 2 NA", "BYTES 4 4", f"FILE {saved}"]
     says = " ".join(f"'{line}'" for line in lines)
@@ -337,7 +335,7 @@ async def test_a_name_and_progress_come_with_the_video(tools: Tools, tmp_path: P
         ("nothing", "flags"),
     ],
 )
-async def test_what_is_no_video_of_ours(says: str, words: str, tools: Tools, tmp_path: Path) -> None:
+async def test_invalid_output_is_refused(says: str, words: str, tools: Tools, tmp_path: Path) -> None:
     script = f"""case "$*" in *--simulate*) echo '{{}}';; *) printf '%b\\n' '{says}';; esac"""
     videos = telling(tools, tmp_path, script)
     (item,) = await videos.items("https://x.test/")
@@ -345,7 +343,7 @@ async def test_what_is_no_video_of_ours(says: str, words: str, tools: Tools, tmp
         await videos.prepared(item)
 
 
-async def test_only_the_sound(site: Site, videos: Bench, tmp_path: Path) -> None:
+async def test_audio_alone_can_be_saved(site: Site, videos: Bench, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     made = "testsrc=duration=1:size=64x64:rate=5"
     command = [
@@ -381,11 +379,11 @@ async def test_only_the_sound(site: Site, videos: Bench, tmp_path: Path) -> None
         (["https://example.com"], "cannot be set here"),
     ],
 )
-def test_flags_that_are_not_for_users(flags: list[str], words: str) -> None:
+def test_dangerous_flags_are_refused(flags: list[str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         YtDlpParams(urls=["https://example.com/"], flags=flags)
 
 
-def test_each_flag_is_one_word() -> None:
+def test_each_flag_is_one_argument() -> None:
     given = YtDlpParams(urls=["https://example.com/"], flags=["-f", "--exec", "-x", "--sub-langs=en"])
     assert given.flags == ["--format=--exec", "--extract-audio", "--sub-langs=en"]

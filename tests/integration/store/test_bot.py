@@ -5,7 +5,7 @@ from __future__ import annotations
 from saveany.store import Store
 
 
-async def test_the_memory_of_another_bot_is_forgotten(store: Store) -> None:
+async def test_records_of_another_bot_are_deleted(store: Store) -> None:
     memory = store.bot
     await memory.use_for(1)
     await memory.receive({"a": b"letter"}, b"here")
@@ -15,7 +15,7 @@ async def test_the_memory_of_another_bot_is_forgotten(store: Store) -> None:
     assert (await memory.position(), await memory.inbox()) == (b"", {})
 
 
-async def test_the_lock_has_one_holder(store: Store) -> None:
+async def test_only_one_bot_holds_the_lock(store: Store) -> None:
     memory = store.bot
     assert await memory.acquire_lock("one")
     assert await memory.acquire_lock("one")
@@ -24,7 +24,7 @@ async def test_the_lock_has_one_holder(store: Store) -> None:
     assert not await memory.acquire_lock("two")
 
 
-async def test_letters_are_bundled_and_handled(store: Store) -> None:
+async def test_updates_are_bundled_and_handled(store: Store) -> None:
     memory = store.bot
     await memory.receive({"a": b"1", "b": b"2", "c": b"3"}, b"here")
     await memory.group(["a", "b"], "bundle/a", b"12")

@@ -33,7 +33,7 @@ async def pages(store: Store, wanted: HistoryFilter, limit: int) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
-async def test_pages_put_together_are_everything_once(store: Store, limit: int) -> None:
+async def test_all_pages_together_contain_each_task_once(store: Store, limit: int) -> None:
     ids = await fill(store, 20)
     # Tasks that end within one millisecond are ordered by id.
     await store.db.many([("ZADD", "sa:history", "XX", 5_000, i) for i in ids[3:12]])
@@ -42,7 +42,7 @@ async def test_pages_put_together_are_everything_once(store: Store, limit: int) 
     assert found[:3] == ids[:3]
 
 
-async def test_filters_alone_and_together(store: Store) -> None:
+async def test_filters_work_alone_and_combined(store: Store) -> None:
     ids = await fill(store, 12)
     by_index = list(enumerate(ids[::-1]))
     failed = [i for n, i in by_index if n % 3 == 0][::-1]
@@ -65,7 +65,7 @@ async def test_a_time_window_is_half_open(store: Store) -> None:
     assert await pages(store, HistoryFilter(since=ended + 1), 5) == []
 
 
-async def test_a_rare_match_ends_with_a_cursor_not_with_a_long_wait(
+async def test_a_search_for_rare_tasks_returns_early_with_a_cursor(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.store.history.MAX_EXAMINED", 4)
@@ -77,6 +77,6 @@ async def test_a_rare_match_ends_with_a_cursor_not_with_a_long_wait(
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "-", "1-", "1-../x", "9" * 30 + "-a"])
-async def test_a_bad_cursor_is_told(store: Store, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidInput):
         await store.history.page(HistoryFilter(), 5, cursor)

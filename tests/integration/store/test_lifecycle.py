@@ -54,7 +54,7 @@ async def status_of(store: Store, task_id: str) -> Status:
     return task.status
 
 
-async def test_accepted_task_is_queued_and_listed(store: Store) -> None:
+async def test_an_accepted_task_is_queued_and_listed(store: Store) -> None:
     wish = spec(path="downloads", priority=5, filename="x.bin")
     await store.tasks.accept(wish, "[tgfiles](x->local1:/downloads)")
     task = await store.tasks.get(wish.id)
@@ -90,7 +90,7 @@ async def test_a_claim_runs_the_task_and_finishing_ends_it(store: Store) -> None
 
 
 @pytest.mark.parametrize("end", [Status.COMPLETED, Status.FAILED, Status.CANCELED])
-async def test_terminal_states_absorb(store: Store, end: Status) -> None:
+async def test_terminal_states_are_final(store: Store, end: Status) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     await claimed.finish(end, "why" if end is Status.FAILED else "")
@@ -161,14 +161,14 @@ async def test_a_worker_gets_only_what_it_can_run(store: Store) -> None:
     assert await store.claims.claim("w", [LANE, "tgfiles/nas"]) is not None
 
 
-async def test_priority_goes_first_then_age(store: Store) -> None:
+async def test_tasks_are_claimed_by_priority_then_age(store: Store) -> None:
     first, second = await accept(store), await accept(store)
     urgent = await accept(store, priority=1)
     late = await accept(store, priority=-1)
     assert [(await claim(store)).task.id for _ in range(4)] == [urgent, first, second, late]
 
 
-async def test_users_take_turns(store: Store) -> None:
+async def test_users_are_served_in_turn(store: Store) -> None:
     for _ in range(5):
         await accept(store, user_id=1)
     for _ in range(2):
@@ -177,7 +177,7 @@ async def test_users_take_turns(store: Store) -> None:
     assert served in ([1, 2, 1, 2, 1, 1, 1], [2, 1, 2, 1, 1, 1, 1])
 
 
-async def test_lapsed_lease_returns_the_task_and_fences_the_old_worker(store: Store) -> None:
+async def test_an_expired_lease_returns_the_task_and_fences_the_old_worker(store: Store) -> None:
     task_id = await accept(store)
     frozen = await claim(store, "frozen")
     assert (await store.claims.reconcile(check_leases=True)).returned == 0
@@ -200,7 +200,7 @@ async def test_lapsed_lease_returns_the_task_and_fences_the_old_worker(store: St
     await second.finish(Status.COMPLETED)
 
 
-async def test_renewal_works_after_the_lease_ran_out_if_nobody_took_the_task(store: Store) -> None:
+async def test_an_expired_lease_can_be_renewed_if_the_task_was_not_claimed(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     await expire(store, task_id)
@@ -208,7 +208,7 @@ async def test_renewal_works_after_the_lease_ran_out_if_nobody_took_the_task(sto
     assert (await store.claims.reconcile(check_leases=True)).returned == 0
 
 
-async def test_a_dead_worker_can_be_buried_at_once(store: Store) -> None:
+async def test_the_leases_of_a_dead_worker_can_be_expired_at_once(store: Store) -> None:
     await accept(store)
     await accept(store)
     await claim(store, "dead")
@@ -218,7 +218,7 @@ async def test_a_dead_worker_can_be_buried_at_once(store: Store) -> None:
     await other.renew()
 
 
-async def test_released_task_can_wait(store: Store) -> None:
+async def test_a_released_task_can_be_delayed(store: Store) -> None:
     task_id = await accept(store)
     await (await claim(store)).release(delay_ms=60_000)
     assert await store.claims.claim("w", [LANE]) is None
@@ -228,7 +228,7 @@ async def test_released_task_can_wait(store: Store) -> None:
     assert (await claim(store)).task.id == task_id
 
 
-async def test_cancel_of_a_queued_task_ends_it(store: Store) -> None:
+async def test_canceling_a_queued_task_ends_it(store: Store) -> None:
     task_id = await accept(store)
     assert await store.tasks.cancel(task_id, [delivery(task_id, "task.canceled")]) == "canceled"
     assert await store.claims.claim("w", [LANE]) is None
@@ -237,7 +237,7 @@ async def test_cancel_of_a_queued_task_ends_it(store: Store) -> None:
     assert await store.tasks.cancel("nope", []) == "unknown"
 
 
-async def test_cancel_of_a_running_task_stops_every_write_but_the_last(store: Store) -> None:
+async def test_canceling_a_running_task_refuses_all_writes_but_the_last(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     assert await store.tasks.cancel(task_id, []) == "requested"
@@ -253,7 +253,7 @@ async def test_cancel_of_a_running_task_stops_every_write_but_the_last(store: St
     assert await status_of(store, task_id) is Status.CANCELED
 
 
-async def test_canceled_task_of_a_dead_worker_is_handed_over(store: Store) -> None:
+async def test_a_canceled_task_of_a_dead_worker_is_handed_over_for_clean_up(store: Store) -> None:
     task_id = await accept(store)
     dead = await claim(store)
     await store.tasks.cancel(task_id, [])
@@ -286,7 +286,7 @@ async def test_one_clean_up_may_delete_the_file_of_a_canceled_task(store: Store)
     assert (after.status, after.final) == (ItemStatus.QUEUED, "")
 
 
-async def test_a_retry_takes_the_clean_up_over(store: Store) -> None:
+async def test_a_retry_takes_over_the_clean_up(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     item = Item(index=0, name="a", path="a", size=1, status=ItemStatus.FINISHING, final="a")
@@ -319,7 +319,7 @@ async def test_retry_keeps_finished_items_and_starts_a_new_run(store: Store) -> 
     assert again.task.epoch > claimed.task.epoch
 
 
-async def test_idempotency_key(store: Store) -> None:
+async def test_an_idempotency_key_creates_one_task(store: Store) -> None:
     async def post(body: str) -> object:
         return await store.tasks.accept(spec(), "t", key="k", body_hash=body)
 
@@ -329,7 +329,7 @@ async def test_idempotency_key(store: Store) -> None:
     assert await post("other") is None
 
 
-async def test_a_webhook_is_written_once_however_often_its_event_is(store: Store) -> None:
+async def test_a_repeated_event_creates_one_delivery(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     await claimed.item(Item(index=0, name="f", path="f"), deliveries=[delivery(task_id)])
@@ -347,7 +347,7 @@ async def test_a_webhook_is_written_once_however_often_its_event_is(store: Store
     assert [d.state for d in await store.outbox.of_task(task_id)] == ["delivered"]
 
 
-async def test_events_tell_every_state_in_order(store: Store) -> None:
+async def test_events_report_every_state_in_order(store: Store) -> None:
     start = await store.events.last_id()
     task_id = await accept(store)
     claimed = await claim(store)
@@ -367,7 +367,7 @@ async def test_events_tell_every_state_in_order(store: Store) -> None:
     assert await store.events.trimmed("1-1")
 
 
-async def test_pruning_passes_over_what_a_worker_must_clean_up(store: Store) -> None:
+async def test_pruning_skips_tasks_with_leftovers(store: Store) -> None:
     """However many of these there are, as of a storage that was removed: newer tasks are forgotten."""
     for _ in range(BATCH):
         await accept(store)
@@ -380,7 +380,7 @@ async def test_pruning_passes_over_what_a_worker_must_clean_up(store: Store) -> 
     assert (await store.history.counts())[Status.CANCELED] == BATCH
 
 
-async def test_pruning_forgets_everything_of_a_task(store: Store) -> None:
+async def test_pruning_deletes_all_records_of_a_task(store: Store) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     await claimed.plan("t", [Item(index=0, name="f", path="f")], Progress(), [])

@@ -35,14 +35,14 @@ async def listed(store: Store, task_id: str = "", limit: int = 2) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
-async def test_newest_first_in_pages(store: Store, count: int) -> None:
+async def test_deliveries_are_listed_newest_first_in_pages(store: Store, count: int) -> None:
     ids = await deliveries(store, count)
     assert sorted(await listed(store)) == sorted(ids)
     moments = [float(await store.db.do("ZSCORE", "sa:posted", each)) for each in await listed(store)]
     assert moments == sorted(moments, reverse=True)
 
 
-async def test_of_one_task(store: Store) -> None:
+async def test_deliveries_of_one_task_are_listed(store: Store) -> None:
     await deliveries(store, 2)
     task_id = await accept(store)
     told = [delivery(task_id, f"file_uploaded{n}") for n in range(5)]
@@ -52,7 +52,7 @@ async def test_of_one_task(store: Store) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["", "c9h8t1234abcd"])
-async def test_a_cursor_of_nowhere(store: Store, task_id: str) -> None:
+async def test_an_invalid_cursor_is_refused(store: Store, task_id: str) -> None:
     with pytest.raises(InvalidInput):
         await store.outbox.page(task_id, 10, "msg_nobody")
 
@@ -61,7 +61,7 @@ async def due(store: Store) -> list[Delivery]:
     return await store.outbox.claim(10, 60_000)
 
 
-async def test_what_was_given_up_is_sent_again_under_the_same_id(store: Store) -> None:
+async def test_a_failed_delivery_is_repeated_under_the_same_id(store: Store) -> None:
     (delivery_id,) = await deliveries(store, 1)
     (first,) = await due(store)
     await store.outbox.settle(first, "gave_up", 500, "the receiver responded 500")
@@ -79,7 +79,7 @@ async def test_what_was_given_up_is_sent_again_under_the_same_id(store: Store) -
     assert (shown.state, shown.attempts, shown.last_status) == ("delivered", 2, 204)
 
 
-async def test_what_waits_for_its_next_attempt_is_sent_now(store: Store) -> None:
+async def test_a_waiting_delivery_can_be_sent_immediately(store: Store) -> None:
     (delivery_id,) = await deliveries(store, 1)
     (first,) = await due(store)
     await store.outbox.retry(first, 3_600_000, 503, "busy")
@@ -88,7 +88,7 @@ async def test_what_waits_for_its_next_attempt_is_sent_now(store: Store) -> None
     assert [each.id for each in await due(store)] == [delivery_id]
 
 
-async def test_a_change_in_between_is_not_lost(store: Store) -> None:
+async def test_a_concurrent_change_is_not_lost(store: Store) -> None:
     """It was settled after it was read: the count of its attempts must not go back."""
     (delivery_id,) = await deliveries(store, 1)
     (first,) = await due(store)
@@ -98,11 +98,11 @@ async def test_a_change_in_between_is_not_lost(store: Store) -> None:
     assert await due(store) == []
 
 
-async def test_an_unknown_delivery(store: Store) -> None:
+async def test_an_unknown_delivery_is_not_found(store: Store) -> None:
     assert await store.outbox.redeliver("msg_nobody") is None
 
 
-async def test_deliveries_go_with_their_task(store: Store) -> None:
+async def test_deliveries_are_deleted_with_their_task(store: Store) -> None:
     await deliveries(store, 2)
     await store.history.forget(await store.db.time_ms() + 1)
     assert await listed(store) == []

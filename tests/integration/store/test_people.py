@@ -24,17 +24,17 @@ ALL = Preferences(
 )
 
 
-async def test_who_never_set_anything_has_the_defaults(store: Store) -> None:
+async def test_a_user_without_preferences_has_the_defaults(store: Store) -> None:
     assert await store.preferences.get(1) == Preferences()
 
 
-async def test_what_is_set_is_kept_for_that_user(store: Store) -> None:
+async def test_preferences_are_stored_per_user(store: Store) -> None:
     assert await store.preferences.change(1, lambda prefs: ALL) == ALL
     assert await store.preferences.get(1) == ALL
     assert await store.preferences.get(2) == Preferences()
 
 
-async def test_changes_at_once_lose_nothing(store: Store) -> None:
+async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
     async def one(n: int) -> None:
         await store.preferences.change(
             1, lambda prefs: replace(prefs, rules=(*prefs.rules, Rule(name=str(n))))
@@ -54,7 +54,7 @@ async def test_a_change_that_fails_changes_nothing(store: Store) -> None:
     assert await store.preferences.get(1) == ALL
 
 
-async def test_a_change_with_a_name_is_made_once(store: Store) -> None:
+async def test_a_change_with_an_id_is_made_once(store: Store) -> None:
     def toggled(prefs: Preferences) -> Preferences:
         return replace(prefs, silent=not prefs.silent)
 

@@ -261,7 +261,7 @@ async def test_every_key_is_known(store: Store) -> None:
         assert expected_type(key.decode()) == found, key
 
 
-async def test_a_queue_of_a_wrong_type_is_made_again_from_the_tasks(store: Store) -> None:
+async def test_a_queue_of_a_wrong_type_is_rebuilt_from_the_tasks(store: Store) -> None:
     tasks = await furnish(store)
     for name in ("queued", "users", "leases", "running", "paused", "history"):
         await spoil(store, f"sa:{name}".encode(), None)
@@ -274,7 +274,7 @@ async def test_a_queue_of_a_wrong_type_is_made_again_from_the_tasks(store: Store
     assert await store.db.do("GET", "sa:damaged:queued") == b"text"
 
 
-async def test_a_skipped_record_is_counted_and_told_once(
+async def test_a_skipped_record_is_counted_and_logged_once(
     client: httpx.AsyncClient, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await store.watched_chats.add(watch("good"))
@@ -289,7 +289,7 @@ async def test_a_skipped_record_is_counted_and_told_once(
 
 
 @pytest.mark.parametrize("how", ["cut", "newer", "huge", "bytes"])
-async def test_a_task_whose_specification_is_unreadable(
+async def test_a_task_with_an_unreadable_specification_can_be_listed_and_canceled(
     how: str, client: httpx.AsyncClient, store: Store
 ) -> None:
     """It is listed, handed out with the reason, and can be canceled."""
@@ -313,7 +313,7 @@ async def test_a_task_whose_specification_is_unreadable(
     assert claimed.task.spec.user_id == USER
 
 
-async def test_a_damaged_webhook_is_put_aside_and_a_newer_one_waits(store: Store) -> None:
+async def test_a_damaged_delivery_is_set_aside_and_one_of_a_newer_version_waits(store: Store) -> None:
     wish = spec()
     await store.tasks.accept(wish, "title")
     events = ("bad", "newer", "good")

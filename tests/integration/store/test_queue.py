@@ -43,7 +43,7 @@ async def test_a_paused_task_is_not_claimed_until_it_is_resumed(store: Store) ->
     assert (await claim(store)).task.id == task_id
 
 
-async def test_pausing_twice_tells_once(store: Store) -> None:
+async def test_pausing_twice_sends_one_event(store: Store) -> None:
     task_id = await accept(store)
     for _ in range(2):
         await store.tasks.pause(task_id)
@@ -53,7 +53,7 @@ async def test_pausing_twice_tells_once(store: Store) -> None:
     assert told == [("task.queued", ""), ("task.queued", "paused"), ("task.queued", "")]
 
 
-async def test_a_pause_stops_what_would_begin_more_work(store: Store) -> None:
+async def test_a_pause_refuses_writes_that_would_begin_more_work(store: Store) -> None:
     _, working = await paused_while_running(store)
     item = Item(index=0, name="f", path="f")
     for write in (
@@ -66,7 +66,7 @@ async def test_a_pause_stops_what_would_begin_more_work(store: Store) -> None:
             await write
 
 
-async def test_a_worker_gives_a_paused_task_back_with_its_checkpoint(store: Store) -> None:
+async def test_a_worker_returns_a_paused_task_with_its_checkpoint(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     known = Checkpoint(source={}, size=9, durable=((0, 4),))
     await working.checkpoint(0, known)
@@ -77,7 +77,7 @@ async def test_a_worker_gives_a_paused_task_back_with_its_checkpoint(store: Stor
     assert await (await claim(store)).last_checkpoint(0) == known
 
 
-async def test_a_task_that_is_done_when_the_pause_comes_is_done(store: Store) -> None:
+async def test_a_task_completed_during_the_pause_stays_completed(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     await working.finish(Status.COMPLETED)
     assert ((await record(store, task_id)).status, (await record(store, task_id)).paused) == (
@@ -88,14 +88,14 @@ async def test_a_task_that_is_done_when_the_pause_comes_is_done(store: Store) ->
     assert await store.tasks.resume(task_id) is ResumeResult.ENDED
 
 
-async def test_a_pause_that_is_undone_in_time_stops_nothing(store: Store) -> None:
+async def test_a_pause_resumed_in_time_stops_nothing(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     assert await store.tasks.resume(task_id) == "resumed"
     await working.renew()
     await working.finish(Status.COMPLETED)
 
 
-async def test_a_paused_task_of_a_dead_worker_waits_paused(store: Store) -> None:
+async def test_a_paused_task_of_a_dead_worker_stays_paused(store: Store) -> None:
     task_id, _ = await paused_while_running(store)
     await expire(store, task_id)
     assert (await store.claims.reconcile(check_leases=True)).returned == 1
@@ -104,7 +104,7 @@ async def test_a_paused_task_of_a_dead_worker_waits_paused(store: Store) -> None
     assert (await claim(store)).task.id == task_id
 
 
-async def test_a_cancel_goes_before_a_pause(store: Store) -> None:
+async def test_a_cancel_takes_precedence_over_a_pause(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     assert await store.tasks.cancel(task_id, []) == "requested"
     assert await store.tasks.pause(task_id) is PauseResult.ENDED
@@ -125,7 +125,7 @@ async def test_a_paused_task_can_be_canceled_and_retried(store: Store) -> None:
     assert (await claim(store)).task.id == task_id
 
 
-async def test_a_pause_does_not_shorten_a_wait(store: Store) -> None:
+async def test_a_pause_does_not_shorten_a_delay(store: Store) -> None:
     task_id = await accept(store)
     await (await claim(store)).release(delay_ms=3_600_000)
     await store.tasks.pause(task_id)
@@ -145,7 +145,7 @@ async def wakes_workers(store: Store) -> bool:
     return bool(await store.claims.next_wake_up(lanes, 0.01))
 
 
-async def test_a_paused_queue_gives_nothing_and_lets_running_tasks_end(store: Store) -> None:
+async def test_a_paused_queue_starts_no_tasks_and_lets_running_ones_end(store: Store) -> None:
     await accept(store)
     working = await claim(store)
     await accept(store)
@@ -159,7 +159,7 @@ async def test_a_paused_queue_gives_nothing_and_lets_running_tasks_end(store: St
     assert not await nothing_to_do(store)
 
 
-async def test_tasks_per_user(store: Store) -> None:
+async def test_the_number_of_running_tasks_per_user_is_limited(store: Store) -> None:
     for user in (1, 1, 1, 2):
         await accept(store, user_id=user)
 
@@ -175,7 +175,7 @@ async def test_tasks_per_user(store: Store) -> None:
     assert await owner(1) == 1
 
 
-async def test_a_task_that_stops_running_makes_room(store: Store) -> None:
+async def test_a_task_that_stops_running_frees_its_slot(store: Store) -> None:
     """However it stops: given back, ended, taken back."""
     for _ in range(4):
         await accept(store)
@@ -194,14 +194,14 @@ async def test_a_task_that_stops_running_makes_room(store: Store) -> None:
     await next_one()
 
 
-async def test_ten_thousand_tasks_of_one_user_do_not_hold_up_the_one_of_another(store: Store) -> None:
+async def test_ten_thousand_tasks_of_one_user_do_not_delay_that_of_another(store: Store) -> None:
     for _ in range(200):
         await asyncio.gather(*(accept(store, user_id=1, priority=100) for _ in range(50)))
     single = await accept(store, user_id=2, priority=-100)
     assert single in [(await claim(store)).task.id for _ in range(2)]
 
 
-async def test_limits_are_shared_by_the_workers_that_have_something_to_do(store: Store) -> None:
+async def test_limits_are_divided_among_busy_workers(store: Store) -> None:
     for user in (1, 1, 2):
         await accept(store, user_id=user)
     taken = [(await claim(store, worker)).task.spec.user_id for worker in ("a", "b", "b")]
@@ -211,7 +211,7 @@ async def test_limits_are_shared_by_the_workers_that_have_something_to_do(store:
     assert (a.by_user, b.by_user, idle.by_user) == ({1: 2}, {1: 2, 2: 1}, {})
 
 
-async def test_limits_that_were_changed_and_those_that_were_not(store: Store) -> None:
+async def test_changed_limits_override_configured_ones(store: Store) -> None:
     assert await store.settings.changed() == {}
     await store.settings.set({"bytes_per_second": 7, "tasks_per_user": 0, "bytes_per_second_per_user": None})
     assert await store.settings.changed() == {"bytes_per_second": 7, "tasks_per_user": 0}

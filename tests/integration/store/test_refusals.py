@@ -66,7 +66,7 @@ def told(log: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_the_api_says_503_and_goes_on_afterwards(
+async def test_the_api_replies_503_and_continues_afterwards(
     code: str, client: httpx.AsyncClient, admin: Redis, log: pytest.CaptureFixture[str]
 ) -> None:
     task_id = (await client.post("/api/v1/tasks", json=BODY)).json()["task_id"]
@@ -95,7 +95,9 @@ async def test_the_api_says_503_and_goes_on_afterwards(
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_every_part_of_the_store_raises_an_outage(code: str, store: Store, admin: Redis) -> None:
+async def test_every_part_of_the_store_raises_store_unavailable(
+    code: str, store: Store, admin: Redis
+) -> None:
     """Its text says what is wrong, and nothing of what was to be written."""
     async with REFUSALS[code](admin):
         url = f"https://example.com/{CANARY}"
@@ -117,7 +119,9 @@ async def test_every_part_of_the_store_raises_an_outage(code: str, store: Store,
                 assert CANARY not in "".join(map(str, (outcome, outcome.__cause__, outcome.__context__)))
 
 
-async def test_a_server_that_refuses_at_the_start_is_waited_for(valkey_url: str, admin: Redis) -> None:
+async def test_a_server_that_refuses_commands_at_the_start_is_waited_for(
+    valkey_url: str, admin: Redis
+) -> None:
     """It is no mistake in the configuration: `open_store` goes on trying after `StoreUnavailable`."""
     for code in set(REFUSALS) - {"NOAUTH"}:
         await admin.flushall()
@@ -130,7 +134,7 @@ async def test_a_server_that_refuses_at_the_start_is_waited_for(valkey_url: str,
 
 
 @pytest.mark.parametrize("code", REASONS)
-def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
+def test_each_error_code_is_recognized_alone_and_from_a_script_of_redis_6(code: str) -> None:
     alone = Parser.parse_error(f"{code} anything at all, {CANARY}")
     within = Parser.parse_error(f"ERR Error running script (call to f_1): @user_script:7: -{code} {CANARY}")
     for error in (alone, within):
@@ -145,13 +149,13 @@ def test_each_code_alone_and_inside_a_script_of_redis_6(code: str) -> None:
         "The user executing the script can't run this command or subcommand",
     ],
 )
-def test_rights_that_a_script_lacks_in_the_words_of_other_versions(words: str) -> None:
+def test_missing_permissions_of_a_script_are_recognized_in_all_versions(words: str) -> None:
     error = Parser.parse_error(f"ERR {words}, {CANARY}")
     assert isinstance(error, CommandRefused)
     assert str(error) == REASONS["NOPERM"]
 
 
-def test_what_a_server_quotes_of_a_command_is_cut_off() -> None:
+def test_quoted_commands_are_removed_from_errors() -> None:
     quoted = Parser.parse_error(f"ERR unknown command 'EVALSHA', with args beginning with: '1' '{CANARY}'")
     assert not isinstance(quoted, CommandRefused)
     assert str(quoted) == "unknown command 'EVALSHA'"
@@ -165,7 +169,7 @@ async def test_no_error_of_a_pipeline_quotes_its_commands(store: Store) -> None:
         assert CANARY not in str((caught.value, caught.value.__cause__))
 
 
-async def test_a_task_that_waits_goes_on_when_redis_works_again(store: Store, admin: Redis) -> None:
+async def test_a_waiting_task_continues_when_redis_works_again(store: Store, admin: Redis) -> None:
     """A claim's writes wait, so nothing that is running is lost."""
     await accept(store)
     claim = await claimed(store)

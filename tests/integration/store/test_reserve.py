@@ -9,7 +9,7 @@ from saveany.store import Store
 from tests.integration.store.test_lifecycle import accept, claim
 
 
-async def test_a_path_is_one_items_until_it_gives_it_back(store: Store) -> None:
+async def test_a_path_is_reserved_for_one_item_until_released(store: Store) -> None:
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")
@@ -25,7 +25,7 @@ async def test_a_path_is_one_items_until_it_gives_it_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELED])
-async def test_what_an_ended_task_held_is_free(store: Store, status: Status) -> None:
+async def test_paths_of_an_ended_task_are_free(store: Store, status: Status) -> None:
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")
@@ -34,7 +34,7 @@ async def test_what_an_ended_task_held_is_free(store: Store, status: Status) -> 
     assert await other.reserve_name(0, "local1", "a.bin")
 
 
-async def test_a_task_that_waits_keeps_its_path(store: Store) -> None:
+async def test_a_waiting_task_keeps_its_path(store: Store) -> None:
     for _ in range(2):
         await accept(store)
     one, other = await claim(store), await claim(store, "w2")

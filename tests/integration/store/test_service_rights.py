@@ -92,7 +92,7 @@ async def test_the_task_of_another_user_does_not_exist(tasks: TaskService, name:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_task_that_does_not_exist(tasks: TaskService, name: str) -> None:
+async def test_an_unknown_task_is_not_found(tasks: TaskService, name: str) -> None:
     for principal in (ANNA, OPERATOR):
         if name != "items" or principal is ANNA:
             with pytest.raises(NotFound, match="there is no task nope"):

@@ -54,14 +54,14 @@ async def test_a_free_slot_goes_to_the_user_with_the_fewest_running(store: Store
     assert await owners(store, 1) == [2], "user 1 has two running, and stands before user 2 in the ring"
 
 
-async def test_who_joins_the_queue_stands_behind_all_others(store: Store) -> None:
+async def test_a_user_who_joins_the_queue_is_served_last(store: Store) -> None:
     """Also behind one with a greater number who joined before anybody was served since."""
     await accept(store, user_id=2)
     await accept(store, user_id=1)
     assert await owners(store, 2) == [2, 1]
 
 
-async def test_a_greedy_user_makes_room_with_the_task_begun_last(store: Store) -> None:
+async def test_the_user_with_most_slots_yields_the_task_started_last(store: Store) -> None:
     running = await busy(store, 1, 1, 1)
     waiting = await accept(store, user_id=2)
     assert await make_room(store, running) == [], "a slot may become free by itself"
@@ -74,7 +74,7 @@ async def test_a_greedy_user_makes_room_with_the_task_begun_last(store: Store) -
     assert (await claim(store)).task.id == waiting
 
 
-async def test_a_slot_that_becomes_free_counts_before_it_is(store: Store) -> None:
+async def test_a_yielding_slot_counts_as_free(store: Store) -> None:
     """A worker that takes long to stop its tasks does not stop more of them than is fair."""
     running = await busy(store, 1, 1, 1)
     for _ in range(2):
@@ -86,7 +86,7 @@ async def test_a_slot_that_becomes_free_counts_before_it_is(store: Store) -> Non
     assert told == [running[2].task.id, running[1].task.id]
 
 
-async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
+async def test_the_task_of_lowest_priority_yields(store: Store) -> None:
     for priority in (0, -1, 1):
         await accept(store, user_id=1, priority=priority)
     running = [await claim(store) for _ in range(3)]
@@ -96,7 +96,7 @@ async def test_the_task_of_least_priority_makes_room(store: Store) -> None:
     assert running[2].task.spec.priority == -1
 
 
-async def test_a_task_that_made_room_keeps_its_bytes_and_its_tries(store: Store) -> None:
+async def test_a_task_that_yielded_keeps_its_bytes_and_attempts(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -112,7 +112,7 @@ async def test_a_task_that_made_room_keeps_its_bytes_and_its_tries(store: Store)
     await again.renew()
 
 
-async def test_a_task_that_is_done_when_it_should_make_room_is_done(store: Store) -> None:
+async def test_a_task_completed_instead_of_yielding_stays_completed(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -125,7 +125,7 @@ async def test_a_task_that_is_done_when_it_should_make_room_is_done(store: Store
     await again.renew()
 
 
-async def test_the_worker_that_dies_before_it_has_made_room_has_made_room(store: Store) -> None:
+async def test_a_worker_that_dies_while_yielding_frees_the_slot(store: Store) -> None:
     running = await busy(store, 1, 1)
     waiting = await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -136,7 +136,7 @@ async def test_the_worker_that_dies_before_it_has_made_room_has_made_room(store:
     await (await claim(store)).renew()
 
 
-async def test_a_cancel_goes_before_making_room(store: Store) -> None:
+async def test_a_cancel_takes_precedence_over_yielding(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -147,7 +147,7 @@ async def test_a_cancel_goes_before_making_room(store: Store) -> None:
     await running[1].finish(Status.CANCELED)
 
 
-async def test_a_pause_outlasts_making_room(store: Store) -> None:
+async def test_a_task_paused_while_yielding_stays_paused(store: Store) -> None:
     running = await busy(store, 1, 1)
     await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -159,7 +159,7 @@ async def test_a_pause_outlasts_making_room(store: Store) -> None:
     assert await store.claims.claim("w1", [LANE]) is None
 
 
-async def test_more_users_than_slots_take_turns(store: Store) -> None:
+async def test_more_users_than_slots_are_served_in_turn(store: Store) -> None:
     (running,) = await busy(store, 1)
     await accept(store, user_id=1)  # who stays in the ring, and was there first
     waiting = await accept(store, user_id=2)
@@ -181,7 +181,7 @@ async def test_more_users_than_slots_take_turns(store: Store) -> None:
     assert await make_room(store, [again]) == [running.task.id]
 
 
-async def test_nobody_is_stopped_in_vain(store: Store) -> None:
+async def test_no_task_yields_without_need(store: Store) -> None:
     """For a task of the same user, one that runs elsewhere, one that may not run, or in a paused queue."""
     running = await busy(store, 1, 1, 1)
     await accept(store, user_id=1)
@@ -199,7 +199,7 @@ async def test_nobody_is_stopped_in_vain(store: Store) -> None:
     assert len(await make_room(store, running)) == 1
 
 
-async def test_the_limit_of_a_user_holds_for_making_room(store: Store) -> None:
+async def test_yielding_respects_the_limit_of_a_user(store: Store) -> None:
     running = await busy(store, 1, 1, 1, 2)
     await accept(store, user_id=2)
     await let_pass(store, PREEMPT_AFTER_MS)
@@ -207,7 +207,7 @@ async def test_the_limit_of_a_user_holds_for_making_room(store: Store) -> None:
     assert len(await make_room(store, running)) == 1
 
 
-async def test_several_users_get_their_shares_in_one_round(store: Store) -> None:
+async def test_several_users_get_their_shares_at_once(store: Store) -> None:
     running = await busy(store, *[1] * 8)
     for user in (2, 3, 4):
         for _ in range(4):
@@ -322,7 +322,7 @@ SOME = settings(
 @pytest.mark.timeout(600)
 @SOME
 @given(slots=st.integers(1, 3), wanted=works(users=4, longest=3 * STEPS_OF_SLICE))
-def test_everybody_is_served_and_everything_ends(valkey_url: str, slots: int, wanted: list[Work]) -> None:
+def test_every_user_is_served_and_every_task_ends(valkey_url: str, slots: int, wanted: list[Work]) -> None:
     users = {work.user for work in wanted}
     # With every slot taken by others a user waits for a slice, and for the users who came before.
     soon = max(work.at for work in wanted) + (len(users) + 1) * 2 * STEPS_OF_SLICE
@@ -346,7 +346,7 @@ def test_everybody_is_served_and_everything_ends(valkey_url: str, slots: int, wa
 @pytest.mark.timeout(600)
 @SOME
 @given(hogs=st.integers(2, 4), every=st.integers(1, 6), goes_on=st.booleans(), steps=st.integers(10, 40))
-def test_newcomers_are_served_at_once_and_starve_nobody(
+def test_new_users_are_served_at_once_and_starve_nobody(
     valkey_url: str, hogs: int, every: int, goes_on: bool, steps: int
 ) -> None:
     """A user has as many long tasks as there are slots, while other users submit short ones without end."""
@@ -367,7 +367,7 @@ def test_newcomers_are_served_at_once_and_starve_nobody(
     anew(valkey_url, run)
 
 
-async def test_a_task_that_made_room_remembers_that(store: Store) -> None:
+async def test_a_task_records_that_it_yielded(store: Store) -> None:
     """Until its user begins it again."""
     (first, _) = await busy(store, 1, 1)
     await accept(store, user_id=2)

@@ -29,13 +29,13 @@ async def test_one_of_many_idle_workers_wakes(store: Store) -> None:
     await asyncio.wait(waiting)
 
 
-async def test_a_worker_that_cannot_run_the_lane_sleeps_on(store: Store) -> None:
+async def test_a_worker_that_cannot_run_the_lane_stays_idle(store: Store) -> None:
     await accept(store)
     assert await wake_up(store, OTHER_LANE, seconds=0.01) == ""
     assert await wake_up(store, OTHER_LANE, LANE) == LANE
 
 
-async def test_each_ready_task_has_a_wake_up_and_uses_it_up(store: Store) -> None:
+async def test_each_ready_task_has_one_wake_up_until_it_is_claimed(store: Store) -> None:
     for _ in range(3):
         await accept(store)
     assert await wake_up(store) == LANE
@@ -56,7 +56,7 @@ async def test_a_wake_up_is_put_back_if_a_task_of_another_lane_goes_first(store:
     assert await wake_up(store) == LANE
 
 
-async def test_wake_ups_for_nothing_are_removed(store: Store) -> None:
+async def test_unneeded_wake_ups_are_removed(store: Store) -> None:
     for _ in range(3):
         await store.tasks.cancel(await accept(store), [])
     assert await wake_up(store) == LANE
@@ -83,7 +83,7 @@ async def test_a_user_who_is_below_the_limit_again_wakes_a_worker(store: Store) 
     assert await wake_up(store, OTHER_LANE) == OTHER_LANE
 
 
-async def test_wake_ups_that_wait_are_few(store: Store) -> None:
+async def test_the_number_of_pending_wake_ups_is_limited(store: Store) -> None:
     """However many tasks wait while all workers are busy."""
     await store.db.do("RPUSH", f"sa:wake:{LANE}", *[1] * 1000)
     await accept(store)

@@ -28,7 +28,7 @@ async def watch(store: Store) -> None:
     await store.watched_chats.add(WATCH)
 
 
-async def test_what_is_kept_is_read(store: Store) -> None:
+async def test_a_watch_is_read_as_stored(store: Store) -> None:
     older = replace(WATCH, id="w0", user_id=7, created_at=1, username="news")
     await store.watched_chats.add(older)
     assert await store.watched_chats.all() == [older, WATCH]
@@ -37,7 +37,7 @@ async def test_what_is_kept_is_read(store: Store) -> None:
     assert (older.name, WATCH.name) == ("@news", "-1001600000001")
 
 
-async def test_it_never_goes_back(store: Store) -> None:
+async def test_the_position_never_goes_back(store: Store) -> None:
     for seen, kept in ((9, 9), (7, 9), (9, 9), (12, 12)):
         now = await store.watched_chats.advance("w1", seen)
         assert now is not None
@@ -49,7 +49,7 @@ def _filtered(number: int, watch: WatchedChat) -> WatchedChat:
     return replace(watch, filter={**watch.filter, f"{number}": 1})
 
 
-async def test_changes_at_once_lose_nothing(store: Store) -> None:
+async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
     await asyncio.gather(
         *(store.watched_chats.advance("w1", seen) for seen in range(30)),
         *(store.watched_chats.set_problem("w1", f"problem {n}", n + 1) for n in range(30)),
@@ -62,7 +62,7 @@ async def test_changes_at_once_lose_nothing(store: Store) -> None:
     assert now.problem_since > 0
 
 
-async def test_one_that_was_ended_stays_so(store: Store) -> None:
+async def test_a_removed_watch_is_not_restored_by_later_changes(store: Store) -> None:
     await store.watched_chats.remove("w1")
     assert await store.watched_chats.advance("w1", 9) is None
     await store.watched_chats.set_problem("w1", "gone", 1)
@@ -70,7 +70,7 @@ async def test_one_that_was_ended_stays_so(store: Store) -> None:
     assert await store.watched_chats.get("w1") is None
 
 
-async def test_how_long_a_problem_lasts(store: Store) -> None:
+async def test_the_start_of_a_problem_is_kept(store: Store) -> None:
     for problem, at, since in (("a", 10, 10), ("b", 20, 10), ("", 30, 0), ("c", 40, 40)):
         await store.watched_chats.set_problem("w1", problem, at)
         now = await store.watched_chats.get("w1")

@@ -93,14 +93,14 @@ async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
     assert all(gone(pid) for pid in pids(tmp_path / "worker"))
 
 
-async def test_restarts_come_slower_and_slower(tmp_path: Path, delays: list[float]) -> None:
+async def test_restarts_are_delayed_more_and_more(tmp_path: Path, delays: list[float]) -> None:
     subject = Supervisor([Program("bad", [sys.executable, "-S", "-E", "-c", "raise SystemExit(3)"])])
     async with running(subject):
         await until(lambda: len(delays) >= 8)
     assert delays[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
 
 
-async def test_a_child_that_lived_long_starts_over_quickly(
+async def test_a_child_that_ran_long_is_restarted_quickly(
     tmp_path: Path, delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "_STEADY_S", 0.0)
@@ -110,7 +110,7 @@ async def test_a_child_that_lived_long_starts_over_quickly(
     assert delays[:3] == [0.2, 0.2, 0.2]
 
 
-async def test_a_program_that_is_not_there_is_tried_again(delays: list[float]) -> None:
+async def test_a_missing_program_is_tried_again(delays: list[float]) -> None:
     subject = Supervisor([Program("missing", ["/nonexistent/program"])])
     async with running(subject):
         await until(lambda: len(delays) >= 2)
@@ -129,7 +129,7 @@ async def test_a_configuration_error_stops_everything(tmp_path: Path) -> None:
 WORKED = "from saveany.supervisor import report_working; report_working()\n"
 
 
-async def test_a_child_that_has_worked_never_ends_the_others(tmp_path: Path, delays: list[float]) -> None:
+async def test_a_child_that_has_worked_never_stops_the_others(tmp_path: Path, delays: list[float]) -> None:
     wrong = Program("wrong", [sys.executable, "-c", WORKED + "raise SystemExit(2)"])
     async with running(Supervisor([child("good", tmp_path), wrong])) as task:
         await until(lambda: len(delays) >= 2 and bool(pids(tmp_path / "good")))
@@ -137,7 +137,7 @@ async def test_a_child_that_has_worked_never_ends_the_others(tmp_path: Path, del
         assert len(pids(tmp_path / "good")) == 1
 
 
-async def test_a_child_that_worked_in_an_earlier_run_does_not_either(
+async def test_a_child_that_worked_in_an_earlier_run_never_stops_the_others(
     tmp_path: Path, delays: list[float]
 ) -> None:
     """It was killed, and what it finds when it comes back looks like a wrong configuration."""
@@ -159,7 +159,7 @@ async def test_stop_drains_all_and_returns_0(tmp_path: Path) -> None:
     assert sorted((tmp_path / "stopped").read_text().split()) == names
 
 
-async def test_sigterm_goes_out_in_the_given_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sigterm_is_sent_in_the_given_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["c", "a", "b"]
     sent: list[int] = []
     send = supervisor._signal
@@ -177,7 +177,7 @@ async def test_sigterm_goes_out_in_the_given_order(tmp_path: Path, monkeypatch: 
     assert sent == [pids(tmp_path / name)[0] for name in names]
 
 
-async def test_who_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
+async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     subject = Supervisor([child("stubborn", tmp_path, STUBBORN)], drain_s=0.3)
     async with running(subject) as task:
         await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
@@ -186,7 +186,7 @@ async def test_who_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     assert gone(pids(tmp_path / "stubborn")[0])
 
 
-async def test_a_child_that_is_born_while_stopping_is_stopped_too(
+async def test_a_child_started_during_the_stop_is_stopped_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawn = supervisor._spawn
@@ -206,7 +206,7 @@ async def test_a_child_that_is_born_while_stopping_is_stopped_too(
     assert [gone(pid) for pid in born] == [True]
 
 
-async def test_what_a_dead_child_started_is_killed_too(tmp_path: Path) -> None:
+async def test_processes_started_by_a_dead_child_are_killed(tmp_path: Path) -> None:
     grandchild = (
         "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
     )
@@ -219,7 +219,7 @@ async def test_what_a_dead_child_started_is_killed_too(tmp_path: Path) -> None:
         await until(lambda: gone(orphan))
 
 
-async def test_on_exit_is_told_before_the_next_start(tmp_path: Path) -> None:
+async def test_on_exit_is_called_before_the_restart(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
 
     async def on_exit(name: str, pid: int) -> None:
@@ -235,7 +235,7 @@ async def test_on_exit_is_told_before_the_next_start(tmp_path: Path) -> None:
         assert told == [("worker", first, 1)]
 
 
-async def test_output_goes_to_the_log_file_and_the_environment_is_added_to(tmp_path: Path) -> None:
+async def test_output_goes_to_the_log_file_and_the_environment_is_extended(tmp_path: Path) -> None:
     log_file = tmp_path / "log"
     log_file.write_text("before\n")
     program = (
@@ -275,7 +275,7 @@ class TestAsAProcess:
         )
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-    async def test_one_signal_drains(self, signum: signal.Signals, tmp_path: Path) -> None:
+    async def test_the_first_signal_drains(self, signum: signal.Signals, tmp_path: Path) -> None:
         process = self.start([child("worker", tmp_path)])
         await until(lambda: len(pids(tmp_path / "worker")) == 1)
         process.send_signal(signum)
@@ -293,7 +293,7 @@ class TestAsAProcess:
         assert gone(pids(tmp_path / "stubborn")[0])
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-    async def test_children_die_with_a_killed_supervisor(self, tmp_path: Path) -> None:
+    async def test_children_of_a_killed_supervisor_are_killed(self, tmp_path: Path) -> None:
         process = self.start([child("stubborn", tmp_path, STUBBORN)])
         await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
         process.kill()

@@ -40,7 +40,7 @@ async def download(accounts: Accounts, link: Any) -> None:
 
 @pytest.mark.parametrize(("dc", "link"), [(2, FILE), (4, ELSEWHERE)])
 @pytest.mark.parametrize("silent", [True, False])
-async def test_a_dead_media_address_is_passed_over(
+async def test_a_dead_media_address_is_skipped(
     sandbox: Sandbox, start: Start, dc: int, link: Any, silent: bool
 ) -> None:
     async with bad_server(drops=False) as bad:
@@ -81,7 +81,7 @@ async def test_sandbox_command_has_more_addresses(
         await process.wait()
 
 
-async def test_addresses_that_do_not_fit_are_left_alone(sandbox: Sandbox, start: Start) -> None:
+async def test_unsuitable_addresses_are_ignored(sandbox: Sandbox, start: Start) -> None:
     async with bad_server(drops=False) as bad:
         for flag in ("tcpo_only", "cdn"):
             sandbox.advertise(2, "127.0.0.1", bad.port, **{flag: True})
@@ -98,7 +98,7 @@ async def test_an_address_with_ipv6_is_used(sandbox: Sandbox, start: Start) -> N
     assert (session.server_address, session.port) == address
 
 
-async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start) -> None:
+async def test_an_address_that_falls_silent_is_abandoned(sandbox: Sandbox, start: Start) -> None:
     """One at which connections can be made, but no part comes."""
     address, main = await sandbox.listen(2, media_only=True), sandbox.addresses[2]
     accounts = await start(bot=True, limits=replace(LIMITS, part_seconds=1.0))
@@ -111,7 +111,7 @@ async def test_address_that_falls_silent_is_left(sandbox: Sandbox, start: Start)
     assert accounts.client("bot").data_centers.address_book.ordered([address, main]) == [main, address]
 
 
-async def test_main_address_that_dies_is_replaced_also_at_the_next_start(
+async def test_a_dead_main_address_is_replaced_also_at_the_next_start(
     sandbox: Sandbox, start: Start, tmp_path: Path, redis: Redis
 ) -> None:
     await sandbox.listen(2)
@@ -124,7 +124,9 @@ async def test_main_address_that_dies_is_replaced_also_at_the_next_start(
     await download(second, FILE)
 
 
-async def test_login_at_an_ipv6_address_stays_there(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+async def test_a_login_at_an_ipv6_address_keeps_the_address(
+    sandbox: Sandbox, start: Start, tmp_path: Path
+) -> None:
     """Telethon would go to an address of its own, of the real Telegram."""
     host, port = await sandbox.listen(2, "::1")
     given = Login.from_string(sandbox.user_session)
@@ -165,7 +167,9 @@ def option(port: int, **flags: Any) -> Any:
         (Purpose.CDN, False, [6]),
     ],
 )
-def test_order_of_addresses(purpose: Purpose, proxied: bool, ports: list[int]) -> None:
+def test_addresses_are_tried_in_order_of_preference(
+    purpose: Purpose, proxied: bool, ports: list[int]
+) -> None:
     options = [
         option(2, static=True, ipv6=True),
         option(3, static=True),
@@ -188,7 +192,7 @@ ADDRESSES: list[Address] = [("host", port) for port in range(4)]
         st.tuples(st.sampled_from(["mark_working", "mark_failed"]), st.sampled_from(ADDRESSES)), max_size=12
     )
 )
-def test_what_failed_is_tried_last_for_a_while(history: list[tuple[str, Address]]) -> None:
+def test_failed_addresses_are_tried_last_for_a_while(history: list[tuple[str, Address]]) -> None:
     now = 1.0
     book, failed = AddressBook(lambda: now), dict[Address, float]()
     for what, address in history:
@@ -201,7 +205,7 @@ def test_what_failed_is_tried_last_for_a_while(history: list[tuple[str, Address]
     assert book.ordered(ADDRESSES) == ADDRESSES
 
 
-def test_what_fails_for_days_is_still_tried() -> None:
+def test_addresses_that_failed_for_days_are_still_tried() -> None:
     book = AddressBook(lambda: 1.0)
     for _ in range(5000):
         book.mark_failed(ADDRESSES[0])

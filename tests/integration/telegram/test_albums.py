@@ -131,7 +131,7 @@ async def desk(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat) ->
     return desk
 
 
-async def test_an_album_stays_one(desk: Desk) -> None:
+async def test_an_album_is_sent_as_one_album(desk: Desk) -> None:
     task_id = await desk.post()
     await desk.run()
     assert desk.shown == ALL
@@ -141,7 +141,7 @@ async def test_an_album_stays_one(desk: Desk) -> None:
     assert all(item.sha256 for item in items)
 
 
-async def test_nothing_is_shown_before_all_is_there(desk: Desk) -> None:
+async def test_nothing_is_visible_before_all_files_are_uploaded(desk: Desk) -> None:
     task_id = await desk.post()
     gate = Gate()
 
@@ -192,7 +192,7 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gat
     return gate
 
 
-async def test_a_worker_that_dies_or_freezes(desk: Desk, gate: Gate) -> None:
+async def test_a_dead_or_frozen_worker_sends_nothing_twice(desk: Desk, gate: Gate) -> None:
     """At every step: who takes over sends what was not sent; who wakes up then changes nothing."""
     task_id = await desk.post()
     frozen = asyncio.create_task((await desk.job()).run())
@@ -208,7 +208,7 @@ async def test_a_worker_that_dies_or_freezes(desk: Desk, gate: Gate) -> None:
     assert (await desk.task(task_id)).epoch == 2
 
 
-async def test_what_was_sent_is_not_fetched_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sent_files_are_not_downloaded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-sent"])
     task_id = await desk.post()
@@ -224,7 +224,7 @@ async def test_what_was_sent_is_not_fetched_again(desk: Desk, monkeypatch: pytes
         await dead
 
 
-async def test_a_cancel_at_every_step(desk: Desk, gate: Gate) -> None:
+async def test_a_cancel_at_any_step_removes_everything(desk: Desk, gate: Gate) -> None:
     """Nothing stays, and a retry sends it all."""
     task_id = await desk.post()
     job = await desk.job()
@@ -244,7 +244,7 @@ async def test_a_cancel_at_every_step(desk: Desk, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("broken", FILES)
-async def test_one_that_cannot_be_had(desk: Desk, broken: str) -> None:
+async def test_an_album_is_sent_without_a_missing_file(desk: Desk, broken: str) -> None:
     """The others go without it; a retry sends it by itself, with its caption."""
 
     async def step(name: str, offset: int) -> None:
@@ -265,7 +265,9 @@ async def test_one_that_cannot_be_had(desk: Desk, broken: str) -> None:
     assert (await desk.task(task_id)).status is Status.COMPLETED
 
 
-async def test_one_that_comes_late_after_a_crash(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_missing_after_a_crash_is_sent_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two of three were sent when the worker died; all three are there now."""
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-sent"])
@@ -288,7 +290,7 @@ async def test_one_that_comes_late_after_a_crash(desk: Desk, monkeypatch: pytest
     assert (await desk.task(task_id)).status is Status.COMPLETED
 
 
-async def test_parts_that_telegram_has_lost_are_brought_again(
+async def test_parts_lost_by_telegram_are_uploaded_again(
     desk: Desk, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
@@ -302,7 +304,7 @@ async def test_parts_that_telegram_has_lost_are_brought_again(
     assert desk.shown == ALL
 
 
-async def test_a_long_wait_for_the_message(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_long_flood_wait_gives_the_slot_away(desk: Desk, sandbox: Sandbox) -> None:
     """The task gives its slot to others meanwhile; nothing is fetched again when its time has come."""
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMultiMedia")
     task_id = await desk.post()
@@ -340,7 +342,7 @@ async def test_passing_faults_are_overcome(
     assert desk.shown == ALL
 
 
-async def test_an_album_that_telegram_refuses_is_sent_one_by_one(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_refused_album_is_sent_file_by_file(desk: Desk, sandbox: Sandbox) -> None:
     sandbox.faults.add("error=400:MEDIA_GROUPED_INVALID,method=messages.sendMultiMedia")
     task_id = await desk.post()
     await desk.run()
@@ -350,7 +352,7 @@ async def test_an_album_that_telegram_refuses_is_sent_one_by_one(desk: Desk, san
     assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in desk.sent]
 
 
-async def test_a_chat_that_takes_nothing(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_chat_that_refuses_every_file_is_reported_per_file(desk: Desk, sandbox: Sandbox) -> None:
     """What is wrong is said, once for each file, and nothing is said to be saved."""
     for method in ("sendMultiMedia", "sendMedia"):
         sandbox.faults.add(f"error=403:CHAT_WRITE_FORBIDDEN,method=messages.{method}")
@@ -361,7 +363,7 @@ async def test_a_chat_that_takes_nothing(desk: Desk, sandbox: Sandbox) -> None:
     assert ["may not write" in item.error for item in items] == [True] * 3
 
 
-async def test_a_file_that_is_split_stays_apart(desk: Desk) -> None:
+async def test_a_split_file_is_an_album_of_its_own(desk: Desk) -> None:
     await desk.worker(split_size_mb=1)
     desk.source.files["b.bin"] = FILES["b.bin"] * 2
     task_id = await desk.post()
@@ -373,7 +375,7 @@ async def test_a_file_that_is_split_stays_apart(desk: Desk) -> None:
     assert len({message.album for message in desk.sent}) == 2
 
 
-async def test_films_are_shown_as_such_but_not_among_files(desk: Desk, tmp_path: Path) -> None:
+async def test_videos_are_sent_as_videos_unless_mixed_with_files(desk: Desk, tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4")
 
     def films() -> list[bool]:
@@ -394,14 +396,14 @@ async def test_films_are_shown_as_such_but_not_among_files(desk: Desk, tmp_path:
     assert len({message.album for message in desk.sent}) == 2
 
 
-async def test_long_captions_are_cut(desk: Desk) -> None:
+async def test_long_captions_are_truncated(desk: Desk) -> None:
     desk.source.captions = {"a.bin": "x" + "😀" * 1024, "b.bin": "é" * 2000}  # type: ignore[attr-defined]
     await desk.post()
     await desk.run()
     assert [message.text for message in desk.sent] == ["x" + "😀" * 511, "é" * 1024, ""]
 
 
-async def test_other_storages_save_each_by_itself(desk: Desk) -> None:
+async def test_other_storages_save_the_files_separately(desk: Desk) -> None:
     task_id = await desk.accept(path="in")
     await desk.run()
     assert {path: data for path, data in desk.files().items() if path.endswith(".bin")} == {
@@ -410,7 +412,7 @@ async def test_other_storages_save_each_by_itself(desk: Desk) -> None:
     assert (await desk.task(task_id)).status is Status.COMPLETED
 
 
-async def test_members_of_another_album_that_was_sent_are_left_out(desk: Desk) -> None:
+async def test_files_already_sent_in_another_album_are_left_out(desk: Desk) -> None:
     """Telegram refuses an album of which it has taken one before."""
     storage = desk.others["chat"].storage
     members = []

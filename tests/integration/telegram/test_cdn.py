@@ -45,7 +45,7 @@ def from_home(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize("file", [BIG, SMALL, ELSEWHERE, PHOTO])
-async def test_file_comes_from_the_cdn(sandbox: Sandbox, cdn: Cdn, start: Start, file: int) -> None:
+async def test_a_file_is_read_from_the_cdn(sandbox: Sandbox, cdn: Cdn, start: Start, file: int) -> None:
     accounts = await start(bot=True)
     await download(accounts, file)
     assert from_cdn(sandbox) == sandbox.world.files[file].content.size
@@ -54,7 +54,9 @@ async def test_file_comes_from_the_cdn(sandbox: Sandbox, cdn: Cdn, start: Start,
     assert trusted not in rsa._server_keys  # the CDN's key opens no other connection
 
 
-async def test_files_that_are_not_there_cost_nothing_more(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_files_outside_of_the_cdn_need_no_extra_requests(
+    sandbox: Sandbox, cdn: Cdn, start: Start
+) -> None:
     cdn.files.clear()
     await download(await start(bot=True), BIG)
     assert sandbox.counters.requests(method="upload.getFile", file=BIG) == 64
@@ -65,7 +67,9 @@ async def test_files_that_are_not_there_cost_nothing_more(sandbox: Sandbox, cdn:
     ("offset", "length"),
     [(0, 1), (1000, 70_000), (MIB - 1, 2), (5 * MIB + 130_000, 3 * MIB), (64 * MIB - 10, 10)],
 )
-async def test_ranges(sandbox: Sandbox, cdn: Cdn, start: Start, offset: int, length: int) -> None:
+async def test_ranges_are_read_from_the_cdn(
+    sandbox: Sandbox, cdn: Cdn, start: Start, offset: int, length: int
+) -> None:
     accounts = await start(bot=True)
     media = await media_of(accounts, BIG)
     async with aclosing(accounts.read(media, offset, length)) as pieces:
@@ -74,16 +78,14 @@ async def test_ranges(sandbox: Sandbox, cdn: Cdn, start: Start, offset: int, len
     assert from_home(sandbox) == 0
 
 
-async def test_file_that_the_cdn_has_dropped_is_uploaded_again(
-    sandbox: Sandbox, cdn: Cdn, start: Start
-) -> None:
+async def test_a_file_dropped_by_the_cdn_is_requested_again(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     cdn.forget([SMALL])
     await download(await start(bot=True), SMALL)
     assert sandbox.counters.requests(method="upload.reuploadCdnFile") >= 1
     assert from_home(sandbox) == 0
 
 
-async def test_expired_token_is_renewed(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_an_expired_token_is_renewed(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     accounts = await start(bot=True)
     media = await media_of(accounts, BIG)
     async with aclosing(accounts.read(media, 0, 64 * MIB)) as pieces:
@@ -96,7 +98,9 @@ async def test_expired_token_is_renewed(sandbox: Sandbox, cdn: Cdn, start: Start
 
 @pytest.mark.parametrize("fault", ["tamper", "short=16", "drop", "error=500:NO", "flood_wait=1", "corrupt"])
 @pytest.mark.parametrize("count", [2, 1000])
-async def test_failing_cdn(sandbox: Sandbox, cdn: Cdn, start: Start, fault: str, count: int) -> None:
+async def test_if_the_cdn_fails_telegram_sends_the_file(
+    sandbox: Sandbox, cdn: Cdn, start: Start, fault: str, count: int
+) -> None:
     """A passing failure is overcome; if it stays, Telegram itself sends the file."""
     accounts = await start(bot=True)
     made = sandbox.faults.add(f"{fault},method=upload.getCdnFile,count={count}")
@@ -106,7 +110,9 @@ async def test_failing_cdn(sandbox: Sandbox, cdn: Cdn, start: Start, fault: str,
 
 
 @pytest.mark.parametrize("method", ["upload.getCdnFile", "upload.getCdnFileHashes"])
-async def test_waits_are_kept(sandbox: Sandbox, cdn: Cdn, start: Start, method: str) -> None:
+async def test_flood_waits_of_the_cdn_are_respected(
+    sandbox: Sandbox, cdn: Cdn, start: Start, method: str
+) -> None:
     accounts = await start(bot=True)
     media, waits, sink = await media_of(accounts, BIG), list[float](), Sink(64 * MIB)
     made = sandbox.faults.add(f"flood_wait=2,method={method},count=1")
@@ -115,13 +121,13 @@ async def test_waits_are_kept(sandbox: Sandbox, cdn: Cdn, start: Start, method: 
     assert [round(wait) for wait in waits] == [2]
 
 
-async def test_cdn_that_cannot_be_reached(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_an_unreachable_cdn_is_bypassed(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     await sandbox.centers[CDN_DC].unplug()
     await download(await start(bot=True), SMALL)
     assert from_home(sandbox) == sandbox.world.files[SMALL].content.size
 
 
-async def test_one_address_of_the_cdn_is_dead(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_a_dead_address_of_the_cdn_is_skipped(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     await sandbox.centers[CDN_DC].unplug()
     async with bad_server(drops=True) as bad:
         sandbox.advertise(CDN_DC, "127.0.0.1", bad.port, cdn=True)
@@ -130,14 +136,16 @@ async def test_one_address_of_the_cdn_is_dead(sandbox: Sandbox, cdn: Cdn, start:
     assert from_home(sandbox) == 0
 
 
-async def test_somebody_with_another_key_is_no_cdn(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_a_server_with_another_key_is_not_accepted_as_cdn(
+    sandbox: Sandbox, cdn: Cdn, start: Start
+) -> None:
     impostor: Any = generate_private_key(public_exponent=65537, key_size=2048)
     sandbox.centers[CDN_DC].rsa = impostor
     await download(await start(bot=True), SMALL)
     assert from_cdn(sandbox) == 0
 
 
-async def test_dead_key_of_the_cdn_is_made_anew(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
+async def test_a_revoked_cdn_key_is_replaced(sandbox: Sandbox, cdn: Cdn, start: Start) -> None:
     accounts = await start(bot=True)
     await download(accounts, SMALL)
     cdn_keys = [key for key in sandbox._shared.key_store._keys.values() if key.dc == CDN_DC]

@@ -67,7 +67,7 @@ def right(file: StoredFile, sink: Sink) -> bool:
         "drop,every=3,count=3",
     ],
 )
-async def test_passing_faults_are_overcome(
+async def test_temporary_faults_are_overcome(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
@@ -76,7 +76,7 @@ async def test_passing_faults_are_overcome(
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "silent"])
-async def test_a_part_that_never_comes_is_asked_for_again(
+async def test_a_missing_part_is_requested_again(
     sandbox: Sandbox, start: Start, file: StoredFile, fault: str
 ) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, part_seconds=1.0))
@@ -94,7 +94,7 @@ async def test_a_part_that_never_comes_is_asked_for_again(
         ("drop", "connection to Telegram was lost"),
     ],
 )
-async def test_lasting_faults_end_as_retryable(
+async def test_lasting_faults_are_retryable_errors(
     sandbox: Sandbox, accounts: Accounts, media: Media, fault: str, reason: str
 ) -> None:
     sandbox.faults.add(f"{fault},file={FILE}")
@@ -104,7 +104,7 @@ async def test_lasting_faults_end_as_retryable(
     assert len(connections) <= 16  # no storm of reconnects
 
 
-async def test_references_that_never_work_end_as_retryable(
+async def test_references_that_never_work_are_retryable_errors(
     sandbox: Sandbox, accounts: Accounts, media: Media
 ) -> None:
     sandbox.faults.add(f"error=400:FILE_REFERENCE_EXPIRED,{GET}")
@@ -122,7 +122,7 @@ async def test_an_expired_reference_is_renewed_once_for_all_parts(
     assert sandbox.counters.requests(method="channels.getMessages") == before + 1
 
 
-async def test_a_message_deleted_meanwhile_is_permanent(
+async def test_a_message_deleted_during_the_download_is_a_permanent_error(
     sandbox: Sandbox, accounts: Accounts, media: Media
 ) -> None:
     sandbox.faults.add(f"delete,file={FILE},after=2000000,count=1")
@@ -130,7 +130,7 @@ async def test_a_message_deleted_meanwhile_is_permanent(
         await fetch(accounts, media)
 
 
-async def test_a_message_edited_meanwhile_is_permanent(
+async def test_a_message_edited_during_the_download_is_a_permanent_error(
     sandbox: Sandbox, accounts: Accounts, media: Media
 ) -> None:
     sandbox.faults.add(f"edit=1002,file={FILE},after=2000000,count=1")
@@ -138,7 +138,7 @@ async def test_a_message_edited_meanwhile_is_permanent(
         await fetch(accounts, media)
 
 
-async def test_short_floods_are_slept_and_told(
+async def test_short_flood_waits_are_waited_and_reported(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"flood_wait=2,file={FILE},count=1")
@@ -151,7 +151,7 @@ async def test_short_floods_are_slept_and_told(
     assert told == [pytest.approx(2, abs=0.2)]
 
 
-async def test_long_floods_are_handed_on(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+async def test_long_flood_waits_are_raised(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
     sandbox.faults.add(f"flood_wait=500,file={FILE},count=1")
     for _ in range(2):  # the clock is the account's: the next download does not even ask
         with pytest.raises(Retryable) as caught:
@@ -161,7 +161,7 @@ async def test_long_floods_are_handed_on(sandbox: Sandbox, accounts: Accounts, m
 
 
 @pytest.mark.parametrize("after", [0, 3 * PART])
-async def test_another_account_goes_on_while_one_must_wait(
+async def test_another_account_continues_during_a_flood_wait(
     sandbox: Sandbox, start: Start, file: StoredFile, after: int
 ) -> None:
     accounts = await start(bot=True, user=True)
@@ -174,7 +174,7 @@ async def test_another_account_goes_on_while_one_must_wait(
     assert right(file, sink)
 
 
-async def test_a_file_that_moved_is_followed(
+async def test_a_file_moved_to_another_data_center_is_followed(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     file.dc = 4
@@ -196,7 +196,7 @@ async def test_the_key_of_another_data_center_is_kept(
     assert (tmp_path / "sessions" / "bot.dc4.key").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_dead_key_of_another_data_center_is_replaced(
+async def test_a_revoked_key_of_another_data_center_is_replaced(
     sandbox: Sandbox, accounts: Accounts, file: StoredFile
 ) -> None:
     file.dc = 4
@@ -208,7 +208,7 @@ async def test_a_dead_key_of_another_data_center_is_replaced(
     assert accounts.ready == ["me"]
 
 
-async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
+async def test_a_revoked_login_needs_a_new_login(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
     accounts = await start(user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     sandbox.faults.add(f"revoke=SESSION_REVOKED,{GET},count=1")
@@ -218,7 +218,7 @@ async def test_a_login_that_dies_needs_a_login(sandbox: Sandbox, start: Start, f
     assert "ended from another device" in accounts.problems["me"]
 
 
-async def test_several_downloads_find_the_login_dead_at_once(sandbox: Sandbox, start: Start) -> None:
+async def test_several_downloads_may_find_the_login_revoked_at_once(sandbox: Sandbox, start: Start) -> None:
     """Each of them hangs up at all data centers."""
     accounts = await start(user=True)
     here, elsewhere = [(await accounts.resolve(parse(f"https://t.me/channel/{n}")))[0] for n in (126, 135)]
@@ -230,7 +230,9 @@ async def test_several_downloads_find_the_login_dead_at_once(sandbox: Sandbox, s
         assert isinstance(error, NeedsLogin | Retryable), error
 
 
-async def test_connections_stay_warm_then_close(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+async def test_idle_connections_are_kept_for_a_while_then_closed(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
     for _ in range(3):
         await fetch(accounts, media)
     assert len(sandbox.counters.by("connection", method="upload.getFile")) == 2
@@ -238,9 +240,7 @@ async def test_connections_stay_warm_then_close(sandbox: Sandbox, accounts: Acco
     await fetch(accounts, media)
 
 
-async def test_a_slow_writer_holds_the_download_back(
-    sandbox: Sandbox, accounts: Accounts, media: Media
-) -> None:
+async def test_a_slow_writer_slows_the_download(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
     gate = asyncio.Event()
     waiting = 0
 
@@ -258,7 +258,7 @@ async def test_a_slow_writer_holds_the_download_back(
     await task
 
 
-async def test_an_ordered_writer_is_never_stuck(
+async def test_an_ordered_writer_never_deadlocks(
     accounts: Accounts, media: Media, file: StoredFile, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(f"drop,every=4,count=2,file={FILE}")
@@ -285,7 +285,7 @@ async def test_resuming_fetches_only_the_rest(
     assert bytes(sink.data[4 * PART :]) == file.content.read(4 * PART, SIZE)
 
 
-async def test_the_error_of_the_writer_comes_out_as_it_is(accounts: Accounts, media: Media) -> None:
+async def test_an_error_of_the_writer_is_raised_unchanged(accounts: Accounts, media: Media) -> None:
     async def write(offset: int, data: bytes | memoryview) -> None:
         raise NoSpace("the disk is full")
 
@@ -308,7 +308,7 @@ async def test_a_cancel_takes_less_than_a_second(
     assert time.monotonic() - began < 1
 
 
-async def test_after_a_cancel_the_same_connections_go_on(
+async def test_connections_are_reused_after_a_cancel(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     slow = sandbox.faults.add(f"delay=0.5,file={FILE}")
@@ -327,7 +327,7 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
     assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8
 
 
-async def test_a_download_goes_on_with_another_account(
+async def test_a_download_continues_with_another_account(
     sandbox: Sandbox, start: Start, file: StoredFile
 ) -> None:
     """The bot is thrown out in the middle; its reference expires, and the user reads the message again."""
@@ -340,7 +340,7 @@ async def test_a_download_goes_on_with_another_account(
     assert set(sandbox.counters.by("account", method="upload.getFile")) == {7000000001, 123456789}
 
 
-async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
+async def test_an_ordered_writer_does_not_deadlock_when_the_file_moves(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     turn = asyncio.Condition()
@@ -359,7 +359,9 @@ async def test_an_ordered_writer_is_not_stuck_when_the_file_moves(
     assert sandbox.counters.requests(method="auth.importAuthorization") == 1
 
 
-async def test_a_small_file_does_not_wait_for_the_queue_of_a_big_one(sandbox: Sandbox, start: Start) -> None:
+async def test_a_small_file_does_not_wait_for_the_queue_of_a_large_one(
+    sandbox: Sandbox, start: Start
+) -> None:
     """What was asked for already comes first, but not more."""
     world, most = sandbox.world, 2 * 2
     chat = world.add_chat(Chat(id=1600000009, title="both", username="both"))

@@ -28,7 +28,7 @@ def classes(*modules: ModuleType) -> list[type[BaseException]]:
     return sorted(found - {tg.RPCError}, key=lambda cls: cls.__name__)
 
 
-def test_every_class_is_mapped() -> None:
+def test_every_error_class_is_mapped() -> None:
     every = classes(rpcerrorlist, common, rpcbaseerrors)
     assert len(every) > 500
     assert [cls.__name__ for cls in every if kind_of(cls) is None] == []
@@ -56,7 +56,7 @@ def server_says(code: int, text: str) -> Exception:
         (777, "SOMETHING_NEW", Retryable),
     ],
 )
-def test_what_to_do(code: int, text: str, expected: type[TaskError]) -> None:
+def test_each_error_is_mapped_to_its_handling(code: int, text: str, expected: type[TaskError]) -> None:
     error = translate(server_says(code, text), "me")
     assert isinstance(error, expected)
     assert "me" in error.message
@@ -67,20 +67,20 @@ def test_what_to_do(code: int, text: str, expected: type[TaskError]) -> None:
     ("text", "seconds"),
     [("FLOOD_WAIT_33", 33), ("FLOOD_PREMIUM_WAIT_5", 5), ("FLOOD_WAIT_0", 1), ("TAKEOUT_INIT_DELAY_9", 9)],
 )
-def test_floods_say_how_long(text: str, seconds: int) -> None:
+def test_flood_errors_have_their_delay(text: str, seconds: int) -> None:
     error = translate(server_says(420, text))
     assert isinstance(error, Retryable)
     assert error.after == seconds
 
 
-def test_a_key_the_server_does_not_know_needs_a_login() -> None:
+def test_an_unknown_key_needs_a_login() -> None:
     error = translate(tg.InvalidBufferError((-404).to_bytes(4, "little", signed=True)), "bot", is_bot=True)
     assert isinstance(error, NeedsLogin)
     assert "saveany login --bot" in error.message
     assert isinstance(translate(tg.InvalidBufferError(b"")), Retryable)
 
 
-def test_frequent_errors_are_told_in_words() -> None:
+def test_frequent_errors_have_readable_texts() -> None:
     assert (
         str(describe(server_says(400, "USERNAME_NOT_OCCUPIED"))) == "nobody has this username; check the link"
     )
@@ -89,7 +89,7 @@ def test_frequent_errors_are_told_in_words() -> None:
     assert str(describe(TimeoutError())) == "Telegram did not reply in time"
 
 
-def test_the_edge_lets_ours_and_bugs_through() -> None:
+def test_our_errors_and_bugs_are_not_translated() -> None:
     for error in (Permanent("x"), asyncio.CancelledError(), ZeroDivisionError("a bug")):
         with pytest.raises(type(error)) as caught, translated("me"):
             raise error

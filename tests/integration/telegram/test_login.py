@@ -86,7 +86,7 @@ async def test_two_processes_share_one_login(sandbox: Sandbox, tmp_path: Path) -
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
 
 
-async def test_another_token_is_another_login(sandbox: Sandbox, start: Start) -> None:
+async def test_another_token_gets_another_login(sandbox: Sandbox, start: Start) -> None:
     await start(bot=True)
     accounts = await start(table(sandbox, token="123456:WRONG-token-of-another-bot-xxxxxxxxxx"))
     assert accounts.ready == []
@@ -96,7 +96,7 @@ async def test_another_token_is_another_login(sandbox: Sandbox, start: Start) ->
         await accounts.resolve(LINK)
 
 
-async def test_a_bot_whose_login_died_logs_in_again(sandbox: Sandbox, start: Start) -> None:
+async def test_a_bot_with_a_revoked_login_logs_in_again(sandbox: Sandbox, start: Start) -> None:
     first = await start(bot=True)
     await first.close()
     sandbox.faults.add("revoke,method=users.getUsers,count=1")
@@ -106,7 +106,7 @@ async def test_a_bot_whose_login_died_logs_in_again(sandbox: Sandbox, start: Sta
     await accounts.resolve(LINK)
 
 
-async def test_a_server_that_forgot_the_bots_key_gets_a_new_login(
+async def test_the_bot_logs_in_again_when_its_key_is_unknown(
     start: Start, redis: Redis, tmp_path: Path
 ) -> None:
     for _ in range(2):  # the second sandbox knows no key of the first
@@ -132,7 +132,7 @@ async def test_a_user_logs_in_by_phone(sandbox: Sandbox, start: Start, tmp_path:
     ("phone", "codes", "reason"),
     [("+49123", [], "not a phone number"), ("+9996621234", ["1", "2", "3"], "the code is wrong")],
 )
-async def test_a_phone_login_that_fails_keeps_nothing(
+async def test_a_failed_phone_login_keeps_nothing(
     sandbox: Sandbox, tmp_path: Path, phone: str, codes: list[str], reason: str
 ) -> None:
     ask, _ = answers(phone, codes)
@@ -142,7 +142,7 @@ async def test_a_phone_login_that_fails_keeps_nothing(
 
 
 @pytest.mark.parametrize("who", ["bot", "user"])
-async def test_a_login_at_the_wrong_data_center_is_led_home(
+async def test_a_login_at_the_wrong_data_center_is_migrated(
     sandbox: Sandbox, start: Start, tmp_path: Path, who: str
 ) -> None:
     host, port = sandbox.addresses[4]
@@ -176,13 +176,13 @@ async def test_the_bot_logs_in_by_command(sandbox: Sandbox, start: Start, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["", "x", "1short", "1" + "A" * 352])
-async def test_what_is_no_session_string_is_refused(sandbox: Sandbox, tmp_path: Path, text: str) -> None:
+async def test_an_invalid_session_string_is_refused(sandbox: Sandbox, tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="session string"):
         await login.login_session(table(sandbox), tmp_path, "bob", text)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "bot", "x" * 33, "ä"])
-async def test_names_that_make_no_file_are_refused(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+async def test_names_unsuitable_for_files_are_refused(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError):
         await login.login_session(table(sandbox), tmp_path, name, sandbox.user_session)
 
@@ -196,7 +196,7 @@ async def test_names_that_make_no_file_are_refused(sandbox: Sandbox, tmp_path: P
         ("406:AUTH_KEY_DUPLICATED", "two internet addresses at once"),
     ],
 )
-async def test_a_dead_user_login_names_the_command(
+async def test_a_revoked_user_login_names_the_command(
     sandbox: Sandbox, start: Start, error: str, reason: str
 ) -> None:
     sandbox.faults.add(f"error={error},method=users.getUsers")
@@ -208,7 +208,7 @@ async def test_a_dead_user_login_names_the_command(
         await accounts.resolve(LINK)
 
 
-async def test_a_login_that_dies_later_is_put_aside(sandbox: Sandbox, start: Start) -> None:
+async def test_a_login_revoked_later_is_no_longer_used(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     sandbox.faults.add("error=406:AUTH_KEY_DUPLICATED,method=channels.getMessages,account=123456789")
     sandbox.faults.add("error=400:CHANNEL_PRIVATE,method=channels.getMessages,account=7000000001")
@@ -218,7 +218,7 @@ async def test_a_login_that_dies_later_is_put_aside(sandbox: Sandbox, start: Sta
     assert "one machine" in accounts.problems["me"]
 
 
-async def test_a_user_login_stays_on_one_machine(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+async def test_a_user_login_is_bound_to_one_machine(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
     here = await start(user=True, data_dir=tmp_path / "here")
     same = await start(user=True, data_dir=tmp_path / "here")
     there = await start(user=True, data_dir=tmp_path / "there")
@@ -228,7 +228,7 @@ async def test_a_user_login_stays_on_one_machine(sandbox: Sandbox, start: Start,
         await there.resolve(LINK)
 
 
-async def test_a_damaged_session_file_is_a_problem_not_a_crash(
+async def test_a_damaged_session_file_is_reported_as_a_problem(
     sandbox: Sandbox, start: Start, tmp_path: Path
 ) -> None:
     folder = SessionFolder(tmp_path)
@@ -239,14 +239,14 @@ async def test_a_damaged_session_file_is_a_problem_not_a_crash(
     assert folder.load("carol") is None
 
 
-async def test_a_bad_session_string_is_a_problem_not_a_crash(sandbox: Sandbox, start: Start) -> None:
+async def test_an_invalid_session_string_is_reported_as_a_problem(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(table(sandbox, bot=True, accounts=[{"name": "me", "session": "1nonsense"}]))
     assert accounts.ready == ["bot"]
     assert "session string" in accounts.problems["me"]
     assert "nonsense" not in accounts.problems["me"]
 
 
-async def test_without_an_application_id_nothing_is_asked(start: Start) -> None:
+async def test_without_an_application_id_no_login_is_started(start: Start) -> None:
     accounts = await start(TelegramConfig.model_validate({"token": "1:abc"}))
     assert accounts.ready == []
     assert "https://my.telegram.org" in accounts.problems["bot"]
@@ -260,7 +260,7 @@ async def test_without_cryptg_the_start_fails(
         await start(bot=True)
 
 
-async def test_a_bot_whose_login_dies_later_comes_back_by_itself(
+async def test_a_bot_whose_login_is_revoked_later_logs_in_again(
     sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.05)
@@ -276,7 +276,7 @@ async def test_a_bot_whose_login_dies_later_comes_back_by_itself(
     await fetch(accounts, await accounts.find(media.source()))
 
 
-async def test_another_account_takes_over_from_a_dead_one(sandbox: Sandbox, start: Start) -> None:
+async def test_another_account_replaces_a_revoked_one(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(LINK)
     assert media.account == "bot"
@@ -289,7 +289,7 @@ async def test_another_account_takes_over_from_a_dead_one(sandbox: Sandbox, star
     await fetch(accounts, again)
 
 
-async def test_a_lease_taken_by_another_machine_is_noticed_and_comes_back(
+async def test_a_lease_taken_by_another_machine_is_noticed_and_regained(
     sandbox: Sandbox, start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.05)

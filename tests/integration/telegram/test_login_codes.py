@@ -42,7 +42,7 @@ def account(sandbox: Sandbox) -> Iterator[SandboxAccount]:
 
 
 @pytest.mark.parametrize("how", SENT)
-async def test_it_is_told_where_the_code_is(
+async def test_the_user_learns_where_the_code_was_sent(
     sandbox: Sandbox, start: Start, tmp_path: Path, account: SandboxAccount, how: str
 ) -> None:
     account.code_by = how
@@ -76,7 +76,7 @@ async def test_an_account_that_gets_no_code_is_told_to_use_a_qr_code(
 @pytest.mark.parametrize(
     "refusal", ["400:PASSKEY_REQUIRED", "406:UPDATE_APP_TO_LOGIN", "406:SEND_CODE_UNAVAILABLE"]
 )
-async def test_what_telegram_refuses_by_phone_may_work_by_qr_code(
+async def test_a_qr_code_is_suggested_when_telegram_refuses_the_phone_login(
     sandbox: Sandbox, tmp_path: Path, refusal: str, method: str
 ) -> None:
     sandbox.faults.add(f"error={refusal},method={method}")
@@ -93,7 +93,7 @@ async def test_what_telegram_refuses_by_phone_may_work_by_qr_code(
         ("420:FLOOD_WAIT_33", "wait 33 s"),
     ],
 )
-async def test_a_qr_code_is_not_advised_where_it_cannot_help(
+async def test_a_qr_code_is_not_suggested_when_it_cannot_help(
     sandbox: Sandbox, tmp_path: Path, refusal: str, reason: str
 ) -> None:
     sandbox.faults.add(f"error={refusal},method=auth.sendCode")
@@ -114,7 +114,7 @@ async def test_a_wrong_number_is_asked_for_again(sandbox: Sandbox, tmp_path: Pat
     assert asked == [Question.PHONE, Question.PHONE_AGAIN, Question.PHONE_AGAIN, Question.CODE]
 
 
-async def test_three_wrong_numbers_end_it(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_three_wrong_numbers_end_the_login(sandbox: Sandbox, tmp_path: Path) -> None:
     asked: list[Question] = []
 
     async def ask(question: Question) -> str:

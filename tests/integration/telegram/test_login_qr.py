@@ -115,7 +115,7 @@ async def test_a_password_is_asked_for_after_the_scan(
 
 
 @pytest.mark.parametrize("password", ["", "correct horse"])
-async def test_a_scan_at_the_wrong_data_center_is_led_home(
+async def test_a_scan_at_the_wrong_data_center_is_migrated(
     sandbox: Sandbox, start: Start, tmp_path: Path, phone: Any, screen: Screen, password: str
 ) -> None:
     sandbox.world.accounts[samples.USER.id].password = password
@@ -133,7 +133,7 @@ async def test_a_scan_at_the_wrong_data_center_is_led_home(
     await fetch(accounts, media)
 
 
-async def test_nobody_scans(
+async def test_a_login_without_a_scan_times_out(
     sandbox: Sandbox, tmp_path: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login, "_SCAN_SECONDS", 0.3)
@@ -142,7 +142,7 @@ async def test_nobody_scans(
     assert SessionFolder(tmp_path).names() == []
 
 
-async def test_a_server_that_refuses_is_told_from_nobody_scanning(
+async def test_a_refusal_by_the_server_is_not_reported_as_a_missing_scan(
     sandbox: Sandbox, tmp_path: Path, screen: Screen
 ) -> None:
     sandbox.faults.add(f"flood_wait=30,method={EXPORT}")
@@ -150,7 +150,7 @@ async def test_a_server_that_refuses_is_told_from_nobody_scanning(
         await login.login_qr(table(sandbox), tmp_path, "alice", screen.show, never)
 
 
-async def test_waiting_for_a_scan_can_be_cancelled(sandbox: Sandbox, tmp_path: Path, screen: Screen) -> None:
+async def test_waiting_for_a_scan_can_be_canceled(sandbox: Sandbox, tmp_path: Path, screen: Screen) -> None:
     waiting = asyncio.create_task(login.login_qr(table(sandbox), tmp_path, "alice", screen.show, never))
     await until(lambda: bool(screen.links))
     waiting.cancel()
@@ -162,7 +162,7 @@ async def test_waiting_for_a_scan_can_be_cancelled(sandbox: Sandbox, tmp_path: P
 # Processes that run see logins come and go.
 
 
-async def test_a_login_kept_later_is_used(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+async def test_a_login_saved_later_is_used(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
     accounts, other = await start(), await start(bot=True)
     assert accounts.ready == []
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
@@ -171,7 +171,7 @@ async def test_a_login_kept_later_is_used(sandbox: Sandbox, start: Start, tmp_pa
     await fetch(accounts, media)
 
 
-async def test_a_login_in_the_place_of_a_dead_one_is_used(
+async def test_a_login_that_replaces_a_revoked_one_is_used(
     sandbox: Sandbox, start: Start, tmp_path: Path, phone: Any, screen: Screen
 ) -> None:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
@@ -187,7 +187,7 @@ async def test_a_login_in_the_place_of_a_dead_one_is_used(
     await fetch(accounts, media)
 
 
-async def test_which_user_sends_does_not_depend_on_when_they_came(
+async def test_the_sending_account_does_not_depend_on_login_order(
     sandbox: Sandbox, start: Start, tmp_path: Path
 ) -> None:
     await login.login_session(table(sandbox), tmp_path, "zoe", sandbox.user_session)
@@ -199,7 +199,7 @@ async def test_which_user_sends_does_not_depend_on_when_they_came(
     assert (await start(bot=True)).sender(user=True) == "amy"
 
 
-async def test_a_login_that_cannot_be_used_is_a_problem_once(
+async def test_an_unusable_login_is_reported_once(
     sandbox: Sandbox, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     accounts = await start(bot=True)
@@ -212,7 +212,7 @@ async def test_a_login_that_cannot_be_used_is_a_problem_once(
     assert capsys.readouterr().out.count("session_file_damaged") == 1  # logged once, not at every check
 
 
-async def test_logging_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+async def test_a_user_is_logged_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     accounts = await start(bot=True)
     [media] = await accounts.resolve(LINK)
@@ -231,14 +231,14 @@ async def test_logging_out(sandbox: Sandbox, start: Start, tmp_path: Path) -> No
         await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
 
 
-async def test_logging_out_of_a_login_that_has_ended(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_revoked_login_can_be_logged_out(sandbox: Sandbox, tmp_path: Path) -> None:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     sandbox.faults.add("revoke,method=auth.logOut,count=1")
     assert await login.logout(table(sandbox), tmp_path, "bob") == "Sandbox User"
     assert SessionFolder(tmp_path).names() == []
 
 
-async def test_a_login_that_cannot_be_ended_now_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_login_that_cannot_be_ended_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     sandbox.faults.add("flood_wait=30,method=auth.logOut")
     with pytest.raises(Retryable):
@@ -271,7 +271,7 @@ asyncio.run(main())
 """
 
 
-async def test_another_process_sees_both(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_another_process_notices_logins_and_logouts(sandbox: Sandbox, tmp_path: Path) -> None:
     text = table(sandbox).model_dump_json(exclude={"token", "app_hash"})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _PROCESS, text, str(tmp_path)), stdout=asyncio.subprocess.PIPE

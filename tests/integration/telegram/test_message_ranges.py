@@ -21,13 +21,15 @@ async def found(start: Start, link: str, which: str = "bot") -> list[Media]:
 
 
 @pytest.mark.parametrize("which", ["bot", "user"])
-async def test_all_files_in_order_whatever_else_there_is(sandbox: Sandbox, start: Start, which: str) -> None:
+async def test_all_files_are_found_in_order_among_other_messages(
+    sandbox: Sandbox, start: Start, which: str
+) -> None:
     sandbox.world.delete(sandbox.world.chats[1500000001], 133)
     media = await found(start, "https://t.me/channel/129-200", which)
     assert [each.message_id for each in media] == [129, 130, 131, 132, *range(134, 144)]
 
 
-async def test_it_is_read_a_hundred_at_a_time(sandbox: Sandbox, start: Start) -> None:
+async def test_messages_are_read_a_hundred_at_a_time(sandbox: Sandbox, start: Start) -> None:
     world = sandbox.world
     chat = world.add_chat(Chat(id=1600000001, title="many", username="many"))
     for number in range(1, 1200, 3):
@@ -64,7 +66,7 @@ async def test_a_topic_has_only_its_own_messages(start: Start) -> None:
         ("https://t.me/channel/2147480000-2147483647", []),
     ],
 )
-async def test_whatever_chat_and_end(start: Start, link: str, ids: list[int]) -> None:
+async def test_only_files_within_the_range_are_found(start: Start, link: str, ids: list[int]) -> None:
     if not ids:
         with pytest.raises(Permanent, match="None of the messages"):
             await found(start, link, "user")
@@ -72,14 +74,14 @@ async def test_whatever_chat_and_end(start: Start, link: str, ids: list[int]) ->
     assert [each.message_id for each in await found(start, link, "user")] == ids
 
 
-async def test_files_that_cannot_be_saved_are_not_in_the_way(sandbox: Sandbox, start: Start) -> None:
+async def test_files_that_cannot_be_saved_are_skipped(sandbox: Sandbox, start: Start) -> None:
     world = sandbox.world
     world.edit(world.chats[1500000001], 124, file=None, text="it was taken away")
     media = await found(start, "https://t.me/channel/123-125")
     assert [each.message_id for each in media] == [123, 125]
 
 
-async def test_short_flood_waits_in_between_are_slept(sandbox: Sandbox, start: Start) -> None:
+async def test_short_flood_waits_are_waited(sandbox: Sandbox, start: Start) -> None:
     made = sandbox.faults.add("flood_wait=1,method=channels.getMessages,count=1")
     assert len(await found(start, "https://t.me/channel/123-124")) == 2
     assert made.fired
@@ -92,6 +94,6 @@ async def test_short_flood_waits_in_between_are_slept(sandbox: Sandbox, start: S
         ("https://t.me/c/1234567890/1-10", "No Telegram account can read this"),
     ],
 )
-async def test_ranges_with_nothing_in_them(start: Start, link: str, reason: str) -> None:
+async def test_empty_ranges_are_refused(start: Start, link: str, reason: str) -> None:
     with pytest.raises((Permanent, NeedsLogin), match=reason):
         await found(start, link)

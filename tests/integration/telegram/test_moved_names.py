@@ -53,7 +53,7 @@ def move(sandbox: Sandbox, old: Chat, name: str) -> Chat:
 @pytest.mark.parametrize(
     "link", ["https://t.me/moving/5", "https://t.me/Moving/4-6", "https://t.me/moving/5?comment=5"]
 )
-async def test_links_lead_to_who_has_the_name_now(
+async def test_links_lead_to_the_current_owner_of_the_username(
     sandbox: Sandbox, user: Accounts, old: Chat, link: str, name: str
 ) -> None:
     [before] = await user.resolve(parse(link))
@@ -63,22 +63,24 @@ async def test_links_lead_to_who_has_the_name_now(
     assert media.document_id == NEW_FILE
 
 
-async def test_a_name_that_nobody_has_any_more_leads_nowhere(
-    sandbox: Sandbox, user: Accounts, old: Chat
-) -> None:
+async def test_a_link_with_an_unused_username_is_refused(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
     await user.resolve(parse("https://t.me/moving/5"))
     old.username = "elsewhere"
     with pytest.raises(Permanent, match="nobody has this username"):
         await user.resolve(parse("https://t.me/moving/5"))
 
 
-async def test_who_watches_a_name_watches_who_has_it_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+async def test_a_watch_by_username_follows_its_current_owner(
+    sandbox: Sandbox, user: Accounts, old: Chat
+) -> None:
     assert (await user.history.chat_state("@moving")).id == -(10**12) - OLD
     move(sandbox, old, "elsewhere")
     assert (await user.history.chat_state("@moving")).id == -(10**12) - NEW
 
 
-async def test_files_are_sent_to_who_has_the_name_now(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+async def test_files_are_sent_to_the_current_owner_of_the_username(
+    sandbox: Sandbox, user: Accounts, old: Chat
+) -> None:
     uploads, target = Uploader(user), Target("me", "@moving")
 
     async def send(number: int) -> None:
@@ -92,7 +94,7 @@ async def test_files_are_sent_to_who_has_the_name_now(sandbox: Sandbox, user: Ac
     assert (max(old.messages), max(new.messages)) == (6, 6)
 
 
-async def test_a_file_is_found_again_in_its_own_chat(
+async def test_a_file_is_read_again_from_its_original_chat(
     sandbox: Sandbox, start: Start, user: Accounts, old: Chat
 ) -> None:
     """Also by an account that has not met the chat and knows only the name that it had."""
@@ -110,7 +112,7 @@ async def test_a_file_is_found_again_in_its_own_chat(
     assert (await bot.find(media.source())).document_id == OLD_FILE
 
 
-async def test_a_name_that_stays_is_still_asked_for_once(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+async def test_an_unchanged_username_is_resolved_once(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
     for _ in range(3):
         await user.resolve(parse("https://t.me/moving/5"))
     assert sandbox.counters.requests(method="contacts.resolveUsername") == 1

@@ -47,7 +47,7 @@ async def bad_server(*, drops: bool) -> AsyncIterator[BadServer]:
 
 
 @pytest.mark.parametrize("drops", [False, True])
-async def test_a_server_that_is_silent_or_drops_is_given_up(
+async def test_a_server_that_is_silent_or_disconnects_is_given_up(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: bool
 ) -> None:
     monkeypatch.setattr(data_centers, "CONNECT_SECONDS", 0.3)
@@ -64,12 +64,12 @@ async def test_a_server_that_is_silent_or_drops_is_given_up(
         await accounts.close()
 
 
-async def test_nobody_listens(sandbox: Sandbox, start: Start) -> None:
+async def test_a_refused_connection_is_reported(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(table(sandbox, bot=True, dc_address="127.0.0.1:9"))
     assert "cannot be reached; check the network and the proxy" in accounts.problems["bot"]
 
 
-async def test_a_lost_control_connection_is_made_anew(sandbox: Sandbox, start: Start) -> None:
+async def test_a_lost_control_connection_is_reopened(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True)
     for number in range(3):
         for connection in list(sandbox.centers[2].connections):
@@ -78,7 +78,7 @@ async def test_a_lost_control_connection_is_made_anew(sandbox: Sandbox, start: S
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_clock_that_jumps_is_found_out(
+async def test_a_clock_jump_is_detected(
     sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     accounts = await start(bot=True)
@@ -88,14 +88,14 @@ async def test_a_clock_that_jumps_is_found_out(
     await accounts.resolve(LINK)
 
 
-async def test_a_drop_in_the_middle_of_a_request_is_overcome(sandbox: Sandbox, start: Start) -> None:
+async def test_a_disconnect_during_a_request_is_overcome(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True)
     fault = sandbox.faults.add("drop,method=channels.getMessages,count=2")
     await accounts.resolve(LINK)
     assert fault.fired == 2
 
 
-async def test_a_server_that_drops_every_request_is_given_up(sandbox: Sandbox, start: Start) -> None:
+async def test_a_server_that_disconnects_at_every_request_is_given_up(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True)
     fault = sandbox.faults.add("drop,method=channels.getMessages")
     with pytest.raises(Retryable, match="connection to Telegram was lost"):
@@ -103,7 +103,7 @@ async def test_a_server_that_drops_every_request_is_given_up(sandbox: Sandbox, s
     assert fault.fired <= 3
 
 
-async def test_a_request_nobody_answers_ends(
+async def test_a_request_without_a_reply_times_out(
     sandbox: Sandbox, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "CALL_SECONDS", 0.2)
@@ -113,7 +113,7 @@ async def test_a_request_nobody_answers_ends(
         await accounts.resolve(LINK)
 
 
-async def test_a_restarted_data_center_is_found_again(tmp_path: Path) -> None:
+async def test_a_restarted_data_center_is_reconnected(tmp_path: Path) -> None:
     state = tmp_path / "state"
     async with Sandbox(state=state) as first:
         accounts = Accounts(table(first, bot=True), tmp_path)

@@ -71,14 +71,18 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("how", "make"), FORMS)
-async def test_every_form_is_saved(sandbox: Sandbox, accounts: Accounts, how: Wrapper, make: Any) -> None:
+async def test_every_form_of_media_is_saved(
+    sandbox: Sandbox, accounts: Accounts, how: Wrapper, make: Any
+) -> None:
     file = make(3001)
     post(sandbox, how, file)
     assert await contents(accounts) == right(file)
 
 
 @pytest.mark.parametrize("how", ["paid", "poll", "rich text"])
-async def test_several_in_one_message_are_an_album(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+async def test_several_files_of_one_message_form_an_album(
+    sandbox: Sandbox, accounts: Accounts, how: Any
+) -> None:
     files = (photo(3001), photo(3002), video(3003))
     post(sandbox, how, *files)
     assert await contents(accounts) == right(*files)
@@ -88,23 +92,21 @@ async def test_several_in_one_message_are_an_album(sandbox: Sandbox, accounts: A
 
 
 @pytest.mark.parametrize("how", ["preview", "game"])
-async def test_the_file_counts_and_not_its_picture(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+async def test_the_file_is_saved_and_not_its_cover(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
     picture, file = photo(3001), video(3002)
     post(sandbox, how, picture, file)
     assert await contents(accounts) == right(file)
 
 
 @pytest.mark.parametrize("how", ["paid", "invoice"])
-async def test_what_nobody_has_bought_is_said_to_be_locked(
-    sandbox: Sandbox, accounts: Accounts, how: Any
-) -> None:
+async def test_unpaid_media_are_reported_as_locked(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
     post(sandbox, how, photo(3001), buyers=frozenset())
     with pytest.raises(Permanent, match=r"message 5 costs .* and has not been bought\. Buy it in Telegram"):
         await accounts.resolve(parse(LINK))
 
 
 @pytest.mark.parametrize("how", ["paid", "invoice"])
-async def test_who_has_bought_it_reads_it(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
+async def test_an_account_that_paid_reads_the_media(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
     file = photo(3001)
     post(sandbox, how, file, buyers=frozenset({USER}))
     [media] = await accounts.resolve(parse(LINK))
@@ -112,7 +114,7 @@ async def test_who_has_bought_it_reads_it(sandbox: Sandbox, accounts: Accounts, 
     assert await contents(accounts) == right(file)
 
 
-async def test_of_a_range_that_is_taken_which_an_account_may_have(
+async def test_in_a_range_the_files_an_account_may_read_are_saved(
     sandbox: Sandbox, accounts: Accounts
 ) -> None:
     world, chat = sandbox.world, sandbox.world.chats[CHAT]
@@ -129,9 +131,7 @@ async def test_of_a_range_that_is_taken_which_an_account_may_have(
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
 
 
-async def test_a_range_waits_for_the_account_that_may_have_more_of_it(
-    sandbox: Sandbox, accounts: Accounts
-) -> None:
+async def test_a_range_waits_for_the_account_that_can_read_more(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, "paid", photo(3001), buyers=frozenset({USER}))
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(sandbox.world.chats[CHAT], StoredMessage(id=6, file=plain))
@@ -141,7 +141,7 @@ async def test_a_range_waits_for_the_account_that_may_have_more_of_it(
 
 
 @pytest.mark.parametrize("owner", [samples.PERSON.id, samples.CHANNEL])
-async def test_a_story_is_asked_for(sandbox: Sandbox, accounts: Accounts, owner: int) -> None:
+async def test_a_story_is_requested(sandbox: Sandbox, accounts: Accounts, owner: int) -> None:
     file = video(3001)
     sandbox.world.stories[owner, 9] = sandbox.world.add_file(file)
     post(sandbox, "story", story=(owner, 9))
@@ -149,7 +149,7 @@ async def test_a_story_is_asked_for(sandbox: Sandbox, accounts: Accounts, owner:
     assert sandbox.counters.requests(method="stories.getStoriesByID")
 
 
-async def test_a_story_of_a_channel_that_the_account_knows(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_a_story_of_a_known_channel_is_read(sandbox: Sandbox, accounts: Accounts) -> None:
     await accounts.resolve(parse("https://t.me/channel/126"))
     file = video(3001)
     sandbox.world.stories[samples.CHANNEL, 9] = sandbox.world.add_file(file)
@@ -158,7 +158,7 @@ async def test_a_story_of_a_channel_that_the_account_knows(sandbox: Sandbox, acc
 
 
 @pytest.mark.parametrize("error", ["400:STORIES_NEVER_CREATED", "400:PEER_ID_INVALID", "403:PRIVACY"])
-async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
+async def test_a_refused_story_does_not_fail_a_range(
     sandbox: Sandbox, start: Start, inbox: Chat, error: str
 ) -> None:
     accounts = await start(user=True)
@@ -173,13 +173,15 @@ async def test_a_story_that_is_refused_keeps_no_range_from_being_read(
         await accounts.resolve(parse(LINK))
 
 
-async def test_a_story_that_is_over_is_said_to_be(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_an_expired_story_is_reported(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, "story", story=(samples.PERSON.id, 9))
     with pytest.raises(Permanent, match="story that the message quotes has expired"):
         await accounts.resolve(parse(LINK))
 
 
-async def test_a_bot_alone_says_what_a_story_needs(sandbox: Sandbox, start: Start, inbox: Chat) -> None:
+async def test_without_a_user_account_a_story_names_what_it_needs(
+    sandbox: Sandbox, start: Start, inbox: Chat
+) -> None:
     bot = await start(bot=True)
     sandbox.world.stories[samples.PERSON.id, 9] = sandbox.world.add_file(video(3001))
     post(sandbox, "story", story=(samples.PERSON.id, 9))
@@ -188,7 +190,7 @@ async def test_a_bot_alone_says_what_a_story_needs(sandbox: Sandbox, start: Star
 
 
 @pytest.mark.parametrize("make", [photo, video])
-async def test_the_picture_of_a_product_comes_from_the_web(
+async def test_the_picture_of_a_product_is_read_from_the_web(
     sandbox: Sandbox, accounts: Accounts, make: Any
 ) -> None:
     file = make(3001)
@@ -201,7 +203,7 @@ async def test_the_picture_of_a_product_comes_from_the_web(
     assert not sandbox.counters.requests(method="upload.getFile")
 
 
-async def test_a_bot_alone_says_what_the_picture_of_a_product_needs(
+async def test_without_a_user_account_a_product_picture_names_what_it_needs(
     sandbox: Sandbox, start: Start, inbox: Chat
 ) -> None:
     bot = await start(bot=True)
@@ -214,7 +216,7 @@ async def test_a_bot_alone_says_what_the_picture_of_a_product_needs(
 
 
 @pytest.mark.parametrize("how", ["story", "product"])
-async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
+async def test_media_forwarded_to_the_bot_are_read_by_their_original_link(
     sandbox: Sandbox, accounts: Accounts, how: Wrapper
 ) -> None:
     """The bot alone sees it there, and may not fetch it."""
@@ -228,7 +230,7 @@ async def test_what_was_forwarded_to_the_bot_is_asked_for_by_its_link(
         await accounts.resolve(MessageLink(anna.id, heard.id, bot_chat="user"))
 
 
-def test_a_picture_that_is_not_at_telegram_is_named() -> None:
+def test_a_picture_outside_of_telegram_is_reported() -> None:
     picture = tl.WebDocumentNoProxy("https://shop.example/a.jpg", 5, "image/jpeg", [])
     invoice = tl.MessageMediaInvoice("Title", "About it", "EUR", 500, "start", photo=picture)
     message = tl.Message(
@@ -273,7 +275,7 @@ def test_the_largest_size_of_a_photo_has_the_most_pixels(sizes: list[Any], order
     assert (media.location.thumb, media.size) == ("y", 500)
 
 
-async def test_moving_photos_and_other_versions_count_once(sandbox: Sandbox) -> None:
+async def test_live_photos_and_alternative_versions_count_once(sandbox: Sandbox) -> None:
     view = AccountView(sandbox.world, sandbox.world.accounts[USER])
     still, moving, main, other = photo(1), video(2), video(3), video(4)
     live = tl.MessageMediaPhoto(photo=view.file(still), video=view.file(moving), live_photo=True)

@@ -71,7 +71,7 @@ def test_failures_halve_the_window_and_simultaneous_ones_count_once() -> None:
     assert window.size == 1
 
 
-def test_after_trouble_it_rests_then_grows_again() -> None:
+def test_after_a_failure_the_window_rests_then_grows_again() -> None:
     clock = Clock()
     window = Window(2, 4, clock)
     window.on_failure()
@@ -80,7 +80,7 @@ def test_after_trouble_it_rests_then_grows_again() -> None:
     assert run(window, clock, speeds, 20) == [1, 2, 3, 2]
 
 
-def test_idle_time_is_no_lack_of_speed() -> None:
+def test_idle_time_does_not_count_as_low_speed() -> None:
     clock = Clock()
     window = Window(2, 4, clock)
     for _ in range(20):
@@ -93,7 +93,7 @@ def test_idle_time_is_no_lack_of_speed() -> None:
     first=st.integers(1, 4),
     steps=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 1 << 20), st.booleans())),
 )
-def test_it_stays_in_its_bounds(first: int, steps: list[tuple[float, int, bool]]) -> None:
+def test_the_window_stays_within_its_bounds(first: int, steps: list[tuple[float, int, bool]]) -> None:
     clock = Clock()
     window = Window(first, 4, clock)
     for seconds, size, trouble in steps:
@@ -105,7 +105,7 @@ def test_it_stays_in_its_bounds(first: int, steps: list[tuple[float, int, bool]]
         assert 1 <= window.size <= 4
 
 
-async def test_slots_are_given_in_order_and_within_the_capacity() -> None:
+async def test_slots_are_assigned_in_order_and_within_the_capacity() -> None:
     semaphore = FairSemaphore(lambda: 2)
     gates = [asyncio.Event() for _ in range(6)]
     inside: list[int] = []

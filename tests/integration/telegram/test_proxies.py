@@ -45,7 +45,9 @@ async def test_a_bad_proxy_is_a_problem_of_the_account(sandbox: Sandbox, tmp_pat
 
 
 @pytest.mark.parametrize("noise", [PORTAL, b"\x00" * 4096, b"\xff" * 4096, b"\x28\x00\x00\x00" * 99])
-async def test_what_answers_in_place_of_telegram(sandbox: Sandbox, tmp_path: Path, noise: bytes) -> None:
+async def test_another_server_in_place_of_telegram_is_reported(
+    sandbox: Sandbox, tmp_path: Path, noise: bytes
+) -> None:
     said = (b"HTTP/1.1 200 Connection established\r\n\r\n", noise)
     async with proxy(Says(said)) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
@@ -77,7 +79,9 @@ async def test_a_proxy_that_stalls_is_given_up(
         (Http(login=b"me:p@ss"), "me:p%40ss"),
     ],
 )
-async def test_a_file_comes_through(sandbox: Sandbox, tmp_path: Path, good: Behavior, login: str) -> None:
+async def test_a_file_is_downloaded_through_a_proxy(
+    sandbox: Sandbox, tmp_path: Path, good: Behavior, login: str
+) -> None:
     async with proxy(good) as running:
         accounts = accounts_through(sandbox, tmp_path, running.url(login))
         await accounts.start()
@@ -88,7 +92,7 @@ async def test_a_file_comes_through(sandbox: Sandbox, tmp_path: Path, good: Beha
 
 
 @pytest.mark.parametrize("name", ["socks5 reply 2", "socks5 hangs up after its greeting", "socks4 refuses"])
-async def test_a_proxy_that_fails_in_the_middle_of_a_download(
+async def test_a_download_survives_an_outage_of_the_proxy(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The connections for parts of files fail, and the one for requests: both come back with the proxy."""

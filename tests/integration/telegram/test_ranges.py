@@ -57,7 +57,7 @@ async def read(accounts: Accounts, media: Media, offset: int, length: int) -> by
 
 
 @given(start=st.integers(0, 5 * PART), length=st.integers(0, 5 * PART))
-def test_parts_cover_a_range_and_keep_telegrams_rules(start: int, length: int) -> None:
+def test_parts_cover_a_range_and_follow_telegrams_rules(start: int, length: int) -> None:
     parts = list(parts_of(start, start + length))
     if not length:
         assert parts == []
@@ -98,19 +98,21 @@ async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: S
         (0, 1 << 60),
     ],
 )
-async def test_edges_are_exact(
+async def test_ranges_at_the_edges_are_exact(
     accounts: Accounts, media: Media, file: StoredFile, offset: int, length: int
 ) -> None:
     assert await read(accounts, media, offset, length) == file.content.read(offset, min(length, SIZE))
 
 
-async def test_only_what_is_wanted_is_fetched(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+async def test_only_the_requested_bytes_are_fetched(
+    sandbox: Sandbox, accounts: Accounts, media: Media
+) -> None:
     await read(accounts, media, 7 * PART + 100, 300_000)
     assert sandbox.counters.bytes(**GET) < 300_000 + 2 * 1024
     assert sandbox.counters.requests(**GET) == 2
 
 
-async def test_the_first_piece_comes_before_the_rest(
+async def test_the_first_piece_arrives_before_the_rest_is_fetched(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"silent,file={FILE},after={FIRST_PART}")
@@ -120,7 +122,7 @@ async def test_the_first_piece_comes_before_the_rest(
     assert 0 < len(first) <= FIRST_PART
 
 
-async def test_a_consumer_that_takes_its_time_holds_it_back(
+async def test_a_slow_consumer_limits_the_read_ahead(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
@@ -133,9 +135,7 @@ async def test_a_consumer_that_takes_its_time_holds_it_back(
     assert got == file.content.read(0, SIZE)
 
 
-async def test_readers_that_stand_still_hold_up_nobody(
-    sandbox: Sandbox, start: Start, file: StoredFile
-) -> None:
+async def test_stalled_readers_do_not_block_others(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, max_memory=4 * PART))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     paused = [accounts.read(media, each * PART, SIZE) for each in range(3)]
@@ -147,7 +147,7 @@ async def test_readers_that_stand_still_hold_up_nobody(
         await each.aclose()
 
 
-async def test_one_who_stops_early_leaves_nothing_behind(
+async def test_a_reader_that_stops_early_leaves_no_requests(
     sandbox: Sandbox, accounts: Accounts, media: Media
 ) -> None:
     sandbox.faults.add(f"delay=30,file={FILE},after={FIRST_PART}")
@@ -159,7 +159,7 @@ async def test_one_who_stops_early_leaves_nothing_behind(
     assert not [name for name in names if "fetch" in name]
 
 
-async def test_a_cancel_while_waiting_comes_out(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
+async def test_a_cancel_while_waiting_is_raised(sandbox: Sandbox, accounts: Accounts, media: Media) -> None:
     sandbox.faults.add(f"delay=30,file={FILE}")
     task = asyncio.create_task(read(accounts, media, 0, SIZE))
     await until(lambda: sandbox.counters.requests(**GET) >= 1)
@@ -172,7 +172,7 @@ async def test_a_cancel_while_waiting_comes_out(sandbox: Sandbox, accounts: Acco
     "fault",
     ["drop,every=3,count=3", "short=17,every=4,count=2", "expire,after=2000000,count=2", "corrupt,count=2"],
 )
-async def test_passing_faults_are_overcome(
+async def test_temporary_faults_are_overcome(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
@@ -180,7 +180,7 @@ async def test_passing_faults_are_overcome(
     assert made.fired
 
 
-async def test_an_error_comes_after_the_bytes_before_it(
+async def test_an_error_is_raised_after_the_preceding_bytes(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
     sandbox.faults.add(f"flood_wait=500,file={FILE},after={FIRST_PART}")

@@ -32,7 +32,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("method", ["contacts.resolveUsername", "channels.getMessages"])
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_the_next_account_reads_what_one_may_not(
+async def test_the_next_account_is_tried_when_one_has_no_access(
     sandbox: Sandbox, start: Start, refusal: str, method: str
 ) -> None:
     accounts = await start(bot=True, user=True)
@@ -52,14 +52,14 @@ async def test_a_frozen_account_blocks_no_other(sandbox: Sandbox, start: Start, 
     await fetch(accounts, media)
 
 
-async def test_that_telegram_is_away_is_offline_whoever_asks(sandbox: Sandbox, start: Start) -> None:
+async def test_an_outage_of_telegram_is_offline_for_every_account(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     await sandbox.centers[2].unplug()
     with pytest.raises(Offline, match=r"bot: .*\. me: "):
         await accounts.resolve(PUBLIC)
 
 
-async def test_that_one_account_only_has_to_wait_is_not_offline(sandbox: Sandbox, start: Start) -> None:
+async def test_a_flood_wait_of_one_account_is_not_offline(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     sandbox.faults.add(f"flood_wait=33,method=contacts.resolveUsername,account={samples.USER.id}")
     sandbox.faults.add(f"drop,method=contacts.resolveUsername,account={samples.BOT.id}")
@@ -119,7 +119,7 @@ async def test_the_error_names_each_account_and_its_reason(
     assert "me: the account is frozen by Telegram" in caught.value.message
 
 
-async def test_a_banned_account_is_not_told_to_log_in_again(sandbox: Sandbox, start: Start) -> None:
+async def test_a_banned_account_is_not_advised_to_log_in_again(sandbox: Sandbox, start: Start) -> None:
     sandbox.faults.add(f"error=401:USER_DEACTIVATED_BAN,account={samples.USER.id}")
     accounts = await start(user=True)
     assert "the account was banned by Telegram" in accounts.problems["me"]
@@ -128,7 +128,7 @@ async def test_a_banned_account_is_not_told_to_log_in_again(sandbox: Sandbox, st
         await accounts.resolve(PUBLIC)
 
 
-async def test_watching_goes_on_with_an_account_that_may(sandbox: Sandbox, start: Start) -> None:
+async def test_watching_continues_with_an_account_that_has_access(sandbox: Sandbox, start: Start) -> None:
     other = sandbox.world.add_account(SandboxAccount(id=42, name="Other", phone="+9996620042"))
     for chat in sandbox.world.chats.values():
         if chat.username == "channel":
@@ -155,7 +155,7 @@ async def held(start: Start) -> tuple[Accounts, Media]:
 
 
 @pytest.mark.parametrize("refusal", ["420:FROZEN_METHOD_INVALID", "403:PREMIUM_ACCOUNT_REQUIRED"])
-async def test_another_account_goes_on_with_a_download(
+async def test_another_account_continues_a_refused_download(
     sandbox: Sandbox, held: tuple[Accounts, Media], refusal: str
 ) -> None:
     accounts, media = held
@@ -165,7 +165,7 @@ async def test_another_account_goes_on_with_a_download(
     assert sandbox.counters.requests(method="upload.getFile", account=samples.USER.id) > 0
 
 
-async def test_a_download_that_nobody_may_do_names_each(
+async def test_a_download_refused_to_all_accounts_names_each_reason(
     sandbox: Sandbox, held: tuple[Accounts, Media]
 ) -> None:
     accounts, media = held

@@ -31,7 +31,7 @@ async def test_every_sample_is_found_and_downloaded(sandbox: Sandbox, start: Sta
                 assert (await fetch(accounts, media)).sha256 == expected.sha256, sample.note
 
 
-async def test_kinds_dates_and_captions(start: Start) -> None:
+async def test_files_have_their_kinds_dates_and_captions(start: Start) -> None:
     accounts = await start(bot=True)
     kinds = {}
     for number in (123, 130, 141, 142, 143):
@@ -53,7 +53,7 @@ async def test_kinds_dates_and_captions(start: Start) -> None:
     assert album[0].chat_username == "channel"
 
 
-async def test_a_forwarded_file_comes_from_where_it_was_posted(start: Start) -> None:
+async def test_a_forwarded_file_is_read_from_its_own_message(start: Start) -> None:
     accounts = await start(bot=True)
     [media] = await accounts.resolve(parse(f"https://t.me/c/{DISCUSSION}/2"))
     assert (media.chat_username, media.origin_id) == ("", -1001500000001)
@@ -66,7 +66,7 @@ async def test_single_takes_one_file_of_an_album(start: Start) -> None:
     assert media.message_id == 133
 
 
-async def test_a_username_is_asked_for_once(sandbox: Sandbox, start: Start) -> None:
+async def test_a_username_is_resolved_once(sandbox: Sandbox, start: Start) -> None:
     for _ in range(2):
         accounts = await start(bot=True)
         for number in (123, 124):
@@ -75,7 +75,7 @@ async def test_a_username_is_asked_for_once(sandbox: Sandbox, start: Start) -> N
     assert sandbox.counters.requests(method="contacts.resolveUsername") == 1
 
 
-async def test_private_links_outlive_a_restart(sandbox: Sandbox, start: Start) -> None:
+async def test_private_links_work_after_a_restart(sandbox: Sandbox, start: Start) -> None:
     link = parse("https://t.me/c/1500000002/5")
     first = await start(user=True)
     await first.resolve(link)
@@ -104,7 +104,7 @@ async def test_dialogs_are_paged(sandbox: Sandbox, start: Start) -> None:
     assert sandbox.counters.requests(method="messages.getDialogs") >= 3
 
 
-async def test_a_user_helps_where_the_bot_cannot(sandbox: Sandbox, start: Start) -> None:
+async def test_a_user_account_reads_links_that_the_bot_cannot(sandbox: Sandbox, start: Start) -> None:
     chat = sandbox.world.add_chat(Chat(id=1600000001, title="users only", members={USER_ID}))
     sandbox.world.post(chat, StoredMessage(id=7, file=sandbox.world.files[1001]))
     accounts = await start(bot=True, user=True)
@@ -127,13 +127,13 @@ async def test_a_user_helps_where_the_bot_cannot(sandbox: Sandbox, start: Start)
         ("https://t.me/c/1699999999/5", "bot: the chat does not exist or this account is not a member"),
     ],
 )
-async def test_wrong_links_say_what_is_wrong(start: Start, link: str, reason: str) -> None:
+async def test_dead_links_have_a_reason(start: Start, link: str, reason: str) -> None:
     accounts = await start(bot=True, user=True)
     with pytest.raises(Permanent, match=reason):
         await accounts.resolve(parse(link))
 
 
-async def test_no_account_at_all(start: Start) -> None:
+async def test_without_any_account_links_are_refused(start: Start) -> None:
     accounts = await start()
     assert accounts.ready == []
     assert "saveany login" in accounts.problems["telegram"]
@@ -163,7 +163,7 @@ async def test_find_notices_an_edit_and_a_deletion(sandbox: Sandbox, start: Star
         await accounts.find(media.source())
 
 
-async def test_a_long_flood_wait_is_told_not_slept(sandbox: Sandbox, start: Start) -> None:
+async def test_a_long_flood_wait_is_raised(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True)
     sandbox.faults.add("flood_wait=300,method=channels.getMessages")
     with pytest.raises(Retryable, match="300 s") as caught:
@@ -171,7 +171,7 @@ async def test_a_long_flood_wait_is_told_not_slept(sandbox: Sandbox, start: Star
     assert caught.value.after == pytest.approx(300, abs=1)
 
 
-async def test_another_account_answers_during_a_flood_wait(sandbox: Sandbox, start: Start) -> None:
+async def test_another_account_is_used_during_a_flood_wait(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(bot=True, user=True)
     sandbox.faults.add(f"flood_wait=300,method=channels.getMessages,account={BOT_ID}")
     [media] = await accounts.resolve(parse(FIRST))

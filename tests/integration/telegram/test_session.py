@@ -34,7 +34,7 @@ OTHER = Login(2, "127.0.0.1", 443, b"o" * 256, 5, "Someone")
         display=st.text(),
     )
 )
-def test_a_login_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, login: Login) -> None:
+def test_a_login_is_read_as_it_was_saved(tmp_path_factory: pytest.TempPathFactory, login: Login) -> None:
     folder = SessionFolder(tmp_path_factory.getbasetemp() / "kept")
     folder.save("me", login)
     assert folder.load("me") == login
@@ -45,7 +45,7 @@ def test_a_key_is_never_shown() -> None:
     assert "kkkk" not in repr(HOME)
 
 
-def test_a_foreign_key_belongs_to_its_login(tmp_path: Path) -> None:
+def test_keys_of_other_data_centers_belong_to_their_login(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
     folder.save_key("me", 4, HOME, b"foreign")
     assert folder.load_key("me", 4, HOME) == b"foreign"
@@ -56,14 +56,14 @@ def test_a_foreign_key_belongs_to_its_login(tmp_path: Path) -> None:
     assert folder.names() == []
 
 
-def test_a_folder_names_one_machine(tmp_path: Path) -> None:
+def test_a_folder_identifies_one_machine(tmp_path: Path) -> None:
     names = {SessionFolder(tmp_path).machine() for _ in range(3)}
     assert len(names) == 1
     assert names != {SessionFolder(tmp_path / "other").machine()}
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == ["machine"]
 
 
-async def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lock_has_one_holder_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = most = 0
 
     async def enter() -> None:
@@ -94,7 +94,7 @@ async def test_access_hashes_belong_to_one_account(redis: Redis) -> None:
     assert await Session(stranger, store_of(redis)).access_hash(marked) is None
 
 
-async def test_without_redis_everything_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_without_redis_everything_continues(sandbox: Sandbox, tmp_path: Path) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
     accounts = Accounts(table(sandbox, bot=True, user=True), tmp_path, store_of(away))
     await accounts.start()
@@ -106,7 +106,9 @@ async def test_without_redis_everything_goes_on(sandbox: Sandbox, tmp_path: Path
     await away.aclose()
 
 
-async def test_what_redis_missed_is_told_later(valkey_url: str, tmp_path: Path, redis: Redis) -> None:
+async def test_writes_missed_during_an_outage_reach_redis_later(
+    valkey_url: str, tmp_path: Path, redis: Redis
+) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
     mine = Session(HOME, store_of(away))
     mine.process_entities(

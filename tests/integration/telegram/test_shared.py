@@ -105,7 +105,7 @@ async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> Asyn
 # The connections.
 
 
-async def test_two_processes_have_half_of_the_lines_each(sandbox: Sandbox, start: Start) -> None:
+async def test_two_processes_get_half_of_the_connections_each(sandbox: Sandbox, start: Start) -> None:
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first:
         await uses(sandbox, first, 8)
@@ -129,7 +129,7 @@ async def test_a_new_download_keeps_to_the_share(sandbox: Sandbox, start: Start)
         assert len(set().union(*used)) == 4
 
 
-async def test_every_process_has_one_line_however_many_they_are(
+async def test_every_process_gets_at_least_one_connection(
     sandbox: Sandbox, start: Start, redis: Redis
 ) -> None:
     accounts = await start(user=True)
@@ -163,7 +163,7 @@ async def test_a_process_that_died_frees_its_share(
         await frozen.close()
 
 
-async def test_who_has_nothing_to_download_leaves(sandbox: Sandbox, start: Start, redis: Redis) -> None:
+async def test_an_idle_process_gives_up_its_share(sandbox: Sandbox, start: Start, redis: Redis) -> None:
     accounts = await start(user=True)
     async with downloading(sandbox, accounts, 5):
         key = await key_of(redis, "lines")
@@ -173,7 +173,7 @@ async def test_who_has_nothing_to_download_leaves(sandbox: Sandbox, start: Start
         await processes(redis, key, 1)
 
 
-async def test_who_closes_leaves_at_once(
+async def test_a_closed_process_gives_up_its_share_at_once(
     sandbox: Sandbox, start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_account, "RENEW_SECONDS", 600.0)
@@ -188,9 +188,7 @@ async def test_who_closes_leaves_at_once(
 # Flood waits.
 
 
-async def test_a_flood_wait_told_to_one_holds_back_the_other(
-    sandbox: Sandbox, start: Start, redis: Redis
-) -> None:
+async def test_a_flood_wait_applies_to_every_process(sandbox: Sandbox, start: Start, redis: Redis) -> None:
     one, two = await start(user=True), await start(user=True)
     told, other = post(sandbox, PART, 5), post(sandbox, 40 * PART, 6)
     found = await resolved(two, 6)
@@ -206,7 +204,7 @@ async def test_a_flood_wait_told_to_one_holds_back_the_other(
     assert 1 < waits[0] <= 2.1
 
 
-async def test_a_flood_wait_stops_a_download_that_runs_elsewhere(sandbox: Sandbox, start: Start) -> None:
+async def test_a_flood_wait_pauses_a_download_in_another_process(sandbox: Sandbox, start: Start) -> None:
     one, two = await start(user=True), await start(user=True)
     told, other = post(sandbox, PART, 5), post(sandbox, 4096 * PART, 6)
     sandbox.faults.add(f"delay=0.1,file={other.id}")
@@ -220,7 +218,7 @@ async def test_a_flood_wait_stops_a_download_that_runs_elsewhere(sandbox: Sandbo
     assert 290 < caught.value.after <= 301
 
 
-async def test_a_process_that_comes_later_learns_of_a_flood_wait(
+async def test_a_process_started_later_learns_of_a_flood_wait(
     sandbox: Sandbox, start: Start, redis: Redis
 ) -> None:
     one = await start(user=True)
@@ -236,7 +234,7 @@ async def test_a_process_that_comes_later_learns_of_a_flood_wait(
     assert sandbox.counters.requests(**GET) == 1
 
 
-async def test_a_wait_is_only_ever_extended(redis: Redis) -> None:
+async def test_a_flood_wait_is_only_ever_extended(redis: Redis) -> None:
     met = Met()
     for seconds, left in ((100, 100), (5, 100), (200, 200), (150, 200)):
         clock = FloodClock()
@@ -253,7 +251,7 @@ async def test_a_wait_is_only_ever_extended(redis: Redis) -> None:
 # Redis.
 
 
-async def test_without_redis_a_process_goes_on_alone(
+async def test_without_redis_a_process_continues_alone(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Redis.from_url(f"unix://{tmp_path}/nobody.sock")
@@ -267,9 +265,7 @@ async def test_without_redis_a_process_goes_on_alone(
     await away.aclose()
 
 
-async def test_a_redis_that_hangs_holds_back_no_download(
-    sandbox: Sandbox, start: Start, redis: Redis
-) -> None:
+async def test_an_unresponsive_redis_delays_no_download(sandbox: Sandbox, start: Start, redis: Redis) -> None:
     accounts = await start(user=True)
     post(sandbox, PART, 5)
     await fetch(accounts, await resolved(accounts, 5))
@@ -283,9 +279,7 @@ async def test_a_redis_that_hangs_holds_back_no_download(
     await hanging
 
 
-async def test_a_redis_that_lost_everything_is_told_anew(
-    sandbox: Sandbox, start: Start, redis: Redis
-) -> None:
+async def test_an_emptied_redis_is_filled_again(sandbox: Sandbox, start: Start, redis: Redis) -> None:
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first, downloading(sandbox, two, 6):
         await uses(sandbox, first, 4)

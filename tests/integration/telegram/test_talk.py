@@ -55,7 +55,7 @@ def says(text: str) -> Any:
     return lambda message: message.text == text
 
 
-async def test_a_person_and_the_bot_talk(talk: BotClient, anna: Somebody) -> None:
+async def test_a_user_and_the_bot_exchange_messages(talk: BotClient, anna: Somebody) -> None:
     assert (talk.me.id, talk.me.username) == (ME, BOT)
     async with Ear(talk) as ear:
         await anna.send(BOT, "hello")
@@ -67,7 +67,7 @@ async def test_a_person_and_the_bot_talk(talk: BotClient, anna: Somebody) -> Non
         assert (number, answer.is_reply) == (heard.id + 1, True)
 
 
-async def test_what_a_message_says(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_message_has_the_expected_fields(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     text = "看 https://example.com/a, t.me/channel/5 and this"
     here = tl.MessageEntityTextUrl(text.index("this"), 4, "https://example.com/hidden")
     await anna.client.send_message(BOT, text, formatting_entities=[here])
@@ -91,7 +91,7 @@ async def _first(anna: Somebody) -> int:
     return int(oldest.id)
 
 
-async def test_where_a_message_was_forwarded_from(sandbox: Sandbox, anna: Somebody, ear: Ear) -> None:
+async def test_the_origin_of_a_forwarded_message_is_known(sandbox: Sandbox, anna: Somebody, ear: Ear) -> None:
     sandbox.world.chats[samples.CHANNEL].members.add(ANNA)
     post = await anna.client.get_messages("channel", ids=123)
     await anna.forward(BOT, post)
@@ -105,7 +105,7 @@ async def test_where_a_message_was_forwarded_from(sandbox: Sandbox, anna: Somebo
 # Speaking.
 
 
-async def test_what_was_said_with_a_key_is_not_said_again(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_text_with_a_key_is_sent_once(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.send_text(ANNA, "once", key="card:1")
     assert number > 0
     assert await talk.send_text(ANNA, "twice", key="card:1") == 0
@@ -114,7 +114,7 @@ async def test_what_was_said_with_a_key_is_not_said_again(talk: BotClient, anna:
     assert [message.text for message in anna.heard] == ["once", "other"]
 
 
-async def test_a_lost_answer_says_nothing_twice(
+async def test_a_lost_reply_sends_nothing_twice(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     sandbox.faults.add(f"drop,method=messages.sendMessage,account={ME},count=1")
@@ -124,7 +124,7 @@ async def test_a_lost_answer_says_nothing_twice(
     assert [message.text for message in anna.heard] == ["one", "two"]
 
 
-async def test_a_long_text_is_cut(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_long_text_is_truncated(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await talk.send_text(ANNA, "<b>" + "😀" * 3000 + "<i>" + "x" * 3000 + "</i></b><code>gone</code>")
     heard = await anna.hears(lambda message: message.raw_text.endswith("…"))
     assert len(heard.raw_text) == 4096
@@ -132,7 +132,9 @@ async def test_a_long_text_is_cut(talk: BotClient, anna: Somebody, ear: Ear) -> 
     assert ends == {tl.MessageEntityBold: 3000 + 4096, tl.MessageEntityItalic: 3000 + 4096}
 
 
-async def test_an_answer_to_what_was_deleted(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_reply_to_a_deleted_message_is_sent_without_reference(
+    talk: BotClient, anna: Somebody, ear: Ear
+) -> None:
     sent = await anna.send(BOT, "never mind")
     (heard,) = await ear.hears("never mind")
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
@@ -140,7 +142,7 @@ async def test_an_answer_to_what_was_deleted(talk: BotClient, anna: Somebody, ea
     assert not (await anna.hears(says("yes?"))).is_reply
 
 
-async def test_edits(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_messages_are_edited(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.send_text(ANNA, "1 %", CHOICE)
     assert (await anna.hears(says("1 %"))).button_count == 3
     await talk.edit(ANNA, number, "2 %")
@@ -153,7 +155,7 @@ async def test_edits(talk: BotClient, anna: Somebody, ear: Ear) -> None:
 
 
 @pytest.mark.parametrize("method", ["messages.sendMessage", "messages.editMessage"])
-async def test_floods_are_the_callers_to_wait_for(
+async def test_flood_waits_are_raised_to_the_caller(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, method: str
 ) -> None:
     number = await talk.send_text(ANNA, "1 %")
@@ -165,13 +167,13 @@ async def test_floods_are_the_callers_to_wait_for(
     assert await talk.send_text(ANNA, "next") == number + 1
 
 
-async def test_who_has_blocked_the_bot(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_user_who_blocked_the_bot_is_reported(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await anna.client(fn.contacts.BlockRequest(BOT))
     with pytest.raises(Permanent, match="blocked the bot"):
         await talk.send_text(ANNA, "hello?")
 
 
-async def test_the_menu(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> None:
+async def test_the_command_menu_is_published(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> None:
     await talk.set_commands({"": [("help", "Help")], "zh": [("help", "帮助")]})
     sandbox.world.accounts[ANNA].language = "zh"
     full = await anna.client(fn.users.GetFullUserRequest(BOT))
@@ -181,7 +183,7 @@ async def test_the_menu(sandbox: Sandbox, talk: BotClient, anna: Somebody) -> No
 # Buttons.
 
 
-async def test_a_button(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_a_pressed_button_is_received_and_answered(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.send_text(ANNA, "choose", CHOICE)
     pressing = asyncio.create_task(anna.press(await anna.hears(says("choose")), "Right"))
     press = await ear.hears_press()
@@ -193,7 +195,7 @@ async def test_a_button(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     await talk.answer_callback(press)  # it has ended; that is no error
 
 
-async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: BotClient, ear: Ear) -> None:
+async def test_buttons_in_groups_report_who_pressed_them(sandbox: Sandbox, talk: BotClient, ear: Ear) -> None:
     members = {ME, samples.USER.id, ANNA}
     sandbox.world.private_chats.add_group(Group(id=4001, title="Few", members=members))
     await talk.send_text(-4001, "choose", CHOICE)
@@ -208,7 +210,7 @@ async def test_a_press_in_a_group_by_somebody_else(sandbox: Sandbox, talk: BotCl
         assert (await pressing).message == "fine"
 
 
-async def test_a_press_is_one_although_it_is_pushed_twice(
+async def test_a_callback_query_pushed_twice_is_received_once(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     await talk.send_text(ANNA, "choose", CHOICE)
@@ -228,7 +230,7 @@ async def test_a_press_is_one_although_it_is_pushed_twice(
 # Reading, and files.
 
 
-async def test_reading_messages(talk: BotClient, anna: Somebody, ear: Ear) -> None:
+async def test_messages_are_read_by_number(talk: BotClient, anna: Somebody, ear: Ear) -> None:
     number = await talk.send_text(ANNA, "mine")
     found = await talk.read(ANNA, [1, number, 99])
     assert {n: each.text for n, each in found.items()} == {1: "/start", number: "mine"}
@@ -244,7 +246,7 @@ async def album(anna: Somebody, to: Any, files: int = 3) -> list[bytes]:
     return contents
 
 
-async def test_a_file_that_was_said_to_the_bot_is_downloaded(
+async def test_a_file_sent_to_the_bot_is_downloaded(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     data = bytes(range(256)) * 9000
@@ -259,7 +261,9 @@ async def test_a_file_that_was_said_to_the_bot_is_downloaded(
     assert bytes((await fetch(accounts, again)).data) == data
 
 
-async def test_albums(sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start) -> None:
+async def test_an_album_sent_to_the_bot_is_read_completely(
+    sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
+) -> None:
     accounts = await start(bot=True)
     sizes = [len(data) for data in await album(anna, BOT)]
     await ear.until(lambda: len(ear.letters) == 3)
@@ -271,7 +275,7 @@ async def test_albums(sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ea
     assert [media.size for media in await accounts.resolve(parse(second.link + "&single"))] == [sizes[1]]
 
 
-async def test_an_album_between_what_others_say(
+async def test_an_album_is_complete_among_messages_of_other_chats(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     """Everything that is said to a bot is numbered together."""
@@ -295,7 +299,7 @@ async def test_an_album_between_what_others_say(
     assert await talk.album(heard) == [heard]
 
 
-async def test_files_of_groups(
+async def test_files_of_groups_are_downloaded(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     members = {ME, samples.USER.id, ANNA}
@@ -311,7 +315,7 @@ async def test_files_of_groups(
         assert bytes((await fetch(accounts, await accounts.find(media.source()))).data) == b"data"
 
 
-async def test_only_the_bot_can_read_its_talks(
+async def test_only_the_bot_can_read_its_private_chats(
     sandbox: Sandbox, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     await anna.send(BOT, named(b"data", "a.bin"), caption="look")
@@ -321,7 +325,7 @@ async def test_only_the_bot_can_read_its_talks(
         await accounts.resolve(parse(heard.link))
 
 
-async def test_a_link_into_another_talk_finds_nothing(
+async def test_a_link_to_a_private_chat_of_another_user_finds_nothing(
     sandbox: Sandbox, anna: Somebody, ear: Ear, start: Start
 ) -> None:
     """Whoever counts through the numbers sees only what the named person has said."""
@@ -335,7 +339,7 @@ async def test_a_link_into_another_talk_finds_nothing(
 # The login.
 
 
-async def test_the_login_is_kept_and_no_account(
+async def test_the_login_is_saved_but_not_as_an_account(
     sandbox: Sandbox, talk: BotClient, tmp_path: Path, start: Start
 ) -> None:
     again = BotClient(table(sandbox, bot=True), tmp_path)
@@ -347,19 +351,19 @@ async def test_the_login_is_kept_and_no_account(
     assert sandbox.counters.requests(method="auth.importBotAuthorization") == 2
 
 
-async def test_without_a_token(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_without_a_token_the_client_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="token"):
         await BotClient(table(sandbox), tmp_path).open()
 
 
-async def test_before_it_is_open(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_client_that_is_not_open_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     talk = BotClient(table(sandbox, bot=True), tmp_path)
     with pytest.raises(Retryable):
         await talk.send_text(ANNA, "hi")
     await talk.close()
 
 
-async def test_a_login_that_dies_while_speaking(
+async def test_the_bot_logs_in_again_when_its_login_is_revoked(
     sandbox: Sandbox, talk: BotClient, anna: Somebody, ear: Ear
 ) -> None:
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=messages.sendMessage")

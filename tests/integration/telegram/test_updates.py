@@ -84,7 +84,7 @@ def to_bot(texts: list[str]) -> list[str]:
     return [f"@{BOT} {text}" for text in texts]
 
 
-async def test_what_was_said_while_away_is_told_later(
+async def test_messages_sent_while_offline_are_received_later(
     sandbox: Sandbox, config: Any, tmp_path: Path, redis: Redis
 ) -> None:
     first, second = BotClient(config, tmp_path, store_of(redis)), BotClient(config, tmp_path, store_of(redis))
@@ -102,7 +102,9 @@ async def test_what_was_said_while_away_is_told_later(
     await second.close()
 
 
-async def test_every_position_is_one_to_go_on_from(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
+async def test_receiving_can_continue_from_every_position(
+    sandbox: Sandbox, talk: BotClient, group: Chat
+) -> None:
     """Whoever is killed after any batch hears the rest, and nothing again."""
     position, heard, batches = await _start(talk), list[str](), 0
     account(sandbox, ME).reads_groups = True
@@ -136,14 +138,14 @@ async def test_a_dropped_connection_loses_nothing(sandbox: Sandbox, talk: BotCli
         await ear.hears(*numbers(60, 1))
 
 
-async def test_lost_pushes_are_made_good_by_the_next(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_lost_pushes_are_fetched_with_the_next(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         sandbox.faults.add(f"lose,method=updates,account={ME},count=2")
         whisper(sandbox, "one", "two", "three")
         await ear.hears("one", "two", "three")
 
 
-async def test_who_hears_nothing_asks(
+async def test_without_pushes_the_client_polls(
     sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "_POLL_SECONDS", 0.2)
@@ -153,14 +155,16 @@ async def test_who_hears_nothing_asks(
         await ear.hears("one")
 
 
-async def test_many_rings_are_few_reads(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_many_pushes_cause_few_requests(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         whisper(sandbox, *numbers(90))
         await ear.hears(*numbers(90))
     assert sandbox.counters.requests(method="updates.getDifference", account=ME) < 15
 
 
-async def test_groups_are_heard(sandbox: Sandbox, talk: BotClient, group: Chat, anna: Person) -> None:
+async def test_messages_of_groups_are_received(
+    sandbox: Sandbox, talk: BotClient, group: Chat, anna: Person
+) -> None:
     async with Ear(talk) as ear:
         await anna.send("thegroup", "not for the bot")
         asked = await anna.send("thegroup", f"@{BOT} one")
@@ -178,7 +182,7 @@ async def test_groups_are_heard(sandbox: Sandbox, talk: BotClient, group: Chat, 
         assert (this.for_me, this.reply_to) == (True, number)
 
 
-async def test_what_is_for_the_bot_in_a_group(
+async def test_group_messages_addressed_to_the_bot_are_marked(
     sandbox: Sandbox, talk: BotClient, group: Chat, anna: Person
 ) -> None:
     account(sandbox, ME).reads_groups = True
@@ -192,7 +196,7 @@ async def test_what_is_for_the_bot_in_a_group(
         assert for_me == [f"hey @{BOT}!", f"/save@{BOT} x"]
 
 
-async def test_small_groups_are_heard(sandbox: Sandbox, talk: BotClient, anna: Person) -> None:
+async def test_messages_of_small_groups_are_received(sandbox: Sandbox, talk: BotClient, anna: Person) -> None:
     members = {ME, samples.USER.id, ANNA}
     sandbox.world.private_chats.add_group(Group(id=FEW, title="Few", members=members))
     peer = tl.InputPeerChat(FEW)
@@ -207,7 +211,9 @@ async def test_small_groups_are_heard(sandbox: Sandbox, talk: BotClient, anna: P
         assert that.for_me
 
 
-async def test_a_group_met_while_away(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_older_messages_of_a_group_joined_while_offline_are_skipped(
+    sandbox: Sandbox, talk: BotClient
+) -> None:
     """What was said before the bot listened is not told."""
     members = {ME, samples.USER.id, ANNA}
     old = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Old", broadcast=False, members=members))
@@ -227,7 +233,7 @@ async def test_a_group_met_while_away(sandbox: Sandbox, talk: BotClient) -> None
         )
 
 
-async def test_a_group_with_a_long_past_is_read_from_its_end(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_a_group_with_a_long_history_is_read_from_its_end(sandbox: Sandbox, talk: BotClient) -> None:
     position = await _start(talk)
     await talk.close()
     members = {ME, samples.USER.id, ANNA}
@@ -258,7 +264,7 @@ async def test_a_group_whose_position_is_refused_is_read_from_its_end(
         assert sandbox.counters.requests(method="updates.getChannelDifference") < 9  # also of other groups
 
 
-async def test_a_new_session_costs_no_press_and_no_letter(
+async def test_a_new_session_loses_no_update(
     sandbox: Sandbox, talk: BotClient, anna: Person, group: Chat
 ) -> None:
     async with Ear(talk) as ear:
@@ -283,7 +289,7 @@ async def test_a_new_session_costs_no_press_and_no_letter(
         await press
 
 
-async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
+async def test_a_group_that_removed_the_bot_blocks_nothing(
     sandbox: Sandbox, talk: BotClient, group: Chat
 ) -> None:
     async with Ear(talk) as ear:
@@ -300,7 +306,7 @@ async def test_a_group_that_threw_the_bot_out_holds_nothing_up(
 
 
 @pytest.mark.parametrize("error", ["400:WHO_KNOWS", "500:PERSISTENT_TIMESTAMP_OUTDATED"])
-async def test_a_group_that_is_out_of_order_is_read_later(
+async def test_a_group_that_fails_is_read_later(
     sandbox: Sandbox, talk: BotClient, group: Chat, error: str
 ) -> None:
     fault = sandbox.faults.add(f"error={error},method=updates.getChannelDifference")
@@ -315,7 +321,7 @@ async def test_a_group_that_is_out_of_order_is_read_later(
         await ear.hears(*to_bot(["one", "three"]))
 
 
-async def test_when_far_too_much_was_missed_the_newest_are_told(
+async def test_when_too_much_was_missed_only_the_newest_are_received(
     sandbox: Sandbox, talk: BotClient, group: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "_MAX_EVENTS", 20)
@@ -329,7 +335,7 @@ async def test_when_far_too_much_was_missed_the_newest_are_told(
         await ear.hears(*to_bot(["live"]))
 
 
-async def test_a_connection_that_went_silent_is_replaced(
+async def test_a_silent_connection_is_replaced(
     sandbox: Sandbox, talk: BotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "_POLL_SECONDS", 0.5)
@@ -340,7 +346,7 @@ async def test_a_connection_that_went_silent_is_replaced(
         await ear.hears("one")
 
 
-async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
+async def test_an_unknown_position_starts_over(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
     """Such as that of another bot: it begins anew."""
     call(sandbox, group, *numbers(250), hours_ago=1)
     position = Position(999_999, 1, 1, {GROUP: 999_999})
@@ -352,7 +358,7 @@ async def test_a_position_that_telegram_does_not_know(sandbox: Sandbox, talk: Bo
         await ear.hears(*to_bot(["two"]))
 
 
-async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_a_revoked_login_is_renewed(sandbox: Sandbox, talk: BotClient) -> None:
     async with Ear(talk) as ear:
         whisper(sandbox, "one")
         await ear.hears("one")
@@ -362,7 +368,7 @@ async def test_a_lost_login_is_made_anew(sandbox: Sandbox, talk: BotClient) -> N
         assert sandbox.counters.requests(method="auth.importBotAuthorization") == 2
 
 
-async def test_a_dead_token_is_said(sandbox: Sandbox, talk: BotClient) -> None:
+async def test_a_revoked_token_is_reported(sandbox: Sandbox, talk: BotClient) -> None:
     position = await _start(talk)
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=updates.getDifference")
     account(sandbox, ME).token = "7:other"
@@ -371,7 +377,9 @@ async def test_a_dead_token_is_said(sandbox: Sandbox, talk: BotClient) -> None:
             pass
 
 
-async def test_only_people_write_letters(sandbox: Sandbox, talk: BotClient, group: Chat) -> None:
+async def test_messages_of_bots_and_channels_are_ignored(
+    sandbox: Sandbox, talk: BotClient, group: Chat
+) -> None:
     other = SandboxAccount(id=7000000002, name="B", username="other_bot", token="7:b")
     sandbox.world.add_account(other)
     group.members.add(other.id)

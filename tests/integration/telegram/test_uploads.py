@@ -68,7 +68,7 @@ def content(message: StoredMessage) -> bytes:
 
 @pytest.mark.parametrize("account", ["", "me"])
 @pytest.mark.parametrize("data", [b"x", SMALL, BIG], ids=["byte", "small", "big"])
-async def test_a_file_is_there_and_can_be_fetched_by_its_link(
+async def test_an_uploaded_file_can_be_downloaded_by_its_link(
     opened: Open, inbox: Chat, accounts: Accounts, data: bytes, account: str
 ) -> None:
     await save(opened(account=account), "a/b/föö.mp4", data)
@@ -79,7 +79,7 @@ async def test_a_file_is_there_and_can_be_fetched_by_its_link(
     assert bytes((await fetch(accounts, media)).data) == data
 
 
-async def test_telethon_reads_what_we_send(opened: Open, sandbox: Sandbox) -> None:
+async def test_telethon_reads_our_uploads(opened: Open, sandbox: Sandbox) -> None:
     """As it is, and in a process of its own as far as Telegram can tell."""
     await save(opened(), "a/film.mkv", BIG)
     async with user(sandbox) as client:
@@ -92,7 +92,7 @@ async def test_telethon_reads_what_we_send(opened: Open, sandbox: Sandbox) -> No
         assert await client.download_media(message, bytes) == BIG
 
 
-async def test_we_read_what_telethon_sends(opened: Open, sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_we_read_uploads_of_telethon(opened: Open, sandbox: Sandbox, accounts: Accounts) -> None:
     async with user(sandbox) as client:
         message = await client.send_file("inbox", named(BIG, "film.mkv"), force_document=True)
     (media,) = await accounts.resolve(parse(f"https://t.me/inbox/{message.id}"))
@@ -100,7 +100,7 @@ async def test_we_read_what_telethon_sends(opened: Open, sandbox: Sandbox, accou
 
 
 @pytest.mark.parametrize("chat", [-1001600000005, "-1001600000005", "inbox", "@INBOX"])
-async def test_every_name_of_a_chat(opened: Open, inbox: Chat, chat: str | int) -> None:
+async def test_every_spelling_of_a_chat_is_accepted(opened: Open, inbox: Chat, chat: str | int) -> None:
     await opened(chat).probe()
     await save(opened(chat), "a.bin", SMALL)
     assert len(sent(inbox)) == 1
@@ -124,7 +124,7 @@ async def test_the_page_of_a_file_is_its_message(
     assert again.page == "", "another process sent it"
 
 
-async def test_saved_messages_of_a_user(opened: Open, sandbox: Sandbox) -> None:
+async def test_files_are_sent_to_saved_messages(opened: Open, sandbox: Sandbox) -> None:
     await save(opened("me"), "a.bin", SMALL)
     (message,) = sent(sandbox.world.saved(samples.USER))
     assert content(message) == SMALL
@@ -132,7 +132,7 @@ async def test_saved_messages_of_a_user(opened: Open, sandbox: Sandbox) -> None:
         await save(opened("me", account="bot"), "a.bin", SMALL)
 
 
-async def test_a_topic(opened: Open, sandbox: Sandbox) -> None:
+async def test_files_are_sent_to_a_topic(opened: Open, sandbox: Sandbox) -> None:
     await save(opened("sandboxforum", topic=10), "a.bin", SMALL)
     message = sandbox.world.chats[samples.FORUM].newest_first()[0]
     assert (message.thread, message.topic) == (10, True)
@@ -144,7 +144,7 @@ async def test_the_general_topic_is_not_named(opened: Open, sandbox: Sandbox) ->
     assert (message.text, message.thread, message.reply_to) == ("a.bin", None, None)
 
 
-async def test_a_commit_again_sends_nothing_twice(opened: Open, inbox: Chat) -> None:
+async def test_a_repeated_commit_sends_nothing_twice(opened: Open, inbox: Chat) -> None:
     """Whether the worker died, the answer was lost, or another one has taken over and sent it all again."""
     await save(opened(), "a.bin", SMALL)
     await save(opened(), "a.bin", SMALL)
@@ -155,7 +155,9 @@ async def test_a_commit_again_sends_nothing_twice(opened: Open, inbox: Chat) -> 
 
 
 @pytest.mark.parametrize("data", [SMALL, BIG], ids=["small", "big"])
-async def test_what_was_sealed_is_finished_by_whoever_comes(opened: Open, inbox: Chat, data: bytes) -> None:
+async def test_a_sealed_upload_can_be_finished_by_another_worker(
+    opened: Open, inbox: Chat, data: bytes
+) -> None:
     crashed = await opened().begin(key(1), "a.bin", len(data))
     await crashed.write(0, data)
     await crashed.seal(len(data))
@@ -166,7 +168,9 @@ async def test_what_was_sealed_is_finished_by_whoever_comes(opened: Open, inbox:
 
 
 @pytest.mark.parametrize("epoch", [2, 5])
-async def test_the_next_claims_have_died_too(opened: Open, inbox: Chat, epoch: int) -> None:
+async def test_a_sealed_upload_can_be_finished_after_several_crashes(
+    opened: Open, inbox: Chat, epoch: int
+) -> None:
     crashed = await opened().begin(key(1), "a.bin", len(SMALL))
     await crashed.write(0, SMALL)
     await crashed.seal(len(SMALL))
@@ -178,7 +182,7 @@ async def test_the_next_claims_have_died_too(opened: Open, inbox: Chat, epoch: i
     assert [content(message) for message in sent(inbox)] == [SMALL]
 
 
-async def test_a_canceled_file_does_not_stay(opened: Open, inbox: Chat) -> None:
+async def test_a_canceled_file_is_not_kept(opened: Open, inbox: Chat) -> None:
     """Whether it was to be sent or had been: the undo of a transfer asks first, and deletes then."""
     storage = opened()
     crashed = await storage.begin(key(1), "d/a.bin", len(SMALL))
@@ -192,7 +196,7 @@ async def test_a_canceled_file_does_not_stay(opened: Open, inbox: Chat) -> None:
     await save(opened("me"), "a.bin", SMALL, key(item=1))
 
 
-async def test_saved_messages_are_deleted_too(opened: Open, sandbox: Sandbox) -> None:
+async def test_files_in_saved_messages_are_deleted_too(opened: Open, sandbox: Sandbox) -> None:
     storage = opened("me", split_size_mb=8)
     await save(storage, "a.bin", BIG)
     saved = sandbox.world.saved(samples.USER)
@@ -201,7 +205,7 @@ async def test_saved_messages_are_deleted_too(opened: Open, sandbox: Sandbox) ->
     assert sent(saved) == []
 
 
-async def test_what_was_not_sealed_is_not_finished(opened: Open, inbox: Chat) -> None:
+async def test_an_upload_without_a_seal_is_not_finished(opened: Open, inbox: Chat) -> None:
     async with await opened().begin(key(1), "a.bin", len(BIG)) as crashed:
         await crashed.write(0, BIG[: 3 * MIB])
     assert not await opened().finished(key(2), "a.bin", "a.bin", len(BIG))
@@ -217,7 +221,7 @@ async def test_nothing_is_visible_before_the_commit(opened: Open, inbox: Chat) -
     assert sent(inbox) == []
 
 
-async def test_parts_that_telegram_has_lost(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
+async def test_parts_lost_by_telegram_are_reported(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
     async with await opened().begin(key(), "a.bin", len(BIG)) as upload:
         await upload.write(0, BIG)
         await upload.seal(len(BIG))
@@ -227,7 +231,7 @@ async def test_parts_that_telegram_has_lost(opened: Open, inbox: Chat, sandbox: 
     assert sent(inbox) == []
 
 
-async def test_large_files_become_an_album_of_volumes_that_cat_joins(opened: Open, inbox: Chat) -> None:
+async def test_large_files_are_split_into_an_album_of_volumes(opened: Open, inbox: Chat) -> None:
     await save(opened(split_size_mb=6), "d/film.mkv", BIG)
     messages = sent(inbox)
     volumes = [f"film.mkv.{n:03}" for n in (1, 2, 3, 4)]
@@ -240,7 +244,7 @@ async def test_large_files_become_an_album_of_volumes_that_cat_joins(opened: Ope
     assert len(sent(inbox)) == 4
 
 
-async def test_more_volumes_than_an_album_has(opened: Open, inbox: Chat) -> None:
+async def test_more_volumes_than_fit_into_an_album_are_sent(opened: Open, inbox: Chat) -> None:
     data = BIG[: 11 * MIB + 5]
     await save(opened(split_size_mb=1), "a.bin", data)
     messages = sent(inbox)
@@ -256,7 +260,7 @@ async def test_volumes_that_were_sealed_are_finished(opened: Open, inbox: Chat) 
     assert b"".join(map(content, sent(inbox))) == BIG
 
 
-async def test_another_split_than_before_loses_nothing(opened: Open, inbox: Chat) -> None:
+async def test_a_changed_split_size_loses_nothing(opened: Open, inbox: Chat) -> None:
     """The account's limits have changed while the first half was sent: nothing is taken for sent that was
     another piece."""
     await save(opened(split_size_mb=8), "a.bin", BIG)
@@ -283,21 +287,21 @@ async def test_large_files_can_be_refused(opened: Open, inbox: Chat, monkeypatch
         "drop,method=messages.sendMedia,count=1",
     ],
 )
-async def test_passing_faults_are_overcome(opened: Open, inbox: Chat, sandbox: Sandbox, fault: str) -> None:
+async def test_temporary_faults_are_overcome(opened: Open, inbox: Chat, sandbox: Sandbox, fault: str) -> None:
     made = sandbox.faults.add(fault)
     await save(opened(), "a.bin", BIG)
     assert made.fired
     assert [content(message) for message in sent(inbox)] == [BIG]
 
 
-async def test_a_long_flood_wait_is_for_later(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
+async def test_a_long_flood_wait_is_raised(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
     sandbox.faults.add("flood_wait=300,method=upload.saveBigFilePart")
     with pytest.raises(FloodWait, match="asks to wait") as caught:
         await save(opened(), "a.bin", BIG)
     assert 290 < caught.value.after <= 300
 
 
-async def test_a_message_that_must_wait_is_sent_later_without_its_bytes(
+async def test_a_delayed_message_is_sent_later_without_uploading_again(
     opened: Open, inbox: Chat, sandbox: Sandbox
 ) -> None:
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
@@ -311,7 +315,7 @@ async def test_a_message_that_must_wait_is_sent_later_without_its_bytes(
     assert not again.fired
 
 
-async def test_each_wait_is_told_once(accounts: Accounts, inbox: Chat, sandbox: Sandbox) -> None:
+async def test_each_flood_wait_is_reported_once(accounts: Accounts, inbox: Chat, sandbox: Sandbox) -> None:
     waits: list[float] = []
     sandbox.faults.add("flood_wait=1,method=upload.saveBigFilePart,count=1")
     sandbox.faults.add("flood_wait=20,method=messages.sendMedia,count=1")
@@ -328,7 +332,7 @@ async def test_each_wait_is_told_once(accounts: Accounts, inbox: Chat, sandbox: 
     assert [round(wait) for wait in waits] == [1]
 
 
-async def test_waits_for_messages_do_not_hold_downloads_up(
+async def test_flood_waits_of_messages_do_not_delay_downloads(
     opened: Open, accounts: Accounts, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add("flood_wait=300,method=messages.sendMedia")
@@ -339,7 +343,7 @@ async def test_waits_for_messages_do_not_hold_downloads_up(
     assert accounts.pool("bot").flood_clock.remaining == 0
 
 
-async def test_an_account_that_is_not_ready_is_not_replaced(
+async def test_an_unavailable_account_is_not_replaced_by_another(
     start: Start, sandbox: Sandbox, inbox: Chat
 ) -> None:
     """Another one would send again what this one has sent."""
@@ -356,7 +360,9 @@ async def test_an_account_that_is_not_ready_is_not_replaced(
     assert sent(inbox) == []
 
 
-async def test_64_mib_up_and_down_again(opened: Open, inbox: Chat, accounts: Accounts) -> None:
+async def test_a_file_of_64_mib_is_uploaded_and_downloaded(
+    opened: Open, inbox: Chat, accounts: Accounts
+) -> None:
     data = random.Random(3).randbytes(64 * MIB)
     await save(opened(), "a.bin", data)
     [media] = await accounts.resolve(parse(f"https://t.me/c/{inbox.id}/{sent(inbox)[0].id}"))
@@ -372,7 +378,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("force_file", [False, True])
-async def test_a_video_is_shown_as_one(
+async def test_a_video_is_sent_as_a_video(
     opened: Open, inbox: Chat, sandbox: Sandbox, film: bytes, tmp_path: Path, force_file: bool
 ) -> None:
     await save(opened(force_file=force_file), "d/a.mp4", film)
@@ -389,12 +395,12 @@ async def test_a_video_is_shown_as_one(
     assert list((tmp_path / "scratch").iterdir() if not force_file else []) == []
 
 
-async def test_a_folder_is_no_tag(opened: Open, inbox: Chat) -> None:
+async def test_the_folder_is_not_a_hashtag(opened: Open, inbox: Chat) -> None:
     await save(opened(), "#a/b#/#c.bin", SMALL)
     assert sent(inbox)[0].text == "#c.bin\na/b"
 
 
-async def test_a_caption_fits(opened: Open, inbox: Chat) -> None:
+async def test_a_caption_fits_into_the_limit(opened: Open, inbox: Chat) -> None:
     await save(opened(), "/".join(["x" * 200] * 8 + ["a.bin"]), SMALL)
     assert len(sent(inbox)[0].text) == 1024
 
@@ -414,12 +420,12 @@ async def test_a_path_may_name_the_chat(opened: Open, sandbox: Sandbox, inbox: C
 
 
 @pytest.mark.parametrize("chat", ["", "You", "a b", "@1abc", "https://t.me/x", 0, "--1", "me\n"])
-def test_what_is_no_chat_is_refused(chat: str | int) -> None:
+def test_invalid_chats_are_refused(chat: str | int) -> None:
     with pytest.raises(ValidationError, match="chat_id must be"):
         TelegramStorageOptions.model_validate({"name": "tg", "type": "telegram", "chat_id": chat})
 
 
-def test_old_tables_load() -> None:
+def test_tables_of_earlier_versions_load() -> None:
     table = {
         "name": "tg",
         "type": "telegram",
@@ -447,7 +453,7 @@ def test_old_tables_load() -> None:
         ("@inbox", {"account": "other"}, 'There is no Telegram account "other"'),
     ],
 )
-async def test_what_is_wrong_is_said(opened: Open, chat: str | int, options: Any, words: str) -> None:
+async def test_invalid_options_are_reported(opened: Open, chat: str | int, options: Any, words: str) -> None:
     with pytest.raises(StorageError, match=words):
         await save(opened(chat, **options), "a.bin", SMALL)
 
@@ -467,12 +473,12 @@ async def test_a_channel_where_the_account_may_only_read_is_found_by_the_probe(
         await opened().probe()
 
 
-def test_a_channel_that_has_thrown_the_account_out() -> None:
+def test_a_channel_that_removed_the_account_is_reported() -> None:
     thrown_out = tl.ChannelForbidden(id=1, access_hash=1, title="x", broadcast=True)
     assert _missing_right(thrown_out) == "is not a member of the chat"
 
 
-async def test_without_an_account() -> None:
+async def test_without_an_account_the_storage_is_unavailable() -> None:
     storage = TelegramStorage(TelegramStorageOptions(name="tg", type="telegram", chat_id="me"))
     with pytest.raises(StorageUnavailable, match="needs a Telegram account"):
         await storage.probe()
@@ -500,7 +506,7 @@ async def test_lengths_are_checked(opened: Open, inbox: Chat) -> None:
     assert sent(inbox) == []
 
 
-async def test_no_more_parts_than_fit_are_held(opened: Open, sandbox: Sandbox) -> None:
+async def test_the_number_of_buffered_parts_is_limited(opened: Open, sandbox: Sandbox) -> None:
     """Telegram that answers nothing holds the writer back."""
     sandbox.faults.add("silent,method=upload.saveBigFilePart")
     async with await opened().begin(key(), "a.bin", 100 * MIB) as upload:
@@ -517,7 +523,7 @@ async def test_no_more_parts_than_fit_are_held(opened: Open, sandbox: Sandbox) -
         assert written <= 16 * PART + MIB
 
 
-async def test_messages_keep_their_pace(opened: Open, inbox: Chat) -> None:
+async def test_messages_are_sent_at_a_limited_rate(opened: Open, inbox: Chat) -> None:
     storage = opened(rate_limit=0.3, rate_burst=2)
     began = asyncio.get_running_loop().time()
     for item in range(4):
@@ -526,7 +532,7 @@ async def test_messages_keep_their_pace(opened: Open, inbox: Chat) -> None:
     assert len(sent(inbox)) == 4
 
 
-async def test_a_chat_is_away_while_telegram_is(opened: Open, sandbox: Sandbox) -> None:
+async def test_the_storage_is_unavailable_while_telegram_is(opened: Open, sandbox: Sandbox) -> None:
     """Nobody has to send anything to find that out; and when it is back, so is the storage."""
     storage = opened()
     await storage.reach()
@@ -551,7 +557,7 @@ async def test_a_chat_is_away_while_telegram_is(opened: Open, sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize(("account", "why"), [("nobody", "no Telegram account"), ("", "")])
-async def test_a_storage_of_an_account_that_is_not_there(opened: Open, account: str, why: str) -> None:
+async def test_a_storage_of_an_unknown_account_is_reported(opened: Open, account: str, why: str) -> None:
     storage = opened(account=account)
     if not why:
         await storage.reach()

@@ -121,9 +121,7 @@ async def bench(sandbox: Sandbox, chat: Chat, store: Store, config: Config, star
     return Bench(sandbox, store, config, await start(user=True, bot=True))
 
 
-async def test_what_was_posted_while_nobody_looked_is_caught_up_once_and_in_order(
-    bench: Bench, chat: Chat
-) -> None:
+async def test_posts_missed_while_stopped_are_saved_once_and_in_order(bench: Bench, chat: Chat) -> None:
     bench.post(chat)  # before it is watched
     await bench.watch(filter={"name": r"\.mkv$|holiday"}, storage="usb", folder="Films/new")
     bench.say(chat)
@@ -143,7 +141,7 @@ async def test_what_was_posted_while_nobody_looked_is_caught_up_once_and_in_orde
     assert len(await bench.tasks()) == 4
 
 
-async def test_files_of_an_album_that_are_not_wanted_are_not_in_the_links(bench: Bench, chat: Chat) -> None:
+async def test_files_of_an_album_excluded_by_a_filter_are_not_linked(bench: Bench, chat: Chat) -> None:
     await bench.watch(filter={"min_size": 5})
     sizes = (9, 1, 9, 9, 1, 9)
     first, *_ = [bench.post(chat, size=size, album=78) for size in sizes]
@@ -151,7 +149,7 @@ async def test_files_of_an_album_that_are_not_wanted_are_not_in_the_links(bench:
     assert await bench.links() == [f"{first}?single {first + 2}-{first + 3} {first + 5}?single"]
 
 
-async def test_an_album_is_taken_when_it_is_whole(bench: Bench, chat: Chat) -> None:
+async def test_an_album_is_saved_when_it_is_complete(bench: Bench, chat: Chat) -> None:
     await bench.watch()
     one = bench.post(chat)
     first = bench.post(chat, album=79)
@@ -166,7 +164,7 @@ async def test_an_album_is_taken_when_it_is_whole(bench: Bench, chat: Chat) -> N
     assert (await bench.kept()).seen == last
 
 
-async def test_hundreds_of_posts_and_an_album_across_the_pages(bench: Bench, chat: Chat) -> None:
+async def test_hundreds_of_posts_with_an_album_across_pages_are_saved(bench: Bench, chat: Chat) -> None:
     start = (await bench.watch()).seen
     for number in range(1, 301):
         bench.post(chat, album=81 if 97 <= number <= 105 else None)
@@ -182,7 +180,7 @@ async def test_hundreds_of_posts_and_an_album_across_the_pages(bench: Bench, cha
     assert bench.counters.requests(method="messages.getHistory") == before
 
 
-async def test_an_album_at_the_end_of_a_full_page(bench: Bench, chat: Chat) -> None:
+async def test_an_album_at_the_end_of_a_full_page_is_saved_once(bench: Bench, chat: Chat) -> None:
     start = (await bench.watch()).seen
     for number in range(100):
         bench.post(chat, album=82 if number > 95 else None)
@@ -193,7 +191,7 @@ async def test_an_album_at_the_end_of_a_full_page(bench: Bench, chat: Chat) -> N
 
 
 @pytest.mark.parametrize("step", ["submit", "add_task", "advance"])
-async def test_a_crash_loses_nothing_and_doubles_nothing(
+async def test_a_crash_loses_and_repeats_nothing(
     bench: Bench, chat: Chat, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.watch()
@@ -220,7 +218,7 @@ async def test_a_crash_loses_nothing_and_doubles_nothing(
     ]
 
 
-async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
+async def test_two_users_can_watch_one_chat(bench: Bench, chat: Chat) -> None:
     await bench.watch("all", notify="none")
     await bench.watch("big", user_id=7, filter={"min_size": 100})
     small, big = bench.post(chat), bench.post(chat, size=200)
@@ -235,7 +233,7 @@ async def test_two_watches_of_one_chat(bench: Bench, chat: Chat) -> None:
     assert len(await bench.tasks()) == 4
 
 
-async def test_a_public_chat_that_nobody_has_joined(bench: Bench, start: Start) -> None:
+async def test_a_public_chat_can_be_watched_without_joining(bench: Bench, start: Start) -> None:
     chat = bench.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
     watch = await bench.watch(chat="@open_news")
     assert (watch.name, watch.title, watch.seen) == ("@open_news", "Open", 1)
@@ -258,7 +256,7 @@ async def test_a_public_chat_that_nobody_has_joined(bench: Bench, start: Start) 
         await (await start(bot=True)).resolve(link, username="open_news")
 
 
-async def test_an_account_that_has_not_met_the_chat_finds_it_by_its_name(
+async def test_an_account_that_does_not_know_the_chat_finds_it_by_username(
     bench: Bench, sandbox: Sandbox, start: Start
 ) -> None:
     chat = bench.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
@@ -273,7 +271,7 @@ async def test_an_account_that_has_not_met_the_chat_finds_it_by_its_name(
     assert not sandbox.counters.requests(method="messages.getDialogs", account=samples.PERSON.id)
 
 
-async def test_a_username_that_leads_to_another_chat_now(bench: Bench, start: Start) -> None:
+async def test_a_username_that_moved_to_another_chat_is_reported(bench: Bench, start: Start) -> None:
     chat = bench.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
     await bench.watch(chat="@open_news")
     chat.username = ""
@@ -289,7 +287,7 @@ async def test_a_username_that_leads_to_another_chat_now(bench: Bench, start: St
     assert "@open_news belongs to another chat now" in (await bench.kept()).problem
 
 
-async def test_what_the_user_has_set_holds(bench: Bench, chat: Chat) -> None:
+async def test_preferences_of_the_user_apply(bench: Bench, chat: Chat) -> None:
     await bench.store.preferences.change(
         OWNER, lambda prefs: replace(prefs, storage="usb", folder="Inbox", template="{{ msgid }}")
     )
@@ -300,7 +298,7 @@ async def test_what_the_user_has_set_holds(bench: Bench, chat: Chat) -> None:
     assert (spec.storage, spec.path, spec.template) == ("usb", "Inbox", "{{ msgid }}")
 
 
-async def test_from_the_beginning(bench: Bench, chat: Chat) -> None:
+async def test_a_watch_can_start_from_the_first_post(bench: Bench, chat: Chat) -> None:
     ids = [bench.post(chat) for _ in range(3)]
     await bench.watch(seen=0)
     await bench.rounds(1)
@@ -310,7 +308,7 @@ async def test_from_the_beginning(bench: Bench, chat: Chat) -> None:
 # What goes wrong.
 
 
-async def test_lost_access_is_told_and_does_not_hinder_the_others(bench: Bench, chat: Chat) -> None:
+async def test_lost_access_is_reported_and_does_not_affect_other_watches(bench: Bench, chat: Chat) -> None:
     other = bench.world.add_chat(Chat(id=CHAT + 1, title="Other", members={samples.USER.id}))
     await bench.watch("lost")
     await bench.watch("fine", chat=str(MARKED - 1))
@@ -334,7 +332,7 @@ async def test_lost_access_is_told_and_does_not_hinder_the_others(bench: Bench, 
     assert len(await bench.tasks()) == 2
 
 
-async def test_another_account_goes_on_where_one_cannot(
+async def test_another_account_continues_a_watch(
     sandbox: Sandbox, bench: Bench, chat: Chat, start: Start
 ) -> None:
     logins = [("me", sandbox.user_session), ("you", sandbox.session(samples.PERSON.id))]
@@ -353,7 +351,7 @@ async def test_another_account_goes_on_where_one_cannot(
     assert await bench.links() == [str(id_) for id_ in ids]
 
 
-async def test_without_a_user_account(bench: Bench, start: Start) -> None:
+async def test_without_a_user_account_watching_is_refused(bench: Bench, start: Start) -> None:
     await bench.watch()
     bench.accounts = await start(bot=True)
     with pytest.raises(NeedsLogin, match="A bot cannot watch chats"):
@@ -363,7 +361,7 @@ async def test_without_a_user_account(bench: Bench, start: Start) -> None:
     assert "saveany login --phone" in (await bench.kept()).problem
 
 
-async def test_a_storage_that_is_gone(bench: Bench, chat: Chat) -> None:
+async def test_a_watch_with_a_removed_storage_is_reported(bench: Bench, chat: Chat) -> None:
     await bench.watch("gone", storage="cloud")
     await bench.watch("fine")
     post = bench.post(chat)
@@ -380,7 +378,7 @@ async def test_a_storage_that_is_gone(bench: Bench, chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("method", ["messages.getPeerDialogs", "messages.getHistory"])
-async def test_flood_waits_are_waited(sandbox: Sandbox, bench: Bench, chat: Chat, method: str) -> None:
+async def test_flood_waits_are_respected(sandbox: Sandbox, bench: Bench, chat: Chat, method: str) -> None:
     await bench.watch()
     post = bench.post(chat)
     sandbox.faults.add(f"flood_wait=100,method={method},count=1")
@@ -394,7 +392,7 @@ async def test_flood_waits_are_waited(sandbox: Sandbox, bench: Bench, chat: Chat
     assert (await bench.kept()).problem == ""
 
 
-async def test_more_chats_than_one_request_may_name(bench: Bench) -> None:
+async def test_more_chats_than_one_request_can_name_are_watched(bench: Bench) -> None:
     chats = [
         bench.world.add_chat(Chat(id=CHAT + n, title=f"{n}", members={samples.USER.id}))
         for n in range(1, 131)
@@ -413,7 +411,7 @@ async def test_more_chats_than_one_request_may_name(bench: Bench) -> None:
     assert bench.counters.requests(method="messages.getHistory") - before == 1
 
 
-async def test_a_full_queue_is_not_filled_further(
+async def test_a_full_queue_pauses_watching(
     bench: Bench, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.watching._MAX_QUEUED", 100)
@@ -429,7 +427,7 @@ async def test_a_full_queue_is_not_filled_further(
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError("away"), AttributeError("a bug")])
-async def test_it_goes_on_after_whatever_happens(
+async def test_watching_continues_after_unexpected_errors(
     bench: Bench, chat: Chat, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.watch()
@@ -451,7 +449,7 @@ async def test_it_goes_on_after_whatever_happens(
         await watching
 
 
-async def test_chats_that_cannot_be_watched(bench: Bench) -> None:
+async def test_invalid_chats_are_refused(bench: Bench) -> None:
     for chat in ("@nobody_there", "-1001699999999", "@sandbox_person"):
         with pytest.raises(Permanent):
             await bench.accounts.history.chat_state(chat)

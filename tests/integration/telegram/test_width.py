@@ -58,7 +58,7 @@ async def resolved(accounts: Accounts, number: int = 5) -> Media:
         (4096 * PART, 8, 16),
     ],
 )
-async def test_the_width_goes_by_the_size(
+async def test_the_number_of_connections_depends_on_the_file_size(
     sandbox: Sandbox, accounts: Accounts, size: int, lines: int, parts: int
 ) -> None:
     post(sandbox, size)
@@ -75,7 +75,7 @@ async def test_the_width_goes_by_the_size(
     await asyncio.wait([task])
 
 
-async def test_many_files_share_the_turns_of_each_line(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_many_files_share_each_connection_fairly(sandbox: Sandbox, accounts: Accounts) -> None:
     for number in range(5, 9):
         post(sandbox, 32 * PART, number)
     sandbox.faults.add(ANSWERS_NOTHING)
@@ -89,7 +89,7 @@ async def test_many_files_share_the_turns_of_each_line(sandbox: Sandbox, account
     await asyncio.wait(tasks)
 
 
-async def test_bytes_in_flight_are_bounded_for_all_files_together(sandbox: Sandbox, start: Start) -> None:
+async def test_bytes_in_flight_are_limited_for_all_files_together(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, max_memory=6 * PART))
     files = [post(sandbox, 32 * PART, number) for number in range(5, 8)]
     found = [await resolved(accounts, number) for number in range(5, 8)]
@@ -120,7 +120,7 @@ async def test_bytes_in_flight_are_bounded_for_all_files_together(sandbox: Sandb
 
 
 @pytest.mark.parametrize("fault", ["flood_wait=1,count=1", "silent,count=1", "timeout,count=1"])
-async def test_trouble_makes_it_ask_for_fewer_parts_at_once(
+async def test_failures_reduce_the_number_of_simultaneous_requests(
     sandbox: Sandbox, start: Start, fault: str
 ) -> None:
     accounts = await start(user=True, limits=replace(LIMITS, part_seconds=1.0))
@@ -146,14 +146,16 @@ async def test_a_damaged_reply_is_noticed_at_once(sandbox: Sandbox, start: Start
     assert fault.fired == 3
 
 
-async def test_lines_to_another_data_center_share_one_export(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_connections_to_another_data_center_share_one_authorization(
+    sandbox: Sandbox, accounts: Accounts
+) -> None:
     file = post(sandbox, 32 * PART, dc=4)
     assert bytes((await fetch(accounts, await resolved(accounts))).data) == file.content.read(0, 32 * PART)
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
     assert len(sandbox.counters.by("connection", **GET)) == 8
 
 
-async def test_a_slow_line_gets_fewer_parts(sandbox: Sandbox, accounts: Accounts) -> None:
+async def test_a_slow_connection_gets_fewer_parts(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, 6 * PART)
     await fetch(accounts, await resolved(accounts))
     slow, quick = sandbox.counters.by("connection", **GET)

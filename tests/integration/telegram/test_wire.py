@@ -70,7 +70,7 @@ def test_parts_are_not_compressed() -> None:
     assert len(buffer.getvalue()) > 100_000
 
 
-def test_a_part_comes_out_as_it_went_in() -> None:
+def test_a_part_survives_a_round_trip() -> None:
     message = new_state().decrypt_message_data(packet())
     assert message is not None
     file = BinaryReader(message.obj.body).tgread_object()
@@ -79,7 +79,7 @@ def test_a_part_comes_out_as_it_went_in() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 8, 23, 24, 1000, 50_000, -1])
-def test_one_wrong_bit_is_refused(at: int) -> None:
+def test_a_single_wrong_bit_is_refused(at: int) -> None:
     wrong = bytearray(whole(packet()))
     wrong[at] ^= 1
     key_id, message_key = struct.unpack_from("<Q16s", wrong)
@@ -103,7 +103,7 @@ def test_one_wrong_bit_is_refused(at: int) -> None:
     ],
     ids=["key", "blocks", "empty", "session", "even id", "negative", "odd", "few", "beyond", "much"],
 )
-def test_an_envelope_that_does_not_fit_is_refused(wrong: EncryptedPacket) -> None:
+def test_an_envelope_with_a_wrong_length_is_refused(wrong: EncryptedPacket) -> None:
     with pytest.raises(ConnectionError):
         new_state().decrypt_message_data(wrong)
 
@@ -114,7 +114,7 @@ def test_a_transport_error_keeps_its_code() -> None:
     assert caught.value.code == 404
 
 
-def test_a_message_that_comes_again_is_ignored() -> None:
+def test_a_repeated_message_is_ignored() -> None:
     state, number = new_state(), message_id()
     assert state.decrypt_message_data(packet(number)) is not None
     assert state.decrypt_message_data(packet(number)) is None
@@ -122,12 +122,12 @@ def test_a_message_that_comes_again_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [(-400, False), (-200, True), (20, True), (60, False)])
-def test_a_message_of_another_time_is_ignored(seconds: float, taken: bool) -> None:
+def test_a_message_far_from_the_current_time_is_ignored(seconds: float, taken: bool) -> None:
     message = new_state().decrypt_message_data(packet(message_id(seconds)))
     assert (message is not None) is taken
 
 
-def test_a_clock_that_is_wrong_is_corrected_once() -> None:
+def test_a_wrong_clock_is_corrected_once() -> None:
     state = new_state()
     notice = bytes(types.BadMsgNotification(1, 0, 16))
     letter = (0, SESSION, message_id(5000), 1)
@@ -176,7 +176,7 @@ def whole(received: Packet) -> bytes:
     sent=st.lists(st.binary(min_size=1, max_size=9000), min_size=1, max_size=6),
     pieces=st.lists(st.integers(1, 5000), min_size=1),
 )
-async def test_packets_are_the_same_however_the_stream_is_cut(sent: list[bytes], pieces: list[int]) -> None:
+async def test_packets_do_not_depend_on_how_the_stream_is_split(sent: list[bytes], pieces: list[int]) -> None:
     packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     stream = b"".join(struct.pack("<i", len(each)) + each for each in sent)
@@ -188,7 +188,7 @@ async def test_packets_are_the_same_however_the_stream_is_cut(sent: list[bytes],
 
 
 @pytest.mark.parametrize("length", [0, -1, MAX_PACKET + 1, 1 << 30])
-async def test_a_length_that_cannot_be_ends_the_connection(length: int) -> None:
+async def test_an_impossible_length_closes_the_connection(length: int) -> None:
     packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     feed(packets, struct.pack("<i", length), iter([4]))
@@ -197,7 +197,7 @@ async def test_a_length_that_cannot_be_ends_the_connection(length: int) -> None:
         await packets.next()
 
 
-async def test_packets_nobody_takes_stop_the_reading() -> None:
+async def test_unread_packets_pause_reading() -> None:
     packets, pipe = PacketProtocol(), Pipe()
     packets.connection_made(pipe)
     one = struct.pack("<i", 8) + bytes(8)
@@ -210,7 +210,7 @@ async def test_packets_nobody_takes_stop_the_reading() -> None:
     assert not pipe.paused
 
 
-def test_what_is_replaced_is_what_telethon_calls() -> None:
+def test_replaced_functions_are_those_that_telethon_calls() -> None:
     """A Telethon that renames what is replaced here must not go unnoticed."""
     assert {"decrypt_message_data", "recv"} <= set(MTProtoSender._recv_loop.__code__.co_names)
     assert "_recv" in Connection._recv_loop.__code__.co_names

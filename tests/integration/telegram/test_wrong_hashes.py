@@ -93,7 +93,7 @@ OF_USERS: dict[str, Way] = {
 
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize("way", [*WAYS, *OF_USERS])
-async def test_a_user_asks_anew(start: Start, way: str, redis: Redis) -> None:
+async def test_a_user_account_requests_the_hash_again(start: Start, way: str, redis: Redis) -> None:
     accounts = await start(user=True)
     await (WAYS | OF_USERS)[way](accounts)
     await accounts.client("me").session.flush()
@@ -104,13 +104,13 @@ async def test_a_user_asks_anew(start: Start, way: str, redis: Redis) -> None:
 
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_bot_asks_anew(start: Start, way: str) -> None:
+async def test_a_bot_requests_the_hash_again(start: Start, way: str) -> None:
     await WAYS[way](await start(bot=True))
 
 
 @pytest.mark.usefixtures("chat")
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_is_no_number_is_none(start: Start, redis: Redis, way: str) -> None:
+async def test_an_invalid_stored_hash_is_ignored(start: Start, redis: Redis, way: str) -> None:
     for account in (USER, BOT):
         await redis.hset(f"{PREFIX}{account}:peers", str(MARKED), "broken")  # type: ignore[misc]
         await redis.set(f"{PREFIX}{account}:name:opened", "broken")
@@ -118,7 +118,7 @@ async def test_what_is_no_number_is_none(start: Start, redis: Redis, way: str) -
 
 
 @pytest.mark.usefixtures("wrong")
-async def test_what_cannot_be_helped_is_said(sandbox: Sandbox, start: Start, chat: Chat) -> None:
+async def test_a_hash_that_cannot_be_renewed_is_reported(sandbox: Sandbox, start: Start, chat: Chat) -> None:
     chat.members.clear()
     chat.username = ""
     accounts = await start(user=True, bot=True)
@@ -128,7 +128,7 @@ async def test_what_cannot_be_helped_is_said(sandbox: Sandbox, start: Start, cha
 
 
 @pytest.mark.usefixtures("wrong")
-async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat) -> None:
+async def test_a_story_is_read_despite_a_wrong_hash(sandbox: Sandbox, start: Start, chat: Chat) -> None:
     world = sandbox.world
     world.stories[ANNA, 9] = world.files[FILE]
     world.post(chat, StoredMessage(id=6, wrapped=Wrapping(how="story", files=(), story=(ANNA, 9))))
@@ -138,7 +138,9 @@ async def test_a_quoted_story_is_read(sandbox: Sandbox, start: Start, chat: Chat
 
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize("where", [ANNA, -(10**12) - GROUP, -FEW])
-async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int) -> None:
+async def test_the_bot_sends_messages_despite_a_wrong_hash(
+    sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int
+) -> None:
     world = sandbox.world
     world.private_chats.add_group(Group(id=FEW, title="Few", members={BOT, ANNA}))
     side = world.private_chats.side(world.accounts[ANNA], world.accounts[BOT])
@@ -152,7 +154,7 @@ async def test_the_bot_speaks(sandbox: Sandbox, tmp_path: Path, redis: Redis, wh
     await talk.close()
 
 
-async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
+async def test_the_bot_receives_missed_group_messages_despite_a_wrong_hash(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, wrong: None
 ) -> None:
     group = sandbox.world.chats[GROUP]
@@ -166,14 +168,14 @@ async def test_the_bot_hears_what_was_said_in_a_group_meanwhile(
     await talk.close()
 
 
-async def test_a_file_whose_hash_is_wrong_is_read_by_its_message_again(start: Start, chat: Chat) -> None:
+async def test_a_file_with_a_wrong_hash_is_read_by_its_message_again(start: Start, chat: Chat) -> None:
     accounts = await start(user=True)
     [media] = await accounts.resolve(parse(f"https://t.me/c/{CHAT}/5"))
     spoiled = replace(media, location=replace(media.location, access_hash=4711))
     await fetch(accounts, spoiled)
 
 
-async def test_another_hash_than_the_refused_one_stays(start: Start, chat: Chat) -> None:
+async def test_only_the_refused_hash_is_dropped(start: Start, chat: Chat) -> None:
     accounts = await start(user=True)
     await accounts.resolve(parse("https://t.me/opened/5"))
     session = accounts.client("me").session
@@ -198,7 +200,7 @@ _CHANNEL, _USER = tl.InputChannel(1, 5), tl.InputPeerUser(2, 6)
         (fn.stories.GetStoriesByIDRequest(tl.InputPeerUserFromMessage(_USER, 1, 3), [1]), None),
     ],
 )
-def test_which_hash_was_refused(request_: Any, named: Any) -> None:
+def test_the_refused_hash_is_identified(request_: Any, named: Any) -> None:
     assert refused_peer(tg.PeerIdInvalidError(request_)) is named
     outer = Permanent("no")
     outer.__cause__ = tg.ChannelInvalidError(request_)

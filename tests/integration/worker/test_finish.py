@@ -108,7 +108,7 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     gate.open()
 
 
-async def test_cancel_wins_at_every_boundary(bench: Bench, gate: Gate) -> None:
+async def test_a_cancel_takes_effect_at_every_boundary(bench: Bench, gate: Gate) -> None:
     task_id = await bench.accept()
     job = await bench.job()
     running = asyncio.create_task(job.run())
@@ -123,7 +123,7 @@ async def test_cancel_wins_at_every_boundary(bench: Bench, gate: Gate) -> None:
     assert await bench.told(task_id) == ["task.canceled"]
 
 
-async def test_retry_after_a_cancel_at_every_boundary(bench: Bench, gate: Gate) -> None:
+async def test_a_retry_works_after_a_cancel_at_every_boundary(bench: Bench, gate: Gate) -> None:
     task_id = await bench.accept()
     job = await bench.job()
     running = asyncio.create_task(job.run())
@@ -139,7 +139,7 @@ async def test_retry_after_a_cancel_at_every_boundary(bench: Bench, gate: Gate) 
 
 
 @pytest.mark.parametrize("policy", ["rename", "overwrite", "skip"])
-async def test_a_frozen_worker_writes_nothing_more(bench: Bench, gate: Gate, policy: str) -> None:
+async def test_a_frozen_worker_that_wakes_up_writes_nothing(bench: Bench, gate: Gate, policy: str) -> None:
     """It wakes when another has done its task, at the worst moments there are."""
     task_id = await bench.accept(on_conflict=policy)
     frozen = asyncio.create_task((await bench.job()).run())
@@ -157,7 +157,7 @@ async def test_a_frozen_worker_writes_nothing_more(bench: Bench, gate: Gate, pol
     assert await bench.told(task_id) == ["task.completed"]
 
 
-async def test_a_stop_at_every_boundary_spends_nothing(bench: Bench, gate: Gate) -> None:
+async def test_a_stop_at_every_boundary_costs_no_attempt(bench: Bench, gate: Gate) -> None:
     """The drain is over: the job is canceled. Whoever claims the task next brings it to its end."""
     task_id = await bench.accept()
     running = asyncio.create_task((await bench.job()).run())

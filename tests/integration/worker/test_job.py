@@ -40,7 +40,7 @@ def failing(error: Exception, times: int = 1_000, name: str = "a.bin", offset: i
     return step
 
 
-async def test_a_passing_failure_is_tried_again(bench: Bench) -> None:
+async def test_a_temporary_failure_is_retried(bench: Bench) -> None:
     bench.source.step = failing(Retryable("the line broke"), times=2)
     task_id = await bench.accept()
     await within((await bench.job()).run())
@@ -52,7 +52,7 @@ async def test_a_passing_failure_is_tried_again(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "error", [Permanent("it is gone"), NeedsLogin("log in again"), Retryable("the line broke")]
 )
-async def test_a_failure_that_stays_fails_the_task(bench: Bench, error: Exception) -> None:
+async def test_a_lasting_failure_fails_the_task(bench: Bench, error: Exception) -> None:
     bench.source.step = failing(error)
     task_id = await bench.accept()
     await within((await bench.job()).run())
@@ -63,7 +63,7 @@ async def test_a_failure_that_stays_fails_the_task(bench: Bench, error: Exceptio
     assert len(bench.source.fetched) == (3 if isinstance(error, Retryable) else 1)
 
 
-async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -> None:
+async def test_a_long_wait_releases_the_slot_and_is_not_a_failure(bench: Bench) -> None:
     bench.source.step = failing(Retryable("flood", after=600), times=1)
     task_id = await bench.accept()
     await within((await bench.job()).run())
@@ -80,7 +80,7 @@ async def test_a_long_wait_gives_the_slot_away_and_is_no_failure(bench: Bench) -
     assert bench.source.left == ["stopped", "forgotten"]
 
 
-async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Bench) -> None:
+async def test_a_retry_fetches_only_the_failed_file(bench: Bench) -> None:
     names = ["a.bin", "b.bin", "c.bin"]
     bench.source.files = {name: content(name) for name in names}
     bench.source.step = failing(Permanent("b is gone"), name="b.bin")
@@ -100,7 +100,7 @@ async def test_one_file_of_three_fails_and_a_retry_fetches_only_that(bench: Benc
     assert bench.source.resolved == 1
 
 
-async def test_a_source_that_fails_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench) -> None:
+async def test_a_failure_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench) -> None:
     """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being canceled."""
 
     async def fail() -> None:
@@ -152,7 +152,7 @@ async def test_an_unexpected_error_fails_the_task_and_reveals_no_secret(bench: B
     assert bench.files() == {}
 
 
-async def test_a_skipped_file_leaves_no_part_of_an_earlier_try(bench: Bench) -> None:
+async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(bench: Bench) -> None:
     """A worker died in the middle; meanwhile somebody else's file took the name."""
     task_id = await bench.accept(on_conflict="skip")
     arrived = asyncio.Event()
@@ -175,7 +175,7 @@ async def test_a_skipped_file_leaves_no_part_of_an_earlier_try(bench: Bench) -> 
     assert bench.files() == {"a.bin": b"of somebody else"}
 
 
-async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
+async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> None:
     """Far longer than the client's own retries: the job waits, and goes on where it was."""
     redis = EmbeddedRedis(tmp_path)
     store = await open_store(redis.start())
@@ -212,7 +212,7 @@ async def test_redis_is_away_while_a_file_is_finished(tmp_path: Path) -> None:
         redis.stop()
 
 
-async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
+async def test_a_missing_disk_costs_the_task_no_attempt(bench: Bench) -> None:
     await bench.place.check()
     marker = bench.folder / ".saveany-storage"
     mark = marker.read_text()
@@ -238,7 +238,7 @@ async def test_a_disk_that_goes_is_no_fault_of_the_task(bench: Bench) -> None:
     assert bench.files()["a.bin"] == content("a.bin")
 
 
-async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Bench) -> None:
+async def test_a_storage_with_a_bug_is_disabled_and_ends_no_worker(bench: Bench) -> None:
     class Faulty(LocalStorage):
         async def probe(self) -> None:
             raise ValueError("Invalid endpoint: swordfish")
@@ -251,7 +251,7 @@ async def test_a_storage_with_a_bug_is_out_of_use_and_ends_no_worker(bench: Benc
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_completed_item_has_the_page_of_its_receipt(
+async def test_a_completed_item_has_the_url_of_its_receipt(
     bench: Bench, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def commit(upload: LocalUpload, path: str, size: int, *, replace: bool) -> Receipt:
@@ -267,7 +267,7 @@ async def test_a_completed_item_has_the_page_of_its_receipt(
     assert item.url == ("https://host.example/d/a.bin" if known else "")
 
 
-async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: Bench) -> None:
+async def test_a_task_waits_for_the_network_however_often_it_was_attempted(bench: Bench) -> None:
     task_id = await bench.accept()
 
     async def closed(name: str, offset: int) -> None:
@@ -279,7 +279,7 @@ async def test_without_a_way_out_a_task_waits_however_often_it_was_tried(bench: 
     assert bench.source.fetched == ["a.bin"]  # once: then the slot is for another task
 
 
-async def test_a_wait_for_telegram_does_not_end_when_a_storage_is_back(bench: Bench) -> None:
+async def test_a_wait_for_telegram_does_not_end_when_a_storage_returns(bench: Bench) -> None:
     """Though the task waited for that storage before."""
     task_id = await bench.accept()
     await (await bench.claim()).release(60_000, "the disk is away", "local1")
@@ -317,7 +317,7 @@ class Hanging(LocalStorage):
         raise StorageUnavailable("it does not answer")
 
 
-async def test_a_test_file_that_a_server_does_not_take_is_not_waited_for(
+async def test_a_hanging_storage_test_is_not_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_set, "_REACH_SECONDS", 0.01)
@@ -329,7 +329,7 @@ async def test_a_test_file_that_a_server_does_not_take_is_not_waited_for(
     assert place.problem == "it does not answer"
 
 
-async def test_a_task_that_tries_again_or_gets_nothing_says_so(bench: Bench) -> None:
+async def test_a_task_shows_retries_and_missing_progress(bench: Bench) -> None:
     bench.source.step = failing(Retryable("the line broke"), times=1)
     task_id = await bench.accept()
     running = asyncio.create_task((await bench.job()).run())
@@ -359,7 +359,7 @@ class Stuck(LocalStorage):
 
 
 @pytest.mark.parametrize("at", ["mark", "test file"])
-async def test_a_disk_that_hangs_is_told_while_it_does(
+async def test_a_hanging_disk_is_reported_while_it_hangs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     monkeypatch.setattr(storage_set, "_HANG_SECONDS", 0.05)

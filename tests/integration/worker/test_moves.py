@@ -59,7 +59,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.mark.parametrize("move", [False, True])
-async def test_within_one_storage_no_byte_comes_here(
+async def test_transfers_within_one_storage_download_nothing(
     store: Store, tmp_path: Path, storage: Storage, move: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(store, tmp_path, storage)
@@ -80,7 +80,7 @@ async def test_within_one_storage_no_byte_comes_here(
     assert await load(storage, "to/a.bin") == DATA
 
 
-async def test_between_two_disks_of_one_storage(
+async def test_a_move_between_disks_of_one_storage_copies_and_deletes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path / "here"))
@@ -106,7 +106,7 @@ async def test_between_two_disks_of_one_storage(
     ("policy", "final", "left"),
     [("rename", "to/a_1.bin", b"before"), ("overwrite", "to/a.bin", DATA), ("skip", "", b"before")],
 )
-async def test_a_name_that_is_taken(
+async def test_a_used_name_follows_the_conflict_policy(
     store: Store, tmp_path: Path, storage: Storage, policy: str, final: str, left: bytes, move: bool
 ) -> None:
     bench = Bench(store, tmp_path, storage)
@@ -122,7 +122,9 @@ async def test_a_name_that_is_taken(
 
 
 @pytest.mark.parametrize("policy", ["rename", "overwrite", "skip"])
-async def test_a_move_to_where_it_is(store: Store, tmp_path: Path, storage: Storage, policy: str) -> None:
+async def test_a_move_to_the_same_path_changes_nothing(
+    store: Store, tmp_path: Path, storage: Storage, policy: str
+) -> None:
     bench = Bench(store, tmp_path, storage)
     await save(storage, "to/a.bin", DATA)
     task, _ = await bench.done(await bench.transfer("to", params={"move": True}, on_conflict=policy))
@@ -131,7 +133,7 @@ async def test_a_move_to_where_it_is(store: Store, tmp_path: Path, storage: Stor
     assert await load(storage, "to/a.bin") == DATA
 
 
-async def test_a_file_that_the_server_cannot_copy_is_streamed(
+async def test_a_file_that_the_server_cannot_copy_is_downloaded_and_uploaded(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = memory()
@@ -150,7 +152,9 @@ async def test_a_file_that_the_server_cannot_copy_is_streamed(
     assert await load(storage, "to/a.bin") == DATA
 
 
-async def test_buckets_of_one_account(store: Store, tmp_path: Path, moto: S3Server) -> None:
+async def test_files_are_copied_between_buckets_of_one_account(
+    store: Store, tmp_path: Path, moto: S3Server
+) -> None:
     here, there = (S3Storage(moto.options(moto.bucket(), name=name)) for name in ("here", "there"))
     bench = Bench(store, tmp_path, here, there)
     await save(there, "x/ä #.bin", DATA)
@@ -169,7 +173,7 @@ def two_folders(tmp_path: Path, below: str = "there") -> tuple[LocalStorage, Loc
     return here, there
 
 
-async def test_a_move_between_storages(store: Store, tmp_path: Path) -> None:
+async def test_a_move_between_storages_removes_the_original(store: Store, tmp_path: Path) -> None:
     there = memory("there")
     bench = Bench(store, tmp_path, memory(), there)
     await save(there, "x/a.bin", DATA)
@@ -185,7 +189,7 @@ async def test_a_move_between_storages(store: Store, tmp_path: Path) -> None:
     assert await load(bench.storage, "to/a.bin") == DATA
 
 
-async def test_two_storages_that_are_one_folder(store: Store, tmp_path: Path) -> None:
+async def test_a_move_between_two_storages_of_one_folder_keeps_the_file(store: Store, tmp_path: Path) -> None:
     """What would be replaced is what is taken: it must not be removed afterwards."""
     here, there = two_folders(tmp_path, "here/to")
     bench = Bench(store, tmp_path, here, there)
@@ -196,7 +200,7 @@ async def test_two_storages_that_are_one_folder(store: Store, tmp_path: Path) ->
     assert await load(here, "to/a.bin") == DATA
 
 
-async def test_one_folder_without_modification_times(
+async def test_a_move_within_one_folder_works_without_modification_times(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storages.memory._now", lambda: 0)
@@ -213,7 +217,7 @@ async def test_one_folder_without_modification_times(
     assert await load(here, "to/a.bin") == DATA
 
 
-async def test_a_file_that_changed_after_it_was_copied(
+async def test_an_original_changed_after_the_copy_is_not_removed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = memory("there")

@@ -123,7 +123,7 @@ async def held(job: Job, gate: Gate) -> asyncio.Task[None]:
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_the_next_worker_brings_it_to_its_end(shelf: Shelf, gate: Gate) -> None:
+async def test_another_worker_completes_the_move(shelf: Shelf, gate: Gate) -> None:
     """The first one is dead, or only frozen: it wakes up when all is over."""
     bench, task_id = shelf.bench, await shelf.accept()
     frozen = await held(await bench.job(), gate)
@@ -156,7 +156,7 @@ async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_after_the_worker_died(shelf: Shelf, gate: Gate) -> None:
+async def test_a_cancel_after_a_crash_loses_nothing(shelf: Shelf, gate: Gate) -> None:
     """What is cleaned up behind it is never the only copy."""
     bench, task_id = shelf.bench, await shelf.accept()
     dead = await held(await bench.job(), gate)

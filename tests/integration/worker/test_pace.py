@@ -68,7 +68,7 @@ async def test_a_source_that_stalls_is_given_up(store: Store) -> None:
         (Dripping(1, 0.6, 1, wait=30), 0.3, 0, 0.0),  # it was told to wait
     ],
 )
-async def test_a_source_that_is_slow_for_another_reason_is_not_given_up(
+async def test_a_source_slowed_by_something_else_is_not_given_up(
     store: Store, source: Source, patience: float, rate: int, taking: float
 ) -> None:
     await fetched(source, store, patience, rate=rate, taking=taking)
@@ -118,7 +118,9 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-async def test_progress_does_not_go_back_after_a_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_does_not_decrease_after_a_pause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever of it must be fetched again, as no checkpoint was made of it."""
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
     seen, go, held = list[int](), asyncio.Event(), asyncio.Event()
@@ -163,7 +165,7 @@ async def until_seen(seen: list[int], least: int) -> None:
     await until(lambda: seen and seen[-1] >= least, what=f"{least} downloaded bytes in the record")
 
 
-async def test_a_speed_is_shown_while_bytes_arrive_rarely(
+async def test_a_speed_is_shown_when_bytes_arrive_rarely(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)

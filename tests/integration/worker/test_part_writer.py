@@ -75,7 +75,7 @@ async def test_the_hash_is_right_when_parts_come_at_once(storage: LocalStorage) 
     await storage.close()
 
 
-async def test_bytes_of_an_earlier_attempt_are_hashed_too(storage: LocalStorage) -> None:
+async def test_bytes_of_an_earlier_attempt_are_hashed(storage: LocalStorage) -> None:
     kept = [(0, 3 * PART), (30 * PART, 32 * PART)]
     async with await begin(storage) as upload:
         for start, end in kept:
@@ -124,7 +124,7 @@ async def test_parts_in_any_order_become_a_stream(ordered: MemoryStorage, order:
         assert b"".join([piece async for piece in reader.read()]) == CONTENT
 
 
-async def test_a_part_that_is_far_too_early_waits(ordered: MemoryStorage) -> None:
+async def test_a_part_far_ahead_waits(ordered: MemoryStorage) -> None:
     async with (
         await ordered.begin(UploadKey("task", 0, 1), "a.bin", len(CONTENT)) as upload,
         writer_for(upload, ordered) as writer,

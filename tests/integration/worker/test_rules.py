@@ -60,7 +60,7 @@ async def held(bench: Bench, job: Job, name: str) -> asyncio.Task[None]:
     return running
 
 
-async def test_each_file_goes_where_its_rule_says(bench: Bench) -> None:
+async def test_each_file_is_saved_where_its_rule_says(bench: Bench) -> None:
     task_id = await bench.accept(rules=RULES, path="in")
     await within((await bench.job()).run())
     assert (await bench.task(task_id)).status is Status.COMPLETED
@@ -68,14 +68,14 @@ async def test_each_file_goes_where_its_rule_says(bench: Bench) -> None:
     assert [item.storage for item in await bench.store.tasks.all_items(task_id)] == ["", "nas"]
 
 
-async def test_a_name_that_is_taken_there_gets_a_number(bench: Bench) -> None:
+async def test_a_used_name_gets_a_number(bench: Bench) -> None:
     task_ids = [await bench.accept(rules=RULES) for _ in range(2)]
     for _ in task_ids:
         await within((await bench.job()).run())
     assert set(saved(bench)) == {"local1/a.bin", "local1/a_1.bin", "nas/B/b.bin", "nas/B/b_1.bin"}
 
 
-async def test_a_storage_that_this_worker_does_not_have_fails_that_file_only(bench: Bench) -> None:
+async def test_a_storage_missing_on_this_worker_fails_that_file_only(bench: Bench) -> None:
     nas = bench.others.pop("nas")
     task_id = await bench.accept(rules=RULES)
     await within((await bench.job()).run())
@@ -92,7 +92,7 @@ async def test_a_storage_that_this_worker_does_not_have_fails_that_file_only(ben
     assert set(saved(bench)) == {"local1/a.bin", "nas/B/b.bin"}
 
 
-async def test_a_storage_that_is_away_is_waited_for(bench: Bench, tmp_path: Path) -> None:
+async def test_an_unavailable_storage_is_waited_for(bench: Bench, tmp_path: Path) -> None:
     marker = tmp_path / "files" / "nas" / ".saveany-storage"
     mark = marker.read_text()
     marker.unlink()
@@ -111,7 +111,7 @@ async def test_a_storage_that_is_away_is_waited_for(bench: Bench, tmp_path: Path
     assert set(saved(bench)) == {"local1/a.bin", "nas/B/b.bin"}
 
 
-async def test_nothing_is_written_to_a_disk_that_nobody_has_looked_at(bench: Bench, tmp_path: Path) -> None:
+async def test_nothing_is_written_to_an_unchecked_disk(bench: Bench, tmp_path: Path) -> None:
     bench.others["nas"] = StorageHandle(
         bench.store, LocalStorage(LocalOptions(name="nas", type="local", base_path=tmp_path / "other"))
     )
@@ -121,7 +121,7 @@ async def test_nothing_is_written_to_a_disk_that_nobody_has_looked_at(bench: Ben
     assert not (tmp_path / "other" / "B").exists()
 
 
-async def test_a_cancel_leaves_nothing_there(bench: Bench) -> None:
+async def test_a_cancel_leaves_nothing_in_any_storage(bench: Bench) -> None:
     task_id = await bench.accept(rules=RULES)
     job = await bench.job()
     running = await held(bench, job, "b.bin")
@@ -133,7 +133,7 @@ async def test_a_cancel_leaves_nothing_there(bench: Bench) -> None:
     assert set(saved(bench)) == {"local1/a.bin"}
 
 
-async def test_a_worker_that_dies_in_the_middle(bench: Bench) -> None:
+async def test_another_worker_continues_after_a_crash(bench: Bench) -> None:
     task_id = await bench.accept(rules=RULES)
     dead = await held(bench, await bench.job(), "b.bin")
     await bench.lose(task_id)
@@ -160,7 +160,7 @@ async def test_leftovers_of_a_dead_worker_are_removed_from_each_storage(bench: B
     await asyncio.wait([dead])
 
 
-async def test_a_retry_takes_every_clean_up_over(bench: Bench) -> None:
+async def test_a_retry_takes_over_every_clean_up(bench: Bench) -> None:
     task_id = await bench.accept(rules=RULES)
     dead = await held(bench, await bench.job(), "b.bin")
     await bench.lose(task_id)
@@ -179,7 +179,7 @@ async def test_a_retry_takes_every_clean_up_over(bench: Bench) -> None:
         (Rule(name="^b", storage="nas"), "local1/late-b.bin x"),
     ],
 )
-async def test_a_late_name_decides_when_it_is_there(bench: Bench, rule: Rule, where: str) -> None:
+async def test_a_rule_is_applied_when_the_name_is_known(bench: Bench, rule: Rule, where: str) -> None:
     bench.source = Late(bench.source.files)
     task_id = await bench.accept(rules=(rule,), template="{{ name }}.{{ ext }} x")
     await within((await bench.job()).run())
@@ -189,7 +189,7 @@ async def test_a_late_name_decides_when_it_is_there(bench: Bench, rule: Rule, wh
     assert [item.status for item in items] == [ItemStatus.COMPLETED] * 2
 
 
-async def test_a_late_name_may_lead_to_a_storage_that_is_not_here(bench: Bench) -> None:
+async def test_a_late_name_may_choose_a_storage_missing_on_this_worker(bench: Bench) -> None:
     del bench.others["nas"]
     bench.source = Late(bench.source.files)
     task_id = await bench.accept(rules=(Rule(name="^late-b", storage="nas"),))

@@ -52,7 +52,7 @@ class FailsFirst:
         return not self.left
 
 
-async def test_each_runs_a_step_for_all_even_if_it_fails_for_some() -> None:
+async def test_each_runs_a_step_for_all_even_if_it_fails_for_some_of_them() -> None:
     done: list[int] = []
 
     async def step(number: int) -> None:
@@ -65,7 +65,7 @@ async def test_each_runs_a_step_for_all_even_if_it_fails_for_some() -> None:
     assert done == [0, 2, 4]
 
 
-async def test_until_done_raises_a_wrong_setting_and_nothing_else() -> None:
+async def test_until_done_raises_only_config_errors() -> None:
     async def setting() -> None:
         raise ExceptionGroup("", [Odd(), ExceptionGroup("", [ConfigError("no such thing")])])
 
