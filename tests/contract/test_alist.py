@@ -59,7 +59,7 @@ async def test_an_upload_is_confirmed(server: AlistServer, storage: AlistStorage
     assert (server.files / BASE / "a.bin").read_bytes() == b"hello"
 
 
-async def test_others_read_what_we_write_and_we_theirs(server: AlistServer, storage: AlistStorage) -> None:
+async def test_files_are_exchanged_with_other_clients(server: AlistServer, storage: AlistStorage) -> None:
     data, folder = content(3 * MIB + 1), server.files / BASE / "d"
     await save(storage, "d/ä b.bin", data)
     assert (folder / "ä b.bin").read_bytes() == data
@@ -86,7 +86,9 @@ async def test_failed_task_on_the_server_is_reported(
     assert await storage.stat("a.bin") is None
 
 
-async def test_file_that_a_drive_lists_late(server: AlistServer, storage: AlistStorage) -> None:
+async def test_a_file_that_a_drive_lists_late_is_waited_for(
+    server: AlistServer, storage: AlistStorage
+) -> None:
     server.lists_late = True
     await save(storage, "d/a.bin", b"hello")
     assert await load(storage, "d/a.bin") == b"hello"
@@ -197,7 +199,7 @@ async def test_a_session_that_ends_before_the_put_is_renewed(
     assert await load(storage, "a.bin") == b"hello"
 
 
-async def test_one_login_is_enough_for_many(server: AlistServer, storage: AlistStorage) -> None:
+async def test_parallel_requests_share_one_login(server: AlistServer, storage: AlistStorage) -> None:
     await asyncio.gather(*(storage.stat(f"{number}") for number in range(20)))
     assert server.logins == 1
 
@@ -241,7 +243,7 @@ async def test_body_refused_by_a_gateway_is_reported(server: AlistServer, storag
             await fill(upload, content(2 * MIB), seal=True)
 
 
-async def test_a_server_without_ranges(server: AlistServer, storage: AlistStorage) -> None:
+async def test_a_server_without_ranges_is_supported(server: AlistServer, storage: AlistStorage) -> None:
     server.ranges = False
     await save(storage, "a.bin", content(3 * MIB))
     assert await load(storage, "a.bin", MIB, 2 * MIB) == content(3 * MIB)[MIB : 2 * MIB]
@@ -275,7 +277,9 @@ async def test_other_service_is_reported(server: AlistServer) -> None:
         await storage.close()
 
 
-async def test_others_read_and_write(server: AlistServer, storage: AlistStorage) -> None:
+async def test_other_clients_read_and_write_the_same_files(
+    server: AlistServer, storage: AlistStorage
+) -> None:
     data = content(3 * MIB + 1)
     await save(storage, "d/ä b#c.bin", data)
     assert (server.files / BASE / "d/ä b#c.bin").read_bytes() == data
@@ -300,7 +304,7 @@ async def test_redirects_of_the_server_are_guarded(
     await strict.close()
 
 
-async def test_impossible_entries_are_not_listed(
+async def test_entries_with_invalid_names_are_not_listed(
     server: AlistServer, storage: AlistStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(storage, "a.bin", b"hello")

@@ -86,7 +86,9 @@ def bucket(url: str) -> S3Storage:
 
 
 @pytest.mark.parametrize("entry", [FILE, ""], ids=["files", "nothing"])
-async def test_pages_of_a_bucket(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_pages_of_a_bucket_is_limited(
+    entry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("storages.s3.bucket.MAX_ENTRIES", 5)
     async with serving(pages_for_ever(entry)) as url:
         storage = bucket(url)
@@ -98,7 +100,7 @@ async def test_pages_of_a_bucket(entry: str, monkeypatch: pytest.MonkeyPatch) ->
         await storage.close()
 
 
-async def test_parts_of_an_upload() -> None:
+async def test_repeated_pages_of_parts_are_refused() -> None:
     """The same page again and again, each with a next one."""
     body = b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>0</NextPartNumberMarker>"
     body += b"</ListPartsResult>"
@@ -128,7 +130,9 @@ def openload(url: str) -> Storage:
 
 
 @pytest.mark.parametrize("make", [alist, openload])
-async def test_reply_of_an_api(make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_size_of_an_api_reply_is_limited(
+    make: Callable[[str], Storage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("storages.http_client._MAX_TEXT", 1 << 20)
     async with serving(without_end()) as url:
         storage = make(url)
@@ -137,7 +141,7 @@ async def test_reply_of_an_api(make: Callable[[str], Storage], monkeypatch: pyte
         await storage.close()
 
 
-async def test_reply_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_size_of_a_webdav_reply_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storages.http_client._MAX_TEXT", 1 << 20)
     endless = without_end(b"201 Created", b"")
 
@@ -160,7 +164,9 @@ async def test_reply_to_a_webdav_request(monkeypatch: pytest.MonkeyPatch) -> Non
         await storage.close()
 
 
-async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_listed_files_over_sftp_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("storages.sftp.storage.MAX_ENTRIES", 5)
     with sftp.asyncssh(tmp_path) as server:
         fields = {"name": "box", "type": "sftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
@@ -169,7 +175,9 @@ async def test_files_over_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         await lists_five_and_not_six(storage)
 
 
-async def test_files_over_ftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_listed_files_over_ftp_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("storages.ftp.storage.MAX_ENTRIES", 7)  # with "." and ".."
     with ftp.pyftpdlib(tmp_path) as server:
         fields = {"name": "box", "type": "ftp", "host": "127.0.0.1", "port": server.port, "base_path": "a"}
@@ -195,7 +203,7 @@ class Deep(MemoryStorage):
         return [Entry("d", f"{path}/d" if path else "d", 0, True, 0)]
 
 
-async def test_folders_in_folders() -> None:
+async def test_the_depth_of_folders_is_limited() -> None:
     storage = Deep(MemoryOptions(name="box", type="memory"))
     with pytest.raises(StorageError, match="does not end"):
         async for _ in Storage.walk(storage, ""):

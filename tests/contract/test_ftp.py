@@ -174,7 +174,7 @@ def _pyftpdlib(**how: Any) -> Iterator[FtpServer]:
 
 
 #: Each server with each way to have TLS that it knows, whether or not it wants sessions to go on; its whole
-#: suite would tell no more than `test_every_way_to_have_tls`.
+#: suite would tell no more than `test_every_form_of_tls_works`.
 TLS: dict[str, Start] = {
     "pure_ftpd": partial(ftpd.pure_ftpd, "explicit"),
     **{
@@ -192,7 +192,7 @@ TLS: dict[str, Start] = {
 
 
 @pytest.mark.parametrize("start", TLS.values(), ids=TLS)
-async def test_every_way_to_have_tls(start: Start, folder: str) -> None:
+async def test_every_form_of_tls_works(start: Start, folder: str) -> None:
     """Transfers one after the other and at once, a partial read, and a resumed upload."""
     with start() as server:
         storage = FtpStorage(server.options(folder))
@@ -225,7 +225,7 @@ async def test_old_connection_is_not_reused(
 
 
 @pytest.mark.parametrize("start", [partial(ftpd.vsftpd, "none"), partial(ftpd.pure_ftpd, "none")])
-async def test_unencoded_names_of_other_programs(start: Start, folder: str) -> None:
+async def test_names_without_our_encoding_are_read(start: Start, folder: str) -> None:
     with start() as server:
         storage = FtpStorage(server.options(folder))
         await storage.mkdir("d")
@@ -245,7 +245,7 @@ async def test_unencoded_names_of_other_programs(start: Start, folder: str) -> N
         await storage.close()
 
 
-async def test_server_that_reports_no_sizes(plain: FtpServer, folder: str) -> None:
+async def test_a_server_without_sizes_is_supported(plain: FtpServer, folder: str) -> None:
     storage = FtpStorage(plain.options(folder))
     await save(storage, "a.bin", b"12345")
     await storage._connections._idle[-1].command("OPTS MLST type;", "2xx")
@@ -279,7 +279,7 @@ async def put(
     return upload.kept
 
 
-async def test_replacing_where_renames_need_free_names(tmp_path: Path) -> None:
+async def test_files_are_replaced_where_a_rename_needs_a_free_name(tmp_path: Path) -> None:
     with ftp.pyftpdlib(tmp_path, overwrites=False) as server:
         storage = FtpStorage(server.options("x"))
         await save(storage, "d/a.bin", b"old")
@@ -307,7 +307,7 @@ async def test_failed_replacement_keeps_the_old_file(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("lack", [{"without": ("REST",)}, {"restarts": False}])
-async def test_server_that_cannot_resume(tmp_path: Path, lack: Any) -> None:
+async def test_a_server_that_cannot_resume_is_supported(tmp_path: Path, lack: Any) -> None:
     """The first try after a break is for nothing, but the next one begins anew."""
     with ftp.pyftpdlib(tmp_path, **lack) as server:
         storage = FtpStorage(server.options("x"))
@@ -322,7 +322,7 @@ async def test_server_that_cannot_resume(tmp_path: Path, lack: Any) -> None:
         await storage.close()
 
 
-async def test_user_without_permission_to_rename(tmp_path: Path) -> None:
+async def test_a_missing_permission_to_rename_is_reported(tmp_path: Path) -> None:
     with ftp.pyftpdlib(tmp_path, may="elradmwMT") as server:
         storage = FtpStorage(server.options("x"))
         with pytest.raises(StorageError, match="refuses to rename it"):
@@ -330,7 +330,7 @@ async def test_user_without_permission_to_rename(tmp_path: Path) -> None:
         await storage.close()
 
 
-async def test_names_in_another_encoding_are_no_obstacle(tmp_path: Path) -> None:
+async def test_names_in_another_encoding_are_listed_with_replacement_characters(tmp_path: Path) -> None:
     with ftp.pyftpdlib(tmp_path, encoding="latin-1", banner="Grüße") as server:
         storage, theirs = FtpStorage(server.options("x")), FtpStorage(server.options("x", encoding="latin-1"))
         await save(theirs, "ä.bin", b"1")
@@ -341,7 +341,9 @@ async def test_names_in_another_encoding_are_no_obstacle(tmp_path: Path) -> None
         await theirs.close()
 
 
-async def test_server_that_confirms_a_file_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_confirms_a_file_late_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some bring a file elsewhere before they say that they have it."""
     monkeypatch.setattr("storages.ftp.client.SILENCE", 0.4)
     with ftp.pyftpdlib(tmp_path, slow=0.8) as server:
@@ -374,7 +376,7 @@ async def test_server_without_tls_is_reported(plain: FtpServer) -> None:
     await storage.close()
 
 
-def test_unknown_encoding(plain: FtpServer) -> None:
+def test_an_unknown_encoding_is_refused(plain: FtpServer) -> None:
     with pytest.raises(ValidationError, match="name of an encoding"):
         plain.options("x", encoding="utf-99")
 

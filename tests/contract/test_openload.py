@@ -83,7 +83,9 @@ async def storage(server: OpenloadServer) -> AsyncIterator[OpenloadStorage]:
     await storage.close()
 
 
-async def test_save_list_move_delete(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_files_are_saved_listed_moved_and_deleted(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
     data = content(3 * MIB + 1)
     await save(storage, "d/ä b.mp4", data)
     (entry,) = await storage.list("d")
@@ -96,7 +98,9 @@ async def test_save_list_move_delete(server: OpenloadServer, storage: OpenloadSt
     assert server.files == {}
 
 
-async def test_file_that_the_service_lists_late(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_a_file_that_the_service_lists_late_is_waited_for(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
     server.looks = 4
     async with await storage.begin(key(), "a.bin", 5) as upload:
         await upload.write(0, b"hello")
@@ -121,7 +125,7 @@ async def test_shorter_file_is_reported(server: OpenloadServer, storage: Openloa
     assert server.files == {}
 
 
-async def test_the_replaced_file_is_gone(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_a_replaced_file_is_deleted(server: OpenloadServer, storage: OpenloadStorage) -> None:
     await save(storage, "a.bin", b"old")
     async with await storage.begin(key(item=1), "a.bin", 3) as upload:
         await upload.write(0, b"new")
@@ -142,7 +146,9 @@ async def test_newest_of_files_with_one_name_is_listed(
     assert server.files == {}
 
 
-async def test_names_of_others_are_shown_and_found(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_names_of_other_clients_are_listed_and_found(
+    server: OpenloadServer, storage: OpenloadStorage
+) -> None:
     await save(storage, "a.bin", b"x")
     (ours,) = server.files.values()
     for name in ('say "hi".mp4', " 100%20 .mp4", "%22.mp4"):
@@ -153,12 +159,12 @@ async def test_names_of_others_are_shown_and_found(server: OpenloadServer, stora
     assert server.files == {}
 
 
-async def test_twenty_uploads_make_a_folder_once(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_twenty_uploads_create_a_folder_once(server: OpenloadServer, storage: OpenloadStorage) -> None:
     await asyncio.gather(*(save(storage, f"a/b/{n}", b"x", key(item=n)) for n in range(20)))
     assert sorted(folder.name for folder in server.folders.values()) == ["a", "b", *BASE.split("/")[::-1]]
 
 
-async def test_folders_removed_by_others_are_made_again(
+async def test_folders_removed_by_others_are_created_again(
     server: OpenloadServer, storage: OpenloadStorage
 ) -> None:
     await save(storage, "a/b/c.bin", b"x")
@@ -182,7 +188,7 @@ async def test_known_folders_are_not_requested_again(
     assert server.calls == ["file/listfolder"]
 
 
-async def test_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_a_saved_file_has_the_url_of_its_page(server: OpenloadServer, storage: OpenloadStorage) -> None:
     receipt = await save(storage, "a.mp4", b"x")
     (item,) = server.files.values()
     assert await storage.url("a.mp4", 3600) == receipt.page == server.link(item)
@@ -227,7 +233,7 @@ def test_pull_is_off_by_default(server: OpenloadServer) -> None:
     assert OpenloadStorage(server.options(BASE, pull=True)).pulls
 
 
-async def test_pull(server: OpenloadServer, storage: OpenloadStorage) -> None:
+async def test_the_service_downloads_a_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.web[URL] = b"pulled"
     await pull(storage, URL, "d/a.mp4", 6)
     assert server.content(there("d/a.mp4")) == b"pulled"

@@ -47,13 +47,13 @@ class TestLocalRemote(StorageSuite):
 
         return look
 
-    async def test_others_read_what_we_write(self, worker: Open, tmp_path: Path) -> None:
+    async def test_other_programs_read_our_files(self, worker: Open, tmp_path: Path) -> None:
         data = content(5 * MIB + 3)
         await save(worker(), "d/ä b.bin", data)
         command = [program("rclone"), "cat", f":local:{tmp_path}/in/here/d/ä b.bin"]
         assert subprocess.run(command, capture_output=True, check=True).stdout == data
 
-    async def test_we_read_what_others_write(self, worker: Open, tmp_path: Path) -> None:
+    async def test_files_of_other_programs_are_read(self, worker: Open, tmp_path: Path) -> None:
         data = content(5 * MIB + 3)
         command = [program("rclone"), "rcat", f":local:{tmp_path}/in/here/d/ä b.bin"]
         subprocess.run(command, input=data, capture_output=True, check=True)
@@ -180,7 +180,7 @@ class TestSamba(StorageSuite):
     def everything(self, smb: Remotes, base: str) -> Callable[[], set[str]]:
         return smb.everything(f"smb:{SHARE}/", base)
 
-    async def test_others_read_and_write(
+    async def test_other_clients_read_and_write_the_same_files(
         self, worker: Open, smb: Remotes, base: str, server: SambaServer
     ) -> None:
         data = content(5 * MIB + 3)
@@ -202,7 +202,7 @@ def below(remote: str) -> str:
     return remote if remote.endswith(":") else f"{remote}/"
 
 
-async def test_other_remotes_keep_the_contract(elsewhere: tuple[Remotes, str]) -> None:
+async def test_other_remotes_fulfill_the_contract(elsewhere: tuple[Remotes, str]) -> None:
     found, remote = elsewhere
     storage = RcloneStorage(found.options(remote, base := f"in/{secrets.token_hex(4)}"))
     await storage.probe()
@@ -325,7 +325,7 @@ def test_common_spellings_of_flags_are_accepted(tmp_path: Path) -> None:
         "vault:",
     ],
 )
-async def test_remote_whose_server_is_down(remote: str, tmp_path: Path) -> None:
+async def test_an_unreachable_server_of_a_remote_is_noticed(remote: str, tmp_path: Path) -> None:
     """It is noticed without a request: also behind other remotes, as a vault is a crypt of a union of it."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -38,7 +38,7 @@ def test_every_type_is_complete(type_: str) -> None:
     assert TYPES[type_].description
 
 
-async def test_open(tmp_path: Path) -> None:
+async def test_a_storage_is_opened_by_its_type(tmp_path: Path) -> None:
     storage = open_storage(LocalOptions(name="disk", type="local", base_path=tmp_path / "new"))
     assert isinstance(storage, LocalStorage)
     assert storage.name == "disk"
@@ -51,19 +51,19 @@ def test_a_backend_is_imported_only_when_opened() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown() -> None:
+def test_an_unknown_type_is_refused() -> None:
     assert backend("tape") is None
     assert options_model("tape") is None
     with pytest.raises(ConfigError, match=r"'x': unknown type 'tape'; the types are .*local"):
         open_storage(StorageOptions(name="x", type="tape"))
 
 
-def test_twice_is_an_error() -> None:
+def test_a_type_registered_twice_is_an_error() -> None:
     with pytest.raises(ConfigError, match="'local' is registered twice"):
         table(("local", HERE), ("local", HERE))
 
 
-async def test_a_backend_of_another_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_backend_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tape=f"{__name__}:HERE")
     assert types() == sorted([*TYPES, "tape"])
     assert options_model("tape") is LocalOptions
@@ -102,7 +102,7 @@ def test_a_package_cannot_hide_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
         ("storages.local.reader:PIECE", "is not a StorageOptions"),
     ],
 )
-def test_a_wrong_import_path(monkeypatch: pytest.MonkeyPatch, path: str, message: str) -> None:
+def test_a_wrong_import_path_is_reported(monkeypatch: pytest.MonkeyPatch, path: str, message: str) -> None:
     monkeypatch.setattr(registry, "TYPES", {"tape": Backend(path, path, "")})
     with pytest.raises(ConfigError, match=message):
         options_model("tape")

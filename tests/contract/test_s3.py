@@ -174,7 +174,9 @@ class TestMoto(S3Suite):
             await storage.probe()
         await storage.close()
 
-    async def test_a_finish_is_completed(self, worker: Open, everything: Callable[[], set[str]]) -> None:
+    async def test_an_interrupted_finish_is_completed(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
         data = content(12 * MIB)
         async with await worker().begin(key(1), "a.bin", len(data)) as upload:
             await fill(upload, data)
@@ -192,7 +194,7 @@ class TestRclone(S3Suite):
         pytest.skip("this server keeps names in one form")
 
     @pytest.mark.parametrize("size", [2 * MIB + 1])
-    async def test_copy_into_an_upload(
+    async def test_an_unsupported_copy_into_an_upload_is_noticed(
         self, storage: Storage, everything: Callable[[], set[str]], size: int
     ) -> None:
         """It takes the request for an empty part, which must be noticed."""
@@ -225,7 +227,7 @@ async def test_wrong_options_are_reported(moto: S3Server, changes: dict[str, str
     await storage.close()
 
 
-async def test_https_to_a_server_without_is_told(moto: S3Server) -> None:
+async def test_https_to_a_plain_server_is_reported(moto: S3Server) -> None:
     endpoint = moto.options("x").endpoint.replace("http://", "https://")
     storage = S3Storage(moto.options("x", endpoint=endpoint))
     with pytest.raises(StorageUnavailable, match="write http://"):
@@ -240,7 +242,7 @@ async def test_https_to_a_server_without_is_told(moto: S3Server) -> None:
         *({"bucket_name": each} for each in ("a bucket", "bucket/folder")),
     ],
 )
-def test_impossible_service_is_refused(moto: S3Server, wrong: dict[str, str]) -> None:
+def test_an_invalid_endpoint_is_refused(moto: S3Server, wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         moto.options("x", **{"bucket_name": "x"} | wrong)
 
@@ -274,7 +276,9 @@ async def test_server_that_is_down_is_reported(moto: S3Server) -> None:
     ("virtual_host", "address"),
     [(False, "https://s3.example.com/films/d/a.mkv?"), (True, "https://films.s3.example.com/d/a.mkv?")],
 )
-async def test_position_of_the_bucket_in_the_url(moto: S3Server, virtual_host: bool, address: str) -> None:
+async def test_the_bucket_is_in_the_host_or_the_path_of_the_url(
+    moto: S3Server, virtual_host: bool, address: str
+) -> None:
     changes = {"endpoint": "s3.example.com", "virtual_host": virtual_host, "base_path": ""}
     storage = S3Storage(moto.options("films", **changes))
     assert (await storage.url("d/a.mkv", 60)).startswith(address)

@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     ],
     ids=["socks5", "socks4", "http", "https"],
 )
-async def test_files_through_a_proxy(
+async def test_files_are_transferred_through_a_proxy(
     server: S3Server, tmp_path: Path, way: Behavior, login: str, tls: bool
 ) -> None:
     ca_file, pem = private(tmp_path)

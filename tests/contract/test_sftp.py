@@ -105,7 +105,7 @@ class Suite(StorageSuite):
 
 
 class TestOpenSsh(Suite):
-    async def test_others_read_what_we_write(
+    async def test_other_programs_read_our_files(
         self, server: SftpServer, folder: str, worker: Open, tmp_path: Path
     ) -> None:
         data = content(5 * MIB + 3)
@@ -113,7 +113,7 @@ class TestOpenSsh(Suite):
         sftp_batch(server, f'get "{server.root}/{folder}/d/äb.bin" "{tmp_path}/got"')
         assert (tmp_path / "got").read_bytes() == data
 
-    async def test_we_read_what_others_write(
+    async def test_files_of_other_programs_are_read(
         self, server: SftpServer, folder: str, worker: Open, tmp_path: Path
     ) -> None:
         data = content(5 * MIB + 3)
@@ -138,7 +138,7 @@ class TestOpenSsh(Suite):
             await save(storage, "d/a.bin", content(MIB), key(2))
             await storage.close()
 
-    async def test_no_checkpoint_of_what_failed(
+    async def test_failed_writes_are_not_in_the_checkpoint(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
         """Writes are on their way at once: after a failure there may be gaps before the end of the file."""
@@ -168,7 +168,7 @@ class TestOpenSsh(Suite):
                 await impostor.probe()
             await impostor.close()
 
-    async def test_an_encrypted_key(
+    async def test_an_encrypted_key_needs_its_passphrase(
         self, server: SftpServer, folder: str, services: Services, tmp_path: Path
     ) -> None:
         secret = tmp_path / "secret"
@@ -183,7 +183,7 @@ class TestOpenSsh(Suite):
         await storage.probe()
         await storage.close()
 
-    async def test_names_that_are_not_utf8_are_no_obstacle(
+    async def test_names_that_are_not_utf8_are_listed_with_replacement_characters(
         self, server: SftpServer, folder: str, worker: Open
     ) -> None:
         storage = worker()
@@ -193,7 +193,9 @@ class TestOpenSsh(Suite):
         assert await names(storage, "d") == ["a.bin", "\ufffd.bin"]
 
     @pytest.mark.parametrize("leads", ["file", "folder", "nowhere"])
-    async def test_a_link_has_a_name(self, server: SftpServer, folder: str, worker: Open, leads: str) -> None:
+    async def test_a_symbolic_link_counts_as_a_used_name(
+        self, server: SftpServer, folder: str, worker: Open, leads: str
+    ) -> None:
         storage, base = worker(), server.root / folder
         await storage.mkdir("folder")
         (base / "file").write_bytes(b"theirs")
@@ -202,7 +204,7 @@ class TestOpenSsh(Suite):
             await save(storage, "link", b"ours")
         assert (base / "link").is_symlink()
 
-    async def test_a_server_whose_sftp_has_died(
+    async def test_a_crashed_sftp_process_is_replaced(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
         """The connection stays open, because each program on the server is a process of its own."""
@@ -216,7 +218,7 @@ class TestOpenSsh(Suite):
         await storage.probe()
         await storage.close()
 
-    async def test_server_whose_sftp_hangs(
+    async def test_a_hanging_sftp_process_is_reported(
         self, server: SftpServer, folder: str, services: Services, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = SftpStorage(server.options(folder), services)
@@ -241,7 +243,7 @@ class TestOpenSsh(Suite):
             await storage.close()
 
 
-async def test_a_server_without_extensions(tmp_path: Path, services: Services) -> None:
+async def test_a_server_without_extensions_is_supported(tmp_path: Path, services: Services) -> None:
     with sftp.openssh(tmp_path, without="posix-rename,statvfs,fsync,limits") as server:
         storage = SftpStorage(server.options("x"), services)
         await save(storage, "d/a.bin", b"old")
@@ -256,7 +258,7 @@ async def test_a_server_without_extensions(tmp_path: Path, services: Services) -
         await storage.close()
 
 
-def test_invalid_host_key(server: SftpServer) -> None:
+def test_an_invalid_host_key_is_refused(server: SftpServer) -> None:
     host = (server.root.parent / "host.pub").read_text()
     assert server.options("x", host_key=host)
     for wrong in ("SHA256:abcdef", "ssh-ed25519 AAAA", f"127.0.0.1 {host}"):

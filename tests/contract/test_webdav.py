@@ -114,7 +114,7 @@ class DavSuite(StorageSuite):
         await storage.delete(name)
         assert everything() == {"a.bin"}
 
-    async def test_usage(self, storage: Storage) -> None:
+    async def test_free_space_is_reported(self, storage: Storage) -> None:
         assert await storage.usage() == Usage()
 
     async def test_broken_connection_is_reported(self, server: DavServer, base: str) -> None:
@@ -172,7 +172,7 @@ class TestWsgidav(DavSuite):
     def server(self, wsgidav: DavServer) -> DavServer:
         return wsgidav
 
-    async def test_usage(self, storage: Storage) -> None:
+    async def test_free_space_is_reported(self, storage: Storage) -> None:
         await storage.mkdir("")
         usage = await storage.usage()
         assert usage.used
@@ -197,7 +197,7 @@ class TestApache(DavSuite):
         await save(storage, "a.bin", content(3 * MIB))
         await storage.close()
 
-    async def test_behind_a_proxy_that_ends_tls(
+    async def test_a_server_behind_a_tls_proxy_is_supported(
         self, server: DavServer, base: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         pem = certificate(tmp_path)
@@ -279,7 +279,7 @@ def multistatus(*responses: str, before: str = "") -> bytes:
     "href",
     ["/a%20b.bin", "/a b.bin", "https://other.example/dav/a%20b.bin", "http://x/a b.bin", "a%20b.bin/"],
 )
-async def test_every_spelling_of_an_href(href: str) -> None:
+async def test_every_spelling_of_an_href_is_understood(href: str) -> None:
     async with canned(207, multistatus(response(href))) as url:
         entry = await ask(url)
     assert entry == Entry("a b.bin", "a b.bin", 5, False, 0)
@@ -372,7 +372,7 @@ async def test_server_that_is_down_is_reported() -> None:
         "http://files.example/#/films",
     ],
 )
-async def test_impossible_address_is_refused(url: str) -> None:
+async def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         await ask(url)
 
@@ -391,7 +391,7 @@ async def test_impossible_address_is_refused(url: str) -> None:
         ),
     ],
 )
-async def test_quotas(body: str, usage: Usage) -> None:
+async def test_quotas_are_understood(body: str, usage: Usage) -> None:
     answer = multistatus(
         f"<d:response><d:href>/</d:href><d:propstat><d:prop>{body}</d:prop></d:propstat></d:response>"
     )
@@ -409,7 +409,7 @@ async def test_quotas(body: str, usage: Usage) -> None:
     ],
     ids=["files", "text"],
 )
-async def test_endless_listing(
+async def test_an_endless_listing_is_aborted(
     repeated: bytes, most: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is neither read nor kept for ever."""
@@ -439,7 +439,7 @@ async def test_endless_listing(
 
 
 @pytest.mark.parametrize("location", ["http://xn--a/", "http://a:b/", "http://[", "//"])
-async def test_redirect_to_an_invalid_url(location: str) -> None:
+async def test_a_redirect_to_an_invalid_url_is_reported(location: str) -> None:
     async with canned(302, b"", {"Location": location}) as url:
         storage = WebdavStorage(WebdavOptions(name="cloud", type="webdav", url=url))
         with pytest.raises(StorageError):

@@ -14,14 +14,14 @@ from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named, person
 
 
-async def test_two_hundred_links_at_once(stack: Stack, anna: Person) -> None:
+async def test_two_hundred_links_get_one_card(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, " ".join(f"t.me/channel/{n}" for n in range(200, 400)))
     card = await anna.hears(offers("local1"))
     assert "200 files" in card.text
     assert len(anna.heard) == 1
 
 
-async def test_a_button_pressed_twice(stack: Stack, anna: Person) -> None:
+async def test_a_button_pressed_twice_acts_once(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(b"x" * 999, "notes.txt"))
     card = await anna.hears(offers("local1"))
     pressing = anna.press(card, "local1"), anna.press(card, "local2")
@@ -32,7 +32,7 @@ async def test_a_button_pressed_twice(stack: Stack, anna: Person) -> None:
     assert not list((stack.folder / "more").rglob("notes*"))
 
 
-async def test_a_button_of_somebody_else(stack: Stack, anna: Person) -> None:
+async def test_a_button_of_another_user_is_refused(stack: Stack, anna: Person) -> None:
     members = {samples.BOT.id, samples.PERSON.id, OTHER}
     stack.sandbox.world.add_chat(
         Chat(id=17, title="G", username="theothers", broadcast=False, members=members)
@@ -48,7 +48,7 @@ async def test_a_button_of_somebody_else(stack: Stack, anna: Person) -> None:
     await anna.hears(says("Saved"))
 
 
-async def test_a_file_that_was_deleted_meanwhile(stack: Stack, anna: Person) -> None:
+async def test_a_deleted_message_is_reported(stack: Stack, anna: Person) -> None:
     sent = await anna.send(BOT, named(b"x" * 999, "notes.txt"))
     card = await anna.hears(offers("local1"))
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
@@ -65,6 +65,6 @@ async def test_a_file_that_was_deleted_meanwhile(stack: Stack, anna: Person) -> 
         "/watch @channel -> local1:.saveany-storage",
     ],
 )
-async def test_folders_that_saveany_keeps_for_itself(stack: Stack, anna: Person, words: str) -> None:
+async def test_reserved_folders_are_refused(stack: Stack, anna: Person, words: str) -> None:
     await anna.send(BOT, words)
     await anna.hears(says("reserved by SaveAny"))

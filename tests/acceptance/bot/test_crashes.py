@@ -69,7 +69,7 @@ def all_told(anna: Person, count: int) -> Callable[[Any], bool]:
     return told
 
 
-async def test_letters_in_the_inbox(stack: Stack, anna: Person) -> None:
+async def test_updates_in_the_inbox_survive_a_crash(stack: Stack, anna: Person) -> None:
     await be_silent(anna)
     for n in range(3):
         await anna.send(BOT, named(DATA, f"{n}.txt"))
@@ -81,7 +81,7 @@ async def test_letters_in_the_inbox(stack: Stack, anna: Person) -> None:
 
 
 @pytest.mark.parametrize("fault", [f"flood_wait=60,{SENDING}", f"lose,{SENDING}"])
-async def test_between_a_task_and_its_message(
+async def test_a_crash_between_a_task_and_its_message_loses_nothing(
     stack: Stack, anna: Person, history: Callable[[], Awaitable[list[Any]]], fault: str
 ) -> None:
     await be_silent(anna)
@@ -101,7 +101,7 @@ async def test_between_a_task_and_its_message(
     assert len(said(anna)) <= 2
 
 
-async def test_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
+async def test_a_crash_in_the_middle_of_fifty_files_loses_nothing(stack: Stack, anna: Person) -> None:
     await be_silent(anna)
     chat = fill(stack, 1600000091, 50)
     for first in range(2, 52, 10):
@@ -115,7 +115,7 @@ async def test_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
     assert len(said(anna)) <= 6
 
 
-async def test_a_command_is_not_done_twice(stack: Stack, anna: Person) -> None:
+async def test_a_command_is_executed_once(stack: Stack, anna: Person) -> None:
     flood = stack.sandbox.faults.add(f"flood_wait=60,{SENDING}")
     await anna.send(BOT, "/silent")  # turns it on, or off again
 
@@ -131,7 +131,7 @@ async def test_a_command_is_not_done_twice(stack: Stack, anna: Person) -> None:
     assert "Silent mode: on" in (await anna.hears(says("Silent mode"))).text
 
 
-async def test_redis_between_card_and_press(stack: Stack, anna: Person) -> None:
+async def test_redis_may_restart_between_a_card_and_its_button(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(DATA, "notes.txt"))
     card = await anna.hears(offers("local2"))
     stack.redis.stop()
@@ -140,7 +140,7 @@ async def test_redis_between_card_and_press(stack: Stack, anna: Person) -> None:
     assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
 
 
-async def test_redis_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
+async def test_redis_may_restart_in_the_middle_of_fifty_files(stack: Stack, anna: Person) -> None:
     await be_silent(anna)
     chat = fill(stack, 1600000092, 50)
     stack.sandbox.faults.add("delay=0.05,method=upload.getFile")
@@ -156,7 +156,7 @@ async def test_redis_in_the_middle_of_fifty(stack: Stack, anna: Person) -> None:
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
 
 
-async def test_another_configuration_after_the_card(stack: Stack, anna: Person) -> None:
+async def test_a_card_survives_a_changed_configuration(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(DATA, "notes.txt"))
     card = await anna.hears(offers("local1"))
     stack.write_config(storages=usual(stack.folder)["storages"][1:])
@@ -177,7 +177,7 @@ async def test_another_configuration_after_the_card(stack: Stack, anna: Person) 
         await stack.start_bot()
 
 
-async def test_telegram_makes_the_answer_wait(stack: Stack, anna: Person) -> None:
+async def test_a_reply_is_sent_after_a_flood_wait(stack: Stack, anna: Person) -> None:
     flood = stack.sandbox.faults.add(f"flood_wait=2,{SENDING},count=1")
     await anna.send(BOT, "/silent")
     await anna.hears(says("Silent mode is on"))
@@ -186,7 +186,7 @@ async def test_telegram_makes_the_answer_wait(stack: Stack, anna: Person) -> Non
     await anna.hears(says("Silent mode is off"))
 
 
-async def test_cancel_does_not_wait_with_the_answers(stack: Stack, anna: Person) -> None:
+async def test_a_cancel_does_not_wait_for_delayed_replies(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "https://t.me/channel/128")  # slow
     card = await anna.hears(offers("local1"))
     await anna.press(card, "local1")
@@ -204,7 +204,7 @@ async def test_cancel_does_not_wait_with_the_answers(stack: Stack, anna: Person)
     await stack.start_bot()
 
 
-async def test_telegram_makes_the_end_of_a_press_wait(stack: Stack, anna: Person) -> None:
+async def test_a_pressed_button_acts_although_its_reply_is_delayed(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.callback_timeout = 1
     stack.sandbox.faults.add("flood_wait=2,method=messages.setBotCallbackAnswer,count=1")
     await anna.send(BOT, named(DATA, "notes.txt"))

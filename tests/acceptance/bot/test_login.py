@@ -95,7 +95,7 @@ def newest(stack: Stack, role: str) -> Path:
     return max(stack.logs.glob(f"*-{role}.log"), key=lambda file: int(file.name.partition("-")[0]))
 
 
-async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
+async def test_a_user_logs_in_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     await choose(anna, "", "Phone number")
     phone = stack.sandbox.phone
@@ -123,7 +123,7 @@ async def test_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
         assert secret not in said + "\n".join(told) + logs(stack), secret
 
 
-async def test_by_qr_code(stack: Stack, anna: Person) -> None:
+async def test_a_user_logs_in_by_qr_code(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.token_lifetime = 4.0
     await choose(anna, "phone2", "QR code")
     first = await anna.hears(lambda message: message.photo)
@@ -141,7 +141,7 @@ async def test_by_qr_code(stack: Stack, anna: Person) -> None:
     assert not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
 
 
-async def test_giving_up(stack: Stack, anna: Person) -> None:
+async def test_a_login_can_be_abandoned(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     question = await anna.hears(lambda message: says("phone number")(message) and offers("Cancel")(message))
     await anna.press(question, "Cancel")
@@ -177,7 +177,7 @@ async def test_a_login_is_canceled_by_a_command(stack: Stack, anna: Person, how:
     assert kept(stack) == []
 
 
-async def test_a_code_by_e_mail(stack: Stack, anna: Person) -> None:
+async def test_a_code_sent_by_e_mail_is_accepted(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.accounts[OTHER].code_by = "email"
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
@@ -185,7 +185,7 @@ async def test_a_code_by_e_mail(stack: Stack, anna: Person) -> None:
     await anna.hears(says("Sandbox User is logged in as me"))
 
 
-async def test_a_code_in_words(stack: Stack, anna: Person) -> None:
+async def test_a_code_among_other_words_is_accepted(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.accounts[OTHER].code_by = "phrase"
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
@@ -206,7 +206,9 @@ async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack, ann
     await anna.hears(says("Sandbox User is logged in as me"))
 
 
-async def test_an_answer_that_comes_twice_is_deleted_too(stack: Stack, anna: Person, told: list[str]) -> None:
+async def test_a_repeated_reply_with_a_secret_is_deleted_too(
+    stack: Stack, anna: Person, told: list[str]
+) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     stack.sandbox.faults.add("delay=2,method=auth.signIn")
     await choose(anna, "", "Phone number")
@@ -221,7 +223,7 @@ async def test_an_answer_that_comes_twice_is_deleted_too(stack: Stack, anna: Per
     assert "/help lists" not in said.split("two-step verification")[0]
 
 
-async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
+async def test_a_wrong_phone_number_can_be_corrected(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", "+49 123")
     first = await anna.hears(says("does not know that number"))
@@ -232,7 +234,7 @@ async def test_a_wrong_number(stack: Stack, anna: Person) -> None:
     assert kept(stack) == []
 
 
-async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[str]) -> None:
+async def test_a_restart_ends_the_login_with_a_message(stack: Stack, anna: Person, told: list[str]) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
     await anna.hears(says("has sent a code"))
@@ -244,7 +246,7 @@ async def test_a_restart_in_the_middle(stack: Stack, anna: Person, told: list[st
     assert kept(stack) == []
 
 
-async def test_logging_out(stack: Stack, anna: Person) -> None:
+async def test_a_user_is_logged_out(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/logout")
     await anna.hears(says("Only the bot is logged in"))
     third = stack.sandbox.world.add_account(
@@ -262,7 +264,7 @@ async def test_logging_out(stack: Stack, anna: Person) -> None:
 
 
 @pytest.mark.parametrize("words", ["/login", "/logout", "/accounts"])
-async def test_only_admins(stack: Stack, words: str) -> None:
+async def test_only_admins_log_accounts_in(stack: Stack, words: str) -> None:
     async with person(stack.sandbox, samples.USER.id) as bob:
         await bob.send(BOT, words)
         await bob.hears(says("for admins"))
@@ -277,6 +279,6 @@ async def test_only_admins(stack: Stack, words: str) -> None:
         ("x" * 33, "up to 32 letters"),
     ],
 )
-async def test_names_that_cannot_be(stack: Stack, anna: Person, name: str, reply: str) -> None:
+async def test_invalid_names_are_refused(stack: Stack, anna: Person, name: str, reply: str) -> None:
     await anna.send(BOT, f"/login {name}")
     await anna.hears(says(reply))

@@ -57,7 +57,7 @@ def memory(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
-async def test_a_thousand_forwarded_files(stack: Stack, anna: Person) -> None:
+async def test_a_thousand_forwarded_files_are_saved_once_each(stack: Stack, anna: Person) -> None:
     fill(stack)
     await anna.send(BOT, "/silent on")
     await anna.hears(says("Silent mode is on"))

@@ -46,7 +46,7 @@ def saved(folder: Path) -> list[str]:
         ("/start", "/start", "_start"),
     ],
 )
-async def test_names(stack: Stack, anna: Person, name: str, shown: str, kept: str) -> None:
+async def test_unusual_names_are_saved(stack: Stack, anna: Person, name: str, shown: str, kept: str) -> None:
     named_so = [tl.DocumentAttributeFilename(name)]
     caption = "/start & <i>a caption</i> " + "y" * 990
     await anna.client.send_file(BOT, DATA, attributes=named_so, caption=caption, force_document=True)
@@ -58,7 +58,7 @@ async def test_names(stack: Stack, anna: Person, name: str, shown: str, kept: st
     assert saved(stack.storage_dir) == [kept]
 
 
-async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
+async def test_albums_are_never_split(stack: Stack, anna: Person) -> None:
     sizes = [2 + n * 7 % 9 for n in range(25)]
     chat = stack.sandbox.world.add_chat(
         Chat(id=1600000088, title="Albums", username="many_albums", members={samples.PERSON.id})
@@ -99,7 +99,7 @@ async def test_albums_are_never_torn_apart(stack: Stack, anna: Person) -> None:
     assert all(len({name.partition("-")[0] for name in names}) == 1 for names in albums.values())
 
 
-async def test_a_small_group(stack: Stack, anna: Person) -> None:
+async def test_the_bot_works_in_a_small_group(stack: Stack, anna: Person) -> None:
     group = tl.InputPeerChat(4001)
     members = {samples.BOT.id, samples.PERSON.id}
     stack.sandbox.world.private_chats.add_group(Group(id=group.chat_id, title="Few", members=members))
@@ -116,7 +116,7 @@ async def test_a_small_group(stack: Stack, anna: Person) -> None:
     assert saved(stack.storage_dir) == ["mention.txt", "reply.txt"]
 
 
-async def test_a_supergroup(stack: Stack, anna: Person) -> None:
+async def test_the_bot_works_in_a_supergroup(stack: Stack, anna: Person) -> None:
     members = {samples.BOT.id, samples.PERSON.id}
     stack.sandbox.world.add_chat(
         Chat(id=18, title="Many", username="thesupergroup", broadcast=False, members=members)
@@ -146,14 +146,14 @@ async def test_a_supergroup(stack: Stack, anna: Person) -> None:
     ]
 
 
-async def test_a_protected_chat(stack: Stack, anna: Person) -> None:
+async def test_files_of_a_protected_chat_are_saved(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "https://t.me/protected/5")
     await anna.press(await anna.hears(offers("local1")), "local1")
     await anna.hears(says("Saved"))
     assert saved(stack.storage_dir) == ["protected.bin"]
 
 
-async def test_a_hundred_folders(stack: Stack, anna: Person) -> None:
+async def test_a_hundred_folders_can_be_chosen_from(stack: Stack, anna: Person) -> None:
     folders = tuple(
         Shortcut("local2", f"some <b>long</b> folder & more/{n:03} {'x' * 60}") for n in range(100)
     )
@@ -175,7 +175,7 @@ async def test_a_hundred_folders(stack: Stack, anna: Person) -> None:
     await anna.hears(says("local2:/some"))
 
 
-async def test_what_was_preferred_is_gone(stack: Stack, anna: Person) -> None:
+async def test_preferences_for_removed_storages_are_ignored(stack: Stack, anna: Person) -> None:
     await prefer(
         stack, Preferences(storage="nas", folder="films", silent=True, shortcuts=(Shortcut("nas", "x"),))
     )
@@ -186,7 +186,7 @@ async def test_what_was_preferred_is_gone(stack: Stack, anna: Person) -> None:
     assert saved(stack.storage_dir) == ["notes.txt"]
 
 
-async def test_many_tasks_are_listed_in_part(stack: Stack, anna: Person) -> None:
+async def test_long_lists_of_tasks_are_truncated(stack: Stack, anna: Person) -> None:
     await stack.client.post("/api/v1/queue/pause")
     for n in range(12):
         await stack.add(f"https://t.me/channel/{123 + n}", user_id=samples.PERSON.id)
@@ -199,7 +199,7 @@ async def test_many_tasks_are_listed_in_part(stack: Stack, anna: Person) -> None
 
 
 @pytest.mark.parametrize("spoilt", [b"\xff", b"{", b"[7]", b"{}", b'{"v":9}', b'{"token":7}'])
-async def test_a_card_or_list_that_cannot_be_read_is_as_one_that_is_gone(
+async def test_an_unreadable_card_or_list_counts_as_expired(
     stack: Stack, anna: Person, spoilt: bytes
 ) -> None:
     await anna.client.send_message(BOT, "https://t.me/channel/124")

@@ -12,7 +12,7 @@ from tests.sandbox.clients import Person, named
 EDIT = "messages.editMessage"
 
 
-async def test_a_slow_file_on_its_way(stack: Stack, anna: Person) -> None:
+async def test_a_slow_file_is_shown_in_one_message(stack: Stack, anna: Person) -> None:
     before = stack.sandbox.counters.requests(method=EDIT)
     stack.sandbox.faults.add("total_rate=400000,method=upload.getFile")
     await anna.send(BOT, named(bytes(1_500_000), "film.bin"))

@@ -38,7 +38,7 @@ from tests.sandbox.clients import Person
         ("/silent perhaps", "/silent on"),
     ],
 )
-async def test_one_reply_that_helps(anna: Person, sent: str, reply: str) -> None:
+async def test_an_impossible_request_gets_one_helpful_reply(anna: Person, sent: str, reply: str) -> None:
     await anna.send(BOT, sent)
     heard = await anna.hears(lambda message: True)
     assert reply in heard.text
@@ -46,7 +46,7 @@ async def test_one_reply_that_helps(anna: Person, sent: str, reply: str) -> None
     assert len(anna.heard) == 1
 
 
-async def test_help_lists_what_works_here(anna: Person) -> None:
+async def test_help_lists_the_available_commands(anna: Person) -> None:
     await anna.send(BOT, "/help")
     text = (await anna.hears(lambda message: True)).text
     assert "✅ files in Telegram messages" in text

@@ -34,7 +34,7 @@ async def test_a_button_works_after_a_restart(stack: Stack, anna: Person) -> Non
     assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
 
 
-async def test_what_is_sent_while_the_bot_is_away_is_saved_once(stack: Stack, anna: Person) -> None:
+async def test_files_sent_while_the_bot_is_stopped_are_saved_once(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/silent on")
     await anna.hears(says("Silent mode is on"))
     await kill_bot(stack)
@@ -47,7 +47,7 @@ async def test_what_is_sent_while_the_bot_is_away_is_saved_once(stack: Stack, an
     assert [name for name in stack.files() if name.endswith(".txt")] == [f"{n}.txt" for n in range(5)]
 
 
-async def test_a_second_bot_waits_for_the_first_to_go(stack: Stack, anna: Person) -> None:
+async def test_a_second_bot_waits_for_the_end_of_the_first(stack: Stack, anna: Person) -> None:
     await stack.start_bot()
     await anna.send(BOT, "/start")
     await anna.hears(says("/help"))

@@ -16,7 +16,7 @@ from tests.sandbox.clients import Person, named, person
 DATA = b"all of it" * 1000
 
 
-async def test_a_file_is_saved_where_a_button_says(stack: Stack, anna: Person) -> None:
+async def test_a_file_is_saved_in_the_storage_of_the_pressed_button(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(DATA, "notes.txt"))
     card = await anna.hears(offers("local1"))
     assert "notes.txt" in card.text
@@ -27,7 +27,7 @@ async def test_a_file_is_saved_where_a_button_says(stack: Stack, anna: Person) -
     assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
 
 
-async def test_an_album_goes_into_its_own_folder(stack: Stack, anna: Person) -> None:
+async def test_an_album_is_saved_in_its_own_folder(stack: Stack, anna: Person) -> None:
     messages = await anna.client.get_messages("channel", ids=[131, 132, 133, 134])
     await anna.forward(BOT, messages)
     card = await anna.hears(offers("local1"))
@@ -53,7 +53,7 @@ def buttons(*urls: str) -> tl.ReplyInlineMarkup:
         (302, ["https://t.me/channel/124", "https://t.me/channel/123", "https://t.me/channel/124"]),
     ],
 )
-async def test_buttons_of_a_forwarded_post_are_links(
+async def test_buttons_with_links_of_a_forwarded_post_are_saved(
     stack: Stack, anna: Person, number: int, urls: list[str]
 ) -> None:
     world = stack.sandbox.world
@@ -66,7 +66,7 @@ async def test_buttons_of_a_forwarded_post_are_links(
     assert sorted(saved) == ["file.pdf", "one-byte.bin"][: len(set(urls))]
 
 
-async def test_a_file_counts_and_not_the_buttons_below_it(stack: Stack, anna: Person) -> None:
+async def test_a_file_is_saved_and_not_the_links_of_its_buttons(stack: Stack, anna: Person) -> None:
     world, markup = stack.sandbox.world, buttons("https://t.me/channel/123")
     world.post(world.chats[samples.CHANNEL], StoredMessage(id=303, file=world.files[1002], markup=markup))
     [message] = await anna.client.get_messages("channel", ids=[303])
@@ -76,7 +76,7 @@ async def test_a_file_counts_and_not_the_buttons_below_it(stack: Stack, anna: Pe
     assert [name for name in stack.files() if not name.startswith(".")] == ["one-byte.bin"]
 
 
-async def test_links_to_messages_and_files_in_one_text(stack: Stack, anna: Person) -> None:
+async def test_one_text_may_contain_links_to_messages_and_files(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "this https://t.me/channel/123 and https://t.me/channel/124, not t.me/+abcdef")
     assert "invite link" in (await anna.hears(says("abcdef"))).text
     card = await anna.hears(offers("local1"))
@@ -86,7 +86,7 @@ async def test_links_to_messages_and_files_in_one_text(stack: Stack, anna: Perso
     assert {"file.pdf", "one-byte.bin"} <= set(stack.files())
 
 
-async def test_nothing_is_asked_in_silent_mode(stack: Stack, anna: Person) -> None:
+async def test_no_question_is_asked_in_silent_mode(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/storage local2:kept")
     await anna.hears(says("local2:/kept"))
     await anna.send(BOT, "/silent on")
@@ -96,7 +96,7 @@ async def test_nothing_is_asked_in_silent_mode(stack: Stack, anna: Person) -> No
     assert (stack.folder / "more/kept/notes.txt").read_bytes() == DATA
 
 
-async def test_who_wants_to_be_asked_is_asked(stack: Stack, anna: Person) -> None:
+async def test_users_who_chose_to_be_asked_are_asked(stack: Stack, anna: Person) -> None:
     stack.storage_dir.mkdir(exist_ok=True)
     (stack.storage_dir / "notes.txt").write_bytes(b"older")
     await anna.send(BOT, "/config")
@@ -109,7 +109,7 @@ async def test_who_wants_to_be_asked_is_asked(stack: Stack, anna: Person) -> Non
     assert (stack.storage_dir / "notes.txt").read_bytes() == DATA
 
 
-async def test_save_answers_a_message(stack: Stack, anna: Person) -> None:
+async def test_save_as_a_reply_saves_that_message(stack: Stack, anna: Person) -> None:
     sent = await anna.send(BOT, named(DATA, "notes.txt"))
     first = await anna.hears(offers("local1"))
     await anna.press(first, "Do not save")
@@ -122,14 +122,14 @@ async def test_save_answers_a_message(stack: Stack, anna: Person) -> None:
     assert (stack.storage_dir / "better.txt").read_bytes() == DATA
 
 
-async def test_save_a_range_with_a_filter(stack: Stack, anna: Person) -> None:
+async def test_a_range_of_messages_is_saved_with_a_filter(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/save @channel 123-134 type=photo")
     await anna.press(await anna.hears(offers("local1")), "local1")
     assert "4 of 4" in (await anna.hears(says("Saved"), 20)).text
     assert all(name.endswith(".jpg") for name in stack.files() if not name.startswith("."))
 
 
-async def test_rules_and_names(stack: Stack, anna: Person) -> None:
+async def test_rules_and_name_templates_are_set_by_commands(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, r"/rule add name=\.txt$ -> local2:Texts/{{ ext }}")
     await anna.hears(says("1."))
     await anna.send(BOT, "/rule test notes.txt")
@@ -144,7 +144,7 @@ async def test_rules_and_names(stack: Stack, anna: Person) -> None:
     assert saved.parent.parent.name == "Texts"
 
 
-async def test_a_file_in_a_storage_goes_to_another(stack: Stack, anna: Person) -> None:
+async def test_a_file_is_transferred_to_another_storage(stack: Stack, anna: Person) -> None:
     stack.storage_dir.mkdir(exist_ok=True)
     (stack.storage_dir / "films").mkdir()
     (stack.storage_dir / "films" / "a.mkv").write_bytes(DATA)
@@ -156,7 +156,7 @@ async def test_a_file_in_a_storage_goes_to_another(stack: Stack, anna: Person) -
     assert [path.name for path in (stack.folder / "more").rglob("*.mkv")] == ["a.mkv"]
 
 
-async def test_in_a_group_it_answers_who_names_it(stack: Stack, anna: Person) -> None:
+async def test_in_a_group_the_bot_replies_when_mentioned(stack: Stack, anna: Person) -> None:
     members = {samples.BOT.id, samples.PERSON.id, samples.USER.id}
     stack.sandbox.world.add_chat(
         Chat(id=16, title="G", username="thegroup", broadcast=False, members=members)
@@ -170,7 +170,7 @@ async def test_in_a_group_it_answers_who_names_it(stack: Stack, anna: Person) ->
     assert "file.pdf" in stack.files()
 
 
-async def test_a_stranger_is_told_his_id_once(stack: Stack) -> None:
+async def test_an_unknown_user_is_told_their_id_once(stack: Stack) -> None:
     stranger = stack.sandbox.world.add_account(
         SandboxAccount(id=345678901, name="Stranger", phone="+9996625555")
     )
@@ -184,7 +184,7 @@ async def test_a_stranger_is_told_his_id_once(stack: Stack) -> None:
     assert not (await stack.client.get("/api/v1/tasks", params={"user_id": stranger.id})).json()["tasks"]
 
 
-async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> None:
+async def test_a_file_of_a_storage_is_sent_to_the_user(stack: Stack, anna: Person) -> None:
     stack.storage_dir.mkdir(exist_ok=True)
     (stack.storage_dir / "a folder").mkdir()
     (stack.storage_dir / "a folder" / "a b.txt").write_bytes(DATA)
@@ -197,7 +197,7 @@ async def test_a_file_of_a_storage_is_sent_to_me(stack: Stack, anna: Person) -> 
     assert not [each.raw_text for each in anna.heard if "talks" in each.raw_text]
 
 
-async def test_a_link_is_sent_to_me(stack: Stack, anna: Person) -> None:
+async def test_the_file_of_a_link_is_sent_to_the_user(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "https://t.me/channel/123")
     await anna.press(await anna.hears(offers("Send it to me")), "Send it to me")
     came = await anna.hears(lambda message: message.file is not None)

@@ -19,7 +19,7 @@ def percent(message: Any) -> float:
     return float(found[0].rstrip("%")) if found else 0.0
 
 
-async def test_it_is_canceled_half_way(stack: Stack, anna: Person) -> None:
+async def test_a_running_task_is_canceled(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, SLOW)
     card = await anna.hears(offers("local1"))
     await anna.press(card, "local1")
@@ -31,7 +31,7 @@ async def test_it_is_canceled_half_way(stack: Stack, anna: Person) -> None:
     assert [name for name in stack.files() if not name.startswith(".saveany")] == []
 
 
-async def test_what_failed_is_tried_again(stack: Stack, anna: Person) -> None:
+async def test_a_failed_task_is_retried(stack: Stack, anna: Person) -> None:
     files = stack.sandbox.world.files
     channel = next(each for each in stack.sandbox.world.chats.values() if each.username == "channel")
     kept = channel.messages[124]
@@ -87,7 +87,7 @@ async def test_tasks_are_named_by_their_number_in_the_list(stack: Stack, anna: P
     await until(is_saved)
 
 
-async def test_a_task_of_somebody_else_is_not_there(stack: Stack) -> None:
+async def test_a_task_of_another_user_is_not_found(stack: Stack) -> None:
     task_id = (await stack.add(SLOW, user_id=samples.PERSON.id))["task_id"]
     async with person(stack.sandbox, OTHER) as bert:
         await bert.send(BOT, f"/cancel {task_id}")

@@ -43,7 +43,7 @@ def saved(stack: Stack) -> list[str]:
     return sorted(str(each.relative_to(folder)) for each in folder.glob("*/*.*") if each.is_file())
 
 
-async def test_posts_of_the_time_when_the_bot_was_away(
+async def test_posts_made_while_the_bot_was_stopped_are_saved(
     stack: Stack, anna: Person, chat: Chat, history: Callable[[], Awaitable[list[Any]]]
 ) -> None:
     await anna.send(BOT, f"/watch -100{chat.id} name=mkv|holiday -> local2:My Films")
@@ -70,7 +70,7 @@ async def test_posts_of_the_time_when_the_bot_was_away(
     assert saved(stack) == expected
 
 
-async def test_one_post_is_told_like_any_task(stack: Stack, anna: Person, chat: Chat) -> None:
+async def test_one_post_is_reported_like_any_task(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.send(BOT, "/watch https://t.me/channel/130 from 141 type=video notify=each")
     heard = await anna.hears(says("Sample channel"))
     assert "from message 141 on" in heard.text
@@ -79,7 +79,7 @@ async def test_one_post_is_told_like_any_task(stack: Stack, anna: Person, chat: 
     assert "local1:/video_" in told.text
 
 
-async def test_list_and_end(stack: Stack, anna: Person, chat: Chat) -> None:
+async def test_watches_are_listed_and_ended(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.send(BOT, "/lswatch")
     await anna.hears(says("You watch no chats yet"))
     await anna.send(BOT, "/watch @channel type=video,photo size>10MB notify=digest")
@@ -126,7 +126,7 @@ def _follows(asked: int, message: Any) -> bool:
     return bool(message.id > asked)
 
 
-async def test_mistakes(stack: Stack, anna: Person) -> None:
+async def test_invalid_watch_commands_are_refused(stack: Stack, anna: Person) -> None:
     for words, answer in MISTAKES.items():
         asked = await anna.send(BOT, f"/watch {words}")
         said = await anna.hears(partial(_follows, asked.id), 30)

@@ -41,7 +41,7 @@ def progress(done: int) -> dict[str, Any]:
     }
 
 
-def test_a_task_from_its_begin_to_its_end() -> None:
+def test_bars_show_a_task_from_its_start_to_its_end() -> None:
     screen = Screen()
     title = "[tgfiles](a->b.bin->local1:/a->b.bin)"
     screen.show("task.queued", task_id="1", status="queued", title=title)
@@ -59,14 +59,14 @@ def test_a_task_from_its_begin_to_its_end() -> None:
     assert screen.below().strip() == ""
 
 
-def test_a_worker_that_dies_gives_the_task_back() -> None:
+def test_a_task_returned_by_a_dead_worker_is_shown_as_queued() -> None:
     screen = Screen()
     screen.show("snapshot", task_id="1", status="running", title="[x](one->s:/)", progress=progress(5))
     screen.show("task.queued", task_id="1", status="queued", title="[x](one->s:/)")
     assert screen.below().strip() == "waiting: 1"
 
 
-def test_a_reset_forgets_everything() -> None:
+def test_a_reset_clears_the_bars() -> None:
     screen = Screen()
     screen.show("snapshot", task_id="1", status="running", title="[x](one->s:/)", progress=progress(5))
     screen.show("snapshot", task_id="2", status="queued", title="[x](two->s:/)")
@@ -74,7 +74,7 @@ def test_a_reset_forgets_everything() -> None:
     assert screen.below().strip() == ""
 
 
-def test_names_cannot_write_on_the_screen() -> None:
+def test_names_cannot_send_control_sequences() -> None:
     screen = Screen()
     title = "[tgfiles]([red]\x1b[2J\u202efdp.exe->local1:/x)"
     screen.show("snapshot", task_id="1", status="running", title=title, progress=progress(5))
@@ -84,5 +84,5 @@ def test_names_cannot_write_on_the_screen() -> None:
 
 
 @pytest.mark.parametrize("text", ["Grüße 你好.pdf", "👩\u200d💻", ""])
-def test_what_is_harmless_stays(text: str) -> None:
+def test_harmless_characters_are_kept(text: str) -> None:
     assert printable(text) == text

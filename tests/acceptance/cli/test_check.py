@@ -45,7 +45,7 @@ async def check(stack: Stack, **tables: Any) -> tuple[int, dict[str, tuple[str, 
     return result.code, lines(result)
 
 
-async def test_all_is_well(stack: Stack) -> None:
+async def test_a_correct_installation_passes(stack: Stack) -> None:
     code, found = await check(stack)
     assert code == 0
     assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(
@@ -60,7 +60,7 @@ async def test_all_is_well(stack: Stack) -> None:
     assert stack.files() == []
 
 
-async def test_json(stack: Stack) -> None:
+async def test_json_has_every_check(stack: Stack) -> None:
     for _ in range(2):
         result = await stack.saveany("check", "--json")
         found = json.loads(result.out)
@@ -70,7 +70,7 @@ async def test_json(stack: Stack) -> None:
     assert stack.sandbox.counters.requests(method="auth.importBotAuthorization") == 1  # the login is kept
 
 
-async def test_json_of_a_wrong_configuration(stack: Stack) -> None:
+async def test_json_reports_a_wrong_configuration(stack: Stack) -> None:
     stack.config_file.write_text("wrokers = 1\n[api]\nport = 'x'\n")
     result = await stack.saveany("check", "--json")
     assert result.code == 2
@@ -80,7 +80,7 @@ async def test_json_of_a_wrong_configuration(stack: Stack) -> None:
     assert "did you mean workers" in found["checks"][0]["detail"]
 
 
-async def test_a_wrong_configuration(stack: Stack) -> None:
+async def test_a_wrong_configuration_is_reported(stack: Stack) -> None:
     stack.config_file.write_text("wrokers = 1\n")
     result = await stack.saveany("check")
     assert result.code == 2
@@ -100,7 +100,7 @@ async def test_a_program_that_is_missing_is_a_warning(stack: Stack) -> None:
     assert "no-such-ytdlp is not installed" in warned["task type ytdlp"]
 
 
-async def test_warnings_leave_the_exit_code(stack: Stack) -> None:
+async def test_warnings_do_not_change_the_exit_code(stack: Stack) -> None:
     weak = "whsec_" + base64.b64encode(b"0123" * 8).decode()
     code, found = await check(
         stack, threads=4, users=[], api={"host": "0.0.0.0", "token": "short", "webhook_secret": weak}
@@ -121,7 +121,7 @@ async def test_a_webhook_over_plain_http_is_a_warning(url: str, status: str) -> 
     assert found["webhook"] == status
 
 
-async def test_a_port_of_somebody_else(stack: Stack) -> None:
+async def test_a_port_used_by_another_program_is_reported(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", stack.port)):
         code, found = await check(stack)
     assert code == 2
@@ -129,7 +129,7 @@ async def test_a_port_of_somebody_else(stack: Stack) -> None:
     assert "api.port" in found["api.port"][1]
 
 
-async def test_the_port_of_this_saveany_and_of_another(tmp_path: Path) -> None:
+async def test_a_port_used_by_saveany_is_recognized(tmp_path: Path) -> None:
     async with Stack(tmp_path / "one", workers=1) as one, Stack(tmp_path / "two", roles=False) as two:
         result = await one.saveany("check")
         assert lines(result)["api.port"] == ("ok", f"this SaveAny is running on {one.port}")
@@ -164,7 +164,7 @@ async def test_a_chat_is_looked_up(stack: Stack) -> None:
     assert (code, found["storage chat"][0]) == (3, "warning")
 
 
-async def test_storages_are_tried_although_a_worker_has_them(tmp_path: Path) -> None:
+async def test_storages_in_use_by_a_worker_are_tested(tmp_path: Path) -> None:
     async with Stack(tmp_path, workers=1) as stack:
         shutil.rmtree(stack.storage_dir)
         stack.storage_dir.write_text("in the way")
@@ -176,7 +176,7 @@ async def test_storages_are_tried_although_a_worker_has_them(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "url", ["redis://:hunter2@127.0.0.1:1/0", "redis://:hunter2@127.0.0.1:port/0"], ids=["silent", "nonsense"]
 )
-async def test_no_redis(stack: Stack, url: str) -> None:
+async def test_an_unreachable_redis_is_reported(stack: Stack, url: str) -> None:
     code, found = await check(stack, redis={"url": url})
     assert code == 3
     assert found["redis"][0] == "failed"
@@ -186,7 +186,7 @@ async def test_no_redis(stack: Stack, url: str) -> None:
     assert "hunter2" not in str(found)
 
 
-async def test_an_embedded_server_that_does_not_start(stack: Stack) -> None:
+async def test_an_embedded_server_that_does_not_start_is_reported(stack: Stack) -> None:
     stack.data_dir.mkdir()
     (stack.data_dir / "redis").write_text("in the way")
     code, found = await check(stack)
@@ -196,7 +196,7 @@ async def test_an_embedded_server_that_does_not_start(stack: Stack) -> None:
     assert found["telegram"][0] == "warning"
 
 
-async def test_a_redis_that_drops_tasks(stack: Stack, db: Db, valkey_url: str) -> None:
+async def test_a_redis_that_evicts_keys_is_reported(stack: Stack, db: Db, valkey_url: str) -> None:
     await db.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         code, found = await check(stack, redis={"url": valkey_url})
@@ -206,14 +206,14 @@ async def test_a_redis_that_drops_tasks(stack: Stack, db: Db, valkey_url: str) -
     assert "maxmemory-policy noeviction" in found["redis"][1]
 
 
-async def test_a_redis_without_a_file_is_a_warning(stack: Stack, db: Db, valkey_url: str) -> None:
+async def test_a_redis_without_persistence_is_a_warning(stack: Stack, db: Db, valkey_url: str) -> None:
     code, found = await check(stack, redis={"url": valkey_url})
     assert code == 0
     assert found["redis"][0] == "warning"
     assert "appendonly yes" in found["redis"][1]
 
 
-async def test_a_disk_that_is_not_mounted(stack: Stack, db: Db, valkey_url: str) -> None:
+async def test_an_unmounted_disk_is_reported(stack: Stack, db: Db, valkey_url: str) -> None:
     await Store(db).workers.establish_storage("local1", "the mark of the disk")
     code, found = await check(stack, redis={"url": valkey_url})
     assert (code, found["storage local1"][0]) == (0, "warning")
@@ -221,7 +221,7 @@ async def test_a_disk_that_is_not_mounted(stack: Stack, db: Db, valkey_url: str)
     assert not stack.storage_dir.exists(), "nothing is written at the mount point"
 
 
-async def test_a_storage_that_cannot_be_written_and_a_wrong_token(stack: Stack) -> None:
+async def test_an_unwritable_storage_and_a_wrong_token_are_reported(stack: Stack) -> None:
     stack.storage_dir.write_text("not a folder")
     code, found = await check(stack, telegram={"token": "7:WRONG-token-of-another-bot-xxxxxxx"})
     assert code == 4  # before Telegram's
@@ -233,7 +233,7 @@ async def test_a_storage_that_cannot_be_written_and_a_wrong_token(stack: Stack) 
     assert found["telegram user"][0] == "ok"
 
 
-async def test_a_storage_with_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_storage_with_a_bug_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def probe(_: LocalStorage) -> None:
         raise ValueError("Invalid endpoint: swordfish")
 
@@ -246,7 +246,7 @@ async def test_a_storage_with_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-async def test_a_login_that_ended(stack: Stack) -> None:
+async def test_a_revoked_login_is_reported(stack: Stack) -> None:
     stack.sandbox.faults.add("error=401:SESSION_REVOKED,method=users.getUsers,account=123456789")
     code, found = await check(stack)
     assert code == 5
@@ -254,7 +254,7 @@ async def test_a_login_that_ended(stack: Stack) -> None:
     assert found["telegram bot"][0] == "ok"
 
 
-async def test_neither_storage_nor_account(stack: Stack) -> None:
+async def test_missing_storages_and_accounts_are_reported(stack: Stack) -> None:
     code, found = await check(stack, storages=[], telegram={"token": "", "accounts": []})
     assert code == 4
     assert found["storages"][0] == "failed"
@@ -265,7 +265,7 @@ async def test_neither_storage_nor_account(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("seconds", "status", "code", "word"), [(60, "warning", 0, "behind"), (-400, "failed", 6, "ahead of")]
 )
-async def test_the_clock(
+async def test_a_wrong_clock_is_reported(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, seconds: int, status: str, code: int, word: str
 ) -> None:
     class Elsewhere(datetime):
@@ -291,7 +291,9 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("size", "status"), [(2_000_000_000, "ok"), (500_000_000, "warning"), (50_000_000, "failed")]
 )
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, status: str) -> None:
+def test_a_full_disk_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, status: str
+) -> None:
     storage = {"name": "s", "type": "local", "base_path": str(tmp_path / "not" / "there" / "yet")}
     config = Config.model_validate({"data_dir": str(tmp_path), "storages": [storage]})
     with free(monkeypatch, size):

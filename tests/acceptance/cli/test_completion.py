@@ -42,14 +42,14 @@ def press_tab(env: dict[str, str], *words: str) -> list[str]:
     return run(env, "bash", "--norc", "-c", script).split()
 
 
-def test_bash(env: dict[str, str]) -> None:
+def test_bash_completes_commands_and_options(env: dict[str, str]) -> None:
     assert set(press_tab(env, "saveany", "")) == set(COMMANDS)
     assert press_tab(env, "saveany", "che") == ["check"]
     assert press_tab(env, "saveany", "add", "--on") == ["--on-conflict"]
     assert press_tab(env, "saveany", "ls", "--status", "c") == ["completed", "canceled"]
 
 
-def test_bash_installed(env: dict[str, str]) -> None:
+def test_bash_completion_is_installed(env: dict[str, str]) -> None:
     run(env, "saveany", "--install-completion", "bash")
     script = "source ~/.bashrc; complete -p saveany"
     assert "_saveany_completion" in run(env, "bash", "--norc", "-c", script)
@@ -69,7 +69,7 @@ def test_bash_installed(env: dict[str, str]) -> None:
         ),
     ],
 )
-def test_the_other_shells(env: dict[str, str], shell: str, protocol: dict[str, str]) -> None:
+def test_zsh_and_fish_complete(env: dict[str, str], shell: str, protocol: dict[str, str]) -> None:
     """Their scripts speak the protocol that answers with the command."""
     script = run(env, "saveany", "--show-completion", shell)
     assert all(f"{name}=" in script for name in protocol)

@@ -31,7 +31,7 @@ async def refused(*words: str) -> str:
     return line
 
 
-async def test_a_second_demo_says_in_one_line_that_one_runs(tmp_path: Path) -> None:
+async def test_a_second_demo_is_refused_with_one_line(tmp_path: Path) -> None:
     port = str(free_port())
     first = await demo("--json", "--data", str(tmp_path / "a"), "--port", port)
     assert first.stdout
@@ -45,7 +45,7 @@ async def test_a_second_demo_says_in_one_line_that_one_runs(tmp_path: Path) -> N
     assert await first.wait() == 0
 
 
-async def test_a_chat_with_the_bot_saves_a_file(tmp_path: Path) -> None:
+async def test_the_demo_chat_saves_a_file(tmp_path: Path) -> None:
     process = await demo("--chat", "--data", str(tmp_path / "a"), "--port", "0", stdin=PIPE)
     assert process.stdin
     assert process.stdout
@@ -80,7 +80,7 @@ async def test_a_chat_with_the_bot_saves_a_file(tmp_path: Path) -> None:
     assert all("Traceback" not in log.read_text() for log in logs)
 
 
-async def test_a_chat_without_anybody_who_types_ends(tmp_path: Path) -> None:
+async def test_the_demo_chat_ends_at_the_end_of_its_input(tmp_path: Path) -> None:
     process = await demo("--chat", "--data", str(tmp_path / "a"), "--port", "0")
     async with asyncio.timeout(90):
         out, _ = await process.communicate()

@@ -18,7 +18,7 @@ TITLES = st.text(st.characters(exclude_categories=["Cs"]))
     newline=st.sampled_from(["\n", "\r\n"]),
     data=st.data(),
 )
-def test_events_come_out_as_they_went_in_wherever_they_are_cut(
+def test_events_do_not_depend_on_how_the_stream_is_split(
     events: list[tuple[str, str]], newline: str, data: st.DataObject
 ) -> None:
     lines = [": ping", ""]
@@ -35,7 +35,7 @@ def test_events_come_out_as_they_went_in_wherever_they_are_cut(
     assert found == [(name, text, str(number)) for number, (name, text) in enumerate(events)]
 
 
-def test_what_is_left_out() -> None:
+def test_empty_and_incomplete_events_are_ignored() -> None:
     parser = EventParser()
     assert parser.feed(b"data: 1\n\nevent: x\n\n:c\n\ndata:2\ndata: 3\n\ndata: cut") == [
         ("message", "1", ""),

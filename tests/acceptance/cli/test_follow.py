@@ -43,7 +43,7 @@ async def end(process: Process) -> int:
     return process.returncode
 
 
-async def test_lines_of_json_in_a_pipe(running: Stack) -> None:
+async def test_a_pipe_gets_lines_of_json(running: Stack) -> None:
     result = await running.saveany("add", "--follow", PDF, BIG)
     assert (result.code, result.err) == (0, "")
     events = [json.loads(line) for line in result.out.splitlines()]
@@ -56,13 +56,13 @@ async def test_lines_of_json_in_a_pipe(running: Stack) -> None:
         assert all(one["status"] != "completed" for one in own[1:-1])
 
 
-async def test_every_folder_of_data_dir_is_kept_from_storages(running: Stack) -> None:
+async def test_every_folder_of_data_dir_is_refused_to_storages(running: Stack) -> None:
     result = await running.saveany("add", "--follow", PDF)
     assert result.code == 0
     assert {each.name for each in running.data_dir.iterdir()} <= set(folders.RESERVED)
 
 
-async def test_a_failure_is_the_exit_code(running: Stack) -> None:
+async def test_a_failed_task_sets_the_exit_code(running: Stack) -> None:
     result = await running.saveany("add", "-f", PDF, MISSING)
     assert result.code == 1
     events = [json.loads(line) for line in result.out.splitlines()]
@@ -70,7 +70,7 @@ async def test_a_failure_is_the_exit_code(running: Stack) -> None:
     assert [*ends.values()] == ["completed", "failed"]
 
 
-async def test_bars_on_a_terminal(running: Stack) -> None:
+async def test_a_terminal_gets_bars(running: Stack) -> None:
     async with Terminal(running.argv("add", "--follow", SLOW, MISSING)) as terminal:
         await terminal.expect("failed    [tgfiles]")
         await terminal.expect("does not exist")
@@ -82,7 +82,7 @@ async def test_bars_on_a_terminal(running: Stack) -> None:
         assert await terminal.end() == 1
 
 
-async def test_tasks_that_wait_are_counted(running: Stack) -> None:
+async def test_waiting_tasks_are_counted(running: Stack) -> None:
     busy = [(await running.add(SLOW))["task_id"] for _ in range(3)]  # as many as run at a time
     for task_id in busy:
         await running.wait(task_id, lambda task: task["status"] == "running")
@@ -95,7 +95,7 @@ async def test_tasks_that_wait_are_counted(running: Stack) -> None:
         assert await terminal.end() == 0
 
 
-async def test_ctrl_c_leaves_the_tasks(running: Stack) -> None:
+async def test_ctrl_c_does_not_cancel_the_tasks(running: Stack) -> None:
     async with Terminal(running.argv("add", "--follow", SLOW)) as terminal:
         await terminal.expect(" of 67.1 MB ")
         terminal.type("\x03")
@@ -107,7 +107,7 @@ async def test_ctrl_c_leaves_the_tasks(running: Stack) -> None:
     await running.client.delete(f"/api/v1/tasks/{task_id}")
 
 
-async def test_the_api_may_restart_meanwhile(running: Stack) -> None:
+async def test_the_command_continues_after_a_restart_of_the_api(running: Stack) -> None:
     process = await running.popen("add", "--follow", SLOW)
     task_id = (await event(process, "task.progress"))["task_id"]
     await running.client.post(f"/api/v1/tasks/{task_id}/pause")  # so the file lasts as long as the API needs
@@ -124,7 +124,7 @@ async def test_the_api_may_restart_meanwhile(running: Stack) -> None:
 
 
 @pytest.mark.parametrize("command", ["add", "watch"])
-async def test_an_api_that_is_away_for_long_sends_events_again(running: Stack, command: str) -> None:
+async def test_events_continue_after_a_long_outage_of_the_api(running: Stack, command: str) -> None:
     async with fault_proxy(running.port) as door:
         words = ("add", "--follow", SLOW) if command == "add" else ("watch",)
         process = await running.popen(*words, "--url", f"http://127.0.0.1:{door.port}")
@@ -146,7 +146,7 @@ async def test_an_api_that_is_away_for_long_sends_events_again(running: Stack, c
         await process.communicate()
 
 
-async def test_watch(running: Stack) -> None:
+async def test_watch_prints_events(running: Stack) -> None:
     task_id = (await running.add(SLOW))["task_id"]
     await running.wait(task_id, lambda task: task["status"] == "running")
     process = await running.popen("watch")
@@ -160,7 +160,7 @@ async def test_watch(running: Stack) -> None:
     assert (process.returncode, err) == (130, b"")
 
 
-async def test_watch_on_a_terminal(running: Stack) -> None:
+async def test_watch_shows_bars_on_a_terminal(running: Stack) -> None:
     async with Terminal(running.argv("watch")) as terminal:
         task_id = (await running.add(SLOW, filename="slow.bin"))["task_id"]
         await terminal.expect("slow.bin")

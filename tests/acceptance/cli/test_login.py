@@ -43,7 +43,7 @@ def token_in(file: Path) -> str:
     return text
 
 
-async def test_a_bot_by_token(stack: Stack) -> None:
+async def test_a_bot_logs_in_with_a_token(stack: Stack) -> None:
     result = await stack.saveany("login", "--bot", stack.sandbox.bot_token)
     assert result.code == 0, result.err
     assert result.out.startswith("Logged in as Sandbox Bot;")
@@ -52,7 +52,7 @@ async def test_a_bot_by_token(stack: Stack) -> None:
     assert stack.sandbox.bot_token not in result.out + result.err
 
 
-async def test_a_bot_by_the_configured_token(stack: Stack) -> None:
+async def test_a_bot_logs_in_with_the_configured_token(stack: Stack) -> None:
     await stack.saveany("config", "set", "telegram.token", stack.sandbox.bot_token)
     before = stack.config_file.read_text()
     result = await stack.saveany("login", "--bot")
@@ -60,7 +60,7 @@ async def test_a_bot_by_the_configured_token(stack: Stack) -> None:
     assert stack.config_file.read_text() == before
 
 
-async def test_a_token_from_a_variable_wins(stack: Stack) -> None:
+async def test_a_token_of_a_variable_takes_precedence(stack: Stack) -> None:
     other = "7000000001:another-token-that-is-not-it-xxxxxxx"
     result = await stack.saveany(
         "login",
@@ -74,7 +74,7 @@ async def test_a_token_from_a_variable_wins(stack: Stack) -> None:
     assert token_in(stack.config_file) == stack.sandbox.bot_token
 
 
-async def test_a_wrong_bot_token(stack: Stack) -> None:
+async def test_a_wrong_bot_token_is_refused(stack: Stack) -> None:
     result = await stack.saveany("login", "--bot", "7:WRONG-token-of-another-bot-xxxxxxx")
     assert result.code == 1
     assert "@BotFather" in result.err
@@ -83,7 +83,7 @@ async def test_a_wrong_bot_token(stack: Stack) -> None:
     assert token_in(stack.config_file) == ""
 
 
-async def test_a_bot_on_a_terminal(stack: Stack) -> None:
+async def test_a_bot_logs_in_on_a_terminal(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--bot")) as terminal:
         await terminal.expect("Bot token, from @BotFather")
         await terminal.type_hidden(f"{stack.sandbox.bot_token}\n")
@@ -93,7 +93,7 @@ async def test_a_bot_on_a_terminal(stack: Stack) -> None:
     assert kept(stack) == {"bot": 0o600}
 
 
-async def test_a_user_by_phone(stack: Stack) -> None:
+async def test_a_user_logs_in_by_phone(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", "--name", "alice")) as terminal:
         await terminal.expect("Phone number")
         terminal.type(f"{stack.sandbox.phone}\n")
@@ -121,7 +121,7 @@ async def test_a_wrong_number_is_asked_for_again(stack: Stack) -> None:
     assert kept(stack) == {"me": 0o600}
 
 
-async def test_a_password_is_taken_as_it_is_typed(stack: Stack) -> None:
+async def test_a_password_is_used_as_typed(stack: Stack) -> None:
     stack.sandbox.world.accounts[samples.USER.id].password = " with spaces "
     async with Terminal(stack.argv("login", "--phone", f" {stack.sandbox.phone} ")) as terminal:
         await terminal.expect("Login code")
@@ -132,7 +132,7 @@ async def test_a_password_is_taken_as_it_is_typed(stack: Stack) -> None:
         assert await terminal.end() == 0
 
 
-async def test_a_code_by_e_mail(stack: Stack) -> None:
+async def test_a_code_sent_by_e_mail_is_accepted(stack: Stack) -> None:
     stack.sandbox.world.accounts[samples.USER.id].code_by = "email"
     async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
         await terminal.expect("by e-mail to s***y@example.org")
@@ -154,7 +154,7 @@ async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack) -> 
 
 
 @pytest.mark.parametrize(("words", "question"), [(["--bot"], "Bot token"), (["--session"], "Session string")])
-async def test_what_was_typed_wrong_is_asked_for_again(stack: Stack, words: list[str], question: str) -> None:
+async def test_wrong_input_is_prompted_for_again(stack: Stack, words: list[str], question: str) -> None:
     right = stack.sandbox.bot_token if words == ["--bot"] else stack.sandbox.user_session
     async with Terminal(stack.argv("login", *words)) as terminal:
         await terminal.expect(question)
@@ -174,7 +174,7 @@ async def scan(stack: Stack, shown: str) -> None:
         await app(AcceptLoginTokenRequest(base64.urlsafe_b64decode(token + "==")))
 
 
-async def test_a_user_by_qr_code_without_a_terminal(stack: Stack) -> None:
+async def test_a_user_logs_in_by_qr_code_without_a_terminal(stack: Stack) -> None:
     process = await stack.popen("login", "--qr", "--name", "alice")
     assert process.stdout
     shown = ""
@@ -191,7 +191,7 @@ async def test_a_user_by_qr_code_without_a_terminal(stack: Stack) -> None:
     assert kept(stack) == {"alice": 0o600}
 
 
-async def test_a_user_with_a_password_by_qr_code(stack: Stack) -> None:
+async def test_a_user_with_a_password_logs_in_by_qr_code(stack: Stack) -> None:
     stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
     async with Terminal(stack.argv("login", "--qr")) as terminal:
         await terminal.expect("It is renewed automatically")
@@ -204,7 +204,7 @@ async def test_a_user_with_a_password_by_qr_code(stack: Stack) -> None:
     assert kept(stack) == {"me": 0o600}
 
 
-async def test_a_password_after_a_qr_code_needs_a_terminal(stack: Stack) -> None:
+async def test_a_password_after_a_qr_code_requires_a_terminal(stack: Stack) -> None:
     stack.sandbox.world.accounts[samples.USER.id].password = "correct horse"
     process = await stack.popen("login", "--qr")
     assert process.stdout
@@ -235,7 +235,7 @@ async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack)
     assert kept(stack) == {"me": 0o600}
 
 
-async def test_ctrl_c_ends_a_question(stack: Stack) -> None:
+async def test_ctrl_c_ends_a_prompt(stack: Stack) -> None:
     async with Terminal(stack.argv("login", "--phone", stack.sandbox.phone)) as terminal:
         await terminal.expect("Login code")
         terminal.type("\x03")
@@ -245,7 +245,7 @@ async def test_ctrl_c_ends_a_question(stack: Stack) -> None:
     assert kept(stack) == {}
 
 
-async def test_a_session_string_from_stdin(stack: Stack) -> None:
+async def test_a_session_string_is_read_from_stdin(stack: Stack) -> None:
     text = stack.sandbox.user_session
     result = await stack.saveany("login", "--session", "-", "--name", "bob", stdin=f"{text}\n".encode())
     assert result.code == 0, result.err
@@ -253,13 +253,13 @@ async def test_a_session_string_from_stdin(stack: Stack) -> None:
     assert text not in result.out + result.err + stack.config_file.read_text()
 
 
-async def test_what_is_no_session_string(stack: Stack) -> None:
+async def test_an_invalid_session_string_is_refused(stack: Stack) -> None:
     result = await stack.saveany("login", "--session", "nonsense")
     assert result.code == 2
     assert "not a Telethon session string" in result.err
 
 
-async def test_without_a_terminal_nothing_is_asked(stack: Stack) -> None:
+async def test_without_a_terminal_there_are_no_prompts(stack: Stack) -> None:
     async def ask(*words: str, command: str) -> None:
         result = await stack.saveany("login", *words)
         assert result.code == 2
@@ -275,13 +275,13 @@ async def test_without_a_terminal_nothing_is_asked(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--bot", "--phone"], ["1234:abc"]])
-def test_which_login_must_be_said(words: list[str]) -> None:
+def test_the_kind_of_login_is_required(words: list[str]) -> None:
     result = CliRunner().invoke(cli.app, ["login", *words])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: choose how to log in")
 
 
-async def test_a_name_that_the_configuration_has(stack: Stack) -> None:
+async def test_a_name_used_in_the_configuration_is_refused(stack: Stack) -> None:
     stack.write_config(telegram={"accounts": [{"name": "user", "session": stack.sandbox.user_session}]})
     result = await stack.saveany("login", "--session", stack.sandbox.user_session, "--name", "user")
     assert result.code == 2
@@ -289,7 +289,7 @@ async def test_a_name_that_the_configuration_has(stack: Stack) -> None:
     assert kept(stack) == {}
 
 
-async def test_a_configuration_that_cannot_be_written(stack: Stack) -> None:
+async def test_an_unwritable_configuration_is_reported(stack: Stack) -> None:
     config = load(stack.config_file, {})
     shutil.rmtree(stack.folder)
     with pytest.raises(ConfigError, match=r"logged in, but .* set SAVEANY_TELEGRAM_TOKEN to it"):

@@ -29,7 +29,7 @@ async def test_check_rejects_an_mtproto_proxy(tmp_path: Path) -> None:
         assert "proxy: is an MTProto proxy" in result.out
 
 
-async def test_workers_outlive_their_proxy_and_tasks_wait(tmp_path: Path) -> None:
+async def test_workers_survive_an_outage_of_the_proxy_and_tasks_wait(tmp_path: Path) -> None:
     """The proxy turns bad while a file comes, and another worker starts: the file is saved at last."""
     bad, good = BAD["socks5 reply 2"][0], Socks5(login="me:p@ss: wörd".encode())
     async with proxy(good) as way:

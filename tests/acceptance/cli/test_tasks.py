@@ -40,7 +40,7 @@ async def ids(stack: Stack, *words: str) -> list[str]:
     return [task["task_id"] for task in json.loads(out)["tasks"]]
 
 
-async def test_add_prints_an_id_and_the_file_comes(running: Stack) -> None:
+async def test_add_prints_an_id_and_the_file_is_saved(running: Stack) -> None:
     out = await run(running, "add", PDF, "--dir", "papers", "--name", "mine.pdf", "--priority", "5")
     task_id = out.removesuffix("\n")
     assert ID.fullmatch(task_id)
@@ -49,7 +49,7 @@ async def test_add_prints_an_id_and_the_file_comes(running: Stack) -> None:
     assert (running.storage_dir / "papers" / "mine.pdf").exists()
 
 
-async def test_add_takes_several_links_and_says_which_are_refused(running: Stack) -> None:
+async def test_add_accepts_several_links_and_names_the_refused_ones(running: Stack) -> None:
     result = await running.saveany("add", "--json", PDF, "ftp://example.com/x", "t.me/channel/124")
     assert result.code == 1
     accepted = [json.loads(line) for line in result.out.splitlines()]
@@ -85,11 +85,11 @@ async def test_options_reach_the_task(running: Stack) -> None:
         [PDF, "--url", "nonsense"],
     ],
 )
-async def test_a_wrong_command_line(running: Stack, words: list[str]) -> None:
+async def test_a_wrong_command_line_is_refused(running: Stack, words: list[str]) -> None:
     await fails(running, "add", *words, code=2)
 
 
-async def test_ls_show_cancel_and_retry(running: Stack) -> None:
+async def test_tasks_are_listed_shown_canceled_and_retried(running: Stack) -> None:
     slow = (await run(running, "add", SLOW)).strip()
     await running.wait(slow, lambda task: task["progress"]["downloaded_bytes"] > 0)
     assert await ids(running) == [slow]
@@ -117,7 +117,7 @@ async def test_ls_show_cancel_and_retry(running: Stack) -> None:
     await running.ended(slow)
 
 
-async def test_ids_may_be_cut_if_they_stay_unique(running: Stack) -> None:
+async def test_unique_prefixes_of_ids_are_accepted(running: Stack) -> None:
     first, second = (await run(running, "add", SLOW, PDF)).split()
     assert await run(running, "cancel", first[:-2]) == f"{first} canceled\n"
     await running.ended(second)
@@ -127,7 +127,7 @@ async def test_ids_may_be_cut_if_they_stay_unique(running: Stack) -> None:
     assert "there is no task zzz" in await fails(running, "cancel", "zzz")
 
 
-async def test_pause_and_resume_of_tasks(running: Stack) -> None:
+async def test_tasks_are_paused_and_resumed(running: Stack) -> None:
     slow = (await run(running, "add", SLOW)).strip()
     await running.wait(slow, lambda task: task["progress"]["downloaded_bytes"] > 0)
     assert await run(running, "pause", slow) == f"{slow} paused\n"
@@ -179,7 +179,7 @@ async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
     assert "have not ended" in await fails(running, "history", "--status", "running", code=2)
 
 
-async def test_storages_are_listed_tried_and_browsed(running: Stack) -> None:
+async def test_storages_are_listed_tested_and_browsed(running: Stack) -> None:
     done = (await run(running, "add", PDF, "--dir", "to browse")).strip()
     await running.ended(done)
     for words in (["storages"], ["storages", "list"]):
@@ -191,7 +191,7 @@ async def test_storages_are_listed_tried_and_browsed(running: Stack) -> None:
     assert "there is no storage 'nope'" in await fails(running, "storages", "test", "nope")
 
 
-async def test_one_refusal_does_not_keep_the_others(running: Stack) -> None:
+async def test_one_refusal_does_not_stop_the_others(running: Stack) -> None:
     failed = (await run(running, "add", MISSING)).strip()
     await running.ended(failed)
     result = await running.saveany("retry", "unknown", failed)
@@ -200,7 +200,7 @@ async def test_one_refusal_does_not_keep_the_others(running: Stack) -> None:
     await running.ended(failed)
 
 
-async def test_ls_of_what_has_ended(running: Stack) -> None:
+async def test_ls_lists_ended_tasks(running: Stack) -> None:
     new = [(await run(running, "add", link)).strip() for link in (PDF, MISSING, PDF)]
     for task_id in new:
         await running.ended(task_id)
@@ -243,7 +243,7 @@ async def terminate_worker(stack: Stack) -> None:
         await stack.terminate(worker)
 
 
-async def test_addresses_and_tokens(running: Stack) -> None:
+async def test_tokens_and_addresses_are_read_from_options_and_variables(running: Stack) -> None:
     for words in (["ls"], ["add", PDF], ["show", "x"], ["cancel", "x"], ["retry", "x"], ["watch"]):
         error = await fails(running, *words, "--token", "wrong-token-é")
         assert "Valid authentication token required; set it with --token or SAVEANY_TOKEN" in error
@@ -251,7 +251,7 @@ async def test_addresses_and_tokens(running: Stack) -> None:
     assert "wrong" not in await fails(running, "ls", SAVEANY_TOKEN="wrong\nheader: x")
 
 
-async def test_nobody_answers(running: Stack) -> None:
+async def test_an_unreachable_api_is_reported(running: Stack) -> None:
     nowhere = f"http://user:hunter2@127.0.0.1:{free_port()}"
     for words in (["ls"], ["add", "-f", PDF], ["watch"]):
         error = await fails(running, *words, "--url", nowhere)
@@ -259,7 +259,7 @@ async def test_nobody_answers(running: Stack) -> None:
         assert "hunter2" not in error
 
 
-async def test_somebody_else_answers(running: Stack) -> None:
+async def test_another_server_at_the_address_is_reported(running: Stack) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
@@ -272,7 +272,7 @@ async def test_somebody_else_answers(running: Stack) -> None:
         assert f"the server at {url} is not SaveAny (it replied with HTTP 200)" in error
 
 
-async def test_a_closed_pipe_is_quiet(running: Stack) -> None:
+async def test_a_closed_pipe_causes_no_error_message(running: Stack) -> None:
     await running.ended((await run(running, "add", PDF)).strip())
     process = await running.popen("ls", "--all")
     assert process.stdout is not None

@@ -100,7 +100,7 @@ async def told(process: Process) -> str:
 
 
 @pytest.mark.parametrize("name", REMOTE)
-async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_back(
+async def test_an_unreachable_server_is_named_and_its_tasks_continue_when_it_returns(
     there: Installation, name: str
 ) -> None:
     there.doors[name].shut()
@@ -122,7 +122,7 @@ async def test_a_server_that_is_away_is_named_and_its_tasks_go_on_when_it_is_bac
 
 
 @pytest.mark.parametrize("name", REMOTE)
-async def test_a_server_that_hangs_is_named_and_its_tasks_go_on_when_it_works_again(
+async def test_a_hanging_server_is_named_and_its_tasks_continue_when_it_recovers(
     there: Installation, name: str
 ) -> None:
     """It takes connections as before. Who waits for it is enough to find that out: here, a list of files."""
@@ -144,7 +144,7 @@ async def test_a_server_that_hangs_is_named_and_its_tasks_go_on_when_it_works_ag
     assert (await there.running.ended(task_id))["status"] == "completed"
 
 
-async def test_a_running_task_says_that_its_server_hangs(there: Installation) -> None:
+async def test_a_running_task_shows_that_its_server_hangs(there: Installation) -> None:
     slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
     following = await there.running.popen("add", "--follow", "--json", SLOW, "--storage", "dav")
     listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
@@ -167,7 +167,7 @@ async def test_a_running_task_says_that_its_server_hangs(there: Installation) ->
     assert following.returncode == 0
 
 
-async def test_a_task_that_was_put_off_goes_on_as_soon_as_its_server_is_back(there: Installation) -> None:
+async def test_a_delayed_task_continues_as_soon_as_its_server_returns(there: Installation) -> None:
     slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
     task_id = (await there.running.add(SLOW, storage_name="dav"))["task_id"]
     await there.running.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
@@ -186,7 +186,7 @@ async def test_a_task_that_was_put_off_goes_on_as_soon_as_its_server_is_back(the
     assert (await there.running.ended(task_id))["status"] == "completed"
 
 
-async def test_a_disk_that_is_away_is_told_by_who_follows(there: Installation) -> None:
+async def test_a_missing_disk_is_reported_by_commands_that_follow_tasks(there: Installation) -> None:
     away = there.running.storage_dir.with_name("away")
     there.running.storage_dir.rename(away)
     watching = await there.running.popen("watch", "--json")
@@ -203,7 +203,7 @@ async def test_a_disk_that_is_away_is_told_by_who_follows(there: Installation) -
     assert following.returncode == 0
 
 
-async def test_bars_say_that_the_queue_is_paused(there: Installation) -> None:
+async def test_bars_show_that_the_queue_is_paused(there: Installation) -> None:
     await there.running.client.post("/api/v1/queue/pause")
     try:
         async with Terminal(there.running.argv("add", "--follow", PDF, "--storage", STORAGE)) as terminal:
@@ -215,7 +215,7 @@ async def test_bars_say_that_the_queue_is_paused(there: Installation) -> None:
         await there.running.client.post("/api/v1/queue/resume")
 
 
-async def test_a_flood_wait_is_told_with_its_end(there: Installation) -> None:
+async def test_a_flood_wait_is_shown_with_its_end(there: Installation) -> None:
     # Not for a part of a file: that holds all of an account's files up, those of the other tests too.
     flood = there.running.sandbox.faults.add("flood_wait=3000,method=channels.getMessages")
     task_id = (await there.running.add(PDF, storage_name=STORAGE))["task_id"]
@@ -227,7 +227,7 @@ async def test_a_flood_wait_is_told_with_its_end(there: Installation) -> None:
         await there.running.client.delete(f"/api/v1/tasks/{task_id}")
 
 
-async def test_an_api_that_does_not_answer_is_told_once(there: Installation) -> None:
+async def test_an_unresponsive_api_is_reported_once(there: Installation) -> None:
     watching = await there.running.popen("watch", "--json")
     assert watching.stdout
     assert watching.stderr
@@ -248,7 +248,7 @@ async def test_an_api_that_does_not_answer_is_told_once(there: Installation) -> 
     await watching.communicate()
 
 
-async def test_no_worker_is_told(there: Installation) -> None:
+async def test_a_missing_worker_is_reported(there: Installation) -> None:
     for worker in list(there.running.workers):
         await there.running.terminate(worker)
     following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)

@@ -191,7 +191,7 @@ async def ended(client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
     return task
 
 
-async def test_a_link_becomes_a_file_with_two_workers(machine: Machine, sandbox: Sandbox) -> None:
+async def test_a_link_is_saved_by_one_of_two_workers(machine: Machine, sandbox: Sandbox) -> None:
     await machine.up(workers=2)
     async with machine.client() as client:
         workers = (await client.get("/api/v1/workers")).json()["workers"]
@@ -217,7 +217,7 @@ async def test_a_file_is_sent_to_the_bot(machine: Machine, sandbox: Sandbox) -> 
     assert not await machine.healthy("bot")
 
 
-async def test_every_service_stops_when_asked(machine: Machine) -> None:
+async def test_every_service_stops_in_time(machine: Machine) -> None:
     await machine.up(workers=1)
     assert await machine.stop("worker1", "worker") == 0
     assert not await machine.healthy("worker")
@@ -228,7 +228,7 @@ async def test_every_service_stops_when_asked(machine: Machine) -> None:
     assert not await machine.healthy("worker")
 
 
-async def test_tasks_outlive_a_power_cut(machine: Machine) -> None:
+async def test_tasks_survive_a_power_failure(machine: Machine) -> None:
     await machine.up(workers=0)
     async with machine.client() as client:
         body = {"telegram_url": "https://t.me/channel/124", "user_id": USER}

@@ -20,23 +20,27 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> str:
     return port
 
 
-def test_an_unknown_role(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_role_is_unhealthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wroker"]) == 2
     assert capsys.readouterr().err == "error: there is no role wroker; known roles: api, worker, bot\n"
 
 
-def test_no_api(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_api_is_unhealthy(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["api"]) == 1
     assert f"the API does not reply at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["worker", "bot"])
-def test_no_redis(role: str, nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_redis_is_unhealthy(
+    role: str, nothing_runs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([role]) == 1
     assert "(Redis) does not respond" in capsys.readouterr().err
 
 
-def test_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_configuration_is_unhealthy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVEANY_API_PORT", "many")
     assert main([]) == 1
     assert "SAVEANY_API_PORT" in capsys.readouterr().err

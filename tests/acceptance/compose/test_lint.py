@@ -39,11 +39,11 @@ HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period", "start_
 # --- docker-compose.yml
 
 
-def test_the_services_are_those_of_the_issue() -> None:
+def test_the_expected_services_exist() -> None:
     assert set(SERVICES) == {"redis", "api", "bot", "worker"}
 
 
-def test_no_unknown_keys() -> None:
+def test_no_unknown_keys_are_used() -> None:
     assert {key for key in compose() if not key.startswith("x-")} <= TOP_KEYS
     for service in SERVICES.values():
         assert set(service) <= SERVICE_KEYS
@@ -51,7 +51,7 @@ def test_no_unknown_keys() -> None:
 
 
 @EVERY
-def test_every_service_is_locked_down(name: str) -> None:
+def test_every_service_has_minimal_privileges(name: str) -> None:
     service = SERVICES[name]
     assert service["user"] == "${PUID:-1000}:${PGID:-1000}"
     assert service["read_only"] is True
@@ -67,7 +67,7 @@ def test_every_image_is_pinned(name: str) -> None:
 
 
 @EVERY
-def test_every_service_is_checked_and_given_time_to_stop(name: str) -> None:
+def test_every_service_has_a_health_check_and_time_to_stop(name: str) -> None:
     health = SERVICES[name]["healthcheck"]
     assert health["test"][0] in ("CMD", "CMD-SHELL")
     assert all(seconds(health[key]) > 0 for key in ("interval", "timeout", "start_period"))
@@ -75,20 +75,20 @@ def test_every_service_is_checked_and_given_time_to_stop(name: str) -> None:
     assert seconds(SERVICES[name]["stop_grace_period"]) > 10
 
 
-def test_a_worker_gets_longer_than_its_downloads() -> None:
+def test_a_worker_gets_more_time_to_stop_than_its_drain() -> None:
     drain = Config().worker.drain_seconds
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > drain + 10
     assert f"worker.drain_seconds ({drain:g})" in (ROOT / "docker-compose.yml").read_text()
 
 
 @EACH_OF_OURS
-def test_ours_run_and_check_the_role_they_are_named_after(name: str) -> None:
+def test_our_services_run_and_check_the_role_of_their_name(name: str) -> None:
     assert OURS[name]["command"] == [name]
     assert OURS[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "saveany.cli.health", name]
 
 
 @EACH_OF_OURS
-def test_ours_wait_for_redis_and_share_one_folder(name: str) -> None:
+def test_our_services_wait_for_redis_and_share_one_folder(name: str) -> None:
     service = OURS[name]
     assert service["image"] == f"saveany:{__version__}"
     assert service["build"] == "."
@@ -98,12 +98,12 @@ def test_ours_wait_for_redis_and_share_one_folder(name: str) -> None:
 
 
 @EACH_OF_OURS
-def test_ours_have_no_setting_that_does_not_exist(name: str) -> None:
+def test_our_services_use_existing_settings(name: str) -> None:
     given = {*OURS[name]["environment"], *image_environment()}
     assert {key for key in given if key.startswith("SAVEANY_")} <= {*VARIABLES, *OTHERS}
 
 
-def test_redis_keeps_what_it_acknowledged() -> None:
+def test_redis_persists_acknowledged_writes() -> None:
     command = SERVICES["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["--appendonly"] == "yes"
@@ -112,23 +112,23 @@ def test_redis_keeps_what_it_acknowledged() -> None:
     assert SERVICES["redis"]["volumes"] == ["./data/redis:/data"]
 
 
-def test_redis_is_the_version_the_tests_run_with() -> None:
+def test_redis_has_the_version_of_the_tests() -> None:
     shown = subprocess.run([get_binary_path(), "--version"], capture_output=True, text=True, check=True)
     version = SERVICES["redis"]["image"].partition(":")[2]
     assert f"v={version}." in shown.stdout
 
 
-def test_only_the_api_is_reachable_and_only_from_this_machine_by_default() -> None:
+def test_only_the_api_is_published_and_only_on_loopback_by_default() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
     assert SERVICES["api"]["ports"] == ["${HTTP_HOST:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]
 
 
-def test_no_secret_stands_in_it() -> None:
+def test_no_secret_is_contained() -> None:
     text = (ROOT / "docker-compose.yml").read_text() + (ROOT / "Dockerfile").read_text()
     assert not re.search(r"(?i)(token|hash|secret|password)[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9]", text)
 
 
-def test_the_header_says_how_to_use_it() -> None:
+def test_the_header_explains_the_usage() -> None:
     header = (ROOT / "docker-compose.yml").read_text().partition("\nname:")[0]
     for needed in (
         "docker compose up -d",
@@ -162,25 +162,25 @@ def test_the_image_is_made_in_two_stages_from_the_lock() -> None:
     assert not [each for each in runtime() if "pip" in each.rest]
 
 
-def test_it_does_not_run_as_root() -> None:
+def test_the_image_does_not_run_as_root() -> None:
     assert one(runtime(), "USER").rest == "saveany"
     words = [each.word for each in runtime()]
     assert not [word for word in words[words.index("USER") :] if word in ("RUN", "COPY", "ADD")]
 
 
-def test_it_is_stopped_checked_and_started_in_exec_form() -> None:
+def test_commands_of_the_image_have_exec_form() -> None:
     assert one(runtime(), "STOPSIGNAL").rest == "SIGTERM"
     assert one(runtime(), "HEALTHCHECK").argv == ["python", "-m", "saveany.cli.health", "api", "worker"]
     assert one(runtime(), "ENTRYPOINT").argv == ["saveany"]
     assert one(runtime(), "CMD").argv == ["run"]
 
 
-def test_everything_it_keeps_is_in_the_volume() -> None:
+def test_all_persistent_data_is_in_the_volume() -> None:
     assert one(runtime(), "VOLUME").rest == one(runtime(), "WORKDIR").rest == "/data"
     assert image_environment()["SAVEANY_DATA_DIR"] == "/data"
 
 
-def test_what_it_copies_exists_and_is_sent_to_the_builder() -> None:
+def test_copied_files_exist_and_are_in_the_build_context() -> None:
     let_through = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in let_through
     sources = [
@@ -196,7 +196,7 @@ def test_what_it_copies_exists_and_is_sent_to_the_builder() -> None:
     assert {f"!{source}" for source in sources} == {line for line in let_through if line.startswith("!")}
 
 
-def test_no_package_list_is_left_behind_and_nothing_is_fetched_by_url() -> None:
+def test_package_lists_are_removed_and_no_url_is_fetched() -> None:
     assert not [each for each in dockerfile() if each.word == "ADD"]
     assert not [each for each in dockerfile() if re.search(r"https?://|sudo|curl|wget", each.rest)]
     for each in dockerfile():

@@ -98,7 +98,7 @@ RUNNABLE = [page for page in pages.pages() if any(not one.name for one in pages.
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=pages.name)
-def test_examples_run(page: Path, demo: Demo) -> None:
+def test_examples_succeed(page: Path, demo: Demo) -> None:
     examples = [one for one in pages.examples(page) if not one.name]
     for language in ("bash", "python"):
         blocks = [one for one in examples if one.language == language]
@@ -107,7 +107,7 @@ def test_examples_run(page: Path, demo: Demo) -> None:
             assert text in printed
 
 
-def test_the_receiver_of_the_docs_knows_a_genuine_webhook(demo: Demo) -> None:
+def test_the_receiver_of_the_docs_verifies_webhooks(demo: Demo) -> None:
     (example,) = pages.examples(pages.ROOT / "docs/howto/webhooks.md")
     assert example.name == "receiver"
     namespace: dict[str, Any] = {}

@@ -77,7 +77,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 
 @pytest.mark.parametrize("proxy", [nginx, caddy], ids=["nginx", "caddy"])
-async def test_events_come_as_they_happen_and_the_rest_works(
+async def test_events_are_not_buffered_and_other_requests_work(
     proxy: Proxy, stack: Stack, tmp_path: Path
 ) -> None:
     folder = tmp_path / "proxy"

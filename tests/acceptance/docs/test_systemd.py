@@ -28,7 +28,7 @@ def unit() -> configparser.SectionProxy:
     return parser["Service"]
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """But for the folder, which is not there: another stands for it."""
     folder = tmp_path / "saveany"
     (folder / ".venv/bin").mkdir(parents=True)
@@ -44,7 +44,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert "NoNewPrivilege" in found.stderr, "it would have said what it does not know"
 
 
-async def test_what_it_starts_runs_and_stops_in_time(tmp_path: Path) -> None:
+async def test_the_service_runs_and_stops_in_time(tmp_path: Path) -> None:
     service = unit()
     command = service["ExecStart"].removeprefix(f"{service['WorkingDirectory']}/.venv/bin/saveany").split()
     async with Stack(tmp_path, roles=False) as stack:
@@ -63,7 +63,7 @@ async def test_what_it_starts_runs_and_stops_in_time(tmp_path: Path) -> None:
         assert await wait_for(process.wait(), float(service["TimeoutStopSec"])) == 0
 
 
-async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
+async def test_a_wrong_configuration_is_not_restarted(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("wrokers = 1\n")
     service = unit()
     process = await create_subprocess_exec(

@@ -52,7 +52,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         "no-such-message-in-a-protected-chat",
     ],
 )
-async def test_link_that_leads_nowhere(site: Site, link: str, says: str) -> None:
+async def test_a_dead_link_fails_with_the_reason(site: Site, link: str, says: str) -> None:
     before = site.files()
     task = await site.ended(await site.post(link))
     assert (task["status"], task["attempts"]) == ("failed", 1)
@@ -67,7 +67,7 @@ def write(site: Site, number: int, file: StoredFile) -> None:
     world.post(world.chats[CHANNEL], StoredMessage(id=number, file=world.add_file(file)))
 
 
-async def test_message_deleted_during_the_transfer(site: Site) -> None:
+async def test_a_message_deleted_during_the_transfer_fails_the_task(site: Site) -> None:
     world = site.sandbox.world
     file = world.add_file(
         StoredFile(id=9001, content=ContentStream(9001, 8 << 20), name="gone.bin", dc=site.sandbox.dc_id)
@@ -82,7 +82,7 @@ async def test_message_deleted_during_the_transfer(site: Site) -> None:
     assert site.files() == before
 
 
-async def test_folder_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path) -> None:
+async def test_a_folder_that_is_a_symbolic_link_is_refused(site: Site, tmp_path: Path) -> None:
     (site.storage_dir / "escape").symlink_to(tmp_path)
     before = site.files()
     for folder in ("escape", "escape/deeper"):
@@ -94,7 +94,9 @@ async def test_folder_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Pa
 
 
 @pytest.mark.parametrize("policy", ["rename", "overwrite", "skip"])
-async def test_name_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path, policy: str) -> None:
+async def test_a_name_that_is_a_symbolic_link_is_not_followed(
+    site: Site, tmp_path: Path, policy: str
+) -> None:
     outside = tmp_path / "outside"
     outside.write_text("not yours")
     folder = site.storage_dir / f"linked-{policy}"
@@ -115,7 +117,7 @@ async def test_name_that_is_a_link_out_of_the_storage(site: Site, tmp_path: Path
         assert task["items"][0]["status"] == "skipped"
 
 
-async def test_folder_that_is_a_file(site: Site) -> None:
+async def test_a_folder_that_is_a_file_is_refused(site: Site) -> None:
     (site.storage_dir / "plain").write_text("a file")
     task = await site.ended(await site.post(PDF, "plain/deeper"))
     assert task["status"] == "failed"
@@ -123,7 +125,7 @@ async def test_folder_that_is_a_file(site: Site) -> None:
     assert (site.storage_dir / "plain").read_text() == "a file"
 
 
-async def test_name_that_is_a_folder(site: Site) -> None:
+async def test_a_name_that_is_a_folder_is_refused(site: Site) -> None:
     (site.storage_dir / "dir" / "file.pdf").mkdir(parents=True)
     task = await site.ended(await site.post(PDF, "dir", on_conflict="overwrite"))
     assert task["status"] == "failed"
@@ -131,7 +133,7 @@ async def test_name_that_is_a_folder(site: Site) -> None:
     assert list((site.storage_dir / "dir").iterdir()) == [site.storage_dir / "dir/file.pdf"]
 
 
-async def test_disk_without_room(site: Site) -> None:
+async def test_a_full_disk_is_reported(site: Site) -> None:
     write(
         site,
         902,

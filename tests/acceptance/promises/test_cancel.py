@@ -20,7 +20,7 @@ async def nothing_left(site: Site) -> None:
     await until(empty, within=20, what=lambda: f"empty storage: {site.files()}")
 
 
-async def test_of_a_running_transfer_is_prompt(site: Site) -> None:
+async def test_a_running_transfer_is_canceled_promptly(site: Site) -> None:
     await site.start(1)
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
@@ -44,7 +44,7 @@ async def test_of_a_running_transfer_is_prompt(site: Site) -> None:
     assert site.files() == ["in/slow-64MiB.bin", "other/1MiB.bin"]
 
 
-async def test_of_fifty_queued_and_running_at_once(site: Site) -> None:
+async def test_fifty_queued_and_running_tasks_are_canceled_at_once(site: Site) -> None:
     await site.start(2)
     site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
     tasks = [await site.post(BIG, f"{n % 7}") for n in range(50)]
@@ -57,7 +57,7 @@ async def test_of_fifty_queued_and_running_at_once(site: Site) -> None:
     assert not site.receiver.requests, "only completed and failed are told"
 
 
-async def test_of_a_task_whose_worker_was_just_killed(site: Site) -> None:
+async def test_a_task_whose_worker_was_just_killed_is_canceled(site: Site) -> None:
     (doomed,) = await site.start(1)
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
@@ -69,7 +69,7 @@ async def test_of_a_task_whose_worker_was_just_killed(site: Site) -> None:
     await nothing_left(site)
 
 
-async def test_racing_the_commit(site: Site) -> None:
+async def test_a_cancel_that_races_the_commit_has_a_consistent_result(site: Site) -> None:
     """Whoever comes first wins, and status, file and webhook agree about who that was."""
     await site.start(2)
     site.sandbox.faults.add("delay=0.1,method=upload.getFile")

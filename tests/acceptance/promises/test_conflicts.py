@@ -25,7 +25,7 @@ async def race(site: Site, policy: str) -> list[dict[str, Any]]:
     return ends
 
 
-async def test_rename_keeps_all(site: Site) -> None:
+async def test_rename_keeps_all_files(site: Site) -> None:
     ends = await race(site, "rename")
     names = [end["items"][0]["path"] for end in ends]
     assert len(set(names)) == RACERS
@@ -35,7 +35,7 @@ async def test_rename_keeps_all(site: Site) -> None:
         site.holds(end["items"][0]["path"], end["link"])
 
 
-async def test_skip_keeps_one(site: Site) -> None:
+async def test_skip_keeps_one_file(site: Site) -> None:
     ends = await race(site, "skip")
     states = Counter(end["items"][0]["status"] for end in ends)
     assert states == {"completed": 1, "skipped": RACERS - 1}
@@ -44,7 +44,7 @@ async def test_skip_keeps_one(site: Site) -> None:
     site.holds("here/same.bin", winner["link"])
 
 
-async def test_overwrite_keeps_the_last(site: Site) -> None:
+async def test_overwrite_keeps_the_last_file(site: Site) -> None:
     ends = await race(site, "overwrite")
     assert {item["status"] for end in ends for item in end["items"]} == {"completed"}
     assert site.files() == ["here/same.bin"]

@@ -34,7 +34,9 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[St
 
 
 @pytest.mark.parametrize(("boundary", "policy"), CASES)
-async def test_one_file(standing: Standing, boundary: str, policy: str) -> None:
+async def test_a_crash_at_any_boundary_leaves_exactly_one_file(
+    standing: Standing, boundary: str, policy: str
+) -> None:
     site, good = standing
     good.signal(signal.SIGSTOP)
     dying = await site.spawn("worker", via=["-m", "tests.acceptance.promises.dying_worker", boundary])

@@ -69,7 +69,7 @@ async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_slow_telegram_files_make_room(shared: Site) -> None:
+async def test_slow_telegram_files_yield_to_another_user(shared: Site) -> None:
     fast = shared.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
     tasks = [await shared.post(BIG, f"{n}") for n in range(SLOTS)]
     await hold_every_slot(shared, tasks, 24 << 20)
@@ -87,7 +87,7 @@ async def test_slow_telegram_files_make_room(shared: Site) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_dripping_web_servers_make_room(shared: Site) -> None:
+async def test_slow_web_servers_yield_to_another_user(shared: Site) -> None:
     async with serve() as web:
         for n in range(SLOTS):
             web.pages[f"/{n}.bin"] = Page(os.urandom(24 << 20), headers={"ETag": f'"{n}"'}, pause=0.2)

@@ -17,7 +17,7 @@ from tests.fixtures.waiting import until
 PROMISE = 30
 
 
-async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
+async def test_a_supervised_worker_is_replaced_after_a_kill(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         await site.spawn("run", "--workers", "2")
         await site.up(2)
@@ -41,7 +41,7 @@ async def test_a_worker_killed_under_a_supervisor(tmp_path: Path) -> None:
         await until(two_again, what="second worker in place of the killed one")
 
 
-async def test_a_lone_worker_killed(site: Site) -> None:
+async def test_a_killed_worker_without_supervisor_loses_nothing(site: Site) -> None:
     workers = await site.start(2)
     task_id = await site.post(SLOW)
     await site.downloading(task_id, 24 << 20)
@@ -54,7 +54,7 @@ async def test_a_lone_worker_killed(site: Site) -> None:
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
 
 
-async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
+async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
     """It is stopped for longer than three leases, the task is another's meanwhile, and it writes nothing."""
     workers = await site.start(2)
     task_id = await site.post(SLOW)
@@ -86,7 +86,7 @@ async def test_a_frozen_worker_wakes_when_its_task_is_done(site: Site) -> None:
     assert (await site.ended(await site.post(ONE_MIB, "next")))["status"] == "completed", "it goes on working"
 
 
-async def test_everything_killed(tmp_path: Path) -> None:
+async def test_killing_every_process_loses_nothing(tmp_path: Path) -> None:
     tables = {"workers": 1}
     async with Site(tmp_path, own_redis=False, tables=tables) as site:
         first = await site.spawn("run", "--workers", "1")
@@ -110,7 +110,7 @@ async def test_everything_killed(tmp_path: Path) -> None:
             site.holds(f"queued-{n}/1MiB.bin", ONE_MIB)
 
 
-async def test_valkey_killed(tmp_path: Path) -> None:
+async def test_a_killed_valkey_interrupts_no_transfer(tmp_path: Path) -> None:
     """The transfer goes on through the outage: same claim, nothing fetched twice, same processes."""
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
@@ -129,7 +129,7 @@ async def test_valkey_killed(tmp_path: Path) -> None:
         assert {each["pid"] for each in await site.listed()} == before
 
 
-async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
+async def test_a_repeatedly_killed_valkey_loses_nothing(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
         await site.up(2)
@@ -150,7 +150,7 @@ async def test_valkey_killed_again_and_again(tmp_path: Path) -> None:
             assert [each.event for each in await store.outbox.of_task(task_id)] == ["task.completed"]
 
 
-async def test_a_full_redis_ends_nothing(site: Site) -> None:
+async def test_a_full_redis_ends_no_process(site: Site) -> None:
     workers = await site.start(2)
     site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
     task_id = await site.post(BIG)

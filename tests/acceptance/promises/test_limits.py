@@ -28,7 +28,7 @@ async def limit(stack: Stack, rate: int) -> None:
 
 
 @pytest.mark.parametrize("stack", [{"bytes_per_second": 1}], indirect=True)
-async def test_no_more_than_8_mib_come_before_their_turn(stack: Stack) -> None:
+async def test_at_most_8_mib_exceed_the_speed_limit(stack: Stack) -> None:
     task_id = (await stack.add(BIG))["task_id"]
     await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] >= AHEAD)
     assert stack.sandbox.counters.bytes(file=BIG_FILE) <= AHEAD
@@ -36,7 +36,7 @@ async def test_no_more_than_8_mib_come_before_their_turn(stack: Stack) -> None:
     assert (await stack.ended(task_id))["status"] == "completed"
 
 
-async def test_a_new_limit_stops_a_download_that_runs_and_its_end_lets_it_go_on(stack: Stack) -> None:
+async def test_a_changed_limit_applies_to_running_downloads(stack: Stack) -> None:
     slow = stack.sandbox.faults.add(f"total_rate=4000000,file={BIG_FILE}")
     task_id = (await stack.add(BIG))["task_id"]
     task = await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)

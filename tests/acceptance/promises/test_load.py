@@ -14,7 +14,7 @@ from tests.fixtures.waiting import until
 
 
 @pytest.mark.timeout(300)
-async def test_a_thousand_tasks_at_once(site: Site) -> None:
+async def test_a_thousand_simultaneous_tasks_complete(site: Site) -> None:
     await site.start(2)
     at_once = asyncio.Semaphore(50)
 

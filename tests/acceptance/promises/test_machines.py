@@ -134,7 +134,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         two.print_logs()  # shown if the test failed
 
 
-async def test_each_file_lands_where_its_storage_is(two: Two) -> None:
+async def test_each_file_is_saved_on_the_machine_of_its_storage(two: Two) -> None:
     """The API's machine has no storage and no login."""
     api = await two.spawn("api")
     two.set_up(two.a, "nas")
@@ -170,7 +170,7 @@ async def test_each_file_lands_where_its_storage_is(two: Two) -> None:
     assert not (two.data_dir / "sessions").exists()
 
 
-async def test_of_machines_that_come_at_once_one_has_the_storage(two: Two) -> None:
+async def test_of_machines_that_start_simultaneously_one_gets_the_storage(two: Two) -> None:
     """Nobody knows the storage yet, and each machine sees an empty folder: it is not marked twice."""
     store = await two.store()
     for name in (f"storage-{n}" for n in range(10)):
@@ -186,7 +186,7 @@ async def test_of_machines_that_come_at_once_one_has_the_storage(two: Two) -> No
         assert [base for base in bases if base.exists()] == [winner]
 
 
-async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
+async def test_a_disk_unmounted_while_the_worker_runs_is_noticed(two: Two) -> None:
     await two.mark()
     await two.spawn("api")
     worker = await two.work(two.a)
@@ -218,7 +218,7 @@ async def test_a_disk_that_goes_while_the_worker_runs(two: Two) -> None:
 
 
 @pytest.mark.parametrize("instead", ["empty", "nothing", "another"])
-async def test_a_disk_that_comes_after_the_worker(two: Two, instead: str) -> None:
+async def test_a_disk_mounted_after_the_worker_started_is_noticed(two: Two, instead: str) -> None:
     await two.mark()
     mount, disk = two.a.storage("nas"), two.a.folder / "unmounted"
     mount.rename(disk)
@@ -245,7 +245,7 @@ async def test_a_disk_that_comes_after_the_worker(two: Two, instead: str) -> Non
     assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
 
 
-async def test_a_disk_that_was_replaced(two: Two) -> None:
+async def test_a_replaced_disk_is_refused_until_it_is_marked(two: Two) -> None:
     """The message tells what to write into the mark of the new disk, and it works."""
     await two.mark()
     (two.a.storage("nas") / MARK).unlink()
@@ -262,7 +262,7 @@ async def test_a_disk_that_was_replaced(two: Two) -> None:
     assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
 
 
-async def test_who_does_not_have_the_disk_does_not_clean_it_up(two: Two) -> None:
+async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None:
     """A canceled task of a dead worker leaves a part: it waits until a machine with the disk is back."""
     store = await two.mark()
     await two.spawn("api")
@@ -291,7 +291,7 @@ async def test_who_does_not_have_the_disk_does_not_clean_it_up(two: Two) -> None
     await until(clean, within=20, what="clean storage")
 
 
-async def test_a_user_login_lives_on_one_machine(two: Two) -> None:
+async def test_a_user_login_is_used_on_one_machine(two: Two) -> None:
     """A has the login first. B refuses it, with a reason, until A is gone and its lease over."""
     store = await two.mark()
     for machine in (two.a, two.b):

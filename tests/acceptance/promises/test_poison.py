@@ -41,7 +41,7 @@ async def spoil(site: Site) -> dict[str, str]:
     return told
 
 
-async def test_what_no_worker_can_run_fails_and_says_why(tmp_path: Path) -> None:
+async def test_tasks_that_no_worker_can_run_fail_with_the_reason(tmp_path: Path) -> None:
     """And the worker lives, starts with a damaged secret of webhooks, and saves what can be saved."""
     async with Site(tmp_path) as site:
         told = await spoil(site)
@@ -60,7 +60,7 @@ async def test_what_no_worker_can_run_fails_and_says_why(tmp_path: Path) -> None
         await site.told_once(next(iter(told)))
 
 
-async def test_a_task_whose_storage_is_back_is_retried(tmp_path: Path) -> None:
+async def test_a_task_can_be_retried_when_its_storage_is_back(tmp_path: Path) -> None:
     async with Site(tmp_path) as site:
         task_id = await accept(await site.store(), storage="old")
         await site.spawn("api")

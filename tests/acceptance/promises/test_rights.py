@@ -50,13 +50,13 @@ async def test_a_restricted_user_reads_only_what_the_bot_sees(stack: Stack) -> N
     assert await ended(stack, PUBLIC, USER_ID) == ("completed", "")
 
 
-async def test_an_account_that_is_not_there_reads_nothing(stack: Stack) -> None:
+async def test_an_unknown_account_reads_nothing(stack: Stack) -> None:
     status, error = await ended(stack, PUBLIC, OTHER)
     assert status == "failed"
     assert "read only through these accounts: nobody" in error
 
 
-async def test_a_file_that_is_read_again_is_read_by_the_same_accounts(stack: Stack) -> None:
+async def test_a_message_is_read_again_only_by_permitted_accounts(stack: Stack) -> None:
     """Its reference expires in the middle: the message is read again, and not by the account that may not."""
     stack.sandbox.faults.add("error=400:FILE_REFERENCE_EXPIRED,method=upload.getFile,count=2")
     before = stack.sandbox.counters.requests(account=samples.USER.id)
@@ -64,7 +64,7 @@ async def test_a_file_that_is_read_again_is_read_by_the_same_accounts(stack: Sta
     assert stack.sandbox.counters.requests(account=samples.USER.id) == before
 
 
-async def test_so_is_one_that_is_read_again_and_again(stack: Stack) -> None:
+async def test_a_message_is_read_repeatedly_only_by_permitted_accounts(stack: Stack) -> None:
     """The second time its account may not read it any more, and the other one still may not either."""
     faults = [
         stack.sandbox.faults.add(fault)

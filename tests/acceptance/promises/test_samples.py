@@ -15,7 +15,7 @@ ERRORS = {
 
 
 @pytest.mark.timeout(300)
-async def test_all_samples(site: Site) -> None:
+async def test_every_sample_link_has_the_expected_result(site: Site) -> None:
     samples = site.sandbox.samples
     assert {sample.note for sample in samples if not sample.files} == set(ERRORS)
     await site.start(2)

@@ -12,7 +12,7 @@ from tests.fixtures.waiting import until
 MARGIN = 5.0
 
 
-async def test_a_task_that_takes_longer_goes_back(site_of_short_drain: Site) -> None:
+async def test_a_task_longer_than_the_drain_returns_to_the_queue(site_of_short_drain: Site) -> None:
     site = site_of_short_drain
     (worker,) = await site.start(1)
     task_id = await site.post(SLOW)
@@ -33,7 +33,7 @@ async def test_a_task_that_takes_longer_goes_back(site_of_short_drain: Site) -> 
     await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
 
 
-async def test_a_short_task_is_finished_and_no_other_is_begun(site: Site) -> None:
+async def test_a_short_task_is_finished_and_no_other_is_started(site: Site) -> None:
     (worker,) = await site.start(1)
     site.sandbox.faults.add(f"total_rate=25000000,file={BIG_FILE}")
     first = [await site.post(BIG, f"{n}") for n in range(3)]  # as many as it runs at once
@@ -46,7 +46,7 @@ async def test_a_short_task_is_finished_and_no_other_is_begun(site: Site) -> Non
     assert (await site.task(later))["status"] == "queued"
 
 
-async def test_a_second_signal_does_not_wait(site: Site) -> None:
+async def test_a_second_signal_stops_at_once(site: Site) -> None:
     (worker,) = await site.start(1)
     site.sandbox.faults.add(f"total_rate=2000000,file={BIG_FILE}")
     task_id = await site.post(BIG)
@@ -65,7 +65,7 @@ async def test_a_second_signal_does_not_wait(site: Site) -> None:
     assert (task["status"], task["error"]) == ("queued", "")
 
 
-async def test_everything_stops_and_goes_on(site_of_short_drain: Site) -> None:
+async def test_a_restart_of_everything_continues_the_tasks(site_of_short_drain: Site) -> None:
     site = site_of_short_drain
     run = await site.spawn("run", "--workers", "2")
     await site.up(2)

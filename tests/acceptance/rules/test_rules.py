@@ -61,14 +61,14 @@ async def saved(stack: Stack, link: str, **fields: Any) -> list[str]:
     return [f"{item.get('storage', '')}:{item['path']}" for item in task["items"]]
 
 
-async def test_rules_and_template_decide_on_what_was_left_out(stack: Stack) -> None:
+async def test_rules_and_template_apply_to_missing_fields(stack: Stack) -> None:
     assert await saved(stack, PDF) == ["nas:Papers/2024/123 file.pdf"]
     assert await saved(stack, SMALL) == [":mine/124 one-byte.bin"]
     assert await saved(stack, VIDEO) == ["nas:Films/142 video_2024-01-02_05-26-05_142.mp4"]
     assert await saved(stack, SMALL, user_id=7) == [":one-byte.bin"], "others have their own"
 
 
-async def test_an_album_goes_into_a_folder_of_its_own(stack: Stack) -> None:
+async def test_an_album_is_saved_in_its_own_folder(stack: Stack) -> None:
     folder = ":mine/Four views of the harbour"
     assert await saved(stack, ALBUM) == [
         f"{folder}/131 Four views of the harbour.jpg",
@@ -78,7 +78,7 @@ async def test_an_album_goes_into_a_folder_of_its_own(stack: Stack) -> None:
     ]
 
 
-async def test_what_a_request_says_goes_first(stack: Stack) -> None:
+async def test_fields_of_the_request_take_precedence(stack: Stack) -> None:
     assert await saved(stack, PDF, storage_name=STORAGE) == [":Papers/2024/123 file.pdf"]
     assert await saved(stack, PDF, dir_path="/") == ["nas:123 file.pdf"]
     assert await saved(stack, PDF, dir_path="x", storage_name=STORAGE) == [":x/123 file.pdf"]
@@ -92,7 +92,7 @@ async def test_what_a_request_says_goes_first(stack: Stack) -> None:
     ]
 
 
-async def test_a_file_of_the_web_is_placed_by_the_name_its_server_gives(stack: Stack, web: Site) -> None:
+async def test_a_web_file_is_placed_by_the_name_given_by_its_server(stack: Stack, web: Site) -> None:
     web.pages["/x"] = Page(b"%PDF", headers={"Content-Disposition": 'attachment; filename="paper.pdf"'})
     (place,) = await saved(stack, web.url("/x"))
     assert place.startswith("nas:Papers/2")

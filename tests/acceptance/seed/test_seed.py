@@ -140,7 +140,7 @@ def post(link: str) -> str:
     return str(reply.json()["task_id"])
 
 
-def test_the_examples_were_found() -> None:
+def test_the_examples_are_found() -> None:
     assert CREATE.count("\n") == 8
     assert CREATE.endswith("}'")
     assert [command.count(PRINTED_ID) for command in (CREATE, STATUS, LIST, CANCEL)] == [0, 1, 0, 1]
@@ -148,7 +148,7 @@ def test_the_examples_were_found() -> None:
     assert PROGRAM.endswith("""print(f"Task status: {status['status']}")""")
 
 
-def test_commands_and_replies(plain_demo: Path) -> None:
+def test_printed_commands_have_the_printed_replies(plain_demo: Path) -> None:
     assert httpx.get(f"{API}/health", trust_env=False).json() == HEALTH
 
     code, created = curl(CREATE, plain_demo)
@@ -195,7 +195,7 @@ def test_commands_and_replies(plain_demo: Path) -> None:
     assert re.fullmatch(r"Task status: (queued|running|completed)\n", output)
 
 
-async def test_webhook(tmp_path: Path) -> None:
+async def test_the_printed_webhook_is_sent(tmp_path: Path) -> None:
     async with receiving() as receiver:
         task_id = await asyncio.to_thread(save_in_a_demo, tmp_path, receiver.url)
     (request,) = receiver.requests

@@ -52,7 +52,7 @@ async def album_is_there(stack: Stack, task_id: str) -> None:
     assert hashes == [file.sha256 for file in sample.files]
 
 
-async def test_it_comes_and_goes_as_an_album(stack: Stack) -> None:
+async def test_an_album_is_sent_as_an_album(stack: Stack) -> None:
     task_id = (await stack.add(ALBUM, storage_name="chat", dir_path="/in"))["task_id"]
     await album_is_there(stack, task_id)
     task = await stack.task(task_id)
@@ -76,7 +76,7 @@ async def held(stack: Stack) -> str:
     return task_id
 
 
-async def test_a_worker_is_killed_while_it_holds_the_files(stack: Stack) -> None:
+async def test_a_worker_killed_before_sending_the_album_sends_nothing_twice(stack: Stack) -> None:
     task_id = await held(stack)
     await stack.kill(stack.workers[0])
     stack.sandbox.faults.clear()
@@ -84,7 +84,7 @@ async def test_a_worker_is_killed_while_it_holds_the_files(stack: Stack) -> None
     await album_is_there(stack, task_id)
 
 
-async def test_a_worker_is_killed_when_it_has_sent_the_album(stack: Stack) -> None:
+async def test_a_worker_killed_after_sending_the_album_sends_nothing_twice(stack: Stack) -> None:
     stack.sandbox.faults.add("lose,method=messages.sendMultiMedia")
     task_id = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
 
@@ -98,7 +98,7 @@ async def test_a_worker_is_killed_when_it_has_sent_the_album(stack: Stack) -> No
     await album_is_there(stack, task_id)
 
 
-async def test_a_cancel_while_the_files_are_held(stack: Stack) -> None:
+async def test_a_cancel_before_the_album_is_sent_sends_nothing(stack: Stack) -> None:
     task_id = await held(stack)
     assert (await stack.client.delete(f"/api/v1/tasks/{task_id}")).is_success
     assert (await stack.ended(task_id))["status"] == "canceled"
@@ -108,7 +108,7 @@ async def test_a_cancel_while_the_files_are_held(stack: Stack) -> None:
     await album_is_there(stack, task_id)
 
 
-async def test_one_cannot_be_fetched(stack: Stack) -> None:
+async def test_an_album_is_sent_without_a_missing_file(stack: Stack) -> None:
     stack.sandbox.faults.add("error=400:LOCATION_INVALID,file=1010")
     task_id = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
     task = await stack.ended(task_id)

@@ -66,7 +66,7 @@ async def is_saved(stack: Stack, link: str, *files: StoredFile) -> None:
 
 
 @pytest.mark.parametrize("how", get_args(Wrapper))
-async def test_every_form_is_saved(stack: Stack, how: Wrapper) -> None:
+async def test_every_form_of_media_is_saved(stack: Stack, how: Wrapper) -> None:
     file = photo(stack)
     if how == "wallpaper":
         world = stack.sandbox.world
@@ -76,13 +76,13 @@ async def test_every_form_is_saved(stack: Stack, how: Wrapper) -> None:
     await is_saved(stack, wrapped(stack, how, file), file)
 
 
-async def test_all_that_was_paid_for_is_saved(stack: Stack) -> None:
+async def test_paid_media_are_saved(stack: Stack) -> None:
     files = [photo(stack, jpeg(320, 240, shade)) for shade in (11, 12, 13)]
     link = wrapped(stack, "paid", *files, buyers=frozenset({samples.USER.id}))
     await is_saved(stack, link, *files)
 
 
-async def test_what_was_not_is_said_to_be_locked(stack: Stack) -> None:
+async def test_unpaid_media_are_reported_as_locked(stack: Stack) -> None:
     task = await save(stack, wrapped(stack, "paid", photo(stack), buyers=frozenset()))
     assert task["status"] == "failed"
     assert "costs 50 Stars and has not been bought. Buy it in Telegram" in task["error"]
@@ -104,7 +104,7 @@ _LONG = _JPEG[:2] + (b"\xff\xfe\xff\xff" + b"." * 65_533) * 33 + _JPEG[2:]
         (_LONG, 8 * MIB),
     ],
 )
-async def test_a_whole_photo_is_taken_whatever_size_it_was_to_have(
+async def test_a_complete_photo_is_saved_despite_a_wrong_size(
     stack: Stack, how: Any, content: bytes, declared: int
 ) -> None:
     file = photo(stack, content, declared)
@@ -112,13 +112,13 @@ async def test_a_whole_photo_is_taken_whatever_size_it_was_to_have(
 
 
 @pytest.mark.parametrize("declared", [len(_JPEG), len(_JPEG) + 5])
-async def test_a_photo_without_its_end_is_not(stack: Stack, declared: int) -> None:
+async def test_a_truncated_photo_is_not_saved(stack: Stack, declared: int) -> None:
     task = await save(stack, post(stack, file=photo(stack, _JPEG[:-9], declared)))
     assert task["status"] == "failed"
     assert "were expected" in task["error"]
 
 
-async def test_a_document_must_have_the_size_that_was_said(stack: Stack) -> None:
+async def test_a_document_must_have_its_announced_size(stack: Stack) -> None:
     """It has no end that one could look for."""
     world = stack.sandbox.world
     file = world.add_file(StoredFile(id=world.new_id(), content=LiteralContent(_JPEG), name="a.jpg"))

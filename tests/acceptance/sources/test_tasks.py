@@ -75,7 +75,7 @@ async def typed(stack: Stack, type_: str, storage: str = "local1", **params: Any
     return str(reply.json()["task_id"])
 
 
-async def test_a_host_fetches_by_itself_what_anybody_may_have(
+async def test_a_file_host_downloads_public_urls_itself(
     tmp_path: Path, web: Site, host: OpenloadServer
 ) -> None:
     body = os.urandom(MIB)
@@ -96,7 +96,7 @@ async def test_a_host_fetches_by_itself_what_anybody_may_have(
     assert [pull.url for pull in host.pulls.values()] == [web.url("/open.bin")]
 
 
-async def test_a_hundred_urls_three_of_them_bad(stack: Stack, web: Site) -> None:
+async def test_three_bad_urls_of_a_hundred_fail_alone(stack: Stack, web: Site) -> None:
     bad = {7, 50, 99}
     for number in range(100):
         if number not in bad:
@@ -118,7 +118,7 @@ async def test_a_hundred_urls_three_of_them_bad(stack: Stack, web: Site) -> None
         assert (stack.storage_dir / "in" / f"{number}.bin").read_bytes() == b"%d" % number
 
 
-async def test_any_url_finds_its_source(stack: Stack, web: Site) -> None:
+async def test_each_url_is_saved_by_its_source(stack: Stack, web: Site) -> None:
     web.pages["/a.bin"] = Page(b"hello", headers={"Content-Disposition": 'attachment; filename="b.txt"'})
     body = {"url": web.url("/a.bin"), "user_id": 123456789, "dir_path": "/x"}
     reply = await stack.client.post("/api/v1/tasks", json=body)
@@ -130,7 +130,7 @@ async def test_any_url_finds_its_source(stack: Stack, web: Site) -> None:
     assert task["title"] == "[directlinks](a.bin->local1:/x/a.bin)"
 
 
-async def test_an_article(stack: Stack, web: Site) -> None:
+async def test_an_article_is_saved(stack: Stack, web: Site) -> None:
     web.pages["/Title-01-31"] = Page(b'<p><img src="/file/x.png"><img src="/file/y.jpg"></p>')
     web.pages["/file/x.png"], web.pages["/file/y.jpg"] = Page(b"x"), Page(b"y")
     task = await stack.ended(await typed(stack, "tphpics", telegraph_url=web.url("/Title-01-31")))
@@ -138,7 +138,7 @@ async def test_an_article(stack: Stack, web: Site) -> None:
     assert task["status"] == "completed"
 
 
-async def test_to_a_bucket_and_back(stack: Stack, server: S3Server) -> None:
+async def test_a_file_is_transferred_to_a_bucket_and_back(stack: Stack, server: S3Server) -> None:
     task = await stack.ended((await stack.add(PDF, storage_name="bucket", dir_path="/docs"))["task_id"])
     assert (task["status"], task["error"]) == ("completed", "")
     (item,) = task["items"]
@@ -156,7 +156,7 @@ async def test_to_a_bucket_and_back(stack: Stack, server: S3Server) -> None:
     assert (stack.folder / "more" / "b" / item["name"]).stat().st_size == item["size"]
 
 
-async def test_a_worker_that_dies_in_the_middle_of_a_bucket(stack: Stack, server: S3Server) -> None:
+async def test_an_upload_to_a_bucket_survives_a_crash(stack: Stack, server: S3Server) -> None:
     task_id = (await stack.add(SLOW, storage_name="bucket", dir_path="/big"))["task_id"]
     await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] >= 16 * MIB)
     await stack.kill(stack.workers[0])
@@ -172,7 +172,7 @@ async def test_a_worker_that_dies_in_the_middle_of_a_bucket(stack: Stack, server
     assert server.everything(bucket)() == {item["path"]}
 
 
-async def test_a_range_of_messages_with_a_filter(stack: Stack) -> None:
+async def test_a_filtered_range_of_messages_is_saved(stack: Stack) -> None:
     wanted = {"name": r"\.pdf$|harbour", "max_size": 1 << 20, "kinds": ["document", "photo"]}
     links = ["https://t.me/channel/123-144"]
     task = await stack.ended(await typed(stack, "tgfiles", message_links=links, filter=wanted))
@@ -182,7 +182,7 @@ async def test_a_range_of_messages_with_a_filter(stack: Stack) -> None:
     assert len(paths) == 1 + 4  # and the album with these words
 
 
-async def test_filters_that_make_no_sense(stack: Stack) -> None:
+async def test_invalid_filters_are_refused(stack: Stack) -> None:
     params = {"message_links": ["https://t.me/channel/1-2"], "filter": {"name": "("}}
     body = {"type": "tgfiles", "storage": "local1", "params": params}
     reply = await stack.client.post("/api/v1/tasks", json=body)
@@ -195,7 +195,7 @@ async def test_filters_that_make_no_sense(stack: Stack) -> None:
     assert "none of the 2 files passes the filter" in task["error"] or "has a file" in task["error"]
 
 
-async def test_programs_fetch_into_a_bucket(stack: Stack, web: Site) -> None:
+async def test_files_of_programs_are_saved_in_a_bucket(stack: Stack, web: Site) -> None:
     """Each goes through this machine's disk, where nothing is left of it."""
     program("yt-dlp")
     program("gallery-dl")
@@ -261,7 +261,7 @@ FILMS = {
 }
 
 
-async def test_canceled_in_the_middle_then_retried(stack: Stack, web: Site) -> None:
+async def test_canceled_tasks_can_be_retried(stack: Stack, web: Site) -> None:
     pages = a_film_each(web, hold_after=1_000_000, ranges=False)
     tasks = await a_task_each(stack, web)
     for type_, task_id in tasks.items():
@@ -281,7 +281,7 @@ async def test_canceled_in_the_middle_then_retried(stack: Stack, web: Site) -> N
     assert saved(stack) == FILMS
 
 
-async def test_programs_that_are_paused_go_on_where_they_stopped(stack: Stack, web: Site) -> None:
+async def test_paused_programs_continue_where_they_stopped(stack: Stack, web: Site) -> None:
     pages = a_film_each(web, hold_after=7_000_000, headers={"ETag": '"1"'})
     tasks = {type_: await typed(stack, type_, **WEB[type_](web.url(f"/{type_}.mp4"))) for type_ in PROGRAMS}
     for task_id in tasks.values():
@@ -297,7 +297,7 @@ async def test_programs_that_are_paused_go_on_where_they_stopped(stack: Stack, w
         assert saved(stack)[f"{type_}.mp4"] == FILM
 
 
-async def test_servers_that_die_in_the_middle(stack: Stack, web: Site) -> None:
+async def test_outages_of_servers_are_retried(stack: Stack, web: Site) -> None:
     a_film_each(web, cut_after=7_000_000, cuts=1, headers={"ETag": '"1"'})
     tasks = await a_task_each(stack, web)
     ended = {type_: await stack.ended(task_id, 60) for type_, task_id in tasks.items()}
@@ -305,7 +305,7 @@ async def test_servers_that_die_in_the_middle(stack: Stack, web: Site) -> None:
     assert saved(stack) == FILMS
 
 
-async def test_what_a_killed_worker_left_on_its_disk_is_removed(stack: Stack, web: Site) -> None:
+async def test_leftovers_of_a_killed_worker_are_removed(stack: Stack, web: Site) -> None:
     web.pages["/a"] = Page(b"a")
     task_id = await typed(stack, "directlinks", urls=[web.url("/a")])
     await stack.ended(task_id)
@@ -328,7 +328,7 @@ def sent(stack: Stack) -> list[StoredMessage]:
     return [message for message in reversed(chat.newest_first()) if not message.service]
 
 
-async def test_to_a_chat_and_back(stack: Stack) -> None:
+async def test_a_file_is_sent_to_a_chat_and_downloaded_again(stack: Stack) -> None:
     task = await stack.ended((await stack.add(PDF, storage_name="chat", dir_path="/docs"))["task_id"])
     assert (task["status"], task["error"]) == ("completed", "")
     (message,) = sent(stack)
@@ -358,7 +358,7 @@ async def test_a_killed_worker_sends_a_file_once(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("source", ["local1", "local2"])
-async def test_a_move_whose_worker_is_killed(stack: Stack, source: str) -> None:
+async def test_a_move_survives_a_killed_worker(stack: Stack, source: str) -> None:
     """Within one storage files get another path, between two they are copied, then removed."""
     origin = stack.folder / ("files" if source == "local1" else "more") / "from"
     for number in range(200):
