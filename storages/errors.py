@@ -17,6 +17,6 @@ def folder_needed(storage: str, path: str) -> StorageError:
     )
 
 
-def no_folder(storage: str, path: str) -> StorageError:
+def not_a_folder(storage: str, path: str) -> StorageError:
     """The error for a path that should be listed, but is a file."""
     return StorageError("storage {storage!r}: {path!r} is not a folder", storage=storage, path=path)

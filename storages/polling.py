@@ -7,18 +7,18 @@ import time
 from typing import Final
 
 #: Seconds between the first two polls; the pauses double from then on.
-FIRST_POLL: Final = 0.05
+FIRST_POLL_SECONDS: Final = 0.05
 #: Seconds without progress after which an operation is given up.
-_MAX_STALL: Final = 1800.0
+_MAX_STALL_SECONDS: Final = 1800.0
 
 
 class Polls:
     """The pauses between polls of one operation, and whether it makes progress."""
 
-    def __init__(self, longest: float) -> None:
-        """`longest`: maximum pause in seconds."""
-        self._longest = longest
-        self._pause = FIRST_POLL
+    def __init__(self, max_pause: float) -> None:
+        """`max_pause`: maximum pause in seconds."""
+        self._max_pause = max_pause
+        self._pause = FIRST_POLL_SECONDS
         self._state: object = None
         self._since = time.monotonic()  # when `_state` was first seen
 
@@ -27,8 +27,8 @@ class Polls:
         hour."""
         if state != self._state:
             self._state, self._since = state, time.monotonic()
-        if time.monotonic() - self._since > _MAX_STALL:
+        if time.monotonic() - self._since > _MAX_STALL_SECONDS:
             return False
         await asyncio.sleep(self._pause)
-        self._pause = min(2 * self._pause, self._longest)
+        self._pause = min(2 * self._pause, self._max_pause)
         return True

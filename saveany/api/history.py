@@ -47,7 +47,7 @@ async def history(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=64, description="`next_cursor` of the previous page.")] = "",
 ) -> HistoryPageView:
-    """Ended tasks, latest first. A page may be short, even empty, and still have a `next_cursor`."""
+    """Ended tasks, newest first. A page may be short, even empty, and still have a `next_cursor`."""
     wanted = HistoryFilter(
         status=status or "",
         type=type_,

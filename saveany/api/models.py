@@ -185,7 +185,7 @@ class TaskList(Reply):
 
 
 class HistoryPageView(Reply):
-    """Ended tasks, latest first."""
+    """Ended tasks, newest first."""
 
     tasks: list[TaskSummary]
     next_cursor: str | None = Field(
@@ -310,7 +310,7 @@ class DeliveryView(Reply):
 
 
 class DeliveryPageView(Reply):
-    """Webhook deliveries, latest first."""
+    """Webhook deliveries, newest first."""
 
     deliveries: list[DeliveryView]
     next_cursor: str | None = Field(description="Null on the last page.", examples=[EXAMPLE_DELIVERY])

@@ -25,7 +25,7 @@ async def list_deliveries(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
-    """Deliveries, latest first, including pending ones. They are kept as long as their task."""
+    """Deliveries, newest first, including pending ones. They are kept as long as their task."""
     page = await services.webhooks.page(OPERATOR, task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None

@@ -24,7 +24,7 @@ class Principal:
         return self.is_operator or self.user_id == user_id
 
     def require_operator(self) -> None:
-        """Raises `Forbidden` for everybody but the operator."""
+        """Raise `Forbidden` unless the principal is the operator."""
         if not self.is_operator:
             raise Forbidden("only an administrator may do this")
 

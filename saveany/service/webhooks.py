@@ -10,8 +10,8 @@ from saveany.store.outbox import DeliveryBatch
 
 
 class WebhookService:
-    """The operations on deliveries of webhooks. They need the operator (`Forbidden`): deliveries are of the
-    tasks of all users, and contain the URLs of receivers."""
+    """The operations on deliveries of webhooks. Only the operator may call them (others get `Forbidden`),
+    because they show the tasks of all users and the URLs of receivers."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -19,7 +19,7 @@ class WebhookService:
     async def page(
         self, principal: Principal, task_id: str = "", limit: int = 50, cursor: str = ""
     ) -> DeliveryBatch:
-        """At most `limit` deliveries after `cursor`, latest first; only those of one task if `task_id` is
+        """At most `limit` deliveries after `cursor`, newest first; only those of one task if `task_id` is
         given. Raises `InvalidInput` for a bad cursor."""
         principal.require_operator()
         return await self._store.outbox.page(task_id, limit, cursor)

@@ -25,7 +25,7 @@ _SUCCEEDED, _CANCELED, _FAILED = 2, 4, 7
 
 
 #: Maximum seconds between polls of a task.
-LAST_POLL = 2.0
+MAX_POLL_SECONDS = 2.0
 
 
 class AlistApi:
@@ -99,7 +99,7 @@ class AlistApi:
             raise
 
     async def _poll_task(self, endpoint: str) -> None:
-        polls = Polls(LAST_POLL)
+        polls = Polls(MAX_POLL_SECONDS)
         while True:
             task = await self.call(endpoint, {})
             if task["state"] == _SUCCEEDED:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from saveany.ranges import range_header
-from storages.alist.api import LAST_POLL, AlistApi
+from storages.alist.api import MAX_POLL_SECONDS, AlistApi
 from storages.alist.options import AlistOptions
 from storages.base import Capabilities, Entry, Services
 from storages.chunks import Chunks
@@ -27,7 +27,7 @@ from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient
 from storages.names import Encoder
 from storages.parts import RESERVED
-from storages.polling import FIRST_POLL
+from storages.polling import FIRST_POLL_SECONDS
 from storages.remote import RemoteStorage
 
 #: Seconds in which a drive must list a file that it has received.
@@ -71,14 +71,14 @@ class AlistStorage(RemoteStorage):
     async def _wait_until_listed(self, path: str) -> None:
         """Wait until the server lists a new file. Some drives list it late, and the server caches listings
         for minutes, so each check asks it to refresh them."""
-        pause, until = FIRST_POLL, time.monotonic() + _SETTLE
+        pause, until = FIRST_POLL_SECONDS, time.monotonic() + _SETTLE
         while await self._stat(path) is None:
             if time.monotonic() > until:
                 raise StorageUnavailable(
                     "storage {storage!r}: the server has lost {path!r}", storage=self.name, path=path
                 )
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_POLL)
+            pause = min(2 * pause, MAX_POLL_SECONDS)
             folder, _ = self._folder_and_name(path)
             await self._api.call(
                 "fs/list", {"path": folder, "password": "", "page": 1, "per_page": 1, "refresh": True}

@@ -17,7 +17,7 @@ import aioftp
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
 from storages.chunks import Chunks
-from storages.errors import name_taken, no_folder
+from storages.errors import name_taken, not_a_folder
 from storages.ftp.client import PIECE, SILENCE, FtpClient, cut
 from storages.ftp.connections import FtpConnections
 from storages.ftp.options import FtpOptions
@@ -181,7 +181,7 @@ class FtpStorage(RemoteStorage):
             full = await self._existing_path(client, path)
             if not await self._is_folder(client, full):
                 if path and await self._entry(client, path, full):
-                    raise no_folder(self.name, path)
+                    raise not_a_folder(self.name, path)
                 raise FileNotFoundError(path)
             lines = await self._lines(client, full)
         folder = f"{path}/" if path else ""

@@ -24,7 +24,7 @@ from storages.openload.options import OpenloadOptions
 from storages.polling import Polls
 
 #: Maximum seconds between polls of a slow operation.
-LAST_POLL = 10.0
+MAX_POLL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class OpenloadApi:
             raise
 
     async def _poll(self, remote_upload: str) -> None:
-        polls = Polls(LAST_POLL)
+        polls = Polls(MAX_POLL_SECONDS)
         while True:
             reply = await self.details("remotedl/status", id=remote_upload)
             if reply.get("status") == "finished":

@@ -27,7 +27,7 @@ from storages.chunks import Chunk, Chunks
 from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient
 from storages.openload.api import (
-    LAST_POLL,
+    MAX_POLL_SECONDS,
     FolderListing,
     OpenloadApi,
     OpenloadFile,
@@ -37,7 +37,7 @@ from storages.openload.api import (
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
 from storages.parts import RESERVED, split
-from storages.polling import FIRST_POLL
+from storages.polling import FIRST_POLL_SECONDS
 from storages.remote import RemoteStorage
 
 #: Seconds in which the service must list a file that it has received.
@@ -141,7 +141,7 @@ class OpenloadStorage(RemoteStorage):
 
     async def _remove_late(self, path: str) -> None:
         """Remove the file of an upload that was complete when it was aborted: the service lists it late."""
-        pause = FIRST_POLL
+        pause = FIRST_POLL_SECONDS
         for _ in range(_LATE_CHECKS):
             with suppress(StorageError, FileNotFoundError):
                 _, files = await self._files(path)
@@ -171,7 +171,7 @@ class OpenloadStorage(RemoteStorage):
 
     async def _details_of_new(self, file: str, path: str) -> Mapping[str, Any]:
         """The details of a new file; waits until the service has them."""
-        pause, until = FIRST_POLL, time.monotonic() + _SETTLE
+        pause, until = FIRST_POLL_SECONDS, time.monotonic() + _SETTLE
         while time.monotonic() < until:
             reply = await self._api.details("file/info", file=file)
             if reply.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
@@ -183,7 +183,7 @@ class OpenloadStorage(RemoteStorage):
             if reply.get("status") == httpx.codes.OK:
                 return reply
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_POLL)
+            pause = min(2 * pause, MAX_POLL_SECONDS)
         raise StorageUnavailable(
             "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
         )

@@ -29,7 +29,7 @@ from saveany.net.client import describe
 from saveany.ranges import range_header
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
-from storages.errors import folder_needed, name_taken, no_folder
+from storages.errors import folder_needed, name_taken, not_a_folder
 from storages.http_client import body
 from storages.names import Encoder
 from storages.one_time_url import served_once
@@ -215,7 +215,7 @@ class RcloneStorage(RemoteStorage):
     async def _scan(self, path: str) -> list[Entry]:
         entry = await self._stat(path) if path else None
         if entry and not entry.is_dir:
-            raise no_folder(self.name, path)
+            raise not_a_folder(self.name, path)
         if path and entry is None:
             raise FileNotFoundError(path)
         reply = await self._call("operations/list", remote=self._full(path), opt=_PLAIN)

@@ -19,7 +19,7 @@ import asyncssh
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
 from storages.chunks import Chunks
-from storages.errors import name_taken, no_folder
+from storages.errors import name_taken, not_a_folder
 from storages.reachability import check_port
 from storages.remote import RemoteStorage
 from storages.sftp.options import SftpOptions
@@ -244,7 +244,7 @@ class SftpStorage(RemoteStorage):
                     if len(found) > MAX_ENTRIES:
                         raise endless_listing(self.name, path)
             except asyncssh.SFTPFailure:  # OpenSSH raises this if a file is in place of the folder
-                raise no_folder(self.name, path) from None
+                raise not_a_folder(self.name, path) from None
         folder = f"{path}/" if path else ""
         named = ((_decoded(each.filename), each.attrs) for each in found)
         entries = (_entry(f"{folder}{name}", attrs) for name, attrs in named if name not in (".", ".."))
