@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from saveany.errors import Offline, Permanent, Retryable, SaveAnyError
-from saveany.logs import get_logger
+from saveany.loops import repeat
 from saveany.models import Item, TaskSpec
 from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
@@ -50,8 +50,6 @@ _METADATA_SECONDS = 300.0
 _SILENCE_SECONDS = stall.SECONDS
 #: Links of a task that are resolved at the same time.
 _CONCURRENT_LINKS = 50
-
-log = get_logger("saveany.aria2")
 
 
 @dataclass
@@ -260,6 +258,8 @@ class _SpeedLimits:
         self._daemon = daemon
         self._downloads: dict[str, _SpeedLimit] = {}  # by gid
         self._updating: asyncio.Task[None] | None = None
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
 
     def close(self) -> None:
         """Stop updating limits."""
@@ -270,21 +270,19 @@ class _SpeedLimits:
         """From now on, keep these downloads within the limit of their user, whenever it changes."""
         for gid in gids:
             self._downloads.setdefault(gid, _SpeedLimit(user))
+        if self._downloads:
+            self._all_ended.clear()
         if self._updating is None or self._updating.done():
-            self._updating = asyncio.create_task(self._update_forever())
+            self._updating = asyncio.create_task(
+                repeat("speed_limits", self._update, POLL_SECONDS, until=self._all_ended)
+            )
 
     def forget(self, *gids: str) -> None:
         """These downloads have ended."""
         for gid in gids:
             self._downloads.pop(gid, None)
-
-    async def _update_forever(self) -> None:
-        while self._downloads:
-            try:
-                await self._update()
-            except Exception:  # otherwise the limits of all tasks would stay as they are
-                log.exception("speed_limits_failed")
-            await asyncio.sleep(POLL_SECONDS)
+        if not self._downloads:
+            self._all_ended.set()
 
     async def _update(self) -> None:
         users = [download.user for download in self._downloads.values()]
