@@ -21,6 +21,10 @@ from saveany.store.telegram import TelegramStore
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
 from saveany.telegram.pool import PoolLimits
+from saveany.telegram.uploads import Uploader
+from storages.base import Services
+from storages.telegram.options import TelegramStorageOptions
+from storages.telegram.storage import TelegramStorage
 
 #: As in use, but a test never waits long.
 LIMITS = PoolLimits(part_seconds=15.0, idle_seconds=0.1, max_flood_seconds=3.0, max_tries=5)
@@ -134,3 +138,15 @@ async def fetch(accounts: Accounts, media: Media) -> Sink:
     await accounts.download(media, sink.write)
     assert sorted(sink.offsets) == list(range(0, media.size, 1 << 20))
     return sink
+
+
+@pytest.fixture
+def opened(accounts: Accounts, tmp_path: Path) -> Callable[..., TelegramStorage]:
+    """Opens a chat as a storage with some options."""
+
+    def make(chat: str | int = "@inbox", **options: Any) -> TelegramStorage:
+        fields = {"name": "tg", "type": "telegram", "chat_id": chat, "rate_limit": 0, **options}
+        services = Services(scratch=tmp_path / "scratch", message_sender=Uploader(accounts, LIMITS))
+        return TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
+
+    return make
