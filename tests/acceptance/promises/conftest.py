@@ -1,4 +1,4 @@
-"""One fresh site per test."""
+"""A new site for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.acceptance.promises.site import Site
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """Nothing runs yet but Telegram, Valkey and a webhook receiver: a test starts the roles it needs."""
+    """A site in which only Telegram, Valkey and a webhook receiver run. A test starts the roles that it
+    needs."""
     async with Site(tmp_path) as site:
         yield site
         site.print_logs()  # shown if the test failed
@@ -20,7 +21,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def site_of_short_drain(tmp_path: Path) -> AsyncIterator[Site]:
-    """Its workers give running tasks one second to end."""
+    """A site whose workers give running tasks one second to end."""
     async with Site(tmp_path, tables={"worker": {"drain_seconds": 1}}) as site:
         yield site
         site.print_logs()  # shown if the test failed

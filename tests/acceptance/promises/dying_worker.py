@@ -1,4 +1,5 @@
-"""`python -m tests.acceptance.promises.dying_worker BOUNDARY …`: saveany, killed at a step of the finish."""
+"""`python -m tests.acceptance.promises.dying_worker BOUNDARY …`: a worker that is killed at a step of
+the finish of a task."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def _always(*_: Any) -> bool:
 
 
 def _before(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
-    """Die when the method is called."""
+    """Kill this process when the method is called."""
     real = getattr(owner, name)
 
     def patched(*args: Any, **more: Any) -> Any:
@@ -40,7 +41,7 @@ def _before(owner: type, name: str, when: Callable[..., bool] = _always) -> None
 
 
 def _after(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
-    """Die when the coroutine has done its work."""
+    """Kill this process when the coroutine has returned."""
     real = getattr(owner, name)
 
     async def patched(*args: Any, **more: Any) -> None:
@@ -51,7 +52,7 @@ def _after(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
     setattr(owner, name, patched)
 
 
-#: The steps of transfer.md's "Finish", and where each begins or ends.
+#: The steps of a finish, and the method at whose begin or end each is reached.
 BOUNDARIES: dict[str, Callable[[], None]] = {
     "before-finishing-recorded": lambda: _before(ItemRecords, "put", _finishing),
     "after-finishing-recorded": lambda: _after(ItemRecords, "put", _finishing),

@@ -1,4 +1,5 @@
-"""`python -m tests.acceptance.promises.hasty_worker …`: its workers soon give up tasks in orphaned lanes."""
+"""`python -m tests.acceptance.promises.hasty_worker …`: workers that soon fail tasks in
+orphaned lanes."""
 
 from __future__ import annotations
 

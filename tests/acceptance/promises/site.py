@@ -1,4 +1,4 @@
-"""A site where things go wrong: a `Stack` whose roles a test starts and kills one by one; and a receiver."""
+"""A `Stack` whose processes a test starts and kills one by one, with a receiver for webhooks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.fixtures.waiting import until
 from tests.unit.webhooks.receiver import Receiver, Request, receiving
 
 ROOT = Path(__file__).resolve().parents[3]
-#: The slow forms of some tests, for a machine that has the time.
+#: Whether some tests run in their slow form.
 LONG = bool(os.environ.get("SAVEANY_LONG"))
 ENDS = ("completed", "failed", "canceled")
 
-# Links of the sandbox's samples, and the ids that faults and counters know their files by.
+# Links of the sandbox's samples, and the ids of their files in faults and counters.
 PDF = "https://t.me/channel/123"
 ONE_BYTE = "https://t.me/channel/124"
 ONE_MIB = "https://t.me/channel/125"
@@ -42,7 +42,7 @@ ONE_MIB_FILE, BIG_FILE, SLOW_FILE = 1003, 1005, 1006
 
 @dataclass(frozen=True)
 class Role:
-    """A process of SaveAny that a test started, in a group of its own."""
+    """A process of SaveAny that a test has started, in a separate process group."""
 
     name: str
     worker_id: str
@@ -57,19 +57,19 @@ class Role:
         self.process.send_signal(signum)
 
     async def kill(self) -> None:
-        """`kill -9`, also of what it started in its group."""
+        """Send SIGKILL to the process and all processes in its group."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self.process.wait()
 
     async def ended(self, seconds: float) -> int:
-        """Its exit code; fails if it takes longer."""
+        """Wait until it has ended, for at most `seconds`. Returns its exit code."""
         return await asyncio.wait_for(self.process.wait(), seconds)
 
 
 class Site(Stack):
-    """`async with Site(folder) as site`: Telegram and a webhook receiver run, and Valkey with `own_redis`; it
-    outlives every role then. What else a test needs it starts."""
+    """`async with Site(folder) as site` runs Telegram, a webhook receiver and, with `own_redis`, a Valkey
+    that outlives all roles. A test starts everything else."""
 
     def __init__(self, folder: Path, *, own_redis: bool = True, tables: dict[str, Any] | None = None) -> None:
         super().__init__(folder, tables=tables, roles=False)
@@ -97,7 +97,7 @@ class Site(Stack):
     # Processes.
 
     async def spawn(self, command: str, *options: str, via: Sequence[str] = ("-m", "saveany")) -> Role:
-        """Start a command of SaveAny. `via` puts another program in front of the command line."""
+        """Start a command of SaveAny. `via` replaces `-m saveany` in the command line."""
         name = f"{command}-{len(self._spawned)}"
         log = self.logs / f"{name}.log"
         argv = [sys.executable, *via, "--config", str(self.config_file), command, *options]
@@ -116,14 +116,15 @@ class Site(Stack):
         return self._spawned[-1]
 
     async def start(self, workers: int) -> list[Role]:
-        """An API and so many workers, each a process of its own; returns the workers when all are ready."""
+        """Start an API and `workers` workers as separate processes, and wait until they are ready. Returns
+        the workers."""
         await self.spawn("api")
         started = [await self.spawn("worker") for _ in range(workers)]
         await self.up(workers)
         return started
 
     async def up(self, workers: int) -> None:
-        """Wait until the API is ready and lists so many workers."""
+        """Wait until the API is ready and lists at least `workers` workers."""
 
         async def there() -> bool:
             last = self._spawned[-1]
@@ -136,12 +137,12 @@ class Site(Stack):
         await until(there, within=60, what=f"{workers} ready workers")
 
     async def listed(self) -> list[dict[str, Any]]:
-        """The workers as the API lists them."""
+        """The workers as in the API."""
         found: list[dict[str, Any]] = (await self.client.get("/api/v1/workers")).json()["workers"]
         return found
 
     async def pid_of_worker(self, task_id: str) -> int:
-        """The worker process that says it is working on a task."""
+        """The process id of the worker that reports to be running a task."""
         found: list[int] = []
 
         async def look() -> bool:
@@ -152,7 +153,7 @@ class Site(Stack):
         return found[0]
 
     async def store(self) -> Store:
-        """The store itself, for what the API does not show; closed with the site."""
+        """The store, for what the API does not show. It is closed with the site."""
         store = await open_store(self.redis.start())
         self._around.push_async_callback(store.db.close)
         return store
@@ -160,37 +161,37 @@ class Site(Stack):
     # Tasks.
 
     async def post(self, link: str, folder: str = "in", **more: Any) -> str:
-        """The id of a new task."""
+        """Create a task. Returns its id."""
         return str((await self.add(link, dir_path=folder, **more))["task_id"])
 
     async def cancel(self, task_id: str) -> httpx.Response:
         return await self.client.delete(f"/api/v1/tasks/{task_id}")
 
     async def downloading(self, task_id: str, least: int = 8 << 20) -> None:
-        """Wait until a task has fetched so many bytes."""
+        """Wait until a task has downloaded `least` bytes."""
         task = await self.wait(
             task_id, lambda task: task["status"] in ENDS or task["progress"]["downloaded_bytes"] >= least
         )
         assert task["status"] not in ENDS, f"it ended before it could be disturbed: {task}"
 
-    # What came of it.
+    # Results.
 
     def sample(self, link: str) -> Sample:
         return next(each for each in self.sandbox.samples if each.link == link)
 
     def files(self) -> list[str]:
-        """Everything in the storage that is not a folder: parts and links, too."""
+        """The paths of everything in the storage but folders, including unfinished files and links."""
         found = (path for path in self.storage_dir.rglob("*") if path.is_symlink() or not path.is_dir())
         return sorted(
             str(path.relative_to(self.storage_dir)) for path in found if path.name != ".saveany-storage"
         )
 
     def holds(self, path: str, link: str) -> None:
-        """The file at `path` is what `link` leads to."""
+        """Assert that the file at `path` is that of `link`."""
         assert sha256(self.storage_dir / path) == self.sample(link).files[0].sha256, path
 
     async def told_once(self, task_id: str) -> Request:
-        """The webhook about its end; it may come more than once, but under one id."""
+        """The webhook about the end of a task. It may arrive more than once, but always with the same id."""
 
         def about_it() -> list[Request]:
             return [each for each in self.receiver.requests if json.loads(each.body)["task_id"] == task_id]
@@ -203,7 +204,8 @@ class Site(Stack):
         return about_it()[0]
 
     async def one_good_file(self, task_id: str, path: str, link: str) -> None:
-        """The task is completed; there is its file, whole and alone, and its end was told under one id."""
+        """Assert that the task is completed, that its complete file is the only one, and that all webhooks
+        about its end have the same id."""
         task = await self.task(task_id)
         assert (task["status"], task["error"]) == ("completed", "")
         assert [item["path"] for item in task["items"]] == [path]
@@ -220,7 +222,8 @@ def sha256(path: Path) -> str:
 
 
 def quiet_port() -> int:
-    """A free port below those that the system gives out by itself: nobody gets it before we use it."""
+    """A free port below the range of automatically assigned ones, so that no other process gets it
+    meanwhile."""
     while True:
         port = random.randint(20000, 32000)
         with socket.socket() as sock, suppress(OSError):
@@ -229,7 +232,7 @@ def quiet_port() -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and everything below it, by /proc."""
+    """The ids of a process and all its descendants, from /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

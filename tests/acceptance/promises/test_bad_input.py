@@ -1,5 +1,5 @@
-"""What only turns out while a task runs: the task ends with an error that says what is wrong and what to do,
-and nothing outside the storage is touched."""
+"""Problems that are found only while a task runs: the task fails with an error that says what is wrong and
+what to do, and nothing outside the storage is touched."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_dead_link_fails_with_the_reason(site: Site, link: str, says: st
 
 
 def write(site: Site, number: int, file: StoredFile) -> None:
-    """Put a message with a file into the sample channel."""
+    """Post a message with a file in the sample channel."""
     world = site.sandbox.world
     world.post(world.chats[CHANNEL], StoredMessage(id=number, file=world.add_file(file)))
 

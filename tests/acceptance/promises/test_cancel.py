@@ -1,4 +1,4 @@
-"""A cancel reaches a transfer within a second, and nothing is left of it."""
+"""A canceled transfer stops within a second, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, SLOW_FILE, Site
 from tests.fixtures.waiting import until
 
-#: The promise is one second; the machine that runs the tests may be busy with others.
+#: The guarantee is one second, but the machine that runs the tests may be busy.
 PROMPT = 2.0
 
 
@@ -70,7 +70,7 @@ async def test_a_task_whose_worker_was_just_killed_is_canceled(site: Site) -> No
 
 
 async def test_a_cancel_that_races_the_commit_has_a_consistent_result(site: Site) -> None:
-    """Whoever comes first wins, and status, file and webhook agree about who that was."""
+    """Either the cancel or the commit wins, and status, file and webhook agree."""
     await site.start(2)
     site.sandbox.faults.add("delay=0.1,method=upload.getFile")
     at_once = asyncio.Semaphore(6)  # as many as run: a task that waits cannot race

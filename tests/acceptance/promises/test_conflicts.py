@@ -1,4 +1,4 @@
-"""Twenty tasks race for one name, under each policy."""
+"""Twenty tasks compete for one name, with each conflict policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RACERS = 20
 
 
 async def race(site: Site, policy: str) -> list[dict[str, Any]]:
-    """Half of the tasks bring a PDF and half something else, all under one name."""
+    """Half of the tasks save a PDF and half another file, all with the same name."""
     await site.start(2)
     links = [PDF, ONE_MIB] * (RACERS // 2)
     posted = await asyncio.gather(

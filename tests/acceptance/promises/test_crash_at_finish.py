@@ -1,4 +1,5 @@
-"""A worker dies at each boundary of the finish; another takes over: exactly one file, told under one id."""
+"""A worker dies at each step of the finish, and another takes over: there is exactly one file, and all
+webhooks have the same id."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.acceptance.promises.site import ONE_MIB, ONE_MIB_FILE, Role, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-#: To replace a file takes one rename: there is nothing between a link and an unlink.
+#: Replacing a file takes a single rename, so there is no step between a link and an unlink.
 CASES = [
     (boundary, policy)
     for boundary in BOUNDARIES
@@ -27,7 +28,7 @@ Standing = tuple[Site, Role]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Standing]:
-    """A site with one good worker, which is frozen while another one dies."""
+    """A site with a working worker, which is frozen while another one dies."""
     async with Site(tmp_path_factory.mktemp("crash")) as site:
         (good,) = await site.start(1)
         yield site, good

@@ -1,4 +1,4 @@
-"""A user whose slow tasks hold every slot does not hold up another user, and loses nothing by that."""
+"""A user whose slow tasks use all slots does not delay another user, and loses no bytes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.fixtures.waiting import until
 
 SLOTS = 3
 OTHER = USER_ID + 1
-#: A task waits 5 s before another is stopped for it. On an idle machine it is done after 7.
+#: A task waits 5 s before another is stopped for it. On an idle machine it ends after 7 s.
 SOON = 30.0
 
 
 @pytest.fixture
 async def shared(tmp_path: Path) -> AsyncIterator[Site]:
-    """One worker process of few slots, two users."""
+    """A site with one worker with few slots, and two users."""
     tables: dict[str, Any] = {"workers": SLOTS, "users": [{"id": USER_ID}, {"id": OTHER}]}
     async with Site(tmp_path, tables=tables) as site:
         await site.start(1)
@@ -35,7 +35,7 @@ async def shared(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def hold_every_slot(site: Site, tasks: Sequence[str], least: int) -> dict[str, Sequence[Range]]:
-    """Wait until each of the tasks has so many bytes that are remembered; which these are."""
+    """Wait until each task has `least` durable bytes in its checkpoint. Returns these ranges."""
     store = await site.store()
     kept: dict[str, Sequence[Range]] = {}
 
@@ -80,7 +80,7 @@ async def test_slow_telegram_files_yield_to_another_user(shared: Site) -> None:
     await all_are_whole(shared, tasks)
     sent = shared.sandbox.counters.bytes(file=BIG_FILE)
     size = shared.sample(BIG).files[0].size
-    # What is under way when a task stops is asked for again, but not the 24 MiB that it had.
+    # Parts in transfer when the task stops are requested again, but not the 24 MiB that are durable.
     assert sent < SLOTS * size + (24 << 20)
     for n in range(SLOTS):
         shared.holds(f"{n}/64MiB.bin", BIG)
@@ -106,7 +106,7 @@ async def test_slow_web_servers_yield_to_another_user(shared: Site) -> None:
         await all_are_whole(shared, tasks)
         for n, task_id in enumerate(tasks):
             again = [headers["range"] for path, headers in web.asked[before:] if path == f"/{n}.bin"]
-            # The first request of all asks whether the file is still the same, and for ranges.
+            # The very first request checks the version of the file, and whether ranges are supported.
             starts = [int(each[6:].partition("-")[0]) for each in again if each != "bytes=0-"]
             assert not [at for at in starts for first, end in kept[task_id] if first <= at < end]
             assert (shared.storage_dir / f"drip/{n}.bin").read_bytes() == web.pages[f"/{n}.bin"].data

@@ -1,4 +1,4 @@
-"""`kill -9`: nothing acknowledged is lost, nothing is stored twice."""
+"""`kill -9`: no accepted task is lost, and no file is saved twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.acceptance.promises.site import BIG, BIG_FILE, LONG, ONE_MIB, SLOW, S
 from tests.fixtures.stack import USER_ID
 from tests.fixtures.waiting import until
 
-#: The promise: so many seconds after the kill the task is completed. The slow sample alone takes 8.4 s.
+#: Seconds after a kill within which the task must complete. The slow sample alone takes 8.4 s.
 PROMISE = 30
 
 
@@ -55,7 +55,7 @@ async def test_a_killed_worker_without_supervisor_loses_nothing(site: Site) -> N
 
 
 async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
-    """It is stopped for longer than three leases, the task is another's meanwhile, and it writes nothing."""
+    """It is frozen for longer than three leases, another worker takes over, and it writes nothing."""
     workers = await site.start(2)
     task_id = await site.post(SLOW)
     await site.downloading(task_id)
@@ -111,7 +111,8 @@ async def test_killing_every_process_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_killed_valkey_interrupts_no_transfer(tmp_path: Path) -> None:
-    """The transfer goes on through the outage: same claim, nothing fetched twice, same processes."""
+    """The transfer continues through the outage: the same claim and processes, and nothing is downloaded
+    twice."""
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
         await site.up(2)
@@ -144,7 +145,7 @@ async def test_a_repeatedly_killed_valkey_loses_nothing(tmp_path: Path) -> None:
         ends = [await site.task(task_id) for task_id in tasks]
         assert [(end["status"], end["error"]) for end in ends] == [("completed", "")] * 60
         assert site.files() == sorted(f"{n}/1MiB.bin" for n in range(60))
-        # A sender that lost its claim's answer tries again only after a minute: look at what is to be sent.
+        # A sender whose claim got no reply retries only after a minute, so check the outbox.
         store = await site.store()
         for task_id in tasks:
             assert [each.event for each in await store.outbox.of_task(task_id)] == ["task.completed"]
@@ -172,7 +173,7 @@ async def test_a_full_redis_ends_no_process(site: Site) -> None:
 
 
 async def _at_most(site: Site, left: int) -> bool:
-    """Whether so many tasks are left; while Redis is away the API says 503, and nobody knows."""
+    """Whether `count` tasks are left. While Redis is unavailable, the API replies with 503."""
     reply = await site.client.get("/api/v1/tasks")
     return reply.status_code == 200 and reply.json()["total"] <= left
 

@@ -1,4 +1,4 @@
-"""Limits of speed hold for downloads that run, and soon."""
+"""Speed limits apply to running downloads, and soon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fixtures.stack import Stack
 BIG = "https://t.me/channel/127"
 BIG_FILE = 1005
 MIB = 1 << 20
-#: So much is asked for before its turn where there is a limit.
+#: Bytes that a download may request before the limit permits them.
 AHEAD = 8 * MIB
 
 

@@ -63,7 +63,7 @@ async def test_deleting_wake_ups_loses_nothing(site: Site) -> None:
 
 
 async def delete_wake_ups(store: Store) -> None:
-    """Delete every wake-up and every key of arq, again and again."""
+    """Delete all wake-ups and all keys of arq, repeatedly."""
     while True:
         keys = [key async for key in store.db.redis.scan_iter(match="arq:*")]
         keys += [key async for key in store.db.redis.scan_iter(match="sa:wake:*")]

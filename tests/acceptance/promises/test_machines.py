@@ -1,4 +1,5 @@
-"""Two machines on one Redis: a file lands where its storage is, a user login stays where it lives."""
+"""Two machines with one Redis: a file is saved on the machine with its storage, and a user login is used on
+one machine only."""
 
 from __future__ import annotations
 
@@ -23,14 +24,15 @@ from tests.chaos.launch import SHORT_LEASE, SHORT_TIMEOUTS
 from tests.fixtures.waiting import until
 
 MARK = ".saveany-storage"
-#: Seconds after the right folder is back: until the next check, and until a worker with the disk has claimed.
+#: Seconds after the right folder is back: until the next check, and until a worker with the disk has claimed
+#: a task.
 BACK = 15
 NO_TELEGRAM = {"token": "", "accounts": []}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A folder with a configuration, data and storages of its own."""
+    """A simulated machine: a folder with a separate configuration, data and storages."""
 
     folder: Path
 
@@ -38,14 +40,14 @@ class Machine:
         return self.folder / name
 
     def files(self, name: str) -> list[str]:
-        """Everything in a storage, marks and parts included."""
+        """The paths of all files in a storage, including markers and unfinished files."""
         base = self.storage(name)
         return sorted(str(path.relative_to(base)) for path in base.rglob("*") if not path.is_dir())
 
 
 class Two(Site):
-    """Machine `a` has the disk of storage `nas`, machine `b` that of `disk`; in the place of the other's each
-    has an empty folder."""
+    """Machine `a` has the disk of storage `nas`, machine `b` that of `disk`. For the other storage, each
+    machine has an empty folder."""
 
     async def __aenter__(self) -> Two:
         await super().__aenter__()
@@ -58,7 +60,7 @@ class Two(Site):
         return self
 
     def set_up(self, machine: Machine, *storages: str, **tables: Any) -> None:
-        """Write a machine's configuration, with these storages."""
+        """Write the configuration of a machine, with these storages."""
         rows = [{"name": n, "type": "local", "base_path": str(machine.storage(n))} for n in storages]
         with self._at(machine):
             self.write_config(redis={"url": self.redis.start()}, storages=rows, **tables)
@@ -69,7 +71,7 @@ class Two(Site):
             return await self.spawn("worker", via=("-m", "tests.chaos.launch", ",".join(patches) or "-"))
 
     async def mark(self) -> Store:
-        """As if the storages had been used before: their disks are known by their marks."""
+        """Write the markers of both disks, as if the storages had been used before."""
         store = await self.store()
         for machine, name in ((self.a, "nas"), (self.b, "disk")):
             (machine.storage(name) / MARK).write_text(f"mark-of-{name}\n")
@@ -82,10 +84,10 @@ class Two(Site):
         yield
         self.config_file = home
 
-    # What the API says.
+    # What the API reports.
 
     async def listed_are(self, workers: int) -> None:
-        """Wait until so many workers live, ready or not."""
+        """Wait until `workers` workers are listed, ready or not."""
 
         async def there() -> bool:
             with suppress(httpx.TransportError):
@@ -95,7 +97,7 @@ class Two(Site):
         await until(there, what=f"{workers} workers")
 
     async def problem(self, name: str) -> str:
-        """What is wrong with a storage; "" if it is ready."""
+        """The problem of a storage; "" if it is ready."""
         listed = (await self.client.get("/api/v1/storages")).json()["storages"]
         (found,) = [each for each in listed if each["name"] == name]
         problem = str(found.get("error", ""))
@@ -103,7 +105,7 @@ class Two(Site):
         return problem
 
     async def missing(self, name: str, words: str) -> None:
-        """Wait until the API says these words about a storage that is not ready; `/readyz` repeats them."""
+        """Wait until the API reports `words` about a storage, and assert that `/readyz` repeats them."""
 
         async def told() -> bool:
             return words in await self.problem(name)
@@ -114,7 +116,7 @@ class Two(Site):
         assert words in ready.json()["message"]
 
     async def storage_is_ready(self, name: str) -> None:
-        """Wait until no worker reports a problem of that storage any more: each probes it in its own time."""
+        """Wait until no worker reports a problem of a storage. Each worker checks it separately."""
 
         async def told() -> bool:
             return await self.problem(name) == ""
@@ -122,7 +124,7 @@ class Two(Site):
         await until(told, within=BACK, what=f"word that {name} is ready")
 
     async def untouched(self, task_id: str) -> None:
-        """Nobody has tried that task."""
+        """Assert that no worker has started the task."""
         task = await self.task(task_id)
         assert (task["status"], task["attempts"]) == ("queued", 0)
 
@@ -171,7 +173,8 @@ async def test_each_file_is_saved_on_the_machine_of_its_storage(two: Two) -> Non
 
 
 async def test_of_machines_that_start_simultaneously_one_gets_the_storage(two: Two) -> None:
-    """Nobody knows the storage yet, and each machine sees an empty folder: it is not marked twice."""
+    """The storage has no marker yet, and each machine sees an empty folder: only one of them writes a
+    marker."""
     store = await two.store()
     for name in (f"storage-{n}" for n in range(10)):
         bases = [two.folder / where / name for where in "abc"]
@@ -246,7 +249,7 @@ async def test_a_disk_mounted_after_the_worker_started_is_noticed(two: Two, inst
 
 
 async def test_a_replaced_disk_is_refused_until_it_is_marked(two: Two) -> None:
-    """The message tells what to write into the mark of the new disk, and it works."""
+    """The message says what to write into the marker of the new disk, and following it works."""
     await two.mark()
     (two.a.storage("nas") / MARK).unlink()
     await two.spawn("api")
@@ -263,7 +266,7 @@ async def test_a_replaced_disk_is_refused_until_it_is_marked(two: Two) -> None:
 
 
 async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None:
-    """A canceled task of a dead worker leaves a part: it waits until a machine with the disk is back."""
+    """The unfinished file of a canceled task of a dead worker is removed only by a machine with the disk."""
     store = await two.mark()
     await two.spawn("api")
     worker = await two.work(two.a, SHORT_LEASE)
@@ -275,7 +278,7 @@ async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None
     assert (await two.cancel(task_id)).status_code == 200
     assert (await two.ended(task_id))["status"] == "canceled"
     assert len(two.a.files("nas")) == 2, "mark and part"
-    # A worker of b that cleans up wrongly does so within its first two rounds.
+    # If the worker of b cleaned up wrongly, it would do so within its first two rounds.
     rounds = asyncio.get_running_loop().time() + 5
 
     async def had_its_rounds() -> bool:
@@ -292,7 +295,8 @@ async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None
 
 
 async def test_a_user_login_is_used_on_one_machine(two: Two) -> None:
-    """A has the login first. B refuses it, with a reason, until A is gone and its lease over."""
+    """A uses the login first. B refuses to use it, with a reason, until A has stopped and its lease has
+    expired."""
     store = await two.mark()
     for machine in (two.a, two.b):
         two.set_up(machine, "nas", "disk", telegram={"token": ""})

@@ -1,4 +1,4 @@
-"""What workers make of records that nobody can work with."""
+"""How workers handle damaged records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def accept(store: Store, **changes: Any) -> str:
 
 
 async def spoil(site: Site) -> dict[str, str]:
-    """Tasks, and what each must say when it has failed."""
+    """Damaged tasks, and the expected error of each."""
     store = await site.store()
     told = {
         await accept(store, storage="old"): "storage 'old' is in the configuration of no running worker",
@@ -42,7 +42,7 @@ async def spoil(site: Site) -> dict[str, str]:
 
 
 async def test_tasks_that_no_worker_can_run_fail_with_the_reason(tmp_path: Path) -> None:
-    """And the worker lives, starts with a damaged secret of webhooks, and saves what can be saved."""
+    """The worker starts, even with a damaged webhook secret, keeps running, and saves all other tasks."""
     async with Site(tmp_path) as site:
         told = await spoil(site)
         await site.spawn("api")

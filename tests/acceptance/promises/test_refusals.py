@@ -1,4 +1,4 @@
-"""A Redis that answers, but refuses to work, is waited for: no process ends, and no task is lost."""
+"""While Redis replies but refuses commands, all processes wait: none ends, and no task is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fixtures.refusals import REFUSALS, administrator
 from tests.fixtures.stack import USER_ID
 from tests.fixtures.waiting import until
 
-#: Longer than a worker's beat, and than its lease and that of the bot, so every loop has met the refusal.
+#: Seconds; longer than a worker's heartbeat interval and than all leases, so that every loop was refused.
 _LONG = 16.0
 
 
@@ -49,7 +49,7 @@ async def test_no_process_ends_while_redis_refuses(tmp_path: Path, code: str) ->
 
 
 async def test_a_process_that_starts_while_redis_is_busy_waits(tmp_path: Path) -> None:
-    """Its siblings do not end for that, nor does it."""
+    """Neither that process nor the others end."""
     async with Site(tmp_path) as site:
         role = await site.spawn("run", "--workers", "2")
         await site.up(2)

@@ -1,4 +1,4 @@
-"""Through which Telegram accounts a user's links are read."""
+"""Which Telegram accounts read the links of a user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ async def test_an_unknown_account_reads_nothing(stack: Stack) -> None:
 
 
 async def test_a_message_is_read_again_only_by_permitted_accounts(stack: Stack) -> None:
-    """Its reference expires in the middle: the message is read again, and not by the account that may not."""
+    """Its file reference expires during the download: the message is read again, but only by a permitted
+    account."""
     stack.sandbox.faults.add("error=400:FILE_REFERENCE_EXPIRED,method=upload.getFile,count=2")
     before = stack.sandbox.counters.requests(account=samples.USER.id)
     assert await ended(stack, PUBLIC, USER_ID) == ("completed", "")
@@ -65,7 +66,8 @@ async def test_a_message_is_read_again_only_by_permitted_accounts(stack: Stack) 
 
 
 async def test_a_message_is_read_repeatedly_only_by_permitted_accounts(stack: Stack) -> None:
-    """The second time its account may not read it any more, and the other one still may not either."""
+    """The second time, its account can no longer read the message, and the other account is still not
+    permitted."""
     faults = [
         stack.sandbox.faults.add(fault)
         for fault in (

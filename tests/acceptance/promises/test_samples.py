@@ -1,4 +1,4 @@
-"""Every sample link of the sandbox ends as it should: right bytes under right names, or the right error."""
+"""Every sample link of the sandbox has the expected result: the right files, or the right error."""
 
 from __future__ import annotations
 

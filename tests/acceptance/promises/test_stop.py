@@ -1,4 +1,4 @@
-"""SIGTERM: a worker drains, what it cannot finish goes back, and no attempt is spent."""
+"""SIGTERM: a worker finishes what it can, returns other tasks to the queue, and no attempt is used up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site
 from tests.fixtures.waiting import until
 
-#: What a process may need beyond the time its tasks are given: a busy machine, hanging up, leaving the list.
+#: Seconds that a process may need after the time for its tasks: to disconnect and unregister, on a busy
+#: machine.
 MARGIN = 5.0
 
 
