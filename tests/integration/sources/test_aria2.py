@@ -234,7 +234,7 @@ async def test_a_torrent_without_peers_is_given_up(
     site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
     (item,) = await downloads.items(site.url("/film.torrent"))
     monkeypatch.setattr(aria2, "_SILENCE_SECONDS", 0.5)
-    with pytest.raises(Retryable, match="nothing has arrived"):
+    with pytest.raises(Retryable, match="almost no data has arrived"):
         await downloads.prepared(item)
 
 
