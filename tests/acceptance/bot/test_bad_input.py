@@ -27,7 +27,7 @@ async def test_a_button_pressed_twice_acts_once(stack: Stack, anna: Person) -> N
     pressing = anna.press(card, "local1"), anna.press(card, "local2")
     answers: Any = await asyncio.gather(*pressing)
     assert [bool(each.message) for each in answers] == [False, True]
-    assert "done" in answers[1].message
+    assert "already handled" in answers[1].message
     await anna.hears(says("Saved"))
     assert not list((stack.folder / "more").rglob("notes*"))
 

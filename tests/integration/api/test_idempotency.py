@@ -39,7 +39,7 @@ async def test_equivalent_bodies_count_as_the_same_request(client: httpx.AsyncCl
 async def test_another_body_with_the_same_key_is_refused(client: httpx.AsyncClient) -> None:
     await post(client, "k")
     error = check_error(await post(client, "k", dir_path="/other"), 422)
-    assert "fresh key" in error["message"]
+    assert "use a new key" in error["message"]
 
 
 async def test_different_keys_create_different_tasks(client: httpx.AsyncClient, store: Store) -> None:

@@ -284,13 +284,13 @@ async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
     keep = store.bot.group
     failed: list[tuple[Any, ...]] = []
 
-    async def bundle(*args: Any) -> None:
+    async def group(*args: Any) -> None:
         if not failed:
             failed.append(args)
             raise KeyError("a mistake")
         await keep(*args)
 
-    monkeypatch.setattr(store.bot, "bundle", bundle)
+    monkeypatch.setattr(store.bot, "group", group)
     line, handled = Stumbles(), Handled()
     async with listening(store, line, handled):
         line.say(file(1))

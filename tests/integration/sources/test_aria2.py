@@ -54,9 +54,12 @@ def tools_with(tools: Tools, tmp_path: Path, **table: Any) -> Tools:
 
 
 def programs() -> set[int]:
-    """What we have started, and still runs."""
-    here = Path("/proc/self/task")
-    return {int(pid) for task in here.iterdir() for pid in (task / "children").read_text().split()}
+    """Ids of the child processes of this one that still run."""
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 @pytest.fixture

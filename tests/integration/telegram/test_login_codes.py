@@ -22,11 +22,11 @@ SENT = {
     "sms": (DeliveryMethod.SMS, "by SMS"),
     "word": (DeliveryMethod.SMS_WORD, "a word by SMS"),
     "phrase": (DeliveryMethod.SMS_PHRASE, "a few words by SMS"),
-    "call": (DeliveryMethod.CALL, "calls your phone and says"),
+    "call": (DeliveryMethod.CALL, "call your phone and read out"),
     "flash call": (DeliveryMethod.FLASH_CALL, "+4430*****"),
     "missed call": (
         DeliveryMethod.MISSED_CALL,
-        "last 5 digits of the number that calls, which begins with +4430",
+        "last 5 digits of the caller's number, which begins with +4430",
     ),
     "fragment": (DeliveryMethod.FRAGMENT, "https://fragment.com/number/99966"),
     "firebase": (DeliveryMethod.FIREBASE, "log in by QR code"),

@@ -72,7 +72,7 @@ async def lines_in_use(sandbox: Sandbox, file: StoredFile) -> int:
 
 async def uses(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
     """Wait until a download uses so many connections, and see that it stays so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await lines_in_use(sandbox, file) != lines:
             pass
     assert await lines_in_use(sandbox, file) == lines
