@@ -119,7 +119,7 @@ class ChaosInstallation(Site):
         for _ in range(workers):
             await self.add_worker()
         if workers:
-            await self.up(workers)
+            await self.wait_until_ready(workers)
 
     async def add_worker(self) -> Role:
         """Start another worker."""

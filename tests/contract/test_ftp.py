@@ -20,17 +20,17 @@ from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.fixtures import ftp, ftpd
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.ftp import PASSWORD, FtpServer
-from tests.fixtures.servers import free_port, program, visited_folder
+from tests.fixtures.servers import folder_for_unprivileged_server, free_port, program
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+def modern_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
     with ftp.pyftpdlib(tmp_path_factory.mktemp("plain")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+def basic_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
     """It knows the commands of 1985, and TLS."""
     with ftp.pyftpdlib(
         tmp_path_factory.mktemp("old"), "explicit", without=("MLSD", "MLST", "EPSV")
@@ -45,7 +45,7 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
     the tests look for it."""
     monkeypatch.setattr("storages.ftp.storage._ABORT_SECONDS", 60)
@@ -95,8 +95,8 @@ class Suite(StorageSuite):
 
 class TestPlain(Suite):
     @pytest.fixture
-    def server(self, plain: FtpServer) -> FtpServer:
-        return plain
+    def server(self, modern_server: FtpServer) -> FtpServer:
+        return modern_server
 
     async def test_we_read_what_others_write(
         self, server: FtpServer, folder: str, worker: Open, tmp_path: Path
@@ -135,8 +135,8 @@ class TestPlain(Suite):
 
 class TestWithoutMlsdWithTls(Suite):
     @pytest.fixture
-    def server(self, old: FtpServer) -> FtpServer:
-        return old
+    def server(self, basic_server: FtpServer) -> FtpServer:
+        return basic_server
 
 
 class TestImplicitTls(Suite):
@@ -169,7 +169,7 @@ class TestPureFtpd(Daemon):
 
 @contextmanager
 def _pyftpdlib(**how: Any) -> Iterator[FtpServer]:
-    with visited_folder() as folder, ftp.pyftpdlib(folder, "explicit", **how) as server:
+    with folder_for_unprivileged_server() as folder, ftp.pyftpdlib(folder, "explicit", **how) as server:
         yield server
 
 
@@ -211,10 +211,10 @@ async def test_every_form_of_tls_works(start: Start, folder: str) -> None:
 
 
 async def test_old_connection_is_not_reused(
-    old: FtpServer, folder: str, monkeypatch: pytest.MonkeyPatch
+    basic_server: FtpServer, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server may have forgotten its TLS session."""
-    storage = FtpStorage(old.options(folder))
+    storage = FtpStorage(basic_server.options(folder))
     await save(storage, "a.bin", b"1")
     (first,) = storage._connections._idle
     monkeypatch.setattr("storages.ftp.client._MAX_AGE_SECONDS", -1.0)
@@ -245,8 +245,8 @@ async def test_names_without_our_encoding_are_read(start: Start, folder: str) ->
         await storage.close()
 
 
-async def test_a_server_without_sizes_is_supported(plain: FtpServer, folder: str) -> None:
-    storage = FtpStorage(plain.options(folder))
+async def test_a_server_without_sizes_is_supported(modern_server: FtpServer, folder: str) -> None:
+    storage = FtpStorage(modern_server.options(folder))
     await save(storage, "a.bin", b"12345")
     await storage._connections._idle[-1].command("OPTS MLST type;", "2xx")
     assert await load(storage, "a.bin") == b"12345"
@@ -361,28 +361,30 @@ async def test_a_server_that_confirms_a_file_late_is_waited_for(
         ({"host": "localhost"}, "a name that the certificate is for"),
     ],
 )
-async def test_wrong_options_are_reported(old: FtpServer, changes: dict[str, str], words: str) -> None:
-    storage = FtpStorage(old.options("x", **changes))
+async def test_wrong_options_are_reported(
+    basic_server: FtpServer, changes: dict[str, str], words: str
+) -> None:
+    storage = FtpStorage(basic_server.options("x", **changes))
     with pytest.raises(StorageError, match=words) as caught:
         await storage.probe()
     assert PASSWORD not in str(caught.value)
     await storage.close()
 
 
-async def test_server_without_tls_is_reported(plain: FtpServer) -> None:
-    storage = FtpStorage(plain.options("x", tls="explicit"))
+async def test_server_without_tls_is_reported(modern_server: FtpServer) -> None:
+    storage = FtpStorage(modern_server.options("x", tls="explicit"))
     with pytest.raises(StorageError, match="set tls to"):
         await storage.probe()
     await storage.close()
 
 
-def test_an_unknown_encoding_is_refused(plain: FtpServer) -> None:
+def test_an_unknown_encoding_is_refused(modern_server: FtpServer) -> None:
     with pytest.raises(ValidationError, match="name of an encoding"):
-        plain.options("x", encoding="utf-99")
+        modern_server.options("x", encoding="utf-99")
 
 
-async def test_server_that_is_down_is_reported(plain: FtpServer) -> None:
-    storage = FtpStorage(plain.options("x", port=free_port()))
+async def test_server_that_is_down_is_reported(modern_server: FtpServer) -> None:
+    storage = FtpStorage(modern_server.options("x", port=free_port()))
     with pytest.raises(StorageUnavailable):
         await storage.probe()
     await storage.close()

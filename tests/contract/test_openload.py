@@ -21,7 +21,7 @@ from tests.fixtures.servers import free_port
 BASE = "videos/telegram"
 
 
-def there(path: str) -> str:
+def path_on_service(path: str) -> str:
     """The path on the service for a path of the storage."""
     return "/".join([f"/{BASE}", *map(NAMES.encode, path.split("/"))])
 
@@ -41,7 +41,7 @@ class ReadableStorage(OpenloadStorage):
 class ServiceReader(RemoteReader):
     async def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         assert isinstance(self._remote, ReadableStorage)
-        data = self._remote.server.content(there(self.path))
+        data = self._remote.server.content(path_on_service(self.path))
         assert data is not None
         yield data[start:end]
 
@@ -93,7 +93,7 @@ async def test_files_are_saved_listed_moved_and_deleted(
     assert entry.modified_at > 1_600_000_000_000
     await storage.move("d/ä b.mp4", "e/c.mp4")
     assert await names(storage, "d") == []
-    assert server.content(there("e/c.mp4")) == data
+    assert server.content(path_on_service("e/c.mp4")) == data
     await storage.delete("e/c.mp4")
     assert server.files == {}
 
@@ -107,7 +107,7 @@ async def test_a_file_that_the_service_lists_late_is_waited_for(
         await upload.seal(5)
         assert [item.looks for item in server.files.values()] == [-1]
         await upload.commit("a.bin", 5, replace=False)
-    assert server.content(there("a.bin")) == b"hello"
+    assert server.content(path_on_service("a.bin")) == b"hello"
 
 
 async def test_name_changed_by_the_service_is_corrected(
@@ -115,7 +115,7 @@ async def test_name_changed_by_the_service_is_corrected(
 ) -> None:
     server.drops_extensions = True
     await save(storage, "a.mp4", b"hello")
-    assert server.content(there("a.mp4")) == b"hello"
+    assert server.content(path_on_service("a.mp4")) == b"hello"
 
 
 async def test_shorter_file_is_reported(server: OpenloadServer, storage: OpenloadStorage) -> None:
@@ -176,7 +176,7 @@ async def test_folders_removed_by_others_are_created_again(
     )
     assert await names(storage) == []
     await save(storage, "a/b/c.bin", b"z")
-    assert server.content(there("a/b/c.bin")) == b"z"
+    assert server.content(path_on_service("a/b/c.bin")) == b"z"
 
 
 async def test_known_folders_are_not_requested_again(
@@ -236,7 +236,7 @@ def test_pull_is_off_by_default(server: OpenloadServer) -> None:
 async def test_the_service_downloads_a_url(server: OpenloadServer, storage: OpenloadStorage) -> None:
     server.web[URL] = b"pulled"
     await pull(storage, URL, "d/a.mp4", 6)
-    assert server.content(there("d/a.mp4")) == b"pulled"
+    assert server.content(path_on_service("d/a.mp4")) == b"pulled"
     with pytest.raises(NameTaken):
         await pull(storage, URL, "d/a.mp4", 6)
     server.web[URL] = b"again"

@@ -191,7 +191,7 @@ class TestSamba(StorageSuite):
 
 
 @pytest.fixture(params=["dav:", "s3:bucket"])
-def elsewhere(request: pytest.FixtureRequest) -> tuple[Remotes, str]:
+def other_remote(request: pytest.FixtureRequest) -> tuple[Remotes, str]:
     """A remote with another protocol, and its name."""
     found: Remotes = request.getfixturevalue("dav" if request.param == "dav:" else "bucket")
     return found, request.param
@@ -202,8 +202,8 @@ def below(remote: str) -> str:
     return remote if remote.endswith(":") else f"{remote}/"
 
 
-async def test_other_remotes_fulfill_the_contract(elsewhere: tuple[Remotes, str]) -> None:
-    found, remote = elsewhere
+async def test_other_remotes_fulfill_the_contract(other_remote: tuple[Remotes, str]) -> None:
+    found, remote = other_remote
     storage = RcloneStorage(found.options(remote, base := f"in/{secrets.token_hex(4)}"))
     await storage.probe()
     data = content(7 * MIB + 5)
@@ -233,8 +233,8 @@ async def test_other_remotes_fulfill_the_contract(elsewhere: tuple[Remotes, str]
     await storage.close()
 
 
-async def test_aborted_upload_leaves_nothing(elsewhere: tuple[Remotes, str]) -> None:
-    found, remote = elsewhere
+async def test_aborted_upload_leaves_nothing(other_remote: tuple[Remotes, str]) -> None:
+    found, remote = other_remote
     storage = RcloneStorage(found.options(remote, base := f"in/{secrets.token_hex(4)}"))
     async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
         await fill(upload, content(6 * MIB))

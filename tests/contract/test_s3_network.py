@@ -15,7 +15,7 @@ from storages.s3.storage import S3Storage
 from storages.testing.helpers import MIB, content, load, save
 from tests.fixtures import s3
 from tests.fixtures.certificates import private
-from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, ScriptedReplies, Socks4, Socks5, proxy
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import canned
 
@@ -79,7 +79,7 @@ async def test_a_proxy_that_stalls_is_named(
     server: S3Server, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     monkeypatch.setattr("storages.s3.bucket.CONNECT_SECONDS", 0.3)
-    async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
+    async with proxy(ScriptedReplies((b"",), stalls=True, scheme=scheme)) as bad:
         storage = S3Storage(server.options("b"), Services(proxy=bad.url()))
         with pytest.raises(StorageUnavailable, match=r"^storage 'bucket': the proxy does not reply in time"):
             await storage.probe()

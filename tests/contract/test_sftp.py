@@ -51,7 +51,7 @@ def proftpd() -> Iterator[SftpServer]:
 
 
 @pytest.fixture(scope="module")
-def of_asyncssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+def asyncssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
     with sftp.asyncssh(tmp_path_factory.mktemp("asyncssh")) as server:
         yield server
 
@@ -288,8 +288,8 @@ class TestProftpd(Suite):
 
 class TestAsyncSsh(Suite):
     @pytest.fixture
-    def server(self, of_asyncssh: SftpServer) -> SftpServer:
-        return of_asyncssh
+    def server(self, asyncssh_server: SftpServer) -> SftpServer:
+        return asyncssh_server
 
 
 @pytest.mark.parametrize(

@@ -77,14 +77,14 @@ async def part(client: Any, message: Any, offset: int = 0, limit: int = 4096) ->
 
 
 class Person:
-    """Somebody with a client who writes, forwards and presses; `heard` is what came and changed, in order.
+    """Somebody with a client who writes, forwards and presses; `received` is what came and changed, in order.
 
-    Telethon tells nobody of what the same client has sent, so `heard` has only what others say.
+    Telethon tells nobody of what the same client has sent, so `received` has only what others say.
     """
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
         self._new = asyncio.Condition()
         for kind in (events.NewMessage, events.MessageEdited):
             client.add_event_handler(self._hear, kind())
@@ -110,16 +110,16 @@ class Person:
         )
         return await self.client(request)
 
-    async def hears(self, fits: Callable[[Any], bool], seconds: float = 10) -> Any:
+    async def receives(self, fits: Callable[[Any], bool], seconds: float = 10) -> Any:
         """The newest message, or newest form of one, for which this is true; waits for it."""
         async with asyncio.timeout(seconds), self._new:
-            while not (found := [message for message in self.heard if fits(message)]):
+            while not (found := [message for message in self.received if fits(message)]):
                 await self._new.wait()
         return found[-1]
 
     async def _hear(self, event: Any) -> None:
         async with self._new:
-            self.heard.append(event.message)
+            self.received.append(event.message)
             self._new.notify_all()
 
 

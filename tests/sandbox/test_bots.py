@@ -42,16 +42,16 @@ async def robot(sandbox: Sandbox) -> AsyncIterator[Any]:
         yield client
 
 
-def says(text: str) -> Any:
+def contains(text: str) -> Any:
     return lambda message: message.text == text
 
 
 async def test_pressing_a_button_reaches_the_bot(anna: Person, robot: Any) -> None:
     await anna.send(BOT, "hello")
-    shown = await anna.hears(says("choose"))
+    shown = await anna.receives(contains("choose"))
     answer = await anna.press(shown, "Right")
     assert (answer.message, answer.alert) == ("you said r", True)
-    changed = await anna.hears(says("chosen: r"))
+    changed = await anna.receives(contains("chosen: r"))
     assert (changed.id, changed.buttons) == (shown.id, None)  # the edit had no keyboard
 
 
@@ -59,7 +59,7 @@ async def test_buttons_work_in_groups(sandbox: Sandbox, anna: Person, robot: Any
     members = {samples.BOT.id, samples.PERSON.id, samples.USER.id}
     sandbox.world.add_chat(Chat(id=16, title="G", username="thegroup", broadcast=False, members=members))
     await anna.send("thegroup", "@sandbox_bot hello")
-    shown = await anna.hears(says("choose"))
+    shown = await anna.receives(contains("choose"))
     async with user(sandbox) as other:  # somebody else may press it too
         peer = await other.get_input_entity("thegroup")
         pressed = await other(fn.messages.GetBotCallbackAnswerRequest(peer, shown.id, data=b"l"))
@@ -71,7 +71,7 @@ async def test_a_press_that_the_bot_does_not_answer_times_out(sandbox: Sandbox, 
     async with bot(sandbox) as client:  # does not listen
         await anna.send(BOT, "hello")
         await client.send_message(samples.PERSON.id, "choose", buttons=[Button.inline("Left", b"l")])
-        shown = await anna.hears(says("choose"))
+        shown = await anna.receives(contains("choose"))
         with pytest.raises(tg.BotResponseTimeoutError):
             await anna.press(shown, "Left")
         with pytest.raises(tg.DataInvalidError):
@@ -87,7 +87,7 @@ async def test_a_press_is_answered_once_and_by_its_bot(sandbox: Sandbox, anna: P
         client.add_event_handler(presses.put, events.CallbackQuery())
         await anna.send(BOT, "hello")
         await client.send_message(samples.PERSON.id, "choose", buttons=[Button.inline("Left", b"l")])
-        pressing = asyncio.create_task(anna.press(await anna.hears(says("choose")), "Left"))
+        pressing = asyncio.create_task(anna.press(await anna.receives(contains("choose")), "Left"))
         number = (await presses.get()).query.query_id
         answer = fn.messages.SetBotCallbackAnswerRequest
         with pytest.raises(tg.MessageTooLongError):
@@ -104,7 +104,7 @@ async def test_a_client_that_disconnects_while_waiting_leaves_no_state(sandbox: 
     async with bot(sandbox) as quiet, person(sandbox) as anna:
         robot.remove_event_handler(robot.list_event_handlers()[1][0])  # presses are not answered
         await anna.send(BOT, "hello")
-        shown = await anna.hears(says("choose"))
+        shown = await anna.receives(contains("choose"))
         pressing = asyncio.create_task(anna.press(shown, "Left"))
         while not sandbox.world.callback_queries:
             await quiet.get_me()
@@ -128,7 +128,7 @@ async def test_invalid_keyboards_are_refused(
     anna: Person, robot: Any, buttons: list[Any], error: str
 ) -> None:
     await anna.send(BOT, "hello")
-    await anna.hears(says("choose"))
+    await anna.receives(contains("choose"))
     rows = [tl.KeyboardInlineButtonRow(row if isinstance(row, list) else [row]) for row in buttons]
     with pytest.raises(tg.RPCError) as caught:
         await robot(
@@ -222,7 +222,7 @@ async def test_commands_are_published_per_scope_and_language(
 async def known(anna: Person, robot: Any) -> int:
     """The bot has met her."""
     await anna.send(BOT, "hello")
-    await anna.hears(says("choose"))
+    await anna.receives(contains("choose"))
     return samples.PERSON.id
 
 

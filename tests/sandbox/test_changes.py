@@ -50,7 +50,7 @@ async def test_a_keyboard_is_part_of_a_message(sandbox: Sandbox) -> None:
             await client.edit_message(sent, "text", buttons=rows)
         await client.edit_message(sent, "text", buttons=[Button.inline("b", b"a")])
         await client.edit_message(sent, "text")
-        shown = await anna.hears(lambda message: message.edit_date and not message.buttons)
+        shown = await anna.receives(lambda message: message.edit_date and not message.buttons)
         assert shown.text == "text"
 
 
@@ -120,10 +120,10 @@ async def test_an_album_is_forwarded_as_one(sandbox: Sandbox) -> None:
         album = await anna.client.get_messages("channel", ids=[131, 132, 133, 134])
         sent = await anna.forward("sandbox_bot", album)
         assert len({message.grouped_id for message in sent} | {album[0].grouped_id}) == 2
-        await robot.hears(lambda message: message.id == 4)
-        assert [message.fwd_from.channel_post for message in robot.heard] == [131, 132, 133, 134]
-        assert {message.fwd_from.from_id.channel_id for message in robot.heard} == {samples.CHANNEL}
-        data = await client.download_media(robot.heard[3], bytes)
+        await robot.receives(lambda message: message.id == 4)
+        assert [message.fwd_from.channel_post for message in robot.received] == [131, 132, 133, 134]
+        assert {message.fwd_from.from_id.channel_id for message in robot.received} == {samples.CHANNEL}
+        data = await client.download_media(robot.received[3], bytes)
         assert data == sandbox.world.files[1012].content.read(0, 1 << 20)
 
 

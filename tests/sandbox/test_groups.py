@@ -41,18 +41,18 @@ async def robot(sandbox: Sandbox) -> AsyncIterator[Person]:
         yield Person(client)
 
 
-def says(text: str) -> Any:
+def contains(text: str) -> Any:
     return lambda message: message.text == text
 
 
 async def test_members_receive_messages_and_replies_of_each_other(anna: Person, bert: Person) -> None:
     await anna.send("me", "a note")  # so that ids differ
     question = await anna.send(GROUP, "who?")
-    got = await bert.hears(says("who?"))
+    got = await bert.receives(contains("who?"))
     assert (got.sender_id, got.chat_id, got.is_group) == (samples.PERSON.id, -GROUP.chat_id, True)
     assert (question.id, got.id) == (2, 1)
     await got.reply("me")
-    answer = await anna.hears(says("me"))
+    answer = await anna.receives(contains("me"))
     assert (answer.reply_to_msg_id, answer.sender_id) == (question.id, samples.USER.id)
     assert [dialog.title for dialog in await anna.client.get_dialogs()] == ["Few", "Sandbox Person"]
     assert (await bert.client.get_entity(-GROUP.chat_id)).title == "Few"
@@ -63,13 +63,13 @@ async def test_a_bot_receives_only_messages_addressed_to_it(
 ) -> None:
     await anna.send(GROUP, "secret")
     await anna.send(GROUP, "@sandbox_bot hi")
-    got = await robot.hears(says("@sandbox_bot hi"))
+    got = await robot.receives(contains("@sandbox_bot hi"))
     answer = await got.reply("yes?")
-    shown = await bert.hears(says("yes?"))
+    shown = await bert.receives(contains("yes?"))
     await shown.reply("never mind")
-    await robot.hears(says("never mind"))
-    assert [message.text for message in robot.heard] == ["@sandbox_bot hi", "never mind"]
-    assert robot.heard[-1].reply_to_msg_id == answer.id
+    await robot.receives(contains("never mind"))
+    assert [message.text for message in robot.received] == ["@sandbox_bot hi", "never mind"]
+    assert robot.received[-1].reply_to_msg_id == answer.id
 
 
 async def test_buttons_edits_and_deletions_reach_every_member(
@@ -81,20 +81,20 @@ async def test_buttons_edits_and_deletions_reach_every_member(
 
     robot.client.add_event_handler(pressed, events.CallbackQuery())
     await anna.send(GROUP, "/start")
-    await (await robot.hears(says("/start"))).respond("choose", buttons=[Button.inline("Go", b"go")])
-    shown = await bert.hears(says("choose"))
+    await (await robot.receives(contains("/start"))).respond("choose", buttons=[Button.inline("Go", b"go")])
+    shown = await bert.receives(contains("choose"))
     assert (await bert.press(shown, "Go")).message == "pressed"
-    assert (await anna.hears(says("done"))).id == (await anna.hears(says("choose"))).id
+    assert (await anna.receives(contains("done"))).id == (await anna.receives(contains("choose"))).id
     gone = asyncio.Queue[Any]()
     anna.client.add_event_handler(gone.put, events.MessageDeleted())
     await robot.client.delete_messages(GROUP, [(await robot.client.send_message(GROUP, "oops")).id])
-    oops = await anna.hears(says("oops"))
+    oops = await anna.receives(contains("oops"))
     assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [oops.id]
 
 
 async def test_files_are_sent_and_downloaded(anna: Person, bert: Person) -> None:
     await anna.send(GROUP, named(b"data", "a.bin"))
-    got = await bert.hears(lambda message: message.file)
+    got = await bert.receives(lambda message: message.file)
     assert await bert.client.download_media(got, bytes) == b"data"
     (read,) = await bert.client.get_messages(GROUP, ids=[got.id])
     assert read.file.name == "a.bin"

@@ -87,20 +87,20 @@ async def test_sends_a_file(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_receives_messages_also_in_a_new_session(sandbox: Sandbox, tmp_path: Path) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
 
     async def hear(_: Any, message: Any) -> None:
-        heard.put_nowait(message.text)
+        received.put_nowait(message.text)
 
     async with client(sandbox, tmp_path) as bot, telethon_user(sandbox) as user:
         bot.add_handler(handlers.MessageHandler(hear))
         await user.send_message(samples.BOT.username, "one")
-        assert await heard.get() == "one"
+        assert await received.get() == "one"
         sandbox.faults.add("salt,count=1")
         sandbox.renew_sessions(samples.BOT.id)
         assert (await bot.get_me()).is_bot
         await user.send_message(samples.BOT.username, "two")
-        assert await heard.get() == "two"
+        assert await received.get() == "two"
 
 
 async def test_a_revoked_login_is_reported(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ async def test_nothing_is_pushed_in_a_new_session_until_the_client_asks(sandbox:
     async with person(sandbox) as other, user(sandbox) as writer:
         await other.client.get_me()
         await writer.send_message("sandbox_person", "first")
-        await other.hears(lambda message: message.text == "first")
+        await other.receives(lambda message: message.text == "first")
         sandbox.renew_sessions(samples.PERSON.id)
         pushed = sandbox.counters.requests(method="updates", account=samples.PERSON.id)
         assert pushed
@@ -200,7 +200,7 @@ async def test_nothing_is_pushed_in_a_new_session_until_the_client_asks(sandbox:
         assert sandbox.counters.requests(method="updates", account=samples.PERSON.id) == pushed
         await other.client.get_me()
         await writer.send_message("sandbox_person", "third")
-        await other.hears(lambda message: message.text == "third")
+        await other.receives(lambda message: message.text == "third")
 
 
 async def test_short_replies_are_sent_in_one_container(sandbox: Sandbox) -> None:

@@ -38,16 +38,16 @@ def group(sandbox: Sandbox) -> Chat:
     )
 
 
-def says(text: str) -> Any:
+def contains(text: str) -> Any:
     return lambda message: message.text == text
 
 
 async def test_a_user_and_a_bot_exchange_messages(anna: Person, robot: Person) -> None:
     sent = await anna.send(BOT, "hello")
-    got = await robot.hears(says("hello"))
+    got = await robot.receives(contains("hello"))
     assert (got.out, got.sender_id, got.is_private) == (False, samples.PERSON.id, True)
     await got.reply("hi")
-    answer = await anna.hears(says("hi"))
+    answer = await anna.receives(contains("hi"))
     assert answer.sender_id == samples.BOT.id
     assert (await answer.get_reply_message()).id == sent.id
     history = await anna.client.get_messages(BOT, limit=10)
@@ -60,10 +60,10 @@ async def test_private_messages_have_separate_ids_for_each_participant(
 ) -> None:
     await anna.send("me", "a note")
     sent = await anna.send(BOT, "hello")
-    got = await robot.hears(says("hello"))
+    got = await robot.receives(contains("hello"))
     assert (sent.id, got.id) == (2, 1)
     await robot.client.edit_message(await got.respond("one"), "two")
-    assert (await anna.hears(says("two"))).id == 3
+    assert (await anna.receives(contains("two"))).id == 3
     await anna.client.delete_messages(BOT, [sent.id], revoke=True)
     assert await robot.client.get_messages(samples.PERSON.id, ids=[got.id]) == [None]
 
@@ -71,10 +71,10 @@ async def test_private_messages_have_separate_ids_for_each_participant(
 async def test_files_are_exchanged_with_bots(anna: Person, robot: Person) -> None:
     data = bytes(range(256)) * 3000
     await anna.send(BOT, named(data, "a.bin"), caption="look")
-    got = await robot.hears(says("look"))
+    got = await robot.receives(contains("look"))
     assert await robot.client.download_media(got, bytes) == data
     await robot.client.send_file(samples.PERSON.id, got.media)
-    back = await anna.hears(lambda message: message.file)
+    back = await anna.receives(lambda message: message.file)
     assert (back.file.name, await anna.client.download_media(back, bytes)) == ("a.bin", data)
 
 
@@ -83,27 +83,27 @@ async def test_every_session_receives_updates_unless_it_has_disabled_them(
 ) -> None:
     async with person(sandbox) as second, telethon(sandbox, sandbox.person_session):
         await anna.send("me", "note")
-        await second.hears(says("note"))
+        await second.receives(contains("note"))
         assert sandbox.counters.requests(method="updates", account=samples.PERSON.id) == 1
-        assert anna.heard == []  # its answer has said so
+        assert anna.received == []  # its answer has said so
 
 
 async def test_posts_reach_members_only(sandbox: Sandbox, anna: Person, group: Chat) -> None:
     other = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Other", members={samples.USER.id}))
     for chat in (other, group):
         sandbox.world.send(chat, StoredMessage(id=0, text=chat.title, sender=samples.USER.id))
-    await anna.hears(says("Group"))
-    assert [message.text for message in anna.heard] == ["Group"]
+    await anna.receives(contains("Group"))
+    assert [message.text for message in anna.received] == ["Group"]
 
 
 async def test_edits_and_deletions_reach_clients(anna: Person, robot: Person) -> None:
     gone = asyncio.Queue[Any]()
     anna.client.add_event_handler(gone.put, events.MessageDeleted())
     await anna.send(BOT, "start")
-    answer = await (await robot.hears(says("start"))).respond("1 %")
-    shown = await anna.hears(says("1 %"))
+    answer = await (await robot.receives(contains("start"))).respond("1 %")
+    shown = await anna.receives(contains("1 %"))
     await answer.edit("2 %")
-    edited = await anna.hears(says("2 %"))
+    edited = await anna.receives(contains("2 %"))
     assert (edited.id, edited.edit_date is not None) == (shown.id, True)
     await answer.delete()
     assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [shown.id]
@@ -111,12 +111,12 @@ async def test_edits_and_deletions_reach_clients(anna: Person, robot: Person) ->
 
 async def test_a_lost_update_is_fetched(sandbox: Sandbox, anna: Person, robot: Person) -> None:
     await anna.send(BOT, "one")
-    await robot.hears(says("one"))
+    await robot.receives(contains("one"))
     sandbox.faults.add(f"lose,method=updates,account={samples.BOT.id},count=1")
     await anna.send(BOT, "two")
     await anna.send(BOT, "three")
-    await robot.hears(says("three"))
-    assert [message.text for message in robot.heard] == ["one", "two", "three"]
+    await robot.receives(contains("three"))
+    assert [message.text for message in robot.received] == ["one", "two", "three"]
     assert sandbox.counters.requests(method="updates.getDifference", account=samples.BOT.id) >= 1
 
 
@@ -124,7 +124,7 @@ async def test_messages_sent_while_offline_are_fetched_later(sandbox: Sandbox, a
     async with bot(sandbox, receive_updates=True) as client:
         robot = Person(client)
         await anna.send(BOT, "before")
-        await robot.hears(says("before"))
+        await robot.receives(contains("before"))
         session = client.session
     for number in range(250):  # more than fit into one answer
         sandbox.world.send(
@@ -135,28 +135,28 @@ async def test_messages_sent_while_offline_are_fetched_later(sandbox: Sandbox, a
         sandbox, session=session, receive_updates=True, catch_up=True, sequential_updates=True
     ) as client:
         robot = Person(client)
-        await robot.hears(says("249"))
-        assert [message.text for message in robot.heard] == [str(number) for number in range(250)]
+        await robot.receives(contains("249"))
+        assert [message.text for message in robot.received] == [str(number) for number in range(250)]
     assert sandbox.counters.requests(method="updates.getDifference") >= 3
 
 
 async def test_channel_posts_sent_while_offline_are_fetched_later(sandbox: Sandbox, group: Chat) -> None:
     async with person(sandbox) as anna:
-        say(sandbox, group, "before")
-        await anna.hears(says("before"))
+        post_text(sandbox, group, "before")
+        await anna.receives(contains("before"))
         session = anna.client.session
     for number in range(10):
-        say(sandbox, group, f"{number}")
+        post_text(sandbox, group, f"{number}")
     options = {"receive_updates": True, "catch_up": True, "sequential_updates": True}
     async with telethon(sandbox, session=session, **options) as client:
         anna = Person(client)
-        await anna.hears(says("9"))
-        assert [message.text for message in anna.heard] == [str(number) for number in range(10)]
+        await anna.receives(contains("9"))
+        assert [message.text for message in anna.received] == [str(number) for number in range(10)]
 
 
 async def test_too_many_missed_posts_are_reported_as_a_gap(sandbox: Sandbox, group: Chat) -> None:
     for number in range(130):
-        say(sandbox, group, f"{number}")
+        post_text(sandbox, group, f"{number}")
     async with user(sandbox) as client:
         peer = await client.get_input_entity("thegroup")
         empty, before = tl.ChannelMessagesFilterEmpty(), group.box.pts
@@ -205,13 +205,13 @@ async def test_bots_in_privacy_mode_receive_commands_and_replies_only(
     async with person(sandbox) as anna:
         for text in (secret, "hey @sandbox_bot", "/help", "/help@other_bot", secret):
             await anna.send("thegroup", text)
-        mention = await robot.hears(says("hey @sandbox_bot"))
-        await robot.hears(says("/help"))
+        mention = await robot.receives(contains("hey @sandbox_bot"))
+        await robot.receives(contains("/help"))
         answer = await mention.reply("yes?")
-        question = await anna.hears(says("yes?"))
+        question = await anna.receives(contains("yes?"))
         await question.reply("and this")
-        await robot.hears(says("and this"))
-        heard = [message.text for message in robot.heard]
+        await robot.receives(contains("and this"))
+        heard = [message.text for message in robot.received]
         assert heard == ["hey @sandbox_bot", "/help", "and this"]
         assert answer.is_group
 
@@ -220,13 +220,13 @@ async def test_bots_without_privacy_mode_receive_all_group_messages(
     sandbox: Sandbox, robot: Person, group: Chat
 ) -> None:
     account(sandbox, samples.BOT).reads_groups = True
-    say(sandbox, group, "anything")
-    await robot.hears(says("anything"))
+    post_text(sandbox, group, "anything")
+    await robot.receives(contains("anything"))
 
 
 def account(sandbox: Sandbox, sample: Any) -> Any:
     return sandbox.world.accounts[sample.id]
 
 
-def say(sandbox: Sandbox, chat: Chat, text: str) -> None:
+def post_text(sandbox: Sandbox, chat: Chat, text: str) -> None:
     sandbox.world.send(chat, StoredMessage(id=0, text=text, sender=samples.USER.id))

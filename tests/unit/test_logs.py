@@ -18,7 +18,7 @@ CANARY = 'canary-4f"9\\c1/é?&=token'
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restored_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     monkeypatch.setattr(logs, "_secrets", set())

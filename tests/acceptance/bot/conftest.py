@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-def usual(folder: Path) -> dict[str, Any]:
+def users_and_storages(folder: Path) -> dict[str, Any]:
     """What is configured beside that which every stack has."""
     return {
         "users": [{"id": samples.PERSON.id}, {"id": OTHER}],
@@ -50,9 +50,9 @@ def usual(folder: Path) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder = tmp_path_factory.mktemp("bot")
-    async with Stack(folder, tables=usual(folder)) as stack:
+    async with Stack(folder, tables=users_and_storages(folder)) as stack:
         watched = Chat(id=WATCHED, title="Rock & Roll", members={samples.USER.id})
         stack.sandbox.world.add_chat(watched)  # now: dialogs are not read again so soon
         await stack.start_bot()
@@ -60,10 +60,10 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def stack(shared: Stack) -> AsyncIterator[Stack]:
+async def stack(shared_stack: Stack) -> AsyncIterator[Stack]:
     """One in which nothing has been done yet, but messages and history are there."""
-    yield shared
-    await _tidy(shared)
+    yield shared_stack
+    await _reset(shared_stack)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -85,12 +85,12 @@ def history(stack: Stack) -> Callable[[], Awaitable[list[Any]]]:
     return ask
 
 
-def says(part: str) -> Callable[[Any], bool]:
+def contains(part: str) -> Callable[[Any], bool]:
     """Whether there is this in a message."""
     return lambda message: part in (message.text or "")
 
 
-def offers(label: str) -> Callable[[Any], bool]:
+def has_button(label: str) -> Callable[[Any], bool]:
     """Whether a message has a button of that label."""
     return lambda message: any(label in button.text for row in message.buttons or () for button in row)
 
@@ -110,7 +110,7 @@ async def kill_bot(stack: Stack) -> None:
         await db.do("DEL", "sa:bot:lock")
 
 
-async def _tidy(stack: Stack) -> None:
+async def _reset(stack: Stack) -> None:
     """Let everything end that a test has begun, and forget what it has set."""
     stack.sandbox.faults.clear()
     for task in (await stack.client.get("/api/v1/tasks")).json()["tasks"]:

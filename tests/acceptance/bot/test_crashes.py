@@ -11,7 +11,7 @@ from telethon.errors import BotResponseTimeoutError
 from saveany.sandbox import samples
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
-from tests.acceptance.bot.conftest import BOT, database, kill_bot, offers, says, usual
+from tests.acceptance.bot.conftest import BOT, contains, database, has_button, kill_bot, users_and_storages
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, named
@@ -36,8 +36,8 @@ def saved(stack: Stack) -> list[str]:
 
 async def be_silent(anna: Person) -> None:
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("Silent mode is on"))
-    anna.heard.clear()
+    await anna.receives(contains("Silent mode is on"))
+    anna.received.clear()
 
 
 def fill(stack: Stack, chat_id: int, count: int) -> str:
@@ -54,7 +54,7 @@ def fill(stack: Stack, chat_id: int, count: int) -> str:
 
 def said(anna: Person) -> dict[int, str]:
     """What stands in the messages of the bot now."""
-    return {message.id: message.text for message in anna.heard if message.is_private}
+    return {message.id: message.text for message in anna.received if message.is_private}
 
 
 def all_told(anna: Person, count: int) -> Callable[[Any], bool]:
@@ -76,7 +76,7 @@ async def test_updates_in_the_inbox_survive_a_crash(stack: Stack, anna: Person) 
     await until(waiting(stack, 3))
     await kill_bot(stack)
     await stack.start_bot()
-    await anna.hears(all_told(anna, 3), 30)
+    await anna.receives(all_told(anna, 3), 30)
     assert saved(stack) == ["0.txt", "1.txt", "2.txt"]
 
 
@@ -95,7 +95,7 @@ async def test_a_crash_between_a_task_and_its_message_loses_nothing(
     await kill_bot(stack)
     stack.sandbox.faults.remove(happened)
     await stack.start_bot()
-    await anna.hears(says("Saved"), 30)
+    await anna.receives(contains("Saved"), 30)
     assert saved(stack) == ["notes.txt"]
     assert len(await history()) == 1
     assert len(said(anna)) <= 2
@@ -110,7 +110,7 @@ async def test_a_crash_in_the_middle_of_fifty_files_loses_nothing(stack: Stack, 
             await until(waiting(stack, 1))
             await kill_bot(stack)
     await stack.start_bot()
-    await anna.hears(all_told(anna, 50), 60)
+    await anna.receives(all_told(anna, 50), 60)
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
     assert len(said(anna)) <= 6
 
@@ -126,17 +126,17 @@ async def test_a_command_is_executed_once(stack: Stack, anna: Person) -> None:
     await kill_bot(stack)
     stack.sandbox.faults.remove(flood)
     await stack.start_bot()
-    await anna.hears(says("Done."), 30)
+    await anna.receives(contains("Done."), 30)
     await anna.send(BOT, "/config")
-    assert "Silent mode: on" in (await anna.hears(says("Silent mode"))).text
+    assert "Silent mode: on" in (await anna.receives(contains("Silent mode"))).text
 
 
 async def test_redis_may_restart_between_a_card_and_its_button(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(DATA, "notes.txt"))
-    card = await anna.hears(offers("local2"))
+    card = await anna.receives(has_button("local2"))
     stack.redis.stop()
     await anna.press(card, "local2")
-    await anna.hears(says("Saved"), 30)
+    await anna.receives(contains("Saved"), 30)
     assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
 
 
@@ -152,24 +152,24 @@ async def test_redis_may_restart_in_the_middle_of_fifty_files(stack: Stack, anna
     await until(some)
     stack.redis.stop()
     await anna.client.forward_messages(BOT, list(range(27, 52)), chat)
-    await anna.hears(all_told(anna, 50), 60)
+    await anna.receives(all_told(anna, 50), 60)
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
 
 
 async def test_a_card_survives_a_changed_configuration(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, named(DATA, "notes.txt"))
-    card = await anna.hears(offers("local1"))
-    stack.write_config(storages=usual(stack.folder)["storages"][1:])
+    card = await anna.receives(has_button("local1"))
+    stack.write_config(storages=users_and_storages(stack.folder)["storages"][1:])
     try:
         await stack.terminate(stack.bots[0])
         await stack.start_bot()
         await anna.send(BOT, "/storage")
-        await anna.hears(says("Choose another storage"), 30)
+        await anna.receives(contains("Choose another storage"), 30)
         answer = await anna.press(card, "local1")
         assert answer.alert
         assert "no longer exists" in answer.message
         await anna.press(card, "local2")
-        await anna.hears(says("Saved"))
+        await anna.receives(contains("Saved"))
         assert (stack.folder / "more" / "notes.txt").read_bytes() == DATA
     finally:
         stack.write_config()
@@ -180,17 +180,17 @@ async def test_a_card_survives_a_changed_configuration(stack: Stack, anna: Perso
 async def test_a_reply_is_sent_after_a_flood_wait(stack: Stack, anna: Person) -> None:
     flood = stack.sandbox.faults.add(f"flood_wait=2,{SENDING},count=1")
     await anna.send(BOT, "/silent")
-    await anna.hears(says("Silent mode is on"))
+    await anna.receives(contains("Silent mode is on"))
     assert flood.fired == 1
     await anna.send(BOT, "/silent")
-    await anna.hears(says("Silent mode is off"))
+    await anna.receives(contains("Silent mode is off"))
 
 
 async def test_a_cancel_does_not_wait_for_delayed_replies(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "https://t.me/channel/128")  # slow
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     await anna.press(card, "local1")
-    running = await anna.hears(offers("Cancel"))
+    running = await anna.receives(has_button("Cancel"))
     flood = stack.sandbox.faults.add(f"flood_wait=60,{SENDING}")
     await anna.send(BOT, "hello")
 
@@ -199,7 +199,7 @@ async def test_a_cancel_does_not_wait_for_delayed_replies(stack: Stack, anna: Pe
 
     await until(fired)
     await anna.press(running, "Cancel")
-    await anna.hears(says("Canceled"))
+    await anna.receives(contains("Canceled"))
     await kill_bot(stack)  # it would wait a minute to answer
     await stack.start_bot()
 
@@ -208,9 +208,9 @@ async def test_a_pressed_button_acts_although_its_reply_is_delayed(stack: Stack,
     stack.sandbox.world.callback_timeout = 1
     stack.sandbox.faults.add("flood_wait=2,method=messages.setBotCallbackAnswer,count=1")
     await anna.send(BOT, named(DATA, "notes.txt"))
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     with pytest.raises(BotResponseTimeoutError):
         await anna.press(card, "local1")
-    await anna.hears(says("Saved"))
+    await anna.receives(contains("Saved"))
     stack.sandbox.world.callback_timeout = 10
     assert saved(stack) == ["notes.txt"]

@@ -17,7 +17,7 @@ from telethon.tl.functions.auth import AcceptLoginTokenRequest
 from saveany.sandbox import samples
 from saveany.sandbox.world import SandboxAccount
 from saveany.telegram import qr
-from tests.acceptance.bot.conftest import BOT, OTHER, kill_bot, offers, says, usual
+from tests.acceptance.bot.conftest import BOT, OTHER, contains, has_button, kill_bot, users_and_storages
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person, person, user
@@ -28,7 +28,7 @@ PASSWORD = "/correct horse battery"  # as if it were a command
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def without_accounts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder = tmp_path_factory.mktemp("login")
-    async with Stack(folder, tables=usual(folder) | {"telegram": {"accounts": []}}) as stack:
+    async with Stack(folder, tables=users_and_storages(folder) | {"telegram": {"accounts": []}}) as stack:
         await stack.start_bot()
         yield stack
 
@@ -44,13 +44,13 @@ async def stack(without_accounts: Stack) -> AsyncIterator[Stack]:
     without_accounts.sandbox.world.tokens.clear()
     without_accounts.sandbox.world.token_lifetime = 30.0
     async with person(without_accounts.sandbox) as anna:
-        for name in kept(without_accounts):
+        for name in saved_logins(without_accounts):
             await anna.send(BOT, f"/logout {name}")
-            await anna.hears(says("is logged out"))
+            await anna.receives(contains("is logged out"))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def told(stack: Stack) -> AsyncIterator[list[str]]:
+async def redis_commands(stack: Stack) -> AsyncIterator[list[str]]:
     """All that is said to Redis from now on."""
     commands: list[str] = []
     redis = Redis.from_url(stack.redis_url)
@@ -67,18 +67,18 @@ async def _listen(monitor: Any, commands: list[str]) -> None:
         commands.append(command["command"])
 
 
-def kept(stack: Stack) -> list[str]:
+def saved_logins(stack: Stack) -> list[str]:
     names = (file.stem for file in (stack.data_dir / "sessions").glob("*.session"))
     return sorted(name for name in names if not name.startswith("bot"))
 
 
 async def choose(anna: Person, name: str, how: str) -> None:
     await anna.send(BOT, f"/login {name}".strip())
-    await anna.press(await anna.hears(offers(how)), how)
+    await anna.press(await anna.receives(has_button(how)), how)
 
 
 async def answer(anna: Person, question: str, text: str) -> None:
-    await anna.hears(says(question))
+    await anna.receives(contains(question))
     await anna.send(BOT, text)
 
 
@@ -90,12 +90,12 @@ def logs(stack: Stack) -> str:
     return "\n".join(file.read_text() for file in stack.logs.iterdir())
 
 
-def newest(stack: Stack, role: str) -> Path:
+def newest_log(stack: Stack, role: str) -> Path:
     """The log of the process that has this role now."""
     return max(stack.logs.glob(f"*-{role}.log"), key=lambda file: int(file.name.partition("-")[0]))
 
 
-async def test_a_user_logs_in_by_phone(stack: Stack, anna: Person, told: list[str]) -> None:
+async def test_a_user_logs_in_by_phone(stack: Stack, anna: Person, redis_commands: list[str]) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     await choose(anna, "", "Phone number")
     phone = stack.sandbox.phone
@@ -105,57 +105,59 @@ async def test_a_user_logs_in_by_phone(stack: Stack, anna: Person, told: list[st
     await answer(anna, "code was wrong", " ".join(stack.sandbox.login_code))
     await answer(anna, "two-step verification", "wrong horse")
     await answer(anna, "password was wrong", PASSWORD)
-    await anna.hears(says("Sandbox User is logged in as me"))
-    assert kept(stack) == ["me"]
+    await anna.receives(contains("Sandbox User is logged in as me"))
+    assert saved_logins(stack) == ["me"]
 
     async def all_use_it() -> bool:
-        files = [newest(stack, role) for role in ("worker", "bot")]
+        files = [newest_log(stack, role) for role in ("worker", "bot")]
         return all(re.search("account_ready.*account=me", file.read_text()) for file in files)
 
     await until(all_use_it)
     task = await stack.add(f"https://t.me/c/{samples.PRIVATE}/5")  # the bot is no member
     assert (await stack.ended(task["task_id"]))["status"] == "completed"
     await anna.send(BOT, "/accounts")
-    assert "me: Sandbox User" in (await anna.hears(says("Sandbox Bot"))).raw_text
-    assert told
+    assert "me: Sandbox User" in (await anna.receives(contains("Sandbox Bot"))).raw_text
+    assert redis_commands
     said = await in_chat(anna)
     for secret in (phone[4:], "30 123456", "2 2 2 2 2", "22222", "1-1-1-1-1", "wrong horse", "battery"):
-        assert secret not in said + "\n".join(told) + logs(stack), secret
+        assert secret not in said + "\n".join(redis_commands) + logs(stack), secret
 
 
 async def test_a_user_logs_in_by_qr_code(stack: Stack, anna: Person) -> None:
     stack.sandbox.world.token_lifetime = 4.0
     await choose(anna, "phone2", "QR code")
-    first = await anna.hears(lambda message: message.photo)
-    shown = await anna.hears(lambda message: message.photo and message.id != first.id)
+    first = await anna.receives(lambda message: message.photo)
+    shown = await anna.receives(lambda message: message.photo and message.id != first.id)
     stack.sandbox.world.token_lifetime = 60.0
     assert "Link Desktop Device" in shown.text
-    last = await anna.hears(lambda message: message.photo and message.id not in (first.id, shown.id))
+    last = await anna.receives(lambda message: message.photo and message.id not in (first.id, shown.id))
     [token] = stack.sandbox.world.tokens
     link = f"tg://login?token={base64.urlsafe_b64encode(token).decode().rstrip('=')}"
     assert await anna.client.download_media(last, bytes) == qr.png(link)
     async with user(stack.sandbox) as app:
         await app(AcceptLoginTokenRequest(token))
-    await anna.hears(says("Sandbox User is logged in as phone2"))
-    assert kept(stack) == ["phone2"]
+    await anna.receives(contains("Sandbox User is logged in as phone2"))
+    assert saved_logins(stack) == ["phone2"]
     assert not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
 
 
 async def test_a_login_can_be_abandoned(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
-    question = await anna.hears(lambda message: says("phone number")(message) and offers("Cancel")(message))
+    question = await anna.receives(
+        lambda message: contains("phone number")(message) and has_button("Cancel")(message)
+    )
     await anna.press(question, "Cancel")
-    await anna.hears(says("was canceled"))
+    await anna.receives(contains("was canceled"))
     await anna.send(BOT, "just a word")
-    await anna.hears(says("/help lists"))
+    await anna.receives(contains("/help lists"))
     assert "just a word" in await in_chat(anna)
     assert stack.sandbox.counters.requests(method="auth.sendCode") == 0
 
 
 async def test_a_qr_login_can_be_canceled(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "QR code")
-    await anna.press(await anna.hears(lambda message: message.photo), "Cancel")
-    await anna.hears(says("was canceled"))
+    await anna.press(await anna.receives(lambda message: message.photo), "Cancel")
+    await anna.receives(contains("was canceled"))
 
     async def is_gone() -> bool:
         return not [each for each in await anna.client.get_messages(BOT, limit=50) if each.photo]
@@ -163,18 +165,18 @@ async def test_a_qr_login_can_be_canceled(stack: Stack, anna: Person) -> None:
     await until(is_gone)
     asked = stack.sandbox.counters.requests(method="auth.exportLoginToken")
     await anna.send(BOT, "just a word")
-    await anna.hears(says("/help lists"))
+    await anna.receives(contains("/help lists"))
     assert stack.sandbox.counters.requests(method="auth.exportLoginToken") == asked
 
 
 @pytest.mark.parametrize("how", ["QR code", "Phone number"])
 async def test_a_login_is_canceled_by_a_command(stack: Stack, anna: Person, how: str) -> None:
     await choose(anna, "", how)
-    shown = says("What is the phone number") if how == "Phone number" else lambda message: message.photo
-    await anna.hears(shown)
+    shown = contains("What is the phone number") if how == "Phone number" else lambda message: message.photo
+    await anna.receives(shown)
     await anna.send(BOT, "/cancel")
-    await anna.hears(says("was canceled"))
-    assert kept(stack) == []
+    await anna.receives(contains("was canceled"))
+    assert saved_logins(stack) == []
 
 
 async def test_a_code_sent_by_e_mail_is_accepted(stack: Stack, anna: Person) -> None:
@@ -182,7 +184,7 @@ async def test_a_code_sent_by_e_mail_is_accepted(stack: Stack, anna: Person) -> 
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
     await answer(anna, "by e-mail to s***y@example.org", " ".join(stack.sandbox.login_code))
-    await anna.hears(says("Sandbox User is logged in as me"))
+    await anna.receives(contains("Sandbox User is logged in as me"))
 
 
 async def test_a_code_among_other_words_is_accepted(stack: Stack, anna: Person) -> None:
@@ -190,7 +192,7 @@ async def test_a_code_among_other_words_is_accepted(stack: Stack, anna: Person) 
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
     await answer(anna, "phrase by SMS", "four views of the harbour")
-    await anna.hears(says("Sandbox User is logged in as me"))
+    await anna.receives(contains("Sandbox User is logged in as me"))
     assert "harbour" not in await in_chat(anna)
 
 
@@ -198,16 +200,16 @@ async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack, ann
     stack.sandbox.faults.add("error=400:PASSKEY_REQUIRED,method=auth.sendCode")
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
-    await anna.hears(says("Use a QR code"))
-    await anna.hears(lambda message: message.photo)
+    await anna.receives(contains("Use a QR code"))
+    await anna.receives(lambda message: message.photo)
     [token] = stack.sandbox.world.tokens
     async with user(stack.sandbox) as app:
         await app(AcceptLoginTokenRequest(token))
-    await anna.hears(says("Sandbox User is logged in as me"))
+    await anna.receives(contains("Sandbox User is logged in as me"))
 
 
 async def test_a_repeated_reply_with_a_secret_is_deleted_too(
-    stack: Stack, anna: Person, told: list[str]
+    stack: Stack, anna: Person, redis_commands: list[str]
 ) -> None:
     stack.sandbox.world.accounts[OTHER].password = PASSWORD
     stack.sandbox.faults.add("delay=2,method=auth.signIn")
@@ -216,39 +218,43 @@ async def test_a_repeated_reply_with_a_secret_is_deleted_too(
     await answer(anna, "other devices", "2-2-2-2-2")
     early = await anna.send(BOT, "swordfish, too early")  # while Telegram is asked
     await answer(anna, "two-step verification", PASSWORD)
-    await anna.hears(says("Sandbox User is logged in as me"))
+    await anna.receives(contains("Sandbox User is logged in as me"))
     assert early
     said = await in_chat(anna)
-    assert "swordfish" not in said + "\n".join(told) + logs(stack)
+    assert "swordfish" not in said + "\n".join(redis_commands) + logs(stack)
     assert "/help lists" not in said.split("two-step verification")[0]
 
 
 async def test_a_wrong_phone_number_can_be_corrected(stack: Stack, anna: Person) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", "+49 123")
-    first = await anna.hears(says("does not know that number"))
+    first = await anna.receives(contains("does not know that number"))
     await anna.send(BOT, "+49 123")
-    await anna.hears(lambda message: says("does not know that number")(message) and message.id > first.id)
+    await anna.receives(
+        lambda message: contains("does not know that number")(message) and message.id > first.id
+    )
     await anna.send(BOT, "+49 123")
-    await anna.hears(says("not a phone number Telegram knows"))
-    assert kept(stack) == []
+    await anna.receives(contains("not a phone number Telegram knows"))
+    assert saved_logins(stack) == []
 
 
-async def test_a_restart_ends_the_login_with_a_message(stack: Stack, anna: Person, told: list[str]) -> None:
+async def test_a_restart_ends_the_login_with_a_message(
+    stack: Stack, anna: Person, redis_commands: list[str]
+) -> None:
     await choose(anna, "", "Phone number")
     await answer(anna, "phone number", stack.sandbox.phone)
-    await anna.hears(says("has sent a code"))
+    await anna.receives(contains("has sent a code"))
     await kill_bot(stack)
     await anna.send(BOT, "2-2-2-2-2")
     await stack.start_bot()
-    await anna.hears(says("interrupted the login"), 30)
-    assert "2-2-2-2-2" not in await in_chat(anna) + "\n".join(told)
-    assert kept(stack) == []
+    await anna.receives(contains("interrupted the login"), 30)
+    assert "2-2-2-2-2" not in await in_chat(anna) + "\n".join(redis_commands)
+    assert saved_logins(stack) == []
 
 
 async def test_a_user_is_logged_out(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "/logout")
-    await anna.hears(says("Only the bot is logged in"))
+    await anna.receives(contains("Only the bot is logged in"))
     third = stack.sandbox.world.add_account(
         SandboxAccount(id=345678902, name="Third User", phone="+9996627777")
     )
@@ -256,18 +262,18 @@ async def test_a_user_is_logged_out(stack: Stack, anna: Person) -> None:
     result = await stack.saveany("login", "--session", "-", stdin=f"{session}\n".encode())
     assert result.code == 0, result.err
     await anna.send(BOT, "/logout")
-    await anna.press(await anna.hears(offers("me")), "me")
-    await anna.hears(says("Third User is logged out"))
-    assert kept(stack) == []
+    await anna.press(await anna.receives(has_button("me")), "me")
+    await anna.receives(contains("Third User is logged out"))
+    assert saved_logins(stack) == []
     await anna.send(BOT, "/logout me")
-    await anna.hears(says("There is no login"))
+    await anna.receives(contains("There is no login"))
 
 
 @pytest.mark.parametrize("words", ["/login", "/logout", "/accounts"])
 async def test_only_admins_log_accounts_in(stack: Stack, words: str) -> None:
     async with person(stack.sandbox, samples.USER.id) as bob:
         await bob.send(BOT, words)
-        await bob.hears(says("for admins"))
+        await bob.receives(contains("for admins"))
 
 
 @pytest.mark.parametrize(
@@ -281,4 +287,4 @@ async def test_only_admins_log_accounts_in(stack: Stack, words: str) -> None:
 )
 async def test_invalid_names_are_refused(stack: Stack, anna: Person, name: str, reply: str) -> None:
     await anna.send(BOT, f"/login {name}")
-    await anna.hears(says(reply))
+    await anna.receives(contains(reply))

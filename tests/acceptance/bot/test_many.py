@@ -12,7 +12,7 @@ from saveany.sandbox import samples
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
-from tests.acceptance.bot.conftest import BOT, says
+from tests.acceptance.bot.conftest import BOT, contains
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person
@@ -35,7 +35,7 @@ def fill(stack: Stack) -> None:
         world.post(chat, StoredMessage(id=n + 2, file=file))
 
 
-class Watched:
+class ChatObserver:
     """What the bot does in a chat, and when."""
 
     def __init__(self, stack: Stack) -> None:
@@ -60,13 +60,13 @@ def memory(pid: int) -> int:
 async def test_a_thousand_forwarded_files_are_saved_once_each(stack: Stack, anna: Person) -> None:
     fill(stack)
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("Silent mode is on"))
-    before, watched = memory(stack.bots[0].pid), Watched(stack)
+    await anna.receives(contains("Silent mode is on"))
+    before, watched = memory(stack.bots[0].pid), ChatObserver(stack)
     for first in range(2, FILES + 2, AT_ONCE):
         await anna.client.forward_messages(BOT, list(range(first, first + AT_ONCE)), "lots_of_files")
 
     async def all_told() -> bool:
-        newest = {message.id: message.text or "" for message in anna.heard}
+        newest = {message.id: message.text or "" for message in anna.received}
         done = [text for text in newest.values() if "files saved" in text]
         return sum(int(text.partition(" of ")[0].split()[-1]) for text in done) == FILES
 

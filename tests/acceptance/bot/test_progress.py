@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
-from tests.acceptance.bot.conftest import BOT, offers, says
+from tests.acceptance.bot.conftest import BOT, contains, has_button
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
 
@@ -16,14 +16,14 @@ async def test_a_slow_file_is_shown_in_one_message(stack: Stack, anna: Person) -
     before = stack.sandbox.counters.requests(method=EDIT)
     stack.sandbox.faults.add("total_rate=400000,method=upload.getFile")
     await anna.send(BOT, named(bytes(1_500_000), "film.bin"))
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     began = time.monotonic()
     await anna.press(card, "local1")
-    await anna.hears(offers("Cancel"))
+    await anna.receives(has_button("Cancel"))
     flood = stack.sandbox.faults.add(f"flood_wait=1,method={EDIT},count=1")
-    await anna.hears(says("local1:/film.bin"), 30)
-    await anna.hears(says("Saved"), 30)
-    shown = [message for message in anna.heard if message.id == card.id]
+    await anna.receives(contains("local1:/film.bin"), 30)
+    await anna.receives(contains("Saved"), 30)
+    shown = [message for message in anna.received if message.id == card.id]
     assert any("▰" in message.text for message in shown)
     assert all(earlier.text != later.text for earlier, later in pairwise(shown))
     assert shown[-1].buttons is None

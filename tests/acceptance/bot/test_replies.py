@@ -40,15 +40,15 @@ from tests.sandbox.clients import Person
 )
 async def test_an_impossible_request_gets_one_helpful_reply(anna: Person, sent: str, reply: str) -> None:
     await anna.send(BOT, sent)
-    heard = await anna.hears(lambda message: True)
+    heard = await anna.receives(lambda message: True)
     assert reply in heard.text
     assert "Traceback" not in heard.text
-    assert len(anna.heard) == 1
+    assert len(anna.received) == 1
 
 
 async def test_help_lists_the_available_commands(anna: Person) -> None:
     await anna.send(BOT, "/help")
-    text = (await anna.hears(lambda message: True)).text
+    text = (await anna.receives(lambda message: True)).text
     assert "✅ files in Telegram messages" in text
     assert "❌ torrents and magnet links, with aria2: disabled; set enable = true in [aria2]" in text
     assert "/dl:" in text

@@ -11,7 +11,7 @@ import pytest
 
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
-from tests.acceptance.bot.conftest import BOT, WATCHED, kill_bot, offers, says
+from tests.acceptance.bot.conftest import BOT, WATCHED, contains, has_button, kill_bot
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import Person
@@ -47,7 +47,7 @@ async def test_posts_made_while_the_bot_was_stopped_are_saved(
     stack: Stack, anna: Person, chat: Chat, history: Callable[[], Awaitable[list[Any]]]
 ) -> None:
     await anna.send(BOT, f"/watch -100{chat.id} name=mkv|holiday -> local2:My Films")
-    heard = await anna.hears(says("Rock & Roll"))
+    heard = await anna.receives(contains("Rock & Roll"))
     assert "name=mkv|holiday -> local2:My Films" in heard.text
     await kill_bot(stack)
     post(stack, chat, text="just words")
@@ -63,7 +63,7 @@ async def test_posts_made_while_the_bot_was_stopped_are_saved(
         return len(await history()) == 4
 
     await until(all_ended, within=60)
-    told = await anna.hears(says("saved"), 60)
+    told = await anna.receives(contains("saved"), 60)
     expected = [f"My Films/{name}" for name in ("a.mkv", "c.mkv", "e1.jpg", "e2.jpg", "e3.jpg", "f.mkv")]
     assert "Rock & Roll" in told.text
     assert await all_ended()
@@ -72,22 +72,22 @@ async def test_posts_made_while_the_bot_was_stopped_are_saved(
 
 async def test_one_post_is_reported_like_any_task(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.send(BOT, "/watch https://t.me/channel/130 from 141 type=video notify=each")
-    heard = await anna.hears(says("Sample channel"))
+    heard = await anna.receives(contains("Sample channel"))
     assert "from message 141 on" in heard.text
-    told = await anna.hears(says("Saved"), 30)
+    told = await anna.receives(contains("Saved"), 30)
     assert "Sample channel" in told.text
     assert "local1:/video_" in told.text
 
 
 async def test_watches_are_listed_and_ended(stack: Stack, anna: Person, chat: Chat) -> None:
     await anna.send(BOT, "/lswatch")
-    await anna.hears(says("You watch no chats yet"))
+    await anna.receives(contains("You watch no chats yet"))
     await anna.send(BOT, "/watch @channel type=video,photo size>10MB notify=digest")
-    await anna.hears(says("Sample channel"))
+    await anna.receives(contains("Sample channel"))
     await anna.send(BOT, f"/watch -100{chat.id} notify=none")
-    await anna.hears(says("Rock & Roll"))
+    await anna.receives(contains("Rock & Roll"))
     await anna.send(BOT, "/lswatch")
-    shown = await anna.hears(offers("✖ 2"))
+    shown = await anna.receives(has_button("✖ 2"))
     assert shown.raw_text.splitlines() == [
         "1. Sample channel (@channel)",
         "type=video,photo size>10MB",
@@ -97,11 +97,11 @@ async def test_watches_are_listed_and_ended(stack: Stack, anna: Person, chat: Ch
     ]
     answer = await anna.press(shown, "✖ 1")
     assert answer.message == "You no longer watch Sample channel."
-    await anna.hears(lambda message: message.id == shown.id and "Sample" not in message.text)
+    await anna.receives(lambda message: message.id == shown.id and "Sample" not in message.text)
     await anna.send(BOT, "/unwatch 1")
-    await anna.hears(says("You no longer watch Rock & Roll."))
+    await anna.receives(contains("You no longer watch Rock & Roll."))
     await anna.send(BOT, f"/unwatch -100{chat.id}")
-    await anna.hears(says("You do not watch that chat"))
+    await anna.receives(contains("You do not watch that chat"))
 
 
 MISTAKES = {
@@ -129,8 +129,8 @@ def _follows(asked: int, message: Any) -> bool:
 async def test_invalid_watch_commands_are_refused(stack: Stack, anna: Person) -> None:
     for words, answer in MISTAKES.items():
         asked = await anna.send(BOT, f"/watch {words}")
-        said = await anna.hears(partial(_follows, asked.id), 30)
+        said = await anna.receives(partial(_follows, asked.id), 30)
         assert answer in said.text, (words, said.text)
     stack.sandbox.faults.add("flood_wait=100,method=messages.getHistory,count=1")
     await anna.send(BOT, "/watch @channel")
-    await anna.hears(says("asks to wait 100 s; try again later"))
+    await anna.receives(contains("asks to wait 100 s; try again later"))

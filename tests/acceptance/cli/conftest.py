@@ -28,7 +28,7 @@ def slow_down(stack: Stack) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     """No slot is taken, and nothing is listed, when the next test begins."""
     yield
     if "running" not in request.fixturenames:

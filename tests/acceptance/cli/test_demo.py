@@ -51,7 +51,7 @@ async def test_the_demo_chat_saves_a_file(tmp_path: Path) -> None:
     assert process.stdout
     said = ""
 
-    async def hears(text: str) -> None:
+    async def expect(text: str) -> None:
         nonlocal said
         assert process.stdout
         async with asyncio.timeout(60):
@@ -64,16 +64,16 @@ async def test_the_demo_chat_saves_a_file(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write(f"{line}\n".encode())
 
-    await hears("You are chatting with the bot.")
+    await expect("You are chatting with the bot.")
     types("99")
-    await hears("! There is no button 99.")
+    await expect("! There is no button 99.")
     types("!file /no/such/file")
-    await hears("! Cannot send /no/such/file")
+    await expect("! Cannot send /no/such/file")
     types("https://t.me/channel/123")
-    await hears("Where should I save this?")
-    await hears("[1]")
+    await expect("Where should I save this?")
+    await expect("[1]")
     types("1")
-    await hears("file.pdf")
+    await expect("file.pdf")
     process.stdin.close()
     assert await process.wait() == 0
     logs = (tmp_path / "a/logs").glob("*.log")

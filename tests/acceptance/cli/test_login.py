@@ -32,7 +32,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         yield stack
 
 
-def kept(stack: Stack) -> dict[str, int]:
+def saved_logins(stack: Stack) -> dict[str, int]:
     """The logins that are kept, and the modes of their files."""
     files = (stack.data_dir / "sessions").glob("*.session")
     return {file.stem: stat.S_IMODE(file.stat().st_mode) for file in files}
@@ -47,7 +47,7 @@ async def test_a_bot_logs_in_with_a_token(stack: Stack) -> None:
     result = await stack.saveany("login", "--bot", stack.sandbox.bot_token)
     assert result.code == 0, result.err
     assert result.out.startswith("Logged in as Sandbox Bot;")
-    assert kept(stack) == {"bot": 0o600}
+    assert saved_logins(stack) == {"bot": 0o600}
     assert token_in(stack.config_file) == stack.sandbox.bot_token
     assert stack.sandbox.bot_token not in result.out + result.err
 
@@ -79,7 +79,7 @@ async def test_a_wrong_bot_token_is_refused(stack: Stack) -> None:
     assert result.code == 1
     assert "@BotFather" in result.err
     assert "WRONG" not in result.err
-    assert kept(stack) == {}
+    assert saved_logins(stack) == {}
     assert token_in(stack.config_file) == ""
 
 
@@ -90,7 +90,7 @@ async def test_a_bot_logs_in_on_a_terminal(stack: Stack) -> None:
         await terminal.expect("Logged in as Sandbox Bot")
         assert await terminal.end() == 0
         assert stack.sandbox.bot_token not in terminal.shown
-    assert kept(stack) == {"bot": 0o600}
+    assert saved_logins(stack) == {"bot": 0o600}
 
 
 async def test_a_user_logs_in_by_phone(stack: Stack) -> None:
@@ -106,7 +106,7 @@ async def test_a_user_logs_in_by_phone(stack: Stack) -> None:
         assert await terminal.end() == 0
         assert stack.sandbox.login_code not in terminal.shown
         assert terminal.echoes
-    assert kept(stack) == {"alice": 0o600}
+    assert saved_logins(stack) == {"alice": 0o600}
     result = await stack.saveany("check")
     assert "telegram alice: logged in" in result.out
 
@@ -118,7 +118,7 @@ async def test_a_wrong_number_is_asked_for_again(stack: Stack) -> None:
         await terminal.expect("Login code")
         await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
-    assert kept(stack) == {"me": 0o600}
+    assert saved_logins(stack) == {"me": 0o600}
 
 
 async def test_a_password_is_used_as_typed(stack: Stack) -> None:
@@ -139,7 +139,7 @@ async def test_a_code_sent_by_e_mail_is_accepted(stack: Stack) -> None:
         await terminal.expect("Login code")
         await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
-    assert kept(stack) == {"me": 0o600}
+    assert saved_logins(stack) == {"me": 0o600}
 
 
 async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack) -> None:
@@ -150,7 +150,7 @@ async def test_an_account_that_gets_no_code_is_shown_a_qr_code(stack: Stack) -> 
         await scan(stack, terminal.shown)
         await terminal.expect("Logged in as Sandbox User")
         assert await terminal.end() == 0
-    assert kept(stack) == {"me": 0o600}
+    assert saved_logins(stack) == {"me": 0o600}
 
 
 @pytest.mark.parametrize(("words", "question"), [(["--bot"], "Bot token"), (["--session"], "Session string")])
@@ -188,7 +188,7 @@ async def test_a_user_logs_in_by_qr_code_without_a_terminal(stack: Stack) -> Non
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert out.decode().startswith("Logged in as Sandbox User; the login is stored as 'alice'")
-    assert kept(stack) == {"alice": 0o600}
+    assert saved_logins(stack) == {"alice": 0o600}
 
 
 async def test_a_user_with_a_password_logs_in_by_qr_code(stack: Stack) -> None:
@@ -201,7 +201,7 @@ async def test_a_user_with_a_password_logs_in_by_qr_code(stack: Stack) -> None:
         await terminal.expect("Logged in as Sandbox User; the login is stored as 'me'")
         assert await terminal.end() == 0
         assert "correct" not in terminal.shown
-    assert kept(stack) == {"me": 0o600}
+    assert saved_logins(stack) == {"me": 0o600}
 
 
 async def test_a_password_after_a_qr_code_requires_a_terminal(stack: Stack) -> None:
@@ -212,7 +212,7 @@ async def test_a_password_after_a_qr_code_requires_a_terminal(stack: Stack) -> N
     _, err = await process.communicate()
     assert process.returncode == 2
     assert " login --qr --name me\n" in err.decode()
-    assert kept(stack) == {}
+    assert saved_logins(stack) == {}
 
 
 async def test_ctrl_c_ends_the_waiting_for_a_scan(stack: Stack) -> None:
@@ -223,7 +223,7 @@ async def test_ctrl_c_ends_the_waiting_for_a_scan(stack: Stack) -> None:
     _, err = await process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert kept(stack) == {}
+    assert saved_logins(stack) == {}
 
 
 async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack) -> None:
@@ -232,7 +232,7 @@ async def test_a_phone_number_on_the_command_line_is_not_asked_for(stack: Stack)
         await terminal.type_hidden(f"{stack.sandbox.login_code}\n")
         assert await terminal.end() == 0
         assert "Phone number" not in terminal.shown
-    assert kept(stack) == {"me": 0o600}
+    assert saved_logins(stack) == {"me": 0o600}
 
 
 async def test_ctrl_c_ends_a_prompt(stack: Stack) -> None:
@@ -242,14 +242,14 @@ async def test_ctrl_c_ends_a_prompt(stack: Stack) -> None:
         assert await terminal.end() == 130
         assert terminal.echoes
         assert "Traceback" not in terminal.shown
-    assert kept(stack) == {}
+    assert saved_logins(stack) == {}
 
 
 async def test_a_session_string_is_read_from_stdin(stack: Stack) -> None:
     text = stack.sandbox.user_session
     result = await stack.saveany("login", "--session", "-", "--name", "bob", stdin=f"{text}\n".encode())
     assert result.code == 0, result.err
-    assert kept(stack) == {"bob": 0o600}
+    assert saved_logins(stack) == {"bob": 0o600}
     assert text not in result.out + result.err + stack.config_file.read_text()
 
 
@@ -286,7 +286,7 @@ async def test_a_name_used_in_the_configuration_is_refused(stack: Stack) -> None
     result = await stack.saveany("login", "--session", stack.sandbox.user_session, "--name", "user")
     assert result.code == 2
     assert "'user'" in result.err
-    assert kept(stack) == {}
+    assert saved_logins(stack) == {}
 
 
 async def test_an_unwritable_configuration_is_reported(stack: Stack) -> None:

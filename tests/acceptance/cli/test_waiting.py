@@ -77,7 +77,7 @@ async def servers(folder: Path) -> AsyncIterator[tuple[dict[str, FaultProxy], li
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     folder = tmp_path_factory.mktemp("stack")
     async with servers(folder / "servers") as (doors, remote):
         local = {"name": STORAGE, "type": "local", "base_path": str(folder / "files")}
@@ -88,7 +88,7 @@ async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Insta
                 await stack.client.delete(f"/api/v1/tasks/{task['task_id']}")
 
 
-async def told(process: Process) -> str:
+async def waiting_reason(process: Process) -> str:
     """What the next `waiting` event of a command says."""
     assert process.stdout is not None
     async with asyncio.timeout(60):
@@ -101,80 +101,83 @@ async def told(process: Process) -> str:
 
 @pytest.mark.parametrize("name", REMOTE)
 async def test_an_unreachable_server_is_named_and_its_tasks_continue_when_it_returns(
-    there: Installation, name: str
+    installation: Installation, name: str
 ) -> None:
-    there.doors[name].shut()
+    installation.doors[name].shut()
 
     async def away() -> bool:
-        return "127.0.0.1" in await there.problem(name)
+        return "127.0.0.1" in await installation.problem(name)
 
     await until(away)  # far sooner than the next test file would be written
-    task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
+    task_id = (await installation.running.add(PDF, storage_name=name))["task_id"]
 
     async def all_say_the_same() -> bool:
         """In the end: the next look may have found another word for it."""
-        told = await there.waiting(task_id), (await there.running.task(task_id)).get("waiting", "")
-        return {*told} == {await there.problem(name)}
+        waiting_reason = (
+            await installation.waiting(task_id),
+            (await installation.running.task(task_id)).get("waiting", ""),
+        )
+        return {*waiting_reason} == {await installation.problem(name)}
 
     await until(all_say_the_same)
-    await there.doors[name].open()
-    assert (await there.running.ended(task_id))["status"] == "completed"
+    await installation.doors[name].open()
+    assert (await installation.running.ended(task_id))["status"] == "completed"
 
 
 @pytest.mark.parametrize("name", REMOTE)
 async def test_a_hanging_server_is_named_and_its_tasks_continue_when_it_recovers(
-    there: Installation, name: str
+    installation: Installation, name: str
 ) -> None:
     """It takes connections as before. Who waits for it is enough to find that out: here, a list of files."""
-    there.doors[name].hang()
-    listing = asyncio.create_task(there.running.client.get(f"/api/v1/storages/{name}/files"))
+    installation.doors[name].hang()
+    listing = asyncio.create_task(installation.running.client.get(f"/api/v1/storages/{name}/files"))
     try:
 
         async def hangs() -> bool:
-            return "does not reply" in await there.problem(name)
+            return "does not reply" in await installation.problem(name)
 
         await until(
             hangs, within=40
         )  # the next test file could be a minute away, and would wait for a minute
-        task_id = (await there.running.add(PDF, storage_name=name))["task_id"]
-        assert "does not reply" in await there.waiting(task_id)
+        task_id = (await installation.running.add(PDF, storage_name=name))["task_id"]
+        assert "does not reply" in await installation.waiting(task_id)
     finally:
-        there.doors[name].flows.set()
+        installation.doors[name].flows.set()
         await listing
-    assert (await there.running.ended(task_id))["status"] == "completed"
+    assert (await installation.running.ended(task_id))["status"] == "completed"
 
 
-async def test_a_running_task_shows_that_its_server_hangs(there: Installation) -> None:
-    slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
-    following = await there.running.popen("add", "--follow", "--json", SLOW, "--storage", "dav")
-    listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
+async def test_a_running_task_shows_that_its_server_hangs(installation: Installation) -> None:
+    slow = installation.running.sandbox.faults.add("total_rate=2000000,file=1006")
+    following = await installation.running.popen("add", "--follow", "--json", SLOW, "--storage", "dav")
+    listed = (await installation.running.client.get("/api/v1/tasks")).json()["tasks"]
 
     async def runs() -> bool:
         nonlocal listed
-        listed = (await there.running.client.get("/api/v1/tasks")).json()["tasks"]
+        listed = (await installation.running.client.get("/api/v1/tasks")).json()["tasks"]
         return any(each["progress"]["downloaded_bytes"] for each in listed)
 
     await until(runs, within=60)
-    there.doors["dav"].hang()
-    task = await there.running.wait(
+    installation.doors["dav"].hang()
+    task = await installation.running.wait(
         listed[0]["task_id"], lambda task: "does not reply" in task.get("waiting", "")
     )
     assert task["status"] == "running"
-    assert "does not reply" in await told(following)
-    there.running.sandbox.faults.remove(slow)
-    there.doors["dav"].flows.set()
+    assert "does not reply" in await waiting_reason(following)
+    installation.running.sandbox.faults.remove(slow)
+    installation.doors["dav"].flows.set()
     await asyncio.wait_for(following.communicate(), 90)
     assert following.returncode == 0
 
 
-async def test_a_delayed_task_continues_as_soon_as_its_server_returns(there: Installation) -> None:
-    slow = there.running.sandbox.faults.add("total_rate=2000000,file=1006")
-    task_id = (await there.running.add(SLOW, storage_name="dav"))["task_id"]
-    await there.running.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
-    there.doors["dav"].shut()
-    await there.running.wait(task_id, lambda task: "continues in" in task.get("waiting", ""))
-    there.running.sandbox.faults.remove(slow)
-    store = await open_store(there.running.redis_url)
+async def test_a_delayed_task_continues_as_soon_as_its_server_returns(installation: Installation) -> None:
+    slow = installation.running.sandbox.faults.add("total_rate=2000000,file=1006")
+    task_id = (await installation.running.add(SLOW, storage_name="dav"))["task_id"]
+    await installation.running.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
+    installation.doors["dav"].shut()
+    await installation.running.wait(task_id, lambda task: "continues in" in task.get("waiting", ""))
+    installation.running.sandbox.faults.remove(slow)
+    store = await open_store(installation.running.redis_url)
     try:
         # Only the server can be what wakes it: by itself it would wait for an hour.
         later = await store.db.time_ms() + 3_600_000
@@ -182,65 +185,69 @@ async def test_a_delayed_task_continues_as_soon_as_its_server_returns(there: Ins
         await store.db.do("HSET", f"sa:task:{task_id}", "wake", later)
     finally:
         await store.db.close()
-    await there.doors["dav"].open()
-    assert (await there.running.ended(task_id))["status"] == "completed"
+    await installation.doors["dav"].open()
+    assert (await installation.running.ended(task_id))["status"] == "completed"
 
 
-async def test_a_missing_disk_is_reported_by_commands_that_follow_tasks(there: Installation) -> None:
-    away = there.running.storage_dir.with_name("away")
-    there.running.storage_dir.rename(away)
-    watching = await there.running.popen("watch", "--json")
-    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+async def test_a_missing_disk_is_reported_by_commands_that_follow_tasks(installation: Installation) -> None:
+    away = installation.running.storage_dir.with_name("away")
+    installation.running.storage_dir.rename(away)
+    watching = await installation.running.popen("watch", "--json")
+    following = await installation.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
     try:
-        assert "is the disk mounted?" in await told(following)
-        assert "is the disk mounted?" in await told(watching)
+        assert "is the disk mounted?" in await waiting_reason(following)
+        assert "is the disk mounted?" in await waiting_reason(watching)
     finally:
-        shutil.rmtree(there.running.storage_dir, ignore_errors=True)
-        away.rename(there.running.storage_dir)
+        shutil.rmtree(installation.running.storage_dir, ignore_errors=True)
+        away.rename(installation.running.storage_dir)
         watching.kill()
     await asyncio.wait_for(following.communicate(), 90)
     await watching.communicate()
     assert following.returncode == 0
 
 
-async def test_bars_show_that_the_queue_is_paused(there: Installation) -> None:
-    await there.running.client.post("/api/v1/queue/pause")
+async def test_bars_show_that_the_queue_is_paused(installation: Installation) -> None:
+    await installation.running.client.post("/api/v1/queue/pause")
     try:
-        async with Terminal(there.running.argv("add", "--follow", PDF, "--storage", STORAGE)) as terminal:
+        async with Terminal(
+            installation.running.argv("add", "--follow", PDF, "--storage", STORAGE)
+        ) as terminal:
             await terminal.expect("waiting: the queue is paused")
-            await there.running.client.post("/api/v1/queue/resume")
+            await installation.running.client.post("/api/v1/queue/resume")
             await terminal.expect("completed")
             assert await terminal.end() == 0
     finally:
-        await there.running.client.post("/api/v1/queue/resume")
+        await installation.running.client.post("/api/v1/queue/resume")
 
 
-async def test_a_flood_wait_is_shown_with_its_end(there: Installation) -> None:
+async def test_a_flood_wait_is_shown_with_its_end(installation: Installation) -> None:
     # Not for a part of a file: that holds all of an account's files up, those of the other tests too.
-    flood = there.running.sandbox.faults.add("flood_wait=3000,method=channels.getMessages")
-    task_id = (await there.running.add(PDF, storage_name=STORAGE))["task_id"]
+    flood = installation.running.sandbox.faults.add("flood_wait=3000,method=channels.getMessages")
+    task_id = (await installation.running.add(PDF, storage_name=STORAGE))["task_id"]
     try:
-        task = await there.running.wait(task_id, lambda task: "continues in" in task.get("waiting", ""))
+        task = await installation.running.wait(
+            task_id, lambda task: "continues in" in task.get("waiting", "")
+        )
         assert "Telegram asks to wait" in task["waiting"]
     finally:
-        there.running.sandbox.faults.remove(flood)
-        await there.running.client.delete(f"/api/v1/tasks/{task_id}")
+        installation.running.sandbox.faults.remove(flood)
+        await installation.running.client.delete(f"/api/v1/tasks/{task_id}")
 
 
-async def test_an_unresponsive_api_is_reported_once(there: Installation) -> None:
-    watching = await there.running.popen("watch", "--json")
+async def test_an_unresponsive_api_is_reported_once(installation: Installation) -> None:
+    watching = await installation.running.popen("watch", "--json")
     assert watching.stdout
     assert watching.stderr
-    await there.running.client.post("/api/v1/queue/pause")
-    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
-    await told(following)
-    assert there.running.api
-    await there.running.kill(there.running.api)
+    await installation.running.client.post("/api/v1/queue/pause")
+    following = await installation.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+    await waiting_reason(following)
+    assert installation.running.api
+    await installation.running.kill(installation.running.api)
     line = (await asyncio.wait_for(watching.stderr.readline(), 60)).decode()
     assert "; trying again" in line
-    await there.running.start_api()
-    await there.running.ready()
-    await there.running.client.post("/api/v1/queue/resume")
+    await installation.running.start_api()
+    await installation.running.ready()
+    await installation.running.client.post("/api/v1/queue/resume")
     _, err = await asyncio.wait_for(following.communicate(), 90)
     assert following.returncode == 0
     assert err.decode().count("trying again") == 1
@@ -248,11 +255,11 @@ async def test_an_unresponsive_api_is_reported_once(there: Installation) -> None
     await watching.communicate()
 
 
-async def test_a_missing_worker_is_reported(there: Installation) -> None:
-    for worker in list(there.running.workers):
-        await there.running.terminate(worker)
-    following = await there.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
-    assert "no running worker has this source" in await told(following)
-    await there.running.start_worker()
+async def test_a_missing_worker_is_reported(installation: Installation) -> None:
+    for worker in list(installation.running.workers):
+        await installation.running.terminate(worker)
+    following = await installation.running.popen("add", "--follow", "--json", PDF, "--storage", STORAGE)
+    assert "no running worker has this source" in await waiting_reason(following)
+    await installation.running.start_worker()
     await asyncio.wait_for(following.communicate(), 90)
     assert following.returncode == 0

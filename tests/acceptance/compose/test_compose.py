@@ -211,7 +211,9 @@ async def test_a_file_is_sent_to_the_bot(machine: Machine, sandbox: Sandbox) -> 
     async with person(sandbox) as anna:
         await anna.send(samples.BOT.username, "/silent on")
         await anna.send(samples.BOT.username, named(b"sent", "sent.txt"))
-        await anna.hears(lambda message: "local1:/sent.txt" in message.text and "Saved" in message.text, 30)
+        await anna.receives(
+            lambda message: "local1:/sent.txt" in message.text and "Saved" in message.text, 30
+        )
     assert (machine.data / "downloads" / "sent.txt").read_bytes() == b"sent"
     assert await machine.stop("bot", "bot") == 0
     assert not await machine.healthy("bot")

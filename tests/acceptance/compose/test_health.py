@@ -10,7 +10,7 @@ from saveany.cli.health import main
 
 
 @pytest.fixture
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> str:
+def closed_port(monkeypatch: pytest.MonkeyPatch) -> str:
     """A port where nobody listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -25,14 +25,14 @@ def test_an_unknown_role_is_unhealthy(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "error: there is no role wroker; known roles: api, worker, bot\n"
 
 
-def test_a_missing_api_is_unhealthy(nothing_runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_api_is_unhealthy(closed_port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["api"]) == 1
-    assert f"the API does not reply at http://127.0.0.1:{nothing_runs}/health" in capsys.readouterr().err
+    assert f"the API does not reply at http://127.0.0.1:{closed_port}/health" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["worker", "bot"])
 def test_a_missing_redis_is_unhealthy(
-    role: str, nothing_runs: str, capsys: pytest.CaptureFixture[str]
+    role: str, closed_port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([role]) == 1
     assert "(Redis) does not respond" in capsys.readouterr().err

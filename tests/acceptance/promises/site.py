@@ -120,10 +120,10 @@ class Site(Stack):
         the workers."""
         await self.spawn("api")
         started = [await self.spawn("worker") for _ in range(workers)]
-        await self.up(workers)
+        await self.wait_until_ready(workers)
         return started
 
-    async def up(self, workers: int) -> None:
+    async def wait_until_ready(self, workers: int) -> None:
         """Wait until the API is ready and lists at least `workers` workers."""
 
         async def there() -> bool:
@@ -131,12 +131,12 @@ class Site(Stack):
             assert last.process.returncode is None, f"{last.name} ended before it was ready"
             with suppress(httpx.TransportError):
                 if (await self.client.get("/readyz")).status_code == httpx.codes.OK:
-                    return len(await self.listed()) >= workers
+                    return len(await self.listed_workers()) >= workers
             return False
 
         await until(there, within=60, what=f"{workers} ready workers")
 
-    async def listed(self) -> list[dict[str, Any]]:
+    async def listed_workers(self) -> list[dict[str, Any]]:
         """The workers as in the API."""
         found: list[dict[str, Any]] = (await self.client.get("/api/v1/workers")).json()["workers"]
         return found
@@ -146,7 +146,7 @@ class Site(Stack):
         found: list[int] = []
 
         async def look() -> bool:
-            found[:] = [each["pid"] for each in await self.listed() if task_id in each["tasks"]]
+            found[:] = [each["pid"] for each in await self.listed_workers() if task_id in each["tasks"]]
             return bool(found)
 
         await until(look, within=20, what=f"a worker with {task_id}")
@@ -167,7 +167,7 @@ class Site(Stack):
     async def cancel(self, task_id: str) -> httpx.Response:
         return await self.client.delete(f"/api/v1/tasks/{task_id}")
 
-    async def downloading(self, task_id: str, least: int = 8 << 20) -> None:
+    async def wait_for_download(self, task_id: str, least: int = 8 << 20) -> None:
         """Wait until a task has downloaded `least` bytes."""
         task = await self.wait(
             task_id, lambda task: task["status"] in ENDS or task["progress"]["downloaded_bytes"] >= least
@@ -186,11 +186,11 @@ class Site(Stack):
             str(path.relative_to(self.storage_dir)) for path in found if path.name != ".saveany-storage"
         )
 
-    def holds(self, path: str, link: str) -> None:
+    def check_content(self, path: str, link: str) -> None:
         """Assert that the file at `path` is that of `link`."""
         assert sha256(self.storage_dir / path) == self.sample(link).files[0].sha256, path
 
-    async def told_once(self, task_id: str) -> Request:
+    async def webhook_sent_once(self, task_id: str) -> Request:
         """The webhook about the end of a task. It may arrive more than once, but always with the same id."""
 
         def about_it() -> list[Request]:
@@ -203,7 +203,7 @@ class Site(Stack):
         assert len({each.headers["webhook-id"] for each in about_it()}) == 1
         return about_it()[0]
 
-    async def one_good_file(self, task_id: str, path: str, link: str) -> None:
+    async def check_only_file(self, task_id: str, path: str, link: str) -> None:
         """Assert that the task is completed, that its complete file is the only one, and that all webhooks
         about its end have the same id."""
         task = await self.task(task_id)
@@ -211,8 +211,8 @@ class Site(Stack):
         assert [item["path"] for item in task["items"]] == [path]
         assert task["items"][0]["sha256"] == self.sample(link).files[0].sha256
         assert self.files() == [path]
-        self.holds(path, link)
-        hook = json.loads((await self.told_once(task_id)).body)
+        self.check_content(path, link)
+        hook = json.loads((await self.webhook_sent_once(task_id)).body)
         assert (hook["status"], hook["error"]) == ("completed", "")
 
 

@@ -23,7 +23,7 @@ async def nothing_left(site: Site) -> None:
 async def test_a_running_transfer_is_canceled_promptly(site: Site) -> None:
     await site.start(1)
     task_id = await site.post(SLOW)
-    await site.downloading(task_id)
+    await site.wait_for_download(task_id)
     since = time.monotonic()
     reply = await site.cancel(task_id)
     took = time.monotonic() - since
@@ -40,7 +40,7 @@ async def test_a_running_transfer_is_canceled_promptly(site: Site) -> None:
 
     assert (await site.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
     assert (await site.ended(task_id))["status"] == "completed"
-    site.holds("in/slow-64MiB.bin", SLOW)
+    site.check_content("in/slow-64MiB.bin", SLOW)
     assert site.files() == ["in/slow-64MiB.bin", "other/1MiB.bin"]
 
 
@@ -48,7 +48,7 @@ async def test_fifty_queued_and_running_tasks_are_canceled_at_once(site: Site) -
     await site.start(2)
     site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
     tasks = [await site.post(BIG, f"{n % 7}") for n in range(50)]
-    await site.downloading(tasks[0], 4 << 20)
+    await site.wait_for_download(tasks[0], 4 << 20)
     replies = await asyncio.gather(*(site.cancel(task_id) for task_id in tasks))
     assert {reply.status_code for reply in replies} == {200}
     ends = [await site.ended(task_id) for task_id in tasks]
@@ -60,9 +60,9 @@ async def test_fifty_queued_and_running_tasks_are_canceled_at_once(site: Site) -
 async def test_a_task_whose_worker_was_just_killed_is_canceled(site: Site) -> None:
     (doomed,) = await site.start(1)
     task_id = await site.post(SLOW)
-    await site.downloading(task_id)
+    await site.wait_for_download(task_id)
     await site.spawn("worker")
-    await site.up(2)
+    await site.wait_until_ready(2)
     await doomed.kill()
     assert (await site.cancel(task_id)).status_code == 200
     assert (await site.ended(task_id, 30))["status"] == "canceled"

@@ -32,7 +32,7 @@ async def test_rename_keeps_all_files(site: Site) -> None:
     assert sorted(names) == site.files()
     assert "here/same.bin" in names
     for end in ends:
-        site.holds(end["items"][0]["path"], end["link"])
+        site.check_content(end["items"][0]["path"], end["link"])
 
 
 async def test_skip_keeps_one_file(site: Site) -> None:
@@ -41,7 +41,7 @@ async def test_skip_keeps_one_file(site: Site) -> None:
     assert states == {"completed": 1, "skipped": RACERS - 1}
     assert site.files() == ["here/same.bin"]
     (winner,) = [end for end in ends if end["items"][0]["status"] == "completed"]
-    site.holds("here/same.bin", winner["link"])
+    site.check_content("here/same.bin", winner["link"])
 
 
 async def test_overwrite_keeps_the_last_file(site: Site) -> None:
@@ -50,4 +50,4 @@ async def test_overwrite_keeps_the_last_file(site: Site) -> None:
     assert site.files() == ["here/same.bin"]
     content = (site.storage_dir / "here/same.bin").stat().st_size
     assert content in {site.sample(link).files[0].size for link in (PDF, ONE_MIB)}
-    site.holds("here/same.bin", PDF if content == site.sample(PDF).files[0].size else ONE_MIB)
+    site.check_content("here/same.bin", PDF if content == site.sample(PDF).files[0].size else ONE_MIB)

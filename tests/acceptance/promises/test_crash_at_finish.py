@@ -27,7 +27,7 @@ Standing = tuple[Site, Role]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Standing]:
+async def site_with_frozen_worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Standing]:
     """A site with a working worker, which is frozen while another one dies."""
     async with Site(tmp_path_factory.mktemp("crash")) as site:
         (good,) = await site.start(1)
@@ -36,9 +36,9 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[St
 
 @pytest.mark.parametrize(("boundary", "policy"), CASES)
 async def test_a_crash_at_any_boundary_leaves_exactly_one_file(
-    standing: Standing, boundary: str, policy: str
+    site_with_frozen_worker: Standing, boundary: str, policy: str
 ) -> None:
-    site, good = standing
+    site, good = site_with_frozen_worker
     good.signal(signal.SIGSTOP)
     dying = await site.spawn("worker", via=["-m", "tests.acceptance.promises.dying_worker", boundary])
     folder = f"{boundary}-{policy}"
@@ -52,9 +52,9 @@ async def test_a_crash_at_any_boundary_leaves_exactly_one_file(
     assert (task["status"], task["error"], len(task["items"])) == ("completed", "", 1)
     found = [name for name in site.files() if name.startswith(folder)]
     assert found == [f"{folder}/1MiB.bin"] == [task["items"][0]["path"]]
-    site.holds(found[0], ONE_MIB)
+    site.check_content(found[0], ONE_MIB)
     assert task["items"][0]["sha256"] == site.sample(ONE_MIB).files[0].sha256
-    await site.told_once(task_id)
+    await site.webhook_sent_once(task_id)
     published = boundary.startswith(("after-link", "after-unlink", "before-finish-", "after-finish-"))
     if published:
         assert site.sandbox.counters.bytes(file=ONE_MIB_FILE) == fetched, "a finished file was fetched again"

@@ -25,7 +25,7 @@ SOON = 30.0
 
 
 @pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Site]:
+async def two_user_site(tmp_path: Path) -> AsyncIterator[Site]:
     """A site with one worker with few slots, and two users."""
     tables: dict[str, Any] = {"workers": SLOTS, "users": [{"id": USER_ID}, {"id": OTHER}]}
     async with Site(tmp_path, tables=tables) as site:
@@ -56,7 +56,7 @@ async def other_user_is_served(site: Site, tasks: Sequence[str]) -> None:
     assert (end["status"], end["error"]) == ("completed", "")
     states = [(await site.task(task_id))["status"] for task_id in tasks]
     assert not set(states) & set(ENDS), "no slot became free by itself"
-    site.holds("other/1MiB.bin", ONE_MIB)
+    site.check_content("other/1MiB.bin", ONE_MIB)
 
 
 async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
@@ -69,25 +69,25 @@ async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_slow_telegram_files_yield_to_another_user(shared: Site) -> None:
-    fast = shared.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
-    tasks = [await shared.post(BIG, f"{n}") for n in range(SLOTS)]
-    await hold_every_slot(shared, tasks, 24 << 20)
-    slow = shared.sandbox.faults.add(f"total_rate=3000000,file={BIG_FILE}")
-    shared.sandbox.faults.remove(fast)
-    await other_user_is_served(shared, tasks)
-    shared.sandbox.faults.remove(slow)
-    await all_are_whole(shared, tasks)
-    sent = shared.sandbox.counters.bytes(file=BIG_FILE)
-    size = shared.sample(BIG).files[0].size
+async def test_slow_telegram_files_yield_to_another_user(two_user_site: Site) -> None:
+    fast = two_user_site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
+    tasks = [await two_user_site.post(BIG, f"{n}") for n in range(SLOTS)]
+    await hold_every_slot(two_user_site, tasks, 24 << 20)
+    slow = two_user_site.sandbox.faults.add(f"total_rate=3000000,file={BIG_FILE}")
+    two_user_site.sandbox.faults.remove(fast)
+    await other_user_is_served(two_user_site, tasks)
+    two_user_site.sandbox.faults.remove(slow)
+    await all_are_whole(two_user_site, tasks)
+    sent = two_user_site.sandbox.counters.bytes(file=BIG_FILE)
+    size = two_user_site.sample(BIG).files[0].size
     # Parts in transfer when the task stops are requested again, but not the 24 MiB that are durable.
     assert sent < SLOTS * size + (24 << 20)
     for n in range(SLOTS):
-        shared.holds(f"{n}/64MiB.bin", BIG)
+        two_user_site.check_content(f"{n}/64MiB.bin", BIG)
 
 
 @pytest.mark.timeout(240)
-async def test_slow_web_servers_yield_to_another_user(shared: Site) -> None:
+async def test_slow_web_servers_yield_to_another_user(two_user_site: Site) -> None:
     async with serve() as web:
         for n in range(SLOTS):
             web.pages[f"/{n}.bin"] = Page(os.urandom(24 << 20), headers={"ETag": f'"{n}"'}, pause=0.2)
@@ -95,18 +95,18 @@ async def test_slow_web_servers_yield_to_another_user(shared: Site) -> None:
         for n in range(SLOTS):
             params = {"urls": [web.url(f"/{n}.bin")]}
             body = {"type": "directlinks", "params": params, "storage": STORAGE, "path": "drip"}
-            reply = await shared.client.post("/api/v1/tasks", json={**body, "user_id": USER_ID})
+            reply = await two_user_site.client.post("/api/v1/tasks", json={**body, "user_id": USER_ID})
             assert reply.is_success, reply.text
             tasks.append(reply.json()["task_id"])
-        kept = await hold_every_slot(shared, tasks, 1 << 20)
+        kept = await hold_every_slot(two_user_site, tasks, 1 << 20)
         before = len(web.asked)
-        await other_user_is_served(shared, tasks)
+        await other_user_is_served(two_user_site, tasks)
         for page in web.pages.values():
             page.pause = 0.0
-        await all_are_whole(shared, tasks)
+        await all_are_whole(two_user_site, tasks)
         for n, task_id in enumerate(tasks):
             again = [headers["range"] for path, headers in web.asked[before:] if path == f"/{n}.bin"]
             # The very first request checks the version of the file, and whether ranges are supported.
             starts = [int(each[6:].partition("-")[0]) for each in again if each != "bytes=0-"]
             assert not [at for at in starts for first, end in kept[task_id] if first <= at < end]
-            assert (shared.storage_dir / f"drip/{n}.bin").read_bytes() == web.pages[f"/{n}.bin"].data
+            assert (two_user_site.storage_dir / f"drip/{n}.bin").read_bytes() == web.pages[f"/{n}.bin"].data

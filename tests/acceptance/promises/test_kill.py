@@ -20,9 +20,9 @@ PROMISE = 30
 async def test_a_supervised_worker_is_replaced_after_a_kill(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         await site.spawn("run", "--workers", "2")
-        await site.up(2)
+        await site.wait_until_ready(2)
         task_id = await site.post(SLOW)
-        await site.downloading(task_id, 32 << 20)
+        await site.wait_for_download(task_id, 32 << 20)
         killed = await site.pid_of_worker(task_id)
         os.kill(killed, signal.SIGKILL)
         fetched = site.sandbox.counters.bytes(file=SLOW_FILE)
@@ -30,12 +30,12 @@ async def test_a_supervised_worker_is_replaced_after_a_kill(tmp_path: Path) -> N
         task = await site.ended(task_id, PROMISE)
         print(f"completed {time.monotonic() - since:.1f} s after the kill")
         assert task["attempts"] == 2
-        await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+        await site.check_only_file(task_id, "in/slow-64MiB.bin", SLOW)
         again = site.sandbox.counters.bytes(file=SLOW_FILE) - fetched
         assert again < 56 << 20, "it began anew in place of going on from the last checkpoint"
 
         async def two_again() -> bool:
-            pids = {each["pid"] for each in await site.listed()}
+            pids = {each["pid"] for each in await site.listed_workers()}
             return len(pids) == 2 and killed not in pids
 
         await until(two_again, what="second worker in place of the killed one")
@@ -44,21 +44,21 @@ async def test_a_supervised_worker_is_replaced_after_a_kill(tmp_path: Path) -> N
 async def test_a_killed_worker_without_supervisor_loses_nothing(site: Site) -> None:
     workers = await site.start(2)
     task_id = await site.post(SLOW)
-    await site.downloading(task_id, 24 << 20)
+    await site.wait_for_download(task_id, 24 << 20)
     busy = await site.pid_of_worker(task_id)
     await next(each for each in workers if each.pid == busy).kill()
     since = time.monotonic()
     task = await site.ended(task_id, PROMISE)
     print(f"completed {time.monotonic() - since:.1f} s after the kill")
     assert task["attempts"] == 2
-    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+    await site.check_only_file(task_id, "in/slow-64MiB.bin", SLOW)
 
 
 async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
     """It is frozen for longer than three leases, another worker takes over, and it writes nothing."""
     workers = await site.start(2)
     task_id = await site.post(SLOW)
-    await site.downloading(task_id)
+    await site.wait_for_download(task_id)
     busy = await site.pid_of_worker(task_id)
     frozen = next(each for each in workers if each.pid == busy)
     other = next(each for each in workers if each.pid != busy)
@@ -81,7 +81,7 @@ async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
     assert done["attempts"] == 2
     after = (site.storage_dir / "in/slow-64MiB.bin").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    await site.one_good_file(task_id, "in/slow-64MiB.bin", SLOW)
+    await site.check_only_file(task_id, "in/slow-64MiB.bin", SLOW)
     await other.kill()
     assert (await site.ended(await site.post(ONE_MIB, "next")))["status"] == "completed", "it goes on working"
 
@@ -90,24 +90,24 @@ async def test_killing_every_process_loses_nothing(tmp_path: Path) -> None:
     tables = {"workers": 1}
     async with Site(tmp_path, own_redis=False, tables=tables) as site:
         first = await site.spawn("run", "--workers", "1")
-        await site.up(1)
+        await site.wait_until_ready(1)
         slowed = site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
         running = await site.post(BIG, "running")
         queued = [await site.post(ONE_MIB, f"queued-{n}") for n in range(8)]
-        await site.downloading(running)
+        await site.wait_for_download(running)
         for pid in descendants(first.pid):
             os.kill(pid, signal.SIGKILL)
         await first.ended(5)
         site.sandbox.faults.remove(slowed)
         await site.spawn("run", "--workers", "2")
-        await site.up(2)
+        await site.wait_until_ready(2)
         for task_id in [running, *queued]:
             assert (await site.ended(task_id))["status"] == "completed"
-            await site.told_once(task_id)
+            await site.webhook_sent_once(task_id)
         assert site.files() == [*(f"queued-{n}/1MiB.bin" for n in range(8)), "running/64MiB.bin"]
-        site.holds("running/64MiB.bin", BIG)
+        site.check_content("running/64MiB.bin", BIG)
         for n in range(8):
-            site.holds(f"queued-{n}/1MiB.bin", ONE_MIB)
+            site.check_content(f"queued-{n}/1MiB.bin", ONE_MIB)
 
 
 async def test_a_killed_valkey_interrupts_no_transfer(tmp_path: Path) -> None:
@@ -115,25 +115,25 @@ async def test_a_killed_valkey_interrupts_no_transfer(tmp_path: Path) -> None:
     twice."""
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
-        await site.up(2)
-        before = {each["pid"] for each in await site.listed()}
+        await site.wait_until_ready(2)
+        before = {each["pid"] for each in await site.listed_workers()}
         site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
         task_id = await site.post(BIG)
-        await site.downloading(task_id)
+        await site.wait_for_download(task_id)
         (valkey,) = [pid for pid in descendants(run.pid) if _program(pid).startswith("valkey-server")]
         os.kill(valkey, signal.SIGKILL)
         await until(partial(_at_most, site, 0), within=60, what="end of the task")
         task = await site.task(task_id)
         assert task["attempts"] == 1
         assert site.sandbox.counters.bytes(file=BIG_FILE) < (64 << 20) + (8 << 20)
-        await site.one_good_file(task_id, "in/64MiB.bin", BIG)
-        assert {each["pid"] for each in await site.listed()} == before
+        await site.check_only_file(task_id, "in/64MiB.bin", BIG)
+        assert {each["pid"] for each in await site.listed_workers()} == before
 
 
 async def test_a_repeatedly_killed_valkey_loses_nothing(tmp_path: Path) -> None:
     async with Site(tmp_path, own_redis=False) as site:
         run = await site.spawn("run", "--workers", "2")
-        await site.up(2)
+        await site.wait_until_ready(2)
         site.sandbox.faults.add("delay=0.1,method=upload.getFile")
         tasks = [await site.post(ONE_MIB, f"{n}") for n in range(60)]
         for left in (50, 35, 20):
@@ -155,7 +155,7 @@ async def test_a_full_redis_ends_no_process(site: Site) -> None:
     workers = await site.start(2)
     site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
     task_id = await site.post(BIG)
-    await site.downloading(task_id)
+    await site.wait_for_download(task_id)
     store = await site.store()
     await store.db.do("CONFIG", "SET", "maxmemory", "1")
     reply = await site.client.post("/api/v1/tasks", json={"telegram_url": ONE_MIB, "user_id": USER_ID})
@@ -168,8 +168,8 @@ async def test_a_full_redis_ends_no_process(site: Site) -> None:
     await store.db.do("CONFIG", "SET", "maxmemory", "0")
     task = await site.ended(task_id)
     assert task["attempts"] == 1
-    await site.one_good_file(task_id, "in/64MiB.bin", BIG)
-    assert {each["pid"] for each in await site.listed()} == {each.pid for each in workers}
+    await site.check_only_file(task_id, "in/64MiB.bin", BIG)
+    assert {each["pid"] for each in await site.listed_workers()} == {each.pid for each in workers}
 
 
 async def _at_most(site: Site, left: int) -> bool:

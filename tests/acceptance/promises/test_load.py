@@ -59,7 +59,7 @@ async def test_deleting_wake_ups_loses_nothing(site: Site) -> None:
     }
     assert site.files() == sorted(f"{n}/1MiB.bin" for n in range(len(tasks)))
     for task_id in tasks:
-        await site.told_once(task_id)
+        await site.webhook_sent_once(task_id)
 
 
 async def delete_wake_ups(store: Store) -> None:

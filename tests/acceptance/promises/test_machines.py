@@ -45,11 +45,11 @@ class Machine:
         return sorted(str(path.relative_to(base)) for path in base.rglob("*") if not path.is_dir())
 
 
-class Two(Site):
+class TwoMachines(Site):
     """Machine `a` has the disk of storage `nas`, machine `b` that of `disk`. For the other storage, each
     machine has an empty folder."""
 
-    async def __aenter__(self) -> Two:
+    async def __aenter__(self) -> TwoMachines:
         await super().__aenter__()
         self.a, self.b = Machine(self.folder / "a"), Machine(self.folder / "b")
         for machine in (self.a, self.b):
@@ -91,7 +91,7 @@ class Two(Site):
 
         async def there() -> bool:
             with suppress(httpx.TransportError):
-                return len(await self.listed()) == workers
+                return len(await self.listed_workers()) == workers
             return False
 
         await until(there, what=f"{workers} workers")
@@ -130,54 +130,54 @@ class Two(Site):
 
 
 @pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    async with Two(tmp_path) as two:
-        yield two
-        two.print_logs()  # shown if the test failed
+async def machines(tmp_path: Path) -> AsyncIterator[TwoMachines]:
+    async with TwoMachines(tmp_path) as machines:
+        yield machines
+        machines.print_logs()  # shown if the test failed
 
 
-async def test_each_file_is_saved_on_the_machine_of_its_storage(two: Two) -> None:
+async def test_each_file_is_saved_on_the_machine_of_its_storage(machines: TwoMachines) -> None:
     """The API's machine has no storage and no login."""
-    api = await two.spawn("api")
-    two.set_up(two.a, "nas")
-    two.set_up(two.b, "disk")
-    first = [await two.work(two.a), await two.work(two.b)]
-    await two.up(2)
+    api = await machines.spawn("api")
+    machines.set_up(machines.a, "nas")
+    machines.set_up(machines.b, "disk")
+    first = [await machines.work(machines.a), await machines.work(machines.b)]
+    await machines.wait_until_ready(2)
     for role in first:
         role.signal(signal.SIGTERM)
         await role.ended(10)
-    assert two.a.files("nas") == two.b.files("disk") == [MARK]
-    two.set_up(two.a, "nas", "disk")
-    two.set_up(two.b, "nas", "disk")
-    workers = [await two.work(two.a), await two.work(two.b)]
-    await two.up(2)
+    assert machines.a.files("nas") == machines.b.files("disk") == [MARK]
+    machines.set_up(machines.a, "nas", "disk")
+    machines.set_up(machines.b, "nas", "disk")
+    workers = [await machines.work(machines.a), await machines.work(machines.b)]
+    await machines.wait_until_ready(2)
 
-    tasks = [await two.post(PDF, str(n), storage_name=("nas", "disk")[n % 2]) for n in range(10)]
+    tasks = [await machines.post(PDF, str(n), storage_name=("nas", "disk")[n % 2]) for n in range(10)]
     for task_id in tasks:
-        task = await two.ended(task_id)
+        task = await machines.ended(task_id)
         assert (task["status"], task["error"], task["attempts"]) == ("completed", "", 1)
-    name = two.sample(PDF).files[0].name
-    assert two.a.files("nas") == [MARK, *(f"{n}/{name}" for n in range(0, 10, 2))]
-    assert two.b.files("disk") == [MARK, *(f"{n}/{name}" for n in range(1, 10, 2))]
+    name = machines.sample(PDF).files[0].name
+    assert machines.a.files("nas") == [MARK, *(f"{n}/{name}" for n in range(0, 10, 2))]
+    assert machines.b.files("disk") == [MARK, *(f"{n}/{name}" for n in range(1, 10, 2))]
     for n in range(10):
-        there = (two.a.storage("nas"), two.b.storage("disk"))[n % 2]
-        assert sha256(there / str(n) / name) == two.sample(PDF).files[0].sha256
-    assert two.a.files("disk") == two.b.files("nas") == []
+        there = (machines.a.storage("nas"), machines.b.storage("disk"))[n % 2]
+        assert sha256(there / str(n) / name) == machines.sample(PDF).files[0].sha256
+    assert machines.a.files("disk") == machines.b.files("nas") == []
     for role, absent in zip(workers, ("disk", "nas"), strict=True):
         assert f"'{absent}' is not on this machine" in role.log.read_text()
-    assert [await two.problem(each) for each in ("nas", "disk")] == ["", ""]
+    assert [await machines.problem(each) for each in ("nas", "disk")] == ["", ""]
     assert api.process.returncode is None
-    assert not (two.folder / "nas").exists()
-    assert not (two.folder / "disk").exists()
-    assert not (two.data_dir / "sessions").exists()
+    assert not (machines.folder / "nas").exists()
+    assert not (machines.folder / "disk").exists()
+    assert not (machines.data_dir / "sessions").exists()
 
 
-async def test_of_machines_that_start_simultaneously_one_gets_the_storage(two: Two) -> None:
+async def test_of_machines_that_start_simultaneously_one_gets_the_storage(machines: TwoMachines) -> None:
     """The storage has no marker yet, and each machine sees an empty folder: only one of them writes a
     marker."""
-    store = await two.store()
+    store = await machines.store()
     for name in (f"storage-{n}" for n in range(10)):
-        bases = [two.folder / where / name for where in "abc"]
+        bases = [machines.folder / where / name for where in "abc"]
         storages = [LocalStorage(LocalOptions(name=name, type="local", base_path=each)) for each in bases]
         looks = await asyncio.gather(
             *(check_identity(store, each) for each in storages), return_exceptions=True
@@ -189,95 +189,99 @@ async def test_of_machines_that_start_simultaneously_one_gets_the_storage(two: T
         assert [base for base in bases if base.exists()] == [winner]
 
 
-async def test_a_disk_unmounted_while_the_worker_runs_is_noticed(two: Two) -> None:
-    await two.mark()
-    await two.spawn("api")
-    worker = await two.work(two.a)
-    await two.work(two.b)
-    await two.up(2)
-    done = await two.post(ONE_MIB, "before", storage_name="nas")
-    assert (await two.ended(done))["status"] == "completed"
+async def test_a_disk_unmounted_while_the_worker_runs_is_noticed(machines: TwoMachines) -> None:
+    await machines.mark()
+    await machines.spawn("api")
+    worker = await machines.work(machines.a)
+    await machines.work(machines.b)
+    await machines.wait_until_ready(2)
+    done = await machines.post(ONE_MIB, "before", storage_name="nas")
+    assert (await machines.ended(done))["status"] == "completed"
 
-    mount, disk = two.a.storage("nas"), two.a.folder / "unmounted"
+    mount, disk = machines.a.storage("nas"), machines.a.folder / "unmounted"
     mount.rename(disk)
     mount.mkdir()
-    at_once = await two.post(ONE_MIB, "at-once", storage_name="nas")
-    await two.missing("nas", "its folder has no marker; is the disk mounted?")
-    later = await two.post(ONE_MIB, "later", storage_name="nas")
-    other = await two.post(ONE_MIB, "other", storage_name="disk")
-    assert (await two.ended(other))["status"] == "completed", "the rest goes on"
-    await two.untouched(at_once)
-    await two.untouched(later)
+    at_once = await machines.post(ONE_MIB, "at-once", storage_name="nas")
+    await machines.missing("nas", "its folder has no marker; is the disk mounted?")
+    later = await machines.post(ONE_MIB, "later", storage_name="nas")
+    other = await machines.post(ONE_MIB, "other", storage_name="disk")
+    assert (await machines.ended(other))["status"] == "completed", "the rest goes on"
+    await machines.untouched(at_once)
+    await machines.untouched(later)
     assert list(mount.iterdir()) == []
 
     mount.rmdir()
     disk.rename(mount)
     for task_id in (at_once, later):
-        task = await two.ended(task_id, BACK)
+        task = await machines.ended(task_id, BACK)
         assert (task["status"], task["attempts"]) == ("completed", 1)
-    assert two.a.files("nas") == [MARK, *(f"{n}/1MiB.bin" for n in ("at-once", "before", "later"))]
-    await two.storage_is_ready("nas")
+    assert machines.a.files("nas") == [MARK, *(f"{n}/1MiB.bin" for n in ("at-once", "before", "later"))]
+    await machines.storage_is_ready("nas")
     assert worker.process.returncode is None
 
 
 @pytest.mark.parametrize("instead", ["empty", "nothing", "another"])
-async def test_a_disk_mounted_after_the_worker_started_is_noticed(two: Two, instead: str) -> None:
-    await two.mark()
-    mount, disk = two.a.storage("nas"), two.a.folder / "unmounted"
+async def test_a_disk_mounted_after_the_worker_started_is_noticed(
+    machines: TwoMachines, instead: str
+) -> None:
+    await machines.mark()
+    mount, disk = machines.a.storage("nas"), machines.a.folder / "unmounted"
     mount.rename(disk)
     if instead != "nothing":
         mount.mkdir()
     if instead == "another":
         (mount / MARK).write_text("mark-of-another\n")
-    before = two.a.files("nas")
-    await two.spawn("api")
-    await two.work(two.a)
+    before = machines.a.files("nas")
+    await machines.spawn("api")
+    await machines.work(machines.a)
 
-    await two.listed_are(1)
+    await machines.listed_are(1)
     words = "the marker of another storage" if instead == "another" else "no marker"
-    task_id = await two.post(ONE_MIB, storage_name="nas")
-    await two.missing("nas", f"'nas' is not on this machine: its folder has {words}; is the disk mounted?")
-    await two.untouched(task_id)
-    assert two.a.files("nas") == before
+    task_id = await machines.post(ONE_MIB, storage_name="nas")
+    await machines.missing(
+        "nas", f"'nas' is not on this machine: its folder has {words}; is the disk mounted?"
+    )
+    await machines.untouched(task_id)
+    assert machines.a.files("nas") == before
     assert mount.exists() == (instead != "nothing")
 
     if mount.exists():
-        mount.rename(two.a.folder / "mount point")
+        mount.rename(machines.a.folder / "mount point")
     disk.rename(mount)
-    assert (await two.ended(task_id, BACK))["status"] == "completed"
-    assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
+    assert (await machines.ended(task_id, BACK))["status"] == "completed"
+    assert machines.a.files("nas") == [MARK, "in/1MiB.bin"]
 
 
-async def test_a_replaced_disk_is_refused_until_it_is_marked(two: Two) -> None:
+async def test_a_replaced_disk_is_refused_until_it_is_marked(machines: TwoMachines) -> None:
     """The message says what to write into the marker of the new disk, and following it works."""
-    await two.mark()
-    (two.a.storage("nas") / MARK).unlink()
-    await two.spawn("api")
-    await two.work(two.a)
-    await two.work(two.b)
-    await two.listed_are(2)
-    await two.missing("nas", "no mark")
-    message = await two.problem("nas")
+    await machines.mark()
+    (machines.a.storage("nas") / MARK).unlink()
+    await machines.spawn("api")
+    await machines.work(machines.a)
+    await machines.work(machines.b)
+    await machines.listed_are(2)
+    await machines.missing("nas", "no mark")
+    message = await machines.problem("nas")
     mark = message.partition(" write ")[2].partition(" into ")[0]
-    (two.a.storage("nas") / MARK).write_text(mark)
-    task_id = await two.post(ONE_MIB, storage_name="nas")
-    assert (await two.ended(task_id, BACK))["status"] == "completed"
-    assert two.a.files("nas") == [MARK, "in/1MiB.bin"]
+    (machines.a.storage("nas") / MARK).write_text(mark)
+    task_id = await machines.post(ONE_MIB, storage_name="nas")
+    assert (await machines.ended(task_id, BACK))["status"] == "completed"
+    assert machines.a.files("nas") == [MARK, "in/1MiB.bin"]
 
 
-async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None:
+async def test_a_machine_without_the_disk_does_not_clean_it_up(machines: TwoMachines) -> None:
     """The unfinished file of a canceled task of a dead worker is removed only by a machine with the disk."""
-    store = await two.mark()
-    await two.spawn("api")
-    worker = await two.work(two.a, SHORT_LEASE)
-    await two.work(two.b, SHORT_LEASE)
-    await two.up(2)
-    task_id = await two.post(SLOW, storage_name="nas")
-    await two.downloading(task_id)
+    store = await machines.mark()
+    await machines.spawn("api")
+    worker = await machines.work(machines.a, SHORT_LEASE)
+    await machines.work(machines.b, SHORT_LEASE)
+    await machines.wait_until_ready(2)
+    task_id = await machines.post(SLOW, storage_name="nas")
+    await machines.wait_for_download(task_id)
     await worker.kill()
-    assert (await two.cancel(task_id)).status_code == 200
-    assert (await two.ended(task_id))["status"] == "canceled"
-    assert len(two.a.files("nas")) == 2, "mark and part"
+    assert (await machines.cancel(task_id)).status_code == 200
+    assert (await machines.ended(task_id))["status"] == "canceled"
+    assert len(machines.a.files("nas")) == 2, "mark and part"
     # If the worker of b cleaned up wrongly, it would do so within its first two rounds.
     rounds = asyncio.get_running_loop().time() + 5
 
@@ -286,24 +290,24 @@ async def test_a_machine_without_the_disk_does_not_clean_it_up(two: Two) -> None
 
     await until(had_its_rounds, within=10, what="end of two rounds")
     assert await store.workers.leftovers("nas")
-    await two.work(two.a, SHORT_LEASE)
+    await machines.work(machines.a, SHORT_LEASE)
 
     async def clean() -> bool:
-        return two.a.files("nas") == [MARK] and not await store.workers.leftovers("nas")
+        return machines.a.files("nas") == [MARK] and not await store.workers.leftovers("nas")
 
     await until(clean, within=20, what="clean storage")
 
 
-async def test_a_user_login_is_used_on_one_machine(two: Two) -> None:
+async def test_a_user_login_is_used_on_one_machine(machines: TwoMachines) -> None:
     """A uses the login first. B refuses to use it, with a reason, until A has stopped and its lease has
     expired."""
-    store = await two.mark()
-    for machine in (two.a, two.b):
-        two.set_up(machine, "nas", "disk", telegram={"token": ""})
-    await two.spawn("api")
-    first = await two.work(two.a, SHORT_TIMEOUTS)
-    await two.listed_are(1)
-    second = await two.work(two.b, SHORT_TIMEOUTS)
+    store = await machines.mark()
+    for machine in (machines.a, machines.b):
+        machines.set_up(machine, "nas", "disk", telegram={"token": ""})
+    await machines.spawn("api")
+    first = await machines.work(machines.a, SHORT_TIMEOUTS)
+    await machines.listed_are(1)
+    second = await machines.work(machines.b, SHORT_TIMEOUTS)
 
     async def accounts(role: Role) -> dict[str, str]:
         found = [each.accounts for each in await store.workers.living() if each.pid == role.pid]
@@ -314,19 +318,19 @@ async def test_a_user_login_is_used_on_one_machine(two: Two) -> None:
 
     await until(refused, what="word of B that A has the login")
     assert "stop SaveAny there, or give this machine a separate login" in (await accounts(second))["user"]
-    waits = await two.post(ONE_MIB, storage_name="disk")
+    waits = await machines.post(ONE_MIB, storage_name="disk")
     for n in range(3):
-        done = await two.post(ONE_MIB, str(n), storage_name="nas")
-        assert (await two.ended(done))["status"] == "completed", "A goes on"
+        done = await machines.post(ONE_MIB, str(n), storage_name="nas")
+        assert (await machines.ended(done))["status"] == "completed", "A goes on"
     assert await accounts(first) == {"user": ""}
-    await two.untouched(waits)
-    assert two.b.files("disk") == [MARK]
+    await machines.untouched(waits)
+    assert machines.b.files("disk") == [MARK]
 
     first.signal(signal.SIGTERM)
     await first.ended(10)
     (lease,) = await store.db.do("KEYS", "sa:telegram:machine:*")
     assert 0 < await store.db.do("PTTL", lease) <= 90_000
     await store.db.do("PEXPIRE", lease, 1)
-    assert (await two.ended(waits, 30))["status"] == "completed"
+    assert (await machines.ended(waits, 30))["status"] == "completed"
     assert await accounts(second) == {"user": ""}
-    assert two.b.files("disk") == [MARK, "in/1MiB.bin"]
+    assert machines.b.files("disk") == [MARK, "in/1MiB.bin"]

@@ -23,11 +23,11 @@ _LONG = 16.0
 async def test_no_process_ends_while_redis_refuses(tmp_path: Path, code: str) -> None:
     async with Site(tmp_path) as site:
         role = await site.spawn("run", "--workers", "2")
-        await site.up(2)
+        await site.wait_until_ready(2)
         before = set(descendants(role.pid))
         site.sandbox.faults.add(f"total_rate=12000000,file={BIG_FILE}")
         task_id = await site.post(BIG)
-        await site.downloading(task_id)
+        await site.wait_for_download(task_id)
         async with administrator(site.redis.start()) as admin, REFUSALS[code](admin):
             began = time.monotonic()
             while time.monotonic() - began < _LONG:
@@ -41,7 +41,7 @@ async def test_no_process_ends_while_redis_refuses(tmp_path: Path, code: str) ->
             assert before <= set(descendants(role.pid)), "a process has ended"
         task = await site.ended(task_id)
         assert (task["status"], task["attempts"]) == ("completed", 1)
-        await site.one_good_file(task_id, "in/64MiB.bin", BIG)
+        await site.check_only_file(task_id, "in/64MiB.bin", BIG)
         assert before <= set(descendants(role.pid)), "a process has ended"
         role.signal(signal.SIGTERM)
         assert await role.ended(60) == 0
@@ -52,17 +52,17 @@ async def test_a_process_that_starts_while_redis_is_busy_waits(tmp_path: Path) -
     """Neither that process nor the others end."""
     async with Site(tmp_path) as site:
         role = await site.spawn("run", "--workers", "2")
-        await site.up(2)
+        await site.wait_until_ready(2)
         killed = await _first_worker(site)
         async with administrator(site.redis.start()) as admin, REFUSALS["BUSY"](admin):
             os.kill(killed, signal.SIGKILL)
             await until(lambda: _waits(role.log), within=60, what="word that the new worker waits")
-        await site.up(2)
+        await site.wait_until_ready(2)
         assert role.process.returncode is None
 
 
 async def _first_worker(site: Site) -> int:
-    return int((await site.listed())[0]["pid"])
+    return int((await site.listed_workers())[0]["pid"])
 
 
 async def _waits(log: Path) -> bool:

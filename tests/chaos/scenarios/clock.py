@@ -37,7 +37,7 @@ async def run(plan: Plan) -> ScenarioResult:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as when the clock is set
         }
         await installation.add_worker()
-        await installation.up(1)
+        await installation.wait_until_ready(1)
         installation.sandbox.faults.add("total_rate=8000000,method=upload.getFile")
         for jump in _JUMPS:
             target = await installation.send(installation.target(_SIZE))

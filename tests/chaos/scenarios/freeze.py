@@ -29,7 +29,7 @@ async def _freeze(installation: ChaosInstallation, result: ScenarioResult, eight
     target = installation.target(_SIZE)
     slow = installation.sandbox.faults.add(f"total_rate=2000000,file={target.id}")
     await installation.send(target)
-    await installation.downloading(target.task, _SIZE * eighths // 8)
+    await installation.wait_for_download(target.task, _SIZE * eighths // 8)
     frozen = await installation.worker_of(target)
     frozen.signal(signal.SIGSTOP)
     frozen_long_enough = asyncio.create_task(asyncio.sleep(3 * installation.plan.lease))
@@ -48,7 +48,7 @@ async def _freeze(installation: ChaosInstallation, result: ScenarioResult, eight
 
     result.injected[f"freezes of {3 * installation.plan.lease:.0f} s"] += 1
     await until(gave_up, what="log line of the frozen worker about its lost claim")
-    await installation.up(2)
+    await installation.wait_until_ready(2)
     result.check(
         await _observed_state(installation, target) == before, f"{target.path}: the frozen worker has written"
     )

@@ -48,7 +48,7 @@ async def run(plan: Plan) -> ScenarioResult:
             result.injected["Redis kills"] += 1
         load.over = True
         await asyncio.gather(*posting)
-        await installation.up(2)
+        await installation.wait_until_ready(2)
         await installation.all_ended(60)
         await installation.check_no_attempts_used(result)
         result.notes.append(f"{load.refused} requests were not accepted")

@@ -43,5 +43,5 @@ async def _restart(installation: ChaosInstallation, result: ScenarioResult) -> f
     result.check(code == 0, f"{old.name} exited with code {code}")
     took = time.monotonic() - since
     await installation.add_worker()
-    await installation.up(len(installation.roles))
+    await installation.wait_until_ready(len(installation.roles))
     return took

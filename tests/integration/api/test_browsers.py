@@ -29,7 +29,7 @@ async def open_client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(params=["token", "no token"])
-def either(
+def any_client(
     request: pytest.FixtureRequest, client: httpx.AsyncClient, open_client: httpx.AsyncClient
 ) -> httpx.AsyncClient:
     return client if request.param == "token" else open_client
@@ -60,10 +60,10 @@ def either(
     ],
 )
 async def test_requests_from_pages_of_other_sites_are_refused(
-    either: httpx.AsyncClient, store: Store, method: str, path: str, headers: dict[str, str]
+    any_client: httpx.AsyncClient, store: Store, method: str, path: str, headers: dict[str, str]
 ) -> None:
     body = SEED_BODY if path.endswith("tasks") and method == "POST" else None
-    error = check_error(await either.request(method, path, json=body, headers=JSON | headers), 403)
+    error = check_error(await any_client.request(method, path, json=body, headers=JSON | headers), 403)
     assert "another site" in error["message"]
     assert not await store.settings.paused()
     assert (await store.tasks.counts())["queued"] == 0
@@ -86,10 +86,10 @@ async def test_one_bad_header_is_enough_for_a_refusal(
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none"])
-async def test_requests_from_its_own_pages_are_accepted(either: httpx.AsyncClient, site: str) -> None:
-    url = either.base_url
+async def test_requests_from_its_own_pages_are_accepted(any_client: httpx.AsyncClient, site: str) -> None:
+    url = any_client.base_url
     origin = f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
-    reply = await either.get("/api/v1/tasks", headers={"Origin": origin, "Sec-Fetch-Site": site})
+    reply = await any_client.get("/api/v1/tasks", headers={"Origin": origin, "Sec-Fetch-Site": site})
     assert reply.status_code == 200
 
 
@@ -145,21 +145,21 @@ async def test_any_host_name_is_accepted_with_a_token(client: httpx.AsyncClient)
     [("POST", "/api/v1/tasks"), ("PUT", "/api/v1/limits"), ("POST", "/api/v1/queue/pause")],
 )
 async def test_a_body_with_another_content_type_is_refused(
-    either: httpx.AsyncClient, store: Store, method: str, path: str, type_: str
+    any_client: httpx.AsyncClient, store: Store, method: str, path: str, type_: str
 ) -> None:
     headers = [(b"Content-Type", type_.encode())] if type_ else []
-    reply = await either.request(method, path, content=b"{}", headers=headers)
+    reply = await any_client.request(method, path, content=b"{}", headers=headers)
     assert "application/json" in check_error(reply, 415)["message"]
     assert not await store.settings.paused()
 
 
 @pytest.mark.parametrize("type_", ["text/plain", "application/x-www-form-urlencoded"])
 @pytest.mark.parametrize("end", ["pause", "resume", "retry"])
-async def test_a_form_without_a_body_is_refused(either: httpx.AsyncClient, end: str, type_: str) -> None:
-    task_id = await create(either)
-    reply = await either.post(f"/api/v1/tasks/{task_id}/{end}", headers={"Content-Type": type_})
+async def test_a_form_without_a_body_is_refused(any_client: httpx.AsyncClient, end: str, type_: str) -> None:
+    task_id = await create(any_client)
+    reply = await any_client.post(f"/api/v1/tasks/{task_id}/{end}", headers={"Content-Type": type_})
     check_error(reply, 415)
-    reply = await either.delete(f"/api/v1/tasks/{task_id}", headers={"Content-Type": type_})
+    reply = await any_client.delete(f"/api/v1/tasks/{task_id}", headers={"Content-Type": type_})
     check_error(reply, 415)
 
 
@@ -172,5 +172,5 @@ async def test_without_a_token_every_post_needs_the_json_content_type(
     assert (await client.post("/api/v1/queue/resume")).status_code == 200, "the token says enough"
 
 
-async def test_a_delete_needs_no_content_type(either: httpx.AsyncClient) -> None:
-    assert (await either.delete(f"/api/v1/tasks/{await create(either)}")).status_code == 200
+async def test_a_delete_needs_no_content_type(any_client: httpx.AsyncClient) -> None:
+    assert (await any_client.delete(f"/api/v1/tasks/{await create(any_client)}")).status_code == 200

@@ -237,12 +237,12 @@ async def test_a_client_that_reads_no_replies_is_disconnected(
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_UNTRUSTED", 8)
     monkeypatch.setattr(connections, "MAX_UNTRUSTED_PER_ADDRESS", 5)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_the_oldest_unauthenticated_connections_of_an_address_are_closed_first(
     peers: Peers, server: ApiServer, live: httpx.AsyncClient
 ) -> None:
@@ -258,7 +258,7 @@ async def test_the_oldest_unauthenticated_connections_of_an_address_are_closed_f
     assert (await crowd[-1].answer())[0] == 200
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_authenticated_connections_are_kept(peers: Peers, live: httpx.AsyncClient) -> None:
     async with live.stream("GET", "/api/v1/events") as stream:
         owner = await peers.connect()
@@ -279,7 +279,7 @@ async def _some(stream: httpx.Response) -> AsyncIterator[str]:
             return
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_requests_without_a_token_leave_a_connection_unauthenticated(peers: Peers) -> None:
     asking = [await peers.connect() for _ in range(5)]
     for peer in asking:
@@ -291,7 +291,7 @@ async def test_requests_without_a_token_leave_a_connection_unauthenticated(peers
         await peer.ended()
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_idle_connections_are_closed_before_active_unauthenticated_ones(peers: Peers) -> None:
     asking, *idle = [await peers.connect() for _ in range(5)]
     await asking.send(HEALTH + b"\r\n")
@@ -302,7 +302,7 @@ async def test_idle_connections_are_closed_before_active_unauthenticated_ones(pe
     assert (await asking.answer())[0] == 200
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_the_address_with_most_unauthenticated_connections_loses_one(peers: Peers) -> None:
     first = await peers.connect("127.0.0.2")
     crowd = [await peers.connect("127.0.0.3") for _ in range(5)]
@@ -330,7 +330,7 @@ async def test_the_number_of_connections_is_limited(app: FastAPI) -> None:
         assert (await peer.answer())[0] == 200
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_connections")
 async def test_refusals_are_logged_as_counts(peers: Peers, server: ApiServer) -> None:
     with capture_logs() as logs:
         for _ in range(30):

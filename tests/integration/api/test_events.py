@@ -31,7 +31,7 @@ from tests.integration.api.conftest import check_error, claim, create, over_tcp,
 
 
 @dataclass
-class Told:
+class ReceivedEvent:
     """One event as a client sees it."""
 
     type: str
@@ -46,7 +46,7 @@ class Stream:
         self.response = response
         self._lines = response.aiter_lines()
 
-    async def next(self) -> Told | None:
+    async def next(self) -> ReceivedEvent | None:
         """The next event; None at the end of the stream."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(10):
@@ -55,23 +55,23 @@ class Stream:
                     name, _, value = line.partition(": ")
                     fields[name] = value
                 elif fields.pop("", None) is None and fields:
-                    return Told(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+                    return ReceivedEvent(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
         return None
 
-    async def until(self, type_: str) -> list[Told]:
+    async def until(self, type_: str) -> list[ReceivedEvent]:
         """Events up to the first of that type, which is the last of the list."""
         found = [await self._some()]
         while found[-1].type != type_:
             found.append(await self._some())
         return found
 
-    async def rest(self) -> list[Told]:
+    async def rest(self) -> list[ReceivedEvent]:
         found = []
         while event := await self.next():
             found.append(event)
         return found
 
-    async def _some(self) -> Told:
+    async def _some(self) -> ReceivedEvent:
         event = await self.next()
         assert event is not None, "the stream has ended"
         return event
@@ -256,10 +256,10 @@ async def test_streams_continue_after_a_restart_of_redis(config: Config, tmp_pat
             working = await claim(store)
             assert (await stream.until("task.running"))[-1].data["task_id"] == task_id
 
-            async def heard() -> bool:
+            async def received() -> bool:
                 return bool((await store.db.do("PUBSUB", "NUMSUB", "sa:progress"))[1])
 
-            await until(heard)
+            await until(received)
             await working.progress(Stage.DOWNLOADING, Progress(total_bytes=1))
             await stream.until("task.progress")
             await working.finish(Status.COMPLETED)

@@ -80,7 +80,7 @@ async def test_history_entries_have_the_documented_fields(client: httpx.AsyncCli
 
 
 @pytest.fixture
-async def many(client: httpx.AsyncClient, store: Store) -> list[str]:
+async def twelve_ended_tasks(client: httpx.AsyncClient, store: Store) -> list[str]:
     """Twelve ended tasks, several in one millisecond; newest first."""
     done = [await ended(client, store, Status.COMPLETED) for _ in range(12)]
     for n, task_id in enumerate(done):
@@ -90,5 +90,7 @@ async def many(client: httpx.AsyncClient, store: Store) -> list[str]:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(1, 14))
-async def test_pages_contain_each_task_once(client: httpx.AsyncClient, many: list[str], limit: int) -> None:
-    assert await ids(client, limit=limit) == many
+async def test_pages_contain_each_task_once(
+    client: httpx.AsyncClient, twelve_ended_tasks: list[str], limit: int
+) -> None:
+    assert await ids(client, limit=limit) == twelve_ended_tasks

@@ -101,7 +101,7 @@ async def test_idle_time_earns_no_credit() -> None:
     assert time.monotonic() - began >= 0.1
 
 
-class Parts(Source):
+class TwoPartSource(Source):
     """A source of two parts, fetched by two tasks at once, that may fail first."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -122,7 +122,7 @@ class Parts(Source):
         await write(offset, bytes(10_000))
 
 
-async def nowhere(_: int, __: bytes | memoryview) -> None:
+async def discard(_: int, __: bytes | memoryview) -> None:
     pass
 
 
@@ -131,7 +131,7 @@ ITEM = Item(index=0, name="f", path="f")
 
 async def seconds(watched: ThrottledSource) -> float:
     began = time.monotonic()
-    await watched.fetch(ITEM, nowhere)
+    await watched.fetch(ITEM, discard)
     return time.monotonic() - began
 
 
@@ -145,20 +145,20 @@ async def test_a_worker_keeps_to_its_share_of_the_limit(
     user = 123456789
     throttle = Throttle(store, "a", Limits())
     await throttle.refresh()
-    watched = ThrottledSource(Parts(), throttle, store.counters, user)
+    watched = ThrottledSource(TwoPartSource(), throttle, store.counters, user)
     assert await seconds(watched) < 0.2
     await client.put(URL, json={name: 100_000})
     await throttle.refresh()
     assert await seconds(watched) >= 0.4, "20,000 bytes at half of 100,000 a second"
     if name == "bytes_per_second_per_user":
-        assert await seconds(ThrottledSource(Parts(), throttle, store.counters, 42)) < 0.4, (
+        assert await seconds(ThrottledSource(TwoPartSource(), throttle, store.counters, 42)) < 0.4, (
             "others have their own"
         )
 
 
 async def test_configured_limits_apply_until_they_are_changed(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=100_000))
-    watched = ThrottledSource(Parts(), throttle, store.counters, 1)
+    watched = ThrottledSource(TwoPartSource(), throttle, store.counters, 1)
     await throttle.refresh()
     assert await seconds(watched) >= 0.2
     await store.settings.set({"bytes_per_second": 0})
@@ -166,7 +166,7 @@ async def test_configured_limits_apply_until_they_are_changed(store: Store) -> N
     assert await seconds(watched) < 0.2
 
 
-class Copied(Parts):
+class LocalCopySource(TwoPartSource):
     """A source whose program has downloaded all before, and kept to the limit."""
 
     @property
@@ -177,8 +177,8 @@ class Copied(Parts):
 async def test_files_downloaded_by_a_program_are_not_throttled_again(store: Store) -> None:
     throttle = Throttle(store, "a", Limits(bytes_per_second=1))
     await throttle.refresh()
-    watched = ThrottledSource(Copied(), throttle, store.counters, 1)
-    await asyncio.wait_for(watched.fetch(ITEM, nowhere), 20)
+    watched = ThrottledSource(LocalCopySource(), throttle, store.counters, 1)
+    await asyncio.wait_for(watched.fetch(ITEM, discard), 20)
     assert watched.is_local
 
 
@@ -203,10 +203,10 @@ async def test_a_limit_is_divided_among_workers(
 
 
 async def test_downloaded_bytes_are_counted(store: Store) -> None:
-    watched = ThrottledSource(Parts(), Throttle(store, "a", Limits()), store.counters, 1)
-    await watched.fetch(ITEM, nowhere)
+    watched = ThrottledSource(TwoPartSource(), Throttle(store, "a", Limits()), store.counters, 1)
+    await watched.fetch(ITEM, discard)
     await store.counters.flush()
-    await watched.fetch(ITEM, nowhere)
+    await watched.fetch(ITEM, discard)
     await store.counters.flush()
     found = await store.counters.read()
     assert found["downloaded_bytes"] == 40_000
@@ -214,7 +214,7 @@ async def test_downloaded_bytes_are_counted(store: Store) -> None:
     assert 0 < found["part_seconds_sum"] < 1
 
 
-class Late(Parts):
+class ChainedSource(TwoPartSource):
     """A source whose second fetcher is started by the first, after its part."""
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
@@ -228,7 +228,9 @@ class Late(Parts):
 
 
 async def test_a_part_is_charged_the_wait_of_its_own_fetcher(store: Store) -> None:
-    await ThrottledSource(Late(), Throttle(store, "a", Limits()), store.counters, 1).fetch(ITEM, nowhere)
+    await ThrottledSource(ChainedSource(), Throttle(store, "a", Limits()), store.counters, 1).fetch(
+        ITEM, discard
+    )
     await store.counters.flush()
     assert 0.3 <= (await store.counters.read())["part_seconds_sum"] < 0.55
 
@@ -236,9 +238,9 @@ async def test_a_part_is_charged_the_wait_of_its_own_fetcher(store: Store) -> No
 async def test_flood_waits_of_a_source_are_counted(store: Store) -> None:
     told = Retryable("flood", after=30)
     for error in (told, Retryable("the line broke")):
-        watched = ThrottledSource(Parts(error), Throttle(store, "a", Limits()), store.counters, 1)
+        watched = ThrottledSource(TwoPartSource(error), Throttle(store, "a", Limits()), store.counters, 1)
         with pytest.raises(Retryable):
-            await watched.fetch(ITEM, nowhere)
+            await watched.fetch(ITEM, discard)
     await store.counters.flush()
     assert await store.counters.read() == {"flood_wait_seconds": 30}
 

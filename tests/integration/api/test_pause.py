@@ -15,21 +15,21 @@ from saveany.models import Status
 from saveany.store import Store
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import LANES, check_error, claim, create
-from tests.integration.worker.conftest import PART, Bench, content, within
+from tests.integration.worker.conftest import PART, JobHarness, content, within
 from workers import checkpoint
 from workers.jobs import Job
 
 SIZE = 8 * PART
 
 
-class Slow:
+class HeldSource:
     """Holds a source at its fifth part, until `go`."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, harness: JobHarness) -> None:
         self.arrived, self.go = asyncio.Event(), asyncio.Event()
         self.offsets: list[int] = []
-        bench.source.files = {"a.bin": content("a.bin", SIZE)}
-        bench.source.step = self.step
+        harness.source.files = {"a.bin": content("a.bin", SIZE)}
+        harness.source.step = self.step
 
     async def step(self, _: str, offset: int) -> None:
         self.offsets.append(offset)
@@ -39,11 +39,11 @@ class Slow:
 
 
 @asynccontextmanager
-async def at_work(job: Job, bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
+async def running_job(job: Job, harness: JobHarness) -> AsyncIterator[asyncio.Task[None]]:
     """The job runs, and hears of pauses as a worker does."""
 
     async def listen() -> None:
-        async for message in bench.store.db.listen("control"):
+        async for message in harness.store.db.listen("control"):
             if message:
                 job.check_requests()
             else:
@@ -60,9 +60,9 @@ async def at_work(job: Job, bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
 
 
 @pytest.fixture
-async def bench(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+async def harness(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobHarness:
     monkeypatch.setattr(checkpoint, "_INTERVAL", 0)
-    return Bench(store, tmp_path / "files")
+    return JobHarness(store, tmp_path / "files")
 
 
 async def post(client: httpx.AsyncClient, task_id: str, action: str) -> httpx.Response:
@@ -91,42 +91,42 @@ async def test_a_queued_task_is_paused_and_resumed(client: httpx.AsyncClient, st
 
 
 async def test_a_running_task_stops_and_later_continues_where_it_stopped(
-    client: httpx.AsyncClient, bench: Bench
+    client: httpx.AsyncClient, harness: JobHarness
 ) -> None:
-    slow = Slow(bench)
+    slow = HeldSource(harness)
     task_id = await create(client)
-    async with at_work(await bench.job(), bench) as running:
+    async with running_job(await harness.job(), harness) as running:
         await slow.arrived.wait()
         began = time.monotonic()
         assert (await post(client, task_id, "pause")).status_code == 200
         assert time.monotonic() - began < 2  # it takes less than one, but who knows what else runs here
         await within(running)
     assert await shown(client, task_id) == ("queued", "paused")
-    (part,) = bench.files()
+    (part,) = harness.files()
     assert part.endswith(".partial")
-    assert await bench.store.db.do("HLEN", f"sa:checkpoints:{task_id}") == 1
-    assert await bench.store.claims.claim("w", LANES) is None
+    assert await harness.store.db.do("HLEN", f"sa:checkpoints:{task_id}") == 1
+    assert await harness.store.claims.claim("w", LANES) is None
     assert (await post(client, task_id, "resume")).status_code == 200
     slow.go.set()
-    await within((await bench.job()).run())
+    await within((await harness.job()).run())
     assert await shown(client, task_id) == ("completed", "")
-    assert bench.files() == {"downloads/a.bin": content("a.bin", SIZE)}
+    assert harness.files() == {"downloads/a.bin": content("a.bin", SIZE)}
     assert len(slow.offsets) < 2 * SIZE // PART - 2, "what was there is not fetched again"
-    assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
+    assert [item.failures for item in await harness.store.tasks.all_items(task_id)] == [0]
 
 
 async def test_canceling_a_paused_task_leaves_no_unknown_leftovers(
-    client: httpx.AsyncClient, bench: Bench
+    client: httpx.AsyncClient, harness: JobHarness
 ) -> None:
-    slow = Slow(bench)
+    slow = HeldSource(harness)
     task_id = await create(client)
-    async with at_work(await bench.job(), bench) as running:
+    async with running_job(await harness.job(), harness) as running:
         await slow.arrived.wait()
         await post(client, task_id, "pause")
         await within(running)
     assert (await client.delete(f"/api/v1/tasks/{task_id}")).status_code == 200
     assert await shown(client, task_id) == ("canceled", "")
-    assert await bench.store.workers.leftovers("local1") == [(task_id, 1)]
+    assert await harness.store.workers.leftovers("local1") == [(task_id, 1)]
 
 
 async def test_a_task_may_end_before_its_worker_sees_the_pause(

@@ -20,13 +20,13 @@ from tests.integration.api.conftest import AUTH, check_error, create
 READY = {"local1": "", "local2": "", "local3": ""}
 
 
-async def beat(store: Store, id_: str = "w1", **told: Any) -> None:
+async def send_heartbeat(store: Store, id_: str = "w1", **told: Any) -> None:
     info = WorkerInfo(id=id_, host="nas", pid=7, started_at=1_700_000_000_000, tasks=["t"], **told)
     await store.workers.heartbeat(info)
 
 
 async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> None:
-    await beat(store)
+    await send_heartbeat(store)
     assert (await client.get("/api/v1/workers")).json() == {
         "workers": [
             {"id": "w1", "host": "nas", "pid": 7, "started_at": "2023-11-14T22:13:20Z", "tasks": ["t"]}
@@ -35,8 +35,8 @@ async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> No
 
 
 async def test_task_types_are_listed(client: httpx.AsyncClient, store: Store) -> None:
-    await beat(store, "w1", sources={"tgfiles": "no account", "directlinks": ""})
-    await beat(store, "w2", sources={"tgfiles": "", "transfer": "why"})
+    await send_heartbeat(store, "w1", sources={"tgfiles": "no account", "directlinks": ""})
+    await send_heartbeat(store, "w2", sources={"tgfiles": "", "transfer": "why"})
     body = (await client.get("/api/v1/task-types")).json()
     assert body["types"] == ["tgfiles", "directlinks"]
     details = {each["type"]: each for each in body["details"]}
@@ -48,8 +48,8 @@ async def test_task_types_are_listed(client: httpx.AsyncClient, store: Store) ->
 
 
 async def test_storages_are_listed(client: httpx.AsyncClient, store: Store) -> None:
-    await beat(store, "w1", storages={"local1": "disk full", "local2": "no permission"})
-    await beat(store, "w2", storages={"local1": ""})
+    await send_heartbeat(store, "w1", storages={"local1": "disk full", "local2": "no permission"})
+    await send_heartbeat(store, "w2", storages={"local1": ""})
     first, second, third = (await client.get("/api/v1/storages")).json()["storages"]
     assert (first["name"], first["type"], first["ready"]) == ("local1", "local", True)
     assert "error" not in first
@@ -72,15 +72,15 @@ async def test_a_task_without_a_suitable_worker_shows_the_reason(
         return task.get("waiting")
 
     assert await waiting() == "no running worker has this source; start one: saveany worker"
-    await beat(store, "w1", sources={"tgfiles": "no account"}, storages={"local1": "disk full"})
+    await send_heartbeat(store, "w1", sources={"tgfiles": "no account"}, storages={"local1": "disk full"})
     assert await waiting() == "no account"
-    await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})
+    await send_heartbeat(store, "w1", sources={"tgfiles": ""}, storages={"local1": "disk full"})
     assert await waiting() == "disk full"
-    await beat(store, "w2", storages={"local1": ""})
+    await send_heartbeat(store, "w2", storages={"local1": ""})
     assert "no single worker has both" in str(await waiting())
-    await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=1)
+    await send_heartbeat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=1)
     assert await waiting() == "all slots are busy (1 of 1); it starts when one is free"
-    await beat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=2)
+    await send_heartbeat(store, "w2", sources={"tgfiles": ""}, storages={"local1": ""}, slots=2)
     assert await waiting() is None
     await client.post(f"/api/v1/tasks/{task_id}/pause")
     assert "the task is paused" in str(await waiting())
@@ -92,7 +92,7 @@ async def test_a_task_without_a_suitable_worker_shows_the_reason(
 
 
 async def test_the_list_shows_why_tasks_wait(client: httpx.AsyncClient, store: Store) -> None:
-    await beat(store, "w1", sources={"tgfiles": ""}, storages={"local1": ""}, slots=4)
+    await send_heartbeat(store, "w1", sources={"tgfiles": ""}, storages={"local1": ""}, slots=4)
     first, second = await create(client), await create(client)
     claim = await store.claims.claim("w1", ["tgfiles/local1"])
     assert claim is not None
@@ -115,7 +115,7 @@ async def test_the_list_shows_why_tasks_wait(client: httpx.AsyncClient, store: S
 
 
 async def test_a_working_service_is_ready(client: httpx.AsyncClient, store: Store) -> None:
-    await beat(store, storages=READY, accounts={"bot": "", "me": "log in again"})
+    await send_heartbeat(store, storages=READY, accounts={"bot": "", "me": "log in again"})
     reply = await client.get("/readyz")
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
 
@@ -137,7 +137,7 @@ async def test_a_service_with_a_problem_is_not_ready(
     fields: list[str],
     words: str,
 ) -> None:
-    await beat(store, storages=storages, accounts=accounts)
+    await send_heartbeat(store, storages=storages, accounts=accounts)
     error = check_error(await client.get("/readyz"), 503)
     assert [detail["field"] for detail in error["details"]] == fields
     assert words in error["message"]
@@ -154,7 +154,7 @@ async def test_readiness_details_require_the_token(
     error = check_error(await client.get("/readyz", headers=strangers), 503)
     assert set(error) == {"error", "code", "message"}
     assert "worker" not in error["message"]
-    await beat(store, storages=READY, accounts={"bot": ""})
+    await send_heartbeat(store, storages=READY, accounts={"bot": ""})
     app.state.readiness = CachedCheck()  # a second has passed
     reply = await client.get("/readyz", headers=strangers)
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})

@@ -25,7 +25,7 @@ ANNA = TelegramUser(id=7)
 Handled = list[tuple[str, Update | MessageGroup]]
 
 
-class Line:
+class UpdateFeed:
     """What comes from Telegram: the test says it."""
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ def file(number: int, album: int = 0, sender: TelegramUser = ANNA) -> ChatMessag
     return ChatMessage(chat=7, id=number, sender=sender, date_ms=0, file=sent, album=album)
 
 
-def word(number: int) -> ChatMessage:
+def text_message(number: int) -> ChatMessage:
     return ChatMessage(chat=7, id=number, sender=ANNA, date_ms=0, text="word")
 
 
-def press(query: int) -> CallbackQuery:
+def callback_query(query: int) -> CallbackQuery:
     return CallbackQuery(query=query, chat=7, message=1, sender=ANNA, data="to:x")
 
 
@@ -65,14 +65,14 @@ def sizes(handled: Handled) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.2)
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
 
 
 @asynccontextmanager
 async def listening(
-    store: Store, line: Line, handled: Handled, handle: Callable[[], Awaitable[None]] | None = None
+    store: Store, line: UpdateFeed, handled: Handled, handle: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """An inbox that runs; `handle` may fail before a letter counts as handled."""
 
@@ -96,7 +96,7 @@ async def listening(
     await inbox.close()
 
 
-def come(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
+def were_handled(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
     """Whether so many letters were handled, each message of a bundle being one."""
 
     async def look() -> bool:
@@ -106,37 +106,37 @@ def come(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_a_burst_of_files_is_one_bundle_and_texts_separate_bundles(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         line.say(file(1), file(2))
-        line.say(file(3), word(4), file(5))
-        await until(come(handled, 5))
+        line.say(file(3), text_message(4), file(5))
+        await until(were_handled(handled, 5))
     assert sizes(handled) == [3, 0, 1]
     assert not await store.bot.inbox()
 
 
 async def test_callback_queries_do_not_wait_for_messages(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1), press(2), press(3))
-        await until(come(handled, 3))
+        line.say(file(1), callback_query(2), callback_query(3))
+        await until(were_handled(handled, 3))
     assert [key for key, _ in handled] == ["press/2", "press/3", "bundle/7/1"]
 
 
 async def test_an_album_at_the_end_of_a_full_bundle_is_not_split(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         line.say(*(file(n, album=9 if n > MAX_GROUP - 2 else 0) for n in range(1, MAX_GROUP + 1)))
         line.say(file(MAX_GROUP + 1, album=9), file(MAX_GROUP + 2, album=9))
-        await until(come(handled, MAX_GROUP + 2))
+        await until(were_handled(handled, MAX_GROUP + 2))
     assert sizes(handled) == [MAX_GROUP - 2, 4]
 
 
 async def test_a_full_bundle_may_end_with_an_album(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         line.say(*(file(n, album=n // 10 + 1) for n in range(MAX_GROUP)), file(MAX_GROUP, album=99))
-        await until(come(handled, MAX_GROUP + 1))
+        await until(were_handled(handled, MAX_GROUP + 1))
     assert sizes(handled) == [MAX_GROUP, 1]
 
 
@@ -144,43 +144,43 @@ async def test_an_endless_burst_is_split_between_albums(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_GROUP_SECONDS", 0.1)
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         for number in range(40):
             line.say(file(number, album=number // 4 + 1))
             await asyncio.sleep(0.02)
-        await until(come(handled, 40))
+        await until(were_handled(handled, 40))
     assert len(handled) > 1
     assert all(size % 4 == 0 for size in sizes(handled))
 
 
 async def test_messages_of_two_users_in_a_group_are_separate_bundles(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         line.say(file(1), file(2), file(3, sender=TelegramUser(id=8)))
-        await until(come(handled, 3))
+        await until(were_handled(handled, 3))
     assert sizes(handled) == [2, 1]
 
 
 async def test_unhandled_updates_are_delivered_again(store: Store) -> None:
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
 
     async def never() -> None:
         await asyncio.Event().wait()
 
     async with listening(store, line, handled, never):
         line.say(file(1), file(2))
-        line.say(word(3))
+        line.say(text_message(3))
 
         async def is_kept() -> bool:
             return "bundle/7/1" in await store.bot.inbox()
 
         await until(is_kept)
     assert not handled
-    again = Line()
+    again = UpdateFeed()
     async with listening(store, again, handled):
         again.say(file(4))
-        await until(come(handled, 4))
+        await until(were_handled(handled, 4))
         assert again.begun == [Position(3, 0, 0)]
     assert sizes(handled) == [2, 0, 1]
     assert handled[0][0] == "bundle/7/1"
@@ -189,23 +189,23 @@ async def test_unhandled_updates_are_delivered_again(store: Store) -> None:
 async def test_updates_survive_an_outage_of_redis(tmp_path: Path) -> None:
     server = EmbeddedRedis(tmp_path)
     store = Store(connect(server.start()))
-    line, handled = Line(), Handled()
+    line, handled = UpdateFeed(), Handled()
 
     async def needs_redis() -> None:
         await store.preferences.get(7)
 
     try:
         async with listening(store, line, handled, needs_redis):
-            line.say(word(1))
-            await until(come(handled, 1))
+            line.say(text_message(1))
+            await until(were_handled(handled, 1))
             server.stop()
-            line.say(press(5))  # does not come again: it must be kept until Redis is back
-            line.say(word(2))
+            line.say(callback_query(5))  # does not come again: it must be kept until Redis is back
+            line.say(text_message(2))
             await asyncio.sleep(0)  # the inbox tries to
             with pytest.raises(StoreUnavailable):  # the inbox has given up before
                 await store.preferences.get(7)
             server.start()
-            await until(come(handled, 3))
+            await until(were_handled(handled, 3))
         assert {key for key, _ in handled} == {"7/1", "press/5", "7/2"}
         assert len(line.begun) == 1
         assert not await store.bot.inbox()
@@ -233,25 +233,25 @@ SPOILT = (
 
 @pytest.mark.parametrize("spoilt", SPOILT)
 async def test_an_unreadable_update_or_position_does_not_block_others(store: Store, spoilt: bytes) -> None:
-    line = Line()
+    line = UpdateFeed()
     handled: Handled = []
     async with listening(store, line, handled):
-        line.say(word(1))
-        await until(come(handled, 1))
-    (kept,) = await _kept_of(store, word(2))
+        line.say(text_message(1))
+        await until(were_handled(handled, 1))
+    (kept,) = await _kept_of(store, text_message(2))
     await store.bot.receive({"7/0": spoilt, "7/2": kept, "press/x": spoilt}, spoilt)
     handled.clear()
     async with listening(store, line, handled):
-        await until(come(handled, 1))
-        line.say(word(3))
-        await until(come(handled, 2))
+        await until(were_handled(handled, 1))
+        line.say(text_message(3))
+        await until(were_handled(handled, 2))
     assert [key for key, _ in handled] == ["7/2", "7/3"]
     assert line.begun == [None, None], "it begins to read where a new bot would"
 
 
 async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
     """How a letter is kept, as long as nobody has handled it."""
-    line, wait = Line(), asyncio.Event()
+    line, wait = UpdateFeed(), asyncio.Event()
 
     async def never() -> None:
         await wait.wait()
@@ -273,7 +273,7 @@ async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
 ) -> None:
     """Whatever is wrong with what came, or with keeping it, the next letter is handled."""
 
-    class Stumbles(Line):
+    class Stumbles(UpdateFeed):
         async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:
             if not self.begun:
                 self.begun.append(position)
@@ -294,7 +294,7 @@ async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
     line, handled = Stumbles(), Handled()
     async with listening(store, line, handled):
         line.say(file(1))
-        line.say(word(2))
-        await until(come(handled, 1))
+        line.say(text_message(2))
+        await until(were_handled(handled, 1))
     assert failed
     assert [key for key, _ in handled] == ["7/2"]

@@ -48,7 +48,7 @@ class Edit:
 
 
 @dataclass
-class Voice:
+class EditRecorder:
     """Takes edits; `before` runs first, and may wait or raise."""
 
     edits: list[Edit] = field(default_factory=list)
@@ -110,7 +110,7 @@ async def running(live: ProgressUpdater, store: Store) -> AsyncIterator[None]:
     """It runs, and hears what happens."""
     task = asyncio.create_task(live.run())
     try:
-        await until(lambda: hears(store))
+        await until(lambda: is_subscribed(store))
         yield
     finally:
         task.cancel()
@@ -118,7 +118,7 @@ async def running(live: ProgressUpdater, store: Store) -> AsyncIterator[None]:
             await task
 
 
-async def hears(store: Store) -> bool:
+async def is_subscribed(store: Store) -> bool:
     return bool((await store.db.do("PUBSUB", "NUMSUB", "sa:progress"))[1])
 
 
@@ -130,40 +130,40 @@ async def forgets(store: Store) -> None:
 
 
 async def test_a_task_is_shown_until_its_end(store: Store) -> None:
-    voice = Voice()
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder()
+    live = ProgressUpdater(store, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
-        await voice.until_shown(1, "Waiting")
+        await recorder.until_shown(1, "Waiting")
         claimed = await claim(store)
         await progress(claimed, TOTAL // 2)
-        await voice.until_said("50 %")
-        assert voice.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
+        await recorder.until_said("50 %")
+        assert recorder.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
         await claimed.finish(Status.COMPLETED)
-        await voice.until_shown(1, "Saved")
+        await recorder.until_shown(1, "Saved")
         await forgets(store)
-    assert voice.edits[-1].phase == "Saved"
-    assert {edit.chat for edit in voice.edits} == {CHAT}
+    assert recorder.edits[-1].phase == "Saved"
+    assert {edit.chat for edit in recorder.edits} == {CHAT}
 
 
 async def test_a_task_followed_while_queued_is_shown(store: Store) -> None:
-    voice = Voice()
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder()
+    live = ProgressUpdater(store, recorder, interval=FAST)
     await live.follow(message(await accept(store), name="Holiday"))
     async with running(live, store):
-        await voice.until_shown(1, "Waiting")
-    assert "Holiday" in voice.edits[0].text
+        await recorder.until_shown(1, "Waiting")
+    assert "Holiday" in recorder.edits[0].text
 
 
 async def test_unchanged_messages_are_not_edited(store: Store) -> None:
-    voice = Voice()
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder()
+    live = ProgressUpdater(store, recorder, interval=FAST)
     first, second = await accept(store), await accept(store)
     async with running(live, store):
         await live.follow(message(first, 1, shown=await shown_now(store, first)))
         await live.follow(message(second, 2))
-        await voice.until_shown(2, "Waiting")
+        await recorder.until_shown(2, "Waiting")
         one, two = await claim(store), await claim(store)
         for number in range(5):
             await progress(one, TOTAL // 2)
@@ -171,25 +171,25 @@ async def test_unchanged_messages_are_not_edited(store: Store) -> None:
         await one.finish(Status.COMPLETED)
         await two.finish(Status.COMPLETED)
         await forgets(store)
-    assert voice.phases(1)[0] != "Waiting"
+    assert recorder.phases(1)[0] != "Waiting"
     for number in (1, 2):
-        told = [(edit.text, edit.keyboard) for edit in voice.edits if edit.message == number]
+        told = [(edit.text, edit.keyboard) for edit in recorder.edits if edit.message == number]
         assert all(earlier != later for earlier, later in pairwise(told))
 
 
 async def test_edits_are_limited_per_chat_and_do_not_delay_other_chats(store: Store) -> None:
-    voice = Voice()
-    live = ProgressUpdater(store, voice, interval=0.1)
+    recorder = EditRecorder()
+    live = ProgressUpdater(store, recorder, interval=0.1)
     ids = [await accept(store) for _ in range(8)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number, chat=CHAT))
         await live.follow(message(task_id, 100 + number, chat=OTHER))
     async with running(live, store):
-        await voice.until(lambda: len(voice.edits) == 16)
+        await recorder.until(lambda: len(recorder.edits) == 16)
     for chat in (CHAT, OTHER):
-        times = [edit.at for edit in voice.edits if edit.chat == chat]
+        times = [edit.at for edit in recorder.edits if edit.chat == chat]
         assert all(b - a >= 0.1 for a, b in pairwise(times))
-    assert voice.edits[-1].at - voice.edits[0].at < 2 * 7 * 0.1 + 0.5
+    assert recorder.edits[-1].at - recorder.edits[0].at < 2 * 7 * 0.1 + 0.5
 
 
 class Gate:
@@ -208,8 +208,8 @@ class Gate:
 
 async def test_ended_tasks_are_edited_first_then_the_longest_waiting(store: Store) -> None:
     gate = Gate()
-    voice = Voice(before=gate)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder(before=gate)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     numbers = [0, 4, 2, 3, 1]
     ids = [await accept(store) for _ in numbers]
     for number, task_id in zip(numbers, ids, strict=True):
@@ -220,8 +220,8 @@ async def test_ended_tasks_are_edited_first_then_the_longest_waiting(store: Stor
         await claims[3].finish(Status.COMPLETED)
         await until(lambda: _has_heard(live, of_end=3))
         gate.opened.set()
-        await voice.until(lambda: len(voice.edits) >= len(numbers))
-    assert [edit.message for edit in voice.edits][:5] == [0, 3, 4, 2, 1]
+        await recorder.until(lambda: len(recorder.edits) >= len(numbers))
+    assert [edit.message for edit in recorder.edits][:5] == [0, 3, 4, 2, 1]
 
 
 async def _has_heard(live: ProgressUpdater, *, of_end: int) -> bool:
@@ -237,22 +237,22 @@ async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(st
             if len(asked) == 1:
                 raise Retryable("Telegram asks to wait", after=0.6)
 
-    voice = Voice(before=flood)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder(before=flood)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id, 1))
         await live.follow(message(task_id, 2, chat=OTHER))
-        await voice.until_shown(2, "Waiting")
+        await recorder.until_shown(2, "Waiting")
         claimed = await claim(store)
         for number in range(1, 6):
             await progress(claimed, number * TOTAL // 10)
-            await voice.until_said(f"{number}0 %")
+            await recorder.until_said(f"{number}0 %")
         await claimed.finish(Status.COMPLETED)
-        await voice.until_shown(2, "Saved")
-        assert voice.phases(1) == []
+        await recorder.until_shown(2, "Saved")
+        assert recorder.phases(1) == []
         await forgets(store)
-    assert voice.phases(1) == ["Saved"]
+    assert recorder.phases(1) == ["Saved"]
     assert len(asked) == 2
     assert asked[1].at - asked[0].at >= 0.6
 
@@ -266,16 +266,16 @@ async def test_a_message_that_cannot_be_edited_is_abandoned(store: Store) -> Non
         if error := refusals.get(edit.message):
             raise error
 
-    voice = Voice(before=refuse)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder(before=refuse)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         for number in (1, 2, 3):
             await live.follow(message(task_id, number))
-        await voice.until_shown(3, "Waiting")
+        await recorder.until_shown(3, "Waiting")
         claimed = await claim(store)
         await claimed.finish(Status.FAILED, "no such file")
-        await voice.until_shown(3, "Failed")
+        await recorder.until_shown(3, "Failed")
         await forgets(store)
     assert (asked[1], asked[2]) == (1, 1)
 
@@ -287,29 +287,29 @@ async def test_an_edit_that_fails_unexpectedly_is_retried(store: Store) -> None:
         if error := next(errors, None):
             raise error
 
-    voice = Voice(before=fail)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder(before=fail)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(await accept(store)))
-        await voice.until_shown(1, "Waiting")
+        await recorder.until_shown(1, "Waiting")
 
 
 async def test_tasks_that_ended_while_the_bot_was_stopped_are_shown_at_its_start(store: Store) -> None:
-    voice = Voice()
+    recorder = EditRecorder()
     ended, waiting = await accept(store), await accept(store)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(ended, 1))
         await live.follow(message(waiting, 2))
-        await voice.until_shown(2, "Waiting")
+        await recorder.until_shown(2, "Waiting")
         await until(lambda: _all_known(store))
     await (await claim(store)).finish(Status.COMPLETED)
-    async with running(ProgressUpdater(store, voice, interval=FAST), store):
-        await voice.until_shown(1, "Saved")
+    async with running(ProgressUpdater(store, recorder, interval=FAST), store):
+        await recorder.until_shown(1, "Saved")
         await store.tasks.cancel(waiting, [])
         await forgets(store)
-    assert voice.phases(1) == ["Waiting", "Saved"]
-    assert voice.phases(2) == ["Waiting", "Canceled"]
+    assert recorder.phases(1) == ["Waiting", "Saved"]
+    assert recorder.phases(2) == ["Waiting", "Canceled"]
 
 
 async def _all_known(store: Store) -> bool:
@@ -317,11 +317,11 @@ async def _all_known(store: Store) -> bool:
 
 
 async def test_a_task_that_no_longer_exists_is_not_followed(store: Store) -> None:
-    voice = Voice()
-    async with running(live := ProgressUpdater(store, voice, interval=FAST), store):
+    recorder = EditRecorder()
+    async with running(live := ProgressUpdater(store, recorder, interval=FAST), store):
         await live.follow(message(new_id()))
         await forgets(store)
-    assert voice.edits == []
+    assert recorder.edits == []
 
 
 async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit(store: Store) -> None:
@@ -334,35 +334,35 @@ async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit
             assert await store.tasks.retry(task)
             await live.follow(message(task_id))
 
-    voice = Voice(before=press_retry)
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder(before=press_retry)
+    live = ProgressUpdater(store, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(task_id))
-        await voice.until_shown(1, "Waiting")
+        await recorder.until_shown(1, "Waiting")
         await (await claim(store)).finish(Status.FAILED, "no")
-        await voice.until_shown(1, "Failed")
-        await voice.until(lambda: voice.edits[-1].phase == "Waiting")
+        await recorder.until_shown(1, "Failed")
+        await recorder.until(lambda: recorder.edits[-1].phase == "Waiting")
         assert len(await store.progress_messages.all()) == 1
         await store.tasks.cancel(task_id, [])
-        await voice.until_shown(1, "Canceled")
+        await recorder.until_shown(1, "Canceled")
         await forgets(store)
 
 
 async def test_the_bot_waits_for_redis(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
-    voice = Voice()
-    live = ProgressUpdater(store, voice, interval=FAST)
+    recorder = EditRecorder()
+    live = ProgressUpdater(store, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
-        await voice.until_shown(1, "Waiting")
+        await recorder.until_shown(1, "Waiting")
         with capture_logs() as logs:
             redis.stop()
             await until(lambda: _contains(logs, "waiting_for_redis"))
         redis.start()
         await (await claim(store)).finish(Status.COMPLETED)
-        await voice.until_shown(1, "Saved")
+        await recorder.until_shown(1, "Saved")
         await forgets(store)
     await store.db.close()
     redis.stop()
@@ -374,8 +374,8 @@ def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
 
 async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: Store) -> None:
     gate = Gate()
-    voice = Voice(before=gate)
-    live = ProgressUpdater(store, voice, interval=0)
+    recorder = EditRecorder(before=gate)
+    live = ProgressUpdater(store, recorder, interval=0)
     ids = [await accept(store) for _ in range(1000)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number))
@@ -386,7 +386,7 @@ async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: St
         for number in range(1000):
             await progress(claimed, number)
         await live.follow(message(await accept(store), 1, chat=OTHER))
-        await voice.until(lambda: any(edit.chat == OTHER for edit in voice.edits))
+        await recorder.until(lambda: any(edit.chat == OTHER for edit in recorder.edits))
         assert await _reads(store) - before < 10
         gate.opened.set()
         await claimed.finish(Status.COMPLETED)
@@ -395,7 +395,7 @@ async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: St
         await forgets(store)
         await until(no_card_is_left)
         assert (live._chats, live._by_task) == ({}, {})
-    final = {(edit.chat, edit.message): edit.phase for edit in voice.edits}
+    final = {(edit.chat, edit.message): edit.phase for edit in recorder.edits}
     assert len(final) == 1001
     assert set(final.values()) == {"Saved", "Canceled"}
 

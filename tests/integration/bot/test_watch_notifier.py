@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Voice:
+class MessageRecorder:
     """Remembers what it said; raises `error` instead, if there is one."""
 
     said: list[tuple[int, str]] = field(default_factory=list)
@@ -42,13 +42,13 @@ class Voice:
 
 
 @pytest.fixture
-def voice() -> Voice:
-    return Voice()
+def recorder() -> MessageRecorder:
+    return MessageRecorder()
 
 
 @pytest.fixture
-def news(store: Store, voice: Voice) -> WatchNotifier:
-    return WatchNotifier(store, voice, "")
+def notifier(store: Store, recorder: MessageRecorder) -> WatchNotifier:
+    return WatchNotifier(store, recorder, "")
 
 
 async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedChat:
@@ -64,7 +64,7 @@ async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedCh
     return watch
 
 
-async def made(store: Store, watch_id: str = "w1") -> str:
+async def queued_task(store: Store, watch_id: str = "w1") -> str:
     """A task of a watch that waits in the queue."""
     spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
     assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
@@ -72,7 +72,7 @@ async def made(store: Store, watch_id: str = "w1") -> str:
     return spec.id
 
 
-async def end(store: Store, error: str = "") -> str:
+async def complete_oldest_task(store: Store, error: str = "") -> str:
     """The oldest task ends; the name of its file."""
     claim = await store.claims.claim("w", ["tgfiles/nas"])
     assert claim is not None
@@ -95,38 +95,44 @@ async def end(store: Store, error: str = "") -> str:
 
 
 async def test_one_saved_file_is_announced_immediately(
-    store: Store, news: WatchNotifier, voice: Voice
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
 ) -> None:
     await watched(store)
-    await made(store)
-    await news.round()
-    assert voice.said == []
-    name = await end(store)
+    await queued_task(store)
+    await notifier.round()
+    assert recorder.said == []
+    name = await complete_oldest_task(store)
     for _ in range(2):
-        await news.round()
-    ((chat, text),) = voice.said
+        await notifier.round()
+    ((chat, text),) = recorder.said
     assert chat == OWNER
     assert "Rock &amp; Roll" in text
     assert f"nas:/{name}" in text
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
-async def test_a_failure_has_a_retry_button(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_a_failure_has_a_retry_button(
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
+) -> None:
     await watched(store)
-    task = await made(store)
-    await end(store, error="the disk <is> full")
-    await news.round()
-    assert "the disk &lt;is&gt; full" in voice.said[0][1]
-    assert voice.keyboards[0][0][0].data == f"retry:{task}"
+    task = await queued_task(store)
+    await complete_oldest_task(store, error="the disk <is> full")
+    await notifier.round()
+    assert "the disk &lt;is&gt; full" in recorder.said[0][1]
+    assert recorder.keyboards[0][0][0].data == f"retry:{task}"
 
 
-async def test_several_files_are_announced_together(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_several_files_are_announced_together(
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
+) -> None:
     await watched(store)
     for _ in range(14):
-        await made(store)
-    names = [await end(store) for _ in range(12)] + [await end(store, error="too large")]
-    await news.round()
-    ((_, text),) = voice.said
+        await queued_task(store)
+    names = [await complete_oldest_task(store) for _ in range(12)] + [
+        await complete_oldest_task(store, error="too large")
+    ]
+    await notifier.round()
+    ((_, text),) = recorder.said
     lines = text.splitlines()
     assert lines[1] == "12 files saved"
     assert lines[2] == f"❌ {names[-1]}: too large"
@@ -135,73 +141,75 @@ async def test_several_files_are_announced_together(store: Store, news: WatchNot
     assert len(await store.watched_chats.unnotified_tasks()) == 1
 
 
-async def test_announcements_are_limited_in_rate(store: Store, news: WatchNotifier, voice: Voice) -> None:
+async def test_announcements_are_limited_in_rate(
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
+) -> None:
     await watched(store)
     for _ in range(3):
-        await made(store)
-        await end(store)
-        await news.round()
-    assert len(voice.said) == 1
+        await queued_task(store)
+        await complete_oldest_task(store)
+        await notifier.round()
+    assert len(recorder.said) == 1
     await store.db.do("DEL", "sa:bot:told:watch:w1")  # half a minute passes
-    await news.round()
-    assert "2 files saved" in voice.said[1][1]
+    await notifier.round()
+    assert "2 files saved" in recorder.said[1][1]
 
 
 async def test_a_digest_comes_after_an_hour(
-    store: Store, news: WatchNotifier, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await watched(store, notify="digest")
     for _ in range(2):
-        await made(store)
-        await end(store)
-    await news.round()
-    assert voice.said == []
+        await queued_task(store)
+        await complete_oldest_task(store)
+    await notifier.round()
+    assert recorder.said == []
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: time.time_ns() // 1_000_000 + HOUR + 1000)
-    await news.round()
-    assert [text.splitlines()[1] for _, text in voice.said] == ["2 files saved"]
+    await notifier.round()
+    assert [text.splitlines()[1] for _, text in recorder.said] == ["2 files saved"]
     assert await store.db.do("TTL", "sa:bot:told:watch:w1") > 3500
 
 
 async def test_users_who_disabled_notifications_get_none(
-    store: Store, news: WatchNotifier, voice: Voice
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
 ) -> None:
     await watched(store, notify="none")
     for watch in ("w1", "ended"):
-        await made(store, watch)
-        await end(store)
-    await news.round()
-    assert voice.said == []
+        await queued_task(store, watch)
+        await complete_oldest_task(store)
+    await notifier.round()
+    assert recorder.said == []
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
 async def test_a_flood_wait_loses_no_notification_and_delays_no_other_user(
-    store: Store, news: WatchNotifier, voice: Voice
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
 ) -> None:
     await watched(store)
-    await made(store)
-    await end(store)
-    voice.error = Retryable("wait", after=30)
-    await news.round()
+    await queued_task(store)
+    await complete_oldest_task(store)
+    recorder.error = Retryable("wait", after=30)
+    await notifier.round()
     assert len(await store.watched_chats.unnotified_tasks()) == 1
-    voice.error = Permanent("the user has blocked the bot")
+    recorder.error = Permanent("the user has blocked the bot")
     await store.db.do("DEL", "sa:bot:told:watch:w1")
-    await news.round()
+    await notifier.round()
     assert await store.watched_chats.unnotified_tasks() == {}
 
 
 async def test_a_lasting_problem_is_reported_once(
-    store: Store, news: WatchNotifier, voice: Voice, monkeypatch: pytest.MonkeyPatch
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await watched(store)
     now = time.time_ns() // 1_000_000
     await store.watched_chats.set_problem("w1", "it is <gone>.", now - 300_000)
-    await news.round()
-    assert voice.said == []
+    await notifier.round()
+    assert recorder.said == []
     await store.watched_chats.set_problem("w1", "it is <gone>.", now)
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 400_000)
     for _ in range(2):
-        await news.round()
-    ((_, text),) = voice.said
+        await notifier.round()
+    ((_, text),) = recorder.said
     assert "Rock &amp; Roll" in text
     assert "it is &lt;gone&gt;. I will continue" in text
     await store.watched_chats.set_problem("w1", "", now)
@@ -211,11 +219,11 @@ async def test_a_lasting_problem_is_reported_once(
 
 
 async def test_notifications_use_the_language_of_the_user(
-    store: Store, news: WatchNotifier, voice: Voice
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder
 ) -> None:
     await watched(store, language="zh-Hans")
     for _ in range(2):
-        await made(store)
-        await end(store)
-    await news.round()
-    assert "已保存 2 个文件" in voice.said[0][1]
+        await queued_task(store)
+        await complete_oldest_task(store)
+    await notifier.round()
+    assert "已保存 2 个文件" in recorder.said[0][1]

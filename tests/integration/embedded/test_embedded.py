@@ -34,7 +34,7 @@ server.stop()
 """
 
 
-def hold(data_dir: Path, program: str = HOLDER) -> subprocess.Popen[str]:
+def start_owner(data_dir: Path, program: str = HOLDER) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, str(data_dir)],
         stdin=subprocess.PIPE,
@@ -48,21 +48,21 @@ def url_of(holder: subprocess.Popen[str]) -> str:
     return holder.stdout.readline().strip()
 
 
-def release(holder: subprocess.Popen[str]) -> None:
+def stop_owner(holder: subprocess.Popen[str]) -> None:
     holder.communicate(timeout=30)
 
 
-def ask(url: str, *command: str | int) -> object:
+def redis_command(url: str, *command: str | int) -> object:
     with redis.Redis.from_url(url, decode_responses=True) as client:
         return client.execute_command(*command)
 
 
 def pid_of(url: str) -> int:
-    info = cast("dict[str, int]", ask(url, "INFO", "server"))
+    info = cast("dict[str, int]", redis_command(url, "INFO", "server"))
     return info["process_id"]
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -70,15 +70,15 @@ def gone(pid: int) -> bool:
     return state == "Z"
 
 
-def alias_of(temporary: Path) -> Path:
+def short_path_of(temporary: Path) -> Path:
     """The folder with the short path, the only one among these temporary files."""
     (alias,) = temporary.glob("saveany-*")
     return alias
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     with suppress(redis.ConnectionError):
-        return ask(url, "PING") is True
+        return redis_command(url, "PING") is True
     return False
 
 
@@ -106,7 +106,7 @@ def test_the_server_is_durable_private_and_never_evicts(server: EmbeddedRedis, d
         "maxmemory-policy": "noeviction",
         "port": "0",
     }.items():
-        assert ask(url, "CONFIG", "GET", setting) == [setting, value]
+        assert redis_command(url, "CONFIG", "GET", setting) == [setting, value]
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (data_dir / "redis").iterdir()}
     assert (modes["redis.sock"], modes["redis.log"], modes["owner.lock"]) == (0o600, 0o600, 0o600)
     assert stat.S_IMODE((data_dir / "redis").stat().st_mode) == 0o700
@@ -115,7 +115,7 @@ def test_the_server_is_durable_private_and_never_evicts(server: EmbeddedRedis, d
 def test_fsync_follows_the_setting(data_dir: Path) -> None:
     server = EmbeddedRedis(data_dir, fsync="everysec")
     try:
-        assert ask(server.start(), "CONFIG", "GET", "appendfsync") == ["appendfsync", "everysec"]
+        assert redis_command(server.start(), "CONFIG", "GET", "appendfsync") == ["appendfsync", "everysec"]
     finally:
         server.stop()
 
@@ -131,30 +131,30 @@ def test_a_second_starter_shares_the_server_and_does_not_stop_it(
     second.stop()
     assert pid_of(url) == pid
     server.stop()
-    assert gone(pid)
+    assert has_exited(pid)
 
 
 def test_data_survives_a_stop(server: EmbeddedRedis) -> None:
-    ask(server.start(), "SET", "key", "value")
+    redis_command(server.start(), "SET", "key", "value")
     server.stop()
-    assert ask(server.start(), "GET", "key") == "value"
+    assert redis_command(server.start(), "GET", "key") == "value"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 def test_the_server_dies_with_its_owner(data_dir: Path) -> None:
-    owner = hold(data_dir)
+    owner = start_owner(data_dir)
     pid = pid_of(url_of(owner))
     owner.kill()
     owner.communicate()
-    blocking_until(lambda: gone(pid))
+    blocking_until(lambda: has_exited(pid))
 
 
 def test_the_next_owner_has_all_acknowledged_writes(data_dir: Path) -> None:
-    owner = hold(data_dir)
+    owner = start_owner(data_dir)
     url = url_of(owner)
     pid = pid_of(url)
     for number in range(100):
-        ask(url, "SET", f"key{number}", number)
+        redis_command(url, "SET", f"key{number}", number)
     owner.kill()
     owner.communicate()
     heir = EmbeddedRedis(data_dir)
@@ -162,8 +162,10 @@ def test_the_next_owner_has_all_acknowledged_writes(data_dir: Path) -> None:
         # At once, while the old server may still be on its way out.
         url = heir.start()
         assert pid_of(url) != pid
-        assert gone(pid)
-        assert [ask(url, "GET", f"key{number}") for number in range(100)] == [str(n) for n in range(100)]
+        assert has_exited(pid)
+        assert [redis_command(url, "GET", f"key{number}") for number in range(100)] == [
+            str(n) for n in range(100)
+        ]
     finally:
         heir.stop()
 
@@ -171,38 +173,38 @@ def test_the_next_owner_has_all_acknowledged_writes(data_dir: Path) -> None:
 def test_an_orphaned_server_is_stopped_by_the_next_owner(server: EmbeddedRedis, data_dir: Path) -> None:
     """As it is on systems that cannot tie a child to its parent."""
     untied = "from saveany import embedded\nembedded.die_with_parent = lambda signum: None\n"
-    owner = hold(data_dir, untied + HOLDER)
+    owner = start_owner(data_dir, untied + HOLDER)
     url = url_of(owner)
     pid = pid_of(url)
-    ask(url, "SET", "key", "value")
+    redis_command(url, "SET", "key", "value")
     owner.kill()
     owner.communicate()
     assert pid_of(url) == pid
-    assert ask(server.start(), "GET", "key") == "value"
-    assert gone(pid)
+    assert redis_command(server.start(), "GET", "key") == "value"
+    assert has_exited(pid)
 
 
 def test_no_acknowledged_write_is_lost_when_all_processes_are_killed(
     server: EmbeddedRedis, data_dir: Path
 ) -> None:
     for round_number in range(3):
-        owner = hold(data_dir)
+        owner = start_owner(data_dir)
         url = url_of(owner)
-        assert ask(url, "LLEN", "acknowledged") == 10 * round_number
+        assert redis_command(url, "LLEN", "acknowledged") == 10 * round_number
         for number in range(10):
-            ask(url, "RPUSH", "acknowledged", number)
+            redis_command(url, "RPUSH", "acknowledged", number)
         os.kill(pid_of(url), signal.SIGKILL)
         owner.kill()
         owner.communicate()
-    assert ask(server.start(), "LLEN", "acknowledged") == 30
+    assert redis_command(server.start(), "LLEN", "acknowledged") == 30
 
 
 def test_processes_that_start_simultaneously_share_one_server(data_dir: Path) -> None:
-    holders = [hold(data_dir) for _ in range(4)]
+    holders = [start_owner(data_dir) for _ in range(4)]
     urls = {url_of(holder) for holder in holders}
     log = (data_dir / "redis" / "redis.log").read_text()
     for holder in holders:
-        release(holder)
+        stop_owner(holder)
     assert urls == {f"unix://{data_dir}/redis/redis.sock?db=0"}
     assert log.count("Server initialized") == 1
 
@@ -216,7 +218,7 @@ def test_any_data_dir_works(name: str, data_dir: Path, monkeypatch: pytest.Monke
         path = url.removeprefix("unix://").removesuffix("?db=0")
         assert len(os.fsencode(path)) <= 100
         assert Path(path).resolve() == data_dir / name / "redis" / "redis.sock"
-        assert ask(url, "PING") is True
+        assert redis_command(url, "PING") is True
         assert EmbeddedRedis(data_dir / name).start() == url
     finally:
         server.stop()
@@ -227,27 +229,27 @@ def test_a_short_path_writable_by_others_is_refused(data_dir: Path, monkeypatch:
     server = EmbeddedRedis(data_dir / "with space")
     server.start()
     server.stop()
-    alias_of(data_dir).chmod(0o777)
+    short_path_of(data_dir).chmod(0o777)
     with pytest.raises(SaveAnyError, match="belongs to another user"):
         server.start()
 
 
 def test_a_partially_written_end_of_the_file_is_discarded(server: EmbeddedRedis, data_dir: Path) -> None:
     url = server.start()
-    ask(url, "SET", "whole", 1)
-    ask(url, "SET", "cut", 1)
+    redis_command(url, "SET", "whole", 1)
+    redis_command(url, "SET", "cut", 1)
     server.stop()
     (appended,) = (data_dir / "redis" / "appendonlydir").glob("*.incr.aof")
     os.truncate(appended, appended.stat().st_size - 3)
     url = server.start()
-    assert (ask(url, "GET", "whole"), ask(url, "GET", "cut")) == ("1", None)
+    assert (redis_command(url, "GET", "whole"), redis_command(url, "GET", "cut")) == ("1", None)
 
 
 def test_start_waits_while_the_server_loads(
     server: EmbeddedRedis, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.start()
-    ask(url, "EVAL", "for i = 1, 3000 do redis.call('set', i, i) end", 0)
+    redis_command(url, "EVAL", "for i = 1, 3000 do redis.call('set', i, i) end", 0)
     server.stop()
     slow = data_dir / "slow-server"
     program = next(embedded.server_programs())
@@ -264,7 +266,7 @@ def test_start_waits_while_the_server_loads(
         return answers_seen[-1]
 
     monkeypatch.setattr(embedded, "_send", spy)
-    assert ask(server.start(), "DBSIZE") == 3000
+    assert redis_command(server.start(), "DBSIZE") == 3000
     assert any(answer.startswith(b"-LOADING") for answer in answers_seen)
 
 
@@ -294,7 +296,7 @@ def test_a_failed_start_shows_the_last_log_lines_of_the_server(data_dir: Path) -
         broken.start()
     healthy = EmbeddedRedis(data_dir)
     try:
-        assert answers(healthy.start()), "the failed start must not keep the locks"
+        assert responds(healthy.start()), "the failed start must not keep the locks"
     finally:
         healthy.stop()
 
@@ -307,36 +309,36 @@ def test_a_folder_that_cannot_be_created_is_an_error_with_advice(data_dir: Path)
 
 async def test_a_killed_server_is_restarted(server: EmbeddedRedis) -> None:
     url = server.start()
-    ask(url, "SET", "key", "value")
+    redis_command(url, "SET", "key", "value")
     keeper = asyncio.create_task(server.keep())
     os.kill(pid_of(url), signal.SIGKILL)
-    await asyncio.to_thread(blocking_until, lambda: answers(url))
+    await asyncio.to_thread(blocking_until, lambda: responds(url))
     keeper.cancel()
-    assert ask(url, "GET", "key") == "value"
+    assert redis_command(url, "GET", "key") == "value"
 
 
 async def test_a_removed_short_path_is_restored(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(data_dir))
     server = EmbeddedRedis(data_dir / "with space")
     url = server.start()
-    alias_of(data_dir).joinpath("r").unlink()
-    assert not answers(url)
+    short_path_of(data_dir).joinpath("r").unlink()
+    assert not responds(url)
     keeper = asyncio.create_task(server.keep())
-    await asyncio.to_thread(blocking_until, lambda: answers(url))
+    await asyncio.to_thread(blocking_until, lambda: responds(url))
     keeper.cancel()
     server.stop()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 async def test_the_server_of_a_dead_owner_is_replaced(server: EmbeddedRedis, data_dir: Path) -> None:
-    owner = hold(data_dir)
+    owner = start_owner(data_dir)
     url = url_of(owner)
     assert server.start() == url
     pid = pid_of(url)
     keeper = asyncio.create_task(server.keep())
     owner.kill()
     owner.communicate()
-    await asyncio.to_thread(blocking_until, lambda: gone(pid) and answers(url))
+    await asyncio.to_thread(blocking_until, lambda: has_exited(pid) and responds(url))
     keeper.cancel()
     server.stop()
-    assert not answers(url), "the new owner stops the server"
+    assert not responds(url), "the new owner stops the server"

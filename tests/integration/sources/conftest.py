@@ -37,7 +37,7 @@ async def all_gone(folder: Path, seconds: float = 10) -> None:
     await until(lambda: not leftovers(folder), within=seconds, what=f"the end of every program in {folder}")
 
 
-async def at_once(user: int, size: int) -> None:
+async def unlimited(user: int, size: int) -> None:
     """There is no limit of speed."""
 
 
@@ -73,7 +73,7 @@ class Sink:
         return b"".join(self.parts[offset] for offset in sorted(self.parts))
 
 
-class Bench:
+class SourceHarness:
     """A source at work."""
 
     def __init__(self, source: Source) -> None:
@@ -104,27 +104,27 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-def places() -> dict[str, Storage]:
+def storages() -> dict[str, Storage]:
     return {}
 
 
 @pytest.fixture
-def tools(tmp_path: Path, places: dict[str, Storage]) -> Tools:
+def tools(tmp_path: Path, storages: dict[str, Storage]) -> Tools:
     return Tools(
         config=Config(),
         scratch=tmp_path / "scratch",
         guard=AddressGuard([ip_network("127.0.0.1/32")]),
         accounts=cast(Any, None),
-        storage=places.__getitem__,
+        storage=storages.__getitem__,
         on_wait=lambda seconds: None,
-        take=at_once,
+        take=unlimited,
         rate=lambda user, among: 0.0,
     )
 
 
 @pytest.fixture
-async def bench(tools: Tools) -> AsyncIterator[Bench]:
+async def harness(tools: Tools) -> AsyncIterator[SourceHarness]:
     """The source of plain links."""
     source = DirectLinksSource(tools)
-    yield Bench(source)
+    yield SourceHarness(source)
     await source.close()

@@ -26,7 +26,7 @@ from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
 from tests.fixtures.torrents import Swarm, info, seeder, swarm
 from tests.fixtures.waiting import until
-from tests.integration.sources.conftest import Bench, Gate
+from tests.integration.sources.conftest import Gate, SourceHarness
 from workers.sources import aria2, aria2_rpc
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
@@ -42,7 +42,7 @@ async def peers() -> AsyncIterator[Swarm]:
 
 
 @pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
+def frequent_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll often: the rest of a test's time is aria2's."""
     for module in (aria2, aria2_rpc):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
@@ -63,21 +63,21 @@ def programs() -> set[int]:
 
 
 @pytest.fixture
-async def downloads(tools: Tools, tmp_path: Path) -> AsyncIterator[Bench]:
+async def downloads(tools: Tools, tmp_path: Path) -> AsyncIterator[SourceHarness]:
     program("aria2c")
     before = programs()
     source = Aria2Source(tools_with(tools, tmp_path))
-    yield Bench(source)
+    yield SourceHarness(source)
     await source.forget("t")
     await source.close()
     assert programs() <= before
 
 
-async def everything(downloads: Bench, items: Sequence[Item]) -> dict[str, bytes]:
+async def everything(downloads: SourceHarness, items: Sequence[Item]) -> dict[str, bytes]:
     return {item.path: await downloads.fetched(await downloads.prepared(item)) for item in items}
 
 
-async def test_a_file_is_downloaded(site: Site, downloads: Bench, tmp_path: Path) -> None:
+async def test_a_file_is_downloaded(site: Site, downloads: SourceHarness, tmp_path: Path) -> None:
     site.pages["/x/file%20one.bin"] = Page(DATA)
     items = await downloads.items(site.url("/x/file%20one.bin"))
     assert await everything(downloads, items) == {"file one.bin": DATA}
@@ -86,7 +86,7 @@ async def test_a_file_is_downloaded(site: Site, downloads: Bench, tmp_path: Path
     assert list((tmp_path / "data/aria2").iterdir()) == []
 
 
-async def test_each_link_is_a_separate_download(site: Site, downloads: Bench) -> None:
+async def test_each_link_is_a_separate_download(site: Site, downloads: SourceHarness) -> None:
     site.pages |= {"/1/a.bin": Page(b"1"), "/2/a.bin": Page(b"2")}
     items = await downloads.items(site.url("/1/a.bin"), site.url("/2/a.bin"), site.url("/gone"))
     assert await everything(downloads, items[:2]) == {"a.bin": b"1", "a_1.bin": b"2"}
@@ -96,7 +96,7 @@ async def test_each_link_is_a_separate_download(site: Site, downloads: Bench) ->
 
 async def test_a_speed_limit_slows_a_file(site: Site, tools: Tools, tmp_path: Path) -> None:
     gate = Gate(100_000)
-    downloads = Bench(Aria2Source(replace(tools_with(tools, tmp_path), take=gate.take)))
+    downloads = SourceHarness(Aria2Source(replace(tools_with(tools, tmp_path), take=gate.take)))
     site.pages["/a.bin"] = Page(DATA)
     getting = asyncio.create_task(downloads.get(site.url("/a.bin")))
     await asyncio.wait_for(gate.shut.wait(), 60)
@@ -119,7 +119,7 @@ async def test_changes_of_the_speed_limit_apply_to_torrents(
         return rates[-1]
 
     source = Aria2Source(replace(tools_with(tools, tmp_path), rate=rate))
-    downloads, about = Bench(source), info("", [("", DATA)]) | {"name": "a.bin"}
+    downloads, about = SourceHarness(source), info("", [("", DATA)]) | {"name": "a.bin"}
     getting = asyncio.create_task(downloads.get(peers.magnet(about)))
 
     async def limit() -> str:
@@ -145,7 +145,7 @@ async def test_changes_of_the_speed_limit_apply_to_torrents(
 
 @pytest.mark.parametrize("kind", ["torrent", "magnet"])
 async def test_a_torrent_keeps_its_folders(
-    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path, kind: str
+    site: Site, downloads: SourceHarness, peers: Swarm, tmp_path: Path, kind: str
 ) -> None:
     about = info("Films", TREE)
     site.pages["/films.torrent"] = Page(peers.torrent(about))
@@ -156,7 +156,7 @@ async def test_a_torrent_keeps_its_folders(
 
 
 async def test_only_selected_files_are_saved(
-    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path
+    site: Site, downloads: SourceHarness, peers: Swarm, tmp_path: Path
 ) -> None:
     site.pages["/films.torrent"] = Page(peers.torrent(info("Films", TREE)))
     async with seeder(tmp_path, peers, "Films", TREE):
@@ -173,7 +173,7 @@ def metalink(*files: tuple[str, str, str]) -> Page:
     return Page(f"{text}</metalink>".encode(), headers={"Content-Type": "application/metalink4+xml"})
 
 
-async def test_files_of_a_metalink_are_verified(site: Site, downloads: Bench) -> None:
+async def test_files_of_a_metalink_are_verified(site: Site, downloads: SourceHarness) -> None:
     site.pages["/a.bin"] = Page(DATA)
     for name, data in (("good", DATA), ("bad", b"other")):
         digest = hashlib.sha256(data).hexdigest()
@@ -185,7 +185,7 @@ async def test_files_of_a_metalink_are_verified(site: Site, downloads: Bench) ->
         await downloads.prepared(bad)
 
 
-async def test_files_of_a_metalink_fail_separately(site: Site, downloads: Bench) -> None:
+async def test_files_of_a_metalink_fail_separately(site: Site, downloads: SourceHarness) -> None:
     site.pages["/a.bin"] = Page(DATA)
     site.pages["/x.meta4"] = metalink(
         ("gone.bin", site.url("/gone"), ""),
@@ -200,7 +200,7 @@ async def test_files_of_a_metalink_fail_separately(site: Site, downloads: Bench)
 
 
 async def test_a_torrent_is_recognized_by_its_content_type(
-    site: Site, downloads: Bench, peers: Swarm
+    site: Site, downloads: SourceHarness, peers: Swarm
 ) -> None:
     torrent = peers.torrent(info("Films", TREE))
     site.pages["/get"] = Page(torrent, headers={"Content-Type": "application/x-bittorrent"})
@@ -209,7 +209,7 @@ async def test_a_torrent_is_recognized_by_its_content_type(
 
 
 async def test_a_torrent_found_late_is_never_saved_incompletely(
-    site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
+    site: Site, downloads: SourceHarness, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is the .torrent itself taken for a file."""
     torrent = peers.torrent(info("Films", TREE))
@@ -224,7 +224,7 @@ async def test_a_torrent_found_late_is_never_saved_incompletely(
         await downloads.prepared(item)
 
 
-async def test_an_invalid_torrent_is_an_error(site: Site, downloads: Bench) -> None:
+async def test_an_invalid_torrent_is_an_error(site: Site, downloads: SourceHarness) -> None:
     site.pages["/x.torrent"] = Page(b"<html>")
     (item,) = await downloads.items(site.url("/x.torrent"))
     with pytest.raises(Permanent, match="cannot read this torrent"):
@@ -232,7 +232,7 @@ async def test_an_invalid_torrent_is_an_error(site: Site, downloads: Bench) -> N
 
 
 async def test_a_torrent_without_peers_is_given_up(
-    site: Site, downloads: Bench, peers: Swarm, monkeypatch: pytest.MonkeyPatch
+    site: Site, downloads: SourceHarness, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/film.torrent"] = Page(peers.torrent(info("Film.bin", [("", DATA)])))
     (item,) = await downloads.items(site.url("/film.torrent"))
@@ -242,13 +242,13 @@ async def test_a_torrent_without_peers_is_given_up(
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "sftp"])
-async def test_other_protocols_are_guarded(downloads: Bench, scheme: str) -> None:
+async def test_other_protocols_are_guarded(downloads: SourceHarness, scheme: str) -> None:
     (item,) = await downloads.items(f"{scheme}://127.0.0.2/a.bin")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await downloads.prepared(item)
 
 
-async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: Bench) -> None:
+async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: SourceHarness) -> None:
     (item,) = await downloads.items("http://127.0.0.2/a.bin")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await downloads.prepared(item)
@@ -264,19 +264,19 @@ async def test_incomplete_files_of_a_killed_aria2_are_not_trusted(
 ) -> None:
     """With several connections it has holes, and only aria2's own notes tell where."""
     site.pages["/a.bin"] = Page(DATA)
-    first = Bench(Aria2Source(tools_with(tools, tmp_path)))
+    first = SourceHarness(Aria2Source(tools_with(tools, tmp_path)))
     (item,) = await first.items(site.url("/a.bin"))
     place = Path((await first.prepared(item)).source["file"])
     await first.source.close()
     place.write_bytes(bytes(len(DATA) // 2))
-    second = Bench(Aria2Source(tools_with(tools, tmp_path)))
+    second = SourceHarness(Aria2Source(tools_with(tools, tmp_path)))
     ready = await second.source.prepare(item, first.spec, lambda done, total: None)
     assert await second.fetched(ready) == DATA
     await second.source.forget("t")
     await second.source.close()
 
 
-async def test_a_crashed_aria2_is_restarted(site: Site, downloads: Bench) -> None:
+async def test_a_crashed_aria2_is_restarted(site: Site, downloads: SourceHarness) -> None:
     site.pages["/a.bin"] = Page(DATA)
     before = programs()
     (item,) = await downloads.items(site.url("/a.bin"))
@@ -295,7 +295,7 @@ async def test_downloads_continue_after_a_restart(
     about = info("Film.bin", [("", DATA)])
     site.pages["/film.torrent"] = Page(peers.torrent(about))
     async with AsyncExitStack() as stack:
-        first = Bench(Aria2Source(tools_with(tools, tmp_path)))
+        first = SourceHarness(Aria2Source(tools_with(tools, tmp_path)))
         await stack.enter_async_context(seeder(tmp_path, peers, "Film.bin", [("", DATA)], rate="60K"))
         (item,) = await first.items(site.url("/film.torrent"))
         seen = asyncio.Event()
@@ -307,7 +307,7 @@ async def test_downloads_continue_after_a_restart(
         await asyncio.gather(work, return_exceptions=True)
         await first.source.stop("t")
         await first.source.close()
-        second = Bench(Aria2Source(tools_with(tools, tmp_path)))
+        second = SourceHarness(Aria2Source(tools_with(tools, tmp_path)))
         second.spec = first.spec
         begun: list[int] = []
         ready = await second.source.prepare(item, second.spec, lambda done, total: begun.append(done))
@@ -317,7 +317,7 @@ async def test_downloads_continue_after_a_restart(
         await second.source.close()
 
 
-async def test_refused_addresses_are_named(site: Site, downloads: Bench) -> None:
+async def test_refused_addresses_are_named(site: Site, downloads: SourceHarness) -> None:
     site.pages["/a.bin"] = Page(b"", 302, {"Location": "http://127.0.0.2/secret"})
     for link in ("http://127.0.0.2/a.bin", site.url("/a.bin")):
         (item,) = await downloads.items(link)
@@ -326,7 +326,7 @@ async def test_refused_addresses_are_named(site: Site, downloads: Bench) -> None
 
 
 async def test_names_cannot_leave_their_folder(
-    site: Site, downloads: Bench, peers: Swarm, tmp_path: Path
+    site: Site, downloads: SourceHarness, peers: Swarm, tmp_path: Path
 ) -> None:
     hostile = info("..", [("../../x", b"1"), ("/etc/x", b"2")])
     site.pages["/bad.torrent"] = Page(peers.torrent(hostile))
@@ -344,7 +344,7 @@ async def test_names_cannot_leave_their_folder(
     ],
     ids=["dies", "length"],
 )
-async def test_an_incomplete_file_is_an_error(site: Site, downloads: Bench, page: Page) -> None:
+async def test_an_incomplete_file_is_an_error(site: Site, downloads: SourceHarness, page: Page) -> None:
     site.pages["/a.bin"] = page
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
     with pytest.raises((Retryable, Permanent), match="aria2"):
@@ -353,7 +353,7 @@ async def test_an_incomplete_file_is_an_error(site: Site, downloads: Bench, page
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Permanent), (429, Retryable), (500, Retryable)])
 async def test_a_temporary_refusal_is_retried(
-    site: Site, downloads: Bench, status: int, kind: type[Exception]
+    site: Site, downloads: SourceHarness, status: int, kind: type[Exception]
 ) -> None:
     site.pages["/a.bin"] = Page(status=status)
     (item,) = await downloads.items(site.url("/a.bin"))
@@ -361,7 +361,7 @@ async def test_a_temporary_refusal_is_retried(
         await downloads.prepared(item)
 
 
-async def test_a_file_continues_where_it_stopped(site: Site, downloads: Bench) -> None:
+async def test_a_file_continues_where_it_stopped(site: Site, downloads: SourceHarness) -> None:
     site.pages["/a.bin"] = Page(DATA, headers={"ETag": '"1"'}, cut_after=200_000, cuts=1)
     (item,) = await downloads.items(site.url("/a.bin"), options={"split": "1"})
     item = await downloads.prepared(item)
@@ -369,7 +369,7 @@ async def test_a_file_continues_where_it_stopped(site: Site, downloads: Bench) -
     assert site.asked[-1][1]["range"].startswith("bytes=200000-")
 
 
-async def test_without_ranges_the_download_starts_over(site: Site, downloads: Bench) -> None:
+async def test_without_ranges_the_download_starts_over(site: Site, downloads: SourceHarness) -> None:
     """aria2 itself would ask for the rest for ever."""
     site.pages["/a.bin"] = Page(DATA, ranges=False, cut_after=200_000, cuts=2)
     items = await downloads.items(site.url("/a.bin"))
@@ -378,7 +378,7 @@ async def test_without_ranges_the_download_starts_over(site: Site, downloads: Be
     assert await everything(downloads, items) == {"a.bin": DATA}
 
 
-async def test_a_cancel_ends_the_download(site: Site, downloads: Bench, tmp_path: Path) -> None:
+async def test_a_cancel_ends_the_download(site: Site, downloads: SourceHarness, tmp_path: Path) -> None:
     large = bytes(17 << 20)  # so that it cannot be a torrent, and is known before it is whole
     site.pages["/a.bin"] = Page(large, hold_after=1 << 20, ranges=False)
     (item,) = await downloads.items(site.url("/a.bin"))
@@ -408,13 +408,13 @@ async def test_a_running_aria2_can_be_used(site: Site, tools: Tools, tmp_path: P
     with running([program("aria2c"), *options], lambda: answers(port), log=tmp_path / "log"):
         url = f"http://127.0.0.1:{port}/jsonrpc"
         source = Aria2Source(tools_with(tools, tmp_path, url=url, secret="abc", keep_file=True))
-        bench = Bench(source)
-        _, data = await bench.get(site.url("/a.bin"))
+        harness = SourceHarness(source)
+        _, data = await harness.get(site.url("/a.bin"))
         assert data == DATA
         await source.forget("t")
         assert len(list((tmp_path / "data").rglob("a.bin"))) == 1
         await source.close()
-        stranger = Bench(Aria2Source(tools_with(tools, tmp_path, url=url, secret="wrong")))
+        stranger = SourceHarness(Aria2Source(tools_with(tools, tmp_path, url=url, secret="wrong")))
         with pytest.raises(Permanent, match="rpc-secret"):
             await stranger.items(site.url("/a.bin"))
         await stranger.source.close()
@@ -436,7 +436,7 @@ async def test_downloads_of_a_dead_worker_are_removed(site: Site, tools: Tools, 
             return found
 
     with running([*command, "--enable-dht=false"], lambda: answers(port), log=tmp_path / "log"):
-        first = Bench(Aria2Source(tools_with(tools, tmp_path, url=url)))
+        first = SourceHarness(Aria2Source(tools_with(tools, tmp_path, url=url)))
         await first.items(site.url("/x.meta4"))
         await first.source.close()
         assert await known()
@@ -449,7 +449,7 @@ async def test_downloads_of_a_dead_worker_are_removed(site: Site, tools: Tools, 
 async def test_an_unreachable_aria2_is_tried_again_later(tools: Tools, tmp_path: Path) -> None:
     source = Aria2Source(tools_with(tools, tmp_path, url=f"http://127.0.0.1:{free_port()}/jsonrpc"))
     with pytest.raises(Retryable, match="aria2 does not respond") as caught:
-        await Bench(source).items("http://127.0.0.1/a")
+        await SourceHarness(source).items("http://127.0.0.1/a")
     assert caught.value.after > 30, "so long that the task gives its slot away"
     await source.close()
 
@@ -461,7 +461,7 @@ async def test_another_service_at_the_address_of_aria2_is_reported(
     site.pages["/jsonrpc"] = Page(said)
     source = Aria2Source(tools_with(tools, tmp_path, url=site.url("/jsonrpc")))
     with pytest.raises(Retryable, match="aria2 does not respond"):
-        await Bench(source).items("http://127.0.0.1/a")
+        await SourceHarness(source).items("http://127.0.0.1/a")
     await source.close()
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from saveany.config import Config
 from saveany.errors import Offline
-from tests.fixtures.proxies import BAD, Http, Says, Socks5, proxy
+from tests.fixtures.proxies import BAD, Http, ScriptedReplies, Socks5, proxy
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import SourceHarness
 from tests.integration.sources.test_hostile_redirects import HTML
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
@@ -33,13 +33,13 @@ SOURCES: dict[str, tuple[type[Any], str, str]] = {
 }
 
 
-def behind(url: str, name: str, tools: Tools, folder: Path) -> Bench:
+def harness_behind_proxy(url: str, name: str, tools: Tools, folder: Path) -> SourceHarness:
     """A source with that proxy."""
     kind, needs, _ = SOURCES[name]
     if needs:
         program(needs)
     table = {"data_dir": folder / "data", "aria2": {"enable": True, "dht": False}, "proxy": url}
-    return Bench(kind(replace(tools, config=Config.model_validate(table))))
+    return SourceHarness(kind(replace(tools, config=Config.model_validate(table))))
 
 
 def link(site: Site, name: str) -> str:
@@ -62,17 +62,17 @@ async def test_a_failing_proxy_is_named_and_waited_for(
     fill(site)
     behavior, said = BAD[bad]
     async with proxy(behavior) as way:
-        bench = behind(way.url(), name, tools, tmp_path)
+        harness = harness_behind_proxy(way.url(), name, tools, tmp_path)
         try:
             with pytest.raises(Offline, match=said):
-                await bench.get(link(site, name))
+                await harness.get(link(site, name))
             assert site.asked == []
             if behavior.scheme != "socks4":
                 way.behavior = Socks5() if behavior.scheme == "socks5" else Http()
-                assert (await bench.get(link(site, name)))[1] == DATA
+                assert (await harness.get(link(site, name)))[1] == DATA
         finally:
-            await bench.source.forget("t")
-            await bench.source.close()
+            await harness.source.forget("t")
+            await harness.source.close()
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -82,14 +82,14 @@ async def test_a_stalling_proxy_is_named(
     fill(site)
     monkeypatch.setattr("saveany.net.client.CONNECT_SECONDS", 0.3)
     monkeypatch.setattr("saveany.net.proxy.CONNECT_SECONDS", 0.3)
-    async with proxy(Says((b"",), stalls=True, scheme="socks5")) as way:
-        bench = behind(way.url(), name, tools, tmp_path)
+    async with proxy(ScriptedReplies((b"",), stalls=True, scheme="socks5")) as way:
+        harness = harness_behind_proxy(way.url(), name, tools, tmp_path)
         try:
             with pytest.raises(Offline, match="the proxy does not reply in time"):
-                await bench.get(link(site, name))
+                await harness.get(link(site, name))
         finally:
-            await bench.source.forget("t")
-            await bench.source.close()
+            await harness.source.forget("t")
+            await harness.source.close()
 
 
 @pytest.mark.parametrize("name", ["yt-dlp", "aria2"])
@@ -98,10 +98,10 @@ async def test_several_links_are_not_planned_while_the_proxy_fails(
 ) -> None:
     """What is behind a link, a playlist or a torrent, would be taken for one file."""
     async with proxy(BAD["socks5 reply 2"][0]) as way:
-        bench = behind(way.url(), name, tools, tmp_path)
+        harness = harness_behind_proxy(way.url(), name, tools, tmp_path)
         try:
             with pytest.raises(Offline, match="the proxy refuses"):
-                await bench.items(site.url("/a.mp4"), site.url("/b.mp4"))
+                await harness.items(site.url("/a.mp4"), site.url("/b.mp4"))
         finally:
-            await bench.source.forget("t")
-            await bench.source.close()
+            await harness.source.forget("t")
+            await harness.source.close()

@@ -10,37 +10,37 @@ import pytest
 
 from saveany.errors import Permanent, Retryable
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench, Sink
+from tests.integration.sources.conftest import Sink, SourceHarness
 
 MIB = 1 << 20
 DATA = random.Random(1).randbytes(20 * MIB + 7)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_unrequested_gzip_is_decompressed(site: Site, bench: Bench, ranges: bool) -> None:
+async def test_unrequested_gzip_is_decompressed(site: Site, harness: SourceHarness, ranges: bool) -> None:
     packed = gzip.compress(DATA[:MIB], mtime=0) + gzip.compress(DATA[MIB:], mtime=0)
     site.pages["/a.txt"] = site.pages["/a.tgz"] = Page(
         packed, ranges=ranges, headers={"Content-Encoding": "gzip"}
     )
-    assert (await bench.get(site.url("/a.txt")))[1] == DATA
-    assert (await bench.get(site.url("/a.tgz")))[1] == packed
+    assert (await harness.get(site.url("/a.txt")))[1] == DATA
+    assert (await harness.get(site.url("/a.tgz")))[1] == packed
 
 
 @pytest.mark.parametrize(
     "packed", [gzip.compress(DATA, mtime=0)[:-5], b"no gzip", gzip.compress(b"a", mtime=0) + b"more"]
 )
-async def test_damaged_gzip_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
+async def test_damaged_gzip_is_an_error(site: Site, harness: SourceHarness, packed: bytes) -> None:
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "gzip"})
     with pytest.raises(Retryable, match="compressed"):
-        await bench.get(site.url("/a"))
+        await harness.get(site.url("/a"))
 
 
-async def test_decompressed_bytes_arrive_in_small_chunks(site: Site, bench: Bench) -> None:
+async def test_decompressed_bytes_arrive_in_small_chunks(site: Site, harness: SourceHarness) -> None:
     site.pages["/a"] = Page(gzip.compress(bytes(64 * MIB)), headers={"Content-Encoding": "gzip"})
-    (item,) = await bench.items(site.url("/a"), max_bytes=8 * MIB)
-    item, sink = await bench.prepared(item), Sink()
+    (item,) = await harness.items(site.url("/a"), max_bytes=8 * MIB)
+    item, sink = await harness.prepared(item), Sink()
     with pytest.raises(Permanent, match="max_bytes"):
-        await bench.source.fetch(item, sink.write)
+        await harness.source.fetch(item, sink.write)
     assert max(map(len, sink.parts.values())) <= 2 * MIB
 
 
@@ -54,39 +54,39 @@ async def test_decompressed_bytes_arrive_in_small_chunks(site: Site, bench: Benc
 )
 @pytest.mark.parametrize("ranges", [True, False])
 async def test_unrequested_deflate_is_decompressed(
-    site: Site, bench: Bench, packed: bytes, ranges: bool
+    site: Site, harness: SourceHarness, packed: bytes, ranges: bool
 ) -> None:
     site.pages["/a"] = Page(packed, ranges=ranges, headers={"Content-Encoding": "deflate"})
-    item, data = await bench.get(site.url("/a"))
+    item, data = await harness.get(site.url("/a"))
     assert (item.size, data) == (None, DATA)
 
 
 @pytest.mark.parametrize("more", range(1, 16))
-async def test_output_after_the_last_input_is_not_lost(site: Site, bench: Bench, more: int) -> None:
+async def test_output_after_the_last_input_is_not_lost(site: Site, harness: SourceHarness, more: int) -> None:
     """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
     data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush()
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
-    assert (await bench.get(site.url("/a")))[1] == data
+    assert (await harness.get(site.url("/a")))[1] == data
 
 
 @pytest.mark.parametrize(
     "packed", [zlib.compress(DATA)[:-5], b"no zlib", b"x", zlib.compress(b"a") + b"more"]
 )
-async def test_damaged_deflate_is_an_error(site: Site, bench: Bench, packed: bytes) -> None:
+async def test_damaged_deflate_is_an_error(site: Site, harness: SourceHarness, packed: bytes) -> None:
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})
     with pytest.raises(Retryable, match="compressed"):
-        await bench.get(site.url("/a"))
+        await harness.get(site.url("/a"))
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "BR", "compress", "gzip, br", "dcz", "x-unheard-of"])
 @pytest.mark.parametrize("ranges", [True, False])
 async def test_an_unknown_compression_is_an_error(
-    site: Site, bench: Bench, coding: str, ranges: bool
+    site: Site, harness: SourceHarness, coding: str, ranges: bool
 ) -> None:
     site.pages["/a.bin"] = Page(b"packed", ranges=ranges, headers={"Content-Encoding": coding})
     with pytest.raises(Permanent, match="compressed"):
-        await bench.get(site.url("/a.bin"))
+        await harness.get(site.url("/a.bin"))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ async def test_an_unknown_compression_is_an_error(
     ],
 )
 async def test_files_that_are_compressed_archives_stay_compressed(
-    site: Site, bench: Bench, path: str, coding: str
+    site: Site, harness: SourceHarness, path: str, coding: str
 ) -> None:
     site.pages[path] = Page(DATA[:MIB], headers={"Content-Encoding": coding})
-    item, data = await bench.get(site.url(path))
+    item, data = await harness.get(site.url(path))
     assert (item.size, data) == (MIB, DATA[:MIB])

@@ -13,7 +13,7 @@ from saveany.config import Config
 from saveany.errors import Permanent, Retryable, TaskError
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench, all_gone, leftovers
+from tests.integration.sources.conftest import SourceHarness, all_gone, leftovers
 from tests.integration.sources.programs import COOKIES, VIDEO, stand_in, with_cookies
 from workers.sources.base import Tools
 from workers.sources.gallery import GallerySource
@@ -21,9 +21,9 @@ from workers.sources.ytdlp import YtDlpSource
 
 
 @pytest.fixture
-def pictures(tools: Tools) -> Bench:
+def pictures(tools: Tools) -> SourceHarness:
     program("gallery-dl")
-    return Bench(GallerySource(tools))
+    return SourceHarness(GallerySource(tools))
 
 
 async def test_a_missing_program_is_reported(tools: Tools) -> None:
@@ -32,7 +32,7 @@ async def test_a_missing_program_is_reported(tools: Tools) -> None:
         assert "not installed; pip install" in source(replace(tools, config=config)).problem
 
 
-async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: Bench) -> None:
+async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: SourceHarness) -> None:
     """`recursive:` is the one of its extractors that takes a page of any server."""
     links = [site.url("/one.jpg"), site.url("/x/two.png"), site.url("/..%2F..%2Fthree.jpg")]
     html = "".join(f'<a href="{link}">x</a>' for link in links)
@@ -59,7 +59,7 @@ async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: Bench) ->
     ids=["dies", "length", "type", "redirect"],
 )
 async def test_a_missing_picture_fails_alone(
-    site: Site, pictures: Bench, page: Page, kind: type[TaskError], words: str
+    site: Site, pictures: SourceHarness, page: Page, kind: type[TaskError], words: str
 ) -> None:
     site.pages["/one.jpg"] = page
     (item,) = await pictures.items(site.url("/one.jpg"))
@@ -67,13 +67,15 @@ async def test_a_missing_picture_fails_alone(
         await pictures.fetched(await pictures.prepared(item))
 
 
-async def test_a_picture_continues_where_it_stopped(site: Site, pictures: Bench) -> None:
+async def test_a_picture_continues_where_it_stopped(site: Site, pictures: SourceHarness) -> None:
     site.pages["/one.jpg"] = Page(VIDEO, headers={"ETag": '"1"'}, cut_after=300_000, cuts=1)
     (item,) = await pictures.items(site.url("/one.jpg"))
     assert await pictures.fetched(await pictures.prepared(item), [(0, 1000)]) == VIDEO[1000:]
 
 
-async def test_canceling_the_search_leaves_no_process(site: Site, pictures: Bench, tools: Tools) -> None:
+async def test_canceling_the_search_leaves_no_process(
+    site: Site, pictures: SourceHarness, tools: Tools
+) -> None:
     site.pages["/post"] = Page(b"<html>", hold_after=1, ranges=False)
     work = asyncio.create_task(pictures.items(f"recursive:{site.url('/post')}"))
     await asyncio.wait_for(site.asked_for("/post"), 30)
@@ -91,7 +93,7 @@ async def test_canceling_the_search_leaves_no_process(site: Site, pictures: Benc
         ("generic:http://127.0.0.2/post", "127.0.0.2"),
     ],
 )
-async def test_links_that_gallery_dl_does_not_support(pictures: Bench, link: str, words: str) -> None:
+async def test_links_that_gallery_dl_does_not_support(pictures: SourceHarness, link: str, words: str) -> None:
     with pytest.raises((Permanent, Retryable), match=words):
         await pictures.items(link)
 
@@ -100,7 +102,7 @@ async def test_servers_get_the_headers_that_they_require(site: Site, tools: Tool
     """The cookies of the user, which are kept nowhere else."""
     program("gallery-dl")
     site.pages["/one.jpg"] = Page(b"1")
-    pictures = Bench(GallerySource(with_cookies(tools, tmp_path, COOKIES)))
+    pictures = SourceHarness(GallerySource(with_cookies(tools, tmp_path, COOKIES)))
     (item,) = await pictures.items(site.url("/one.jpg"))
     assert list(tools.scratch.iterdir())
     site.asked.clear()
@@ -114,13 +116,15 @@ async def test_servers_get_the_headers_that_they_require(site: Site, tools: Tool
 
 async def test_cookies_in_another_format_are_refused(tools: Tools, tmp_path: Path) -> None:
     program("gallery-dl")
-    pictures = Bench(GallerySource(with_cookies(tools, tmp_path, '{"login": "hush"}')))
+    pictures = SourceHarness(GallerySource(with_cookies(tools, tmp_path, '{"login": "hush"}')))
     with pytest.raises(Permanent, match="cookies") as caught:
         await pictures.prepared((await pictures.items("http://127.0.0.1:9/one.jpg"))[0])
     assert "hush" not in str(caught.value)
 
 
-async def test_output_of_gallery_dl_is_not_trusted(pictures: Bench, tools: Tools, tmp_path: Path) -> None:
+async def test_output_of_gallery_dl_is_not_trusted(
+    pictures: SourceHarness, tools: Tools, tmp_path: Path
+) -> None:
     """Whatever a site makes gallery-dl say."""
     lines = [
         [2, {"title": "../../x"}],
@@ -131,7 +135,7 @@ async def test_output_of_gallery_dl_is_not_trusted(pictures: Bench, tools: Tools
     ]
     fake = stand_in(tmp_path, f"echo '{json.dumps(lines)}'")
     config = Config.model_validate({"gallery": {"program": fake}})
-    found = Bench(GallerySource(replace(tools, config=config)))
+    found = SourceHarness(GallerySource(replace(tools, config=config)))
     first, video, second = await found.items("https://example.com/")
     assert ".." not in first.path.split("/")
     assert second.name == "b.jpg"
@@ -143,4 +147,4 @@ async def test_output_of_gallery_dl_is_not_trusted(pictures: Bench, tools: Tools
 async def test_invalid_output_is_an_error(tools: Tools, tmp_path: Path) -> None:
     config = Config.model_validate({"gallery": {"program": stand_in(tmp_path, "echo [[3,")}})
     with pytest.raises(Permanent, match="understand"):
-        await Bench(GallerySource(replace(tools, config=config))).items("https://example.com/")
+        await SourceHarness(GallerySource(replace(tools, config=config))).items("https://example.com/")

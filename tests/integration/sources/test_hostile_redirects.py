@@ -15,7 +15,7 @@ from saveany.config import Config
 from saveany.errors import Permanent
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import SourceHarness
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
 from workers.sources.directlinks import DirectLinksSource
@@ -37,7 +37,7 @@ SOURCES: dict[str, tuple[type[Any], str, str]] = {
 
 
 @asynccontextmanager
-async def inside() -> AsyncIterator[tuple[int, list[object]]]:
+async def private_server() -> AsyncIterator[tuple[int, list[object]]]:
     """A server at an address that the guard refuses: its port, and who came."""
     came: list[object] = []
     server = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.2", 0)
@@ -54,7 +54,7 @@ async def test_no_redirect_leads_to_a_private_address(
     kind, needs, path = SOURCES[name]
     if needs:
         program(needs)
-    async with inside() as (port, came):
+    async with private_server() as (port, came):
         away = Page(status=status, headers={"Location": f"http://{host}:{port}/x.mp4"})
         site.pages |= {"/moved.bin": away, "/moved.jpg": away}
         moved = site.url("/moved.jpg")
@@ -65,7 +65,7 @@ async def test_no_redirect_leads_to_a_private_address(
         prefix, _, place = path.rpartition(":")
         try:
             with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
-                await Bench(source).get(f"{prefix}{':' * bool(prefix)}{site.url(place)}")
+                await SourceHarness(source).get(f"{prefix}{':' * bool(prefix)}{site.url(place)}")
         finally:
             await source.forget("t")
             await source.close()

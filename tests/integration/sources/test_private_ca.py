@@ -36,7 +36,7 @@ from tests.fixtures.proxies import Socks5, proxy
 from tests.fixtures.rclone import obscured, remotes
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import SourceHarness
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Source, Tools
 from workers.sources.directlinks import DirectLinksSource
@@ -49,7 +49,7 @@ Use = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
-def trusts_nobody_new() -> Iterator[None]:
+def restored_trust() -> Iterator[None]:
     yield
     trust.add(None)
 
@@ -196,9 +196,9 @@ async def test_sources(
 
         async def get() -> bytes:
             source = _opened(kind, replace(tools, config=config))  # a fresh one asks nobody that it knows
-            bench = Bench(source)
+            harness = SourceHarness(source)
             try:
-                return (await bench.get(link))[1]
+                return (await harness.get(link))[1]
             finally:
                 await source.forget("t")
                 await source.close()

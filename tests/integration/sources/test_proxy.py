@@ -41,7 +41,7 @@ async def proxy(guard: AddressGuard) -> AsyncIterator[GuardedProxy]:
         yield proxy
 
 
-async def ran(*command: str | Path, env: dict[str, str] | None = None) -> tuple[int, bytes, bytes]:
+async def run_program(*command: str | Path, env: dict[str, str] | None = None) -> tuple[int, bytes, bytes]:
     """Exit code, output and complaints of a program; it ends with the test."""
     process = await asyncio.create_subprocess_exec(
         program(str(command[0])),
@@ -62,12 +62,12 @@ async def ran(*command: str | Path, env: dict[str, str] | None = None) -> tuple[
 
 
 async def curl(proxy: GuardedProxy, *arguments: str | Path) -> tuple[int, bytes, bytes]:
-    return await ran(
+    return await run_program(
         "curl", "-sS", "--max-time", "20", "--noproxy", "", *arguments, env={"all_proxy": proxy.url}
     )
 
 
-async def said(port: int, request: bytes) -> bytes:
+async def raw_reply(port: int, request: bytes) -> bytes:
     """All that comes back for these bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -118,7 +118,9 @@ async def test_programs_that_sources_start_use_the_proxy(
     site.pages["/a.mp4"] = Page(DATA, headers={"Content-Type": "video/mp4"})
     url = f"http://files.example:{site.port}/a.mp4"  # a name that only the proxy can resolve
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "http_proxy": proxy.url}
-    code, _, complaints = await ran(*(part.format(folder=tmp_path, url=url) for part in command), env=env)
+    code, _, complaints = await run_program(
+        *(part.format(folder=tmp_path, url=url) for part in command), env=env
+    )
     assert (code, complaints) == (0, b"")
     assert (tmp_path / "a.mp4").read_bytes() == DATA
 
@@ -240,12 +242,12 @@ async def test_only_our_child_process_may_use_the_proxy(site: Site, proxy: Guard
     site.pages["/"] = Page(b"secret")
     stranger = f"GET {site.url('/')} HTTP/1.1\r\n".encode()
     for login in (b"", b"Proxy-Authorization: Basic c2F2ZWFueTo=\r\n", b"Proxy-Authorization:\r\n"):
-        answer = await said(port_of(proxy), stranger + login + b"\r\n")
+        answer = await raw_reply(port_of(proxy), stranger + login + b"\r\n")
         assert answer.startswith(b"HTTP/1.1 407 ")
         assert b"Proxy-Authenticate: Basic" in answer
     assert site.asked == []
     assert proxy.url not in repr(proxy)
-    assert (await said(port_of(proxy), stranger + login_of(proxy) + b"\r\n")).endswith(b"secret")
+    assert (await raw_reply(port_of(proxy), stranger + login_of(proxy) + b"\r\n")).endswith(b"secret")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ async def test_an_unknown_host_is_reported() -> None:
 
     async with GuardedProxy(AddressGuard(resolver=unknown)) as proxy:
         request = b"GET http://x.example/ HTTP/1.1\r\n" + login_of(proxy) + b"\r\n"
-        assert (await said(port_of(proxy), request)).startswith(b"HTTP/1.1 502 ")
+        assert (await raw_reply(port_of(proxy), request)).startswith(b"HTTP/1.1 502 ")
         assert proxy.refusals == []
 
 
@@ -301,7 +303,7 @@ async def test_a_reply_that_is_not_http_becomes_a_502_reply(proxy: GuardedProxy)
         server = await asyncio.start_server(serve_garbage, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         request = f"GET http://x.example:{port}/ HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n"
-        assert (await said(port_of(proxy), request)).startswith(b"HTTP/1.1 502 ")
+        assert (await raw_reply(port_of(proxy), request)).startswith(b"HTTP/1.1 502 ")
         server.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from saveany.errors import Permanent, Retryable
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench
+from tests.integration.sources.conftest import SourceHarness
 from tests.unit.net.servers import serving
 
 MIB = 1 << 20
@@ -16,10 +16,10 @@ DATA = random.Random(1).randbytes(20 * MIB + 7)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:port/a", "http://xn--a/", "http://exa\u200bmple.com/"])
-async def test_invalid_urls_are_refused(bench: Bench, url: str) -> None:
-    (item,) = await bench.items(url)
+async def test_invalid_urls_are_refused(harness: SourceHarness, url: str) -> None:
+    (item,) = await harness.items(url)
     with pytest.raises(Permanent, match="not a valid URL"):
-        await bench.prepared(item)
+        await harness.prepared(item)
 
 
 @pytest.mark.parametrize(
@@ -33,31 +33,33 @@ async def test_invalid_urls_are_refused(bench: Bench, url: str) -> None:
         (503, Retryable),
     ],
 )
-async def test_refusals_are_classified(site: Site, bench: Bench, status: int, kind: type[Exception]) -> None:
+async def test_refusals_are_classified(
+    site: Site, harness: SourceHarness, status: int, kind: type[Exception]
+) -> None:
     site.pages["/a"] = Page(b"no", status=status, headers={"Retry-After": "7"})
-    (item,) = await bench.items(site.url("/a"))
+    (item,) = await harness.items(site.url("/a"))
     with pytest.raises(kind) as caught:
-        await bench.prepared(item)
+        await harness.prepared(item)
     assert str(status) in str(caught.value)
     if isinstance(caught.value, Retryable):
         assert caught.value.after == 7
 
 
-async def test_endless_retry_after_replies_fail_eventually(site: Site, bench: Bench) -> None:
+async def test_endless_retry_after_replies_fail_eventually(site: Site, harness: SourceHarness) -> None:
     site.pages["/a"] = Page(status=503, headers={"Retry-After": "7"})
-    (item,) = await bench.items(site.url("/a"))
+    (item,) = await harness.items(site.url("/a"))
     waits = list[float]()
     while not waits or waits[-1]:
         with pytest.raises(Retryable) as caught:
-            await bench.prepared(item)
+            await harness.prepared(item)
         waits.append(caught.value.after)
     assert waits == [7] * 19 + [0]
 
 
-async def test_redirects_are_followed(site: Site, bench: Bench) -> None:
+async def test_redirects_are_followed(site: Site, harness: SourceHarness) -> None:
     site.pages["/a"] = Page(status=302, headers={"Location": "/b/c.bin"})
     site.pages["/b/c.bin"] = Page(b"found")
-    item, data = await bench.get(site.url("/a"))
+    item, data = await harness.get(site.url("/a"))
     assert (item.name, data) == ("c.bin", b"found")
 
 
@@ -73,28 +75,32 @@ async def test_redirects_are_followed(site: Site, bench: Bench) -> None:
         ("http://me:secret@127.0.0.1/", "password"),
     ],
 )
-async def test_bad_redirects_are_refused(site: Site, bench: Bench, location: str, words: str) -> None:
+async def test_bad_redirects_are_refused(
+    site: Site, harness: SourceHarness, location: str, words: str
+) -> None:
     site.pages["/a"] = Page(status=301, headers={"Location": location})
-    (item,) = await bench.items(site.url("/a"))
+    (item,) = await harness.items(site.url("/a"))
     with pytest.raises(Permanent, match=words):
-        await bench.prepared(item)
+        await harness.prepared(item)
 
 
 @pytest.mark.parametrize(
     "location", ["http://xn--a/", "http://xn--zzzzzzzzzz99999/", "http://a:b/", "http://\x7f/"]
 )
-async def test_redirects_to_invalid_urls_are_refused(site: Site, bench: Bench, location: str) -> None:
+async def test_redirects_to_invalid_urls_are_refused(
+    site: Site, harness: SourceHarness, location: str
+) -> None:
     site.pages["/a"] = Page(status=302, headers={"Location": location})
-    (item,) = await bench.items(site.url("/a"))
+    (item,) = await harness.items(site.url("/a"))
     with pytest.raises((Permanent, Retryable), match=r"URL|not valid"):
-        await bench.prepared(item)
+        await harness.prepared(item)
 
 
-async def test_ten_redirects_are_followed(site: Site, bench: Bench) -> None:
+async def test_ten_redirects_are_followed(site: Site, harness: SourceHarness) -> None:
     for n in range(10):
         site.pages[f"/{n}"] = Page(status=307, headers={"Location": f"{n + 1}"})
     site.pages["/10"] = Page(b"found")
-    _, data = await bench.get(site.url("/0"))
+    _, data = await harness.get(site.url("/0"))
     assert data == b"found"
 
 
@@ -110,12 +116,12 @@ async def test_ten_redirects_are_followed(site: Site, bench: Bench) -> None:
     ],
 )
 async def test_retry_after_is_respected(
-    site: Site, bench: Bench, value: str, least: float, most: float
+    site: Site, harness: SourceHarness, value: str, least: float, most: float
 ) -> None:
     site.pages["/a"] = Page(status=503, headers={"Retry-After": value})
-    (item,) = await bench.items(site.url("/a"))
+    (item,) = await harness.items(site.url("/a"))
     with pytest.raises(Retryable) as caught:
-        await bench.prepared(item)
+        await harness.prepared(item)
     assert least <= caught.value.after <= most
 
 
@@ -136,7 +142,7 @@ async def test_retry_after_is_respected(
         b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/" + b"9" * 5000 + b"\r\n\r\n",
     ],
 )
-async def test_incomplete_responses_are_refused(bench: Bench, answer: bytes) -> None:
+async def test_incomplete_responses_are_refused(harness: SourceHarness, answer: bytes) -> None:
     async with serving(answer, close=True) as server:
         with pytest.raises((Retryable, Permanent)):
-            await bench.get(f"http://127.0.0.1:{server.port}/a")
+            await harness.get(f"http://127.0.0.1:{server.port}/a")

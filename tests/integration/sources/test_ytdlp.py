@@ -18,7 +18,7 @@ from saveany.errors import Permanent, Retryable
 from saveany.sources import YtDlpParams
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
-from tests.integration.sources.conftest import Bench, Gate, all_gone, leftovers
+from tests.integration.sources.conftest import Gate, SourceHarness, all_gone, leftovers
 from tests.integration.sources.programs import COOKIES, PAGE, VIDEO, stand_in, with_cookies
 from workers.sources import process
 from workers.sources.base import Tools
@@ -26,18 +26,18 @@ from workers.sources.ytdlp import YtDlpSource
 
 
 @pytest.fixture
-def videos(tools: Tools) -> Bench:
+def videos(tools: Tools) -> SourceHarness:
     program("yt-dlp")
-    return Bench(YtDlpSource(tools))
+    return SourceHarness(YtDlpSource(tools))
 
 
-def telling(tools: Tools, tmp_path: Path, says: str) -> Bench:
+def harness_of_script(tools: Tools, tmp_path: Path, says: str) -> SourceHarness:
     """yt-dlp is a stand-in."""
     config = Config.model_validate({"ytdlp": {"program": stand_in(tmp_path, says)}})
-    return Bench(YtDlpSource(replace(tools, config=config)))
+    return SourceHarness(YtDlpSource(replace(tools, config=config)))
 
 
-async def test_a_video_is_saved_under_its_title(site: Site, videos: Bench, tools: Tools) -> None:
+async def test_a_video_is_saved_under_its_title(site: Site, videos: SourceHarness, tools: Tools) -> None:
     site.pages |= {"/film": Page(PAGE % b"", headers={"Content-Type": "text/html"}), "/a.mp4": Page(VIDEO)}
     (item,) = await videos.items(site.url("/film"))
     done: list[int] = []
@@ -52,7 +52,7 @@ async def test_a_video_is_saved_under_its_title(site: Site, videos: Bench, tools
 
 async def test_a_speed_limit_slows_a_video(site: Site, tools: Tools) -> None:
     gate = Gate(200_000)
-    videos = Bench(YtDlpSource(replace(tools, take=gate.take)))
+    videos = SourceHarness(YtDlpSource(replace(tools, take=gate.take)))
     site.pages |= {"/film": Page(PAGE % b"", headers={"Content-Type": "text/html"}), "/a.mp4": Page(VIDEO)}
     (item,) = await videos.items(site.url("/film"))
     done: list[int] = [0]
@@ -70,7 +70,7 @@ async def test_a_speed_limit_slows_a_video(site: Site, tools: Tools) -> None:
 
 
 async def test_a_playlist_is_a_folder_and_needs_scratch_space_for_one_video(
-    site: Site, videos: Bench, tools: Tools
+    site: Site, videos: SourceHarness, tools: Tools
 ) -> None:
     more = b'<video src="b.mp4"></video>'
     site.pages["/film"] = Page(PAGE % more, headers={"Content-Type": "text/html"})
@@ -83,7 +83,7 @@ async def test_a_playlist_is_a_folder_and_needs_scratch_space_for_one_video(
     assert len(await videos.items(site.url("/film"), playlist=False)) == 1
 
 
-async def test_dead_links_keep_their_reason(site: Site, videos: Bench) -> None:
+async def test_dead_links_keep_their_reason(site: Site, videos: SourceHarness) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     good, gone, text = await videos.items(site.url("/a.mp4"), site.url("/gone"), site.url("/text"))
     site.pages["/text"] = Page(b"<p>words</p>", headers={"Content-Type": "text/html"})
@@ -94,7 +94,7 @@ async def test_dead_links_keep_their_reason(site: Site, videos: Bench) -> None:
         await videos.prepared(text)
 
 
-async def test_an_unreachable_server_does_not_block_other_links(site: Site, videos: Bench) -> None:
+async def test_an_unreachable_server_does_not_block_other_links(site: Site, videos: SourceHarness) -> None:
     site.pages |= {"/a.mp4": Page(VIDEO), "/b.mp4": Page(status=503)}
     with pytest.raises(Retryable, match="503"):
         await videos.items(site.url("/b.mp4"))
@@ -106,20 +106,20 @@ async def test_an_unreachable_server_does_not_block_other_links(site: Site, vide
     assert await videos.fetched(await videos.prepared(away)) == VIDEO
 
 
-async def test_a_refused_address_is_named(videos: Bench) -> None:
+async def test_a_refused_address_is_named(videos: SourceHarness) -> None:
     (item,) = await videos.items("http://127.0.0.2/a.mp4")
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await videos.prepared(item)
 
 
-async def test_a_redirect_to_a_refused_address_is_refused(site: Site, videos: Bench) -> None:
+async def test_a_redirect_to_a_refused_address_is_refused(site: Site, videos: SourceHarness) -> None:
     site.pages["/a.mp4"] = Page(b"", 302, {"Location": "http://127.0.0.2/secret.mp4"})
     (item,) = await videos.items(site.url("/a.mp4"))
     with pytest.raises(Permanent, match=r"127\.0\.0\.2"):
         await videos.prepared(item)
 
 
-async def test_a_broken_download_is_resumed(site: Site, videos: Bench) -> None:
+async def test_a_broken_download_is_resumed(site: Site, videos: SourceHarness) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, cut_after=100_000)
@@ -131,7 +131,7 @@ async def test_a_broken_download_is_resumed(site: Site, videos: Bench) -> None:
     assert any(headers.get("range", "bytes=0-") != "bytes=0-" for _, headers in site.asked)
 
 
-async def test_a_wrong_length_is_an_error(site: Site, videos: Bench) -> None:
+async def test_a_wrong_length_is_an_error(site: Site, videos: SourceHarness) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, ranges=False, headers={"Content-Length": str(len(VIDEO) + 1)})
@@ -139,7 +139,7 @@ async def test_a_wrong_length_is_an_error(site: Site, videos: Bench) -> None:
         await videos.prepared(item)
 
 
-async def test_a_cancel_leaves_no_process(site: Site, videos: Bench, tools: Tools) -> None:
+async def test_a_cancel_leaves_no_process(site: Site, videos: SourceHarness, tools: Tools) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
     site.pages["/a.mp4"] = Page(VIDEO, hold_after=100_000, ranges=False)
@@ -154,7 +154,7 @@ async def test_a_cancel_leaves_no_process(site: Site, videos: Bench, tools: Tool
 
 
 async def test_a_hanging_program_is_killed(
-    site: Site, videos: Bench, monkeypatch: pytest.MonkeyPatch
+    site: Site, videos: SourceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"))
@@ -164,7 +164,7 @@ async def test_a_hanging_program_is_killed(
         await videos.prepared(item)
 
 
-async def test_a_stream_with_missing_fragments_is_not_saved(site: Site, videos: Bench) -> None:
+async def test_a_stream_with_missing_fragments_is_not_saved(site: Site, videos: SourceHarness) -> None:
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "0.ts", "#EXTINF:1,", "1.ts"]
     playlist = "\n".join([*lines, "#EXTINF:1,", "2.ts", "#EXT-X-ENDLIST", ""])
     site.pages["/v.m3u8"] = Page(playlist.encode(), headers={"Content-Type": "application/x-mpegurl"})
@@ -177,7 +177,9 @@ async def test_a_stream_with_missing_fragments_is_not_saved(site: Site, videos: 
 @pytest.mark.parametrize(
     ("scheme", "words"), [("http", "127.0.0.2"), ("https", "127.0.0.2"), ("ftp", "RTMP"), ("rtmp", "RTMP")]
 )
-async def test_ffmpeg_makes_no_connections(scheme: str, words: str, site: Site, videos: Bench) -> None:
+async def test_ffmpeg_makes_no_connections(
+    scheme: str, words: str, site: Site, videos: SourceHarness
+) -> None:
     """Parts of a video are fetched by ffmpeg, which uses a proxy for some protocols only."""
     program("ffmpeg")
     program("ffprobe")
@@ -193,15 +195,17 @@ async def test_ffmpeg_makes_no_connections(scheme: str, words: str, site: Site, 
     assert called == []
 
 
-def nobody() -> int:
+def closed_port() -> int:
     """A port where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_an_unreachable_server_is_reported_and_not_our_proxy(videos: Bench, scheme: str) -> None:
-    link = f"{scheme}://127.0.0.1:{nobody()}/film"
+async def test_an_unreachable_server_is_reported_and_not_our_proxy(
+    videos: SourceHarness, scheme: str
+) -> None:
+    link = f"{scheme}://127.0.0.1:{closed_port()}/film"
     item, _ = await videos.items(link, "http://127.0.0.1:1/other")  # of several one that is away is kept
     with pytest.raises(Retryable) as caught:
         await videos.prepared(item)
@@ -254,7 +258,7 @@ def test_error_messages_end_with_a_sentence() -> None:
     )
 
 
-async def test_selection_flags_apply_to_the_playlist_only(site: Site, videos: Bench) -> None:
+async def test_selection_flags_apply_to_the_playlist_only(site: Site, videos: SourceHarness) -> None:
     more = b'<video src="b.mp4"></video><video src="c.mp4"></video>'
     site.pages["/film"] = Page(PAGE % more, headers={"Content-Type": "text/html"})
     site.pages["/c.mp4"] = Page(VIDEO[::-1])
@@ -265,7 +269,7 @@ async def test_selection_flags_apply_to_the_playlist_only(site: Site, videos: Be
     assert await videos.fetched(await videos.prepared(number_3)) == VIDEO[::-1]
 
 
-async def test_a_video_excluded_by_flags_is_reported(site: Site, videos: Bench) -> None:
+async def test_a_video_excluded_by_flags_is_reported(site: Site, videos: SourceHarness) -> None:
     site.pages["/a.mp4"] = Page(VIDEO)
     (item,) = await videos.items(site.url("/a.mp4"), flags=["--max-filesize=10"])
     with pytest.raises(Permanent, match="flags"):
@@ -275,7 +279,7 @@ async def test_a_video_excluded_by_flags_is_reported(site: Site, videos: Bench) 
 async def test_cookies_of_the_user_are_sent(site: Site, tools: Tools, tmp_path: Path) -> None:
     program("yt-dlp")
     site.pages["/a.mp4"] = Page(VIDEO)
-    videos = Bench(YtDlpSource(with_cookies(tools, tmp_path, COOKIES)))
+    videos = SourceHarness(YtDlpSource(with_cookies(tools, tmp_path, COOKIES)))
     _, data = await videos.get(site.url("/a.mp4"))
     assert data == VIDEO
     assert site.asked[-1][1]["cookie"] == "login=hush"
@@ -297,7 +301,7 @@ async def test_nested_playlists_are_expanded(tools: Tools, tmp_path: Path) -> No
         for link, entries in listed.items()
     ]
     script = 'case "$*" in ' + " ".join(arms) + " *) echo 'ERROR: gone' >&2; exit 1;; esac"
-    items = await telling(tools, tmp_path, script).items("https://x.test/me")
+    items = await harness_of_script(tools, tmp_path, script).items("https://x.test/me")
     assert [(item.path, item.source) for item in items] == [
         ("Me - Videos/_One", {"url": "https://x.test/1"}),
         ("Me - Videos/id2", {"url": "https://x.test/2", "untitled": True}),
@@ -314,7 +318,7 @@ async def test_name_and_progress_are_reported_during_the_download(tools: Tools, 
         *--simulate*) echo '{json.dumps({"id": "7"})}';;
         *) echo film > media.webm; printf '%s\\n' {says} | sed "s:PWD:$PWD:";;
     esac"""
-    videos = telling(tools, tmp_path, script)
+    videos = harness_of_script(tools, tmp_path, script)
     (item,) = await videos.items("https://x.test/")
     assert item.name == "7"
     seen: list[tuple[int, int | None]] = []
@@ -337,13 +341,13 @@ async def test_name_and_progress_are_reported_during_the_download(tools: Tools, 
 )
 async def test_invalid_output_is_refused(says: str, words: str, tools: Tools, tmp_path: Path) -> None:
     script = f"""case "$*" in *--simulate*) echo '{{}}';; *) printf '%b\\n' '{says}';; esac"""
-    videos = telling(tools, tmp_path, script)
+    videos = harness_of_script(tools, tmp_path, script)
     (item,) = await videos.items("https://x.test/")
     with pytest.raises(Permanent, match=words):
         await videos.prepared(item)
 
 
-async def test_audio_alone_can_be_saved(site: Site, videos: Bench, tmp_path: Path) -> None:
+async def test_audio_alone_can_be_saved(site: Site, videos: SourceHarness, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     made = "testsrc=duration=1:size=64x64:rate=5"
     command = [

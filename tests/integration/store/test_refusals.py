@@ -60,7 +60,7 @@ async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
-def told(log: pytest.CaptureFixture[str]) -> str:
+def logged_text(log: pytest.CaptureFixture[str]) -> str:
     out, err = log.readouterr()
     return out + err
 
@@ -88,7 +88,7 @@ async def test_the_api_replies_503_and_continues_afterwards(
             assert (await client.get(path)).status_code in (200, 503)
     assert "(Redis)" in said[0]
     assert "redis" in [detail["field"] for detail in ready.json()["details"]]
-    logged = told(log)
+    logged = logged_text(log)
     assert "request_failed" in logged
     assert CANARY not in "".join(said) + ready.text + logged
     assert (await client.post("/api/v1/tasks", json=BODY)).status_code == 201

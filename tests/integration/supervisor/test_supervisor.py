@@ -49,7 +49,7 @@ def pids(trace: Path) -> list[int]:
     return [int(line) for line in trace.read_text().splitlines()] if trace.exists() else []
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -90,7 +90,7 @@ async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
         await until(lambda: len(pids(tmp_path / "worker")) == 2)
         assert subject.pids == {"worker": pids(tmp_path / "worker")[1]}
     assert subject.pids == {}
-    assert all(gone(pid) for pid in pids(tmp_path / "worker"))
+    assert all(has_exited(pid) for pid in pids(tmp_path / "worker"))
 
 
 async def test_restarts_are_delayed_more_and_more(tmp_path: Path, delays: list[float]) -> None:
@@ -183,7 +183,7 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> N
         await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
         subject.stop()
         assert await asyncio.wait_for(task, 10) == 0
-    assert gone(pids(tmp_path / "stubborn")[0])
+    assert has_exited(pids(tmp_path / "stubborn")[0])
 
 
 async def test_a_child_started_during_the_stop_is_stopped_too(
@@ -203,7 +203,7 @@ async def test_a_child_started_during_the_stop_is_stopped_too(
     monkeypatch.setattr(supervisor, "_spawn", stop_meanwhile)
     subject = Supervisor([child("newborn", tmp_path)])
     assert await asyncio.wait_for(subject.run(), 10) == 0
-    assert [gone(pid) for pid in born] == [True]
+    assert [has_exited(pid) for pid in born] == [True]
 
 
 async def test_processes_started_by_a_dead_child_are_killed(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_processes_started_by_a_dead_child_are_killed(tmp_path: Path) -> N
         await until(lambda: len(pids(tmp_path / "parent")) == 1)
         (orphan,) = pids(tmp_path / "parent")
         os.kill(subject.pids["parent"], signal.SIGKILL)
-        await until(lambda: gone(orphan))
+        await until(lambda: has_exited(orphan))
 
 
 async def test_on_exit_is_called_before_the_restart(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_canceling_run_kills_the_children(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert gone(pids(tmp_path / "worker")[0])
+    assert has_exited(pids(tmp_path / "worker")[0])
 
 
 class TestAsAProcess:
@@ -286,11 +286,11 @@ class TestAsAProcess:
         process = self.start([child("stubborn", tmp_path, STUBBORN), child("good", tmp_path)])
         await until(lambda: bool(pids(tmp_path / "stubborn") and pids(tmp_path / "good")))
         process.send_signal(signal.SIGINT)
-        await until(lambda: gone(pids(tmp_path / "good")[0]))
+        await until(lambda: has_exited(pids(tmp_path / "good")[0]))
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-        assert gone(pids(tmp_path / "stubborn")[0])
+        assert has_exited(pids(tmp_path / "stubborn")[0])
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
     async def test_children_of_a_killed_supervisor_are_killed(self, tmp_path: Path) -> None:
@@ -298,4 +298,4 @@ class TestAsAProcess:
         await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
         process.kill()
         process.wait()
-        await until(lambda: gone(pids(tmp_path / "stubborn")[0]))
+        await until(lambda: has_exited(pids(tmp_path / "stubborn")[0]))

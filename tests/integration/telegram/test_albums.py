@@ -26,9 +26,9 @@ from saveany.telegram.uploads import Uploader
 from storages.base import AlbumFile, Services, UploadKey
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import TelegramStorage
-from tests.fixtures.films import make_film
+from tests.fixtures.videos import make_video
 from tests.integration.telegram.conftest import LIMITS
-from tests.integration.worker.conftest import PART, Bench, Files, within
+from tests.integration.worker.conftest import PART, FilesSource, JobHarness, within
 from workers.item_records import ItemRecords
 
 FILES = {name: random.Random(name).randbytes(700_001) for name in ("a.bin", "b.bin", "c.bin")}
@@ -38,7 +38,7 @@ ALL = ([("first", "a.bin"), ("", "b.bin"), ("last", "c.bin")], 1)
 
 
 @dataclass
-class Posts(Files):
+class PostedAlbums(FilesSource):
     """Files that were posted together, with captions."""
 
     captions: dict[str, str] = field(default_factory=lambda: CAPTIONS)
@@ -79,14 +79,14 @@ class Gate:
         patch.setattr(owner, name, patched)
 
 
-class Desk(Bench):
+class AlbumHarness(JobHarness):
     """A bench whose tasks go into the chat."""
 
     def __init__(self, store: Store, folder: Path, accounts: Accounts, inbox: Chat) -> None:
         super().__init__(store, folder)
         self.accounts = accounts
         self.inbox = inbox
-        self.source = Posts(dict(FILES))
+        self.source = PostedAlbums(dict(FILES))
 
     async def worker(self, **options: Any) -> None:
         """From now on jobs are those of another process."""
@@ -96,7 +96,7 @@ class Desk(Bench):
             self.store, TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
         )
         await self.others["chat"].check()
-        await self.place.check()
+        await self.handle.check()
 
     async def post(self) -> str:
         return await self.accept(rules=(Rule(storage="chat", folder="in"),), path="in")
@@ -125,38 +125,38 @@ class Desk(Bench):
 
 
 @pytest.fixture
-async def desk(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat) -> Desk:
-    desk = Desk(store, tmp_path / "files", accounts, inbox)
-    await desk.worker()
-    return desk
+async def harness(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat) -> AlbumHarness:
+    harness = AlbumHarness(store, tmp_path / "files", accounts, inbox)
+    await harness.worker()
+    return harness
 
 
-async def test_an_album_is_sent_as_one_album(desk: Desk) -> None:
-    task_id = await desk.post()
-    await desk.run()
-    assert desk.shown == ALL
-    assert (await desk.task(task_id)).status is Status.COMPLETED
-    items = await desk.store.tasks.all_items(task_id)
-    assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in desk.sent]
+async def test_an_album_is_sent_as_one_album(harness: AlbumHarness) -> None:
+    task_id = await harness.post()
+    await harness.run()
+    assert harness.shown == ALL
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    items = await harness.store.tasks.all_items(task_id)
+    assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in harness.sent]
     assert all(item.sha256 for item in items)
 
 
-async def test_nothing_is_visible_before_all_files_are_uploaded(desk: Desk) -> None:
-    task_id = await desk.post()
+async def test_nothing_is_visible_before_all_files_are_uploaded(harness: AlbumHarness) -> None:
+    task_id = await harness.post()
     gate = Gate()
 
     async def step(name: str, offset: int) -> None:
         if (name, offset) == ("c.bin", PART):
             await gate.hold()
 
-    desk.source.step = step
-    running = asyncio.create_task((await desk.job()).run())
+    harness.source.step = step
+    running = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
-    assert desk.sent == []
-    assert await desk.statuses(task_id) == [ItemStatus.RUNNING] * 3
+    assert harness.sent == []
+    assert await harness.statuses(task_id) == [ItemStatus.RUNNING] * 3
     gate.opened.set()
     await within(running)
-    assert desk.shown == ALL
+    assert harness.shown == ALL
 
 
 def _finishing(args: Any) -> bool:
@@ -192,81 +192,83 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gat
     return gate
 
 
-async def test_a_dead_or_frozen_worker_sends_nothing_twice(desk: Desk, gate: Gate) -> None:
+async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: AlbumHarness, gate: Gate) -> None:
     """At every step: who takes over sends what was not sent; who wakes up then changes nothing."""
-    task_id = await desk.post()
-    frozen = asyncio.create_task((await desk.job()).run())
+    task_id = await harness.post()
+    frozen = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
-    await desk.lose(task_id)
-    await desk.worker()
-    await desk.run()
-    assert desk.shown == ALL
-    assert (await desk.task(task_id)).status is Status.COMPLETED
+    await harness.expire_lease(task_id)
+    await harness.worker()
+    await harness.run()
+    assert harness.shown == ALL
+    assert (await harness.task(task_id)).status is Status.COMPLETED
     gate.opened.set()
     await within(frozen)
-    assert desk.shown == ALL
-    assert (await desk.task(task_id)).epoch == 2
+    assert harness.shown == ALL
+    assert (await harness.task(task_id)).epoch == 2
 
 
-async def test_sent_files_are_not_downloaded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sent_files_are_not_downloaded_again(
+    harness: AlbumHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-sent"])
-    task_id = await desk.post()
-    dead = asyncio.create_task((await desk.job()).run())
+    task_id = await harness.post()
+    dead = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
-    await desk.lose(task_id)
-    await desk.worker()
-    desk.source.fetched.clear()
-    await desk.run()
-    assert (desk.source.fetched, desk.shown) == ([], ALL)
+    await harness.expire_lease(task_id)
+    await harness.worker()
+    harness.source.fetched.clear()
+    await harness.run()
+    assert (harness.source.fetched, harness.shown) == ([], ALL)
     dead.cancel()
     with suppress(asyncio.CancelledError):
         await dead
 
 
-async def test_a_cancel_at_any_step_removes_everything(desk: Desk, gate: Gate) -> None:
+async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, gate: Gate) -> None:
     """Nothing stays, and a retry sends it all."""
-    task_id = await desk.post()
-    job = await desk.job()
+    task_id = await harness.post()
+    job = await harness.job()
     running = asyncio.create_task(job.run())
     await within(gate.reached.wait())
-    assert await desk.store.tasks.cancel(task_id, []) == "requested"
+    assert await harness.store.tasks.cancel(task_id, []) == "requested"
     job.check_requests()
     gate.opened.set()
     await within(running)
-    task = await desk.task(task_id)
+    task = await harness.task(task_id)
     assert task.status is Status.CANCELED
-    assert desk.sent == []
-    assert await desk.store.tasks.retry(task)
-    await desk.run()
-    assert desk.shown == ALL
-    assert (await desk.task(task_id)).status is Status.COMPLETED
+    assert harness.sent == []
+    assert await harness.store.tasks.retry(task)
+    await harness.run()
+    assert harness.shown == ALL
+    assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("broken", FILES)
-async def test_an_album_is_sent_without_a_missing_file(desk: Desk, broken: str) -> None:
+async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, broken: str) -> None:
     """The others go without it; a retry sends it by itself, with its caption."""
 
     async def step(name: str, offset: int) -> None:
         if name == broken:
             raise Permanent("it is gone")
 
-    desk.source.step = step
-    task_id = await desk.post()
-    await desk.run()
+    harness.source.step = step
+    task_id = await harness.post()
+    await harness.run()
     others = [shown for shown in ALL[0] if shown[1] != broken]
-    assert desk.shown == (others, 1)
-    task = await desk.task(task_id)
+    assert harness.shown == (others, 1)
+    task = await harness.task(task_id)
     assert (task.status, "1 of 3 files failed" in task.error) == (Status.FAILED, True)
-    desk.source.step = None
-    assert await desk.store.tasks.retry(task)
-    await desk.run()
-    assert desk.shown == ([*others, (CAPTIONS[broken], broken)], 1)
-    assert (await desk.task(task_id)).status is Status.COMPLETED
+    harness.source.step = None
+    assert await harness.store.tasks.retry(task)
+    await harness.run()
+    assert harness.shown == ([*others, (CAPTIONS[broken], broken)], 1)
+    assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
 async def test_a_file_missing_after_a_crash_is_sent_later(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: AlbumHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of three were sent when the worker died; all three are there now."""
     gate = Gate()
@@ -276,48 +278,48 @@ async def test_a_file_missing_after_a_crash_is_sent_later(
         if name == "b.bin":
             raise Permanent("it is gone")
 
-    desk.source.step = step
-    task_id = await desk.post()
-    frozen = asyncio.create_task((await desk.job()).run())
+    harness.source.step = step
+    task_id = await harness.post()
+    frozen = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
-    await desk.lose(task_id)
-    await desk.worker()
-    desk.source.step = None
-    await desk.run()
+    await harness.expire_lease(task_id)
+    await harness.worker()
+    harness.source.step = None
+    await harness.run()
     gate.opened.set()
     await within(frozen)
-    assert desk.shown == ([("first", "a.bin"), ("last", "c.bin"), ("", "b.bin")], 1)
-    assert (await desk.task(task_id)).status is Status.COMPLETED
+    assert harness.shown == ([("first", "a.bin"), ("last", "c.bin"), ("", "b.bin")], 1)
+    assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
 async def test_parts_lost_by_telegram_are_uploaded_again(
-    desk: Desk, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    harness: AlbumHarness, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-finishing-recorded"])
-    await desk.post()
-    running = asyncio.create_task((await desk.job()).run())
+    await harness.post()
+    running = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
     sandbox.world.uploads.clear()
     gate.opened.set()
     await within(running)
-    assert desk.shown == ALL
+    assert harness.shown == ALL
 
 
-async def test_a_long_flood_wait_gives_the_slot_away(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sandbox: Sandbox) -> None:
     """The task gives its slot to others meanwhile; nothing is fetched again when its time has come."""
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMultiMedia")
-    task_id = await desk.post()
-    await desk.run()
-    assert (await desk.task(task_id)).status is Status.QUEUED
-    assert await desk.statuses(task_id) == [ItemStatus.FINISHING] * 3
+    task_id = await harness.post()
+    await harness.run()
+    assert (await harness.task(task_id)).status is Status.QUEUED
+    assert await harness.statuses(task_id) == [ItemStatus.FINISHING] * 3
     sandbox.faults.remove(fault)
-    desk.source.fetched.clear()
-    await desk.store.db.do("HSET", f"sa:task:{task_id}", "wake", 0)
-    await desk.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    assert (await desk.store.claims.reconcile(check_leases=True)).woken == 1
-    await desk.run()
-    assert (desk.source.fetched, desk.shown) == ([], ALL)
+    harness.source.fetched.clear()
+    await harness.store.db.do("HSET", f"sa:task:{task_id}", "wake", 0)
+    await harness.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    assert (await harness.store.claims.reconcile(check_leases=True)).woken == 1
+    await harness.run()
+    assert (harness.source.fetched, harness.shown) == ([], ALL)
 
 
 @pytest.mark.parametrize(
@@ -331,90 +333,94 @@ async def test_a_long_flood_wait_gives_the_slot_away(desk: Desk, sandbox: Sandbo
     ],
 )
 async def test_passing_faults_are_overcome(
-    desk: Desk, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    harness: AlbumHarness, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.telegram.client.CALL_SECONDS", 1.0)
     made = sandbox.faults.add(fault)
-    task_id = await desk.post()
-    await within((await desk.job()).run(), 60)
+    task_id = await harness.post()
+    await within((await harness.job()).run(), 60)
     assert made.fired
-    assert (await desk.task(task_id)).status is Status.COMPLETED
-    assert desk.shown == ALL
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert harness.shown == ALL
 
 
-async def test_a_refused_album_is_sent_file_by_file(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_refused_album_is_sent_file_by_file(harness: AlbumHarness, sandbox: Sandbox) -> None:
     sandbox.faults.add("error=400:MEDIA_GROUPED_INVALID,method=messages.sendMultiMedia")
-    task_id = await desk.post()
-    await desk.run()
-    assert desk.shown == (ALL[0], 0)
-    assert (await desk.task(task_id)).status is Status.COMPLETED
-    items = await desk.store.tasks.all_items(task_id)
-    assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in desk.sent]
+    task_id = await harness.post()
+    await harness.run()
+    assert harness.shown == (ALL[0], 0)
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    items = await harness.store.tasks.all_items(task_id)
+    assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in harness.sent]
 
 
-async def test_a_chat_that_refuses_every_file_is_reported_per_file(desk: Desk, sandbox: Sandbox) -> None:
+async def test_a_chat_that_refuses_every_file_is_reported_per_file(
+    harness: AlbumHarness, sandbox: Sandbox
+) -> None:
     """What is wrong is said, once for each file, and nothing is said to be saved."""
     for method in ("sendMultiMedia", "sendMedia"):
         sandbox.faults.add(f"error=403:CHAT_WRITE_FORBIDDEN,method=messages.{method}")
-    task_id = await desk.post()
-    await desk.run()
-    assert desk.sent == []
-    items = await desk.store.tasks.all_items(task_id)
+    task_id = await harness.post()
+    await harness.run()
+    assert harness.sent == []
+    items = await harness.store.tasks.all_items(task_id)
     assert ["may not write" in item.error for item in items] == [True] * 3
 
 
-async def test_a_split_file_is_an_album_of_its_own(desk: Desk) -> None:
-    await desk.worker(split_size_mb=1)
-    desk.source.files["b.bin"] = FILES["b.bin"] * 2
-    task_id = await desk.post()
-    await desk.run()
-    assert (await desk.task(task_id)).status is Status.COMPLETED
-    names = [message.file and message.file.name for message in desk.sent]
+async def test_a_split_file_is_an_album_of_its_own(harness: AlbumHarness) -> None:
+    await harness.worker(split_size_mb=1)
+    harness.source.files["b.bin"] = FILES["b.bin"] * 2
+    task_id = await harness.post()
+    await harness.run()
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    names = [message.file and message.file.name for message in harness.sent]
     assert names == ["a.bin", "c.bin", "b.bin.001", "b.bin.002"]
-    assert [message.text for message in desk.sent][:3] == ["first", "last", "b.bin.001\nin"]
-    assert len({message.album for message in desk.sent}) == 2
+    assert [message.text for message in harness.sent][:3] == ["first", "last", "b.bin.001\nin"]
+    assert len({message.album for message in harness.sent}) == 2
 
 
-async def test_videos_are_sent_as_videos_unless_mixed_with_files(desk: Desk, tmp_path: Path) -> None:
-    film = make_film(tmp_path / "film.mp4")
+async def test_videos_are_sent_as_videos_unless_mixed_with_files(
+    harness: AlbumHarness, tmp_path: Path
+) -> None:
+    film = make_video(tmp_path / "film.mp4")
 
     def films() -> list[bool]:
         return [
             any(isinstance(each, tl.DocumentAttributeVideo) for each in message.file.attributes)
-            for message in desk.sent
+            for message in harness.sent
             if message.file
         ]
 
-    desk.source.files = {"a.mp4": film, "b.mp4": film}
-    await desk.post()
-    await desk.run()
+    harness.source.files = {"a.mp4": film, "b.mp4": film}
+    await harness.post()
+    await harness.run()
     assert films() == [True, True]
-    desk.source.files = {"a.mp4": film, "b.jpg": FILES["b.bin"]}
-    await desk.post()
-    await desk.run()
+    harness.source.files = {"a.mp4": film, "b.jpg": FILES["b.bin"]}
+    await harness.post()
+    await harness.run()
     assert films() == [True, True, False, False]
-    assert len({message.album for message in desk.sent}) == 2
+    assert len({message.album for message in harness.sent}) == 2
 
 
-async def test_long_captions_are_truncated(desk: Desk) -> None:
-    desk.source.captions = {"a.bin": "x" + "😀" * 1024, "b.bin": "é" * 2000}  # type: ignore[attr-defined]
-    await desk.post()
-    await desk.run()
-    assert [message.text for message in desk.sent] == ["x" + "😀" * 511, "é" * 1024, ""]
+async def test_long_captions_are_truncated(harness: AlbumHarness) -> None:
+    harness.source.captions = {"a.bin": "x" + "😀" * 1024, "b.bin": "é" * 2000}  # type: ignore[attr-defined]
+    await harness.post()
+    await harness.run()
+    assert [message.text for message in harness.sent] == ["x" + "😀" * 511, "é" * 1024, ""]
 
 
-async def test_other_storages_save_the_files_separately(desk: Desk) -> None:
-    task_id = await desk.accept(path="in")
-    await desk.run()
-    assert {path: data for path, data in desk.files().items() if path.endswith(".bin")} == {
+async def test_other_storages_save_the_files_separately(harness: AlbumHarness) -> None:
+    task_id = await harness.accept(path="in")
+    await harness.run()
+    assert {path: data for path, data in harness.files().items() if path.endswith(".bin")} == {
         f"in/{name}": data for name, data in FILES.items()
     }
-    assert (await desk.task(task_id)).status is Status.COMPLETED
+    assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
-async def test_files_already_sent_in_another_album_are_left_out(desk: Desk) -> None:
+async def test_files_already_sent_in_another_album_are_left_out(harness: AlbumHarness) -> None:
     """Telegram refuses an album of which it has taken one before."""
-    storage = desk.others["chat"].storage
+    storage = harness.others["chat"].storage
     members = []
     for index, (name, data) in enumerate(FILES.items()):
         key = UploadKey("task", index, 1)
@@ -426,4 +432,4 @@ async def test_files_already_sent_in_another_album_are_left_out(desk: Desk) -> N
     for _ in range(2):
         receipts = await storage.publish_album(members)
         assert [each.path for each in receipts or ()] == list(FILES)
-        assert [message.text for message in desk.sent] == ["first", "last", ""]
+        assert [message.text for message in harness.sent] == ["first", "last", ""]

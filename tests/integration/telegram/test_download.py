@@ -50,7 +50,7 @@ async def media(file: StoredFile, accounts: Accounts) -> Media:
     return found
 
 
-def right(file: StoredFile, sink: Sink) -> bool:
+def expected(file: StoredFile, sink: Sink) -> bool:
     return bytes(sink.data) == file.content.read(0, SIZE)
 
 
@@ -71,7 +71,7 @@ async def test_temporary_faults_are_overcome(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile, fault: str
 ) -> None:
     made = sandbox.faults.add(f"{fault},file={FILE}")
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert made.fired
 
 
@@ -82,7 +82,7 @@ async def test_a_missing_part_is_requested_again(
     accounts = await start(user=True, limits=replace(LIMITS, part_seconds=1.0))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     made = sandbox.faults.add(f"{fault},file={FILE},count=1")
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert made.fired
 
 
@@ -118,7 +118,7 @@ async def test_an_expired_reference_is_renewed_once_for_all_parts(
 ) -> None:
     before = sandbox.counters.requests(method="channels.getMessages")
     sandbox.world.expire(file)
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert sandbox.counters.requests(method="channels.getMessages") == before + 1
 
 
@@ -146,7 +146,7 @@ async def test_short_flood_waits_are_waited_and_reported(
     sink = Sink(media.size)
     began = time.monotonic()
     await accounts.download(media, sink.write, on_wait=told.append)
-    assert right(file, sink)
+    assert expected(file, sink)
     assert time.monotonic() - began > 1.9
     assert told == [pytest.approx(2, abs=0.2)]
 
@@ -171,7 +171,7 @@ async def test_another_account_continues_during_a_flood_wait(
     sandbox.faults.add(f"flood_wait=300,file={FILE},account={bot},after={after}")
     async with asyncio.timeout(30):
         sink = await fetch(accounts, media)
-    assert right(file, sink)
+    assert expected(file, sink)
 
 
 async def test_a_file_moved_to_another_data_center_is_followed(
@@ -179,7 +179,7 @@ async def test_a_file_moved_to_another_data_center_is_followed(
 ) -> None:
     file.dc = 4
     assert media.dc_id == 2
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
 
 
@@ -190,7 +190,7 @@ async def test_the_key_of_another_data_center_is_kept(
     for _ in range(2):
         accounts = await start(bot=True)
         [media] = await accounts.resolve(parse("https://t.me/files/5"))
-        assert right(file, await fetch(accounts, media))
+        assert expected(file, await fetch(accounts, media))
         await accounts.close()
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 1
     assert (tmp_path / "sessions" / "bot.dc4.key").stat().st_mode & 0o777 == 0o600
@@ -203,7 +203,7 @@ async def test_a_revoked_key_of_another_data_center_is_replaced(
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     await fetch(accounts, media)
     sandbox.faults.add(f"revoke,{GET},count=1")
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert sandbox.counters.requests(method="auth.exportAuthorization") == 2
     assert accounts.ready == ["me"]
 
@@ -317,7 +317,7 @@ async def test_connections_are_reused_after_a_cancel(
     task.cancel()
     await asyncio.wait([task])
     sandbox.faults.remove(slow)
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert len(sandbox.counters.by("connection", method="upload.getFile")) == 2
 
 
@@ -336,7 +336,7 @@ async def test_a_download_continues_with_another_account(
     assert media.account == "bot"
     sandbox.faults.add("error=400:CHANNEL_PRIVATE,method=channels.getMessages,account=7000000001")
     sandbox.faults.add(f"expire,file={FILE},after=3000000,count=1")
-    assert right(file, await fetch(accounts, media))
+    assert expected(file, await fetch(accounts, media))
     assert set(sandbox.counters.by("account", method="upload.getFile")) == {7000000001, 123456789}
 
 

@@ -31,7 +31,7 @@ EXPORT = "auth.exportLoginToken"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "_SCAN_POLL_SECONDS", 0.02)
     monkeypatch.setattr(account_set, "_FOLDER_POLL_SECONDS", 0.02)
 

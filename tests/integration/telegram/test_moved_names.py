@@ -20,7 +20,7 @@ USER = samples.USER.id
 
 
 @pytest.fixture
-def old(sandbox: Sandbox) -> Chat:
+def first_owner(sandbox: Sandbox) -> Chat:
     """The chat that has the name at first. It stays public, and the user stays a member."""
     return _chat(sandbox, OLD, OLD_FILE, "moving")
 
@@ -43,9 +43,9 @@ def _chat(sandbox: Sandbox, id_: int, file: int, username: str) -> Chat:
     return chat
 
 
-def move(sandbox: Sandbox, old: Chat, name: str) -> Chat:
+def move(sandbox: Sandbox, first_owner: Chat, name: str) -> Chat:
     """Give the name to another chat; the old one gets that one instead."""
-    old.username = name
+    first_owner.username = name
     return _chat(sandbox, NEW, NEW_FILE, "moving")
 
 
@@ -54,32 +54,34 @@ def move(sandbox: Sandbox, old: Chat, name: str) -> Chat:
     "link", ["https://t.me/moving/5", "https://t.me/Moving/4-6", "https://t.me/moving/5?comment=5"]
 )
 async def test_links_lead_to_the_current_owner_of_the_username(
-    sandbox: Sandbox, user: Accounts, old: Chat, link: str, name: str
+    sandbox: Sandbox, user: Accounts, first_owner: Chat, link: str, name: str
 ) -> None:
     [before] = await user.resolve(parse(link))
     assert before.document_id == OLD_FILE
-    move(sandbox, old, name)
+    move(sandbox, first_owner, name)
     [media] = await user.resolve(parse(link))
     assert media.document_id == NEW_FILE
 
 
-async def test_a_link_with_an_unused_username_is_refused(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+async def test_a_link_with_an_unused_username_is_refused(
+    sandbox: Sandbox, user: Accounts, first_owner: Chat
+) -> None:
     await user.resolve(parse("https://t.me/moving/5"))
-    old.username = "elsewhere"
+    first_owner.username = "elsewhere"
     with pytest.raises(Permanent, match="nobody has this username"):
         await user.resolve(parse("https://t.me/moving/5"))
 
 
 async def test_a_watch_by_username_follows_its_current_owner(
-    sandbox: Sandbox, user: Accounts, old: Chat
+    sandbox: Sandbox, user: Accounts, first_owner: Chat
 ) -> None:
     assert (await user.history.chat_state("@moving")).id == -(10**12) - OLD
-    move(sandbox, old, "elsewhere")
+    move(sandbox, first_owner, "elsewhere")
     assert (await user.history.chat_state("@moving")).id == -(10**12) - NEW
 
 
 async def test_files_are_sent_to_the_current_owner_of_the_username(
-    sandbox: Sandbox, user: Accounts, old: Chat
+    sandbox: Sandbox, user: Accounts, first_owner: Chat
 ) -> None:
     uploads, target = Uploader(user), Target("me", "@moving")
 
@@ -88,31 +90,33 @@ async def test_files_are_sent_to_the_current_owner_of_the_username(
         assert await uploads.send(target, [Document(number, number, 1, False, "a.bin", "", "")])
 
     await send(1)
-    assert max(old.messages) == 6
-    new = move(sandbox, old, "elsewhere")
+    assert max(first_owner.messages) == 6
+    new = move(sandbox, first_owner, "elsewhere")
     await send(2)
-    assert (max(old.messages), max(new.messages)) == (6, 6)
+    assert (max(first_owner.messages), max(new.messages)) == (6, 6)
 
 
 async def test_a_file_is_read_again_from_its_original_chat(
-    sandbox: Sandbox, start: Start, user: Accounts, old: Chat
+    sandbox: Sandbox, start: Start, user: Accounts, first_owner: Chat
 ) -> None:
     """Also by an account that has not met the chat and knows only the name that it had."""
     [media] = await user.resolve(parse("https://t.me/moving/5"))
-    new = move(sandbox, old, "")
+    new = move(sandbox, first_owner, "")
     new.username = ""
     third = _chat(sandbox, NEW + 1, 4003, "moving")
     bot = await start(bot=True)
     with pytest.raises(Permanent, match="not a member"):
         await bot.find(media.source())
-    old.members.add(samples.BOT.id)
+    first_owner.members.add(samples.BOT.id)
     assert (await bot.find(media.source())).document_id == OLD_FILE
-    old.username, third.username = "moving", ""
-    old.members.discard(samples.BOT.id)
+    first_owner.username, third.username = "moving", ""
+    first_owner.members.discard(samples.BOT.id)
     assert (await bot.find(media.source())).document_id == OLD_FILE
 
 
-async def test_an_unchanged_username_is_resolved_once(sandbox: Sandbox, user: Accounts, old: Chat) -> None:
+async def test_an_unchanged_username_is_resolved_once(
+    sandbox: Sandbox, user: Accounts, first_owner: Chat
+) -> None:
     for _ in range(3):
         await user.resolve(parse("https://t.me/moving/5"))
     assert sandbox.counters.requests(method="contacts.resolveUsername") == 1

@@ -59,7 +59,7 @@ async def contents(accounts: Accounts, link: str = LINK) -> list[tuple[int, str]
     return found
 
 
-def right(*files: StoredFile) -> list[tuple[int, str]]:
+def expected(*files: StoredFile) -> list[tuple[int, str]]:
     return [(each.id, hashlib.sha256(each.content.read(0, each.content.size)).hexdigest()) for each in files]
 
 
@@ -76,7 +76,7 @@ async def test_every_form_of_media_is_saved(
 ) -> None:
     file = make(3001)
     post(sandbox, how, file)
-    assert await contents(accounts) == right(file)
+    assert await contents(accounts) == expected(file)
 
 
 @pytest.mark.parametrize("how", ["paid", "poll", "rich text"])
@@ -85,7 +85,7 @@ async def test_several_files_of_one_message_form_an_album(
 ) -> None:
     files = (photo(3001), photo(3002), video(3003))
     post(sandbox, how, *files)
-    assert await contents(accounts) == right(*files)
+    assert await contents(accounts) == expected(*files)
     found = await accounts.resolve(parse(LINK))
     assert [media.grouped_id for media in found] == [5, 5, 5]
     assert [media.caption for media in found] == ["Look", "", ""]
@@ -95,7 +95,7 @@ async def test_several_files_of_one_message_form_an_album(
 async def test_the_file_is_saved_and_not_its_cover(sandbox: Sandbox, accounts: Accounts, how: Any) -> None:
     picture, file = photo(3001), video(3002)
     post(sandbox, how, picture, file)
-    assert await contents(accounts) == right(file)
+    assert await contents(accounts) == expected(file)
 
 
 @pytest.mark.parametrize("how", ["paid", "invoice"])
@@ -111,7 +111,7 @@ async def test_an_account_that_paid_reads_the_media(sandbox: Sandbox, accounts: 
     post(sandbox, how, file, buyers=frozenset({USER}))
     [media] = await accounts.resolve(parse(LINK))
     assert media.account == "me"
-    assert await contents(accounts) == right(file)
+    assert await contents(accounts) == expected(file)
 
 
 async def test_in_a_range_the_files_an_account_may_read_are_saved(
@@ -126,7 +126,7 @@ async def test_in_a_range_the_files_an_account_may_read_are_saved(
     world.post(chat, StoredMessage(id=7, wrapped=nobody))
     preview = Wrapping(how="preview", files=(world.add_file(photo(3004)),))
     world.post(chat, StoredMessage(id=8, text="https://example.com", wrapped=preview))
-    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == right(bought, plain)
+    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-8") == expected(bought, plain)
     with pytest.raises(Permanent, match="not been bought"):
         await accounts.resolve(parse(f"https://t.me/c/{CHAT}/7-8"))
 
@@ -145,7 +145,7 @@ async def test_a_story_is_requested(sandbox: Sandbox, accounts: Accounts, owner:
     file = video(3001)
     sandbox.world.stories[owner, 9] = sandbox.world.add_file(file)
     post(sandbox, "story", story=(owner, 9))
-    assert await contents(accounts) == right(file)
+    assert await contents(accounts) == expected(file)
     assert sandbox.counters.requests(method="stories.getStoriesByID")
 
 
@@ -154,7 +154,7 @@ async def test_a_story_of_a_known_channel_is_read(sandbox: Sandbox, accounts: Ac
     file = video(3001)
     sandbox.world.stories[samples.CHANNEL, 9] = sandbox.world.add_file(file)
     post(sandbox, "story", story=(samples.CHANNEL, 9))
-    assert await contents(accounts) == right(file)
+    assert await contents(accounts) == expected(file)
 
 
 @pytest.mark.parametrize("error", ["400:STORIES_NEVER_CREATED", "400:PEER_ID_INVALID", "403:PRIVACY"])
@@ -166,7 +166,7 @@ async def test_a_refused_story_does_not_fail_a_range(
     post(sandbox, "story", story=(samples.PERSON.id, 9))
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
-    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == right(plain)
+    assert await contents(accounts, f"https://t.me/c/{CHAT}/5-6") == expected(plain)
     page = await accounts.history.messages_after(-(10**12) - CHAT, 4)
     assert [media.document_id for media in page.media] == [3002]
     with pytest.raises(Permanent, match="cannot see the story"):
@@ -196,7 +196,7 @@ async def test_the_picture_of_a_product_is_read_from_the_web(
     file = make(3001)
     post(sandbox, "product", file)
     [(_, digest)] = await contents(accounts)
-    assert digest == right(file)[0][1]
+    assert digest == expected(file)[0][1]
     [media] = await accounts.resolve(parse(LINK))
     assert (media.account, media.mime_type, media.caption) == ("me", file.mime, "Look")
     assert sandbox.counters.requests(method="upload.getWebFile")
@@ -212,7 +212,7 @@ async def test_without_a_user_account_a_product_picture_names_what_it_needs(
         await bot.resolve(parse(LINK))
     plain = sandbox.world.add_file(video(3002))
     sandbox.world.post(inbox, StoredMessage(id=6, file=plain))
-    assert await contents(bot, f"https://t.me/c/{CHAT}/5-6") == right(plain)
+    assert await contents(bot, f"https://t.me/c/{CHAT}/5-6") == expected(plain)
 
 
 @pytest.mark.parametrize("how", ["story", "product"])
@@ -245,7 +245,7 @@ async def test_references_of_such_files_are_renewed(sandbox: Sandbox, accounts: 
     post(sandbox, "chat photo", file)
     [media] = await accounts.resolve(parse(LINK))
     sandbox.world.expire(file)
-    assert (await fetch(accounts, media)).sha256 == right(file)[0][1]
+    assert (await fetch(accounts, media)).sha256 == expected(file)[0][1]
 
 
 SIZES = {

@@ -13,7 +13,7 @@ from saveany.sandbox import Sandbox
 from saveany.telegram import account_set, client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
-from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, ScriptedReplies, Socks4, Socks5, proxy
 from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import LIMITS, fetch, store_of, table
 
@@ -49,7 +49,7 @@ async def test_another_server_in_place_of_telegram_is_reported(
     sandbox: Sandbox, tmp_path: Path, noise: bytes
 ) -> None:
     said = (b"HTTP/1.1 200 Connection established\r\n\r\n", noise)
-    async with proxy(Says(said)) as bad:
+    async with proxy(ScriptedReplies(said)) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
         assert accounts.problems["bot"]
@@ -63,7 +63,7 @@ async def test_a_proxy_that_stalls_is_given_up(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     monkeypatch.setattr(data_centers, "CONNECT_SECONDS", 0.3)
-    async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
+    async with proxy(ScriptedReplies((b"",), stalls=True, scheme=scheme)) as bad:
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
         with pytest.raises(Retryable, match="cannot be reached: the proxy does not reply in time"):

@@ -30,12 +30,12 @@ FLOOD = f"sa:telegram:flood:{ACCOUNT}:{DC}"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_account, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(shared_account, "EXPIRE_SECONDS", 30.0)
 
 
-async def answer(ask: Callable[[], Awaitable[T]]) -> T:
+async def first_true(ask: Callable[[], Awaitable[T]]) -> T:
     """The first answer that is true, within 10 s."""
     async with asyncio.timeout(10):
         while not (found := await ask()):
@@ -45,7 +45,7 @@ async def answer(ask: Callable[[], Awaitable[T]]) -> T:
 
 async def key_of(redis: Redis, what: str) -> str:
     """The key of the sandbox user, once it is there."""
-    found = await answer(lambda: redis.keys(f"sa:telegram:{what}:*"))
+    found = await first_true(lambda: redis.keys(f"sa:telegram:{what}:*"))
     return str(found[0], "ascii")
 
 
@@ -55,7 +55,7 @@ async def processes(redis: Redis, key: str, number: int) -> None:
     async def announced() -> bool:
         return bool(await redis.zcard(key) == number)
 
-    await answer(announced)
+    await first_true(announced)
 
 
 async def now_ms(redis: Redis) -> int:
@@ -63,26 +63,26 @@ async def now_ms(redis: Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-async def lines_in_use(sandbox: Sandbox, file: StoredFile) -> int:
+async def connections_in_use(sandbox: Sandbox, file: StoredFile) -> int:
     """Connections that the next parts of a file are asked for over."""
     sandbox.counters.clear()
     await until(lambda: sandbox.counters.requests(file=file.id) >= 24)
     return len(sandbox.counters.by("connection", file=file.id))
 
 
-async def uses(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
+async def settles_at(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
     """Wait until a download uses so many connections, and see that it stays so."""
     async with asyncio.timeout(60):
-        while await lines_in_use(sandbox, file) != lines:
+        while await connections_in_use(sandbox, file) != lines:
             pass
-    assert await lines_in_use(sandbox, file) == lines
+    assert await connections_in_use(sandbox, file) == lines
 
 
-async def drop(offset: int, data: bytes | memoryview) -> None:
+async def discard(offset: int, data: bytes | memoryview) -> None:
     """A write that keeps nothing."""
 
 
-class Met(asyncio.Event):
+class PeersSeen(asyncio.Event):
     """Set when a process has met the others."""
 
     async def tell(self) -> None:
@@ -94,7 +94,7 @@ async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> Asyn
     """A download that outlasts the block."""
     file = post(sandbox, 4096 * PART, number)
     sandbox.faults.add(f"delay=0.1,file={file.id}")
-    task = asyncio.create_task(accounts.download(await resolved(accounts, number), drop))
+    task = asyncio.create_task(accounts.download(await resolved(accounts, number), discard))
     await until(lambda: sandbox.counters.requests(file=file.id) > 0)
     yield file
     assert not task.done()
@@ -108,20 +108,20 @@ async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> Asyn
 async def test_two_processes_get_half_of_the_connections_each(sandbox: Sandbox, start: Start) -> None:
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first:
-        await uses(sandbox, first, 8)
+        await settles_at(sandbox, first, 8)
         async with downloading(sandbox, two, 6) as second:
-            await uses(sandbox, first, 4)
-            await uses(sandbox, second, 4)
+            await settles_at(sandbox, first, 4)
+            await settles_at(sandbox, second, 4)
             controls = 2
             await until(lambda: len(sandbox.centers[DC].connections) == 8 + controls)
-        await uses(sandbox, first, 8)
+        await settles_at(sandbox, first, 8)
 
 
 async def test_a_new_download_keeps_to_the_share(sandbox: Sandbox, start: Start) -> None:
     """Also a small one, which would be given the line with the fewest users."""
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first, downloading(sandbox, two, 6):
-        await uses(sandbox, first, 4)
+        await settles_at(sandbox, first, 4)
         files = [post(sandbox, PART, number) for number in range(10, 22)]
         sandbox.counters.clear()
         await asyncio.gather(*[fetch(one, await resolved(one, number)) for number in range(10, 22)])
@@ -136,7 +136,7 @@ async def test_every_process_gets_at_least_one_connection(
     async with downloading(sandbox, accounts, 5) as file:
         key = await key_of(redis, "lines")
         await redis.zadd(key, {f"other {number}": await now_ms(redis) + 60_000 for number in range(20)})
-        await uses(sandbox, file, 1)
+        await settles_at(sandbox, file, 1)
 
 
 async def test_a_process_that_died_frees_its_share(
@@ -147,19 +147,19 @@ async def test_a_process_that_died_frees_its_share(
         key = await key_of(redis, "lines")
         [living] = await redis.zrange(key, 0, -1)
         _, account, dc_id = key.removeprefix("sa:telegram:").split(":")
-        met = Met()
+        met = PeersSeen()
         frozen = SharedAccount(store_of(redis), int(account), int(dc_id), FloodClock(), met.tell)
         with monkeypatch.context() as patch:
             patch.setattr(shared_account, "RENEW_SECONDS", 600.0)
             frozen.transfer_started()
             await met.wait()
         assert frozen.processes == 2
-        await uses(sandbox, file, 4)
+        await settles_at(sandbox, file, 4)
         [dead] = set(await redis.zrange(key, 0, -1)) - {living}
         assert 0 < await redis.zscore(key, dead) - await now_ms(redis) <= 30_000
         await redis.zadd(key, {dead: await now_ms(redis) + 100})  # as if the rest of the time had passed
         await processes(redis, key, 1)
-        await uses(sandbox, file, 8)
+        await settles_at(sandbox, file, 8)
         await frozen.close()
 
 
@@ -196,7 +196,7 @@ async def test_a_flood_wait_applies_to_every_process(sandbox: Sandbox, start: St
     waiting = asyncio.create_task(fetch(one, await resolved(one)))
     assert await redis.pttl(await key_of(redis, "flood")) > 1000
     waits: list[float] = []
-    download = asyncio.create_task(two.download(found, drop, on_wait=waits.append))
+    download = asyncio.create_task(two.download(found, discard, on_wait=waits.append))
     await until(lambda: bool(waits))
     assert sandbox.counters.requests(file=other.id) == 0
     await asyncio.gather(waiting, download)
@@ -209,7 +209,7 @@ async def test_a_flood_wait_pauses_a_download_in_another_process(sandbox: Sandbo
     told, other = post(sandbox, PART, 5), post(sandbox, 4096 * PART, 6)
     sandbox.faults.add(f"delay=0.1,file={other.id}")
     sandbox.faults.add(f"flood_wait=300,file={told.id}")
-    running = asyncio.create_task(two.download(await resolved(two, 6), drop))
+    running = asyncio.create_task(two.download(await resolved(two, 6), discard))
     await until(lambda: sandbox.counters.requests(file=other.id) > 20)
     with pytest.raises(Retryable, match="wait 300 s"):
         await fetch(one, await resolved(one))
@@ -235,7 +235,7 @@ async def test_a_process_started_later_learns_of_a_flood_wait(
 
 
 async def test_a_flood_wait_is_only_ever_extended(redis: Redis) -> None:
-    met = Met()
+    met = PeersSeen()
     for seconds, left in ((100, 100), (5, 100), (200, 200), (150, 200)):
         clock = FloodClock()
         account = SharedAccount(store_of(redis), ACCOUNT, DC, clock, met.tell)
@@ -282,9 +282,9 @@ async def test_an_unresponsive_redis_delays_no_download(sandbox: Sandbox, start:
 async def test_an_emptied_redis_is_filled_again(sandbox: Sandbox, start: Start, redis: Redis) -> None:
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first, downloading(sandbox, two, 6):
-        await uses(sandbox, first, 4)
+        await settles_at(sandbox, first, 4)
         key = await key_of(redis, "lines")
         await redis.flushall()
         await redis.script_flush()
         await processes(redis, key, 2)
-        await uses(sandbox, first, 4)
+        await settles_at(sandbox, first, 4)

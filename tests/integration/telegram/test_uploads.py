@@ -20,7 +20,7 @@ from storages.base import Services
 from storages.message_sender import PART
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import FloodWait, TelegramStorage
-from tests.fixtures.films import make_film
+from tests.fixtures.videos import make_video
 from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import fetch
 from tests.integration.telegram.uploads import BIG, LIMITS, MIB, SMALL, Open, content, key, save, sent
@@ -317,17 +317,17 @@ async def test_a_file_of_64_mib_is_uploaded_and_downloaded(
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return make_film(tmp_path_factory.mktemp("film") / "a.mp4")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_video(tmp_path_factory.mktemp("film") / "a.mp4")
 
 
 @pytest.mark.parametrize("force_file", [False, True])
 async def test_a_video_is_sent_as_a_video(
-    opened: Open, inbox: Chat, sandbox: Sandbox, film: bytes, tmp_path: Path, force_file: bool
+    opened: Open, inbox: Chat, sandbox: Sandbox, video: bytes, tmp_path: Path, force_file: bool
 ) -> None:
-    await save(opened(force_file=force_file), "d/a.mp4", film)
+    await save(opened(force_file=force_file), "d/a.mp4", video)
     (message,) = sent(inbox)
-    assert content(message) == film
+    assert content(message) == video
     assert message.file
     shapes = [each for each in message.file.attributes if isinstance(each, tl.DocumentAttributeVideo)]
     pictures = [parts[0][:3] for parts in sandbox.world.uploads.values()]

@@ -158,11 +158,11 @@ async def test_connections_to_another_data_center_share_one_authorization(
 async def test_a_slow_connection_gets_fewer_parts(sandbox: Sandbox, accounts: Accounts) -> None:
     post(sandbox, 6 * PART)
     await fetch(accounts, await resolved(accounts))
-    slow, quick = sandbox.counters.by("connection", **GET)
+    slow, short_delays = sandbox.counters.by("connection", **GET)
     sandbox.counters.clear()
     sandbox.faults.add(f"delay=0.3,connection={slow}")
     large = post(sandbox, 19 * PART, 6)
     media = await resolved(accounts, 6)
     assert bytes((await fetch(accounts, media)).data) == large.content.read(0, 19 * PART)
     counted = sandbox.counters.by("connection", **GET)
-    assert counted[slow] < counted[quick]
+    assert counted[slow] < counted[short_delays]

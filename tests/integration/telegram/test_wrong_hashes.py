@@ -24,7 +24,7 @@ from saveany.telegram.links import parse
 from saveany.telegram.uploads import Uploader
 from storages.message_sender import Document, DocumentPart, Target
 from tests.integration.telegram.conftest import Start, fetch, store_of, table
-from tests.integration.telegram.ears import Ear
+from tests.integration.telegram.update_collector import UpdateCollector
 
 PREFIX = "sa:telegram:"
 
@@ -48,7 +48,7 @@ def chat(sandbox: Sandbox) -> Chat:
 
 
 @pytest.fixture
-async def wrong(redis: Redis, chat: Chat) -> None:
+async def wrong_hashes(redis: Redis, chat: Chat) -> None:
     """Both accounts have wrong hashes of everything that they may have met."""
     for account in (USER, BOT):
         met = (MARKED, -(10**12) - GROUP, -(10**12) - samples.CHANNEL, USER, ANNA)
@@ -91,7 +91,7 @@ OF_USERS: dict[str, Way] = {
 }
 
 
-@pytest.mark.usefixtures("wrong")
+@pytest.mark.usefixtures("wrong_hashes")
 @pytest.mark.parametrize("way", [*WAYS, *OF_USERS])
 async def test_a_user_account_requests_the_hash_again(start: Start, way: str, redis: Redis) -> None:
     accounts = await start(user=True)
@@ -102,7 +102,7 @@ async def test_a_user_account_requests_the_hash_again(start: Start, way: str, re
     assert await redis.hget(f"{PREFIX}{USER}:peers", str(MARKED)) not in (None, b"4711")  # type: ignore[misc]
 
 
-@pytest.mark.usefixtures("wrong")
+@pytest.mark.usefixtures("wrong_hashes")
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_bot_requests_the_hash_again(start: Start, way: str) -> None:
     await WAYS[way](await start(bot=True))
@@ -117,7 +117,7 @@ async def test_an_invalid_stored_hash_is_ignored(start: Start, redis: Redis, way
     await WAYS[way](await start(user=True))
 
 
-@pytest.mark.usefixtures("wrong")
+@pytest.mark.usefixtures("wrong_hashes")
 async def test_a_hash_that_cannot_be_renewed_is_reported(sandbox: Sandbox, start: Start, chat: Chat) -> None:
     chat.members.clear()
     chat.username = ""
@@ -127,7 +127,7 @@ async def test_a_hash_that_cannot_be_renewed_is_reported(sandbox: Sandbox, start
     assert sandbox.counters.requests(method="channels.getMessages") <= 4
 
 
-@pytest.mark.usefixtures("wrong")
+@pytest.mark.usefixtures("wrong_hashes")
 async def test_a_story_is_read_despite_a_wrong_hash(sandbox: Sandbox, start: Start, chat: Chat) -> None:
     world = sandbox.world
     world.stories[ANNA, 9] = world.files[FILE]
@@ -136,7 +136,7 @@ async def test_a_story_is_read_despite_a_wrong_hash(sandbox: Sandbox, start: Sta
     assert media.document_id == FILE
 
 
-@pytest.mark.usefixtures("wrong")
+@pytest.mark.usefixtures("wrong_hashes")
 @pytest.mark.parametrize("where", [ANNA, -(10**12) - GROUP, -FEW])
 async def test_the_bot_sends_messages_despite_a_wrong_hash(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, where: int
@@ -155,7 +155,7 @@ async def test_the_bot_sends_messages_despite_a_wrong_hash(
 
 
 async def test_the_bot_receives_missed_group_messages_despite_a_wrong_hash(
-    sandbox: Sandbox, tmp_path: Path, redis: Redis, wrong: None
+    sandbox: Sandbox, tmp_path: Path, redis: Redis, wrong_hashes: None
 ) -> None:
     group = sandbox.world.chats[GROUP]
     state = Position(pts=1, qts=0, date=2**31 - 1, channels={GROUP: group.box.pts})
@@ -163,8 +163,8 @@ async def test_the_bot_receives_missed_group_messages_despite_a_wrong_hash(
     sandbox.world.send(group, StoredMessage(id=0, text="meanwhile", sender=ANNA))
     talk = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
     await talk.open()
-    async with Ear(talk, state) as ear:
-        await ear.hears("meanwhile")
+    async with UpdateCollector(talk, state) as collector:
+        await collector.receives("meanwhile")
     await talk.close()
 
 

@@ -33,7 +33,7 @@ def content(name: str, size: int = 3 * PART + 7) -> bytes:
 
 
 @dataclass
-class Files(Source):
+class FilesSource(Source):
     """Files by name; `step` runs before each part is written, and may wait or raise."""
 
     files: dict[str, bytes]
@@ -64,7 +64,7 @@ class Files(Source):
             await write(offset, self.files[name][offset:end])
 
 
-class Bench:
+class JobHarness:
     """Everything a job needs, and short words for what tests do with it."""
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -72,9 +72,9 @@ class Bench:
         self.folder = folder
         self.storage = LocalStorage(LocalOptions(name="local1", type="local", base_path=folder))
         self.scratch = folder.parent / "scratch"
-        self.place = StorageHandle(store, self.storage)
+        self.handle = StorageHandle(store, self.storage)
         self.others: dict[str, StorageHandle] = {}
-        self.source = Files({"a.bin": content("a.bin")})
+        self.source = FilesSource({"a.bin": content("a.bin")})
         self.announce = DeliveryBuilder(
             "http://127.0.0.1:9/hook", ["completed", "failed", "canceled"], store.claims.time_ms
         )
@@ -105,13 +105,13 @@ class Bench:
         return Job(
             claim,
             source=self.source,
-            storages={**self.others, self.storage.name: self.place},
+            storages={**self.others, self.storage.name: self.handle},
             build_deliveries=self.announce,
             attempts=3,
             scratch=self.scratch,
         )
 
-    async def lose(self, task_id: str) -> None:
+    async def expire_lease(self, task_id: str) -> None:
         """Its lease runs out and the task is queued again."""
         await self.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
         assert (await self.store.claims.reconcile(check_leases=True)).returned == 1
@@ -121,7 +121,7 @@ class Bench:
         assert task is not None
         return task
 
-    async def told(self, task_id: str) -> list[str]:
+    async def delivered_events(self, task_id: str) -> list[str]:
         return [each.event for each in await self.store.outbox.of_task(task_id)]
 
     def files(self) -> dict[str, bytes]:
@@ -131,8 +131,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(store: Store, tmp_path: Path) -> Bench:
-    return Bench(store, tmp_path / "files")
+async def harness(store: Store, tmp_path: Path) -> JobHarness:
+    return JobHarness(store, tmp_path / "files")
 
 
 async def within(work: Awaitable[Any], seconds: float = 20) -> Any:

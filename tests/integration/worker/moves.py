@@ -19,14 +19,14 @@ from workers.sources.base import Tools
 from workers.sources.transfer import TransferSource
 
 
-class Bench(worker.Bench):
+class TransferHarness(worker.JobHarness):
     """Jobs that take files from storages; all of them save into `storage`, called `here`."""
 
     def __init__(self, store: Store, folder: Path, *storages: Storage) -> None:
         super().__init__(store, folder)
         self.storages = {storage.name: storage for storage in storages}
         self.storage = cast(Any, self.storages["here"])
-        self.place = StorageHandle(store, self.storage)
+        self.handle = StorageHandle(store, self.storage)
         tools = Tools(
             config=Config(),
             scratch=folder,

@@ -12,7 +12,7 @@ import pytest
 from saveany.models import ItemStatus, Status
 from saveany.store import Claim
 from storages.local.upload import LocalUpload
-from tests.integration.worker.conftest import Bench, content, within
+from tests.integration.worker.conftest import JobHarness, content, within
 from workers.item_records import ItemRecords
 
 
@@ -108,69 +108,71 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     gate.open()
 
 
-async def test_a_cancel_takes_effect_at_every_boundary(bench: Bench, gate: Gate) -> None:
-    task_id = await bench.accept()
-    job = await bench.job()
+async def test_a_cancel_takes_effect_at_every_boundary(harness: JobHarness, gate: Gate) -> None:
+    task_id = await harness.accept()
+    job = await harness.job()
     running = asyncio.create_task(job.run())
     await gate.until_reached()
-    assert await bench.store.tasks.cancel(task_id, []) == "requested"
+    assert await harness.store.tasks.cancel(task_id, []) == "requested"
     job.check_requests()
     gate.open()
     await within(running)
-    task = await bench.task(task_id)
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.CANCELED, "")
-    assert bench.files() == {}
-    assert await bench.told(task_id) == ["task.canceled"]
+    assert harness.files() == {}
+    assert await harness.delivered_events(task_id) == ["task.canceled"]
 
 
-async def test_a_retry_works_after_a_cancel_at_every_boundary(bench: Bench, gate: Gate) -> None:
-    task_id = await bench.accept()
-    job = await bench.job()
+async def test_a_retry_works_after_a_cancel_at_every_boundary(harness: JobHarness, gate: Gate) -> None:
+    task_id = await harness.accept()
+    job = await harness.job()
     running = asyncio.create_task(job.run())
     await gate.until_reached()
-    await bench.store.tasks.cancel(task_id, [])
+    await harness.store.tasks.cancel(task_id, [])
     gate.open()
     await within(running)
-    assert await bench.store.tasks.retry(await bench.task(task_id))
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    assert bench.files() == {"a.bin": content("a.bin")}
-    assert sorted(await bench.told(task_id)) == ["task.canceled", "task.completed"]
+    assert await harness.store.tasks.retry(await harness.task(task_id))
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert harness.files() == {"a.bin": content("a.bin")}
+    assert sorted(await harness.delivered_events(task_id)) == ["task.canceled", "task.completed"]
 
 
 @pytest.mark.parametrize("policy", ["rename", "overwrite", "skip"])
-async def test_a_frozen_worker_that_wakes_up_writes_nothing(bench: Bench, gate: Gate, policy: str) -> None:
+async def test_a_frozen_worker_that_wakes_up_writes_nothing(
+    harness: JobHarness, gate: Gate, policy: str
+) -> None:
     """It wakes when another has done its task, at the worst moments there are."""
-    task_id = await bench.accept(on_conflict=policy)
-    frozen = asyncio.create_task((await bench.job()).run())
+    task_id = await harness.accept(on_conflict=policy)
+    frozen = asyncio.create_task((await harness.job()).run())
     await gate.until_reached()
-    await bench.lose(task_id)
-    await within((await bench.job()).run())
-    done = await bench.task(task_id)
+    await harness.expire_lease(task_id)
+    await within((await harness.job()).run())
+    done = await harness.task(task_id)
     assert (done.status, done.epoch) == (Status.COMPLETED, 2)
-    assert bench.files() == {"a.bin": content("a.bin")}
+    assert harness.files() == {"a.bin": content("a.bin")}
     gate.open()
     await within(frozen)
-    assert await bench.task(task_id) == done
-    assert bench.files() == {"a.bin": content("a.bin")}
-    assert [item.final for item in await bench.store.tasks.all_items(task_id)] == ["a.bin"]
-    assert await bench.told(task_id) == ["task.completed"]
+    assert await harness.task(task_id) == done
+    assert harness.files() == {"a.bin": content("a.bin")}
+    assert [item.final for item in await harness.store.tasks.all_items(task_id)] == ["a.bin"]
+    assert await harness.delivered_events(task_id) == ["task.completed"]
 
 
-async def test_a_stop_at_every_boundary_costs_no_attempt(bench: Bench, gate: Gate) -> None:
+async def test_a_stop_at_every_boundary_costs_no_attempt(harness: JobHarness, gate: Gate) -> None:
     """The drain is over: the job is canceled. Whoever claims the task next brings it to its end."""
-    task_id = await bench.accept()
-    running = asyncio.create_task((await bench.job()).run())
+    task_id = await harness.accept()
+    running = asyncio.create_task((await harness.job()).run())
     await gate.until_reached()
     running.cancel()
     gate.open()
     with pytest.raises(asyncio.CancelledError):
         await within(running)
-    task = await bench.task(task_id)
+    task = await harness.task(task_id)
     assert task.error == ""
-    assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
+    assert [item.failures for item in await harness.store.tasks.all_items(task_id)] == [0]
     if task.status is Status.QUEUED:
-        await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    assert bench.files() == {"a.bin": content("a.bin")}
-    assert await bench.told(task_id) == ["task.completed"]
+        await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert harness.files() == {"a.bin": content("a.bin")}
+    assert await harness.delivered_events(task_id) == ["task.completed"]

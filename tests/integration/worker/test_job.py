@@ -23,7 +23,7 @@ from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from storages.local.upload import LocalUpload
 from tests.fixtures.waiting import until
-from tests.integration.worker.conftest import PART, Bench, content, within
+from tests.integration.worker.conftest import PART, JobHarness, content, within
 
 Step = Callable[[str, int], Awaitable[None]]
 
@@ -40,67 +40,67 @@ def failing(error: Exception, times: int = 1_000, name: str = "a.bin", offset: i
     return step
 
 
-async def test_a_temporary_failure_is_retried(bench: Bench) -> None:
-    bench.source.step = failing(Retryable("the line broke"), times=2)
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    assert bench.files() == {"a.bin": content("a.bin")}
-    assert bench.source.fetched == ["a.bin"] * 3
+async def test_a_temporary_failure_is_retried(harness: JobHarness) -> None:
+    harness.source.step = failing(Retryable("the line broke"), times=2)
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert harness.files() == {"a.bin": content("a.bin")}
+    assert harness.source.fetched == ["a.bin"] * 3
 
 
 @pytest.mark.parametrize(
     "error", [Permanent("it is gone"), NeedsLogin("log in again"), Retryable("the line broke")]
 )
-async def test_a_lasting_failure_fails_the_task(bench: Bench, error: Exception) -> None:
-    bench.source.step = failing(error)
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+async def test_a_lasting_failure_fails_the_task(harness: JobHarness, error: Exception) -> None:
+    harness.source.step = failing(error)
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.FAILED, str(error))
-    assert bench.files() == {}
-    assert await bench.told(task_id) == ["task.failed"]
-    assert len(bench.source.fetched) == (3 if isinstance(error, Retryable) else 1)
+    assert harness.files() == {}
+    assert await harness.delivered_events(task_id) == ["task.failed"]
+    assert len(harness.source.fetched) == (3 if isinstance(error, Retryable) else 1)
 
 
-async def test_a_long_wait_releases_the_slot_and_is_not_a_failure(bench: Bench) -> None:
-    bench.source.step = failing(Retryable("flood", after=600), times=1)
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+async def test_a_long_wait_releases_the_slot_and_is_not_a_failure(harness: JobHarness) -> None:
+    harness.source.step = failing(Retryable("flood", after=600), times=1)
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.QUEUED, "")
-    assert bench.source.left == ["stopped"], "what is here may be of use when it goes on"
-    assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
-    await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    await bench.store.claims.reconcile(check_leases=True)
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    assert [item.failures for item in await bench.store.tasks.all_items(task_id)] == [0]
-    assert bench.files() == {"a.bin": content("a.bin")}
-    assert bench.source.left == ["stopped", "forgotten"]
+    assert harness.source.left == ["stopped"], "what is here may be of use when it goes on"
+    assert await harness.store.claims.claim("w", ["tgfiles/local1"]) is None, "it must wait"
+    await harness.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await harness.store.claims.reconcile(check_leases=True)
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert [item.failures for item in await harness.store.tasks.all_items(task_id)] == [0]
+    assert harness.files() == {"a.bin": content("a.bin")}
+    assert harness.source.left == ["stopped", "forgotten"]
 
 
-async def test_a_retry_fetches_only_the_failed_file(bench: Bench) -> None:
+async def test_a_retry_fetches_only_the_failed_file(harness: JobHarness) -> None:
     names = ["a.bin", "b.bin", "c.bin"]
-    bench.source.files = {name: content(name) for name in names}
-    bench.source.step = failing(Permanent("b is gone"), name="b.bin")
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+    harness.source.files = {name: content(name) for name in names}
+    harness.source.step = failing(Permanent("b is gone"), name="b.bin")
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.FAILED, "1 of 3 files failed; b.bin: b is gone")
-    assert bench.source.left == ["forgotten"]
-    assert bench.files() == {name: content(name) for name in ("a.bin", "c.bin")}
-    bench.source.step = None
-    assert await bench.store.tasks.retry(task)
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+    assert harness.source.left == ["forgotten"]
+    assert harness.files() == {name: content(name) for name in ("a.bin", "c.bin")}
+    harness.source.step = None
+    assert await harness.store.tasks.retry(task)
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error, task.run) == (Status.COMPLETED, "", 2)
-    assert bench.files() == {name: content(name) for name in names}
-    assert Counter(bench.source.fetched) == {"a.bin": 1, "b.bin": 2, "c.bin": 1}
-    assert bench.source.resolved == 1
+    assert harness.files() == {name: content(name) for name in names}
+    assert Counter(harness.source.fetched) == {"a.bin": 1, "b.bin": 2, "c.bin": 1}
+    assert harness.source.resolved == 1
 
 
-async def test_a_failure_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench) -> None:
+async def test_a_failure_in_a_task_group_is_not_taken_for_a_cancel(harness: JobHarness) -> None:
     """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being canceled."""
 
     async def fail() -> None:
@@ -114,47 +114,47 @@ async def test_a_failure_in_a_task_group_is_not_taken_for_a_cancel(bench: Bench)
             pass
         raise Permanent("it is gone")
 
-    bench.source.step = step
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.FAILED
+    harness.source.step = step
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.FAILED
 
 
-async def test_every_file_that_failed_keeps_its_reason(bench: Bench) -> None:
-    bench.source.files = {name: content(name) for name in ("a.bin", "b.bin", "c.bin")}
+async def test_every_file_that_failed_keeps_its_reason(harness: JobHarness) -> None:
+    harness.source.files = {name: content(name) for name in ("a.bin", "b.bin", "c.bin")}
 
     async def step(name: str, offset: int) -> None:
         if name != "b.bin":
             raise Permanent(f"{name} is gone")
 
-    bench.source.step = step
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+    harness.source.step = step
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.FAILED, "2 of 3 files failed; a.bin: a.bin is gone")
-    items = await bench.store.tasks.all_items(task_id)
+    items = await harness.store.tasks.all_items(task_id)
     assert [(item.status, item.error) for item in items] == [
         (ItemStatus.FAILED, "a.bin is gone"),
         (ItemStatus.COMPLETED, ""),
         (ItemStatus.FAILED, "c.bin is gone"),
     ]
-    assert bench.files() == {"b.bin": content("b.bin")}
+    assert harness.files() == {"b.bin": content("b.bin")}
 
 
-async def test_an_unexpected_error_fails_the_task_and_reveals_no_secret(bench: Bench) -> None:
-    bench.source.step = failing(RuntimeError("token=hunter2"))
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+async def test_an_unexpected_error_fails_the_task_and_reveals_no_secret(harness: JobHarness) -> None:
+    harness.source.step = failing(RuntimeError("token=hunter2"))
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert task.status is Status.FAILED
     assert task.error.startswith("internal error")
     assert "hunter2" not in task.error
-    assert bench.files() == {}
+    assert harness.files() == {}
 
 
-async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(bench: Bench) -> None:
+async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(harness: JobHarness) -> None:
     """A worker died in the middle; meanwhile somebody else's file took the name."""
-    task_id = await bench.accept(on_conflict="skip")
+    task_id = await harness.accept(on_conflict="skip")
     arrived = asyncio.Event()
 
     async def step(_: str, offset: int) -> None:
@@ -162,17 +162,17 @@ async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(bench: Bench)
             arrived.set()
             await asyncio.Event().wait()
 
-    bench.source.step = step
-    dead = asyncio.create_task((await bench.job()).run())
+    harness.source.step = step
+    dead = asyncio.create_task((await harness.job()).run())
     await arrived.wait()
-    await bench.lose(task_id)
-    (bench.folder / "a.bin").write_bytes(b"of somebody else")
-    await within((await bench.job()).run())
+    await harness.expire_lease(task_id)
+    (harness.folder / "a.bin").write_bytes(b"of somebody else")
+    await within((await harness.job()).run())
     dead.cancel()
     await asyncio.wait([dead])
-    (item,) = await bench.store.tasks.all_items(task_id)
-    assert ((await bench.task(task_id)).status, item.status) == (Status.COMPLETED, ItemStatus.SKIPPED)
-    assert bench.files() == {"a.bin": b"of somebody else"}
+    (item,) = await harness.store.tasks.all_items(task_id)
+    assert ((await harness.task(task_id)).status, item.status) == (Status.COMPLETED, ItemStatus.SKIPPED)
+    assert harness.files() == {"a.bin": b"of somebody else"}
 
 
 async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> No
     redis = EmbeddedRedis(tmp_path)
     store = await open_store(redis.start())
     try:
-        bench = Bench(store, tmp_path / "files")
+        harness = JobHarness(store, tmp_path / "files")
         (tmp_path / "files").mkdir()
         (tmp_path / "files/a.bin").write_bytes(b"the name is taken")
         last, go = asyncio.Event(), asyncio.Event()
@@ -190,9 +190,9 @@ async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> No
                 last.set()
                 await go.wait()
 
-        bench.source.step = step
-        task_id = await bench.accept()
-        running = asyncio.create_task((await bench.job()).run())
+        harness.source.step = step
+        task_id = await harness.accept()
+        running = asyncio.create_task((await harness.job()).run())
         await last.wait()
         assert redis._server is not None
         os.kill(redis._server.pid, signal.SIGKILL)
@@ -203,48 +203,48 @@ async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> No
         assert not running.done()
         redis.start()
         await within(running)
-        task = await bench.task(task_id)
+        task = await harness.task(task_id)
         assert (task.status, task.error, task.epoch) == (Status.COMPLETED, "", 1)
-        assert bench.source.fetched == ["a.bin"]
-        assert bench.files()["a_1.bin"] == content("a.bin")
+        assert harness.source.fetched == ["a.bin"]
+        assert harness.files()["a_1.bin"] == content("a.bin")
     finally:
         await store.db.close()
         redis.stop()
 
 
-async def test_a_missing_disk_costs_the_task_no_attempt(bench: Bench) -> None:
-    await bench.place.check()
-    marker = bench.folder / ".saveany-storage"
+async def test_a_missing_disk_costs_the_task_no_attempt(harness: JobHarness) -> None:
+    await harness.handle.check()
+    marker = harness.folder / ".saveany-storage"
     mark = marker.read_text()
 
     async def unmount(_: str, offset: int) -> None:
         if offset:
             marker.unlink(missing_ok=True)
 
-    bench.source.step = unmount
-    task_id = await bench.accept()
-    await within((await bench.job()).run())
-    task = await bench.task(task_id)
+    harness.source.step = unmount
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error) == (Status.QUEUED, "")
-    assert "is not on this machine" in bench.place.problem
+    assert "is not on this machine" in harness.handle.problem
 
     marker.write_text(mark)
-    bench.source.step = None
-    assert await bench.place.probe()
-    assert await bench.store.claims.storages_recovered(["another"]) == 0
-    assert await bench.store.claims.storages_recovered(["local1"]) == 1, "it waits no longer"
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    assert bench.files()["a.bin"] == content("a.bin")
+    harness.source.step = None
+    assert await harness.handle.probe()
+    assert await harness.store.claims.storages_recovered(["another"]) == 0
+    assert await harness.store.claims.storages_recovered(["local1"]) == 1, "it waits no longer"
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    assert harness.files()["a.bin"] == content("a.bin")
 
 
-async def test_a_storage_with_a_bug_is_disabled_and_ends_no_worker(bench: Bench) -> None:
+async def test_a_storage_with_a_bug_is_disabled_and_ends_no_worker(harness: JobHarness) -> None:
     class Faulty(LocalStorage):
         async def probe(self) -> None:
             raise ValueError("Invalid endpoint: swordfish")
 
-    storage = Faulty(LocalOptions(name="nas", type="local", base_path=bench.folder))
-    place = StorageHandle(bench.store, storage)
+    storage = Faulty(LocalOptions(name="nas", type="local", base_path=harness.folder))
+    place = StorageHandle(harness.store, storage)
     await place.check()
     assert place.problem == "storage 'nas': internal error (ValueError); see the worker's log"
     assert not place.is_present
@@ -252,7 +252,7 @@ async def test_a_storage_with_a_bug_is_disabled_and_ends_no_worker(bench: Bench)
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_completed_item_has_the_url_of_its_receipt(
-    bench: Bench, known: bool, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def commit(upload: LocalUpload, path: str, size: int, *, replace: bool) -> Receipt:
         receipt = await really(upload, path, size, replace=replace)
@@ -260,54 +260,54 @@ async def test_a_completed_item_has_the_url_of_its_receipt(
 
     really = LocalUpload.commit
     monkeypatch.setattr(LocalUpload, "commit", commit)
-    task_id = await bench.accept(path="d")
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
-    (item,) = await bench.store.tasks.all_items(task_id)
+    task_id = await harness.accept(path="d")
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    (item,) = await harness.store.tasks.all_items(task_id)
     assert item.url == ("https://host.example/d/a.bin" if known else "")
 
 
-async def test_a_task_waits_for_the_network_however_often_it_was_attempted(bench: Bench) -> None:
-    task_id = await bench.accept()
+async def test_a_task_waits_for_the_network_however_often_it_was_attempted(harness: JobHarness) -> None:
+    task_id = await harness.accept()
 
     async def closed(name: str, offset: int) -> None:
         raise Offline("the proxy refuses")
 
-    bench.source.step = closed
-    await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.QUEUED
-    assert bench.source.fetched == ["a.bin"]  # once: then the slot is for another task
+    harness.source.step = closed
+    await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.QUEUED
+    assert harness.source.fetched == ["a.bin"]  # once: then the slot is for another task
 
 
-async def test_a_wait_for_telegram_does_not_end_when_a_storage_returns(bench: Bench) -> None:
+async def test_a_wait_for_telegram_does_not_end_when_a_storage_returns(harness: JobHarness) -> None:
     """Though the task waited for that storage before."""
-    task_id = await bench.accept()
-    await (await bench.claim()).release(60_000, "the disk is away", "local1")
-    await bench.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    await bench.store.claims.reconcile(check_leases=True)
-    await (await bench.claim()).release(60_000, "flood")
-    assert await bench.store.claims.storages_recovered(["local1"]) == 0
-    assert await bench.store.claims.claim("w", ["tgfiles/local1"]) is None
+    task_id = await harness.accept()
+    await (await harness.claim()).release(60_000, "the disk is away", "local1")
+    await harness.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await harness.store.claims.reconcile(check_leases=True)
+    await (await harness.claim()).release(60_000, "flood")
+    assert await harness.store.claims.storages_recovered(["local1"]) == 0
+    assert await harness.store.claims.claim("w", ["tgfiles/local1"]) is None
 
 
-async def test_a_task_waits_for_the_storage_that_it_reads_from(bench: Bench) -> None:
+async def test_a_task_waits_for_the_storage_that_it_reads_from(harness: JobHarness) -> None:
     """What cannot be read there is passing, and the target works: still the task is not to blame."""
-    nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=bench.folder.parent / "nas"))
-    bench.others["nas"] = StorageHandle(bench.store, nas)
-    assert await bench.others["nas"].probe()
-    (bench.folder.parent / "nas/.saveany-storage").unlink()
-    bench.source.step = failing(Retryable("it broke off"))
-    task_id = await bench.accept(source_storage="nas", type="transfer")
-    claim = await bench.store.claims.claim("w", ["transfer@nas/local1"])
+    nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=harness.folder.parent / "nas"))
+    harness.others["nas"] = StorageHandle(harness.store, nas)
+    assert await harness.others["nas"].probe()
+    (harness.folder.parent / "nas/.saveany-storage").unlink()
+    harness.source.step = failing(Retryable("it broke off"))
+    task_id = await harness.accept(source_storage="nas", type="transfer")
+    claim = await harness.store.claims.claim("w", ["transfer@nas/local1"])
     assert claim is not None
-    await within(bench.job_of(claim).run())
-    task = await bench.task(task_id)
+    await within(harness.job_of(claim).run())
+    task = await harness.task(task_id)
     assert (task.status, task.error, task.reason) == (Status.QUEUED, "", "it broke off")
-    assert bench.source.fetched == ["a.bin"]
-    assert await bench.store.claims.storages_recovered(["nas"]) == 1
+    assert harness.source.fetched == ["a.bin"]
+    assert await harness.store.claims.storages_recovered(["nas"]) == 1
 
 
-class Hanging(LocalStorage):
+class HangingStorage(LocalStorage):
     """Its server takes connections, and answers to nothing."""
 
     async def probe(self) -> None:
@@ -318,30 +318,30 @@ class Hanging(LocalStorage):
 
 
 async def test_a_hanging_storage_test_is_not_waited_for(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_set, "_REACH_SECONDS", 0.01)
     place = StorageHandle(
-        bench.store, Hanging(LocalOptions(name="nas", type="local", base_path=bench.folder))
+        harness.store, HangingStorage(LocalOptions(name="nas", type="local", base_path=harness.folder))
     )
     looks = await within(asyncio.gather(place.probe(), place.probe(), place.check()))
     assert looks == [False, False, None]
     assert place.problem == "it does not answer"
 
 
-async def test_a_task_shows_retries_and_missing_progress(bench: Bench) -> None:
-    bench.source.step = failing(Retryable("the line broke"), times=1)
-    task_id = await bench.accept()
-    running = asyncio.create_task((await bench.job()).run())
+async def test_a_task_shows_retries_and_missing_progress(harness: JobHarness) -> None:
+    harness.source.step = failing(Retryable("the line broke"), times=1)
+    task_id = await harness.accept()
+    running = asyncio.create_task((await harness.job()).run())
     seen = set()
     while not running.done():
-        seen.add((await bench.task(task_id)).progress.stalled)
+        seen.add((await harness.task(task_id)).progress.stalled)
         await asyncio.sleep(0)
     await running
     assert seen == {"", "the line broke"}
 
 
-class Stuck(LocalStorage):
+class HangingDisk(LocalStorage):
     """A disk behind a network: while that is away, whoever touches it waits."""
 
     answers: asyncio.Event
@@ -360,12 +360,12 @@ class Stuck(LocalStorage):
 
 @pytest.mark.parametrize("at", ["mark", "test file"])
 async def test_a_hanging_disk_is_reported_while_it_hangs(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     monkeypatch.setattr(storage_set, "_HANG_SECONDS", 0.05)
-    storage = Stuck(LocalOptions(name="nas", type="local", base_path=bench.folder))
+    storage = HangingDisk(LocalOptions(name="nas", type="local", base_path=harness.folder))
     storage.answers, storage.at = asyncio.Event(), at
-    place = StorageHandle(bench.store, storage)
+    place = StorageHandle(harness.store, storage)
     looking = asyncio.create_task(place.check())
 
     async def hangs() -> bool:

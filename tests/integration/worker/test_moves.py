@@ -25,7 +25,7 @@ from storages.webdav.storage import WebdavStorage
 from tests.fixtures import s3, webdav
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.webdav import DavServer
-from tests.integration.worker.moves import DATA, Bench, everything, load, memory, save
+from tests.integration.worker.moves import DATA, TransferHarness, everything, load, memory, save
 from workers.sources.transfer import TransferSource
 
 
@@ -62,13 +62,13 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def test_transfers_within_one_storage_download_nothing(
     store: Store, tmp_path: Path, storage: Storage, move: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(store, tmp_path, storage)
+    harness = TransferHarness(store, tmp_path, storage)
     await save(storage, "from/a.bin", DATA)
     await save(storage, "from/b/empty", b"")
-    task_id = await bench.transfer("from", params={"move": move})
+    task_id = await harness.transfer("from", params={"move": move})
     with monkeypatch.context() as patch:
         patch.setattr(type(storage), "open", None)
-        task, items = await bench.done(task_id)
+        task, items = await harness.done(task_id)
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert task.progress.downloaded_bytes == task.progress.total_bytes == len(DATA)
     assert [(item.final, item.size, item.sha256) for item in items] == [
@@ -84,7 +84,7 @@ async def test_a_move_between_disks_of_one_storage_copies_and_deletes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = LocalStorage(LocalOptions(name="here", type="local", base_path=tmp_path / "here"))
-    bench = Bench(store, tmp_path, storage)
+    harness = TransferHarness(store, tmp_path, storage)
     await save(storage, "from/a.bin", DATA)
     rename = FolderHandle.publish
 
@@ -94,7 +94,7 @@ async def test_a_move_between_disks_of_one_storage_copies_and_deletes(
         rename(self, old, new, to)
 
     monkeypatch.setattr(FolderHandle, "publish", publish)
-    task, (item,) = await bench.done(await bench.transfer("from", params={"move": True}))
+    task, (item,) = await harness.done(await harness.transfer("from", params={"move": True}))
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
     assert await load(storage, "to/a.bin") == DATA
     assert await everything(storage) == {"to/a.bin"}
@@ -109,10 +109,12 @@ async def test_a_move_between_disks_of_one_storage_copies_and_deletes(
 async def test_a_used_name_follows_the_conflict_policy(
     store: Store, tmp_path: Path, storage: Storage, policy: str, final: str, left: bytes, move: bool
 ) -> None:
-    bench = Bench(store, tmp_path, storage)
+    harness = TransferHarness(store, tmp_path, storage)
     await save(storage, "a.bin", DATA)
     await save(storage, "to/a.bin", b"before")
-    task, (item,) = await bench.done(await bench.transfer("a.bin", params={"move": move}, on_conflict=policy))
+    task, (item,) = await harness.done(
+        await harness.transfer("a.bin", params={"move": move}, on_conflict=policy)
+    )
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", final)
     assert await load(storage, "to/a.bin") == left
     if final:
@@ -125,9 +127,9 @@ async def test_a_used_name_follows_the_conflict_policy(
 async def test_a_move_to_the_same_path_changes_nothing(
     store: Store, tmp_path: Path, storage: Storage, policy: str
 ) -> None:
-    bench = Bench(store, tmp_path, storage)
+    harness = TransferHarness(store, tmp_path, storage)
     await save(storage, "to/a.bin", DATA)
-    task, _ = await bench.done(await bench.transfer("to", params={"move": True}, on_conflict=policy))
+    task, _ = await harness.done(await harness.transfer("to", params={"move": True}, on_conflict=policy))
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert await everything(storage) == {"to/a.bin"}
     assert await load(storage, "to/a.bin") == DATA
@@ -137,7 +139,7 @@ async def test_a_file_that_the_server_cannot_copy_is_downloaded_and_uploaded(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = memory()
-    bench = Bench(store, tmp_path, storage)
+    harness = TransferHarness(store, tmp_path, storage)
     await save(storage, "a.bin", DATA)
 
     async def refuse(path: str, to: str) -> None:
@@ -145,7 +147,7 @@ async def test_a_file_that_the_server_cannot_copy_is_downloaded_and_uploaded(
         raise StorageError("this server does not copy")
 
     monkeypatch.setattr(storage, "_copy", refuse)
-    task, (item,) = await bench.done(await bench.transfer("a.bin"))
+    task, (item,) = await harness.done(await harness.transfer("a.bin"))
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert item.sha256
     assert set(storage._space.files) == {"a.bin", "to/a.bin"}
@@ -156,10 +158,12 @@ async def test_files_are_copied_between_buckets_of_one_account(
     store: Store, tmp_path: Path, moto: S3Server
 ) -> None:
     here, there = (S3Storage(moto.options(moto.bucket(), name=name)) for name in ("here", "there"))
-    bench = Bench(store, tmp_path, here, there)
+    harness = TransferHarness(store, tmp_path, here, there)
     await save(there, "x/ä #.bin", DATA)
     there.open = cast(Any, None)  # type: ignore[method-assign]  # nobody reads
-    task, (item,) = await bench.done(await bench.transfer("x", source_storage="there", params={"move": True}))
+    task, (item,) = await harness.done(
+        await harness.transfer("x", source_storage="there", params={"move": True})
+    )
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/ä #.bin")
     assert await load(here, "to/ä #.bin") == DATA
     assert await everything(there) == set()
@@ -175,27 +179,29 @@ def two_folders(tmp_path: Path, below: str = "there") -> tuple[LocalStorage, Loc
 
 async def test_a_move_between_storages_removes_the_original(store: Store, tmp_path: Path) -> None:
     there = memory("there")
-    bench = Bench(store, tmp_path, memory(), there)
+    harness = TransferHarness(store, tmp_path, memory(), there)
     await save(there, "x/a.bin", DATA)
     await save(there, "x/b.bin", b"b")
     await save(there, "y.bin", b"y")
-    await save(bench.storage, "to/b.bin", b"is here")
-    task, items = await bench.done(
-        await bench.transfer("x", source_storage="there", params={"move": True}, on_conflict="skip")
+    await save(harness.storage, "to/b.bin", b"is here")
+    task, items = await harness.done(
+        await harness.transfer("x", source_storage="there", params={"move": True}, on_conflict="skip")
     )
     assert (task.status, task.error) == (Status.COMPLETED, "")
     assert items[0].sha256
     assert await everything(there) == {"x/b.bin", "y.bin"}  # what was skipped stays
-    assert await load(bench.storage, "to/a.bin") == DATA
+    assert await load(harness.storage, "to/a.bin") == DATA
 
 
 async def test_a_move_between_two_storages_of_one_folder_keeps_the_file(store: Store, tmp_path: Path) -> None:
     """What would be replaced is what is taken: it must not be removed afterwards."""
     here, there = two_folders(tmp_path, "here/to")
-    bench = Bench(store, tmp_path, here, there)
+    harness = TransferHarness(store, tmp_path, here, there)
     await save(there, "a.bin", DATA)
-    await bench.done(
-        await bench.transfer("a.bin", source_storage="there", params={"move": True}, on_conflict="overwrite")
+    await harness.done(
+        await harness.transfer(
+            "a.bin", source_storage="there", params={"move": True}, on_conflict="overwrite"
+        )
     )
     assert await load(here, "to/a.bin") == DATA
 
@@ -205,10 +211,10 @@ async def test_a_move_within_one_folder_works_without_modification_times(
 ) -> None:
     monkeypatch.setattr("storages.memory._now", lambda: 0)
     here, there = memory(space=str(tmp_path)), memory("there", str(tmp_path))
-    bench = Bench(store, tmp_path, here, there)
+    harness = TransferHarness(store, tmp_path, here, there)
     await save(there, "to/a.bin", DATA)
-    task, _ = await bench.done(
-        await bench.transfer(
+    task, _ = await harness.done(
+        await harness.transfer(
             "to/a.bin", source_storage="there", params={"move": True}, on_conflict="overwrite"
         )
     )
@@ -221,7 +227,7 @@ async def test_an_original_changed_after_the_copy_is_not_removed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = memory("there")
-    bench = Bench(store, tmp_path, memory(), there)
+    harness = TransferHarness(store, tmp_path, memory(), there)
     await save(there, "a.bin", DATA)
     await save(there, "b.bin", b"b")
     real = TransferSource.remove
@@ -231,22 +237,22 @@ async def test_an_original_changed_after_the_copy_is_not_removed(
         await real(self, item, spec)
 
     monkeypatch.setattr(TransferSource, "remove", changed)
-    task, _ = await bench.done(
-        await bench.transfer("", source_storage="there", params={"move": True, "recursive": False})
+    task, _ = await harness.done(
+        await harness.transfer("", source_storage="there", params={"move": True, "recursive": False})
     )
     assert task.status is Status.FAILED
     assert "all files were saved, but 1 could not be removed" in task.error
     assert "there:/a.bin was not removed, because it has changed" in task.error
     assert await load(there, "a.bin") == b"new"
     assert await everything(there) == {"a.bin"}
-    assert await everything(bench.storage) == {"to/a.bin", "to/b.bin"}
+    assert await everything(harness.storage) == {"to/a.bin", "to/b.bin"}
 
 
 async def test_a_retry_only_removes_the_remaining_originals(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = memory("there")
-    bench = Bench(store, tmp_path, memory(), there)
+    harness = TransferHarness(store, tmp_path, memory(), there)
     await save(there, "a.bin", DATA)
     with monkeypatch.context() as patch:
 
@@ -254,11 +260,11 @@ async def test_a_retry_only_removes_the_remaining_originals(
             raise StorageError("read only")
 
         patch.setattr(there, "_remove", refuse)
-        task_id = await bench.transfer("a.bin", source_storage="there", params={"move": True})
-        task, _ = await bench.done(task_id)
+        task_id = await harness.transfer("a.bin", source_storage="there", params={"move": True})
+        task, _ = await harness.done(task_id)
     assert (task.status, "read only" in task.error) == (Status.FAILED, True)
-    assert await bench.store.tasks.retry(task)
-    task, items = await bench.done(task_id)
+    assert await harness.store.tasks.retry(task)
+    task, items = await harness.done(task_id)
     assert (task.status, task.error, len(items)) == (Status.COMPLETED, "", 1)
     assert await everything(there) == set()
-    assert await everything(bench.storage) == {"to/a.bin"}
+    assert await everything(harness.storage) == {"to/a.bin"}

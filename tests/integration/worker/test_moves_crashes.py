@@ -16,7 +16,7 @@ from saveany.models import Status
 from saveany.store import Store
 from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.worker.conftest import within
-from tests.integration.worker.moves import DATA, Bench, memory, save
+from tests.integration.worker.moves import DATA, TransferHarness, memory, save
 from workers.item_records import ItemRecords
 from workers.jobs import Job
 from workers.recovery import remove_leftovers
@@ -82,7 +82,7 @@ BOUNDARIES = [
 ]
 
 
-class Shelf:
+class HeldMove:
     """A file that is to be moved to `to/a.bin` of the storage `here`, by a job that is held at the gate."""
 
     def __init__(self, store: Store, folder: Path, way: str) -> None:
@@ -90,11 +90,11 @@ class Shelf:
         here = Bucket(options) if way == "copied" else MemoryStorage(options)
         self.target = here._space.files
         self.origin = memory("there") if way == "fetched" else here
-        self.bench = Bench(store, folder, here, self.origin)
+        self.harness = TransferHarness(store, folder, here, self.origin)
 
     async def accept(self) -> str:
         await save(self.origin, "a.bin", DATA)
-        return await self.bench.transfer("a.bin", source_storage=self.origin.name, params={"move": True})
+        return await self.harness.transfer("a.bin", source_storage=self.origin.name, params={"move": True})
 
     def check(self) -> None:
         """All is where it belongs, and nothing else is anywhere."""
@@ -103,8 +103,8 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(store: Store, tmp_path: Path, way: str) -> Shelf:
-    return Shelf(store, tmp_path, way)
+def move(store: Store, tmp_path: Path, way: str) -> HeldMove:
+    return HeldMove(store, tmp_path, way)
 
 
 @pytest.fixture
@@ -123,50 +123,50 @@ async def held(job: Job, gate: Gate) -> asyncio.Task[None]:
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_another_worker_completes_the_move(shelf: Shelf, gate: Gate) -> None:
+async def test_another_worker_completes_the_move(move: HeldMove, gate: Gate) -> None:
     """The first one is dead, or only frozen: it wakes up when all is over."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    frozen = await held(await bench.job(), gate)
-    await bench.lose(task_id)
-    task, (item,) = await bench.done(task_id)
+    harness, task_id = move.harness, await move.accept()
+    frozen = await held(await harness.job(), gate)
+    await harness.expire_lease(task_id)
+    task, (item,) = await harness.done(task_id)
     gate.opened.set()
     await within(frozen)
     assert (task.status, task.error, item.final) == (Status.COMPLETED, "", "to/a.bin")
-    shelf.check()
+    move.check()
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_loses_nothing(shelf: Shelf, gate: Gate) -> None:
+async def test_a_cancel_loses_nothing(move: HeldMove, gate: Gate) -> None:
     """And a retry goes on with what there is."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    running = await held(job := await bench.job(), gate)
-    assert await bench.store.tasks.cancel(task_id, []) == "requested"
+    harness, task_id = move.harness, await move.accept()
+    running = await held(job := await harness.job(), gate)
+    assert await harness.store.tasks.cancel(task_id, []) == "requested"
     job.check_requests()
     gate.opened.set()
     await within(running)
-    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
+    kept = move.origin._space.files.get("a.bin"), move.target.get("to/a.bin")
     assert any(each and each[0] == DATA for each in kept)
-    assert set(shelf.target) <= {"a.bin", "to/a.bin"}
-    task = await bench.task(task_id)
+    assert set(move.target) <= {"a.bin", "to/a.bin"}
+    task = await harness.task(task_id)
     if task.status is Status.CANCELED:
-        assert await bench.store.tasks.retry(task)
-        task, _ = await bench.done(task_id)
+        assert await harness.store.tasks.retry(task)
+        task, _ = await harness.done(task_id)
     assert (task.status, task.error) == (Status.COMPLETED, "")
-    shelf.check()
+    move.check()
 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
-async def test_a_cancel_after_a_crash_loses_nothing(shelf: Shelf, gate: Gate) -> None:
+async def test_a_cancel_after_a_crash_loses_nothing(move: HeldMove, gate: Gate) -> None:
     """What is cleaned up behind it is never the only copy."""
-    bench, task_id = shelf.bench, await shelf.accept()
-    dead = await held(await bench.job(), gate)
-    assert await bench.store.tasks.cancel(task_id, []) == "requested"
-    await bench.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
-    ((_, epoch),) = (await bench.store.claims.reconcile(check_leases=True)).canceled
-    claim = bench.store.claims.take_over(replace(await bench.task(task_id), epoch=epoch), [])
+    harness, task_id = move.harness, await move.accept()
+    dead = await held(await harness.job(), gate)
+    assert await harness.store.tasks.cancel(task_id, []) == "requested"
+    await harness.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
+    ((_, epoch),) = (await harness.store.claims.reconcile(check_leases=True)).canceled
+    claim = harness.store.claims.take_over(replace(await harness.task(task_id), epoch=epoch), [])
     await claim.finish(Status.CANCELED)
-    await remove_leftovers(bench.store, bench.storage, task_id, epoch)
-    kept = shelf.origin._space.files.get("a.bin"), shelf.target.get("to/a.bin")
+    await remove_leftovers(harness.store, harness.storage, task_id, epoch)
+    kept = move.origin._space.files.get("a.bin"), move.target.get("to/a.bin")
     assert any(each and each[0] == DATA for each in kept)
     dead.cancel()
     await asyncio.wait([dead])

@@ -17,8 +17,8 @@ from saveany.store import Limits, Store
 from storages.base import Range
 from tests.fixtures.site import Page, serve
 from tests.fixtures.waiting import until
-from tests.integration.sources.conftest import places, tools  # noqa: F401  (fixtures)
-from tests.integration.worker.conftest import PART, Bench, content, within
+from tests.integration.sources.conftest import storages, tools  # noqa: F401  (fixtures)
+from tests.integration.worker.conftest import PART, JobHarness, content, within
 from workers import lease, progress, stall
 from workers.limits import Throttle, ThrottledSource
 from workers.sources.base import Source, Tools, Write
@@ -27,7 +27,7 @@ from workers.sources.directlinks import DirectLinksSource
 KIB = 1024
 
 
-class Dripping(Source):
+class SlowSource(Source):
     """Sends `size` bytes again and again, `pause` seconds apart; `wait` is told of as a flood wait."""
 
     def __init__(self, size: int, pause: float, times: int, wait: float = 0.0) -> None:
@@ -55,17 +55,17 @@ async def fetched(source: Source, store: Store, patience: float, *, rate: int = 
 
 async def test_a_source_that_stalls_is_given_up(store: Store) -> None:
     with pytest.raises(Retryable, match="almost no data") as caught:
-        await fetched(Dripping(1, 0.05, 10_000), store, 0.5)
+        await fetched(SlowSource(1, 0.05, 10_000), store, 0.5)
     assert not caught.value.after, "such a try counts"
 
 
 @pytest.mark.parametrize(
     ("source", "patience", "rate", "taking"),
     [
-        (Dripping(400, 0.1, 12), 0.3, 0, 0.0),  # slow, but not so slow
-        (Dripping(1, 0, 3), 0.2, 0, 0.3),  # the storage is slow
-        (Dripping(100, 0, 5), 0.3, 500, 0.0),  # the limit is low
-        (Dripping(1, 0.6, 1, wait=30), 0.3, 0, 0.0),  # it was told to wait
+        (SlowSource(400, 0.1, 12), 0.3, 0, 0.0),  # slow, but not so slow
+        (SlowSource(1, 0, 3), 0.2, 0, 0.3),  # the storage is slow
+        (SlowSource(100, 0, 5), 0.3, 500, 0.0),  # the limit is low
+        (SlowSource(1, 0.6, 1, wait=30), 0.3, 0, 0.0),  # it was told to wait
     ],
 )
 async def test_a_source_slowed_by_something_else_is_not_given_up(
@@ -119,7 +119,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_progress_does_not_decrease_after_a_pause(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever of it must be fetched again, as no checkpoint was made of it."""
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
@@ -130,19 +130,19 @@ async def test_progress_does_not_decrease_after_a_pause(
             held.set()
             await go.wait()
 
-    bench.source.files, bench.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
-    task_id = await bench.accept()
-    async with watching(bench.store, task_id, seen):
-        running = asyncio.create_task((await bench.job()).run())
+    harness.source.files, harness.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
+    task_id = await harness.accept()
+    async with watching(harness.store, task_id, seen):
+        running = asyncio.create_task((await harness.job()).run())
         await within(held.wait())
         await until_seen(seen, 3 * PART)
         running.cancel()
         await asyncio.wait([running])
-        waiting = await bench.task(task_id)
+        waiting = await harness.task(task_id)
         assert (waiting.progress.speed_bps, waiting.progress.eta_seconds) == (0, None)
         go.set()
-        await within((await bench.job()).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
+        await within((await harness.job()).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
     assert seen == sorted(seen)
 
 
@@ -166,7 +166,7 @@ async def until_seen(seen: list[int], least: int) -> None:
 
 
 async def test_a_speed_is_shown_when_bytes_arrive_rarely(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
     clock = _clock(monkeypatch)
@@ -178,14 +178,14 @@ async def test_a_speed_is_shown_when_bytes_arrive_rarely(
             await go.wait()
         clock.append(clock[-1] + 20)  # seconds between two parts
 
-    bench.source.files, bench.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
-    task_id = await bench.accept()
-    running = asyncio.create_task((await bench.job()).run())
+    harness.source.files, harness.source.step = {"a.bin": content("a.bin", 4 * PART)}, step
+    task_id = await harness.accept()
+    running = asyncio.create_task((await harness.job()).run())
     await within(arrived.wait())
     for later in (0, 10, 30, 400):
         clock.append(clock[-1] + later)
         await asyncio.sleep(0.2)
-        speeds.append((await bench.task(task_id)).progress.speed_bps)
+        speeds.append((await harness.task(task_id)).progress.speed_bps)
     go.set()
     await within(running)
     assert [speed > 0 for speed in speeds] == [True, True, True, False]

@@ -97,7 +97,7 @@ main()
 """
 
 
-def talk(answers: dict[str, list[str]], *, columns: int = 80) -> tuple[int, str]:
+def run_init(answers: dict[str, list[str]], *, columns: int = 80) -> tuple[int, str]:
     """Run `saveany init` on a terminal, answering each prompt as it comes; `\\x03` is Ctrl-C."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -126,7 +126,7 @@ def _read(terminal: int) -> str:
 
 
 def test_on_a_terminal_invalid_input_is_prompted_for_again(folder: Path) -> None:
-    code, said = talk(answers())
+    code, said = run_init(answers())
     assert code == 0, said
     assert "a bot token looks like" in said
     assert "type a number" in said
@@ -138,7 +138,7 @@ def test_on_a_terminal_invalid_input_is_prompted_for_again(folder: Path) -> None
 
 
 def test_init_begins_with_an_introduction_and_ends_with_the_address_and_the_next_command() -> None:
-    code, said = talk(answers(), columns=60)
+    code, said = run_init(answers(), columns=60)
     assert code == 0, said
     assert said.startswith("SaveAny saves files from Telegram")
     for help_ in ("https://my.telegram.org", "https://t.me/BotFather", "/newbot", "https://t.me/userinfobot"):
@@ -156,7 +156,7 @@ def test_init_begins_with_an_introduction_and_ends_with_the_address_and_the_next
 
 
 def test_telegram_settings_can_be_skipped(folder: Path) -> None:
-    code, said = talk({"API id (": [""], "Folder": ["here"], "other machines": ["n"]})
+    code, said = run_init({"API id (": [""], "Folder": ["here"], "other machines": ["n"]})
     assert code == 0, said
     assert "Bot token (" not in said
     assert "Log your account in" not in said
@@ -166,7 +166,7 @@ def test_telegram_settings_can_be_skipped(folder: Path) -> None:
 
 
 def test_access_from_other_machines_needs_confirmation(folder: Path) -> None:
-    code, said = talk({"API id (": [""], "Folder": [""], "other machines": ["y"]})
+    code, said = run_init({"API id (": [""], "Folder": [""], "other machines": ["y"]})
     assert code == 0, said
     assert "They need the API token" in said
     config = load(folder / "config.toml", {})
@@ -176,14 +176,14 @@ def test_access_from_other_machines_needs_confirmation(folder: Path) -> None:
 
 def test_a_host_from_the_environment_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVEANY_API_HOST", "0.0.0.0")
-    code, said = talk({"API id (": [""], "Folder": [""]})
+    code, said = run_init({"API id (": [""], "Folder": [""]})
     assert code == 0, said
     assert "other machines" not in said
     assert "The API: http://127.0.0.1:8080" in said
 
 
 def test_ctrl_c_writes_no_file(folder: Path) -> None:
-    code, said = talk({"API id (": ["\x03"]})
+    code, said = run_init({"API id (": ["\x03"]})
     assert code == 130, said
     assert "Traceback" not in said
     assert not (folder / "config.toml").exists()

@@ -30,7 +30,7 @@ def problems(folder: Path, text: str, env: dict[str, str] | None = None) -> list
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and no configuration in /etc."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
@@ -40,26 +40,26 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestSearch:
-    def test_without_any_file_the_defaults_apply(self, nowhere: Path) -> None:
+    def test_without_any_file_the_defaults_apply(self, empty_folder: Path) -> None:
         config = load(env={})
         assert config.file is None
         assert (config.workers, config.api.port, config.api.host) == (3, 8080, "127.0.0.1")
-        assert config.data_dir == nowhere / "data"
+        assert config.data_dir == empty_folder / "data"
         assert config.warnings == ()
 
-    def test_the_option_precedes_the_variable_the_working_directory_and_etc(self, nowhere: Path) -> None:
-        (nowhere / "etc").mkdir()
+    def test_the_option_precedes_the_variable_the_working_directory_and_etc(self, empty_folder: Path) -> None:
+        (empty_folder / "etc").mkdir()
         for number, name in enumerate(["etc/config.toml", "config.toml", "variable.toml", "named.toml"], 10):
-            (nowhere / name).write_text(f"workers = {number}")
+            (empty_folder / name).write_text(f"workers = {number}")
         variable = {"SAVEANY_CONFIG": "variable.toml"}
         assert load(Path("named.toml"), variable).workers == 13
         assert load(env=variable).workers == 12
         assert load(env={"SAVEANY_CONFIG": ""}).workers == 11
-        (nowhere / "config.toml").unlink()
+        (empty_folder / "config.toml").unlink()
         assert load(env={}).workers == 10
 
     @pytest.mark.parametrize("env", [{}, {"SAVEANY_CONFIG": "nope.toml"}])
-    def test_a_file_of_the_option_must_exist(self, nowhere: Path, env: dict[str, str]) -> None:
+    def test_a_file_of_the_option_must_exist(self, empty_folder: Path, env: dict[str, str]) -> None:
         with pytest.raises(ConfigError, match=r"there is no file nope\.toml; `saveany init`"):
             load(None if env else Path("nope.toml"), env)
 
@@ -77,17 +77,18 @@ class TestSearch:
         assert (load(file, {}).workers, load(file, {}).retry) == (7, 2)
 
     def test_relative_paths_start_at_the_folder_of_the_file(
-        self, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+        self, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (nowhere / "sub").mkdir()
+        (empty_folder / "sub").mkdir()
         write(
-            nowhere / "sub", 'data_dir = "d"\n' + LOCAL + LOCAL.replace("local1", "b").replace("files", "/f")
+            empty_folder / "sub",
+            'data_dir = "d"\n' + LOCAL + LOCAL.replace("local1", "b").replace("files", "/f"),
         )
         config = load(Path("sub/config.toml"), {})
         monkeypatch.chdir("/")
-        assert config.data_dir == nowhere / "sub/d"
+        assert config.data_dir == empty_folder / "sub/d"
         paths = [storage.model_dump()["base_path"] for storage in config.storages]
-        assert paths == [nowhere / "sub/files", Path("/f")]
+        assert paths == [empty_folder / "sub/files", Path("/f")]
 
     def test_a_tilde_is_expanded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", "/home/me")

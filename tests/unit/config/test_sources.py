@@ -73,7 +73,7 @@ def _first(url: str) -> str | None:
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
+def rescanned_packages() -> Iterator[None]:
     """The packages are looked for once per process: again for this test, and after it."""
     sources.cache_clear()
     yield
@@ -85,7 +85,9 @@ def _install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     monkeypatch.setattr("saveany.sources.entry_points", lambda group: entries if group == GROUP else [])
 
 
-def test_a_source_of_another_package_is_found(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_of_another_package_is_found(
+    rescanned_packages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _install(monkeypatch, f"{__name__}:TAPE")
     assert list(sources().values()) == [*SOURCES, TAPE]
 
@@ -100,7 +102,7 @@ def test_a_source_of_another_package_is_found(fresh: None, monkeypatch: pytest.M
     ],
 )
 def test_a_broken_package_is_named(
-    fresh: None, monkeypatch: pytest.MonkeyPatch, values: list[str], words: str
+    rescanned_packages: None, monkeypatch: pytest.MonkeyPatch, values: list[str], words: str
 ) -> None:
     _install(monkeypatch, *values)
     with pytest.raises(ConfigError, match=words):

@@ -20,7 +20,7 @@ from tests.unit.net.servers import serving
 
 
 @pytest.fixture(autouse=True)
-def trusts_nobody_new() -> Iterator[None]:
+def restored_trust() -> Iterator[None]:
     yield
     trust.add(None)
 

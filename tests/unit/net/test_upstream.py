@@ -17,7 +17,7 @@ from saveany.net import trust
 from saveany.net.client import describe, guarded_client
 from saveany.net.dial import ProxyFailed, connect, dial
 from tests.fixtures.certificates import certificate
-from tests.fixtures.proxies import BAD, Behavior, Http, Says, Socks4, Socks5, proxy
+from tests.fixtures.proxies import BAD, Behavior, Http, ScriptedReplies, Socks4, Socks5, proxy
 from tests.unit.net.servers import serving
 from tests.unit.net.test_dial import loopback
 
@@ -27,7 +27,7 @@ PASSWORD, ENCODED = "p@ss: /wörd%", "p%40ss%3A%20%2Fw%C3%B6rd%25"
 
 
 @pytest.fixture(autouse=True)
-def trusts_nobody_new() -> Iterator[None]:
+def restored_trust() -> Iterator[None]:
     yield
     trust.add(None)
 
@@ -103,7 +103,7 @@ async def test_tls_works_inside_the_tls_of_a_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks4", "http"])
 async def test_a_proxy_that_stalls_times_out(scheme: str) -> None:
-    async with proxy(Says((b"",), stalls=True, scheme=scheme)) as bad:
+    async with proxy(ScriptedReplies((b"",), stalls=True, scheme=scheme)) as bad:
         with pytest.raises(ProxyFailed, match=r"^the proxy does not reply in time$"):
             await dial(LOOPBACK, 9, bad.url(), 0.05)
 

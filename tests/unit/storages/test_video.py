@@ -10,8 +10,8 @@ import pytest
 
 from storages import video
 from storages.video import Video, VideoProbe
-from tests.fixtures.films import make_film
 from tests.fixtures.servers import program
+from tests.fixtures.videos import make_video
 
 JPEG = b"\xff\xd8\xff"
 
@@ -29,7 +29,7 @@ async def look(name: str, data: bytes, folder: Path, step: int = 100_003) -> Vid
 
 @pytest.mark.parametrize("suffix", ["mp4", "m4v", "mov", "mkv", "webm"])
 async def test_every_format_is_recognized(tmp_path: Path, suffix: str) -> None:
-    seen = await look(f"a.{suffix}".upper(), make_film(tmp_path / f"a.{suffix}"), tmp_path / "scratch")
+    seen = await look(f"a.{suffix}".upper(), make_video(tmp_path / f"a.{suffix}"), tmp_path / "scratch")
     assert seen
     assert (round(seen.seconds), seen.width, seen.height, seen.picture[:3]) == (2, 320, 180, JPEG)
 
@@ -40,7 +40,7 @@ async def test_every_format_is_recognized(tmp_path: Path, suffix: str) -> None:
 async def test_only_the_two_ends_are_read(
     tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = make_film(tmp_path / "a.mp4", *options, "-g", "5", "-crf", "0", seconds=20)
+    data = make_video(tmp_path / "a.mp4", *options, "-g", "5", "-crf", "0", seconds=20)
     monkeypatch.setattr(video, "_END", 100_000)
     assert len(data) > 300_000
     blank = data[:100_000] + bytes(len(data) - 200_000) + data[-100_000:]
@@ -51,7 +51,7 @@ async def test_only_the_two_ends_are_read(
 
 
 async def test_a_rotated_video_has_the_displayed_size(tmp_path: Path) -> None:
-    make_film(tmp_path / "a.mp4")
+    make_video(tmp_path / "a.mp4")
     turned = tmp_path / "b.mp4"
     turn = ["-c", "copy", "-metadata:s:v:0", "rotate=90"]
     os.spawnv(
@@ -65,7 +65,7 @@ async def test_a_rotated_video_has_the_displayed_size(tmp_path: Path) -> None:
 
 
 async def test_the_preview_picture_is_small(tmp_path: Path) -> None:
-    seen = await look("a.mp4", make_film(tmp_path / "a.mp4", size="1920x1080"), tmp_path / "scratch")
+    seen = await look("a.mp4", make_video(tmp_path / "a.mp4", size="1920x1080"), tmp_path / "scratch")
     assert seen
     assert 0 < len(seen.picture) < 200_000
 
@@ -80,7 +80,7 @@ async def test_a_file_too_large_for_the_scratch_disk_has_no_preview(tmp_path: Pa
 async def test_other_files_are_not_videos(tmp_path: Path) -> None:
     program("ffprobe")
     secret = tmp_path / "secret.mp4"
-    film = make_film(secret)
+    film = make_video(secret)
     playlist = b"#EXTM3U\n#EXTINF:1,\nfile:%s\n#EXT-X-ENDLIST\n" % bytes(secret)
     concat = b"ffconcat version 1.0\nfile %s\n" % bytes(secret)
     for data in (playlist, concat, random.Random(1).randbytes(300_000), film[:1000], b"x"):
@@ -91,6 +91,6 @@ async def test_other_files_are_not_videos(tmp_path: Path) -> None:
 
 
 async def test_without_ffmpeg_there_is_no_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = make_film(tmp_path / "a.mp4")
+    data = make_video(tmp_path / "a.mp4")
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert await look("a.mp4", data, tmp_path / "scratch") is None

@@ -22,7 +22,7 @@ def delivery(id_: str, host: str = "example.com", attempts: int = 0) -> Delivery
     )
 
 
-class Memory:
+class MemoryOutbox:
     """An outbox that leases for ever and notes what it is told."""
 
     def __init__(self, *due: Delivery) -> None:
@@ -54,7 +54,7 @@ class Memory:
         self.news.set()
 
 
-class Sender:
+class FakeSender:
     """Answers with `say(delivery)`; counts how many run at once, in all and per host."""
 
     def __init__(self, say: Callable[[Delivery], Awaitable[Outcome]]) -> None:
@@ -80,7 +80,7 @@ async def ok(_: Delivery) -> Outcome:
 
 @asynccontextmanager
 async def running(
-    outbox: deliver.DeliveryQueue, sender: Sender, concurrency: int = 8
+    outbox: deliver.DeliveryQueue, sender: FakeSender, concurrency: int = 8
 ) -> AsyncIterator[asyncio.Event]:
     stop = asyncio.Event()
     task = asyncio.create_task(deliver_forever(outbox, sender, stop, concurrency))
@@ -101,8 +101,8 @@ async def test_each_outcome_is_recorded() -> None:
     async def say(delivery: Delivery) -> Outcome:
         return outcomes[delivery.id]
 
-    outbox = Memory(*map(delivery, "abc"))
-    async with running(outbox, Sender(say)):
+    outbox = MemoryOutbox(*map(delivery, "abc"))
+    async with running(outbox, FakeSender(say)):
         await until(lambda: len(outbox.settled) == 3)
     assert outbox.settled == {
         "a": ("delivered", 204, ""),
@@ -112,8 +112,8 @@ async def test_each_outcome_is_recorded() -> None:
 
 
 async def test_later_deliveries_are_sent_too() -> None:
-    outbox = Memory()
-    async with running(outbox, Sender(ok)):
+    outbox = MemoryOutbox()
+    async with running(outbox, FakeSender(ok)):
         for number in range(3):
             outbox.add(delivery(f"d{number}"))
             await until(lambda: not outbox.due and len(outbox.settled) == len(outbox.claimed))
@@ -121,8 +121,8 @@ async def test_later_deliveries_are_sent_too() -> None:
 
 
 async def test_a_burst_for_one_host_is_delivered_without_delay() -> None:
-    outbox = Memory(*(delivery(f"d{number}") for number in range(500)))
-    sender = Sender(ok)
+    outbox = MemoryOutbox(*(delivery(f"d{number}") for number in range(500)))
+    sender = FakeSender(ok)
     async with asyncio.timeout(5):
         async with running(outbox, sender):
             await until(lambda: len(outbox.settled) == 500)
@@ -130,8 +130,8 @@ async def test_a_burst_for_one_host_is_delivered_without_delay() -> None:
 
 
 async def test_concurrency_is_limited() -> None:
-    outbox = Memory(*(delivery(f"d{number}", f"host{number}") for number in range(200)))
-    sender = Sender(ok)
+    outbox = MemoryOutbox(*(delivery(f"d{number}", f"host{number}") for number in range(200)))
+    sender = FakeSender(ok)
     async with running(outbox, sender, concurrency=3):
         await until(lambda: len(outbox.settled) == 200)
     assert sender.most["all"] == 3
@@ -146,8 +146,8 @@ async def test_a_silent_host_does_not_delay_others() -> None:
         return Delivered(200)
 
     slow = [delivery(f"slow{number}", "slow.example") for number in range(100)]
-    outbox = Memory(*slow, delivery("quick"))
-    sender = Sender(say)
+    outbox = MemoryOutbox(*slow, delivery("quick"))
+    sender = FakeSender(say)
     async with running(outbox, sender):
         await until(lambda: "quick" in outbox.settled)
         assert not answers.is_set()
@@ -161,8 +161,8 @@ async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.M
             return Delivered(200)
         raise RuntimeError("a bug")
 
-    outbox = Memory(delivery("bug"), delivery("last", attempts=9), delivery("fine"))
-    async with running(outbox, Sender(say)):
+    outbox = MemoryOutbox(delivery("bug"), delivery("last", attempts=9), delivery("fine"))
+    async with running(outbox, FakeSender(say)):
         await until(lambda: len(outbox.settled) == 3)
     kind, after_ms, *rest = outbox.settled["bug"]
     assert (kind, rest) == ("retry", [0, "internal error: RuntimeError"])
@@ -173,7 +173,7 @@ async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.M
 async def test_the_loop_continues_after_an_outbox_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliver, "_FAILURE_S", 0.0)
 
-    class Failing(Memory):
+    class Failing(MemoryOutbox):
         def __init__(self) -> None:
             super().__init__()
             self.troubles = ["settle", "wait", "claim"]
@@ -196,7 +196,7 @@ async def test_the_loop_continues_after_an_outbox_error(monkeypatch: pytest.Monk
             await super().wait(timeout)
 
     outbox = Failing()
-    async with running(outbox, Sender(ok)):
+    async with running(outbox, FakeSender(ok)):
         await until(lambda: outbox.troubles == ["settle"])
         outbox.add(delivery("lost"))
         await until(lambda: not outbox.troubles)
@@ -213,8 +213,8 @@ async def test_stop_finishes_running_deliveries_and_starts_no_others() -> None:
         await answers.wait()
         return Delivered(200)
 
-    outbox = Memory(*(delivery(f"d{number}") for number in range(5)))
-    async with running(outbox, Sender(say)) as stop:
+    outbox = MemoryOutbox(*(delivery(f"d{number}") for number in range(5)))
+    async with running(outbox, FakeSender(say)) as stop:
         await begun.wait()
         stop.set()
         answers.set()
@@ -225,13 +225,13 @@ async def test_a_delivery_whose_lease_nearly_expired_is_left_to_the_next_process
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deliver, "LEASE_MS", 29_000)
-    outbox = Memory(delivery("late"))
-    async with running(outbox, Sender(ok)):
+    outbox = MemoryOutbox(delivery("late"))
+    async with running(outbox, FakeSender(ok)):
         await until(lambda: outbox.claimed == ["late"])
     assert outbox.settled == {}
 
 
 async def test_an_invalid_url_does_not_end_the_loop() -> None:
-    outbox = Memory(delivery("bad", "[::1"), delivery("good"))
-    async with running(outbox, Sender(ok)):
+    outbox = MemoryOutbox(delivery("bad", "[::1"), delivery("good"))
+    async with running(outbox, FakeSender(ok)):
         await until(lambda: len(outbox.settled) == 2)

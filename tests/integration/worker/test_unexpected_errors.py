@@ -26,11 +26,11 @@ from storages.base import UploadKey
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from tests.fixtures.waiting import until
-from tests.integration.worker.conftest import Bench, within
+from tests.integration.worker.conftest import JobHarness, within
 from workers.janitor import Janitor
 
 
-class Odd(Exception):
+class UnexpectedError(Exception):
     """An error that no code expects."""
 
 
@@ -44,7 +44,7 @@ class FailsFirst:
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.left:
             self.left -= 1
-            raise Odd("a mistake")
+            raise UnexpectedError("a mistake")
         return await self._work(*args, **kwargs)
 
     async def is_over(self) -> bool:
@@ -57,7 +57,7 @@ async def test_each_runs_a_step_for_all_even_if_it_fails_for_some_of_them() -> N
 
     async def step(number: int) -> None:
         if number % 2:
-            raise Odd(str(number))
+            raise UnexpectedError(str(number))
         done.append(number)
 
     with pytest.raises(ExceptionGroup, match="Odd: 1"):
@@ -67,7 +67,7 @@ async def test_each_runs_a_step_for_all_even_if_it_fails_for_some_of_them() -> N
 
 async def test_until_done_raises_only_config_errors() -> None:
     async def setting() -> None:
-        raise ExceptionGroup("", [Odd(), ExceptionGroup("", [ConfigError("no such thing")])])
+        raise ExceptionGroup("", [UnexpectedError(), ExceptionGroup("", [ConfigError("no such thing")])])
 
     with pytest.raises(ConfigError, match="no such thing"):
         await within(until_done("x", setting, 0))
@@ -78,26 +78,28 @@ async def test_until_done_raises_only_config_errors() -> None:
     assert await within(until_done("x", FailsFirst(works, 3), 0)) == "at last"
 
 
-class Broken(LocalStorage):
+class BrokenStorage(LocalStorage):
     """A storage with a bug."""
 
     async def discard(self, key: UploadKey, path: str) -> None:
-        raise Odd
+        raise UnexpectedError
 
 
-async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(bench: Bench, tmp_path: Path) -> None:
+async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(
+    harness: JobHarness, tmp_path: Path
+) -> None:
     """The leftovers of a dead worker are removed from one storage, and stay in the broken one."""
-    broken = Broken(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
-    storages = StorageSet([StorageHandle(bench.store, broken), bench.place])
+    broken = BrokenStorage(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
+    storages = StorageSet([StorageHandle(harness.store, broken), harness.handle])
     janitor = Janitor.__new__(Janitor)
-    janitor._store, janitor._storages = bench.store, storages
+    janitor._store, janitor._storages = harness.store, storages
     for name in storages:
         await storages[name].probe()
-        task_id = await bench.accept(storage=name)
-        claim = await bench.store.claims.claim("dead", [f"tgfiles/{name}"])
+        task_id = await harness.accept(storage=name)
+        claim = await harness.store.claims.claim("dead", [f"tgfiles/{name}"])
         assert claim is not None
-        bench.others["broken"] = storages["broken"]
-        job = bench.job_of(claim)
+        harness.others["broken"] = storages["broken"]
+        job = harness.job_of(claim)
         stuck = asyncio.Event()
 
         async def hold(_: str, offset: int, stuck: asyncio.Event = stuck) -> None:
@@ -105,29 +107,29 @@ async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(bench: B
                 stuck.set()
                 await asyncio.Event().wait()
 
-        bench.source.step = hold
+        harness.source.step = hold
         running = asyncio.create_task(job.run())
         await within(stuck.wait())
-        await bench.lose(task_id)
-        await bench.store.tasks.cancel(task_id, [])
+        await harness.expire_lease(task_id)
+        await harness.store.tasks.cancel(task_id, [])
         running.cancel()
         await asyncio.wait([running])
-    assert len(bench.files()) == 2  # a part, and the mark
+    assert len(harness.files()) == 2  # a part, and the mark
     with pytest.raises(ExceptionGroup, match="Odd"):
         await janitor.clean_storages()
-    assert list(bench.files()) == [".saveany-storage"]
-    assert await bench.store.workers.leftovers("local1") == []
-    assert len(await bench.store.workers.leftovers("broken")) == 1
+    assert list(harness.files()) == [".saveany-storage"]
+    assert await harness.store.workers.leftovers("local1") == []
+    assert len(await harness.store.workers.leftovers("broken")) == 1
 
 
 async def test_a_lease_is_renewed_after_an_unexpected_error(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else another worker would take the task while it is being worked on."""
     monkeypatch.setattr("workers.lease._PUBLISH_SECONDS", 0.01)
     monkeypatch.setattr("workers.lease.RENEW_MS", 10)
-    task_id = await bench.accept()
-    claim = await bench.claim()
+    task_id = await harness.accept()
+    claim = await harness.claim()
     renewed = asyncio.Event()
     fails = FailsFirst(claim.renew)
 
@@ -140,9 +142,9 @@ async def test_a_lease_is_renewed_after_an_unexpected_error(
     async def wait(_: str, offset: int) -> None:
         await within(renewed.wait())
 
-    bench.source.step = wait
-    await within(bench.job_of(claim).run())
-    assert (await bench.task(task_id)).status is Status.COMPLETED
+    harness.source.step = wait
+    await within(harness.job_of(claim).run())
+    assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
 async def test_the_bot_logs_in_after_an_unexpected_error(
@@ -192,7 +194,7 @@ async def test_check_continues_after_an_unexpected_error(
     db: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(*_: Any) -> Any:
-        raise Odd
+        raise UnexpectedError
 
     monkeypatch.setattr(Accounts, "start", fails)
     monkeypatch.setattr(checks, "_redis_offset", fails)
@@ -233,7 +235,7 @@ async def test_the_embedded_server_is_supervised_after_an_unexpected_error(
         nonlocal calls
         calls += 1
         if calls <= 2:
-            raise Odd
+            raise UnexpectedError
         return False
 
     monkeypatch.setattr(server, "_begin", begin)

@@ -13,7 +13,7 @@ from saveany.sandbox import samples
 from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage
 from saveany.store.preferences import PreferencesStore
-from tests.acceptance.bot.conftest import BOT, database, offers, says
+from tests.acceptance.bot.conftest import BOT, contains, database, has_button
 from tests.fixtures.stack import Stack
 from tests.sandbox.clients import Person, named
 
@@ -50,10 +50,10 @@ async def test_unusual_names_are_saved(stack: Stack, anna: Person, name: str, sh
     named_so = [tl.DocumentAttributeFilename(name)]
     caption = "/start & <i>a caption</i> " + "y" * 990
     await anna.client.send_file(BOT, DATA, attributes=named_so, caption=caption, force_document=True)
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     assert shown in card.raw_text
     await anna.press(card, "local1")
-    done = await anna.hears(says("Saved"))
+    done = await anna.receives(contains("Saved"))
     assert done.id == card.id
     assert saved(stack.storage_dir) == [kept]
 
@@ -80,9 +80,9 @@ async def test_albums_are_never_split(stack: Stack, anna: Person) -> None:
             )
             forwards[-1].append(number)
     await anna.send(BOT, "/rule add album=yes -> local1:Albums/{{ album }}")
-    await anna.hears(says("1."))
+    await anna.receives(contains("1."))
     await anna.send(BOT, "/silent on")
-    await anna.hears(says("Silent mode is on"))
+    await anna.receives(contains("Silent mode is on"))
     for ids in forwards:
         await anna.client.forward_messages(BOT, ids, "many_albums")
     albums: defaultdict[str, set[str]] = defaultdict(set)
@@ -94,7 +94,7 @@ async def test_albums_are_never_split(stack: Stack, anna: Person) -> None:
             albums[folder].add(name)
         return sum(map(len, albums.values())) == sum(sizes)
 
-    await anna.hears(all_saved, 60)
+    await anna.receives(all_saved, 60)
     assert sorted(len(names) for names in albums.values()) == sorted(sizes)
     assert all(len({name.partition("-")[0] for name in names}) == 1 for names in albums.values())
 
@@ -105,14 +105,14 @@ async def test_the_bot_works_in_a_small_group(stack: Stack, anna: Person) -> Non
     stack.sandbox.world.private_chats.add_group(Group(id=group.chat_id, title="Few", members=members))
     await anna.send(group, named(DATA, "not for you.txt"))
     await anna.send(group, named(DATA, "mention.txt"), caption="@sandbox_bot please")
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     assert "mention.txt" in card.text
     await anna.press(card, "local1")
-    done = await anna.hears(says("Saved"))
+    done = await anna.receives(contains("Saved"))
     await anna.send(group, named(DATA, "reply.txt"), reply_to=done.id)
-    card = await anna.hears(lambda message: offers("local1")(message) and "reply.txt" in message.text)
+    card = await anna.receives(lambda message: has_button("local1")(message) and "reply.txt" in message.text)
     await anna.press(card, "local1")
-    await anna.hears(lambda message: message.id == card.id and "Saved" in message.text)
+    await anna.receives(lambda message: message.id == card.id and "Saved" in message.text)
     assert saved(stack.storage_dir) == ["mention.txt", "reply.txt"]
 
 
@@ -128,16 +128,16 @@ async def test_the_bot_works_in_a_supergroup(stack: Stack, anna: Person) -> None
         caption=["@sandbox_bot our trip", "", ""],
         force_document=True,
     )
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     assert card.reply_to_msg_id == sent[0].id
     assert "3 files" in card.text
     await anna.press(card, "local1")
-    await anna.press(await anna.hears(offers("our trip")), "our trip")
-    done = await anna.hears(says("3 of 3"))
+    await anna.press(await anna.receives(has_button("our trip")), "our trip")
+    done = await anna.receives(contains("3 of 3"))
     await anna.send("thesupergroup", named(DATA, "reply.txt"), reply_to=done.id)
-    card = await anna.hears(lambda message: offers("local1")(message) and "reply.txt" in message.text)
+    card = await anna.receives(lambda message: has_button("local1")(message) and "reply.txt" in message.text)
     await anna.press(card, "local1")
-    await anna.hears(lambda message: message.id == card.id and "Saved" in message.text)
+    await anna.receives(lambda message: message.id == card.id and "Saved" in message.text)
     assert [name.rpartition("/")[2] for name in saved(stack.storage_dir)] == [
         "0.txt",
         "1.txt",
@@ -148,8 +148,8 @@ async def test_the_bot_works_in_a_supergroup(stack: Stack, anna: Person) -> None
 
 async def test_files_of_a_protected_chat_are_saved(stack: Stack, anna: Person) -> None:
     await anna.send(BOT, "https://t.me/protected/5")
-    await anna.press(await anna.hears(offers("local1")), "local1")
-    await anna.hears(says("Saved"))
+    await anna.press(await anna.receives(has_button("local1")), "local1")
+    await anna.receives(contains("Saved"))
     assert saved(stack.storage_dir) == ["protected.bin"]
 
 
@@ -159,20 +159,20 @@ async def test_a_hundred_folders_can_be_chosen_from(stack: Stack, anna: Person) 
     )
     await prefer(stack, Preferences(shortcuts=folders))
     await anna.send(BOT, "/dir")
-    assert "some <b>long</b> folder & more/000" in (await anna.hears(says("local2:/"))).raw_text
+    assert "some <b>long</b> folder & more/000" in (await anna.receives(contains("local2:/"))).raw_text
     await anna.send(BOT, named(DATA, "notes.txt"))
-    await anna.press(await anna.hears(offers("local2")), "local2")
-    card = await anna.hears(offers("/"))
+    await anna.press(await anna.receives(has_button("local2")), "local2")
+    card = await anna.receives(has_button("/"))
     await prefer(stack, Preferences(shortcuts=folders[5:]))
     answer = await anna.press(card, "more/003")
     assert "no longer exists" in answer.message
     await anna.press(card, "more/007")
-    await anna.hears(says("Saved"))
+    await anna.receives(contains("Saved"))
     assert saved(stack.folder / "more") == [f"{folders[7].folder}/notes.txt"]
     await anna.send(BOT, "/storage")
-    await anna.press(await anna.hears(says("Choose another storage")), "local2")
-    await anna.press(await anna.hears(says("Which folder")), "more/008")
-    await anna.hears(says("local2:/some"))
+    await anna.press(await anna.receives(contains("Choose another storage")), "local2")
+    await anna.press(await anna.receives(contains("Which folder")), "more/008")
+    await anna.receives(contains("local2:/some"))
 
 
 async def test_preferences_for_removed_storages_are_ignored(stack: Stack, anna: Person) -> None:
@@ -180,9 +180,9 @@ async def test_preferences_for_removed_storages_are_ignored(stack: Stack, anna: 
         stack, Preferences(storage="nas", folder="films", silent=True, shortcuts=(Shortcut("nas", "x"),))
     )
     await anna.send(BOT, "/config")
-    assert "local1:/\n" in (await anna.hears(says("Default storage"))).raw_text
+    assert "local1:/\n" in (await anna.receives(contains("Default storage"))).raw_text
     await anna.send(BOT, named(DATA, "notes.txt"))
-    await anna.hears(says("Saved"))
+    await anna.receives(contains("Saved"))
     assert saved(stack.storage_dir) == ["notes.txt"]
 
 
@@ -191,10 +191,10 @@ async def test_long_lists_of_tasks_are_truncated(stack: Stack, anna: Person) -> 
     for n in range(12):
         await stack.add(f"https://t.me/channel/{123 + n}", user_id=samples.PERSON.id)
     await anna.send(BOT, "/task")
-    listed = await anna.hears(offers("✖ 10"))
+    listed = await anna.receives(has_button("✖ 10"))
     assert "… and 2 more" in listed.text
     await anna.send(BOT, "/cancel all")
-    await anna.hears(says("12 tasks were canceled."))
+    await anna.receives(contains("12 tasks were canceled."))
     await stack.client.post("/api/v1/queue/resume")
 
 
@@ -203,7 +203,7 @@ async def test_an_unreadable_card_or_list_counts_as_expired(
     stack: Stack, anna: Person, spoilt: bytes
 ) -> None:
     await anna.client.send_message(BOT, "https://t.me/channel/124")
-    card = await anna.hears(offers("local1"))
+    card = await anna.receives(has_button("local1"))
     async with database(stack) as db:
         for key in await db.do("KEYS", "sa:bot:card:*"):
             await db.do("SET", key, spoilt)
@@ -211,4 +211,4 @@ async def test_an_unreadable_card_or_list_counts_as_expired(
         await db.do("SET", f"sa:bot:card:list:{person}:{person}", spoilt)
     assert "Send it again" in str((await anna.press(card, "local1")).message)
     await anna.client.send_message(BOT, "/cancel 1")
-    await anna.hears(says("has no number 1"))
+    await anna.receives(contains("has no number 1"))

@@ -19,7 +19,7 @@ from tests.integration.store.test_lifecycle import LANE, accept, claim, expire
 from tests.integration.store.test_queue import record
 
 
-async def let_pass(store: Store, ms: int) -> None:
+async def advance_time(store: Store, ms: int) -> None:
     """As if so much time had passed for all that waits or runs."""
     for key in await store.db.do("KEYS", "sa:task:*"):
         known = await store.db.do("HMGET", key, "created_at", "wake", "claimed_at")
@@ -31,11 +31,11 @@ async def let_pass(store: Store, ms: int) -> None:
         await store.db.do("PEXPIRE", key, max(0, left - ms))
 
 
-async def make_room(store: Store, tasks: list[Claim], worker: str = "w1", **limits: int) -> list[str]:
+async def request_yields(store: Store, tasks: list[Claim], worker: str = "w1", **limits: int) -> list[str]:
     return await store.claims.make_room(worker, [LANE], [each.task.id for each in tasks], **limits)
 
 
-async def busy(store: Store, *users: int) -> list[Claim]:
+async def running_tasks_of(store: Store, *users: int) -> list[Claim]:
     """Each of the users has a running task more."""
     for user in users:
         await accept(store, user_id=user)
@@ -62,12 +62,12 @@ async def test_a_user_who_joins_the_queue_is_served_last(store: Store) -> None:
 
 
 async def test_the_user_with_most_slots_yields_the_task_started_last(store: Store) -> None:
-    running = await busy(store, 1, 1, 1)
+    running = await running_tasks_of(store, 1, 1, 1)
     waiting = await accept(store, user_id=2)
-    assert await make_room(store, running) == [], "a slot may become free by itself"
-    await let_pass(store, PREEMPT_AFTER_MS)
-    assert await make_room(store, running) == [running[2].task.id]
-    assert await make_room(store, running) == [], "one at a time"
+    assert await request_yields(store, running) == [], "a slot may become free by itself"
+    await advance_time(store, PREEMPT_AFTER_MS)
+    assert await request_yields(store, running) == [running[2].task.id]
+    assert await request_yields(store, running) == [], "one at a time"
     with pytest.raises(PauseRequested):
         await running[2].renew()
     await running[2].release()
@@ -76,13 +76,13 @@ async def test_the_user_with_most_slots_yields_the_task_started_last(store: Stor
 
 async def test_a_yielding_slot_counts_as_free(store: Store) -> None:
     """A worker that takes long to stop its tasks does not stop more of them than is fair."""
-    running = await busy(store, 1, 1, 1)
+    running = await running_tasks_of(store, 1, 1, 1)
     for _ in range(2):
         await accept(store, user_id=2)
     told = []
     for _ in range(4):
-        await let_pass(store, PREEMPT_AFTER_MS)
-        told += await make_room(store, running)
+        await advance_time(store, PREEMPT_AFTER_MS)
+        told += await request_yields(store, running)
     assert told == [running[2].task.id, running[1].task.id]
 
 
@@ -91,16 +91,16 @@ async def test_the_task_of_lowest_priority_yields(store: Store) -> None:
         await accept(store, user_id=1, priority=priority)
     running = [await claim(store) for _ in range(3)]
     await accept(store, user_id=2, priority=-100)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    assert await make_room(store, running) == [running[2].task.id]
+    await advance_time(store, PREEMPT_AFTER_MS)
+    assert await request_yields(store, running) == [running[2].task.id]
     assert running[2].task.spec.priority == -1
 
 
 async def test_a_task_that_yielded_keeps_its_bytes_and_attempts(store: Store) -> None:
-    running = await busy(store, 1, 1)
+    running = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (stopped,) = await make_room(store, running)
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (stopped,) = await request_yields(store, running)
     known = Checkpoint(source={}, size=9, durable=((0, 4),))
     await running[1].checkpoint(0, known)
     await running[1].release()
@@ -113,10 +113,10 @@ async def test_a_task_that_yielded_keeps_its_bytes_and_attempts(store: Store) ->
 
 
 async def test_a_task_completed_instead_of_yielding_stays_completed(store: Store) -> None:
-    running = await busy(store, 1, 1)
+    running = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (stopped,) = await make_room(store, running)
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (stopped,) = await request_yields(store, running)
     await running[1].finish(Status.FAILED)
     assert await store.tasks.retry(await record(store, stopped))
     await claim(store)
@@ -126,10 +126,10 @@ async def test_a_task_completed_instead_of_yielding_stays_completed(store: Store
 
 
 async def test_a_worker_that_dies_while_yielding_frees_the_slot(store: Store) -> None:
-    running = await busy(store, 1, 1)
+    running = await running_tasks_of(store, 1, 1)
     waiting = await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (stopped,) = await make_room(store, running)
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (stopped,) = await request_yields(store, running)
     await expire(store, stopped)
     assert (await store.claims.reconcile(check_leases=True)).returned == 1
     assert (await claim(store)).task.id == waiting
@@ -137,10 +137,10 @@ async def test_a_worker_that_dies_while_yielding_frees_the_slot(store: Store) ->
 
 
 async def test_a_cancel_takes_precedence_over_yielding(store: Store) -> None:
-    running = await busy(store, 1, 1)
+    running = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (stopped,) = await make_room(store, running)
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (stopped,) = await request_yields(store, running)
     assert await store.tasks.cancel(stopped, []) == "requested"
     with pytest.raises(CancelRequested):
         await running[1].release()
@@ -148,10 +148,10 @@ async def test_a_cancel_takes_precedence_over_yielding(store: Store) -> None:
 
 
 async def test_a_task_paused_while_yielding_stays_paused(store: Store) -> None:
-    running = await busy(store, 1, 1)
+    running = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (stopped,) = await make_room(store, running)
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (stopped,) = await request_yields(store, running)
     await store.tasks.pause(stopped)
     await running[1].release()
     assert (await record(store, stopped)).paused
@@ -160,61 +160,61 @@ async def test_a_task_paused_while_yielding_stays_paused(store: Store) -> None:
 
 
 async def test_more_users_than_slots_are_served_in_turn(store: Store) -> None:
-    (running,) = await busy(store, 1)
+    (running,) = await running_tasks_of(store, 1)
     await accept(store, user_id=1)  # who stays in the ring, and was there first
     waiting = await accept(store, user_id=2)
-    await let_pass(store, SLICE_MS - 1_000)
-    assert await make_room(store, [running]) == []
-    await let_pass(store, 1_000)
-    assert await make_room(store, [running]) == [running.task.id]
+    await advance_time(store, SLICE_MS - 1_000)
+    assert await request_yields(store, [running]) == []
+    await advance_time(store, 1_000)
+    assert await request_yields(store, [running]) == [running.task.id]
     await running.release()
     other = await claim(store)
     assert other.task.id == waiting
-    await let_pass(store, SLICE_MS)
-    assert await make_room(store, [other]) == [waiting]
+    await advance_time(store, SLICE_MS)
+    assert await request_yields(store, [other]) == [waiting]
     await other.release()
     again = await claim(store)
     assert again.task.id == running.task.id
-    await let_pass(store, SLICE_MS)
-    assert await make_room(store, [again]) == [], "a task that was stopped before has more time"
-    await let_pass(store, SLICE_MS)
-    assert await make_room(store, [again]) == [running.task.id]
+    await advance_time(store, SLICE_MS)
+    assert await request_yields(store, [again]) == [], "a task that was stopped before has more time"
+    await advance_time(store, SLICE_MS)
+    assert await request_yields(store, [again]) == [running.task.id]
 
 
 async def test_no_task_yields_without_need(store: Store) -> None:
     """For a task of the same user, one that runs elsewhere, one that may not run, or in a paused queue."""
-    running = await busy(store, 1, 1, 1)
+    running = await running_tasks_of(store, 1, 1, 1)
     await accept(store, user_id=1)
-    await let_pass(store, SLICE_MS)
-    assert await make_room(store, running) == []
+    await advance_time(store, SLICE_MS)
+    assert await request_yields(store, running) == []
     await accept(store, user_id=2, storage="elsewhere")
-    await let_pass(store, SLICE_MS)
-    assert await make_room(store, running) == []
+    await advance_time(store, SLICE_MS)
+    assert await request_yields(store, running) == []
     await accept(store, user_id=2)
-    await let_pass(store, SLICE_MS)
+    await advance_time(store, SLICE_MS)
     await store.settings.pause()
-    assert await make_room(store, running) == []
+    assert await request_yields(store, running) == []
     await store.settings.resume()
-    assert await make_room(store, running, worker="another") == [], "it does not run these"
-    assert len(await make_room(store, running)) == 1
+    assert await request_yields(store, running, worker="another") == [], "it does not run these"
+    assert len(await request_yields(store, running)) == 1
 
 
 async def test_yielding_respects_the_limit_of_a_user(store: Store) -> None:
-    running = await busy(store, 1, 1, 1, 2)
+    running = await running_tasks_of(store, 1, 1, 1, 2)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    assert await make_room(store, running, tasks_per_user=1) == []
-    assert len(await make_room(store, running)) == 1
+    await advance_time(store, PREEMPT_AFTER_MS)
+    assert await request_yields(store, running, tasks_per_user=1) == []
+    assert len(await request_yields(store, running)) == 1
 
 
 async def test_several_users_get_their_shares_at_once(store: Store) -> None:
-    running = await busy(store, *[1] * 8)
+    running = await running_tasks_of(store, *[1] * 8)
     for user in (2, 3, 4):
         for _ in range(4):
             await accept(store, user_id=user)
     for _ in range(4):
-        await let_pass(store, PREEMPT_AFTER_MS)
-        stopped = await make_room(store, running)
+        await advance_time(store, PREEMPT_AFTER_MS)
+        stopped = await request_yields(store, running)
         for each in [each for each in running if each.task.id in stopped]:
             await each.release()
             running.remove(each)
@@ -230,7 +230,7 @@ STEPS_OF_SLICE = SLICE_MS // STEP_MS
 
 
 @dataclass
-class Work:
+class SimulatedTask:
     """A task: the step it is submitted in, and how many it takes. One that cannot go on begins again."""
 
     user: int
@@ -243,29 +243,29 @@ class Work:
 
 
 @dataclass
-class Farm:
+class SimulatedWorker:
     """One worker with so many slots, whose time is what the test says."""
 
     store: Store
     slots: int
-    works: list[Work]
-    running: list[tuple[Claim, Work]] = field(default_factory=list)
+    workloads: list[SimulatedTask]
+    running: list[tuple[Claim, SimulatedTask]] = field(default_factory=list)
     served: dict[int, int] = field(default_factory=dict)  # user -> step of the first claim
     ended: int = 0
 
     async def step(self, now: int) -> None:
-        for work in self.works:
+        for work in self.workloads:
             if work.at == now:
                 work.id = await accept(self.store, user_id=work.user, priority=work.priority)
         await self._fill(now)
         for each in list(self.running):
             await self._advance(*each)
         await self._fill(now)
-        await let_pass(self.store, STEP_MS)
+        await advance_time(self.store, STEP_MS)
         if len(self.running) == self.slots:
-            await make_room(self.store, [claim for claim, _ in self.running])
+            await request_yields(self.store, [claim for claim, _ in self.running])
 
-    async def _advance(self, claim: Claim, work: Work) -> None:
+    async def _advance(self, claim: Claim, work: SimulatedTask) -> None:
         try:
             await claim.renew()
             work.done += 1
@@ -281,16 +281,16 @@ class Farm:
 
     async def _fill(self, now: int) -> None:
         while len(self.running) < self.slots and (claim := await self.store.claims.claim("w1", [LANE])):
-            work = next(work for work in self.works if work.id == claim.task.id)
+            work = next(work for work in self.workloads if work.id == claim.task.id)
             assert claim.task.attempts == 1, "making room spends no try"
             assert work.id not in [each.id for _, each in self.running]
             self.served.setdefault(work.user, now)
             self.running.append((claim, work))
 
 
-def works(users: int, longest: int) -> st.SearchStrategy[list[Work]]:
+def workloads(users: int, longest: int) -> st.SearchStrategy[list[SimulatedTask]]:
     one = st.builds(
-        Work,
+        SimulatedTask,
         user=st.integers(1, users),
         at=st.integers(0, 10),
         steps=st.integers(1, longest),
@@ -300,7 +300,7 @@ def works(users: int, longest: int) -> st.SearchStrategy[list[Work]]:
     return st.lists(one, min_size=2, max_size=10)
 
 
-def anew(valkey_url: str, run: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
+def restarted(valkey_url: str, run: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         db = connect(valkey_url)
         try:
@@ -321,8 +321,10 @@ SOME = settings(
 
 @pytest.mark.timeout(600)
 @SOME
-@given(slots=st.integers(1, 3), wanted=works(users=4, longest=3 * STEPS_OF_SLICE))
-def test_every_user_is_served_and_every_task_ends(valkey_url: str, slots: int, wanted: list[Work]) -> None:
+@given(slots=st.integers(1, 3), wanted=workloads(users=4, longest=3 * STEPS_OF_SLICE))
+def test_every_user_is_served_and_every_task_ends(
+    valkey_url: str, slots: int, wanted: list[SimulatedTask]
+) -> None:
     users = {work.user for work in wanted}
     # With every slot taken by others a user waits for a slice, and for the users who came before.
     soon = max(work.at for work in wanted) + (len(users) + 1) * 2 * STEPS_OF_SLICE
@@ -330,17 +332,17 @@ def test_every_user_is_served_and_every_task_ends(valkey_url: str, slots: int, w
     late = soon + 4 * sum(work.steps + STEPS_OF_SLICE for work in wanted)
 
     async def run(store: Store) -> None:
-        works = [Work(w.user, w.at, w.steps, w.goes_on, w.priority) for w in wanted]
-        farm = Farm(store, slots, works)
+        workloads = [SimulatedTask(w.user, w.at, w.steps, w.goes_on, w.priority) for w in wanted]
+        farm = SimulatedWorker(store, slots, workloads)
         now = 0
-        while farm.ended < len(works):
+        while farm.ended < len(workloads):
             await farm.step(now)
             now += 1
             assert now < soon or farm.served.keys() == users, "a user waits for ever"
             assert now < late, "a task starves"
         assert await store.tasks.counts() == {"queued": 0, "paused": 0, "running": 0}
 
-    anew(valkey_url, run)
+    restarted(valkey_url, run)
 
 
 @pytest.mark.timeout(600)
@@ -352,27 +354,30 @@ def test_new_users_are_served_at_once_and_starve_nobody(
     """A user has as many long tasks as there are slots, while other users submit short ones without end."""
 
     async def run(store: Store) -> None:
-        works = [Work(1, 0, steps, goes_on, 0) for _ in range(hogs)]
-        works += [Work(user, every * user, 1, goes_on, 0) for user in range(2, 2 + hogs * steps * 4 // every)]
-        farm = Farm(store, hogs, works)
+        workloads = [SimulatedTask(1, 0, steps, goes_on, 0) for _ in range(hogs)]
+        workloads += [
+            SimulatedTask(user, every * user, 1, goes_on, 0)
+            for user in range(2, 2 + hogs * steps * 4 // every)
+        ]
+        farm = SimulatedWorker(store, hogs, workloads)
         for now in range(steps * (hogs + 1) * 4):
             await farm.step(now)
-            if all(work.done == steps for work in works[:hogs]):
+            if all(work.done == steps for work in workloads[:hogs]):
                 break
-            for work in works[hogs:]:
+            for work in workloads[hogs:]:
                 if work.at + 4 < now:
                     assert farm.served.get(work.user, now) <= work.at + 4, "one who came waits long"
-        assert all(work.done == steps for work in works[:hogs]), "the long tasks starve"
+        assert all(work.done == steps for work in workloads[:hogs]), "the long tasks starve"
 
-    anew(valkey_url, run)
+    restarted(valkey_url, run)
 
 
 async def test_a_task_records_that_it_yielded(store: Store) -> None:
     """Until its user begins it again."""
-    (first, _) = await busy(store, 1, 1)
+    (first, _) = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
-    await let_pass(store, PREEMPT_AFTER_MS)
-    (told,) = await make_room(store, [first])
+    await advance_time(store, PREEMPT_AFTER_MS)
+    (told,) = await request_yields(store, [first])
     await first.release()
     task = await store.tasks.get(told)
     assert task

@@ -45,7 +45,7 @@ def watch(watch_id: str) -> WatchedChat:
     return WatchedChat(id=watch_id, user_id=USER, chat=-1001, title="t", account="user", created_at=1)
 
 
-async def furnish(store: Store) -> dict[str, str]:
+async def create_every_key(store: Store) -> dict[str, str]:
     """Have every kind of key there is; the tasks by what became of them."""
     names = ("queued", "paused", "late", "failed", "canceled")
     named = {name: spec(id=new_id(), user_id=USER, priority=50) for name in names}
@@ -70,13 +70,13 @@ async def furnish(store: Store) -> dict[str, str]:
     await store.watched_chats.add_task(named["queued"].id, "w")
     await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
     await store.settings.set({"tasks_per_user": 50})
-    await _furnish_bot(store)
+    await _create_bot_keys(store)
     store.counters.add("downloaded_bytes", 1)
     await store.counters.flush()
     await store.db.check_writable()
     await store.db.check()
     await store.secret("webhook_secret", "whsec_x")
-    await _furnish_telegram(store.telegram)
+    await _create_telegram_keys(store.telegram)
     await store.db.many([("RPUSH", "sa:asks:local1", "{}"), ("RPUSH", "sa:answer:1", "{}")])
     return {name: each.id for name, each in named.items()}
 
@@ -95,7 +95,7 @@ async def _end(store: Store, named: Mapping[str, TaskSpec]) -> None:
             await claimed.finish(Status.CANCELED)
 
 
-async def _furnish_bot(store: Store) -> None:
+async def _create_bot_keys(store: Store) -> None:
     await store.bot.use_for(7)
     await store.bot.receive({"1/1": b"{}"}, b"{}")
     await store.bot.keep_card("token", b"{}")
@@ -107,7 +107,7 @@ async def _furnish_bot(store: Store) -> None:
     )
 
 
-async def _furnish_telegram(telegram: TelegramStore) -> None:
+async def _create_telegram_keys(telegram: TelegramStore) -> None:
     await telegram.keep_access_hashes(1, {-1001: 7})
     await telegram.keep_name(1, "channel", -1001)
     await telegram.keep_addresses("login", [("host", 443)])
@@ -126,7 +126,7 @@ async def use_telegram(telegram: TelegramStore) -> None:
     await telegram.leave(1, 2, "process")
 
 
-async def spoil(store: Store, key: bytes, how: bytes | None) -> None:
+async def damage(store: Store, key: bytes, how: bytes | None) -> None:
     """Make something else of what is under a key; None: a value of another type."""
     do, kind = store.db.do, (await store.db.do("TYPE", key)).decode()
     if how is None:
@@ -211,7 +211,7 @@ async def use_the_api(client: httpx.AsyncClient, tasks: Mapping[str, str]) -> No
         assert (await client.post(f"/api/v1/tasks/{task_id}/resume")).status_code in (200, 404, 409)
 
 
-async def a_new_task_goes_through(client: httpx.AsyncClient, store: Store) -> None:
+async def complete_a_new_task(client: httpx.AsyncClient, store: Store) -> None:
     await store.settings.resume()
     body = {"telegram_url": "https://t.me/channel/1", "user_id": USER, "storage_name": "local1"}
     reply = await client.post("/api/v1/tasks", json=body)
@@ -239,15 +239,15 @@ async def test_a_damaged_key_affects_nothing_else(
 ) -> None:
     if (kind.pattern, how) == ("meta", "huge"):
         pytest.skip("a great number there is the schema of a newer version, which is refused at the start")
-    tasks = await furnish(store)
+    tasks = await create_every_key(store)
     keys = [key for key in await store.db.do("KEYS", "sa:*") if find(key.decode()) is kind]
     assert keys, f"no key of this kind: {kind.pattern}"
     for key in keys:
-        await spoil(store, key, GARBAGE[how] if how else None)
+        await damage(store, key, GARBAGE[how] if how else None)
     await use_the_store(store)
     await use_telegram(store.telegram)
     await use_the_api(client, tasks)
-    await a_new_task_goes_through(client, store)
+    await complete_a_new_task(client, store)
     await store.tasks.cancel(tasks.pop("running"), [])
     for task_id in tasks.values():
         assert (await client.delete(f"/api/v1/tasks/{task_id}")).status_code in (200, 404, 409)
@@ -255,16 +255,16 @@ async def test_a_damaged_key_affects_nothing_else(
 
 async def test_every_key_is_known(store: Store) -> None:
     """A new kind of key belongs into `saveany/store/keys.py`, and so into these tests."""
-    await furnish(store)
+    await create_every_key(store)
     for key in await store.db.do("KEYS", "sa:*"):
         found = (await store.db.do("TYPE", key)).decode()
         assert expected_type(key.decode()) == found, key
 
 
 async def test_a_queue_of_a_wrong_type_is_rebuilt_from_the_tasks(store: Store) -> None:
-    tasks = await furnish(store)
+    tasks = await create_every_key(store)
     for name in ("queued", "users", "leases", "running", "paused", "history"):
-        await spoil(store, f"sa:{name}".encode(), None)
+        await damage(store, f"sa:{name}".encode(), None)
     await store.claims.reconcile(check_leases=False)
     names = {task_id: name for name, task_id in tasks.items()}
     live = {names[each.id] for each in await store.tasks.live()}

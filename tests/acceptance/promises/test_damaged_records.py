@@ -21,7 +21,7 @@ async def accept(store: Store, **changes: Any) -> str:
     return spec.id
 
 
-async def spoil(site: Site) -> dict[str, str]:
+async def create_unrunnable_tasks(site: Site) -> dict[str, str]:
     """Damaged tasks, and the expected error of each."""
     store = await site.store()
     told = {
@@ -44,10 +44,10 @@ async def spoil(site: Site) -> dict[str, str]:
 async def test_tasks_that_no_worker_can_run_fail_with_the_reason(tmp_path: Path) -> None:
     """The worker starts, even with a damaged webhook secret, keeps running, and saves all other tasks."""
     async with Site(tmp_path) as site:
-        told = await spoil(site)
+        told = await create_unrunnable_tasks(site)
         await site.spawn("api")
         await site.spawn("worker", via=HASTY)
-        await site.up(1)
+        await site.wait_until_ready(1)
         for task_id, words in told.items():
             task = await site.ended(task_id, 60)
             assert task["status"] == "failed"
@@ -56,8 +56,8 @@ async def test_tasks_that_no_worker_can_run_fail_with_the_reason(tmp_path: Path)
         assert all(f"retry {task['task_id']}" in task["error"] for task in missing)
         good = await site.post(ONE_MIB)
         assert (await site.ended(good, 60))["status"] == "completed"
-        await site.told_once(good)
-        await site.told_once(next(iter(told)))
+        await site.webhook_sent_once(good)
+        await site.webhook_sent_once(next(iter(told)))
 
 
 async def test_a_task_can_be_retried_when_its_storage_is_back(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ async def test_a_task_can_be_retried_when_its_storage_is_back(tmp_path: Path) ->
         task_id = await accept(await site.store(), storage="old")
         await site.spawn("api")
         worker = await site.spawn("worker", via=HASTY)
-        await site.up(1)
+        await site.wait_until_ready(1)
         assert (await site.ended(task_id, 60))["status"] == "failed"
         await worker.kill()
         old = {"name": "old", "type": "local", "base_path": str(site.storage_dir.with_name("old"))}

@@ -10,17 +10,17 @@ from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
 
 
-class Ear:
+class UpdateCollector:
     """Collects letters, and keeps the position after them."""
 
-    def __init__(self, talk: BotClient, position: Position | None = None) -> None:
-        self.letters: list[Update] = []
+    def __init__(self, bot_client: BotClient, position: Position | None = None) -> None:
+        self.updates: list[Update] = []
         self.position = position
-        self._batches = talk.updates(position)
+        self._batches = bot_client.updates(position)
         self._new = asyncio.Condition()
         self._task: asyncio.Task[None]
 
-    async def __aenter__(self) -> Ear:
+    async def __aenter__(self) -> UpdateCollector:
         self._task = asyncio.create_task(self._listen())
         await self.until(lambda: self.position is not None)
         return self
@@ -35,17 +35,17 @@ class Ear:
                 assert not self._task.done(), self._task.result()
                 await self._new.wait()
 
-    async def hears(self, *texts: str) -> list[ChatMessage]:
+    async def receives(self, *texts: str) -> list[ChatMessage]:
         """Exactly these, in this order, since the last time."""
-        await self.until(lambda: len(self.letters) >= len(texts))
-        heard, self.letters = self.letters, []
+        await self.until(lambda: len(self.updates) >= len(texts))
+        heard, self.updates = self.updates, []
         messages = [each for each in heard if isinstance(each, ChatMessage)]
         assert [each.text for each in messages] == list(texts)
         return messages
 
-    async def hears_press(self) -> CallbackQuery:
-        await self.until(lambda: self.letters)
-        (press,), self.letters = self.letters, []
+    async def receive_callback_query(self) -> CallbackQuery:
+        await self.until(lambda: self.updates)
+        (press,), self.updates = self.updates, []
         assert isinstance(press, CallbackQuery)
         return press
 
@@ -53,6 +53,6 @@ class Ear:
         async with aclosing(self._batches) as batches:
             async for letters, position in batches:
                 async with self._new:
-                    self.letters += letters
+                    self.updates += letters
                     self.position = position
                     self._new.notify_all()
